@@ -1,0 +1,9 @@
+//! Decoders with editable KV state. Tensors only: this crate knows no dataflow.
+//!
+//! A checkpoint is found ([`locator`]), opened ([`weights`]), and run by one decoder for
+//! every supported architecture ([`decoder`]). Its KV state is cut into immutable,
+//! shareable [`kv::KvFragment`]s; a [`kv::Layout`] says at which offsets, and with which
+//! overlays, one context attends to them.
+
+pub mod config;
+pub mod weights;
