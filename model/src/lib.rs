@@ -6,4 +6,5 @@
 //! overlays, one context attends to them.
 
 pub mod config;
+pub mod error;
 pub mod weights;

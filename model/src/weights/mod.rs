@@ -4,6 +4,14 @@
 //! container; a safetensors folder is renamed while it is opened. Bytes stay mapped:
 //! nothing is copied until the decoder packs a matrix for its kernels.
 
+mod demands;
+pub mod gguf;
+mod gguf_header;
+pub(crate) mod mapped;
+mod rope_factors;
+
+pub use demands::demands;
+
 /// How the elements of a stored tensor are encoded. Block formats are those of GGML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -22,6 +30,46 @@ pub enum Encoding {
     Q4_K,
     Q5_K,
     Q6_K,
+}
+
+impl Encoding {
+    /// Elements in one block; 1 for the plain encodings.
+    pub const fn block_len(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
+        }
+    }
+
+    /// Bytes of one block.
+    pub const fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q8_0 => 34,
+            Self::Q2_K => 84,
+            Self::Q3_K => 110,
+            Self::Q4_K => 144,
+            Self::Q5_K => 176,
+            Self::Q6_K => 210,
+        }
+    }
+
+    /// Bytes of a tensor of `[n_rows, n_columns]`; `None` if a row is not made of whole
+    /// blocks, or the size does not fit.
+    pub fn bytes_of(self, [n_rows, n_columns]: [usize; 2]) -> Option<usize> {
+        if !n_columns.is_multiple_of(self.block_len()) {
+            return None;
+        }
+        (n_columns / self.block_len())
+            .checked_mul(self.block_bytes())?
+            .checked_mul(n_rows)
+    }
 }
 
 /// A tensor as it lies in its file.

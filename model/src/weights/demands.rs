@@ -1,0 +1,123 @@
+//! Which tensors does a configuration demand, and are they all there?
+//!
+//! Checked once when a checkpoint is opened, so that the decoder meets neither a missing
+//! matrix nor one of another size halfway through packing gigabytes.
+
+use std::path::Path;
+
+use super::TensorSource;
+use crate::{config::ModelConfig, error::Error};
+
+/// Every tensor the decoder reads, with its `[rows, columns]`.
+pub fn demands(config: &ModelConfig) -> Vec<(String, [usize; 2])> {
+    let ModelConfig {
+        d_model,
+        d_ff,
+        head_dim,
+        n_vocab,
+        ..
+    } = *config;
+    let q_width = config.n_heads * head_dim;
+    let kv_width = config.n_kv_heads * head_dim;
+    let mut out = vec![
+        ("token_embd.weight".to_owned(), [n_vocab, d_model]),
+        ("output_norm.weight".to_owned(), [1, d_model]),
+    ];
+    if !config.tied_embeddings {
+        out.push(("output.weight".to_owned(), [n_vocab, d_model]));
+    }
+    for layer in 0..config.n_layers {
+        let mut push = |name: &str, shape| out.push((format!("blk.{layer}.{name}"), shape));
+        push("attn_norm.weight", [1, d_model]);
+        push("attn_q.weight", [q_width, d_model]);
+        push("attn_k.weight", [kv_width, d_model]);
+        push("attn_v.weight", [kv_width, d_model]);
+        push("attn_output.weight", [d_model, q_width]);
+        if config.qkv_bias {
+            push("attn_q.bias", [1, q_width]);
+            push("attn_k.bias", [1, kv_width]);
+            push("attn_v.bias", [1, kv_width]);
+        }
+        if config.qk_norm {
+            push("attn_q_norm.weight", [1, head_dim]);
+            push("attn_k_norm.weight", [1, head_dim]);
+        }
+        push("ffn_norm.weight", [1, d_model]);
+        push("ffn_gate.weight", [d_ff, d_model]);
+        push("ffn_up.weight", [d_ff, d_model]);
+        push("ffn_down.weight", [d_model, d_ff]);
+    }
+    out
+}
+
+/// Compares what a configuration demands with what a checkpoint has.
+pub(super) fn check(
+    path: &Path,
+    config: &ModelConfig,
+    source: &dyn TensorSource,
+) -> Result<(), Error> {
+    for (name, expected) in demands(config) {
+        match source.tensor(&name) {
+            None => {
+                return Err(Error::MissingTensor {
+                    path: path.into(),
+                    name,
+                });
+            }
+            Some(tensor) if tensor.shape != expected => {
+                let got = tensor.shape;
+                return Err(Error::TensorShape {
+                    path: path.into(),
+                    name,
+                    expected,
+                    got,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses sizes that no checkpoint has, before anything is multiplied or allocated.
+pub(super) fn check_sizes(path: &Path, config: &ModelConfig) -> Result<(), Error> {
+    let bounds = [
+        ("layers", config.n_layers, 1024),
+        ("query heads", config.n_heads, 1024),
+        ("key/value heads", config.n_kv_heads, 1024),
+        ("head width", config.head_dim, 1024),
+        ("model width", config.d_model, 1 << 17),
+        ("feed-forward width", config.d_ff, 1 << 20),
+        ("vocabulary", config.n_vocab, 1 << 22),
+        ("positions", config.max_positions, 1 << 27),
+    ];
+    let corrupt = |reason: String| {
+        Err(Error::Corrupt {
+            path: path.into(),
+            reason,
+        })
+    };
+    for (what, got, most) in bounds {
+        if got == 0 || got > most {
+            return corrupt(format!("{what}: {got}, expected 1 to {most}"));
+        }
+    }
+    if !config.n_heads.is_multiple_of(config.n_kv_heads) {
+        return corrupt(format!(
+            "{} query heads cannot share {} key/value heads evenly",
+            config.n_heads, config.n_kv_heads
+        ));
+    }
+    if !config.head_dim.is_multiple_of(2) {
+        return corrupt(format!("head width {} is odd", config.head_dim));
+    }
+    for (what, value) in [
+        ("rope theta", config.rope_theta),
+        ("norm epsilon", config.norm_eps),
+    ] {
+        if !(value.is_finite() && value > 0.0) {
+            return corrupt(format!("{what}: {value}"));
+        }
+    }
+    Ok(())
+}

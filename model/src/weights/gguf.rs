@@ -1,0 +1,435 @@
+//! What is in a GGUF file: configuration, tensors, and the metadata of its tokenizer.
+//!
+//! The file is mapped, its head parsed and checked against the file's length, its sizes
+//! against one another. What opens here can be read to the end without another check.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use candle_core::quantized::gguf_file::{Content, Value, VersionedMagic};
+use memmap2::Mmap;
+
+use super::{
+    Encoding, RawTensor, TensorSource, demands,
+    gguf_header::{self, Header, Refusal},
+    mapped, rope_factors,
+};
+use crate::{
+    config::{Architecture, ModelConfig, RopeScaling},
+    error::Error,
+};
+
+/// An opened GGUF file.
+#[derive(Debug)]
+pub struct Gguf {
+    contents: Contents,
+    config: ModelConfig,
+}
+
+/// The file as parsed, before its configuration is read from it.
+#[derive(Debug)]
+struct Contents {
+    path: PathBuf,
+    map: Mmap,
+    metadata: HashMap<String, Value>,
+    tensors: HashMap<String, Placed>,
+}
+
+/// A tensor whose bytes are known to lie in the file.
+#[derive(Debug)]
+struct Placed {
+    encoding: Encoding,
+    shape: [usize; 2],
+    bytes: Range<usize>,
+}
+
+impl Gguf {
+    /// Maps and checks a file. Cheap: no tensor is read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let map = mapped::map(path)?;
+        let header = gguf_header::parse(&map).map_err(|refusal| match refusal {
+            Refusal::Foreign(reason) => Error::NotACheckpoint {
+                path: path.into(),
+                reason,
+            },
+            Refusal::Damaged(reason) => Error::Corrupt {
+                path: path.into(),
+                reason,
+            },
+        })?;
+        let tensors = place(path, &header, map.len())?;
+        let contents = Contents {
+            path: path.into(),
+            map,
+            metadata: header.metadata,
+            tensors,
+        };
+        let config = read_config(&contents)?;
+        demands::check_sizes(path, &config)?;
+        demands::check(path, &config, &contents)?;
+        Ok(Self { contents, config })
+    }
+
+    /// Sizes and switches of the decoder.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// File that was opened.
+    pub fn path(&self) -> &Path {
+        &self.contents.path
+    }
+
+    /// Bytes of the whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.contents.map
+    }
+
+    /// A metadata value by its full key.
+    pub fn metadata(&self, key: &str) -> Option<&Value> {
+        self.contents.metadata.get(key)
+    }
+
+    /// A metadata value that is text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.contents.text(key)
+    }
+
+    /// A metadata value that is an unsigned number, whatever its width.
+    pub fn number(&self, key: &str) -> Option<u64> {
+        self.contents.number(key)
+    }
+
+    /// The metadata as candle's tokenizer reader takes it.
+    pub(crate) fn tokenizer_content(&self) -> Content {
+        let metadata = self
+            .contents
+            .metadata
+            .iter()
+            .filter(|(key, _)| key.starts_with("tokenizer."))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        Content {
+            magic: VersionedMagic::GgufV3,
+            metadata,
+            tensor_infos: HashMap::new(),
+            tensor_data_offset: 0,
+        }
+    }
+}
+
+impl TensorSource for Gguf {
+    fn tensor(&self, name: &str) -> Option<RawTensor<'_>> {
+        self.contents.tensor(name)
+    }
+}
+
+impl Contents {
+    fn text(&self, key: &str) -> Option<&str> {
+        match self.metadata.get(key) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        match *self.metadata.get(key)? {
+            Value::I32(n) => u64::try_from(n).ok(),
+            Value::I64(n) => u64::try_from(n).ok(),
+            Value::Bool(_) => None,
+            ref value => value.to_u64().ok(),
+        }
+    }
+
+    fn unsupported(&self, what: &str, got: impl Into<String>, supported: &str) -> Error {
+        Error::Unsupported {
+            path: self.path.clone(),
+            what: what.into(),
+            got: got.into(),
+            supported: supported.into(),
+        }
+    }
+
+    fn corrupt(&self, reason: impl Into<String>) -> Error {
+        Error::Corrupt {
+            path: self.path.clone(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl TensorSource for Contents {
+    fn tensor(&self, name: &str) -> Option<RawTensor<'_>> {
+        let placed = self.tensors.get(name)?;
+        Some(RawTensor {
+            encoding: placed.encoding,
+            shape: placed.shape,
+            bytes: &self.map[placed.bytes.clone()],
+        })
+    }
+}
+
+/// GGML's numbers of the encodings.
+fn encoding_of(ggml_type: u32) -> Result<Encoding, &'static str> {
+    Ok(match ggml_type {
+        0 => Encoding::F32,
+        1 => Encoding::F16,
+        2 => Encoding::Q4_0,
+        3 => Encoding::Q4_1,
+        6 => Encoding::Q5_0,
+        7 => Encoding::Q5_1,
+        8 => Encoding::Q8_0,
+        10 => Encoding::Q2_K,
+        11 => Encoding::Q3_K,
+        12 => Encoding::Q4_K,
+        13 => Encoding::Q5_K,
+        14 => Encoding::Q6_K,
+        30 => Encoding::BF16,
+        9 => return Err("Q8_1"),
+        15 => return Err("Q8_K"),
+        16 => return Err("IQ2_XXS"),
+        17 => return Err("IQ2_XS"),
+        18 => return Err("IQ3_XXS"),
+        19 => return Err("IQ1_S"),
+        20 => return Err("IQ4_NL"),
+        21 => return Err("IQ3_S"),
+        22 => return Err("IQ2_S"),
+        23 => return Err("IQ4_XS"),
+        29 => return Err("IQ1_M"),
+        34 => return Err("TQ1_0"),
+        35 => return Err("TQ2_0"),
+        39 => return Err("MXFP4"),
+        _ => return Err("unknown"),
+    })
+}
+
+/// Turns the tensor table into byte ranges that lie in the file.
+fn place(path: &Path, header: &Header, file_len: usize) -> Result<HashMap<String, Placed>, Error> {
+    let corrupt = |reason: String| Error::Corrupt {
+        path: path.into(),
+        reason,
+    };
+    let mut tensors = HashMap::with_capacity(header.tensors.len());
+    for entry in &header.tensors {
+        let name = &entry.name;
+        let encoding = encoding_of(entry.ggml_type).map_err(|known_as| Error::Unsupported {
+            path: path.into(),
+            what: format!("encoding of tensor `{name}`"),
+            got: format!("{known_as} (GGML type {})", entry.ggml_type),
+            supported: "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K".into(),
+        })?;
+        let (&columns, leading) = entry.shape.split_last().expect("one to four dimensions");
+        let placed = leading
+            .iter()
+            .try_fold(1u64, |rows, &n| rows.checked_mul(n))
+            .and_then(|rows| {
+                let shape = [usize::try_from(rows).ok()?, usize::try_from(columns).ok()?];
+                let n_bytes = encoding.bytes_of(shape)?;
+                let start = header.data_start.checked_add(entry.offset)?;
+                let start = usize::try_from(start).ok()?;
+                let end = start.checked_add(n_bytes)?;
+                Some(Placed {
+                    encoding,
+                    shape,
+                    bytes: start..end,
+                })
+            })
+            .ok_or_else(|| {
+                corrupt(format!(
+                    "tensor `{name}`: {:?} cannot be {encoding:?}",
+                    entry.shape
+                ))
+            })?;
+        if placed.bytes.end > file_len {
+            return Err(corrupt(format!(
+                "tensor `{name}` ends at byte {}, the file at {file_len}: was it fetched whole?",
+                placed.bytes.end
+            )));
+        }
+        if tensors.insert(name.clone(), placed).is_some() {
+            return Err(corrupt(format!("tensor `{name}` stands twice")));
+        }
+    }
+    Ok(tensors)
+}
+
+/// Metadata under one architecture's prefix.
+struct Keys<'a> {
+    file: &'a Contents,
+    prefix: &'a str,
+}
+
+impl Keys<'_> {
+    fn full(&self, key: &str) -> String {
+        format!("{}.{key}", self.prefix)
+    }
+
+    /// A count; some writers give one per layer, which must then be equal.
+    fn optional_count(&self, key: &str) -> Result<Option<usize>, Error> {
+        let key = self.full(key);
+        let Some(value) = self.file.metadata.get(&key) else {
+            return Ok(None);
+        };
+        if let Value::Array(each) = value {
+            let mut counts = each
+                .iter()
+                .map(|n| n.to_u64().or_else(|_| n.to_i64().map(|n| n as u64)));
+            let first = counts.next().and_then(Result::ok);
+            return match first {
+                Some(first) if counts.all(|n| n.is_ok_and(|n| n == first)) => {
+                    Ok(usize::try_from(first).ok())
+                }
+                _ => Err(self.file.unsupported(
+                    &format!("`{key}`"),
+                    "a different value in each layer",
+                    "one value for all layers",
+                )),
+            };
+        }
+        match self.file.number(&key).and_then(|n| usize::try_from(n).ok()) {
+            Some(n) => Ok(Some(n)),
+            None => Err(self
+                .file
+                .corrupt(format!("`{key}` is {value:?}, not a count"))),
+        }
+    }
+
+    fn count(&self, key: &str) -> Result<usize, Error> {
+        self.optional_count(key)?.ok_or_else(|| {
+            self.file
+                .corrupt(format!("metadata `{}` is missing", self.full(key)))
+        })
+    }
+
+    fn real(&self, key: &str) -> Result<Option<f32>, Error> {
+        let key = self.full(key);
+        match self.file.metadata.get(&key) {
+            None => Ok(None),
+            Some(Value::F32(x)) => Ok(Some(*x)),
+            Some(Value::F64(x)) => Ok(Some(*x as f32)),
+            Some(value) => Err(self
+                .file
+                .corrupt(format!("`{key}` is {value:?}, not a real"))),
+        }
+    }
+}
+
+fn read_config(file: &Contents) -> Result<ModelConfig, Error> {
+    let name = file
+        .text("general.architecture")
+        .ok_or_else(|| file.corrupt("metadata `general.architecture` is missing"))?;
+    let architecture = match name {
+        "llama" => Architecture::Llama,
+        "qwen2" => Architecture::Qwen2,
+        "qwen3" => Architecture::Qwen3,
+        other => return Err(file.unsupported("architecture", other, "llama, qwen2, qwen3")),
+    };
+    let keys = Keys { file, prefix: name };
+    if keys.optional_count("expert_count")?.is_some_and(|n| n > 0) {
+        return Err(file.unsupported("feed-forward", "mixture of experts", "dense layers"));
+    }
+
+    let d_model = keys.count("embedding_length")?;
+    let n_heads = keys.count("attention.head_count")?;
+    let n_kv_heads = keys
+        .optional_count("attention.head_count_kv")?
+        .unwrap_or(n_heads);
+    let max_positions = keys.count("context_length")?;
+    let head_dim = match keys.optional_count("attention.key_length")? {
+        Some(head_dim) => head_dim,
+        None if n_heads > 0 && d_model.is_multiple_of(n_heads) => d_model / n_heads,
+        None => {
+            return Err(file.corrupt(format!(
+                "width {d_model} does not split into {n_heads} heads"
+            )));
+        }
+    };
+    for (key, what) in [
+        ("attention.value_length", "width of value heads"),
+        (
+            "rope.dimension_count",
+            "partially rotated heads, of which the rotated width is",
+        ),
+    ] {
+        if let Some(n) = keys.optional_count(key)?.filter(|&n| n != head_dim) {
+            return Err(file.unsupported(what, n.to_string(), &format!("{head_dim}")));
+        }
+    }
+    if let Some(window) = keys.optional_count("attention.sliding_window")?
+        && (1..max_positions).contains(&window)
+    {
+        return Err(file.unsupported("attention", format!("window of {window} tokens"), "full"));
+    }
+
+    let rope_theta = keys.real("rope.freq_base")?.unwrap_or(10_000.0);
+    let qkv_bias = file.tensors.contains_key("blk.0.attn_q.bias");
+    if qkv_bias && architecture == Architecture::Llama {
+        return Err(file.unsupported("biases", "llama with attention biases", "llama without"));
+    }
+    let embeddings = file
+        .tensors
+        .get("token_embd.weight")
+        .ok_or_else(|| Error::MissingTensor {
+            path: file.path.clone(),
+            name: "token_embd.weight".into(),
+        })?;
+    Ok(ModelConfig {
+        architecture,
+        n_layers: keys.count("block_count")?,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        d_model,
+        d_ff: keys.count("feed_forward_length")?,
+        n_vocab: embeddings.shape[0],
+        max_positions,
+        rope_theta,
+        rope_scaling: read_scaling(&keys, head_dim, rope_theta)?,
+        norm_eps: keys
+            .real("attention.layer_norm_rms_epsilon")?
+            .ok_or_else(|| {
+                file.corrupt(format!(
+                    "metadata `{name}.attention.layer_norm_rms_epsilon` is missing"
+                ))
+            })?,
+        qkv_bias,
+        qk_norm: file.tensors.contains_key("blk.0.attn_q_norm.weight"),
+        tied_embeddings: !file.tensors.contains_key("output.weight"),
+        interleaved_rope_rows: architecture == Architecture::Llama,
+    })
+}
+
+fn read_scaling(keys: &Keys<'_>, head_dim: usize, theta: f32) -> Result<RopeScaling, Error> {
+    const SUPPORTED: &str = "none, linear, llama3";
+    let file = keys.file;
+    if let Some(tensor) = file.tensor("rope_freqs.weight") {
+        if tensor.encoding != Encoding::F32 || head_dim > 1024 {
+            return Err(file.corrupt("tensor `rope_freqs.weight` is not F32"));
+        }
+        let divisors: Vec<f32> = tensor
+            .bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        return rope_factors::recognise(&divisors, head_dim, theta).ok_or_else(|| {
+            file.unsupported("rope scaling", "factors of an unknown kind", SUPPORTED)
+        });
+    }
+    let kind = file.text(&keys.full("rope.scaling.type")).unwrap_or("none");
+    match kind {
+        "none" => Ok(RopeScaling::None),
+        "linear" => match keys.real("rope.scaling.factor")? {
+            Some(factor) if factor.is_finite() && factor > 0.0 => {
+                Ok(RopeScaling::Linear { factor })
+            }
+            factor => Err(file.corrupt(format!("linear rope scaling by {factor:?}"))),
+        },
+        other => Err(file.unsupported("rope scaling", other, SUPPORTED)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

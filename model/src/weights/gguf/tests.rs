@@ -1,0 +1,167 @@
+use std::io::Cursor;
+
+use candle_core::{
+    Device, Tensor,
+    quantized::{GgmlDType, QTensor, gguf_file},
+};
+use proptest::prelude::*;
+
+use super::{super::demands, *};
+
+/// A whole small checkpoint, written by candle's writer.
+fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
+    let key = |k: &str| format!("{architecture}.{k}");
+    let mut metadata = vec![
+        (
+            "general.architecture".to_owned(),
+            Value::String(architecture.into()),
+        ),
+        (key("block_count"), Value::U32(1)),
+        (key("embedding_length"), Value::U32(32)),
+        (key("feed_forward_length"), Value::U32(64)),
+        (key("attention.head_count"), Value::U32(2)),
+        (key("attention.head_count_kv"), Value::U32(1)),
+        (key("attention.layer_norm_rms_epsilon"), Value::F32(1e-5)),
+        (key("context_length"), Value::U32(128)),
+        (
+            "tokenizer.ggml.model".to_owned(),
+            Value::String("gpt2".into()),
+        ),
+        (
+            "tokenizer.ggml.tokens".to_owned(),
+            Value::Array(vec![Value::String("a".into()), Value::String("b".into())]),
+        ),
+    ];
+    for (k, value) in extra {
+        metadata.retain(|(present, _)| present != k);
+        metadata.push(((*k).to_owned(), value.clone()));
+    }
+    let quantized = |rows: usize, columns: usize| {
+        let values = Tensor::zeros((rows, columns), candle_core::DType::F32, &Device::Cpu).unwrap();
+        QTensor::quantize(&values, GgmlDType::Q4_1).unwrap()
+    };
+    let plain = |n: usize| {
+        let ones = Tensor::ones(n, candle_core::DType::F32, &Device::Cpu).unwrap();
+        QTensor::quantize(&ones, GgmlDType::F32).unwrap()
+    };
+    let tensors = [
+        ("token_embd.weight", quantized(10, 32)),
+        ("output_norm.weight", plain(32)),
+        ("blk.0.attn_norm.weight", plain(32)),
+        ("blk.0.attn_q.weight", quantized(32, 32)),
+        ("blk.0.attn_k.weight", quantized(16, 32)),
+        ("blk.0.attn_v.weight", quantized(16, 32)),
+        ("blk.0.attn_output.weight", quantized(32, 32)),
+        ("blk.0.ffn_norm.weight", plain(32)),
+        ("blk.0.ffn_gate.weight", quantized(64, 32)),
+        ("blk.0.ffn_up.weight", quantized(64, 32)),
+        ("blk.0.ffn_down.weight", quantized(32, 64)),
+    ];
+    let metadata: Vec<_> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    let tensors: Vec<_> = tensors.iter().map(|(k, t)| (*k, t)).collect();
+    let mut file = Cursor::new(Vec::new());
+    gguf_file::write(&mut file, &metadata, &tensors).unwrap();
+    file.into_inner()
+}
+
+fn open(bytes: &[u8]) -> Result<Gguf, Error> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    Gguf::open(file.path())
+}
+
+#[test]
+fn a_whole_file_opens() {
+    let gguf = open(&small("llama", &[])).unwrap();
+    let config = gguf.config();
+    assert_eq!(
+        (config.n_heads, config.n_kv_heads, config.head_dim),
+        (2, 1, 16)
+    );
+    assert_eq!((config.n_vocab, config.d_ff), (10, 64));
+    assert!(config.tied_embeddings && config.interleaved_rope_rows && !config.qkv_bias);
+    let down = gguf.tensor("blk.0.ffn_down.weight").unwrap();
+    assert_eq!((down.shape, down.encoding), ([32, 64], Encoding::Q4_1));
+    assert_eq!(down.bytes.len(), 32 * 2 * 20);
+    let norm = gguf.tensor("output_norm.weight").unwrap();
+    assert_eq!(
+        (norm.shape, norm.bytes),
+        ([1, 32], [0, 0, 128, 63].repeat(32).as_slice())
+    );
+    assert!(gguf.tensor("output.weight").is_none());
+}
+
+#[test]
+fn what_the_decoder_lacks_is_named_with_what_it_has() {
+    let says = |bytes: &[u8]| open(bytes).unwrap_err().to_string();
+    let mamba = says(&small("mamba", &[]));
+    assert!(
+        mamba.contains("`mamba`") && mamba.contains("qwen3"),
+        "{mamba}"
+    );
+    let yarn = says(&small(
+        "qwen2",
+        &[("qwen2.rope.scaling.type", Value::String("yarn".into()))],
+    ));
+    assert!(yarn.contains("yarn") && yarn.contains("llama3"), "{yarn}");
+    let experts = says(&small("llama", &[("llama.expert_count", Value::U32(8))]));
+    assert!(experts.contains("mixture"), "{experts}");
+    let wide = says(&small(
+        "llama",
+        &[("llama.feed_forward_length", Value::U32(65))],
+    ));
+    assert!(wide.contains("ffn_gate") && wide.contains("65"), "{wide}");
+    let layers = says(&small("llama", &[("llama.block_count", Value::U32(2))]));
+    assert!(layers.contains("blk.1.attn_norm.weight"), "{layers}");
+}
+
+#[test]
+fn an_unknown_encoding_is_named_with_its_tensor() {
+    let mut bytes = small("llama", &[]);
+    let name = b"blk.0.attn_k.weight";
+    let at = bytes.windows(name.len()).position(|w| w == name).unwrap() + name.len();
+    // After the name: the number of dimensions, two sizes, the encoding.
+    bytes[at + 4 + 16..at + 4 + 16 + 4].copy_from_slice(&23u32.to_le_bytes());
+    let says = open(&bytes).unwrap_err().to_string();
+    assert!(
+        says.contains("blk.0.attn_k.weight") && says.contains("IQ4_XS"),
+        "{says}"
+    );
+}
+
+#[test]
+fn a_file_cut_short_says_so() {
+    let bytes = small("qwen2", &[]);
+    let says = open(&bytes[..bytes.len() - 100]).unwrap_err().to_string();
+    assert!(says.contains("fetched whole"), "{says}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    /// Whatever happens to a file, opening it ends in an answer, and what opens can be
+    /// read to its last byte.
+    #[test]
+    fn damaged_files_never_panic(
+        cut in proptest::option::of(0.0..1.0f64),
+        flips in proptest::collection::vec((0.0..1.0f64, any::<u8>()), 0..12),
+        in_head in any::<bool>(),
+    ) {
+        let mut bytes = small("llama", &[]);
+        // Three quarters of the file are tensor data, where no flip can be noticed.
+        let reach = if in_head { bytes.len() / 4 } else { bytes.len() };
+        for (place, value) in flips {
+            bytes[(place * reach as f64) as usize] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate((cut * bytes.len() as f64) as usize);
+        }
+        if let Ok(gguf) = open(&bytes) {
+            for (name, shape) in demands(gguf.config()) {
+                let tensor = gguf.tensor(&name).unwrap();
+                prop_assert_eq!(tensor.shape, shape);
+                prop_assert_eq!(tensor.encoding.bytes_of(shape), Some(tensor.bytes.len()));
+            }
+        }
+    }
+}
