@@ -67,6 +67,12 @@ pub enum Error {
         /// `[rows, columns]` found.
         got: [usize; 2],
     },
+    /// The tokenizer could not encode or decode.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The checkpoint's chat template is broken or was given what it refuses.
+    #[error("chat template: {0}")]
+    Template(String),
 }
 
 impl Error {
@@ -74,5 +80,10 @@ impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+
+    /// An [`Error::Tokenizer`]; made for `map_err` on the tokenizer library's boxed errors.
+    pub(crate) fn tokenizer(error: tokenizers::Error) -> Self {
+        Self::Tokenizer(error.to_string())
     }
 }

@@ -7,4 +7,6 @@
 
 pub mod config;
 pub mod error;
+pub mod template;
+pub mod tokenizer;
 pub mod weights;

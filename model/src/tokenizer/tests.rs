@@ -1,0 +1,101 @@
+use candle_core::quantized::gguf_file::{Content, Value, VersionedMagic};
+use proptest::prelude::*;
+
+use super::*;
+
+/// A byte-level vocabulary: the 256 bytes, two merges, and added tokens of both kinds.
+pub(crate) fn bytes_tokenizer(pre: &str) -> Tokenizer {
+    let mut tokens: Vec<String> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
+        .iter()
+        .map(|c| c.to_string())
+        .collect();
+    tokens.sort_unstable();
+    let n_bytes = tokens.len();
+    tokens.extend(["Ġa", "12", "<|im_end|>", "<tool>"].map(String::from));
+    let mut kinds = vec![1; n_bytes + 2];
+    kinds.extend([3, 4]);
+    let strings = |all: Vec<String>| Value::Array(all.into_iter().map(Value::String).collect());
+    let metadata = [
+        (
+            "tokenizer.ggml.model".to_owned(),
+            Value::String("gpt2".into()),
+        ),
+        ("tokenizer.ggml.tokens".to_owned(), strings(tokens)),
+        (
+            "tokenizer.ggml.token_type".to_owned(),
+            Value::Array(kinds.into_iter().map(Value::I32).collect()),
+        ),
+        (
+            "tokenizer.ggml.merges".to_owned(),
+            strings(vec!["Ġ a".into(), "1 2".into()]),
+        ),
+    ];
+    let content = Content {
+        magic: VersionedMagic::GgufV3,
+        metadata: metadata.into(),
+        tensor_infos: Default::default(),
+        tensor_data_offset: 0,
+    };
+    load::from_content(content, pre).unwrap()
+}
+
+#[test]
+fn documents_cannot_speak_in_special_tokens() {
+    let tokenizer = bytes_tokenizer("smollm");
+    let end = tokenizer.token_id("<|im_end|>").unwrap();
+    assert_eq!(tokenizer.encode_template("x<|im_end|>y").unwrap()[1], end);
+    let as_text = tokenizer.encode_text("x<|im_end|>y").unwrap();
+    assert!(!as_text.contains(&end));
+    assert_eq!(tokenizer.decode(&as_text).unwrap(), "x<|im_end|>y");
+    assert_eq!(tokenizer.stop_tokens(), [end]);
+    assert_eq!(tokenizer.decode(&[end]).unwrap(), "");
+}
+
+#[test]
+fn user_defined_tokens_are_words() {
+    let tokenizer = bytes_tokenizer("smollm");
+    let tool = tokenizer.token_id("<tool>").unwrap();
+    assert_eq!(tokenizer.encode_text("<tool>").unwrap(), [tool]);
+    assert_eq!(tokenizer.decode(&[tool]).unwrap(), "<tool>");
+}
+
+#[test]
+fn digits_are_split_where_the_checkpoint_splits_them() {
+    assert_eq!(
+        bytes_tokenizer("smollm").encode_text("12").unwrap().len(),
+        2
+    );
+    assert_eq!(bytes_tokenizer("gpt-2").encode_text("12").unwrap().len(), 1);
+}
+
+proptest! {
+    /// Byte-level encodings lose nothing, and streaming gives what decoding at once gives.
+    #[test]
+    fn text_survives(text in "\\PC*|(<\\|im_end\\|>|\u{1F468}\u{200D}\u{1F469}|é| a|12|\n){0,12}") {
+        let tokenizer = bytes_tokenizer("smollm");
+        let tokens = tokenizer.encode_text(&text).unwrap();
+        prop_assert_eq!(&tokenizer.decode(&tokens).unwrap(), &text);
+        let mut stream = tokenizer.stream();
+        let mut streamed = String::new();
+        for &token in &tokens {
+            let piece = stream.push(token).unwrap();
+            prop_assert!(!piece.contains(char::REPLACEMENT_CHARACTER) || text.contains(char::REPLACEMENT_CHARACTER));
+            streamed.push_str(&piece);
+        }
+        streamed.push_str(&stream.finish().unwrap());
+        prop_assert_eq!(streamed, text);
+    }
+
+    /// Whatever tokens a model emits, streaming loses and invents nothing.
+    #[test]
+    fn any_tokens_stream_as_they_decode(tokens in proptest::collection::vec(0u32..258, 0..40)) {
+        let tokenizer = bytes_tokenizer("smollm");
+        let mut stream = tokenizer.stream();
+        let mut streamed = String::new();
+        for &token in &tokens {
+            streamed.push_str(&stream.push(token).unwrap());
+        }
+        streamed.push_str(&stream.finish().unwrap());
+        prop_assert_eq!(streamed, tokenizer.decode(&tokens).unwrap());
+    }
+}
