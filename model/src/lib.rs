@@ -6,6 +6,7 @@
 //! overlays, one context attends to them.
 
 pub mod config;
+pub mod digest;
 pub mod error;
 pub mod template;
 pub mod tokenizer;

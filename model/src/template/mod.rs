@@ -14,8 +14,11 @@
 
 mod dialect;
 
+use std::path::Path;
+
 use minijinja::{Environment, context};
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::{error::Error, tokenizer::Tokenizer, weights::gguf::Gguf};
 
@@ -81,6 +84,34 @@ impl ChatTemplate {
     /// The template in a GGUF's metadata.
     pub fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Self, Error> {
         Self::new(gguf.text("tokenizer.chat_template"), tokenizer)
+    }
+
+    /// The template in a folder: `chat_template.jinja`, or the text in
+    /// `tokenizer_config.json` (of several, the one named `default`).
+    pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, Error> {
+        let read = |name: &str| match std::fs::read_to_string(folder.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(folder.join(name))(error)),
+        };
+        if let Some(source) = read("chat_template.jinja")? {
+            return Self::new(Some(&source), tokenizer);
+        }
+        for name in ["chat_template.json", "tokenizer_config.json"] {
+            let Some(text) = read(name)? else { continue };
+            let json: Json = serde_json::from_str(&text).map_err(|error| Error::Corrupt {
+                path: folder.join(name),
+                reason: error.to_string(),
+            })?;
+            let templates = &json["chat_template"];
+            let default = templates.as_array().and_then(|all| {
+                all.iter().find(|template| template["name"] == "default")?["template"].as_str()
+            });
+            if let Some(source) = templates.as_str().or(default) {
+                return Self::new(Some(source), tokenizer);
+            }
+        }
+        Self::new(None, tokenizer)
     }
 
     /// A template by its Jinja source; `None` stands for ChatML, if the vocabulary has its

@@ -327,6 +327,9 @@ fn read_config(file: &Contents) -> Result<ModelConfig, Error> {
         "qwen3" => Architecture::Qwen3,
         other => return Err(file.unsupported("architecture", other, "llama, qwen2, qwen3")),
     };
+    if let Some(n) = file.number("split.count").filter(|&n| n > 1) {
+        return Err(file.unsupported("split into files", n.to_string(), "a single file"));
+    }
     let keys = Keys { file, prefix: name };
     if keys.optional_count("expert_count")?.is_some_and(|n| n > 0) {
         return Err(file.unsupported("feed-forward", "mixture of experts", "dense layers"));

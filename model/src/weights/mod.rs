@@ -4,13 +4,16 @@
 //! container; a safetensors folder is renamed while it is opened. Bytes stay mapped:
 //! nothing is copied until the decoder packs a matrix for its kernels.
 
+mod checkpoint;
 mod demands;
 pub mod gguf;
 mod gguf_header;
+mod hub_config;
 pub(crate) mod mapped;
 mod rope_factors;
+pub mod safetensors;
 
-pub use demands::demands;
+pub use self::{checkpoint::Checkpoint, demands::demands};
 
 /// How the elements of a stored tensor are encoded. Block formats are those of GGML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
