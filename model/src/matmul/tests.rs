@@ -1,0 +1,138 @@
+//! Packed products against plain loops, and against themselves under every instruction
+//! set, batch size and thread count: bit for bit.
+
+use half::{bf16, f16};
+use proptest::prelude::*;
+
+use super::*;
+use crate::quant::{dequantize, tests::tame};
+use crate::weights::RawTensor;
+
+const ENCODINGS: [Encoding; 13] = [
+    Encoding::F32,
+    Encoding::F16,
+    Encoding::BF16,
+    Encoding::Q4_0,
+    Encoding::Q4_1,
+    Encoding::Q5_0,
+    Encoding::Q5_1,
+    Encoding::Q8_0,
+    Encoding::Q2_K,
+    Encoding::Q3_K,
+    Encoding::Q4_K,
+    Encoding::Q5_K,
+    Encoding::Q6_K,
+];
+
+fn noise(seed: u64, n: usize) -> impl Iterator<Item = u64> {
+    let mut state = seed | 1;
+    (0..n).map(move |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    })
+}
+
+fn floats(seed: u64, n: usize) -> Vec<f32> {
+    noise(seed, n)
+        .map(|x| (x >> 40) as f32 / (1 << 23) as f32 - 1.0)
+        .collect()
+}
+
+fn matrix(encoding: Encoding, seed: u64, [n_out, n_in]: [usize; 2]) -> Vec<u8> {
+    let n = n_out * n_in;
+    match encoding {
+        Encoding::F32 => floats(seed, n)
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect(),
+        Encoding::F16 => floats(seed, n)
+            .iter()
+            .flat_map(|&x| f16::from_f32(x).to_le_bytes())
+            .collect(),
+        Encoding::BF16 => floats(seed, n)
+            .iter()
+            .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
+            .collect(),
+        _ => {
+            let n_bytes = encoding.bytes_of([n_out, n_in]).expect("whole blocks");
+            tame(
+                encoding,
+                noise(seed, n_bytes).map(|x| (x >> 56) as u8).collect(),
+            )
+        }
+    }
+}
+
+fn product(isa: Isa, weights: &PackedMatrix, x: &[Vec<f32>]) -> Vec<Vec<u32>> {
+    let mut activations = Activations::zeros(x.len(), weights.n_in());
+    for (row, x) in x.iter().enumerate() {
+        activations.set_row(row, x);
+    }
+    let mut out = Activations::zeros(x.len(), weights.n_out());
+    multiply(
+        isa,
+        &activations,
+        vec![Product {
+            weights,
+            bias: None,
+            out: &mut out,
+        }],
+    );
+    (0..x.len())
+        .map(|row| {
+            let mut y = vec![0.0; weights.n_out()];
+            out.read_row(row, 0, &mut y);
+            y.iter().map(|y| y.to_bits()).collect()
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn a_row_has_the_same_bits_everywhere(
+        seed in any::<u64>(),
+        which in 0..ENCODINGS.len(),
+        n_out in 1usize..90,
+        n_blocks in 1usize..4,
+    ) {
+        let encoding = ENCODINGS[which];
+        let n_in = match encoding.block_len() { 1 => 37 * n_blocks, n => n * n_blocks };
+        let bytes = matrix(encoding, seed, [n_out, n_in]);
+        let raw = RawTensor { encoding, shape: [n_out, n_in], bytes: &bytes };
+        let weights = PackedMatrix::pack(raw, |n| n);
+        let plain = dequantize(encoding, &bytes);
+        for n in 0..n_out {
+            let row = weights.row(n);
+            for (a, b) in row.iter().zip(&plain[n * n_in..][..n_in]) {
+                prop_assert_eq!(a + 0.0, b + 0.0);
+            }
+        }
+        let x: Vec<Vec<f32>> =
+            (0..33).map(|row| floats(seed ^ (row + 2) << 7, n_in)).collect();
+        let want: Vec<Vec<u32>> = x
+            .iter()
+            .map(|x| {
+                (0..n_out)
+                    .map(|n| {
+                        let w = &plain[n * n_in..][..n_in];
+                        x.iter().zip(w).fold(0f32, |acc, (x, w)| x.mul_add(*w, acc)).to_bits()
+                    })
+                    .collect()
+            })
+            .collect();
+        let pools = [1, 2].map(|n| {
+            rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads start")
+        });
+        for isa in Isa::available() {
+            for n_rows in [1, 2, 3, 4, 5, 7, 33] {
+                for pool in &pools {
+                    let got = pool.install(|| product(isa, &weights, &x[..n_rows]));
+                    prop_assert_eq!(&got[..], &want[..n_rows], "{:?} {:?}", encoding, isa);
+                }
+            }
+        }
+    }
+}
