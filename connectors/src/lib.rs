@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Where do documents and questions come from, and how do their changes arrive?
+//!
+//! A [`Source`] turns something outside (a folder being edited, a growing file of JSON lines,
+//! standard input) into batches of [`Change`]s, each record keyed and named by the [`Offset`]
+//! it was read from. [`start`] runs a source on its own thread and hands over its [`Event`]s.
+//!
+//! Invariants:
+//! - **Fold = fresh scan.** Applying all changes in order gives what a new run would give on
+//!   the outside as it now stands. Spurious notifications emit nothing.
+//! - **Bad input is data.** What cannot be a record is a [`Rejected`] with source, offset and
+//!   reason; the source goes on. Only what ends the source is an [`Error`].
+//! - **Bounded.** Channels, lines, files and sets of touched paths all have limits.
+//! - **Prompt to stop.** A source notices its [`StopFlag`] within 100 ms and leaves no thread.
+//!
+//! Deliberately absent: passages, epochs and views. The crate knows records, changes and
+//! offsets of its own and depends on no other crate of the workspace.
+
+#![forbid(unsafe_code)]
+
+mod change;
+mod error;
+mod excerpt;
+mod folder;
+mod jsonl;
+mod offset;
+mod rejection;
+mod running;
+mod source;
+mod stop;
+
+pub use change::{Change, Digest, Key, Record, SourceName};
+pub use error::Error;
+pub use folder::{Folder, Watching};
+pub use jsonl::JsonLines;
+pub use offset::{Offset, Revision};
+pub use rejection::{JsonKind, Rejected, Rejection};
+pub use running::{Running, start};
+pub use source::{Batch, Event, Halt, Notice, Outlet, Source};
+pub use stop::StopFlag;

@@ -1,0 +1,108 @@
+//! What ends a source? Each variant says what the user can do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a source could not start, or had to end.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing stands at the path.
+    #[error("{}: no such file or folder", path.display())]
+    Missing {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The path is not a folder.
+    #[error("{}: not a folder", path.display())]
+    NotAFolder {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The path is not a regular file.
+    #[error("{}: not a regular file (pipes are read from standard input)", path.display())]
+    NotAFile {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// No folder was given.
+    #[error("no folder to watch")]
+    NoRoots,
+    /// Two watched folders have the same name, so their keys could collide.
+    #[error(
+        "{} and {} are both called {name:?}: the names of their files could not be told apart",
+        first.display(),
+        second.display()
+    )]
+    RootsCollide {
+        /// The one folder.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+        /// Their name.
+        name: String,
+    },
+    /// One watched folder lies in another, so its files would be read twice.
+    #[error("{} lies inside {}: its files would be read twice", inner.display(), outer.display())]
+    RootsNested {
+        /// The folder inside.
+        inner: PathBuf,
+        /// The folder around it.
+        outer: PathBuf,
+    },
+    /// Several folders are watched and one has no name of its own to begin its keys with.
+    #[error("{}: a folder without a UTF-8 name cannot be one of several", path.display())]
+    RootUnnamed {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The watched folder disappeared.
+    #[error("{}: the watched folder was deleted, moved or replaced", path.display())]
+    RootGone {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The system refused something that the source cannot do without.
+    #[error("{}: {action}: {source}", path.display())]
+    Io {
+        /// On which file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A limit or interval is zero, where the source could then do nothing.
+    #[error("{name} must not be zero")]
+    Zero {
+        /// Which setting.
+        name: &'static str,
+    },
+    /// A burst's longest delay is under its quiet time.
+    #[error("a burst's longest delay ({max_delay:?}) is under its quiet time ({quiet:?})")]
+    BurstOrder {
+        /// How long nothing must happen.
+        quiet: Duration,
+        /// How long a burst may last.
+        max_delay: Duration,
+    },
+    /// A thread could not be started.
+    #[error("source {name:?}: cannot start a thread: {source}")]
+    Thread {
+        /// The source's name.
+        name: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The source's code panicked: a defect of this program.
+    #[error("source {name:?} panicked: {message}")]
+    Panicked {
+        /// The source's name.
+        name: String,
+        /// The panic's message.
+        message: String,
+    },
+}

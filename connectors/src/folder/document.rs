@@ -1,0 +1,183 @@
+//! What does a file say? Its text and title, or why it is no document.
+//!
+//! The size is asked before reading and held to while reading: a file over the limit costs
+//! nothing, and one that grows meanwhile cannot exceed it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::title::markdown_title;
+use crate::{Digest, Rejection};
+
+/// A file's content as a document.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Document {
+    /// Without byte-order mark, lines ended by `\n`.
+    pub text: String,
+    pub title: Option<String>,
+    pub digest: Digest,
+}
+
+/// What reading a file gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    Document(Document),
+    Refused(Rejection),
+    /// The file went away meanwhile.
+    Gone,
+}
+
+/// Reads the file at `path`, up to `limit` bytes.
+pub(super) fn read(path: &Path, limit: u64) -> Reading {
+    match read_bytes(path, limit) {
+        Ok(Ok(bytes)) => match decode(bytes) {
+            Ok(text) => {
+                let title = is_markdown(path).then(|| markdown_title(&text)).flatten();
+                let digest = Digest::of(title.as_deref(), &text);
+                Reading::Document(Document {
+                    text,
+                    title,
+                    digest,
+                })
+            }
+            Err(rejection) => Reading::Refused(rejection),
+        },
+        Ok(Err(rejection)) => Reading::Refused(rejection),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Reading::Gone,
+        Err(error) => Reading::Refused(Rejection::unreadable(&error)),
+    }
+}
+
+fn read_bytes(path: &Path, limit: u64) -> io::Result<Result<Vec<u8>, Rejection>> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    if len > limit {
+        return Ok(Err(Rejection::TooLarge { len, limit }));
+    }
+    let mut bytes = Vec::with_capacity(len as usize);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Ok(Err(Rejection::TooLarge {
+            len: bytes.len() as u64,
+            limit,
+        }));
+    }
+    Ok(Ok(bytes))
+}
+
+fn decode(bytes: Vec<u8>) -> Result<String, Rejection> {
+    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
+        return Err(Rejection::Binary { at: at as u64 });
+    }
+    let text = String::from_utf8(bytes).map_err(|error| Rejection::NotUtf8 {
+        at: error.utf8_error().valid_up_to() as u64,
+    })?;
+    let body = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    if body.contains('\r') {
+        Ok(body.replace("\r\n", "\n").replace('\r', "\n"))
+    } else if body.len() == text.len() {
+        Ok(text)
+    } else {
+        Ok(body.to_owned())
+    }
+}
+
+fn is_markdown(path: &Path) -> bool {
+    path.extension().is_some_and(|found| {
+        ["md", "markdown"]
+            .iter()
+            .any(|extension| found.eq_ignore_ascii_case(extension))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_as(name: &str, bytes: &[u8], limit: u64) -> Reading {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        read(&path, limit)
+    }
+
+    fn text_of(bytes: &[u8]) -> String {
+        match read_as("a.txt", bytes, 1 << 20) {
+            Reading::Document(document) => document.text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn marks_and_line_ends_are_normalised() {
+        assert_eq!(
+            text_of(b"\xef\xbb\xbfone\r\ntwo\rthree\n"),
+            "one\ntwo\nthree\n"
+        );
+        assert_eq!(text_of(b"\xef\xbb\xbfone"), "one");
+        assert_eq!(text_of(b""), "");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_with_its_place() {
+        assert_eq!(
+            read_as("a.md", b"ok\xff", 9),
+            Reading::Refused(Rejection::NotUtf8 { at: 2 })
+        );
+        assert_eq!(
+            read_as("a.md", b"ok\0x\xff", 9),
+            Reading::Refused(Rejection::Binary { at: 2 })
+        );
+        // UTF-16 announces itself with bytes that UTF-8 never has.
+        let utf16 = b"\xff\xfea\0b\0";
+        assert!(matches!(
+            read_as("a.txt", utf16, 9),
+            Reading::Refused(Rejection::Binary { at: 3 })
+        ));
+    }
+
+    #[test]
+    fn the_limit_is_the_last_size_that_passes() {
+        assert!(matches!(
+            read_as("a.md", &[b'x'; 10], 10),
+            Reading::Document(_)
+        ));
+        let refused = Rejection::TooLarge { len: 11, limit: 10 };
+        assert_eq!(read_as("a.md", &[b'x'; 11], 10), Reading::Refused(refused));
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_gone() {
+        assert_eq!(read(Path::new("/nonexistent/a.md"), 10), Reading::Gone);
+    }
+
+    #[test]
+    fn only_markdown_has_titles() {
+        let title = |name| match read_as(name, b"# T\n", 10) {
+            Reading::Document(document) => document.title,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(title("a.MD").as_deref(), Some("T"));
+        assert_eq!(title("a.txt"), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_bytes_are_a_document_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            match decode(bytes.clone()) {
+                Ok(text) => prop_assert!(!text.contains('\r') && !text.contains('\0')),
+                Err(Rejection::Binary { at }) => prop_assert_eq!(bytes[at as usize], 0),
+                Err(Rejection::NotUtf8 { at }) => {
+                    prop_assert!(std::str::from_utf8(&bytes[..at as usize]).is_ok());
+                }
+                Err(other) => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+}

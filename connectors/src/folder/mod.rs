@@ -1,0 +1,212 @@
+//! Which documents does a folder hold, now and after every edit?
+//!
+//! A [`Folder`] emits all documents below its roots as one batch, then one batch for each burst
+//! of edits. Three parts, one question each:
+//! - `watch`: *where* may something have changed? The system's notifications, gathered until
+//!   they pause. They are hints only, and may be late, doubled or wrong.
+//! - `snapshot`: *what* has changed? The touched places are read again and compared, by
+//!   digest, with what was emitted. Renames, saves through a temporary file, files that become
+//!   folders: all are differences between two states, and need no rules of their own.
+//! - `listing`: what stands there? `document`: what does a file say? Its text, or why it is none.
+//!
+//! Invariants: the truth is what reading gives, never what a notification says; watching
+//! begins before the first scan, so nothing falls between; once a minute everything is compared
+//! by its file times, so that a notification lost by the system is a delay, not an error.
+//!
+//! Symbolic links below a root are not followed (no loops, nothing read twice) but reported;
+//! names that begin with a dot are skipped, and folders that hold what programs make
+//! (`node_modules`, `target`, …; see [`Folder::skip_folders`]).
+
+mod document;
+mod filter;
+mod listing;
+mod place;
+mod snapshot;
+mod stamp;
+mod title;
+mod watch;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::{Digest, Error, Event, Halt, Key, Notice, Outlet, Source, SourceName};
+
+use filter::Filter;
+use place::Roots;
+use snapshot::{Snapshot, Touched};
+use watch::{Burst, Watcher};
+
+/// Files over this many bytes are refused, unless said otherwise: 8 MiB.
+const SIZE_LIMIT: u64 = 8 << 20;
+/// How often to look where the system cannot notify.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// How a folder's changes are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// By the system's notifications; where it has none, or has no more watches to give, by
+    /// looking every second, which is said in a [`Notice::Polling`].
+    Auto,
+    /// By looking every so often: for file systems that do not notify, as network shares.
+    Poll {
+        /// How often.
+        every: Duration,
+    },
+    /// Not at all: the source ends after its first scan.
+    Once,
+}
+
+/// Folders of text as a source: one document a file, keyed by its path.
+///
+/// ```
+/// use perennial_connectors::{Change, Event, Folder, Watching, start};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// std::fs::write(dir.path().join("note.md"), "# A note\n\nIts text.\n")?;
+/// let folder = Folder::open("notes", [dir.path()])?.watching(Watching::Once);
+/// let running = start(folder, 16)?;
+/// for event in running.events() {
+///     if let Event::Batch(batch) = event {
+///         let Change::Upsert(record) = &batch.changes[0] else { unreachable!() };
+///         assert_eq!(record.key.as_str(), "note.md");
+///         assert_eq!(record.title.as_deref(), Some("A note"));
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Folder {
+    name: SourceName,
+    roots: Roots,
+    filter: Filter,
+    /// In bytes.
+    size_limit: u64,
+    watching: Watching,
+    burst: Burst,
+    /// What an earlier run emitted.
+    held: Vec<(Key, Digest)>,
+}
+
+impl Folder {
+    /// A source of the documents below one or several folders. With one, keys are paths below
+    /// it; with several, each key begins with the name of its folder.
+    ///
+    /// # Errors
+    /// If a folder is missing or is none, if two have the same name, or if one lies in another.
+    pub fn open(
+        name: impl Into<String>,
+        roots: impl IntoIterator<Item = impl AsRef<Path>>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            name: SourceName::new(name),
+            roots: Roots::open(roots)?,
+            filter: Filter::default(),
+            size_limit: SIZE_LIMIT,
+            watching: Watching::Auto,
+            burst: Burst::default(),
+            held: Vec::new(),
+        })
+    }
+
+    /// Which file names are documents: by extension, without the dot, in any case.
+    /// By default `md`, `markdown`, `txt`, `text`, `rst`, `org` and `adoc`.
+    #[must_use]
+    pub fn extensions(mut self, extensions: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.filter.set_extensions(extensions);
+        self
+    }
+
+    /// Which folders are skipped wherever they stand, by name, besides those that begin with a
+    /// dot. By default `node_modules`, `target`, `__pycache__` and `venv`.
+    #[must_use]
+    pub fn skip_folders(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.filter.set_skipped(names);
+        self
+    }
+
+    /// The largest file to read, in bytes. By default 8 MiB.
+    #[must_use]
+    pub fn size_limit(mut self, bytes: u64) -> Self {
+        self.size_limit = bytes;
+        self
+    }
+
+    /// How changes are noticed. By default [`Watching::Auto`].
+    #[must_use]
+    pub fn watching(mut self, watching: Watching) -> Self {
+        self.watching = watching;
+        self
+    }
+
+    /// What counts as one burst of edits, and so as one batch: changes less than `quiet` apart,
+    /// for at most `max_delay`. By default 150 ms and 1 s.
+    ///
+    /// # Errors
+    /// If the longest delay is under the quiet time.
+    pub fn burst(mut self, quiet: Duration, max_delay: Duration) -> Result<Self, Error> {
+        self.burst = Burst::new(quiet, max_delay)?;
+        Ok(self)
+    }
+
+    /// Begins from what an earlier run emitted, so that the first batch holds only what has
+    /// changed since then, deletions included.
+    #[must_use]
+    pub fn resume(mut self, held: impl IntoIterator<Item = (Key, Digest)>) -> Self {
+        self.held = held.into_iter().collect();
+        self
+    }
+}
+
+impl Source for Folder {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        let Self {
+            name,
+            roots,
+            filter,
+            size_limit,
+            watching,
+            burst,
+            held,
+        } = *self;
+        let mut watcher = match watching {
+            Watching::Once => None,
+            Watching::Poll { every } if every.is_zero() => {
+                return Err(Error::Zero {
+                    name: "the polling interval",
+                }
+                .into());
+            }
+            Watching::Poll { every } => Some(Watcher::polling(every)),
+            Watching::Auto => Some(Watcher::open(&roots, &filter, burst, POLL_EVERY)),
+        };
+        if let Some(notice) = watcher.as_mut().and_then(Watcher::take_notice) {
+            out.notice(notice)?;
+        }
+        let mut snapshot = Snapshot::new(name, roots, filter, size_limit, held);
+        let first = snapshot.reconcile(&Touched::everything(), out)?;
+        out.batch(first)?;
+        if snapshot.ignored() > 0 {
+            out.notice(Notice::Ignored {
+                files: snapshot.ignored(),
+            })?;
+        }
+        out.send(Event::CaughtUp)?;
+        let Some(mut watcher) = watcher else {
+            return Ok(());
+        };
+        loop {
+            let touched = watcher.next(snapshot.roots(), out)?;
+            if let Some(notice) = watcher.take_notice() {
+                out.notice(notice)?;
+            }
+            let batch = snapshot.reconcile(&touched, out)?;
+            out.batch(batch)?;
+        }
+    }
+}

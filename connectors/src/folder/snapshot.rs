@@ -1,0 +1,686 @@
+//! What has changed? Compares the touched places, as they now are, with what was emitted.
+//!
+//! Invariant: after `reconcile` of a set that covers all that changed, what is known equals
+//! what a fresh scan finds, and folding the batches gives its documents. Nothing else is
+//! assumed about the hints: a hint too many emits nothing.
+//!
+//! File times only save reading (`stamp` says when). Texts are not kept, only digests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::mem::discriminant;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::document::{self, Document, Reading};
+use super::filter::Filter;
+use super::listing::{self, Found, Listing};
+use super::place::{Place, Roots};
+use super::stamp::{self, Stamp};
+use crate::{
+    Batch, Change, Digest, Halt, Key, Offset, Outlet, Record, Rejected, Rejection, SourceName,
+};
+
+/// Where something may have changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    /// Everything below all roots.
+    pub everything: bool,
+    /// These absolute paths and all below them.
+    pub paths: BTreeSet<PathBuf>,
+}
+
+impl Touched {
+    pub(super) fn everything() -> Self {
+        Self {
+            everything: true,
+            paths: BTreeSet::new(),
+        }
+    }
+}
+
+/// What was emitted, and how the files looked then.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    source: SourceName,
+    roots: Roots,
+    filter: Filter,
+    /// In bytes.
+    size_limit: u64,
+    known: BTreeMap<Place, Known>,
+    /// Keys of an earlier run that no root of this run can hold; deleted at the first chance.
+    orphans: Vec<Key>,
+    /// Files seen by the last scan of everything that are not named like documents.
+    ignored: u64,
+}
+
+/// What is known of a place.
+#[derive(Debug)]
+enum Known {
+    /// Its document was emitted. No stamp: by an earlier run.
+    Held {
+        digest: Digest,
+        stamp: Option<Stamp>,
+    },
+    /// It was refused, for this reason.
+    Refused {
+        reason: Rejection,
+        stamp: Option<Stamp>,
+    },
+}
+
+impl Snapshot {
+    /// Begins with what an earlier run emitted, or with nothing.
+    pub(super) fn new(
+        source: SourceName,
+        roots: Roots,
+        filter: Filter,
+        size_limit: u64,
+        held: Vec<(Key, Digest)>,
+    ) -> Self {
+        let mut known = BTreeMap::new();
+        let mut orphans = Vec::new();
+        for (key, digest) in held {
+            match roots.place_of_key(&key) {
+                Some(place) => {
+                    known.insert(
+                        place,
+                        Known::Held {
+                            digest,
+                            stamp: None,
+                        },
+                    );
+                }
+                None => orphans.push(key),
+            }
+        }
+        Self {
+            source,
+            roots,
+            filter,
+            size_limit,
+            known,
+            orphans,
+            ignored: 0,
+        }
+    }
+
+    pub(super) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// How many files the last scan of everything left out by their names.
+    pub(super) fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    /// Reads the touched places again. Deletions stand first in the batch, then upserts, each
+    /// in order of path.
+    ///
+    /// # Errors
+    /// If a root is gone or cannot be listed, or when asked to stop.
+    pub(super) fn reconcile(&mut self, touched: &Touched, out: &Outlet) -> Result<Batch, Halt> {
+        self.roots.check()?;
+        let mut deletes = Vec::new();
+        let mut upserts = Vec::new();
+        let mut rejected = Vec::new();
+        if touched.everything {
+            self.ignored = 0;
+        }
+        let now_ns = stamp::nanoseconds(SystemTime::now());
+        let mut held_before: Vec<Place> = Vec::new();
+        for scope in self.scopes(touched) {
+            let Listing { found, ignored } = listing::list(&self.roots, &self.filter, &scope, out)?;
+            if touched.everything {
+                self.ignored += ignored;
+            }
+            for place in self.known_below(&scope) {
+                if !found.contains_key(&place)
+                    && let Some(Known::Held { .. }) = self.known.remove(&place)
+                {
+                    held_before.push(place);
+                }
+            }
+            for (place, found) in found {
+                out.check()?;
+                let (reading, stamp) = match found {
+                    Found::Refused(reason, meta) => (
+                        Reading::Refused(reason),
+                        meta.map(|meta| Stamp::of(&meta, now_ns)),
+                    ),
+                    Found::File(meta) => {
+                        let stamp = Stamp::of(&meta, now_ns);
+                        if self
+                            .known
+                            .get(&place)
+                            .is_some_and(|known| known.is_fresh(&stamp))
+                        {
+                            continue;
+                        }
+                        let path = self.roots.absolute(&place);
+                        (document::read(&path, self.size_limit), Some(stamp))
+                    }
+                };
+                match reading {
+                    Reading::Gone => {
+                        if let Some(Known::Held { .. }) = self.known.remove(&place) {
+                            held_before.push(place);
+                        }
+                    }
+                    Reading::Document(document) => {
+                        let known = Known::Held {
+                            digest: document.digest,
+                            stamp,
+                        };
+                        let before = self.known.insert(place.clone(), known);
+                        if before.and_then(|known| known.digest()) != Some(document.digest) {
+                            upserts.push(self.upsert(&place, document, stamp));
+                        }
+                    }
+                    Reading::Refused(reason) => {
+                        let known = Known::Refused {
+                            reason: reason.clone(),
+                            stamp,
+                        };
+                        let before = self.known.insert(place.clone(), known);
+                        if !before
+                            .as_ref()
+                            .is_some_and(|known| known.refused_alike(&reason))
+                        {
+                            rejected.push(self.rejected(&place, reason, stamp));
+                        }
+                        if let Some(Known::Held { .. }) = before {
+                            held_before.push(place);
+                        }
+                    }
+                }
+            }
+        }
+        // A root that goes away while it is listed looks empty: that is an error, not deletions.
+        self.roots.check()?;
+        let at_ms = now_ns / 1_000_000;
+        for key in self.orphans.drain(..) {
+            let offset = Offset::file(key.as_str(), None);
+            deletes.push(Change::Delete { key, at_ms, offset });
+        }
+        held_before.sort();
+        for place in held_before {
+            let key = self
+                .roots
+                .key(&place)
+                .expect("only places with a key hold documents");
+            let offset = Offset::file(self.roots.shown(&place), None);
+            deletes.push(Change::Delete { key, at_ms, offset });
+        }
+        deletes.append(&mut upserts);
+        Ok(Batch {
+            changes: deletes,
+            rejected,
+            resume: None,
+        })
+    }
+
+    /// The places to look at, in order, none within another.
+    fn scopes(&self, touched: &Touched) -> Vec<Place> {
+        let root = |root| Place {
+            root,
+            path: PathBuf::new(),
+        };
+        if touched.everything {
+            return (0..self.roots.len()).map(root).collect();
+        }
+        let mut places: Vec<Place> = touched
+            .paths
+            .iter()
+            .filter_map(|path| self.roots.place(path))
+            .map(|place| self.nearest_real(place))
+            .filter(|place| self.filter.covers(&place.path))
+            .collect();
+        places.sort();
+        places.dedup_by(|next, before| before.holds(next));
+        places
+    }
+
+    /// The place itself, or the first folder above it that is no longer a plain folder: what
+    /// stood below it is to be compared with what stands there now.
+    fn nearest_real(&self, place: Place) -> Place {
+        let mut above = Place {
+            root: place.root,
+            path: PathBuf::new(),
+        };
+        let parents = place.path.parent().unwrap_or(Path::new(""));
+        for name in parents {
+            above.path.push(name);
+            let is_folder =
+                fs::symlink_metadata(self.roots.absolute(&above)).is_ok_and(|found| found.is_dir());
+            if !is_folder {
+                return above;
+            }
+        }
+        place
+    }
+
+    fn known_below(&self, scope: &Place) -> Vec<Place> {
+        let below = self.known.range(scope.clone()..);
+        below
+            .map(|(place, _)| place)
+            .take_while(|place| scope.holds(place))
+            .cloned()
+            .collect()
+    }
+
+    fn upsert(&self, place: &Place, document: Document, stamp: Option<Stamp>) -> Change {
+        let key = self
+            .roots
+            .key(place)
+            .expect("only places with a key are read");
+        let revision = stamp.map(Stamp::revision);
+        Change::Upsert(Record {
+            key,
+            text: document.text,
+            title: document.title,
+            updated_at_ms: revision.map_or(0, |revision| revision.mtime_ns.div_euclid(1_000_000)),
+            digest: document.digest,
+            offset: Offset::file(self.roots.shown(place), revision),
+        })
+    }
+
+    fn rejected(&self, place: &Place, reason: Rejection, stamp: Option<Stamp>) -> Rejected {
+        let revision = stamp.map(Stamp::revision);
+        Rejected {
+            source: self.source.clone(),
+            offset: Offset::file(self.roots.shown(place), revision),
+            // A folder that cannot be listed, or a link to one, would have been no record.
+            key: place
+                .path
+                .file_name()
+                .filter(|name| self.filter.is_document(name))
+                .and_then(|_| self.roots.key(place)),
+            reason,
+        }
+    }
+}
+
+impl Known {
+    /// Whether a file with this stamp must still be what it was.
+    fn is_fresh(&self, now: &Stamp) -> bool {
+        let (Self::Held { stamp, .. } | Self::Refused { stamp, .. }) = self;
+        stamp.is_some_and(|stamp| stamp.vouches_for(now))
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Held { digest, .. } => Some(*digest),
+            Self::Refused { .. } => None,
+        }
+    }
+
+    /// Whether this was refused for the same kind of reason: one report is enough for a log
+    /// that is too large and grows.
+    fn refused_alike(&self, reason: &Rejection) -> bool {
+        match self {
+            Self::Held { .. } => false,
+            Self::Refused { reason: before, .. } => discriminant(before) == discriminant(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Error, Event, StopFlag};
+
+    /// A folder on disk, what is known of it, and the fold of all that was emitted.
+    struct Bench {
+        dir: tempfile::TempDir,
+        snapshot: Snapshot,
+        out: Outlet,
+        fold: BTreeMap<Key, Record>,
+    }
+
+    fn outlet() -> Outlet {
+        Outlet::new(crossbeam_channel::bounded::<Event>(1).0, StopFlag::new())
+    }
+
+    fn snapshot(dir: &Path, held: Vec<(Key, Digest)>) -> Snapshot {
+        let roots = Roots::open([dir]).unwrap();
+        Snapshot::new(
+            SourceName::new("test"),
+            roots,
+            Filter::default(),
+            1000,
+            held,
+        )
+    }
+
+    /// The keys of deletes and upserts, as `-key` and `+key`, then refused offsets as `!offset`.
+    fn signs(batch: &Batch) -> Vec<String> {
+        let changes = batch.changes.iter().map(|change| match change {
+            Change::Upsert(record) => format!("+{}", record.key),
+            Change::Delete { key, .. } => format!("-{key}"),
+        });
+        changes
+            .chain(batch.rejected.iter().map(|r| format!("!{}", r.offset)))
+            .collect()
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let snapshot = snapshot(dir.path(), Vec::new());
+            Self {
+                dir,
+                snapshot,
+                out: outlet(),
+                fold: BTreeMap::new(),
+            }
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            fs::canonicalize(self.dir.path()).unwrap().join(path)
+        }
+
+        fn write(&self, path: &str, bytes: &[u8]) {
+            let path = self.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+
+        fn reconcile(&mut self, touched: &Touched) -> Batch {
+            let batch = self.snapshot.reconcile(touched, &self.out).unwrap();
+            for change in batch.changes.clone() {
+                match change {
+                    Change::Upsert(record) => {
+                        let before = self.fold.insert(record.key.clone(), record.clone());
+                        assert_ne!(before.map(|r| r.digest), Some(record.digest), "no change");
+                    }
+                    Change::Delete { key, .. } => {
+                        assert!(self.fold.remove(&key).is_some(), "{key} was not held");
+                    }
+                }
+            }
+            batch
+        }
+
+        fn scan(&mut self) -> Vec<String> {
+            signs(&self.reconcile(&Touched::everything()))
+        }
+
+        fn touch(&mut self, paths: &[&str]) -> Vec<String> {
+            let paths = paths.iter().map(|path| self.path(path)).collect();
+            signs(&self.reconcile(&Touched {
+                everything: false,
+                paths,
+            }))
+        }
+
+        /// What a new run finds, by key.
+        fn fresh(&self) -> BTreeMap<Key, Digest> {
+            let batch = snapshot(self.dir.path(), Vec::new())
+                .reconcile(&Touched::everything(), &self.out)
+                .unwrap();
+            let records = batch.changes.into_iter().map(|change| match change {
+                Change::Upsert(record) => (record.key, record.digest),
+                Change::Delete { key, .. } => panic!("{key} deleted from nothing"),
+            });
+            records.collect()
+        }
+
+        fn folded(&self) -> BTreeMap<Key, Digest> {
+            self.fold
+                .iter()
+                .map(|(key, record)| (key.clone(), record.digest))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn the_first_scan_is_sorted_and_names_everything() {
+        let mut bench = Bench::new();
+        bench.write("b.md", b"# B\n");
+        bench.write("a/z.txt", b"z");
+        bench.write("a.md", b"a");
+        bench.write("empty.md", b"");
+        bench.write("picture.png", b"\x89PNG");
+        bench.write(".git/x.md", b"x");
+        bench.write("node_modules/m/readme.md", b"x");
+        bench.write("bad.md", b"\xff");
+        assert_eq!(
+            bench.scan(),
+            ["+a/z.txt", "+a.md", "+b.md", "+empty.md", "!bad.md"]
+        );
+        assert_eq!(bench.snapshot.ignored(), 1);
+        let record = &bench.fold[&Key::new("b.md")];
+        assert_eq!(record.title.as_deref(), Some("B"));
+        let mtime = fs::metadata(bench.path("b.md"))
+            .unwrap()
+            .modified()
+            .unwrap();
+        assert_eq!(record.updated_at_ms, stamp::nanoseconds(mtime) / 1_000_000);
+        assert!(bench.scan().is_empty());
+    }
+
+    #[test]
+    fn an_equal_save_emits_nothing_and_an_edit_of_equal_length_is_seen() {
+        let mut bench = Bench::new();
+        bench.write("a.md", b"one");
+        bench.scan();
+        bench.write("a.md", b"one");
+        assert!(bench.touch(&["a.md"]).is_empty());
+        // Within the clock's grain, with the same length: the stamp may well be equal.
+        bench.write("a.md", b"two");
+        assert_eq!(bench.touch(&["a.md"]), ["+a.md"]);
+    }
+
+    #[test]
+    fn a_settled_file_is_not_read_again() {
+        let mut bench = Bench::new();
+        bench.write("a.md", b"one");
+        bench.scan();
+        let place = Place {
+            root: 0,
+            path: "a.md".into(),
+        };
+        let meta = fs::metadata(bench.path("a.md")).unwrap();
+        // Just written: another write could leave the stamp as it is.
+        let now_ns = stamp::nanoseconds(SystemTime::now());
+        assert!(!bench.snapshot.known[&place].is_fresh(&Stamp::of(&meta, now_ns)));
+        // As if the scan had been later. A wrong digest would be noticed by reading.
+        let settled = Stamp::of(&meta, now_ns + 10_000_000_000);
+        let digest = Digest::of(None, "never read");
+        bench.snapshot.known.insert(
+            place.clone(),
+            Known::Held {
+                digest,
+                stamp: Some(settled),
+            },
+        );
+        assert!(bench.scan().is_empty());
+        bench.write("a.md", b"more");
+        assert_eq!(bench.scan(), ["+a.md"]);
+    }
+
+    #[test]
+    fn a_rename_is_a_delete_and_an_insert_in_one_batch() {
+        let mut bench = Bench::new();
+        bench.write("a.md", b"one");
+        bench.scan();
+        fs::rename(bench.path("a.md"), bench.path("b.md")).unwrap();
+        assert_eq!(bench.touch(&["a.md", "b.md"]), ["-a.md", "+b.md"]);
+    }
+
+    #[test]
+    fn folders_move_vanish_and_change_places_with_files() {
+        let mut bench = Bench::new();
+        bench.write("d/x.md", b"x");
+        bench.write("d/e/y.md", b"y");
+        bench.write("f.md", b"f");
+        bench.scan();
+        fs::rename(bench.path("d"), bench.path("g")).unwrap();
+        let moved = bench.touch(&["d", "g"]);
+        assert_eq!(moved, ["-d/e/y.md", "-d/x.md", "+g/e/y.md", "+g/x.md"]);
+        // A file takes a folder's place, and a folder a file's. Only inner paths are hinted.
+        fs::remove_dir_all(bench.path("g")).unwrap();
+        bench.write("g", b"no document by its name");
+        fs::remove_file(bench.path("f.md")).unwrap();
+        bench.write("f.md/inner.md", b"i");
+        let swapped = bench.touch(&["g/x.md", "f.md/inner.md"]);
+        assert_eq!(swapped, ["-g/e/y.md", "-g/x.md", "+f.md/inner.md"]);
+        assert_eq!(bench.touch(&["f.md"]), ["-f.md"]);
+    }
+
+    #[test]
+    fn a_good_document_that_turns_bad_is_deleted_and_reported_once() {
+        let mut bench = Bench::new();
+        bench.write("a.md", b"good");
+        bench.scan();
+        bench.write("a.md", &[b'x'; 1001]);
+        assert_eq!(bench.touch(&["a.md"]), ["-a.md", "!a.md"]);
+        bench.write("a.md", &[b'x'; 1002]);
+        assert!(bench.touch(&["a.md"]).is_empty());
+        bench.write("a.md", b"\0");
+        assert_eq!(bench.touch(&["a.md"]), ["!a.md"]);
+        bench.write("a.md", b"good");
+        assert_eq!(bench.touch(&["a.md"]), ["+a.md"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_pipes_and_names_without_a_key_are_refused() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::symlink;
+        let mut bench = Bench::new();
+        bench.write("d/a.md", b"a");
+        symlink(bench.path(""), bench.path("d/loop")).unwrap();
+        symlink(bench.path("d/a.md"), bench.path("link.md")).unwrap();
+        symlink(bench.path("nowhere"), bench.path("dangling.md")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(bench.path("s.md")).unwrap();
+        let odd = bench.path("").join(OsStr::from_bytes(b"\xff.md"));
+        fs::write(odd, "x").unwrap();
+        let batch = bench.reconcile(&Touched::everything());
+        let reasons: Vec<_> = batch.rejected.iter().map(|r| r.reason.clone()).collect();
+        let expected = [
+            Rejection::Link,
+            Rejection::Link,
+            Rejection::Link,
+            Rejection::NotAFile,
+            Rejection::NameNotUtf8,
+        ];
+        assert_eq!(reasons, expected);
+        let keys: Vec<_> = batch.rejected.iter().map(|r| r.key.is_some()).collect();
+        assert_eq!(keys, [false, true, true, true, false]);
+        assert!(bench.scan().is_empty());
+    }
+
+    #[test]
+    fn a_later_run_says_only_what_changed_meanwhile() {
+        let mut bench = Bench::new();
+        for name in ["same.md", "edited.md", "gone.md"] {
+            bench.write(name, name.as_bytes());
+        }
+        bench.scan();
+        let mut held: Vec<_> = bench.folded().into_iter().collect();
+        held.push((Key::new("../outside.md"), Digest::of(None, "")));
+        bench.write("edited.md", b"now");
+        bench.write("new.md", b"new");
+        fs::remove_file(bench.path("gone.md")).unwrap();
+        let mut later = snapshot(bench.dir.path(), held);
+        let batch = later.reconcile(&Touched::everything(), &bench.out).unwrap();
+        let expected = ["-../outside.md", "-gone.md", "+edited.md", "+new.md"];
+        assert_eq!(signs(&batch), expected);
+    }
+
+    #[test]
+    fn a_root_that_is_gone_is_an_error_and_deletes_nothing() {
+        let mut bench = Bench::new();
+        bench.write("docs/a.md", b"a");
+        let mut inner = snapshot(&bench.path("docs"), Vec::new());
+        inner.reconcile(&Touched::everything(), &bench.out).unwrap();
+        fs::remove_dir_all(bench.path("docs")).unwrap();
+        let gone = inner.reconcile(&Touched::everything(), &bench.out);
+        assert!(matches!(gone, Err(Halt::Failed(Error::RootGone { .. }))));
+    }
+
+    #[test]
+    fn a_raised_flag_ends_a_scan() {
+        let mut bench = Bench::new();
+        bench.out.stop().raise();
+        let stopped = bench.snapshot.reconcile(&Touched::everything(), &bench.out);
+        assert!(matches!(stopped, Err(Halt::Stopped)));
+    }
+
+    /// An edit of the folder, by small numbers so that scripts collide often.
+    #[derive(Clone, Debug)]
+    enum Edit {
+        Write { path: usize, content: usize },
+        Remove { path: usize },
+        Rename { from: usize, to: usize },
+    }
+
+    const PATHS: [&str; 10] = [
+        "a.md",
+        "b.txt",
+        "d",
+        "d/a.md",
+        "d/b.md",
+        "d/e",
+        "d/e/a.md",
+        "x.md",
+        "x.md/in.md",
+        "target/a.md",
+    ];
+    const CONTENTS: [&[u8]; 6] = [b"", b"one", b"two", b"# T\n\nthree\r\n", b"\xff", b"nul\0"];
+
+    fn edit() -> impl Strategy<Value = Edit> {
+        prop_oneof![
+            3 => (0..PATHS.len(), 0..CONTENTS.len())
+                .prop_map(|(path, content)| Edit::Write { path, content }),
+            1 => (0..PATHS.len()).prop_map(|path| Edit::Remove { path }),
+            2 => (0..PATHS.len(), 0..PATHS.len()).prop_map(|(from, to)| Edit::Rename { from, to }),
+        ]
+    }
+
+    /// Does what it can of an edit, and says which paths it touched.
+    fn apply(bench: &Bench, edit: &Edit) -> Vec<&'static str> {
+        match *edit {
+            Edit::Write { path, content } => {
+                let at = bench.path(PATHS[path]);
+                let _ = fs::create_dir_all(at.parent().unwrap());
+                let _ = fs::write(at, CONTENTS[content]);
+                vec![PATHS[path]]
+            }
+            Edit::Remove { path } => {
+                let at = bench.path(PATHS[path]);
+                let _ = fs::remove_file(&at).or_else(|_| fs::remove_dir_all(&at));
+                vec![PATHS[path]]
+            }
+            Edit::Rename { from, to } => {
+                let _ = fs::rename(bench.path(PATHS[from]), bench.path(PATHS[to]));
+                vec![PATHS[from], PATHS[to]]
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn folded_changes_equal_a_fresh_scan(
+            bursts in prop::collection::vec(prop::collection::vec(edit(), 1..5), 1..8)
+        ) {
+            let mut bench = Bench::new();
+            bench.scan();
+            for burst in bursts {
+                let touched: Vec<&str> =
+                    burst.iter().flat_map(|edit| apply(&bench, edit)).collect();
+                bench.touch(&touched);
+                prop_assert_eq!(bench.folded(), bench.fresh());
+                // Hints that were not needed emit nothing.
+                prop_assert!(bench.touch(&PATHS).is_empty());
+                prop_assert!(bench.scan().is_empty());
+            }
+        }
+    }
+}

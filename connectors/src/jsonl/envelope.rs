@@ -1,0 +1,373 @@
+//! Which change does a line of JSON ask for?
+//!
+//! ```json
+//! {"upsert": {"key": "k1", "text": "…", "title": "…", "updated_at": "2024-05-01T12:00:00Z"}}
+//! {"delete": {"key": "k1"}}
+//! {"key": "k2", "text": "…"}
+//! ```
+//! `insert` and `update` are other words for `upsert`; a bare record is one. `title` and
+//! `updated_at` (milliseconds since 1970, or RFC 3339) may be absent or null. Without a time a
+//! record's time is its line's number: the same at every reading, rising down the file, and
+//! before any real time. Fields with other names are left alone. Nothing is guessed: what is
+//! ambiguous or of another type is refused.
+
+use super::json::{self, Json};
+use super::timestamp;
+use crate::excerpt::prefix;
+use crate::{Change, Digest, JsonKind, Key, Offset, Record, Rejection};
+
+/// The longest key, in bytes.
+pub(super) const KEY_LIMIT: usize = 1024;
+/// The longest title, in bytes.
+pub(super) const TITLE_LIMIT: usize = 4096;
+/// How much of a name or value that was not expected is shown, in bytes.
+const SHOWN_LIMIT: usize = 64;
+
+/// A reason, with the key that the record would have had, where that can be told.
+pub(super) type Refusal = (Option<Key>, Rejection);
+
+/// Reads a line. None if it is blank.
+pub(super) fn read(line: &[u8], number: u64, offset: &Offset) -> Result<Option<Change>, Refusal> {
+    let line = std::str::from_utf8(line).map_err(|error| {
+        (
+            None,
+            Rejection::NotUtf8 {
+                at: error.valid_up_to() as u64,
+            },
+        )
+    })?;
+    if line.trim().is_empty() {
+        return Ok(None);
+    }
+    let fields = match json::parse(line).map_err(|reason| (None, reason))? {
+        Json::Object(fields) => fields,
+        other => return Err((None, Rejection::NotAnObject { got: other.kind() })),
+    };
+    let (operation, fields) = operation(fields).map_err(|reason| (None, reason))?;
+    let key = key(&fields).map_err(|reason| (None, reason))?;
+    let change = match operation {
+        Operation::Upsert => upsert(key.clone(), fields, number, offset).map(Change::Upsert),
+        Operation::Delete => time(&fields, number).map(|at_ms| Change::Delete {
+            key: key.clone(),
+            at_ms,
+            offset: offset.clone(),
+        }),
+    };
+    change.map(Some).map_err(|reason| (Some(key), reason))
+}
+
+#[derive(Clone, Copy)]
+enum Operation {
+    Upsert,
+    Delete,
+}
+
+type Fields = Vec<(String, Json)>;
+
+/// Which operation stands here, on which record.
+fn operation(fields: Fields) -> Result<(Operation, Fields), Rejection> {
+    let known = |name: &str| match name {
+        "upsert" => Some(("upsert", Operation::Upsert)),
+        "insert" => Some(("insert", Operation::Upsert)),
+        "update" => Some(("update", Operation::Upsert)),
+        "delete" => Some(("delete", Operation::Delete)),
+        _ => None,
+    };
+    let bare = fields
+        .iter()
+        .find(|(name, _)| name == "key" || name == "text");
+    let bare = bare.map(|(name, _)| name.clone());
+    let mut operations = fields.iter().filter_map(|(name, _)| known(name));
+    let Some((name, operation)) = operations.next() else {
+        return match fields.first() {
+            Some(_) if bare.is_some() => Ok((Operation::Upsert, fields)),
+            Some((name, _)) => Err(Rejection::UnknownOperation { name: shown(name) }),
+            None => Err(Rejection::NoOperation),
+        };
+    };
+    if let Some(second) = operations.next().map(|(name, _)| name.to_owned()).or(bare) {
+        return Err(Rejection::SeveralOperations {
+            first: name.to_owned(),
+            second,
+        });
+    }
+    let value = fields
+        .into_iter()
+        .find_map(|(found, value)| (found == name).then_some(value));
+    match value {
+        Some(Json::Object(record)) => Ok((operation, record)),
+        other => {
+            let got = other.map_or(JsonKind::Null, |value| value.kind());
+            Err(Rejection::WrongType {
+                field: name,
+                expected: "an object",
+                got,
+            })
+        }
+    }
+}
+
+fn upsert(key: Key, mut fields: Fields, number: u64, offset: &Offset) -> Result<Record, Rejection> {
+    let updated_at_ms = time(&fields, number)?;
+    let title = match take(&mut fields, "title") {
+        None | Some(Json::Null) => None,
+        Some(Json::String(title)) => {
+            within("title", title.len(), TITLE_LIMIT)?;
+            Some(title)
+        }
+        Some(other) => return Err(wrong_type("title", "a string", &other)),
+    };
+    let text = match take(&mut fields, "text") {
+        None => return Err(Rejection::MissingField { field: "text" }),
+        Some(Json::String(text)) => text,
+        Some(other) => return Err(wrong_type("text", "a string", &other)),
+    };
+    let digest = Digest::of(title.as_deref(), &text);
+    Ok(Record {
+        key,
+        text,
+        title,
+        updated_at_ms,
+        digest,
+        offset: offset.clone(),
+    })
+}
+
+fn key(fields: &Fields) -> Result<Key, Rejection> {
+    match get(fields, "key") {
+        None => Err(Rejection::MissingField { field: "key" }),
+        Some(Json::String(key)) if key.is_empty() => Err(Rejection::EmptyKey),
+        Some(Json::String(key)) => {
+            within("key", key.len(), KEY_LIMIT)?;
+            Ok(Key::new(key.as_str()))
+        }
+        Some(other) => Err(wrong_type("key", "a string", other)),
+    }
+}
+
+/// Milliseconds since 1970, or the line's number.
+fn time(fields: &Fields, number: u64) -> Result<i64, Rejection> {
+    match get(fields, "updated_at") {
+        None | Some(Json::Null) => Ok(i64::try_from(number).unwrap_or(i64::MAX)),
+        Some(Json::Integer(milliseconds)) => Ok(*milliseconds),
+        Some(Json::String(text)) => {
+            timestamp::milliseconds(text).ok_or_else(|| Rejection::BadTime { value: shown(text) })
+        }
+        Some(other) => Err(wrong_type(
+            "updated_at",
+            "milliseconds or an RFC 3339 string",
+            other,
+        )),
+    }
+}
+
+fn get<'a>(fields: &'a Fields, name: &str) -> Option<&'a Json> {
+    fields
+        .iter()
+        .find_map(|(found, value)| (found == name).then_some(value))
+}
+
+fn take(fields: &mut Fields, name: &str) -> Option<Json> {
+    let at = fields.iter().position(|(found, _)| found == name)?;
+    Some(fields.swap_remove(at).1)
+}
+
+fn within(field: &'static str, len: usize, limit: usize) -> Result<(), Rejection> {
+    if len > limit {
+        let (len, limit) = (len as u64, limit as u64);
+        return Err(Rejection::FieldTooLong { field, len, limit });
+    }
+    Ok(())
+}
+
+fn wrong_type(field: &'static str, expected: &'static str, got: &Json) -> Rejection {
+    Rejection::WrongType {
+        field,
+        expected,
+        got: got.kind(),
+    }
+}
+
+fn shown(text: &str) -> String {
+    let shown = prefix(text, SHOWN_LIMIT);
+    if shown.len() < text.len() {
+        format!("{shown}…")
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_line(line: impl AsRef<[u8]>) -> Result<Option<Change>, Refusal> {
+        read(line.as_ref(), 3, &Offset::Sequence(3))
+    }
+
+    fn record(line: &str) -> Record {
+        match read_line(line) {
+            Ok(Some(Change::Upsert(record))) => record,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refused(line: impl AsRef<[u8]>) -> Rejection {
+        read_line(line).unwrap_err().1
+    }
+
+    #[test]
+    fn every_form_of_upsert_is_the_same_record() {
+        let bare = record(r#"{"key":"k","text":"t"}"#);
+        assert_eq!(
+            (bare.key.as_str(), bare.text.as_str(), bare.updated_at_ms),
+            ("k", "t", 3)
+        );
+        assert_eq!(bare.digest, Digest::of(None, "t"));
+        for operation in ["upsert", "insert", "update"] {
+            let line = format!(r#" {{"{operation}": {{"text":"t","key":"k","author":[1]}}}} "#);
+            assert_eq!(record(&line), bare);
+        }
+    }
+
+    #[test]
+    fn titles_and_times_are_read() {
+        let full = record(r#"{"upsert":{"key":"k","text":"t","title":"T","updated_at":17}}"#);
+        assert_eq!((full.title.as_deref(), full.updated_at_ms), (Some("T"), 17));
+        let line = r#"{"key":"k","text":"t","title":null,"updated_at":"1970-01-01T00:00:01Z"}"#;
+        assert_eq!(
+            (record(line).title, record(line).updated_at_ms),
+            (None, 1000)
+        );
+        match read_line(r#"{"delete":{"key":"k","updated_at":9}}"#) {
+            Ok(Some(Change::Delete { key, at_ms: 9, .. })) => assert_eq!(key.as_str(), "k"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(read_line("  \r"), Ok(None));
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_its_reason() {
+        let wrong = |field, expected, got| Rejection::WrongType {
+            field,
+            expected,
+            got,
+        };
+        let cases = [
+            (
+                "[]",
+                Rejection::NotAnObject {
+                    got: JsonKind::Array,
+                },
+            ),
+            ("{}", Rejection::NoOperation),
+            (
+                r#"{"merge":{}}"#,
+                Rejection::UnknownOperation {
+                    name: "merge".into(),
+                },
+            ),
+            (
+                r#"{"insert":{},"delete":{}}"#,
+                Rejection::SeveralOperations {
+                    first: "insert".into(),
+                    second: "delete".into(),
+                },
+            ),
+            (
+                r#"{"delete":{"key":"k"},"key":"k"}"#,
+                Rejection::SeveralOperations {
+                    first: "delete".into(),
+                    second: "key".into(),
+                },
+            ),
+            (
+                r#"{"delete":"k"}"#,
+                wrong("delete", "an object", JsonKind::String),
+            ),
+            (r#"{"delete":{}}"#, Rejection::MissingField { field: "key" }),
+            (r#"{"text":"t"}"#, Rejection::MissingField { field: "key" }),
+            (r#"{"key":"k"}"#, Rejection::MissingField { field: "text" }),
+            (
+                r#"{"key":7,"text":"t"}"#,
+                wrong("key", "a string", JsonKind::Integer),
+            ),
+            (r#"{"key":"","text":"t"}"#, Rejection::EmptyKey),
+            (
+                r#"{"key":"k","text":null}"#,
+                wrong("text", "a string", JsonKind::Null),
+            ),
+            (
+                r#"{"key":"k","text":"t","title":1.5}"#,
+                wrong("title", "a string", JsonKind::Number),
+            ),
+            (
+                r#"{"key":"k","text":"t","updated_at":true}"#,
+                wrong(
+                    "updated_at",
+                    "milliseconds or an RFC 3339 string",
+                    JsonKind::Boolean,
+                ),
+            ),
+            (
+                r#"{"key":"k","text":"t","updated_at":"today"}"#,
+                Rejection::BadTime {
+                    value: "today".into(),
+                },
+            ),
+            (
+                r#"{"key":"k","text":"t","#,
+                Rejection::Truncated { len: 22 },
+            ),
+        ];
+        for (line, reason) in cases {
+            assert_eq!(refused(line), reason, "{line}");
+        }
+        assert_eq!(refused(b"{\"key\":\"\xff\"}"), Rejection::NotUtf8 { at: 8 });
+        let long = format!(r#"{{"key":"{}","text":""}}"#, "k".repeat(KEY_LIMIT + 1));
+        let reason = Rejection::FieldTooLong {
+            field: "key",
+            len: 1025,
+            limit: 1024,
+        };
+        assert_eq!(refused(long), reason);
+        let odd = format!(r#"{{"{}":1}}"#, "ü".repeat(100));
+        match refused(odd) {
+            Rejection::UnknownOperation { name } => assert!(name.len() <= SHOWN_LIMIT + 3),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_its_key_where_it_can() {
+        let (key, _) = read_line(r#"{"upsert":{"key":"k"}}"#).unwrap_err();
+        assert_eq!(key, Some(Key::new("k")));
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_is_read_back(key in "\\PC{1,40}", text in "(?s).{0,80}", time: i64) {
+            let line = serde_json::json!({"upsert": {"key": key, "text": text, "updated_at": time}});
+            let read = record(&line.to_string());
+            prop_assert_eq!((read.key.as_str(), &read.text, read.updated_at_ms), (&*key, &text, time));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = read_line(&bytes);
+        }
+
+        #[test]
+        fn any_damage_to_a_line_is_read_or_refused(at in 0usize..200, byte: u8, cut in 0usize..200) {
+            let line = r#"{"upsert":{"key":"a","text":"b c","title":"d","updated_at":12}}"#;
+            let mut bytes = line.as_bytes().to_vec();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = read_line(&bytes);
+            bytes.truncate(cut);
+            let _ = read_line(&bytes);
+        }
+    }
+}

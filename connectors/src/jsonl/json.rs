@@ -1,0 +1,194 @@
+//! What does a line of JSON say, exactly? Values whose objects keep every field.
+//!
+//! `serde_json::Value` keeps the last of two fields of the same name and drops the first in
+//! silence. Here fields stay a list, so that such a line can be refused. Depth is limited by
+//! the parser (128), size by the line's limit.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::{JsonKind, Rejection};
+
+/// A JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Json {
+    Null,
+    Boolean,
+    Integer(i64),
+    /// A number that is no 64-bit integer.
+    Number,
+    String(String),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+/// Reads one value that fills the line, in which no object names a field twice.
+pub(super) fn parse(line: &str) -> Result<Json, Rejection> {
+    let value: Json = serde_json::from_str(line).map_err(|error| {
+        if error.is_eof() {
+            Rejection::Truncated {
+                len: line.len() as u64,
+            }
+        } else {
+            Rejection::Malformed {
+                column: error.column() as u64,
+                message: words(&error),
+            }
+        }
+    })?;
+    match value.duplicate() {
+        Some(name) => Err(Rejection::DuplicateField {
+            name: name.to_owned(),
+        }),
+        None => Ok(value),
+    }
+}
+
+/// The parser's words without its position: a line of its own is always "line 1".
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" at line ")
+        .map_or(text.as_str(), |(words, _)| words)
+        .to_owned()
+}
+
+impl Json {
+    pub(super) fn kind(&self) -> JsonKind {
+        match self {
+            Self::Null => JsonKind::Null,
+            Self::Boolean => JsonKind::Boolean,
+            Self::Integer(_) => JsonKind::Integer,
+            Self::Number => JsonKind::Number,
+            Self::String(_) => JsonKind::String,
+            Self::Array(_) => JsonKind::Array,
+            Self::Object(_) => JsonKind::Object,
+        }
+    }
+
+    /// A field's name that stands twice in one object, at any depth.
+    fn duplicate(&self) -> Option<&str> {
+        match self {
+            Self::Array(items) => items.iter().find_map(Self::duplicate),
+            Self::Object(fields) => {
+                let mut names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+                names.sort_unstable();
+                let twice = names
+                    .windows(2)
+                    .find(|pair| pair[0] == pair[1])
+                    .map(|pair| pair[0]);
+                twice.or_else(|| fields.iter().find_map(|(_, value)| value.duplicate()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
+        Ok(Json::Boolean)
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Integer(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(i64::try_from(value).map_or(Json::Number, Json::Integer))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
+        Ok(Json::Number)
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(Json::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Json, E> {
+        Ok(Json::String(value))
+    }
+
+    // The lists grow with what is there: the parser knows no lengths that could be believed.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Json::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = access.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Json::Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_named_twice_are_refused_at_any_depth() {
+        for line in [
+            r#"{"a":1,"a":1}"#,
+            r#"[{"b":{"a":1,"x":2,"a":null}}]"#,
+            r#"{"a":1,"\u0061":2}"#,
+        ] {
+            assert_eq!(
+                parse(line),
+                Err(Rejection::DuplicateField { name: "a".into() }),
+                "{line}"
+            );
+        }
+        assert!(parse(r#"[{"a":1},{"a":1}]"#).is_ok());
+    }
+
+    #[test]
+    fn cut_lines_are_told_from_wrong_ones() {
+        for line in [r#"{"a":1"#, r#"{"a":"xy"#, "[", r#"{"a"#] {
+            let len = line.len() as u64;
+            assert_eq!(parse(line), Err(Rejection::Truncated { len }), "{line}");
+        }
+        for line in ["{]", "x", r#"{"a":1}}"#, r#"{'a':1}"#, &"[".repeat(500)] {
+            assert!(
+                matches!(parse(line), Err(Rejection::Malformed { .. })),
+                "{line}"
+            );
+        }
+        match parse(r#"{"a":1} x"#) {
+            Err(Rejection::Malformed { column: 9, message }) => {
+                assert_eq!(message, "trailing characters");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_kind() {
+        assert_eq!(parse("-3"), Ok(Json::Integer(-3)));
+        assert_eq!(parse("18446744073709551615"), Ok(Json::Number));
+        assert_eq!(parse("1.5"), Ok(Json::Number));
+    }
+}

@@ -1,0 +1,381 @@
+//! Which changes does a file of JSON lines ask for, now and as it grows?
+//!
+//! One line, one change: `{"upsert": {"key": …, "text": …}}`, `{"delete": {"key": …}}` or a
+//! bare record (`envelope` has the format). The same lines carry documents and questions: a
+//! question's text is its `text`.
+//!
+//! - `feed`: where do bytes come from? A file, a growing file, a pipe.
+//! - `lines`: where does each line begin and end, with bounded memory?
+//! - `json`, `timestamp`, `envelope`: what does a line say?
+//!
+//! Invariants: every line that is not blank gives exactly one change or one rejection, with the
+//! line's true number and first byte. What a file says is emitted as it stands: keys are not
+//! remembered, so an upsert may repeat what is held.
+//!
+//! A last line without its line feed waits for its rest while the file is followed. Otherwise
+//! it is read as it is, and refused as [`Truncated`](crate::Rejection::Truncated) if it ends in
+//! the middle of a value; the offset to resume from stays at its beginning.
+
+mod envelope;
+mod feed;
+mod json;
+mod lines;
+mod timestamp;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::{
+    Batch, Error, Event, Halt, Key, Notice, Offset, Outlet, Rejected, Rejection, Source, SourceName,
+};
+
+use feed::{Feed, FileFeed, Look, PipeFeed};
+use lines::{Content, Line, Lines};
+
+/// Lines over this many bytes are refused, unless said otherwise: 1 MiB.
+const LINE_LIMIT: usize = 1 << 20;
+/// How much is read at once, in bytes.
+const CHUNK: usize = 64 << 10;
+/// A batch is closed when its lines come to this many bytes.
+const BATCH_BYTES: u64 = 16 << 20;
+/// What a line counts at least, so that many short ones close a batch too.
+const LINE_COST: u64 = 256;
+/// A batch of lines that keep coming is closed after this time.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+/// A line may stand without its line feed for this long before it is worth a word.
+const UNFINISHED_TIME: Duration = Duration::from_secs(1);
+
+/// A file or pipe of JSON lines as a source.
+///
+/// ```
+/// use perennial_connectors::{Change, Event, JsonLines, start};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("docs.jsonl");
+/// std::fs::write(&path, "{\"key\": \"k1\", \"text\": \"One.\"}\n{\"delete\": {}}\n")?;
+/// let running = start(JsonLines::open("docs", &path)?, 16)?;
+/// for event in running.events() {
+///     if let Event::Batch(batch) = event {
+///         assert!(matches!(&batch.changes[0], Change::Upsert(record) if record.text == "One."));
+///         assert!(batch.rejected[0].to_string().ends_with(":2 (byte 30): the field \"key\" is missing"));
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct JsonLines {
+    name: SourceName,
+    /// As the user named it; `-` for a pipe.
+    path: PathBuf,
+    feed: Feed,
+    /// In bytes.
+    line_limit: usize,
+    /// The line to begin with, and its first byte.
+    resume: (u64, u64),
+}
+
+impl JsonLines {
+    /// Reads a regular file, to its end.
+    ///
+    /// # Errors
+    /// If the file is missing, cannot be opened, or is not a regular file.
+    pub fn open(name: impl Into<String>, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let feed = Feed::File(FileFeed::open(path)?);
+        Ok(Self::new(name, path.to_path_buf(), feed))
+    }
+
+    /// Reads standard input, until it is closed. Only one source can.
+    ///
+    /// # Errors
+    /// If there is no standard input.
+    pub fn stdin(name: impl Into<String>) -> Result<Self, Error> {
+        let path = PathBuf::from("-");
+        match PipeFeed::stdin() {
+            Ok(feed) => Ok(Self::new(name, path, Feed::Pipe(feed))),
+            Err(source) => Err(Error::Io {
+                path,
+                action: "cannot be opened",
+                source,
+            }),
+        }
+    }
+
+    /// Reads a pipe or socket, until its other end is closed.
+    #[cfg(unix)]
+    pub fn pipe(name: impl Into<String>, pipe: impl Into<std::os::fd::OwnedFd>) -> Self {
+        Self::new(
+            name,
+            PathBuf::from("-"),
+            Feed::Pipe(PipeFeed::new(pipe.into())),
+        )
+    }
+
+    fn new(name: impl Into<String>, path: PathBuf, feed: Feed) -> Self {
+        let name = SourceName::new(name);
+        Self {
+            name,
+            path,
+            feed,
+            line_limit: LINE_LIMIT,
+            resume: (1, 0),
+        }
+    }
+
+    /// Whether to go on at the file's end with what is appended later. By default not. A pipe
+    /// is always read until it is closed.
+    #[must_use]
+    pub fn follow(mut self, follow: bool) -> Self {
+        if let Feed::File(feed) = &mut self.feed {
+            feed.follow(follow);
+        }
+        self
+    }
+
+    /// The longest line, in bytes. By default 1 MiB.
+    #[must_use]
+    pub fn line_limit(mut self, bytes: usize) -> Self {
+        self.line_limit = bytes;
+        self
+    }
+
+    /// Begins with a line that an earlier run's [`Batch::resume`] named. If no line begins
+    /// there any more, the file is read from its beginning, with a notice. Pipes only count
+    /// their lines from there.
+    #[must_use]
+    pub fn resume(mut self, line: u64, byte: u64) -> Self {
+        self.resume = (line, byte);
+        self
+    }
+}
+
+impl Source for JsonLines {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        let Self {
+            name,
+            path,
+            mut feed,
+            line_limit,
+            resume: (line, byte),
+        } = *self;
+        let mut reader = Reader::new(name, path, line_limit);
+        let resumed = match &mut feed {
+            Feed::File(file) => file.go_to(byte)?,
+            Feed::Pipe(_) => true,
+        };
+        if resumed {
+            reader.lines = Lines::new(line_limit, line, byte);
+        } else {
+            out.notice(Notice::StartedOver {
+                path: reader.path.clone(),
+            })?;
+        }
+        let mut caught_up = false;
+        let mut quiet_since = Instant::now();
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match feed.next(&mut buffer, out)? {
+                Look::Bytes(n_bytes) => {
+                    quiet_since = Instant::now();
+                    reader.take(&buffer[..n_bytes]);
+                    let late = reader.age() >= MAX_DELAY;
+                    // A file is caught up at its end; then, and for a pipe, which has none, one
+                    // batch must not wait for a pause that never comes.
+                    let live = caught_up || matches!(feed, Feed::Pipe(_));
+                    if reader.is_full() || (late && live) {
+                        reader.flush(out)?;
+                        if late && live && !caught_up {
+                            caught_up = true;
+                            out.send(Event::CaughtUp)?;
+                        }
+                    }
+                }
+                Look::Quiet => {
+                    reader.flush(out)?;
+                    if !caught_up {
+                        caught_up = true;
+                        out.send(Event::CaughtUp)?;
+                    }
+                    if quiet_since.elapsed() >= UNFINISHED_TIME
+                        && let Some(offset) = reader.newly_unfinished()
+                    {
+                        out.notice(Notice::Unfinished { offset })?;
+                    }
+                }
+                Look::StartedOver => {
+                    reader.abandon_line();
+                    reader.flush(out)?;
+                    out.notice(Notice::StartedOver {
+                        path: reader.path.clone(),
+                    })?;
+                    reader.lines = Lines::new(line_limit, 1, 0);
+                    reader.announced = None;
+                }
+                Look::Awaiting => out.notice(Notice::Awaiting {
+                    path: reader.path.clone(),
+                })?,
+                Look::End => {
+                    reader.end_line();
+                    reader.flush(out)?;
+                    if !caught_up {
+                        out.send(Event::CaughtUp)?;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Turns bytes into batches.
+#[derive(Debug)]
+struct Reader {
+    name: SourceName,
+    path: PathBuf,
+    lines: Lines,
+    batch: Batch,
+    /// What the batch's lines come to.
+    batch_bytes: u64,
+    /// When the batch's first line came.
+    begun: Option<Instant>,
+    /// The unfinished line that was announced last.
+    announced: Option<u64>,
+}
+
+impl Reader {
+    fn new(name: SourceName, path: PathBuf, line_limit: usize) -> Self {
+        Self {
+            name,
+            path,
+            lines: Lines::new(line_limit, 1, 0),
+            batch: Batch::default(),
+            batch_bytes: 0,
+            begun: None,
+            announced: None,
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let Self {
+            name,
+            path,
+            lines,
+            batch,
+            batch_bytes,
+            begun,
+            ..
+        } = self;
+        let limit = lines.limit();
+        lines.push(bytes, |line| {
+            begun.get_or_insert_with(Instant::now);
+            *batch_bytes += LINE_COST + line.len();
+            read_line(name, path, limit, line, batch);
+        });
+    }
+
+    /// Reads the last line, which no line feed ends.
+    fn end_line(&mut self) {
+        if let Some(line) = self.lines.unfinished() {
+            read_line(
+                &self.name,
+                &self.path,
+                self.lines.limit(),
+                line,
+                &mut self.batch,
+            );
+        }
+    }
+
+    /// Refuses a line whose rest will never come.
+    fn abandon_line(&mut self) {
+        if let Some(line) = self.lines.unfinished() {
+            let reason = Rejection::Truncated { len: line.len() };
+            refuse(&self.name, &self.path, line, None, reason, &mut self.batch);
+        }
+    }
+
+    /// How long the batch has been waiting.
+    fn age(&self) -> Duration {
+        self.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
+    }
+
+    fn is_full(&self) -> bool {
+        self.batch_bytes >= BATCH_BYTES
+    }
+
+    fn flush(&mut self, out: &Outlet) -> Result<(), Halt> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        self.begun = None;
+        let (line, byte) = self.lines.position();
+        batch.resume = Some(Offset::Line {
+            path: self.path.clone(),
+            line,
+            byte,
+        });
+        out.batch(batch)
+    }
+
+    /// The unfinished line, the first time it is asked for.
+    fn newly_unfinished(&mut self) -> Option<Offset> {
+        let line = self.lines.unfinished()?;
+        if self.announced == Some(line.number) {
+            return None;
+        }
+        let offset = offset(&self.path, line);
+        self.announced = Some(line.number);
+        Some(offset)
+    }
+}
+
+fn read_line(name: &SourceName, path: &Path, limit: usize, line: Line<'_>, batch: &mut Batch) {
+    let content = match line.content {
+        Content::Bytes(bytes) if line.byte == 0 => {
+            bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+        }
+        Content::Bytes(bytes) => bytes,
+        Content::TooLong(len) => {
+            let reason = Rejection::LineTooLong {
+                len,
+                limit: limit as u64,
+            };
+            return refuse(name, path, line, None, reason, batch);
+        }
+    };
+    match envelope::read(content, line.number, &offset(path, line)) {
+        Ok(None) => {}
+        Ok(Some(change)) => batch.changes.push(change),
+        Err((key, reason)) => refuse(name, path, line, key, reason, batch),
+    }
+}
+
+fn refuse(
+    name: &SourceName,
+    path: &Path,
+    line: Line<'_>,
+    key: Option<Key>,
+    reason: Rejection,
+    batch: &mut Batch,
+) {
+    let (source, offset) = (name.clone(), offset(path, line));
+    batch.rejected.push(Rejected {
+        source,
+        offset,
+        key,
+        reason,
+    });
+}
+
+fn offset(path: &Path, line: Line<'_>) -> Offset {
+    Offset::Line {
+        path: path.to_path_buf(),
+        line: line.number,
+        byte: line.byte,
+    }
+}

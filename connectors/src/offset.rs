@@ -1,0 +1,86 @@
+//! Where in a source was a record read? Offsets end every chain of lineage, and tell a source
+//! where to resume.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Which state of a file was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Revision {
+    /// The file's modification time, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// The file's length in bytes.
+    pub len: u64,
+}
+
+/// A place in a source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Offset {
+    /// A whole file of a folder.
+    File {
+        /// The path below the watched root (after the root's name where several are watched).
+        path: PathBuf,
+        /// The state that was read; none where the file is gone or was not read.
+        revision: Option<Revision>,
+    },
+    /// A line of a file of lines.
+    Line {
+        /// The file as it was named to the source; `-` is standard input.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: u64,
+        /// Where the line's first byte stands in the file, from 0.
+        byte: u64,
+    },
+    /// The n-th record of a source that only counts.
+    Sequence(u64),
+}
+
+impl Offset {
+    pub(crate) fn file(path: impl AsRef<Path>, revision: Option<Revision>) -> Self {
+        Self::File {
+            path: path.as_ref().to_path_buf(),
+            revision,
+        }
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => write!(f, "{}", path.display()),
+            Self::Line { path, line, byte } if path.as_os_str() == "-" => {
+                write!(f, "standard input:{line} (byte {byte})")
+            }
+            Self::Line { path, line, byte } => {
+                write!(f, "{}:{line} (byte {byte})", path.display())
+            }
+            Self::Sequence(n) => write!(f, "#{n}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_read_as_places() {
+        assert_eq!(Offset::file("notes/a.md", None).to_string(), "notes/a.md");
+        let line = Offset::Line {
+            path: "events.jsonl".into(),
+            line: 17,
+            byte: 2031,
+        };
+        assert_eq!(line.to_string(), "events.jsonl:17 (byte 2031)");
+        let line = Offset::Line {
+            path: "-".into(),
+            line: 1,
+            byte: 0,
+        };
+        assert_eq!(line.to_string(), "standard input:1 (byte 0)");
+    }
+}

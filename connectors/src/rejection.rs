@@ -1,0 +1,201 @@
+//! Why can something that a source holds not be a record? Quarantine entries and their reasons.
+//!
+//! A rejection is data about data: it is cloned, compared, stored and shown, and it never stops
+//! the source. Its text names the limit or the place, so that it can be acted on.
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+
+use crate::{Key, Offset, SourceName};
+
+/// One thing that was refused, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The source that holds it.
+    pub source: SourceName,
+    /// Where in the source.
+    pub offset: Offset,
+    /// Which record it would have been, where that can be told.
+    pub key: Option<Key>,
+    /// Why it is not a record.
+    pub reason: Rejection,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.offset, self.reason)
+    }
+}
+
+/// The kinds of JSON values, as named in rejections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JsonKind {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Boolean,
+    /// A number without a fraction that fits 64 bits.
+    Integer,
+    /// Any other number.
+    Number,
+    /// A string.
+    String,
+    /// A list.
+    Array,
+    /// A map.
+    Object,
+}
+
+impl fmt::Display for JsonKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Null => "null",
+            Self::Boolean => "a boolean",
+            Self::Integer => "an integer",
+            Self::Number => "a number",
+            Self::String => "a string",
+            Self::Array => "an array",
+            Self::Object => "an object",
+        })
+    }
+}
+
+/// Why something was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The bytes are not UTF-8.
+    #[error("not UTF-8 text: byte {at} begins no valid character")]
+    NotUtf8 {
+        /// The first wrong byte, counted from the record's first byte.
+        at: u64,
+    },
+    /// The file holds a NUL byte, so it is no text.
+    #[error("a binary file: NUL at byte {at}")]
+    Binary {
+        /// The first NUL.
+        at: u64,
+    },
+    /// The file is over the size limit; it was not read.
+    #[error("too large: {len} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The file's length in bytes (at least; it may be growing).
+        len: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The system refused to give the content.
+    #[error("cannot be read: {message}")]
+    Unreadable {
+        /// What kind of failure.
+        kind: io::ErrorKind,
+        /// The system's words.
+        message: String,
+    },
+    /// A symbolic link: links are not followed.
+    #[error("a symbolic link, which is not followed: name what it points to as a source instead")]
+    Link,
+    /// Named like a document, but no file: a pipe, socket or device.
+    #[error("neither a file nor a folder")]
+    NotAFile,
+    /// The file's name is not UTF-8, so it can have no key.
+    #[error("the file's name is not UTF-8")]
+    NameNotUtf8,
+    /// The line is over the limit; it was skipped, not read into memory.
+    #[error("line too long: {len} bytes, the limit is {limit}")]
+    LineTooLong {
+        /// The line's length in bytes, without its line end.
+        len: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The line is not JSON.
+    #[error("not JSON: {message} at column {column}")]
+    Malformed {
+        /// The column in bytes, from 1.
+        column: u64,
+        /// The parser's words.
+        message: String,
+    },
+    /// The line ends in the middle of a JSON value.
+    #[error("cut off: the JSON ends after {len} bytes in the middle of a value")]
+    Truncated {
+        /// How many bytes are there.
+        len: u64,
+    },
+    /// The line is JSON, but no object.
+    #[error("expected an object, got {got}")]
+    NotAnObject {
+        /// What stands there.
+        got: JsonKind,
+    },
+    /// The object names a field twice.
+    #[error("the field {name:?} stands twice in one object")]
+    DuplicateField {
+        /// Which field.
+        name: String,
+    },
+    /// The object is neither an envelope nor a record.
+    #[error("unknown operation {name:?}: expected upsert, insert, update, delete, or a record")]
+    UnknownOperation {
+        /// The object's first field.
+        name: String,
+    },
+    /// The object is empty.
+    #[error("an empty object: expected upsert, insert, update, delete, or a record")]
+    NoOperation,
+    /// The object asks for two things at once.
+    #[error("both {first:?} and {second:?} in one line: which comes first cannot be told")]
+    SeveralOperations {
+        /// The one operation.
+        first: String,
+        /// The other operation, or the record's field.
+        second: String,
+    },
+    /// A field that the operation needs is absent.
+    #[error("the field {field:?} is missing")]
+    MissingField {
+        /// Which field.
+        field: &'static str,
+    },
+    /// A field holds a value of another type.
+    #[error("{field:?} must be {expected}, got {got}")]
+    WrongType {
+        /// Which field.
+        field: &'static str,
+        /// What it must hold.
+        expected: &'static str,
+        /// What it holds.
+        got: JsonKind,
+    },
+    /// A field is over its limit.
+    #[error("{field:?} is too long: {len} bytes, the limit is {limit}")]
+    FieldTooLong {
+        /// Which field.
+        field: &'static str,
+        /// Its length in bytes.
+        len: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The key is the empty string.
+    #[error("the key is empty")]
+    EmptyKey,
+    /// `updated_at` is a string, but no time.
+    #[error("\"updated_at\" is neither milliseconds nor an RFC 3339 time: {value:?}")]
+    BadTime {
+        /// What it says (its beginning).
+        value: String,
+    },
+}
+
+impl Rejection {
+    pub(crate) fn unreadable(error: &io::Error) -> Self {
+        Self::Unreadable {
+            kind: error.kind(),
+            message: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What does a source promise, and what does it emit?
+//!
+//! ```text
+//!             start            first state emitted            nothing more can come
+//!   (opened) ------> scanning --------------------> live ------------------------> Ended
+//!                       |  Batch* CaughtUp           |  Batch*
+//!                       +----------------------------+--- cannot go on -----------> Failed
+//!                       +----------------------------+--- StopFlag raised --------> (silence)
+//! ```
+//! `Notice`s may stand anywhere before the end.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, select};
+
+use crate::{Change, Error, Offset, Rejected, SourceName, StopFlag};
+
+/// Something outside whose changes can be followed.
+///
+/// # Contract
+/// 1. All of the first state is emitted, in batches, before [`Event::CaughtUp`], which comes
+///    exactly once unless the source fails or is stopped first. *(asserted by [`Outlet`])*
+/// 2. Folding the changes in order gives what a new run would give on the outside as it now
+///    stands. A batch is what belongs together (a burst of saves, a run of lines): apply it
+///    whole, in order, as one epoch. *(tested; breaking it breaks silently)*
+/// 3. A change is emitted only where content differs: an upsert's digest is new for its key, a
+///    deletion is of a key that is held. This holds for folders. A file of JSON lines says what
+///    it says: whoever folds must take a repeated upsert and the deletion of an unknown key.
+/// 4. What cannot be a record is a [`Rejected`], in the batch where it was noticed. If an
+///    earlier version was held under that file, the same batch deletes it.
+/// 5. `run` returns within 100 ms of its [`StopFlag`] being raised, whether it waits for the
+///    outside or for a slow receiver, and it has ended its threads. It emits nothing after.
+/// 6. No buffer grows with the input: what is read at once is capped. A batch may hold all
+///    documents of a folder, which whoever keeps them holds anyway.
+pub trait Source: Send + 'static {
+    /// The name under which its records are known.
+    fn name(&self) -> &SourceName;
+
+    /// Emits into `out` until nothing more can come.
+    ///
+    /// # Errors
+    /// [`Halt::Stopped`] when asked to stop, [`Halt::Failed`] when it cannot go on.
+    fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt>;
+}
+
+impl Source for Box<dyn Source> {
+    fn name(&self) -> &SourceName {
+        (**self).name()
+    }
+
+    fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        (*self).run(out)
+    }
+}
+
+/// What a source emits.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// What changed since the last batch.
+    Batch(Batch),
+    /// The source's first state has been emitted whole.
+    CaughtUp,
+    /// Something the user should know; nothing to do.
+    Notice(Notice),
+    /// Nothing more can come. The last event.
+    Ended,
+    /// The source cannot go on. The last event.
+    Failed(Error),
+}
+
+/// Changes that belong together, with what was refused beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The changes, to be applied in order.
+    pub changes: Vec<Change>,
+    /// What was refused.
+    pub rejected: Vec<Rejected>,
+    /// Where a run would resume that has all up to this batch: the next line of a file of
+    /// lines. None for folders, which resume from digests.
+    pub resume: Option<Offset>,
+}
+
+impl Batch {
+    /// Whether there is nothing in it to apply or report.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.rejected.is_empty()
+    }
+}
+
+/// Something the user should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// Changes are found by looking every so often, since the system does not report them.
+    Polling {
+        /// How often.
+        every: Duration,
+        /// Why, and what could be done about it.
+        reason: String,
+    },
+    /// Files whose names are not those of documents were left out of the first scan.
+    Ignored {
+        /// How many.
+        files: u64,
+    },
+    /// A followed file was cut or replaced; it is read again from its beginning.
+    StartedOver {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A followed file is gone; its return is awaited.
+    Awaiting {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A followed file's last line has no line end yet; the rest is awaited.
+    Unfinished {
+        /// Which line.
+        offset: Offset,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Polling { every, reason } => {
+                write!(f, "looking for changes every {every:?}: {reason}")
+            }
+            Self::Ignored { files } => {
+                write!(f, "{files} files left out: not named like documents")
+            }
+            Self::StartedOver { path } => {
+                write!(
+                    f,
+                    "{}: cut or replaced, read again from its beginning",
+                    path.display()
+                )
+            }
+            Self::Awaiting { path } => write!(f, "{}: gone, waiting for it", path.display()),
+            Self::Unfinished { offset } => {
+                write!(
+                    f,
+                    "{offset}: the last line has no line end yet, waiting for its rest"
+                )
+            }
+        }
+    }
+}
+
+/// Why a source stops before its end.
+#[derive(Debug)]
+pub enum Halt {
+    /// It was asked to, or nobody listens any more.
+    Stopped,
+    /// It cannot go on.
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Where a source puts its events: a bounded channel that gives way to the stop flag.
+#[derive(Debug)]
+pub struct Outlet {
+    sender: Sender<Event>,
+    stop: StopFlag,
+}
+
+impl Outlet {
+    /// Events go to `sender` until `stop` is raised.
+    pub fn new(sender: Sender<Event>, stop: StopFlag) -> Self {
+        Self { sender, stop }
+    }
+
+    /// The flag that ends the source.
+    pub fn stop(&self) -> &StopFlag {
+        &self.stop
+    }
+
+    /// Emits an event, waiting for room.
+    ///
+    /// # Errors
+    /// [`Halt::Stopped`] if the flag is raised or the receiver is gone.
+    pub fn send(&self, event: Event) -> Result<(), Halt> {
+        self.check()?;
+        select! {
+            send(self.sender, event) -> sent => sent.map_err(|_| Halt::Stopped),
+            recv(self.stop.signal()) -> _ => Err(Halt::Stopped),
+        }
+    }
+
+    /// Emits a batch, unless there is nothing in it.
+    ///
+    /// # Errors
+    /// As [`Outlet::send`].
+    pub fn batch(&self, batch: Batch) -> Result<(), Halt> {
+        if batch.is_empty() {
+            self.check()
+        } else {
+            self.send(Event::Batch(batch))
+        }
+    }
+
+    /// Emits a notice.
+    ///
+    /// # Errors
+    /// As [`Outlet::send`].
+    pub fn notice(&self, notice: Notice) -> Result<(), Halt> {
+        self.send(Event::Notice(notice))
+    }
+
+    /// Waits for a time.
+    ///
+    /// # Errors
+    /// [`Halt::Stopped`] if the flag is raised meanwhile.
+    pub fn wait(&self, time: Duration) -> Result<(), Halt> {
+        if self.stop.wait(time) {
+            Err(Halt::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Looks at the flag: for the inside of long loops.
+    ///
+    /// # Errors
+    /// [`Halt::Stopped`] if the flag is raised.
+    pub fn check(&self) -> Result<(), Halt> {
+        if self.stop.raised() {
+            Err(Halt::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What every source promises, held against each of them.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use perennial_connectors::{Event, Folder, JsonLines, Source, Watching, start};
+use tempfile::TempDir;
+
+use crate::listening::{Listener, Mark};
+
+/// A source that goes on, and how its outside changes.
+struct Case {
+    name: &'static str,
+    open: fn(&Path) -> Box<dyn Source>,
+    /// Adds a document of this number.
+    add: fn(&Path, usize),
+}
+
+const LIVE: [Case; 3] = [
+    Case {
+        name: "watched folder",
+        open: |dir| Box::new(Folder::open("s", [dir]).unwrap()),
+        add: add_file,
+    },
+    Case {
+        name: "polled folder",
+        open: |dir| {
+            let every = Duration::from_millis(20);
+            Box::new(
+                Folder::open("s", [dir])
+                    .unwrap()
+                    .watching(Watching::Poll { every }),
+            )
+        },
+        add: add_file,
+    },
+    Case {
+        name: "followed lines",
+        open: |dir| {
+            Box::new(
+                JsonLines::open("s", dir.join("s.jsonl"))
+                    .unwrap()
+                    .follow(true),
+            )
+        },
+        add: add_line,
+    },
+];
+
+const ENDING: [Case; 2] = [
+    Case {
+        name: "folder read once",
+        open: |dir| Box::new(Folder::open("s", [dir]).unwrap().watching(Watching::Once)),
+        add: add_file,
+    },
+    Case {
+        name: "lines read once",
+        open: |dir| Box::new(JsonLines::open("s", dir.join("s.jsonl")).unwrap()),
+        add: add_line,
+    },
+];
+
+fn add_file(dir: &Path, i: usize) {
+    fs::write(dir.join(format!("{i}.md")), format!("text {i}")).unwrap();
+}
+
+fn add_line(dir: &Path, i: usize) {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(dir.join("s.jsonl"))
+        .unwrap();
+    writeln!(file, r#"{{"key":"{i}.md","text":"text {i}"}}"#).unwrap();
+}
+
+fn outside(case: &Case, n_documents: usize) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("s.jsonl"), "").unwrap();
+    (0..n_documents).for_each(|i| (case.add)(dir.path(), i));
+    dir
+}
+
+#[test]
+fn the_first_state_stands_before_caught_up_and_changes_after() {
+    for case in LIVE {
+        let dir = outside(&case, 3);
+        let mut listener = Listener::start((case.open)(dir.path()));
+        listener.until(&Mark::CaughtUp);
+        assert_eq!(listener.keys(), ["0.md", "1.md", "2.md"], "{}", case.name);
+        assert_eq!(listener.batches.len(), 1, "{}", case.name);
+        (case.add)(dir.path(), 3);
+        listener.until_held(|held| held.get("3.md").is_some_and(|text| text == "text 3"));
+        listener.silence(Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn an_empty_outside_is_caught_up_too() {
+    for case in LIVE {
+        let dir = outside(&case, 0);
+        let mut listener = Listener::start((case.open)(dir.path()));
+        while listener.next() != Mark::CaughtUp {}
+        assert!(
+            listener.held.is_empty() && listener.batches.is_empty(),
+            "{}",
+            case.name
+        );
+    }
+}
+
+#[test]
+fn a_source_that_ends_says_so_last_and_once() {
+    for case in ENDING {
+        let dir = outside(&case, 2);
+        let mut listener = Listener::start((case.open)(dir.path()));
+        listener.until(&Mark::CaughtUp);
+        assert_eq!(listener.keys(), ["0.md", "1.md"], "{}", case.name);
+        assert_eq!(listener.next(), Mark::Ended, "{}", case.name);
+        assert!(
+            listener.running.events().recv().is_err(),
+            "{}: closed",
+            case.name
+        );
+    }
+}
+
+#[test]
+fn stopping_is_prompt_while_idle_and_while_nobody_receives() {
+    for case in LIVE {
+        for received in [true, false] {
+            let dir = outside(&case, 50);
+            let running = start((case.open)(dir.path()), 1).unwrap();
+            if received {
+                while !matches!(running.events().recv().unwrap(), Event::CaughtUp) {}
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            let begin = Instant::now();
+            running.stop();
+            // The promise is 100 ms; the rest is for a busy machine.
+            assert!(
+                begin.elapsed() < Duration::from_millis(400),
+                "{}",
+                case.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_raised_flag_closes_the_events_in_silence() {
+    for case in LIVE {
+        let dir = outside(&case, 1);
+        let mut listener = Listener::start((case.open)(dir.path()));
+        listener.until(&Mark::CaughtUp);
+        listener.running.stop_flag().raise();
+        let end = listener
+            .running
+            .events()
+            .recv_timeout(crate::listening::DEADLINE);
+        assert!(end.is_err(), "{}: {end:?}", case.name);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_and_no_file_stay_behind() {
+    // Other tests run beside this one: only threads and files of these sources are counted.
+    for case in LIVE {
+        let dir = outside(&case, 1);
+        let mut listener = Listener::start((case.open)(dir.path()));
+        listener.until(&Mark::CaughtUp);
+        drop(listener);
+        let dir_path = fs::canonicalize(dir.path()).unwrap();
+        let open = fs::read_dir("/proc/self/fd").unwrap().filter(|fd| {
+            let target = fd
+                .as_ref()
+                .ok()
+                .and_then(|fd| fs::read_link(fd.path()).ok());
+            target.is_some_and(|target| target.starts_with(&dir_path))
+        });
+        assert_eq!(open.count(), 0, "{}", case.name);
+    }
+}
+
+#[test]
+fn random_edits_fold_to_a_fresh_run() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    // Few cases: each waits for a real watcher. `snapshot`'s own test tries many.
+    let mut runner = TestRunner::new(Config {
+        cases: 8,
+        ..Config::default()
+    });
+    let edits = prop::collection::vec((0..4u8, 0..8usize, 0..8usize, 0..3u64), 1..40);
+    runner
+        .run(&edits, |edits| {
+            let dir = tempfile::tempdir().unwrap();
+            let burst = (Duration::from_millis(10), Duration::from_millis(40));
+            let folder = Folder::open("s", [dir.path()])
+                .unwrap()
+                .burst(burst.0, burst.1)
+                .unwrap();
+            let mut listener = Listener::start(folder);
+            for (i, (edit, from, to, pause)) in edits.into_iter().enumerate() {
+                let (from, to) = (dir.path().join(NAMES[from]), dir.path().join(NAMES[to]));
+                // An edit that cannot be done, as a rename of what is not there, is none.
+                let _ = match edit {
+                    0 | 1 => fs::create_dir_all(from.parent().unwrap())
+                        .and_then(|()| fs::write(&from, format!("text {i}"))),
+                    2 => fs::rename(&from, &to),
+                    _ => fs::remove_file(&from).or_else(|_| fs::remove_dir_all(&from)),
+                };
+                std::thread::sleep(Duration::from_millis(pause * 10));
+            }
+            // Notifications arrive in order, so all before this one have arrived with it.
+            fs::write(dir.path().join("last.md"), "last").unwrap();
+            listener.until_held(|held| held.contains_key("last.md"));
+            let once = Folder::open("s", [dir.path()])
+                .unwrap()
+                .watching(Watching::Once);
+            let mut fresh = Listener::start(once);
+            fresh.until(&Mark::Ended);
+            prop_assert_eq!(&listener.held, &fresh.held);
+            Ok(())
+        })
+        .unwrap();
+}
+
+const NAMES: [&str; 8] = [
+    "a.md",
+    "b.md",
+    "d",
+    "d/a.md",
+    "d/e",
+    "d/e/a.md",
+    "d/e/f/g.md",
+    "h/d/e/f.md",
+];

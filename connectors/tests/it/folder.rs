@@ -1,0 +1,191 @@
+//! Folders under an editor's hands.
+
+use std::fs;
+use std::time::Duration;
+
+use perennial_connectors::{Change, Error, Folder, Rejection, Watching};
+
+use crate::listening::{Listener, Mark};
+
+#[test]
+fn a_burst_of_saves_is_one_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    for i in 0..20 {
+        fs::write(dir.path().join(format!("{i:02}.md")), "text").unwrap();
+    }
+    listener.until_held(|held| held.len() == 20);
+    assert_eq!(listener.batches.len(), 1);
+}
+
+#[test]
+fn a_save_through_a_temporary_file_is_one_upsert() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.md"), "old").unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    // As vim does it: the old file becomes a backup, a new one takes the name, the backup goes.
+    fs::rename(dir.path().join("a.md"), dir.path().join("a.md~")).unwrap();
+    fs::write(dir.path().join("a.md"), "new").unwrap();
+    fs::remove_file(dir.path().join("a.md~")).unwrap();
+    listener.until_held(|held| held["a.md"] == "new");
+    // As most others do: a temporary file is renamed over the old one.
+    fs::write(dir.path().join(".a.md.tmp"), "newer").unwrap();
+    fs::rename(dir.path().join(".a.md.tmp"), dir.path().join("a.md")).unwrap();
+    listener.until_held(|held| held["a.md"] == "newer");
+    assert!(
+        listener
+            .batches
+            .iter()
+            .all(|batch| batch.changes.len() == 1)
+    );
+}
+
+#[test]
+fn a_renamed_file_is_deleted_and_inserted_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    fs::write(dir.path().join("a.md"), "text").unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    fs::rename(dir.path().join("a.md"), dir.path().join("sub/b.md")).unwrap();
+    listener.until_held(|held| held.contains_key("sub/b.md"));
+    assert_eq!(listener.keys(), ["sub/b.md"]);
+    let changes = &listener.batches.last().unwrap().changes;
+    assert!(matches!(
+        &changes[..],
+        [Change::Delete { .. }, Change::Upsert(_)]
+    ));
+}
+
+#[test]
+fn a_folder_that_appears_moves_and_goes_takes_its_files_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::create_dir_all(elsewhere.path().join("in/deep")).unwrap();
+    fs::write(elsewhere.path().join("in/deep/a.md"), "text").unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    if fs::rename(elsewhere.path().join("in"), dir.path().join("x")).is_err() {
+        fs::create_dir_all(dir.path().join("x/deep")).unwrap();
+        fs::write(dir.path().join("x/deep/a.md"), "text").unwrap();
+    }
+    listener.until_held(|held| held.contains_key("x/deep/a.md"));
+    fs::rename(dir.path().join("x"), dir.path().join("y")).unwrap();
+    listener.until_held(|held| held.contains_key("y/deep/a.md") && held.len() == 1);
+    // The moved folder is still watched, under its new name.
+    fs::write(dir.path().join("y/deep/b.md"), "text").unwrap();
+    listener.until_held(|held| held.contains_key("y/deep/b.md"));
+    fs::remove_dir_all(dir.path().join("y")).unwrap();
+    listener.until_held(|held| held.is_empty());
+}
+
+#[test]
+fn bad_files_are_reported_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("good.md"), "good").unwrap();
+    fs::write(dir.path().join("latin1.txt"), b"caf\xe9").unwrap();
+    fs::write(dir.path().join("binary.md"), b"\x7fELF\0").unwrap();
+    let large = fs::File::create(dir.path().join("large.md")).unwrap();
+    large.set_len(50 << 20).unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    assert_eq!(listener.keys(), ["good.md"]);
+    let shown: Vec<String> = listener.rejected.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "binary.md: a binary file: NUL at byte 4",
+            "large.md: too large: 52428800 bytes, the limit is 8388608",
+            "latin1.txt: not UTF-8 text: byte 3 begins no valid character",
+        ]
+    );
+    fs::write(dir.path().join("latin1.txt"), "café").unwrap();
+    listener.until_held(|held| held.contains_key("latin1.txt"));
+    fs::write(dir.path().join("good.md"), b"\xff").unwrap();
+    listener.until_held(|held| !held.contains_key("good.md"));
+    assert_eq!(
+        listener.rejected.last().unwrap().reason,
+        Rejection::NotUtf8 { at: 0 }
+    );
+}
+
+#[test]
+fn a_deleted_root_is_an_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("docs");
+    fs::create_dir(&root).unwrap();
+    for watching in [
+        Watching::Auto,
+        Watching::Poll {
+            every: Duration::from_millis(20),
+        },
+    ] {
+        fs::create_dir_all(&root).unwrap();
+        let folder = Folder::open("notes", [&root]).unwrap().watching(watching);
+        let mut listener = Listener::start(folder);
+        listener.until(&Mark::CaughtUp);
+        fs::remove_dir_all(&root).unwrap();
+        let expected = format!("{}: the watched folder was deleted", root.display());
+        match listener.next() {
+            Mark::Failed(message) => assert!(message.starts_with(&expected), "{message}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(listener.running.events().recv().is_err());
+    }
+}
+
+#[test]
+fn a_root_that_is_replaced_at_once_stays_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("docs");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.md"), "old").unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [&root]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    fs::remove_dir_all(&root).unwrap();
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("b.md"), "new").unwrap();
+    listener.until_held(|held| held.contains_key("b.md") && held.len() == 1);
+    fs::write(root.join("c.md"), "newer").unwrap();
+    listener.until_held(|held| held.contains_key("c.md"));
+}
+
+#[test]
+fn several_roots_have_keys_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    for root in [&a, &b] {
+        fs::create_dir(root).unwrap();
+        fs::write(root.join("same.md"), "text").unwrap();
+    }
+    let mut listener = Listener::start(Folder::open("notes", [&a, &b]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    assert_eq!(listener.keys(), ["a/same.md", "b/same.md"]);
+    fs::write(b.join("more.md"), "text").unwrap();
+    listener.until_held(|held| held.contains_key("b/more.md"));
+}
+
+#[test]
+fn a_missing_folder_and_a_file_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("f.md"), "").unwrap();
+    let missing = Folder::open("notes", [dir.path().join("none")]);
+    assert!(matches!(missing, Err(Error::Missing { .. })));
+    let file = Folder::open("notes", [dir.path().join("f.md")]);
+    assert!(matches!(file, Err(Error::NotAFolder { .. })));
+}
+
+#[test]
+fn an_idle_folder_is_silent() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.md"), "text").unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    // Saving the same text, reading, and files that are no documents: no news.
+    fs::write(dir.path().join("a.md"), "text").unwrap();
+    let _ = fs::read(dir.path().join("a.md")).unwrap();
+    fs::write(dir.path().join("a.pdf"), "%PDF").unwrap();
+    listener.silence(Duration::from_millis(800));
+}

@@ -1,0 +1,102 @@
+//! How do tests follow a source? Events received with a deadline, folded into what is held.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use perennial_connectors::{Batch, Change, Event, Notice, Rejected, Running, Source, start};
+
+/// Far beyond any delay on a busy machine: reached only when something is wrong.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running source, with the fold of all that it emitted so far.
+pub struct Listener {
+    pub running: Running,
+    /// Key to text.
+    pub held: BTreeMap<String, String>,
+    pub rejected: Vec<Rejected>,
+    pub notices: Vec<Notice>,
+    pub batches: Vec<Batch>,
+}
+
+/// What ended a wait.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Mark {
+    Batch,
+    CaughtUp,
+    Notice,
+    Ended,
+    Failed(String),
+}
+
+impl Listener {
+    pub fn start(source: impl Source) -> Self {
+        Self {
+            running: start(source, 4).unwrap(),
+            held: BTreeMap::new(),
+            rejected: Vec::new(),
+            notices: Vec::new(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// Takes the next event in.
+    pub fn next(&mut self) -> Mark {
+        match self
+            .running
+            .events()
+            .recv_timeout(DEADLINE)
+            .expect("an event in time")
+        {
+            Event::Batch(batch) => {
+                assert!(!batch.is_empty(), "an empty batch");
+                for change in &batch.changes {
+                    match change {
+                        Change::Upsert(record) => {
+                            self.held
+                                .insert(record.key.to_string(), record.text.clone());
+                        }
+                        Change::Delete { key, .. } => {
+                            self.held.remove(key.as_str());
+                        }
+                    }
+                }
+                self.rejected.extend(batch.rejected.iter().cloned());
+                self.batches.push(batch);
+                Mark::Batch
+            }
+            Event::CaughtUp => Mark::CaughtUp,
+            Event::Notice(notice) => {
+                self.notices.push(notice);
+                Mark::Notice
+            }
+            Event::Ended => Mark::Ended,
+            Event::Failed(error) => Mark::Failed(error.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes events in up to this one.
+    pub fn until(&mut self, mark: &Mark) {
+        while self.next() != *mark {}
+    }
+
+    /// Takes events in until what is held is so.
+    pub fn until_held(&mut self, done: impl Fn(&BTreeMap<String, String>) -> bool) {
+        let end = Instant::now() + DEADLINE;
+        while !done(&self.held) {
+            assert!(Instant::now() < end, "held: {:?}", self.held);
+            self.next();
+        }
+    }
+
+    /// Nothing comes for a time.
+    pub fn silence(&self, time: Duration) {
+        if let Ok(event) = self.running.events().recv_timeout(time) {
+            panic!("unexpected {event:?}");
+        }
+    }
+
+    pub fn keys(&self) -> Vec<&str> {
+        self.held.keys().map(String::as_str).collect()
+    }
+}
