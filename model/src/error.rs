@@ -67,12 +67,120 @@ pub enum Error {
         /// `[rows, columns]` found.
         got: [usize; 2],
     },
+    /// A setting from the environment cannot be used.
+    #[error("{variable}: got {got}, expected {expected}")]
+    Setting {
+        /// Name of the environment variable.
+        variable: &'static str,
+        /// Its value.
+        got: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A name that is neither a known model's nor a path.
+    #[error("unknown model `{name}`; known: {known}; or pass a GGUF file or a folder")]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// Names of the known models.
+        known: String,
+    },
+    /// No source had the model.
+    #[error("the model `{model}` could not be had:\n{report}")]
+    ModelNotFound {
+        /// Name of the model.
+        model: String,
+        /// Each source with its reason, and what can be done, in lines.
+        report: String,
+    },
+    /// The model does not fit into memory.
+    #[error(
+        "the model `{model}` needs about {} MiB of memory, {} MiB are available: choose a \
+         smaller model, or end other programs", needed >> 20, available >> 20
+    )]
+    TooLittleMemory {
+        /// Name of the model.
+        model: String,
+        /// Bytes that loading it takes, estimated.
+        needed: u64,
+        /// Bytes that the system says can be had.
+        available: u64,
+    },
     /// The tokenizer could not encode or decode.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// The encoder of embeddings failed on a text.
+    #[error("embedding: {0}")]
+    Embedding(String),
     /// The checkpoint's chat template is broken or was given what it refuses.
     #[error("chat template: {0}")]
     Template(String),
+    /// A tensor that the decoder needs is not in the checkpoint.
+    #[error("tensor `{name}` is missing")]
+    AbsentTensor {
+        /// GGUF-style name of the tensor.
+        name: String,
+    },
+    /// A tensor's sizes are not those the configuration implies.
+    #[error("tensor `{name}` is {got:?} in {n_bytes} bytes, expected {expected:?} ([rows, columns])")]
+    UnfitTensor {
+        /// GGUF-style name of the tensor.
+        name: String,
+        /// `[rows, columns]` that the configuration implies.
+        expected: [usize; 2],
+        /// `[rows, columns]` found.
+        got: [usize; 2],
+        /// Bytes found.
+        n_bytes: usize,
+    },
+    /// The configuration asks for a size the kernels do not have.
+    #[error("{what} is {got}; the decoder needs {expected}")]
+    UnsupportedShape {
+        /// Field of the configuration.
+        what: &'static str,
+        /// What it says.
+        got: usize,
+        /// What is supported.
+        expected: &'static str,
+    },
+    /// The decoder's threads could not be started.
+    #[error("cannot start {n_threads} threads: {reason}")]
+    Threads {
+        /// Number asked for; 0 is one a core.
+        n_threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+    /// A token id that the model does not have.
+    #[error("token {token} is out of range: the model has {n_vocab} tokens")]
+    TokenOutOfRange {
+        /// The token.
+        token: u32,
+        /// Number of tokens of the model.
+        n_vocab: usize,
+    },
+    /// More tokens than the model has positions for.
+    #[error("{end} tokens do not fit: the model has {max} positions")]
+    PositionOutOfRange {
+        /// Position after the last token.
+        end: usize,
+        /// Number of positions of the model.
+        max: usize,
+    },
+    /// KV state that was computed by a model of another shape.
+    #[error("KV state of another model: {got:?}, expected {expected:?}")]
+    ForeignKv {
+        /// Shape of the decoder.
+        expected: crate::kv::KvShape,
+        /// Shape of the state.
+        got: crate::kv::KvShape,
+    },
+    /// A generation was asked for without a single prompt token.
+    #[error("the prompt is empty: there is nothing to continue")]
+    EmptyPrompt,
+    /// The computation was cancelled.
+    #[error("cancelled")]
+    Cancelled,
 }
 
 impl Error {

@@ -5,9 +5,18 @@
 //! shareable [`kv::KvFragment`]s; a [`kv::Layout`] says at which offsets, and with which
 //! overlays, one context attends to them.
 
+mod activations;
+mod attention;
+pub mod cancel;
 pub mod config;
+pub mod decoder;
 pub mod digest;
+pub mod embedding;
 pub mod error;
+mod lanes;
+pub mod locator;
+mod matmul;
+mod quant;
 pub mod template;
 pub mod tokenizer;
 pub mod weights;
