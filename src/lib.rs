@@ -1,1 +1,39 @@
-//! Placeholder.
+//! **LLM views that stay fresh.**
+//!
+//! Declare a continuous view: a question (or a stream of them) over a stream of documents.
+//! Perennial answers with a local model and keeps every answer right while documents are
+//! inserted, updated and deleted; a change costs what the change touches.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
+//! use perennial::{Engine, Runtime, Update, View};
+//!
+//! # fn main() -> Result<(), perennial::Error> {
+//! // A scripted model keeps this example quick; `LocalModel::open` gives a real one.
+//! let runtime = Runtime::scripted(Arc::new(Scripted::new()), Arc::new(ScriptedEmbedder::default()));
+//! let mut engine = Engine::builder(runtime)
+//!     .table("notes")
+//!     .table("questions")
+//!     .view(View::named("answers").context("questions").data_source("notes"))
+//!     .start()?;
+//! engine.upsert("notes", "hours", "The library opens at nine. ")?;
+//! engine.upsert("questions", "q1", "When opens the library")?;
+//! let updates = engine.subscribe("answers")?;
+//! engine.flush()?;
+//! let answer = updates.answers().next().expect("one answer");
+//! assert_eq!(answer.new_text(), Some("The library opens at nine."));
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod engine;
+pub mod local_model;
+
+pub use engine::{Engine, EngineBuilder, Error, Runtime, Subscription, Update};
+pub use local_model::{LocalModel, LocalModelOptions};
+pub use perennial_connectors as connectors;
+pub use perennial_model as model;
+pub use perennial_operators as operators;
+pub use perennial_operators::Scope;
+pub use perennial_views::{Order, Policy, View};

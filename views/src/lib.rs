@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Continuous views: what a user declares, the logical plan behind it, and the dataflow
+//! that keeps it true.
+//!
+//! A [`View`] says what to ask over which documents; [`plan::Plan`] is its logical form,
+//! printed by `explain`; [`dataflow::build`] turns the plan into operators. Sources,
+//! epochs and subscribers are the engine's business, tensors the model's.
+
+pub mod calls;
+pub mod dataflow;
+pub mod plan;
+pub mod view;
+
+pub use calls::{DraftBook, Observer, Refresh};
+pub use dataflow::{Epoch, Services};
+pub use plan::Plan;
+pub use view::{Error, Order, Policy, View};

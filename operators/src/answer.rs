@@ -1,0 +1,225 @@
+//! What a view asks of a model, and what it gets back.
+//!
+//! An [`Answer`] is a row of the dataflow: a function of the request alone, so that it can
+//! be retracted as it was emitted and compared with the answer before. How it was reached
+//! (rung, work, provenance) is an [`Outcome`] beside it: it depends on what was known
+//! before, and never flows.
+
+use std::sync::Arc;
+
+use perennial_model::decoder::Cancel;
+use perennial_model::sampling::Sampling;
+use serde::{Deserialize, Serialize};
+
+use crate::document::{DocumentKey, LayoutPassage};
+use crate::scope::Scope;
+
+/// Why an answer ended where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Finish {
+    /// The model said it was done.
+    Stop,
+    /// The view's limit of answer tokens was reached.
+    Length,
+}
+
+/// The text of an answer and why it ends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AnswerText {
+    /// The decoded answer.
+    pub text: Arc<str>,
+    /// Why it ends.
+    pub finish: Finish,
+}
+
+/// A model call that could not give an answer. Data, not a failure of the dataflow.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Prompt, question and the room for the answer exceed what the model can attend to.
+    #[error(
+        "the question does not fit: {required} tokens with its documents and answer, but the model \
+         attends to {limit}; shorten the question or lower the token budget"
+    )]
+    DoesNotFit {
+        /// Tokens that would be needed.
+        required: usize,
+        /// Tokens the model attends to.
+        limit: usize,
+    },
+    /// The model reported an error.
+    #[error("the model call failed: {reason}")]
+    Model {
+        /// What the model said.
+        reason: String,
+    },
+    /// The call ended without a reply.
+    #[error("the model call ended without a reply; see the log for a panic")]
+    Lost,
+}
+
+/// What a view emits for one context.
+pub type Answer = Result<AnswerText, CallError>;
+
+/// The cheapest way in which a refresh could be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rung {
+    /// No selected passage changed: nothing was asked of the model.
+    Keep,
+    /// The old answer was checked in one pass and stands.
+    Verify,
+    /// The old answer served as draft; part of it stands.
+    Rewrite,
+    /// Written from nothing.
+    Regenerate,
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "keep",
+            Self::Verify => "verify",
+            Self::Rewrite => "rewrite",
+            Self::Regenerate => "regenerate",
+        })
+    }
+}
+
+/// Work done for one refresh, in tokens forwarded through the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Tokens forwarded to encode fragments that were not in the store.
+    pub n_encoded: usize,
+    /// Tokens of the instruction and question.
+    pub n_prompt: usize,
+    /// Tokens of the old answer that were checked.
+    pub n_draft: usize,
+    /// Tokens written one by one.
+    pub n_decoded: usize,
+    /// Forward passes.
+    pub n_passes: usize,
+    /// Tokens that a run of the plain prompt forwards: prefix, passages, question, answer.
+    pub n_from_scratch: usize,
+}
+
+impl Work {
+    /// All tokens forwarded.
+    pub fn n_forwarded(&self) -> usize {
+        self.n_encoded + self.n_prompt + self.n_draft + self.n_decoded
+    }
+}
+
+impl std::ops::AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.n_encoded += other.n_encoded;
+        self.n_prompt += other.n_prompt;
+        self.n_draft += other.n_draft;
+        self.n_decoded += other.n_decoded;
+        self.n_passes += other.n_passes;
+        self.n_from_scratch += other.n_from_scratch;
+    }
+}
+
+/// A document that a sub-paragraph leans on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// The document.
+    pub document: DocumentKey,
+    /// Its passage, counted from 0.
+    pub ordinal: u32,
+    /// Share of the sub-paragraph's attention to passages that went to this one, 0 to 1.
+    pub share: f32,
+}
+
+/// A sentence or list item of an answer and where it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubParagraph {
+    /// The text, as it stands in the answer.
+    pub text: String,
+    /// Strongest first.
+    pub sources: Vec<Source>,
+}
+
+/// How an answer was reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The answer.
+    pub answer: AnswerText,
+    /// Its tokens: the draft of the next refresh.
+    pub tokens: Arc<[u32]>,
+    /// The rung that served it.
+    pub rung: Rung,
+    /// What it cost.
+    pub work: Work,
+    /// The answer by sub-paragraphs with their sources.
+    pub sub_paragraphs: Vec<SubParagraph>,
+    /// Least difference of logits between the chosen token and the next best, over the
+    /// answer: how near the answer was to being another.
+    pub min_margin: f32,
+}
+
+/// One question over one layout.
+#[derive(Clone, Debug)]
+pub struct AnswerRequest<'a> {
+    /// What passages may attend to.
+    pub scope: Scope,
+    /// The view's instruction.
+    pub prompt: &'a str,
+    /// The context's text.
+    pub question: &'a str,
+    /// The layout.
+    pub passages: &'a [LayoutPassage],
+    /// Tokens of the answer before: a hint that changes the cost, never the answer.
+    pub draft: &'a [u32],
+    /// Limit of answer tokens.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Raised when nobody wants the answer any more.
+    pub cancel: Cancel,
+}
+
+/// What a call reports while it runs. Observations only: an answer counts when its epoch
+/// is complete.
+pub trait CallProgress {
+    /// `done` of `total` tokens of missing fragments are encoded.
+    fn encoding(&mut self, done: usize, total: usize);
+    /// The answer so far, whole; it replaces what was reported before.
+    fn writing(&mut self, text: &str);
+}
+
+impl CallProgress for () {
+    fn encoding(&mut self, _done: usize, _total: usize) {}
+    fn writing(&mut self, _text: &str) {}
+}
+
+/// A model that answers over passages.
+///
+/// # Contract
+/// Under greedy decoding, and under seeded sampling with the same seed, the answer is a
+/// function of the request without its draft; `digest` covers everything else that it
+/// depends on.
+pub trait AnswerModel: Send + Sync + 'static {
+    /// A digest of weights, kernels, tokenizer and templates.
+    fn digest(&self) -> [u8; 32];
+    /// Most positions the model attends to, in tokens.
+    fn n_positions(&self) -> usize;
+    /// Tokens before the first passage.
+    fn n_prefix_tokens(&self) -> usize;
+    /// A passage as the model reads it.
+    fn passage_tokens(&self, title: &str, text: &str) -> Vec<u32>;
+    /// Ids of the fragments that a layout needs in `scope`.
+    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<crate::id::FragmentId>;
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// [`CallError`] where no answer can be given; the error is the answer then.
+    fn answer(
+        &self,
+        request: &AnswerRequest<'_>,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Outcome, CallError>;
+}

@@ -1,0 +1,96 @@
+//! The one prompt of every view: where documents, instruction and question stand.
+//!
+//! ```text
+//! [template: system]  You answer from the documents that are given.
+//! [template: user]    Documents:
+//!
+//!                     ## title
+//!                     passage text
+//!
+//!                     …
+//!                     instruction
+//!
+//!                     question
+//! [template: assistant]
+//! ```
+//! The documents stand before the instruction, and nothing before them depends on the
+//! view: one encoded fragment serves every view of the same model and scope. Text from
+//! documents, instruction and question is tokenized as plain text: a special token's
+//! spelling inside it is never one.
+
+use perennial_model::template::ChatTemplate;
+use perennial_model::tokenizer::Tokenizer;
+
+use crate::tensor_model::TextCodec;
+
+const SYSTEM: &str = "You are a careful assistant. You answer from the documents you are given.";
+const BEFORE_PASSAGES: &str = "Documents:\n\n";
+
+/// Prompts by a checkpoint's own tokenizer and chat template.
+pub struct ChatCodec {
+    tokenizer: Tokenizer,
+    prefix: Vec<u32>,
+    closing: Vec<u32>,
+    digest: [u8; 32],
+}
+
+impl ChatCodec {
+    /// The codec of a checkpoint.
+    ///
+    /// # Errors
+    /// What is wrong with the checkpoint's chat template.
+    pub fn new(
+        tokenizer: Tokenizer,
+        template: &ChatTemplate,
+    ) -> Result<Self, perennial_model::error::Error> {
+        let parts = template.cut(Some(SYSTEM), 1)?;
+        let (opening, closing) = (&parts[0], &parts[1]);
+        let mut prefix = tokenizer.encode_template(opening);
+        prefix.extend(tokenizer.encode_text(BEFORE_PASSAGES));
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 chat codec");
+        for text in [opening.as_str(), BEFORE_PASSAGES, closing] {
+            hash.update(&(text.len() as u64).to_le_bytes())
+                .update(text.as_bytes());
+        }
+        let digest = *hash.finalize().as_bytes();
+        let closing = tokenizer.encode_template(closing);
+        Ok(Self {
+            tokenizer,
+            prefix,
+            closing,
+            digest,
+        })
+    }
+}
+
+impl TextCodec for ChatCodec {
+    fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    fn passage(&self, title: &str, text: &str) -> Vec<u32> {
+        self.tokenizer
+            .encode_text(&format!("## {title}\n{text}\n\n"))
+    }
+
+    fn suffix(&self, prompt: &str, question: &str) -> Vec<u32> {
+        let separator = if prompt.is_empty() { "" } else { "\n\n" };
+        let mut tokens = self
+            .tokenizer
+            .encode_text(&format!("{prompt}{separator}{question}"));
+        tokens.extend(&self.closing);
+        tokens
+    }
+
+    fn decode(&self, tokens: &[u32]) -> String {
+        self.tokenizer.decode(tokens)
+    }
+
+    fn stop(&self) -> &[u32] {
+        self.tokenizer.stop_tokens()
+    }
+}

@@ -1,0 +1,163 @@
+//! The rows that flow: documents, their passages, contexts, and the passages of one layout.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::PassageId;
+
+macro_rules! key_newtype {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The key with this text.
+            pub fn new(key: impl Into<Arc<str>>) -> Self {
+                Self(key.into())
+            }
+
+            /// The key's text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+key_newtype! {
+    /// Names a document within its source: a relative path, a record's key.
+    DocumentKey
+}
+key_newtype! {
+    /// Names one request of a view's context stream: a question, a session.
+    ContextKey
+}
+
+/// One version of a document.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Document {
+    /// Which document this is a version of.
+    pub key: DocumentKey,
+    /// What the model is told the document is called; the key where there is no better.
+    pub title: Arc<str>,
+    /// The whole text.
+    pub text: Arc<str>,
+    /// When this version came to be, in milliseconds since 1970 as its source reports it.
+    pub updated_at_ms: i64,
+}
+
+/// A piece of one document version, with its tokens under the view's model.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Passage {
+    /// The document it was cut from.
+    pub document: DocumentKey,
+    /// Its place among the document's passages, from 0.
+    pub ordinal: u32,
+    /// The document version's time.
+    pub updated_at_ms: i64,
+    /// Id of title and text.
+    pub id: PassageId,
+    /// The document's title.
+    pub title: Arc<str>,
+    /// The passage's own text.
+    pub text: Arc<str>,
+    /// The passage as the model reads it: title line, text, separator.
+    pub tokens: Arc<[u32]>,
+}
+
+/// A passage as a member of a layout: what it says, where it is from, not when it changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LayoutPassage {
+    /// The document it was cut from.
+    pub document: DocumentKey,
+    /// Its place among the document's passages, from 0.
+    pub ordinal: u32,
+    /// Id of title and text.
+    pub id: PassageId,
+    /// The document's title.
+    pub title: Arc<str>,
+    /// The passage's own text.
+    pub text: Arc<str>,
+    /// The passage as the model reads it.
+    pub tokens: Arc<[u32]>,
+}
+
+impl From<&Passage> for LayoutPassage {
+    fn from(passage: &Passage) -> Self {
+        Self {
+            document: passage.document.clone(),
+            ordinal: passage.ordinal,
+            id: passage.id,
+            title: passage.title.clone(),
+            text: passage.text.clone(),
+            tokens: passage.tokens.clone(),
+        }
+    }
+}
+
+/// The ordered passages of one context. Shared, compared and hashed by digest, so that a
+/// hundred contexts over the same documents cost one list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PassageLayout {
+    digest: [u8; 32],
+    passages: Arc<[LayoutPassage]>,
+}
+
+impl PassageLayout {
+    /// The layout of these passages in this order.
+    pub fn new(passages: Vec<LayoutPassage>) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 layout");
+        for passage in &passages {
+            hash.update(passage.id.as_bytes());
+            hash.update(&(passage.document.as_str().len() as u64).to_le_bytes());
+            hash.update(passage.document.as_str().as_bytes());
+            hash.update(&passage.ordinal.to_le_bytes());
+        }
+        Self {
+            digest: *hash.finalize().as_bytes(),
+            passages: passages.into(),
+        }
+    }
+
+    /// The passages in order.
+    pub fn passages(&self) -> &[LayoutPassage] {
+        &self.passages
+    }
+
+    /// Tokens of all passages together.
+    pub fn n_tokens(&self) -> usize {
+        self.passages.iter().map(|p| p.tokens.len()).sum()
+    }
+}
+
+impl PartialEq for PassageLayout {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+impl Eq for PassageLayout {}
+impl PartialOrd for PassageLayout {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for PassageLayout {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.digest.cmp(&other.digest)
+    }
+}
+impl Hash for PassageLayout {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}

@@ -1,0 +1,22 @@
+//! Texts as vectors, for selection.
+
+use perennial_model::embedding::Embedder;
+
+/// A model that embeds texts.
+///
+/// # Contract
+/// The vector of a text depends on the text alone and has unit length; all vectors have
+/// the same number of elements.
+pub trait Embed: Send + Sync + 'static {
+    /// The vectors of some texts, in order.
+    ///
+    /// # Errors
+    /// What the model reports, for people.
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String>;
+}
+
+impl Embed for Embedder {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+        Embedder::embed(self, texts).map_err(|error| error.to_string())
+    }
+}

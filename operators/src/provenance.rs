@@ -1,0 +1,128 @@
+//! From attention to sources: which sub-paragraph of an answer leans on which passages.
+//!
+//! The attention kernel reports, for each answer token, how much of its attention went to
+//! each segment of the layout. Here the answer is cut into sub-paragraphs, and the mass
+//! over a sub-paragraph's tokens is added up and shared out among the passages.
+
+use std::ops::Range;
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::answer::{Source, SubParagraph};
+use crate::document::LayoutPassage;
+
+/// A passage is named as a source if it has at least this part of the strongest's share.
+const LEAST_OF_STRONGEST: f32 = 0.5;
+/// At most this many sources are named for one sub-paragraph.
+const MOST_SOURCES: usize = 3;
+
+/// Byte ranges of an answer's sub-paragraphs: sentences and list items. Together they
+/// cover the whole text.
+pub fn sub_paragraphs(text: &str) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        for (offset, sentence) in line.split_sentence_bound_indices() {
+            let range = at + offset..at + offset + sentence.len();
+            let is_marker = |r: &Range<usize>| is_list_marker(text[r.clone()].trim());
+            match ranges.last_mut() {
+                // White space, and "1." before an item, belong to their neighbour.
+                Some(last) if sentence.trim().is_empty() => last.end = range.end,
+                Some(last) if offset > 0 && is_marker(last) => last.end = range.end,
+                _ => ranges.push(range),
+            }
+        }
+        at += line.len();
+    }
+    ranges
+}
+
+fn is_list_marker(text: &str) -> bool {
+    let text = text.trim_end_matches(['.', ')']);
+    text.is_empty() || (text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The answer by sub-paragraphs with their sources.
+///
+/// `ends[i]` is the byte of `text` at which token `i` ends; `mass[i]` is its attention to
+/// each passage.
+pub fn attribute(
+    text: &str,
+    ends: &[usize],
+    mass: &[Vec<f32>],
+    passages: &[LayoutPassage],
+) -> Vec<SubParagraph> {
+    let mut token = 0;
+    let mut attributed = Vec::new();
+    for range in sub_paragraphs(text) {
+        let mut total = vec![0f32; passages.len()];
+        while token < ends.len() && ends[token] <= range.end {
+            for (sum, m) in total.iter_mut().zip(mass.get(token).into_iter().flatten()) {
+                *sum += m;
+            }
+            token += 1;
+        }
+        attributed.push(SubParagraph {
+            text: text[range].trim_end().to_owned(),
+            sources: strongest(&total, passages),
+        });
+    }
+    attributed
+}
+
+fn strongest(mass: &[f32], passages: &[LayoutPassage]) -> Vec<Source> {
+    let sum: f32 = mass.iter().sum();
+    if sum <= 0.0 {
+        return Vec::new();
+    }
+    let mut order: Vec<usize> = (0..mass.len()).collect();
+    order.sort_by(|a, b| mass[*b].total_cmp(&mass[*a]).then(a.cmp(b)));
+    let least = mass[order[0]] * LEAST_OF_STRONGEST;
+    order
+        .into_iter()
+        .take(MOST_SOURCES)
+        .filter(|i| mass[*i] >= least)
+        .map(|i| Source {
+            document: passages[i].document.clone(),
+            ordinal: passages[i].ordinal,
+            share: mass[i] / sum,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sentences_and_items_are_sub_paragraphs() {
+        let text = "It opens at nine. It closes at five.\n\n1. Bring a coat.\n2. Be early.";
+        let cut: Vec<&str> = sub_paragraphs(text)
+            .into_iter()
+            .map(|r| text[r].trim())
+            .collect();
+        assert_eq!(
+            cut,
+            [
+                "It opens at nine.",
+                "It closes at five.",
+                "1. Bring a coat.",
+                "2. Be early."
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn sub_paragraphs_cover_the_text(text in "([a-z1-9.]{1,9}[ \n.!é]{1,3}){0,12}") {
+            let mut end = 0;
+            for range in sub_paragraphs(&text) {
+                prop_assert_eq!(range.start, end);
+                end = range.end;
+            }
+            prop_assert_eq!(end, text.len());
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A model without tensors, for tests of the dataflow: it answers with the sentences that
+//! share a word with the question, counts its calls, and can be slow or fail on demand.
+//!
+//! Its answer is a function of the request without the draft, as the contract of
+//! [`AnswerModel`] demands, so incremental runs can be held against runs from scratch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::answer::{
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
+};
+use crate::document::LayoutPassage;
+use crate::embed::Embed;
+use crate::id::{FragmentId, ModelIdentity};
+use crate::provenance;
+use crate::scope::{self, Scope};
+
+/// A question with this word makes the scripted model panic.
+pub const PANIC_WORD: &str = "!panic";
+/// A question with this word makes the scripted model report an error.
+pub const ERROR_WORD: &str = "!error";
+
+const PREFIX: &str = "documents: ";
+const N_POSITIONS: usize = 4096;
+
+/// The scripted answer model. One token is one byte.
+#[derive(Default)]
+pub struct Scripted {
+    delay: Duration,
+    n_calls: AtomicUsize,
+    n_running: AtomicUsize,
+    n_running_peak: AtomicUsize,
+}
+
+impl Scripted {
+    /// A model that answers at once.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A model that takes this long for every answer.
+    pub fn slow(delay: Duration) -> Self {
+        Self {
+            delay,
+            ..Self::default()
+        }
+    }
+
+    /// Calls so far.
+    pub fn n_calls(&self) -> usize {
+        self.n_calls.load(Ordering::SeqCst)
+    }
+
+    /// Most calls that ran at the same time.
+    pub fn n_running_peak(&self) -> usize {
+        self.n_running_peak.load(Ordering::SeqCst)
+    }
+
+    fn text(request: &AnswerRequest<'_>) -> String {
+        let words: Vec<&str> = request.question.split_whitespace().collect();
+        let sentences = request
+            .passages
+            .iter()
+            .flat_map(|p| p.text.split_inclusive(". "));
+        let relevant = sentences
+            .map(str::trim)
+            .filter(|s| words.iter().any(|w| s.split(' ').any(|x| x == *w)));
+        let mut text = relevant.collect::<Vec<_>>().join(" ");
+        if text.is_empty() {
+            text = format!("Nothing is known of {}.", request.question);
+        }
+        text
+    }
+}
+
+impl AnswerModel for Scripted {
+    fn digest(&self) -> [u8; 32] {
+        *blake3::hash(b"scripted").as_bytes()
+    }
+
+    fn n_positions(&self) -> usize {
+        N_POSITIONS
+    }
+
+    fn n_prefix_tokens(&self) -> usize {
+        PREFIX.len()
+    }
+
+    fn passage_tokens(&self, title: &str, text: &str) -> Vec<u32> {
+        format!("## {title}\n{text}\n\n")
+            .bytes()
+            .map(u32::from)
+            .collect()
+    }
+
+    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
+        let identity = ModelIdentity::new(&self.digest(), "scripted", "none");
+        let prefix: Arc<[u32]> = PREFIX.bytes().map(u32::from).collect();
+        let tokens: Vec<_> = passages.iter().map(|p| p.tokens.clone()).collect();
+        scope::plan(scope, &identity, &prefix, &tokens)
+            .layout_ids()
+            .collect()
+    }
+
+    fn answer(
+        &self,
+        request: &AnswerRequest<'_>,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Outcome, CallError> {
+        self.n_calls.fetch_add(1, Ordering::SeqCst);
+        let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
+        let _running = Running(&self.n_running);
+        std::thread::sleep(self.delay);
+        if request.question.contains(PANIC_WORD) {
+            panic!("the scripted model was asked to panic");
+        }
+        if request.question.contains(ERROR_WORD) {
+            return Err(CallError::Model {
+                reason: "asked to fail".to_owned(),
+            });
+        }
+        let passages: usize = request.passages.iter().map(|p| p.tokens.len()).sum();
+        let n_prompt = request.prompt.len() + request.question.len();
+        let required = PREFIX.len() + passages + n_prompt + request.max_tokens;
+        if required > N_POSITIONS {
+            return Err(CallError::DoesNotFit {
+                required,
+                limit: N_POSITIONS,
+            });
+        }
+        let mut text = Self::text(request);
+        let mut finish = Finish::Stop;
+        if text.len() > request.max_tokens {
+            let cut = (0..=request.max_tokens)
+                .rev()
+                .find(|i| text.is_char_boundary(*i));
+            text.truncate(cut.unwrap_or(0));
+            finish = Finish::Length;
+        }
+        progress.writing(&text);
+        let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
+        let n_accepted = tokens
+            .iter()
+            .zip(request.draft)
+            .take_while(|(a, b)| a == b)
+            .count();
+        let rung = if n_accepted == 0 {
+            Rung::Regenerate
+        } else if tokens == request.draft {
+            Rung::Verify
+        } else {
+            Rung::Rewrite
+        };
+        let n_decoded = tokens.len() - n_accepted;
+        let work = Work {
+            n_encoded: 0,
+            n_prompt,
+            n_draft: request.draft.len(),
+            n_decoded,
+            n_passes: 1 + n_decoded,
+            n_from_scratch: PREFIX.len() + passages + n_prompt + tokens.len(),
+        };
+        let ends: Vec<usize> = (1..=tokens.len()).collect();
+        let share = |p: &LayoutPassage| f32::from(u8::from(text.contains(p.text.trim())));
+        let mass = vec![request.passages.iter().map(share).collect(); tokens.len()];
+        Ok(Outcome {
+            sub_paragraphs: provenance::attribute(&text, &ends, &mass, request.passages),
+            answer: AnswerText {
+                text: text.into(),
+                finish,
+            },
+            tokens: tokens.into(),
+            rung,
+            work,
+            min_margin: 1.0,
+        })
+    }
+}
+
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Embeds a text as its hashed words, and counts the texts.
+#[derive(Default)]
+pub struct ScriptedEmbedder {
+    n_texts: AtomicUsize,
+}
+
+impl ScriptedEmbedder {
+    /// Texts embedded so far.
+    pub fn n_texts(&self) -> usize {
+        self.n_texts.load(Ordering::SeqCst)
+    }
+}
+
+impl Embed for ScriptedEmbedder {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+        self.n_texts.fetch_add(texts.len(), Ordering::SeqCst);
+        Ok(texts.iter().map(|text| hashed_words(text)).collect())
+    }
+}
+
+fn hashed_words(text: &str) -> Vec<f32> {
+    let mut vector = vec![0f32; 64];
+    for word in text.split_whitespace() {
+        vector[usize::from(blake3::hash(word.as_bytes()).as_bytes()[0] % 64)] += 1.0;
+    }
+    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1.0);
+    vector.iter_mut().for_each(|x| *x /= norm);
+    vector
+}

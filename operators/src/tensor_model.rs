@@ -1,0 +1,430 @@
+//! A real model behind [`AnswerModel`]: fragments from the store, missing ones encoded,
+//! the answer written or verified over their layout.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use perennial_model::decoder::{Cancel, Decoder, Logits, Rows};
+use perennial_model::error::Error as ModelError;
+use perennial_model::generation::{self, Generation, GenerationRequest};
+use perennial_model::kv::{KvFragment, Tail};
+use perennial_model::layout::Layout;
+
+use crate::answer::{
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
+};
+use crate::document::LayoutPassage;
+use crate::fragment_store::FragmentStore;
+use crate::id::{FragmentId, ModelIdentity};
+use crate::provenance;
+use crate::scope::{self, EncodeRun, FragmentPlan, Piece, Scope};
+
+/// All kernels of this class agree in every bit, whatever the instruction set.
+const KERNEL_CLASS: &str = "f32 fma, k in order";
+const KV_DTYPE: &str = "f16";
+/// Missing fragments are encoded together up to this many rows a forward.
+const ROWS_A_FORWARD: usize = 512;
+
+/// How text becomes the tokens of a prompt, and tokens an answer.
+pub trait TextCodec: Send + Sync + 'static {
+    /// A digest of everything here that tokens depend on, besides the weights file.
+    fn digest(&self) -> [u8; 32];
+    /// Tokens before the first passage.
+    fn prefix(&self) -> &[u32];
+    /// A passage, separator included.
+    fn passage(&self, title: &str, text: &str) -> Vec<u32>;
+    /// Instruction and question, up to where the answer begins. Never empty.
+    fn suffix(&self, prompt: &str, question: &str) -> Vec<u32>;
+    /// The text of answer tokens.
+    fn decode(&self, tokens: &[u32]) -> String;
+    /// Tokens that end an answer.
+    fn stop(&self) -> &[u32];
+}
+
+/// A decoder, its text codec, and the store of its fragments.
+pub struct TensorModel {
+    decoder: Arc<Decoder>,
+    codec: Box<dyn TextCodec>,
+    store: Arc<FragmentStore>,
+    identity: ModelIdentity,
+    digest: [u8; 32],
+    prefix: Arc<[u32]>,
+}
+
+impl TensorModel {
+    /// A model whose weights have the digest `weights`.
+    pub fn new(
+        decoder: Arc<Decoder>,
+        weights: &[u8; 32],
+        codec: impl TextCodec,
+        store: Arc<FragmentStore>,
+    ) -> Self {
+        let identity = ModelIdentity::new(weights, KERNEL_CLASS, KV_DTYPE);
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 tensor model");
+        hash.update(identity.as_bytes()).update(&codec.digest());
+        Self {
+            decoder,
+            prefix: codec.prefix().into(),
+            codec: Box::new(codec),
+            store,
+            identity,
+            digest: *hash.finalize().as_bytes(),
+        }
+    }
+
+    /// The store of this model's fragments.
+    pub fn store(&self) -> &Arc<FragmentStore> {
+        &self.store
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The whole prompt of a request, as one run of tokens: what a plain prompt would be.
+    pub fn prompt_tokens(&self, request: &AnswerRequest<'_>) -> Vec<u32> {
+        let passages = request
+            .passages
+            .iter()
+            .flat_map(|p| p.tokens.iter().copied());
+        let suffix = self.codec.suffix(request.prompt, request.question);
+        self.prefix
+            .iter()
+            .copied()
+            .chain(passages)
+            .chain(suffix)
+            .collect()
+    }
+
+    fn plan(&self, scope: Scope, passages: &[LayoutPassage]) -> FragmentPlan {
+        let tokens: Vec<Arc<[u32]>> = passages.iter().map(|p| p.tokens.clone()).collect();
+        scope::plan(scope, &self.identity, &self.prefix, &tokens)
+    }
+
+    /// The layout of a plan, every missing fragment encoded and kept.
+    ///
+    /// # Errors
+    /// What the decoder reports, cancellation included.
+    pub fn lay_out(
+        &self,
+        plan: &FragmentPlan,
+        cancel: &Cancel,
+        progress: &mut dyn CallProgress,
+        work: &mut Work,
+    ) -> Result<Layout, ModelError> {
+        let mut encoder = Encoder {
+            model: self,
+            cancel,
+            progress,
+            work,
+            n_missing: 0,
+        };
+        let prefix = encoder.prefix(&plan.prefix)?;
+        let runs = encoder.runs(&prefix, &plan.runs)?;
+        let mut layout = Layout::new();
+        layout.push(prefix);
+        for kv in runs.into_iter().flatten() {
+            layout.push(kv);
+        }
+        Ok(layout)
+    }
+
+    fn generate(
+        &self,
+        request: &AnswerRequest<'_>,
+        layout: &Layout,
+        suffix: &[u32],
+        progress: &mut dyn CallProgress,
+    ) -> Result<Generation, ModelError> {
+        let request = GenerationRequest {
+            layout,
+            prompt: suffix,
+            draft: request.draft,
+            max_tokens: request.max_tokens,
+            sampling: request.sampling,
+            stop: self.codec.stop(),
+            mass: true,
+            cancel: &request.cancel,
+        };
+        let mut tokens = Vec::new();
+        generation::generate(&self.decoder, &request, &mut |token| {
+            tokens.push(token);
+            progress.writing(&self.codec.decode(&tokens));
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+impl AnswerModel for TensorModel {
+    fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    fn n_positions(&self) -> usize {
+        self.decoder.config().max_positions
+    }
+
+    fn n_prefix_tokens(&self) -> usize {
+        self.prefix.len()
+    }
+
+    fn passage_tokens(&self, title: &str, text: &str) -> Vec<u32> {
+        self.codec.passage(title, text)
+    }
+
+    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
+        self.plan(scope, passages).layout_ids().collect()
+    }
+
+    fn answer(
+        &self,
+        request: &AnswerRequest<'_>,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Outcome, CallError> {
+        let plan = self.plan(request.scope, request.passages);
+        let suffix = self.codec.suffix(request.prompt, request.question);
+        let n_passages: usize = request.passages.iter().map(|p| p.tokens.len()).sum();
+        let n_prompt = self.prefix.len() + n_passages + suffix.len();
+        let required = n_prompt + request.max_tokens;
+        if required > self.n_positions() {
+            return Err(CallError::DoesNotFit {
+                required,
+                limit: self.n_positions(),
+            });
+        }
+        let failed = |error: ModelError| CallError::Model {
+            reason: error.to_string(),
+        };
+        let mut work = Work::default();
+        let layout = self
+            .lay_out(&plan, &request.cancel, progress, &mut work)
+            .map_err(failed)?;
+        let generation = self
+            .generate(request, &layout, &suffix, progress)
+            .map_err(failed)?;
+        let finish = match generation.finish {
+            generation::Finish::Stop => Finish::Stop,
+            generation::Finish::Length => Finish::Length,
+            generation::Finish::Cancelled => {
+                return Err(CallError::Model {
+                    reason: "cancelled".to_owned(),
+                });
+            }
+        };
+        work.n_prompt = generation.work.n_prompt_rows;
+        work.n_draft = generation.work.n_draft_rows;
+        work.n_decoded = generation.work.n_decode_rows;
+        work.n_passes += generation.work.n_passes;
+        work.n_from_scratch = n_prompt + generation.tokens.len();
+        let text = self.codec.decode(&generation.tokens);
+        Ok(Outcome {
+            rung: rung(request.draft, &generation),
+            work,
+            sub_paragraphs: self.attribute(&text, &generation, request.passages),
+            min_margin: generation.min_margin,
+            answer: AnswerText {
+                text: text.into(),
+                finish,
+            },
+            tokens: generation.tokens.into(),
+        })
+    }
+}
+
+impl TensorModel {
+    fn attribute(
+        &self,
+        text: &str,
+        generation: &Generation,
+        passages: &[LayoutPassage],
+    ) -> Vec<crate::answer::SubParagraph> {
+        let ends: Vec<usize> = (1..=generation.tokens.len())
+            .map(|n| {
+                self.codec
+                    .decode(&generation.tokens[..n])
+                    .len()
+                    .min(text.len())
+            })
+            .collect();
+        // Segment 0 is the prefix, the last column the question and the answer itself.
+        let mass: Vec<Vec<f32>> = generation
+            .mass
+            .iter()
+            .map(|row| row.iter().skip(1).take(passages.len()).copied().collect())
+            .collect();
+        provenance::attribute(text, &ends, &mass, passages)
+    }
+}
+
+fn rung(draft: &[u32], generation: &Generation) -> Rung {
+    if draft.is_empty() || generation.n_draft_accepted == 0 {
+        Rung::Regenerate
+    } else if *draft == generation.tokens[..] {
+        Rung::Verify
+    } else {
+        Rung::Rewrite
+    }
+}
+
+/// Encodes what the store does not hold.
+struct Encoder<'a> {
+    model: &'a TensorModel,
+    cancel: &'a Cancel,
+    progress: &'a mut dyn CallProgress,
+    work: &'a mut Work,
+    /// Tokens of fragments known to be missing, for the progress report.
+    n_missing: usize,
+}
+
+/// One run under way: what it attends to so far and which pieces are still to come.
+struct OpenRun<'a> {
+    run: usize,
+    layout: Layout,
+    todo: std::collections::VecDeque<(&'a Piece, bool)>,
+    cost_tokens: usize,
+}
+
+impl<'a> Encoder<'a> {
+    fn prefix(&mut self, piece: &Piece) -> Result<Arc<KvFragment>, ModelError> {
+        if let Some(kv) = self.model.store.get(&piece.id) {
+            return Ok(kv);
+        }
+        let layout = Layout::new();
+        let mut encoded = self.encode(&[(piece, &layout, 0)])?;
+        Ok(encoded.swap_remove(0))
+    }
+
+    /// The fragments of every run's pieces, in order.
+    fn runs(
+        &mut self,
+        prefix: &Arc<KvFragment>,
+        runs: &'a [EncodeRun],
+    ) -> Result<Vec<Vec<Arc<KvFragment>>>, ModelError> {
+        let mut found: Vec<Vec<Arc<KvFragment>>> = Vec::with_capacity(runs.len());
+        let mut open = Vec::new();
+        for (index, run) in runs.iter().enumerate() {
+            let present: Option<Vec<_>> = run
+                .pieces
+                .iter()
+                .map(|piece| self.model.store.get(&piece.id))
+                .collect();
+            if present.is_none() {
+                let mut layout = Layout::new();
+                layout.push(prefix.clone());
+                let conditioning = run.conditioning.iter().map(|piece| (piece, false));
+                let todo = conditioning.chain(run.pieces.iter().map(|piece| (piece, true)));
+                let cost_tokens = run.conditioning.iter().map(|p| p.tokens.len()).sum();
+                open.push(OpenRun {
+                    run: index,
+                    layout,
+                    todo: todo.collect(),
+                    cost_tokens,
+                });
+                let pieces = run.conditioning.iter().chain(&run.pieces);
+                self.n_missing += pieces
+                    .filter(|piece| !self.model.store.contains(&piece.id))
+                    .map(|piece| piece.tokens.len())
+                    .sum::<usize>();
+            }
+            found.push(present.unwrap_or_default());
+        }
+        while !open.is_empty() {
+            self.advance(&mut open, &mut found)?;
+            open.retain(|run| !run.todo.is_empty());
+        }
+        Ok(found)
+    }
+
+    /// Takes each open run over what is present, and encodes the next missing piece of as
+    /// many runs as one forward takes.
+    fn advance(
+        &mut self,
+        open: &mut [OpenRun<'a>],
+        found: &mut [Vec<Arc<KvFragment>>],
+    ) -> Result<(), ModelError> {
+        let mut batch: Vec<usize> = Vec::new();
+        let mut in_batch: HashSet<FragmentId> = HashSet::new();
+        let mut n_rows = 0;
+        for (index, run) in open.iter_mut().enumerate() {
+            while let Some((piece, is_member)) = run.todo.front().copied() {
+                let Some(kv) = self.model.store.get(&piece.id) else {
+                    break;
+                };
+                run.accept(kv, is_member, found);
+            }
+            let Some((piece, _)) = run.todo.front() else {
+                continue;
+            };
+            let fits = batch.is_empty() || n_rows + piece.tokens.len() <= ROWS_A_FORWARD;
+            if fits && in_batch.insert(piece.id) {
+                n_rows += piece.tokens.len();
+                batch.push(index);
+            }
+        }
+        let requests: Vec<(&Piece, &Layout, usize)> = batch
+            .iter()
+            .map(|index| {
+                let run = &open[*index];
+                (run.todo[0].0, &run.layout, run.cost_tokens)
+            })
+            .collect();
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let encoded = self.encode(&requests)?;
+        for (index, kv) in batch.into_iter().zip(encoded) {
+            let is_member = open[index].todo[0].1;
+            open[index].accept(kv, is_member, found);
+        }
+        Ok(())
+    }
+
+    /// One forward over pieces, each after its layout; the results are kept in the store.
+    fn encode(
+        &mut self,
+        requests: &[(&Piece, &Layout, usize)],
+    ) -> Result<Vec<Arc<KvFragment>>, ModelError> {
+        let decoder = &self.model.decoder;
+        let mut tails: Vec<Tail> = requests
+            .iter()
+            .map(|(_, layout, _)| decoder.new_tail(layout.end()))
+            .collect();
+        let mut batch: Vec<Rows<'_>> = requests
+            .iter()
+            .zip(&mut tails)
+            .map(|((piece, layout, _), tail)| Rows {
+                layout,
+                tail,
+                tokens: &piece.tokens,
+                logits: Logits::None,
+                mass: false,
+            })
+            .collect();
+        decoder.forward(&mut batch, self.cancel)?;
+        drop(batch);
+        self.work.n_passes += 1;
+        let mut encoded = Vec::with_capacity(requests.len());
+        for ((piece, _, conditioning_tokens), tail) in requests.iter().zip(tails) {
+            let kv = Arc::new(tail.freeze());
+            let cost_tokens = piece.tokens.len() + conditioning_tokens;
+            self.model.store.insert(piece.id, kv.clone(), cost_tokens);
+            self.work.n_encoded += piece.tokens.len();
+            encoded.push(kv);
+        }
+        let total = self.n_missing.max(self.work.n_encoded);
+        self.progress.encoding(self.work.n_encoded, total);
+        Ok(encoded)
+    }
+}
+
+impl OpenRun<'_> {
+    fn accept(&mut self, kv: Arc<KvFragment>, is_member: bool, found: &mut [Vec<Arc<KvFragment>>]) {
+        self.layout.push(kv.clone());
+        if is_member {
+            found[self.run].push(kv);
+        }
+        self.todo.pop_front();
+    }
+}

@@ -1,0 +1,332 @@
+//! How an engine is declared, started and spoken to.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
+use perennial_connectors::{Rejected, Running, Source};
+use perennial_operators::ContextKey;
+use perennial_views::{DraftBook, Epoch, Plan, View};
+
+use super::coordinator::{Coordinator, CurrentAnswer, Hub, Request};
+use super::error::Error;
+use super::runtime::Runtime;
+use super::subscription::Subscription;
+use super::tables::Row;
+use super::workers::BuiltView;
+
+/// Requests that wait for the coordinator.
+const REQUEST_CAPACITY: usize = 256;
+/// Events of one source that wait for the coordinator.
+const EVENT_CAPACITY: usize = 8;
+
+/// Declares streams and views; [`EngineBuilder::start`] makes the engine.
+pub struct EngineBuilder {
+    runtime: Runtime,
+    streams: Vec<Stream>,
+    views: Vec<View>,
+    n_workers: usize,
+}
+
+struct Stream {
+    name: String,
+    source: Option<Box<dyn Source>>,
+}
+
+impl EngineBuilder {
+    /// A stream fed by a source; its name is the source's.
+    #[must_use]
+    pub fn source(mut self, source: impl Source) -> Self {
+        let name = source.name().as_str().to_owned();
+        self.streams.push(Stream {
+            name,
+            source: Some(Box::new(source)),
+        });
+        self
+    }
+
+    /// A stream fed by hand, with [`Engine::upsert`] and [`Engine::delete`].
+    #[must_use]
+    pub fn table(mut self, name: impl Into<String>) -> Self {
+        self.streams.push(Stream {
+            name: name.into(),
+            source: None,
+        });
+        self
+    }
+
+    /// A view to keep.
+    #[must_use]
+    pub fn view(mut self, view: View) -> Self {
+        self.views.push(view);
+        self
+    }
+
+    /// Number of dataflow workers; one unless told. Answers do not depend on it.
+    #[must_use]
+    pub fn workers(mut self, n_workers: usize) -> Self {
+        self.n_workers = n_workers.max(1);
+        self
+    }
+
+    /// The logical plans of the declared views.
+    ///
+    /// # Errors
+    /// [`Error::View`] and the naming errors for a declaration that cannot be carried out.
+    pub fn plans(&self) -> Result<Vec<Plan>, Error> {
+        let names: Vec<&str> = self.streams.iter().map(|s| s.name.as_str()).collect();
+        let view_names: Vec<&str> = self.views.iter().map(View::name).collect();
+        for names in [&names, &view_names] {
+            if let Some((i, name)) = names
+                .iter()
+                .enumerate()
+                .find(|(i, n)| names[..*i].contains(n))
+            {
+                debug_assert!(i > 0);
+                return Err(Error::DeclaredTwice {
+                    name: (*name).to_owned(),
+                });
+            }
+        }
+        let model = &self.runtime.model;
+        let mut plans = Vec::new();
+        for view in &self.views {
+            let plan = view.plan(model.n_positions(), model.n_prefix_tokens())?;
+            for stream in [&plan.context, &plan.data_source] {
+                if !names.contains(&&**stream) {
+                    return Err(Error::UnknownStream {
+                        name: stream.to_string(),
+                        declared: names.join(", "),
+                    });
+                }
+            }
+            plans.push(plan);
+        }
+        Ok(plans)
+    }
+
+    /// Starts sources, workers and the coordinator.
+    ///
+    /// # Errors
+    /// [`Error`] for a declaration that cannot be carried out, or a source that cannot be
+    /// started.
+    pub fn start(self) -> Result<Engine, Error> {
+        let plans: Vec<Arc<Plan>> = self.plans()?.into_iter().map(Arc::new).collect();
+        let stream_names: Vec<String> = self.streams.iter().map(|s| s.name.clone()).collect();
+        let index = |name: &str| stream_names.iter().position(|s| s == name);
+        let hub = Arc::new(Hub::default());
+        let mut views = Vec::new();
+        for plan in &plans {
+            let (Some(context), Some(data_source)) =
+                (index(&plan.context), index(&plan.data_source))
+            else {
+                unreachable!("the plans' streams were looked up");
+            };
+            let services = perennial_views::Services {
+                model: self.runtime.model.clone(),
+                store: self.runtime.store.clone(),
+                embedder: self.runtime.embedder.clone(),
+                model_executor: self.runtime.model_executor.clone(),
+                embed_executor: self.runtime.embed_executor.clone(),
+                drafts: Arc::new(DraftBook::default()),
+                observer: hub.clone(),
+            };
+            views.push(BuiltView {
+                plan: plan.clone(),
+                services,
+                data_source,
+                context,
+            });
+        }
+        let mut sources = Vec::new();
+        let mut is_table = Vec::new();
+        for stream in self.streams {
+            is_table.push(stream.source.is_none());
+            sources.push(match stream.source {
+                Some(source) => Some(perennial_connectors::start(source, EVENT_CAPACITY)?),
+                None => None,
+            });
+        }
+        let sources: Vec<Option<Running>> = sources;
+        let (requests, inbox) = bounded(REQUEST_CAPACITY);
+        let coordinator = Coordinator::new(
+            stream_names.clone(),
+            sources,
+            views,
+            self.n_workers,
+            hub,
+            self.runtime.store.clone(),
+            inbox,
+        )?;
+        let thread = std::thread::Builder::new()
+            .name("perennial-coordinator".into())
+            .spawn(move || coordinator.run())
+            .map_err(|error| Error::Stopped {
+                reason: error.to_string(),
+            })?;
+        Ok(Engine {
+            requests,
+            thread: Some(thread),
+            stream_names,
+            is_table,
+            view_names: plans.iter().map(|plan| plan.name.to_string()).collect(),
+            runtime: self.runtime,
+        })
+    }
+}
+
+/// A running engine. Dropping it stops sources, calls and workers, and waits for them.
+pub struct Engine {
+    requests: Sender<Request>,
+    thread: Option<JoinHandle<()>>,
+    stream_names: Vec<String>,
+    is_table: Vec<bool>,
+    view_names: Vec<String>,
+    runtime: Runtime,
+}
+
+impl Engine {
+    /// Declares an engine over a runtime.
+    pub fn builder(runtime: Runtime) -> EngineBuilder {
+        EngineBuilder {
+            runtime,
+            streams: Vec::new(),
+            views: Vec::new(),
+            n_workers: 1,
+        }
+    }
+
+    /// What the engine computes with.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Inserts or replaces a row of a table: a document, or a context's text. Its time is
+    /// the present; see [`Engine::upsert_at`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::NotATable`], [`Error::Stopped`].
+    pub fn upsert(&mut self, table: &str, key: &str, text: &str) -> Result<(), Error> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now_ms = now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        self.upsert_at(table, key, text, now_ms)
+    }
+
+    /// Inserts or replaces a row that came to be at `updated_at_ms` (milliseconds since
+    /// 1970). Views ordered by `updated_at` depend on it.
+    ///
+    /// # Errors
+    /// As [`Engine::upsert`].
+    pub fn upsert_at(
+        &mut self,
+        table: &str,
+        key: &str,
+        text: &str,
+        updated_at_ms: i64,
+    ) -> Result<(), Error> {
+        let row = Row {
+            title: None,
+            text: text.into(),
+            updated_at_ms,
+        };
+        self.set(table, key, Some(row))
+    }
+
+    /// Deletes a row of a table, if it is there.
+    ///
+    /// # Errors
+    /// As [`Engine::upsert`].
+    pub fn delete(&mut self, table: &str, key: &str) -> Result<(), Error> {
+        self.set(table, key, None)
+    }
+
+    fn set(&mut self, table: &str, key: &str, row: Option<Row>) -> Result<(), Error> {
+        let Some(stream) = self.stream_names.iter().position(|name| name == table) else {
+            return Err(Error::UnknownStream {
+                name: table.to_owned(),
+                declared: self.stream_names.join(", "),
+            });
+        };
+        if !self.is_table[stream] {
+            return Err(Error::NotATable {
+                name: table.to_owned(),
+            });
+        }
+        self.send(Request::Set {
+            stream,
+            key: key.to_owned(),
+            row,
+        })
+    }
+
+    /// Waits until everything sent before is visible in every view, and every source has
+    /// given what it had at the start. Returns the last complete epoch.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn flush(&mut self) -> Result<Option<Epoch>, Error> {
+        self.ask(|reply| Request::Flush { reply })
+    }
+
+    /// Updates of a view, its present answers first.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn subscribe(&self, view: &str) -> Result<Subscription, Error> {
+        let view = self.view_index(view)?;
+        self.ask(|reply| Request::Subscribe { view, reply })
+    }
+
+    /// The present answers of a view, as of the last complete epoch.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn answers(&self, view: &str) -> Result<Vec<(ContextKey, CurrentAnswer)>, Error> {
+        let view = self.view_index(view)?;
+        self.ask(|reply| Request::Answers { view, reply })
+    }
+
+    /// The records in quarantine, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn quarantine(&self) -> Result<Vec<Rejected>, Error> {
+        self.ask(|reply| Request::Quarantine { reply })
+    }
+
+    fn view_index(&self, view: &str) -> Result<usize, Error> {
+        self.view_names
+            .iter()
+            .position(|name| name == view)
+            .ok_or_else(|| Error::UnknownView {
+                name: view.to_owned(),
+                declared: self.view_names.join(", "),
+            })
+    }
+
+    fn send(&self, request: Request) -> Result<(), Error> {
+        self.requests.send(request).map_err(|_| stopped())
+    }
+
+    fn ask<R>(&self, request: impl FnOnce(Sender<R>) -> Request) -> Result<R, Error> {
+        let (sender, receiver) = bounded(1);
+        self.send(request(sender))?;
+        receiver.recv().map_err(|_| stopped())
+    }
+}
+
+fn stopped() -> Error {
+    Error::Stopped {
+        reason: "a dataflow worker ended; see the log for a panic".to_owned(),
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Fails only when the coordinator is gone already.
+        let _ = self.requests.send(Request::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What can go wrong between a caller and the engine.
+
+/// Errors of the engine's interface.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No stream of this name was declared.
+    #[error("there is no stream `{name}`; declared are: {declared}")]
+    UnknownStream {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        declared: String,
+    },
+    /// No view of this name was declared.
+    #[error("there is no view `{name}`; declared are: {declared}")]
+    UnknownView {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        declared: String,
+    },
+    /// Two streams or two views with one name.
+    #[error("`{name}` is declared twice; give each stream and each view a name of its own")]
+    DeclaredTwice {
+        /// The name.
+        name: String,
+    },
+    /// Rows for a stream that a source feeds.
+    #[error("stream `{name}` is fed by a source; declare a table to feed rows by hand")]
+    NotATable {
+        /// The stream.
+        name: String,
+    },
+    /// The engine has stopped, or its dataflow failed.
+    #[error("the engine has stopped: {reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+    /// A view declaration that cannot be carried out.
+    #[error(transparent)]
+    View(#[from] perennial_views::Error),
+    /// A source that cannot be started.
+    #[error(transparent)]
+    Source(#[from] perennial_connectors::Error),
+    /// A model that cannot be found, opened or run.
+    #[error(transparent)]
+    Model(#[from] perennial_model::error::Error),
+}

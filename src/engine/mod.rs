@@ -1,0 +1,30 @@
+//! The engine: streams in, epochs through the dataflow, updates out.
+//!
+//! # Design
+//! One coordinator thread owns every decision. It folds what sources and callers send into
+//! pending deltas, closes an epoch when the one before is complete (group commit), hands
+//! the deltas to the dataflow workers, and when the epoch is complete delivers its updates
+//! whole. Workers step the dataflow and compute nothing slow; model calls run on
+//! executors.
+//!
+//! # Invariants
+//! - At most one epoch is in flight, so no call is cancelled that a complete epoch needs.
+//! - Nothing of an epoch is delivered before all of it is.
+//! - Every queue is bounded: pending deltas by the number of keys, source channels by
+//!   their capacity, subscriptions by merging updates of the same context.
+
+mod builder;
+mod coordinator;
+mod error;
+mod runtime;
+mod subscription;
+mod tables;
+mod update;
+mod workers;
+
+pub use builder::{Engine, EngineBuilder};
+pub use coordinator::CurrentAnswer;
+pub use error::Error;
+pub use runtime::Runtime;
+pub use subscription::{Answers, Subscription, TimedOut};
+pub use update::{AnswerUpdate, ChangeKind, EpochSummary, Progress, RungCounts, Update};

@@ -1,0 +1,51 @@
+//! What an engine computes with: the model, its store, the embedder, the threads.
+
+use std::sync::Arc;
+
+use perennial_operators::scripted::{Scripted, ScriptedEmbedder};
+use perennial_operators::{AnswerModel, Embed, Executor, FragmentStore};
+
+/// The model side of an engine.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) model: Arc<dyn AnswerModel>,
+    pub(crate) store: Option<Arc<FragmentStore>>,
+    pub(crate) embedder: Arc<dyn Embed>,
+    pub(crate) model_executor: Arc<Executor>,
+    pub(crate) embed_executor: Arc<Executor>,
+}
+
+impl Runtime {
+    /// A runtime over a model with tensors in `store`. Model calls run one at a time, each
+    /// on all threads of its decoder; texts are embedded `n_embed_threads` at a time.
+    pub fn new(
+        model: Arc<dyn AnswerModel>,
+        store: Arc<FragmentStore>,
+        embedder: Arc<dyn Embed>,
+        n_embed_threads: usize,
+    ) -> Self {
+        Self {
+            model,
+            store: Some(store),
+            embedder,
+            model_executor: Arc::new(Executor::new(1)),
+            embed_executor: Arc::new(Executor::new(n_embed_threads)),
+        }
+    }
+
+    /// A runtime without tensors, for tests and examples.
+    pub fn scripted(model: Arc<Scripted>, embedder: Arc<ScriptedEmbedder>) -> Self {
+        Self {
+            model,
+            store: None,
+            embedder,
+            model_executor: Arc::new(Executor::new(4)),
+            embed_executor: Arc::new(Executor::new(1)),
+        }
+    }
+
+    /// The store of fragments, where the model has one.
+    pub fn store(&self) -> Option<&Arc<FragmentStore>> {
+        self.store.as_ref()
+    }
+}

@@ -1,0 +1,281 @@
+//! A subscriber's end: a bounded mailbox, read as a stream, an iterator, or with a timeout.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+
+use super::update::{AnswerUpdate, Update};
+
+/// Above this many waiting updates, answers are merged and notices dropped.
+const CAPACITY: usize = 4096;
+
+#[derive(Default)]
+struct Waiting {
+    updates: VecDeque<Update>,
+    n_dropped: u64,
+    wakers: Vec<Waker>,
+    is_closed: bool,
+}
+
+/// Where the engine leaves updates for one subscriber.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+impl Mailbox {
+    pub(crate) fn put(&self, update: Update) {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return;
+        }
+        waiting.put(update);
+        self.wake(waiting);
+    }
+
+    pub(crate) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        self.wake(waiting);
+    }
+
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let wakers = std::mem::take(&mut waiting.wakers);
+        drop(waiting);
+        self.arrived.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn put(&mut self, update: Update) {
+        if let (Update::Progress(new), Some(Update::Progress(last))) =
+            (&update, self.updates.back())
+            && new.about() == last.about()
+        {
+            self.updates.pop_back();
+        }
+        if self.updates.len() >= CAPACITY {
+            match &update {
+                Update::Answer(answer) => {
+                    let mut answer = answer.clone();
+                    self.merge_into(&mut answer);
+                    self.updates.push_back(Update::Answer(answer));
+                }
+                _ => self.n_dropped += 1,
+            }
+            return;
+        }
+        self.updates.push_back(update);
+    }
+
+    /// Takes the waiting update of the same context out; the newer one then tells of both.
+    fn merge_into(&mut self, newer: &mut AnswerUpdate) {
+        let same = |update: &Update| match update {
+            Update::Answer(older) => older.view == newer.view && older.context == newer.context,
+            _ => false,
+        };
+        if let Some(at) = self.updates.iter().position(same)
+            && let Some(Update::Answer(older)) = self.updates.remove(at)
+        {
+            newer.old = older.old;
+            newer.work += older.work;
+        }
+    }
+
+    fn take(&mut self) -> Option<Update> {
+        if self.n_dropped > 0 && self.updates.len() < CAPACITY {
+            return Some(Update::Lagged {
+                n_dropped: std::mem::take(&mut self.n_dropped),
+            });
+        }
+        self.updates.pop_front()
+    }
+}
+
+/// Updates of one view, from its present answers on.
+///
+/// An async [`Stream`], a blocking [`Iterator`] through [`Subscription::iter`], or read by
+/// [`Subscription::recv_timeout`]. It ends when the engine stops. A slow subscriber loses
+/// no answer: waiting updates of one context are merged into one from the oldest text to
+/// the newest.
+pub struct Subscription {
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+impl Subscription {
+    /// The next update; `None` when the engine has stopped.
+    pub fn recv(&self) -> Option<Update> {
+        let mut waiting = self.mailbox.lock();
+        loop {
+            if let Some(update) = waiting.take() {
+                return Some(update);
+            }
+            if waiting.is_closed {
+                return None;
+            }
+            waiting = self
+                .mailbox
+                .arrived
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next update that comes within `timeout`. `Ok(None)` when the engine has stopped.
+    ///
+    /// # Errors
+    /// [`TimedOut`] if none came.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Update>, TimedOut> {
+        let deadline = Instant::now() + timeout;
+        let mut waiting = self.mailbox.lock();
+        loop {
+            if let Some(update) = waiting.take() {
+                return Ok(Some(update));
+            }
+            if waiting.is_closed {
+                return Ok(None);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(TimedOut);
+            }
+            let woken = self.mailbox.arrived.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The update that waits, if one does.
+    pub fn try_recv(&self) -> Option<Update> {
+        self.mailbox.lock().take()
+    }
+
+    /// Updates as they come; blocks, and ends when the engine stops.
+    pub fn iter(&self) -> impl Iterator<Item = Update> + '_ {
+        std::iter::from_fn(|| self.recv())
+    }
+
+    /// Only the updates of answers; blocks, and ends when the engine stops.
+    pub fn answers(&self) -> Answers<'_> {
+        Answers { subscription: self }
+    }
+}
+
+/// Updates of answers, from [`Subscription::answers`].
+pub struct Answers<'a> {
+    subscription: &'a Subscription,
+}
+
+impl Iterator for Answers<'_> {
+    type Item = AnswerUpdate;
+
+    fn next(&mut self) -> Option<AnswerUpdate> {
+        loop {
+            if let Update::Answer(answer) = self.subscription.recv()? {
+                return Some(answer);
+            }
+        }
+    }
+}
+
+/// No update came in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no update came in time")]
+pub struct TimedOut;
+
+impl Stream for Subscription {
+    type Item = Update;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Update>> {
+        let mut waiting = self.mailbox.lock();
+        if let Some(update) = waiting.take() {
+            return Poll::Ready(Some(update));
+        }
+        if waiting.is_closed {
+            return Poll::Ready(None);
+        }
+        if !waiting
+            .wakers
+            .iter()
+            .any(|waker| waker.will_wake(context.waker()))
+        {
+            waiting.wakers.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut waiting = self.mailbox.lock();
+        waiting.is_closed = true;
+        waiting.updates.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use perennial_operators::{AnswerText, ContextKey, Finish, Rung, Work};
+
+    fn answer(context: usize, old: Option<&str>, new: &str) -> Update {
+        let text = |t: &str| {
+            Ok(AnswerText {
+                text: t.into(),
+                finish: Finish::Stop,
+            })
+        };
+        Update::Answer(AnswerUpdate {
+            view: "v".into(),
+            context: ContextKey::new(context.to_string()),
+            epoch: 0,
+            old: old.map(text),
+            new: Some(text(new)),
+            rung: Rung::Rewrite,
+            sub_paragraphs: Vec::new(),
+            work: Work::default(),
+            elapsed: Duration::ZERO,
+            is_exact: true,
+        })
+    }
+
+    #[test]
+    fn a_slow_subscriber_gets_every_context_merged_to_its_latest() {
+        let mailbox = Arc::new(Mailbox::default());
+        let subscription = Subscription {
+            mailbox: mailbox.clone(),
+        };
+        for i in 0..CAPACITY {
+            mailbox.put(answer(i, None, "first"));
+        }
+        mailbox.put(Update::SourceEnded {
+            source: "dropped".into(),
+        });
+        mailbox.put(answer(7, Some("first"), "second"));
+        mailbox.close();
+        let all: Vec<Update> = subscription.iter().collect();
+        let answers: Vec<&AnswerUpdate> = all
+            .iter()
+            .filter_map(|u| match u {
+                Update::Answer(a) => Some(a),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(answers.len(), CAPACITY);
+        let last = answers.last().expect("not empty");
+        assert_eq!((last.old_text(), last.new_text()), (None, Some("second")));
+        assert!(
+            all.iter()
+                .any(|u| matches!(u, Update::Lagged { n_dropped: 1 }))
+        );
+    }
+}

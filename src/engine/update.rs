@@ -1,0 +1,174 @@
+//! What subscribers are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial_connectors::Rejected;
+use perennial_operators::{Answer, ContextKey, Rung, SubParagraph, Work};
+use perennial_views::Epoch;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Update {
+    /// An answer is new, changed, gone, or was checked and stands.
+    Answer(AnswerUpdate),
+    /// How far a call is. Only an observation: the answer counts when its epoch is complete.
+    Progress(Progress),
+    /// Every update of this epoch has been delivered.
+    EpochComplete(EpochSummary),
+    /// A record went to quarantine.
+    Rejected(Rejected),
+    /// Something a person should know about a source: how it watches, that it restarted.
+    Notice {
+        /// The stream.
+        source: String,
+        /// What happened.
+        message: String,
+    },
+    /// A source has no more to give; its documents stay.
+    SourceEnded {
+        /// The stream.
+        source: String,
+    },
+    /// A source failed; its documents stay as they were.
+    SourceFailed {
+        /// The stream.
+        source: String,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The subscriber was slow: so many notices were dropped (answers never are; they were
+    /// merged to their latest).
+    Lagged {
+        /// Number of dropped updates.
+        n_dropped: u64,
+    },
+}
+
+/// What happened to one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// There was none before.
+    New,
+    /// It differs from the one before.
+    Changed,
+    /// It was refreshed and is the same.
+    Stands,
+    /// Its context is gone.
+    Gone,
+}
+
+/// One answer, before and after an epoch.
+#[derive(Clone, Debug)]
+pub struct AnswerUpdate {
+    /// The view.
+    pub view: Arc<str>,
+    /// The context.
+    pub context: ContextKey,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The answer before, if there was one.
+    pub old: Option<Answer>,
+    /// The answer now, if there is one.
+    pub new: Option<Answer>,
+    /// How it was reached.
+    pub rung: Rung,
+    /// The answer now by sub-paragraphs, with the passages each leans on.
+    pub sub_paragraphs: Vec<SubParagraph>,
+    /// What it cost.
+    pub work: Work,
+    /// How long the call took.
+    pub elapsed: Duration,
+    /// Whether a run from scratch gives the same: always, under policy `EXACT`.
+    pub is_exact: bool,
+}
+
+impl AnswerUpdate {
+    /// What happened.
+    pub fn kind(&self) -> ChangeKind {
+        match (&self.old, &self.new) {
+            (None, _) => ChangeKind::New,
+            (Some(_), None) => ChangeKind::Gone,
+            (Some(old), Some(new)) if old == new => ChangeKind::Stands,
+            (Some(_), Some(_)) => ChangeKind::Changed,
+        }
+    }
+
+    /// The text of the answer now, if there is one and it is no error.
+    pub fn new_text(&self) -> Option<&str> {
+        self.new.as_ref()?.as_ref().ok().map(|answer| &*answer.text)
+    }
+
+    /// The text of the answer before, if there was one and it was no error.
+    pub fn old_text(&self) -> Option<&str> {
+        self.old.as_ref()?.as_ref().ok().map(|answer| &*answer.text)
+    }
+}
+
+/// How far a call is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Progress {
+    /// Fragments are being encoded.
+    Encoding {
+        /// The view.
+        view: Arc<str>,
+        /// The context.
+        context: ContextKey,
+        /// Tokens encoded.
+        done: usize,
+        /// Tokens to encode.
+        total: usize,
+    },
+    /// The answer is being written.
+    Writing {
+        /// The view.
+        view: Arc<str>,
+        /// The context.
+        context: ContextKey,
+        /// All of it so far.
+        text: String,
+    },
+}
+
+impl Progress {
+    /// The view and context it is about.
+    pub(crate) fn about(&self) -> (&str, &ContextKey) {
+        match self {
+            Self::Encoding { view, context, .. } | Self::Writing { view, context, .. } => {
+                (view, context)
+            }
+        }
+    }
+}
+
+/// Number of refreshes by rung.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RungCounts {
+    /// Contexts that no change touched.
+    pub keep: usize,
+    /// Old answers checked in one pass.
+    pub verify: usize,
+    /// Old answers that served as draft.
+    pub rewrite: usize,
+    /// Answers written from nothing.
+    pub regenerate: usize,
+    /// Calls that gave an error.
+    pub failed: usize,
+}
+
+/// An epoch of one view, complete.
+#[derive(Clone, Debug)]
+pub struct EpochSummary {
+    /// The view.
+    pub view: Arc<str>,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// How its contexts were served.
+    pub rungs: RungCounts,
+    /// Work of all its refreshes.
+    pub work: Work,
+    /// From the epoch's closing to its completion.
+    pub elapsed: Duration,
+}

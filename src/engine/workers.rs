@@ -1,0 +1,272 @@
+//! The dataflow workers: threads that step timely and compute nothing slow.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use differential_dataflow::input::{Input, InputSession};
+use perennial_operators::{Answer, ContextKey, Document};
+use perennial_views::{Epoch, Plan, Services};
+use timely::WorkerConfig;
+use timely::communication::WorkerGuards;
+use timely::dataflow::operators::probe::Handle as Probe;
+use timely::worker::Worker;
+
+/// How long a worker sleeps at most; it is woken for whatever is to do.
+const PARK: Duration = Duration::from_millis(250);
+
+/// A view as the workers build it.
+#[derive(Clone)]
+pub(crate) struct BuiltView {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) services: Services,
+    /// Indices of the streams.
+    pub(crate) data_source: usize,
+    pub(crate) context: usize,
+}
+
+/// The deltas of one stream that one worker feeds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamDeltas {
+    pub(crate) documents: Vec<(Document, isize)>,
+    pub(crate) contexts: Vec<((ContextKey, Arc<str>), isize)>,
+}
+
+/// What the coordinator tells a worker.
+pub(crate) enum Command {
+    /// Feed these deltas at `epoch` and close it. One entry a stream.
+    Epoch {
+        epoch: Epoch,
+        streams: Vec<StreamDeltas>,
+    },
+    /// End.
+    Stop,
+}
+
+/// What workers tell the coordinator.
+pub(crate) enum Report {
+    /// A change of a view's answers.
+    Answer {
+        view: usize,
+        context: ContextKey,
+        answer: Answer,
+        diff: isize,
+    },
+    /// An epoch is complete on every worker.
+    Complete(Epoch),
+    /// A worker ended without being told to.
+    Failed,
+}
+
+/// The running workers.
+pub(crate) struct Workers {
+    commands: Vec<mpsc::Sender<Command>>,
+    threads: Vec<Thread>,
+    guards: Option<WorkerGuards<()>>,
+}
+
+impl Workers {
+    /// Starts `n_workers` workers, each with every view.
+    pub(crate) fn start(
+        n_workers: usize,
+        n_streams: usize,
+        views: Vec<BuiltView>,
+        report: impl Fn(Report) + Send + Sync + Clone + 'static,
+    ) -> Result<Self, String> {
+        let (mut commands, mut receivers) = (Vec::new(), Vec::new());
+        for _ in 0..n_workers {
+            let (sender, receiver) = mpsc::channel();
+            commands.push(sender);
+            receivers.push(Mutex::new(Some(receiver)));
+        }
+        let (thread_sender, thread_receiver) = mpsc::channel();
+        let thread_sender = Mutex::new(thread_sender);
+        let config = timely::Config {
+            communication: timely::CommunicationConfig::Process(n_workers),
+            worker: WorkerConfig::default(),
+        };
+        let guards = timely::execute(config, move |worker| {
+            let index = worker.index();
+            let sender = thread_sender
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            // The receiver lives until every worker has reported.
+            let _ = sender.send((index, std::thread::current()));
+            let receiver = receivers[index]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            let receiver = receiver.expect("each worker starts once");
+            let alarm = Alarm {
+                report: report.clone(),
+                is_armed: true,
+            };
+            run(worker, n_streams, &views, &receiver, &report);
+            alarm.disarm();
+        })?;
+        let mut threads: Vec<(usize, Thread)> = thread_receiver.iter().take(n_workers).collect();
+        threads.sort_by_key(|(index, _)| *index);
+        let threads = threads.into_iter().map(|(_, thread)| thread).collect();
+        Ok(Self {
+            commands,
+            threads,
+            guards: Some(guards),
+        })
+    }
+
+    /// Number of workers.
+    pub(crate) fn n_workers(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Sends one command to each worker, in order of index.
+    pub(crate) fn send(&self, commands: impl IntoIterator<Item = Command>) {
+        for ((sender, thread), command) in self.commands.iter().zip(&self.threads).zip(commands) {
+            // A worker that is gone has raised its alarm.
+            let _ = sender.send(command);
+            thread.unpark();
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.send((0..self.n_workers()).map(|_| Command::Stop));
+        if let Some(guards) = self.guards.take() {
+            for result in guards.join() {
+                // A panicked worker has raised its alarm already.
+                let _ = result;
+            }
+        }
+    }
+}
+
+/// Reports a worker that unwinds.
+struct Alarm<F: Fn(Report)> {
+    report: F,
+    is_armed: bool,
+}
+
+impl<F: Fn(Report)> Alarm<F> {
+    fn disarm(mut self) {
+        self.is_armed = false;
+    }
+}
+
+impl<F: Fn(Report)> Drop for Alarm<F> {
+    fn drop(&mut self) {
+        if self.is_armed {
+            (self.report)(Report::Failed);
+        }
+    }
+}
+
+struct Inputs {
+    documents: Vec<InputSession<Epoch, Document, isize>>,
+    contexts: Vec<InputSession<Epoch, (ContextKey, Arc<str>), isize>>,
+    probe: Probe<Epoch>,
+}
+
+fn build(
+    worker: &mut Worker,
+    n_streams: usize,
+    views: &[BuiltView],
+    report: &(impl Fn(Report) + Clone + 'static),
+) -> Inputs {
+    worker.dataflow(|scope| {
+        let probe = Probe::new();
+        let (mut documents, mut document_rows) = (Vec::new(), Vec::new());
+        let (mut contexts, mut context_rows) = (Vec::new(), Vec::new());
+        for _ in 0..n_streams {
+            let (input, rows) = scope.new_collection();
+            documents.push(input);
+            document_rows.push(rows.probe_with(&probe));
+            let (input, rows) = scope.new_collection();
+            contexts.push(input);
+            context_rows.push(rows.probe_with(&probe));
+        }
+        for (index, view) in views.iter().enumerate() {
+            let report = report.clone();
+            perennial_views::dataflow::build(
+                scope,
+                &view.plan,
+                document_rows[view.data_source].clone(),
+                context_rows[view.context].clone(),
+                &view.services,
+            )
+            .inspect(move |((context, answer), _epoch, diff)| {
+                let (context, answer) = (context.clone(), answer.clone());
+                report(Report::Answer {
+                    view: index,
+                    context,
+                    answer,
+                    diff: *diff,
+                });
+            })
+            .probe_with(&probe);
+        }
+        Inputs {
+            documents,
+            contexts,
+            probe,
+        }
+    })
+}
+
+fn run(
+    worker: &mut Worker,
+    n_streams: usize,
+    views: &[BuiltView],
+    commands: &mpsc::Receiver<Command>,
+    report: &(impl Fn(Report) + Clone + 'static),
+) {
+    let mut inputs = build(worker, n_streams, views, report);
+    let mut open: Option<Epoch> = None;
+    loop {
+        match commands.try_recv() {
+            Ok(Command::Epoch { epoch, streams }) => {
+                inputs.feed(epoch, streams);
+                open = Some(epoch);
+            }
+            Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => break,
+            Err(mpsc::TryRecvError::Empty) => {}
+        }
+        if let Some(epoch) = open
+            && !inputs.probe.less_equal(&epoch)
+        {
+            open = None;
+            // The frontier is the same everywhere: one worker speaks for all.
+            if worker.index() == 0 {
+                report(Report::Complete(epoch));
+            }
+        }
+        worker.step_or_park(Some(PARK));
+    }
+    // Calls still under way are cancelled with the operators that wait for them.
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+}
+
+impl Inputs {
+    fn feed(&mut self, epoch: Epoch, streams: Vec<StreamDeltas>) {
+        for (index, deltas) in streams.into_iter().enumerate() {
+            for (document, diff) in deltas.documents {
+                self.documents[index].update(document, diff);
+            }
+            for (context, diff) in deltas.contexts {
+                self.contexts[index].update(context, diff);
+            }
+        }
+        for input in &mut self.documents {
+            input.advance_to(epoch + 1);
+            input.flush();
+        }
+        for input in &mut self.contexts {
+            input.advance_to(epoch + 1);
+            input.flush();
+        }
+    }
+}

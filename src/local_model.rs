@@ -1,0 +1,140 @@
+//! A model on this machine: located, opened, and made into what an engine computes with.
+
+use std::sync::{Arc, OnceLock};
+
+use perennial_model::embedding::Embedder;
+use perennial_model::error::Error as ModelError;
+use perennial_model::locator::{Locator, ModelSpec, Progress};
+use perennial_model::model::{Model, OpenOptions};
+use perennial_operators::chat::ChatCodec;
+use perennial_operators::{Embed, FragmentStore, TensorModel};
+
+use crate::engine::Runtime;
+
+/// The embedding model behind selection.
+const EMBEDDER: &str = "all-minilm-l6-v2";
+/// Bytes of KV fragments a model keeps unless told otherwise.
+const STORE_BYTES: usize = 1 << 30;
+
+/// How a local model is opened.
+#[derive(Clone, Debug)]
+pub struct LocalModelOptions {
+    /// Threads of a forward pass, and texts embedded at a time.
+    pub n_threads: usize,
+    /// Byte budget of the fragment store.
+    pub store_bytes: usize,
+}
+
+impl Default for LocalModelOptions {
+    /// A thread for each core and one GiB of fragments.
+    fn default() -> Self {
+        Self {
+            n_threads: OpenOptions::default().n_threads,
+            store_bytes: STORE_BYTES,
+        }
+    }
+}
+
+/// An opened model with its fragment store.
+pub struct LocalModel {
+    name: String,
+    model: Arc<TensorModel>,
+    embedder: Arc<dyn Embed>,
+    n_threads: usize,
+}
+
+impl LocalModel {
+    /// Finds and opens the model that `spec` names: a known name, a file or a folder.
+    /// Weights that are not on this machine are fetched, with `progress` told.
+    ///
+    /// The embedding model is fetched and opened when documents first exceed a view's
+    /// budget; `embedder_progress` makes what is told then.
+    ///
+    /// # Errors
+    /// What was tried and why it failed, and what to do about it.
+    pub fn open(
+        spec: &str,
+        options: &LocalModelOptions,
+        locator: &Locator,
+        progress: &mut dyn Progress,
+        embedder_progress: impl Fn() -> Box<dyn Progress> + Send + Sync + 'static,
+    ) -> Result<Self, ModelError> {
+        let n_threads = options.n_threads.max(1);
+        let located = locator.locate(&ModelSpec::parse(spec)?, progress)?;
+        let open = OpenOptions {
+            n_threads,
+            ..OpenOptions::default()
+        };
+        let model = Model::open(&located, &open, progress)?;
+        let codec = ChatCodec::new(model.tokenizer().clone(), model.template())?;
+        let store = Arc::new(FragmentStore::new(options.store_bytes));
+        let (name, digest) = (model.name().to_owned(), model.digest());
+        let decoder = Arc::new(model.into_decoder());
+        let embedder = LazyEmbedder {
+            locator: locator.clone(),
+            n_threads,
+            progress: Box::new(embedder_progress),
+            embedder: OnceLock::new(),
+        };
+        Ok(Self {
+            name,
+            model: Arc::new(TensorModel::new(decoder, digest.as_bytes(), codec, store)),
+            embedder: Arc::new(embedder),
+            n_threads,
+        })
+    }
+
+    /// What the model is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The model itself.
+    pub fn tensor_model(&self) -> &Arc<TensorModel> {
+        &self.model
+    }
+
+    /// The embedding model, fetched and opened at its first use.
+    pub fn embedder(&self) -> &Arc<dyn Embed> {
+        &self.embedder
+    }
+
+    /// What an engine computes with.
+    pub fn runtime(&self) -> Runtime {
+        Runtime::new(
+            self.model.clone(),
+            self.model.store().clone(),
+            self.embedder.clone(),
+            self.n_threads,
+        )
+    }
+}
+
+/// Opens the embedding model when the first text comes. A failure is kept: every later
+/// text hears the same reason, and none waits for another try.
+struct LazyEmbedder {
+    locator: Locator,
+    n_threads: usize,
+    progress: Box<dyn Fn() -> Box<dyn Progress> + Send + Sync>,
+    embedder: OnceLock<Result<Embedder, String>>,
+}
+
+impl LazyEmbedder {
+    fn open(&self) -> Result<Embedder, ModelError> {
+        let mut progress = (self.progress)();
+        let located = self
+            .locator
+            .locate(&ModelSpec::parse(EMBEDDER)?, &mut *progress)?;
+        Embedder::open(&located.path, self.n_threads)
+    }
+}
+
+impl Embed for LazyEmbedder {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+        let opened = self
+            .embedder
+            .get_or_init(|| self.open().map_err(|error| error.to_string()));
+        let embedder = opened.as_ref().map_err(Clone::clone)?;
+        Embed::embed(embedder, texts)
+    }
+}

@@ -1,0 +1,373 @@
+//! The engine over a scripted model: what a view promises, without tensors.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use perennial::engine::{ChangeKind, CurrentAnswer};
+use perennial::operators::scripted::{ERROR_WORD, PANIC_WORD, Scripted, ScriptedEmbedder};
+use perennial::operators::{CallError, Rung};
+use perennial::{Engine, Error, Order, Runtime, Scope, Update, View};
+use proptest::prelude::*;
+
+struct Rig {
+    engine: Engine,
+    model: Arc<Scripted>,
+    embedder: Arc<ScriptedEmbedder>,
+}
+
+fn view(budget: usize) -> View {
+    View::named("answers")
+        .prompt("Answer.")
+        .context("questions")
+        .data_source("docs")
+        .token_budget(budget)
+        .max_tokens(200)
+}
+
+fn rig_of(model: Scripted, view: View, n_workers: usize) -> Rig {
+    let (model, embedder) = (Arc::new(model), Arc::new(ScriptedEmbedder::default()));
+    let engine = Engine::builder(Runtime::scripted(model.clone(), embedder.clone()))
+        .table("docs")
+        .table("questions")
+        .view(view)
+        .workers(n_workers)
+        .start()
+        .expect("starts");
+    Rig {
+        engine,
+        model,
+        embedder,
+    }
+}
+
+fn rig() -> Rig {
+    rig_of(Scripted::new(), view(2000), 1)
+}
+
+impl Rig {
+    fn texts(&mut self) -> BTreeMap<String, String> {
+        self.engine.flush().expect("runs");
+        let answers = self.engine.answers("answers").expect("runs");
+        let text = |answer: CurrentAnswer| match answer.answer {
+            Ok(answer) => answer.text.to_string(),
+            Err(error) => format!("error: {error}"),
+        };
+        answers
+            .into_iter()
+            .map(|(key, answer)| (key.as_str().to_owned(), text(answer)))
+            .collect()
+    }
+}
+
+#[test]
+fn an_answer_follows_inserts_corrections_and_deletes() {
+    let mut rig = rig();
+    rig.engine
+        .upsert("docs", "hours", "The library opens at nine.")
+        .expect("runs");
+    rig.engine
+        .upsert("docs", "pets", "No pets are allowed.")
+        .expect("runs");
+    rig.engine
+        .upsert("questions", "q", "library")
+        .expect("runs");
+    assert_eq!(rig.texts()["q"], "The library opens at nine.");
+    rig.engine
+        .upsert("docs", "hours", "The library opens at ten.")
+        .expect("runs");
+    assert_eq!(rig.texts()["q"], "The library opens at ten.");
+    rig.engine.delete("docs", "hours").expect("runs");
+    assert_eq!(rig.texts()["q"], "Nothing is known of library.");
+    rig.engine.delete("questions", "q").expect("runs");
+    assert!(rig.texts().is_empty());
+}
+
+#[test]
+fn updates_tell_old_new_and_rung_and_end_with_their_epoch() {
+    let mut rig = rig();
+    rig.engine
+        .upsert("docs", "hours", "The library opens at nine.")
+        .expect("runs");
+    rig.engine
+        .upsert("questions", "q", "library")
+        .expect("runs");
+    rig.engine.flush().expect("runs");
+    let updates = rig.engine.subscribe("answers").expect("known");
+    let snapshot = updates.answers().next().expect("present answer");
+    assert_eq!(snapshot.kind(), ChangeKind::New);
+
+    rig.engine
+        .upsert("docs", "other", "Something else.")
+        .expect("runs");
+    rig.engine.flush().expect("runs");
+    rig.engine
+        .upsert("docs", "hours", "The library opens at ten.")
+        .expect("runs");
+    rig.engine.flush().expect("runs");
+    let mut seen = Vec::new();
+    while let Some(update) = updates.try_recv() {
+        match update {
+            Update::Answer(answer) => seen.push((answer.epoch, Some((answer.kind(), answer.rung)))),
+            Update::EpochComplete(summary) => seen.push((summary.epoch, None)),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        seen,
+        [
+            (1, Some((ChangeKind::Stands, Rung::Verify))),
+            (1, None),
+            (2, Some((ChangeKind::Changed, Rung::Rewrite))),
+            (2, None),
+        ]
+    );
+}
+
+#[test]
+fn a_change_that_touches_nothing_calls_nothing() {
+    let mut rig = rig();
+    rig.engine
+        .upsert_at("docs", "a", "One fact.", 1)
+        .expect("runs");
+    rig.engine
+        .upsert_at("docs", "b", "Two facts.", 2)
+        .expect("runs");
+    rig.engine.upsert("questions", "q", "fact.").expect("runs");
+    rig.engine.flush().expect("runs");
+    assert_eq!(rig.model.n_calls(), 1);
+    // The same text, saved again: the order of the layout is as before.
+    rig.engine
+        .upsert_at("docs", "b", "Two facts.", 3)
+        .expect("runs");
+    rig.engine.flush().expect("runs");
+    assert_eq!(rig.model.n_calls(), 1);
+    // A retraction of a context calls nothing either.
+    rig.engine.delete("questions", "q").expect("runs");
+    rig.engine.flush().expect("runs");
+    assert_eq!(rig.model.n_calls(), 1);
+}
+
+#[test]
+fn a_burst_of_saves_costs_one_refresh() {
+    let mut rig = rig_of(Scripted::slow(Duration::from_millis(50)), view(2000), 1);
+    rig.engine
+        .upsert("questions", "q", "version")
+        .expect("runs");
+    rig.engine.flush().expect("runs");
+    let before = rig.model.n_calls();
+    for i in 0..100 {
+        rig.engine
+            .upsert("docs", "d", &format!("This is version {i}."))
+            .expect("runs");
+    }
+    assert_eq!(rig.texts()["q"], "This is version 99.");
+    // At most: one epoch that closed on the first saves, and one with the rest.
+    assert!(
+        rig.model.n_calls() - before <= 3,
+        "{} calls",
+        rig.model.n_calls() - before
+    );
+}
+
+#[test]
+fn documents_beyond_the_budget_are_selected_and_nothing_is_embedded_before() {
+    let mut rig = rig_of(Scripted::new(), view(60), 1);
+    rig.engine
+        .upsert("docs", "a", "alpha lives here.")
+        .expect("runs");
+    rig.engine.upsert("questions", "q", "alpha").expect("runs");
+    assert_eq!(rig.texts()["q"], "alpha lives here.");
+    assert_eq!(rig.embedder.n_texts(), 0);
+    for i in 0..20 {
+        let text = format!("filler number {i} speaks of other things.");
+        rig.engine
+            .upsert("docs", &format!("f{i}"), &text)
+            .expect("runs");
+    }
+    assert_eq!(rig.texts()["q"], "alpha lives here.");
+    assert_eq!(rig.embedder.n_texts(), 22);
+    // An edit embeds its own passage only.
+    rig.engine
+        .upsert("docs", "a", "alpha moved away.")
+        .expect("runs");
+    assert_eq!(rig.texts()["q"], "alpha moved away.");
+    assert_eq!(rig.embedder.n_texts(), 23);
+    // A passage that does not enter the selection costs no call.
+    let n_calls = rig.model.n_calls();
+    rig.engine
+        .upsert(
+            "docs",
+            "g",
+            "gamma is far from it, and what it says takes long.",
+        )
+        .expect("runs");
+    rig.engine.flush().expect("runs");
+    assert_eq!(rig.model.n_calls(), n_calls);
+    // And back: everything fits again.
+    for i in 0..20 {
+        rig.engine.delete("docs", &format!("f{i}")).expect("runs");
+    }
+    rig.engine.delete("docs", "g").expect("runs");
+    assert_eq!(rig.texts()["q"], "alpha moved away.");
+}
+
+#[test]
+fn failing_calls_are_data_and_the_rest_goes_on() {
+    let mut rig = rig();
+    rig.engine
+        .upsert("docs", "a", "alpha lives here.")
+        .expect("runs");
+    rig.engine
+        .upsert("questions", "good", "alpha")
+        .expect("runs");
+    rig.engine
+        .upsert("questions", "bad", ERROR_WORD)
+        .expect("runs");
+    rig.engine
+        .upsert("questions", "panics", PANIC_WORD)
+        .expect("runs");
+    rig.engine
+        .upsert("questions", "long", &"very long ".repeat(1000))
+        .expect("runs");
+    let texts = rig.texts();
+    assert_eq!(texts["good"], "alpha lives here.");
+    assert!(texts["bad"].contains("asked to fail"));
+    assert_eq!(texts["panics"], format!("error: {}", CallError::Lost));
+    assert!(texts["long"].contains("does not fit"), "{}", texts["long"]);
+    rig.engine
+        .upsert("questions", "panics", "alpha")
+        .expect("runs");
+    assert_eq!(rig.texts()["panics"], "alpha lives here.");
+}
+
+#[test]
+fn stopping_does_not_wait_for_queued_calls() {
+    let mut rig = rig_of(Scripted::slow(Duration::from_millis(200)), view(2000), 2);
+    for i in 0..100 {
+        rig.engine
+            .upsert("questions", &format!("q{i}"), "alpha")
+            .expect("runs");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let begin = Instant::now();
+    drop(rig);
+    // A hundred calls on four threads would take five seconds.
+    assert!(begin.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn declarations_that_cannot_work_are_refused() {
+    let runtime = || {
+        Runtime::scripted(
+            Arc::new(Scripted::new()),
+            Arc::new(ScriptedEmbedder::default()),
+        )
+    };
+    let unknown = Engine::builder(runtime())
+        .table("docs")
+        .view(view(100))
+        .start();
+    assert!(matches!(unknown, Err(Error::UnknownStream { .. })));
+    let twice = Engine::builder(runtime())
+        .table("docs")
+        .table("docs")
+        .start();
+    assert!(matches!(twice, Err(Error::DeclaredTwice { .. })));
+    let mut rig = rig();
+    assert!(matches!(
+        rig.engine.subscribe("nothing"),
+        Err(Error::UnknownView { .. })
+    ));
+    assert!(matches!(
+        rig.engine.upsert("nothing", "k", "t"),
+        Err(Error::UnknownStream { .. })
+    ));
+}
+
+/// One step of a script: upsert or delete of a document or a question, or a restart.
+#[derive(Clone, Debug)]
+enum Step {
+    Document(u8, Option<u8>),
+    Question(u8, Option<u8>),
+    Flush,
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0u8..6, prop::option::weighted(0.7, 0u8..9)).prop_map(|(k, v)| Step::Document(k, v)),
+        2 => (0u8..3, prop::option::weighted(0.8, 0u8..9)).prop_map(|(k, v)| Step::Question(k, v)),
+        3 => Just(Step::Flush),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+fn text(value: u8) -> String {
+    format!(
+        "word{value} stands here with some more words. And word{} too.",
+        value / 2
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Whatever the history, the workers and the restarts: what stands at the end is what
+    /// a fresh engine says of the same collections.
+    #[test]
+    fn any_history_gives_what_a_run_from_scratch_gives(
+        steps in steps(),
+        workers in prop::sample::select(vec![1usize, 2, 4]),
+        budget in prop::sample::select(vec![150usize, 2000]),
+        order in prop::sample::select(vec![Order::Key, Order::UpdatedAt]),
+        scope in prop::sample::select(vec![
+            Scope::Causal, Scope::Independent, Scope::Window { tokens: 64 }]),
+    ) {
+        let view = || view(budget).order_by(order).scope(scope);
+        let mut documents: BTreeMap<u8, (u8, i64)> = BTreeMap::new();
+        let mut questions: BTreeMap<u8, u8> = BTreeMap::new();
+        let fill = |rig: &mut Rig, documents: &BTreeMap<u8, (u8, i64)>, questions: &BTreeMap<u8, u8>| {
+            for (key, (value, at)) in documents {
+                rig.engine.upsert_at("docs", &key.to_string(), &text(*value), *at).expect("runs");
+            }
+            for (key, value) in questions {
+                rig.engine.upsert("questions", &key.to_string(), &format!("word{value}")).expect("runs");
+            }
+        };
+        let mut rig = rig_of(Scripted::new(), view(), workers);
+        for (at, step) in (0..).zip(steps) {
+            match step {
+                Step::Document(key, Some(value)) => {
+                    documents.insert(key, (value, at));
+                    rig.engine.upsert_at("docs", &key.to_string(), &text(value), at).expect("runs");
+                }
+                Step::Document(key, None) => {
+                    documents.remove(&key);
+                    rig.engine.delete("docs", &key.to_string()).expect("runs");
+                }
+                Step::Question(key, Some(value)) => {
+                    questions.insert(key, value);
+                    rig.engine
+                        .upsert("questions", &key.to_string(), &format!("word{value}"))
+                        .expect("runs");
+                }
+                Step::Question(key, None) => {
+                    questions.remove(&key);
+                    rig.engine.delete("questions", &key.to_string()).expect("runs");
+                }
+                Step::Flush => {
+                    rig.engine.flush().expect("runs");
+                }
+                Step::Restart => {
+                    rig = rig_of(Scripted::new(), view(), workers);
+                    fill(&mut rig, &documents, &questions);
+                }
+            }
+        }
+        let incremental = rig.texts();
+        let mut fresh = rig_of(Scripted::new(), view(), 1);
+        fill(&mut fresh, &documents, &questions);
+        prop_assert_eq!(incremental, fresh.texts());
+    }
+}

@@ -1,0 +1,270 @@
+//! From a plan to operators.
+//!
+//! ```text
+//! documents -> passages -+-> corpus: all of them, while they fit the budget -+
+//!                        |                                                   +-> layout per context
+//!                        +-> embedded -> select per context, once they do not -+        |
+//! contexts --------------+-> embedded ---^                                              v
+//!                        +------------------------------------------------------> generate -> answers
+//!                                                          layouts -> fragment ids, arranged
+//! ```
+//! Nothing is embedded while the documents fit; when they no longer do, the passages flow
+//! into the embedding call, and out of it again should they fit once more.
+
+use std::sync::Arc;
+
+use differential_dataflow::{AsCollection, VecCollection};
+use perennial_operators::call::call;
+use perennial_operators::select::{Vector, select};
+use perennial_operators::{
+    Answer, AnswerModel, CallError, ContextKey, Document, Embed, Executor, FragmentStore,
+    LayoutPassage, Passage, PassageId, PassageLayout, passage,
+};
+use serde::{Deserialize, Serialize};
+use timely::dataflow::Scope as Dataflow;
+use timely::dataflow::operators::ToStream;
+
+use crate::calls::{DraftBook, EmbedCalls, Embedded, GenerateCalls, Observer, Request};
+use crate::plan::Plan;
+use crate::view::Order;
+
+/// The logical time at which a set of deltas becomes visible.
+pub type Epoch = u64;
+
+/// Answer calls of one view that are handed to the executor at a time by each worker.
+const MAX_ANSWERS_IN_FLIGHT: usize = 64;
+/// Likewise for texts to embed.
+const MAX_EMBEDDINGS_IN_FLIGHT: usize = 256;
+
+/// What a view runs on.
+#[derive(Clone)]
+pub struct Services {
+    /// Writes the answers.
+    pub model: Arc<dyn AnswerModel>,
+    /// Holds the fragments; hears of references. `None` for a model without tensors.
+    pub store: Option<Arc<FragmentStore>>,
+    /// Embeds passages and contexts where documents exceed the budget.
+    pub embedder: Arc<dyn Embed>,
+    /// Runs the model calls.
+    pub model_executor: Arc<Executor>,
+    /// Runs the embedding calls.
+    pub embed_executor: Arc<Executor>,
+    /// Drafts of this view's answers.
+    pub drafts: Arc<DraftBook>,
+    /// Hears of calls.
+    pub observer: Arc<dyn Observer>,
+}
+
+type Rows<'scope, D> = VecCollection<'scope, Epoch, D, isize>;
+
+/// All passages, while they fit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Corpus {
+    Fits(PassageLayout),
+    ExceedsBudget,
+}
+
+/// Builds a view over its two streams and returns its answers, one for each context.
+pub fn build<'scope>(
+    scope: Dataflow<'scope, Epoch>,
+    plan: &Arc<Plan>,
+    documents: Rows<'scope, Document>,
+    contexts: Rows<'scope, (ContextKey, Arc<str>)>,
+    services: &Services,
+) -> Rows<'scope, (ContextKey, Answer)> {
+    let passages = passages(plan, documents, &services.model);
+    let corpus = corpus(scope, plan, passages.clone());
+    let (whole, mut failed) = (whole_corpus(corpus.clone(), contexts.clone()), None);
+    let exceeds = corpus
+        .filter(|corpus| *corpus == Corpus::ExceedsBudget)
+        .map(|_| ());
+    let selected = {
+        let gate = exceeds.map(|()| ((), ()));
+        let passages = passages
+            .map(|p| ((), p))
+            .join_map(gate.clone(), |(), p, ()| p.clone());
+        let contexts = contexts
+            .map(|c| ((), c))
+            .join_map(gate, |(), c, ()| c.clone());
+        let (selected, errors) = selected(plan, passages, contexts, services);
+        failed.replace(errors);
+        selected
+    };
+    let requests = whole.concat(selected);
+    if let Some(store) = &services.store {
+        refer(plan, requests.clone(), &services.model, store);
+    }
+    let calls = GenerateCalls {
+        plan: plan.clone(),
+        model: services.model.clone(),
+        drafts: services.drafts.clone(),
+        executor: services.model_executor.clone(),
+        observer: services.observer.clone(),
+    };
+    let answers = call(requests, "LlmGenerate", MAX_ANSWERS_IN_FLIGHT, calls)
+        .map(|(request, answer)| (request.context, answer));
+    let answers = match failed {
+        Some(errors) => answers.concat(errors),
+        None => answers,
+    };
+    // An answer equal to the one before is no delta.
+    answers.consolidate()
+}
+
+fn passages<'scope>(
+    plan: &Arc<Plan>,
+    documents: Rows<'scope, Document>,
+    model: &Arc<dyn AnswerModel>,
+) -> Rows<'scope, Passage> {
+    let (sizes, model) = (plan.passage_sizes, model.clone());
+    documents.flat_map(move |document| {
+        let passages: Vec<Passage> = passage::split(&document.text, sizes)
+            .into_iter()
+            .zip(0..)
+            .map(|(text, ordinal)| Passage {
+                document: document.key.clone(),
+                ordinal,
+                updated_at_ms: document.updated_at_ms,
+                id: PassageId::of(&document.title, text),
+                title: document.title.clone(),
+                text: text.into(),
+                tokens: model.passage_tokens(&document.title, text).into(),
+            })
+            .collect();
+        passages
+    })
+}
+
+fn layout(order: Order, mut passages: Vec<&Passage>) -> PassageLayout {
+    passages.sort_by(|a, b| {
+        let by_key = || a.document.cmp(&b.document).then(a.ordinal.cmp(&b.ordinal));
+        match order {
+            Order::UpdatedAt => a.updated_at_ms.cmp(&b.updated_at_ms).then_with(by_key),
+            Order::Key => by_key(),
+        }
+    });
+    PassageLayout::new(passages.into_iter().map(LayoutPassage::from).collect())
+}
+
+/// One row: the layout of everything, or that everything is too much. Gathering reads the
+/// passages' rows once an epoch; it calls nothing.
+fn corpus<'scope>(
+    scope: Dataflow<'scope, Epoch>,
+    plan: &Arc<Plan>,
+    passages: Rows<'scope, Passage>,
+) -> Rows<'scope, Corpus> {
+    // A row that is always there, so that no documents are a corpus as well.
+    let marker = (scope.index() == 0).then_some((((), None), 0, 1));
+    let marker = marker
+        .to_stream(scope)
+        .container::<Vec<_>>()
+        .as_collection();
+    let (order, budget) = (plan.order, plan.token_budget);
+    passages
+        .map(|passage| ((), Some(passage)))
+        .concat(marker)
+        .reduce(move |(), rows, output| {
+            let passages: Vec<&Passage> = rows.iter().filter_map(|(p, _)| p.as_ref()).collect();
+            let n_tokens: usize = passages.iter().map(|p| p.tokens.len()).sum();
+            let corpus = if n_tokens <= budget {
+                Corpus::Fits(layout(order, passages))
+            } else {
+                Corpus::ExceedsBudget
+            };
+            output.push((corpus, 1));
+        })
+        .map(|((), corpus)| corpus)
+}
+
+fn whole_corpus<'scope>(
+    corpus: Rows<'scope, Corpus>,
+    contexts: Rows<'scope, (ContextKey, Arc<str>)>,
+) -> Rows<'scope, Request> {
+    let layouts = corpus.flat_map(|corpus| match corpus {
+        Corpus::Fits(layout) => Some(((), layout)),
+        Corpus::ExceedsBudget => None,
+    });
+    contexts
+        .map(|context| ((), context))
+        .join_map(layouts, |(), (context, question), layout| Request {
+            context: context.clone(),
+            question: question.clone(),
+            layout: layout.clone(),
+        })
+}
+
+/// Requests over selected passages, and answers for contexts that could not be embedded.
+fn selected<'scope>(
+    plan: &Arc<Plan>,
+    passages: Rows<'scope, Passage>,
+    contexts: Rows<'scope, (ContextKey, Arc<str>)>,
+    services: &Services,
+) -> (Rows<'scope, Request>, Rows<'scope, (ContextKey, Answer)>) {
+    let embed = |texts: Rows<'scope, Arc<str>>, name: &str| {
+        let calls = EmbedCalls {
+            view: plan.name.clone(),
+            embedder: services.embedder.clone(),
+            executor: services.embed_executor.clone(),
+            observer: services.observer.clone(),
+        };
+        call(texts.distinct(), name, MAX_EMBEDDINGS_IN_FLIGHT, calls)
+    };
+    let by_text = passages.map(|p| (Arc::<str>::from(format!("{}\n{}", p.title, p.text)), p));
+    let vectors = embed(by_text.clone().map(|(text, _)| text), "EmbedPassages");
+    let embedded = by_text
+        .join_map(vectors, |_, passage, vector| {
+            (passage.clone(), vector.clone())
+        })
+        .flat_map(|(passage, vector)| vector.ok().map(|vector| (passage, vector)));
+
+    let by_question = contexts
+        .clone()
+        .map(|(context, question)| (question, context));
+    let vectors = embed(
+        by_question.clone().map(|(question, _)| question),
+        "EmbedContexts",
+    );
+    let asked = by_question.join_map(vectors, |_, context, vector: &Embedded| {
+        (context.clone(), vector.clone())
+    });
+    let errors = asked.clone().flat_map(|(context, vector)| {
+        let reason = vector.err()?;
+        Some((context, Err(CallError::Model { reason })))
+    });
+    let asked = asked.flat_map(|(context, vector)| {
+        let vector: Vector = vector.ok()?;
+        Some((context, vector))
+    });
+    let order = plan.order;
+    let empty = asked.clone().map(|(context, _)| (context, None));
+    let layouts = select(embedded, asked, plan.token_budget)
+        .map(|(context, passage)| (context, Some(passage)))
+        .concat(empty)
+        .reduce(move |_context, rows, output| {
+            let passages = rows.iter().filter_map(|(p, _)| p.as_ref()).collect();
+            output.push((layout(order, passages), 1));
+        });
+    let requests = contexts.join_map(layouts, |context, question, layout| Request {
+        context: context.clone(),
+        question: question.clone(),
+        layout: layout.clone(),
+    });
+    (requests, errors)
+}
+
+/// Arranges the ids of the fragments that layouts need; the multiplicities are the store's
+/// reference counts.
+fn refer<'scope>(
+    plan: &Arc<Plan>,
+    requests: Rows<'scope, Request>,
+    model: &Arc<dyn AnswerModel>,
+    store: &Arc<FragmentStore>,
+) {
+    let (scope, model, store) = (plan.scope, model.clone(), store.clone());
+    requests
+        .map(|request| request.layout)
+        .distinct()
+        .flat_map(move |layout| model.fragment_ids(scope, layout.passages()))
+        .consolidate()
+        .inspect(move |(id, _epoch, diff)| store.add_references(*id, *diff));
+}

@@ -1,0 +1,196 @@
+//! The logical plan of a view: everything decided, nothing built.
+
+use std::fmt;
+use std::sync::Arc;
+
+use perennial_operators::{PassageSizes, Sampling, Scope};
+
+use crate::view::{Error, Order, Policy, View};
+
+/// Tokens set aside for instruction and question where the window is the limit.
+const QUESTION_ALLOWANCE: usize = 512;
+
+/// A view with every default filled in for one model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The view's name.
+    pub name: Arc<str>,
+    /// Name of the context stream.
+    pub context: Arc<str>,
+    /// Name of the document stream.
+    pub data_source: Arc<str>,
+    /// The instruction.
+    pub prompt: Arc<str>,
+    /// What passages may attend to.
+    pub scope: Scope,
+    /// Their order in a layout.
+    pub order: Order,
+    /// The promise of the answers.
+    pub policy: Policy,
+    /// Most tokens of passages a context.
+    pub token_budget: usize,
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// Lengths of passages.
+    pub passage_sizes: PassageSizes,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+impl View {
+    /// The plan of this view for a model that attends to `n_positions` tokens, of which
+    /// `n_prefix` stand before the documents.
+    ///
+    /// # Errors
+    /// [`Error`] where the declaration is incomplete or does not fit the model.
+    pub fn plan(&self, n_positions: usize, n_prefix: usize) -> Result<Plan, Error> {
+        let required = |given: &Option<String>, missing, method| match given {
+            Some(name) => Ok(Arc::from(name.as_str())),
+            None => Err(Error::Incomplete {
+                view: self.name.clone(),
+                missing,
+                method,
+            }),
+        };
+        let out_of_range = |field, allowed, given: String| {
+            Err(Error::OutOfRange {
+                view: self.name.clone(),
+                field,
+                allowed,
+                given,
+            })
+        };
+        if self.max_tokens == 0 {
+            return out_of_range("max_tokens", "at least 1", "0".into());
+        }
+        if self.passage_sizes.max < 16 || self.passage_sizes.min > self.passage_sizes.max {
+            let given = format!("{}..={}", self.passage_sizes.min, self.passage_sizes.max);
+            return out_of_range(
+                "passage_sizes",
+                "min <= max, and max at least 16 bytes",
+                given,
+            );
+        }
+        if let Scope::Window { tokens: 0 } = self.scope {
+            return out_of_range(
+                "scope",
+                "WINDOW(1) or more (or INDEPENDENT)",
+                "WINDOW(0)".into(),
+            );
+        }
+        if let Some((_, temperature)) = self.seeded
+            && !(temperature.is_finite() && temperature > 0.0)
+        {
+            return out_of_range("temperature", "above 0", temperature.to_string());
+        }
+        let outside_passages = n_prefix + QUESTION_ALLOWANCE + self.max_tokens;
+        let Some(room) = n_positions
+            .checked_sub(outside_passages)
+            .filter(|room| *room > 0)
+        else {
+            return Err(Error::WindowTooSmall {
+                view: self.name.clone(),
+                max_tokens: self.max_tokens,
+                n_positions,
+            });
+        };
+        let default_order = match self.scope {
+            Scope::Causal => Order::UpdatedAt,
+            Scope::Window { .. } | Scope::Independent => Order::Key,
+        };
+        Ok(Plan {
+            name: self.name.as_str().into(),
+            context: required(&self.context, "context stream", "context")?,
+            data_source: required(&self.data_source, "document stream", "data_source")?,
+            prompt: self.prompt.as_str().into(),
+            scope: self.scope,
+            order: self.order.unwrap_or(default_order),
+            policy: self.policy,
+            token_budget: self.token_budget.min(room),
+            max_tokens: self.max_tokens,
+            passage_sizes: self.passage_sizes,
+            sampling: match self.seeded {
+                None => Sampling::Greedy,
+                Some((seed, temperature)) => Sampling::Seeded {
+                    seed,
+                    temperature,
+                    top_k: 0,
+                    top_p: 1.0,
+                },
+            },
+        })
+    }
+}
+
+impl fmt::Display for Plan {
+    /// The plan as `explain` prints it, answers at the top.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan {
+            name,
+            context,
+            data_source,
+            scope,
+            order,
+            policy,
+            ..
+        } = self;
+        writeln!(f, "answers of `{name}`, policy {policy}")?;
+        writeln!(
+            f,
+            "└ LLM_GENERATE, at most {} tokens, {:?}",
+            self.max_tokens, self.sampling
+        )?;
+        writeln!(
+            f,
+            "  ├ layout per context, scope {scope}, ordered by {order}"
+        )?;
+        writeln!(
+            f,
+            "  │ └ all passages, or the most relevant where they exceed {} tokens",
+            self.token_budget
+        )?;
+        writeln!(
+            f,
+            "  │   └ passages of {} to {} bytes of `{data_source}`",
+            self.passage_sizes.min, self.passage_sizes.max
+        )?;
+        write!(f, "  └ contexts of `{context}`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> View {
+        View::named("v").context("questions").data_source("docs")
+    }
+
+    #[test]
+    fn the_budget_yields_to_the_window() {
+        let plan = view().token_budget(100_000).plan(4096, 30).expect("fits");
+        assert_eq!(plan.token_budget, 4096 - 30 - 512 - 128);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let refused = [
+            View::named("v").plan(4096, 0),
+            view().max_tokens(0).plan(4096, 0),
+            view().max_tokens(4000).plan(4096, 0),
+            view().scope(Scope::Window { tokens: 0 }).plan(4096, 0),
+            view().sampled(1, f32::NAN).plan(4096, 0),
+        ];
+        for result in refused {
+            let message = result.expect_err("refused").to_string();
+            assert!(message.contains("`v`"), "{message}");
+        }
+    }
+
+    #[test]
+    fn edits_move_least_by_default() {
+        let order = |scope| view().scope(scope).plan(4096, 0).expect("fits").order;
+        assert_eq!(order(Scope::Causal), Order::UpdatedAt);
+        assert_eq!(order(Scope::Independent), Order::Key);
+    }
+}

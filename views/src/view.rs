@@ -1,0 +1,206 @@
+//! What a user declares: a view, by a builder.
+
+use perennial_operators::{PassageSizes, Scope};
+
+/// Which promise the answers of a view keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Policy {
+    /// Emits only what a run from scratch over the same collections would emit.
+    #[default]
+    Exact,
+}
+
+impl std::fmt::Display for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact => f.write_str("EXACT"),
+        }
+    }
+}
+
+/// In which order passages stand in a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By the time of their document version, then by key: what changed last stands last.
+    UpdatedAt,
+    /// By document key: an edit stays where it is.
+    Key,
+}
+
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::UpdatedAt => "updated_at",
+            Self::Key => "key",
+        })
+    }
+}
+
+/// A declaration that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A view without a context stream or document stream.
+    #[error("view `{view}` has no {missing}; name one with .{method}(…)")]
+    Incomplete {
+        /// The view.
+        view: String,
+        /// What is missing.
+        missing: &'static str,
+        /// The builder's method that gives it.
+        method: &'static str,
+    },
+    /// The window of the model is too small for the view's limits.
+    #[error(
+        "view `{view}` asks for answers of up to {max_tokens} tokens, but the model attends to \
+         {n_positions} tokens in all; lower max_tokens"
+    )]
+    WindowTooSmall {
+        /// The view.
+        view: String,
+        /// Its limit of answer tokens.
+        max_tokens: usize,
+        /// Positions of the model.
+        n_positions: usize,
+    },
+    /// A value out of its range.
+    #[error("view `{view}`: {field} must be {allowed}, not {given}")]
+    OutOfRange {
+        /// The view.
+        view: String,
+        /// The field.
+        field: &'static str,
+        /// What is allowed.
+        allowed: &'static str,
+        /// What was given.
+        given: String,
+    },
+}
+
+/// `LLM_GENERATE` over a context stream and a document stream, kept fresh.
+///
+/// ```
+/// use perennial_views::{Order, View};
+/// use perennial_operators::Scope;
+///
+/// let view = View::named("replies")
+///     .prompt("Write a helpful reply.")
+///     .context("conversations")
+///     .data_source("support_docs")
+///     .scope(Scope::Window { tokens: 128 })
+///     .order_by(Order::Key)
+///     .max_tokens(128);
+/// assert_eq!(view.plan(8192, 12).unwrap().token_budget, 2048);
+/// ```
+#[derive(Clone, Debug)]
+pub struct View {
+    pub(crate) name: String,
+    pub(crate) prompt: String,
+    pub(crate) context: Option<String>,
+    pub(crate) data_source: Option<String>,
+    pub(crate) scope: Scope,
+    pub(crate) order: Option<Order>,
+    pub(crate) policy: Policy,
+    pub(crate) token_budget: usize,
+    pub(crate) max_tokens: usize,
+    pub(crate) passage_sizes: PassageSizes,
+    pub(crate) seeded: Option<(u64, f32)>,
+}
+
+impl View {
+    /// A view of this name, with defaults: scope `CAUSAL`, policy `EXACT`, at most 2,048
+    /// tokens of passages a context, answers of at most 128 tokens, greedy decoding.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            prompt: "Answer the question from the documents above, in one or two sentences.".into(),
+            context: None,
+            data_source: None,
+            scope: Scope::Causal,
+            order: None,
+            policy: Policy::default(),
+            token_budget: 2048,
+            max_tokens: 128,
+            passage_sizes: PassageSizes::default(),
+            seeded: None,
+        }
+    }
+
+    /// The instruction, which the model reads after the documents and before the context.
+    #[must_use]
+    pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.prompt = prompt.into();
+        self
+    }
+
+    /// The stream of contexts: one answer is kept for each key.
+    #[must_use]
+    pub fn context(mut self, source: impl Into<String>) -> Self {
+        self.context = Some(source.into());
+        self
+    }
+
+    /// The stream of documents.
+    #[must_use]
+    pub fn data_source(mut self, source: impl Into<String>) -> Self {
+        self.data_source = Some(source.into());
+        self
+    }
+
+    /// What a passage may attend to when it is encoded.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// The order of passages. Without it, `CAUSAL` orders by `updated_at` and the other
+    /// scopes by `key`, where an edit moves least.
+    #[must_use]
+    pub fn order_by(mut self, order: Order) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    /// The promise that answers keep.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Most tokens of passages in one context; above it, the most relevant are selected.
+    #[must_use]
+    pub fn token_budget(mut self, tokens: usize) -> Self {
+        self.token_budget = tokens;
+        self
+    }
+
+    /// Most tokens of an answer.
+    #[must_use]
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.max_tokens = tokens;
+        self
+    }
+
+    /// Lengths of passages.
+    #[must_use]
+    pub fn passage_sizes(mut self, sizes: PassageSizes) -> Self {
+        self.passage_sizes = sizes;
+        self
+    }
+
+    /// Samples at this temperature instead of decoding greedily. The seed makes the answer
+    /// a function of the collections all the same.
+    #[must_use]
+    pub fn sampled(mut self, seed: u64, temperature: f32) -> Self {
+        self.seeded = Some((seed, temperature));
+        self
+    }
+
+    /// The view's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
