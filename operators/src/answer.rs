@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use perennial_model::decoder::Cancel;
+use perennial_model::cancel::Cancel;
 use perennial_model::sampling::Sampling;
 use serde::{Deserialize, Serialize};
 

@@ -32,7 +32,7 @@ pub use executor::{Executor, Priority};
 pub use fragment_store::FragmentStore;
 pub use id::{FragmentId, ModelIdentity, PassageId};
 pub use passage::PassageSizes;
-pub use perennial_model::decoder::Cancel;
+pub use perennial_model::cancel::Cancel;
 pub use perennial_model::sampling::Sampling;
 pub use scope::Scope;
 pub use tensor_model::{TensorModel, TextCodec};

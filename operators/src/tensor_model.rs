@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use perennial_model::decoder::{Cancel, Decoder, Logits, Rows};
+use perennial_model::cancel::Cancel;
+use perennial_model::decoder::{Decoder, Logits, Rows};
 use perennial_model::error::Error as ModelError;
 use perennial_model::generation::{self, Generation, GenerationRequest};
 use perennial_model::kv::{KvFragment, Tail};

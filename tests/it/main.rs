@@ -1,3 +1,5 @@
 //! The integration tests of the workspace, one module a purpose.
 
+mod architecture;
 mod engine;
+mod exact;

@@ -1,0 +1,33 @@
+# Habits of this repository; `just` lists them.
+
+[private]
+default:
+    @just --list
+
+# Run the demo on the default model.
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# All tests, with the profile of the program: every crate is compiled once.
+test *ARGS:
+    cargo test --release --workspace {{ARGS}}
+
+# What must hold before a change lands.
+check:
+    .ci/run
+
+# Formats everything.
+format:
+    cargo fmt --all
+
+# Prefill and decode beside llama.cpp (see benches/README.md).
+bench-speed *ARGS:
+    cargo bench --bench speed -- {{ARGS}}
+
+# Refresh against a run from scratch.
+bench-refresh *ARGS:
+    cargo bench --bench refresh -- {{ARGS}}
+
+# Answer quality by scope.
+bench-quality *ARGS:
+    cargo bench --bench quality -- {{ARGS}}

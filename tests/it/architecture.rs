@@ -1,0 +1,96 @@
+//! The rules of the house that a machine can check: which crate may know which, which
+//! licences come in, and that no dependency stands twice in two versions without reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// `ARCHITECTURE.md`, "Layers": a crate and the workspace crates it may depend on.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("perennial-model", &[]),
+    ("perennial-operators", &["perennial-model"]),
+    ("perennial-views", &["perennial-operators"]),
+    ("perennial-connectors", &[]),
+    (
+        "perennial",
+        &["perennial-model", "perennial-operators", "perennial-views", "perennial-connectors"],
+    ),
+];
+
+/// Licences under which a dependency may come.
+const LICENCES: [&str; 13] = [
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+#[test]
+fn crates_know_only_what_the_layers_allow() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let members: BTreeMap<&str, BTreeSet<&str>> = packages
+        .iter()
+        .filter(|package| package["source"].is_null())
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().expect("dependencies");
+            let own = dependencies
+                .iter()
+                .map(|dependency| text(dependency, "name"))
+                .filter(|name| name.starts_with("perennial"))
+                .collect();
+            (text(package, "name"), own)
+        })
+        .collect();
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        ARROWS.iter().map(|(name, known)| (*name, known.iter().copied().collect())).collect();
+    assert_eq!(
+        members.keys().collect::<Vec<_>>(),
+        allowed.keys().collect::<Vec<_>>(),
+        "the workspace's crates"
+    );
+    for (name, dependencies) in members {
+        let extra: Vec<_> = dependencies.difference(&allowed[name]).collect();
+        assert!(extra.is_empty(), "{name} must not know {extra:?}");
+    }
+}
+
+#[test]
+fn every_dependency_has_a_licence_we_accept() {
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let expression = text(package, "license").replace('/', " OR ");
+        let is_accepted = expression.split(" OR ").any(|alternative| {
+            let alternative = alternative.trim().trim_matches(['(', ')']);
+            alternative
+                .split(" AND ")
+                .all(|licence| LICENCES.contains(&licence.trim().trim_matches(['(', ')'])))
+        });
+        assert!(is_accepted, "{}: licence `{expression}`", text(package, "name"));
+    }
+}
