@@ -595,7 +595,7 @@ mod tests {
 
     #[test]
     fn a_root_that_is_gone_is_an_error_and_deletes_nothing() {
-        let mut bench = Bench::new();
+        let bench = Bench::new();
         bench.write("docs/a.md", b"a");
         let mut inner = snapshot(&bench.path("docs"), Vec::new());
         inner.reconcile(&Touched::everything(), &bench.out).unwrap();

@@ -1,16 +1,25 @@
 //! Folders under an editor's hands.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use perennial_connectors::{Change, Error, Folder, Rejection, Watching};
 
 use crate::listening::{Listener, Mark};
 
+/// Bursts that a busy machine does not break.
+fn patient(root: &Path) -> Folder {
+    let folder = Folder::open("notes", [root]).unwrap();
+    folder
+        .burst(Duration::from_secs(1), Duration::from_secs(10))
+        .unwrap()
+}
+
 #[test]
 fn a_burst_of_saves_is_one_batch() {
     let dir = tempfile::tempdir().unwrap();
-    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    let mut listener = Listener::start(patient(dir.path()));
     listener.until(&Mark::CaughtUp);
     for i in 0..20 {
         fs::write(dir.path().join(format!("{i:02}.md")), "text").unwrap();
@@ -23,17 +32,17 @@ fn a_burst_of_saves_is_one_batch() {
 fn a_save_through_a_temporary_file_is_one_upsert() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.md"), "old").unwrap();
-    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    let mut listener = Listener::start(patient(dir.path()));
     listener.until(&Mark::CaughtUp);
     // As vim does it: the old file becomes a backup, a new one takes the name, the backup goes.
     fs::rename(dir.path().join("a.md"), dir.path().join("a.md~")).unwrap();
     fs::write(dir.path().join("a.md"), "new").unwrap();
     fs::remove_file(dir.path().join("a.md~")).unwrap();
-    listener.until_held(|held| held["a.md"] == "new");
+    listener.until_held(|held| held.get("a.md").is_some_and(|text| text == "new"));
     // As most others do: a temporary file is renamed over the old one.
     fs::write(dir.path().join(".a.md.tmp"), "newer").unwrap();
     fs::rename(dir.path().join(".a.md.tmp"), dir.path().join("a.md")).unwrap();
-    listener.until_held(|held| held["a.md"] == "newer");
+    listener.until_held(|held| held.get("a.md").is_some_and(|text| text == "newer"));
     assert!(
         listener
             .batches
@@ -47,7 +56,7 @@ fn a_renamed_file_is_deleted_and_inserted_at_once() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("sub")).unwrap();
     fs::write(dir.path().join("a.md"), "text").unwrap();
-    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    let mut listener = Listener::start(patient(dir.path()));
     listener.until(&Mark::CaughtUp);
     fs::rename(dir.path().join("a.md"), dir.path().join("sub/b.md")).unwrap();
     listener.until_held(|held| held.contains_key("sub/b.md"));
@@ -142,7 +151,7 @@ fn a_root_that_is_replaced_at_once_stays_watched() {
     let root = dir.path().join("docs");
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.md"), "old").unwrap();
-    let mut listener = Listener::start(Folder::open("notes", [&root]).unwrap());
+    let mut listener = Listener::start(patient(&root));
     listener.until(&Mark::CaughtUp);
     fs::remove_dir_all(&root).unwrap();
     fs::create_dir(&root).unwrap();
