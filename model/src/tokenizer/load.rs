@@ -17,7 +17,10 @@ use tokenizers::{
 };
 
 use super::{Shared, Tokenizer, stop};
-use crate::{error::Error, weights::gguf::Gguf};
+use crate::{
+    error::Error,
+    weights::gguf::{Gguf, unsigned},
+};
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const KINDS: &str = "tokenizer.ggml.token_type";
@@ -216,15 +219,15 @@ fn take_user_defined(content: &mut Content) -> Vec<String> {
     let Some(Value::Array(kinds)) = content.metadata.get(KINDS) else {
         return Vec::new();
     };
-    let is_user_defined = |kind: &Value| {
-        matches!(kind, Value::I32(n) if u64::try_from(*n) == Ok(KIND_USER_DEFINED))
-            || kind.to_u64().is_ok_and(|n| n == KIND_USER_DEFINED)
-    };
+    let is_user_defined = |kind: &Value| unsigned(kind) == Some(KIND_USER_DEFINED);
     let taken: Vec<String> = kinds
         .iter()
         .zip(tokens)
         .filter(|(kind, _)| is_user_defined(kind))
-        .filter_map(|(_, token)| token.to_string().ok().cloned())
+        .filter_map(|(_, token)| match token {
+            Value::String(token) => Some(token.clone()),
+            _ => None,
+        })
         .collect();
     if let Some(Value::Array(kinds)) = content.metadata.get_mut(KINDS) {
         for kind in kinds.iter_mut().filter(|kind| is_user_defined(kind)) {

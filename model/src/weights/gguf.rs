@@ -136,12 +136,7 @@ impl Contents {
     }
 
     fn number(&self, key: &str) -> Option<u64> {
-        match *self.metadata.get(key)? {
-            Value::I32(n) => u64::try_from(n).ok(),
-            Value::I64(n) => u64::try_from(n).ok(),
-            Value::Bool(_) => None,
-            ref value => value.to_u64().ok(),
-        }
+        unsigned(self.metadata.get(key)?)
     }
 
     fn unsupported(&self, what: &str, got: impl Into<String>, supported: &str) -> Error {
@@ -169,6 +164,22 @@ impl TensorSource for Contents {
             shape: placed.shape,
             bytes: &self.map[placed.bytes.clone()],
         })
+    }
+}
+
+/// An unsigned number of any width. (candle's own conversion makes a backtrace for each
+/// value that it refuses, which takes seconds over a vocabulary.)
+pub(crate) fn unsigned(value: &Value) -> Option<u64> {
+    match *value {
+        Value::U8(n) => Some(n.into()),
+        Value::U16(n) => Some(n.into()),
+        Value::U32(n) => Some(n.into()),
+        Value::U64(n) => Some(n),
+        Value::I8(n) => u64::try_from(n).ok(),
+        Value::I16(n) => u64::try_from(n).ok(),
+        Value::I32(n) => u64::try_from(n).ok(),
+        Value::I64(n) => u64::try_from(n).ok(),
+        _ => None,
     }
 }
 
@@ -274,14 +285,9 @@ impl Keys<'_> {
             return Ok(None);
         };
         if let Value::Array(each) = value {
-            let mut counts = each
-                .iter()
-                .map(|n| n.to_u64().or_else(|_| n.to_i64().map(|n| n as u64)));
-            let first = counts.next().and_then(Result::ok);
-            return match first {
-                Some(first) if counts.all(|n| n.is_ok_and(|n| n == first)) => {
-                    Ok(usize::try_from(first).ok())
-                }
+            let mut counts = each.iter().map(unsigned);
+            return match counts.next().flatten() {
+                Some(first) if counts.all(|n| n == Some(first)) => Ok(usize::try_from(first).ok()),
                 _ => Err(self.file.unsupported(
                     &format!("`{key}`"),
                     "a different value in each layer",
