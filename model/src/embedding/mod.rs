@@ -2,19 +2,21 @@
 //! (all-MiniLM-L6-v2), mean-pooled and of length 1: the dot product of two is their
 //! cosine.
 //!
-//! A text's vector is a function of the text and the weights alone. Texts are encoded one
-//! by one, never in one batch with others: padding and batch shape would change last bits,
-//! and an edit must move the vectors of what it touched and no others. Threads work on
-//! different texts.
+//! A text's vector is a function of the text and the weights alone, to the last bit: not
+//! of the texts that it is encoded with, nor of the number of threads. An edit moves the
+//! vectors of what it touched and no others.
+
+mod attention;
+mod encoder;
+mod pointwise;
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config};
+use candle_transformers::models::bert::Config;
 use rayon::prelude::*;
 use tokenizers::{TruncationParams, utils::truncation::TruncationDirection};
 
+use self::encoder::Encoder;
 use crate::{
     digest::{self, ModelDigest},
     error::Error,
@@ -30,7 +32,7 @@ const WEIGHTS: &str = "model.safetensors";
 
 /// An opened encoder.
 pub struct Embedder {
-    bert: BertModel,
+    encoder: Encoder,
     tokenizer: tokenizers::Tokenizer,
     threads: rayon::ThreadPool,
     n_dimensions: usize,
@@ -44,9 +46,14 @@ impl Embedder {
         let config = read_config(&config_path)?;
         let weights_path = folder.join(WEIGHTS);
         let weights = mapped::map(&weights_path)?;
-        let bert = VarBuilder::from_slice_safetensors(&weights, DType::F32, &Device::Cpu)
-            .and_then(|tensors| BertModel::load(tensors, &config))
-            .map_err(|error| corrupt(&weights_path, error))?;
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(n_threads.max(1))
+            .thread_name(|i| format!("embed-{i}"))
+            .build()
+            .map_err(|error| Error::Embedding(error.to_string()))?;
+        let encoder = threads
+            .install(|| Encoder::load(&weights, &config))
+            .map_err(|reason| corrupt(&weights_path, reason))?;
 
         let tokenizer_path = folder.join("tokenizer.json");
         let tokenizer = read_tokenizer(&tokenizer_path, &config)?;
@@ -55,20 +62,32 @@ impl Embedder {
             (config_path.clone(), digest::of_file(&config_path)?),
             (tokenizer_path.clone(), digest::of_file(&tokenizer_path)?),
         ]);
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(n_threads.max(1))
-            .thread_name(|i| format!("embed-{i}"))
-            .build()
-            .map_err(|error| Error::Io {
-                path: folder.into(),
-                source: std::io::Error::other(error),
-            })?;
-        Ok(Self { bert, tokenizer, threads, n_dimensions: config.hidden_size, digest })
+        Ok(Self {
+            encoder,
+            tokenizer,
+            threads,
+            n_dimensions: config.hidden_size,
+            digest,
+        })
     }
 
-    /// A vector for each text, in their order.
+    /// A vector for each text, in their order. Of a text only the first [`MAX_TOKENS`]
+    /// tokens are seen.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-        self.threads.install(|| texts.par_iter().map(|text| self.embed_one(text)).collect())
+        self.threads.install(|| {
+            let tokens: Vec<Vec<u32>> = texts
+                .par_iter()
+                .map(|text| {
+                    let encoding = self.tokenizer.encode_fast(*text, true);
+                    Ok(encoding.map_err(Error::tokenizer)?.get_ids().to_vec())
+                })
+                .collect::<Result<_, Error>>()?;
+            let mut vectors = self.encoder.means(&tokens);
+            vectors
+                .iter_mut()
+                .for_each(|vector| scale_to_length_1(vector));
+            Ok(vectors)
+        })
     }
 
     /// Numbers in a vector.
@@ -80,52 +99,55 @@ impl Embedder {
     pub fn digest(&self) -> ModelDigest {
         self.digest
     }
-
-    fn embed_one(&self, text: &str) -> Result<Vec<f32>, Error> {
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(Error::tokenizer)?;
-        let failed = |error: candle_core::Error| Error::Embedding(error.to_string());
-        let ids = Tensor::new(encoding.get_ids(), &Device::Cpu)
-            .and_then(|ids| ids.unsqueeze(0))
-            .map_err(failed)?;
-        let hidden = ids
-            .zeros_like()
-            .and_then(|kinds| self.bert.forward(&ids, &kinds, None))
-            .and_then(|hidden| hidden.squeeze(0)?.to_vec2::<f32>())
-            .map_err(failed)?;
-        Ok(pool(&hidden))
-    }
 }
 
-/// The mean over tokens (rows), scaled to length 1.
-fn pool(hidden: &[Vec<f32>]) -> Vec<f32> {
-    let mut sum = vec![0.0f32; hidden.first().map_or(0, Vec::len)];
-    for row in hidden {
-        for (sum, x) in sum.iter_mut().zip(row) {
-            *sum += x;
-        }
-    }
-    // The division by the number of tokens cancels in the scaling.
-    let length = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
+fn scale_to_length_1(vector: &mut [f32]) {
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     if length > 0.0 {
-        sum.iter_mut().for_each(|x| *x /= length);
+        vector.iter_mut().for_each(|x| *x /= length);
     }
-    sum
 }
 
 fn corrupt(path: &Path, reason: impl ToString) -> Error {
-    Error::Corrupt { path: path.into(), reason: reason.to_string() }
+    Error::Corrupt {
+        path: path.into(),
+        reason: reason.to_string(),
+    }
 }
 
 fn read_config(path: &Path) -> Result<Config, Error> {
     let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
     if size > MAX_CONFIG_BYTES {
-        return Err(corrupt(path, format!("{size} bytes, the limit is {MAX_CONFIG_BYTES}")));
+        return Err(corrupt(
+            path,
+            format!("{size} bytes, the limit is {MAX_CONFIG_BYTES}"),
+        ));
     }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let config: Config = serde_json::from_slice(&bytes).map_err(|error| corrupt(path, error))?;
-    let heads = config.num_attention_heads;
-    if heads == 0 || !config.hidden_size.is_multiple_of(heads) || config.num_hidden_layers > 1024 {
-        return Err(corrupt(path, "sizes that no encoder has"));
+    let bounds = [
+        ("num_attention_heads", config.num_attention_heads, 1024),
+        ("num_hidden_layers", config.num_hidden_layers, 1024),
+        ("hidden_size", config.hidden_size, 1 << 16),
+        ("intermediate_size", config.intermediate_size, 1 << 18),
+        (
+            "max_position_embeddings",
+            config.max_position_embeddings,
+            1 << 20,
+        ),
+        ("type_vocab_size", config.type_vocab_size, 1 << 10),
+    ];
+    if let Some((name, got, most)) = bounds.into_iter().find(|&(_, n, most)| n == 0 || n > most) {
+        return Err(corrupt(
+            path,
+            format!("`{name}` is {got}, expected 1 to {most}"),
+        ));
+    }
+    if !config
+        .hidden_size
+        .is_multiple_of(config.num_attention_heads)
+    {
+        return Err(corrupt(path, "the width does not split into heads"));
     }
     Ok(config)
 }
@@ -140,10 +162,14 @@ fn read_tokenizer(path: &Path, config: &Config) -> Result<tokenizers::Tokenizer,
         direction: TruncationDirection::Right,
         ..TruncationParams::default()
     };
-    tokenizer.with_truncation(Some(truncation)).map_err(|error| corrupt(path, error))?;
+    tokenizer
+        .with_truncation(Some(truncation))
+        .map_err(|error| corrupt(path, error))?;
+    // A text's spelling of a special token is text.
     tokenizer.set_encode_special_tokens(true);
-    if tokenizer.get_vocab_size(true) > config.vocab_size {
-        return Err(corrupt(path, "more tokens than the encoder has embeddings"));
+    let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+    if highest as usize >= config.vocab_size {
+        return Err(corrupt(path, "a token without an embedding"));
     }
     Ok(tokenizer)
 }
