@@ -122,7 +122,9 @@ pub enum Error {
         name: String,
     },
     /// A tensor's sizes are not those the configuration implies.
-    #[error("tensor `{name}` is {got:?} in {n_bytes} bytes, expected {expected:?} ([rows, columns])")]
+    #[error(
+        "tensor `{name}` is {got:?} in {n_bytes} bytes, expected {expected:?} ([rows, columns])"
+    )]
     UnfitTensor {
         /// GGUF-style name of the tensor.
         name: String,

@@ -23,6 +23,7 @@ impl Avx2 {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
         fn with_features<K: Kernel>(lanes: Avx2, kernel: K) -> K::Output {
             kernel.run(lanes)
         }
@@ -42,9 +43,14 @@ macro_rules! halves {
 
 impl Lanes for Avx2 {
     const N_TILE_ROWS: usize = 6;
+    const IS_VECTOR: bool = true;
     type F = [__m256; 2];
     type I = [__m256i; 2];
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        self.run(kernel)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         halves!(_mm256_set1_ps(x), _mm256_set1_ps(x))

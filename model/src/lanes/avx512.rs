@@ -20,6 +20,7 @@ impl Avx512 {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx512f")]
+        #[inline(never)]
         fn with_features<K: Kernel>(lanes: Avx512, kernel: K) -> K::Output {
             kernel.run(lanes)
         }
@@ -39,9 +40,14 @@ macro_rules! whole {
 
 impl Lanes for Avx512 {
     const N_TILE_ROWS: usize = 14;
+    const IS_VECTOR: bool = true;
     type F = __m512;
     type I = __m512i;
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        self.run(kernel)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         whole!(_mm512_set1_ps(x))

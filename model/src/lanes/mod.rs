@@ -55,13 +55,17 @@ pub(crate) struct Bytes(pub [u8; WIDTH]);
 /// Operations on registers of sixteen lanes; a value of the type is the proof that the
 /// processor has the instructions.
 pub(crate) trait Lanes: Copy {
-    /// Registers of 32 vector bits times this many are free for accumulators.
+    /// Rows of a microkernel tile: as many accumulators as registers hold.
     const N_TILE_ROWS: usize;
+    /// Whether a lane operation is an instruction, so that unrolling loops pays.
+    const IS_VECTOR: bool;
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen u32.
     type I: Copy;
 
+    /// Runs a kernel as a function of its own: compiled once, however many call it.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
     fn splat(self, x: f32) -> Self::F;
     fn load(self, from: &Lane) -> Self::F;
     fn store(self, x: Self::F, to: &mut Lane);

@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::{Bytes, Halves, Lane, Lanes, WIDTH, Words};
+use super::{Bytes, Halves, Kernel, Lane, Lanes, WIDTH, Words};
 
 /// Lanes without any instruction set.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +19,19 @@ fn zip<T: Copy, R: Copy + Default>(
 }
 
 impl Lanes for Portable {
-    const N_TILE_ROWS: usize = 4;
+    const N_TILE_ROWS: usize = 1;
+    const IS_VECTOR: bool = false;
     type F = [f32; WIDTH];
     type I = [u32; WIDTH];
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        fn apart<K: Kernel>(lanes: Portable, kernel: K) -> K::Output {
+            kernel.run(lanes)
+        }
+        apart(self, kernel)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; WIDTH]

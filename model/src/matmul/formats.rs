@@ -42,9 +42,19 @@ pub(super) trait Format {
     );
 }
 
-/// Repeats a block for each of 32 constants.
+/// Runs a block for sixteen steps from `$first` on. Steps are constants where that makes
+/// shifts immediate, and a loop where it would only make code.
 macro_rules! each_step {
-    ($k:ident in $($n:literal)*, $body:block) => { $({ const $k: usize = $n; $body })* };
+    ($lanes:ident, $k:ident, $first:literal, $body:block) => {
+        if $lanes::IS_VECTOR {
+            each_step!(@unrolled $k, $first, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+        } else {
+            for $k in $first..$first + 16 $body
+        }
+    };
+    (@unrolled $k:ident, $first:literal, $body:block, $($n:literal)*) => {
+        $({ let $k: usize = $first + $n; $body })*
+    };
 }
 
 /// Plain f32: `[n_units * 32]` lanes.
@@ -68,10 +78,14 @@ macro_rules! plain {
             ) {
                 let units: [&[$lane; UNIT]; P] =
                     std::array::from_fn(|p| &panels[p].as_chunks().0[u]);
-                each_step!(K in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23
-                    24 25 26 27 28 29 30 31, {
+                each_step!(L, k, 0, {
                     for p in 0..P {
-                        sink.put(l, K, p, l.$load(&units[p][K]));
+                        sink.put(l, k, p, l.$load(&units[p][k]));
+                    }
+                });
+                each_step!(L, k, 16, {
+                    for p in 0..P {
+                        sink.put(l, k, p, l.$load(&units[p][k]));
                     }
                 });
             }
@@ -239,19 +253,19 @@ impl<R: Rule, const BITS: usize> Format for Quantized<R, BITS> {
     ) {
         let words: [&[Words; BITS]; P] = std::array::from_fn(|p| &panels[p].words.as_chunks().0[u]);
         let mut scale: [(L::F, L::F); P] = std::array::from_fn(|p| R::scale(l, &panels[p], u, 0));
-        each_step!(K in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15, {
+        each_step!(L, k, 0, {
             for p in 0..P {
                 let (d, m) = scale[p];
-                sink.put(l, K, p, l.fma(l.to_f32(code(l, words[p], K)), d, m));
+                sink.put(l, k, p, l.fma(l.to_f32(code(l, words[p], k)), d, m));
             }
         });
         if !R::SHARED {
             scale = std::array::from_fn(|p| R::scale(l, &panels[p], u, 1));
         }
-        each_step!(K in 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31, {
+        each_step!(L, k, 16, {
             for p in 0..P {
                 let (d, m) = scale[p];
-                sink.put(l, K, p, l.fma(l.to_f32(code(l, words[p], K)), d, m));
+                sink.put(l, k, p, l.fma(l.to_f32(code(l, words[p], k)), d, m));
             }
         });
     }

@@ -15,13 +15,15 @@ use rayon::prelude::*;
 use crate::activations::Activations;
 use crate::lanes::{Isa, Kernel, Lane, Lanes, sigmoid_product};
 use crate::weights::Encoding;
-use formats::{Affine, Affine16, Affine32, BF16, F16, F32, Format, Offset, Offset16, Quantized};
-use kernel::FEW_ROWS;
-pub(crate) use kernel::rows;
+use formats::{
+    Affine, Affine16, Affine32, BF16, F16, F32, Format, Offset, Offset16, Quantized, UNIT,
+};
+pub(crate) use kernel::MultiplyRows;
+use kernel::{STRETCH, UNIT_LANES};
 pub(crate) use packed::PackedMatrix;
 use packed::Store;
 
-/// One product of a fork: `out = x * weights + bias`.
+/// One product of a fork: `out = x * weights + bias`, or added to what `out` holds.
 pub(crate) struct Product<'a> {
     /// The weights.
     pub weights: &'a PackedMatrix,
@@ -29,6 +31,8 @@ pub(crate) struct Product<'a> {
     pub bias: Option<&'a [Lane]>,
     /// Where the result goes.
     pub out: &'a mut Activations,
+    /// Whether the result is added to what is there.
+    pub add: bool,
 }
 
 /// Computes several products of the same activations in one fork of the current pool.
@@ -44,34 +48,35 @@ pub(crate) fn multiply(isa: Isa, x: &Activations, products: Vec<Product<'_>>) {
         let out = product.out.lanes_mut().chunks_mut(grain * n_rows);
         for (i, out) in out.enumerate() {
             let first = i * grain;
-            tasks.push((
-                product.weights,
-                product.bias,
-                first..first + out.len() / n_rows,
-                out,
-            ));
+            let range = first..first + out.len() / n_rows;
+            tasks.push((product.weights, product.bias, product.add, range, out));
         }
     }
     tasks
         .into_par_iter()
         .with_max_len(1)
-        .for_each(|(weights, bias, panels, out)| {
-            isa.run(Panels {
-                weights,
-                panels: panels.clone(),
-                x,
-                out: &mut *out,
-            });
+        .for_each(|(weights, bias, add, range, out)| {
+            if add {
+                let mut sum = vec![Lane::ZERO; out.len()];
+                panels(isa, weights, range.clone(), x, &mut sum);
+                out.iter_mut()
+                    .zip(&sum)
+                    .for_each(|(out, sum)| add_lane(out, sum));
+            } else {
+                panels(isa, weights, range.clone(), x, out);
+            }
             if let Some(bias) = bias {
-                for (out, bias) in out.chunks_exact_mut(n_rows).zip(&bias[panels]) {
-                    for lane in out {
-                        for (y, b) in lane.0.iter_mut().zip(bias.0) {
-                            *y += b;
-                        }
-                    }
+                for (out, bias) in out.chunks_exact_mut(n_rows).zip(&bias[range]) {
+                    out.iter_mut().for_each(|out| add_lane(out, bias));
                 }
             }
         });
+}
+
+fn add_lane(to: &mut Lane, from: &Lane) {
+    for (to, from) in to.0.iter_mut().zip(from.0) {
+        *to += from;
+    }
 }
 
 /// `silu(x * gate) * (x * up)` into `out`, in one fork of the current pool.
@@ -92,20 +97,10 @@ pub(crate) fn multiply_gated(
         .with_max_len(1)
         .enumerate()
         .for_each(|(i, out)| {
-            let panels = i * grain..i * grain + out.len() / n_rows;
+            let range = i * grain..i * grain + out.len() / n_rows;
             let mut raised = vec![Lane::ZERO; out.len()];
-            isa.run(Panels {
-                weights: gate,
-                panels: panels.clone(),
-                x,
-                out: &mut *out,
-            });
-            isa.run(Panels {
-                weights: up,
-                panels,
-                x,
-                out: &mut raised,
-            });
+            panels(isa, gate, range.clone(), x, out);
+            panels(isa, up, range, x, &mut raised);
             isa.run(Gate {
                 gate: out,
                 up: &raised,
@@ -137,82 +132,143 @@ impl Kernel for Gate<'_> {
 }
 
 /// The outputs of a range of panels (even bounds), for all rows.
-struct Panels<'a> {
-    weights: &'a PackedMatrix,
+fn panels(
+    isa: Isa,
+    weights: &PackedMatrix,
     panels: Range<usize>,
-    x: &'a Activations,
-    out: &'a mut [Lane],
+    x: &Activations,
+    out: &mut [Lane],
+) {
+    let n_rows = x.n_rows();
+    if n_rows == 1 {
+        return isa.run(OneRow {
+            weights,
+            panels,
+            x: x.lanes(),
+            out,
+        });
+    }
+    let mut scratch = [[Lane::ZERO; UNIT]; STRETCH];
+    for first in (0..weights.n_units).step_by(STRETCH) {
+        let n = STRETCH.min(weights.n_units - first);
+        let x = &x.lanes()[first * UNIT_LANES * n_rows..][..n * UNIT_LANES * n_rows];
+        for (panel, out) in panels.clone().zip(out.chunks_exact_mut(n_rows)) {
+            isa.run(Stretch {
+                weights,
+                panel,
+                first,
+                out: &mut scratch[..n],
+            });
+            let weights = scratch[..n].as_flattened();
+            isa.run(MultiplyRows {
+                weights,
+                x,
+                out,
+                resume: first > 0,
+            });
+        }
+    }
 }
 
-impl Kernel for Panels<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        let n_k = self.weights.n_units * formats::UNIT;
-        match &self.weights.store {
-            Store::F32(w) => self.pass::<L, F32>(l, |p| &w[p * n_k..][..n_k]),
-            Store::F16(w) => self.pass::<L, F16>(l, |p| &w[p * n_k..][..n_k]),
-            Store::BF16(w) => self.pass::<L, BF16>(l, |p| &w[p * n_k..][..n_k]),
-            Store::Codes(store) => {
-                let n_units = self.weights.n_units;
-                macro_rules! codes {
-                    ($($encoding:ident: $rule:ty, $bits:literal;)*) => {
-                        match store.encoding {
-                            $(Encoding::$encoding => self.pass::<L, Quantized<$rule, $bits>>(
-                                l,
-                                |p| store.panel(p, n_units),
-                            ),)*
-                            Encoding::F32 | Encoding::F16 | Encoding::BF16 => {
-                                unreachable!("plain floats are not stored as codes")
-                            }
+/// Something to be done in whichever format a matrix is packed in.
+trait InFormat<'a> {
+    fn weights(&self) -> &'a PackedMatrix;
+    /// `panel` gives a panel by its number.
+    fn run<L: Lanes, F: Format>(self, l: L, panel: impl Fn(usize) -> F::Panel<'a>);
+}
+
+#[inline(always)]
+fn in_format<'a, L: Lanes>(l: L, work: impl InFormat<'a>) {
+    let weights = work.weights();
+    let n_units = weights.n_units;
+    let n_k = n_units * UNIT;
+    match &weights.store {
+        Store::F32(w) => work.run::<L, F32>(l, |p| &w[p * n_k..][..n_k]),
+        Store::F16(w) => work.run::<L, F16>(l, |p| &w[p * n_k..][..n_k]),
+        Store::BF16(w) => work.run::<L, BF16>(l, |p| &w[p * n_k..][..n_k]),
+        Store::Codes(store) => {
+            macro_rules! codes {
+                ($($encoding:ident: $rule:ty, $bits:literal;)*) => {
+                    match store.encoding {
+                        $(Encoding::$encoding => work.run::<L, Quantized<$rule, $bits>>(
+                            l,
+                            |p| store.panel(p, n_units),
+                        ),)*
+                        Encoding::F32 | Encoding::F16 | Encoding::BF16 => {
+                            unreachable!("plain floats are not stored as codes")
                         }
-                    };
-                }
-                codes! {
-                    Q4_0: Offset<8>, 4;
-                    Q4_1: Affine, 4;
-                    Q5_0: Offset<16>, 5;
-                    Q5_1: Affine, 5;
-                    Q8_0: Offset<128>, 8;
-                    Q2_K: Affine16, 2;
-                    Q3_K: Offset16<4>, 3;
-                    Q4_K: Affine32, 4;
-                    Q5_K: Affine32, 5;
-                    Q6_K: Offset16<32>, 6;
-                }
+                    }
+                };
+            }
+            codes! {
+                Q4_0: Offset<8>, 4;
+                Q4_1: Affine, 4;
+                Q5_0: Offset<16>, 5;
+                Q5_1: Affine, 5;
+                Q8_0: Offset<128>, 8;
+                Q2_K: Affine16, 2;
+                Q3_K: Offset16<4>, 3;
+                Q4_K: Affine32, 4;
+                Q5_K: Affine32, 5;
+                Q6_K: Offset16<32>, 6;
             }
         }
     }
 }
 
-impl<'a> Panels<'a> {
+/// One row times a range of panels.
+struct OneRow<'a, 'o> {
+    weights: &'a PackedMatrix,
+    panels: Range<usize>,
+    x: &'o [Lane],
+    out: &'o mut [Lane],
+}
+
+impl Kernel for OneRow<'_, '_> {
+    type Output = ();
     #[inline(always)]
-    fn pass<L: Lanes, F: Format>(self, l: L, panel: impl Fn(usize) -> F::Panel<'a> + Clone) {
-        let n_rows = self.x.n_rows();
-        let n_units = self.weights.n_units;
-        let x = self.x.lanes();
-        if n_rows > FEW_ROWS {
-            return kernel::many::<L, F>(l, self.panels.map(panel), n_units, n_rows, x, self.out);
+    fn run<L: Lanes>(self, l: L) {
+        in_format(l, self);
+    }
+}
+
+impl<'a> InFormat<'a> for OneRow<'a, '_> {
+    fn weights(&self) -> &'a PackedMatrix {
+        self.weights
+    }
+
+    #[inline(always)]
+    fn run<L: Lanes, F: Format>(self, l: L, panel: impl Fn(usize) -> F::Panel<'a>) {
+        for (p, out) in self.panels.step_by(2).zip(self.out.as_chunks_mut().0) {
+            kernel::single::<L, F, 2>(l, &[panel(p), panel(p + 1)], self.x, out);
         }
-        for (p, out) in self
-            .panels
-            .step_by(2)
-            .zip(self.out.chunks_exact_mut(2 * n_rows))
-        {
-            let pair = [panel(p), panel(p + 1)];
-            match n_rows {
-                1 => kernel::few::<L, F, 1, 2>(l, &pair, x, out),
-                2 => kernel::few::<L, F, 2, 2>(l, &pair, x, out),
-                _ => {
-                    for (panel, out) in pair.into_iter().zip(out.chunks_exact_mut(n_rows)) {
-                        match n_rows {
-                            3 => kernel::few::<L, F, 3, 1>(l, &[panel], x, out),
-                            _ => kernel::few::<L, F, 4, 1>(l, &[panel], x, out),
-                        }
-                    }
-                }
-            }
-        }
+    }
+}
+
+/// Units of one panel, written out as f32.
+struct Stretch<'a, 'o> {
+    weights: &'a PackedMatrix,
+    panel: usize,
+    first: usize,
+    out: &'o mut [[Lane; UNIT]],
+}
+
+impl Kernel for Stretch<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        in_format(l, self);
+    }
+}
+
+impl<'a> InFormat<'a> for Stretch<'a, '_> {
+    fn weights(&self) -> &'a PackedMatrix {
+        self.weights
+    }
+
+    #[inline(always)]
+    fn run<L: Lanes, F: Format>(self, l: L, panel: impl Fn(usize) -> F::Panel<'a>) {
+        kernel::write_out::<L, F>(l, panel(self.panel), self.first, self.out);
     }
 }
 

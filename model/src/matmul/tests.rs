@@ -78,6 +78,7 @@ fn product(isa: Isa, weights: &PackedMatrix, x: &[Vec<f32>]) -> Vec<Vec<u32>> {
             weights,
             bias: None,
             out: &mut out,
+            add: false,
         }],
     );
     (0..x.len())
@@ -127,7 +128,7 @@ proptest! {
             rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads start")
         });
         for isa in Isa::available() {
-            for n_rows in [1, 2, 3, 4, 5, 7, 33] {
+            for n_rows in [1, 2, 5, 7, 33] {
                 for pool in &pools {
                     let got = pool.install(|| product(isa, &weights, &x[..n_rows]));
                     prop_assert_eq!(&got[..], &want[..n_rows], "{:?} {:?}", encoding, isa);

@@ -1,0 +1,331 @@
+//! The query heads of one key/value head, for a stretch of rows, over all their sources.
+//!
+//! Flash attention with the loops turned for a processor's caches: a block of 64 keys and
+//! values becomes f32 once, and all lines (query head by row) pass over it through the
+//! same microkernel that multiplies weights. The running maximum starts at a finite value,
+//! so that a line which sees nothing of a block leaves it as it came.
+
+use super::{Shape, Source};
+use crate::activations::Activations;
+use crate::lanes::{Halves, Kernel, Lane, Lanes, WIDTH, exp, sum};
+use crate::matmul::MultiplyRows;
+use crate::rope::Turn;
+
+/// Tiles of sixteen keys in a block.
+const BLOCK_TILES: usize = 4;
+/// Keys in a block.
+const BLOCK: usize = BLOCK_TILES * WIDTH;
+/// Below every score, yet finite.
+const LOWEST: f32 = -1e30;
+
+/// One task; see the module.
+pub(super) struct Heads<'a> {
+    pub shape: &'a Shape<'a>,
+    pub layer: usize,
+    pub kv_head: usize,
+    pub sources: &'a [Source<'a>],
+    pub tail: Source<'a>,
+    pub queries: &'a Activations,
+    /// Number of the first row in `queries`.
+    pub first_row: usize,
+    pub n_rows: usize,
+    /// Absolute position of the first row.
+    pub first_position: i64,
+    /// Tokens of the tail that the first row sees; each further row sees one more.
+    pub first_visible: usize,
+    pub want_mass: bool,
+}
+
+/// What a task yields.
+pub(super) struct HeadsOutput {
+    /// `[head_dim / 16][group][n_rows]`.
+    pub lanes: Vec<Lane>,
+    pub n_rows: usize,
+    /// `[n_rows][n_sources + 1]`, summed over the group; empty unless wanted.
+    pub mass: Vec<f32>,
+}
+
+/// The state of all lines of a task; line `head * n_rows + row`.
+struct Lines {
+    n: usize,
+    n_rows: usize,
+    head_dim: usize,
+    /// `[n][head_dim]`, scaled, not rotated.
+    plain: Vec<f32>,
+    /// `[head_dim / 16][n]`, rotated for the present source.
+    turned: Vec<Lane>,
+    /// `[BLOCK_TILES][n]` scores, then weights.
+    scores: Vec<Lane>,
+    /// `[head_dim / 16][n]` sums of weighted values.
+    out: Vec<Lane>,
+    highest: Vec<f32>,
+    sums: Vec<Lane>,
+    /// `[BLOCK_TILES][head_dim]` keys of the present block.
+    keys: Vec<Lane>,
+    /// `[head_dim / 16][BLOCK]` values of the present block.
+    values: Vec<Lane>,
+    turn: Turn,
+    buffer: Vec<f32>,
+}
+
+impl Kernel for Heads<'_> {
+    type Output = HeadsOutput;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) -> HeadsOutput {
+        let mut lines = self.lines();
+        // Per source: each line's highest score and sum so far.
+        let mut marks: Vec<(f32, f32)> = Vec::new();
+        for source in self.sources.iter().chain([&self.tail]) {
+            let is_tail = std::ptr::eq(source, &self.tail);
+            self.turn_queries(&mut lines, source.shift);
+            self.pass(l, &mut lines, source, is_tail);
+            if self.want_mass {
+                marks.extend(
+                    lines
+                        .highest
+                        .iter()
+                        .zip(&lines.sums)
+                        .map(|(h, s)| (*h, sum(l, l.load(s)))),
+                );
+            }
+        }
+        let mass = self.mass(l, &lines, &marks);
+        for line in 0..lines.n {
+            let total = l.splat(sum(l, l.load(&lines.sums[line])));
+            for lane in lines.out[line..].iter_mut().step_by(lines.n) {
+                l.store(l.div(l.load(lane), total), lane);
+            }
+        }
+        HeadsOutput {
+            lanes: lines.out,
+            n_rows: self.n_rows,
+            mass,
+        }
+    }
+}
+
+impl Heads<'_> {
+    fn lines(&self) -> Lines {
+        let head_dim = self.shape.head_dim;
+        let n = self.shape.group * self.n_rows;
+        let mut plain = vec![0.0; n * head_dim];
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        for (line, plain) in plain.chunks_exact_mut(head_dim).enumerate() {
+            let head = self.kv_head * self.shape.group + line / self.n_rows;
+            let row = self.first_row + line % self.n_rows;
+            self.queries.read_row(row, head * head_dim, plain);
+            plain.iter_mut().for_each(|x| *x *= scale);
+        }
+        Lines {
+            n,
+            n_rows: self.n_rows,
+            head_dim,
+            plain,
+            turned: vec![Lane::ZERO; n * head_dim / WIDTH],
+            scores: vec![Lane::ZERO; BLOCK_TILES * n],
+            out: vec![Lane::ZERO; n * head_dim / WIDTH],
+            highest: vec![LOWEST; n],
+            sums: vec![Lane::ZERO; n],
+            keys: vec![Lane::ZERO; BLOCK_TILES * head_dim],
+            values: vec![Lane::ZERO; BLOCK * head_dim / WIDTH],
+            turn: Turn::default(),
+            buffer: vec![0.0; head_dim],
+        }
+    }
+
+    #[inline(always)]
+    fn turn_queries(&self, lines: &mut Lines, shift: i64) {
+        for row in 0..self.n_rows {
+            self.shape
+                .rope
+                .turn(self.first_position + row as i64 + shift, &mut lines.turn);
+            for line in (row..lines.n).step_by(self.n_rows) {
+                lines
+                    .buffer
+                    .copy_from_slice(&lines.plain[line * lines.head_dim..][..lines.head_dim]);
+                lines.turn.apply(&mut lines.buffer);
+                let turned = lines.turned[line..].iter_mut().step_by(lines.n);
+                for (lane, x) in turned.zip(lines.buffer.as_chunks().0) {
+                    lane.0 = *x;
+                }
+            }
+        }
+    }
+
+    /// Takes one source into the lines' state.
+    #[inline(always)]
+    fn pass<L: Lanes>(&self, l: L, lines: &mut Lines, source: &Source<'_>, is_tail: bool) {
+        let strip = source.kv.strip(self.layer, self.kv_head);
+        let seen_by_last = match is_tail {
+            true => self.first_visible + self.n_rows - 1,
+            false => source.kv.n_tokens(),
+        };
+        let zeroed = source
+            .zeroed
+            .iter()
+            .filter(|(layers, _)| layers.contains(&self.layer));
+        let mut first = 0;
+        while first < seen_by_last {
+            let n_keys = BLOCK.min(seen_by_last - first);
+            let n_tiles = n_keys.div_ceil(WIDTH);
+            load_block(l, lines, &strip.keys, &strip.values, first, n_keys);
+            for (_, span) in zeroed.clone() {
+                for token in span.start.max(first)..span.end.min(first + n_keys) {
+                    lines.values[token - first..]
+                        .iter_mut()
+                        .step_by(BLOCK)
+                        .for_each(|v| {
+                            *v = Lane::ZERO;
+                        });
+                }
+            }
+            for tile in 0..n_tiles {
+                let keys = &lines.keys[tile * lines.head_dim..][..lines.head_dim];
+                let scores = &mut lines.scores[tile * lines.n..][..lines.n];
+                let x = &lines.turned;
+                l.call(MultiplyRows {
+                    weights: keys,
+                    x,
+                    out: &mut *scores,
+                    resume: false,
+                });
+                let start = first + tile * WIDTH;
+                if let Some(hidden) = &source.hidden {
+                    let bias = l.load(&hidden[start / WIDTH]);
+                    for score in &mut *scores {
+                        l.store(l.add(l.load(score), bias), score);
+                    }
+                }
+                let first_visible = if is_tail {
+                    self.first_visible
+                } else {
+                    seen_by_last
+                };
+                if start + WIDTH > first_visible {
+                    for (line, score) in scores.iter_mut().enumerate() {
+                        let seen = match is_tail {
+                            true => self.first_visible + line % lines.n_rows,
+                            false => seen_by_last,
+                        };
+                        if start + WIDTH > seen {
+                            let bias = &OUT_OF_SIGHT[seen.saturating_sub(start)];
+                            l.store(l.add(l.load(score), l.load(bias)), score);
+                        }
+                    }
+                }
+            }
+            soften(l, lines, n_tiles);
+            for panel in 0..lines.head_dim / WIDTH {
+                let values = &lines.values[panel * BLOCK..][..n_tiles * WIDTH];
+                let weights = &lines.scores[..n_tiles * lines.n];
+                let out = &mut lines.out[panel * lines.n..][..lines.n];
+                l.call(MultiplyRows {
+                    weights: values,
+                    x: weights,
+                    out,
+                    resume: true,
+                });
+            }
+            first += BLOCK;
+        }
+    }
+
+    /// The share of each source in the softmax, from the marks left between sources.
+    #[inline(always)]
+    fn mass<L: Lanes>(&self, l: L, lines: &Lines, marks: &[(f32, f32)]) -> Vec<f32> {
+        if !self.want_mass {
+            return Vec::new();
+        }
+        let n_sources = self.sources.len() + 1;
+        let mut mass = vec![0.0; self.n_rows * n_sources];
+        for line in 0..lines.n {
+            let total = sum(l, l.load(&lines.sums[line]));
+            let mut before = 0.0;
+            for source in 0..n_sources {
+                let (highest, sum) = marks[source * lines.n + line];
+                let so_far = sum * (highest - lines.highest[line]).exp() / total;
+                mass[line % self.n_rows * n_sources + source] += (so_far - before).max(0.0);
+                before = so_far;
+            }
+        }
+        mass
+    }
+}
+
+/// Biases that leave the first `n` keys of a tile in sight.
+static OUT_OF_SIGHT: [Lane; WIDTH + 1] = {
+    let mut table = [Lane::ZERO; WIDTH + 1];
+    let mut n = 0;
+    while n <= WIDTH {
+        let mut key = n;
+        while key < WIDTH {
+            table[n].0[key] = f32::NEG_INFINITY;
+            key += 1;
+        }
+        n += 1;
+    }
+    table
+};
+
+/// Makes f32 of a block's keys and values; what pads the last tile is zero.
+#[inline(always)]
+fn load_block<L: Lanes>(
+    l: L,
+    lines: &mut Lines,
+    keys: &[Halves],
+    values: &[Halves],
+    first: usize,
+    n_keys: usize,
+) {
+    let n_tiles = n_keys.div_ceil(WIDTH);
+    let keys = &keys[first / WIDTH * lines.head_dim..][..n_tiles * lines.head_dim];
+    for (key, stored) in lines.keys.iter_mut().zip(keys) {
+        l.store(l.load_f16(stored), key);
+    }
+    let n_panels = lines.head_dim / WIDTH;
+    let values = &values[first * n_panels..][..n_keys * n_panels];
+    for (token, stored) in values.chunks_exact(n_panels).enumerate() {
+        for (panel, stored) in stored.iter().enumerate() {
+            l.store(l.load_f16(stored), &mut lines.values[panel * BLOCK + token]);
+        }
+    }
+    for panel in lines.values.chunks_exact_mut(BLOCK) {
+        panel[n_keys..n_tiles * WIDTH].fill(Lane::ZERO);
+    }
+}
+
+/// Turns scores into weights, keeping the running maximum, sum and output of each line.
+#[inline(always)]
+fn soften<L: Lanes>(l: L, lines: &mut Lines, n_tiles: usize) {
+    for line in 0..lines.n {
+        let mut high = l.load(&lines.scores[line]);
+        for tile in 1..n_tiles {
+            high = l.max(high, l.load(&lines.scores[tile * lines.n + line]));
+        }
+        let mut top = Lane::ZERO;
+        l.store(high, &mut top);
+        let before = lines.highest[line];
+        let highest = top
+            .0
+            .iter()
+            .fold(before, |a, b| if *b > a { *b } else { a });
+        let mut total = l.load(&lines.sums[line]);
+        if highest > before {
+            let fade = exp(l, l.splat(before - highest));
+            total = l.mul(total, fade);
+            for lane in lines.out[line..].iter_mut().step_by(lines.n) {
+                l.store(l.mul(l.load(lane), fade), lane);
+            }
+            lines.highest[line] = highest;
+        }
+        let highest = l.splat(highest);
+        for tile in 0..n_tiles {
+            let score = &mut lines.scores[tile * lines.n + line];
+            let weight = exp(l, l.sub(l.load(score), highest));
+            l.store(weight, score);
+            total = l.add(total, weight);
+        }
+        l.store(total, &mut lines.sums[line]);
+    }
+}

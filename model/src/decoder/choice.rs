@@ -1,0 +1,72 @@
+//! Which token is the likeliest, and by how much?
+
+use crate::lanes::{Isa, Kernel, Lane, Lanes, WIDTH};
+
+/// The greedy choice of one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Token with the highest logit; of equals, the lowest id.
+    pub token: u32,
+    /// Its logit minus the second highest: how near a tie it was.
+    pub margin: f32,
+}
+
+impl Choice {
+    /// The choice among these logits, one for each token; there are at least one.
+    pub fn of(logits: &[f32]) -> Self {
+        let (highest, second) = Isa::best().run(TopTwo(logits));
+        let token = logits.iter().position(|x| *x == highest).unwrap_or(0) as u32;
+        Self {
+            token,
+            margin: highest - second,
+        }
+    }
+}
+
+/// The highest and the second highest of some numbers.
+struct TopTwo<'a>(&'a [f32]);
+
+impl Kernel for TopTwo<'_> {
+    type Output = (f32, f32);
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) -> (f32, f32) {
+        let (whole, rest) = self.0.as_chunks::<WIDTH>();
+        let mut first = l.splat(f32::NEG_INFINITY);
+        let mut second = first;
+        for x in whole {
+            let x = l.load(&Lane(*x));
+            second = l.max(second, l.min(first, x));
+            first = l.max(first, x);
+        }
+        let (mut a, mut b) = (Lane::ZERO, Lane::ZERO);
+        l.store(first, &mut a);
+        l.store(second, &mut b);
+        let (mut highest, mut next) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+        for &x in a.0.iter().chain(&b.0).chain(rest) {
+            if x > highest {
+                (highest, next) = (x, highest);
+            } else if x > next {
+                next = x;
+            }
+        }
+        (highest, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn finds_what_sorting_finds(logits in prop::collection::vec(0i8..40, 2..90)) {
+            let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
+            let mut sorted: Vec<usize> = (0..logits.len()).collect();
+            sorted.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+            let choice = Choice::of(&logits);
+            prop_assert_eq!(choice.token as usize, sorted[0]);
+            prop_assert_eq!(choice.margin, logits[sorted[0]] - logits[sorted[1]]);
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! The forward pass: rows through the layers, a few hundred at a time.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::layers::Layer;
+use super::{Decoder, Logits, Rows};
+use crate::activations::Activations;
+use crate::attention::{Run, Shape, Source, attend};
+use crate::cancel::Cancel;
+use crate::error::Error;
+use crate::kv::{Strip, Tail};
+use crate::lanes::{Halves, Kernel, Lane, Lanes, WIDTH};
+use crate::matmul::{Product, multiply, multiply_gated};
+use crate::norm::{norm_head, rms_norm};
+use crate::rope::{Rope, Turn};
+
+/// Rows computed together, which bounds the scratch memory.
+const CHUNK_ROWS: usize = 512;
+/// Rows whose logits are held at once.
+const LOGIT_ROWS: usize = 32;
+
+/// A stretch of one run's rows within a chunk.
+struct Piece {
+    run: usize,
+    /// Rows of the run.
+    rows: Range<usize>,
+    /// Number of the first of them in the chunk.
+    first_row: usize,
+}
+
+impl Decoder {
+    /// Computes all rows, hands the logits of wanted rows to `on_logits` (with the number
+    /// of their run, in the order of rows within a run), and returns each run's masses.
+    pub(crate) fn forward_with(
+        &self,
+        batch: &mut [Rows<'_>],
+        cancel: &Cancel,
+        on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
+    ) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+        for rows in batch.iter() {
+            self.check(rows)?;
+        }
+        let before: Vec<usize> = batch.iter().map(|rows| rows.tail.n_tokens()).collect();
+        let result = self
+            .pool
+            .install(|| self.all_chunks(batch, cancel, on_logits));
+        if result.is_err() {
+            for (rows, n) in batch.iter_mut().zip(before) {
+                rows.tail.truncate(n);
+            }
+        }
+        result
+    }
+
+    fn check(&self, rows: &Rows<'_>) -> Result<(), Error> {
+        if let Some(&token) = rows
+            .tokens
+            .iter()
+            .find(|t| **t as usize >= self.config.n_vocab)
+        {
+            return Err(Error::TokenOutOfRange {
+                token,
+                n_vocab: self.config.n_vocab,
+            });
+        }
+        let shape = self.kv_shape();
+        let fragments = rows.layout.segments().iter().map(|s| s.kv.shape());
+        if let Some(got) = fragments
+            .chain([rows.tail.shape()])
+            .find(|got| *got != shape)
+        {
+            return Err(Error::ForeignKv {
+                expected: shape,
+                got,
+            });
+        }
+        let end = rows.tail.start() as usize + rows.tail.n_tokens() + rows.tokens.len();
+        let end = end.max(rows.layout.end() as usize);
+        if end > self.config.max_positions {
+            return Err(Error::PositionOutOfRange {
+                end,
+                max: self.config.max_positions,
+            });
+        }
+        Ok(())
+    }
+
+    fn all_chunks(
+        &self,
+        batch: &mut [Rows<'_>],
+        cancel: &Cancel,
+        on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
+    ) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+        let layouts: Vec<_> = batch.iter().map(|rows| rows.layout).collect();
+        let sources: Vec<Vec<Source<'_>>> = layouts
+            .iter()
+            .map(|layout| layout.segments().iter().map(Source::of).collect())
+            .collect();
+        let mut masses: Vec<_> = batch.iter().map(|_| Vec::new()).collect();
+        for pieces in cut(batch.iter().map(|rows| rows.tokens.len())) {
+            let mass = self.chunk(batch, &sources, &pieces, cancel, on_logits)?;
+            let mut mass = mass.into_iter();
+            for piece in &pieces {
+                let of_piece = mass.by_ref().take(piece.rows.len());
+                if batch[piece.run].mass {
+                    masses[piece.run].extend(of_piece);
+                } else {
+                    of_piece.for_each(drop);
+                }
+            }
+        }
+        Ok(masses)
+    }
+
+    /// One chunk through all layers. Yields a mass for every row, empty unless any run of
+    /// the chunk wants it.
+    fn chunk(
+        &self,
+        batch: &mut [Rows<'_>],
+        sources: &[Vec<Source<'_>>],
+        pieces: &[Piece],
+        cancel: &Cancel,
+        on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let c = &self.config;
+        let n_rows = pieces.iter().map(|p| p.rows.len()).sum();
+        let mut x = Activations::zeros(n_rows, c.d_model);
+        for piece in pieces {
+            for (i, row) in piece.rows.clone().enumerate() {
+                let token = batch[piece.run].tokens[row] as usize;
+                x.set_row(piece.first_row + i, &self.layers.embedding.row(token));
+            }
+        }
+        let firsts: Vec<usize> = pieces
+            .iter()
+            .map(|piece| batch[piece.run].tail.grow(piece.rows.len()))
+            .collect();
+        let wanted = wanted(batch, pieces);
+        let want_mass = pieces.iter().any(|piece| batch[piece.run].mass);
+        let mass_layers = c.n_layers / 3..c.n_layers - c.n_layers / 3;
+        let mut mass = vec![Vec::new(); n_rows];
+        let shape = Shape {
+            group: c.n_heads / c.n_kv_heads,
+            n_kv_heads: c.n_kv_heads,
+            head_dim: c.head_dim,
+            rope: &self.rope,
+        };
+        let d_attn = c.n_heads * c.head_dim;
+        let d_kv = c.n_kv_heads * c.head_dim;
+        for (number, layer) in self.layers.layers.iter().enumerate() {
+            if cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let last = number + 1 == c.n_layers;
+            let mut queries = Activations::zeros(n_rows, d_attn);
+            let mut keys = Activations::zeros(n_rows, d_kv);
+            let mut values = Activations::zeros(n_rows, d_kv);
+            let normed = rms_norm(self.isa, &x, &layer.attn_norm, c.d_model, c.norm_eps);
+            let bias = |i: usize| layer.biases.as_ref().map(|b| &b[i][..]);
+            let mut products = vec![
+                Product {
+                    weights: &layer.key,
+                    bias: bias(1),
+                    out: &mut keys,
+                    add: false,
+                },
+                Product {
+                    weights: &layer.value,
+                    bias: bias(2),
+                    out: &mut values,
+                    add: false,
+                },
+            ];
+            let of_layer = want_mass && mass_layers.contains(&number);
+            let idle = last && wanted.is_empty() && !of_layer;
+            if !idle {
+                let weights = &layer.query;
+                products.push(Product {
+                    weights,
+                    bias: bias(0),
+                    out: &mut queries,
+                    add: false,
+                });
+            }
+            multiply(self.isa, &normed, products);
+            if let Some([_, key_norm]) = &layer.head_norms {
+                self.norm_heads(&mut keys, c.n_kv_heads, key_norm);
+            }
+            for (piece, first) in pieces.iter().zip(&firsts) {
+                let tail = &mut *batch[piece.run].tail;
+                self.remember(tail, number, piece, *first, &keys, &values);
+            }
+            if idle {
+                break;
+            }
+            if let Some([query_norm, _]) = &layer.head_norms {
+                self.norm_heads(&mut queries, c.n_heads, query_norm);
+            }
+            let runs: Vec<Run<'_>> = pieces
+                .iter()
+                .zip(&firsts)
+                .map(|(piece, first)| Run {
+                    sources: &sources[piece.run],
+                    tail: batch[piece.run].tail,
+                    first_row: piece.first_row,
+                    n_rows: piece.rows.len(),
+                    first_token: *first,
+                })
+                .collect();
+            let mut attended = Activations::zeros(n_rows, d_attn);
+            let sums = of_layer.then_some(&mut mass[..]);
+            attend(
+                self.isa,
+                &shape,
+                number,
+                &runs,
+                &queries,
+                &mut attended,
+                sums,
+            );
+            if last && wanted.len() < n_rows {
+                let rows: Vec<usize> = wanted.iter().map(|(_, row)| *row).collect();
+                (x, attended) = (x.select(&rows), attended.select(&rows));
+            }
+            self.finish_layer(layer, &mut x, &attended);
+        }
+        if !wanted.is_empty() {
+            self.logits(&x, &wanted, on_logits);
+        }
+        let n_heads = (mass_layers.len() * c.n_heads) as f32;
+        mass.iter_mut().flatten().for_each(|m| *m /= n_heads);
+        Ok(mass)
+    }
+
+    /// Output projection and feed-forward, added to the residual stream.
+    fn finish_layer(&self, layer: &Layer, x: &mut Activations, attended: &Activations) {
+        let c = &self.config;
+        let weights = &layer.attn_output;
+        multiply(
+            self.isa,
+            attended,
+            vec![Product {
+                weights,
+                bias: None,
+                out: x,
+                add: true,
+            }],
+        );
+        let normed = rms_norm(self.isa, x, &layer.ffn_norm, c.d_model, c.norm_eps);
+        let mut inner = Activations::zeros(x.n_rows(), c.d_ff);
+        multiply_gated(self.isa, &normed, &layer.gate, &layer.up, &mut inner);
+        let weights = &layer.down;
+        multiply(
+            self.isa,
+            &inner,
+            vec![Product {
+                weights,
+                bias: None,
+                out: x,
+                add: true,
+            }],
+        );
+    }
+
+    fn norm_heads(&self, x: &mut Activations, n_heads: usize, weight: &[f32]) {
+        let head_dim = self.config.head_dim;
+        let n_rows = x.n_rows();
+        let panels = head_dim / WIDTH;
+        let eps = self.config.norm_eps;
+        x.lanes_mut()
+            .par_chunks_mut(panels * n_rows)
+            .take(n_heads)
+            .for_each(|lanes| {
+                let mut head = vec![0.0; head_dim];
+                for row in 0..n_rows {
+                    let of_row = || (row..panels * n_rows).step_by(n_rows);
+                    for (x, i) in head.as_chunks_mut().0.iter_mut().zip(of_row()) {
+                        *x = lanes[i].0;
+                    }
+                    norm_head(&mut head, weight, eps);
+                    for (x, i) in head.as_chunks().0.iter().zip(of_row()) {
+                        lanes[i].0 = *x;
+                    }
+                }
+            });
+    }
+
+    /// Writes the keys (rotated) and values of a piece into its tail.
+    fn remember(
+        &self,
+        tail: &mut Tail,
+        layer: usize,
+        piece: &Piece,
+        first_token: usize,
+        keys: &Activations,
+        values: &Activations,
+    ) {
+        let (isa, rope, head_dim) = (self.isa, &self.rope, self.config.head_dim);
+        let store = |(kv_head, strip): (usize, &mut Strip)| {
+            isa.run(Store {
+                rope,
+                head_dim,
+                kv_head,
+                strip,
+                piece,
+                first_token,
+                keys,
+                values,
+            });
+        };
+        let strips = tail.strips_mut(layer);
+        if piece.rows.len() < 8 {
+            strips.iter_mut().enumerate().for_each(store);
+        } else {
+            strips.par_iter_mut().enumerate().for_each(store);
+        }
+    }
+
+    /// The logits of wanted rows, of which `x` holds the residual stream.
+    fn logits(
+        &self,
+        x: &Activations,
+        wanted: &[(usize, usize)],
+        on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
+    ) {
+        let c = &self.config;
+        let normed = rms_norm(self.isa, x, &self.layers.output_norm, c.d_model, c.norm_eps);
+        let weights = self.layers.head();
+        let mut row_logits = vec![0.0; c.n_vocab];
+        for first in (0..wanted.len()).step_by(LOGIT_ROWS) {
+            let n = LOGIT_ROWS.min(wanted.len() - first);
+            let rows: Vec<usize> = (first..first + n).collect();
+            let mut out = Activations::zeros(n, c.n_vocab);
+            let product = Product {
+                weights,
+                bias: None,
+                out: &mut out,
+                add: false,
+            };
+            multiply(self.isa, &normed.select(&rows), vec![product]);
+            for row in 0..n {
+                out.read_row(row, 0, &mut row_logits);
+                on_logits(wanted[first + row].0, &row_logits);
+            }
+        }
+    }
+}
+
+/// Cuts the runs, one after the other, into chunks of at most [`CHUNK_ROWS`].
+fn cut(lengths: impl Iterator<Item = usize>) -> Vec<Vec<Piece>> {
+    let mut chunks: Vec<Vec<Piece>> = Vec::new();
+    let mut filled = CHUNK_ROWS;
+    for (run, n_rows) in lengths.enumerate() {
+        let mut first = 0;
+        while first < n_rows {
+            if filled == CHUNK_ROWS {
+                chunks.push(Vec::new());
+                filled = 0;
+            }
+            let n = (n_rows - first).min(CHUNK_ROWS - filled);
+            let piece = Piece {
+                run,
+                rows: first..first + n,
+                first_row: filled,
+            };
+            chunks.last_mut().expect("a chunk was begun").push(piece);
+            first += n;
+            filled += n;
+        }
+    }
+    chunks
+}
+
+/// Run and chunk row of every row that wants logits.
+fn wanted(batch: &[Rows<'_>], pieces: &[Piece]) -> Vec<(usize, usize)> {
+    let mut wanted = Vec::new();
+    for piece in pieces {
+        let rows = &batch[piece.run];
+        let from = match rows.logits {
+            Logits::None => continue,
+            Logits::Last => rows.tokens.len().saturating_sub(1),
+            Logits::From(n) => n,
+        };
+        let of_piece = piece
+            .rows
+            .clone()
+            .enumerate()
+            .filter(|(_, row)| *row >= from);
+        wanted.extend(of_piece.map(|(i, _)| (piece.run, piece.first_row + i)));
+    }
+    wanted
+}
+
+/// Rotates and stores one head's keys and values.
+struct Store<'a> {
+    rope: &'a Rope,
+    head_dim: usize,
+    kv_head: usize,
+    strip: &'a mut Strip,
+    piece: &'a Piece,
+    first_token: usize,
+    keys: &'a Activations,
+    values: &'a Activations,
+}
+
+impl Kernel for Store<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let mut turn = Turn::default();
+        let mut head = vec![0.0; self.head_dim];
+        let mut key = vec![Halves::ZERO; self.head_dim / WIDTH];
+        let mut value = key.clone();
+        for i in 0..self.piece.rows.len() {
+            let (row, token) = (self.piece.first_row + i, self.first_token + i);
+            self.keys
+                .read_row(row, self.kv_head * self.head_dim, &mut head);
+            self.rope.turn(token as i64, &mut turn);
+            turn.apply(&mut head);
+            for (half, x) in key.iter_mut().zip(head.as_chunks().0) {
+                l.store_f16(l.load(&Lane(*x)), half);
+            }
+            self.values
+                .read_row(row, self.kv_head * self.head_dim, &mut head);
+            for (half, x) in value.iter_mut().zip(head.as_chunks().0) {
+                l.store_f16(l.load(&Lane(*x)), half);
+            }
+            self.strip.set(token, &key, &value);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A decoder in plain loops and f64: what the real one is held against.
+//!
+//! It keeps every key as it was rotated and rounded in its fragment, and turns it on to
+//! its absolute position by one more rotation, which is what rotating the query by the
+//! difference must amount to.
+
+use half::f16;
+
+use crate::config::ModelConfig;
+use crate::quant::dequantize;
+use crate::weights::TensorSource;
+
+/// One token that is attended to.
+#[derive(Clone)]
+pub struct Seen {
+    /// Absolute position.
+    pub position: i64,
+    /// Position at which the keys are rotated already.
+    pub rotated_at: i64,
+    /// `[n_layers][n_kv_heads * head_dim]`, rounded to f16.
+    pub keys: Vec<Vec<f64>>,
+    pub values: Vec<Vec<f64>>,
+    /// Which segment it belongs to.
+    pub segment: usize,
+    pub hidden: bool,
+    /// Layers whose values count as zero.
+    pub zeroed: std::ops::Range<usize>,
+}
+
+pub struct Naive<'a> {
+    pub config: &'a ModelConfig,
+    pub source: &'a dyn TensorSource,
+}
+
+/// What one row gives.
+pub struct Row {
+    pub logits: Vec<f64>,
+    /// Attention on each segment, averaged over the heads of the middle third of layers.
+    pub mass: Vec<f64>,
+}
+
+impl Naive<'_> {
+    fn vector(&self, name: &str) -> Vec<f64> {
+        let raw = self.source.tensor(name).expect(name);
+        dequantize(raw.encoding, raw.bytes)
+            .into_iter()
+            .map(f64::from)
+            .collect()
+    }
+
+    fn times(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        self.vector(name)
+            .chunks(x.len())
+            .map(|w| w.iter().zip(x).map(|(w, x)| w * x).sum())
+            .collect()
+    }
+
+    fn norm(&self, x: &[f64], weight: &[f64]) -> Vec<f64> {
+        let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
+        let scale = 1.0 / (mean + f64::from(self.config.norm_eps)).sqrt();
+        x.iter().zip(weight).map(|(x, w)| x * scale * w).collect()
+    }
+
+    fn rotate(&self, head: &mut [f64], position: i64) {
+        let n = head.len();
+        for i in 0..n / 2 {
+            let theta = f64::from(self.config.rope_theta);
+            let angle = position as f64 * theta.powf(-2.0 * i as f64 / n as f64);
+            let (a, b) = (head[i], head[i + n / 2]);
+            head[i] = a * angle.cos() - b * angle.sin();
+            head[i + n / 2] = b * angle.cos() + a * angle.sin();
+        }
+    }
+
+    /// Projects, adds the bias, undoes interleaving, norms.
+    fn heads(&self, layer: usize, part: &str, x: &[f64]) -> Vec<f64> {
+        let c = self.config;
+        let mut y = self.times(&format!("blk.{layer}.attn_{part}.weight"), x);
+        if c.qkv_bias {
+            let bias = self.vector(&format!("blk.{layer}.attn_{part}.bias"));
+            y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+        if part == "v" {
+            return y;
+        }
+        for head in y.chunks_mut(c.head_dim) {
+            if c.interleaved_rope_rows {
+                let stored = head.to_vec();
+                for i in 0..c.head_dim / 2 {
+                    head[i] = stored[2 * i];
+                    head[i + c.head_dim / 2] = stored[2 * i + 1];
+                }
+            }
+            if c.qk_norm {
+                let weight = self.vector(&format!("blk.{layer}.attn_{part}_norm.weight"));
+                let normed = self.norm(head, &weight);
+                head.copy_from_slice(&normed);
+            }
+        }
+        y
+    }
+
+    /// One token after what was `seen`, to which it is appended. `local` is its place in
+    /// the tail that starts at absolute position `start`.
+    pub fn step(
+        &self,
+        seen: &mut Vec<Seen>,
+        token: u32,
+        start: i64,
+        local: i64,
+        segment: usize,
+    ) -> Row {
+        let c = self.config;
+        let round = |x: &f64| f64::from(f16::from_f32(*x as f32).to_f32());
+        seen.push(Seen {
+            position: start + local,
+            rotated_at: local,
+            keys: Vec::new(),
+            values: Vec::new(),
+            segment,
+            hidden: false,
+            zeroed: 0..0,
+        });
+        let table = self.vector("token_embd.weight");
+        let mut x = table[token as usize * c.d_model..][..c.d_model].to_vec();
+        let mut mass = vec![0.0; segment + 1];
+        let middle = c.n_layers / 3..c.n_layers - c.n_layers / 3;
+        for layer in 0..c.n_layers {
+            let name = |part: &str| format!("blk.{layer}.{part}.weight");
+            let h = self.norm(&x, &self.vector(&name("attn_norm")));
+            let q = self.heads(layer, "q", &h);
+            let mut k = self.heads(layer, "k", &h);
+            k.chunks_mut(c.head_dim)
+                .for_each(|head| self.rotate(head, local));
+            let v = self.heads(layer, "v", &h);
+            let own = seen.last_mut().expect("just pushed");
+            own.keys.push(k.iter().map(round).collect());
+            own.values.push(v.iter().map(round).collect());
+            let mut attended = Vec::new();
+            for (head, q) in q.chunks(c.head_dim).enumerate() {
+                let mut q = q.to_vec();
+                self.rotate(&mut q, start + local);
+                let at = head / (c.n_heads / c.n_kv_heads) * c.head_dim;
+                let weights: Vec<f64> = seen
+                    .iter()
+                    .map(|s| {
+                        let mut key = s.keys[layer][at..at + c.head_dim].to_vec();
+                        self.rotate(&mut key, s.position - s.rotated_at);
+                        let dot: f64 = key.iter().zip(&q).map(|(k, q)| k * q).sum();
+                        let score = dot / (c.head_dim as f64).sqrt();
+                        if s.hidden { 0.0 } else { score.exp() }
+                    })
+                    .collect();
+                let total: f64 = weights.iter().sum();
+                let mut out = vec![0.0; c.head_dim];
+                for (s, weight) in seen.iter().zip(&weights) {
+                    if middle.contains(&layer) {
+                        mass[s.segment] += weight / total / (middle.len() * c.n_heads) as f64;
+                    }
+                    if !s.zeroed.contains(&layer) {
+                        let value = &s.values[layer][at..at + c.head_dim];
+                        out.iter_mut()
+                            .zip(value)
+                            .for_each(|(o, v)| *o += weight / total * v);
+                    }
+                }
+                attended.extend(out);
+            }
+            let y = self.times(&name("attn_output"), &attended);
+            x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+            let h = self.norm(&x, &self.vector(&name("ffn_norm")));
+            let gate = self.times(&name("ffn_gate"), &h);
+            let up = self.times(&name("ffn_up"), &h);
+            let inner: Vec<f64> = gate
+                .iter()
+                .zip(up)
+                .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
+                .collect();
+            let y = self.times(&name("ffn_down"), &inner);
+            x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+        }
+        let h = self.norm(&x, &self.vector("output_norm.weight"));
+        let head = if c.tied_embeddings {
+            "token_embd.weight"
+        } else {
+            "output.weight"
+        };
+        Row {
+            logits: self.times(head, &h),
+            mass,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The decoder against plain loops, and against itself: bit for bit however the rows are
+//! batched, cut into passes, threaded and vectorised.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::naive::{Naive, Seen};
+use super::*;
+use crate::config::Architecture;
+use crate::kv::KvFragment;
+use crate::layout::Overlay;
+use crate::seeded::{tiny, tiny_config};
+
+fn config() -> impl Strategy<Value = ModelConfig> {
+    let heads = prop::sample::select(vec![(4, 2), (3, 1), (7, 1), (2, 2), (6, 3)]);
+    let widths = prop::sample::select(vec![16usize, 64, 80]);
+    (heads, widths, any::<[bool; 4]>(), 2usize..4).prop_map(
+        |((n_heads, n_kv_heads), head_dim, [bias, norm, tied, interleaved], n_layers)| {
+            ModelConfig {
+                architecture: Architecture::Llama,
+                n_heads,
+                n_kv_heads,
+                head_dim,
+                n_layers,
+                d_model: 48,
+                qkv_bias: bias,
+                qk_norm: norm,
+                tied_embeddings: tied,
+                interleaved_rope_rows: interleaved,
+                ..tiny_config()
+            }
+        },
+    )
+}
+
+fn load(isa: Isa, config: &ModelConfig, seed: u64, n_threads: usize) -> Decoder {
+    Decoder::load_for(
+        isa,
+        config.clone(),
+        &tiny(config, seed),
+        n_threads,
+        &mut |_, _| {},
+    )
+    .expect("the seeded model loads")
+}
+
+fn run(
+    decoder: &Decoder,
+    layout: &Layout,
+    tail: &mut Tail,
+    tokens: &[u32],
+    mass: bool,
+) -> RowsOutput {
+    let rows = Rows {
+        layout,
+        tail,
+        tokens,
+        logits: Logits::From(0),
+        mass,
+    };
+    let mut out = decoder
+        .forward(&mut [rows], &Cancel::new())
+        .expect("the rows are valid");
+    out.pop().expect("one run")
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|x| x.to_bits()).collect()
+}
+
+/// A fragment that saw nothing but itself, and the same for the naive decoder.
+fn fragment(
+    decoder: &Decoder,
+    naive: &Naive<'_>,
+    tokens: &[u32],
+    cut: usize,
+    segment: usize,
+) -> (Arc<KvFragment>, Vec<Seen>) {
+    let mut tail = decoder.new_tail(0);
+    run(decoder, &Layout::new(), &mut tail, tokens, false);
+    let mut seen = Vec::new();
+    for (i, token) in tokens.iter().enumerate() {
+        naive.step(&mut seen, *token, 0, i as i64, segment);
+    }
+    seen.drain(..cut);
+    (Arc::new(tail.slice(cut..tokens.len())), seen)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #[test]
+    fn segments_at_offsets_with_overlays_equal_plain_attention(
+        config in config(),
+        seed in any::<u64>(),
+        parts in prop::collection::vec(
+            (prop::collection::vec(0u32..96, 1..40), 0usize..20, 0u32..9, any::<[u32; 4]>(), 0..4u8),
+            0..4,
+        ),
+        prompt in prop::collection::vec(0u32..96, 1..30),
+        gap in 0u32..300,
+    ) {
+        let source = tiny(&config, seed);
+        let decoder = load(Isa::best(), &config, seed, 2);
+        let naive = Naive { config: &config, source: &source };
+        let mut layout = Layout::new();
+        let mut seen = Vec::new();
+        for (segment, (tokens, cut, space, ends, overlay)) in parts.iter().enumerate() {
+            let cut = cut % tokens.len();
+            let (kv, mut tokens) = fragment(&decoder, &naive, tokens, cut, segment);
+            let offset = layout.end() + space;
+            let n = tokens.len() as u32;
+            let (a, b) = (ends[0] % (n + 1), ends[1] % (n + 1));
+            let span = a.min(b)..a.max(b);
+            let layers = 0..ends[2] % 4;
+            let mut overlays = Vec::new();
+            if overlay & 1 != 0 {
+                overlays.push(Overlay::Hide { span: span.clone() });
+            }
+            if overlay & 2 != 0 {
+                overlays.push(Overlay::ZeroValues { span: span.clone(), layers: layers.clone() });
+            }
+            for (i, token) in tokens.iter_mut().enumerate() {
+                token.position = i64::from(offset) + i as i64;
+                if span.contains(&(i as u32)) {
+                    token.hidden = overlay & 1 != 0;
+                    if overlay & 2 != 0 {
+                        token.zeroed = layers.start as usize..layers.end as usize;
+                    }
+                }
+            }
+            seen.extend(tokens);
+            layout.push_at(kv, offset, overlays);
+        }
+        let start = layout.end() + gap;
+        let mut tail = decoder.new_tail(start);
+        let got = run(&decoder, &layout, &mut tail, &prompt, true);
+        for (i, token) in prompt.iter().enumerate() {
+            let want = naive.step(&mut seen, *token, i64::from(start), i as i64, parts.len());
+            let got_logits = &got.logits[i * config.n_vocab..][..config.n_vocab];
+            for (a, b) in got_logits.iter().zip(&want.logits) {
+                prop_assert!((f64::from(*a) - b).abs() < 4e-3, "row {}: {} is not {}", i, a, b);
+            }
+            prop_assert!((got.mass[i].iter().sum::<f32>() - 1.0).abs() < 1e-4);
+            for (a, b) in got.mass[i].iter().zip(&want.mass) {
+                prop_assert!((f64::from(*a) - b).abs() < 2e-3, "row {}: {} is not {}", i, a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_batch_passes_threads_or_processor(
+        config in config(),
+        seed in any::<u64>(),
+        documents in prop::collection::vec(prop::collection::vec(0u32..96, 1..90), 0..3),
+        prompts in prop::collection::vec(prop::collection::vec(0u32..96, 1..80), 1..4),
+        cuts in prop::collection::vec(1usize..12, 1..6),
+    ) {
+        let reference = load(Isa::best(), &config, seed, 1);
+        let mut layout = Layout::new();
+        for tokens in &documents {
+            let mut tail = reference.new_tail(0);
+            run(&reference, &Layout::new(), &mut tail, tokens, false);
+            layout.push(Arc::new(tail.freeze()));
+        }
+        // Token by token.
+        let want: Vec<_> = prompts
+            .iter()
+            .map(|prompt| {
+                let mut tail = reference.new_tail(layout.end());
+                let logits: Vec<u32> = prompt
+                    .iter()
+                    .flat_map(|t| bits(&run(&reference, &layout, &mut tail, &[*t], false).logits))
+                    .collect();
+                (logits, tail.freeze())
+            })
+            .collect();
+        for isa in Isa::available() {
+            let decoder = load(isa, &config, seed, 2);
+            // All prompts in one pass.
+            let mut tails: Vec<_> =
+                prompts.iter().map(|_| decoder.new_tail(layout.end())).collect();
+            let mut batch: Vec<_> = tails
+                .iter_mut()
+                .zip(&prompts)
+                .map(|(tail, tokens)| Rows {
+                    layout: &layout,
+                    tail,
+                    tokens,
+                    logits: Logits::From(0),
+                    mass: false,
+                })
+                .collect();
+            let got = decoder.forward(&mut batch, &Cancel::new()).expect("valid");
+            for ((got, tail), (logits, kv)) in got.iter().zip(tails).zip(&want) {
+                prop_assert_eq!(&bits(&got.logits), logits, "{:?}", isa);
+                prop_assert_eq!(&tail.freeze(), kv);
+            }
+            // In passes of odd lengths.
+            let mut tail = decoder.new_tail(layout.end());
+            let (mut rest, mut logits) = (&prompts[0][..], Vec::new());
+            for n in cuts.iter().cycle() {
+                let (now, later) = rest.split_at((*n).min(rest.len()));
+                logits.extend(bits(&run(&decoder, &layout, &mut tail, now, false).logits));
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(&logits, &want[0].0);
+        }
+    }
+}
+
+#[test]
+fn chunks_and_wanted_rows_do_not_show_in_the_results() {
+    let config = tiny_config();
+    let decoder = load(Isa::best(), &config, 3, 2);
+    let tokens: Vec<u32> = (0..1100).map(|i| i * 7 % 96).collect();
+    let layout = Layout::new();
+    let mut whole = decoder.new_tail(0);
+    let all = run(&decoder, &layout, &mut whole, &tokens, true);
+    assert_eq!(all.mass.len(), tokens.len());
+    let whole = whole.freeze();
+    for (logits, n_wanted) in [
+        (Logits::None, 0),
+        (Logits::Last, 1),
+        (Logits::From(600), 500),
+    ] {
+        let mut tail = decoder.new_tail(0);
+        let rows = Rows {
+            layout: &layout,
+            tail: &mut tail,
+            tokens: &tokens,
+            logits,
+            mass: false,
+        };
+        let got = decoder.forward(&mut [rows], &Cancel::new()).expect("valid");
+        let n = n_wanted * config.n_vocab;
+        assert_eq!(
+            bits(&got[0].logits),
+            bits(&all.logits[all.logits.len() - n..])
+        );
+        assert_eq!(tail.freeze(), whole);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_an_error_and_leaves_the_tail_alone() {
+    let config = tiny_config();
+    let decoder = load(Isa::best(), &config, 3, 1);
+    let other = load(
+        Isa::best(),
+        &ModelConfig {
+            n_layers: 3,
+            ..tiny_config()
+        },
+        3,
+        1,
+    );
+    let mut tail = decoder.new_tail(0);
+    let empty = Layout::new();
+    let mut foreign = Layout::new();
+    foreign.push(Arc::new(other.new_tail(0).freeze()));
+    let cancelled = Cancel::new();
+    cancelled.cancel();
+    let mut check = |layout: &Layout, tokens: &[u32], cancel: &Cancel| {
+        let rows = Rows {
+            layout,
+            tail: &mut tail,
+            tokens,
+            logits: Logits::Last,
+            mass: false,
+        };
+        let result = decoder.forward(&mut [rows], cancel);
+        assert_eq!(tail.n_tokens(), 0);
+        result.expect_err("does not fit")
+    };
+    let go = Cancel::new();
+    assert!(matches!(
+        check(&empty, &[96], &go),
+        Error::TokenOutOfRange { token: 96, .. }
+    ));
+    assert!(matches!(
+        check(&empty, &[0; 4097], &go),
+        Error::PositionOutOfRange { end: 4097, .. }
+    ));
+    assert!(matches!(
+        check(&foreign, &[0], &go),
+        Error::ForeignKv { .. }
+    ));
+    assert!(matches!(check(&empty, &[0], &cancelled), Error::Cancelled));
+}

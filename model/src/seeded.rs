@@ -1,0 +1,123 @@
+//! A decoder small enough for tests: weights drawn from a seed, in memory.
+//!
+//! The model says nothing sensible, but is a decoder in every respect, and its answers
+//! are a function of the seed and the context alone.
+
+use std::collections::HashMap;
+
+use crate::config::{Architecture, ModelConfig, RopeScaling};
+use crate::weights::{Encoding, RawTensor, TensorSource};
+
+/// Weights drawn from a seed.
+#[derive(Clone, Debug)]
+pub struct SeededTensors {
+    tensors: HashMap<String, ([usize; 2], Vec<u8>)>,
+}
+
+impl TensorSource for SeededTensors {
+    fn tensor(&self, name: &str) -> Option<RawTensor<'_>> {
+        let (shape, bytes) = self.tensors.get(name)?;
+        Some(RawTensor {
+            encoding: Encoding::F32,
+            shape: *shape,
+            bytes,
+        })
+    }
+}
+
+/// Two layers, four query heads on two key/value heads, 96 tokens.
+pub fn tiny_config() -> ModelConfig {
+    ModelConfig {
+        architecture: Architecture::Llama,
+        n_layers: 2,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 16,
+        d_model: 32,
+        d_ff: 64,
+        n_vocab: 96,
+        max_positions: 4096,
+        rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
+        norm_eps: 1e-5,
+        qkv_bias: false,
+        qk_norm: false,
+        tied_embeddings: false,
+        interleaved_rope_rows: false,
+    }
+}
+
+/// Weights of a decoder of this configuration: f32, about unit variance from layer to
+/// layer, a function of the seed.
+pub fn tiny(config: &ModelConfig, seed: u64) -> SeededTensors {
+    let mut draw = Draw {
+        state: seed,
+        tensors: HashMap::new(),
+    };
+    let c = config;
+    let (d, q, kv) = (c.d_model, c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
+    draw.matrix("token_embd.weight", [c.n_vocab, d], 1.0);
+    if !c.tied_embeddings {
+        draw.matrix("output.weight", [c.n_vocab, d], 4.0);
+    }
+    draw.norm("output_norm.weight", d);
+    for layer in 0..c.n_layers {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        draw.norm(&name("attn_norm.weight"), d);
+        draw.norm(&name("ffn_norm.weight"), d);
+        for (part, width) in [("attn_q", q), ("attn_k", kv), ("attn_v", kv)] {
+            draw.matrix(&name(&format!("{part}.weight")), [width, d], 1.7);
+            if c.qkv_bias {
+                draw.matrix(&name(&format!("{part}.bias")), [1, width], 0.5);
+            }
+        }
+        if c.qk_norm {
+            draw.norm(&name("attn_q_norm.weight"), c.head_dim);
+            draw.norm(&name("attn_k_norm.weight"), c.head_dim);
+        }
+        draw.matrix(&name("attn_output.weight"), [d, q], 1.7);
+        draw.matrix(&name("ffn_gate.weight"), [c.d_ff, d], 1.7);
+        draw.matrix(&name("ffn_up.weight"), [c.d_ff, d], 1.7);
+        draw.matrix(&name("ffn_down.weight"), [d, c.d_ff], 1.7);
+    }
+    SeededTensors {
+        tensors: draw.tensors,
+    }
+}
+
+struct Draw {
+    state: u64,
+    tensors: HashMap<String, ([usize; 2], Vec<u8>)>,
+}
+
+impl Draw {
+    /// SplitMix64, as a number in [-1, 1).
+    fn next(&mut self) -> f32 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Numbers of variance `gain² / (3 * n_in)`, or `gain² / 3` for a vector.
+    fn matrix(&mut self, name: &str, shape: [usize; 2], gain: f32) {
+        let scale = if shape[0] == 1 {
+            gain
+        } else {
+            gain / (shape[1] as f32).sqrt()
+        };
+        self.insert(name, shape, |draw| draw.next() * scale);
+    }
+
+    fn norm(&mut self, name: &str, n: usize) {
+        self.insert(name, [1, n], |draw| 1.0 + 0.2 * draw.next());
+    }
+
+    fn insert(&mut self, name: &str, shape: [usize; 2], mut f: impl FnMut(&mut Self) -> f32) {
+        let bytes = (0..shape[0] * shape[1])
+            .flat_map(|_| f(self).to_le_bytes())
+            .collect();
+        self.tensors.insert(name.to_owned(), (shape, bytes));
+    }
+}
