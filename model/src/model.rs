@@ -30,7 +30,10 @@ impl Default for OpenOptions {
     /// A thread for each core, memory checked.
     fn default() -> Self {
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { n_threads, check_memory: true }
+        Self {
+            n_threads,
+            check_memory: true,
+        }
     }
 }
 
@@ -79,8 +82,7 @@ impl Model {
         // Hashing waits for the disk as loading does: each finds what the other has read.
         let (decoder, digest) = std::thread::scope(|scope| {
             let digest = scope.spawn(|| located.digest.map_or_else(|| checkpoint.digest(), Ok));
-            let decoder =
-                Decoder::load(config.clone(), &checkpoint, options.n_threads, &mut heard);
+            let decoder = Decoder::load(config.clone(), &checkpoint, options.n_threads, &mut heard);
             (decoder, digest.join().expect("hashing does not panic"))
         });
         progress.end();
@@ -142,7 +144,9 @@ impl std::fmt::Debug for Model {
 
 /// Compares what loading takes with what can be had. Packing keeps the size of weights.
 fn check_memory(name: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
-    let Some(available) = memory::available() else { return Ok(()) };
+    let Some(available) = memory::available() else {
+        return Ok(());
+    };
     let weights: u64 = demands(checkpoint.config())
         .iter()
         .filter_map(|(name, _)| checkpoint.tensor(name))
@@ -150,7 +154,11 @@ fn check_memory(name: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
         .sum();
     let needed = weights + weights / 10 + BESIDE_WEIGHTS;
     if needed > available {
-        return Err(Error::TooLittleMemory { model: name.into(), needed, available });
+        return Err(Error::TooLittleMemory {
+            model: name.into(),
+            needed,
+            available,
+        });
     }
     Ok(())
 }

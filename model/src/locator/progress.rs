@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Hears how work on bytes goes on.
-pub trait Progress {
+pub trait Progress: Send {
     /// Work on `n_bytes` begins.
     fn begin(&mut self, label: &str, n_bytes: u64);
     /// So many bytes are done; may fall when a source was given up for another.

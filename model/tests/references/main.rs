@@ -1,0 +1,14 @@
+//! Held against other implementations, on real checkpoints: llama.cpp's tokenizer, a plain
+//! float64 forward pass, candle's own decoders and encoder.
+//!
+//! Checkpoints come from the locator: where none can be had, the tests fail with its
+//! message, which says what to do. How the golden files are made stands in their scripts,
+//! in `tests/golden`.
+
+mod candle_decoders;
+mod candle_encoder;
+mod checkpoints;
+mod divergence;
+mod golden_logits;
+mod golden_tokens;
+mod templates;
