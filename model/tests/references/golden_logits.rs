@@ -1,15 +1,14 @@
 //! Logits as a plain float64 forward pass over the dequantized weights computes them.
 //!
-//! What may differ is rounding: f32 sums, and keys and values kept in f16. llama.cpp, which
-//! also rounds activations to 8 bits, is 10 to 100 times as far from that reference.
+//! What may differ is rounding: f32 sums, and keys and values kept in f16. The latter shows
+//! in Qwen2, whose key biases reach hundreds.
 
 use crate::checkpoints::{LARGE, SMALL, golden, ids, model};
 use crate::divergence::{log_sum_exp, ours, top};
 
-/// Of log-probabilities of the twenty likeliest tokens, in nats.
-const TOLERANCE: f64 = 0.02;
-
-fn compare(name: &str) {
+/// `tolerance` is of log-probabilities, in nats, of a row's twenty likeliest tokens; `most_kl`
+/// of the divergence KL(reference || ours) of a row as far as these tell it.
+fn compare(name: &str, tolerance: f64, most_kl: f64) {
     let model = model(name);
     let golden = golden(&format!("{name}.json"));
     assert_eq!(
@@ -17,7 +16,7 @@ fn compare(name: &str) {
         model.digest().to_string(),
         "golden of other weights"
     );
-    let mut worst: f64 = 0.0;
+    let (mut worst, mut worst_kl) = (0.0f64, 0.0f64);
     for prompt in golden["prompts"].as_array().expect("prompts") {
         let tokens = ids(&prompt["tokens"]);
         let text = prompt["text"].as_str().expect("text");
@@ -29,31 +28,36 @@ fn compare(name: &str) {
             let reference_total = row["log_sum_exp"].as_f64().expect("a number");
             let likeliest: Vec<(usize, f64)> =
                 serde_json::from_value(row["top"].clone()).expect("pairs");
+            let mut kl = 0.0;
             for &(id, logit) in &likeliest {
                 let reference = logit - reference_total;
-                let distance = (f64::from(logits[at][id]) - total - reference).abs();
-                worst = worst.max(distance);
-                assert!(
-                    distance < TOLERANCE,
-                    "{name}, row {at}, token {id}: off by {distance}"
-                );
+                let distance = f64::from(logits[at][id]) - total - reference;
+                // p log(p/q) - p + q is never negative: no term hides another.
+                kl += reference.exp() * (distance.exp() - 1.0 - distance);
+                worst = worst.max(distance.abs());
             }
+            worst_kl = worst_kl.max(kl);
             let margin = likeliest[0].1 - likeliest[1].1;
             assert!(
-                top(&logits[at]) == likeliest[0].0 || margin < TOLERANCE,
+                top(&logits[at]) == likeliest[0].0 || margin < tolerance,
                 "{name}, row {at}"
             );
         }
     }
-    println!("{name}: log-probabilities within {worst:.2e} of the reference");
+    println!("{name}: log-probabilities within {worst:.2e}, KL within {worst_kl:.2e}");
+    assert!(
+        worst < tolerance,
+        "{name}: log-probabilities off by {worst}"
+    );
+    assert!(worst_kl < most_kl, "{name}: KL {worst_kl}");
 }
 
 #[test]
 fn the_small_model_computes_what_the_reference_computes() {
-    compare(SMALL);
+    compare(SMALL, 0.02, 1e-4);
 }
 
 #[test]
 fn the_large_model_computes_what_the_reference_computes() {
-    compare(LARGE);
+    compare(LARGE, 0.2, 1e-3);
 }
