@@ -60,10 +60,12 @@ impl Kernel for Scales<'_> {
                 l.store(l.fma(x, x, l.load(sum)), sum);
             }
         }
-        let mean = |s: &Lane| sum(l, l.load(s)) / self.n_columns as f32;
-        sums.iter()
-            .map(|s| 1.0 / (mean(s) + self.eps).sqrt())
-            .collect()
+        let mut scales = Vec::with_capacity(n_rows);
+        for s in &sums {
+            let mean = sum(l, l.load(s)) / self.n_columns as f32;
+            scales.push(1.0 / (mean + self.eps).sqrt());
+        }
+        scales
     }
 }
 

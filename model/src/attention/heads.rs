@@ -81,13 +81,9 @@ impl Kernel for Heads<'_> {
             self.turn_queries(&mut lines, source.shift);
             self.pass(l, &mut lines, source, is_tail);
             if self.want_mass {
-                marks.extend(
-                    lines
-                        .highest
-                        .iter()
-                        .zip(&lines.sums)
-                        .map(|(h, s)| (*h, sum(l, l.load(s)))),
-                );
+                for (highest, sums) in lines.highest.iter().zip(&lines.sums) {
+                    marks.push((*highest, sum(l, l.load(sums))));
+                }
             }
         }
         let mass = self.mass(l, &lines, &marks);

@@ -103,6 +103,10 @@ pub(crate) trait Lanes: Copy {
 
 /// A computation written against [`Lanes`]. Implementations mark `run` and everything it
 /// calls `#[inline(always)]`, so that it is compiled anew for each instruction set.
+///
+/// # Contract
+/// No lane operation stands in a closure: a closure that is not inlined is compiled
+/// without the instructions, and each of its operations becomes a call.
 pub(crate) trait Kernel {
     /// What the computation yields.
     type Output;

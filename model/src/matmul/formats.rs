@@ -76,8 +76,10 @@ macro_rules! plain {
                 u: usize,
                 sink: &mut S,
             ) {
-                let units: [&[$lane; UNIT]; P] =
-                    std::array::from_fn(|p| &panels[p].as_chunks().0[u]);
+                let mut units: [&[$lane; UNIT]; P] = [&panels[0].as_chunks().0[u]; P];
+                for p in 1..P {
+                    units[p] = &panels[p].as_chunks().0[u];
+                }
                 each_step!(L, k, 0, {
                     for p in 0..P {
                         sink.put(l, k, p, l.$load(&units[p][k]));
@@ -223,22 +225,43 @@ fn code<L: Lanes, const BITS: usize>(l: L, words: &[Words; BITS], k: usize) -> L
     }
 }
 
-/// Writes the codes of a unit of one column into the planes.
+/// Writes the codes of a unit of one column into the planes, which hold zeros there.
 pub(super) fn write_codes(words: &mut [Words], column: usize, codes: &[u8; UNIT]) {
     let n_bits = words.len();
-    let (low, high) = match n_bits {
-        3 => (2, 1),
-        5 => (4, 1),
-        6 => (4, 2),
-        n => (n, 0),
+    let mut write = |first: usize, plane: &[u32]| {
+        for (word, bits) in words[first..].iter_mut().zip(plane) {
+            word.0[column] = *bits;
+        }
     };
-    for (k, &code) in codes.iter().enumerate() {
-        let code = u32::from(code);
-        words[k % low].0[column] |= (code & ((1 << low) - 1)) << (low * (k / low));
-        if high > 0 {
-            words[low + k % high].0[column] |= (code >> low) << (high * (k / high));
+    match n_bits {
+        2 => write(0, &plane::<2>(codes, 0)),
+        4 => write(0, &plane::<4>(codes, 0)),
+        8 => write(0, &plane::<8>(codes, 0)),
+        3 => {
+            write(0, &plane::<2>(codes, 0));
+            write(2, &plane::<1>(codes, 2));
+        }
+        5 => {
+            write(0, &plane::<4>(codes, 0));
+            write(4, &plane::<1>(codes, 4));
+        }
+        6 => {
+            write(0, &plane::<4>(codes, 0));
+            write(4, &plane::<2>(codes, 4));
+        }
+        n => unreachable!("no format has codes of {n} bits"),
+    }
+}
+
+/// One column's words of a plane of `W` bits, taken from bit `from` of the codes.
+fn plane<const W: usize>(codes: &[u8; UNIT], from: u32) -> [u32; W] {
+    let mut words = [0; W];
+    for (place, codes) in codes.as_chunks::<W>().0.iter().enumerate() {
+        for (word, code) in words.iter_mut().zip(codes) {
+            *word |= (u32::from(*code) >> from & ((1 << W) - 1)) << (W * place);
         }
     }
+    words
 }
 
 impl<R: Rule, const BITS: usize> Format for Quantized<R, BITS> {
@@ -251,8 +274,12 @@ impl<R: Rule, const BITS: usize> Format for Quantized<R, BITS> {
         u: usize,
         sink: &mut S,
     ) {
-        let words: [&[Words; BITS]; P] = std::array::from_fn(|p| &panels[p].words.as_chunks().0[u]);
-        let mut scale: [(L::F, L::F); P] = std::array::from_fn(|p| R::scale(l, &panels[p], u, 0));
+        let mut words: [&[Words; BITS]; P] = [&panels[0].words.as_chunks().0[u]; P];
+        let mut scale = [R::scale(l, &panels[0], u, 0); P];
+        for p in 1..P {
+            words[p] = &panels[p].words.as_chunks().0[u];
+            scale[p] = R::scale(l, &panels[p], u, 0);
+        }
         each_step!(L, k, 0, {
             for p in 0..P {
                 let (d, m) = scale[p];
@@ -260,7 +287,9 @@ impl<R: Rule, const BITS: usize> Format for Quantized<R, BITS> {
             }
         });
         if !R::SHARED {
-            scale = std::array::from_fn(|p| R::scale(l, &panels[p], u, 1));
+            for p in 0..P {
+                scale[p] = R::scale(l, &panels[p], u, 1);
+            }
         }
         each_step!(L, k, 16, {
             for p in 0..P {
