@@ -7,16 +7,16 @@
 //! vectors of what it touched and no others.
 
 mod attention;
+mod config;
 mod encoder;
 mod pointwise;
 
 use std::path::Path;
 
-use candle_transformers::models::bert::Config;
 use rayon::prelude::*;
 use tokenizers::{TruncationParams, utils::truncation::TruncationDirection};
 
-use self::encoder::Encoder;
+use self::{config::Config, encoder::Encoder};
 use crate::{
     digest::{self, ModelDigest},
     error::Error,
@@ -26,8 +26,6 @@ use crate::{
 /// Longest text in tokens that the encoder was trained for; the rest is not seen.
 pub const MAX_TOKENS: usize = 256;
 
-/// A configuration larger than this is not one.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 const WEIGHTS: &str = "model.safetensors";
 
 /// An opened encoder.
@@ -43,7 +41,7 @@ impl Embedder {
     /// Opens a folder with `config.json`, `tokenizer.json` and `model.safetensors`.
     pub fn open(folder: &Path, n_threads: usize) -> Result<Self, Error> {
         let config_path = folder.join("config.json");
-        let config = read_config(&config_path)?;
+        let config = Config::read(&config_path)?;
         let weights_path = folder.join(WEIGHTS);
         let weights = mapped::map(&weights_path)?;
         let threads = rayon::ThreadPoolBuilder::new()
@@ -113,43 +111,6 @@ fn corrupt(path: &Path, reason: impl ToString) -> Error {
         path: path.into(),
         reason: reason.to_string(),
     }
-}
-
-fn read_config(path: &Path) -> Result<Config, Error> {
-    let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
-    if size > MAX_CONFIG_BYTES {
-        return Err(corrupt(
-            path,
-            format!("{size} bytes, the limit is {MAX_CONFIG_BYTES}"),
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let config: Config = serde_json::from_slice(&bytes).map_err(|error| corrupt(path, error))?;
-    let bounds = [
-        ("num_attention_heads", config.num_attention_heads, 1024),
-        ("num_hidden_layers", config.num_hidden_layers, 1024),
-        ("hidden_size", config.hidden_size, 1 << 16),
-        ("intermediate_size", config.intermediate_size, 1 << 18),
-        (
-            "max_position_embeddings",
-            config.max_position_embeddings,
-            1 << 20,
-        ),
-        ("type_vocab_size", config.type_vocab_size, 1 << 10),
-    ];
-    if let Some((name, got, most)) = bounds.into_iter().find(|&(_, n, most)| n == 0 || n > most) {
-        return Err(corrupt(
-            path,
-            format!("`{name}` is {got}, expected 1 to {most}"),
-        ));
-    }
-    if !config
-        .hidden_size
-        .is_multiple_of(config.num_attention_heads)
-    {
-        return Err(corrupt(path, "the width does not split into heads"));
-    }
-    Ok(config)
 }
 
 fn read_tokenizer(path: &Path, config: &Config) -> Result<tokenizers::Tokenizer, Error> {

@@ -4,7 +4,10 @@
 //! (`tokenizer.ggml.pre`). A name that is not known here is an error, not a guess: a
 //! wrong split yields plausible tokens that the checkpoint was never trained on.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use candle_core::quantized::{
     gguf_file::{Content, Value},
@@ -22,6 +25,8 @@ use crate::{
     weights::gguf::{Gguf, unsigned},
 };
 
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const KINDS: &str = "tokenizer.ggml.token_type";
 /// GGUF's kind of a token that is parsed in any text, like a word.
@@ -49,23 +54,25 @@ fn words_of(pre: &str) -> Option<Words> {
     })
 }
 
+/// How a GGUF's tokenizer splits text, if its kind is known.
+fn words_in(gguf: &Gguf) -> Option<Words> {
+    (gguf.text(MODEL)? == "gpt2").then(|| words_of(gguf.text(PRE)?))?
+}
+
 impl Tokenizer {
     /// The tokenizer in a GGUF's metadata; where that is of a kind not known here, the
     /// `tokenizer.json` beside the file.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, Error> {
         let path = gguf.path();
-        let model = gguf.text("tokenizer.ggml.model").unwrap_or("none");
-        let pre = gguf.text("tokenizer.ggml.pre").unwrap_or("unnamed");
-        let words = if model == "gpt2" { words_of(pre) } else { None };
-        let Some(words) = words else {
-            let beside = path.with_file_name("tokenizer.json");
-            if beside.is_file() {
+        let Some(words) = words_in(gguf) else {
+            if let Some(beside) = Self::file_beside(gguf) {
                 return Self::from_json(&beside);
             }
+            let said = |key| gguf.text(key).unwrap_or("unnamed");
             return Err(Error::Unsupported {
                 path: path.into(),
                 what: "tokenizer".into(),
-                got: format!("{model} ({pre})"),
+                got: format!("{} ({})", said(MODEL), said(PRE)),
                 supported: "gpt2 (qwen2, llama-bpe, smollm, gpt-2), or a tokenizer.json beside \
                             the file"
                     .into(),
@@ -92,6 +99,12 @@ impl Tokenizer {
             id("tokenizer.ggml.eos_token_id"),
             wants_bos,
         ))
+    }
+
+    /// The `tokenizer.json` that stands in for the metadata of a GGUF, if one does.
+    pub(crate) fn file_beside(gguf: &Gguf) -> Option<PathBuf> {
+        let beside = gguf.path().with_file_name("tokenizer.json");
+        (words_in(gguf).is_none() && beside.is_file()).then_some(beside)
     }
 
     /// A `tokenizer.json`, with what `generation_config.json`, `config.json` and
@@ -178,7 +191,7 @@ fn read(mut content: Content, words: &Words) -> Result<tokenizers::Tokenizer, St
     if let Words::Candle(name) = words {
         content
             .metadata
-            .insert("tokenizer.ggml.pre".into(), Value::String((*name).into()));
+            .insert(PRE.into(), Value::String((*name).into()));
         if *name == "llama3" {
             content
                 .metadata

@@ -89,11 +89,23 @@ impl Checkpoint {
         }
     }
 
-    /// Digest of everything that an output may depend on: of a GGUF file its SHA-256, of a
-    /// folder that of its parts' names and digests.
+    /// Digest of everything that an output may depend on: of a GGUF file its SHA-256, of
+    /// several files that of their names and digests.
     pub fn digest(&self) -> Result<ModelDigest, Error> {
         match self {
-            Self::Gguf(gguf) => Ok(digest::of_bytes(gguf.bytes())),
+            Self::Gguf(gguf) => {
+                let weights = digest::of_bytes(gguf.bytes());
+                match Tokenizer::file_beside(gguf) {
+                    None => Ok(weights),
+                    Some(path) => {
+                        let tokenizer = digest::of_file(&path)?;
+                        Ok(digest::of_parts(&[
+                            (gguf.path().into(), weights),
+                            (path, tokenizer),
+                        ]))
+                    }
+                }
+            }
             Self::Safetensors(folder) => {
                 let mut parts: Vec<(PathBuf, ModelDigest)> = folder
                     .files()

@@ -5,6 +5,9 @@
 //! message, which says what to do. How the golden files are made stands in their scripts,
 //! in `tests/golden`.
 
+// A step that fails fails its test.
+#![allow(clippy::unwrap_used)]
+
 mod candle_decoders;
 mod candle_encoder;
 mod checkpoints;

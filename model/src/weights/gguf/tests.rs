@@ -7,6 +7,10 @@ use candle_core::{
 use proptest::prelude::*;
 
 use super::{super::demands, *};
+use crate::{
+    template::{ChatTemplate, Message, Role, SLOT},
+    tokenizer::Tokenizer,
+};
 
 /// A whole small checkpoint, written by candle's writer.
 fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
@@ -29,7 +33,30 @@ fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
         ),
         (
             "tokenizer.ggml.tokens".to_owned(),
-            Value::Array(vec![Value::String("a".into()), Value::String("b".into())]),
+            Value::Array(
+                ["a", "b", "ab", "<|im_start|>", "<|im_end|>"]
+                    .map(|token| Value::String(token.into()))
+                    .into(),
+            ),
+        ),
+        (
+            "tokenizer.ggml.token_type".to_owned(),
+            Value::Array([1, 1, 1, 3, 3].map(Value::I32).into()),
+        ),
+        (
+            "tokenizer.ggml.merges".to_owned(),
+            Value::Array(vec![Value::String("a b".into())]),
+        ),
+        (
+            "tokenizer.ggml.pre".to_owned(),
+            Value::String("qwen2".into()),
+        ),
+        ("tokenizer.ggml.eos_token_id".to_owned(), Value::U32(4)),
+        ("tokenizer.ggml.add_bos_token".to_owned(), Value::Bool(true)),
+        ("tokenizer.ggml.bos_token_id".to_owned(), Value::U32(3)),
+        (
+            "tokenizer.chat_template".to_owned(),
+            Value::String("{% for m in messages %}{{ m.content }}{% endfor %}".into()),
         ),
     ];
     for (k, value) in extra {
@@ -89,6 +116,18 @@ fn a_whole_file_opens() {
         ([1, 32], [0, 0, 128, 63].repeat(32).as_slice())
     );
     assert!(gguf.tensor("output.weight").is_none());
+    let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+    assert_eq!(
+        tokenizer.encode_template("aab<|im_end|>").unwrap(),
+        [0, 2, 4]
+    );
+    assert_eq!(
+        (tokenizer.bos(), tokenizer.stop_tokens()),
+        (Some(3), &[4][..])
+    );
+    let template = ChatTemplate::from_gguf(&gguf, &tokenizer).unwrap();
+    let parts = template.cut(&[Message::new(Role::User, SLOT)]).unwrap();
+    assert_eq!(parts, ["<|im_start|>", ""]);
 }
 
 #[test]
@@ -162,6 +201,11 @@ proptest! {
                 prop_assert_eq!(tensor.shape, shape);
                 prop_assert_eq!(tensor.encoding.bytes_of(shape), Some(tensor.bytes.len()));
             }
+            let _ = Tokenizer::from_gguf(&gguf).and_then(|tokenizer| {
+                tokenizer.encode_template("ab<|im_end|>")?;
+                let template = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
+                template.cut(&[Message::new(Role::User, SLOT)])
+            });
         }
     }
 }
