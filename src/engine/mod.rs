@@ -27,4 +27,7 @@ pub use coordinator::CurrentAnswer;
 pub use error::Error;
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};
-pub use update::{AnswerUpdate, ChangeKind, EpochSummary, Progress, RungCounts, Update};
+pub use update::{
+    AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart, EpochSummary,
+    MAX_NAMED_CHANGES, Progress, RungCounts, Update,
+};

@@ -237,6 +237,7 @@ mod tests {
         Update::Answer(AnswerUpdate {
             view: "v".into(),
             context: ContextKey::new(context.to_string()),
+            question: "?".into(),
             epoch: 0,
             old: old.map(text),
             new: Some(text(new)),

@@ -55,6 +55,16 @@ impl Table {
         self.pending.len()
     }
 
+    /// Number of rows as of the last commit.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The row of a key as of the last commit.
+    pub(crate) fn get(&self, key: &str) -> Option<&Row> {
+        self.rows.get(key)
+    }
+
     /// Makes what is pending current and returns the net change, none for rows that are as
     /// they were.
     pub(crate) fn commit(&mut self) -> Vec<RowDelta> {

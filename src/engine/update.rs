@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_connectors::Rejected;
-use perennial_operators::{Answer, ContextKey, Rung, SubParagraph, Work};
+use perennial_operators::{Answer, ContextKey, DocumentKey, Rung, SubParagraph, Work};
 use perennial_views::Epoch;
 
 /// One thing that happened.
@@ -15,6 +15,8 @@ pub enum Update {
     Answer(AnswerUpdate),
     /// How far a call is. Only an observation: the answer counts when its epoch is complete.
     Progress(Progress),
+    /// An epoch was closed: what changed is known, and the refreshes begin.
+    EpochStarted(EpochStart),
     /// Every update of this epoch has been delivered.
     EpochComplete(EpochSummary),
     /// A record went to quarantine.
@@ -66,6 +68,8 @@ pub struct AnswerUpdate {
     pub view: Arc<str>,
     /// The context.
     pub context: ContextKey,
+    /// The context's text; empty if the context is gone.
+    pub question: Arc<str>,
     /// The epoch.
     pub epoch: Epoch,
     /// The answer before, if there was one.
@@ -121,6 +125,15 @@ pub enum Progress {
         /// Tokens to encode.
         total: usize,
     },
+    /// Texts are being embedded, because the documents exceed the view's budget.
+    Embedding {
+        /// The view.
+        view: Arc<str>,
+        /// Texts embedded by one worker since the view was made.
+        done: usize,
+        /// Texts that this worker has met since then.
+        total: usize,
+    },
     /// The answer is being written.
     Writing {
         /// The view.
@@ -133,15 +146,55 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// The view and context it is about.
-    pub(crate) fn about(&self) -> (&str, &ContextKey) {
+    /// The view and, where there is one, the context it is about.
+    pub(crate) fn about(&self) -> (&str, Option<&ContextKey>) {
         match self {
             Self::Encoding { view, context, .. } | Self::Writing { view, context, .. } => {
-                (view, context)
+                (view, Some(context))
             }
+            Self::Embedding { view, .. } => (view, None),
         }
     }
 }
+
+/// What became of one document in an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DocumentChangeKind {
+    /// It was not there before.
+    Inserted,
+    /// It has another text, title or time.
+    Updated,
+    /// It is gone.
+    Deleted,
+}
+
+/// A document that an epoch changes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DocumentChange {
+    /// The document.
+    pub key: DocumentKey,
+    /// What became of it.
+    pub change: DocumentChangeKind,
+}
+
+/// An epoch of one view at its beginning.
+#[derive(Clone, Debug)]
+pub struct EpochStart {
+    /// The view.
+    pub view: Arc<str>,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The changed documents in order of their keys: the first [`MAX_NAMED_CHANGES`].
+    pub changes: Vec<DocumentChange>,
+    /// Number of changed documents.
+    pub n_changes: usize,
+    /// Number of documents that the view now reads.
+    pub n_documents: usize,
+}
+
+/// Changed documents that an [`EpochStart`] names.
+pub const MAX_NAMED_CHANGES: usize = 256;
 
 /// Number of refreshes by rung.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

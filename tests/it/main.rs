@@ -1,5 +1,7 @@
 //! The integration tests of the workspace, one module a purpose.
 
 mod architecture;
+mod cli;
 mod engine;
 mod exact;
+mod real_model;

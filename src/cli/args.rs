@@ -1,0 +1,209 @@
+//! What may be typed? Every command with its options, help and examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, ColorChoice, Parser, Subcommand};
+use perennial::{Order, Scope};
+
+use super::values::{self, Size};
+
+/// The model that answers unless another is named.
+pub(crate) const DEFAULT_MODEL: &str = "qwen2.5-coder-0.5b";
+
+const EXAMPLES: &str = "\
+Examples:
+  perennial demo                                    see it work, in a minute
+  perennial watch notes \"When do we open?\"          ask a folder, and stay tuned
+  perennial watch --once notes \"When do we open?\"   ask once
+  perennial models                                  which models there are";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  perennial watch notes \"When do we open on Sundays?\"
+  perennial watch notes wiki \"Who is on call?\" -q \"What changed in the release?\"
+  perennial watch docs.jsonl --contexts questions.jsonl --json
+  perennial watch --once --model smollm2-135m notes \"What does a ticket cost?\"
+
+Paths are folders (files named .md .markdown .txt .text .rst .org .adoc, watched for
+changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
+  {\"upsert\": {\"key\": \"k1\", \"text\": \"…\", \"title\": \"…\"}}   {\"delete\": {\"key\": \"k1\"}}
+
+With --json, standard output has one object a line, told apart by \"event\":
+  epoch     epoch, documents [{key, change: inserted|updated|deleted}], n_changes,
+            n_documents, rungs {keep, verify, rewrite, regenerate, failed}, work,
+            elapsed_ms; it follows the answers of its epoch
+  answer    context, question, epoch, change: new|changed|stands|gone, text, old_text,
+            error, finish: stop|length, rung, exact,
+            sub_paragraphs [{text, sources [{document, ordinal, share}]}], work, elapsed_ms
+  rejected  source, place, key, reason
+  notice    source, message
+  failed    source, message; the last line, exit code 1
+  progress  context, stage: embedding|encoding|writing, done, total, text
+            (only with --progress)
+`work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes}.
+
+Ctrl-C ends the watch with exit code 0 (130 if it comes before the first answer).";
+
+/// LLM views that stay fresh: ask your documents a question, and keep the answer right
+/// while they change. Runs on this machine alone.
+#[derive(Debug, Parser)]
+#[command(name = "perennial", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer a question from documents, and keep the answer fresh as they change.
+    Watch(WatchArgs),
+    /// Watch a small folder being edited: insert, correct, delete. Ends by itself.
+    Demo(DemoArgs),
+    /// Print how a watch with these arguments would be carried out, without answering.
+    Explain(WatchArgs),
+    /// List the models known by name, what each is good for, and which are on this machine.
+    Models(ModelsArgs),
+}
+
+/// Arguments of `watch` and `explain`.
+#[derive(Debug, Args)]
+#[command(after_help = WATCH_EXAMPLES)]
+pub(crate) struct WatchArgs {
+    /// Folders and .jsonl files; then the question. With --question or --contexts, all are
+    /// paths, but a last one that reads like a question (it has blanks or ends in `?`, and
+    /// no file has that name) is one.
+    #[arg(required = true, value_name = "PATH… QUESTION")]
+    pub(crate) paths_and_question: Vec<String>,
+
+    /// A further question; may be repeated.
+    #[arg(short, long = "question", value_name = "TEXT")]
+    pub(crate) questions: Vec<String>,
+
+    /// A .jsonl file of questions to answer and keep, {"key": …, "text": …} a line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) contexts: Option<PathBuf>,
+
+    /// Answer and exit.
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Write one JSON object a line, and nothing else, to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// With --json: tell how far answers are, too.
+    #[arg(long, requires = "json")]
+    pub(crate) progress: bool,
+
+    /// How the view is declared.
+    #[command(flatten)]
+    pub(crate) view: ViewArgs,
+
+    /// Which model, and what it may use.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// When to colour (auto: on a terminal, unless NO_COLOR is set).
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+}
+
+/// How a view is declared.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "View")]
+pub(crate) struct ViewArgs {
+    /// What each passage may see when it is read: causal (all before it: the plain prompt),
+    /// window:N (about N to 2N tokens before it), independent (nothing but itself).
+    #[arg(long, value_parser = values::scope, value_name = "SCOPE", default_value = "causal")]
+    pub(crate) scope: Scope,
+
+    /// The order of passages: updated_at (what changed last stands last) or key. By
+    /// default updated_at with scope causal, else key.
+    #[arg(long, value_parser = values::order, value_name = "ORDER")]
+    pub(crate) order: Option<Order>,
+
+    /// Most tokens of passages a question; above it, the most relevant are selected.
+    #[arg(long, value_parser = values::at_least_one, value_name = "TOKENS", default_value = "2048")]
+    pub(crate) budget: usize,
+
+    /// Most tokens of an answer.
+    #[arg(long, value_parser = values::at_least_one, value_name = "TOKENS", default_value = "128")]
+    pub(crate) max_tokens: usize,
+
+    /// The instruction that the model reads between the documents and the question.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+
+    /// Dataflow workers; answers do not depend on it.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "1")]
+    pub(crate) workers: usize,
+}
+
+/// Which model, and what it may use.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// A known name (see `perennial models`), a GGUF file, or a folder of safetensors.
+    #[arg(long, value_name = "NAME|FILE|FOLDER", default_value = DEFAULT_MODEL)]
+    pub(crate) model: String,
+
+    /// Threads that compute. By default one for each core.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+
+    /// Memory for what was read of the documents, as 512M or 2GiB; what does not fit is
+    /// read again when it is needed.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) memory: Size,
+
+    /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial demo
+  perennial demo --model smollm2-135m --scope window:128")]
+pub(crate) struct DemoArgs {
+    /// What each passage may see when it is read: causal, window:N or independent.
+    #[arg(long, value_parser = values::scope, value_name = "SCOPE", default_value = "causal")]
+    pub(crate) scope: Scope,
+
+    /// Which model, and what it may use.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// When to colour (auto: on a terminal, unless NO_COLOR is set).
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+}
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial models
+  perennial models --cache /data/perennial
+  perennial watch --model ./my-model.gguf notes \"…\"     any other GGUF file")]
+pub(crate) struct ModelsArgs {
+    /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

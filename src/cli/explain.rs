@@ -1,0 +1,122 @@
+//! `perennial explain`: how a watch would be carried out, without loading weights or
+//! answering.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use perennial::connectors::{Change, Event, Key, Record, Source, start};
+use perennial::model::locator::ModelSpec;
+use perennial::model::weights::Checkpoint;
+use perennial::operators::chat::ChatCodec;
+use perennial::operators::passage;
+use perennial::operators::tensor_model::TextCodec;
+use perennial_views::Plan;
+
+use super::args::WatchArgs;
+use super::failure::Failure;
+use super::inputs::Inputs;
+use super::live::Live;
+use super::opening;
+use super::wording;
+
+/// Batches of a source that wait to be read.
+const CAPACITY: usize = 2;
+
+/// Runs the command.
+pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
+    let inputs = Inputs::of(args)?.once();
+    let documents = inputs.documents()?;
+    let live = Live::new(args.json);
+    let locator = opening::locator(args.model.cache.as_deref())?;
+    let located = locator.locate(&ModelSpec::parse(&args.model.model)?, &mut *live.bytes())?;
+    let checkpoint = Checkpoint::open(&located.path)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    let template = checkpoint.template(&tokenizer)?;
+    let codec = ChatCodec::new(tokenizer, &template)?;
+    let n_positions = checkpoint.config().max_positions;
+    let plan = opening::view(&args.view).plan(n_positions, codec.prefix().len())?;
+    let found = Found::read(documents, &codec, &plan)?;
+    print(&located.name, n_positions, &plan, &found).map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the sources hold now.
+struct Found {
+    n_documents: usize,
+    n_rejected: usize,
+    n_passages: usize,
+    n_tokens: usize,
+}
+
+impl Found {
+    fn read(documents: Box<dyn Source>, codec: &ChatCodec, plan: &Plan) -> Result<Self, Failure> {
+        let running = start(documents, CAPACITY)?;
+        let mut records: BTreeMap<Key, Record> = BTreeMap::new();
+        let mut n_rejected = 0;
+        for event in running.events() {
+            match event {
+                Event::Batch(batch) => {
+                    n_rejected += batch.rejected.len();
+                    for change in batch.changes {
+                        match change {
+                            Change::Upsert(record) => records.insert(record.key.clone(), record),
+                            Change::Delete { key, .. } => records.remove(&key),
+                        };
+                    }
+                }
+                Event::Failed(error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        let mut found = Self {
+            n_documents: records.len(),
+            n_rejected,
+            n_passages: 0,
+            n_tokens: 0,
+        };
+        for (key, record) in &records {
+            let title = record.title.as_deref().unwrap_or(key.as_str());
+            for text in passage::split(&record.text, plan.passage_sizes) {
+                found.n_passages += 1;
+                found.n_tokens += codec.passage(title, text)?.len();
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn print(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let thousands = wording::thousands;
+    writeln!(out, "{plan}")?;
+    writeln!(out)?;
+    writeln!(
+        out,
+        "model:     {model}, attends to {} tokens",
+        thousands(n_positions)
+    )?;
+    writeln!(
+        out,
+        "documents: {}, {}, {} tokens{}",
+        thousands(found.n_documents),
+        wording::count(found.n_passages, "passage"),
+        thousands(found.n_tokens),
+        match found.n_rejected {
+            0 => String::new(),
+            n => format!("; {} left out", wording::count(n, "record")),
+        }
+    )?;
+    let budget = thousands(plan.token_budget);
+    if found.n_tokens <= plan.token_budget {
+        writeln!(
+            out,
+            "selection: none, all passages fit the budget of {budget} tokens"
+        )
+    } else {
+        writeln!(
+            out,
+            "selection: by meaning, the passages nearest to each question, up to {budget} tokens"
+        )
+    }
+}

@@ -1,0 +1,159 @@
+//! What is a user told when a command cannot go on: what is wrong, what to do, and the
+//! exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use perennial::connectors;
+use perennial::model::error::Error as ModelError;
+
+/// Why a command ends without success.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Failure {
+    /// The arguments do not say what can be done.
+    #[error("{what}")]
+    Usage {
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The engine or the model cannot go on.
+    #[error(transparent)]
+    Engine(#[from] perennial::Error),
+    /// A source cannot be opened.
+    #[error(transparent)]
+    Source(#[from] connectors::Error),
+    /// A source failed while it was watched.
+    #[error("{source_name} can no longer be read: {message}")]
+    SourceFailed {
+        /// Which stream.
+        source_name: String,
+        /// What it said.
+        message: String,
+    },
+    /// Some question has no answer.
+    #[error("{n_failed} of {n_asked} questions could not be answered: {reason}")]
+    NotAnswered {
+        /// Number of questions without an answer.
+        n_failed: usize,
+        /// Number of questions.
+        n_asked: usize,
+        /// Why the first has none.
+        reason: String,
+    },
+    /// A file operation of the program's own.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Whoever reads standard output has gone away, as `head` does.
+    #[error("standard output was closed")]
+    OutputClosed,
+    /// A scripted edit had no effect on the view.
+    #[error("the edit of {file} was not noticed within {seconds} s")]
+    NotNoticed {
+        /// The edited file.
+        file: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+}
+
+impl Failure {
+    /// A [`Failure::Usage`].
+    pub(crate) fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A [`Failure::Io`] on `action`; made for `map_err`.
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Io { action, source }
+    }
+
+    /// A failed write to standard output.
+    pub(crate) fn output(source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Io {
+                action: "write to standard output".into(),
+                source,
+            },
+        }
+    }
+
+    /// What the user can do, in one line.
+    fn hint(&self) -> Option<&str> {
+        Some(match self {
+            Self::Usage { hint, .. } => hint,
+            Self::Engine(perennial::Error::Model(error)) => match error {
+                ModelError::UnknownModel { .. } => "`perennial models` lists the known models",
+                ModelError::Io { .. } => "check the path given to --model",
+                ModelError::NotACheckpoint { .. }
+                | ModelError::Corrupt { .. }
+                | ModelError::MissingTensor { .. }
+                | ModelError::TensorShape { .. } => {
+                    "fetch the file again, or choose a model that `perennial models` lists"
+                }
+                ModelError::Unsupported { .. } => {
+                    "choose another file, or a model that `perennial models` lists"
+                }
+                // These say themselves what to do.
+                _ => return None,
+            },
+            Self::Source(connectors::Error::Missing { .. }) => {
+                "check the spelling; relative paths start at the current folder"
+            }
+            Self::Source(connectors::Error::NotAFolder { .. }) => {
+                "name its folder, or a .jsonl file of documents"
+            }
+            Self::SourceFailed { .. } => "put it back, and start again",
+            Self::NotAnswered { .. } => {
+                "shorten the question, lower --budget, or choose another --model"
+            }
+            Self::NotNoticed { .. } => "check that files can be watched in the temporary folder",
+            Self::Io { .. } => "check permissions and free space",
+            Self::Engine(_) | Self::Source(_) | Self::OutputClosed => return None,
+        })
+    }
+
+    /// Prints it to standard error: one line on what is wrong, one on what to do.
+    pub(crate) fn tell(&self) {
+        if matches!(self, Self::OutputClosed) {
+            return;
+        }
+        eprintln!("error: {self}");
+        if let Some(hint) = self.hint() {
+            eprintln!("  try: {hint}");
+        }
+    }
+
+    /// The program's exit code.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage { .. } => ExitCode::from(2),
+            Self::OutputClosed => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<perennial_views::Error> for Failure {
+    fn from(error: perennial_views::Error) -> Self {
+        Self::Engine(error.into())
+    }
+}

@@ -1,0 +1,229 @@
+//! From arguments to sources: which are paths, which is the question, and what reads them.
+
+use std::path::{Path, PathBuf};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use perennial::connectors::{Folder, JsonLines, Source, Watching};
+
+use super::args::WatchArgs;
+use super::asked::Asked;
+use super::failure::Failure;
+use super::joined::Joined;
+
+/// Name of the stream of documents.
+pub(crate) const DOCUMENTS: &str = "documents";
+/// Name of the stream of questions.
+pub(crate) const QUESTIONS: &str = "questions";
+
+/// What is asked, of what.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Inputs {
+    folders: Vec<PathBuf>,
+    /// Files of JSON lines; `-` is standard input.
+    files: Vec<PathBuf>,
+    questions: Vec<String>,
+    contexts: Option<PathBuf>,
+    is_once: bool,
+}
+
+/// Lets the first epoch begin; see [`Inputs::questions`].
+pub(crate) struct Gate(Sender<()>);
+
+impl Gate {
+    /// Opens it.
+    pub(crate) fn open(self) {
+        // Nobody waits only if the engine has stopped, which is noticed elsewhere.
+        let _ = self.0.send(());
+    }
+}
+
+impl Inputs {
+    /// Tells paths from questions.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] where a question or a path is missing.
+    pub(crate) fn of(args: &WatchArgs) -> Result<Self, Failure> {
+        let mut paths: Vec<&str> = args.paths_and_question.iter().map(String::as_str).collect();
+        let mut questions = Vec::new();
+        let asks_elsewhere = !args.questions.is_empty() || args.contexts.is_some();
+        if let Some(last) = paths.last().copied() {
+            let is_question = if asks_elsewhere {
+                paths.len() > 1 && reads_like_a_question(last)
+            } else {
+                true
+            };
+            if is_question {
+                paths.pop();
+                questions.push(last.to_owned());
+            }
+        }
+        questions.extend(args.questions.iter().cloned());
+        if let [only] = questions.as_slice()
+            && paths.is_empty()
+        {
+            return Err(if Path::new(only).exists() {
+                let hint = format!("perennial watch {only} \"What is …?\"");
+                Failure::usage("the question is missing", hint)
+            } else {
+                let hint = format!("perennial watch FOLDER \"{only}\"");
+                Failure::usage("the folder of documents is missing", hint)
+            });
+        }
+        if questions.iter().any(|question| question.trim().is_empty()) {
+            return Err(Failure::usage(
+                "a question is empty",
+                "write it in quotes, after the folder",
+            ));
+        }
+        let is_lines = |path: &&&str| **path == "-" || is_json_lines(Path::new(path));
+        let of = |lines: bool| {
+            let chosen = paths.iter().filter(move |path| is_lines(path) == lines);
+            chosen.map(PathBuf::from).collect::<Vec<_>>()
+        };
+        let inputs = Self {
+            folders: of(false),
+            files: of(true),
+            questions,
+            contexts: args.contexts.clone(),
+            is_once: args.once,
+        };
+        let stdin = Path::new("-");
+        let named = inputs.files.iter().chain(&inputs.contexts);
+        if named.filter(|path| *path == stdin).count() > 1 {
+            return Err(Failure::usage(
+                "standard input is named twice",
+                "it can carry documents or questions, not both",
+            ));
+        }
+        Ok(inputs)
+    }
+
+    /// The same, read once and not watched.
+    pub(crate) fn once(mut self) -> Self {
+        self.is_once = true;
+        self
+    }
+
+    /// What the paths are, in words.
+    pub(crate) fn paths(&self) -> String {
+        let paths = self.folders.iter().chain(&self.files);
+        let names: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+        names.join(", ")
+    }
+
+    /// The source of documents.
+    ///
+    /// # Errors
+    /// What [`Folder::open`] and [`JsonLines::open`] report.
+    pub(crate) fn documents(&self) -> Result<Box<dyn Source>, Failure> {
+        let mut joined = Joined::new(DOCUMENTS);
+        if !self.folders.is_empty() {
+            let watching = match self.is_once {
+                true => Watching::Once,
+                false => Watching::Auto,
+            };
+            let folder = Folder::open(DOCUMENTS, &self.folders)?.watching(watching);
+            joined = joined.with(folder, None);
+        }
+        let is_alone = self.folders.is_empty() && self.files.len() == 1;
+        for file in &self.files {
+            let prefix = (!is_alone).then(|| format!("{}#", file.display()));
+            joined = joined.with(self.lines(DOCUMENTS, file)?, prefix);
+        }
+        Ok(joined.boxed())
+    }
+
+    /// The source of questions, and the gate that it waits at: an epoch closes only when
+    /// every source has given what it had, so whoever subscribes before opening the gate
+    /// misses nothing.
+    ///
+    /// # Errors
+    /// What [`JsonLines::open`] reports.
+    pub(crate) fn questions(&self) -> Result<(Box<dyn Source>, Gate), Failure> {
+        let (sender, gate): (Sender<()>, Receiver<()>) = bounded(1);
+        let asked = Asked::new(QUESTIONS, self.questions.clone(), gate);
+        let mut joined = Joined::new(QUESTIONS).with(asked, None);
+        if let Some(file) = &self.contexts {
+            joined = joined.with(self.lines(QUESTIONS, file)?, None);
+        }
+        Ok((joined.boxed(), Gate(sender)))
+    }
+
+    fn lines(&self, name: &str, file: &Path) -> Result<JsonLines, Failure> {
+        if file == Path::new("-") {
+            return Ok(JsonLines::stdin(name)?);
+        }
+        Ok(JsonLines::open(name, file)?.follow(!self.is_once))
+    }
+}
+
+impl Inputs {
+    /// One question over one folder.
+    pub(crate) fn folder(folder: PathBuf, question: &str) -> Self {
+        Self {
+            folders: vec![folder],
+            files: Vec::new(),
+            questions: vec![question.to_owned()],
+            contexts: None,
+            is_once: false,
+        }
+    }
+}
+
+fn is_json_lines(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"))
+        && !path.is_dir()
+}
+
+fn reads_like_a_question(text: &str) -> bool {
+    let looks = text.contains(char::is_whitespace) || text.ends_with('?');
+    looks && !Path::new(text).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::{Cli, Command};
+    use super::*;
+
+    fn inputs(words: &[&str]) -> Result<Inputs, Failure> {
+        let words = ["perennial", "watch"].iter().chain(words);
+        let Command::Watch(args) = Cli::parse_from(words).command else {
+            unreachable!("`watch` was parsed");
+        };
+        Inputs::of(&args)
+    }
+
+    #[test]
+    fn the_last_word_is_the_question() {
+        let both = inputs(&["notes", "d.jsonl", "Who?"]).expect("sound");
+        assert_eq!(both.folders, [PathBuf::from("notes")]);
+        assert_eq!(both.files, [PathBuf::from("d.jsonl")]);
+        assert_eq!(both.questions, ["Who?"]);
+    }
+
+    #[test]
+    fn with_questions_elsewhere_it_must_read_like_one() {
+        let options = ["-q", "Why?"];
+        let of = |words: &[&str]| inputs(&[words, &options].concat()).expect("sound");
+        assert_eq!(of(&["notes", "wiki"]).questions, ["Why?"]);
+        assert_eq!(
+            of(&["notes", "Who is it?"]).questions,
+            ["Who is it?", "Why?"]
+        );
+        assert_eq!(of(&["notes"]).questions, ["Why?"]);
+        assert_eq!(of(&["notes"]).folders, [PathBuf::from("notes")]);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let says = |words: &[&str]| inputs(words).expect_err("refused").to_string();
+        assert!(says(&["Who is it?"]).contains("folder"));
+        assert!(says(&["."]).contains("question"));
+        assert!(says(&["notes", " "]).contains("empty"));
+        let twice = ["-", "Who?", "--contexts", "-"];
+        assert!(says(&twice).contains("standard input"));
+    }
+}

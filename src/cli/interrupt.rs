@@ -1,0 +1,79 @@
+//! What happens on Ctrl-C?
+//!
+//! Before the watch has begun there is nothing to end: the program exits at once, with
+//! code 130. From then on the watch is asked to end; should that take longer than
+//! [`GRACE`], the program exits anyway: nothing on disk is in the making then.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use super::failure::Failure;
+
+/// How long an orderly end may take.
+const GRACE: Duration = Duration::from_millis(800);
+/// Exit code of a program that was interrupted: 128 and the signal's number.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Whether the user wants to end.
+#[derive(Clone, Default)]
+pub(crate) struct Interrupt(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    is_raised: AtomicBool,
+    /// Whether someone looks at `is_raised`.
+    is_watched: AtomicBool,
+    /// Exit code should the orderly end take too long.
+    exit_code: AtomicU8,
+}
+
+impl Interrupt {
+    /// Listens to the signals that end programs.
+    ///
+    /// # Errors
+    /// If the system refuses to.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let interrupt = Self::default();
+        interrupt.ends_with(INTERRUPTED);
+        let heard = interrupt.clone();
+        ctrlc::set_handler(move || heard.hear()).map_err(|error| Failure::Io {
+            action: "listen to Ctrl-C".into(),
+            source: std::io::Error::other(error),
+        })?;
+        Ok(interrupt)
+    }
+
+    fn hear(&self) {
+        self.0.is_raised.store(true, Ordering::SeqCst);
+        if self.0.is_watched.load(Ordering::SeqCst) {
+            std::thread::sleep(GRACE);
+        }
+        if std::io::stderr().is_terminal() {
+            // Whatever bar was being drawn ends here; there is nobody left to tell.
+            let _ = writeln!(std::io::stderr());
+        }
+        std::process::exit(self.0.exit_code.load(Ordering::SeqCst).into());
+    }
+
+    /// Promises to look at [`Interrupt::is_raised`] often.
+    pub(crate) fn watch(&self) {
+        self.0.is_watched.store(true, Ordering::SeqCst);
+    }
+
+    /// The exit code of an interruption from now on.
+    pub(crate) fn ends_with(&self, code: u8) {
+        self.0.exit_code.store(code, Ordering::SeqCst);
+    }
+
+    /// The exit code of an interruption now.
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.0.exit_code.load(Ordering::SeqCst)
+    }
+
+    /// Whether the user wants to end.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.is_raised.load(Ordering::SeqCst)
+    }
+}

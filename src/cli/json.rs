@@ -1,0 +1,183 @@
+//! The same for programs: one JSON object a line. The fields are promised in the help of
+//! `perennial watch`; new ones may come, none goes.
+
+use std::io::{self, Write};
+
+use perennial::connectors::Rejected;
+use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress};
+use perennial::operators::{Finish, Work};
+use serde_json::{Value, json};
+
+use super::follow::Display;
+use super::report::EpochReport;
+
+/// Where programs read.
+pub(crate) struct JsonLines<W> {
+    out: W,
+    has_progress: bool,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Lines to `out`; how far answers are only where `has_progress`.
+    pub(crate) fn new(out: W, has_progress: bool) -> Self {
+        Self { out, has_progress }
+    }
+
+    /// Each line is flushed: its reader waits for it.
+    fn line(&mut self, object: &Value) -> io::Result<()> {
+        writeln!(self.out, "{object}")?;
+        self.out.flush()
+    }
+}
+
+fn work(work: &Work) -> Value {
+    json!({
+        "forwarded": work.n_forwarded(),
+        "from_scratch": work.n_from_scratch,
+        "encoded": work.n_encoded,
+        "prompt": work.n_prompt,
+        "draft": work.n_draft,
+        "decoded": work.n_decoded,
+        "passes": work.n_passes,
+    })
+}
+
+fn milliseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn answer(update: &AnswerUpdate) -> Value {
+    let change = match update.kind() {
+        ChangeKind::New => "new",
+        ChangeKind::Changed => "changed",
+        ChangeKind::Stands => "stands",
+        ChangeKind::Gone => "gone",
+    };
+    let (mut error, mut finish) = (None, None);
+    match &update.new {
+        Some(Ok(text)) => {
+            finish = Some(match text.finish {
+                Finish::Stop => "stop",
+                Finish::Length => "length",
+            });
+        }
+        Some(Err(reason)) => error = Some(reason.to_string()),
+        None => {}
+    }
+    json!({
+        "event": "answer",
+        "context": update.context,
+        "question": update.question,
+        "epoch": update.epoch,
+        "change": change,
+        "text": update.new_text(),
+        "old_text": update.old_text(),
+        "error": error,
+        "finish": finish,
+        "rung": update.rung,
+        "exact": update.is_exact,
+        "sub_paragraphs": update.sub_paragraphs,
+        "work": work(&update.work),
+        "elapsed_ms": milliseconds(update.elapsed),
+    })
+}
+
+impl<W: Write> Display for JsonLines<W> {
+    fn started(&mut self, _start: &EpochStart) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        if !self.has_progress {
+            return Ok(());
+        }
+        let object = match progress {
+            Progress::Embedding { done, total, .. } => {
+                json!({"event": "progress", "stage": "embedding", "context": null, "done": done, "total": total, "text": null})
+            }
+            Progress::Encoding {
+                context,
+                done,
+                total,
+                ..
+            } => {
+                json!({"event": "progress", "stage": "encoding", "context": context, "done": done, "total": total, "text": null})
+            }
+            Progress::Writing { context, text, .. } => {
+                json!({"event": "progress", "stage": "writing", "context": context, "done": null, "total": null, "text": text})
+            }
+            _ => return Ok(()),
+        };
+        self.line(&object)
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> io::Result<()> {
+        for update in &report.answers {
+            self.line(&answer(update))?;
+        }
+        let start = report.start.as_ref();
+        let mut done = work(&report.summary.work);
+        done["from_scratch"] = report.n_rerun.into();
+        self.line(&json!({
+            "event": "epoch",
+            "epoch": report.summary.epoch,
+            "documents": start.map_or(&[][..], |start| &start.changes),
+            "n_changes": start.map(|start| start.n_changes),
+            "n_documents": start.map(|start| start.n_documents),
+            "rungs": report.summary.rungs,
+            "work": done,
+            "elapsed_ms": milliseconds(report.summary.elapsed),
+        }))
+    }
+
+    fn rejected(&mut self, rejected: &Rejected) -> io::Result<()> {
+        self.line(&json!({
+            "event": "rejected",
+            "source": rejected.source,
+            "place": rejected.offset.to_string(),
+            "key": rejected.key,
+            "reason": rejected.reason.to_string(),
+        }))
+    }
+
+    fn notice(&mut self, source: &str, message: &str) -> io::Result<()> {
+        self.line(&json!({"event": "notice", "source": source, "message": message}))
+    }
+
+    fn failed(&mut self, source: &str, message: &str) -> io::Result<()> {
+        self.line(&json!({"event": "failed", "source": source, "message": message}))
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Gathering, tests as sample};
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_one_object_a_line_answers_first() {
+        let mut lines = JsonLines::new(Vec::new(), false);
+        let mut gathering = Gathering::default();
+        gathering.answer(sample::answer("q", Some("Old.\n"), Some("New.\n"), 100));
+        lines
+            .epoch(&gathering.complete(sample::summary()))
+            .expect("a vector takes all");
+        let text = String::from_utf8(lines.out).expect("text");
+        let objects: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(objects.len(), 2);
+        assert_eq!(objects[0]["event"], "answer");
+        assert_eq!(objects[0]["change"], "changed");
+        assert_eq!(objects[0]["text"], "New.\n");
+        assert_eq!(objects[0]["work"]["forwarded"], 10);
+        assert_eq!(objects[1]["event"], "epoch");
+        assert_eq!(objects[1]["work"]["from_scratch"], 100);
+        assert_eq!(objects[1]["rungs"]["keep"], 0);
+    }
+}

@@ -1,0 +1,57 @@
+//! How does a person, or a script, use Perennial from a terminal?
+//!
+//! Arguments are parsed once ([`args`], [`values`]) into what the engine takes
+//! ([`inputs`], [`opening`]); [`follow`] reads a view's updates, gathers them epoch by
+//! epoch ([`report`]) and shows them: for people on a [`screen`], for programs as
+//! [`json`]. Each command is one module.
+//!
+//! # Invariants
+//! - Standard output carries answers (or JSON) only; how far things are, and warnings, go
+//!   to standard error.
+//! - Exit code 0 is success, 1 a failure, 2 wrong usage, 130 an interruption before there
+//!   was an answer. A failure prints what went wrong and what to do.
+
+mod args;
+mod asked;
+mod demo;
+mod diff;
+mod explain;
+mod failure;
+mod follow;
+mod inputs;
+mod interrupt;
+mod joined;
+mod json;
+mod live;
+mod models;
+mod opening;
+mod paint;
+mod report;
+mod screen;
+mod values;
+mod watch;
+mod wording;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+
+/// Runs the command that the arguments name.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Watch(args) => watch::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Models(args) => models::run(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.tell();
+            failure.exit_code()
+        }
+    }
+}

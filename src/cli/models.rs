@@ -1,0 +1,56 @@
+//! `perennial models`: which models are known by name, and which are here?
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use perennial::model::locator::{KNOWN, Kind, KnownModel};
+
+use super::args::{DEFAULT_MODEL, ModelsArgs};
+use super::failure::Failure;
+use super::{opening, wording};
+
+/// Runs the command.
+pub(crate) fn run(args: &ModelsArgs) -> Result<ExitCode, Failure> {
+    let locator = opening::locator(args.cache.as_deref())?;
+    print(&locator.settings().models).map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(folder: &Path) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let width = KNOWN
+        .iter()
+        .map(|model| model.name.len())
+        .max()
+        .unwrap_or(0);
+    for model in KNOWN {
+        let use_for = match model.kind {
+            Kind::Embedder => "selects passages where documents exceed --budget",
+            _ if model.name == DEFAULT_MODEL => "answers; the default of --model",
+            _ => "answers; --model",
+        };
+        writeln!(out, "{:width$}  {}", model.name, model.about)?;
+        let size = wording::megabytes(model.n_bytes());
+        let place = match is_here(folder, model) {
+            true => "on this machine",
+            false => "fetched when it is first needed",
+        };
+        writeln!(out, "{:width$}  {use_for}; {size}, {place}", "")?;
+    }
+    writeln!(out)?;
+    writeln!(out, "models are kept in {}", folder.display())?;
+    writeln!(
+        out,
+        "any other GGUF file, or folder of safetensors, is used by its path"
+    )
+}
+
+/// Whether every file is there in its full size. Digests are compared when it is opened.
+fn is_here(folder: &Path, model: &KnownModel) -> bool {
+    let folder = folder.join(model.name);
+    model.files.iter().all(|file| {
+        let metadata = std::fs::metadata(folder.join(file.name));
+        metadata.is_ok_and(|metadata| metadata.len() == file.n_bytes)
+    })
+}

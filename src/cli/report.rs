@@ -1,0 +1,153 @@
+//! What did one epoch bring? Updates gathered until their epoch is complete, with what a
+//! rerun of everything would have cost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use perennial::engine::{AnswerUpdate, EpochStart, EpochSummary};
+use perennial::operators::ContextKey;
+
+/// One complete epoch.
+#[derive(Debug)]
+pub(crate) struct EpochReport {
+    /// What it began with; none if that was missed.
+    pub(crate) start: Option<EpochStart>,
+    /// How it ended.
+    pub(crate) summary: EpochSummary,
+    /// The answers that were refreshed, in order of their contexts.
+    pub(crate) answers: Vec<AnswerUpdate>,
+    /// Tokens that a rerun of every context would have forwarded, kept ones included.
+    pub(crate) n_rerun: usize,
+}
+
+/// Updates on their way to a report.
+#[derive(Default)]
+pub(crate) struct Gathering {
+    start: Option<EpochStart>,
+    answers: Vec<AnswerUpdate>,
+    /// Tokens of a run from scratch of each context with an answer.
+    from_scratch: BTreeMap<ContextKey, usize>,
+}
+
+impl Gathering {
+    /// An epoch begins.
+    pub(crate) fn start(&mut self, start: EpochStart) {
+        self.start = Some(start);
+    }
+
+    /// Whether an epoch has begun that is not complete.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// An answer of the present epoch.
+    pub(crate) fn answer(&mut self, update: AnswerUpdate) {
+        match (&update.new, update.work.n_from_scratch) {
+            (None, _) => {
+                self.from_scratch.remove(&update.context);
+            }
+            // A call that failed costs a rerun as little as it cost this one.
+            (Some(_), n_tokens) => {
+                self.from_scratch.insert(update.context.clone(), n_tokens);
+            }
+        }
+        self.answers.push(update);
+    }
+
+    /// The epoch is complete.
+    pub(crate) fn complete(&mut self, summary: EpochSummary) -> EpochReport {
+        EpochReport {
+            start: self.start.take(),
+            summary,
+            answers: std::mem::take(&mut self.answers),
+            n_rerun: self.from_scratch.values().sum(),
+        }
+    }
+}
+
+/// The sum of all refreshes after the first answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Number of epochs.
+    pub(crate) n_epochs: usize,
+    /// Tokens forwarded.
+    pub(crate) n_forwarded: usize,
+    /// Tokens that reruns would have forwarded.
+    pub(crate) n_rerun: usize,
+    /// Time of the epochs.
+    pub(crate) elapsed: Duration,
+}
+
+impl Totals {
+    /// Adds an epoch.
+    pub(crate) fn add(&mut self, report: &EpochReport) {
+        self.n_epochs += 1;
+        self.n_forwarded += report.summary.work.n_forwarded();
+        self.n_rerun += report.n_rerun;
+        self.elapsed += report.summary.elapsed;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use perennial::engine::RungCounts;
+    use perennial::operators::{AnswerText, Finish, Rung, Work};
+
+    use super::*;
+
+    /// An answer to `context` that cost 10 tokens where a rerun costs `n_from_scratch`.
+    pub(crate) fn answer(
+        context: &str,
+        old: Option<&str>,
+        new: Option<&str>,
+        n_from_scratch: usize,
+    ) -> AnswerUpdate {
+        let text = |text: &str| {
+            Ok(AnswerText {
+                text: text.into(),
+                finish: Finish::Stop,
+            })
+        };
+        AnswerUpdate {
+            view: "answers".into(),
+            context: ContextKey::new(context),
+            question: "Why?".into(),
+            epoch: 1,
+            old: old.map(text),
+            new: new.map(text),
+            rung: Rung::Rewrite,
+            sub_paragraphs: Vec::new(),
+            work: Work {
+                n_decoded: 10,
+                n_from_scratch,
+                ..Work::default()
+            },
+            elapsed: Duration::from_millis(20),
+            is_exact: true,
+        }
+    }
+
+    /// The end of epoch 1.
+    pub(crate) fn summary() -> EpochSummary {
+        EpochSummary {
+            view: "answers".into(),
+            epoch: 1,
+            rungs: RungCounts::default(),
+            work: Work::default(),
+            elapsed: Duration::from_millis(30),
+        }
+    }
+
+    #[test]
+    fn a_rerun_counts_what_was_kept_and_forgets_what_is_gone() {
+        let mut gathering = Gathering::default();
+        gathering.answer(answer("a", None, Some("A."), 100));
+        gathering.answer(answer("b", None, Some("B."), 200));
+        assert_eq!(gathering.complete(summary()).n_rerun, 300);
+        gathering.answer(answer("b", Some("B."), Some("C."), 210));
+        let report = gathering.complete(summary());
+        assert_eq!((report.answers.len(), report.n_rerun), (1, 310));
+        gathering.answer(answer("a", Some("A."), None, 0));
+        assert_eq!(gathering.complete(summary()).n_rerun, 210);
+    }
+}

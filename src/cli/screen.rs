@@ -1,0 +1,318 @@
+//! Answers and their changes, for people.
+//!
+//! A first answer is shown whole. After a change, an answer that changed is shown with the
+//! change marked; one that stands is only said to stand, unless its sources changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::{self, Write};
+
+use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress};
+use perennial::operators::provenance::sub_paragraphs;
+
+use super::diff::{self, Piece};
+use super::follow::Display;
+use super::live::{Answers, Live};
+use super::paint::{Paint, Span, Style};
+use super::report::{EpochReport, Totals};
+use super::wording;
+
+/// Columns before an answer.
+const INDENT: usize = 2;
+/// Warnings shown before the next epoch; more are counted.
+const MOST_WARNINGS: usize = 10;
+/// Distinct warnings remembered; above it, an old one may be told again.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// Where people read.
+pub(crate) struct Screen<W> {
+    out: W,
+    paint: Paint,
+    live: Live,
+    answers: Answers,
+    told: HashSet<String>,
+    n_warnings: usize,
+    /// Documents that the shown answer of each context comes from.
+    shown: BTreeMap<String, BTreeSet<String>>,
+    has_answered: bool,
+    totals: Totals,
+}
+
+impl<W: Write> Screen<W> {
+    /// A screen that writes to `out`.
+    pub(crate) fn new(out: W, paint: Paint, live: Live) -> Self {
+        Self {
+            out,
+            paint,
+            answers: live.answers(),
+            live,
+            told: HashSet::new(),
+            n_warnings: 0,
+            shown: BTreeMap::new(),
+            has_answered: false,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Where the answers go.
+    #[cfg(test)]
+    pub(crate) fn into_out(self) -> W {
+        self.out
+    }
+
+    /// Lines of the program's own, such as headings.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub(crate) fn say(&mut self, style: Style, text: &str, indent: usize) -> io::Result<()> {
+        self.answers.clear();
+        self.write(&[Span::new(style, text)], indent)
+    }
+
+    /// A line as it is, blanks and all.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub(crate) fn line(&mut self, style: Style, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{}", self.paint.line(style, text))
+    }
+
+    /// An empty line.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub(crate) fn blank(&mut self) -> io::Result<()> {
+        writeln!(self.out)
+    }
+
+    fn write(&mut self, spans: &[Span], indent: usize) -> io::Result<()> {
+        for line in self.paint.lines(spans, indent) {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, text: String) {
+        if self.told.len() >= MOST_REMEMBERED {
+            self.told.clear();
+        }
+        if !self.told.insert(text.clone()) {
+            return;
+        }
+        self.n_warnings += 1;
+        if self.n_warnings <= MOST_WARNINGS {
+            let spans = [Span::new(Style::Warning, format!("warning: {text}"))];
+            for line in self.paint.lines(&spans, 0) {
+                self.live.say(&line);
+            }
+        }
+    }
+
+    fn tell_of_more_warnings(&mut self) {
+        let n_more = std::mem::take(&mut self.n_warnings).saturating_sub(MOST_WARNINGS);
+        if n_more > 0 {
+            let more = wording::count(n_more, "more warning");
+            self.live.say(&format!("{more}; --json tells them all"));
+        }
+    }
+
+    fn answer(&mut self, update: &AnswerUpdate) -> io::Result<()> {
+        let old_sources = self.shown.get(update.context.as_str()).cloned();
+        let sources: BTreeSet<String> = update
+            .sub_paragraphs
+            .iter()
+            .flat_map(wording::sources)
+            .map(str::to_owned)
+            .collect();
+        let has_moved = old_sources.is_some_and(|old| old != sources);
+        self.write(&[Span::new(Style::Strong, &*update.question)], 0)?;
+        let mut first_changed = None;
+        match (update.kind(), &update.new) {
+            (_, Some(Err(error))) => {
+                let text = format!("no answer: {error}");
+                self.write(&[Span::new(Style::Warning, text)], INDENT)?;
+            }
+            (ChangeKind::Gone, _) => {}
+            (ChangeKind::Stands, _) if !has_moved => {}
+            _ => first_changed = self.sentences(update)?,
+        }
+        match update.new {
+            Some(_) => self
+                .shown
+                .insert(update.context.as_str().to_owned(), sources),
+            None => self.shown.remove(update.context.as_str()),
+        };
+        self.costs(update, first_changed)?;
+        self.blank()
+    }
+
+    /// The sentences of an answer, changes marked. Returns the first that changed.
+    fn sentences(&mut self, update: &AnswerUpdate) -> io::Result<Option<usize>> {
+        let (old, new) = (update.old_text(), update.new_text().unwrap_or_default());
+        let ranges = sub_paragraphs(new);
+        let pieces = match old {
+            Some(old) => diff::by_sentence(old, new, &ranges),
+            None => {
+                let whole = |range: &std::ops::Range<usize>| {
+                    vec![Piece::Same(new[range.clone()].to_owned())]
+                };
+                ranges.iter().map(whole).collect()
+            }
+        };
+        for (index, pieces) in pieces.iter().enumerate() {
+            let mut spans: Vec<Span> = pieces.iter().map(span).collect();
+            let sources = update.sub_paragraphs.get(index).map(wording::sources);
+            if let Some(sources) = sources.filter(|sources| !sources.is_empty()) {
+                let text = format!(" [{}]", sources.join(", "));
+                spans.push(Span::new(Style::Faint, text));
+            }
+            self.write(&spans, INDENT)?;
+        }
+        let has_changed = |pieces: &Vec<Piece>| pieces.iter().any(|p| !matches!(p, Piece::Same(_)));
+        Ok(pieces.iter().position(has_changed))
+    }
+
+    fn costs(&mut self, update: &AnswerUpdate, first_changed: Option<usize>) -> io::Result<()> {
+        if update.kind() == ChangeKind::Gone || update.new.as_ref().is_some_and(Result::is_err) {
+            return Ok(());
+        }
+        let mut facts = vec![wording::how(update, first_changed)];
+        facts.push(wording::duration(update.elapsed));
+        facts.push(wording::work(
+            update.work.n_forwarded(),
+            update.work.n_from_scratch,
+        ));
+        facts.extend(wording::cut_off(update).map(str::to_owned));
+        self.write(&[Span::new(Style::Faint, facts.join(" · "))], INDENT)
+    }
+}
+
+fn span(piece: &Piece) -> Span {
+    match piece {
+        Piece::Same(text) => Span::new(Style::Plain, text),
+        Piece::Removed(text) => Span::new(Style::Removed, text),
+        Piece::Added(text) => Span::new(Style::Added, text),
+    }
+}
+
+impl<W: Write> Display for Screen<W> {
+    fn started(&mut self, start: &EpochStart) -> io::Result<()> {
+        self.tell_of_more_warnings();
+        if self.has_answered {
+            self.say(Style::Strong, &format!("── {}", wording::changes(start)), 0)?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        self.answers.show(progress);
+        Ok(())
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> io::Result<()> {
+        self.answers.clear();
+        if std::mem::replace(&mut self.has_answered, true) {
+            self.totals.add(report);
+        } else if let Some(start) = &report.start {
+            let documents = wording::count(start.n_documents, "document");
+            self.live.say(&format!("{documents} read"));
+            self.blank()?;
+        }
+        for update in &report.answers {
+            self.answer(update)?;
+        }
+        let n_kept = report.summary.rungs.keep;
+        if report.answers.is_empty() {
+            let text = match n_kept {
+                0 => "there is no question to answer".to_owned(),
+                _ => format!(
+                    "no answer is touched · {}",
+                    wording::work(0, report.n_rerun)
+                ),
+            };
+            self.say(Style::Faint, &text, INDENT)?;
+            self.blank()?;
+        } else if n_kept > 0 {
+            let text = format!("{} not touched", wording::count(n_kept, "other answer"));
+            self.say(Style::Faint, &text, INDENT)?;
+            self.blank()?;
+        }
+        self.out.flush()
+    }
+
+    fn rejected(&mut self, rejected: &perennial::connectors::Rejected) -> io::Result<()> {
+        self.warn(format!("left out: {rejected}"));
+        Ok(())
+    }
+
+    fn notice(&mut self, _source: &str, message: &str) -> io::Result<()> {
+        self.warn(message.to_owned());
+        Ok(())
+    }
+
+    fn failed(&mut self, _source: &str, _message: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.answers.clear();
+        self.tell_of_more_warnings();
+        if self.totals.n_epochs > 0 {
+            let Totals {
+                n_epochs,
+                n_forwarded,
+                n_rerun,
+                ..
+            } = self.totals;
+            let changes = wording::count(n_epochs, "refresh").replace("refreshs", "refreshes");
+            self.live.say(&format!(
+                "{changes}: {}",
+                wording::work(n_forwarded, n_rerun)
+            ));
+        }
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Gathering, tests as sample};
+    use super::*;
+
+    fn shown(updates: Vec<AnswerUpdate>) -> String {
+        let mut screen = Screen::new(Vec::new(), Paint::plain(), Live::new(true));
+        for update in updates {
+            let mut gathering = Gathering::default();
+            gathering.answer(update);
+            screen
+                .epoch(&gathering.complete(sample::summary()))
+                .expect("a vector takes all");
+        }
+        String::from_utf8(screen.into_out()).expect("text")
+    }
+
+    #[test]
+    fn a_change_is_marked_and_its_cost_compared() {
+        let before = sample::answer("q", None, Some("It costs 12 crowns today."), 100);
+        let after = sample::answer(
+            "q",
+            Some("It costs 12 crowns today."),
+            Some("It costs 14 crowns today."),
+            100,
+        );
+        let text = shown(vec![before, after]);
+        assert!(
+            text.contains("\n  It costs [-12-]{+14+} crowns today.\n"),
+            "{text}"
+        );
+        let costs =
+            "  rewritten from sentence 1 · 0.02 s · 10 of 100 tokens (10.0x less than a rerun)";
+        assert!(text.contains(costs), "{text}");
+    }
+
+    #[test]
+    fn what_stands_is_not_repeated() {
+        let answer = sample::answer("q", Some("It stands."), Some("It stands."), 100);
+        assert!(!shown(vec![answer]).contains("It stands."));
+    }
+}

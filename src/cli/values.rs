@@ -1,0 +1,97 @@
+//! What do option values mean? Scopes, orders and sizes, as they are typed.
+
+use std::str::FromStr;
+
+use perennial::{Order, Scope};
+
+/// `causal`, `window:N` or `independent`.
+pub(crate) fn scope(text: &str) -> Result<Scope, String> {
+    let lower = text.to_ascii_lowercase();
+    match (lower.as_str(), lower.strip_prefix("window:")) {
+        ("causal", _) => Ok(Scope::Causal),
+        ("independent", _) => Ok(Scope::Independent),
+        (_, Some(tokens)) => match tokens.parse() {
+            Ok(tokens) if tokens > 0 => Ok(Scope::Window { tokens }),
+            _ => Err(format!(
+                "`{tokens}` is no number of tokens of at least 1, as in window:128"
+            )),
+        },
+        _ => Err("expected causal, window:N or independent".to_owned()),
+    }
+}
+
+/// `updated_at` or `key`.
+pub(crate) fn order(text: &str) -> Result<Order, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "updated_at" => Ok(Order::UpdatedAt),
+        "key" => Ok(Order::Key),
+        _ => Err("expected updated_at or key".to_owned()),
+    }
+}
+
+/// A number of at least 1.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number of at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// A number of bytes as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) usize);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{text}` is no size: expected as 512M, 1.5GiB or a number of bytes");
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let number: f64 = digits.trim().parse().map_err(|_| wrong())?;
+        let unit = text[digits.len()..].to_ascii_lowercase();
+        let shift = match unit.trim_end_matches('b').trim_end_matches('i') {
+            "" => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            _ => return Err(wrong()),
+        };
+        let n_bytes = number * (1u64 << shift) as f64;
+        // Beyond this, an f64 no longer tells single bytes apart.
+        if !(0.0..9e15).contains(&n_bytes) {
+            return Err(wrong());
+        }
+        usize::try_from(n_bytes as u64)
+            .map(Self)
+            .map_err(|_| wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes() {
+        assert_eq!(scope("Causal"), Ok(Scope::Causal));
+        assert_eq!(scope("window:64"), Ok(Scope::Window { tokens: 64 }));
+        assert_eq!(scope("independent"), Ok(Scope::Independent));
+        for wrong in ["window", "window:", "window:0", "window:-3", "all"] {
+            assert!(scope(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let size = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!(size("100"), Ok(100));
+        assert_eq!(size("2k"), Ok(2048));
+        assert_eq!(size("1.5GiB"), Ok(3 << 29));
+        assert_eq!(size("512MB"), Ok(512 << 20));
+        for wrong in ["", "M", "x", "-1", "1x", "nan", "inf", "1e300", "12QB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `perennial watch`: a question over documents, answered now and kept right.
+
+use std::io;
+use std::process::ExitCode;
+
+use perennial::operators::Answer;
+use perennial::{Engine, LocalModel, Subscription, View};
+
+use super::args::WatchArgs;
+use super::failure::Failure;
+use super::follow::{Course, Display, Ending, Next, follow};
+use super::inputs::Inputs;
+use super::interrupt::Interrupt;
+use super::json::JsonLines;
+use super::live::Live;
+use super::opening::{self, VIEW};
+use super::paint::Paint;
+use super::report::EpochReport;
+use super::screen::Screen;
+
+/// Runs the command.
+pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
+    let interrupt = Interrupt::listen()?;
+    let inputs = Inputs::of(args)?;
+    let live = Live::new(args.json);
+    let view = opening::view(&args.view);
+    let mut watch = Watch::start(&inputs, view, args.view.workers, || {
+        opening::open(&args.model, &live)
+    })?;
+    let mut course = Watching {
+        is_once: args.once,
+        interrupt: interrupt.clone(),
+        failed: None,
+    };
+    let stdout = io::stdout();
+    let ending = if args.json {
+        let mut lines = JsonLines::new(stdout.lock(), args.progress);
+        watch.follow(&mut lines, &mut course, &interrupt)?
+    } else {
+        let paint = Paint::of(&console::Term::stdout(), args.color);
+        let mut screen = Screen::new(stdout.lock(), paint, live.clone());
+        let (model, paths) = (&watch.model_name, inputs.paths());
+        let hint = if args.once { "" } else { " · Ctrl-C ends" };
+        live.say(&format!("{model} over {paths}{hint}"));
+        watch.follow(&mut screen, &mut course, &interrupt)?
+    };
+    drop(watch);
+    match (ending, course.failed) {
+        (Ending::Interrupted, _) => Ok(ExitCode::from(interrupt.exit_code())),
+        (Ending::Finished, Some(failure)) if args.once => Err(failure),
+        (Ending::Finished, _) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A running view with its subscription. The gate of its questions is still closed.
+pub(crate) struct Watch {
+    /// What the model is called.
+    pub(crate) model_name: String,
+    engine: Engine,
+    updates: Subscription,
+    gate: Option<super::inputs::Gate>,
+}
+
+impl Watch {
+    /// Opens the inputs, then the model (so that a misspelt path is told at once), and
+    /// starts the engine.
+    ///
+    /// # Errors
+    /// Whatever cannot be opened or started.
+    pub(crate) fn start(
+        inputs: &Inputs,
+        view: View,
+        n_workers: usize,
+        open: impl FnOnce() -> Result<LocalModel, Failure>,
+    ) -> Result<Self, Failure> {
+        let documents = inputs.documents()?;
+        let (questions, gate) = inputs.questions()?;
+        let model = open()?;
+        let engine = Engine::builder(model.runtime())
+            .source(documents)
+            .source(questions)
+            .view(view)
+            .workers(n_workers)
+            .start()?;
+        Ok(Self {
+            model_name: model.name().to_owned(),
+            updates: engine.subscribe(VIEW)?,
+            engine,
+            gate: Some(gate),
+        })
+    }
+
+    /// Lets the first epoch begin, and shows updates until the end.
+    ///
+    /// # Errors
+    /// See [`follow`].
+    pub(crate) fn follow<D: Display>(
+        &mut self,
+        display: &mut D,
+        course: &mut impl Course<D>,
+        interrupt: &Interrupt,
+    ) -> Result<Ending, Failure> {
+        interrupt.watch();
+        if let Some(gate) = self.gate.take() {
+            gate.open();
+        }
+        follow(&mut self.engine, &self.updates, display, course, interrupt)
+    }
+}
+
+/// Goes on until told otherwise; `--once` until the first answers.
+struct Watching {
+    is_once: bool,
+    interrupt: Interrupt,
+    /// Why `--once` fails, if it does.
+    failed: Option<Failure>,
+}
+
+impl<D> Course<D> for Watching {
+    fn after(&mut self, report: &EpochReport, _display: &mut D) -> Result<Next, Failure> {
+        if !self.is_once {
+            // There is an answer: from here on, an interruption is the normal end.
+            self.interrupt.ends_with(0);
+            return Ok(Next::GoOn);
+        }
+        let reasons: Vec<String> = report
+            .answers
+            .iter()
+            .filter_map(|update| reason(update.new.as_ref()?))
+            .collect();
+        if let Some(reason) = reasons.first() {
+            self.failed = Some(Failure::NotAnswered {
+                n_failed: reasons.len(),
+                n_asked: report.answers.len(),
+                reason: reason.clone(),
+            });
+        }
+        Ok(Next::Finish)
+    }
+}
+
+fn reason(answer: &Answer) -> Option<String> {
+    answer.as_ref().err().map(ToString::to_string)
+}

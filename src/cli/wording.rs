@@ -1,0 +1,147 @@
+//! How are numbers, rungs and changes put into plain words?
+
+use std::time::Duration;
+
+use perennial::engine::{AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart};
+use perennial::operators::{Finish, Rung, SubParagraph};
+
+/// Changed documents that are named in one line.
+const MOST_NAMED: usize = 4;
+
+/// `12345` as `12,345`.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 document`, `20 documents`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(number))
+}
+
+/// `0.42 s`, `12.3 s`, `2 min 5 s`.
+pub(crate) fn duration(time: Duration) -> String {
+    match time.as_secs() {
+        0..10 => format!("{:.2} s", time.as_secs_f64()),
+        10..100 => format!("{:.1} s", time.as_secs_f64()),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
+/// Bytes as `98 MB`.
+pub(crate) fn megabytes(n_bytes: u64) -> String {
+    format!("{} MB", n_bytes.div_ceil(1_000_000))
+}
+
+/// `412 of 2,310 tokens (5.6x less than a rerun)`.
+pub(crate) fn work(n_forwarded: usize, n_rerun: usize) -> String {
+    let ratio = n_rerun as f64 / n_forwarded.max(1) as f64;
+    let of = format!(
+        "{} of {} tokens",
+        thousands(n_forwarded),
+        thousands(n_rerun)
+    );
+    if n_forwarded == 0 {
+        format!("no tokens, where a rerun takes {}", thousands(n_rerun))
+    } else if ratio >= 1.05 {
+        format!("{of} ({ratio:.1}x less than a rerun)")
+    } else if ratio > 0.95 {
+        format!("{} tokens, as many as a rerun", thousands(n_forwarded))
+    } else {
+        let times = 1.0 / ratio;
+        format!(
+            "{} tokens ({times:.1}x those of a rerun)",
+            thousands(n_forwarded)
+        )
+    }
+}
+
+/// How an answer was reached, in words that need no glossary.
+pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String {
+    match (update.kind(), update.rung) {
+        (ChangeKind::New, _) => "written".to_owned(),
+        (ChangeKind::Gone, _) => "gone, with its question".to_owned(),
+        (ChangeKind::Stands, Rung::Keep) => "not touched".to_owned(),
+        (ChangeKind::Stands, Rung::Verify) => "checked in one pass and stands".to_owned(),
+        (ChangeKind::Stands, Rung::Rewrite) => "checked in parts and stands".to_owned(),
+        (ChangeKind::Stands, Rung::Regenerate) => "written anew, and the same".to_owned(),
+        (ChangeKind::Changed, Rung::Rewrite | Rung::Verify | Rung::Keep) => match first_changed {
+            Some(index) => format!("rewritten from sentence {}", index + 1),
+            None => "rewritten".to_owned(),
+        },
+        (ChangeKind::Changed, Rung::Regenerate) => "written anew".to_owned(),
+    }
+}
+
+/// A remark where the limit of answer tokens cut an answer.
+pub(crate) fn cut_off(update: &AnswerUpdate) -> Option<&'static str> {
+    let text = update.new.as_ref()?.as_ref().ok()?;
+    (text.finish == Finish::Length).then_some("cut at the limit, see --max-tokens")
+}
+
+/// What an epoch changed: `hours.md corrected, fees.md deleted`.
+pub(crate) fn changes(start: &EpochStart) -> String {
+    let mut words: Vec<String> = start.changes.iter().take(MOST_NAMED).map(change).collect();
+    let n_more = start.n_changes.saturating_sub(words.len());
+    if n_more > 0 {
+        words.push(format!("and {} more", count(n_more, "document")));
+    }
+    match words.as_slice() {
+        [] => "questions changed".to_owned(),
+        words => words.join(", "),
+    }
+}
+
+fn change(change: &DocumentChange) -> String {
+    let verb = match change.change {
+        DocumentChangeKind::Inserted => "added",
+        DocumentChangeKind::Updated => "changed",
+        DocumentChangeKind::Deleted => "deleted",
+    };
+    format!("{} {verb}", change.key)
+}
+
+/// The documents that a sentence comes from, strongest first, each once.
+pub(crate) fn sources(sentence: &SubParagraph) -> Vec<&str> {
+    let mut documents: Vec<&str> = Vec::new();
+    for source in &sentence.sources {
+        if !documents.contains(&source.document.as_str()) {
+            documents.push(source.document.as_str());
+        }
+    }
+    documents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_words() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(duration(Duration::from_millis(1234)), "1.23 s");
+        assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
+    }
+
+    #[test]
+    fn work_is_compared_with_a_rerun() {
+        assert_eq!(
+            work(412, 2310),
+            "412 of 2,310 tokens (5.6x less than a rerun)"
+        );
+        assert_eq!(work(2300, 2310), "2,300 tokens, as many as a rerun");
+        assert_eq!(work(4000, 2000), "4,000 tokens (2.0x those of a rerun)");
+        assert_eq!(work(0, 2000), "no tokens, where a rerun takes 2,000");
+    }
+}

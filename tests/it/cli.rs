@@ -1,0 +1,409 @@
+//! The program, as scripts and people use it. The model is the small real one, which the
+//! locator fetches if it is not on this machine.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const MODEL: &str = "smollm2-135m";
+/// How long an event may take on a busy machine, weights fetched included.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn perennial(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
+    command.args(args).env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    perennial(args).output().expect("the program starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// A folder of two notes.
+fn notes() -> TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("writable");
+    write(
+        "hours.md",
+        "# Opening hours\n\nThe library opens at nine o'clock in the morning.\n",
+    );
+    write(
+        "pets.md",
+        "# Pets\n\nDogs are not allowed in the reading room.\n",
+    );
+    dir
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_says_what_to_do() {
+    let dir = notes();
+    let folder = path(dir.path());
+    for (args, says) in [
+        (vec!["watch"], "PATH"),
+        (vec!["watch", folder], "question is missing"),
+        (
+            vec!["watch", "When does it open?"],
+            "folder of documents is missing",
+        ),
+        (vec!["watch", folder, " "], "a question is empty"),
+        (
+            vec!["watch", folder, "Q?", "--scope", "sideways"],
+            "independent",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--scope", "window:0"],
+            "window:128",
+        ),
+        (vec!["watch", folder, "Q?", "--memory", "much"], "512M"),
+        (
+            vec!["watch", folder, "Q?", "--max-tokens", "0"],
+            "at least 1",
+        ),
+        (vec!["watch", folder, "Q?", "--progress"], "--json"),
+        (vec!["watsh", folder, "Q?"], "watch"),
+    ] {
+        let output = run(&args);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(says),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert_eq!(stdout(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_exits_with_1_and_is_named() {
+    let dir = notes();
+    let folder = path(dir.path());
+    let broken = dir.path().join("broken.gguf");
+    fs::write(&broken, b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff").expect("writable");
+    let foreign = dir.path().join("foreign.gguf");
+    fs::write(&foreign, "not a model at all").expect("writable");
+    let file = dir.path().join("hours.md");
+    for (args, says) in [
+        (
+            vec!["watch", "./no-such-folder", "Q?"],
+            "./no-such-folder: no such file or folder",
+        ),
+        (vec!["watch", path(&file), "Q?"], "hours.md"),
+        (vec!["watch", "./none.jsonl", "Q?"], "none.jsonl"),
+        (
+            vec!["watch", folder, "Q?", "--contexts", "./none.jsonl"],
+            "none.jsonl",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--model", "./none.gguf"],
+            "none.gguf",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--model", path(&broken)],
+            "broken.gguf",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--model", path(&foreign)],
+            "foreign.gguf",
+        ),
+        (vec!["watch", folder, "Q?", "--model", "smolm"], MODEL),
+        (vec!["explain", "./no-such-folder", "Q?"], "no-such-folder"),
+    ] {
+        let output = run(&args);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(says),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).starts_with("error: "),
+            "{args:?}: {}",
+            stderr(&output)
+        );
+        assert_eq!(stdout(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn models_and_plans_are_told() {
+    let output = run(&["models"]);
+    assert!(output.status.success());
+    assert!(stdout(&output).contains(MODEL) && stdout(&output).contains("all-minilm-l6-v2"));
+
+    let dir = notes();
+    let args = [
+        "explain",
+        path(dir.path()),
+        "Q?",
+        "--model",
+        MODEL,
+        "--scope",
+        "window:64",
+    ];
+    let output = run(&args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for says in [
+        "LLM_GENERATE",
+        "WINDOW(64)",
+        "documents: 2, 2 passages",
+        "all passages fit",
+    ] {
+        assert!(stdout(&output).contains(says), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn once_answers_on_standard_output_with_its_sources() {
+    let dir = notes();
+    let question = "When does the library open?";
+    let output = run(&[
+        "watch",
+        "--once",
+        "--model",
+        MODEL,
+        path(dir.path()),
+        question,
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains(question) && text.contains("nine"), "{text}");
+    assert!(text.contains("[hours.md"), "{text}");
+    assert!(!text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn a_question_that_does_not_fit_is_an_error_and_the_others_are_answered() {
+    let dir = notes();
+    let long = "Why is the sky so very blue today? ".repeat(1200);
+    let args = ["watch", "--once", "--json", "--model", MODEL];
+    let questions = ["-q", long.as_str(), "-q", "When does the library open?"];
+    let output = run(&[&args[..], &[path(dir.path())], &questions].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let says = stderr(&output);
+    assert!(
+        says.contains("1 of 2 questions") && says.contains("does not fit"),
+        "{says}"
+    );
+    let answers: Vec<Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|event: &Value| event["event"] == "answer")
+        .collect();
+    assert!(
+        answers[0]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("does not fit"))
+    );
+    assert!(
+        answers[1]["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("nine"))
+    );
+}
+
+/// A watch whose JSON lines are read as they come.
+struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watch {
+    fn start(args: &[&str]) -> Self {
+        let mut child = perennial(&["watch", "--json", "--model", MODEL])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let out = child.stdout.take().expect("piped");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next event of this kind.
+    fn next(&self, event: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|error| panic!("no `{event}` came: {error}"));
+            let value: Value = serde_json::from_str(&line).expect("each line is JSON");
+            if value["event"] == event {
+                return value;
+            }
+        }
+    }
+
+    fn end(&mut self, within: Duration) -> Option<i32> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the program does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Ended already, unless a test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(unix)]
+fn interrupt(watch: &Watch) {
+    let pid = watch.child.id().to_string();
+    let status = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(status.expect("kill is there").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn json_follows_edits_and_ends_on_an_interruption() {
+    let dir = notes();
+    let mut watch = Watch::start(&[path(dir.path()), "When does the library open?"]);
+    let first = watch.next("answer");
+    assert_eq!(
+        (&first["change"], &first["context"]),
+        (&"new".into(), &"q1".into())
+    );
+    assert!(
+        first["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("nine")),
+        "{first}"
+    );
+    assert_eq!(first["exact"], true);
+    assert_eq!(
+        first["sub_paragraphs"][0]["sources"][0]["document"],
+        "hours.md"
+    );
+    let epoch = watch.next("epoch");
+    assert_eq!(
+        (&epoch["n_documents"], &epoch["n_changes"]),
+        (&2.into(), &2.into())
+    );
+
+    let corrected = "# Opening hours\n\nThe library opens at eleven o'clock in the morning.\n";
+    fs::write(dir.path().join("hours.md"), corrected).expect("writable");
+    let second = watch.next("answer");
+    assert_eq!(second["change"], "changed", "{second}");
+    assert!(
+        second["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("eleven")),
+        "{second}"
+    );
+    let work = &second["work"];
+    assert!(
+        work["forwarded"].as_u64() < work["from_scratch"].as_u64(),
+        "{work}"
+    );
+    let epoch = watch.next("epoch");
+    assert_eq!(epoch["documents"][0]["key"], "hours.md");
+    assert_eq!(epoch["documents"][0]["change"], "updated");
+
+    fs::write(dir.path().join("picture.md"), b"\x89PNG\0\0\0").expect("writable");
+    let rejected = watch.next("rejected");
+    assert!(
+        rejected["place"]
+            .as_str()
+            .is_some_and(|place| place.contains("picture.md"))
+    );
+
+    interrupt(&watch);
+    assert_eq!(watch.end(Duration::from_secs(5)), Some(0));
+}
+
+#[test]
+fn a_folder_that_goes_away_ends_the_watch_with_1() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("notes");
+    fs::create_dir(&folder).expect("writable");
+    fs::write(folder.join("a.md"), "The library opens at nine.").expect("writable");
+    let mut watch = Watch::start(&[path(&folder), "When does the library open?"]);
+    watch.next("epoch");
+    fs::remove_dir_all(&folder).expect("removable");
+    assert!(watch.next("failed")["message"].is_string());
+    assert_eq!(watch.end(PATIENCE), Some(1));
+}
+
+#[test]
+fn questions_come_and_go_with_their_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (docs, questions) = (dir.path().join("d.jsonl"), dir.path().join("q.jsonl"));
+    let hours = r#"{"upsert": {"key": "hours", "text": "The library opens at nine."}}"#;
+    fs::write(&docs, format!("{hours}\n{{\"upsert\": {{\"key\": \"cut\n")).expect("writable");
+    let asked = r#"{"upsert": {"key": "a", "text": "When does the library open?"}}"#;
+    fs::write(&questions, format!("{asked}\n")).expect("writable");
+    let watch = Watch::start(&[path(&docs), "--contexts", path(&questions)]);
+    assert!(watch.next("rejected")["reason"].is_string());
+    let answer = watch.next("answer");
+    assert_eq!(answer["context"], "a");
+    assert_eq!(answer["question"], "When does the library open?");
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(&questions)
+        .expect("there");
+    writeln!(file, "{{\"delete\": {{\"key\": \"a\"}}}}").expect("writable");
+    let gone = watch.next("answer");
+    assert_eq!(
+        (&gone["context"], &gone["change"]),
+        (&"a".into(), &"gone".into())
+    );
+}
+
+#[test]
+fn the_demo_ends_by_itself() {
+    let output = run(&["demo", "--model", MODEL]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("12 crowns") && text.contains("14"), "{text}");
+    for row in [
+        "first answer",
+        "insert a document",
+        "correct a fact",
+        "delete the source",
+    ] {
+        assert!(text.contains(row), "{text}");
+    }
+}
