@@ -18,9 +18,13 @@ positions are those of the ids fed since the last ``forget``.
 
 import ctypes
 import os
+import sys
 
-import llama_cpp as C
-import numpy as np
+try:
+    import llama_cpp as C
+    import numpy as np
+except ImportError as error:
+    sys.exit(f"{error}: {sys.executable} -m pip install llama-cpp-python numpy")
 
 # llama.cpp's own defaults for a prompt batch and for what one graph computes.
 BATCH_TOKENS = 2048

@@ -8,9 +8,10 @@ and tokenization are the same on both sides and only the engines differ:
 
 Output: JSON lines, one for each input row, in order:
 
-    {"id": …, "answer": text, "answer_token_ids": [ids], "finish": "stop"|"length",
-     "min_margin": x, "top": [[id, logit], …]}
+    {"id": …, "prompt_sha256": hex, "answer": text, "answer_token_ids": [ids],
+     "finish": "stop"|"length", "min_margin": x, "top": [[id, logit], …]}
 
+`prompt_sha256` is of the prompt's ids as little-endian 32-bit words.
 `min_margin` is the smallest gap between the two best logits over the answer:
 where it is near zero, another engine's answer may differ without being worse.
 `top` holds the first answer token's best logits. Nothing is scored here: the
@@ -18,13 +19,15 @@ benchmark scores both sides with the same code. Greedy means the highest logit,
 the lowest id among equals; generation ends at a stop id, at whatever ends
 generation for llama.cpp, or after `max_tokens`.
 
-Rows already in the output file are not computed again, so a long run may be
-interrupted.
+Rows already in the output file, for the same prompt, are not computed again: a long
+run may be interrupted. Where rows of one id repeat, the last counts.
 
     reference.py --model M.gguf --prompts prompts.jsonl --output answers.jsonl
 """
 
 import argparse
+import array
+import hashlib
 import json
 import pathlib
 import sys
@@ -43,6 +46,13 @@ def best(logits, n):
     """The `n` highest logits as (id, logit), the lowest id first among equals."""
     ids = np.argsort(-logits, kind="stable")[:n]
     return [(int(i), float(logits[i])) for i in ids]
+
+
+def digest(tokens):
+    words = array.array("I", tokens)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return hashlib.sha256(words.tobytes()).hexdigest()
 
 
 def generate(engine, prompt, stop, max_tokens):
@@ -94,8 +104,10 @@ def main():
 
     rows = list(read_rows(options.prompts))[: options.limit]
     output = pathlib.Path(options.output)
-    done = {row["id"] for row in map(json.loads, output.open())} if output.exists() else set()
-    left = [row for row in rows if row["id"] not in done]
+    done = {}
+    if output.exists():
+        done = {row["id"]: row["prompt_sha256"] for row in map(json.loads, output.open())}
+    left = [row for row in rows if done.get(row["id"]) != digest(row["prompt_token_ids"])]
     if not left:
         print("every row is answered", file=sys.stderr)
         return
@@ -112,7 +124,8 @@ def main():
                 set(row.get("stop_token_ids", [])),
                 row.get("max_tokens", options.max_tokens),
             )
-            sink.write(json.dumps({"id": row["id"], **answer}, ensure_ascii=False) + "\n")
+            known = {"id": row["id"], "prompt_sha256": digest(row["prompt_token_ids"])}
+            sink.write(json.dumps({**known, **answer}, ensure_ascii=False) + "\n")
             sink.flush()
             print(
                 f"\r{number}/{len(left)} rows, {time.perf_counter() - start:.0f} s",

@@ -142,23 +142,47 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// Compares what loading takes with what can be had. Packing keeps the size of weights.
+/// Compares what loading takes with what can be had.
 fn check_memory(name: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
-    let Some(available) = memory::available() else {
-        return Ok(());
-    };
-    let weights: u64 = demands(checkpoint.config())
+    let weights = demands(checkpoint.config())
         .iter()
         .filter_map(|(name, _)| checkpoint.tensor(name))
         .map(|tensor| tensor.bytes.len() as u64)
         .sum();
-    let needed = weights + weights / 10 + BESIDE_WEIGHTS;
-    if needed > available {
-        return Err(Error::TooLittleMemory {
-            model: name.into(),
-            needed,
-            available,
-        });
+    match memory::available() {
+        Some(available) => refuse_if_larger(name, weights, available),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Packing keeps the size of weights, but for padding.
+fn refuse_if_larger(name: &str, weights: u64, available: u64) -> Result<(), Error> {
+    let needed = weights + weights / 10 + BESIDE_WEIGHTS;
+    if needed <= available {
+        return Ok(());
+    }
+    let model = name.into();
+    Err(Error::TooLittleMemory {
+        model,
+        needed,
+        available,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_larger_than_memory_is_refused_with_both_sizes() {
+        const GIB: u64 = 1 << 30;
+        assert!(refuse_if_larger("m", GIB, 2 * GIB).is_ok());
+        let says = refuse_if_larger("m", 4 * GIB, 2 * GIB)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            says.contains("4761 MiB") && says.contains("2048 MiB"),
+            "{says}"
+        );
+    }
 }

@@ -210,7 +210,10 @@ pub trait AnswerModel: Send + Sync + 'static {
     /// Tokens before the first passage.
     fn n_prefix_tokens(&self) -> usize;
     /// A passage as the model reads it.
-    fn passage_tokens(&self, title: &str, text: &str) -> Vec<u32>;
+    ///
+    /// # Errors
+    /// A text that the model's tokenizer refuses, for people.
+    fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String>;
     /// Ids of the fragments that a layout needs in `scope`.
     fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<crate::id::FragmentId>;
     /// Answers one request.

@@ -18,7 +18,8 @@
 //! documents, instruction and question is tokenized as plain text: a special token's
 //! spelling inside it is never one.
 
-use perennial_model::template::ChatTemplate;
+use perennial_model::error::Error;
+use perennial_model::template::{ChatTemplate, Message, Role, SLOT};
 use perennial_model::tokenizer::Tokenizer;
 
 use crate::tensor_model::TextCodec;
@@ -39,21 +40,22 @@ impl ChatCodec {
     ///
     /// # Errors
     /// What is wrong with the checkpoint's chat template.
-    pub fn new(
-        tokenizer: Tokenizer,
-        template: &ChatTemplate,
-    ) -> Result<Self, perennial_model::error::Error> {
-        let parts = template.cut(Some(SYSTEM), 1)?;
+    pub fn new(tokenizer: Tokenizer, template: &ChatTemplate) -> Result<Self, Error> {
+        let messages = [
+            Message::new(Role::System, SYSTEM),
+            Message::new(Role::User, SLOT),
+        ];
+        let parts = template.cut(&messages)?;
         let (opening, closing) = (&parts[0], &parts[1]);
-        let mut prefix = tokenizer.encode_template(opening);
-        prefix.extend(tokenizer.encode_text(BEFORE_PASSAGES));
+        let mut prefix = tokenizer.encode_template(opening)?;
+        prefix.extend(tokenizer.encode_text(BEFORE_PASSAGES)?);
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 chat codec");
         for text in [opening.as_str(), BEFORE_PASSAGES, closing] {
             hash.update(&(text.len() as u64).to_le_bytes())
                 .update(text.as_bytes());
         }
         let digest = *hash.finalize().as_bytes();
-        let closing = tokenizer.encode_template(closing);
+        let closing = tokenizer.encode_template(closing)?;
         Ok(Self {
             tokenizer,
             prefix,
@@ -72,21 +74,21 @@ impl TextCodec for ChatCodec {
         &self.prefix
     }
 
-    fn passage(&self, title: &str, text: &str) -> Vec<u32> {
+    fn passage(&self, title: &str, text: &str) -> Result<Vec<u32>, Error> {
         self.tokenizer
             .encode_text(&format!("## {title}\n{text}\n\n"))
     }
 
-    fn suffix(&self, prompt: &str, question: &str) -> Vec<u32> {
+    fn suffix(&self, prompt: &str, question: &str) -> Result<Vec<u32>, Error> {
         let separator = if prompt.is_empty() { "" } else { "\n\n" };
         let mut tokens = self
             .tokenizer
-            .encode_text(&format!("{prompt}{separator}{question}"));
+            .encode_text(&format!("{prompt}{separator}{question}"))?;
         tokens.extend(&self.closing);
-        tokens
+        Ok(tokens)
     }
 
-    fn decode(&self, tokens: &[u32]) -> String {
+    fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
         self.tokenizer.decode(tokens)
     }
 

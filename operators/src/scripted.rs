@@ -88,11 +88,11 @@ impl AnswerModel for Scripted {
         PREFIX.len()
     }
 
-    fn passage_tokens(&self, title: &str, text: &str) -> Vec<u32> {
-        format!("## {title}\n{text}\n\n")
+    fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String> {
+        Ok(format!("## {title}\n{text}\n\n")
             .bytes()
             .map(u32::from)
-            .collect()
+            .collect())
     }
 
     fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {

@@ -34,11 +34,20 @@ pub trait TextCodec: Send + Sync + 'static {
     /// Tokens before the first passage.
     fn prefix(&self) -> &[u32];
     /// A passage, separator included.
-    fn passage(&self, title: &str, text: &str) -> Vec<u32>;
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    fn passage(&self, title: &str, text: &str) -> Result<Vec<u32>, ModelError>;
     /// Instruction and question, up to where the answer begins. Never empty.
-    fn suffix(&self, prompt: &str, question: &str) -> Vec<u32>;
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    fn suffix(&self, prompt: &str, question: &str) -> Result<Vec<u32>, ModelError>;
     /// The text of answer tokens.
-    fn decode(&self, tokens: &[u32]) -> String;
+    ///
+    /// # Errors
+    /// Tokens that the tokenizer does not know.
+    fn decode(&self, tokens: &[u32]) -> Result<String, ModelError>;
     /// Tokens that end an answer.
     fn stop(&self) -> &[u32];
 }
@@ -46,7 +55,8 @@ pub trait TextCodec: Send + Sync + 'static {
 /// A decoder, its text codec, and the store of its fragments.
 pub struct TensorModel {
     decoder: Arc<Decoder>,
-    codec: Box<dyn TextCodec>,
+    codec: Arc<dyn TextCodec>,
+    stop: Vec<u32>,
     store: Arc<FragmentStore>,
     identity: ModelIdentity,
     digest: [u8; 32],
@@ -67,10 +77,26 @@ impl TensorModel {
         Self {
             decoder,
             prefix: codec.prefix().into(),
-            codec: Box::new(codec),
+            stop: codec.stop().to_vec(),
+            codec: Arc::new(codec),
             store,
             identity,
             digest: *hash.finalize().as_bytes(),
+        }
+    }
+
+    /// The same model over another store, writing answers to their full length: what a
+    /// benchmark needs to do the same work every time.
+    #[must_use]
+    pub fn without_stop(&self, store: Arc<FragmentStore>) -> Self {
+        Self {
+            decoder: self.decoder.clone(),
+            codec: self.codec.clone(),
+            stop: Vec::new(),
+            store,
+            identity: self.identity,
+            digest: blake3::derive_key("perennial 1 tensor model without stop", &self.digest),
+            prefix: self.prefix.clone(),
         }
     }
 
@@ -85,18 +111,22 @@ impl TensorModel {
     }
 
     /// The whole prompt of a request, as one run of tokens: what a plain prompt would be.
-    pub fn prompt_tokens(&self, request: &AnswerRequest<'_>) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// A question that the tokenizer refuses.
+    pub fn prompt_tokens(&self, request: &AnswerRequest<'_>) -> Result<Vec<u32>, ModelError> {
         let passages = request
             .passages
             .iter()
             .flat_map(|p| p.tokens.iter().copied());
-        let suffix = self.codec.suffix(request.prompt, request.question);
-        self.prefix
+        let suffix = self.codec.suffix(request.prompt, request.question)?;
+        Ok(self
+            .prefix
             .iter()
             .copied()
             .chain(passages)
             .chain(suffix)
-            .collect()
+            .collect())
     }
 
     fn plan(&self, scope: Scope, passages: &[LayoutPassage]) -> FragmentPlan {
@@ -145,14 +175,17 @@ impl TensorModel {
             draft: request.draft,
             max_tokens: request.max_tokens,
             sampling: request.sampling,
-            stop: self.codec.stop(),
+            stop: &self.stop,
             mass: true,
             cancel: &request.cancel,
         };
         let mut tokens = Vec::new();
         generation::generate(&self.decoder, &request, &mut |token| {
             tokens.push(token);
-            progress.writing(&self.codec.decode(&tokens));
+            // Only an observation: what cannot be decoded shows when the answer is whole.
+            if let Ok(text) = self.codec.decode(&tokens) {
+                progress.writing(&text);
+            }
             ControlFlow::Continue(())
         })
     }
@@ -171,8 +204,10 @@ impl AnswerModel for TensorModel {
         self.prefix.len()
     }
 
-    fn passage_tokens(&self, title: &str, text: &str) -> Vec<u32> {
-        self.codec.passage(title, text)
+    fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String> {
+        self.codec
+            .passage(title, text)
+            .map_err(|error| error.to_string())
     }
 
     fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
@@ -185,7 +220,13 @@ impl AnswerModel for TensorModel {
         progress: &mut dyn CallProgress,
     ) -> Result<Outcome, CallError> {
         let plan = self.plan(request.scope, request.passages);
-        let suffix = self.codec.suffix(request.prompt, request.question);
+        let failed = |error: ModelError| CallError::Model {
+            reason: error.to_string(),
+        };
+        let suffix = self
+            .codec
+            .suffix(request.prompt, request.question)
+            .map_err(failed)?;
         let n_passages: usize = request.passages.iter().map(|p| p.tokens.len()).sum();
         let n_prompt = self.prefix.len() + n_passages + suffix.len();
         let required = n_prompt + request.max_tokens;
@@ -195,9 +236,6 @@ impl AnswerModel for TensorModel {
                 limit: self.n_positions(),
             });
         }
-        let failed = |error: ModelError| CallError::Model {
-            reason: error.to_string(),
-        };
         let mut work = Work::default();
         let layout = self
             .lay_out(&plan, &request.cancel, progress, &mut work)
@@ -219,11 +257,12 @@ impl AnswerModel for TensorModel {
         work.n_decoded = generation.work.n_decode_rows;
         work.n_passes += generation.work.n_passes;
         work.n_from_scratch = n_prompt + generation.tokens.len();
-        let text = self.codec.decode(&generation.tokens);
+        let text = self.codec.decode(&generation.tokens).map_err(failed)?;
+        let ends = self.ends(&generation.tokens, text.len()).map_err(failed)?;
         Ok(Outcome {
             rung: rung(request.draft, &generation),
             work,
-            sub_paragraphs: self.attribute(&text, &generation, request.passages),
+            sub_paragraphs: attribute(&text, &ends, &generation, request.passages),
             min_margin: generation.min_margin,
             answer: AnswerText {
                 text: text.into(),
@@ -235,28 +274,23 @@ impl AnswerModel for TensorModel {
 }
 
 impl TensorModel {
-    fn attribute(
-        &self,
-        text: &str,
-        generation: &Generation,
-        passages: &[LayoutPassage],
-    ) -> Vec<crate::answer::SubParagraph> {
-        let ends: Vec<usize> = (1..=generation.tokens.len())
-            .map(|n| {
-                self.codec
-                    .decode(&generation.tokens[..n])
-                    .len()
-                    .min(text.len())
-            })
-            .collect();
-        // Segment 0 is the prefix, the last column the question and the answer itself.
-        let mass: Vec<Vec<f32>> = generation
-            .mass
-            .iter()
-            .map(|row| row.iter().skip(1).take(passages.len()).copied().collect())
-            .collect();
-        provenance::attribute(text, &ends, &mass, passages)
+    /// The byte of the answer's text at which each token ends.
+    fn ends(&self, tokens: &[u32], n_bytes: usize) -> Result<Vec<usize>, ModelError> {
+        let end = |n: usize| Ok(self.codec.decode(&tokens[..n])?.len().min(n_bytes));
+        (1..=tokens.len()).map(end).collect()
     }
+}
+
+fn attribute(
+    text: &str,
+    ends: &[usize],
+    generation: &Generation,
+    passages: &[LayoutPassage],
+) -> Vec<crate::answer::SubParagraph> {
+    // Segment 0 is the prefix, the last column the question and the answer itself.
+    let to_passages = |row: &Vec<f32>| row.iter().skip(1).take(passages.len()).copied().collect();
+    let mass: Vec<Vec<f32>> = generation.mass.iter().map(to_passages).collect();
+    provenance::attribute(text, ends, &mass, passages)
 }
 
 fn rung(draft: &[u32], generation: &Generation) -> Rung {

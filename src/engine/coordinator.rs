@@ -8,13 +8,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
 use perennial_connectors::{Batch, Change, Event, Rejected, Running};
-use perennial_operators::{Answer, ContextKey, FragmentStore, Rung, SubParagraph, Work};
+use perennial_operators::{
+    Answer, ContextKey, DocumentKey, FragmentStore, Rung, SubParagraph, Work,
+};
 use perennial_views::{Epoch, Observer, Refresh};
 
 use super::error::Error;
 use super::subscription::{Mailbox, Subscription};
-use super::tables::{Row, Table};
-use super::update::{AnswerUpdate, ChangeKind, EpochSummary, Progress, RungCounts, Update};
+use super::tables::{Row, RowDelta, Table};
+use super::update::{
+    AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart, EpochSummary,
+    MAX_NAMED_CHANGES, Progress, RungCounts, Update,
+};
 use super::workers::{BuiltView, Command, Report, StreamDeltas, Workers};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
@@ -129,9 +134,18 @@ impl Observer for Hub {
         }
     }
 
-    fn not_embedded(&self, view: &str, text: &str, reason: &str) {
+    fn embedding(&self, view: &str, done: usize, total: usize) {
+        let progress = Progress::Embedding {
+            view: view.into(),
+            done,
+            total,
+        };
+        self.tell(Some(view), &Update::Progress(progress));
+    }
+
+    fn passed_over(&self, view: &str, text: &str, reason: &str) {
         let beginning: String = text.chars().take(60).collect();
-        let message = format!("the text `{beginning}…` takes no part in selection: {reason}");
+        let message = format!("the view goes on without the text `{beginning}…`: {reason}");
         self.tell(
             Some(view),
             &Update::Notice {
@@ -316,6 +330,7 @@ impl Coordinator {
             mailbox.put(Update::Answer(AnswerUpdate {
                 view: name.clone(),
                 context: context.clone(),
+                question: self.question(view, context),
                 epoch: current.epoch,
                 old: None,
                 new: Some(current.answer.clone()),
@@ -333,6 +348,13 @@ impl Coordinator {
             .unwrap_or_else(PoisonError::into_inner);
         mailboxes.push((name.clone(), mailbox.clone()));
         Subscription { mailbox }
+    }
+
+    /// The text of a context as of the last closed epoch.
+    fn question(&self, view: usize, context: &ContextKey) -> Arc<str> {
+        let stream = &self.streams[self.views[view].context];
+        let row = stream.table.get(context.as_str());
+        row.map(|row| row.text.clone()).unwrap_or_default()
     }
 
     fn take_event(&mut self, index: usize, event: Option<Event>) {
@@ -409,6 +431,7 @@ impl Coordinator {
         let n_workers = self.workers.n_workers();
         let mut shares = vec![vec![StreamDeltas::default(); self.streams.len()]; n_workers];
         let mut n_deltas = 0;
+        let mut changes = vec![Changes::default(); self.streams.len()];
         for (index, stream) in self.streams.iter_mut().enumerate() {
             let is_read_as = |as_documents: bool| {
                 self.views.iter().any(|view| {
@@ -422,6 +445,7 @@ impl Coordinator {
             let (as_documents, as_contexts) = (is_read_as(true), is_read_as(false));
             for delta in stream.table.commit() {
                 n_deltas += 1;
+                changes[index].note(&delta);
                 let share = &mut shares[worker_of(&delta.key, n_workers)][index];
                 for (row, diff) in [(&delta.old, -1), (&delta.new, 1)] {
                     let Some(row) = row else { continue };
@@ -443,6 +467,18 @@ impl Coordinator {
             epoch,
             closed_at: Instant::now(),
         });
+        for view in &self.views {
+            let Changes { named, n } = changes[view.data_source].clone();
+            let started = EpochStart {
+                view: view.plan.name.clone(),
+                epoch,
+                changes: named,
+                n_changes: n,
+                n_documents: self.streams[view.data_source].table.n_rows(),
+            };
+            self.hub
+                .tell(Some(&view.plan.name), &Update::EpochStarted(started));
+        }
         self.workers.send(
             shares
                 .into_iter()
@@ -515,6 +551,7 @@ impl Coordinator {
         delta: Vec<(Answer, isize)>,
         refresh: Option<Refresh>,
     ) -> Option<AnswerUpdate> {
+        let question = self.question(view, &context);
         let current = &mut self.answers[view];
         let old = current.get(&context).map(|c| c.answer.clone());
         let emitted = delta
@@ -532,6 +569,7 @@ impl Coordinator {
         let mut update = AnswerUpdate {
             view: self.views[view].plan.name.clone(),
             context: context.clone(),
+            question: question.clone(),
             epoch,
             old,
             new: new.clone(),
@@ -568,6 +606,30 @@ impl Coordinator {
             }
         }
         Some(update)
+    }
+}
+
+/// The rows of one stream that an epoch changes, as subscribers are told.
+#[derive(Clone, Default)]
+struct Changes {
+    named: Vec<DocumentChange>,
+    n: usize,
+}
+
+impl Changes {
+    fn note(&mut self, delta: &RowDelta) {
+        self.n += 1;
+        if self.named.len() < MAX_NAMED_CHANGES {
+            let change = match (&delta.old, &delta.new) {
+                (None, _) => DocumentChangeKind::Inserted,
+                (Some(_), Some(_)) => DocumentChangeKind::Updated,
+                (Some(_), None) => DocumentChangeKind::Deleted,
+            };
+            self.named.push(DocumentChange {
+                key: DocumentKey::new(delta.key.as_str()),
+                change,
+            });
+        }
     }
 }
 

@@ -189,23 +189,27 @@ fn build(
         }
         for (index, view) in views.iter().enumerate() {
             let report = report.clone();
-            perennial_views::dataflow::build(
+            let built = perennial_views::dataflow::build(
                 scope,
                 &view.plan,
                 document_rows[view.data_source].clone(),
                 context_rows[view.context].clone(),
                 &view.services,
-            )
-            .inspect(move |((context, answer), _epoch, diff)| {
+            );
+            let tell = move |context: &ContextKey, answer: &Answer, diff| {
                 let (context, answer) = (context.clone(), answer.clone());
                 report(Report::Answer {
                     view: index,
                     context,
                     answer,
-                    diff: *diff,
+                    diff,
                 });
-            })
-            .probe_with(&probe);
+            };
+            built
+                .answers
+                .inspect(move |((context, answer), _epoch, diff)| tell(context, answer, *diff))
+                .probe_with(&probe);
+            built.references.probe_with(&probe);
         }
         Inputs {
             documents,

@@ -14,12 +14,17 @@ const ARROWS: [(&str, &[&str]); 5] = [
     ("perennial-connectors", &[]),
     (
         "perennial",
-        &["perennial-model", "perennial-operators", "perennial-views", "perennial-connectors"],
+        &[
+            "perennial-model",
+            "perennial-operators",
+            "perennial-views",
+            "perennial-connectors",
+        ],
     ),
 ];
 
 /// Licences under which a dependency may come.
-const LICENCES: [&str; 13] = [
+const LICENCES: [&str; 14] = [
     "MIT",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -30,6 +35,7 @@ const LICENCES: [&str; 13] = [
     "CDLA-Permissive-2.0",
     "ISC",
     "MIT-0",
+    "MPL-2.0",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
@@ -42,7 +48,11 @@ fn metadata() -> Value {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
 }
 
@@ -67,8 +77,10 @@ fn crates_know_only_what_the_layers_allow() {
             (text(package, "name"), own)
         })
         .collect();
-    let allowed: BTreeMap<&str, BTreeSet<&str>> =
-        ARROWS.iter().map(|(name, known)| (*name, known.iter().copied().collect())).collect();
+    let allowed: BTreeMap<&str, BTreeSet<&str>> = ARROWS
+        .iter()
+        .map(|(name, known)| (*name, known.iter().copied().collect()))
+        .collect();
     assert_eq!(
         members.keys().collect::<Vec<_>>(),
         allowed.keys().collect::<Vec<_>>(),
@@ -91,6 +103,10 @@ fn every_dependency_has_a_licence_we_accept() {
                 .split(" AND ")
                 .all(|licence| LICENCES.contains(&licence.trim().trim_matches(['(', ')'])))
         });
-        assert!(is_accepted, "{}: licence `{expression}`", text(package, "name"));
+        assert!(
+            is_accepted,
+            "{}: licence `{expression}`",
+            text(package, "name")
+        );
     }
 }

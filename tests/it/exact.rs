@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial::model::decoder::Decoder;
+use perennial::model::error::Error;
 use perennial::model::seeded;
 use perennial::operators::scripted::ScriptedEmbedder;
 use perennial::operators::{FragmentId, FragmentStore, PassageSizes, TensorModel, TextCodec};
@@ -19,7 +20,9 @@ struct CharCodec;
 
 impl CharCodec {
     fn encode(text: &str) -> Vec<u32> {
-        text.bytes().map(|b| u32::from(b.clamp(32, 127) - 32)).collect()
+        text.bytes()
+            .map(|b| u32::from(b.clamp(32, 127) - 32))
+            .collect()
     }
 }
 
@@ -32,16 +35,19 @@ impl TextCodec for CharCodec {
         &[1, 2, 3, 4, 5]
     }
 
-    fn passage(&self, title: &str, text: &str) -> Vec<u32> {
-        Self::encode(&format!("{title}: {text} "))
+    fn passage(&self, title: &str, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(Self::encode(&format!("{title}: {text} ")))
     }
 
-    fn suffix(&self, prompt: &str, question: &str) -> Vec<u32> {
-        Self::encode(&format!("{prompt} {question}"))
+    fn suffix(&self, prompt: &str, question: &str) -> Result<Vec<u32>, Error> {
+        Ok(Self::encode(&format!("{prompt} {question}")))
     }
 
-    fn decode(&self, tokens: &[u32]) -> String {
-        tokens.iter().map(|t| char::from(u8::try_from(t + 32).unwrap_or(b'?'))).collect()
+    fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
+        Ok(tokens
+            .iter()
+            .map(|t| char::from(u8::try_from(t + 32).unwrap_or(b'?')))
+            .collect())
     }
 
     fn stop(&self) -> &[u32] {
@@ -102,8 +108,12 @@ impl Rig {
     fn texts(&mut self) -> BTreeMap<String, String> {
         self.engine.flush().expect("runs");
         let answers = self.engine.answers("answers").expect("runs");
-        let text = |a: perennial::engine::CurrentAnswer| a.answer.expect("answers").text.to_string();
-        answers.into_iter().map(|(key, a)| (key.as_str().to_owned(), text(a))).collect()
+        let text =
+            |a: perennial::engine::CurrentAnswer| a.answer.expect("answers").text.to_string();
+        answers
+            .into_iter()
+            .map(|(key, a)| (key.as_str().to_owned(), text(a)))
+            .collect()
     }
 
     fn contents(&mut self) -> Vec<(FragmentId, [u8; 32])> {
@@ -112,15 +122,26 @@ impl Rig {
     }
 }
 
-const WORDS: [&str; 8] =
-    ["amber gate", "blue heron", "cold river", "dim lamp", "east wind", "fern", "grey", "hill"];
+const WORDS: [&str; 8] = [
+    "amber gate",
+    "blue heron",
+    "cold river",
+    "dim lamp",
+    "east wind",
+    "fern",
+    "grey",
+    "hill",
+];
 
 fn text(seed: u8) -> String {
     let sentence = |i: u8| {
         let word = |j: u8| WORDS[usize::from(seed.wrapping_mul(7).wrapping_add(i * 3 + j) % 8)];
         format!("The {} meets the {} of {}.", word(0), word(1), word(2))
     };
-    (0..1 + seed % 4).map(sentence).collect::<Vec<_>>().join("\n\n")
+    (0..1 + seed % 4)
+        .map(sentence)
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 #[derive(Clone, Debug)]
@@ -160,19 +181,28 @@ fn case() -> impl Strategy<Value = Case> {
         // again.
         prop::sample::select(vec![20_000usize, 1 << 26]),
     )
-        .prop_map(|(scope, order, budget, sampled, workers, store_bytes)| Case {
+        .prop_map(
+            |(scope, order, budget, sampled, workers, store_bytes)| Case {
+                scope,
+                order,
+                budget,
+                sampled,
+                workers,
+                store_bytes,
+            },
+        )
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Case {
             scope,
             order,
             budget,
             sampled,
             workers,
             store_bytes,
-        })
-}
-
-impl std::fmt::Debug for Case {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Case { scope, order, budget, sampled, workers, store_bytes } = self;
+        } = self;
         write!(
             f,
             "{scope} by {order}, budget {budget}, sampled {sampled}, {workers} workers, store {store_bytes}"
@@ -184,11 +214,15 @@ type Documents = BTreeMap<u8, (u8, i64)>;
 
 fn fill(rig: &mut Rig, documents: &Documents, questions: &BTreeMap<u8, u8>) {
     for (key, (seed, at)) in documents {
-        rig.engine.upsert_at("docs", &key.to_string(), &text(*seed), *at).expect("runs");
+        rig.engine
+            .upsert_at("docs", &key.to_string(), &text(*seed), *at)
+            .expect("runs");
     }
     for (key, value) in questions {
         let question = WORDS[usize::from(*value)];
-        rig.engine.upsert("questions", &key.to_string(), question).expect("runs");
+        rig.engine
+            .upsert("questions", &key.to_string(), question)
+            .expect("runs");
     }
 }
 
@@ -270,8 +304,14 @@ proptest! {
 fn the_seeded_model_tells_its_inputs_apart() {
     let decoder = decoder(2);
     let answer = |scope, order, seeds: [u8; 3], question: u8| {
-        let case =
-            Case { scope, order, budget: 3000, sampled: false, workers: 1, store_bytes: 1 << 26 };
+        let case = Case {
+            scope,
+            order,
+            budget: 3000,
+            sampled: false,
+            workers: 1,
+            store_bytes: 1 << 26,
+        };
         let mut rig = case.rig(&decoder, 1, 1 << 26);
         let at = [3, 1, 2];
         let documents = (0u8..).zip(seeds.into_iter().zip(at)).collect();

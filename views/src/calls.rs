@@ -1,6 +1,7 @@
 //! The model calls of a view: from a row of the dataflow to a job, and back.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,8 +56,10 @@ pub trait Observer: Send + Sync + 'static {
     fn writing(&self, view: &str, context: &ContextKey, text: &str);
     /// A call is done.
     fn refreshed(&self, refresh: Refresh);
-    /// A text could not be embedded; it takes no part in selection.
-    fn not_embedded(&self, view: &str, text: &str, reason: &str);
+    /// A text was embedded: `done` of `total` that one worker met since the view was made.
+    fn embedding(&self, view: &str, done: usize, total: usize);
+    /// A text could not be tokenized or embedded: the view goes on without it.
+    fn passed_over(&self, view: &str, text: &str, reason: &str);
 }
 
 /// The last answer of each context, as the next one's draft.
@@ -169,8 +172,16 @@ impl CallProgress for Reporter<'_> {
 /// What embedding a text gives; an error is data.
 pub(crate) type Embedded = Result<Vector, String>;
 
+/// How many texts one worker of a view has had to embed, and has embedded.
+#[derive(Default)]
+pub(crate) struct EmbedCount {
+    pub(crate) n_done: AtomicUsize,
+    pub(crate) n_asked: AtomicUsize,
+}
+
 /// Embedding as calls.
 pub(crate) struct EmbedCalls {
+    pub(crate) count: Arc<EmbedCount>,
     pub(crate) view: Arc<str>,
     pub(crate) embedder: Arc<dyn Embed>,
     pub(crate) executor: Arc<Executor>,
@@ -180,6 +191,7 @@ pub(crate) struct EmbedCalls {
 impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
     fn start(&mut self, text: &Arc<str>, _epoch: &Epoch, reply: Reply<Embedded>, cancel: Cancel) {
         let (text, view) = (text.clone(), self.view.clone());
+        let count = self.count.clone();
         let (embedder, observer) = (self.embedder.clone(), self.observer.clone());
         self.executor.submit(Priority::Fresh, move || {
             if cancel.is_cancelled() {
@@ -192,15 +204,18 @@ impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
                 Ok(Vector::new(&vector))
             });
             if let Err(reason) = &embedded {
-                observer.not_embedded(&view, &text, reason);
+                observer.passed_over(&view, &text, reason);
             }
+            let n_done = count.n_done.fetch_add(1, Ordering::Relaxed) + 1;
+            let n_asked = count.n_asked.load(Ordering::Relaxed).max(n_done);
+            observer.embedding(&view, n_done, n_asked);
             reply.send(embedded);
         });
     }
 
     fn lost(&mut self, text: &Arc<str>) -> Embedded {
         let reason = "the embedding ended without a reply".to_owned();
-        self.observer.not_embedded(&self.view, text, &reason);
+        self.observer.passed_over(&self.view, text, &reason);
         Err(reason)
     }
 }

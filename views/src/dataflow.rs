@@ -12,6 +12,7 @@
 //! into the embedding call, and out of it again should they fit once more.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use differential_dataflow::{AsCollection, VecCollection};
 use perennial_operators::call::call;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope as Dataflow;
 use timely::dataflow::operators::ToStream;
 
-use crate::calls::{DraftBook, EmbedCalls, Embedded, GenerateCalls, Observer, Request};
+use crate::calls::{DraftBook, EmbedCalls, EmbedCount, Embedded, GenerateCalls, Observer, Request};
 use crate::plan::Plan;
 use crate::view::Order;
 
@@ -64,15 +65,26 @@ enum Corpus {
     ExceedsBudget,
 }
 
-/// Builds a view over its two streams and returns its answers, one for each context.
+/// A built view.
+pub struct Built<'scope> {
+    /// One answer for each context.
+    pub answers: VecCollection<'scope, Epoch, (ContextKey, Answer), isize>,
+    /// Empty; its frontier passes an epoch when the store has heard of all its references.
+    pub references: VecCollection<'scope, Epoch, (), isize>,
+}
+
+/// Builds a view over its two streams.
+///
+/// # Contract
+/// An epoch is complete when the frontiers of both outputs have passed it.
 pub fn build<'scope>(
     scope: Dataflow<'scope, Epoch>,
     plan: &Arc<Plan>,
     documents: Rows<'scope, Document>,
     contexts: Rows<'scope, (ContextKey, Arc<str>)>,
     services: &Services,
-) -> Rows<'scope, (ContextKey, Answer)> {
-    let passages = passages(plan, documents, &services.model);
+) -> Built<'scope> {
+    let passages = passages(plan, documents, services);
     let corpus = corpus(scope, plan, passages.clone());
     let (whole, mut failed) = (whole_corpus(corpus.clone(), contexts.clone()), None);
     let exceeds = corpus
@@ -91,9 +103,7 @@ pub fn build<'scope>(
         selected
     };
     let requests = whole.concat(selected);
-    if let Some(store) = &services.store {
-        refer(plan, requests.clone(), &services.model, store);
-    }
+    let references = refer(plan, requests.clone(), services);
     let calls = GenerateCalls {
         plan: plan.clone(),
         model: services.model.clone(),
@@ -108,30 +118,43 @@ pub fn build<'scope>(
         None => answers,
     };
     // An answer equal to the one before is no delta.
-    answers.consolidate()
+    Built {
+        answers: answers.consolidate(),
+        references,
+    }
 }
 
 fn passages<'scope>(
     plan: &Arc<Plan>,
     documents: Rows<'scope, Document>,
-    model: &Arc<dyn AnswerModel>,
+    services: &Services,
 ) -> Rows<'scope, Passage> {
-    let (sizes, model) = (plan.passage_sizes, model.clone());
+    let (plan, services) = (plan.clone(), services.clone());
     documents.flat_map(move |document| {
-        let passages: Vec<Passage> = passage::split(&document.text, sizes)
-            .into_iter()
-            .zip(0..)
-            .map(|(text, ordinal)| Passage {
+        let passage = |(text, ordinal): (&str, u32)| {
+            let tokens = match services.model.passage_tokens(&document.title, text) {
+                Ok(tokens) => tokens.into(),
+                Err(reason) => {
+                    services.observer.passed_over(&plan.name, text, &reason);
+                    return None;
+                }
+            };
+            Some(Passage {
                 document: document.key.clone(),
                 ordinal,
                 updated_at_ms: document.updated_at_ms,
                 id: PassageId::of(&document.title, text),
                 title: document.title.clone(),
                 text: text.into(),
-                tokens: model.passage_tokens(&document.title, text).into(),
+                tokens,
             })
-            .collect();
-        passages
+        };
+        let texts = passage::split(&document.text, plan.passage_sizes);
+        texts
+            .into_iter()
+            .zip(0..)
+            .filter_map(passage)
+            .collect::<Vec<_>>()
     })
 }
 
@@ -200,14 +223,22 @@ fn selected<'scope>(
     contexts: Rows<'scope, (ContextKey, Arc<str>)>,
     services: &Services,
 ) -> (Rows<'scope, Request>, Rows<'scope, (ContextKey, Answer)>) {
+    let count = Arc::new(EmbedCount::default());
     let embed = |texts: Rows<'scope, Arc<str>>, name: &str| {
+        let asked = count.clone();
+        let texts = texts.distinct().inspect(move |(_, _, diff)| {
+            if *diff > 0 {
+                asked.n_asked.fetch_add(1, Ordering::Relaxed);
+            }
+        });
         let calls = EmbedCalls {
+            count: count.clone(),
             view: plan.name.clone(),
             embedder: services.embedder.clone(),
             executor: services.embed_executor.clone(),
             observer: services.observer.clone(),
         };
-        call(texts.distinct(), name, MAX_EMBEDDINGS_IN_FLIGHT, calls)
+        call(texts, name, MAX_EMBEDDINGS_IN_FLIGHT, calls)
     };
     let by_text = passages.map(|p| (Arc::<str>::from(format!("{}\n{}", p.title, p.text)), p));
     let vectors = embed(by_text.clone().map(|(text, _)| text), "EmbedPassages");
@@ -257,14 +288,19 @@ fn selected<'scope>(
 fn refer<'scope>(
     plan: &Arc<Plan>,
     requests: Rows<'scope, Request>,
-    model: &Arc<dyn AnswerModel>,
-    store: &Arc<FragmentStore>,
-) {
-    let (scope, model, store) = (plan.scope, model.clone(), store.clone());
+    services: &Services,
+) -> Rows<'scope, ()> {
+    let (scope, model, store) = (plan.scope, services.model.clone(), services.store.clone());
     requests
         .map(|request| request.layout)
         .distinct()
         .flat_map(move |layout| model.fragment_ids(scope, layout.passages()))
         .consolidate()
-        .inspect(move |(id, _epoch, diff)| store.add_references(*id, *diff));
+        .inspect(move |(id, _epoch, diff)| {
+            if let Some(store) = &store {
+                store.add_references(*id, *diff);
+            }
+        })
+        .filter(|_| false)
+        .map(|_| ())
 }

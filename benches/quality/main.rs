@@ -1,0 +1,113 @@
+//! How good are the answers of each scope, and are they as good as a reference's?
+//!
+//! `cargo bench --bench quality -- --data FILE… [FLAGS]` answers every row of question
+//! sets from scratch in each scope and prints a Markdown table: F1 and exact match
+//! against the gold answers ([`score`]), whether the gold answer stands in the answer,
+//! agreement with `CAUSAL`, and the divergence KL(CAUSAL || scope) of the first answer
+//! token. With `--peer-python`, llama.cpp answers the same prompts, id for id.
+//!
+//! A row of the input is `{"id", "question", "answers": [text], "passages": [{"title",
+//! "text"}]}`; one passage of the set is one passage of the layout, in the set's order.
+//!
+//! Invariants: one prompt for all ([`PROMPT`]); greedy decoding; one scoring code for both
+//! engines. The store of fragments is emptied between rows, and kept between the scopes
+//! of a row, which share what is equal.
+
+mod compare;
+mod options;
+mod question;
+mod reference;
+mod score;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use perennial::Scope;
+use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
+
+use compare::{Answered, Answerer};
+use options::Options;
+use table::Line;
+
+/// The instruction; `Question: …` follows it.
+pub const PROMPT: &str =
+    "Answer the question with a short phrase from the documents above, nothing else.";
+
+type Error = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quality: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Error> {
+    let mut lines = Vec::new();
+    let locator = Locator::new(Settings::from_env()?);
+    for spec in &options.models {
+        let mut progress = OnStderr::default();
+        let model = locator.locate(&ModelSpec::parse(spec)?, &mut progress)?;
+        let answerer = Answerer::open(&model, options, &mut progress)?;
+        for data in &options.data {
+            let set = data
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let questions = question::read(data, options.limit)?;
+            if let Some(python) = &options.peer_python {
+                let prompts = questions
+                    .iter()
+                    .map(|question| answerer.prompt(question))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let name = format!("{}-{set}", model.name);
+                let answers =
+                    reference::answers(options, python, &model.path, &name, &questions, &prompts)?;
+                let mut line = Line::new(&model.name, &set, "llama.cpp (causal)");
+                for (question, answer) in questions.iter().zip(&answers) {
+                    line.add(question, answer, None);
+                }
+                lines.push(line);
+            }
+            lines.extend(scopes(options, &answerer, &model.name, &set, &questions)?);
+            // Each set's lines as soon as they are known: the next takes a while.
+            eprintln!("{}", table::markdown(&lines));
+        }
+    }
+    println!("{}", table::markdown(&lines));
+    Ok(())
+}
+
+/// One line a scope, all scopes of a row before the next row.
+fn scopes(
+    options: &Options,
+    answerer: &Answerer,
+    model: &str,
+    set: &str,
+    questions: &[question::Question],
+) -> Result<Vec<Line>, Error> {
+    let mut lines: Vec<Line> = options
+        .scopes
+        .iter()
+        .map(|scope| Line::new(model, set, &scope.to_string()))
+        .collect();
+    for (n, question) in questions.iter().enumerate() {
+        eprint!("\r{model}, {set}: {} of {}", n + 1, questions.len());
+        let causal = answerer.answer(question, Scope::Causal)?;
+        for (scope, line) in options.scopes.iter().zip(&mut lines) {
+            let answered: Answered = match scope {
+                Scope::Causal => causal.clone(),
+                scope => answerer.answer(question, *scope)?,
+            };
+            line.add(question, &answered.text, Some((&causal, &answered)));
+        }
+        answerer.forget();
+    }
+    eprintln!();
+    Ok(lines)
+}

@@ -1,0 +1,355 @@
+//! What a change costs, beside a run from scratch of the same engine, in one run.
+//!
+//! A view over passages of about 64 tokens answers one question in 64 tokens. Then one
+//! passage at a random place is inserted, corrected or deleted, and the refreshed answer
+//! is waited for; after each, a new engine answers the same documents from nothing. Both
+//! must give the same tokens. Two questions: `stands` asks for a sentence that does not
+//! depend on the documents, so that the old answer stands; `as it comes` asks about the
+//! documents, and whatever rung it takes is printed.
+//!
+//! ```text
+//! cargo bench --bench refresh -- --model qwen2.5-coder-0.5b --tokens 2048,8192
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use perennial::engine::CurrentAnswer;
+use perennial::model::locator::{Locator, OnStderr, Settings};
+use perennial::operators::{FragmentStore, TensorModel};
+use perennial::{Engine, LocalModel, LocalModelOptions, Order, Runtime, Scope, View};
+
+/// Measures refreshes against runs from scratch.
+#[derive(Parser)]
+struct Arguments {
+    /// Models: known names, files or folders.
+    #[arg(long, value_delimiter = ',', default_values = ["smollm2-135m", "qwen2.5-coder-0.5b"])]
+    model: Vec<String>,
+    /// Tokens of passages in the context.
+    #[arg(long, value_delimiter = ',', default_values = ["2048", "8192"])]
+    tokens: Vec<usize>,
+    /// Mean block length of the windowed scope, in tokens.
+    #[arg(long, default_value_t = 128)]
+    window: u32,
+    /// Threads of a forward pass; 0 for one a core.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Seed of the places of the edits.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const ANSWER_TOKENS: usize = 64;
+/// Positions kept for prefix, question and answer.
+const OUTSIDE_PASSAGES: usize = 700;
+const STORE_BYTES: usize = 1 << 30;
+
+const STANDS: (&str, &str) = (
+    "Ignore the documents. Repeat the following sentence word for word, again and again.",
+    "The quick brown fox jumps over the lazy dog near the quiet river bank.",
+);
+const AS_IT_COMES: (&str, &str) = (
+    "Answer from the documents above.",
+    "Which towns are described, and what is special about each of them?",
+);
+
+#[derive(Clone, Copy)]
+enum Edit {
+    Insert,
+    Correct,
+    Delete,
+}
+
+struct Measured {
+    answer: CurrentAnswer,
+    wall: Duration,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse();
+    let _ = arguments.bench;
+    let locator = Locator::new(Settings::from_env()?);
+    let options = LocalModelOptions {
+        n_threads: match arguments.threads {
+            0 => LocalModelOptions::default().n_threads,
+            n => n,
+        },
+        store_bytes: STORE_BYTES,
+    };
+    println!(
+        "| model | context | scope, order | edit | answer | rung | forwarded | from scratch | ratio | time | from scratch | ratio |"
+    );
+    println!("| --- | ---: | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for spec in &arguments.model {
+        let silent = || -> Box<dyn perennial::model::locator::Progress> {
+            Box::new(perennial::model::locator::Silent)
+        };
+        let mut progress = OnStderr::default();
+        let model = LocalModel::open(spec, &options, &locator, &mut progress, silent)?;
+        for n_tokens in &arguments.tokens {
+            measure_model(&model, *n_tokens, &arguments)?;
+        }
+    }
+    Ok(())
+}
+
+fn measure_model(
+    model: &LocalModel,
+    n_tokens: usize,
+    arguments: &Arguments,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let n_positions = model.tensor_model().decoder().config().max_positions;
+    let n_tokens = n_tokens.min(n_positions.saturating_sub(OUTSIDE_PASSAGES));
+    let scopes = [
+        (Scope::Independent, Order::Key),
+        (
+            Scope::Window {
+                tokens: arguments.window,
+            },
+            Order::Key,
+        ),
+        (Scope::Causal, Order::UpdatedAt),
+        (Scope::Causal, Order::Key),
+    ];
+    for (scope, order) in scopes {
+        for (label, question) in [("stands", STANDS), ("as it comes", AS_IT_COMES)] {
+            let corpus = Corpus::new(model.tensor_model(), n_tokens);
+            measure(model, scope, order, label, question, corpus, arguments.seed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Feeds the three edits one after the other to one engine.
+fn measure(
+    model: &LocalModel,
+    scope: Scope,
+    order: Order,
+    label: &str,
+    question: (&str, &str),
+    mut corpus: Corpus,
+    seed: u64,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut engine = start(model, scope, order, question)?;
+    corpus.feed(&mut engine)?;
+    ask(&mut engine, question)?;
+    let mut random = Random(seed);
+    for (name, edit) in [
+        ("insert", Edit::Insert),
+        ("correct", Edit::Correct),
+        ("delete", Edit::Delete),
+    ] {
+        let begin = Instant::now();
+        corpus.edit(&mut engine, edit, &mut random)?;
+        engine.flush()?;
+        let refreshed = Measured {
+            answer: only_answer(&engine)?,
+            wall: begin.elapsed(),
+        };
+
+        let mut fresh = start(model, scope, order, question)?;
+        let begin = Instant::now();
+        corpus.feed(&mut fresh)?;
+        ask(&mut fresh, question)?;
+        let scratch = Measured {
+            answer: only_answer(&fresh)?,
+            wall: begin.elapsed(),
+        };
+        assert_eq!(
+            refreshed.answer.answer, scratch.answer.answer,
+            "EXACT is exact"
+        );
+        print_row(
+            model.name(),
+            corpus.n_tokens(),
+            scope,
+            order,
+            name,
+            label,
+            &refreshed,
+            &scratch,
+        );
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)]
+fn print_row(
+    model: &str,
+    n_tokens: usize,
+    scope: Scope,
+    order: Order,
+    edit: &str,
+    label: &str,
+    refreshed: &Measured,
+    scratch: &Measured,
+) {
+    let (few, many) = (
+        refreshed.answer.work.n_forwarded(),
+        scratch.answer.work.n_forwarded(),
+    );
+    let (short, long) = (refreshed.wall.as_secs_f64(), scratch.wall.as_secs_f64());
+    println!(
+        "| {model} | {n_tokens} | {scope} by {order} | {edit} | {label} | {} | {few} | {many} | {:.1}x | {short:.2} s | {long:.2} s | {:.1}x |",
+        refreshed.answer.rung,
+        many as f64 / few.max(1) as f64,
+        long / short.max(1e-9),
+    );
+}
+
+/// An engine over the model with an empty fragment store.
+fn start(
+    model: &LocalModel,
+    scope: Scope,
+    order: Order,
+    question: (&str, &str),
+) -> Result<Engine, Box<dyn std::error::Error>> {
+    let store = Arc::new(FragmentStore::new(STORE_BYTES));
+    let fresh: Arc<TensorModel> = Arc::new(model.tensor_model().without_stop(store.clone()));
+    let runtime = Runtime::new(fresh, store, model.embedder().clone(), 1);
+    let view = View::named("bench")
+        .prompt(question.0)
+        .context("questions")
+        .data_source("docs")
+        .scope(scope)
+        .order_by(order)
+        .token_budget(usize::MAX)
+        .max_tokens(ANSWER_TOKENS);
+    Ok(Engine::builder(runtime)
+        .table("docs")
+        .table("questions")
+        .view(view)
+        .start()?)
+}
+
+fn ask(engine: &mut Engine, question: (&str, &str)) -> Result<(), perennial::Error> {
+    engine.upsert("questions", "q", question.1)?;
+    engine.flush()?;
+    Ok(())
+}
+
+fn only_answer(engine: &Engine) -> Result<CurrentAnswer, Box<dyn std::error::Error>> {
+    let answers = engine.answers("bench")?;
+    let (_, answer) = answers.into_iter().next().ok_or("there is no answer")?;
+    Ok(answer)
+}
+
+/// Passages of about 64 tokens, one a document.
+struct Corpus {
+    documents: Vec<(String, String, i64)>,
+    passage_tokens: Box<dyn Fn(&str, &str) -> usize>,
+    next_time: i64,
+}
+
+impl Corpus {
+    fn new(model: &Arc<TensorModel>, n_tokens: usize) -> Self {
+        use perennial::operators::AnswerModel;
+        let model = model.clone();
+        let passage_tokens = Box::new(move |key: &str, text: &str| {
+            model
+                .passage_tokens(key, text)
+                .map_or(0, |tokens| tokens.len())
+        });
+        let mut corpus = Self {
+            documents: Vec::new(),
+            passage_tokens,
+            next_time: 0,
+        };
+        let mut total = 0;
+        for i in 0.. {
+            let (key, text) = (format!("note {i:04}"), passage(i));
+            let n = (corpus.passage_tokens)(&key, &text);
+            // Room for the passage that will be inserted.
+            if total + 2 * n > n_tokens {
+                break;
+            }
+            total += n;
+            corpus.documents.push((key, text, corpus.next_time));
+            corpus.next_time += 1;
+        }
+        corpus
+    }
+
+    fn n_tokens(&self) -> usize {
+        self.documents
+            .iter()
+            .map(|(key, text, _)| (self.passage_tokens)(key, text))
+            .sum()
+    }
+
+    fn feed(&self, engine: &mut Engine) -> Result<(), perennial::Error> {
+        for (key, text, at) in &self.documents {
+            engine.upsert_at("docs", key, text, *at)?;
+        }
+        Ok(())
+    }
+
+    fn edit(
+        &mut self,
+        engine: &mut Engine,
+        edit: Edit,
+        random: &mut Random,
+    ) -> Result<(), perennial::Error> {
+        let place = random.below(self.documents.len());
+        let at = self.next_time;
+        self.next_time += 1;
+        match edit {
+            Edit::Insert => {
+                let (key, text) = (format!("{} b", self.documents[place].0), passage(10_007));
+                engine.upsert_at("docs", &key, &text, at)?;
+                self.documents.insert(place + 1, (key, text, at));
+            }
+            Edit::Correct => {
+                let (key, text) = (self.documents[place].0.clone(), passage(20_011));
+                engine.upsert_at("docs", &key, &text, at)?;
+                self.documents[place] = (key, text, at);
+            }
+            Edit::Delete => {
+                let (key, _, _) = self.documents.remove(place);
+                engine.delete("docs", &key)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A plausible paragraph of about 64 tokens, a function of its number.
+fn passage(i: usize) -> String {
+    const TOWNS: [&str; 7] = [
+        "Arden", "Brook", "Calder", "Dunmore", "Elham", "Farley", "Garth",
+    ];
+    const GOODS: [&str; 5] = [
+        "copper kettles",
+        "blue glass",
+        "oak barrels",
+        "wool",
+        "river salt",
+    ];
+    let (town, goods) = (TOWNS[i % 7], GOODS[i % 5]);
+    format!(
+        "{town} Hill number {i} lies {} miles north of the old canal and has been known since {} \
+         for its {goods}. The market opens at {} in the morning, and visitors who come by the \
+         early train may walk to the mill in {} minutes.",
+        3 + i % 40,
+        1500 + i % 400,
+        5 + i % 5,
+        10 + i % 30,
+    )
+}
+
+/// SplitMix64: the same places in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % n as u64).unwrap_or(0)
+    }
+}

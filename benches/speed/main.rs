@@ -1,0 +1,116 @@
+//! How fast does the decoder compute tokens, beside llama.cpp on the same file?
+//!
+//! `cargo bench --bench speed -- [FLAGS]` prints one Markdown table. Both engines run
+//! in the same minutes: each repeat measures Perennial, then llama.cpp with flash
+//! attention, then without, so that whatever else the machine does falls on all
+//! alike. A cell is the median over repeats. Wall-clock rates say what a user sees;
+//! tokens per CPU-second say what the kernels cost, and survive a busy machine best.
+//!
+//! Invariants: both sides get the same ids, want logits of the last position only,
+//! and keep keys and values in 16-bit floats. Neither tokenizes while the clock runs.
+//! Perennial's decoding includes the choice of the greedy token, llama.cpp's does not.
+//!
+//! llama.cpp is optional: `peer/llama.py` says how to install it. Without it the
+//! table has Perennial's columns only, and the reason stands below.
+
+mod clock;
+mod machine;
+mod measurement;
+mod options;
+mod ours;
+mod peer;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
+
+use measurement::{Measurement, Task};
+use options::Options;
+use ours::Ours;
+use peer::Peer;
+use table::Line;
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("speed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let mut lines = Vec::new();
+    let mut peer_note = None;
+    let locator = Locator::new(Settings::from_env()?);
+    for spec in &options.models {
+        let model = locator.locate(&ModelSpec::parse(spec)?, &mut OnStderr::default())?;
+        for &n_threads in &options.threads {
+            eprintln!("{} with {n_threads} threads", model.name);
+            let ours = Ours::load(&model.path, n_threads)?;
+            let mut peers = Vec::new();
+            for flash_attention in [true, false] {
+                match Peer::load(options, &model.path, n_threads, flash_attention) {
+                    Ok(peer) => {
+                        peer_note.get_or_insert_with(|| peer.description().to_owned());
+                        peers.push(peer);
+                    }
+                    Err(error) => {
+                        peer_note = Some(format!("not measured: {error}"));
+                        peers.clear();
+                        break;
+                    }
+                }
+            }
+            for task in options.tasks(ours.n_vocab()) {
+                eprintln!("  {task}");
+                lines.push(measure(
+                    &model.name,
+                    n_threads,
+                    &task,
+                    &ours,
+                    &mut peers,
+                    options.repeats.get(),
+                )?);
+            }
+        }
+    }
+    println!("{}", table::markdown(&lines));
+    println!("Machine: {}.", machine::describe());
+    println!("llama.cpp: {}.", peer_note.unwrap_or_default());
+    println!("Median of {} interleaved runs.", options.repeats);
+    Ok(())
+}
+
+/// Runs one task on every side, `repeats` times in turn.
+fn measure(
+    model: &str,
+    n_threads: usize,
+    task: &Task,
+    ours: &Ours,
+    peers: &mut [Peer],
+    repeats: usize,
+) -> Result<Line, Box<dyn std::error::Error>> {
+    let mut our_runs = Vec::new();
+    let mut peer_runs = vec![Vec::new(); peers.len()];
+    let mut state = ours.prepare(task)?;
+    for _ in 0..repeats {
+        our_runs.push(ours.run(task, &mut state)?);
+        for (peer, runs) in peers.iter_mut().zip(&mut peer_runs) {
+            runs.push(peer.run(task)?);
+        }
+    }
+    Ok(Line {
+        model: model.to_owned(),
+        task: task.to_string(),
+        n_threads,
+        ours: Measurement::median(&our_runs),
+        peers: peer_runs
+            .iter()
+            .map(|runs| Measurement::median(runs))
+            .collect(),
+    })
+}

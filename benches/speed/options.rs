@@ -1,0 +1,77 @@
+//! What does the caller want measured?
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::measurement::Task;
+
+/// Prefill and decoding speed beside llama.cpp.
+#[derive(Parser)]
+#[command(name = "speed")]
+pub struct Options {
+    /// Models to measure: names, files or folders (default: the known decoders).
+    #[arg(long = "model", value_name = "MODEL", default_values = ["smollm2-135m", "qwen2.5-coder-0.5b"])]
+    pub models: Vec<String>,
+    /// Thread counts of both sides.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    pub threads: Vec<usize>,
+    /// Prompt lengths in tokens.
+    #[arg(long, value_delimiter = ',', default_values_t = [128, 512, 2048])]
+    prefill: Vec<usize>,
+    /// Context lengths in tokens after which decoding is measured.
+    #[arg(long, value_delimiter = ',', default_values_t = [2048])]
+    decode_after: Vec<usize>,
+    /// Tokens decoded in one run.
+    #[arg(long, default_value_t = 32)]
+    decode: usize,
+    /// Runs of each task and side.
+    #[arg(long, default_value = "3")]
+    pub repeats: NonZeroUsize,
+    /// A Python interpreter that can import `llama_cpp`.
+    #[arg(long, default_value = "python3")]
+    pub peer_python: PathBuf,
+    /// Given by `cargo bench`; without meaning here.
+    #[arg(long = "bench", hide = true)]
+    _bench: bool,
+}
+
+impl Options {
+    /// Everything to be measured with one model.
+    pub fn tasks(&self, n_vocab: usize) -> Vec<Task> {
+        let ids = arbitrary_ids(self.capacity(), n_vocab);
+        let prefills = self.prefill.iter().map(|&n| Task::Prefill {
+            tokens: ids[..n].to_vec(),
+        });
+        let decodes = self.decode_after.iter().map(|&n| Task::Decode {
+            context: ids[..n].to_vec(),
+            tokens: ids[n..n + self.decode].to_vec(),
+        });
+        prefills.chain(decodes).collect()
+    }
+
+    /// Tokens that the longest task holds in its context.
+    pub fn capacity(&self) -> usize {
+        let decodes = self.decode_after.iter().map(|&n| n + self.decode);
+        self.prefill
+            .iter()
+            .copied()
+            .chain(decodes)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// Ids of no meaning, the same each time: speed does not depend on which they are.
+fn arbitrary_ids(n: usize, n_vocab: usize) -> Vec<u32> {
+    let mut state = 1_u64;
+    (0..n)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from((state >> 33) % n_vocab as u64).expect("below the vocabulary's size")
+        })
+        .collect()
+}

@@ -1,0 +1,59 @@
+//! How do the measurements read side by side?
+
+use std::fmt::Write;
+
+use crate::measurement::Measurement;
+
+/// One task of one model, measured on every side.
+pub struct Line {
+    /// Name of the model.
+    pub model: String,
+    /// What was done.
+    pub task: String,
+    /// Threads of every side.
+    pub n_threads: usize,
+    /// Perennial's medians.
+    pub ours: Measurement,
+    /// llama.cpp's medians with and without flash attention; empty if not measured.
+    pub peers: Vec<Measurement>,
+}
+
+/// A Markdown table: tokens a second, in parentheses per CPU-second; the ratio is
+/// against the faster of llama.cpp's two settings on each clock.
+pub fn markdown(lines: &[Line]) -> String {
+    let mut table = String::from(
+        "| model | task | threads | Perennial tokens/s (per CPU-s) \
+         | llama.cpp, flash attention | llama.cpp, without | ratio (per CPU-s) |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for line in lines {
+        write!(
+            table,
+            "| {} | {} | {} | {} |",
+            line.model,
+            line.task,
+            line.n_threads,
+            rates(&line.ours)
+        )
+        .expect("writing to a string");
+        match line.peers.as_slice() {
+            [with, without] => {
+                let wall = line.ours.rate() / with.rate().max(without.rate());
+                let cpu = line.ours.cpu_rate() / with.cpu_rate().max(without.cpu_rate());
+                writeln!(
+                    table,
+                    " {} | {} | {wall:.2} ({cpu:.2}) |",
+                    rates(with),
+                    rates(without)
+                )
+            }
+            _ => writeln!(table, " - | - | - |"),
+        }
+        .expect("writing to a string");
+    }
+    table
+}
+
+fn rates(measurement: &Measurement) -> String {
+    format!("{:.1} ({:.1})", measurement.rate(), measurement.cpu_rate())
+}
