@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is found ([`locator`]), opened ([`weights`]), and run by one decoder for
 //! every supported architecture ([`decoder`]). Its KV state is cut into immutable,
-//! shareable [`kv::KvFragment`]s; a [`kv::Layout`] says at which offsets, and with which
+//! shareable [`kv::KvFragment`]s; a [`layout::Layout`] says at which offsets, and with which
 //! overlays, one context attends to them.
 
 mod activations;

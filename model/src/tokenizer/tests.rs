@@ -2,6 +2,7 @@ use candle_core::quantized::gguf_file::{Content, Value, VersionedMagic};
 use proptest::prelude::*;
 
 use super::*;
+use crate::template::{ChatTemplate, Message, Role};
 
 /// A byte-level vocabulary: the 256 bytes, two merges, and added tokens of both kinds.
 pub(crate) fn bytes_tokenizer(pre: &str) -> Tokenizer {
@@ -66,6 +67,50 @@ fn digits_are_split_where_the_checkpoint_splits_them() {
         2
     );
     assert_eq!(bytes_tokenizer("gpt-2").encode_text("12").unwrap().len(), 1);
+}
+
+#[test]
+fn a_folder_gives_the_same_tokens_and_names_its_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let written = bytes_tokenizer("smollm");
+    let mut tokenizer = written.shared.tokenizer.clone();
+    let truncation = tokenizers::TruncationParams {
+        max_length: 3,
+        ..Default::default()
+    };
+    tokenizer.with_truncation(Some(truncation)).unwrap();
+    tokenizer.save(at("tokenizer.json"), false).unwrap();
+    std::fs::write(at("generation_config.json"), r#"{"eos_token_id": [7, 3]}"#).unwrap();
+    let config = r#"{"bos_token": "12", "eos_token": {"content": "<|im_end|>"}, "add_bos_token": true,
+        "chat_template": [{"name": "tools", "template": "x"},
+            {"name": "default", "template": "{{ bos_token }}{{ messages[0].content }}"}]}"#;
+    std::fs::write(at("tokenizer_config.json"), config).unwrap();
+
+    let read = Tokenizer::from_json(&at("tokenizer.json")).unwrap();
+    let text = "a longer text than three tokens: 12<|im_end|>";
+    assert_eq!(
+        read.encode_text(text).unwrap(),
+        written.encode_text(text).unwrap()
+    );
+    assert_eq!(
+        read.encode_template(text).unwrap(),
+        written.encode_template(text).unwrap()
+    );
+    let end = written.token_id("<|im_end|>").unwrap();
+    assert_eq!(read.stop_tokens(), [3, 7, end]);
+    assert_eq!(
+        (read.bos(), read.eos()),
+        (written.token_id("12"), Some(end))
+    );
+    assert!(read.wants_bos());
+
+    let template = ChatTemplate::from_folder(folder.path(), &read).unwrap();
+    let message = [Message::new(Role::User, "hello")];
+    assert_eq!(template.render(&message, true).unwrap(), "12hello");
+    std::fs::write(at("chat_template.jinja"), "{{ messages[0].role }}").unwrap();
+    let template = ChatTemplate::from_folder(folder.path(), &read).unwrap();
+    assert_eq!(template.render(&message, true).unwrap(), "12user");
 }
 
 proptest! {
