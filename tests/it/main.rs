@@ -5,3 +5,4 @@ mod cli;
 mod engine;
 mod exact;
 mod real_model;
+mod score;
