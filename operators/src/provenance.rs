@@ -17,11 +17,11 @@ const LEAST_OF_STRONGEST: f32 = 0.5;
 const MOST_SOURCES: usize = 3;
 
 /// Byte ranges of an answer's sub-paragraphs: sentences and list items. Together they
-/// cover the whole text.
+/// cover the whole text. A sentence goes on over a line that is merely wrapped.
 pub fn sub_paragraphs(text: &str) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut at = 0;
-    for line in text.split_inclusive('\n') {
+    for line in unwrapped(text).split_inclusive('\n') {
         for (offset, sentence) in line.split_sentence_bound_indices() {
             let range = at + offset..at + offset + sentence.len();
             let is_marker = |r: &Range<usize>| is_list_marker(text[r.clone()].trim());
@@ -35,6 +35,30 @@ pub fn sub_paragraphs(text: &str) -> Vec<Range<usize>> {
         at += line.len();
     }
     ranges
+}
+
+/// The same text, byte for byte as long, with a blank for each line break inside of a
+/// sentence: models copy the wrapped lines of documents.
+fn unwrapped(text: &str) -> String {
+    let mut flat = String::with_capacity(text.len());
+    let mut lines = text.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        let goes_on = |next: &&str| {
+            let (first, end) = (next.chars().next(), line.trim_end().chars().last());
+            let marker = next.split_whitespace().next().unwrap_or_default();
+            first.is_some_and(|c| c.is_lowercase() || c.is_ascii_digit())
+                && end.is_some_and(|c| c.is_alphanumeric() || c == ',')
+                && !(marker.ends_with(['.', ')']) && is_list_marker(marker))
+        };
+        match line.strip_suffix('\n') {
+            Some(words) if lines.peek().is_some_and(goes_on) => {
+                flat.push_str(words);
+                flat.push(' ');
+            }
+            _ => flat.push_str(line),
+        }
+    }
+    flat
 }
 
 fn is_list_marker(text: &str) -> bool {
@@ -111,6 +135,26 @@ mod tests {
                 "1. Bring a coat.",
                 "2. Be early."
             ]
+        );
+    }
+
+    #[test]
+    fn a_wrapped_line_is_no_end_of_a_sentence() {
+        let cut = |text: &'static str| -> Vec<&str> {
+            let ranges = sub_paragraphs(text).into_iter();
+            ranges.map(|range| text[range].trim()).collect()
+        };
+        let wrapped = "The ticket costs\n14 crowns on\nevery boat. It is valid.";
+        assert_eq!(
+            cut(wrapped),
+            [
+                "The ticket costs\n14 crowns on\nevery boat.",
+                "It is valid."
+            ]
+        );
+        assert_eq!(
+            cut("First this\n2. Then that\nNames\nMore"),
+            ["First this", "2. Then that", "Names", "More"]
         );
     }
 

@@ -224,7 +224,7 @@ mod tests {
         );
         assert_eq!(
             shown("Yes.", "Quite another thing."),
-            ["[-Yes.-]{+Quite another thing.+}"]
+            ["[-Yes-]{+Quite another thing+}."]
         );
     }
 

@@ -2,7 +2,6 @@
 //! rerun of everything would have cost.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use perennial::engine::{AnswerUpdate, EpochStart, EpochSummary};
 use perennial::operators::ContextKey;
@@ -74,8 +73,6 @@ pub(crate) struct Totals {
     pub(crate) n_forwarded: usize,
     /// Tokens that reruns would have forwarded.
     pub(crate) n_rerun: usize,
-    /// Time of the epochs.
-    pub(crate) elapsed: Duration,
 }
 
 impl Totals {
@@ -84,12 +81,13 @@ impl Totals {
         self.n_epochs += 1;
         self.n_forwarded += report.summary.work.n_forwarded();
         self.n_rerun += report.n_rerun;
-        self.elapsed += report.summary.elapsed;
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::Duration;
+
     use perennial::engine::RungCounts;
     use perennial::operators::{AnswerText, Finish, Rung, Work};
 

@@ -53,6 +53,11 @@ impl<W: Write> Screen<W> {
         }
     }
 
+    /// What all refreshes after the first answers came to.
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
     /// Where the answers go.
     #[cfg(test)]
     pub(crate) fn into_out(self) -> W {
@@ -257,19 +262,6 @@ impl<W: Write> Display for Screen<W> {
     fn end(&mut self) -> io::Result<()> {
         self.answers.clear();
         self.tell_of_more_warnings();
-        if self.totals.n_epochs > 0 {
-            let Totals {
-                n_epochs,
-                n_forwarded,
-                n_rerun,
-                ..
-            } = self.totals;
-            let changes = wording::count(n_epochs, "refresh").replace("refreshs", "refreshes");
-            self.live.say(&format!(
-                "{changes}: {}",
-                wording::work(n_forwarded, n_rerun)
-            ));
-        }
         self.out.flush()
     }
 }

@@ -17,6 +17,7 @@ use super::opening::{self, VIEW};
 use super::paint::Paint;
 use super::report::EpochReport;
 use super::screen::Screen;
+use super::wording;
 
 /// Runs the command.
 pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
@@ -42,7 +43,11 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
         let (model, paths) = (&watch.model_name, inputs.paths());
         let hint = if args.once { "" } else { " · Ctrl-C ends" };
         live.say(&format!("{model} over {paths}{hint}"));
-        watch.follow(&mut screen, &mut course, &interrupt)?
+        let ending = watch.follow(&mut screen, &mut course, &interrupt)?;
+        if let Some(totals) = wording::totals(screen.totals()) {
+            live.say(&totals);
+        }
+        ending
     };
     drop(watch);
     match (ending, course.failed) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use perennial::engine::{AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart};
 use perennial::operators::{Finish, Rung, SubParagraph};
 
+use super::report::Totals;
+
 /// Changed documents that are named in one line.
 const MOST_NAMED: usize = 4;
 
@@ -62,6 +64,19 @@ pub(crate) fn work(n_forwarded: usize, n_rerun: usize) -> String {
             thousands(n_forwarded)
         )
     }
+}
+
+/// What a watch came to; nothing if nothing was refreshed.
+pub(crate) fn totals(totals: Totals) -> Option<String> {
+    let times = match totals.n_epochs {
+        0 => return None,
+        1 => "1 refresh".to_owned(),
+        n => format!("{} refreshes", thousands(n)),
+    };
+    Some(format!(
+        "{times}: {}",
+        work(totals.n_forwarded, totals.n_rerun)
+    ))
 }
 
 /// How an answer was reached, in words that need no glossary.

@@ -41,19 +41,19 @@ fn a_corrected_fact_shows_and_a_deleted_fact_is_gone() {
             .expect("starts");
         let updates = engine.subscribe("answers").expect("known");
         let mut answers = updates.answers();
-        let hours = |hour: &str| format!("The town library opens at {hour} in the morning.");
+        let hours = |hour: &str| format!("The town library opens at {hour} in the morning.\n");
         let documents = [
             (
-                "pets",
-                "Dogs are not allowed in the reading room.".to_owned(),
+                "pets.txt",
+                "Dogs are not allowed in the reading room.\n".to_owned(),
                 1,
             ),
             (
-                "cards",
-                "A reader's card costs five crowns a year.".to_owned(),
+                "cards.txt",
+                "A reader's card costs five crowns a year.\n".to_owned(),
                 2,
             ),
-            ("hours", hours("nine"), 3),
+            ("hours.txt", hours("nine"), 3),
         ];
         for (key, text, time) in &documents {
             engine.upsert_at("docs", key, text, *time).expect("runs");
@@ -66,7 +66,7 @@ fn a_corrected_fact_shows_and_a_deleted_fact_is_gone() {
         assert!(text.contains("nine"), "{scope}: {text}");
 
         engine
-            .upsert_at("docs", "hours", &hours("eleven"), 4)
+            .upsert_at("docs", "hours.txt", &hours("eleven"), 4)
             .expect("runs");
         let second = answers.next().expect("an answer");
         let text = second.new_text().unwrap_or_default();

@@ -1,15 +1,12 @@
 //! What stands in the demo's folder, what is asked, and which edits are made.
 
 /// What the folder is, in words.
-pub(super) const ABOUT: &str = "ten notes for visitors of Tern Island";
+pub(super) const ABOUT: &str = "eleven notes for visitors of Tern Island";
 /// The instruction of the view.
 pub(super) const PROMPT: &str =
-    "Answer the question from the documents above, in one or two sentences.";
+    "Answer the question from the documents above, in one full sentence.";
 /// What is asked.
-pub(super) const QUESTION: &str = "How much does a return ticket for the ferry cost?";
-
-/// The file that holds the fact that is asked for.
-const TICKETS: &str = "tickets.md";
+pub(super) const QUESTION: &str = "How much does a return ticket for the ferry cost this week?";
 
 macro_rules! document {
     ($name:literal) => {
@@ -21,10 +18,9 @@ macro_rules! document {
 }
 
 /// File names and texts, in the order in which they came to be.
-pub(super) const DOCUMENTS: [(&str, &str); 10] = [
+pub(super) const DOCUMENTS: [(&str, &str); 11] = [
     document!("welcome.md"),
     document!("ferry.md"),
-    document!("tickets.md"),
     document!("lighthouse.md"),
     document!("bakery.md"),
     document!("camping.md"),
@@ -32,6 +28,8 @@ pub(super) const DOCUMENTS: [(&str, &str); 10] = [
     document!("bicycles.md"),
     document!("tidepool.md"),
     document!("weather.md"),
+    document!("lantern-night.md"),
+    document!("tickets.md"),
 ];
 
 /// What is done to a file.
@@ -61,27 +59,27 @@ pub(super) struct Edit {
 /// The script.
 pub(super) const EDITS: &[Edit] = &[
     Edit {
-        short: "insert a document",
-        what: "A new document, lantern-night.md, has nothing to do with the question.",
-        file: "lantern-night.md",
-        act: Act::Insert(document!("lantern-night.md").1),
-    },
-    Edit {
         short: "correct a fact",
-        what: "In tickets.md the price is corrected from 12 to 14 crowns.",
-        file: TICKETS,
+        what: "In tickets.md, the price is corrected from 12 to 14 crowns.",
+        file: "tickets.md",
         act: Act::Replace("12 crowns", "14 crowns"),
     },
     Edit {
         short: "edit something else",
-        what: "In bakery.md the bakery opens at eight instead of seven.",
-        file: "bakery.md",
-        act: Act::Replace("at seven", "at eight"),
+        what: "In lantern-night.md, the choir sings at ten instead of nine.",
+        file: "lantern-night.md",
+        act: Act::Replace("at nine", "at ten"),
     },
     Edit {
-        short: "delete the source",
-        what: "tickets.md, which held the answer, is deleted.",
-        file: TICKETS,
+        short: "insert a document",
+        what: "A new document, offer.md, lowers the price for this week to 9 crowns.",
+        file: "offer.md",
+        act: Act::Insert(document!("offer.md").1),
+    },
+    Edit {
+        short: "delete a document",
+        what: "The offer is over: offer.md is deleted.",
+        file: "offer.md",
         act: Act::Delete,
     },
 ];

@@ -62,7 +62,13 @@ impl Summary {
                 ]),
             )?;
         }
-        Ok(())
+        let refreshes = &self.rows[1.min(self.rows.len())..];
+        let n_forwarded = refreshes.iter().map(|row| row.n_forwarded).sum();
+        let n_rerun = refreshes.iter().map(|row| row.n_rerun).sum();
+        screen.blank()?;
+        let edits = wording::count(refreshes.len(), "edit");
+        let total = format!("{edits}: {}", wording::work(n_forwarded, n_rerun));
+        screen.line(Style::Strong, &total)
     }
 }
 
