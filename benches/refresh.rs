@@ -238,10 +238,13 @@ fn only_answer(engine: &Engine) -> Result<CurrentAnswer, Box<dyn std::error::Err
     Ok(answer)
 }
 
+/// Tokens of a passage by title and text.
+type CountTokens = Box<dyn Fn(&str, &str) -> usize>;
+
 /// Passages of about 64 tokens, one a document.
 struct Corpus {
     documents: Vec<(String, String, i64)>,
-    passage_tokens: Box<dyn Fn(&str, &str) -> usize>,
+    passage_tokens: CountTokens,
     next_time: i64,
 }
 

@@ -74,7 +74,7 @@ impl Strip {
     fn truncate(&mut self, head_dim: usize, n_tokens: usize) {
         self.keys.truncate(n_tokens.div_ceil(WIDTH) * head_dim);
         self.values.truncate(n_tokens * (head_dim / WIDTH));
-        if n_tokens % WIDTH != 0 {
+        if !n_tokens.is_multiple_of(WIDTH) {
             let last = n_tokens / WIDTH * head_dim;
             for dimension in &mut self.keys[last..] {
                 dimension.0[n_tokens % WIDTH..].fill(0);

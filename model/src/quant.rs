@@ -128,9 +128,10 @@ impl Block {
     fn read_q2_k(&mut self, bytes: &[u8]) {
         self.d = u16::from_le_bytes([bytes[80], bytes[81]]);
         self.m = u16::from_le_bytes([bytes[82], bytes[83]]);
-        for i in 0..16 {
-            self.scales[i] = bytes[i] & 15;
-            self.mins[i] = bytes[i] >> 4;
+        let both = self.scales.iter_mut().zip(&mut self.mins);
+        for ((scale, min), byte) in both.zip(&bytes[..16]) {
+            *scale = byte & 15;
+            *min = byte >> 4;
         }
         for (i, code) in self.codes.iter_mut().enumerate() {
             let (n, shift, l) = (i / 128, i % 128 / 32 * 2, i % 32);

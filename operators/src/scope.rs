@@ -178,10 +178,10 @@ fn blocks(passages: &[Arc<[u32]>], window: usize) -> Vec<std::ops::Range<usize>>
     };
     let mut blocks = Vec::new();
     let (mut start, mut start_token) = (0, 0);
-    for i in 0..passages.len() {
-        if is_least(i) || ends[i] - start_token >= 4 * window {
+    for (i, end) in ends.iter().copied().enumerate() {
+        if is_least(i) || end - start_token >= 4 * window {
             blocks.push(start..i + 1);
-            (start, start_token) = (i + 1, ends[i]);
+            (start, start_token) = (i + 1, end);
         }
     }
     if start < passages.len() {

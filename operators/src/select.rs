@@ -169,6 +169,23 @@ fn net<D: Ord>(mut updates: Vec<(D, isize)>) -> Vec<(D, isize)> {
     updates
 }
 
+/// The updates of one time, until its frontiers have passed.
+struct Stashed<T: Timestamp> {
+    capability: Capability<T>,
+    passages: Vec<PassageUpdate>,
+    contexts: Vec<ContextUpdate>,
+}
+
+impl<T: Timestamp> Stashed<T> {
+    fn new(capability: Capability<T>) -> Self {
+        Self {
+            capability,
+            passages: Vec::new(),
+            contexts: Vec::new(),
+        }
+    }
+}
+
 /// Selects passages for contexts under a token budget.
 ///
 /// Rows of both inputs are sets: every row has multiplicity one, and a context key one
@@ -193,25 +210,20 @@ pub fn select<'scope, T: Timestamp + Lattice + TotalOrder>(
             "Select",
             move |_capability, _info| {
                 let mut selection = Selection::default();
-                let mut stash: BTreeMap<
-                    T,
-                    (Capability<T>, Vec<PassageUpdate>, Vec<ContextUpdate>),
-                > = BTreeMap::new();
+                let mut stash: BTreeMap<T, Stashed<T>> = BTreeMap::new();
                 move |(passages, passage_frontier), (contexts, context_frontier), output| {
                     passages.for_each(|capability, updates| {
                         for (row, time, diff) in updates.drain(..) {
-                            let entry = stash.entry(time.clone()).or_insert_with(|| {
-                                (capability.delayed(&time, 0), Vec::new(), Vec::new())
-                            });
-                            entry.1.push((row, diff));
+                            let delayed = || Stashed::new(capability.delayed(&time, 0));
+                            let stashed = stash.entry(time.clone()).or_insert_with(delayed);
+                            stashed.passages.push((row, diff));
                         }
                     });
                     contexts.for_each(|capability, updates| {
                         for (row, time, diff) in updates.drain(..) {
-                            let entry = stash.entry(time.clone()).or_insert_with(|| {
-                                (capability.delayed(&time, 0), Vec::new(), Vec::new())
-                            });
-                            entry.2.push((row, diff));
+                            let delayed = || Stashed::new(capability.delayed(&time, 0));
+                            let stashed = stash.entry(time.clone()).or_insert_with(delayed);
+                            stashed.contexts.push((row, diff));
                         }
                     });
                     while let Some(first) = stash.first_entry() {
@@ -220,7 +232,11 @@ pub fn select<'scope, T: Timestamp + Lattice + TotalOrder>(
                         {
                             break;
                         }
-                        let (capability, passages, contexts) = first.remove();
+                        let Stashed {
+                            capability,
+                            passages,
+                            contexts,
+                        } = first.remove();
                         let rows = selection.apply(passages, contexts, budget_tokens);
                         let mut session = output.session(&capability);
                         for (row, diff) in rows {

@@ -80,7 +80,7 @@ fn a_corrected_fact_shows_and_a_deleted_fact_is_gone() {
             "{scope}"
         );
 
-        engine.delete("docs", "hours").expect("runs");
+        engine.delete("docs", "hours.txt").expect("runs");
         let third = answers.next().expect("an answer");
         let text = third.new_text().unwrap_or_default();
         assert!(!text.contains("eleven"), "{scope}: {text}");

@@ -146,10 +146,10 @@ fn check(c: &ModelConfig) -> Result<(), Error> {
             expected,
         })
     };
-    if c.head_dim == 0 || c.head_dim % WIDTH != 0 {
+    if c.head_dim == 0 || !c.head_dim.is_multiple_of(WIDTH) {
         return refuse("head_dim", c.head_dim, "a multiple of 16");
     }
-    if c.n_kv_heads == 0 || c.n_heads % c.n_kv_heads != 0 || c.n_heads == 0 {
+    if c.n_kv_heads == 0 || !c.n_heads.is_multiple_of(c.n_kv_heads) || c.n_heads == 0 {
         return refuse("n_heads", c.n_heads, "a multiple of n_kv_heads");
     }
     if c.n_vocab == 0 || c.d_model == 0 || c.d_ff == 0 || c.n_layers == 0 {

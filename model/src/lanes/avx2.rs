@@ -196,7 +196,7 @@ impl Lanes for Avx2 {
         halves!(_mm256_castps_si256(a[0]), _mm256_castps_si256(a[1]))
     }
     #[inline(always)]
-    fn from_bits(self, a: Self::I) -> Self::F {
+    fn of_bits(self, a: Self::I) -> Self::F {
         halves!(_mm256_castsi256_ps(a[0]), _mm256_castsi256_ps(a[1]))
     }
 }

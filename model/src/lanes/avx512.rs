@@ -149,7 +149,7 @@ impl Lanes for Avx512 {
         whole!(_mm512_castps_si512(a))
     }
     #[inline(always)]
-    fn from_bits(self, a: Self::I) -> Self::F {
+    fn of_bits(self, a: Self::I) -> Self::F {
         whole!(_mm512_castsi512_ps(a))
     }
 }

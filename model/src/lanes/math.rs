@@ -17,7 +17,7 @@ pub(crate) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
     let clamped = l.min(l.max(x, l.splat(EXP_LOWEST)), l.splat(EXP_HIGHEST));
     let shifted = l.fma(clamped, l.splat(std::f32::consts::LOG2_E), l.splat(ROUND));
     let n = l.sub(shifted, l.splat(ROUND));
-    let r = l.fma(n, l.splat(-0.693_359_375), clamped);
+    let r = l.fma(n, l.splat(-0.693_359_4), clamped);
     let r = l.fma(n, l.splat(2.121_944_4e-4), r);
     let mut p = l.splat(1.987_569_1e-4);
     for c in [
@@ -31,7 +31,7 @@ pub(crate) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
     ] {
         p = l.fma(p, r, l.splat(c));
     }
-    let power = l.from_bits(l.add_words(l.shl(l.bits(shifted), 23), 127 << 23));
+    let power = l.of_bits(l.add_words(l.shl(l.bits(shifted), 23), 127 << 23));
     l.keep_at_least(l.mul(p, power), x, EXP_LOWEST)
 }
 

@@ -98,7 +98,7 @@ pub(crate) trait Lanes: Copy {
     /// Conversion of numbers below 2^24, hence exact.
     fn to_f32(self, a: Self::I) -> Self::F;
     fn bits(self, a: Self::F) -> Self::I;
-    fn from_bits(self, a: Self::I) -> Self::F;
+    fn of_bits(self, a: Self::I) -> Self::F;
 }
 
 /// A computation written against [`Lanes`]. Implementations mark `run` and everything it
@@ -199,8 +199,8 @@ mod tests {
                 l.to_f32(l.load_bytes(self.y)),
                 l.to_f32(l.and(w, 0xffff)),
                 l.to_f32(l.shr(w, 9)),
-                l.from_bits(l.or(l.shl(w, 3), l.add_words(w, 77))),
-                l.from_bits(l.add_words(l.bits(a), 1 << 20)),
+                l.of_bits(l.or(l.shl(w, 3), l.add_words(w, 77))),
+                l.of_bits(l.add_words(l.bits(a), 1 << 20)),
                 l.splat(self.a.0[3]),
                 exp(l, a),
                 exp(l, l.sub(l.splat(0.0), l.max(a, l.sub(l.splat(0.0), a)))),

