@@ -66,7 +66,7 @@ fn matrix(encoding: Encoding, seed: u64, [n_out, n_in]: [usize; 2]) -> Vec<u8> {
 }
 
 fn product(isa: Isa, weights: &PackedMatrix, x: &[Vec<f32>]) -> Vec<Vec<u32>> {
-    let mut activations = Activations::zeros(x.len(), weights.n_in());
+    let mut activations = Activations::zeros(x.len(), weights.n_in);
     for (row, x) in x.iter().enumerate() {
         activations.set_row(row, x);
     }
