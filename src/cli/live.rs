@@ -52,14 +52,14 @@ impl Live {
         Answers {
             region: self.region.clone(),
             bar: None,
+            owes_line: self.has_lines,
         }
     }
 
     /// A line on standard error, above what is drawn.
     pub(crate) fn say(&self, line: &str) {
         match &self.region {
-            // A terminal that is gone cannot be told so.
-            Some(region) => drop(region.println(line)),
+            Some(region) => region.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
         }
     }
@@ -86,8 +86,7 @@ impl Bytes for ByteBar {
     }
 
     fn note(&mut self, text: &str) {
-        // As in [`Live::say`].
-        let _ = self.region.println(text);
+        self.region.suspend(|| eprintln!("{text}"));
     }
 
     fn end(&mut self) {
@@ -108,6 +107,8 @@ impl Drop for ByteBar {
 pub(crate) struct Answers {
     region: Option<MultiProgress>,
     bar: Option<(Kind, ProgressBar)>,
+    /// Whether a long wait without a bar is still to be announced.
+    owes_line: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,6 +122,9 @@ impl Answers {
     pub(crate) fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Embedding { done, total, .. } => {
+                if self.region.is_none() && std::mem::take(&mut self.owes_line) {
+                    eprintln!("indexing {} passages", thousands(*total));
+                }
                 self.count("indexing passages", *done, *total, "");
             }
             Progress::Encoding { done, total, .. } => {

@@ -182,10 +182,11 @@ impl<W: Write> Screen<W> {
         }
         let mut facts = vec![wording::how(update, first_changed)];
         facts.push(wording::duration(update.elapsed));
-        facts.push(wording::work(
-            update.work.n_forwarded(),
-            update.work.n_from_scratch,
-        ));
+        let n_forwarded = update.work.n_forwarded();
+        facts.push(match update.kind() {
+            ChangeKind::New => format!("{} read and written", wording::count(n_forwarded, "token")),
+            _ => wording::work(n_forwarded, update.work.n_from_scratch),
+        });
         facts.extend(wording::cut_off(update).map(str::to_owned));
         self.write(&[Span::new(Style::Faint, facts.join(" · "))], INDENT)
     }
@@ -222,6 +223,10 @@ impl<W: Write> Display for Screen<W> {
             let documents = wording::count(start.n_documents, "document");
             self.live.say(&format!("{documents} read"));
             self.blank()?;
+        }
+        let has_nothing = |start: &EpochStart| start.n_documents == 0;
+        if report.start.as_ref().is_some_and(has_nothing) {
+            self.warn("there are no documents: answers come from the model alone".to_owned());
         }
         for update in &report.answers {
             self.answer(update)?;

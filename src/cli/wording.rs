@@ -43,7 +43,7 @@ pub(crate) fn megabytes(n_bytes: u64) -> String {
     format!("{} MB", n_bytes.div_ceil(1_000_000))
 }
 
-/// `412 of 2,310 tokens (5.6x less than a rerun)`.
+/// What a refresh cost, beside a rerun: `412 of 2,310 tokens (5.6x less than a rerun)`.
 pub(crate) fn work(n_forwarded: usize, n_rerun: usize) -> String {
     let ratio = n_rerun as f64 / n_forwarded.max(1) as f64;
     let of = format!(
@@ -102,12 +102,12 @@ pub(crate) fn cut_off(update: &AnswerUpdate) -> Option<&'static str> {
     (text.finish == Finish::Length).then_some("cut at the limit, see --max-tokens")
 }
 
-/// What an epoch changed: `hours.md corrected, fees.md deleted`.
+/// What an epoch changed: `hours.md changed, fees.md deleted`.
 pub(crate) fn changes(start: &EpochStart) -> String {
     let mut words: Vec<String> = start.changes.iter().take(MOST_NAMED).map(change).collect();
     let n_more = start.n_changes.saturating_sub(words.len());
     if n_more > 0 {
-        words.push(format!("and {} more", count(n_more, "document")));
+        words.push(format!("and {} more", thousands(n_more)));
     }
     match words.as_slice() {
         [] => "questions changed".to_owned(),
