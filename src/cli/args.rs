@@ -97,6 +97,10 @@ pub(crate) struct WatchArgs {
     #[arg(long, requires = "json")]
     pub(crate) progress: bool,
 
+    /// When to colour (auto: on a terminal, unless NO_COLOR is set).
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+
     /// How the view is declared.
     #[command(flatten)]
     pub(crate) view: ViewArgs,
@@ -104,10 +108,6 @@ pub(crate) struct WatchArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-
-    /// When to colour (auto: on a terminal, unless NO_COLOR is set).
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub(crate) color: ColorChoice,
 }
 
 /// How a view is declared.
@@ -174,13 +174,13 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_parser = values::scope, value_name = "SCOPE", default_value = "causal")]
     pub(crate) scope: Scope,
 
-    /// Which model, and what it may use.
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-
     /// When to colour (auto: on a terminal, unless NO_COLOR is set).
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
+
+    /// Which model, and what it may use.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 /// Arguments of `models`.

@@ -114,7 +114,9 @@ impl Paint {
                 }
                 let part = Span::new(span.style, part);
                 match words.last_mut() {
-                    Some(word) if is_open => word.parts.push(part),
+                    Some(word) if is_open && !self.runs_together(word, &part) => {
+                        word.parts.push(part);
+                    }
                     _ => words.push(Word {
                         blank_style: if has_begun { span.style } else { Style::Plain },
                         parts: vec![part],
@@ -124,6 +126,12 @@ impl Paint {
             }
         }
         words
+    }
+
+    /// Colours alone keep old and new words apart badly, and not at all once copied.
+    fn runs_together(self, word: &Word, part: &Span) -> bool {
+        let before = word.parts.last().map(|part| part.style);
+        self.has_color && before == Some(Style::Removed) && part.style == Style::Added
     }
 
     /// The span with its marks, white space at its ends outside of them.
@@ -223,15 +231,20 @@ mod tests {
         };
         let lines = paint.lines(&spans(), 4);
         assert!(
-            lines
-                .iter()
-                .all(|line| measure(&console_stripped(line)) <= 24),
+            lines.iter().all(|line| measure(&without_codes(line)) <= 24),
             "{lines:?}"
         );
         assert!(lines.concat().contains("\x1b[31;9m12\x1b[0m"));
+        let text: Vec<String> = lines.iter().map(|line| without_codes(line)).collect();
+        let words = text
+            .join(" ")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(words.contains("12 old 14 new crowns."), "{words}");
     }
 
-    fn console_stripped(line: &str) -> String {
+    fn without_codes(line: &str) -> String {
         let mut plain = String::new();
         let mut is_code = false;
         for c in line.chars() {

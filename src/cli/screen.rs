@@ -221,8 +221,7 @@ impl<W: Write> Display for Screen<W> {
             self.totals.add(report);
         } else if let Some(start) = &report.start {
             let documents = wording::count(start.n_documents, "document");
-            self.live.say(&format!("{documents} read"));
-            self.blank()?;
+            self.live.say(&format!("{documents} read\n"));
         }
         let has_nothing = |start: &EpochStart| start.n_documents == 0;
         if report.start.as_ref().is_some_and(has_nothing) {

@@ -194,7 +194,10 @@ fn once_answers_on_standard_output_with_its_sources() {
     ]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
-    assert!(text.contains(question) && text.contains("nine"), "{text}");
+    assert!(
+        text.starts_with(question) && text.contains("nine"),
+        "{text}"
+    );
     assert!(text.contains("[hours.md"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
 }
