@@ -6,7 +6,7 @@
 //!
 //! # Design
 //! The dataflow arranges fragment ids; the multiplicity of an id is its reference count
-//! and reaches the store by [`FragmentStore::set_references`]. At the end of an epoch
+//! and reaches the store by [`FragmentStore::add_references`]. At the end of an epoch
 //! [`FragmentStore::sweep`] drops what has no reference. Above the budget the fragment
 //! with the lowest priority goes, whatever refers to it: priority is a clock that rises
 //! with every eviction, plus uses times cost a byte (greedy-dual size frequency). A lost
