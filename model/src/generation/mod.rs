@@ -3,7 +3,7 @@
 //! Each pass feeds the last token together with a proposal of what may follow, and yields
 //! the choice after every one of them; the longest prefix of the proposal that agrees with
 //! the choices stands. The first proposal is the whole draft (an old answer), in one pass
-//! with the prompt. After a disagreement, [`Draft`] proposes what follows in the draft
+//! with the prompt. After a disagreement, `Draft` proposes what follows in the draft
 //! where it seems to go on, and backs off when it is wrong.
 //!
 //! Contract: tokens do not depend on the draft. A row's logits are the same bits in any
