@@ -268,7 +268,8 @@ impl Engine {
         self.ask(|reply| Request::Flush { reply })
     }
 
-    /// Updates of a view, its present answers first.
+    /// Updates of a view: first what sources had to say so far (rejected records, failures)
+    /// and the present answers, then whatever comes.
     ///
     /// # Errors
     /// [`Error::UnknownView`], [`Error::Stopped`].

@@ -26,6 +26,8 @@ use super::workers::{BuiltView, Command, Report, StreamDeltas, Workers};
 const MAX_PENDING_ROWS: usize = 100_000;
 /// Records kept in quarantine; the oldest leave first.
 const QUARANTINE_CAPACITY: usize = 10_000;
+/// Words of sources kept for later subscribers; the oldest leave first.
+const ANNOUNCEMENT_CAPACITY: usize = 1_000;
 /// Refreshes of one epoch whose details are kept until it is complete.
 const MAX_REFRESHES: usize = 1_000_000;
 
@@ -180,6 +182,8 @@ pub(crate) struct Coordinator {
     /// Answer deltas of the epoch in flight, by view and context: retracted and emitted.
     deltas: Vec<BTreeMap<ContextKey, Vec<(Answer, isize)>>>,
     quarantine: VecDeque<Rejected>,
+    /// What sources had to say so far, for those who subscribe later.
+    announced: VecDeque<Update>,
     flushes: Vec<Sender<Option<Epoch>>>,
     in_flight: Option<InFlight>,
     next_epoch: Epoch,
@@ -232,6 +236,7 @@ impl Coordinator {
             hub,
             store,
             quarantine: VecDeque::new(),
+            announced: VecDeque::new(),
             flushes: Vec::new(),
             in_flight: None,
             next_epoch: 0,
@@ -325,6 +330,9 @@ impl Coordinator {
 
     fn subscribe(&self, view: usize) -> Subscription {
         let mailbox = Arc::new(Mailbox::default());
+        for update in &self.announced {
+            mailbox.put(update.clone());
+        }
         let name = &self.views[view].plan.name;
         for (context, current) in &self.answers[view] {
             mailbox.put(Update::Answer(AnswerUpdate {
@@ -357,6 +365,16 @@ impl Coordinator {
         row.map(|row| row.text.clone()).unwrap_or_default()
     }
 
+    /// Tells every subscriber, and those to come: a source may speak before anybody
+    /// listens.
+    fn announce(&mut self, update: Update) {
+        self.hub.tell(None, &update);
+        if self.announced.len() == ANNOUNCEMENT_CAPACITY {
+            self.announced.pop_front();
+        }
+        self.announced.push_back(update);
+    }
+
     fn take_event(&mut self, index: usize, event: Option<Event>) {
         let stream = &mut self.streams[index];
         let source = stream.name.clone();
@@ -364,33 +382,28 @@ impl Coordinator {
             Some(Event::Batch(batch)) => self.take_batch(index, batch),
             Some(Event::CaughtUp) => stream.has_caught_up = true,
             Some(Event::Notice(notice)) => {
-                self.hub.tell(
-                    None,
-                    &Update::Notice {
-                        source,
-                        message: notice.to_string(),
-                    },
-                );
+                self.announce(Update::Notice {
+                    source,
+                    message: notice.to_string(),
+                });
             }
             Some(Event::Ended) => {
                 stream.has_caught_up = true;
                 stream.source = None;
-                self.hub.tell(None, &Update::SourceEnded { source });
+                self.announce(Update::SourceEnded { source });
             }
             Some(Event::Failed(error)) => {
                 stream.has_caught_up = true;
                 stream.source = None;
                 let message = error.to_string();
-                self.hub
-                    .tell(None, &Update::SourceFailed { source, message });
+                self.announce(Update::SourceFailed { source, message });
             }
             Some(_) => {}
             None => {
                 stream.has_caught_up = true;
                 stream.source = None;
                 let message = "the source ended without a word; see the log for a panic".into();
-                self.hub
-                    .tell(None, &Update::SourceFailed { source, message });
+                self.announce(Update::SourceFailed { source, message });
             }
         }
     }
@@ -411,7 +424,7 @@ impl Coordinator {
             self.streams[index].table.set(key.as_str().to_owned(), row);
         }
         for rejected in batch.rejected {
-            self.hub.tell(None, &Update::Rejected(rejected.clone()));
+            self.announce(Update::Rejected(rejected.clone()));
             if self.quarantine.len() == QUARANTINE_CAPACITY {
                 self.quarantine.pop_front();
             }

@@ -242,6 +242,29 @@ fn failing_calls_are_data_and_the_rest_goes_on() {
 }
 
 #[test]
+fn who_subscribes_late_still_hears_what_sources_said() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("docs.jsonl");
+    std::fs::write(&path, "{\"upsert\": {\"key\": \"cut\n").expect("writable");
+    let source = perennial::connectors::JsonLines::open("docs", &path).expect("there");
+    let runtime = Runtime::scripted(
+        Arc::new(Scripted::new()),
+        Arc::new(ScriptedEmbedder::default()),
+    );
+    let mut engine = Engine::builder(runtime)
+        .source(source)
+        .table("questions")
+        .view(view(100))
+        .start()
+        .expect("starts");
+    // The source has caught up: it has said all it has to say.
+    engine.flush().expect("runs");
+    assert_eq!(engine.quarantine().expect("runs").len(), 1);
+    let updates = engine.subscribe("answers").expect("known");
+    assert!(matches!(updates.try_recv(), Some(Update::Rejected(_))));
+}
+
+#[test]
 fn stopping_does_not_wait_for_queued_calls() {
     let mut rig = rig_of(Scripted::slow(Duration::from_millis(200)), view(2000), 2);
     for i in 0..100 {
