@@ -52,6 +52,15 @@ fn notes() -> TempDir {
     dir
 }
 
+/// Runs what ends with `code` and an error that `says` so.
+fn refused(args: &[&str], code: i32, says: &str) -> Output {
+    let output = run(args);
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert!(stderr.contains(says), "{args:?}: {stderr}");
+    output
+}
+
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_to_do() {
     let dir = notes();
@@ -80,18 +89,7 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         (vec!["watch", folder, "Q?", "--progress"], "--json"),
         (vec!["watsh", folder, "Q?"], "watch"),
     ] {
-        let output = run(&args);
-        assert_eq!(
-            output.status.code(),
-            Some(2),
-            "{args:?}: {}",
-            stderr(&output)
-        );
-        assert!(
-            stderr(&output).contains(says),
-            "{args:?}: {}",
-            stderr(&output)
-        );
+        let output = refused(&args, 2, says);
         assert_eq!(stdout(&output), "", "{args:?}");
     }
 }
@@ -131,18 +129,7 @@ fn what_cannot_be_opened_exits_with_1_and_is_named() {
         (vec!["watch", folder, "Q?", "--model", "smolm"], MODEL),
         (vec!["explain", "./no-such-folder", "Q?"], "no-such-folder"),
     ] {
-        let output = run(&args);
-        assert_eq!(
-            output.status.code(),
-            Some(1),
-            "{args:?}: {}",
-            stderr(&output)
-        );
-        assert!(
-            stderr(&output).contains(says),
-            "{args:?}: {}",
-            stderr(&output)
-        );
+        let output = refused(&args, 1, says);
         assert!(
             stderr(&output).starts_with("error: "),
             "{args:?}: {}",

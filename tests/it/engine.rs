@@ -10,6 +10,8 @@ use perennial::operators::{CallError, Rung};
 use perennial::{Engine, Error, Order, Runtime, Scope, Update, View};
 use proptest::prelude::*;
 
+use crate::history::{Collections, steps};
+
 struct Rig {
     engine: Engine,
     model: Arc<Scripted>,
@@ -45,7 +47,17 @@ fn rig() -> Rig {
     rig_of(Scripted::new(), view(2000), 1)
 }
 
+impl AsMut<Engine> for Rig {
+    fn as_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
 impl Rig {
+    fn upsert(&mut self, stream: &str, key: &str, text: &str) {
+        self.engine.upsert(stream, key, text).expect("runs");
+    }
+
     fn texts(&mut self) -> BTreeMap<String, String> {
         self.engine.flush().expect("runs");
         let answers = self.engine.answers("answers").expect("runs");
@@ -63,19 +75,11 @@ impl Rig {
 #[test]
 fn an_answer_follows_inserts_corrections_and_deletes() {
     let mut rig = rig();
-    rig.engine
-        .upsert("docs", "hours", "The library opens at nine.")
-        .expect("runs");
-    rig.engine
-        .upsert("docs", "pets", "No pets are allowed.")
-        .expect("runs");
-    rig.engine
-        .upsert("questions", "q", "library")
-        .expect("runs");
+    rig.upsert("docs", "hours", "The library opens at nine.");
+    rig.upsert("docs", "pets", "No pets are allowed.");
+    rig.upsert("questions", "q", "library");
     assert_eq!(rig.texts()["q"], "The library opens at nine.");
-    rig.engine
-        .upsert("docs", "hours", "The library opens at ten.")
-        .expect("runs");
+    rig.upsert("docs", "hours", "The library opens at ten.");
     assert_eq!(rig.texts()["q"], "The library opens at ten.");
     rig.engine.delete("docs", "hours").expect("runs");
     assert_eq!(rig.texts()["q"], "Nothing is known of library.");
@@ -86,24 +90,16 @@ fn an_answer_follows_inserts_corrections_and_deletes() {
 #[test]
 fn updates_tell_old_new_and_rung_and_end_with_their_epoch() {
     let mut rig = rig();
-    rig.engine
-        .upsert("docs", "hours", "The library opens at nine.")
-        .expect("runs");
-    rig.engine
-        .upsert("questions", "q", "library")
-        .expect("runs");
+    rig.upsert("docs", "hours", "The library opens at nine.");
+    rig.upsert("questions", "q", "library");
     rig.engine.flush().expect("runs");
     let updates = rig.engine.subscribe("answers").expect("known");
     let snapshot = updates.answers().next().expect("present answer");
     assert_eq!(snapshot.kind(), ChangeKind::New);
 
-    rig.engine
-        .upsert("docs", "other", "Something else.")
-        .expect("runs");
+    rig.upsert("docs", "other", "Something else.");
     rig.engine.flush().expect("runs");
-    rig.engine
-        .upsert("docs", "hours", "The library opens at ten.")
-        .expect("runs");
+    rig.upsert("docs", "hours", "The library opens at ten.");
     rig.engine.flush().expect("runs");
     let mut seen = Vec::new();
     while let Some(update) = updates.try_recv() {
@@ -133,7 +129,7 @@ fn a_change_that_touches_nothing_calls_nothing() {
     rig.engine
         .upsert_at("docs", "b", "Two facts.", 2)
         .expect("runs");
-    rig.engine.upsert("questions", "q", "fact.").expect("runs");
+    rig.upsert("questions", "q", "fact.");
     rig.engine.flush().expect("runs");
     assert_eq!(rig.model.n_calls(), 1);
     // The same text, saved again: the order of the layout is as before.
@@ -151,15 +147,11 @@ fn a_change_that_touches_nothing_calls_nothing() {
 #[test]
 fn a_burst_of_saves_costs_one_refresh() {
     let mut rig = rig_of(Scripted::slow(Duration::from_millis(50)), view(2000), 1);
-    rig.engine
-        .upsert("questions", "q", "version")
-        .expect("runs");
+    rig.upsert("questions", "q", "version");
     rig.engine.flush().expect("runs");
     let before = rig.model.n_calls();
     for i in 0..100 {
-        rig.engine
-            .upsert("docs", "d", &format!("This is version {i}."))
-            .expect("runs");
+        rig.upsert("docs", "d", &format!("This is version {i}."));
     }
     assert_eq!(rig.texts()["q"], "This is version 99.");
     // At most: one epoch that closed on the first saves, and one with the rest.
@@ -173,35 +165,27 @@ fn a_burst_of_saves_costs_one_refresh() {
 #[test]
 fn documents_beyond_the_budget_are_selected_and_nothing_is_embedded_before() {
     let mut rig = rig_of(Scripted::new(), view(60), 1);
-    rig.engine
-        .upsert("docs", "a", "alpha lives here.")
-        .expect("runs");
-    rig.engine.upsert("questions", "q", "alpha").expect("runs");
+    rig.upsert("docs", "a", "alpha lives here.");
+    rig.upsert("questions", "q", "alpha");
     assert_eq!(rig.texts()["q"], "alpha lives here.");
     assert_eq!(rig.embedder.n_texts(), 0);
     for i in 0..20 {
         let text = format!("filler number {i} speaks of other things.");
-        rig.engine
-            .upsert("docs", &format!("f{i}"), &text)
-            .expect("runs");
+        rig.upsert("docs", &format!("f{i}"), &text);
     }
     assert_eq!(rig.texts()["q"], "alpha lives here.");
     assert_eq!(rig.embedder.n_texts(), 22);
     // An edit embeds its own passage only.
-    rig.engine
-        .upsert("docs", "a", "alpha moved away.")
-        .expect("runs");
+    rig.upsert("docs", "a", "alpha moved away.");
     assert_eq!(rig.texts()["q"], "alpha moved away.");
     assert_eq!(rig.embedder.n_texts(), 23);
     // A passage that does not enter the selection costs no call.
     let n_calls = rig.model.n_calls();
-    rig.engine
-        .upsert(
-            "docs",
-            "g",
-            "gamma is far from it, and what it says takes long.",
-        )
-        .expect("runs");
+    rig.upsert(
+        "docs",
+        "g",
+        "gamma is far from it, and what it says takes long.",
+    );
     rig.engine.flush().expect("runs");
     assert_eq!(rig.model.n_calls(), n_calls);
     // And back: everything fits again.
@@ -215,29 +199,17 @@ fn documents_beyond_the_budget_are_selected_and_nothing_is_embedded_before() {
 #[test]
 fn failing_calls_are_data_and_the_rest_goes_on() {
     let mut rig = rig();
-    rig.engine
-        .upsert("docs", "a", "alpha lives here.")
-        .expect("runs");
-    rig.engine
-        .upsert("questions", "good", "alpha")
-        .expect("runs");
-    rig.engine
-        .upsert("questions", "bad", ERROR_WORD)
-        .expect("runs");
-    rig.engine
-        .upsert("questions", "panics", PANIC_WORD)
-        .expect("runs");
-    rig.engine
-        .upsert("questions", "long", &"very long ".repeat(1000))
-        .expect("runs");
+    rig.upsert("docs", "a", "alpha lives here.");
+    rig.upsert("questions", "good", "alpha");
+    rig.upsert("questions", "bad", ERROR_WORD);
+    rig.upsert("questions", "panics", PANIC_WORD);
+    rig.upsert("questions", "long", &"very long ".repeat(1000));
     let texts = rig.texts();
     assert_eq!(texts["good"], "alpha lives here.");
     assert!(texts["bad"].contains("asked to fail"));
     assert_eq!(texts["panics"], format!("error: {}", CallError::Lost));
     assert!(texts["long"].contains("does not fit"), "{}", texts["long"]);
-    rig.engine
-        .upsert("questions", "panics", "alpha")
-        .expect("runs");
+    rig.upsert("questions", "panics", "alpha");
     assert_eq!(rig.texts()["panics"], "alpha lives here.");
 }
 
@@ -268,9 +240,7 @@ fn who_subscribes_late_still_hears_what_sources_said() {
 fn stopping_does_not_wait_for_queued_calls() {
     let mut rig = rig_of(Scripted::slow(Duration::from_millis(200)), view(2000), 2);
     for i in 0..100 {
-        rig.engine
-            .upsert("questions", &format!("q{i}"), "alpha")
-            .expect("runs");
+        rig.upsert("questions", &format!("q{i}"), "alpha");
     }
     std::thread::sleep(Duration::from_millis(100));
     let begin = Instant::now();
@@ -308,30 +278,15 @@ fn declarations_that_cannot_work_are_refused() {
     ));
 }
 
-/// One step of a script: upsert or delete of a document or a question, or a restart.
-#[derive(Clone, Debug)]
-enum Step {
-    Document(u8, Option<u8>),
-    Question(u8, Option<u8>),
-    Flush,
-    Restart,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => (0u8..6, prop::option::weighted(0.7, 0u8..9)).prop_map(|(k, v)| Step::Document(k, v)),
-        2 => (0u8..3, prop::option::weighted(0.8, 0u8..9)).prop_map(|(k, v)| Step::Question(k, v)),
-        3 => Just(Step::Flush),
-        1 => Just(Step::Restart),
-    ];
-    prop::collection::vec(step, 1..30)
-}
-
 fn text(value: u8) -> String {
     format!(
         "word{value} stands here with some more words. And word{} too.",
         value / 2
     )
+}
+
+fn wording(value: u8) -> String {
+    format!("word{value}")
 }
 
 proptest! {
@@ -340,7 +295,7 @@ proptest! {
     /// a fresh engine says of the same collections.
     #[test]
     fn any_history_gives_what_a_run_from_scratch_gives(
-        steps in steps(),
+        steps in steps(6, 0..=8, 3, 0..9, 1..30),
         workers in prop::sample::select(vec![1usize, 2, 4]),
         budget in prop::sample::select(vec![150usize, 2000]),
         order in prop::sample::select(vec![Order::Key, Order::UpdatedAt]),
@@ -348,49 +303,10 @@ proptest! {
             Scope::Causal, Scope::Independent, Scope::Window { tokens: 64 }]),
     ) {
         let view = || view(budget).order_by(order).scope(scope);
-        let mut documents: BTreeMap<u8, (u8, i64)> = BTreeMap::new();
-        let mut questions: BTreeMap<u8, u8> = BTreeMap::new();
-        let fill = |rig: &mut Rig, documents: &BTreeMap<u8, (u8, i64)>, questions: &BTreeMap<u8, u8>| {
-            for (key, (value, at)) in documents {
-                rig.engine.upsert_at("docs", &key.to_string(), &text(*value), *at).expect("runs");
-            }
-            for (key, value) in questions {
-                rig.engine.upsert("questions", &key.to_string(), &format!("word{value}")).expect("runs");
-            }
-        };
-        let mut rig = rig_of(Scripted::new(), view(), workers);
-        for (at, step) in (0..).zip(steps) {
-            match step {
-                Step::Document(key, Some(value)) => {
-                    documents.insert(key, (value, at));
-                    rig.engine.upsert_at("docs", &key.to_string(), &text(value), at).expect("runs");
-                }
-                Step::Document(key, None) => {
-                    documents.remove(&key);
-                    rig.engine.delete("docs", &key.to_string()).expect("runs");
-                }
-                Step::Question(key, Some(value)) => {
-                    questions.insert(key, value);
-                    rig.engine
-                        .upsert("questions", &key.to_string(), &format!("word{value}"))
-                        .expect("runs");
-                }
-                Step::Question(key, None) => {
-                    questions.remove(&key);
-                    rig.engine.delete("questions", &key.to_string()).expect("runs");
-                }
-                Step::Flush => {
-                    rig.engine.flush().expect("runs");
-                }
-                Step::Restart => {
-                    rig = rig_of(Scripted::new(), view(), workers);
-                    fill(&mut rig, &documents, &questions);
-                }
-            }
-        }
-        let incremental = rig.texts();
+        let mut collections = Collections::empty(text, wording);
+        let mut rig = collections.run(steps, || rig_of(Scripted::new(), view(), workers));
         let mut fresh = rig_of(Scripted::new(), view(), 1);
-        fill(&mut fresh, &documents, &questions);
-        prop_assert_eq!(incremental, fresh.texts());
+        collections.fill(&mut fresh.engine);
+        prop_assert_eq!(rig.texts(), fresh.texts());
     }
 }

@@ -15,6 +15,8 @@ use perennial::operators::{FragmentId, FragmentStore, PassageSizes, TensorModel,
 use perennial::{Engine, Order, Runtime, Scope, View};
 use proptest::prelude::*;
 
+use crate::history::{Collections, steps};
+
 /// Printable ASCII: one token a character.
 struct CharCodec;
 
@@ -61,6 +63,7 @@ fn decoder(n_threads: usize) -> Arc<Decoder> {
     Arc::new(Decoder::load(config, &tensors, n_threads, &mut |_, _| {}).expect("loads"))
 }
 
+#[derive(Debug)]
 struct Case {
     scope: Scope,
     order: Order,
@@ -104,6 +107,12 @@ impl Case {
     }
 }
 
+impl AsMut<Engine> for Rig {
+    fn as_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
 impl Rig {
     fn texts(&mut self) -> BTreeMap<String, String> {
         self.engine.flush().expect("runs");
@@ -144,22 +153,12 @@ fn text(seed: u8) -> String {
         .join("\n\n")
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Document(u8, Option<u8>),
-    Question(u8, Option<u8>),
-    Flush,
-    Restart,
+fn wording(value: u8) -> String {
+    WORDS[usize::from(value)].to_owned()
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => (0u8..5, prop::option::weighted(0.7, any::<u8>())).prop_map(|(k, v)| Step::Document(k, v)),
-        2 => (0u8..2, prop::option::weighted(0.8, 0u8..4)).prop_map(|(k, v)| Step::Question(k, v)),
-        3 => Just(Step::Flush),
-        1 => Just(Step::Restart),
-    ];
-    prop::collection::vec(step, 4..16)
+fn collections() -> Collections {
+    Collections::empty(text, wording)
 }
 
 fn scope() -> impl Strategy<Value = Scope> {
@@ -193,79 +192,20 @@ fn case() -> impl Strategy<Value = Case> {
         )
 }
 
-impl std::fmt::Debug for Case {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Case {
-            scope,
-            order,
-            budget,
-            sampled,
-            workers,
-            store_bytes,
-        } = self;
-        write!(
-            f,
-            "{scope} by {order}, budget {budget}, sampled {sampled}, {workers} workers, store {store_bytes}"
-        )
-    }
-}
-
-type Documents = BTreeMap<u8, (u8, i64)>;
-
-fn fill(rig: &mut Rig, documents: &Documents, questions: &BTreeMap<u8, u8>) {
-    for (key, (seed, at)) in documents {
-        rig.engine
-            .upsert_at("docs", &key.to_string(), &text(*seed), *at)
-            .expect("runs");
-    }
-    for (key, value) in questions {
-        let question = WORDS[usize::from(*value)];
-        rig.engine
-            .upsert("questions", &key.to_string(), question)
-            .expect("runs");
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn any_history_is_token_identical_to_a_run_from_scratch(case in case(), steps in steps()) {
+    fn any_history_is_token_identical_to_a_run_from_scratch(
+        case in case(),
+        steps in steps(5, 0..=u8::MAX, 2, 0..4, 4..16),
+    ) {
         let decoder = decoder(2);
-        let mut documents = Documents::new();
-        let mut questions = BTreeMap::from([(0, 0)]);
-        let mut rig = case.rig(&decoder, case.workers, case.store_bytes);
-        fill(&mut rig, &documents, &questions);
-        for (at, step) in (1..).zip(steps) {
-            match step {
-                Step::Document(key, Some(seed)) => {
-                    documents.insert(key, (seed, at));
-                    rig.engine.upsert_at("docs", &key.to_string(), &text(seed), at).expect("runs");
-                }
-                Step::Document(key, None) => {
-                    documents.remove(&key);
-                    rig.engine.delete("docs", &key.to_string()).expect("runs");
-                }
-                Step::Question(key, Some(value)) => {
-                    questions.insert(key, value);
-                    let question = WORDS[usize::from(value)];
-                    rig.engine.upsert("questions", &key.to_string(), question).expect("runs");
-                }
-                Step::Question(key, None) => {
-                    questions.remove(&key);
-                    rig.engine.delete("questions", &key.to_string()).expect("runs");
-                }
-                Step::Flush => {
-                    rig.engine.flush().expect("runs");
-                }
-                Step::Restart => {
-                    rig = case.rig(&decoder, case.workers, case.store_bytes);
-                    fill(&mut rig, &documents, &questions);
-                }
-            }
-        }
+        let mut collections = collections();
+        collections.questions.insert(0, 0);
+        let mut rig = collections.run(steps, || case.rig(&decoder, case.workers, case.store_bytes));
         let mut fresh = case.rig(&decoder, 1, 1 << 26);
-        fill(&mut fresh, &documents, &questions);
+        collections.fill(&mut fresh.engine);
         prop_assert_eq!(rig.texts(), fresh.texts());
         if case.store_bytes == 1 << 26 {
             prop_assert_eq!(rig.contents(), fresh.contents());
@@ -284,10 +224,12 @@ proptest! {
             store_bytes: 1 << 26,
         };
         let decoder = decoder(1);
-        let documents: Documents =
+        let mut collections = collections();
+        collections.documents =
             (0u8..).zip(&seeds).map(|(i, seed)| (i * 2, (*seed, 0))).collect();
+        collections.questions.insert(0, 3);
         let mut rig = case.rig(&decoder, 2, 1 << 26);
-        fill(&mut rig, &documents, &BTreeMap::from([(0, 3)]));
+        collections.fill(&mut rig.engine);
         let before = rig.contents();
         prop_assert!(!before.is_empty());
         let key = format!("{}b", guest_key);
@@ -314,8 +256,10 @@ fn the_seeded_model_tells_its_inputs_apart() {
         };
         let mut rig = case.rig(&decoder, 1, 1 << 26);
         let at = [3, 1, 2];
-        let documents = (0u8..).zip(seeds.into_iter().zip(at)).collect();
-        fill(&mut rig, &documents, &BTreeMap::from([(0, question)]));
+        let mut collections = collections();
+        collections.documents = (0u8..).zip(seeds.into_iter().zip(at)).collect();
+        collections.questions.insert(0, question);
+        collections.fill(&mut rig.engine);
         rig.texts().remove("0").expect("one answer")
     };
     let plain = answer(Scope::Causal, Order::Key, [7, 31, 113], 0);

@@ -4,5 +4,6 @@ mod architecture;
 mod cli;
 mod engine;
 mod exact;
+mod history;
 mod real_model;
 mod score;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use perennial_connectors::{Change, Error, JsonLines, Notice, Offset, Rejection};
@@ -39,6 +39,17 @@ fn place(offset: &Offset) -> (u64, u64) {
         Offset::Line { line, byte, .. } => (*line, *byte),
         other => panic!("{other:?}"),
     }
+}
+
+/// A file with these contents, and a listener that has caught up with it.
+fn followed(contents: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf, Listener) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events.jsonl");
+    fs::write(&path, contents).unwrap();
+    let source = JsonLines::open("events", &path).unwrap().follow(true);
+    let mut listener = Listener::start(source);
+    listener.until(&Mark::CaughtUp);
+    (dir, path, listener)
 }
 
 #[test]
@@ -98,12 +109,7 @@ fn a_last_line_without_line_feed_is_a_line() {
 
 #[test]
 fn a_half_line_waits_for_its_rest() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("events.jsonl");
-    fs::write(&path, "{\"key\":\"a\",").unwrap();
-    let source = JsonLines::open("events", &path).unwrap().follow(true);
-    let mut listener = Listener::start(source);
-    listener.until(&Mark::CaughtUp);
+    let (_dir, path, mut listener) = followed("{\"key\":\"a\",");
     listener.until(&Mark::Notice);
     assert!(
         matches!(&listener.notices[..], [Notice::Unfinished { offset }] if place(offset) == (1, 0))
@@ -115,12 +121,7 @@ fn a_half_line_waits_for_its_rest() {
 
 #[test]
 fn what_is_written_together_is_one_batch() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("events.jsonl");
-    fs::write(&path, "").unwrap();
-    let source = JsonLines::open("events", &path).unwrap().follow(true);
-    let mut listener = Listener::start(source);
-    listener.until(&Mark::CaughtUp);
+    let (_dir, path, mut listener) = followed("");
     let many: String = (0..500).map(|i| line(&format!("k{i}"), "text")).collect();
     append(&path, &many);
     listener.until_held(|held| held.len() == 500);
@@ -131,12 +132,7 @@ fn what_is_written_together_is_one_batch() {
 
 #[test]
 fn a_cut_file_is_read_from_its_beginning() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("events.jsonl");
-    fs::write(&path, line("a", "one") + &line("b", "two") + "{\"half").unwrap();
-    let source = JsonLines::open("events", &path).unwrap().follow(true);
-    let mut listener = Listener::start(source);
-    listener.until(&Mark::CaughtUp);
+    let (_dir, path, mut listener) = followed(line("a", "one") + &line("b", "two") + "{\"half");
     fs::write(&path, line("c", "three")).unwrap();
     listener.until_held(|held| held.contains_key("c"));
     assert!(
@@ -162,12 +158,7 @@ fn a_cut_file_is_read_from_its_beginning() {
 
 #[test]
 fn a_replaced_file_is_followed_under_its_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("events.jsonl");
-    fs::write(&path, line("a", "one")).unwrap();
-    let source = JsonLines::open("events", &path).unwrap().follow(true);
-    let mut listener = Listener::start(source);
-    listener.until(&Mark::CaughtUp);
+    let (dir, path, mut listener) = followed(line("a", "one"));
     let mut old = OpenOptions::new().append(true).open(&path).unwrap();
     fs::rename(&path, dir.path().join("events.jsonl.1")).unwrap();
     old.write_all(line("b", "late").as_bytes()).unwrap();
@@ -182,12 +173,7 @@ fn a_replaced_file_is_followed_under_its_name() {
 
 #[test]
 fn a_file_that_is_gone_is_awaited() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("events.jsonl");
-    fs::write(&path, "").unwrap();
-    let source = JsonLines::open("events", &path).unwrap().follow(true);
-    let mut listener = Listener::start(source);
-    listener.until(&Mark::CaughtUp);
+    let (_dir, path, mut listener) = followed("");
     fs::remove_file(&path).unwrap();
     listener.until(&Mark::Notice);
     assert_eq!(listener.notices, [Notice::Awaiting { path: path.clone() }]);

@@ -1,0 +1,112 @@
+//! Random histories of documents and questions, and the collections they leave behind.
+
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
+
+use perennial::Engine;
+use proptest::prelude::*;
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Upsert (of the text with this number) or delete of a document.
+    Document(u8, Option<u8>),
+    /// Upsert or delete of a question.
+    Question(u8, Option<u8>),
+    Flush,
+    /// A new engine, fed what is there.
+    Restart,
+}
+
+/// Steps over so many keys of documents and of questions, and these texts and wordings.
+pub(crate) fn steps(
+    n_documents: u8,
+    texts: RangeInclusive<u8>,
+    n_questions: u8,
+    wordings: Range<u8>,
+    n_steps: Range<usize>,
+) -> impl Strategy<Value = Vec<Step>> {
+    let document = (0..n_documents, prop::option::weighted(0.7, texts));
+    let question = (0..n_questions, prop::option::weighted(0.8, wordings));
+    let step = prop_oneof![
+        6 => document.prop_map(|(key, text)| Step::Document(key, text)),
+        2 => question.prop_map(|(key, wording)| Step::Question(key, wording)),
+        3 => Just(Step::Flush),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, n_steps)
+}
+
+/// What stands: documents with their times, and questions.
+pub(crate) struct Collections {
+    pub(crate) documents: BTreeMap<u8, (u8, i64)>,
+    pub(crate) questions: BTreeMap<u8, u8>,
+    /// The text of a number.
+    pub(crate) text: fn(u8) -> String,
+    /// The question of a number.
+    pub(crate) wording: fn(u8) -> String,
+}
+
+impl Collections {
+    pub(crate) fn empty(text: fn(u8) -> String, wording: fn(u8) -> String) -> Self {
+        Self {
+            documents: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            text,
+            wording,
+        }
+    }
+
+    /// Feeds all that stands.
+    pub(crate) fn fill(&self, engine: &mut Engine) {
+        for (key, (text, at)) in &self.documents {
+            engine
+                .upsert_at("docs", &key.to_string(), &(self.text)(*text), *at)
+                .expect("runs");
+        }
+        for (key, wording) in &self.questions {
+            engine
+                .upsert("questions", &key.to_string(), &(self.wording)(*wording))
+                .expect("runs");
+        }
+    }
+
+    /// Takes the steps, here and in engines that `start` gives; the last one is returned.
+    pub(crate) fn run<R: AsMut<Engine>>(&mut self, steps: Vec<Step>, start: impl Fn() -> R) -> R {
+        let mut rig = start();
+        self.fill(rig.as_mut());
+        for (at, step) in (1..).zip(steps) {
+            let engine = rig.as_mut();
+            match step {
+                Step::Document(key, Some(text)) => {
+                    self.documents.insert(key, (text, at));
+                    engine
+                        .upsert_at("docs", &key.to_string(), &(self.text)(text), at)
+                        .expect("runs");
+                }
+                Step::Document(key, None) => {
+                    self.documents.remove(&key);
+                    engine.delete("docs", &key.to_string()).expect("runs");
+                }
+                Step::Question(key, Some(wording)) => {
+                    self.questions.insert(key, wording);
+                    engine
+                        .upsert("questions", &key.to_string(), &(self.wording)(wording))
+                        .expect("runs");
+                }
+                Step::Question(key, None) => {
+                    self.questions.remove(&key);
+                    engine.delete("questions", &key.to_string()).expect("runs");
+                }
+                Step::Flush => {
+                    engine.flush().expect("runs");
+                }
+                Step::Restart => {
+                    rig = start();
+                    self.fill(rig.as_mut());
+                }
+            }
+        }
+        rig
+    }
+}
