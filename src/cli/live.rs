@@ -38,10 +38,7 @@ impl Live {
     /// Progress in bytes: of fetching and loading a model.
     pub(crate) fn bytes(&self) -> Box<dyn Bytes> {
         match &self.region {
-            Some(region) => Box::new(ByteBar {
-                region: region.clone(),
-                bar: None,
-            }),
+            Some(region) => Box::new(OnStderr::within(region.clone())),
             None if self.has_lines => Box::new(OnStderr::default()),
             None => Box::new(Silent),
         }
@@ -62,44 +59,6 @@ impl Live {
             Some(region) => region.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
         }
-    }
-}
-
-struct ByteBar {
-    region: MultiProgress,
-    bar: Option<ProgressBar>,
-}
-
-impl Bytes for ByteBar {
-    fn begin(&mut self, label: &str, n_bytes: u64) {
-        self.end();
-        let bar = self.region.add(ProgressBar::new(n_bytes));
-        bar.set_style(style("{msg} [{bar:24}] {bytes}/{total_bytes} {eta}"));
-        bar.set_message(label.to_owned());
-        self.bar = Some(bar);
-    }
-
-    fn at(&mut self, n_bytes: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(n_bytes);
-        }
-    }
-
-    fn note(&mut self, text: &str) {
-        self.region.suspend(|| eprintln!("{text}"));
-    }
-
-    fn end(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-            self.region.remove(&bar);
-        }
-    }
-}
-
-impl Drop for ByteBar {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

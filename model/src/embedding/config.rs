@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::corrupt;
-use crate::error::Error;
+use crate::{bounded, error::Error};
 
 /// A configuration larger than this is not one.
 const MAX_BYTES: u64 = 1 << 20;
@@ -30,14 +30,7 @@ pub(super) struct Config {
 impl Config {
     /// Reads and checks a configuration.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
-        if size > MAX_BYTES {
-            return Err(corrupt(
-                path,
-                format!("{size} bytes, the limit is {MAX_BYTES}"),
-            ));
-        }
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let bytes = bounded::read(path, MAX_BYTES)?;
         let config: Self = serde_json::from_slice(&bytes).map_err(|error| corrupt(path, error))?;
         let positions = config
             .position_embedding_type

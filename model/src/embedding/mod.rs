@@ -18,6 +18,7 @@ use tokenizers::{TruncationParams, utils::truncation::TruncationDirection};
 
 use self::{config::Config, encoder::Encoder};
 use crate::{
+    bounded,
     digest::{self, ModelDigest},
     error::Error,
     weights::mapped,
@@ -25,6 +26,9 @@ use crate::{
 
 /// Longest text in tokens that the encoder was trained for; the rest is not seen.
 pub const MAX_TOKENS: usize = 256;
+
+/// A `tokenizer.json` larger than this is not an encoder's.
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -114,7 +118,7 @@ fn corrupt(path: &Path, reason: impl ToString) -> Error {
 }
 
 fn read_tokenizer(path: &Path, config: &Config) -> Result<tokenizers::Tokenizer, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let bytes = bounded::read(path, MAX_TOKENIZER_BYTES)?;
     let mut tokenizer =
         tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| corrupt(path, error))?;
     tokenizer.with_padding(None);

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Hears how work on bytes goes on.
 pub trait Progress: Send {
@@ -28,19 +28,42 @@ impl Progress for Silent {
 }
 
 /// Tells standard error: a bar where it is a terminal, else one line for each beginning.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OnStderr {
+    /// Where bars are drawn; none where lines are written.
+    region: Option<MultiProgress>,
     bar: Option<ProgressBar>,
+}
+
+impl OnStderr {
+    /// Bars in this region, beside what else it draws.
+    #[must_use]
+    pub const fn within(region: MultiProgress) -> Self {
+        Self {
+            region: Some(region),
+            bar: None,
+        }
+    }
+}
+
+impl Default for OnStderr {
+    fn default() -> Self {
+        let is_drawn = std::io::stderr().is_terminal();
+        Self {
+            region: is_drawn.then(MultiProgress::new),
+            bar: None,
+        }
+    }
 }
 
 impl Progress for OnStderr {
     fn begin(&mut self, label: &str, n_bytes: u64) {
         self.end();
-        if !std::io::stderr().is_terminal() {
+        let Some(region) = &self.region else {
             eprintln!("{label} ({})", indicatif::HumanBytes(n_bytes));
             return;
-        }
-        let bar = ProgressBar::with_draw_target(Some(n_bytes), ProgressDrawTarget::stderr());
+        };
+        let bar = region.add(ProgressBar::new(n_bytes));
         let style = ProgressStyle::with_template(
             "{msg} [{bar:24}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
         )
@@ -58,15 +81,16 @@ impl Progress for OnStderr {
     }
 
     fn note(&mut self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
+        match &self.region {
+            Some(region) => region.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),
         }
     }
 
     fn end(&mut self) {
-        if let Some(bar) = self.bar.take() {
+        if let (Some(bar), Some(region)) = (self.bar.take(), &self.region) {
             bar.finish_and_clear();
+            region.remove(&bar);
         }
     }
 }

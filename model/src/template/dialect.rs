@@ -90,17 +90,20 @@ fn tojson(_: &State<'_, '_>, value: &Value, options: Kwargs) -> Result<Value, Er
 /// Separators of Python's `json.dumps`.
 struct Python;
 
+fn separate<W: ?Sized + std::io::Write>(writer: &mut W, first: bool) -> std::io::Result<()> {
+    if first {
+        return Ok(());
+    }
+    writer.write_all(b", ")
+}
+
 impl serde_json::ser::Formatter for Python {
     fn begin_array_value<W: ?Sized + std::io::Write>(
         &mut self,
         writer: &mut W,
         first: bool,
     ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        separate(writer, first)
     }
 
     fn begin_object_key<W: ?Sized + std::io::Write>(
@@ -108,11 +111,7 @@ impl serde_json::ser::Formatter for Python {
         writer: &mut W,
         first: bool,
     ) -> std::io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+        separate(writer, first)
     }
 
     fn begin_object_value<W: ?Sized + std::io::Write>(

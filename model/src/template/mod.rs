@@ -20,7 +20,7 @@ use minijinja::{Environment, context};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::{error::Error, tokenizer::Tokenizer, weights::gguf::Gguf};
+use crate::{bounded, error::Error, tokenizer::Tokenizer, weights::gguf::Gguf};
 
 /// Stands in a message for text that is put in after rendering. Templates trim, join and
 /// compare messages; none of it touches a word without white space.
@@ -36,6 +36,8 @@ const NAME: &str = "chat_template";
 
 /// Longest template in bytes; the longest known have 30 KB.
 const MAX_BYTES: usize = 1 << 20;
+/// A file that holds a template among other things is not larger.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -89,10 +91,14 @@ impl ChatTemplate {
     /// The template in a folder: `chat_template.jinja`, or the text in
     /// `tokenizer_config.json` (of several, the one named `default`).
     pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, Error> {
-        let read = |name: &str| match std::fs::read_to_string(folder.join(name)) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(folder.join(name))(error)),
+        let read = |name: &str| {
+            let path = folder.join(name);
+            let bytes = bounded::read_if_there(&path, MAX_FILE_BYTES)?;
+            let text = bytes.map(String::from_utf8).transpose();
+            text.map_err(|error| Error::Corrupt {
+                path,
+                reason: error.to_string(),
+            })
         };
         if let Some(source) = read("chat_template.jinja")? {
             return Self::new(Some(&source), tokenizer);

@@ -21,6 +21,7 @@ use tokenizers::{
 
 use super::{Shared, Tokenizer, stop};
 use crate::{
+    bounded,
     error::Error,
     weights::gguf::{Gguf, unsigned},
 };
@@ -110,19 +111,11 @@ impl Tokenizer {
     /// A `tokenizer.json`, with what `generation_config.json`, `config.json` and
     /// `tokenizer_config.json` beside it say of the ends of sequences.
     pub fn from_json(path: &Path) -> Result<Self, Error> {
-        let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
-        if size > MAX_JSON_BYTES {
-            let reason = format!("{size} bytes, the limit is {MAX_JSON_BYTES}");
-            return Err(Error::NotACheckpoint {
-                path: path.into(),
-                reason,
-            });
-        }
+        let bytes = bounded::read(path, MAX_JSON_BYTES)?;
         let corrupt = |reason: String| Error::Corrupt {
             path: path.into(),
             reason,
         };
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let mut tokenizer =
             tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| corrupt(e.to_string()))?;
         tokenizer
@@ -253,10 +246,8 @@ fn take_user_defined(content: &mut Content) -> Vec<String> {
 /// The JSON beside a file, or null where there is none.
 fn beside(path: &Path, name: &str) -> Result<Json, Error> {
     let path = path.with_file_name(name);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Json::Null),
-        Err(error) => return Err(Error::io(path)(error)),
+    let Some(bytes) = bounded::read_if_there(&path, MAX_JSON_BYTES)? else {
+        return Ok(Json::Null);
     };
     serde_json::from_slice(&bytes).map_err(|error| Error::Corrupt {
         path,

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::{
+    bounded,
     config::{Architecture, ModelConfig, RopeScaling},
     error::Error,
 };
@@ -14,15 +15,7 @@ const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// Reads a JSON file of bounded size.
 pub(super) fn json(path: &Path) -> Result<Json, Error> {
-    let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
-    if size > MAX_JSON_BYTES {
-        let reason = format!("{size} bytes, the limit is {MAX_JSON_BYTES}");
-        return Err(Error::NotACheckpoint {
-            path: path.into(),
-            reason,
-        });
-    }
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let bytes = bounded::read(path, MAX_JSON_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|error| Error::Corrupt {
         path: path.into(),
         reason: error.to_string(),
