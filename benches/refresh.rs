@@ -3,9 +3,9 @@
 //! A view over passages of about 64 tokens answers one question in 64 tokens. Then one
 //! passage at a random place is inserted, corrected or deleted, and the refreshed answer
 //! is waited for; after each, a new engine answers the same documents from nothing. Both
-//! must give the same tokens. Two questions: `stands` asks for a sentence that does not
-//! depend on the documents, so that the old answer stands; `as it comes` asks about the
-//! documents, and whatever rung it takes is printed.
+//! must give the same tokens. Two questions: `repeat` asks for a sentence that does not
+//! depend on the documents, `describe` asks about them; the rung says what became of the
+//! old answer, and on `verify` it stood.
 //!
 //! ```text
 //! cargo bench --bench refresh -- --model qwen2.5-coder-0.5b --tokens 2048,8192
@@ -29,9 +29,9 @@ struct Arguments {
     /// Tokens of passages in the context.
     #[arg(long, value_delimiter = ',', default_values = ["2048", "8192"])]
     tokens: Vec<usize>,
-    /// Mean block length of the windowed scope, in tokens.
-    #[arg(long, default_value_t = 128)]
-    window: u32,
+    /// Scopes; `causal` is measured in both orders of documents.
+    #[arg(long, value_delimiter = ',', default_values = ["independent", "window:128", "causal"])]
+    scope: Vec<Scope>,
     /// Threads of a forward pass; 0 for one a core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -48,11 +48,11 @@ const ANSWER_TOKENS: usize = 64;
 const OUTSIDE_PASSAGES: usize = 700;
 const STORE_BYTES: usize = 1 << 30;
 
-const STANDS: (&str, &str) = (
+const REPEAT: (&str, &str) = (
     "Ignore the documents. Repeat the following sentence word for word, again and again.",
     "The quick brown fox jumps over the lazy dog near the quiet river bank.",
 );
-const AS_IT_COMES: (&str, &str) = (
+const DESCRIBE: (&str, &str) = (
     "Answer from the documents above.",
     "Which towns are described, and what is special about each of them?",
 );
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         store_bytes: STORE_BYTES,
     };
     println!(
-        "| model | context | scope, order | edit | answer | rung | forwarded | from scratch | ratio | time | from scratch | ratio |"
+        "| model | context | scope, order | edit | question | rung | forwarded | from scratch | ratio | time | from scratch | ratio |"
     );
     println!("| --- | ---: | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     for spec in &arguments.model {
@@ -104,21 +104,24 @@ fn measure_model(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let n_positions = model.tensor_model().decoder().config().max_positions;
     let n_tokens = n_tokens.min(n_positions.saturating_sub(OUTSIDE_PASSAGES));
-    let scopes = [
-        (Scope::Independent, Order::Key),
-        (
-            Scope::Window {
-                tokens: arguments.window,
-            },
-            Order::Key,
-        ),
-        (Scope::Causal, Order::UpdatedAt),
-        (Scope::Causal, Order::Key),
-    ];
-    for (scope, order) in scopes {
-        for (label, question) in [("stands", STANDS), ("as it comes", AS_IT_COMES)] {
-            let corpus = Corpus::new(model.tensor_model(), n_tokens);
-            measure(model, scope, order, label, question, corpus, arguments.seed)?;
+    for scope in &arguments.scope {
+        let orders: &[Order] = match scope {
+            Scope::Causal => &[Order::UpdatedAt, Order::Key],
+            _ => &[Order::Key],
+        };
+        for order in orders {
+            for (label, question) in [("repeat", REPEAT), ("describe", DESCRIBE)] {
+                let corpus = Corpus::new(model.tensor_model(), n_tokens);
+                measure(
+                    model,
+                    *scope,
+                    *order,
+                    label,
+                    question,
+                    corpus,
+                    arguments.seed,
+                )?;
+            }
         }
     }
     Ok(())

@@ -15,11 +15,10 @@ pub struct Options {
     /// Models: names, files or folders.
     #[arg(long = "model", value_name = "MODEL", default_values = ["smollm2-135m", "qwen2.5-coder-0.5b"])]
     pub models: Vec<String>,
-    /// Scopes: causal, independent, window:TOKENS.
+    /// Scopes: causal, independent, window:N.
     #[arg(
         long,
         value_delimiter = ',',
-        value_parser = scope,
         default_values = ["causal", "window:64", "window:128", "window:256", "window:512", "independent"]
     )]
     pub scopes: Vec<Scope>,
@@ -41,18 +40,4 @@ pub struct Options {
     /// Given by `cargo bench`; without meaning here.
     #[arg(long = "bench", hide = true)]
     _bench: bool,
-}
-
-fn scope(text: &str) -> Result<Scope, String> {
-    match text.split_once(':') {
-        None if text == "causal" => Ok(Scope::Causal),
-        None if text == "independent" => Ok(Scope::Independent),
-        Some(("window", tokens)) => tokens
-            .parse()
-            .map(|tokens| Scope::Window { tokens })
-            .map_err(|error| format!("window:{tokens}: {error}")),
-        _ => Err(format!(
-            "{text}: expected causal, independent or window:TOKENS"
-        )),
-    }
 }

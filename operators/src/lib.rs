@@ -34,5 +34,5 @@ pub use id::{FragmentId, ModelIdentity, PassageId};
 pub use passage::PassageSizes;
 pub use perennial_model::cancel::Cancel;
 pub use perennial_model::sampling::Sampling;
-pub use scope::Scope;
+pub use scope::{Scope, ScopeError};
 pub use tensor_model::{TensorModel, TextCodec};

@@ -48,6 +48,30 @@ impl std::fmt::Display for Scope {
     }
 }
 
+/// A scope that is none of `causal`, `window:N` and `independent`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected causal, independent, or window:N with N tokens of at least 1, as in window:128")]
+#[non_exhaustive]
+pub struct ScopeError;
+
+/// `causal`, `window:N` or `independent`, in any case of letters.
+impl std::str::FromStr for Scope {
+    type Err = ScopeError;
+
+    fn from_str(text: &str) -> Result<Self, ScopeError> {
+        let lower = text.to_ascii_lowercase();
+        match (lower.as_str(), lower.strip_prefix("window:")) {
+            ("causal", _) => Ok(Self::Causal),
+            ("independent", _) => Ok(Self::Independent),
+            (_, Some(tokens)) => match tokens.parse() {
+                Ok(tokens) if tokens > 0 => Ok(Self::Window { tokens }),
+                _ => Err(ScopeError),
+            },
+            _ => Err(ScopeError),
+        }
+    }
+}
+
 /// A fragment to be: its id and the tokens to encode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -207,6 +231,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn scopes_are_typed() {
+        assert_eq!("Causal".parse(), Ok(Scope::Causal));
+        assert_eq!("window:64".parse(), Ok(Scope::Window { tokens: 64 }));
+        assert_eq!("independent".parse(), Ok(Scope::Independent));
+        for wrong in ["window", "window:", "window:0", "window:-3", "all"] {
+            assert_eq!(wrong.parse::<Scope>(), Err(ScopeError), "{wrong}");
+        }
+    }
 
     fn model() -> ModelIdentity {
         ModelIdentity::new(&[7; 32], "test", "f16")

@@ -116,7 +116,7 @@ pub(crate) struct WatchArgs {
 pub(crate) struct ViewArgs {
     /// What each passage may see when it is read: causal (all before it: the plain prompt),
     /// window:N (about N to 2N tokens before it), independent (nothing but itself).
-    #[arg(long, value_parser = values::scope, value_name = "SCOPE", default_value = "causal")]
+    #[arg(long, value_name = "SCOPE", default_value = "causal")]
     pub(crate) scope: Scope,
 
     /// The order of passages: updated_at (what changed last stands last) or key. By
@@ -171,7 +171,7 @@ Examples:
   perennial demo --model smollm2-135m --scope window:128")]
 pub(crate) struct DemoArgs {
     /// What each passage may see when it is read: causal, window:N or independent.
-    #[arg(long, value_parser = values::scope, value_name = "SCOPE", default_value = "causal")]
+    #[arg(long, value_name = "SCOPE", default_value = "causal")]
     pub(crate) scope: Scope,
 
     /// When to colour (auto: on a terminal, unless NO_COLOR is set).

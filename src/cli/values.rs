@@ -1,24 +1,8 @@
-//! What do option values mean? Scopes, orders and sizes, as they are typed.
+//! What do option values mean? Orders and sizes, as they are typed.
 
 use std::str::FromStr;
 
-use perennial::{Order, Scope};
-
-/// `causal`, `window:N` or `independent`.
-pub(crate) fn scope(text: &str) -> Result<Scope, String> {
-    let lower = text.to_ascii_lowercase();
-    match (lower.as_str(), lower.strip_prefix("window:")) {
-        ("causal", _) => Ok(Scope::Causal),
-        ("independent", _) => Ok(Scope::Independent),
-        (_, Some(tokens)) => match tokens.parse() {
-            Ok(tokens) if tokens > 0 => Ok(Scope::Window { tokens }),
-            _ => Err(format!(
-                "`{tokens}` is no number of tokens of at least 1, as in window:128"
-            )),
-        },
-        _ => Err("expected causal, window:N or independent".to_owned()),
-    }
-}
+use perennial::Order;
 
 /// `updated_at` or `key`.
 pub(crate) fn order(text: &str) -> Result<Order, String> {
@@ -72,16 +56,6 @@ impl FromStr for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scopes() {
-        assert_eq!(scope("Causal"), Ok(Scope::Causal));
-        assert_eq!(scope("window:64"), Ok(Scope::Window { tokens: 64 }));
-        assert_eq!(scope("independent"), Ok(Scope::Independent));
-        for wrong in ["window", "window:", "window:0", "window:-3", "all"] {
-            assert!(scope(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn sizes() {
