@@ -6,9 +6,9 @@
 //! alike. A cell is the median over repeats. Wall-clock rates say what a user sees;
 //! tokens per CPU-second say what the kernels cost, and survive a busy machine best.
 //!
-//! Invariants: both sides get the same ids, want logits of the last position only,
-//! and keep keys and values in 16-bit floats. Neither tokenizes while the clock runs.
-//! Perennial's decoding includes the choice of the greedy token, llama.cpp's does not.
+//! Invariants: both sides get the same ids, want logits of the last position only (when
+//! they verify: of all), and keep keys and values in 16-bit floats. Neither tokenizes while the clock runs.
+//! Perennial's times include the choice of the greedy token, llama.cpp's do not.
 //!
 //! llama.cpp is optional: `peer/llama.py` says how to install it. Without it the
 //! table has Perennial's columns only, and the reason stands below.

@@ -18,6 +18,13 @@ pub enum Task {
         /// Token ids fed one by one.
         tokens: Vec<u32>,
     },
+    /// Ids at once after such a context, each with its logits: what checking a draft is.
+    Verify {
+        /// Token ids that stand before.
+        context: Vec<u32>,
+        /// Token ids fed together.
+        tokens: Vec<u32>,
+    },
 }
 
 impl fmt::Display for Task {
@@ -26,6 +33,9 @@ impl fmt::Display for Task {
             Self::Prefill { tokens } => write!(f, "prefill {}", tokens.len()),
             Self::Decode { context, tokens } => {
                 write!(f, "decode {} after {}", tokens.len(), context.len())
+            }
+            Self::Verify { context, tokens } => {
+                write!(f, "verify {} after {}", tokens.len(), context.len())
             }
         }
     }

@@ -26,6 +26,12 @@ pub struct Options {
     /// Tokens decoded in one run.
     #[arg(long, default_value_t = 32)]
     decode: usize,
+    /// Context lengths in tokens after which verifying is measured.
+    #[arg(long, value_delimiter = ',', default_values_t = [2048])]
+    verify_after: Vec<usize>,
+    /// Tokens verified in one pass.
+    #[arg(long, default_value_t = 160)]
+    verify: usize,
     /// Runs of each task and side.
     #[arg(long, default_value = "3")]
     pub repeats: NonZeroUsize,
@@ -48,16 +54,22 @@ impl Options {
             context: ids[..n].to_vec(),
             tokens: ids[n..n + self.decode].to_vec(),
         });
-        prefills.chain(decodes).collect()
+        let verifies = self.verify_after.iter().map(|&n| Task::Verify {
+            context: ids[..n].to_vec(),
+            tokens: ids[n..n + self.verify].to_vec(),
+        });
+        prefills.chain(decodes).chain(verifies).collect()
     }
 
     /// Tokens that the longest task holds in its context.
     pub fn capacity(&self) -> usize {
         let decodes = self.decode_after.iter().map(|&n| n + self.decode);
+        let verifies = self.verify_after.iter().map(|&n| n + self.verify);
         self.prefill
             .iter()
             .copied()
             .chain(decodes)
+            .chain(verifies)
             .max()
             .unwrap_or(0)
     }

@@ -1,6 +1,7 @@
 //! Perennial's side: the decoder alone, without template, fragments or dataflow.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use perennial::model::cancel::Cancel;
 use perennial::model::decoder::{Decoder, Logits, Rows};
@@ -12,6 +13,9 @@ use crate::clock::timed;
 use crate::measurement::{Measurement, Task};
 
 type Error = Box<dyn std::error::Error>;
+
+/// Tokens of a fragment that stands before what is verified.
+const PASSAGE_TOKENS: usize = 66;
 
 /// One loaded decoder.
 pub struct Ours {
@@ -26,8 +30,9 @@ impl Ours {
         let decoder = Decoder::load(config, &checkpoint, n_threads, &mut |_, _| {})?;
         let ours = Self { decoder };
         let mut tail = ours.decoder.new_tail(0);
-        ours.feed(&mut tail, &[1; 32])?;
-        ours.feed(&mut tail, &[1])?;
+        let nothing = Layout::new();
+        ours.feed(&nothing, &mut tail, &[1; 32], Logits::Last)?;
+        ours.feed(&nothing, &mut tail, &[1], Logits::Last)?;
         Ok(ours)
     }
 
@@ -37,23 +42,42 @@ impl Ours {
     }
 
     /// Computes what the task wants to be there before the clock starts.
-    pub fn prepare(&self, task: &Task) -> Result<Tail, Error> {
+    pub fn prepare(&self, task: &Task) -> Result<Prepared, Error> {
+        let mut layout = Layout::new();
         let mut tail = self.decoder.new_tail(0);
-        if let Task::Decode { context, .. } = task {
-            self.feed(&mut tail, context)?;
+        match task {
+            Task::Prefill { .. } => {}
+            Task::Decode { context, .. } => {
+                self.feed(&layout, &mut tail, context, Logits::None)?;
+            }
+            // As a view holds its documents: in fragments of about a passage.
+            Task::Verify { context, .. } => {
+                for passage in context.chunks(PASSAGE_TOKENS) {
+                    let mut fragment = self.decoder.new_tail(layout.end());
+                    self.feed(&Layout::new(), &mut fragment, passage, Logits::None)?;
+                    layout.push(Arc::new(fragment.freeze()));
+                }
+                tail = self.decoder.new_tail(layout.end());
+            }
         }
-        Ok(tail)
+        Ok(Prepared { layout, tail })
     }
 
-    /// Runs the task once and leaves `tail` as it was prepared.
-    pub fn run(&self, task: &Task, tail: &mut Tail) -> Result<Measurement, Error> {
+    /// Runs the task once and leaves `state` as it was prepared.
+    pub fn run(&self, task: &Task, state: &mut Prepared) -> Result<Measurement, Error> {
+        let Prepared { layout, tail } = state;
         let n_prepared = tail.n_tokens();
         let (measurement, result) = match task {
-            Task::Prefill { tokens } => timed(tokens.len(), || self.feed(tail, tokens)),
+            Task::Prefill { tokens } => timed(tokens.len(), || {
+                self.feed(layout, tail, tokens, Logits::Last)
+            }),
             Task::Decode { tokens, .. } => timed(tokens.len(), || {
                 tokens
                     .iter()
-                    .try_for_each(|&token| self.feed(tail, &[token]))
+                    .try_for_each(|&token| self.feed(layout, tail, &[token], Logits::Last))
+            }),
+            Task::Verify { tokens, .. } => timed(tokens.len(), || {
+                self.feed(layout, tail, tokens, Logits::From(0))
             }),
         };
         result?;
@@ -61,15 +85,27 @@ impl Ours {
         Ok(measurement)
     }
 
-    fn feed(&self, tail: &mut Tail, tokens: &[u32]) -> Result<(), Error> {
+    fn feed(
+        &self,
+        layout: &Layout,
+        tail: &mut Tail,
+        tokens: &[u32],
+        logits: Logits,
+    ) -> Result<(), Error> {
         let rows = Rows {
-            layout: &Layout::new(),
+            layout,
             tail,
             tokens,
-            logits: Logits::Last,
+            logits,
             mass: false,
         };
         self.decoder.forward_greedy(&mut [rows], &Cancel::new())?;
         Ok(())
     }
+}
+
+/// What stands before the tokens of a task.
+pub struct Prepared {
+    layout: Layout,
+    tail: Tail,
 }

@@ -78,6 +78,9 @@ impl Peer {
             Task::Decode { context, tokens } => {
                 json!({ "op": "decode", "context": context, "tokens": tokens })
             }
+            Task::Verify { context, tokens } => {
+                json!({ "op": "verify", "context": context, "tokens": tokens })
+            }
         })?;
         Ok(serde_json::from_value(reply)?)
     }
