@@ -29,6 +29,7 @@
 
 pub mod engine;
 pub mod local_model;
+pub mod state;
 
 pub use engine::{Engine, EngineBuilder, Error, Runtime, Subscription, Update};
 pub use local_model::{LocalModel, LocalModelOptions};

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, select};
 
-use crate::{Change, Error, Offset, Rejected, SourceName, StopFlag};
+use crate::{Change, Digest, Error, Key, Offset, Rejected, SourceName, StopFlag};
 
 /// Something outside whose changes can be followed.
 ///
@@ -38,6 +38,13 @@ pub trait Source: Send + 'static {
     /// The name under which its records are known.
     fn name(&self) -> &SourceName;
 
+    /// Told before it runs what an earlier run emitted. `true` if it goes on from there: what
+    /// is held and unchanged is not emitted again, what has gone meanwhile is deleted.
+    /// `false` if it begins anew: all that stands is emitted, and the rest is no more.
+    fn resume_from(&mut self, _from: Resume) -> bool {
+        false
+    }
+
     /// Emits into `out` until nothing more can come.
     ///
     /// # Errors
@@ -50,9 +57,22 @@ impl Source for Box<dyn Source> {
         (**self).name()
     }
 
+    fn resume_from(&mut self, from: Resume) -> bool {
+        (**self).resume_from(from)
+    }
+
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
         (*self).run(out)
     }
+}
+
+/// What an earlier run emitted.
+#[derive(Clone, Debug, Default)]
+pub struct Resume {
+    /// The records held, by digest.
+    pub held: Vec<(Key, Digest)>,
+    /// The last [`Batch::resume`].
+    pub offset: Option<Offset>,
 }
 
 /// What a source emits.

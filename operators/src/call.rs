@@ -44,6 +44,9 @@ pub trait Calls<T, X, Y>: 'static {
 
     /// The result of a call that ended without a reply.
     fn lost(&mut self, input: &X) -> Y;
+
+    /// No row needs the result for `input` any more, which was started.
+    fn released(&mut self, _input: &X) {}
 }
 
 /// Carries the result of one call back to its operator.
@@ -136,6 +139,7 @@ where
                                 *count += diff;
                                 if *count == 0 {
                                     slots.remove(&x);
+                                    calls.released(&x);
                                 }
                             }
                             Some(Slot::Queued { held } | Slot::Running { held, .. }) => {
@@ -144,6 +148,7 @@ where
                                     && let Some(Slot::Running { id, .. }) = slots.remove(&x)
                                 {
                                     running.remove(&id);
+                                    calls.released(&x);
                                 }
                             }
                             None => {
@@ -175,6 +180,8 @@ where
                     }
                     if count != 0 {
                         slots.insert(x, Slot::Ready { result, count });
+                    } else {
+                        calls.released(&x);
                     }
                 }
                 while running.len() < max_in_flight.max(1) {

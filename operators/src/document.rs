@@ -129,6 +129,11 @@ impl PassageLayout {
         }
     }
 
+    /// A digest of documents, places, titles and texts of the passages, in order.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
     /// The passages in order.
     pub fn passages(&self) -> &[LayoutPassage] {
         &self.passages

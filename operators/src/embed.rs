@@ -13,10 +13,16 @@ pub trait Embed: Send + Sync + 'static {
     /// # Errors
     /// What the model reports, for people.
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String>;
+    /// A digest of everything that vectors depend on besides their texts.
+    fn digest(&self) -> [u8; 32];
 }
 
 impl Embed for Embedder {
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
         Embedder::embed(self, texts).map_err(|error| error.to_string())
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        *Embedder::digest(self).as_bytes()
     }
 }

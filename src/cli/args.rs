@@ -21,6 +21,7 @@ const WATCH_EXAMPLES: &str = "\
 Examples:
   perennial watch notes \"When do we open on Sundays?\"
   perennial watch notes wiki \"Who is on call?\" -q \"What changed in the release?\"
+  perennial watch --state ./state notes \"When do we open?\"
   perennial watch docs.jsonl --contexts questions.jsonl --json
   perennial watch --once --model smollm2-135m notes \"What does a ticket cost?\"
 
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print how a watch with these arguments would be carried out, without answering.
     Explain(WatchArgs),
+    /// Verify a state folder of `watch --state`, and say what it holds.
+    Check(CheckArgs),
     /// List the models known by name, what each is good for, and which are on this machine.
     Models(ModelsArgs),
 }
@@ -88,6 +91,11 @@ pub(crate) struct WatchArgs {
     /// Answer and exit.
     #[arg(long)]
     pub(crate) once: bool,
+
+    /// Keep documents, answers and what they cost in this folder: started again, the watch
+    /// goes on where it ended, and no answer that still stands is written again.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
 
     /// Write one JSON object a line, and nothing else, to standard output.
     #[arg(long)]
@@ -161,6 +169,22 @@ pub(crate) struct ModelArgs {
     /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial check ./state
+  perennial check ./state --json")]
+pub(crate) struct CheckArgs {
+    /// The folder that was given as --state.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) state: PathBuf,
+
+    /// Write one JSON object to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `demo`.

@@ -166,6 +166,10 @@ fn take<D: Display>(
                 message,
             });
         }
+        Update::Failed { reason } => {
+            display.failed("engine", &reason).map_err(Failure::output)?;
+            return Err(perennial::Error::Stopped { reason }.into());
+        }
         Update::Lagged { n_dropped } => {
             display.notice("program", &format!("{n_dropped} notices were dropped"))
         }

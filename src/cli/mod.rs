@@ -13,6 +13,7 @@
 
 mod args;
 mod asked;
+mod check;
 mod demo;
 mod diff;
 mod explain;
@@ -45,6 +46,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Watch(args) => watch::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(args),
         Command::Models(args) => models::run(args),
     };
     match outcome {

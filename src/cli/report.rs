@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use perennial::engine::{AnswerUpdate, EpochStart, EpochSummary};
+use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, EpochSummary};
 use perennial::operators::ContextKey;
 
 /// One complete epoch.
@@ -40,7 +40,7 @@ impl Gathering {
     }
 
     /// An answer of the present epoch.
-    pub(crate) fn answer(&mut self, update: AnswerUpdate) {
+    pub(crate) fn answer(&mut self, mut update: AnswerUpdate) {
         match (&update.new, update.work.n_from_scratch) {
             (None, _) => {
                 self.from_scratch.remove(&update.context);
@@ -48,6 +48,14 @@ impl Gathering {
             // A call that failed costs a rerun as little as it cost this one.
             (Some(_), n_tokens) => {
                 self.from_scratch.insert(update.context.clone(), n_tokens);
+            }
+        }
+        // A first look at an answer, and that it stands, are one piece of news.
+        let same = |a: &AnswerUpdate| a.view == update.view && a.context == update.context;
+        if let Some(at) = self.answers.iter().position(same) {
+            let seen = self.answers.remove(at);
+            if update.kind() == ChangeKind::Stands {
+                update.old = seen.old;
             }
         }
         self.answers.push(update);

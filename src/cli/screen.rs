@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Write};
 
 use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress};
+use perennial::operators::Rung;
 use perennial::operators::provenance::sub_paragraphs;
 
 use super::diff::{self, Piece};
@@ -181,10 +182,14 @@ impl<W: Write> Screen<W> {
             return Ok(());
         }
         let mut facts = vec![wording::how(update, first_changed)];
-        facts.push(wording::duration(update.elapsed));
+        if update.rung != Rung::Keep {
+            facts.push(wording::duration(update.elapsed));
+        }
         let n_forwarded = update.work.n_forwarded();
         facts.push(match update.kind() {
-            ChangeKind::New => format!("{} read and written", wording::count(n_forwarded, "token")),
+            ChangeKind::New if update.rung != Rung::Keep => {
+                format!("{} read and written", wording::count(n_forwarded, "token"))
+            }
             _ => wording::work(n_forwarded, update.work.n_from_scratch),
         });
         facts.extend(wording::cut_off(update).map(str::to_owned));
@@ -230,7 +235,10 @@ impl<W: Write> Display for Screen<W> {
         for update in &report.answers {
             self.answer(update)?;
         }
-        let n_kept = report.summary.rungs.keep;
+        // Answers of an earlier run are shown, though nothing touched them.
+        let is_shown = |update: &&AnswerUpdate| update.rung == Rung::Keep && update.new.is_some();
+        let n_shown = report.answers.iter().filter(is_shown).count();
+        let n_kept = report.summary.rungs.keep.saturating_sub(n_shown);
         if report.answers.is_empty() {
             let text = match n_kept {
                 0 => "there is no question to answer".to_owned(),

@@ -1,6 +1,7 @@
 //! `perennial watch`: a question over documents, answered now and kept right.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use perennial::operators::Answer;
@@ -25,9 +26,13 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
     let inputs = Inputs::of(args)?;
     let live = Live::new(args.json);
     let view = opening::view(&args.view);
-    let mut watch = Watch::start(&inputs, view, args.view.workers, || {
-        opening::open(&args.model, &live)
-    })?;
+    let mut watch = Watch::start(
+        &inputs,
+        view,
+        args.view.workers,
+        args.state.as_deref(),
+        || opening::open(&args.model, &live),
+    )?;
     let mut course = Watching {
         is_once: args.once,
         interrupt: interrupt.clone(),
@@ -76,17 +81,21 @@ impl Watch {
         inputs: &Inputs,
         view: View,
         n_workers: usize,
+        state: Option<&Path>,
         open: impl FnOnce() -> Result<LocalModel, Failure>,
     ) -> Result<Self, Failure> {
         let documents = inputs.documents()?;
         let (questions, gate) = inputs.questions()?;
         let model = open()?;
-        let engine = Engine::builder(model.runtime())
+        let mut builder = Engine::builder(model.runtime())
             .source(documents)
             .source(questions)
             .view(view)
-            .workers(n_workers)
-            .start()?;
+            .workers(n_workers);
+        if let Some(dir) = state {
+            builder = builder.state(dir);
+        }
+        let engine = builder.start()?;
         Ok(Self {
             model_name: model.name().to_owned(),
             updates: engine.subscribe(VIEW)?,

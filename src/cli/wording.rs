@@ -82,6 +82,7 @@ pub(crate) fn totals(totals: Totals) -> Option<String> {
 /// How an answer was reached, in words that need no glossary.
 pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String {
     match (update.kind(), update.rung) {
+        (ChangeKind::New, Rung::Keep) => "kept from the last run".to_owned(),
         (ChangeKind::New, _) => "written".to_owned(),
         (ChangeKind::Gone, _) => "gone, with its question".to_owned(),
         (ChangeKind::Stands, Rung::Keep) => "not touched".to_owned(),

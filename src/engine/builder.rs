@@ -1,19 +1,24 @@
 //! How an engine is declared, started and spoken to.
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
-use perennial_connectors::{Rejected, Running, Source};
+use perennial_connectors::{Digest, Key, Rejected, Resume, Running, Source};
 use perennial_operators::ContextKey;
-use perennial_views::{DraftBook, Epoch, Plan, View};
+use perennial_views::{DraftBook, Epoch, Memo, Plan, View};
 
-use super::coordinator::{Coordinator, CurrentAnswer, Hub, Request};
+use super::coordinator::{Coordinator, Durable, Request};
+use super::current::CurrentAnswer;
 use super::error::Error;
+use super::hub::Hub;
 use super::runtime::Runtime;
 use super::subscription::Subscription;
 use super::tables::Row;
 use super::workers::BuiltView;
+use crate::state::{Restored, State, StoredRow};
 
 /// Requests that wait for the coordinator.
 const REQUEST_CAPACITY: usize = 256;
@@ -26,6 +31,7 @@ pub struct EngineBuilder {
     streams: Vec<Stream>,
     views: Vec<View>,
     n_workers: usize,
+    state: Option<PathBuf>,
 }
 
 struct Stream {
@@ -66,6 +72,16 @@ impl EngineBuilder {
     #[must_use]
     pub fn workers(mut self, n_workers: usize) -> Self {
         self.n_workers = n_workers.max(1);
+        self
+    }
+
+    /// Keeps rows, source offsets, answers and vectors in a directory, one transaction an
+    /// epoch. An engine that is started over it again goes on where the last one ended:
+    /// sources resume, answers are there at once, and no model is called for what was
+    /// answered. Without one, nothing outlives the engine.
+    #[must_use]
+    pub fn state(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state = Some(dir.into());
         self
     }
 
@@ -115,6 +131,14 @@ impl EngineBuilder {
         let stream_names: Vec<String> = self.streams.iter().map(|s| s.name.clone()).collect();
         let index = |name: &str| stream_names.iter().position(|s| s == name);
         let hub = Arc::new(Hub::default());
+        let mut durable = match &self.state {
+            Some(dir) => Some(self.restore(dir, &plans)?),
+            None => None,
+        };
+        let memo: Arc<dyn Memo> = match &durable {
+            Some(durable) => durable.state.clone(),
+            None => Arc::new(()),
+        };
         let mut views = Vec::new();
         for plan in &plans {
             let (Some(context), Some(data_source)) =
@@ -129,6 +153,7 @@ impl EngineBuilder {
                 model_executor: self.runtime.model_executor.clone(),
                 embed_executor: self.runtime.embed_executor.clone(),
                 drafts: Arc::new(DraftBook::default()),
+                memo: memo.clone(),
                 observer: hub.clone(),
             };
             views.push(BuiltView {
@@ -143,20 +168,26 @@ impl EngineBuilder {
         for stream in self.streams {
             is_table.push(stream.source.is_none());
             sources.push(match stream.source {
-                Some(source) => Some(perennial_connectors::start(source, EVENT_CAPACITY)?),
+                Some(mut source) => {
+                    if let Some(durable) = &mut durable {
+                        let goes_on = source.resume_from(resume(&durable.restored, &stream.name));
+                        durable.rows_stand.insert(stream.name.clone(), goes_on);
+                    }
+                    Some(perennial_connectors::start(source, EVENT_CAPACITY)?)
+                }
                 None => None,
             });
         }
         let sources: Vec<Option<Running>> = sources;
         let (requests, inbox) = bounded(REQUEST_CAPACITY);
         let coordinator = Coordinator::new(
-            stream_names.clone(),
-            sources,
+            stream_names.iter().cloned().zip(sources).collect(),
             views,
             self.n_workers,
-            hub,
+            hub.clone(),
             self.runtime.store.clone(),
             inbox,
+            durable,
         )?;
         let thread = std::thread::Builder::new()
             .name("perennial-coordinator".into())
@@ -171,7 +202,39 @@ impl EngineBuilder {
             is_table,
             view_names: plans.iter().map(|plan| plan.name.to_string()).collect(),
             runtime: self.runtime,
+            hub,
         })
+    }
+
+    fn restore(&self, dir: &Path, plans: &[Arc<Plan>]) -> Result<Durable, Error> {
+        let state = State::open(dir)?;
+        let restored = state.restore()?;
+        let definition = |plan: &Arc<Plan>| {
+            let mut hash = blake3::Hasher::new_derive_key("perennial 1 view definition");
+            hash.update(&self.runtime.model.digest())
+                .update(&self.runtime.embedder.digest())
+                .update(format!("{plan:?}").as_bytes());
+            *hash.finalize().as_bytes()
+        };
+        Ok(Durable {
+            state: Arc::new(state),
+            restored,
+            rows_stand: HashMap::new(),
+            definitions: plans.iter().map(definition).collect(),
+        })
+    }
+}
+
+/// Where the source of a stream goes on.
+fn resume(restored: &Restored, stream: &str) -> Resume {
+    let held = |(key, row): (&String, &StoredRow)| {
+        let digest = Digest::of(row.title.as_deref(), &row.text);
+        (Key::new(key.as_str()), digest)
+    };
+    let rows = restored.rows.get(stream).into_iter().flatten();
+    Resume {
+        held: rows.map(held).collect(),
+        offset: restored.offsets.get(stream).cloned(),
     }
 }
 
@@ -183,6 +246,8 @@ pub struct Engine {
     is_table: Vec<bool>,
     view_names: Vec<String>,
     runtime: Runtime,
+    /// Knows why the coordinator ended, if it failed.
+    hub: Arc<Hub>,
 }
 
 impl Engine {
@@ -193,6 +258,7 @@ impl Engine {
             streams: Vec::new(),
             views: Vec::new(),
             n_workers: 1,
+            state: None,
         }
     }
 
@@ -306,19 +372,20 @@ impl Engine {
     }
 
     fn send(&self, request: Request) -> Result<(), Error> {
-        self.requests.send(request).map_err(|_| stopped())
+        self.requests.send(request).map_err(|_| self.stopped())
     }
 
     fn ask<R>(&self, request: impl FnOnce(Sender<R>) -> Request) -> Result<R, Error> {
         let (sender, receiver) = bounded(1);
         self.send(request(sender))?;
-        receiver.recv().map_err(|_| stopped())
+        receiver.recv().map_err(|_| self.stopped())
     }
-}
 
-fn stopped() -> Error {
-    Error::Stopped {
-        reason: "a dataflow worker ended; see the log for a panic".to_owned(),
+    fn stopped(&self) -> Error {
+        let reason = self.hub.failure().cloned();
+        Error::Stopped {
+            reason: reason.unwrap_or_else(|| "it was told to".to_owned()),
+        }
     }
 }
 

@@ -3,24 +3,25 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
-use perennial_connectors::{Batch, Change, Event, Rejected, Running};
-use perennial_operators::{
-    Answer, ContextKey, DocumentKey, FragmentStore, Rung, SubParagraph, Work,
-};
-use perennial_views::{Epoch, Observer, Refresh};
+use perennial_connectors::{Batch, Change, Event, Offset, Rejected, Running};
+use perennial_operators::{Answer, ContextKey, DocumentKey, FragmentStore, Rung, Work};
+use perennial_views::{Epoch, Refresh};
 
+use super::current::CurrentAnswer;
 use super::error::Error;
+use super::hub::Hub;
 use super::subscription::{Mailbox, Subscription};
 use super::tables::{Row, RowDelta, Table};
 use super::update::{
     AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart, EpochSummary,
-    MAX_NAMED_CHANGES, Progress, RungCounts, Update,
+    MAX_NAMED_CHANGES, RungCounts, Update,
 };
 use super::workers::{BuiltView, Command, Report, StreamDeltas, Workers};
+use crate::state::{Commit, Restored, State, StateError, StoredRow};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
 const MAX_PENDING_ROWS: usize = 100_000;
@@ -28,8 +29,6 @@ const MAX_PENDING_ROWS: usize = 100_000;
 const QUARANTINE_CAPACITY: usize = 10_000;
 /// Words of sources kept for later subscribers; the oldest leave first.
 const ANNOUNCEMENT_CAPACITY: usize = 1_000;
-/// Refreshes of one epoch whose details are kept until it is complete.
-const MAX_REFRESHES: usize = 1_000_000;
 
 /// What callers ask of the coordinator.
 pub(crate) enum Request {
@@ -55,119 +54,35 @@ pub(crate) enum Request {
     Stop,
 }
 
-/// An answer as it stands, with how it was last reached.
-#[derive(Clone, Debug)]
-pub struct CurrentAnswer {
-    /// The answer.
-    pub answer: Answer,
-    /// The epoch of its last refresh.
-    pub epoch: Epoch,
-    /// The rung of its last refresh.
-    pub rung: Rung,
-    /// By sub-paragraphs, with the passages each leans on.
-    pub sub_paragraphs: Vec<SubParagraph>,
-    /// Work of its last refresh.
-    pub work: Work,
-    /// Duration of its last refresh.
-    pub elapsed: Duration,
-}
-
-/// Hears of calls on executor threads; passes progress on at once and keeps refreshes for
-/// the coordinator.
-#[derive(Default)]
-pub(crate) struct Hub {
-    refreshes: Mutex<HashMap<(Arc<str>, ContextKey), Refresh>>,
-    mailboxes: Mutex<Vec<(Arc<str>, Arc<Mailbox>)>>,
-}
-
-impl Hub {
-    fn tell(&self, view: Option<&str>, update: &Update) {
-        let mut mailboxes = self
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // A mailbox that only the hub still holds has no reader.
-        mailboxes.retain(|(_, mailbox)| Arc::strong_count(mailbox) > 1);
-        for (of_view, mailbox) in mailboxes.iter() {
-            if view.is_none_or(|view| view == &**of_view) {
-                mailbox.put(update.clone());
-            }
-        }
-    }
-
-    fn take_refreshes(&self) -> HashMap<(Arc<str>, ContextKey), Refresh> {
-        std::mem::take(
-            &mut *self
-                .refreshes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
-    }
-}
-
-impl Observer for Hub {
-    fn encoding(&self, view: &str, context: &ContextKey, done: usize, total: usize) {
-        let progress = Progress::Encoding {
-            view: view.into(),
-            context: context.clone(),
-            done,
-            total,
-        };
-        self.tell(Some(view), &Update::Progress(progress));
-    }
-
-    fn writing(&self, view: &str, context: &ContextKey, text: &str) {
-        let (context, text) = (context.clone(), text.to_owned());
-        let progress = Progress::Writing {
-            view: view.into(),
-            context,
-            text,
-        };
-        self.tell(Some(view), &Update::Progress(progress));
-    }
-
-    fn refreshed(&self, refresh: Refresh) {
-        let mut refreshes = self
-            .refreshes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if refreshes.len() < MAX_REFRESHES {
-            refreshes.insert((refresh.view.clone(), refresh.context.clone()), refresh);
-        }
-    }
-
-    fn embedding(&self, view: &str, done: usize, total: usize) {
-        let progress = Progress::Embedding {
-            view: view.into(),
-            done,
-            total,
-        };
-        self.tell(Some(view), &Update::Progress(progress));
-    }
-
-    fn passed_over(&self, view: &str, text: &str, reason: &str) {
-        let beginning: String = text.chars().take(60).collect();
-        let message = format!("the view goes on without the text `{beginning}…`: {reason}");
-        self.tell(
-            Some(view),
-            &Update::Notice {
-                source: view.to_owned(),
-                message,
-            },
-        );
-    }
-}
+/// What an epoch retracts and emits for one context.
+type AnswerDeltas = Vec<(Answer, isize)>;
 
 struct Stream {
     name: String,
     source: Option<Running>,
     has_caught_up: bool,
     table: Table,
+    /// Where the source would go on, with all that is pending taken.
+    resume: Option<Offset>,
 }
 
 struct InFlight {
     epoch: Epoch,
     closed_at: Instant,
+    /// What is to be stored with it: streams, keys and rows.
+    rows: Vec<(usize, String, Option<StoredRow>)>,
+    /// By stream.
+    offsets: Vec<Option<Offset>>,
+}
+
+/// What outlives the process, and what an earlier one left.
+pub(crate) struct Durable {
+    pub(crate) state: Arc<State>,
+    pub(crate) restored: Restored,
+    /// By stream: whether restored rows stand, or only those that come again.
+    pub(crate) rows_stand: HashMap<String, bool>,
+    /// By view: digest of what its answers depend on besides rows.
+    pub(crate) definitions: Vec<[u8; 32]>,
 }
 
 pub(crate) struct Coordinator {
@@ -180,7 +95,7 @@ pub(crate) struct Coordinator {
     store: Option<Arc<FragmentStore>>,
     answers: Vec<BTreeMap<ContextKey, CurrentAnswer>>,
     /// Answer deltas of the epoch in flight, by view and context: retracted and emitted.
-    deltas: Vec<BTreeMap<ContextKey, Vec<(Answer, isize)>>>,
+    deltas: Vec<BTreeMap<ContextKey, AnswerDeltas>>,
     quarantine: VecDeque<Rejected>,
     /// What sources had to say so far, for those who subscribe later.
     announced: VecDeque<Update>,
@@ -188,6 +103,7 @@ pub(crate) struct Coordinator {
     in_flight: Option<InFlight>,
     next_epoch: Epoch,
     last_complete: Option<Epoch>,
+    durable: Option<Durable>,
 }
 
 /// What the coordinator woke for.
@@ -199,13 +115,13 @@ enum Woken {
 
 impl Coordinator {
     pub(crate) fn new(
-        stream_names: Vec<String>,
-        sources: Vec<Option<Running>>,
+        streams: Vec<(String, Option<Running>)>,
         views: Vec<BuiltView>,
         n_workers: usize,
         hub: Arc<Hub>,
         store: Option<Arc<FragmentStore>>,
         inbox: Receiver<Request>,
+        mut durable: Option<Durable>,
     ) -> Result<Self, Error> {
         // One epoch is in flight at a time, which bounds the reports that wait.
         let (sender, reports) = unbounded();
@@ -213,21 +129,50 @@ impl Coordinator {
             // Nobody listens only when the engine is stopping.
             let _ = sender.send(report);
         };
-        let workers = Workers::start(n_workers, stream_names.len(), views.clone(), report)
+        let workers = Workers::start(n_workers, streams.len(), views.clone(), report)
             .map_err(|reason| Error::Stopped { reason })?;
-        let streams = stream_names
+        let (mut rows, mut offsets, mut last_complete) = Default::default();
+        let mut rows_stand = HashMap::new();
+        if let Some(durable) = &mut durable {
+            rows = std::mem::take(&mut durable.restored.rows);
+            offsets = std::mem::take(&mut durable.restored.offsets);
+            rows_stand = std::mem::take(&mut durable.rows_stand);
+            last_complete = durable.restored.epoch;
+        }
+        let mut restored_table = |name: &str| {
+            let rows: BTreeMap<String, StoredRow> = rows.remove(name).unwrap_or_default();
+            let rows = rows.into_iter().map(|(key, row)| (key, row.into()));
+            let stand = rows_stand.get(name).copied().unwrap_or(true);
+            Table::restored(rows.collect(), stand)
+        };
+        let streams = streams
             .into_iter()
-            .zip(sources)
             .map(|(name, source)| Stream {
-                name,
                 has_caught_up: source.is_none(),
                 source,
-                table: Table::default(),
+                table: restored_table(&name),
+                resume: offsets.remove(&name),
+                name,
             })
             .collect();
+        let mut answers = vec![BTreeMap::new(); views.len()];
+        if let Some(durable) = &durable {
+            for (index, view) in views.iter().enumerate() {
+                let name = &*view.plan.name;
+                let of_view = durable.restored.answers.get(name);
+                for (context, stored) in of_view.into_iter().flatten() {
+                    let drafts = &view.services.drafts;
+                    drafts.put(context.clone(), stored.tokens.clone());
+                    if durable.restored.views.get(name) == Some(&durable.definitions[index]) {
+                        let current = CurrentAnswer::from(stored.clone());
+                        answers[index].insert(context.clone(), current);
+                    }
+                }
+            }
+        }
         Ok(Self {
             streams,
-            answers: vec![BTreeMap::new(); views.len()],
+            answers,
             deltas: vec![BTreeMap::new(); views.len()],
             views,
             workers,
@@ -239,8 +184,9 @@ impl Coordinator {
             announced: VecDeque::new(),
             flushes: Vec::new(),
             in_flight: None,
-            next_epoch: 0,
-            last_complete: None,
+            next_epoch: last_complete.map_or(0, |epoch| epoch + 1),
+            last_complete,
+            durable,
         })
     }
 
@@ -262,21 +208,27 @@ impl Coordinator {
                         .or_default()
                         .push((answer, diff));
                 }
-                Woken::Report(Some(Report::Complete(epoch))) => self.complete(epoch),
-                Woken::Report(Some(Report::Failed) | None) => break,
+                Woken::Report(Some(Report::Complete(epoch))) => {
+                    if let Err(error) = self.complete(epoch) {
+                        self.fail(error.to_string());
+                        break;
+                    }
+                }
+                Woken::Report(Some(Report::Failed) | None) => {
+                    self.fail("a dataflow worker ended; see the log for a panic".to_owned());
+                    break;
+                }
                 Woken::Source(stream, event) => self.take_event(stream, event),
             }
         }
-        let mailboxes = std::mem::take(
-            &mut *self
-                .hub
-                .mailboxes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for (_, mailbox) in mailboxes {
-            mailbox.close();
-        }
+        self.hub.close();
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.announce(Update::Failed {
+            reason: reason.clone(),
+        });
+        self.hub.fail(reason);
     }
 
     fn wait(&self) -> Woken {
@@ -349,12 +301,7 @@ impl Coordinator {
                 is_exact: true,
             }));
         }
-        let mut mailboxes = self
-            .hub
-            .mailboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        mailboxes.push((name.clone(), mailbox.clone()));
+        self.hub.add(name.clone(), mailbox.clone());
         Subscription { mailbox }
     }
 
@@ -409,6 +356,9 @@ impl Coordinator {
     }
 
     fn take_batch(&mut self, index: usize, batch: Batch) {
+        if batch.resume.is_some() {
+            self.streams[index].resume = batch.resume;
+        }
         for change in batch.changes {
             let (key, row) = match change {
                 Change::Upsert(record) => {
@@ -444,6 +394,7 @@ impl Coordinator {
         let n_workers = self.workers.n_workers();
         let mut shares = vec![vec![StreamDeltas::default(); self.streams.len()]; n_workers];
         let mut n_deltas = 0;
+        let mut rows = Vec::new();
         let mut changes = vec![Changes::default(); self.streams.len()];
         for (index, stream) in self.streams.iter_mut().enumerate() {
             let is_read_as = |as_documents: bool| {
@@ -459,6 +410,13 @@ impl Coordinator {
             for delta in stream.table.commit() {
                 n_deltas += 1;
                 changes[index].note(&delta);
+                if self.durable.is_some() && delta.stored != delta.new {
+                    let row = delta.new.as_ref().map(StoredRow::from);
+                    rows.push((index, delta.key.clone(), row));
+                }
+                if delta.old == delta.new {
+                    continue;
+                }
                 let share = &mut shares[worker_of(&delta.key, n_workers)][index];
                 for (row, diff) in [(&delta.old, -1), (&delta.new, 1)] {
                     let Some(row) = row else { continue };
@@ -479,6 +437,8 @@ impl Coordinator {
         self.in_flight = Some(InFlight {
             epoch,
             closed_at: Instant::now(),
+            rows,
+            offsets: self.streams.iter().map(|s| s.resume.clone()).collect(),
         });
         for view in &self.views {
             let Changes { named, n } = changes[view.data_source].clone();
@@ -511,12 +471,15 @@ impl Coordinator {
         }
     }
 
-    /// Delivers a complete epoch: first every answer, then one summary a view.
-    fn complete(&mut self, epoch: Epoch) {
+    /// Makes a complete epoch durable and delivers it: first every answer, then one summary
+    /// a view.
+    fn complete(&mut self, epoch: Epoch) -> Result<(), StateError> {
         let Some(in_flight) = self.in_flight.take_if(|f| f.epoch == epoch) else {
-            return;
+            return Ok(());
         };
         let mut refreshes = self.hub.take_refreshes();
+        let mut updates: Vec<(Arc<str>, Update)> = Vec::new();
+        let mut to_store: Vec<(usize, ContextKey)> = Vec::new();
         for view in 0..self.views.len() {
             let name = self.views[view].plan.name.clone();
             let mut deltas = std::mem::take(&mut self.deltas[view]);
@@ -527,6 +490,8 @@ impl Coordinator {
                     .filter(|(v, _)| *v == name)
                     .map(|(_, context)| context.clone()),
             );
+            self.retract_restored(view, &mut deltas);
+            touched.extend(deltas.keys().cloned());
             touched.sort();
             touched.dedup();
             let mut summary = EpochSummary {
@@ -542,17 +507,77 @@ impl Coordinator {
                 let refresh = refreshes.remove(&(name.clone(), context.clone()));
                 n_refreshed += usize::from(refresh.is_some());
                 count(&mut summary, refresh.as_ref());
+                to_store.push((view, context.clone()));
                 if let Some(update) = self.apply(view, epoch, context, delta, refresh) {
-                    self.hub.tell(Some(&name), &Update::Answer(update));
+                    updates.push((name.clone(), Update::Answer(update)));
                 }
             }
-            summary.rungs.keep = self.answers[view].len().saturating_sub(n_refreshed);
-            self.hub.tell(Some(&name), &Update::EpochComplete(summary));
+            summary.rungs.keep += self.answers[view].len().saturating_sub(n_refreshed);
+            updates.push((name, Update::EpochComplete(summary)));
+        }
+        self.store_epoch(&in_flight, to_store)?;
+        for (view, update) in updates {
+            self.hub.tell(Some(&view), &update);
         }
         if let Some(store) = &self.store {
             store.sweep();
         }
         self.last_complete = Some(epoch);
+        Ok(())
+    }
+
+    /// The first epoch after a restart says what stands: answers of an earlier process that
+    /// are not among it are gone.
+    fn retract_restored(&mut self, view: usize, deltas: &mut BTreeMap<ContextKey, AnswerDeltas>) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        let name = &*self.views[view].plan.name;
+        for (context, stored) in durable.restored.answers.remove(name).into_iter().flatten() {
+            deltas
+                .entry(context)
+                .or_insert_with(|| vec![(stored.answer, -1)]);
+        }
+    }
+
+    fn store_epoch(
+        &self,
+        in_flight: &InFlight,
+        answers: Vec<(usize, ContextKey)>,
+    ) -> Result<(), StateError> {
+        let Some(Durable {
+            state, definitions, ..
+        }) = &self.durable
+        else {
+            return Ok(());
+        };
+        let stream = |index: usize| self.streams[index].name.as_str();
+        let view = |index: usize| &*self.views[index].plan.name;
+        let answer = |(index, context): (usize, ContextKey)| {
+            let stored = self.answers[index].get(&context).map(|current| {
+                let request = state.request_of(view(index), &context);
+                current.stored(request)
+            });
+            (view(index), context, stored)
+        };
+        let offsets = in_flight.offsets.iter().enumerate();
+        state.commit(&Commit {
+            epoch: in_flight.epoch,
+            rows: in_flight
+                .rows
+                .iter()
+                .map(|(index, key, row)| (stream(*index), key.clone(), row.clone()))
+                .collect(),
+            offsets: offsets
+                .filter_map(|(index, offset)| Some((stream(index), offset.clone()?)))
+                .collect(),
+            views: definitions
+                .iter()
+                .enumerate()
+                .map(|(index, digest)| (view(index), *digest))
+                .collect(),
+            answers: answers.into_iter().map(answer).collect(),
+        })
     }
 
     /// Makes an answer current and says what became of it; `None` where nothing did.
@@ -561,7 +586,7 @@ impl Coordinator {
         view: usize,
         epoch: Epoch,
         context: ContextKey,
-        delta: Vec<(Answer, isize)>,
+        delta: AnswerDeltas,
         refresh: Option<Refresh>,
     ) -> Option<AnswerUpdate> {
         let question = self.question(view, &context);
@@ -579,6 +604,8 @@ impl Coordinator {
         };
         let elapsed = refresh.as_ref().map(|r| r.elapsed).unwrap_or_default();
         let outcome = refresh.and_then(|refresh| refresh.outcome.ok());
+        let mut tokens: Arc<[u32]> = Arc::default();
+        let mut min_margin = f32::INFINITY;
         let mut update = AnswerUpdate {
             view: self.views[view].plan.name.clone(),
             context: context.clone(),
@@ -596,6 +623,8 @@ impl Coordinator {
             update.rung = outcome.rung;
             update.sub_paragraphs = outcome.sub_paragraphs;
             update.work = outcome.work;
+            tokens = outcome.tokens;
+            min_margin = outcome.min_margin;
         }
         match new {
             Some(answer) => {
@@ -606,6 +635,8 @@ impl Coordinator {
                     sub_paragraphs: update.sub_paragraphs.clone(),
                     work: update.work,
                     elapsed,
+                    tokens,
+                    min_margin,
                 };
                 current.insert(context, answer);
             }
@@ -631,9 +662,12 @@ struct Changes {
 
 impl Changes {
     fn note(&mut self, delta: &RowDelta) {
+        if delta.stored == delta.new {
+            return;
+        }
         self.n += 1;
         if self.named.len() < MAX_NAMED_CHANGES {
-            let change = match (&delta.old, &delta.new) {
+            let change = match (&delta.stored, &delta.new) {
                 (None, _) => DocumentChangeKind::Inserted,
                 (Some(_), Some(_)) => DocumentChangeKind::Updated,
                 (Some(_), None) => DocumentChangeKind::Deleted,

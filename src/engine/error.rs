@@ -38,6 +38,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A state directory that cannot be opened.
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
     /// A view declaration that cannot be carried out.
     #[error(transparent)]
     View(#[from] perennial_views::Error),

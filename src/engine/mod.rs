@@ -15,7 +15,9 @@
 
 mod builder;
 mod coordinator;
+mod current;
 mod error;
+mod hub;
 mod runtime;
 mod subscription;
 mod tables;
@@ -23,7 +25,7 @@ mod update;
 mod workers;
 
 pub use builder::{Engine, EngineBuilder};
-pub use coordinator::CurrentAnswer;
+pub use current::CurrentAnswer;
 pub use error::Error;
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use perennial_operators::{ContextKey, Document, DocumentKey};
 
+use crate::state::StoredRow;
+
 /// One row of a stream, as document or as context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -29,12 +31,35 @@ impl Row {
     }
 }
 
+impl From<StoredRow> for Row {
+    fn from(stored: StoredRow) -> Self {
+        Self {
+            title: stored.title,
+            text: stored.text,
+            updated_at_ms: stored.updated_at_ms,
+        }
+    }
+}
+
+impl From<&Row> for StoredRow {
+    fn from(row: &Row) -> Self {
+        Self {
+            title: row.title.clone(),
+            text: row.text.clone(),
+            updated_at_ms: row.updated_at_ms,
+        }
+    }
+}
+
 /// A row's change in one epoch: what it was and what it is.
 #[derive(Clone, Debug)]
 pub(crate) struct RowDelta {
     pub(crate) key: String,
     pub(crate) old: Option<Row>,
     pub(crate) new: Option<Row>,
+    /// What the state directory holds; differs from `old` in the first epoch after a
+    /// restart only.
+    pub(crate) stored: Option<Row>,
 }
 
 /// The rows of one stream: as of the last closed epoch, and what has come since.
@@ -42,9 +67,23 @@ pub(crate) struct RowDelta {
 pub(crate) struct Table {
     rows: BTreeMap<String, Row>,
     pending: BTreeMap<String, Option<Row>>,
+    /// Rows of an earlier process that no epoch of this one has carried yet.
+    restored: BTreeMap<String, Row>,
 }
 
 impl Table {
+    /// A table whose first epoch carries the rows that an earlier process left; if they do
+    /// not `stand`, only those that come again.
+    pub(crate) fn restored(rows: BTreeMap<String, Row>, stand: bool) -> Self {
+        let row = |row: &Row| stand.then(|| row.clone());
+        let pending = rows.iter().map(|(key, held)| (key.clone(), row(held)));
+        Self {
+            rows: BTreeMap::new(),
+            pending: pending.collect(),
+            restored: rows,
+        }
+    }
+
     /// Notes an upsert (`Some`) or a delete (`None`) for the next epoch; the last of a key
     /// counts.
     pub(crate) fn set(&mut self, key: String, row: Option<Row>) {
@@ -66,16 +105,26 @@ impl Table {
     }
 
     /// Makes what is pending current and returns the net change, none for rows that are as
-    /// they were.
+    /// they were, here and in the state directory.
     pub(crate) fn commit(&mut self) -> Vec<RowDelta> {
         let mut deltas = Vec::new();
+        let is_first = !self.restored.is_empty();
         for (key, new) in std::mem::take(&mut self.pending) {
             let old = match &new {
                 Some(row) => self.rows.insert(key.clone(), row.clone()),
                 None => self.rows.remove(&key),
             };
-            if old != new {
-                deltas.push(RowDelta { key, old, new });
+            let stored = match is_first {
+                true => self.restored.remove(&key),
+                false => old.clone(),
+            };
+            if old != new || stored != new {
+                deltas.push(RowDelta {
+                    key,
+                    old,
+                    new,
+                    stored,
+                });
             }
         }
         deltas
@@ -92,6 +141,35 @@ mod tests {
             text: text.into(),
             updated_at_ms: 0,
         })
+    }
+
+    #[test]
+    fn restored_rows_are_carried_once_and_compared_with_what_is_stored() {
+        let rows = [("a", "1"), ("b", "2"), ("c", "3")];
+        let rows = rows.map(|(key, text)| (key.to_owned(), row(text).expect("a row")));
+        let mut table = Table::restored(rows.clone().into(), true);
+        table.set("b".into(), row("2b"));
+        table.set("c".into(), None);
+        let seen: Vec<_> = table
+            .commit()
+            .into_iter()
+            .map(|d| (d.key, d.old, d.new, d.stored))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("a".into(), None, row("1"), row("1")),
+                ("b".into(), None, row("2b"), row("2")),
+                ("c".into(), None, None, row("3")),
+            ]
+        );
+        let mut anew = Table::restored(rows.into(), false);
+        anew.set("a".into(), row("1"));
+        let new: Vec<_> = anew.commit().into_iter().map(|d| d.new).collect();
+        assert_eq!(new, [row("1"), None, None]);
+        table.set("a".into(), None);
+        let delta = table.commit().remove(0);
+        assert_eq!((delta.old, delta.stored), (row("1"), row("1")));
     }
 
     #[test]

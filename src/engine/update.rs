@@ -40,6 +40,11 @@ pub enum Update {
         /// Why, and what to do.
         message: String,
     },
+    /// The engine cannot go on; nothing follows.
+    Failed {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The subscriber was slow: so many notices were dropped (answers never are; they were
     /// merged to their latest).
     Lagged {

@@ -256,6 +256,13 @@ fn run(
 
 impl Inputs {
     fn feed(&mut self, epoch: Epoch, streams: Vec<StreamDeltas>) {
+        // The first epoch is not 0 where an earlier process has gone before.
+        for input in &mut self.documents {
+            input.advance_to(epoch);
+        }
+        for input in &mut self.contexts {
+            input.advance_to(epoch);
+        }
         for (index, deltas) in streams.into_iter().enumerate() {
             for (document, diff) in deltas.documents {
                 self.documents[index].update(document, diff);

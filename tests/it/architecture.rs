@@ -110,3 +110,33 @@ fn every_dependency_has_a_licence_we_accept() {
         );
     }
 }
+
+/// Each crate that a set of dependency kinds brings in, with the features it is built with.
+fn resolved(args: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--prefix", "none", "-f", "{p}|{f}"])
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let mut crates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        if let Some((name, features)) = line.trim_end_matches(" (*)").split_once('|') {
+            // A crate of procedural macros and of the program may stand with two sets.
+            let features = features.to_owned();
+            crates.entry(name.to_owned()).or_default().insert(features);
+        }
+    }
+    crates
+}
+
+/// Otherwise a user of both commands of the README compiles much of the tree twice.
+#[test]
+fn the_program_and_the_tests_resolve_every_crate_alike() {
+    let program = resolved(&["-e", "normal,build"]);
+    let mut tests = resolved(&["--workspace", "-e", "normal,build,dev"]);
+    tests.retain(|name, _| program.contains_key(name));
+    assert_eq!(program, tests);
+}

@@ -345,6 +345,62 @@ fn json_follows_edits_and_ends_on_an_interruption() {
 }
 
 #[test]
+fn a_killed_watch_goes_on_where_it_ended() {
+    let dir = notes();
+    let state = tempfile::tempdir().expect("a folder");
+    let args = [
+        "--state",
+        path(state.path()),
+        path(dir.path()),
+        "When does the library open?",
+    ];
+    let mut killed = Watch::start(&args);
+    let before = killed.next("answer");
+    assert!(before["work"]["forwarded"].as_u64().is_some_and(|n| n > 0));
+    killed.child.kill().expect("kills");
+    killed.child.wait().expect("ends");
+
+    let mut kept = Watch::start(&args);
+    let answer = kept.next("answer");
+    assert_eq!(
+        (
+            &answer["text"],
+            &answer["rung"],
+            &answer["work"]["forwarded"]
+        ),
+        (&before["text"], &"keep".into(), &0.into())
+    );
+    refused(
+        &["check", path(state.path())],
+        1,
+        "in use by another process",
+    );
+    kept.child.kill().expect("kills");
+    kept.child.wait().expect("ends");
+
+    let found = run(&["check", path(state.path()), "--json"]);
+    let found: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    assert_eq!(
+        (&found["n_rows"], &found["n_answers"]),
+        (&3.into(), &1.into())
+    );
+
+    let later = "# Opening hours\n\nThe library opens at ten o'clock in the morning.\n";
+    fs::write(dir.path().join("hours.md"), later).expect("writable");
+    let changed = Watch::start(&args).next("answer");
+    assert_eq!(
+        (&changed["change"], &changed["old_text"]),
+        (&"changed".into(), &before["text"])
+    );
+    assert!(
+        changed["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("ten"))
+    );
+    refused(&["check", path(dir.path())], 1, "there is no state here");
+}
+
+#[test]
 fn a_folder_that_goes_away_ends_the_watch_with_1() {
     let dir = tempfile::tempdir().expect("a folder");
     let folder = dir.path().join("notes");

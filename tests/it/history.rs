@@ -76,37 +76,51 @@ impl Collections {
         let mut rig = start();
         self.fill(rig.as_mut());
         for (at, step) in (1..).zip(steps) {
-            let engine = rig.as_mut();
-            match step {
-                Step::Document(key, Some(text)) => {
-                    self.documents.insert(key, (text, at));
-                    engine
-                        .upsert_at("docs", &key.to_string(), &(self.text)(text), at)
-                        .expect("runs");
-                }
-                Step::Document(key, None) => {
-                    self.documents.remove(&key);
-                    engine.delete("docs", &key.to_string()).expect("runs");
-                }
-                Step::Question(key, Some(wording)) => {
-                    self.questions.insert(key, wording);
-                    engine
-                        .upsert("questions", &key.to_string(), &(self.wording)(wording))
-                        .expect("runs");
-                }
-                Step::Question(key, None) => {
-                    self.questions.remove(&key);
-                    engine.delete("questions", &key.to_string()).expect("runs");
-                }
-                Step::Flush => {
-                    engine.flush().expect("runs");
-                }
-                Step::Restart => {
-                    rig = start();
-                    self.fill(rig.as_mut());
-                }
+            if let Step::Restart = step {
+                rig = start();
+                self.fill(rig.as_mut());
+            } else {
+                self.take(step, at, rig.as_mut());
             }
         }
         rig
+    }
+
+    /// Takes the steps, from time `at` on, in an engine that holds what stands; restarts
+    /// are left out.
+    pub(crate) fn go_on<R: AsMut<Engine>>(&mut self, mut rig: R, steps: Vec<Step>, at: i64) -> R {
+        for (at, step) in (at..).zip(steps) {
+            self.take(step, at, rig.as_mut());
+        }
+        rig
+    }
+
+    fn take(&mut self, step: Step, at: i64, engine: &mut Engine) {
+        match step {
+            Step::Document(key, Some(text)) => {
+                self.documents.insert(key, (text, at));
+                engine
+                    .upsert_at("docs", &key.to_string(), &(self.text)(text), at)
+                    .expect("runs");
+            }
+            Step::Document(key, None) => {
+                self.documents.remove(&key);
+                engine.delete("docs", &key.to_string()).expect("runs");
+            }
+            Step::Question(key, Some(wording)) => {
+                self.questions.insert(key, wording);
+                engine
+                    .upsert("questions", &key.to_string(), &(self.wording)(wording))
+                    .expect("runs");
+            }
+            Step::Question(key, None) => {
+                self.questions.remove(&key);
+                engine.delete("questions", &key.to_string()).expect("runs");
+            }
+            Step::Flush => {
+                engine.flush().expect("runs");
+            }
+            Step::Restart => {}
+        }
     }
 }

@@ -7,3 +7,4 @@ mod exact;
 mod history;
 mod real_model;
 mod score;
+mod state;

@@ -15,6 +15,7 @@ use perennial_operators::{
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::Epoch;
+use crate::memo::{Memo, RequestDigest, VectorDigest};
 use crate::plan::Plan;
 
 /// One context with the layout it is to be answered over.
@@ -99,6 +100,7 @@ pub(crate) struct GenerateCalls {
     pub(crate) plan: Arc<Plan>,
     pub(crate) model: Arc<dyn AnswerModel>,
     pub(crate) drafts: Arc<DraftBook>,
+    pub(crate) memo: Arc<dyn Memo>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) observer: Arc<dyn Observer>,
 }
@@ -108,6 +110,21 @@ impl Calls<Epoch, Request, Answer> for GenerateCalls {
         let (request, epoch) = (request.clone(), *epoch);
         let (plan, model) = (self.plan.clone(), self.model.clone());
         let (drafts, observer) = (self.drafts.clone(), self.observer.clone());
+        let digest = RequestDigest::of(&model.digest(), &plan, &request);
+        if let Some(kept) = self.memo.answer(&plan.name, &request.context, &digest) {
+            drafts.put(request.context.clone(), kept.tokens.clone());
+            let answer = Ok(kept.answer.clone());
+            observer.refreshed(Refresh {
+                view: plan.name.clone(),
+                context: request.context,
+                epoch,
+                outcome: Ok(kept),
+                elapsed: Duration::ZERO,
+            });
+            reply.send(answer);
+            return;
+        }
+        let memo = self.memo.clone();
         self.executor.submit(Priority::Fresh, move || {
             if cancel.is_cancelled() {
                 return;
@@ -132,6 +149,7 @@ impl Calls<Epoch, Request, Answer> for GenerateCalls {
             let outcome = model.answer(&asked, &mut progress);
             if let Ok(outcome) = &outcome {
                 drafts.put(request.context.clone(), outcome.tokens.clone());
+                memo.answered(&plan.name, &request.context, &digest, outcome);
             }
             let answer = outcome
                 .as_ref()
@@ -184,6 +202,7 @@ pub(crate) struct EmbedCalls {
     pub(crate) count: Arc<EmbedCount>,
     pub(crate) view: Arc<str>,
     pub(crate) embedder: Arc<dyn Embed>,
+    pub(crate) memo: Arc<dyn Memo>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) observer: Arc<dyn Observer>,
 }
@@ -193,6 +212,13 @@ impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
         let (text, view) = (text.clone(), self.view.clone());
         let count = self.count.clone();
         let (embedder, observer) = (self.embedder.clone(), self.observer.clone());
+        let digest = VectorDigest::of(&embedder.digest(), &text);
+        if let Some(vector) = self.memo.vector(&digest) {
+            count.n_done.fetch_add(1, Ordering::Relaxed);
+            reply.send(Ok(Vector::new(&vector)));
+            return;
+        }
+        let memo = self.memo.clone();
         self.executor.submit(Priority::Fresh, move || {
             if cancel.is_cancelled() {
                 return;
@@ -201,6 +227,7 @@ impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
                 let vector = vectors
                     .pop()
                     .ok_or_else(|| "no vector was returned".to_owned())?;
+                memo.embedded(&digest, &vector);
                 Ok(Vector::new(&vector))
             });
             if let Err(reason) = &embedded {
@@ -217,5 +244,10 @@ impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
         let reason = "the embedding ended without a reply".to_owned();
         self.observer.passed_over(&self.view, text, &reason);
         Err(reason)
+    }
+
+    fn released(&mut self, text: &Arc<str>) {
+        let digest = VectorDigest::of(&self.embedder.digest(), text);
+        self.memo.released(&digest);
     }
 }

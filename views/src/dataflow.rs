@@ -26,6 +26,7 @@ use timely::dataflow::Scope as Dataflow;
 use timely::dataflow::operators::ToStream;
 
 use crate::calls::{DraftBook, EmbedCalls, EmbedCount, Embedded, GenerateCalls, Observer, Request};
+use crate::memo::Memo;
 use crate::plan::Plan;
 use crate::view::Order;
 
@@ -52,6 +53,8 @@ pub struct Services {
     pub embed_executor: Arc<Executor>,
     /// Drafts of this view's answers.
     pub drafts: Arc<DraftBook>,
+    /// Asked before a model is.
+    pub memo: Arc<dyn Memo>,
     /// Hears of calls.
     pub observer: Arc<dyn Observer>,
 }
@@ -108,6 +111,7 @@ pub fn build<'scope>(
         plan: plan.clone(),
         model: services.model.clone(),
         drafts: services.drafts.clone(),
+        memo: services.memo.clone(),
         executor: services.model_executor.clone(),
         observer: services.observer.clone(),
     };
@@ -235,6 +239,7 @@ fn selected<'scope>(
             count: count.clone(),
             view: plan.name.clone(),
             embedder: services.embedder.clone(),
+            memo: services.memo.clone(),
             executor: services.embed_executor.clone(),
             observer: services.observer.clone(),
         };

@@ -7,10 +7,12 @@
 
 pub mod calls;
 pub mod dataflow;
+pub mod memo;
 pub mod plan;
 pub mod view;
 
 pub use calls::{DraftBook, Observer, Refresh};
 pub use dataflow::{Epoch, Services};
+pub use memo::Memo;
 pub use plan::Plan;
 pub use view::{Error, Order, Policy, View};

@@ -29,7 +29,7 @@ mod watch;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{Digest, Error, Event, Halt, Key, Notice, Outlet, Source, SourceName};
+use crate::{Digest, Error, Event, Halt, Key, Notice, Outlet, Resume, Source, SourceName};
 
 use filter::Filter;
 use place::Roots;
@@ -162,6 +162,11 @@ impl Folder {
 impl Source for Folder {
     fn name(&self) -> &SourceName {
         &self.name
+    }
+
+    fn resume_from(&mut self, from: Resume) -> bool {
+        self.held = from.held;
+        true
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {

@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::{
-    Batch, Error, Event, Halt, Key, Notice, Offset, Outlet, Rejected, Rejection, Source, SourceName,
+    Batch, Error, Event, Halt, Key, Notice, Offset, Outlet, Rejected, Rejection, Resume, Source,
+    SourceName,
 };
 
 use feed::{Feed, FileFeed, Look, PipeFeed};
@@ -154,6 +155,17 @@ impl JsonLines {
 impl Source for JsonLines {
     fn name(&self) -> &SourceName {
         &self.name
+    }
+
+    /// Files only: the bytes of a pipe do not come again.
+    fn resume_from(&mut self, from: Resume) -> bool {
+        match (&self.feed, from.offset) {
+            (Feed::File(_), Some(Offset::Line { path, line, byte })) if path == self.path => {
+                self.resume = (line, byte);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {

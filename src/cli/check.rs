@@ -1,0 +1,37 @@
+//! `perennial check`: is a state folder whole, and what does it hold?
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use perennial::state;
+
+use super::args::CheckArgs;
+use super::failure::Failure;
+use super::wording;
+
+/// Runs the command.
+pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let found = state::check(&args.state).map_err(perennial::Error::from)?;
+    let mut out = io::stdout().lock();
+    let written = if args.json {
+        let json = serde_json::to_string(&found).expect("numbers are JSON");
+        writeln!(out, "{json}")
+    } else {
+        let epoch = match found.epoch {
+            Some(epoch) => format!("epoch {epoch}"),
+            None => "no epoch yet".to_owned(),
+        };
+        let counts = [
+            wording::count(found.n_rows, "row"),
+            wording::count(found.n_answers, "answer"),
+            wording::count(
+                usize::try_from(found.n_vectors).unwrap_or(usize::MAX),
+                "vector",
+            ),
+        ];
+        let size = wording::megabytes(found.n_bytes);
+        writeln!(out, "whole: {epoch}, {}, {size}", counts.join(", "))
+    };
+    written.map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,63 @@
+//! The answers as they stand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial_operators::{Answer, Rung, SubParagraph, Work};
+use perennial_views::Epoch;
+
+use crate::state::StoredAnswer;
+
+/// An answer as it stands, with how it was last reached.
+#[derive(Clone, Debug)]
+pub struct CurrentAnswer {
+    /// The answer.
+    pub answer: Answer,
+    /// The epoch of its last refresh.
+    pub epoch: Epoch,
+    /// The rung of its last refresh.
+    pub rung: Rung,
+    /// By sub-paragraphs, with the passages each leans on.
+    pub sub_paragraphs: Vec<SubParagraph>,
+    /// Work of its last refresh.
+    pub work: Work,
+    /// Duration of its last refresh.
+    pub elapsed: Duration,
+    /// Its tokens: the draft of the next refresh. Empty for an error.
+    pub tokens: Arc<[u32]>,
+    /// Least difference of logits between a chosen token and the next best: how near the
+    /// answer was to being another.
+    pub min_margin: f32,
+}
+
+impl CurrentAnswer {
+    /// As it is kept in a state directory, with the request it was given to.
+    pub(super) fn stored(&self, request: Option<[u8; 32]>) -> StoredAnswer {
+        StoredAnswer {
+            request: request.filter(|_| self.answer.is_ok()),
+            answer: self.answer.clone(),
+            tokens: self.tokens.clone(),
+            sub_paragraphs: self.sub_paragraphs.clone(),
+            epoch: self.epoch,
+            rung: self.rung,
+            work: self.work,
+            min_margin: self.min_margin,
+            elapsed: self.elapsed,
+        }
+    }
+}
+
+impl From<StoredAnswer> for CurrentAnswer {
+    fn from(stored: StoredAnswer) -> Self {
+        Self {
+            answer: stored.answer,
+            epoch: stored.epoch,
+            rung: stored.rung,
+            sub_paragraphs: stored.sub_paragraphs,
+            work: stored.work,
+            elapsed: stored.elapsed,
+            tokens: stored.tokens,
+            min_margin: stored.min_margin,
+        }
+    }
+}

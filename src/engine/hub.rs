@@ -1,0 +1,127 @@
+//! Who is told what is going on: the observer of calls and the list of subscribers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use perennial_operators::ContextKey;
+use perennial_views::{Observer, Refresh};
+
+use super::subscription::Mailbox;
+use super::update::{Progress, Update};
+
+/// Refreshes of one epoch whose details are kept until it is complete.
+const MAX_REFRESHES: usize = 1_000_000;
+
+/// Hears of calls on executor threads; passes progress on at once and keeps refreshes for
+/// the coordinator.
+#[derive(Default)]
+pub(crate) struct Hub {
+    refreshes: Mutex<HashMap<(Arc<str>, ContextKey), Refresh>>,
+    mailboxes: Mutex<Vec<(Arc<str>, Arc<Mailbox>)>>,
+    failure: OnceLock<String>,
+}
+
+impl Hub {
+    /// Why the engine cannot go on. The first reason is the one that ended it.
+    pub(super) fn fail(&self, reason: String) {
+        let _ = self.failure.set(reason);
+    }
+
+    /// Why the engine ended, if it failed.
+    pub(super) fn failure(&self) -> Option<&String> {
+        self.failure.get()
+    }
+
+    /// From here on, updates of a view go to this mailbox as well.
+    pub(super) fn add(&self, view: Arc<str>, mailbox: Arc<Mailbox>) {
+        self.mailboxes().push((view, mailbox));
+    }
+
+    /// Ends every subscription.
+    pub(super) fn close(&self) {
+        for (_, mailbox) in std::mem::take(&mut *self.mailboxes()) {
+            mailbox.close();
+        }
+    }
+
+    fn mailboxes(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<Mailbox>)>> {
+        self.mailboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the subscribers of a view, or of all.
+    pub(super) fn tell(&self, view: Option<&str>, update: &Update) {
+        let mut mailboxes = self.mailboxes();
+        // A mailbox that only the hub still holds has no reader.
+        mailboxes.retain(|(_, mailbox)| Arc::strong_count(mailbox) > 1);
+        for (of_view, mailbox) in mailboxes.iter() {
+            if view.is_none_or(|view| view == &**of_view) {
+                mailbox.put(update.clone());
+            }
+        }
+    }
+
+    /// The refreshes heard of since the last time.
+    pub(super) fn take_refreshes(&self) -> HashMap<(Arc<str>, ContextKey), Refresh> {
+        std::mem::take(
+            &mut *self
+                .refreshes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}
+
+impl Observer for Hub {
+    fn encoding(&self, view: &str, context: &ContextKey, done: usize, total: usize) {
+        let progress = Progress::Encoding {
+            view: view.into(),
+            context: context.clone(),
+            done,
+            total,
+        };
+        self.tell(Some(view), &Update::Progress(progress));
+    }
+
+    fn writing(&self, view: &str, context: &ContextKey, text: &str) {
+        let (context, text) = (context.clone(), text.to_owned());
+        let progress = Progress::Writing {
+            view: view.into(),
+            context,
+            text,
+        };
+        self.tell(Some(view), &Update::Progress(progress));
+    }
+
+    fn refreshed(&self, refresh: Refresh) {
+        let mut refreshes = self
+            .refreshes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if refreshes.len() < MAX_REFRESHES {
+            refreshes.insert((refresh.view.clone(), refresh.context.clone()), refresh);
+        }
+    }
+
+    fn embedding(&self, view: &str, done: usize, total: usize) {
+        let progress = Progress::Embedding {
+            view: view.into(),
+            done,
+            total,
+        };
+        self.tell(Some(view), &Update::Progress(progress));
+    }
+
+    fn passed_over(&self, view: &str, text: &str, reason: &str) {
+        let beginning: String = text.chars().take(60).collect();
+        let message = format!("the view goes on without the text `{beginning}…`: {reason}");
+        self.tell(
+            Some(view),
+            &Update::Notice {
+                source: view.to_owned(),
+                message,
+            },
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! Is a state directory whole, and what does it hold?
+
+use std::path::Path;
+
+use super::format::{FILE, VECTORS};
+use super::{ReadableTableMetadata, State, StateError};
+
+/// What a state directory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct StateSummary {
+    /// The last committed epoch.
+    pub epoch: Option<u64>,
+    /// Rows of all streams.
+    pub n_rows: usize,
+    /// Answers of all views.
+    pub n_answers: usize,
+    /// Vectors of texts.
+    pub n_vectors: u64,
+    /// Bytes of the file.
+    pub n_bytes: u64,
+}
+
+/// Verifies the checksums of a state directory and reads every record of it.
+///
+/// # Errors
+/// [`StateError`]: none there, in use, newer or damaged.
+pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
+    let path = dir.join(FILE);
+    let Ok(file) = std::fs::metadata(&path) else {
+        return Err(StateError::Missing { path });
+    };
+    let state = State::open(dir)?;
+    let restored = state.restore()?;
+    let n_vectors = state.read(|txn| Ok(txn.open_table(VECTORS)?.len()?))?;
+    Ok(StateSummary {
+        epoch: restored.epoch,
+        n_rows: restored.rows.values().map(|rows| rows.len()).sum(),
+        n_answers: restored.answers.values().map(|answers| answers.len()).sum(),
+        n_vectors,
+        n_bytes: file.len(),
+    })
+}

@@ -1,0 +1,124 @@
+//! What stands in a state directory, byte by byte.
+//!
+//! One file, `state.redb`, a database of the library redb (4.x): copy-on-write B-trees with
+//! checksummed pages; a transaction is there whole or not at all. Its tables:
+//!
+//! | table | key | value |
+//! | --- | --- | --- |
+//! | `format` | `"version"` | u64, [`VERSION`] |
+//! | `manifest` | `"epoch"` | u64, the last committed epoch |
+//! | `offsets` | stream | [`Offset`] to resume from |
+//! | `documents` | (stream, key) | [`StoredRow`] |
+//! | `views` | view | 32 bytes: digest of what its answers depend on besides rows |
+//! | `answers` | (view, context) | [`StoredAnswer`] |
+//! | `vectors` | 32 bytes: digest of embedding model and text | f32, little-endian |
+//!
+//! Keys and numbers are redb's own types. Structures are written by postcard 1.x in the
+//! order of their fields; a change to one of them is a new [`VERSION`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial_connectors::Offset;
+use perennial_operators::{Answer, AnswerText, Outcome, Rung, SubParagraph, Work};
+use redb::TableDefinition;
+use serde::{Deserialize, Serialize};
+
+/// The format written here, and the newest that is read.
+pub(super) const VERSION: u64 = 1;
+/// The database's name in the directory.
+pub(super) const FILE: &str = "state.redb";
+
+pub(super) const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
+pub(super) const MANIFEST: TableDefinition<'_, &str, u64> = TableDefinition::new("manifest");
+pub(super) const OFFSETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("offsets");
+pub(super) const DOCUMENTS: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("documents");
+pub(super) const VIEWS: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("views");
+pub(super) const ANSWERS: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("answers");
+pub(super) const VECTORS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("vectors");
+
+/// Key of the format's version.
+pub(super) const VERSION_KEY: &str = "version";
+/// Key of the last committed epoch.
+pub(super) const EPOCH_KEY: &str = "epoch";
+
+/// A row of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredRow {
+    /// What a document calls itself.
+    pub title: Option<Arc<str>>,
+    /// Its text, or a context's.
+    pub text: Arc<str>,
+    /// Milliseconds since 1970, by its source's account.
+    pub updated_at_ms: i64,
+}
+
+/// The answer of a context and how it was reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredAnswer {
+    /// The request that it was given to; none where there was no answer but an error.
+    pub request: Option<[u8; 32]>,
+    /// The answer.
+    pub answer: Answer,
+    /// Its tokens: the draft of the next refresh.
+    pub tokens: Arc<[u32]>,
+    /// Its sentences with their sources.
+    pub sub_paragraphs: Vec<SubParagraph>,
+    /// The epoch of its last refresh.
+    pub epoch: u64,
+    /// The rung of its last refresh.
+    pub rung: Rung,
+    /// Work of its last refresh.
+    pub work: Work,
+    /// Least difference of logits.
+    pub min_margin: f32,
+    /// Duration of its last refresh.
+    pub elapsed: Duration,
+}
+
+impl StoredAnswer {
+    /// As the outcome of a call that was not made.
+    pub(super) fn kept(self) -> Option<Outcome> {
+        let AnswerText { text, finish } = self.answer.ok()?;
+        Some(Outcome {
+            answer: AnswerText { text, finish },
+            tokens: self.tokens,
+            rung: Rung::Keep,
+            work: Work {
+                n_from_scratch: self.work.n_from_scratch,
+                ..Work::default()
+            },
+            sub_paragraphs: self.sub_paragraphs,
+            min_margin: self.min_margin,
+        })
+    }
+}
+
+/// The bytes of a structure.
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("these structures have lengths")
+}
+
+/// A structure from its bytes.
+pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, postcard::Error> {
+    postcard::from_bytes(bytes)
+}
+
+/// An offset from its bytes.
+pub(super) fn offset(bytes: &[u8]) -> Result<Offset, postcard::Error> {
+    decode(bytes)
+}
+
+/// The bytes of a vector.
+pub(super) fn vector_bytes(vector: &[f32]) -> Vec<u8> {
+    vector.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// A vector from its bytes; none for a length that no vector has.
+pub(super) fn vector(bytes: &[u8]) -> Option<Vec<f32>> {
+    let (whole, rest) = bytes.as_chunks::<4>();
+    rest.is_empty()
+        .then(|| whole.iter().map(|x| f32::from_le_bytes(*x)).collect())
+}

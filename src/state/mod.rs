@@ -1,0 +1,373 @@
+//! What must outlive the process: rows, source offsets, answers and vectors.
+//!
+//! # Goals
+//! After a crash at any instant the last committed epoch stands: sources go on where it
+//! ends, subscribers find its answers, and no model is called for what was answered.
+//!
+//! # Design
+//! Every epoch is one transaction of an embedded database, committed when the epoch is
+//! complete and before anybody is told of it. So rows, the offsets that brought them and
+//! the answers over them are there together or not at all. Between commits, new answers and
+//! vectors are *staged* in memory; a crash loses them and costs their calls again. KV
+//! fragments are not kept: they can be encoded again.
+//!
+//! # Invariants
+//! - One process at a time (the database holds a lock on its file).
+//! - What is stored is as large as what is live: rows that stand, one answer a context, one
+//!   vector a live text.
+//! - Anything unreadable is an error that names the file; nothing is guessed.
+//!
+//! A log of records with snapshots was rejected: the database does both, and a torn write
+//! is its business. The byte layout is in `format.rs`.
+
+mod check;
+mod error;
+mod format;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use perennial_connectors::Offset;
+use perennial_operators::{ContextKey, Outcome};
+use perennial_views::Memo;
+use perennial_views::memo::{RequestDigest, VectorDigest};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
+
+pub use check::{StateSummary, check};
+pub use error::StateError;
+pub(crate) use format::{StoredAnswer, StoredRow};
+
+use format::{
+    ANSWERS, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, VECTORS, VERSION, VERSION_KEY,
+    VIEWS,
+};
+
+/// An open state directory.
+pub(crate) struct State {
+    path: PathBuf,
+    db: Database,
+    staged: Mutex<Staged>,
+}
+
+/// What calls have given since the last commit.
+#[derive(Default)]
+struct Staged {
+    /// By view and context: which request the answer was given to.
+    requests: HashMap<(String, ContextKey), RequestDigest>,
+    vectors: BTreeMap<VectorDigest, Vec<f32>>,
+    /// Rows that need a vector.
+    uses: HashMap<VectorDigest, usize>,
+    /// Vectors that no row needs any more.
+    unused: HashSet<VectorDigest>,
+    /// Whether this process has committed: then `uses` knows all that is live.
+    has_committed: bool,
+}
+
+/// What an earlier process left.
+#[derive(Default)]
+pub(crate) struct Restored {
+    /// The last committed epoch.
+    pub epoch: Option<u64>,
+    /// By stream: rows by key.
+    pub rows: HashMap<String, BTreeMap<String, StoredRow>>,
+    /// By stream: where its source goes on.
+    pub offsets: HashMap<String, Offset>,
+    /// By view: what its answers depend on besides rows.
+    pub views: HashMap<String, [u8; 32]>,
+    /// By view: answers by context.
+    pub answers: HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
+}
+
+/// What one epoch changes.
+pub(crate) struct Commit<'a> {
+    pub epoch: u64,
+    /// Stream, key, and the row or its end.
+    pub rows: Vec<(&'a str, String, Option<StoredRow>)>,
+    pub offsets: Vec<(&'a str, Offset)>,
+    pub views: Vec<(&'a str, [u8; 32])>,
+    /// View, context, and the answer or its end.
+    pub answers: Vec<(&'a str, ContextKey, Option<StoredAnswer>)>,
+}
+
+impl State {
+    /// Opens the state in a directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`StateError`]: in use, newer, damaged, or not to be written.
+    pub(crate) fn open(dir: &Path) -> Result<Self, StateError> {
+        std::fs::create_dir_all(dir).map_err(|source| StateError::Io {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let path = dir.join(FILE);
+        let db = open_database(&path)?;
+        let state = Self {
+            path,
+            db,
+            staged: Mutex::default(),
+        };
+        state.settle_version()?;
+        Ok(state)
+    }
+
+    /// Makes the tables of a new state, or checks the version of an old one.
+    fn settle_version(&self) -> Result<(), StateError> {
+        let found = self.read(|txn| match txn.open_table(FORMAT) {
+            Ok(table) => Ok(table.get(VERSION_KEY)?.map(|version| version.value())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        })?;
+        match found {
+            Some(VERSION) => return Ok(()),
+            Some(found) if found > VERSION => {
+                return Err(StateError::Newer {
+                    path: self.path.clone(),
+                    found,
+                    supported: VERSION,
+                });
+            }
+            Some(found) => {
+                return Err(StateError::damaged(&self.path, format!("format {found}")));
+            }
+            None => {}
+        }
+        let make = || -> Result<(), redb::Error> {
+            let txn = self.db.begin_write()?;
+            txn.open_table(FORMAT)?.insert(VERSION_KEY, VERSION)?;
+            txn.open_table(MANIFEST)?;
+            txn.open_table(OFFSETS)?;
+            txn.open_table(DOCUMENTS)?;
+            txn.open_table(VIEWS)?;
+            txn.open_table(ANSWERS)?;
+            txn.open_table(VECTORS)?;
+            txn.commit()?;
+            Ok(())
+        };
+        make().map_err(|error| StateError::write(&self.path, error))
+    }
+
+    /// Everything an engine starts with.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`].
+    pub(crate) fn restore(&self) -> Result<Restored, StateError> {
+        let damaged = |what: &str, error: postcard::Error| {
+            StateError::damaged(&self.path, format!("{what}: {error}"))
+        };
+        let mut restored = Restored::default();
+        let mut bad = None;
+        self.read(|txn| {
+            restored.epoch = txn
+                .open_table(MANIFEST)?
+                .get(EPOCH_KEY)?
+                .map(|epoch| epoch.value());
+            for entry in txn.open_table(OFFSETS)?.iter()? {
+                let (stream, bytes) = entry?;
+                match format::offset(bytes.value()) {
+                    Ok(offset) => {
+                        restored.offsets.insert(stream.value().to_owned(), offset);
+                    }
+                    Err(error) => bad = Some(damaged("an offset", error)),
+                }
+            }
+            for entry in txn.open_table(DOCUMENTS)?.iter()? {
+                let (key, bytes) = entry?;
+                let (stream, key) = key.value();
+                match format::decode(bytes.value()) {
+                    Ok(row) => {
+                        let rows = restored.rows.entry(stream.to_owned()).or_default();
+                        rows.insert(key.to_owned(), row);
+                    }
+                    Err(error) => bad = Some(damaged("a row", error)),
+                }
+            }
+            for entry in txn.open_table(VIEWS)?.iter()? {
+                let (view, digest) = entry?;
+                restored
+                    .views
+                    .insert(view.value().to_owned(), digest.value());
+            }
+            for entry in txn.open_table(ANSWERS)?.iter()? {
+                let (key, bytes) = entry?;
+                let (view, context) = key.value();
+                match format::decode(bytes.value()) {
+                    Ok(answer) => {
+                        let answers = restored.answers.entry(view.to_owned()).or_default();
+                        answers.insert(ContextKey::new(context), answer);
+                    }
+                    Err(error) => bad = Some(damaged("an answer", error)),
+                }
+            }
+            Ok(())
+        })?;
+        match bad {
+            Some(error) => Err(error),
+            None => Ok(restored),
+        }
+    }
+
+    /// Which request the staged answer of a context was given to.
+    pub(crate) fn request_of(&self, view: &str, context: &ContextKey) -> Option<[u8; 32]> {
+        let staged = self.staged();
+        let request = staged.requests.get(&(view.to_owned(), context.clone()));
+        request.map(|digest| digest.0)
+    }
+
+    /// Makes an epoch durable, whole.
+    ///
+    /// # Errors
+    /// [`StateError::Write`]; the state then is that of the epoch before.
+    pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), StateError> {
+        let mut staged = self.staged();
+        let write = || -> Result<(), redb::Error> {
+            let txn = self.db.begin_write()?;
+            {
+                let mut documents = txn.open_table(DOCUMENTS)?;
+                for (stream, key, row) in &commit.rows {
+                    let key = (*stream, key.as_str());
+                    match row {
+                        Some(row) => documents.insert(key, format::encode(row).as_slice())?,
+                        None => documents.remove(key)?,
+                    };
+                }
+                let mut offsets = txn.open_table(OFFSETS)?;
+                for (stream, offset) in &commit.offsets {
+                    offsets.insert(*stream, format::encode(offset).as_slice())?;
+                }
+                let mut views = txn.open_table(VIEWS)?;
+                for (view, digest) in &commit.views {
+                    views.insert(*view, digest)?;
+                }
+                let mut answers = txn.open_table(ANSWERS)?;
+                for (view, context, answer) in &commit.answers {
+                    let key = (*view, context.as_str());
+                    match answer {
+                        Some(answer) => answers.insert(key, format::encode(answer).as_slice())?,
+                        None => answers.remove(key)?,
+                    };
+                }
+                let mut vectors = txn.open_table(VECTORS)?;
+                for (digest, vector) in &staged.vectors {
+                    vectors.insert(digest.0, format::vector_bytes(vector).as_slice())?;
+                }
+                if staged.has_committed {
+                    for digest in &staged.unused {
+                        vectors.remove(digest.0)?;
+                    }
+                } else {
+                    vectors.retain(|digest, _| staged.uses.contains_key(&VectorDigest(digest)))?;
+                }
+                txn.open_table(MANIFEST)?.insert(EPOCH_KEY, commit.epoch)?;
+            }
+            txn.commit()?;
+            Ok(())
+        };
+        write().map_err(|error| StateError::write(&self.path, error))?;
+        let uses = std::mem::take(&mut staged.uses);
+        *staged = Staged {
+            uses,
+            has_committed: true,
+            ..Staged::default()
+        };
+        Ok(())
+    }
+
+    fn staged(&self) -> MutexGuard<'_, Staged> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StateError> {
+        let txn = self.db.begin_read();
+        txn.map_err(redb::Error::from)
+            .and_then(|txn| read(&txn))
+            .map_err(|error| StateError::damaged(&self.path, error))
+    }
+}
+
+/// Opens the database and compares all its checksums.
+fn open_database(path: &Path) -> Result<Database, StateError> {
+    // The library asserts some invariants of a file that another program may have changed.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let mut db = Database::create(path)?;
+        db.check_integrity()?;
+        Ok(db)
+    }));
+    match opened {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => Err(StateError::InUse {
+            path: path.to_owned(),
+        }),
+        Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(source))))
+            if source.kind() != std::io::ErrorKind::InvalidData =>
+        {
+            Err(StateError::Io {
+                path: path.to_owned(),
+                source,
+            })
+        }
+        Ok(Err(error)) => Err(StateError::damaged(path, error)),
+        Err(_) => Err(StateError::damaged(path, "its structure is broken")),
+    }
+}
+
+/// A lookup that fails finds nothing: the call is made again.
+impl Memo for State {
+    fn answer(&self, view: &str, context: &ContextKey, request: &RequestDigest) -> Option<Outcome> {
+        let found = self.read(|txn| {
+            let answers = txn.open_table(ANSWERS)?;
+            let bytes = answers.get((view, context.as_str()))?;
+            Ok(bytes.and_then(|bytes| format::decode::<StoredAnswer>(bytes.value()).ok()))
+        });
+        let stored = found.ok()??;
+        if stored.request != Some(request.0) {
+            return None;
+        }
+        self.staged()
+            .requests
+            .insert((view.to_owned(), context.clone()), *request);
+        stored.kept()
+    }
+
+    fn answered(&self, view: &str, context: &ContextKey, request: &RequestDigest, _: &Outcome) {
+        self.staged()
+            .requests
+            .insert((view.to_owned(), context.clone()), *request);
+    }
+
+    fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>> {
+        let mut staged = self.staged();
+        *staged.uses.entry(*text).or_default() += 1;
+        staged.unused.remove(text);
+        if let Some(vector) = staged.vectors.get(text) {
+            return Some(vector.clone());
+        }
+        drop(staged);
+        let found = self.read(|txn| {
+            let vectors = txn.open_table(VECTORS)?;
+            let bytes = vectors.get(text.0)?;
+            Ok(bytes.and_then(|bytes| format::vector(bytes.value())))
+        });
+        found.ok().flatten()
+    }
+
+    fn embedded(&self, text: &VectorDigest, vector: &[f32]) {
+        self.staged().vectors.insert(*text, vector.to_vec());
+    }
+
+    fn released(&self, text: &VectorDigest) {
+        let mut staged = self.staged();
+        if let Some(uses) = staged.uses.get_mut(text) {
+            *uses -= 1;
+            if *uses == 0 {
+                staged.uses.remove(text);
+                staged.vectors.remove(text);
+                staged.unused.insert(*text);
+            }
+        }
+    }
+}

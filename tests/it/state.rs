@@ -1,0 +1,513 @@
+//! What outlives an engine: rows, offsets, answers and vectors, whatever ends it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial::connectors::{Folder, JsonLines, Watching};
+use perennial::engine::{ChangeKind, DocumentChangeKind};
+use perennial::operators::Rung;
+use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
+use perennial::state::{self, StateError};
+use perennial::{Engine, EngineBuilder, Error, Runtime, Update, View};
+use proptest::prelude::*;
+
+use crate::history::{Collections, steps};
+
+struct Rig {
+    engine: Engine,
+    model: Arc<Scripted>,
+    embedder: Arc<ScriptedEmbedder>,
+}
+
+impl AsMut<Engine> for Rig {
+    fn as_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
+fn view(budget: usize) -> View {
+    View::named("answers")
+        .prompt("Answer.")
+        .context("questions")
+        .data_source("docs")
+        .token_budget(budget)
+        .max_tokens(200)
+}
+
+fn rig(declare: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Rig {
+    let (model, embedder) = (
+        Arc::new(Scripted::new()),
+        Arc::new(ScriptedEmbedder::default()),
+    );
+    let builder = Engine::builder(Runtime::scripted(model.clone(), embedder.clone()));
+    let engine = declare(builder).start().expect("starts");
+    Rig {
+        engine,
+        model,
+        embedder,
+    }
+}
+
+/// Two tables and a view over them, kept in `dir`.
+fn tables(dir: &Path, budget: usize) -> Rig {
+    rig(|builder| {
+        builder
+            .table("docs")
+            .table("questions")
+            .view(view(budget))
+            .state(dir)
+    })
+}
+
+impl Rig {
+    fn upsert(&mut self, stream: &str, key: &str, text: &str) {
+        self.engine.upsert(stream, key, text).expect("runs");
+    }
+
+    fn texts(&mut self) -> BTreeMap<String, String> {
+        self.engine.flush().expect("runs");
+        let answers = self.engine.answers("answers").expect("runs");
+        answers
+            .into_iter()
+            .map(|(key, current)| {
+                let text = match current.answer {
+                    Ok(answer) => answer.text.to_string(),
+                    Err(error) => format!("error: {error}"),
+                };
+                (key.as_str().to_owned(), text)
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn a_restart_calls_no_model_for_what_was_answered() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut first = tables(dir.path(), 2000);
+    first.upsert("docs", "hours", "The library opens at nine.");
+    first.upsert("questions", "q", "library");
+    first.upsert("questions", "r", "opens");
+    let before = first.texts();
+    let epoch = first.engine.flush().expect("runs");
+    assert_eq!(first.model.n_calls(), 2);
+    drop(first);
+
+    let mut second = tables(dir.path(), 2000);
+    // There before the first epoch of this process, from the last of the one before.
+    let updates = second.engine.subscribe("answers").expect("known");
+    let snapshot: Vec<_> = updates.answers().take(2).collect();
+    assert!(snapshot.iter().all(|a| a.kind() == ChangeKind::New));
+    assert_eq!(second.texts(), before);
+    assert_eq!(second.model.n_calls(), 0);
+    assert!(second.engine.flush().expect("runs") > epoch);
+    let kept = updates.answers().next().expect("the epoch's word");
+    assert_eq!((kept.kind(), kept.rung), (ChangeKind::Stands, Rung::Keep));
+    assert_eq!(kept.work.n_forwarded(), 0);
+
+    // Only what a change touches is asked again, with the old answer told beside.
+    second.upsert("questions", "q", "at nine");
+    second.engine.flush().expect("runs");
+    assert_eq!(second.model.n_calls(), 1);
+    drop(second);
+    let mut third = tables(dir.path(), 2000);
+    third.engine.delete("docs", "hours").expect("runs");
+    let texts = third.texts();
+    assert_eq!(texts["r"], "Nothing is known of opens.");
+    assert_eq!(third.model.n_calls(), 2);
+}
+
+#[test]
+fn contexts_and_views_that_are_gone_leave_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut first = tables(dir.path(), 2000);
+    first.upsert("docs", "hours", "The library opens at nine.");
+    first.upsert("questions", "q", "library");
+    first.upsert("questions", "r", "opens");
+    first.texts();
+    first.engine.delete("questions", "r").expect("runs");
+    first.texts();
+    drop(first);
+    let found = state::check(dir.path()).expect("whole");
+    assert_eq!((found.n_rows, found.n_answers), (2, 1));
+
+    // Another instruction is another view: its answers are its own.
+    let other = |dir: &Path| {
+        rig(|builder| {
+            builder
+                .table("docs")
+                .table("questions")
+                .view(view(2000).prompt("Answer again."))
+                .state(dir)
+        })
+    };
+    let mut second = other(dir.path());
+    assert!(second.engine.answers("answers").expect("runs").is_empty());
+    assert_eq!(second.texts()["q"], "The library opens at nine.");
+    assert_eq!(second.model.n_calls(), 1);
+    drop(second);
+    assert_eq!(other(dir.path()).texts().len(), 1);
+}
+
+#[test]
+fn vectors_are_kept_as_long_as_their_texts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fill = |rig: &mut Rig| {
+        for i in 0..20 {
+            let text = format!("filler number {i} about nothing much at all.");
+            rig.upsert("docs", &format!("f{i:02}"), &text);
+        }
+    };
+    let mut first = tables(dir.path(), 120);
+    fill(&mut first);
+    first.upsert("questions", "q", "number 7");
+    let before = first.texts();
+    let n_embedded = first.embedder.n_texts();
+    assert_eq!(n_embedded, 21);
+    drop(first);
+    assert_eq!(state::check(dir.path()).expect("whole").n_vectors, 21);
+
+    let mut second = tables(dir.path(), 120);
+    assert_eq!(second.texts(), before);
+    assert_eq!((second.embedder.n_texts(), second.model.n_calls()), (0, 0));
+    second.engine.delete("docs", "f03").expect("runs");
+    second.texts();
+    drop(second);
+    assert_eq!(state::check(dir.path()).expect("whole").n_vectors, 20);
+}
+
+#[test]
+fn a_folder_that_changed_meanwhile_is_found_changed() {
+    let (dir, docs) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let put = |name: &str, text: &str| fs::write(docs.path().join(name), text).expect("writable");
+    let start = || {
+        rig(|builder| {
+            let folder = Folder::open("docs", [docs.path()]).expect("there");
+            builder
+                .source(folder.watching(Watching::Once))
+                .table("questions")
+                .view(view(2000))
+                .state(dir.path())
+        })
+    };
+    put("a.md", "alpha stays.");
+    put("b.md", "beta was here.");
+    put("c.md", "gamma leaves.");
+    let mut first = start();
+    first.upsert("questions", "q", "beta");
+    assert_eq!(first.texts()["q"], "beta was here.");
+    drop(first);
+
+    put("b.md", "beta has moved.");
+    put("d.md", "delta is new.");
+    fs::remove_file(docs.path().join("c.md")).expect("there");
+    let mut second = start();
+    let updates = second.engine.subscribe("answers").expect("known");
+    assert_eq!(second.texts()["q"], "beta has moved.");
+    let started = updates.iter().find_map(|update| match update {
+        Update::EpochStarted(start) => Some(start),
+        _ => None,
+    });
+    let changes: Vec<_> = started
+        .expect("an epoch")
+        .changes
+        .into_iter()
+        .map(|change| (change.key.as_str().to_owned(), change.change))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            ("b.md".to_owned(), DocumentChangeKind::Updated),
+            ("c.md".to_owned(), DocumentChangeKind::Deleted),
+            ("d.md".to_owned(), DocumentChangeKind::Inserted),
+        ]
+    );
+}
+
+fn lines(dir: &Path, docs: &Path, questions: &Path) -> Rig {
+    rig(|builder| {
+        builder
+            .source(JsonLines::open("docs", docs).expect("there"))
+            .source(JsonLines::open("questions", questions).expect("there"))
+            .view(view(2000))
+            .state(dir)
+    })
+}
+
+#[test]
+fn json_lines_go_on_behind_the_last_committed_line() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (docs, questions) = (dir.path().join("d.jsonl"), dir.path().join("q.jsonl"));
+    let bad = "{\"merge\": {}}\n";
+    fs::write(
+        &docs,
+        format!("{{\"key\":\"a\",\"text\":\"alpha is here.\"}}\n{bad}"),
+    )
+    .expect("writable");
+    fs::write(&questions, "{\"key\":\"q\",\"text\":\"alpha\"}\n").expect("writable");
+    let state = dir.path().join("state");
+    let mut first = lines(&state, &docs, &questions);
+    assert_eq!(first.texts()["q"], "alpha is here.");
+    assert_eq!(first.engine.quarantine().expect("runs").len(), 1);
+    drop(first);
+
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(&docs)
+        .expect("there");
+    file.write_all(b"{\"delete\":{\"key\":\"a\"}}\n")
+        .expect("writable");
+    let mut second = lines(&state, &docs, &questions);
+    assert_eq!(second.texts()["q"], "Nothing is known of alpha.");
+    // The line that was refused is not read again.
+    assert!(second.engine.quarantine().expect("runs").is_empty());
+    drop(second);
+
+    // Another file is another source: what only the old one said is no more.
+    let other = dir.path().join("other.jsonl");
+    fs::write(&other, "{\"key\":\"b\",\"text\":\"alpha is too.\"}\n").expect("writable");
+    assert_eq!(
+        lines(&state, &other, &questions).texts()["q"],
+        "alpha is too."
+    );
+    assert_eq!(state::check(&state).expect("whole").n_rows, 2);
+}
+
+fn text(value: u8) -> String {
+    format!("word{value} stands here. And word{} too.", value / 2)
+}
+
+fn wording(value: u8) -> String {
+    format!("word{value}")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// An engine that ends at any point and is started over its state, fed nothing again,
+    /// says what a fresh engine says of the same collections.
+    #[test]
+    fn any_history_with_restarts_gives_what_a_run_from_scratch_gives(
+        parts in prop::collection::vec(steps(6, 0..=8, 3, 0..9, 1..12), 1..5),
+        budget in prop::sample::select(vec![150usize, 2000]),
+    ) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut collections = Collections::empty(text, wording);
+        for (at, part) in (1i64..).zip(parts) {
+            let mut rig = collections.go_on(tables(dir.path(), budget), part, at * 100);
+            rig.engine.flush().expect("runs");
+        }
+        let mut last = tables(dir.path(), budget);
+        let mut fresh = rig(|b| b.table("docs").table("questions").view(view(budget)));
+        collections.fill(&mut fresh.engine);
+        prop_assert_eq!(last.texts(), fresh.texts());
+        prop_assert_eq!(last.model.n_calls(), 0);
+    }
+}
+
+/// Follows two files of lines until it is killed; see the crash test, which starts it.
+#[test]
+#[ignore = "runs in a process of its own"]
+fn child_of_the_crash_test() {
+    let Ok(dir) = std::env::var("PERENNIAL_TEST_CRASH") else {
+        return;
+    };
+    let dir = Path::new(&dir);
+    let _rig = rig(|builder| {
+        let open = |name: &str| {
+            let lines = JsonLines::open(name, dir.join(name).with_extension("jsonl"));
+            lines.expect("there").follow(true)
+        };
+        builder
+            .source(open("docs"))
+            .source(open("questions"))
+            .view(view(2000))
+            .state(dir.join("state"))
+    });
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn killed_at_any_instant_it_goes_on_as_if_it_had_not_been() {
+    const N_KILLS: u64 = 200;
+    let dir = tempfile::tempdir().expect("a folder");
+    let (docs, questions) = (
+        dir.path().join("docs.jsonl"),
+        dir.path().join("questions.jsonl"),
+    );
+    fs::write(&docs, "").expect("writable");
+    fs::write(&questions, "").expect("writable");
+    let append = |path: &Path, line: String| {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .expect("there");
+        file.write_all(line.as_bytes()).expect("writable");
+    };
+    let me = std::env::current_exe().expect("this test");
+    let mut random = 7u64;
+    let mut below = |n: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) % n
+    };
+    for _ in 0..N_KILLS {
+        let mut child = Command::new(&me)
+            .args(["state::child_of_the_crash_test", "--exact", "--ignored"])
+            .env("PERENNIAL_TEST_CRASH", dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        for _ in 0..1 + below(4) {
+            let (key, value) = (below(8), below(12));
+            append(
+                &docs,
+                match below(4) {
+                    0 => format!("{{\"delete\":{{\"key\":\"{key}\"}}}}\n"),
+                    _ => format!("{{\"key\":\"{key}\",\"text\":\"word{value} is here.\"}}\n"),
+                },
+            );
+            append(
+                &questions,
+                match below(6) {
+                    0 => format!("{{\"delete\":{{\"key\":\"{}\"}}}}\n", below(3)),
+                    _ => format!(
+                        "{{\"key\":\"{}\",\"text\":\"word{}\"}}\n",
+                        below(3),
+                        below(12)
+                    ),
+                },
+            );
+            std::thread::sleep(Duration::from_millis(below(25)));
+        }
+        child.kill().expect("kills");
+        child.wait().expect("ends");
+    }
+    let state = dir.path().join("state");
+    let before = state::check(&state).expect("whole after every kill");
+    assert!(
+        before.epoch.is_some_and(|epoch| epoch > N_KILLS / 4),
+        "{before:?}"
+    );
+    let survived = lines(&state, &docs, &questions).texts();
+    let fresh = lines(&dir.path().join("fresh"), &docs, &questions).texts();
+    assert_eq!(survived, fresh);
+    let mut again = lines(&state, &docs, &questions);
+    assert_eq!((again.texts(), again.model.n_calls()), (fresh, 0));
+}
+
+fn refused(dir: &Path) -> StateError {
+    let runtime = Runtime::scripted(
+        Arc::new(Scripted::new()),
+        Arc::new(ScriptedEmbedder::default()),
+    );
+    let builder = Engine::builder(runtime).table("docs").table("questions");
+    match builder.view(view(2000)).state(dir).start() {
+        Err(Error::State(error)) => error,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("opened"),
+    }
+}
+
+#[test]
+fn a_state_in_use_or_newer_or_foreign_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let running = tables(dir.path(), 2000);
+    let error = refused(dir.path());
+    assert!(matches!(error, StateError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("state.redb"));
+    drop(running);
+
+    let file = dir.path().join("state.redb");
+    let newer = redb::Database::open(&file).expect("whole");
+    let txn = newer.begin_write().expect("writable");
+    let format = redb::TableDefinition::<&str, u64>::new("format");
+    txn.open_table(format)
+        .expect("there")
+        .insert("version", 99)
+        .expect("writable");
+    txn.commit().expect("writable");
+    drop(newer);
+    let error = refused(dir.path());
+    assert!(
+        matches!(error, StateError::Newer { found: 99, .. }),
+        "{error}"
+    );
+
+    fs::write(
+        &file,
+        "no database at all, but long enough to be one".repeat(100),
+    )
+    .expect("writable");
+    let error = refused(dir.path());
+    assert!(matches!(error, StateError::Damaged { .. }), "{error}");
+
+    let error = refused(&file);
+    assert!(matches!(error, StateError::Io { .. }), "{error}");
+}
+
+#[test]
+fn a_cut_or_flipped_file_is_refused_or_right_and_never_a_panic() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut first = tables(dir.path(), 2000);
+    first.upsert("docs", "hours", "The library opens at nine.");
+    first.upsert("questions", "q", "library");
+    let right = first.texts();
+    drop(first);
+    let file = dir.path().join("state.redb");
+    let whole = fs::read(&file).expect("there");
+    let used = whole
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("not empty")
+        + 1;
+    let (mut n_refused, mut n_right) = (0, 0);
+    let mut open = |bytes: &[u8]| {
+        fs::write(&file, bytes).expect("writable");
+        let runtime = Runtime::scripted(
+            Arc::new(Scripted::new()),
+            Arc::new(ScriptedEmbedder::default()),
+        );
+        let builder = Engine::builder(runtime).table("docs").table("questions");
+        match builder.view(view(2000)).state(dir.path()).start() {
+            Ok(mut engine) => {
+                engine.flush().expect("runs");
+                let answers = engine.answers("answers").expect("runs");
+                let texts: BTreeMap<String, String> = answers
+                    .into_iter()
+                    .map(|(key, a)| {
+                        (
+                            key.as_str().to_owned(),
+                            a.answer.expect("text").text.to_string(),
+                        )
+                    })
+                    .collect();
+                // A flip in what is free is none; a state of an earlier epoch is one.
+                assert!(texts == right || texts.is_empty(), "{texts:?}");
+                n_right += 1;
+            }
+            Err(Error::State(_)) => n_refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for n in [0, 1, 100, 4096, used / 2, used - 1] {
+        open(&whole[..n]);
+    }
+    for at in (0..used).step_by((used / 150).max(1)) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        open(&bytes);
+    }
+    assert!(
+        n_refused > 0 && n_right > 0,
+        "{n_refused} refused, {n_right} right"
+    );
+}

@@ -1,0 +1,86 @@
+//! What was computed before, in this run or an earlier one: asked before a model is.
+//!
+//! A memo is a cache with a complete key. It holds one answer a context (that of its last
+//! refresh) and one vector a text, so it is as large as what is live, never as large as
+//! history.
+
+use perennial_operators::{ContextKey, Outcome};
+
+use crate::calls::Request;
+use crate::plan::Plan;
+
+/// Digest of everything that an answer and its provenance depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestDigest(pub [u8; 32]);
+
+/// Digest of an embedding model and a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VectorDigest(pub [u8; 32]);
+
+/// Remembers results of model calls.
+///
+/// # Contract
+/// What is returned for a digest was noted under that digest. Returning nothing is always
+/// right: it costs a call.
+pub trait Memo: Send + Sync + 'static {
+    /// The noted answer of a context, if it was given to this request.
+    fn answer(&self, view: &str, context: &ContextKey, request: &RequestDigest) -> Option<Outcome>;
+    /// Notes an answer in place of the one before.
+    fn answered(
+        &self,
+        view: &str,
+        context: &ContextKey,
+        request: &RequestDigest,
+        outcome: &Outcome,
+    );
+    /// A row asks for the vector of a text; [`Memo::released`] takes the request back.
+    fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>>;
+    /// Notes a vector.
+    fn embedded(&self, text: &VectorDigest, vector: &[f32]);
+    /// A row no longer needs the vector of a text.
+    fn released(&self, text: &VectorDigest);
+}
+
+/// Remembers nothing.
+impl Memo for () {
+    fn answer(&self, _: &str, _: &ContextKey, _: &RequestDigest) -> Option<Outcome> {
+        None
+    }
+    fn answered(&self, _: &str, _: &ContextKey, _: &RequestDigest, _: &Outcome) {}
+    fn vector(&self, _: &VectorDigest) -> Option<Vec<f32>> {
+        None
+    }
+    fn embedded(&self, _: &VectorDigest, _: &[f32]) {}
+    fn released(&self, _: &VectorDigest) {}
+}
+
+impl RequestDigest {
+    /// The digest of a request of `plan` to the model with digest `model`.
+    pub fn of(model: &[u8; 32], plan: &Plan, request: &Request) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 answer request");
+        hash.update(model)
+            .update(&(plan.max_tokens as u64).to_le_bytes())
+            .update(request.layout.digest());
+        // Lengths stand before texts, so that no two can trade bytes.
+        let sampling = format!("{:?}", plan.sampling);
+        for text in [
+            &*plan.prompt,
+            &*request.question,
+            &plan.scope.to_string(),
+            &sampling,
+        ] {
+            hash.update(&(text.len() as u64).to_le_bytes())
+                .update(text.as_bytes());
+        }
+        Self(*hash.finalize().as_bytes())
+    }
+}
+
+impl VectorDigest {
+    /// The digest of a text under the embedding model with digest `embedder`.
+    pub fn of(embedder: &[u8; 32], text: &str) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 text vector");
+        hash.update(embedder).update(text.as_bytes());
+        Self(*hash.finalize().as_bytes())
+    }
+}
