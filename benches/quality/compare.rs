@@ -130,6 +130,7 @@ impl Answerer {
         scope: Scope,
     ) -> AnswerRequest<'a> {
         AnswerRequest {
+            splice: None,
             scope,
             prompt: PROMPT,
             question,

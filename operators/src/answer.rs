@@ -12,6 +12,7 @@ use perennial_model::sampling::Sampling;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{DocumentKey, LayoutPassage};
+use crate::live_layout::LiveLayout;
 use crate::scope::Scope;
 
 /// Why an answer ended where it ends.
@@ -144,7 +145,7 @@ pub struct SubParagraph {
 }
 
 /// How an answer was reached.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// The answer.
     pub answer: AnswerText,
@@ -159,6 +160,13 @@ pub struct Outcome {
     /// Least difference of logits between the chosen token and the next best, over the
     /// answer: how near the answer was to being another.
     pub min_margin: f32,
+    /// Whether a run from scratch gives the same: not if fragments were borrowed.
+    pub is_exact: bool,
+    /// Share of the answer's attention to passages that went to borrowed fragments, 0 to 1:
+    /// an estimate of how far it may be from exact. 0 for an exact answer.
+    pub drift: f32,
+    /// What it was written over.
+    pub live: LiveLayout,
 }
 
 /// One question over one layout.
@@ -174,6 +182,9 @@ pub struct AnswerRequest<'a> {
     pub passages: &'a [LayoutPassage],
     /// Tokens of the answer before: a hint that changes the cost, never the answer.
     pub draft: &'a [u32],
+    /// What the answer before was written over: given, fragments may be borrowed from it,
+    /// and the answer may be provisional.
+    pub splice: Option<&'a LiveLayout>,
     /// Limit of answer tokens.
     pub max_tokens: usize,
     /// How tokens are chosen.
@@ -199,8 +210,8 @@ impl CallProgress for () {
 /// A model that answers over passages.
 ///
 /// # Contract
-/// Under greedy decoding, and under seeded sampling with the same seed, the answer is a
-/// function of the request without its draft; `digest` covers everything else that it
+/// Under greedy decoding, and under seeded sampling with the same seed, an exact answer is a
+/// function of the request without its draft and splice; `digest` covers everything else that it
 /// depends on.
 pub trait AnswerModel: Send + Sync + 'static {
     /// A digest of weights, kernels, tokenizer and templates.

@@ -14,6 +14,7 @@ use crate::answer::{
 use crate::document::LayoutPassage;
 use crate::embed::Embed;
 use crate::id::{FragmentId, ModelIdentity};
+use crate::live_layout::LiveLayout;
 use crate::provenance;
 use crate::scope::{self, Scope};
 
@@ -21,6 +22,9 @@ use crate::scope::{self, Scope};
 pub const PANIC_WORD: &str = "!panic";
 /// A question with this word makes the scripted model report an error.
 pub const ERROR_WORD: &str = "!error";
+
+/// How a provisional answer of [`Scripted::borrowing`] ends.
+pub const BORROWED: &str = " (borrowed)";
 
 const PREFIX: &str = "documents: ";
 const N_POSITIONS: usize = 4096;
@@ -32,6 +36,7 @@ pub struct Scripted {
     n_calls: AtomicUsize,
     n_running: AtomicUsize,
     n_running_peak: AtomicUsize,
+    borrows: bool,
 }
 
 impl Scripted {
@@ -40,12 +45,19 @@ impl Scripted {
         Self::default()
     }
 
-    /// A model that takes this long for every answer.
-    pub fn slow(delay: Duration) -> Self {
+    /// A model whose refreshes, where they may be provisional, are, and say so.
+    pub fn borrowing() -> Self {
         Self {
-            delay,
+            borrows: true,
             ..Self::default()
         }
+    }
+
+    /// The same, taking this long for every answer.
+    #[must_use]
+    pub fn taking(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
     }
 
     /// Calls so far.
@@ -132,6 +144,10 @@ impl AnswerModel for Scripted {
             });
         }
         let mut text = Self::text(request);
+        let is_borrowed = self.borrows && request.splice.is_some() && !request.draft.is_empty();
+        if is_borrowed {
+            text.push_str(BORROWED);
+        }
         let mut finish = Finish::Stop;
         if text.len() > request.max_tokens {
             let cut = (0..=request.max_tokens)
@@ -176,6 +192,9 @@ impl AnswerModel for Scripted {
             rung,
             work,
             min_margin: 1.0,
+            is_exact: !is_borrowed,
+            drift: f32::from(u8::from(is_borrowed)) / 2.0,
+            live: LiveLayout::default(),
         })
     }
 }

@@ -18,6 +18,7 @@ use crate::answer::{
 use crate::document::LayoutPassage;
 use crate::fragment_store::FragmentStore;
 use crate::id::{FragmentId, ModelIdentity};
+use crate::live_layout::{Lender, LiveLayout};
 use crate::provenance;
 use crate::scope::{self, EncodeRun, FragmentPlan, Piece, Scope};
 
@@ -162,6 +163,50 @@ impl TensorModel {
         Ok(layout)
     }
 
+    /// A layout of the plan's passages at the cost of those that are new: what the store
+    /// does not hold is borrowed from the layout before, and only what that lacks is
+    /// encoded, after what now stands before it. So the old is evicted before the new is
+    /// read.
+    fn splice(
+        &self,
+        plan: &FragmentPlan,
+        before: &LiveLayout,
+        cancel: &Cancel,
+        progress: &mut dyn CallProgress,
+        work: &mut Work,
+    ) -> Result<Spliced, ModelError> {
+        let mut encoder = Encoder {
+            model: self,
+            cancel,
+            progress,
+            work,
+            n_missing: 0,
+        };
+        let mut lender = before.lender();
+        let mut layout = Layout::new();
+        layout.push(encoder.prefix(&plan.prefix)?);
+        let mut is_stale = Vec::new();
+        for piece in plan.runs.iter().flat_map(|run| &run.pieces) {
+            let borrow = |lender: &mut Lender<'_>| lender.borrow(&piece.tokens);
+            let (kv, stale) = if let Some(kv) = self.store.get(&piece.id) {
+                (kv, false)
+            } else if let Some(kv) = borrow(&mut lender) {
+                (kv, true)
+            } else if is_stale.contains(&true) {
+                // It attends to borrowed fragments: no other layout may ask for it.
+                (encoder.encode_unshared(piece, &layout)?, true)
+            } else {
+                (
+                    encoder.encode(&[(piece, &layout, 0)])?.swap_remove(0),
+                    false,
+                )
+            };
+            layout.push(kv);
+            is_stale.push(stale);
+        }
+        Ok(Spliced { layout, is_stale })
+    }
+
     fn generate(
         &self,
         request: &AnswerRequest<'_>,
@@ -237,9 +282,15 @@ impl AnswerModel for TensorModel {
             });
         }
         let mut work = Work::default();
-        let layout = self
-            .lay_out(&plan, &request.cancel, progress, &mut work)
-            .map_err(failed)?;
+        let laid_out = match request.splice {
+            Some(live) if request.scope == Scope::Causal => {
+                self.splice(&plan, live, &request.cancel, progress, &mut work)
+            }
+            _ => self
+                .lay_out(&plan, &request.cancel, progress, &mut work)
+                .map(Spliced::exact),
+        };
+        let Spliced { layout, is_stale } = laid_out.map_err(failed)?;
         let generation = self
             .generate(request, &layout, &suffix, progress)
             .map_err(failed)?;
@@ -264,6 +315,9 @@ impl AnswerModel for TensorModel {
             work,
             sub_paragraphs: attribute(&text, &ends, &generation, request.passages),
             min_margin: generation.min_margin,
+            is_exact: !is_stale.contains(&true),
+            drift: drift(&generation, &is_stale),
+            live: live(&plan, &layout, &is_stale),
             answer: AnswerText {
                 text: text.into(),
                 finish,
@@ -279,6 +333,41 @@ impl TensorModel {
         let end = |n: usize| Ok(self.codec.decode(&tokens[..n])?.len().min(n_bytes));
         (1..=tokens.len()).map(end).collect()
     }
+}
+
+/// A layout, and which of its passages stand on borrowed fragments.
+struct Spliced {
+    layout: Layout,
+    is_stale: Vec<bool>,
+}
+
+impl Spliced {
+    fn exact(layout: Layout) -> Self {
+        let is_stale = vec![false; layout.segments().len() - 1];
+        Self { layout, is_stale }
+    }
+}
+
+/// Share of the answer's attention to passages that went to stale fragments.
+fn drift(generation: &Generation, is_stale: &[bool]) -> f32 {
+    let (mut stale, mut all) = (0.0, 0.0);
+    for row in &generation.mass {
+        // Segment 0 is the prefix.
+        for (mass, is_stale) in row.iter().skip(1).zip(is_stale) {
+            all += mass;
+            stale += if *is_stale { *mass } else { 0.0 };
+        }
+    }
+    if all > 0.0 { stale / all } else { 0.0 }
+}
+
+fn live(plan: &FragmentPlan, layout: &Layout, is_stale: &[bool]) -> LiveLayout {
+    let mut live = LiveLayout::default();
+    let pieces = plan.runs.iter().flat_map(|run| &run.pieces);
+    for ((piece, segment), is_stale) in pieces.zip(&layout.segments()[1..]).zip(is_stale) {
+        live.push(piece.tokens.clone(), &segment.kv, *is_stale);
+    }
+    live
 }
 
 fn attribute(
@@ -416,11 +505,33 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
+    /// One forward over a piece after a layout that is not its exact conditioning.
+    fn encode_unshared(
+        &mut self,
+        piece: &Piece,
+        layout: &Layout,
+    ) -> Result<Arc<KvFragment>, ModelError> {
+        let mut encoded = self.forward(&[(piece, layout, 0)])?;
+        Ok(Arc::new(encoded.swap_remove(0).freeze()))
+    }
+
     /// One forward over pieces, each after its layout; the results are kept in the store.
     fn encode(
         &mut self,
         requests: &[(&Piece, &Layout, usize)],
     ) -> Result<Vec<Arc<KvFragment>>, ModelError> {
+        let tails = self.forward(requests)?;
+        let mut encoded = Vec::with_capacity(requests.len());
+        for ((piece, _, conditioning_tokens), tail) in requests.iter().zip(tails) {
+            let kv = Arc::new(tail.freeze());
+            let cost_tokens = piece.tokens.len() + conditioning_tokens;
+            self.model.store.insert(piece.id, kv.clone(), cost_tokens);
+            encoded.push(kv);
+        }
+        Ok(encoded)
+    }
+
+    fn forward(&mut self, requests: &[(&Piece, &Layout, usize)]) -> Result<Vec<Tail>, ModelError> {
         let decoder = &self.model.decoder;
         let mut tails: Vec<Tail> = requests
             .iter()
@@ -440,17 +551,13 @@ impl<'a> Encoder<'a> {
         decoder.forward(&mut batch, self.cancel)?;
         drop(batch);
         self.work.n_passes += 1;
-        let mut encoded = Vec::with_capacity(requests.len());
-        for ((piece, _, conditioning_tokens), tail) in requests.iter().zip(tails) {
-            let kv = Arc::new(tail.freeze());
-            let cost_tokens = piece.tokens.len() + conditioning_tokens;
-            self.model.store.insert(piece.id, kv.clone(), cost_tokens);
-            self.work.n_encoded += piece.tokens.len();
-            encoded.push(kv);
-        }
+        self.work.n_encoded += requests
+            .iter()
+            .map(|(piece, ..)| piece.tokens.len())
+            .sum::<usize>();
         let total = self.n_missing.max(self.work.n_encoded);
         self.progress.encoding(self.work.n_encoded, total);
-        Ok(encoded)
+        Ok(tails)
     }
 }
 

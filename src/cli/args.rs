@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
-use perennial::{Order, Scope};
+use perennial::{Order, Policy, Scope};
 
 use super::values::{self, Size};
 
@@ -31,10 +31,10 @@ changes) and .jsonl files of documents (followed as they grow; `-` is standard i
 
 With --json, standard output has one object a line, told apart by \"event\":
   epoch     epoch, documents [{key, change: inserted|updated|deleted}], n_changes,
-            n_documents, rungs {keep, verify, rewrite, regenerate, failed}, work,
+            n_healed, n_documents, rungs {keep, verify, rewrite, regenerate, failed}, work,
             elapsed_ms; it follows the answers of its epoch
   answer    context, question, epoch, change: new|changed|stands|gone, text, old_text,
-            error, finish: stop|length, rung, exact,
+            error, finish: stop|length, rung, exact, drift,
             sub_paragraphs [{text, sources [{document, ordinal, share}]}], work, elapsed_ms
   rejected  source, place, key, reason
   notice    source, message
@@ -131,6 +131,11 @@ pub(crate) struct ViewArgs {
     /// default updated_at with scope causal, else key.
     #[arg(long, value_parser = values::order, value_name = "ORDER")]
     pub(crate) order: Option<Order>,
+
+    /// The promise of an answer: exact (what a rerun says), or eventual (at once, marked as
+    /// provisional, then exact).
+    #[arg(long, value_parser = values::policy, value_name = "POLICY", default_value = "exact")]
+    pub(crate) policy: Policy,
 
     /// Most tokens of passages a question; above it, the most relevant are selected.
     #[arg(long, value_parser = values::at_least_one, value_name = "TOKENS", default_value = "2048")]

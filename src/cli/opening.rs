@@ -52,6 +52,7 @@ pub(crate) fn view(args: &ViewArgs) -> View {
         .context(QUESTIONS)
         .data_source(DOCUMENTS)
         .scope(args.scope)
+        .policy(args.policy)
         .token_budget(args.budget)
         .max_tokens(args.max_tokens);
     if let Some(order) = args.order {

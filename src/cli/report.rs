@@ -130,6 +130,7 @@ pub(crate) mod tests {
             },
             elapsed: Duration::from_millis(20),
             is_exact: true,
+            drift: 0.0,
         }
     }
 

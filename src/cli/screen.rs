@@ -192,6 +192,7 @@ impl<W: Write> Screen<W> {
             }
             _ => wording::work(n_forwarded, update.work.n_from_scratch),
         });
+        facts.extend(wording::provisional(update));
         facts.extend(wording::cut_off(update).map(str::to_owned));
         self.write(&[Span::new(Style::Faint, facts.join(" · "))], INDENT)
     }

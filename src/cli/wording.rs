@@ -97,6 +97,14 @@ pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String
     }
 }
 
+/// A remark on an answer that an exact one will follow.
+pub(crate) fn provisional(update: &AnswerUpdate) -> Option<String> {
+    let percent = (update.drift * 100.0).ceil();
+    (!update.is_exact).then(|| {
+        format!("provisional: {percent}% of it leans on passages as they were read before")
+    })
+}
+
 /// A remark where the limit of answer tokens cut an answer.
 pub(crate) fn cut_off(update: &AnswerUpdate) -> Option<&'static str> {
     let text = update.new.as_ref()?.as_ref().ok()?;
@@ -111,6 +119,7 @@ pub(crate) fn changes(start: &EpochStart) -> String {
         words.push(format!("and {} more", thousands(n_more)));
     }
     match words.as_slice() {
+        [] if start.n_healed > 0 => "every passage read anew behind the change".to_owned(),
         [] => "questions changed".to_owned(),
         words => words.join(", "),
     }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 use perennial_connectors::{Digest, Key, Rejected, Resume, Running, Source};
 use perennial_operators::ContextKey;
-use perennial_views::{DraftBook, Epoch, Memo, Plan, View};
+use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
 use super::coordinator::{Coordinator, Durable, Request};
 use super::current::CurrentAnswer;
@@ -152,7 +152,7 @@ impl EngineBuilder {
                 embedder: self.runtime.embedder.clone(),
                 model_executor: self.runtime.model_executor.clone(),
                 embed_executor: self.runtime.embed_executor.clone(),
-                drafts: Arc::new(DraftBook::default()),
+                book: Arc::new(ContextBook::default()),
                 memo: memo.clone(),
                 observer: hub.clone(),
             };
@@ -331,7 +331,22 @@ impl Engine {
     /// # Errors
     /// [`Error::Stopped`].
     pub fn flush(&mut self) -> Result<Option<Epoch>, Error> {
-        self.ask(|reply| Request::Flush { reply })
+        self.ask(|reply| Request::Flush {
+            is_exact: false,
+            reply,
+        })
+    }
+
+    /// Waits as [`Engine::flush`] does, and until every provisional answer is replaced by
+    /// an exact one.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn settle(&mut self) -> Result<Option<Epoch>, Error> {
+        self.ask(|reply| Request::Flush {
+            is_exact: true,
+            reply,
+        })
     }
 
     /// Updates of a view: first what sources had to say so far (rejected records, failures)

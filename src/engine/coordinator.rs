@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
 use perennial_connectors::{Batch, Change, Event, Offset, Rejected, Running};
-use perennial_operators::{Answer, ContextKey, DocumentKey, FragmentStore, Rung, Work};
+use perennial_operators::{Answer, ContextKey, DocumentKey, FragmentStore, LiveLayout, Rung, Work};
 use perennial_views::{Epoch, Refresh};
 
 use super::current::CurrentAnswer;
 use super::error::Error;
+use super::healing::Healing;
 use super::hub::Hub;
 use super::subscription::{Mailbox, Subscription};
 use super::tables::{Row, RowDelta, Table};
@@ -20,7 +21,7 @@ use super::update::{
     AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart, EpochSummary,
     MAX_NAMED_CHANGES, RungCounts, Update,
 };
-use super::workers::{BuiltView, Command, Report, StreamDeltas, Workers};
+use super::workers::{BuiltView, Command, Report, Share, StreamDeltas, Workers};
 use crate::state::{Commit, Restored, State, StateError, StoredRow};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
@@ -38,6 +39,8 @@ pub(crate) enum Request {
         row: Option<Row>,
     },
     Flush {
+        /// Whether to wait for exact answers.
+        is_exact: bool,
         reply: Sender<Option<Epoch>>,
     },
     Subscribe {
@@ -99,7 +102,11 @@ pub(crate) struct Coordinator {
     quarantine: VecDeque<Rejected>,
     /// What sources had to say so far, for those who subscribe later.
     announced: VecDeque<Update>,
-    flushes: Vec<Sender<Option<Epoch>>>,
+    flushes: Vec<(bool, Sender<Option<Epoch>>)>,
+    /// By view.
+    healing: Vec<Healing>,
+    /// For what runs beside the workers.
+    report: Sender<Report>,
     in_flight: Option<InFlight>,
     next_epoch: Epoch,
     last_complete: Option<Epoch>,
@@ -125,9 +132,12 @@ impl Coordinator {
     ) -> Result<Self, Error> {
         // One epoch is in flight at a time, which bounds the reports that wait.
         let (sender, reports) = unbounded();
-        let report = move |report| {
-            // Nobody listens only when the engine is stopping.
-            let _ = sender.send(report);
+        let report = {
+            let sender = sender.clone();
+            move |report| {
+                // Nobody listens only when the engine is stopping.
+                let _ = sender.send(report);
+            }
         };
         let workers = Workers::start(n_workers, streams.len(), views.clone(), report)
             .map_err(|reason| Error::Stopped { reason })?;
@@ -161,8 +171,9 @@ impl Coordinator {
                 let name = &*view.plan.name;
                 let of_view = durable.restored.answers.get(name);
                 for (context, stored) in of_view.into_iter().flatten() {
-                    let drafts = &view.services.drafts;
-                    drafts.put(context.clone(), stored.tokens.clone());
+                    let book = &view.services.book;
+                    let tokens = stored.tokens.clone();
+                    book.put(context.clone(), tokens, LiveLayout::default());
                     if durable.restored.views.get(name) == Some(&durable.definitions[index]) {
                         let current = CurrentAnswer::from(stored.clone());
                         answers[index].insert(context.clone(), current);
@@ -170,6 +181,7 @@ impl Coordinator {
                 }
             }
         }
+        let healing = views.iter().map(|_| Healing::default()).collect();
         Ok(Self {
             streams,
             answers,
@@ -183,6 +195,8 @@ impl Coordinator {
             quarantine: VecDeque::new(),
             announced: VecDeque::new(),
             flushes: Vec::new(),
+            healing,
+            report: sender,
             in_flight: None,
             next_epoch: last_complete.map_or(0, |epoch| epoch + 1),
             last_complete,
@@ -193,6 +207,7 @@ impl Coordinator {
     pub(crate) fn run(mut self) {
         loop {
             self.close_epoch();
+            self.heal();
             self.answer_flushes();
             match self.wait() {
                 Woken::Request(None | Some(Request::Stop)) => break,
@@ -214,6 +229,14 @@ impl Coordinator {
                         break;
                     }
                 }
+                Woken::Report(Some(Report::Healed {
+                    view,
+                    context,
+                    healed,
+                })) => {
+                    let healed = healed.map(|healed| *healed);
+                    self.healing[view].finish(&self.views[view], context, healed);
+                }
                 Woken::Report(Some(Report::Failed) | None) => {
                     self.fail("a dataflow worker ended; see the log for a panic".to_owned());
                     break;
@@ -221,7 +244,22 @@ impl Coordinator {
                 Woken::Source(stream, event) => self.take_event(stream, event),
             }
         }
+        self.healing.iter().for_each(Healing::give_way);
         self.hub.close();
+    }
+
+    /// In the background, while nothing fresh is to do.
+    fn heal(&mut self) {
+        if self.in_flight.is_some() || self.n_pending() > 0 {
+            return;
+        }
+        for (index, view) in self.views.iter().enumerate() {
+            let report = self.report.clone();
+            self.healing[index].start(index, view, move |healed| {
+                // Nobody listens only when the engine is stopping.
+                let _ = report.send(healed);
+            });
+        }
     }
 
     fn fail(&mut self, reason: String) {
@@ -265,7 +303,7 @@ impl Coordinator {
         // A caller that no longer waits for its reply is no error.
         match request {
             Request::Set { stream, key, row } => self.streams[stream].table.set(key, row),
-            Request::Flush { reply } => self.flushes.push(reply),
+            Request::Flush { is_exact, reply } => self.flushes.push((is_exact, reply)),
             Request::Subscribe { view, reply } => {
                 let _ = reply.send(self.subscribe(view));
             }
@@ -298,7 +336,8 @@ impl Coordinator {
                 sub_paragraphs: current.sub_paragraphs.clone(),
                 work: current.work,
                 elapsed: current.elapsed,
-                is_exact: true,
+                is_exact: current.drift.is_none(),
+                drift: current.drift.unwrap_or(0.0),
             }));
         }
         self.hub.add(name.clone(), mailbox.clone());
@@ -392,7 +431,11 @@ impl Coordinator {
             return;
         }
         let n_workers = self.workers.n_workers();
-        let mut shares = vec![vec![StreamDeltas::default(); self.streams.len()]; n_workers];
+        let share = Share {
+            streams: vec![StreamDeltas::default(); self.streams.len()],
+            healed: vec![Vec::new(); self.views.len()],
+        };
+        let mut shares = vec![share; n_workers];
         let mut n_deltas = 0;
         let mut rows = Vec::new();
         let mut changes = vec![Changes::default(); self.streams.len()];
@@ -417,7 +460,7 @@ impl Coordinator {
                 if delta.old == delta.new {
                     continue;
                 }
-                let share = &mut shares[worker_of(&delta.key, n_workers)][index];
+                let share = &mut shares[worker_of(&delta.key, n_workers)].streams[index];
                 for (row, diff) in [(&delta.old, -1), (&delta.new, 1)] {
                     let Some(row) = row else { continue };
                     if as_documents {
@@ -429,8 +472,20 @@ impl Coordinator {
                 }
             }
         }
-        if n_deltas == 0 {
+        let is_due = self.healing.iter().any(Healing::is_due);
+        if n_deltas == 0 && !is_due {
             return;
+        }
+        let mut n_healed = vec![0; self.views.len()];
+        for (index, healing) in self.healing.iter_mut().enumerate() {
+            if n_deltas > 0 {
+                healing.give_way();
+            }
+            for (row, diff) in healing.commit() {
+                n_healed[index] += usize::from(diff > 0);
+                let worker = worker_of(row.0.as_str(), n_workers);
+                shares[worker].healed[index].push((row, diff));
+            }
         }
         let epoch = self.next_epoch;
         self.next_epoch += 1;
@@ -440,13 +495,14 @@ impl Coordinator {
             rows,
             offsets: self.streams.iter().map(|s| s.resume.clone()).collect(),
         });
-        for view in &self.views {
+        for (view, n_healed) in self.views.iter().zip(n_healed) {
             let Changes { named, n } = changes[view.data_source].clone();
             let started = EpochStart {
                 view: view.plan.name.clone(),
                 epoch,
                 changes: named,
                 n_changes: n,
+                n_healed,
                 n_documents: self.streams[view.data_source].table.n_rows(),
             };
             self.hub
@@ -455,7 +511,7 @@ impl Coordinator {
         self.workers.send(
             shares
                 .into_iter()
-                .map(|streams| Command::Epoch { epoch, streams }),
+                .map(|share| Command::Epoch { epoch, share }),
         );
     }
 
@@ -464,7 +520,9 @@ impl Coordinator {
             && self.n_pending() == 0
             && self.streams.iter().all(|stream| stream.has_caught_up);
         if is_quiet {
-            for reply in self.flushes.drain(..) {
+            let is_done = self.healing.iter().all(Healing::is_done);
+            let is_served = |flush: &mut (bool, _)| is_done || !flush.0;
+            for (_, reply) in self.flushes.extract_if(.., is_served) {
                 // A caller that no longer waits is no error.
                 let _ = reply.send(self.last_complete);
             }
@@ -505,6 +563,9 @@ impl Coordinator {
             for context in touched {
                 let delta = deltas.remove(&context).unwrap_or_default();
                 let refresh = refreshes.remove(&(name.clone(), context.clone()));
+                if let Some(refresh) = &refresh {
+                    self.healing[view].note(refresh);
+                }
                 n_refreshed += usize::from(refresh.is_some());
                 count(&mut summary, refresh.as_ref());
                 to_store.push((view, context.clone()));
@@ -606,6 +667,7 @@ impl Coordinator {
         let outcome = refresh.and_then(|refresh| refresh.outcome.ok());
         let mut tokens: Arc<[u32]> = Arc::default();
         let mut min_margin = f32::INFINITY;
+        let mut drift = None;
         let mut update = AnswerUpdate {
             view: self.views[view].plan.name.clone(),
             context: context.clone(),
@@ -618,6 +680,7 @@ impl Coordinator {
             work: Work::default(),
             elapsed,
             is_exact: true,
+            drift: 0.0,
         };
         if let Some(outcome) = outcome {
             update.rung = outcome.rung;
@@ -625,6 +688,9 @@ impl Coordinator {
             update.work = outcome.work;
             tokens = outcome.tokens;
             min_margin = outcome.min_margin;
+            drift = (!outcome.is_exact).then_some(outcome.drift);
+            update.is_exact = outcome.is_exact;
+            update.drift = outcome.drift;
         }
         match new {
             Some(answer) => {
@@ -637,12 +703,14 @@ impl Coordinator {
                     elapsed,
                     tokens,
                     min_margin,
+                    drift,
                 };
                 current.insert(context, answer);
             }
             None => {
                 current.remove(&context);
-                self.views[view].services.drafts.remove(&context);
+                self.views[view].services.book.remove(&context);
+                self.healing[view].forget(&context);
                 // A call for a context that never had an answer: nothing to tell.
                 if update.kind() == ChangeKind::New {
                     return None;

@@ -28,13 +28,17 @@ pub struct CurrentAnswer {
     /// Least difference of logits between a chosen token and the next best: how near the
     /// answer was to being another.
     pub min_margin: f32,
+    /// Of a provisional answer, its estimated drift (see [`AnswerUpdate`]); none if exact.
+    ///
+    /// [`AnswerUpdate`]: super::AnswerUpdate
+    pub drift: Option<f32>,
 }
 
 impl CurrentAnswer {
     /// As it is kept in a state directory, with the request it was given to.
     pub(super) fn stored(&self, request: Option<[u8; 32]>) -> StoredAnswer {
         StoredAnswer {
-            request: request.filter(|_| self.answer.is_ok()),
+            request: request.filter(|_| self.answer.is_ok() && self.drift.is_none()),
             answer: self.answer.clone(),
             tokens: self.tokens.clone(),
             sub_paragraphs: self.sub_paragraphs.clone(),
@@ -42,6 +46,7 @@ impl CurrentAnswer {
             rung: self.rung,
             work: self.work,
             min_margin: self.min_margin,
+            drift: self.drift,
             elapsed: self.elapsed,
         }
     }
@@ -58,6 +63,7 @@ impl From<StoredAnswer> for CurrentAnswer {
             elapsed: stored.elapsed,
             tokens: stored.tokens,
             min_margin: stored.min_margin,
+            drift: stored.drift,
         }
     }
 }

@@ -100,7 +100,8 @@ impl Observer for Hub {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if refreshes.len() < MAX_REFRESHES {
-            refreshes.insert((refresh.view.clone(), refresh.context.clone()), refresh);
+            let context = refresh.request.context.clone();
+            refreshes.insert((refresh.view.clone(), context), refresh);
         }
     }
 

@@ -17,6 +17,7 @@ mod builder;
 mod coordinator;
 mod current;
 mod error;
+mod healing;
 mod hub;
 mod runtime;
 mod subscription;

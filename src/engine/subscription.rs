@@ -246,6 +246,7 @@ mod tests {
             work: Work::default(),
             elapsed: Duration::ZERO,
             is_exact: true,
+            drift: 0.0,
         })
     }
 

@@ -89,8 +89,12 @@ pub struct AnswerUpdate {
     pub work: Work,
     /// How long the call took.
     pub elapsed: Duration,
-    /// Whether a run from scratch gives the same: always, under policy `EXACT`.
+    /// Whether a run from scratch gives the same: always, under policy `EXACT`. A
+    /// provisional answer is followed by an exact one.
     pub is_exact: bool,
+    /// Share of a provisional answer's attention to passages that went to borrowed
+    /// fragments, 0 to 1: an estimate of how far it may be from exact.
+    pub drift: f32,
 }
 
 impl AnswerUpdate {
@@ -194,6 +198,8 @@ pub struct EpochStart {
     pub changes: Vec<DocumentChange>,
     /// Number of changed documents.
     pub n_changes: usize,
+    /// Number of provisional answers that are replaced by exact ones.
+    pub n_healed: usize,
     /// Number of documents that the view now reads.
     pub n_documents: usize,
 }

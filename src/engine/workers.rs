@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use differential_dataflow::input::{Input, InputSession};
 use perennial_operators::{Answer, ContextKey, Document};
-use perennial_views::{Epoch, Plan, Services};
+use perennial_views::memo::RequestDigest;
+use perennial_views::{Epoch, Healed, Plan, Services};
+
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
 use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
+
+use super::healing::HealedDelta;
 
 /// How long a worker sleeps at most; it is woken for whatever is to do.
 const PARK: Duration = Duration::from_millis(250);
@@ -33,13 +37,19 @@ pub(crate) struct StreamDeltas {
     pub(crate) contexts: Vec<((ContextKey, Arc<str>), isize)>,
 }
 
+/// What one worker feeds in one epoch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Share {
+    /// By stream.
+    pub(crate) streams: Vec<StreamDeltas>,
+    /// By view.
+    pub(crate) healed: Vec<Vec<HealedDelta>>,
+}
+
 /// What the coordinator tells a worker.
 pub(crate) enum Command {
-    /// Feed these deltas at `epoch` and close it. One entry a stream.
-    Epoch {
-        epoch: Epoch,
-        streams: Vec<StreamDeltas>,
-    },
+    /// Feed these deltas at `epoch` and close it.
+    Epoch { epoch: Epoch, share: Share },
     /// End.
     Stop,
 }
@@ -55,6 +65,12 @@ pub(crate) enum Report {
     },
     /// An epoch is complete on every worker.
     Complete(Epoch),
+    /// An exact answer was computed, or was given up.
+    Healed {
+        view: usize,
+        context: ContextKey,
+        healed: Option<Box<Healed>>,
+    },
     /// A worker ended without being told to.
     Failed,
 }
@@ -166,6 +182,8 @@ impl<F: Fn(Report)> Drop for Alarm<F> {
 struct Inputs {
     documents: Vec<InputSession<Epoch, Document, isize>>,
     contexts: Vec<InputSession<Epoch, (ContextKey, Arc<str>), isize>>,
+    /// By view.
+    healed: Vec<InputSession<Epoch, (ContextKey, RequestDigest), isize>>,
     probe: Probe<Epoch>,
 }
 
@@ -187,13 +205,17 @@ fn build(
             contexts.push(input);
             context_rows.push(rows.probe_with(&probe));
         }
+        let mut healed = Vec::new();
         for (index, view) in views.iter().enumerate() {
             let report = report.clone();
+            let (input, healed_rows) = scope.new_collection();
+            healed.push(input);
             let built = perennial_views::dataflow::build(
                 scope,
                 &view.plan,
                 document_rows[view.data_source].clone(),
                 context_rows[view.context].clone(),
+                healed_rows.probe_with(&probe),
                 &view.services,
             );
             let tell = move |context: &ContextKey, answer: &Answer, diff| {
@@ -214,6 +236,7 @@ fn build(
         Inputs {
             documents,
             contexts,
+            healed,
             probe,
         }
     })
@@ -230,8 +253,8 @@ fn run(
     let mut open: Option<Epoch> = None;
     loop {
         match commands.try_recv() {
-            Ok(Command::Epoch { epoch, streams }) => {
-                inputs.feed(epoch, streams);
+            Ok(Command::Epoch { epoch, share }) => {
+                inputs.feed(epoch, share);
                 open = Some(epoch);
             }
             Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => break,
@@ -255,15 +278,10 @@ fn run(
 }
 
 impl Inputs {
-    fn feed(&mut self, epoch: Epoch, streams: Vec<StreamDeltas>) {
+    fn feed(&mut self, epoch: Epoch, share: Share) {
         // The first epoch is not 0 where an earlier process has gone before.
-        for input in &mut self.documents {
-            input.advance_to(epoch);
-        }
-        for input in &mut self.contexts {
-            input.advance_to(epoch);
-        }
-        for (index, deltas) in streams.into_iter().enumerate() {
+        self.advance_to(epoch);
+        for (index, deltas) in share.streams.into_iter().enumerate() {
             for (document, diff) in deltas.documents {
                 self.documents[index].update(document, diff);
             }
@@ -271,12 +289,25 @@ impl Inputs {
                 self.contexts[index].update(context, diff);
             }
         }
+        for (input, deltas) in self.healed.iter_mut().zip(share.healed) {
+            for (row, diff) in deltas {
+                input.update(row, diff);
+            }
+        }
+        self.advance_to(epoch + 1);
+    }
+
+    fn advance_to(&mut self, epoch: Epoch) {
         for input in &mut self.documents {
-            input.advance_to(epoch + 1);
+            input.advance_to(epoch);
             input.flush();
         }
         for input in &mut self.contexts {
-            input.advance_to(epoch + 1);
+            input.advance_to(epoch);
+            input.flush();
+        }
+        for input in &mut self.healed {
+            input.advance_to(epoch);
             input.flush();
         }
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_connectors::Offset;
-use perennial_operators::{Answer, AnswerText, Outcome, Rung, SubParagraph, Work};
+use perennial_operators::{Answer, AnswerText, LiveLayout, Outcome, Rung, SubParagraph, Work};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,7 @@ pub(crate) struct StoredRow {
 /// The answer of a context and how it was reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredAnswer {
-    /// The request that it was given to; none where there was no answer but an error.
+    /// The request that it was given to; none for an error or a provisional answer.
     pub request: Option<[u8; 32]>,
     /// The answer.
     pub answer: Answer,
@@ -74,6 +74,8 @@ pub(crate) struct StoredAnswer {
     pub work: Work,
     /// Least difference of logits.
     pub min_margin: f32,
+    /// Share of attention that went to borrowed fragments; an exact answer has none.
+    pub drift: Option<f32>,
     /// Duration of its last refresh.
     pub elapsed: Duration,
 }
@@ -92,6 +94,9 @@ impl StoredAnswer {
             },
             sub_paragraphs: self.sub_paragraphs,
             min_margin: self.min_margin,
+            is_exact: true,
+            drift: 0.0,
+            live: LiveLayout::default(),
         })
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial::engine::{ChangeKind, CurrentAnswer};
-use perennial::operators::scripted::{ERROR_WORD, PANIC_WORD, Scripted, ScriptedEmbedder};
+use perennial::operators::scripted::{
+    BORROWED, ERROR_WORD, PANIC_WORD, Scripted, ScriptedEmbedder,
+};
 use perennial::operators::{CallError, Rung};
-use perennial::{Engine, Error, Order, Runtime, Scope, Update, View};
+use perennial::{Engine, Error, Order, Policy, Runtime, Scope, Update, View};
 use proptest::prelude::*;
 
 use crate::history::{Collections, steps};
@@ -146,7 +148,11 @@ fn a_change_that_touches_nothing_calls_nothing() {
 
 #[test]
 fn a_burst_of_saves_costs_one_refresh() {
-    let mut rig = rig_of(Scripted::slow(Duration::from_millis(50)), view(2000), 1);
+    let mut rig = rig_of(
+        Scripted::new().taking(Duration::from_millis(50)),
+        view(2000),
+        1,
+    );
     rig.upsert("questions", "q", "version");
     rig.engine.flush().expect("runs");
     let before = rig.model.n_calls();
@@ -238,7 +244,11 @@ fn who_subscribes_late_still_hears_what_sources_said() {
 
 #[test]
 fn stopping_does_not_wait_for_queued_calls() {
-    let mut rig = rig_of(Scripted::slow(Duration::from_millis(200)), view(2000), 2);
+    let mut rig = rig_of(
+        Scripted::new().taking(Duration::from_millis(200)),
+        view(2000),
+        2,
+    );
     for i in 0..100 {
         rig.upsert("questions", &format!("q{i}"), "alpha");
     }
@@ -285,6 +295,56 @@ fn text(value: u8) -> String {
     )
 }
 
+#[test]
+fn an_eventual_view_answers_at_once_and_then_exactly() {
+    let mut rig = rig_of(
+        Scripted::borrowing(),
+        view(2000).policy(Policy::Eventual),
+        1,
+    );
+    rig.upsert("docs", "hours", "The library opens at nine.");
+    rig.upsert("questions", "q", "library");
+    rig.engine.settle().expect("runs");
+    let updates = rig.engine.subscribe("answers").expect("known");
+    // With nothing to borrow, the first answer is exact.
+    let first = updates.answers().next().expect("present");
+    assert!(first.is_exact);
+    rig.upsert("docs", "hours", "The library opens at ten.");
+    rig.engine.settle().expect("runs");
+    let told: Vec<_> = updates.answers().take(2).collect();
+    let texts: Vec<_> = told.iter().map(|a| (a.new_text(), a.is_exact)).collect();
+    let exact = "The library opens at ten.";
+    let borrowed = format!("{exact}{BORROWED}");
+    assert_eq!(texts, [(Some(&*borrowed), false), (Some(exact), true)]);
+    assert!(told[0].drift > 0.0 && told[1].drift == 0.0);
+    assert_eq!(told[1].old_text(), told[0].new_text());
+    assert!(told[1].epoch > told[0].epoch);
+    assert_eq!(rig.texts()["q"], exact);
+    // One exact call, one provisional, one to heal it.
+    assert_eq!(rig.model.n_calls(), 3);
+}
+
+#[test]
+fn healing_gives_way_to_fresh_work_and_heals_what_then_stands() {
+    let model = Scripted::borrowing().taking(Duration::from_millis(60));
+    let mut rig = rig_of(model, view(2000).policy(Policy::Eventual), 2);
+    rig.upsert("questions", "q", "version");
+    rig.engine.settle().expect("runs");
+    for i in 0..6 {
+        rig.upsert("docs", "d", &format!("This is version {i}."));
+        rig.engine.flush().expect("runs");
+        std::thread::sleep(Duration::from_millis(20 * i));
+    }
+    rig.engine.settle().expect("runs");
+    assert_eq!(rig.texts()["q"], "This is version 5.");
+    // A context that goes while it is healed leaves nothing to wait for.
+    rig.upsert("docs", "d", "This is the last version .");
+    rig.engine.flush().expect("runs");
+    rig.engine.delete("questions", "q").expect("runs");
+    rig.engine.settle().expect("runs");
+    assert!(rig.texts().is_empty());
+}
+
 fn wording(value: u8) -> String {
     format!("word{value}")
 }
@@ -292,7 +352,7 @@ fn wording(value: u8) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     /// Whatever the history, the workers and the restarts: what stands at the end is what
-    /// a fresh engine says of the same collections.
+    /// a fresh engine says of the same collections; of provisional answers, once healed.
     #[test]
     fn any_history_gives_what_a_run_from_scratch_gives(
         steps in steps(6, 0..=8, 3, 0..9, 1..30),
@@ -301,10 +361,12 @@ proptest! {
         order in prop::sample::select(vec![Order::Key, Order::UpdatedAt]),
         scope in prop::sample::select(vec![
             Scope::Causal, Scope::Independent, Scope::Window { tokens: 64 }]),
+        policy in prop::sample::select(vec![Policy::Exact, Policy::Eventual]),
     ) {
-        let view = || view(budget).order_by(order).scope(scope);
+        let view = || view(budget).order_by(order).scope(scope).policy(policy);
         let mut collections = Collections::empty(text, wording);
-        let mut rig = collections.run(steps, || rig_of(Scripted::new(), view(), workers));
+        let mut rig = collections.run(steps, || rig_of(Scripted::borrowing(), view(), workers));
+        rig.engine.settle().expect("runs");
         let mut fresh = rig_of(Scripted::new(), view(), 1);
         collections.fill(&mut fresh.engine);
         prop_assert_eq!(rig.texts(), fresh.texts());

@@ -12,7 +12,7 @@ use perennial::model::error::Error;
 use perennial::model::seeded;
 use perennial::operators::scripted::ScriptedEmbedder;
 use perennial::operators::{FragmentId, FragmentStore, PassageSizes, TensorModel, TextCodec};
-use perennial::{Engine, Order, Runtime, Scope, View};
+use perennial::{Engine, Order, Policy, Runtime, Scope, View};
 use proptest::prelude::*;
 
 use crate::history::{Collections, steps};
@@ -63,12 +63,13 @@ fn decoder(n_threads: usize) -> Arc<Decoder> {
     Arc::new(Decoder::load(config, &tensors, n_threads, &mut |_, _| {}).expect("loads"))
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Case {
     scope: Scope,
     order: Order,
     budget: usize,
     sampled: bool,
+    policy: Policy,
     workers: usize,
     store_bytes: usize,
 }
@@ -90,6 +91,7 @@ impl Case {
             .data_source("docs")
             .scope(self.scope)
             .order_by(self.order)
+            .policy(self.policy)
             .token_budget(self.budget)
             .passage_sizes(PassageSizes { min: 16, max: 64 })
             .max_tokens(24);
@@ -175,17 +177,19 @@ fn case() -> impl Strategy<Value = Case> {
         prop::sample::select(vec![Order::Key, Order::UpdatedAt]),
         prop::sample::select(vec![120usize, 3000]),
         prop::bool::weighted(0.25),
+        prop::sample::select(vec![Policy::Exact, Policy::Eventual]),
         prop::sample::select(vec![1usize, 2, 4]),
         // The small store holds about forty tokens: most fragments are lost and encoded
         // again.
         prop::sample::select(vec![20_000usize, 1 << 26]),
     )
         .prop_map(
-            |(scope, order, budget, sampled, workers, store_bytes)| Case {
+            |(scope, order, budget, sampled, policy, workers, store_bytes)| Case {
                 scope,
                 order,
                 budget,
                 sampled,
+                policy,
                 workers,
                 store_bytes,
             },
@@ -204,7 +208,9 @@ proptest! {
         let mut collections = collections();
         collections.questions.insert(0, 0);
         let mut rig = collections.run(steps, || case.rig(&decoder, case.workers, case.store_bytes));
-        let mut fresh = case.rig(&decoder, 1, 1 << 26);
+        rig.engine.settle().expect("runs");
+        let exact = Case { policy: Policy::Exact, ..case };
+        let mut fresh = exact.rig(&decoder, 1, 1 << 26);
         collections.fill(&mut fresh.engine);
         prop_assert_eq!(rig.texts(), fresh.texts());
         if case.store_bytes == 1 << 26 {
@@ -220,8 +226,8 @@ proptest! {
         guest_key in 0u8..10,
     ) {
         let case = Case {
-            scope, order: Order::Key, budget: 3000, sampled: false, workers: 2,
-            store_bytes: 1 << 26,
+            scope, order: Order::Key, budget: 3000, sampled: false, policy: Policy::Exact,
+            workers: 2, store_bytes: 1 << 26,
         };
         let decoder = decoder(1);
         let mut collections = collections();
@@ -251,6 +257,7 @@ fn the_seeded_model_tells_its_inputs_apart() {
             order,
             budget: 3000,
             sampled: false,
+            policy: Policy::Exact,
             workers: 1,
             store_bytes: 1 << 26,
         };
@@ -272,4 +279,54 @@ fn the_seeded_model_tells_its_inputs_apart() {
     ] {
         assert_ne!(plain, other);
     }
+}
+
+/// Borrowed fragments change what is answered at once and what it costs, and nothing else.
+#[test]
+fn a_spliced_answer_is_marked_and_costs_the_new_passage_only() {
+    let decoder = decoder(2);
+    let case = Case {
+        scope: Scope::Causal,
+        order: Order::Key,
+        budget: 3000,
+        sampled: false,
+        policy: Policy::Eventual,
+        workers: 1,
+        store_bytes: 1 << 26,
+    };
+    let mut rig = case.rig(&decoder, 1, 1 << 26);
+    let mut collections = collections();
+    collections.documents = (0..8).map(|i| (i, (i * 9, 0))).collect();
+    collections.questions.insert(0, 1);
+    collections.fill(&mut rig.engine);
+    rig.engine.settle().expect("runs");
+    let updates = rig.engine.subscribe("answers").expect("known");
+    assert!(updates.answers().next().expect("present").is_exact);
+
+    let edited = "1: The grey fern meets the blue heron.";
+    rig.engine.upsert_at("docs", "1", edited, 0).expect("runs");
+    rig.engine.settle().expect("runs");
+    let told: Vec<_> = updates.answers().take(2).collect();
+    assert_eq!((told[0].is_exact, told[1].is_exact), (false, true));
+    assert!(
+        told[0].drift > 0.0 && told[0].drift < 1.0,
+        "{}",
+        told[0].drift
+    );
+    let n_encoded = |i: usize| told[i].work.n_encoded;
+    assert!(n_encoded(0) < 64 && n_encoded(0) > 0, "{}", n_encoded(0));
+    // Everything behind the edit is encoded again to heal it.
+    assert!(
+        n_encoded(1) > 4 * n_encoded(0),
+        "{} {}",
+        n_encoded(1),
+        n_encoded(0)
+    );
+
+    // A deletion encodes nothing at all before its answer is healed.
+    rig.engine.delete("docs", "2").expect("runs");
+    rig.engine.settle().expect("runs");
+    let told: Vec<_> = updates.answers().take(2).collect();
+    assert_eq!((told[0].is_exact, told[0].work.n_encoded), (false, 0));
+    assert!(told[1].is_exact && told[1].work.n_encoded > 0);
 }

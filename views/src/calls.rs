@@ -10,7 +10,7 @@ use perennial_operators::call::{Calls, Reply};
 use perennial_operators::select::Vector;
 use perennial_operators::{
     Answer, AnswerModel, AnswerRequest, CallError, CallProgress, ContextKey, Embed, Executor,
-    Outcome, PassageLayout, Priority,
+    LiveLayout, Outcome, PassageLayout, Priority,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +35,10 @@ pub struct Request {
 pub struct Refresh {
     /// The view.
     pub view: Arc<str>,
-    /// The context.
-    pub context: ContextKey,
+    /// What was asked, of which context.
+    pub request: Request,
+    /// Its digest.
+    pub digest: RequestDigest,
     /// The epoch it was made for.
     pub epoch: Epoch,
     /// The answer and how it was reached.
@@ -63,35 +65,126 @@ pub trait Observer: Send + Sync + 'static {
     fn passed_over(&self, view: &str, text: &str, reason: &str);
 }
 
-/// The last answer of each context, as the next one's draft.
-///
-/// A draft is a hint: an answer never depends on it.
-#[derive(Default)]
-pub struct DraftBook {
-    drafts: Mutex<HashMap<ContextKey, Arc<[u32]>>>,
+/// Which answer a call is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// At once, over borrowed fragments where that is quicker.
+    Provisional,
+    /// What a run from scratch gives.
+    Exact,
 }
 
-impl DraftBook {
-    /// The draft for a context, empty if there is none.
-    pub fn get(&self, context: &ContextKey) -> Arc<[u32]> {
-        let drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
-        drafts.get(context).cloned().unwrap_or_default()
+/// A row of the call operator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Staged {
+    pub(crate) request: Request,
+    pub(crate) stage: Stage,
+}
+
+/// What is known of a context's last answer, for the next.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// Its tokens: a draft.
+    pub tokens: Arc<[u32]>,
+    /// What it was written over.
+    pub live: Arc<LiveLayout>,
+}
+
+/// The exact answer to a request whose answer was provisional.
+pub struct Healed {
+    /// Which request.
+    pub request: RequestDigest,
+    /// The answer.
+    pub outcome: Result<Outcome, CallError>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// The last answer of each context, and exact answers that wait to be emitted.
+///
+/// What is known of the last answer changes what the next costs and, where it may be
+/// provisional, what it says; an exact answer never depends on it.
+#[derive(Default)]
+pub struct ContextBook {
+    contexts: Mutex<HashMap<ContextKey, Before>>,
+    healed: Mutex<HashMap<ContextKey, Healed>>,
+}
+
+impl ContextBook {
+    /// What is known of a context; nothing if it had no answer.
+    pub fn before(&self, context: &ContextKey) -> Before {
+        let contexts = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
+        contexts.get(context).cloned().unwrap_or_default()
     }
 
-    /// Notes an answer.
-    pub fn put(&self, context: ContextKey, tokens: Arc<[u32]>) {
-        self.drafts
+    /// Notes an answer's tokens and what it was written over.
+    pub fn put(&self, context: ContextKey, tokens: Arc<[u32]>, live: LiveLayout) {
+        let live = Arc::new(live);
+        self.contexts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(context, tokens);
+            .insert(context, Before { tokens, live });
     }
 
     /// Forgets a context that is gone.
     pub fn remove(&self, context: &ContextKey) {
-        self.drafts
+        self.contexts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(context);
+        self.take_healed(context);
+    }
+
+    /// Leaves an exact answer for the call that will ask for it.
+    pub fn put_healed(&self, context: ContextKey, healed: Healed) {
+        self.healed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(context, healed);
+    }
+
+    fn take_healed(&self, context: &ContextKey) -> Option<Healed> {
+        let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
+        healed.remove(context)
+    }
+}
+
+/// Asks for the exact answer to a request whose answer is provisional.
+pub fn heal(
+    plan: &Plan,
+    model: &dyn AnswerModel,
+    book: &ContextBook,
+    request: &Request,
+    cancel: Cancel,
+) -> Healed {
+    let begin = Instant::now();
+    let before = book.before(&request.context);
+    let asked = asked(plan, request, &before, Stage::Exact, cancel);
+    let outcome = model.answer(&asked, &mut ());
+    Healed {
+        request: RequestDigest::of(&model.digest(), plan, request),
+        outcome,
+        elapsed: begin.elapsed(),
+    }
+}
+
+fn asked<'a>(
+    plan: &'a Plan,
+    request: &'a Request,
+    before: &'a Before,
+    stage: Stage,
+    cancel: Cancel,
+) -> AnswerRequest<'a> {
+    AnswerRequest {
+        scope: plan.scope,
+        prompt: &plan.prompt,
+        question: &request.question,
+        passages: request.layout.passages(),
+        draft: &before.tokens,
+        splice: (stage == Stage::Provisional).then_some(&*before.live),
+        max_tokens: plan.max_tokens,
+        sampling: plan.sampling,
+        cancel,
     }
 }
 
@@ -99,75 +192,95 @@ impl DraftBook {
 pub(crate) struct GenerateCalls {
     pub(crate) plan: Arc<Plan>,
     pub(crate) model: Arc<dyn AnswerModel>,
-    pub(crate) drafts: Arc<DraftBook>,
+    pub(crate) book: Arc<ContextBook>,
     pub(crate) memo: Arc<dyn Memo>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) observer: Arc<dyn Observer>,
 }
 
-impl Calls<Epoch, Request, Answer> for GenerateCalls {
-    fn start(&mut self, request: &Request, epoch: &Epoch, reply: Reply<Answer>, cancel: Cancel) {
-        let (request, epoch) = (request.clone(), *epoch);
+impl Calls<Epoch, Staged, Answer> for GenerateCalls {
+    fn start(&mut self, staged: &Staged, epoch: &Epoch, reply: Reply<Answer>, cancel: Cancel) {
+        let Staged { request, stage } = staged.clone();
         let (plan, model) = (self.plan.clone(), self.model.clone());
-        let (drafts, observer) = (self.drafts.clone(), self.observer.clone());
-        let digest = RequestDigest::of(&model.digest(), &plan, &request);
-        if let Some(kept) = self.memo.answer(&plan.name, &request.context, &digest) {
-            drafts.put(request.context.clone(), kept.tokens.clone());
-            let answer = Ok(kept.answer.clone());
-            observer.refreshed(Refresh {
-                view: plan.name.clone(),
-                context: request.context,
-                epoch,
-                outcome: Ok(kept),
-                elapsed: Duration::ZERO,
-            });
-            reply.send(answer);
-            return;
+        let job = Answering {
+            digest: RequestDigest::of(&model.digest(), &plan, &request),
+            epoch: *epoch,
+            plan: plan.clone(),
+            request,
+            book: self.book.clone(),
+            memo: self.memo.clone(),
+            observer: self.observer.clone(),
+        };
+        let kept = self
+            .memo
+            .answer(&plan.name, &job.request.context, &job.digest);
+        if let Some(kept) = kept {
+            return job.done(Ok(kept), Duration::ZERO, reply);
         }
-        let memo = self.memo.clone();
+        let healed = self.book.take_healed(&job.request.context);
+        if stage == Stage::Exact
+            && let Some(healed) = healed
+            && healed.request == job.digest
+        {
+            return job.done(healed.outcome, healed.elapsed, reply);
+        }
         self.executor.submit(Priority::Fresh, move || {
             if cancel.is_cancelled() {
                 return;
             }
-            let begin = Instant::now();
-            let draft = drafts.get(&request.context);
+            let before = job.book.before(&job.request.context);
+            let asked = asked(&plan, &job.request, &before, stage, cancel);
             let mut progress = Reporter {
                 view: &plan.name,
-                context: &request.context,
-                observer: &*observer,
+                context: &job.request.context,
+                observer: &*job.observer,
             };
-            let asked = AnswerRequest {
-                scope: plan.scope,
-                prompt: &plan.prompt,
-                question: &request.question,
-                passages: request.layout.passages(),
-                draft: &draft,
-                max_tokens: plan.max_tokens,
-                sampling: plan.sampling,
-                cancel,
-            };
+            let begin = Instant::now();
             let outcome = model.answer(&asked, &mut progress);
-            if let Ok(outcome) = &outcome {
-                drafts.put(request.context.clone(), outcome.tokens.clone());
-                memo.answered(&plan.name, &request.context, &digest, outcome);
-            }
-            let answer = outcome
-                .as_ref()
-                .map(|o| o.answer.clone())
-                .map_err(Clone::clone);
-            observer.refreshed(Refresh {
-                view: plan.name.clone(),
-                context: request.context,
-                epoch,
-                outcome,
-                elapsed: begin.elapsed(),
-            });
-            reply.send(answer);
+            job.done(outcome, begin.elapsed(), reply);
         });
     }
 
-    fn lost(&mut self, _request: &Request) -> Answer {
+    fn lost(&mut self, _staged: &Staged) -> Answer {
         Err(CallError::Lost)
+    }
+}
+
+/// A call under way, and whom to tell.
+struct Answering {
+    digest: RequestDigest,
+    epoch: Epoch,
+    plan: Arc<Plan>,
+    request: Request,
+    book: Arc<ContextBook>,
+    memo: Arc<dyn Memo>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Answering {
+    fn done(self, outcome: Result<Outcome, CallError>, elapsed: Duration, reply: Reply<Answer>) {
+        let context = &self.request.context;
+        if let Ok(outcome) = &outcome {
+            let (tokens, live) = (outcome.tokens.clone(), outcome.live.clone());
+            self.book.put(context.clone(), tokens, live);
+            if outcome.is_exact {
+                self.memo
+                    .answered(&self.plan.name, context, &self.digest, outcome);
+            }
+        }
+        let answer = match &outcome {
+            Ok(outcome) => Ok(outcome.answer.clone()),
+            Err(error) => Err(error.clone()),
+        };
+        self.observer.refreshed(Refresh {
+            view: self.plan.name.clone(),
+            digest: self.digest,
+            request: self.request,
+            epoch: self.epoch,
+            outcome,
+            elapsed,
+        });
+        reply.send(answer);
     }
 }
 

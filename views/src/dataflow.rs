@@ -5,7 +5,8 @@
 //!                        |                                                   +-> layout per context
 //!                        +-> embedded -> select per context, once they do not -+        |
 //! contexts --------------+-> embedded ---^                                              v
-//!                        +------------------------------------------------------> generate -> answers
+//!                        +--------------------------------------------> staged -> generate -> answers
+//! healed (requests whose exact answer is wanted) -----------------------^
 //!                                                          layouts -> fragment ids, arranged
 //! ```
 //! Nothing is embedded while the documents fit; when they no longer do, the passages flow
@@ -25,10 +26,12 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope as Dataflow;
 use timely::dataflow::operators::ToStream;
 
-use crate::calls::{DraftBook, EmbedCalls, EmbedCount, Embedded, GenerateCalls, Observer, Request};
-use crate::memo::Memo;
+use crate::calls::{
+    ContextBook, EmbedCalls, EmbedCount, Embedded, GenerateCalls, Observer, Request, Stage, Staged,
+};
+use crate::memo::{Memo, RequestDigest};
 use crate::plan::Plan;
-use crate::view::Order;
+use crate::view::{Order, Policy};
 
 /// The logical time at which a set of deltas becomes visible.
 pub type Epoch = u64;
@@ -51,8 +54,8 @@ pub struct Services {
     pub model_executor: Arc<Executor>,
     /// Runs the embedding calls.
     pub embed_executor: Arc<Executor>,
-    /// Drafts of this view's answers.
-    pub drafts: Arc<DraftBook>,
+    /// What is known of this view's last answers.
+    pub book: Arc<ContextBook>,
     /// Asked before a model is.
     pub memo: Arc<dyn Memo>,
     /// Hears of calls.
@@ -76,7 +79,8 @@ pub struct Built<'scope> {
     pub references: VecCollection<'scope, Epoch, (), isize>,
 }
 
-/// Builds a view over its two streams.
+/// Builds a view over its two streams, and the requests whose exact answer is wanted (which
+/// only a view that may answer provisionally reads).
 ///
 /// # Contract
 /// An epoch is complete when the frontiers of both outputs have passed it.
@@ -85,6 +89,7 @@ pub fn build<'scope>(
     plan: &Arc<Plan>,
     documents: Rows<'scope, Document>,
     contexts: Rows<'scope, (ContextKey, Arc<str>)>,
+    healed: Rows<'scope, (ContextKey, RequestDigest)>,
     services: &Services,
 ) -> Built<'scope> {
     let passages = passages(plan, documents, services);
@@ -110,13 +115,14 @@ pub fn build<'scope>(
     let calls = GenerateCalls {
         plan: plan.clone(),
         model: services.model.clone(),
-        drafts: services.drafts.clone(),
+        book: services.book.clone(),
         memo: services.memo.clone(),
         executor: services.model_executor.clone(),
         observer: services.observer.clone(),
     };
-    let answers = call(requests, "LlmGenerate", MAX_ANSWERS_IN_FLIGHT, calls)
-        .map(|(request, answer)| (request.context, answer));
+    let staged = staged(plan, requests, healed, services);
+    let answers = call(staged, "LlmGenerate", MAX_ANSWERS_IN_FLIGHT, calls)
+        .map(|(staged, answer)| (staged.request.context, answer));
     let answers = match failed {
         Some(errors) => answers.concat(errors),
         None => answers,
@@ -126,6 +132,34 @@ pub fn build<'scope>(
         answers: answers.consolidate(),
         references,
     }
+}
+
+/// Which answer each request is to get.
+fn staged<'scope>(
+    plan: &Arc<Plan>,
+    requests: Rows<'scope, Request>,
+    healed: Rows<'scope, (ContextKey, RequestDigest)>,
+    services: &Services,
+) -> Rows<'scope, Staged> {
+    let at = |stage| move |request| Staged { request, stage };
+    if plan.policy == Policy::Exact {
+        return requests.map(at(Stage::Exact));
+    }
+    let (model, plan) = (services.model.digest(), plan.clone());
+    let keyed = requests.map(move |request| {
+        let digest = RequestDigest::of(&model, &plan, &request);
+        ((request.context.clone(), digest), request)
+    });
+    let exact = keyed.clone().semijoin(healed.clone());
+    let provisional = keyed.antijoin(healed);
+    exact
+        .map(|(_, request)| request)
+        .map(at(Stage::Exact))
+        .concat(
+            provisional
+                .map(|(_, request)| request)
+                .map(at(Stage::Provisional)),
+        )
 }
 
 fn passages<'scope>(

@@ -11,7 +11,7 @@ pub mod memo;
 pub mod plan;
 pub mod view;
 
-pub use calls::{DraftBook, Observer, Refresh};
+pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
 pub use dataflow::{Epoch, Services};
 pub use memo::Memo;
 pub use plan::Plan;

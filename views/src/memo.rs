@@ -10,7 +10,9 @@ use crate::calls::Request;
 use crate::plan::Plan;
 
 /// Digest of everything that an answer and its provenance depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct RequestDigest(pub [u8; 32]);
 
 /// Digest of an embedding model and a text.

@@ -9,12 +9,17 @@ pub enum Policy {
     /// Emits only what a run from scratch over the same collections would emit.
     #[default]
     Exact,
+    /// Emits at once, over what can be borrowed of the layout before, an answer that is
+    /// marked provisional with its drift; then heals it in the background, and emits the
+    /// exact answer.
+    Eventual,
 }
 
 impl std::fmt::Display for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exact => f.write_str("EXACT"),
+            Self::Eventual => f.write_str("EVENTUAL"),
         }
     }
 }

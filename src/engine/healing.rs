@@ -1,0 +1,179 @@
+//! Provisional answers on their way to exact ones.
+//!
+//! A view with policy `EVENTUAL` answers at once over borrowed fragments. When nothing else
+//! is to do, the exact answer of the context that drifted most is computed beside the
+//! dataflow, in the background; when it is there, its request is named in the view's
+//! `healed` rows, and the next epoch emits it in place of the provisional one.
+//!
+//! # Invariants
+//! - One answer is healed at a time, and given up for any fresh delta: what it has encoded
+//!   stays in the store.
+//! - A `healed` row names the present request of its context, or is taken back with the
+//!   next epoch.
+
+use std::collections::BTreeMap;
+
+use perennial_model::cancel::Cancel;
+use perennial_operators::{ContextKey, Priority};
+use perennial_views::calls::Request;
+use perennial_views::memo::RequestDigest;
+use perennial_views::{Healed, Refresh, heal};
+
+use super::workers::{BuiltView, Report};
+
+/// A row of a view's `healed` input, with its difference.
+pub(crate) type HealedDelta = ((ContextKey, RequestDigest), isize);
+
+/// A provisional answer.
+struct Provisional {
+    request: Request,
+    digest: RequestDigest,
+    drift: f32,
+}
+
+/// The provisional answers of one view.
+#[derive(Default)]
+pub(crate) struct Healing {
+    provisional: BTreeMap<ContextKey, Provisional>,
+    /// The `healed` rows as of the last closed epoch.
+    rows: BTreeMap<ContextKey, RequestDigest>,
+    /// What the next epoch changes about them.
+    pending: Vec<HealedDelta>,
+    /// The answer being healed, and how to give it up.
+    running: Option<(ContextKey, Cancel)>,
+}
+
+impl Healing {
+    /// Whether every answer is exact, and emitted as such.
+    pub(crate) fn is_done(&self) -> bool {
+        self.provisional.is_empty() && !self.is_due() && self.running.is_none()
+    }
+
+    /// Notes an answer of a complete epoch.
+    pub(crate) fn note(&mut self, refresh: &Refresh) {
+        let context = &refresh.request.context;
+        self.provisional.remove(context);
+        if let Ok(outcome) = &refresh.outcome
+            && !outcome.is_exact
+        {
+            let provisional = Provisional {
+                request: refresh.request.clone(),
+                digest: refresh.digest,
+                drift: outcome.drift,
+            };
+            self.provisional.insert(context.clone(), provisional);
+        }
+        if self
+            .rows
+            .get(context)
+            .is_some_and(|row| *row != refresh.digest)
+        {
+            self.take_back(context);
+        }
+    }
+
+    /// Notes that a context is gone.
+    pub(crate) fn forget(&mut self, context: &ContextKey) {
+        self.provisional.remove(context);
+        self.take_back(context);
+    }
+
+    fn take_back(&mut self, context: &ContextKey) {
+        if let Some(row) = self.rows.remove(context) {
+            self.pending.push(((context.clone(), row), -1));
+        }
+    }
+
+    /// Whether an exact answer waits to be emitted.
+    pub(crate) fn is_due(&self) -> bool {
+        self.pending.iter().any(|(_, diff)| *diff > 0)
+    }
+
+    /// What the epoch being closed changes about the `healed` rows.
+    pub(crate) fn commit(&mut self) -> Vec<HealedDelta> {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Gives up the answer being healed: there is fresh work.
+    pub(crate) fn give_way(&self) {
+        if let Some((_, cancel)) = &self.running {
+            cancel.cancel();
+        }
+    }
+
+    /// Starts to heal the answer that drifted most, unless one is being healed.
+    pub(crate) fn start(
+        &mut self,
+        index: usize,
+        view: &BuiltView,
+        tell: impl FnOnce(Report) + Send + 'static,
+    ) {
+        if self.running.is_some() {
+            return;
+        }
+        let most = self
+            .provisional
+            .iter()
+            .max_by(|(_, a), (_, b)| a.drift.total_cmp(&b.drift));
+        let Some((context, provisional)) = most else {
+            return;
+        };
+        let cancel = Cancel::new();
+        self.running = Some((context.clone(), cancel.clone()));
+        let context = context.clone();
+        let request = provisional.request.clone();
+        let (plan, services) = (view.plan.clone(), view.services.clone());
+        let done = Done {
+            report: Some(Report::Healed {
+                view: index,
+                context,
+                healed: None,
+            }),
+            tell: Some(tell),
+        };
+        services
+            .model_executor
+            .submit(Priority::Background, move || {
+                let mut done = done;
+                if cancel.is_cancelled() {
+                    return;
+                }
+                let book = &services.book;
+                let result = heal(&plan, &*services.model, book, &request, cancel.clone());
+                if !cancel.is_cancelled()
+                    && let Some(Report::Healed { healed, .. }) = &mut done.report
+                {
+                    *healed = Some(Box::new(result));
+                }
+            });
+    }
+
+    /// Takes what healing gave; nothing if it was given up.
+    pub(crate) fn finish(&mut self, view: &BuiltView, context: ContextKey, healed: Option<Healed>) {
+        self.running = None;
+        let wanted = self.provisional.get(&context).map(|p| p.digest);
+        let Some(healed) = healed.filter(|healed| wanted == Some(healed.request)) else {
+            return;
+        };
+        let digest = healed.request;
+        self.provisional.remove(&context);
+        self.take_back(&context);
+        view.services.book.put_healed(context.clone(), healed);
+        self.rows.insert(context.clone(), digest);
+        self.pending.push(((context, digest), 1));
+    }
+}
+
+/// Reports that healing has ended, however it did.
+struct Done<F: FnOnce(Report)> {
+    report: Option<Report>,
+    tell: Option<F>,
+}
+
+impl<F: FnOnce(Report)> Drop for Done<F> {
+    fn drop(&mut self) {
+        if let (Some(report), Some(tell)) = (self.report.take(), self.tell.take()) {
+            tell(report);
+        }
+    }
+}
