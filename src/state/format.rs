@@ -1,7 +1,8 @@
 //! What stands in a state directory, byte by byte.
 //!
 //! One file, `state.redb`, a database of the library redb (4.x): copy-on-write B-trees with
-//! checksummed pages; a transaction is there whole or not at all. Its tables:
+//! checksummed pages; a transaction is there whole or not at all. It comes to be under
+//! another name (`state.redb….new`) and is renamed when it is whole. Its tables:
 //!
 //! | table | key | value |
 //! | --- | --- | --- |

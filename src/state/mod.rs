@@ -102,7 +102,11 @@ impl State {
             source,
         })?;
         let path = dir.join(FILE);
+        if !path.exists() {
+            create(dir, &path)?;
+        }
         let db = open_database(&path)?;
+        sweep(dir);
         let state = Self {
             path,
             db,
@@ -286,6 +290,40 @@ impl State {
         txn.map_err(redb::Error::from)
             .and_then(|txn| read(&txn))
             .map_err(|error| StateError::damaged(&self.path, error))
+    }
+}
+
+/// Makes an empty database under another name and moves it to its own: one that was left
+/// half made would be taken for a damaged one.
+fn create(dir: &Path, path: &Path) -> Result<(), StateError> {
+    let io = |source| StateError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let new = tempfile::Builder::new()
+        .prefix(FILE)
+        .suffix(".new")
+        .tempfile_in(dir)
+        .map_err(io)?
+        .into_temp_path();
+    drop(Database::create(&new).map_err(|error| StateError::write(&new, error))?);
+    match new.persist_noclobber(path) {
+        Ok(()) => Ok(()),
+        // Another process was quicker; the two settle who may have it by its lock.
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(io(error.error)),
+    }
+}
+
+/// Removes what processes that were killed in [`create`] left. The lock is held by now, and
+/// a file that cannot be removed does no harm.
+fn sweep(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(FILE) && name.ends_with(".new") {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
