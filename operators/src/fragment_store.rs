@@ -158,6 +158,22 @@ impl FragmentStore {
         }
     }
 
+    /// Fragments that nothing refers to: none after a sweep.
+    pub fn n_unreferenced(&self) -> usize {
+        let inner = self.lock();
+        let is_referred_to = |id: &&FragmentId| inner.references.contains_key(*id);
+        inner
+            .entries
+            .keys()
+            .filter(|id| !is_referred_to(id))
+            .count()
+    }
+
+    /// The ids held.
+    pub fn ids(&self) -> BTreeSet<FragmentId> {
+        self.lock().entries.keys().copied().collect()
+    }
+
     /// Counters and sizes.
     pub fn stats(&self) -> StoreStats {
         let inner = self.lock();

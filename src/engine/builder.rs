@@ -13,6 +13,7 @@ use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 use super::coordinator::{Coordinator, Durable, Request};
 use super::current::CurrentAnswer;
 use super::error::Error;
+use super::forget::Receipt;
 use super::hub::Hub;
 use super::runtime::Runtime;
 use super::subscription::Subscription;
@@ -307,12 +308,7 @@ impl Engine {
     }
 
     fn set(&mut self, table: &str, key: &str, row: Option<Row>) -> Result<(), Error> {
-        let Some(stream) = self.stream_names.iter().position(|name| name == table) else {
-            return Err(Error::UnknownStream {
-                name: table.to_owned(),
-                declared: self.stream_names.join(", "),
-            });
-        };
+        let stream = self.stream_index(table)?;
         if !self.is_table[stream] {
             return Err(Error::NotATable {
                 name: table.to_owned(),
@@ -374,6 +370,37 @@ impl Engine {
     /// [`Error::Stopped`].
     pub fn quarantine(&self) -> Result<Vec<Rejected>, Error> {
         self.ask(|reply| Request::Quarantine { reply })
+    }
+
+    /// Erases a document, or a context: deletes it, waits until every answer is exact
+    /// without it, then removes what still remembers it: refused records, updates not yet
+    /// read (which lose their old texts), drafts, and free pages of the state file, which
+    /// is written anew. The receipt says what was removed and where anything was left.
+    ///
+    /// A document of a source must be gone there first, or it would come again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::StillThere`], [`Error::State`],
+    /// [`Error::Stopped`].
+    pub fn forget(&mut self, stream: &str, key: &str) -> Result<Receipt, Error> {
+        let stream = self.stream_index(stream)?;
+        let (key, is_table) = (key.to_owned(), self.is_table[stream]);
+        self.ask(|reply| Request::Forget {
+            stream,
+            key,
+            is_table,
+            reply,
+        })?
+    }
+
+    fn stream_index(&self, stream: &str) -> Result<usize, Error> {
+        self.stream_names
+            .iter()
+            .position(|name| name == stream)
+            .ok_or_else(|| Error::UnknownStream {
+                name: stream.to_owned(),
+                declared: self.stream_names.join(", "),
+            })
     }
 
     fn view_index(&self, view: &str) -> Result<usize, Error> {

@@ -13,6 +13,7 @@ use perennial_views::{Epoch, Refresh};
 
 use super::current::CurrentAnswer;
 use super::error::Error;
+use super::forget::{Forgetting, Receipt, is_of};
 use super::healing::Healing;
 use super::hub::Hub;
 use super::subscription::{Mailbox, Subscription};
@@ -50,6 +51,12 @@ pub(crate) enum Request {
     Answers {
         view: usize,
         reply: Sender<Vec<(ContextKey, CurrentAnswer)>>,
+    },
+    Forget {
+        stream: usize,
+        key: String,
+        is_table: bool,
+        reply: Sender<Result<Receipt, Error>>,
     },
     Quarantine {
         reply: Sender<Vec<Rejected>>,
@@ -105,6 +112,7 @@ pub(crate) struct Coordinator {
     flushes: Vec<(bool, Sender<Option<Epoch>>)>,
     /// By view.
     healing: Vec<Healing>,
+    forgetting: Vec<Forgetting>,
     /// For what runs beside the workers.
     report: Sender<Report>,
     in_flight: Option<InFlight>,
@@ -196,6 +204,7 @@ impl Coordinator {
             announced: VecDeque::new(),
             flushes: Vec::new(),
             healing,
+            forgetting: Vec::new(),
             report: sender,
             in_flight: None,
             next_epoch: last_complete.map_or(0, |epoch| epoch + 1),
@@ -311,6 +320,12 @@ impl Coordinator {
                 let answers = self.answers[view].iter();
                 let _ = reply.send(answers.map(|(c, a)| (c.clone(), a.clone())).collect());
             }
+            Request::Forget {
+                stream,
+                key,
+                is_table,
+                reply,
+            } => self.begin_forgetting(stream, key, is_table, reply),
             Request::Quarantine { reply } => {
                 let _ = reply.send(self.quarantine.iter().cloned().collect());
             }
@@ -521,12 +536,114 @@ impl Coordinator {
             && self.streams.iter().all(|stream| stream.has_caught_up);
         if is_quiet {
             let is_done = self.healing.iter().all(Healing::is_done);
+            if is_done {
+                self.forget();
+            }
             let is_served = |flush: &mut (bool, _)| is_done || !flush.0;
             for (_, reply) in self.flushes.extract_if(.., is_served) {
                 // A caller that no longer waits is no error.
                 let _ = reply.send(self.last_complete);
             }
         }
+    }
+
+    fn begin_forgetting(
+        &mut self,
+        index: usize,
+        key: String,
+        is_table: bool,
+        reply: Sender<Result<Receipt, Error>>,
+    ) {
+        let stream = &mut self.streams[index];
+        let was_there = stream.table.holds(&key);
+        // A caller that no longer waits is no error.
+        if was_there && !is_table {
+            let stream = stream.name.clone();
+            let _ = reply.send(Err(Error::StillThere { stream, key }));
+            return;
+        }
+        let row = stream.table.get(&key).cloned();
+        if was_there {
+            stream.table.set(key.clone(), None);
+        }
+        self.forgetting.push(Forgetting {
+            stream: index,
+            row,
+            fragments: self.store.as_ref().map(|s| s.ids()).unwrap_or_default(),
+            receipt: Receipt {
+                stream: stream.name.clone(),
+                key,
+                was_there,
+                ..Receipt::default()
+            },
+            reply,
+        });
+    }
+
+    /// Erases what remembers documents that no answer reads any more.
+    fn forget(&mut self) {
+        for forgetting in std::mem::take(&mut self.forgetting) {
+            let Forgetting {
+                stream,
+                row,
+                fragments,
+                mut receipt,
+                reply,
+            } = forgetting;
+            receipt.epoch = self.last_complete;
+            let (name, key) = (receipt.stream.clone(), receipt.key.clone());
+            let is_its = |update: &Update| match update {
+                Update::Rejected(rejected) => is_of(rejected, &name, &key),
+                _ => false,
+            };
+            let n_before = self.quarantine.len();
+            self.quarantine.retain(|r| !is_of(r, &name, &key));
+            receipt.n_rejected = n_before - self.quarantine.len();
+            self.announced.retain(|update| !is_its(update));
+            receipt.n_updates = self.hub.withdraw(is_its);
+            for (view, answers) in self.views.iter().zip(&self.answers) {
+                if ![view.data_source, view.context].contains(&stream) {
+                    continue;
+                }
+                receipt.n_updates += self.hub.forget(&view.plan.name);
+                for (context, _) in answers.iter().filter(|(_, a)| a.answer.is_err()) {
+                    view.services.book.remove(context);
+                }
+            }
+            let kept = self.store.as_ref().map(|s| s.ids()).unwrap_or_default();
+            receipt.n_fragments = fragments.difference(&kept).count();
+            let erased = match &self.durable {
+                Some(durable) => durable.state.rewrite().map(Some),
+                None => Ok(None),
+            };
+            let outcome = erased.map_err(Error::from).and_then(|n_bytes| {
+                receipt.n_state_bytes = n_bytes;
+                receipt.remains = self.remains(stream, &receipt.key, row.as_ref())?;
+                Ok(receipt)
+            });
+            // A caller that no longer waits is no error.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// Where something of a forgotten row is still found.
+    fn remains(&self, stream: usize, key: &str, row: Option<&Row>) -> Result<Vec<String>, Error> {
+        let mut remains = Vec::new();
+        if self.streams[stream].table.holds(key) {
+            remains.push("the stream".to_owned());
+        }
+        if self.store.as_ref().is_some_and(|s| s.n_unreferenced() > 0) {
+            remains.push("the fragment store".to_owned());
+        }
+        if let (Some(durable), Some(row)) = (&self.durable, row) {
+            let is_live = |part: &str| self.streams.iter().any(|s| s.table.any_holds(part));
+            // What another document says as well is not this one's trace.
+            let own: Vec<&str> = row.text.lines().filter(|part| !is_live(part)).collect();
+            if durable.state.holds_any(&own)? {
+                remains.push("the state directory".to_owned());
+            }
+        }
+        Ok(remains)
     }
 
     /// Makes a complete epoch durable and delivers it: first every answer, then one summary
@@ -567,6 +684,11 @@ impl Coordinator {
                     self.healing[view].note(refresh);
                 }
                 n_refreshed += usize::from(refresh.is_some());
+                for forgetting in &mut self.forgetting {
+                    let reads = [self.views[view].data_source, self.views[view].context];
+                    let is_refreshed = refresh.is_some() && reads.contains(&forgetting.stream);
+                    forgetting.receipt.n_answers += usize::from(is_refreshed);
+                }
                 count(&mut summary, refresh.as_ref());
                 to_store.push((view, context.clone()));
                 if let Some(update) = self.apply(view, epoch, context, delta, refresh) {

@@ -32,6 +32,14 @@ pub enum Error {
         /// The stream.
         name: String,
     },
+    /// A document cannot be forgotten while its source holds it.
+    #[error("`{key}` still stands in source `{stream}`; delete it there first, then forget it")]
+    StillThere {
+        /// The stream.
+        stream: String,
+        /// The document.
+        key: String,
+    },
     /// The engine has stopped, or its dataflow failed.
     #[error("the engine has stopped: {reason}")]
     Stopped {

@@ -62,6 +62,23 @@ impl Hub {
         }
     }
 
+    /// Takes out of the mailboxes of a view what tells of answers before the present ones.
+    /// Returns how many updates were withdrawn or cut.
+    pub(super) fn forget(&self, view: &str) -> usize {
+        let mailboxes = self.mailboxes();
+        let of_view = mailboxes.iter().filter(|(of_view, _)| &**of_view == view);
+        of_view.map(|(_, mailbox)| mailbox.forget()).sum()
+    }
+
+    /// Withdraws what was announced of a refused record.
+    pub(super) fn withdraw(&self, is_withdrawn: impl Fn(&Update) -> bool) -> usize {
+        let mailboxes = self.mailboxes();
+        let of_each = mailboxes.iter();
+        of_each
+            .map(|(_, mailbox)| mailbox.withdraw(&is_withdrawn))
+            .sum()
+    }
+
     /// The refreshes heard of since the last time.
     pub(super) fn take_refreshes(&self) -> HashMap<(Arc<str>, ContextKey), Refresh> {
         std::mem::take(

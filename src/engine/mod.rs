@@ -17,6 +17,7 @@ mod builder;
 mod coordinator;
 mod current;
 mod error;
+mod forget;
 mod healing;
 mod hub;
 mod runtime;
@@ -28,6 +29,7 @@ mod workers;
 pub use builder::{Engine, EngineBuilder};
 pub use current::CurrentAnswer;
 pub use error::Error;
+pub use forget::Receipt;
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};
 pub use update::{

@@ -1,6 +1,6 @@
 //! A subscriber's end: a bounded mailbox, read as a stream, an iterator, or with a timeout.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -36,6 +36,40 @@ impl Mailbox {
         }
         waiting.put(update);
         self.wake(waiting);
+    }
+
+    /// Drops what tells of answers before the present ones: progress, and of each context's
+    /// updates all but the last, which loses its old text. Returns how many were touched.
+    pub(crate) fn forget(&self) -> usize {
+        let mut waiting = self.lock();
+        let n_before = waiting.updates.len();
+        let mut seen = HashSet::new();
+        let mut kept = VecDeque::new();
+        let mut n_cut = 0;
+        for mut update in std::mem::take(&mut waiting.updates).into_iter().rev() {
+            match &mut update {
+                Update::Progress(_) => continue,
+                Update::Answer(answer) => {
+                    if !seen.insert(answer.context.clone()) {
+                        continue;
+                    }
+                    n_cut += usize::from(answer.old.take().is_some());
+                }
+                _ => {}
+            }
+            kept.push_front(update);
+        }
+        n_cut += n_before - kept.len();
+        waiting.updates = kept;
+        n_cut
+    }
+
+    /// Drops the waiting updates that are to be withdrawn. Returns how many.
+    pub(crate) fn withdraw(&self, is_withdrawn: impl Fn(&Update) -> bool) -> usize {
+        let mut waiting = self.lock();
+        let n_before = waiting.updates.len();
+        waiting.updates.retain(|update| !is_withdrawn(update));
+        n_before - waiting.updates.len()
     }
 
     pub(crate) fn close(&self) {

@@ -90,6 +90,19 @@ impl Table {
         self.pending.insert(key, row);
     }
 
+    /// Whether a row stands, or is about to.
+    pub(crate) fn holds(&self, key: &str) -> bool {
+        match self.pending.get(key) {
+            Some(row) => row.is_some(),
+            None => self.rows.contains_key(key),
+        }
+    }
+
+    /// Whether the text of any row holds `part`.
+    pub(crate) fn any_holds(&self, part: &str) -> bool {
+        self.rows.values().any(|row| row.text.contains(part))
+    }
+
     pub(crate) fn n_pending(&self) -> usize {
         self.pending.len()
     }

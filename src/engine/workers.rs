@@ -20,6 +20,10 @@ use super::healing::HealedDelta;
 /// How long a worker sleeps at most; it is woken for whatever is to do.
 const PARK: Duration = Duration::from_millis(250);
 
+/// Updates that an idle arrangement merges at a time, so that rows which are gone leave
+/// memory without waiting for others to come.
+const IDLE_MERGE_EFFORT: isize = 1000;
+
 /// A view as the workers build it.
 #[derive(Clone)]
 pub(crate) struct BuiltView {
@@ -98,9 +102,13 @@ impl Workers {
         }
         let (thread_sender, thread_receiver) = mpsc::channel();
         let thread_sender = Mutex::new(thread_sender);
+        let mut worker = WorkerConfig::default();
+        let merging = differential_dataflow::Config::default();
+        let merging = merging.idle_merge_effort(Some(IDLE_MERGE_EFFORT));
+        differential_dataflow::configure(&mut worker, &merging);
         let config = timely::Config {
             communication: timely::CommunicationConfig::Process(n_workers),
-            worker: WorkerConfig::default(),
+            worker,
         };
         let guards = timely::execute(config, move |worker| {
             let index = worker.index();

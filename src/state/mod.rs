@@ -27,7 +27,7 @@ mod format;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use perennial_connectors::Offset;
 use perennial_operators::{ContextKey, Outcome};
@@ -44,10 +44,13 @@ use format::{
     VIEWS,
 };
 
+/// A shorter text is found by chance.
+const TRACE_BYTES: usize = 12;
+
 /// An open state directory.
 pub(crate) struct State {
     path: PathBuf,
-    db: Database,
+    db: RwLock<Database>,
     staged: Mutex<Staged>,
 }
 
@@ -109,7 +112,7 @@ impl State {
         sweep(dir);
         let state = Self {
             path,
-            db,
+            db: RwLock::new(db),
             staged: Mutex::default(),
         };
         state.settle_version()?;
@@ -138,7 +141,7 @@ impl State {
             None => {}
         }
         let make = || -> Result<(), redb::Error> {
-            let txn = self.db.begin_write()?;
+            let txn = self.db().begin_write()?;
             txn.open_table(FORMAT)?.insert(VERSION_KEY, VERSION)?;
             txn.open_table(MANIFEST)?;
             txn.open_table(OFFSETS)?;
@@ -226,7 +229,7 @@ impl State {
     pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), StateError> {
         let mut staged = self.staged();
         let write = || -> Result<(), redb::Error> {
-            let txn = self.db.begin_write()?;
+            let txn = self.db().begin_write()?;
             {
                 let mut documents = txn.open_table(DOCUMENTS)?;
                 for (stream, key, row) in &commit.rows {
@@ -278,6 +281,72 @@ impl State {
         Ok(())
     }
 
+    /// Writes the file anew, without the pages that earlier states have left in it. Returns
+    /// its bytes.
+    ///
+    /// # Errors
+    /// [`StateError::Write`]; the file then is as it was.
+    pub(crate) fn rewrite(&self) -> Result<u64, StateError> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let write = |error: redb::Error| StateError::write(&self.path, error);
+        let io = |source| StateError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let new = new_file(dir).map_err(io)?;
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        let copy = || -> Result<Database, redb::Error> {
+            let copied = Database::create(&new)?;
+            let (from, to) = (db.begin_read()?, copied.begin_write()?);
+            macro_rules! copy {
+                ($($table:expr),*) => {$({
+                    let mut into = to.open_table($table)?;
+                    for entry in from.open_table($table)?.iter()? {
+                        let (key, value) = entry?;
+                        into.insert(key.value(), value.value())?;
+                    }
+                })*};
+            }
+            copy!(
+                FORMAT, MANIFEST, OFFSETS, DOCUMENTS, VIEWS, ANSWERS, VECTORS
+            );
+            to.commit()?;
+            Ok(copied)
+        };
+        let copied = copy().map_err(write)?;
+        let n_bytes = std::fs::metadata(&new).map_err(io)?.len();
+        new.persist(&self.path).map_err(|error| io(error.error))?;
+        sync(dir).map_err(io)?;
+        *db = copied;
+        Ok(n_bytes)
+    }
+
+    /// Whether the bytes of any file of the state hold one of these texts.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn holds_any(&self, texts: &[&str]) -> Result<bool, StateError> {
+        let io = |source| StateError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let texts = texts.iter().filter(|text| text.len() >= TRACE_BYTES);
+        let texts: Vec<_> = texts
+            .map(|text| memchr::memmem::Finder::new(text.as_bytes()))
+            .collect();
+        for entry in std::fs::read_dir(self.path.parent().unwrap_or(Path::new("."))).map_err(io)? {
+            let bytes = std::fs::read(entry.map_err(io)?.path()).map_err(io)?;
+            if texts.iter().any(|text| text.find(&bytes).is_some()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn db(&self) -> RwLockReadGuard<'_, Database> {
+        self.db.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn staged(&self) -> MutexGuard<'_, Staged> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -286,7 +355,7 @@ impl State {
         &self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StateError> {
-        let txn = self.db.begin_read();
+        let txn = self.db().begin_read();
         txn.map_err(redb::Error::from)
             .and_then(|txn| read(&txn))
             .map_err(|error| StateError::damaged(&self.path, error))
@@ -300,18 +369,28 @@ fn create(dir: &Path, path: &Path) -> Result<(), StateError> {
         path: dir.to_owned(),
         source,
     };
-    let new = tempfile::Builder::new()
-        .prefix(FILE)
-        .suffix(".new")
-        .tempfile_in(dir)
-        .map_err(io)?
-        .into_temp_path();
+    let new = new_file(dir).map_err(io)?;
     drop(Database::create(&new).map_err(|error| StateError::write(&new, error))?);
     match new.persist_noclobber(path) {
-        Ok(()) => Ok(()),
+        Ok(()) => sync(dir).map_err(io),
         // Another process was quicker; the two settle who may have it by its lock.
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(io(error.error)),
+    }
+}
+
+/// An empty file in `dir`, under a name of its own until it is whole.
+fn new_file(dir: &Path) -> std::io::Result<tempfile::TempPath> {
+    let mut builder = tempfile::Builder::new();
+    let file = builder.prefix(FILE).suffix(".new").tempfile_in(dir)?;
+    Ok(file.into_temp_path())
+}
+
+/// Makes a rename in `dir` outlive a crash of the machine.
+fn sync(dir: &Path) -> std::io::Result<()> {
+    match cfg!(unix) {
+        true => std::fs::File::open(dir)?.sync_all(),
+        false => Ok(()),
     }
 }
 

@@ -330,3 +330,39 @@ fn a_spliced_answer_is_marked_and_costs_the_new_passage_only() {
     assert_eq!((told[0].is_exact, told[0].work.n_encoded), (false, 0));
     assert!(told[1].is_exact && told[1].work.n_encoded > 0);
 }
+
+#[test]
+fn forgetting_drops_the_fragments_that_attended_to_it() {
+    let decoder = decoder(2);
+    for policy in [Policy::Exact, Policy::Eventual] {
+        let case = Case {
+            scope: Scope::Causal,
+            order: Order::Key,
+            budget: 3000,
+            sampled: false,
+            policy,
+            workers: 1,
+            store_bytes: 1 << 26,
+        };
+        let mut rig = case.rig(&decoder, 1, 1 << 26);
+        let mut collections = collections();
+        collections.documents = (1..5).map(|i| (i, (i * 9, 0))).collect();
+        collections.questions.insert(0, 1);
+        collections.fill(&mut rig.engine);
+        rig.engine.settle().expect("runs");
+        let before = rig.contents();
+        rig.engine
+            .upsert_at("docs", "0", &text(77), 0)
+            .expect("runs");
+        rig.engine.settle().expect("runs");
+        let n_then = rig.contents().len();
+        let receipt = rig.engine.forget("docs", "0").expect("forgets");
+        // All but the prefix stood behind it.
+        assert_eq!(receipt.n_fragments, n_then - 1, "{receipt:?}");
+        assert!(
+            receipt.n_answers > 0 && receipt.remains.is_empty(),
+            "{receipt:?}"
+        );
+        assert_eq!(rig.contents(), before);
+    }
+}

@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod engine;
 mod exact;
+mod forget;
 mod history;
 mod real_model;
 mod score;

@@ -1,0 +1,65 @@
+//! Erasure: a document, and all that was derived from it.
+//!
+//! A deletion is exact already: answers, fragments (those too that attended to the document)
+//! and vectors of an epoch are as if it had never been inserted. What a deletion leaves is
+//! what merely *remembers*: refused records, updates that a slow subscriber has not read,
+//! drafts of answers that failed since, free pages of the state file. Forgetting takes these
+//! too, looks whether anything is left, and says so in a receipt.
+//!
+//! It does not reach what was delivered, and not the device's blocks under a file that is
+//! gone. Arrangements drop a deleted row when they merge, which idle workers do.
+
+use std::collections::BTreeSet;
+
+use crossbeam_channel::Sender;
+use perennial_connectors::{Offset, Rejected};
+use perennial_operators::FragmentId;
+use perennial_views::Epoch;
+use serde::Serialize;
+
+use super::error::Error;
+use super::tables::Row;
+
+/// What forgetting a document came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// The stream that held it.
+    pub stream: String,
+    /// Its key.
+    pub key: String,
+    /// Whether it was there; what remembered it is forgotten in any case.
+    pub was_there: bool,
+    /// The epoch by which no answer reads it.
+    pub epoch: Option<Epoch>,
+    /// Fragments dropped: its own, and those that had attended to it.
+    pub n_fragments: usize,
+    /// Answers written or checked without it.
+    pub n_answers: usize,
+    /// Refused records of this key taken out of quarantine.
+    pub n_rejected: usize,
+    /// Updates that nobody had read, withdrawn or cut.
+    pub n_updates: usize,
+    /// Bytes of the state file, which was written anew; none without a state directory.
+    pub n_state_bytes: Option<u64>,
+    /// Where something of it was still found: nowhere, unless something is wrong.
+    pub remains: Vec<String>,
+}
+
+/// A document being forgotten.
+pub(crate) struct Forgetting {
+    pub(super) stream: usize,
+    pub(super) row: Option<Row>,
+    pub(super) fragments: BTreeSet<FragmentId>,
+    pub(super) receipt: Receipt,
+    pub(super) reply: Sender<Result<Receipt, Error>>,
+}
+
+/// Whether a refused record is one of this key.
+pub(super) fn is_of(rejected: &Rejected, stream: &str, key: &str) -> bool {
+    let is_its_file = match &rejected.offset {
+        Offset::File { path, .. } => path.to_str() == Some(key),
+        _ => false,
+    };
+    let is_its_key = rejected.key.as_ref().is_some_and(|k| k.as_str() == key);
+    rejected.source.as_str() == stream && (is_its_key || is_its_file)
+}

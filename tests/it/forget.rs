@@ -1,0 +1,189 @@
+//! A forgotten document is found nowhere.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use perennial::connectors::{Folder, Watching};
+use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
+use perennial::state;
+use perennial::{Engine, EngineBuilder, Error, Runtime, Update, View};
+
+/// Stands in no other text, the question aside.
+const CANARY: &str = "the heron nests behind the old pump house";
+
+fn start(dir: &Path, declare: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
+    let (model, embedder) = (
+        Arc::new(Scripted::new()),
+        Arc::new(ScriptedEmbedder::default()),
+    );
+    let view = View::named("answers")
+        .context("questions")
+        .data_source("docs")
+        .token_budget(150)
+        .max_tokens(200);
+    let builder = Engine::builder(Runtime::scripted(model, embedder));
+    declare(builder.view(view).state(dir))
+        .start()
+        .expect("starts")
+}
+
+fn tables(dir: &Path) -> Engine {
+    start(dir, |builder| builder.table("docs").table("questions"))
+}
+
+fn is_on_disk(dir: &Path) -> bool {
+    let mut files = fs::read_dir(dir).expect("there");
+    files.any(|file| {
+        let bytes = fs::read(file.expect("a file").path()).expect("readable");
+        let mut windows = bytes.windows(CANARY.len());
+        windows.any(|window| window == CANARY.as_bytes())
+    })
+}
+
+/// Feeds what stays; enough that passages are selected by their vectors.
+fn feed(engine: &mut Engine) {
+    for i in 0..12 {
+        let text = format!("Note number {i} is about something else altogether.");
+        engine
+            .upsert_at("docs", &format!("n{i:02}"), &text, 0)
+            .expect("runs");
+    }
+    engine.upsert("questions", "q", "heron").expect("runs");
+    engine.upsert("questions", "r", "number 7").expect("runs");
+    engine.flush().expect("runs");
+}
+
+#[test]
+fn forgotten_is_as_never_inserted_in_answers_updates_and_on_disk() {
+    let (dir, clean) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let mut engine = tables(dir.path());
+    feed(&mut engine);
+    // A reader that reads nothing until the end.
+    let slow = engine.subscribe("answers").expect("known");
+    let text = format!("In spring {CANARY}.");
+    engine.upsert("docs", "secret", &text).expect("runs");
+    engine.flush().expect("runs");
+    engine
+        .upsert("docs", "secret", &format!("{text} Again."))
+        .expect("runs");
+    engine.flush().expect("runs");
+    let answers = engine.answers("answers").expect("runs");
+    let says = |text: &str| text.contains(CANARY);
+    assert!(
+        answers
+            .iter()
+            .any(|(_, a)| a.answer.as_ref().is_ok_and(|a| says(&a.text)))
+    );
+    engine.delete("docs", "secret").expect("runs");
+    engine.flush().expect("runs");
+    assert!(is_on_disk(dir.path()), "a deletion leaves free pages");
+
+    let receipt = engine.forget("docs", "secret").expect("forgets");
+    assert_eq!(receipt.remains, Vec::<String>::new());
+    assert!(receipt.n_updates > 0 && receipt.n_state_bytes.is_some());
+    assert!(!is_on_disk(dir.path()));
+    while let Some(update) = slow.try_recv() {
+        if let Update::Answer(answer) = update {
+            assert!(!answer.old_text().is_some_and(says), "{answer:?}");
+            assert!(!answer.new_text().is_some_and(says), "{answer:?}");
+        }
+    }
+    let mut never = tables(clean.path());
+    feed(&mut never);
+    let texts = |engine: &Engine| -> Vec<_> {
+        let answers = engine.answers("answers").expect("runs");
+        answers
+            .into_iter()
+            .map(|(key, a)| (key, a.answer))
+            .collect()
+    };
+    assert_eq!(texts(&engine), texts(&never));
+
+    // What is written later does not bring it back, and the state goes on.
+    engine.upsert("questions", "s", "number 3").expect("runs");
+    engine.flush().expect("runs");
+    let before = texts(&engine);
+    drop(engine);
+    let found = state::check(dir.path()).expect("whole");
+    never.upsert("questions", "s", "number 3").expect("runs");
+    never.flush().expect("runs");
+    drop(never);
+    let expected = state::check(clean.path()).expect("whole");
+    assert_eq!(
+        (found.n_rows, found.n_answers, found.n_vectors),
+        (expected.n_rows, expected.n_answers, expected.n_vectors)
+    );
+    let mut again = tables(dir.path());
+    again.flush().expect("runs");
+    assert_eq!(texts(&again), before);
+    assert!(!is_on_disk(dir.path()));
+}
+
+#[test]
+fn it_deletes_first_and_finds_nothing_where_nothing_was() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut engine = tables(dir.path());
+    feed(&mut engine);
+    let text = format!("In spring {CANARY}.");
+    engine.upsert("docs", "secret", &text).expect("runs");
+    let receipt = engine.forget("docs", "secret").expect("forgets");
+    assert!(
+        receipt.was_there && receipt.remains.is_empty(),
+        "{receipt:?}"
+    );
+    assert!(!is_on_disk(dir.path()));
+    let nothing = engine.forget("docs", "secret").expect("forgets");
+    assert!(!nothing.was_there && nothing.n_updates == 0, "{nothing:?}");
+    // A text that another document says as well is that document's.
+    engine.upsert("docs", "a", &text).expect("runs");
+    engine.upsert("docs", "b", &text).expect("runs");
+    let receipt = engine.forget("docs", "a").expect("forgets");
+    assert!(
+        receipt.remains.is_empty() && is_on_disk(dir.path()),
+        "{receipt:?}"
+    );
+    let gone = engine.forget("docs", "b").expect("forgets");
+    assert!(
+        gone.remains.is_empty() && !is_on_disk(dir.path()),
+        "{gone:?}"
+    );
+}
+
+#[test]
+fn a_source_must_let_go_first_and_its_refusals_go_too() {
+    let (state, docs) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let file = docs.path().join("secret.md");
+    fs::write(&file, CANARY).expect("writable");
+    let bad = docs.path().join("bad.md");
+    fs::write(&bad, b"\xff\xfe\xff").expect("writable");
+    let open = || {
+        let folder = Folder::open("docs", [docs.path()]).expect("there");
+        let folder = folder.watching(Watching::Once);
+        start(state.path(), |builder| {
+            builder.source(folder).table("questions")
+        })
+    };
+    let mut engine = open();
+    engine.flush().expect("runs");
+    let error = engine.forget("docs", "secret.md").expect_err("stands");
+    assert!(matches!(error, Error::StillThere { .. }), "{error}");
+    assert_eq!(engine.quarantine().expect("runs").len(), 1);
+    let receipt = engine.forget("docs", "bad.md").expect("forgets");
+    assert_eq!((receipt.was_there, receipt.n_rejected), (false, 1));
+    assert!(engine.quarantine().expect("runs").is_empty());
+    drop(engine);
+
+    fs::remove_file(&file).expect("there");
+    fs::remove_file(&bad).expect("there");
+    let mut engine = open();
+    engine.flush().expect("runs");
+    let receipt = engine.forget("docs", "secret.md").expect("forgets");
+    assert!(receipt.remains.is_empty() && !is_on_disk(state.path()));
+}
