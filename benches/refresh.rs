@@ -196,11 +196,12 @@ fn measure(
         };
         print_row(
             &format!(
-                "| {} | {} | {} by {} | {edit:?} | {label} | {} | {answer} |",
+                "| {} | {} | {} by {} | {} | {label} | {} | {answer} |",
                 model.name(),
                 corpus.n_tokens(),
                 declared.scope,
                 declared.order,
+                format!("{edit:?}").to_lowercase(),
                 refreshed.answer.rung,
             ),
             &refreshed,

@@ -146,13 +146,7 @@ impl TensorModel {
         progress: &mut dyn CallProgress,
         work: &mut Work,
     ) -> Result<Layout, ModelError> {
-        let mut encoder = Encoder {
-            model: self,
-            cancel,
-            progress,
-            work,
-            n_missing: 0,
-        };
+        let mut encoder = Encoder::new(self, cancel, progress, work);
         let prefix = encoder.prefix(&plan.prefix)?;
         let runs = encoder.runs(&prefix, &plan.runs)?;
         let mut layout = Layout::new();
@@ -175,13 +169,7 @@ impl TensorModel {
         progress: &mut dyn CallProgress,
         work: &mut Work,
     ) -> Result<Spliced, ModelError> {
-        let mut encoder = Encoder {
-            model: self,
-            cancel,
-            progress,
-            work,
-            n_missing: 0,
-        };
+        let mut encoder = Encoder::new(self, cancel, progress, work);
         let mut lender = before.lender();
         let mut layout = Layout::new();
         layout.push(encoder.prefix(&plan.prefix)?);
@@ -411,6 +399,21 @@ struct OpenRun<'a> {
 }
 
 impl<'a> Encoder<'a> {
+    fn new(
+        model: &'a TensorModel,
+        cancel: &'a Cancel,
+        progress: &'a mut dyn CallProgress,
+        work: &'a mut Work,
+    ) -> Self {
+        Self {
+            model,
+            cancel,
+            progress,
+            work,
+            n_missing: 0,
+        }
+    }
+
     fn prefix(&mut self, piece: &Piece) -> Result<Arc<KvFragment>, ModelError> {
         if let Some(kv) = self.model.store.get(&piece.id) {
             return Ok(kv);

@@ -1,10 +1,9 @@
 //! The engine over a scripted model: what a view promises, without tensors.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use perennial::engine::{ChangeKind, CurrentAnswer};
+use perennial::engine::ChangeKind;
 use perennial::operators::scripted::{
     BORROWED, ERROR_WORD, PANIC_WORD, Scripted, ScriptedEmbedder,
 };
@@ -13,65 +12,17 @@ use perennial::{Engine, Error, Order, Policy, Runtime, Scope, Update, View};
 use proptest::prelude::*;
 
 use crate::history::{Collections, steps};
-
-struct Rig {
-    engine: Engine,
-    model: Arc<Scripted>,
-    embedder: Arc<ScriptedEmbedder>,
-}
-
-fn view(budget: usize) -> View {
-    View::named("answers")
-        .prompt("Answer.")
-        .context("questions")
-        .data_source("docs")
-        .token_budget(budget)
-        .max_tokens(200)
-}
+use crate::rig::{Rig, view};
 
 fn rig_of(model: Scripted, view: View, n_workers: usize) -> Rig {
-    let (model, embedder) = (Arc::new(model), Arc::new(ScriptedEmbedder::default()));
-    let engine = Engine::builder(Runtime::scripted(model.clone(), embedder.clone()))
-        .table("docs")
-        .table("questions")
-        .view(view)
-        .workers(n_workers)
-        .start()
-        .expect("starts");
-    Rig {
-        engine,
-        model,
-        embedder,
-    }
+    Rig::start(model, |builder| {
+        let tables = builder.table("docs").table("questions");
+        tables.view(view).workers(n_workers)
+    })
 }
 
 fn rig() -> Rig {
     rig_of(Scripted::new(), view(2000), 1)
-}
-
-impl AsMut<Engine> for Rig {
-    fn as_mut(&mut self) -> &mut Engine {
-        &mut self.engine
-    }
-}
-
-impl Rig {
-    fn upsert(&mut self, stream: &str, key: &str, text: &str) {
-        self.engine.upsert(stream, key, text).expect("runs");
-    }
-
-    fn texts(&mut self) -> BTreeMap<String, String> {
-        self.engine.flush().expect("runs");
-        let answers = self.engine.answers("answers").expect("runs");
-        let text = |answer: CurrentAnswer| match answer.answer {
-            Ok(answer) => answer.text.to_string(),
-            Err(error) => format!("error: {error}"),
-        };
-        answers
-            .into_iter()
-            .map(|(key, answer)| (key.as_str().to_owned(), text(answer)))
-            .collect()
-    }
 }
 
 #[test]

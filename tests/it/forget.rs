@@ -2,30 +2,20 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use perennial::connectors::{Folder, Watching};
-use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
+use perennial::operators::scripted::Scripted;
 use perennial::state;
-use perennial::{Engine, EngineBuilder, Error, Runtime, Update, View};
+use perennial::{Engine, EngineBuilder, Error, Update};
+
+use crate::rig::{Rig, view};
 
 /// Stands in no other text, the question aside.
 const CANARY: &str = "the heron nests behind the old pump house";
 
 fn start(dir: &Path, declare: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
-    let (model, embedder) = (
-        Arc::new(Scripted::new()),
-        Arc::new(ScriptedEmbedder::default()),
-    );
-    let view = View::named("answers")
-        .context("questions")
-        .data_source("docs")
-        .token_budget(150)
-        .max_tokens(200);
-    let builder = Engine::builder(Runtime::scripted(model, embedder));
-    declare(builder.view(view).state(dir))
-        .start()
-        .expect("starts")
+    let declare = |builder: EngineBuilder| declare(builder).view(view(150)).state(dir);
+    Rig::start(Scripted::new(), declare).engine
 }
 
 fn tables(dir: &Path) -> Engine {

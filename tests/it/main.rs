@@ -7,5 +7,6 @@ mod exact;
 mod forget;
 mod history;
 mod real_model;
+mod rig;
 mod score;
 mod state;

@@ -13,44 +13,14 @@ use perennial::engine::{ChangeKind, DocumentChangeKind};
 use perennial::operators::Rung;
 use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
 use perennial::state::{self, StateError};
-use perennial::{Engine, EngineBuilder, Error, Runtime, Update, View};
+use perennial::{Engine, EngineBuilder, Error, Runtime, Update};
 use proptest::prelude::*;
 
 use crate::history::{Collections, steps};
-
-struct Rig {
-    engine: Engine,
-    model: Arc<Scripted>,
-    embedder: Arc<ScriptedEmbedder>,
-}
-
-impl AsMut<Engine> for Rig {
-    fn as_mut(&mut self) -> &mut Engine {
-        &mut self.engine
-    }
-}
-
-fn view(budget: usize) -> View {
-    View::named("answers")
-        .prompt("Answer.")
-        .context("questions")
-        .data_source("docs")
-        .token_budget(budget)
-        .max_tokens(200)
-}
+use crate::rig::{Rig, view};
 
 fn rig(declare: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Rig {
-    let (model, embedder) = (
-        Arc::new(Scripted::new()),
-        Arc::new(ScriptedEmbedder::default()),
-    );
-    let builder = Engine::builder(Runtime::scripted(model.clone(), embedder.clone()));
-    let engine = declare(builder).start().expect("starts");
-    Rig {
-        engine,
-        model,
-        embedder,
-    }
+    Rig::start(Scripted::new(), declare)
 }
 
 /// Two tables and a view over them, kept in `dir`.
@@ -62,27 +32,6 @@ fn tables(dir: &Path, budget: usize) -> Rig {
             .view(view(budget))
             .state(dir)
     })
-}
-
-impl Rig {
-    fn upsert(&mut self, stream: &str, key: &str, text: &str) {
-        self.engine.upsert(stream, key, text).expect("runs");
-    }
-
-    fn texts(&mut self) -> BTreeMap<String, String> {
-        self.engine.flush().expect("runs");
-        let answers = self.engine.answers("answers").expect("runs");
-        answers
-            .into_iter()
-            .map(|(key, current)| {
-                let text = match current.answer {
-                    Ok(answer) => answer.text.to_string(),
-                    Err(error) => format!("error: {error}"),
-                };
-                (key.as_str().to_owned(), text)
-            })
-            .collect()
-    }
 }
 
 #[test]

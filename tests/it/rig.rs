@@ -1,0 +1,65 @@
+//! An engine over a scripted model, and what it has been asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use perennial::engine::CurrentAnswer;
+use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
+use perennial::{Engine, EngineBuilder, Runtime, View};
+
+pub(crate) struct Rig {
+    pub(crate) engine: Engine,
+    pub(crate) model: Arc<Scripted>,
+    pub(crate) embedder: Arc<ScriptedEmbedder>,
+}
+
+/// The view `answers` over `docs` and `questions`.
+pub(crate) fn view(budget: usize) -> View {
+    View::named("answers")
+        .prompt("Answer.")
+        .context("questions")
+        .data_source("docs")
+        .token_budget(budget)
+        .max_tokens(200)
+}
+
+impl AsMut<Engine> for Rig {
+    fn as_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
+impl Rig {
+    /// Streams and views as declared.
+    pub(crate) fn start(
+        model: Scripted,
+        declare: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Self {
+        let (model, embedder) = (Arc::new(model), Arc::new(ScriptedEmbedder::default()));
+        let builder = Engine::builder(Runtime::scripted(model.clone(), embedder.clone()));
+        let engine = declare(builder).start().expect("starts");
+        Self {
+            engine,
+            model,
+            embedder,
+        }
+    }
+
+    pub(crate) fn upsert(&mut self, stream: &str, key: &str, text: &str) {
+        self.engine.upsert(stream, key, text).expect("runs");
+    }
+
+    /// The answers by context, once everything before is visible.
+    pub(crate) fn texts(&mut self) -> BTreeMap<String, String> {
+        self.engine.flush().expect("runs");
+        let answers = self.engine.answers("answers").expect("runs");
+        let text = |answer: CurrentAnswer| match answer.answer {
+            Ok(answer) => answer.text.to_string(),
+            Err(error) => format!("error: {error}"),
+        };
+        answers
+            .into_iter()
+            .map(|(key, answer)| (key.as_str().to_owned(), text(answer)))
+            .collect()
+    }
+}
