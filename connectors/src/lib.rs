@@ -35,5 +35,5 @@ pub use jsonl::JsonLines;
 pub use offset::{Offset, Revision};
 pub use rejection::{JsonKind, Rejected, Rejection};
 pub use running::{Running, start};
-pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Source};
+pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Resumption, Source};
 pub use stop::StopFlag;

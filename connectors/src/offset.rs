@@ -35,6 +35,17 @@ pub enum Offset {
         /// Where the line's first byte stands in the file, from 0.
         byte: u64,
     },
+    /// The lines of a file that were read: all before this one.
+    Lines {
+        /// The file as it was named to the source.
+        path: PathBuf,
+        /// The number of the next line, from 1.
+        line: u64,
+        /// Where its first byte stands in the file, from 0.
+        byte: u64,
+        /// BLAKE3 of all bytes before it: another beginning is another file.
+        digest: [u8; 32],
+    },
     /// The n-th record of a source that only counts.
     Sequence(u64),
 }
@@ -55,7 +66,10 @@ impl fmt::Display for Offset {
             Self::Line { path, line, byte } if path.as_os_str() == "-" => {
                 write!(f, "standard input:{line} (byte {byte})")
             }
-            Self::Line { path, line, byte } => {
+            Self::Line { path, line, byte }
+            | Self::Lines {
+                path, line, byte, ..
+            } => {
                 write!(f, "{}:{line} (byte {byte})", path.display())
             }
             Self::Sequence(n) => write!(f, "#{n}"),

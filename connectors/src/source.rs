@@ -38,11 +38,9 @@ pub trait Source: Send + 'static {
     /// The name under which its records are known.
     fn name(&self) -> &SourceName;
 
-    /// Told before it runs what an earlier run emitted. `true` if it goes on from there: what
-    /// is held and unchanged is not emitted again, what has gone meanwhile is deleted.
-    /// `false` if it begins anew: all that stands is emitted, and the rest is no more.
-    fn resume_from(&mut self, _from: Resume) -> bool {
-        false
+    /// Told before it runs what an earlier run emitted, and says how it goes on.
+    fn resume_from(&mut self, _from: Resume) -> Resumption {
+        Resumption::Anew
     }
 
     /// Emits into `out` until nothing more can come.
@@ -57,7 +55,7 @@ impl Source for Box<dyn Source> {
         (**self).name()
     }
 
-    fn resume_from(&mut self, from: Resume) -> bool {
+    fn resume_from(&mut self, from: Resume) -> Resumption {
         (**self).resume_from(from)
     }
 
@@ -73,6 +71,18 @@ pub struct Resume {
     pub held: Vec<(Key, Digest)>,
     /// The last [`Batch::resume`].
     pub offset: Option<Offset>,
+}
+
+/// How a source goes on after an earlier run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumption {
+    /// It begins anew: all that stands is emitted, and what is not is no more.
+    Anew,
+    /// From the records held: what is unchanged is not emitted again, what has gone
+    /// meanwhile is deleted.
+    FromHeld,
+    /// From the offset: what came before it stands.
+    FromOffset,
 }
 
 /// What a source emits.

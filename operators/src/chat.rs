@@ -50,7 +50,13 @@ impl ChatCodec {
         let mut prefix = tokenizer.encode_template(opening)?;
         prefix.extend(tokenizer.encode_text(BEFORE_PASSAGES)?);
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 chat codec");
-        for text in [opening.as_str(), BEFORE_PASSAGES, closing] {
+        // Formats by what they make of two words.
+        let formats = [
+            passage_text("title", "text"),
+            suffix_text("prompt", "question"),
+        ];
+        let parts = [opening.as_str(), BEFORE_PASSAGES, closing];
+        for text in parts.into_iter().chain(formats.iter().map(String::as_str)) {
             hash.update(&(text.len() as u64).to_le_bytes())
                 .update(text.as_bytes());
         }
@@ -65,6 +71,15 @@ impl ChatCodec {
     }
 }
 
+fn passage_text(title: &str, text: &str) -> String {
+    format!("## {title}\n{text}\n\n")
+}
+
+fn suffix_text(prompt: &str, question: &str) -> String {
+    let separator = if prompt.is_empty() { "" } else { "\n\n" };
+    format!("{prompt}{separator}{question}")
+}
+
 impl TextCodec for ChatCodec {
     fn digest(&self) -> [u8; 32] {
         self.digest
@@ -75,15 +90,11 @@ impl TextCodec for ChatCodec {
     }
 
     fn passage(&self, title: &str, text: &str) -> Result<Vec<u32>, Error> {
-        self.tokenizer
-            .encode_text(&format!("## {title}\n{text}\n\n"))
+        self.tokenizer.encode_text(&passage_text(title, text))
     }
 
     fn suffix(&self, prompt: &str, question: &str) -> Result<Vec<u32>, Error> {
-        let separator = if prompt.is_empty() { "" } else { "\n\n" };
-        let mut tokens = self
-            .tokenizer
-            .encode_text(&format!("{prompt}{separator}{question}"))?;
+        let mut tokens = self.tokenizer.encode_text(&suffix_text(prompt, question))?;
         tokens.extend(&self.closing);
         Ok(tokens)
     }

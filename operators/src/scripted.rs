@@ -37,6 +37,7 @@ pub struct Scripted {
     n_running: AtomicUsize,
     n_running_peak: AtomicUsize,
     borrows: bool,
+    cannot_heal: bool,
 }
 
 impl Scripted {
@@ -51,6 +52,13 @@ impl Scripted {
             borrows: true,
             ..Self::default()
         }
+    }
+
+    /// The same, panicking when a provisional answer is to be replaced by an exact one.
+    #[must_use]
+    pub fn panicking_when_healing(mut self) -> Self {
+        self.cannot_heal = true;
+        self
     }
 
     /// The same, taking this long for every answer.
@@ -128,6 +136,9 @@ impl AnswerModel for Scripted {
         std::thread::sleep(self.delay);
         if request.question.contains(PANIC_WORD) {
             panic!("the scripted model was asked to panic");
+        }
+        if self.cannot_heal && request.splice.is_none() {
+            panic!("the scripted model was asked not to heal");
         }
         if request.question.contains(ERROR_WORD) {
             return Err(CallError::Model {

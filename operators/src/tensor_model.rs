@@ -202,10 +202,14 @@ impl TensorModel {
         suffix: &[u32],
         progress: &mut dyn CallProgress,
     ) -> Result<Generation, ModelError> {
+        // A draft is a guess: what is no token of this model ends it.
+        let n_vocab = self.decoder.config().n_vocab;
+        let is_known = |token: &u32| (*token as usize) < n_vocab;
+        let n_known = request.draft.iter().take_while(|t| is_known(t)).count();
         let request = GenerationRequest {
             layout,
             prompt: suffix,
-            draft: request.draft,
+            draft: &request.draft[..n_known],
             max_tokens: request.max_tokens,
             sampling: request.sampling,
             stop: &self.stop,

@@ -171,8 +171,8 @@ impl EngineBuilder {
             sources.push(match stream.source {
                 Some(mut source) => {
                     if let Some(durable) = &mut durable {
-                        let goes_on = source.resume_from(resume(&durable.restored, &stream.name));
-                        durable.rows_stand.insert(stream.name.clone(), goes_on);
+                        let how = source.resume_from(resume(&durable.restored, &stream.name));
+                        durable.resumptions.insert(stream.name.clone(), how);
                     }
                     Some(perennial_connectors::start(source, EVENT_CAPACITY)?)
                 }
@@ -220,7 +220,7 @@ impl EngineBuilder {
         Ok(Durable {
             state: Arc::new(state),
             restored,
-            rows_stand: HashMap::new(),
+            resumptions: HashMap::new(),
             definitions: plans.iter().map(definition).collect(),
         })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
-use perennial_connectors::{Batch, Change, Event, Offset, Rejected, Running};
+use perennial_connectors::{Batch, Change, Event, Offset, Rejected, Resumption, Running};
 use perennial_operators::{Answer, ContextKey, DocumentKey, FragmentStore, LiveLayout, Rung, Work};
 use perennial_views::{Epoch, Refresh};
 
@@ -23,7 +23,7 @@ use super::update::{
     MAX_NAMED_CHANGES, RungCounts, Update,
 };
 use super::workers::{BuiltView, Command, Report, Share, StreamDeltas, Workers};
-use crate::state::{Commit, Restored, State, StateError, StoredRow};
+use crate::state::{Commit, Restored, State, StateError, StoredAnswer, StoredRow};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
 const MAX_PENDING_ROWS: usize = 100_000;
@@ -76,6 +76,15 @@ struct Stream {
     resume: Option<Offset>,
 }
 
+impl Stream {
+    /// A source that fails before it has said all that stands has not said what is gone.
+    fn keep_rows(&mut self) {
+        if !self.has_caught_up {
+            self.table.keep_restored();
+        }
+    }
+}
+
 struct InFlight {
     epoch: Epoch,
     closed_at: Instant,
@@ -89,8 +98,8 @@ struct InFlight {
 pub(crate) struct Durable {
     pub(crate) state: Arc<State>,
     pub(crate) restored: Restored,
-    /// By stream: whether restored rows stand, or only those that come again.
-    pub(crate) rows_stand: HashMap<String, bool>,
+    /// By stream that a source feeds: how it goes on.
+    pub(crate) resumptions: HashMap<String, Resumption>,
     /// By view: digest of what its answers depend on besides rows.
     pub(crate) definitions: Vec<[u8; 32]>,
 }
@@ -150,17 +159,17 @@ impl Coordinator {
         let workers = Workers::start(n_workers, streams.len(), views.clone(), report)
             .map_err(|reason| Error::Stopped { reason })?;
         let (mut rows, mut offsets, mut last_complete) = Default::default();
-        let mut rows_stand = HashMap::new();
+        let mut resumptions = HashMap::new();
         if let Some(durable) = &mut durable {
             rows = std::mem::take(&mut durable.restored.rows);
             offsets = std::mem::take(&mut durable.restored.offsets);
-            rows_stand = std::mem::take(&mut durable.rows_stand);
+            resumptions = std::mem::take(&mut durable.resumptions);
             last_complete = durable.restored.epoch;
         }
         let mut restored_table = |name: &str| {
             let rows: BTreeMap<String, StoredRow> = rows.remove(name).unwrap_or_default();
             let rows = rows.into_iter().map(|(key, row)| (key, row.into()));
-            let stand = rows_stand.get(name).copied().unwrap_or(true);
+            let stand = resumptions.get(name) != Some(&Resumption::Anew);
             Table::restored(rows.collect(), stand)
         };
         let streams = streams
@@ -169,7 +178,9 @@ impl Coordinator {
                 has_caught_up: source.is_none(),
                 source,
                 table: restored_table(&name),
-                resume: offsets.remove(&name),
+                resume: offsets
+                    .remove(&name)
+                    .filter(|_| resumptions.get(&name) == Some(&Resumption::FromOffset)),
                 name,
             })
             .collect();
@@ -179,10 +190,11 @@ impl Coordinator {
                 let name = &*view.plan.name;
                 let of_view = durable.restored.answers.get(name);
                 for (context, stored) in of_view.into_iter().flatten() {
-                    let book = &view.services.book;
-                    let tokens = stored.tokens.clone();
-                    book.put(context.clone(), tokens, LiveLayout::default());
+                    // Tokens of another model are no draft.
                     if durable.restored.views.get(name) == Some(&durable.definitions[index]) {
+                        let book = &view.services.book;
+                        let tokens = stored.tokens.clone();
+                        book.put(context.clone(), tokens, LiveLayout::default());
                         let current = CurrentAnswer::from(stored.clone());
                         answers[index].insert(context.clone(), current);
                     }
@@ -279,7 +291,8 @@ impl Coordinator {
     }
 
     fn wait(&self) -> Woken {
-        let is_full = self.n_pending() >= MAX_PENDING_ROWS;
+        // With no epoch in flight, what is pending waits for sources and callers to be heard.
+        let is_full = self.in_flight.is_some() && self.n_pending() >= MAX_PENDING_ROWS;
         let nothing = never();
         let mut select = Select::new();
         let request = select.recv(if is_full { &nothing } else { &self.inbox });
@@ -394,6 +407,7 @@ impl Coordinator {
                 self.announce(Update::SourceEnded { source });
             }
             Some(Event::Failed(error)) => {
+                stream.keep_rows();
                 stream.has_caught_up = true;
                 stream.source = None;
                 let message = error.to_string();
@@ -401,6 +415,7 @@ impl Coordinator {
             }
             Some(_) => {}
             None => {
+                stream.keep_rows();
                 stream.has_caught_up = true;
                 stream.source = None;
                 let message = "the source ended without a word; see the log for a panic".into();
@@ -698,7 +713,11 @@ impl Coordinator {
             summary.rungs.keep += self.answers[view].len().saturating_sub(n_refreshed);
             updates.push((name, Update::EpochComplete(summary)));
         }
-        self.store_epoch(&in_flight, to_store)?;
+        let leftover = match &mut self.durable {
+            Some(durable) => std::mem::take(&mut durable.restored.answers),
+            None => HashMap::new(),
+        };
+        self.store_epoch(&in_flight, to_store, &leftover)?;
         for (view, update) in updates {
             self.hub.tell(Some(&view), &update);
         }
@@ -727,6 +746,7 @@ impl Coordinator {
         &self,
         in_flight: &InFlight,
         answers: Vec<(usize, ContextKey)>,
+        leftover: &HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
     ) -> Result<(), StateError> {
         let Some(Durable {
             state, definitions, ..
@@ -744,6 +764,14 @@ impl Coordinator {
             (view(index), context, stored)
         };
         let offsets = in_flight.offsets.iter().enumerate();
+        let declared = definitions.iter().enumerate();
+        let declared = declared.map(|(index, digest)| (view(index), Some(*digest)));
+        // Nobody keeps the answers of views that are declared no more.
+        let undeclared = leftover.keys().map(|name| (name.as_str(), None));
+        let orphans = leftover.iter().flat_map(|(name, answers)| {
+            let contexts = answers.keys().cloned();
+            contexts.map(move |context| (name.as_str(), context, None))
+        });
         state.commit(&Commit {
             epoch: in_flight.epoch,
             rows: in_flight
@@ -752,14 +780,10 @@ impl Coordinator {
                 .map(|(index, key, row)| (stream(*index), key.clone(), row.clone()))
                 .collect(),
             offsets: offsets
-                .filter_map(|(index, offset)| Some((stream(index), offset.clone()?)))
+                .map(|(index, offset)| (stream(index), offset.clone()))
                 .collect(),
-            views: definitions
-                .iter()
-                .enumerate()
-                .map(|(index, digest)| (view(index), *digest))
-                .collect(),
-            answers: answers.into_iter().map(answer).collect(),
+            views: declared.chain(undeclared).collect(),
+            answers: answers.into_iter().map(answer).chain(orphans).collect(),
         })
     }
 

@@ -12,9 +12,10 @@
 //!   next epoch.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use perennial_model::cancel::Cancel;
-use perennial_operators::{ContextKey, Priority};
+use perennial_operators::{CallError, ContextKey, Priority};
 use perennial_views::calls::Request;
 use perennial_views::memo::RequestDigest;
 use perennial_views::{Healed, Refresh, heal};
@@ -79,8 +80,20 @@ impl Healing {
     }
 
     fn take_back(&mut self, context: &ContextKey) {
-        if let Some(row) = self.rows.remove(context) {
-            self.pending.push(((context.clone(), row), -1));
+        let Some(row) = self.rows.remove(context) else {
+            return;
+        };
+        let row = (context.clone(), row);
+        // One that no epoch has carried is as if it had never been.
+        match self
+            .pending
+            .iter()
+            .position(|delta| *delta == (row.clone(), 1))
+        {
+            Some(at) => {
+                self.pending.remove(at);
+            }
+            None => self.pending.push((row, -1)),
         }
     }
 
@@ -122,7 +135,9 @@ impl Healing {
         self.running = Some((context.clone(), cancel.clone()));
         let context = context.clone();
         let request = provisional.request.clone();
-        let (plan, services) = (view.plan.clone(), view.services.clone());
+        // Not more than it needs: who drops the engine waits for the rest.
+        let (plan, services) = (view.plan.clone(), &view.services);
+        let (model, book) = (services.model.clone(), services.book.clone());
         let done = Done {
             report: Some(Report::Healed {
                 view: index,
@@ -138,11 +153,8 @@ impl Healing {
                 if cancel.is_cancelled() {
                     return;
                 }
-                let book = &services.book;
-                let result = heal(&plan, &*services.model, book, &request, cancel.clone());
-                if !cancel.is_cancelled()
-                    && let Some(Report::Healed { healed, .. }) = &mut done.report
-                {
+                let result = heal(&plan, &*model, &book, &request, cancel.clone());
+                if let Some(Report::Healed { healed, .. }) = &mut done.report {
                     *healed = Some(Box::new(result));
                 }
             });
@@ -150,11 +162,22 @@ impl Healing {
 
     /// Takes what healing gave; nothing if it was given up.
     pub(crate) fn finish(&mut self, view: &BuiltView, context: ContextKey, healed: Option<Healed>) {
-        self.running = None;
-        let wanted = self.provisional.get(&context).map(|p| p.digest);
-        let Some(healed) = healed.filter(|healed| wanted == Some(healed.request)) else {
+        let is_given_up = match self.running.take() {
+            Some((_, cancel)) => cancel.is_cancelled(),
+            None => true,
+        };
+        let Some(wanted) = self.provisional.get(&context).map(|p| p.digest) else {
             return;
         };
+        // A call that ended without a word is not made again: it would end so again.
+        let healed = healed.unwrap_or_else(|| Healed {
+            request: wanted,
+            outcome: Err(CallError::Lost),
+            elapsed: Duration::ZERO,
+        });
+        if is_given_up || healed.request != wanted {
+            return;
+        }
         let digest = healed.request;
         self.provisional.remove(&context);
         self.take_back(&context);

@@ -67,7 +67,7 @@ impl Hub {
     pub(super) fn forget(&self, view: &str) -> usize {
         let mailboxes = self.mailboxes();
         let of_view = mailboxes.iter().filter(|(of_view, _)| &**of_view == view);
-        of_view.map(|(_, mailbox)| mailbox.forget()).sum()
+        of_view.map(|(_, mailbox)| mailbox.forget(view)).sum()
     }
 
     /// Withdraws what was announced of a refused record.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
+use perennial_operators::{AnswerText, Finish};
 
 use super::update::{AnswerUpdate, Update};
 
@@ -40,7 +41,7 @@ impl Mailbox {
 
     /// Drops what tells of answers before the present ones: progress, and of each context's
     /// updates all but the last, which loses its old text. Returns how many were touched.
-    pub(crate) fn forget(&self) -> usize {
+    pub(crate) fn forget(&self, view: &str) -> usize {
         let mut waiting = self.lock();
         let n_before = waiting.updates.len();
         let mut seen = HashSet::new();
@@ -49,11 +50,27 @@ impl Mailbox {
         for mut update in std::mem::take(&mut waiting.updates).into_iter().rev() {
             match &mut update {
                 Update::Progress(_) => continue,
+                // It may quote a text.
+                Update::Notice { source, .. } if source == view => continue,
                 Update::Answer(answer) => {
                     if !seen.insert(answer.context.clone()) {
                         continue;
                     }
-                    n_cut += usize::from(answer.old.take().is_some());
+                    let Some(old) = &mut answer.old else {
+                        kept.push_front(update);
+                        continue;
+                    };
+                    n_cut += 1;
+                    match answer.new {
+                        Some(_) => answer.old = None,
+                        // That it is gone is still to be told.
+                        None => {
+                            *old = Ok(AnswerText {
+                                text: "".into(),
+                                finish: Finish::Stop,
+                            });
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -259,7 +276,7 @@ impl Drop for Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use perennial_operators::{AnswerText, ContextKey, Finish, Rung, Work};
+    use perennial_operators::{ContextKey, Rung, Work};
 
     fn answer(context: usize, old: Option<&str>, new: &str) -> Update {
         let text = |t: &str| {

@@ -112,9 +112,17 @@ impl Table {
         self.rows.len()
     }
 
-    /// The row of a key as of the last commit.
+    /// The row of a key as of the last commit, in this process or the one before.
     pub(crate) fn get(&self, key: &str) -> Option<&Row> {
-        self.rows.get(key)
+        self.rows.get(key).or_else(|| self.restored.get(key))
+    }
+
+    /// Restored rows stand, if nothing took their place.
+    pub(crate) fn keep_restored(&mut self) {
+        for (key, row) in &self.restored {
+            let pending = self.pending.entry(key.clone()).or_default();
+            pending.get_or_insert_with(|| row.clone());
+        }
     }
 
     /// Makes what is pending current and returns the net change, none for rows that are as

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::format::{FILE, VECTORS};
-use super::{ReadableTableMetadata, State, StateError};
+use super::format::{self, FILE, VECTORS};
+use super::{ReadableTable, ReadableTableMetadata, State, StateError};
 
 /// What a state directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -31,7 +31,18 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
     };
     let state = State::open(dir)?;
     let restored = state.restore()?;
-    let n_vectors = state.read(|txn| Ok(txn.open_table(VECTORS)?.len()?))?;
+    let (n_vectors, n_broken) = state.read(|txn| {
+        let vectors = txn.open_table(VECTORS)?;
+        let mut n_broken = 0;
+        for entry in vectors.iter()? {
+            n_broken += u64::from(format::vector(entry?.1.value()).is_none());
+        }
+        Ok((vectors.len()?, n_broken))
+    })?;
+    if n_broken > 0 {
+        let reason = format!("{n_broken} vectors of an odd length");
+        return Err(StateError::damaged(&path, reason));
+    }
     Ok(StateSummary {
         epoch: restored.epoch,
         n_rows: restored.rows.values().map(|rows| rows.len()).sum(),

@@ -88,8 +88,8 @@ pub(crate) struct Commit<'a> {
     pub epoch: u64,
     /// Stream, key, and the row or its end.
     pub rows: Vec<(&'a str, String, Option<StoredRow>)>,
-    pub offsets: Vec<(&'a str, Offset)>,
-    pub views: Vec<(&'a str, [u8; 32])>,
+    pub offsets: Vec<(&'a str, Option<Offset>)>,
+    pub views: Vec<(&'a str, Option<[u8; 32]>)>,
     /// View, context, and the answer or its end.
     pub answers: Vec<(&'a str, ContextKey, Option<StoredAnswer>)>,
 }
@@ -241,11 +241,19 @@ impl State {
                 }
                 let mut offsets = txn.open_table(OFFSETS)?;
                 for (stream, offset) in &commit.offsets {
-                    offsets.insert(*stream, format::encode(offset).as_slice())?;
+                    match offset {
+                        Some(offset) => {
+                            offsets.insert(*stream, format::encode(offset).as_slice())?
+                        }
+                        None => offsets.remove(*stream)?,
+                    };
                 }
                 let mut views = txn.open_table(VIEWS)?;
                 for (view, digest) in &commit.views {
-                    views.insert(*view, digest)?;
+                    match digest {
+                        Some(digest) => views.insert(*view, digest)?,
+                        None => views.remove(*view)?,
+                    };
                 }
                 let mut answers = txn.open_table(ANSWERS)?;
                 for (view, context, answer) in &commit.answers {
@@ -316,8 +324,9 @@ impl State {
         let copied = copy().map_err(write)?;
         let n_bytes = std::fs::metadata(&new).map_err(io)?.len();
         new.persist(&self.path).map_err(|error| io(error.error))?;
-        sync(dir).map_err(io)?;
+        // From here on the old file has no name.
         *db = copied;
+        sync(dir).map_err(io)?;
         Ok(n_bytes)
     }
 

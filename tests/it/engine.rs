@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use perennial::connectors::JsonLines;
 use perennial::engine::ChangeKind;
 use perennial::operators::scripted::{
     BORROWED, ERROR_WORD, PANIC_WORD, Scripted, ScriptedEmbedder,
@@ -175,7 +176,7 @@ fn who_subscribes_late_still_hears_what_sources_said() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("docs.jsonl");
     std::fs::write(&path, "{\"upsert\": {\"key\": \"cut\n").expect("writable");
-    let source = perennial::connectors::JsonLines::open("docs", &path).expect("there");
+    let source = JsonLines::open("docs", &path).expect("there");
     let runtime = Runtime::scripted(
         Arc::new(Scripted::new()),
         Arc::new(ScriptedEmbedder::default()),
@@ -294,6 +295,44 @@ fn healing_gives_way_to_fresh_work_and_heals_what_then_stands() {
     rig.engine.delete("questions", "q").expect("runs");
     rig.engine.settle().expect("runs");
     assert!(rig.texts().is_empty());
+}
+
+#[test]
+fn an_answer_that_cannot_be_healed_says_so_and_is_waited_for_once() {
+    let model = Scripted::borrowing().panicking_when_healing();
+    let mut rig = rig_of(model, view(2000).policy(Policy::Eventual), 1);
+    rig.upsert("docs", "hours", "The library opens at nine.");
+    rig.upsert("questions", "q", "library");
+    rig.engine.settle().expect("runs");
+    rig.upsert("docs", "hours", "The library opens at ten.");
+    rig.engine.settle().expect("runs");
+    assert!(rig.texts()["q"].starts_with("error: "), "{:?}", rig.texts());
+    let n_calls = rig.model.n_calls();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(rig.model.n_calls(), n_calls);
+}
+
+#[test]
+fn more_rows_than_may_wait_are_taken_all_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("bulk.jsonl");
+    let n_rows = 100_010;
+    let lines: String = (0..n_rows)
+        .map(|i| format!("{{\"key\":\"{i}\",\"text\":\"x\"}}\n"))
+        .collect();
+    std::fs::write(&path, lines).expect("writable");
+    // No view reads them: what is measured is the way in.
+    let mut rig = Rig::start(Scripted::new(), |builder| {
+        let bulk = JsonLines::open("bulk", &path).expect("there");
+        let tables = builder.source(bulk).table("docs").table("questions");
+        tables.view(view(2000))
+    });
+    rig.upsert("docs", "hours", "The library opens at nine.");
+    rig.upsert("questions", "q", "library");
+    let (sender, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(rig.texts()));
+    let texts = done.recv_timeout(Duration::from_secs(120));
+    assert_eq!(texts.expect("not stuck")["q"], "The library opens at nine.");
 }
 
 fn wording(value: u8) -> String {

@@ -11,7 +11,9 @@ use perennial::model::decoder::Decoder;
 use perennial::model::error::Error;
 use perennial::model::seeded;
 use perennial::operators::scripted::ScriptedEmbedder;
-use perennial::operators::{FragmentId, FragmentStore, PassageSizes, TensorModel, TextCodec};
+use perennial::operators::{
+    AnswerModel, AnswerRequest, FragmentId, FragmentStore, PassageSizes, TensorModel, TextCodec,
+};
 use perennial::{Engine, Order, Policy, Runtime, Scope, View};
 use proptest::prelude::*;
 
@@ -365,4 +367,28 @@ fn forgetting_drops_the_fragments_that_attended_to_it() {
         );
         assert_eq!(rig.contents(), before);
     }
+}
+
+#[test]
+fn a_draft_of_another_model_is_no_draft() {
+    let store = Arc::new(FragmentStore::new(1 << 26));
+    let model = TensorModel::new(decoder(1), &[9; 32], CharCodec, store);
+    let answer = |draft: &[u32]| {
+        let request = AnswerRequest {
+            scope: Scope::Causal,
+            prompt: "Say.",
+            question: "Why?",
+            passages: &[],
+            draft,
+            splice: None,
+            max_tokens: 16,
+            sampling: Default::default(),
+            cancel: Default::default(),
+        };
+        model.answer(&request, &mut ()).expect("answers").tokens
+    };
+    let right = answer(&[]);
+    assert!(!right.is_empty());
+    assert_eq!(answer(&[1_000_000, 3]), right);
+    assert_eq!(answer(&[right[0], u32::MAX]), right);
 }

@@ -8,12 +8,15 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial::connectors::{Folder, JsonLines, Watching};
+use perennial::connectors::{
+    Batch, Change, Digest, Event, Folder, Halt, JsonLines, Key, Offset, Outlet, Record, Source,
+    SourceName, Watching,
+};
 use perennial::engine::{ChangeKind, DocumentChangeKind};
 use perennial::operators::Rung;
 use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
 use perennial::state::{self, StateError};
-use perennial::{Engine, EngineBuilder, Error, Runtime, Update};
+use perennial::{Engine, EngineBuilder, Error, Policy, Runtime, Update, View};
 use proptest::prelude::*;
 
 use crate::history::{Collections, steps};
@@ -51,6 +54,8 @@ fn a_restart_calls_no_model_for_what_was_answered() {
     let updates = second.engine.subscribe("answers").expect("known");
     let snapshot: Vec<_> = updates.answers().take(2).collect();
     assert!(snapshot.iter().all(|a| a.kind() == ChangeKind::New));
+    let questions: Vec<&str> = snapshot.iter().map(|a| &*a.question).collect();
+    assert_eq!(questions, ["library", "opens"]);
     assert_eq!(second.texts(), before);
     assert_eq!(second.model.n_calls(), 0);
     assert!(second.engine.flush().expect("runs") > epoch);
@@ -227,6 +232,147 @@ fn json_lines_go_on_behind_the_last_committed_line() {
         "alpha is too."
     );
     assert_eq!(state::check(&state).expect("whole").n_rows, 2);
+}
+
+#[test]
+fn lines_that_were_changed_behind_its_back_are_read_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (docs, questions) = (dir.path().join("d.jsonl"), dir.path().join("q.jsonl"));
+    let line = |key: &str, text: &str| format!("{{\"key\":\"{key}\",\"text\":\"{text}\"}}\n");
+    let put = |lines: String| fs::write(&docs, lines).expect("writable");
+    fs::write(&questions, line("q", "opens")).expect("writable");
+    let state = dir.path().join("state");
+    let now = || lines(&state, &docs, &questions).texts()["q"].clone();
+    put(line("a", "It opens at seven.") + &line("b", "Nothing else."));
+    assert_eq!(now(), "It opens at seven.");
+    // In place, with as many bytes.
+    put(line("a", "It opens at eight.") + &line("b", "Nothing else."));
+    assert_eq!(now(), "It opens at eight.");
+    // Cut: what it no longer says is no more.
+    put(line("b", "Nothing else."));
+    assert_eq!(now(), "Nothing is known of opens.");
+    assert_eq!(state::check(&state).expect("whole").n_rows, 2);
+    put(String::new());
+    assert_eq!(now(), "Nothing is known of opens.");
+    assert_eq!(state::check(&state).expect("whole").n_rows, 1);
+}
+
+#[test]
+fn another_source_of_the_same_name_leaves_no_offset_behind() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (docs, notes) = (dir.path().join("d.jsonl"), dir.path().join("notes"));
+    fs::write(&docs, "{\"key\":\"a\",\"text\":\"It opens at seven.\"}\n").expect("writable");
+    fs::create_dir(&notes).expect("writable");
+    fs::write(notes.join("b.md"), "It opens at nine.").expect("writable");
+    let state = dir.path().join("state");
+    let with = |declare: &dyn Fn(EngineBuilder) -> EngineBuilder| {
+        let tables = |b: EngineBuilder| declare(b).table("questions");
+        let mut rig = rig(|b| tables(b).view(view(2000)).state(&state));
+        rig.upsert("questions", "q", "opens");
+        rig.texts()["q"].clone()
+    };
+    let file = |b: EngineBuilder| b.source(JsonLines::open("docs", &docs).expect("there"));
+    let folder = |b: EngineBuilder| {
+        let folder = Folder::open("docs", [&notes]).expect("there");
+        b.source(folder.watching(Watching::Once))
+    };
+    assert_eq!(with(&file), "It opens at seven.");
+    assert_eq!(with(&folder), "It opens at nine.");
+    assert_eq!(with(&file), "It opens at seven.");
+}
+
+/// A source that begins anew, says what it is given, and then may fail.
+struct Told(SourceName, Option<&'static str>);
+
+impl Source for Told {
+    fn name(&self) -> &SourceName {
+        &self.0
+    }
+
+    fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        let Some(text) = self.1 else {
+            let path = "nowhere".into();
+            return Err(Halt::Failed(perennial::connectors::Error::Missing { path }));
+        };
+        let record = Record {
+            key: Key::new("a"),
+            text: text.to_owned(),
+            title: None,
+            updated_at_ms: 0,
+            digest: Digest::of(None, text),
+            offset: Offset::Sequence(1),
+        };
+        out.batch(Batch {
+            changes: vec![Change::Upsert(record)],
+            ..Batch::default()
+        })?;
+        out.send(Event::CaughtUp)
+    }
+}
+
+#[test]
+fn a_source_that_fails_before_it_has_spoken_takes_nothing_away() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let told = |text| {
+        rig(|builder| {
+            let source = Told(SourceName::new("docs"), text);
+            let tables = builder.source(source).table("questions");
+            tables.view(view(2000)).state(dir.path())
+        })
+    };
+    let mut first = told(Some("It opens at seven."));
+    first.upsert("questions", "q", "opens");
+    first.texts();
+    drop(first);
+    let mut failing = told(None);
+    assert_eq!(failing.texts()["q"], "It opens at seven.");
+    assert_eq!(failing.model.n_calls(), 0);
+    drop(failing);
+    assert_eq!(state::check(dir.path()).expect("whole").n_rows, 2);
+}
+
+#[test]
+fn an_engine_that_is_dropped_while_it_heals_lets_go_of_its_state() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for i in 0..5 {
+        let model = Scripted::borrowing().taking(Duration::from_millis(150));
+        let mut rig = Rig::start(model, |builder| {
+            let tables = builder.table("docs").table("questions");
+            let view = view(2000).policy(Policy::Eventual);
+            tables.view(view).state(dir.path())
+        });
+        rig.upsert("questions", "q", "version");
+        rig.upsert("docs", "d", &format!("This is version {i}a."));
+        rig.engine.flush().expect("runs");
+        rig.upsert("docs", "d", &format!("This is version {i}b."));
+        rig.engine.flush().expect("runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut last = tables(dir.path(), 2000);
+    assert_eq!(last.texts()["q"], "This is version 4b.");
+}
+
+#[test]
+fn answers_of_views_that_are_declared_no_more_are_not_kept() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut first = tables(dir.path(), 2000);
+    first.upsert("docs", "hours", "The library opens at nine.");
+    first.upsert("questions", "q", "library");
+    first.texts();
+    drop(first);
+    let mut other = rig(|builder| {
+        let view = View::named("others")
+            .context("questions")
+            .data_source("docs");
+        let tables = builder.table("docs").table("questions");
+        tables.view(view.max_tokens(200)).state(dir.path())
+    });
+    other.engine.flush().expect("runs");
+    drop(other);
+    assert_eq!(state::check(dir.path()).expect("whole").n_answers, 1);
+    let mut again = tables(dir.path(), 2000);
+    assert!(again.engine.answers("answers").expect("runs").is_empty());
+    assert_eq!(again.texts().len(), 1);
 }
 
 fn text(value: u8) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_operators::Cancel;
@@ -208,7 +208,7 @@ impl Calls<Epoch, Staged, Answer> for GenerateCalls {
             plan: plan.clone(),
             request,
             book: self.book.clone(),
-            memo: self.memo.clone(),
+            memo: Arc::downgrade(&self.memo),
             observer: self.observer.clone(),
         };
         let kept = self
@@ -253,7 +253,8 @@ struct Answering {
     plan: Arc<Plan>,
     request: Request,
     book: Arc<ContextBook>,
-    memo: Arc<dyn Memo>,
+    /// Not held: who stops the engine does not wait for a call to close the memo.
+    memo: Weak<dyn Memo>,
     observer: Arc<dyn Observer>,
 }
 
@@ -263,9 +264,10 @@ impl Answering {
         if let Ok(outcome) = &outcome {
             let (tokens, live) = (outcome.tokens.clone(), outcome.live.clone());
             self.book.put(context.clone(), tokens, live);
-            if outcome.is_exact {
-                self.memo
-                    .answered(&self.plan.name, context, &self.digest, outcome);
+            if outcome.is_exact
+                && let Some(memo) = self.memo.upgrade()
+            {
+                memo.answered(&self.plan.name, context, &self.digest, outcome);
             }
         }
         let answer = match &outcome {
@@ -331,7 +333,7 @@ impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
             reply.send(Ok(Vector::new(&vector)));
             return;
         }
-        let memo = self.memo.clone();
+        let memo = Arc::downgrade(&self.memo);
         self.executor.submit(Priority::Fresh, move || {
             if cancel.is_cancelled() {
                 return;
@@ -340,7 +342,9 @@ impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
                 let vector = vectors
                     .pop()
                     .ok_or_else(|| "no vector was returned".to_owned())?;
-                memo.embedded(&digest, &vector);
+                if let Some(memo) = memo.upgrade() {
+                    memo.embedded(&digest, &vector);
+                }
                 Ok(Vector::new(&vector))
             });
             if let Err(reason) = &embedded {

@@ -29,7 +29,9 @@ mod watch;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{Digest, Error, Event, Halt, Key, Notice, Outlet, Resume, Source, SourceName};
+use crate::{
+    Digest, Error, Event, Halt, Key, Notice, Outlet, Resume, Resumption, Source, SourceName,
+};
 
 use filter::Filter;
 use place::Roots;
@@ -164,9 +166,9 @@ impl Source for Folder {
         &self.name
     }
 
-    fn resume_from(&mut self, from: Resume) -> bool {
+    fn resume_from(&mut self, from: Resume) -> Resumption {
         self.held = from.held;
-        true
+        Resumption::FromHeld
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {

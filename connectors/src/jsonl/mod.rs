@@ -22,12 +22,13 @@ mod json;
 mod lines;
 mod timestamp;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::{
-    Batch, Error, Event, Halt, Key, Notice, Offset, Outlet, Rejected, Rejection, Resume, Source,
-    SourceName,
+    Batch, Error, Event, Halt, Key, Notice, Offset, Outlet, Rejected, Rejection, Resume,
+    Resumption, Source, SourceName,
 };
 
 use feed::{Feed, FileFeed, Look, PipeFeed};
@@ -75,6 +76,8 @@ pub struct JsonLines {
     line_limit: usize,
     /// The line to begin with, and its first byte.
     resume: (u64, u64),
+    /// Has taken the bytes before it.
+    before: blake3::Hasher,
 }
 
 impl JsonLines {
@@ -122,6 +125,7 @@ impl JsonLines {
             feed,
             line_limit: LINE_LIMIT,
             resume: (1, 0),
+            before: blake3::Hasher::new(),
         }
     }
 
@@ -157,14 +161,27 @@ impl Source for JsonLines {
         &self.name
     }
 
-    /// Files only: the bytes of a pipe do not come again.
-    fn resume_from(&mut self, from: Resume) -> bool {
-        match (&self.feed, from.offset) {
-            (Feed::File(_), Some(Offset::Line { path, line, byte })) if path == self.path => {
-                self.resume = (line, byte);
-                true
-            }
-            _ => false,
+    /// From the offset where the file begins as it did; the bytes of a pipe do not come
+    /// again.
+    fn resume_from(&mut self, from: Resume) -> Resumption {
+        let Feed::File(_) = &self.feed else {
+            return Resumption::Anew;
+        };
+        match from.offset {
+            Some(Offset::Lines {
+                path,
+                line,
+                byte,
+                digest,
+            }) if path == self.path => match hashed(&path, byte) {
+                Some(hasher) if *hasher.finalize().as_bytes() == digest => {
+                    self.resume = (line, byte);
+                    self.before = hasher;
+                    Resumption::FromOffset
+                }
+                _ => Resumption::Anew,
+            },
+            _ => Resumption::Anew,
         }
     }
 
@@ -175,6 +192,7 @@ impl Source for JsonLines {
             mut feed,
             line_limit,
             resume: (line, byte),
+            before,
         } = *self;
         let mut reader = Reader::new(name, path, line_limit);
         let resumed = match &mut feed {
@@ -183,6 +201,8 @@ impl Source for JsonLines {
         };
         if resumed {
             reader.lines = Lines::new(line_limit, line, byte);
+            reader.taken = before.clone();
+            reader.whole_lines = before;
         } else {
             out.notice(Notice::StartedOver {
                 path: reader.path.clone(),
@@ -227,6 +247,8 @@ impl Source for JsonLines {
                         path: reader.path.clone(),
                     })?;
                     reader.lines = Lines::new(line_limit, 1, 0);
+                    reader.taken.reset();
+                    reader.whole_lines.reset();
                     reader.announced = None;
                 }
                 Look::Awaiting => out.notice(Notice::Awaiting {
@@ -245,12 +267,24 @@ impl Source for JsonLines {
     }
 }
 
+/// Has taken the first `n_bytes` bytes of a file; none if it has not so many.
+fn hashed(path: &Path, n_bytes: u64) -> Option<blake3::Hasher> {
+    let file = std::fs::File::open(path).ok()?;
+    let mut hasher = blake3::Hasher::new();
+    let n_read = std::io::copy(&mut file.take(n_bytes), &mut hasher).ok()?;
+    (n_read == n_bytes).then_some(hasher)
+}
+
 /// Turns bytes into batches.
 #[derive(Debug)]
 struct Reader {
     name: SourceName,
     path: PathBuf,
     lines: Lines,
+    /// Has taken all bytes.
+    taken: blake3::Hasher,
+    /// Has taken those of whole lines.
+    whole_lines: blake3::Hasher,
     batch: Batch,
     /// What the batch's lines come to.
     batch_bytes: u64,
@@ -266,6 +300,8 @@ impl Reader {
             name,
             path,
             lines: Lines::new(line_limit, 1, 0),
+            taken: blake3::Hasher::new(),
+            whole_lines: blake3::Hasher::new(),
             batch: Batch::default(),
             batch_bytes: 0,
             begun: None,
@@ -274,6 +310,15 @@ impl Reader {
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        let n_whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map(|at| at + 1);
+        if let Some(n_whole) = n_whole {
+            self.taken.update(&bytes[..n_whole]);
+            self.whole_lines = self.taken.clone();
+        }
+        self.taken.update(&bytes[n_whole.unwrap_or(0)..]);
         let Self {
             name,
             path,
@@ -326,10 +371,11 @@ impl Reader {
         self.batch_bytes = 0;
         self.begun = None;
         let (line, byte) = self.lines.position();
-        batch.resume = Some(Offset::Line {
+        batch.resume = Some(Offset::Lines {
             path: self.path.clone(),
             line,
             byte,
+            digest: *self.whole_lines.finalize().as_bytes(),
         });
         out.batch(batch)
     }

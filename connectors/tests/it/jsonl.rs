@@ -36,7 +36,7 @@ fn read(bytes: &[u8], open: impl Fn(JsonLines) -> JsonLines) -> Listener {
 /// Line and byte of an offset.
 fn place(offset: &Offset) -> (u64, u64) {
     match offset {
-        Offset::Line { line, byte, .. } => (*line, *byte),
+        Offset::Line { line, byte, .. } | Offset::Lines { line, byte, .. } => (*line, *byte),
         other => panic!("{other:?}"),
     }
 }
