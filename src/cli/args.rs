@@ -167,7 +167,7 @@ pub(crate) struct ModelArgs {
     pub(crate) threads: Option<usize>,
 
     /// Memory for what was read of the documents, as 512M or 2GiB; what does not fit is
-    /// read again when it is needed.
+    /// read again when it is needed. Provisional answers hold more until they are exact.
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) memory: Size,
 
