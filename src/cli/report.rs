@@ -54,8 +54,13 @@ impl Gathering {
         let same = |a: &AnswerUpdate| a.view == update.view && a.context == update.context;
         if let Some(at) = self.answers.iter().position(same) {
             let seen = self.answers.remove(at);
-            if update.kind() == ChangeKind::Stands {
-                update.old = seen.old;
+            match update.kind() {
+                // Asked before a restart, and no more: nobody has seen it.
+                ChangeKind::Gone if seen.old.is_none() => return,
+                ChangeKind::Stands => update.old = seen.old,
+                // An answer to another question is not its past.
+                ChangeKind::Changed if update.question != seen.question => update.old = seen.old,
+                _ => {}
             }
         }
         self.answers.push(update);
@@ -143,6 +148,28 @@ pub(crate) mod tests {
             work: Work::default(),
             elapsed: Duration::from_millis(30),
         }
+    }
+
+    #[test]
+    fn a_first_look_and_what_became_of_it_are_one_piece_of_news() {
+        let told = |next: AnswerUpdate| {
+            let mut gathering = Gathering::default();
+            gathering.answer(answer("a", None, Some("A."), 100));
+            gathering.answer(next);
+            gathering.complete(summary()).answers
+        };
+        let kinds = |answers: &[AnswerUpdate]| answers.iter().map(|a| a.kind()).collect::<Vec<_>>();
+        let stands = answer("a", Some("A."), Some("A."), 100);
+        assert_eq!(kinds(&told(stands)), [ChangeKind::New]);
+        let changed = answer("a", Some("A."), Some("B."), 100);
+        assert_eq!(kinds(&told(changed.clone())), [ChangeKind::Changed]);
+        let question = "Who?".into();
+        let of_another = AnswerUpdate {
+            question,
+            ..changed
+        };
+        assert_eq!(kinds(&told(of_another)), [ChangeKind::New]);
+        assert!(told(answer("a", Some("A."), None, 0)).is_empty());
     }
 
     #[test]
