@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use perennial::connectors::{
@@ -37,6 +38,27 @@ fn tables(dir: &Path, budget: usize) -> Rig {
     })
 }
 
+/// A source of nothing that keeps the first epoch open until it is let go: who subscribes
+/// before that misses nothing.
+struct Gate(SourceName, Receiver<()>);
+
+impl Source for Gate {
+    fn name(&self) -> &SourceName {
+        &self.0
+    }
+
+    fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        // A gate that is dropped is open, too.
+        let _ = self.1.recv();
+        out.send(Event::CaughtUp)
+    }
+}
+
+fn gate() -> (Sender<()>, Gate) {
+    let (open, gate) = channel();
+    (open, Gate(SourceName::new("gate"), gate))
+}
+
 #[test]
 fn a_restart_calls_no_model_for_what_was_answered() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -49,13 +71,18 @@ fn a_restart_calls_no_model_for_what_was_answered() {
     assert_eq!(first.model.n_calls(), 2);
     drop(first);
 
-    let mut second = tables(dir.path(), 2000);
+    let (open, gate) = gate();
+    let mut second = rig(|builder| {
+        let tables = builder.source(gate).table("docs").table("questions");
+        tables.view(view(2000)).state(dir.path())
+    });
     // There before the first epoch of this process, from the last of the one before.
     let updates = second.engine.subscribe("answers").expect("known");
     let snapshot: Vec<_> = updates.answers().take(2).collect();
     assert!(snapshot.iter().all(|a| a.kind() == ChangeKind::New));
     let questions: Vec<&str> = snapshot.iter().map(|a| &*a.question).collect();
     assert_eq!(questions, ["library", "opens"]);
+    drop(open);
     assert_eq!(second.texts(), before);
     assert_eq!(second.model.n_calls(), 0);
     assert!(second.engine.flush().expect("runs") > epoch);
@@ -141,11 +168,12 @@ fn a_folder_that_changed_meanwhile_is_found_changed() {
         tempfile::tempdir().expect("a folder"),
     );
     let put = |name: &str, text: &str| fs::write(docs.path().join(name), text).expect("writable");
-    let start = || {
+    let start = |gate| {
         rig(|builder| {
             let folder = Folder::open("docs", [docs.path()]).expect("there");
             builder
                 .source(folder.watching(Watching::Once))
+                .source(gate)
                 .table("questions")
                 .view(view(2000))
                 .state(dir.path())
@@ -154,7 +182,7 @@ fn a_folder_that_changed_meanwhile_is_found_changed() {
     put("a.md", "alpha stays.");
     put("b.md", "beta was here.");
     put("c.md", "gamma leaves.");
-    let mut first = start();
+    let mut first = start(gate().1);
     first.upsert("questions", "q", "beta");
     assert_eq!(first.texts()["q"], "beta was here.");
     drop(first);
@@ -162,8 +190,10 @@ fn a_folder_that_changed_meanwhile_is_found_changed() {
     put("b.md", "beta has moved.");
     put("d.md", "delta is new.");
     fs::remove_file(docs.path().join("c.md")).expect("there");
-    let mut second = start();
+    let (open, gate) = gate();
+    let mut second = start(gate);
     let updates = second.engine.subscribe("answers").expect("known");
+    drop(open);
     assert_eq!(second.texts()["q"], "beta has moved.");
     let started = updates.iter().find_map(|update| match update {
         Update::EpochStarted(start) => Some(start),
