@@ -75,6 +75,7 @@ impl LocalModel {
             n_threads,
             progress: Box::new(embedder_progress),
             embedder: OnceLock::new(),
+            digest: digest_of_embedder(),
         };
         Ok(Self {
             name,
@@ -117,6 +118,19 @@ struct LazyEmbedder {
     n_threads: usize,
     progress: Box<dyn Fn() -> Box<dyn Progress> + Send + Sync>,
     embedder: OnceLock<Result<Embedder, String>>,
+    digest: [u8; 32],
+}
+
+/// By the digests that the files must have, so that nothing is opened to learn it.
+fn digest_of_embedder() -> [u8; 32] {
+    let mut hash = blake3::Hasher::new_derive_key("perennial 1 embedding model");
+    if let Ok(ModelSpec::Known(model)) = ModelSpec::parse(EMBEDDER) {
+        for file in model.files {
+            hash.update(file.name.as_bytes());
+            hash.update(file.sha256.as_bytes());
+        }
+    }
+    *hash.finalize().as_bytes()
 }
 
 impl LazyEmbedder {
@@ -138,15 +152,7 @@ impl Embed for LazyEmbedder {
         Embed::embed(embedder, texts)
     }
 
-    /// By the digests that the files must have, so that nothing is opened to learn it.
     fn digest(&self) -> [u8; 32] {
-        let mut hash = blake3::Hasher::new_derive_key("perennial 1 embedding model");
-        if let Ok(ModelSpec::Known(model)) = ModelSpec::parse(EMBEDDER) {
-            for file in model.files {
-                hash.update(file.name.as_bytes());
-                hash.update(file.sha256.as_bytes());
-            }
-        }
-        *hash.finalize().as_bytes()
+        self.digest
     }
 }

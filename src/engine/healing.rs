@@ -134,7 +134,7 @@ impl Healing {
         let cancel = Cancel::new();
         self.running = Some((context.clone(), cancel.clone()));
         let context = context.clone();
-        let request = provisional.request.clone();
+        let (request, digest) = (provisional.request.clone(), provisional.digest);
         // Not more than it needs: who drops the engine waits for the rest.
         let (plan, services) = (view.plan.clone(), &view.services);
         let (model, book) = (services.model.clone(), services.book.clone());
@@ -153,7 +153,7 @@ impl Healing {
                 if cancel.is_cancelled() {
                     return;
                 }
-                let result = heal(&plan, &*model, &book, &request, cancel.clone());
+                let result = heal(&plan, &*model, &book, &request, digest, cancel);
                 if let Some(Report::Healed { healed, .. }) = &mut done.report {
                     *healed = Some(Box::new(result));
                 }

@@ -34,6 +34,13 @@ pub(crate) struct BuiltView {
     pub(crate) context: usize,
 }
 
+impl BuiltView {
+    /// Whether its answers depend on this stream.
+    pub(crate) fn reads(&self, stream: usize) -> bool {
+        [self.data_source, self.context].contains(&stream)
+    }
+}
+
 /// The deltas of one stream that one worker feeds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamDeltas {

@@ -31,18 +31,13 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
     };
     let state = State::open(dir)?;
     let restored = state.restore()?;
-    let (n_vectors, n_broken) = state.read(|txn| {
+    let n_vectors = state.read(|txn| {
         let vectors = txn.open_table(VECTORS)?;
-        let mut n_broken = 0;
         for entry in vectors.iter()? {
-            n_broken += u64::from(format::vector(entry?.1.value()).is_none());
+            format::vector(entry?.1.value())?;
         }
-        Ok((vectors.len()?, n_broken))
+        Ok(vectors.len()?)
     })?;
-    if n_broken > 0 {
-        let reason = format!("{n_broken} vectors of an odd length");
-        return Err(StateError::damaged(&path, reason));
-    }
     Ok(StateSummary {
         epoch: restored.epoch,
         n_rows: restored.rows.values().map(|rows| rows.len()).sum(),

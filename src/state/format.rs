@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | `format` | `"version"` | u64, [`VERSION`] |
 //! | `manifest` | `"epoch"` | u64, the last committed epoch |
-//! | `offsets` | stream | [`Offset`] to resume from |
+//! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
 //! | `documents` | (stream, key) | [`StoredRow`] |
 //! | `views` | view | 32 bytes: digest of what its answers depend on besides rows |
 //! | `answers` | (view, context) | [`StoredAnswer`] |
@@ -20,7 +20,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_connectors::Offset;
 use perennial_operators::{Answer, AnswerText, LiveLayout, Outcome, Rung, SubParagraph, Work};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
@@ -107,14 +106,12 @@ pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
     postcard::to_allocvec(value).expect("these structures have lengths")
 }
 
-/// A structure from its bytes.
-pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, postcard::Error> {
-    postcard::from_bytes(bytes)
-}
-
-/// An offset from its bytes.
-pub(super) fn offset(bytes: &[u8]) -> Result<Offset, postcard::Error> {
-    decode(bytes)
+/// A structure, `what`, from its bytes.
+pub(super) fn decode<'a, T: Deserialize<'a>>(
+    what: &str,
+    bytes: &'a [u8],
+) -> Result<T, redb::Error> {
+    postcard::from_bytes(bytes).map_err(|error| redb::Error::Corrupted(format!("{what}: {error}")))
 }
 
 /// The bytes of a vector.
@@ -122,9 +119,13 @@ pub(super) fn vector_bytes(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-/// A vector from its bytes; none for a length that no vector has.
-pub(super) fn vector(bytes: &[u8]) -> Option<Vec<f32>> {
+/// A vector from its bytes.
+pub(super) fn vector(bytes: &[u8]) -> Result<Vec<f32>, redb::Error> {
     let (whole, rest) = bytes.as_chunks::<4>();
-    rest.is_empty()
-        .then(|| whole.iter().map(|x| f32::from_le_bytes(*x)).collect())
+    match rest.is_empty() {
+        true => Ok(whole.iter().map(|x| f32::from_le_bytes(*x)).collect()),
+        false => Err(redb::Error::Corrupted(
+            "a vector of an odd length".to_owned(),
+        )),
+    }
 }

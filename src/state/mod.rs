@@ -160,35 +160,23 @@ impl State {
     /// # Errors
     /// [`StateError::Damaged`].
     pub(crate) fn restore(&self) -> Result<Restored, StateError> {
-        let damaged = |what: &str, error: postcard::Error| {
-            StateError::damaged(&self.path, format!("{what}: {error}"))
-        };
-        let mut restored = Restored::default();
-        let mut bad = None;
         self.read(|txn| {
-            restored.epoch = txn
-                .open_table(MANIFEST)?
-                .get(EPOCH_KEY)?
-                .map(|epoch| epoch.value());
+            let epoch = txn.open_table(MANIFEST)?.get(EPOCH_KEY)?;
+            let mut restored = Restored {
+                epoch: epoch.map(|epoch| epoch.value()),
+                ..Restored::default()
+            };
             for entry in txn.open_table(OFFSETS)?.iter()? {
                 let (stream, bytes) = entry?;
-                match format::offset(bytes.value()) {
-                    Ok(offset) => {
-                        restored.offsets.insert(stream.value().to_owned(), offset);
-                    }
-                    Err(error) => bad = Some(damaged("an offset", error)),
-                }
+                let offset = format::decode("an offset", bytes.value())?;
+                restored.offsets.insert(stream.value().to_owned(), offset);
             }
             for entry in txn.open_table(DOCUMENTS)?.iter()? {
                 let (key, bytes) = entry?;
                 let (stream, key) = key.value();
-                match format::decode(bytes.value()) {
-                    Ok(row) => {
-                        let rows = restored.rows.entry(stream.to_owned()).or_default();
-                        rows.insert(key.to_owned(), row);
-                    }
-                    Err(error) => bad = Some(damaged("a row", error)),
-                }
+                let row = format::decode("a row", bytes.value())?;
+                let rows = restored.rows.entry(stream.to_owned()).or_default();
+                rows.insert(key.to_owned(), row);
             }
             for entry in txn.open_table(VIEWS)?.iter()? {
                 let (view, digest) = entry?;
@@ -199,20 +187,12 @@ impl State {
             for entry in txn.open_table(ANSWERS)?.iter()? {
                 let (key, bytes) = entry?;
                 let (view, context) = key.value();
-                match format::decode(bytes.value()) {
-                    Ok(answer) => {
-                        let answers = restored.answers.entry(view.to_owned()).or_default();
-                        answers.insert(ContextKey::new(context), answer);
-                    }
-                    Err(error) => bad = Some(damaged("an answer", error)),
-                }
+                let answer = format::decode("an answer", bytes.value())?;
+                let answers = restored.answers.entry(view.to_owned()).or_default();
+                answers.insert(ContextKey::new(context), answer);
             }
-            Ok(())
-        })?;
-        match bad {
-            Some(error) => Err(error),
-            None => Ok(restored),
-        }
+            Ok(restored)
+        })
     }
 
     /// Which request the staged answer of a context was given to.
@@ -447,7 +427,9 @@ impl Memo for State {
         let found = self.read(|txn| {
             let answers = txn.open_table(ANSWERS)?;
             let bytes = answers.get((view, context.as_str()))?;
-            Ok(bytes.and_then(|bytes| format::decode::<StoredAnswer>(bytes.value()).ok()))
+            bytes
+                .map(|bytes| format::decode::<StoredAnswer>("an answer", bytes.value()))
+                .transpose()
         });
         let stored = found.ok()??;
         if stored.request != Some(request.0) {
@@ -476,7 +458,7 @@ impl Memo for State {
         let found = self.read(|txn| {
             let vectors = txn.open_table(VECTORS)?;
             let bytes = vectors.get(text.0)?;
-            Ok(bytes.and_then(|bytes| format::vector(bytes.value())))
+            bytes.map(|bytes| format::vector(bytes.value())).transpose()
         });
         found.ok().flatten()
     }

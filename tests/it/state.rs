@@ -561,13 +561,17 @@ fn killed_at_any_instant_it_goes_on_as_if_it_had_not_been() {
     assert_eq!((again.texts(), again.model.n_calls()), (fresh, 0));
 }
 
-fn refused(dir: &Path) -> StateError {
+fn open(dir: &Path) -> Result<Engine, Error> {
     let runtime = Runtime::scripted(
         Arc::new(Scripted::new()),
         Arc::new(ScriptedEmbedder::default()),
     );
     let builder = Engine::builder(runtime).table("docs").table("questions");
-    match builder.view(view(2000)).state(dir).start() {
+    builder.view(view(2000)).state(dir).start()
+}
+
+fn refused(dir: &Path) -> StateError {
+    match open(dir) {
         Err(Error::State(error)) => error,
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("opened"),
@@ -627,14 +631,9 @@ fn a_cut_or_flipped_file_is_refused_or_right_and_never_a_panic() {
         .expect("not empty")
         + 1;
     let (mut n_refused, mut n_right) = (0, 0);
-    let mut open = |bytes: &[u8]| {
+    let mut open_with = |bytes: &[u8]| {
         fs::write(&file, bytes).expect("writable");
-        let runtime = Runtime::scripted(
-            Arc::new(Scripted::new()),
-            Arc::new(ScriptedEmbedder::default()),
-        );
-        let builder = Engine::builder(runtime).table("docs").table("questions");
-        match builder.view(view(2000)).state(dir.path()).start() {
+        match open(dir.path()) {
             Ok(mut engine) => {
                 engine.flush().expect("runs");
                 let answers = engine.answers("answers").expect("runs");
@@ -656,12 +655,12 @@ fn a_cut_or_flipped_file_is_refused_or_right_and_never_a_panic() {
         }
     };
     for n in [0, 1, 100, 4096, used / 2, used - 1] {
-        open(&whole[..n]);
+        open_with(&whole[..n]);
     }
     for at in (0..used).step_by((used / 150).max(1)) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
-        open(&bytes);
+        open_with(&bytes);
     }
     assert!(
         n_refused > 0 && n_right > 0,

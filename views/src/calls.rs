@@ -155,6 +155,7 @@ pub fn heal(
     model: &dyn AnswerModel,
     book: &ContextBook,
     request: &Request,
+    digest: RequestDigest,
     cancel: Cancel,
 ) -> Healed {
     let begin = Instant::now();
@@ -162,7 +163,7 @@ pub fn heal(
     let asked = asked(plan, request, &before, Stage::Exact, cancel);
     let outcome = model.answer(&asked, &mut ());
     Healed {
-        request: RequestDigest::of(&model.digest(), plan, request),
+        request: digest,
         outcome,
         elapsed: begin.elapsed(),
     }

@@ -1,6 +1,9 @@
 //! The one thread that decides: what the next epoch carries, when it closes, what
 //! subscribers are told.
 
+mod completing;
+mod forgetting;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -8,22 +11,21 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
 use perennial_connectors::{Batch, Change, Event, Offset, Rejected, Resumption, Running};
-use perennial_operators::{Answer, ContextKey, DocumentKey, FragmentStore, LiveLayout, Rung, Work};
-use perennial_views::{Epoch, Refresh};
+use perennial_operators::{Answer, ContextKey, DocumentKey, FragmentStore, LiveLayout};
+use perennial_views::Epoch;
 
 use super::current::CurrentAnswer;
 use super::error::Error;
-use super::forget::{Forgetting, Receipt, is_of};
+use super::forget::{Forgetting, Receipt};
 use super::healing::Healing;
 use super::hub::Hub;
 use super::subscription::{Mailbox, Subscription};
 use super::tables::{Row, RowDelta, Table};
 use super::update::{
-    AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart, EpochSummary,
-    MAX_NAMED_CHANGES, RungCounts, Update,
+    AnswerUpdate, DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
 };
 use super::workers::{BuiltView, Command, Report, Share, StreamDeltas, Workers};
-use crate::state::{Commit, Restored, State, StateError, StoredAnswer, StoredRow};
+use crate::state::{Restored, State, StoredRow};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
 const MAX_PENDING_ROWS: usize = 100_000;
@@ -561,310 +563,6 @@ impl Coordinator {
             }
         }
     }
-
-    fn begin_forgetting(
-        &mut self,
-        index: usize,
-        key: String,
-        is_table: bool,
-        reply: Sender<Result<Receipt, Error>>,
-    ) {
-        let stream = &mut self.streams[index];
-        let was_there = stream.table.holds(&key);
-        // A caller that no longer waits is no error.
-        if was_there && !is_table {
-            let stream = stream.name.clone();
-            let _ = reply.send(Err(Error::StillThere { stream, key }));
-            return;
-        }
-        let row = stream.table.get(&key).cloned();
-        if was_there {
-            stream.table.set(key.clone(), None);
-        }
-        self.forgetting.push(Forgetting {
-            stream: index,
-            row,
-            fragments: self.store.as_ref().map(|s| s.ids()).unwrap_or_default(),
-            receipt: Receipt {
-                stream: stream.name.clone(),
-                key,
-                was_there,
-                ..Receipt::default()
-            },
-            reply,
-        });
-    }
-
-    /// Erases what remembers documents that no answer reads any more.
-    fn forget(&mut self) {
-        for forgetting in std::mem::take(&mut self.forgetting) {
-            let Forgetting {
-                stream,
-                row,
-                fragments,
-                mut receipt,
-                reply,
-            } = forgetting;
-            receipt.epoch = self.last_complete;
-            let (name, key) = (receipt.stream.clone(), receipt.key.clone());
-            let is_its = |update: &Update| match update {
-                Update::Rejected(rejected) => is_of(rejected, &name, &key),
-                _ => false,
-            };
-            let n_before = self.quarantine.len();
-            self.quarantine.retain(|r| !is_of(r, &name, &key));
-            receipt.n_rejected = n_before - self.quarantine.len();
-            self.announced.retain(|update| !is_its(update));
-            receipt.n_updates = self.hub.withdraw(is_its);
-            for (view, answers) in self.views.iter().zip(&self.answers) {
-                if ![view.data_source, view.context].contains(&stream) {
-                    continue;
-                }
-                receipt.n_updates += self.hub.forget(&view.plan.name);
-                for (context, _) in answers.iter().filter(|(_, a)| a.answer.is_err()) {
-                    view.services.book.remove(context);
-                }
-            }
-            let kept = self.store.as_ref().map(|s| s.ids()).unwrap_or_default();
-            receipt.n_fragments = fragments.difference(&kept).count();
-            let erased = match &self.durable {
-                Some(durable) => durable.state.rewrite().map(Some),
-                None => Ok(None),
-            };
-            let outcome = erased.map_err(Error::from).and_then(|n_bytes| {
-                receipt.n_state_bytes = n_bytes;
-                receipt.remains = self.remains(stream, &receipt.key, row.as_ref())?;
-                Ok(receipt)
-            });
-            // A caller that no longer waits is no error.
-            let _ = reply.send(outcome);
-        }
-    }
-
-    /// Where something of a forgotten row is still found.
-    fn remains(&self, stream: usize, key: &str, row: Option<&Row>) -> Result<Vec<String>, Error> {
-        let mut remains = Vec::new();
-        if self.streams[stream].table.holds(key) {
-            remains.push("the stream".to_owned());
-        }
-        if self.store.as_ref().is_some_and(|s| s.n_unreferenced() > 0) {
-            remains.push("the fragment store".to_owned());
-        }
-        if let (Some(durable), Some(row)) = (&self.durable, row) {
-            let is_live = |part: &str| self.streams.iter().any(|s| s.table.any_holds(part));
-            // What another document says as well is not this one's trace.
-            let own: Vec<&str> = row.text.lines().filter(|part| !is_live(part)).collect();
-            if durable.state.holds_any(&own)? {
-                remains.push("the state directory".to_owned());
-            }
-        }
-        Ok(remains)
-    }
-
-    /// Makes a complete epoch durable and delivers it: first every answer, then one summary
-    /// a view.
-    fn complete(&mut self, epoch: Epoch) -> Result<(), StateError> {
-        let Some(in_flight) = self.in_flight.take_if(|f| f.epoch == epoch) else {
-            return Ok(());
-        };
-        let mut refreshes = self.hub.take_refreshes();
-        let mut updates: Vec<(Arc<str>, Update)> = Vec::new();
-        let mut to_store: Vec<(usize, ContextKey)> = Vec::new();
-        for view in 0..self.views.len() {
-            let name = self.views[view].plan.name.clone();
-            let mut deltas = std::mem::take(&mut self.deltas[view]);
-            let mut touched: Vec<ContextKey> = deltas.keys().cloned().collect();
-            touched.extend(
-                refreshes
-                    .keys()
-                    .filter(|(v, _)| *v == name)
-                    .map(|(_, context)| context.clone()),
-            );
-            self.retract_restored(view, &mut deltas);
-            touched.extend(deltas.keys().cloned());
-            touched.sort();
-            touched.dedup();
-            let mut summary = EpochSummary {
-                view: name.clone(),
-                epoch,
-                rungs: RungCounts::default(),
-                work: Work::default(),
-                elapsed: in_flight.closed_at.elapsed(),
-            };
-            let mut n_refreshed = 0;
-            for context in touched {
-                let delta = deltas.remove(&context).unwrap_or_default();
-                let refresh = refreshes.remove(&(name.clone(), context.clone()));
-                if let Some(refresh) = &refresh {
-                    self.healing[view].note(refresh);
-                }
-                n_refreshed += usize::from(refresh.is_some());
-                for forgetting in &mut self.forgetting {
-                    let reads = [self.views[view].data_source, self.views[view].context];
-                    let is_refreshed = refresh.is_some() && reads.contains(&forgetting.stream);
-                    forgetting.receipt.n_answers += usize::from(is_refreshed);
-                }
-                count(&mut summary, refresh.as_ref());
-                to_store.push((view, context.clone()));
-                if let Some(update) = self.apply(view, epoch, context, delta, refresh) {
-                    updates.push((name.clone(), Update::Answer(update)));
-                }
-            }
-            summary.rungs.keep += self.answers[view].len().saturating_sub(n_refreshed);
-            updates.push((name, Update::EpochComplete(summary)));
-        }
-        let leftover = match &mut self.durable {
-            Some(durable) => std::mem::take(&mut durable.restored.answers),
-            None => HashMap::new(),
-        };
-        self.store_epoch(&in_flight, to_store, &leftover)?;
-        for (view, update) in updates {
-            self.hub.tell(Some(&view), &update);
-        }
-        if let Some(store) = &self.store {
-            store.sweep();
-        }
-        self.last_complete = Some(epoch);
-        Ok(())
-    }
-
-    /// The first epoch after a restart says what stands: answers of an earlier process that
-    /// are not among it are gone.
-    fn retract_restored(&mut self, view: usize, deltas: &mut BTreeMap<ContextKey, AnswerDeltas>) {
-        let Some(durable) = &mut self.durable else {
-            return;
-        };
-        let name = &*self.views[view].plan.name;
-        for (context, stored) in durable.restored.answers.remove(name).into_iter().flatten() {
-            deltas
-                .entry(context)
-                .or_insert_with(|| vec![(stored.answer, -1)]);
-        }
-    }
-
-    fn store_epoch(
-        &self,
-        in_flight: &InFlight,
-        answers: Vec<(usize, ContextKey)>,
-        leftover: &HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
-    ) -> Result<(), StateError> {
-        let Some(Durable {
-            state, definitions, ..
-        }) = &self.durable
-        else {
-            return Ok(());
-        };
-        let stream = |index: usize| self.streams[index].name.as_str();
-        let view = |index: usize| &*self.views[index].plan.name;
-        let answer = |(index, context): (usize, ContextKey)| {
-            let stored = self.answers[index].get(&context).map(|current| {
-                let request = state.request_of(view(index), &context);
-                current.stored(request)
-            });
-            (view(index), context, stored)
-        };
-        let offsets = in_flight.offsets.iter().enumerate();
-        let declared = definitions.iter().enumerate();
-        let declared = declared.map(|(index, digest)| (view(index), Some(*digest)));
-        // Nobody keeps the answers of views that are declared no more.
-        let undeclared = leftover.keys().map(|name| (name.as_str(), None));
-        let orphans = leftover.iter().flat_map(|(name, answers)| {
-            let contexts = answers.keys().cloned();
-            contexts.map(move |context| (name.as_str(), context, None))
-        });
-        state.commit(&Commit {
-            epoch: in_flight.epoch,
-            rows: in_flight
-                .rows
-                .iter()
-                .map(|(index, key, row)| (stream(*index), key.clone(), row.clone()))
-                .collect(),
-            offsets: offsets
-                .map(|(index, offset)| (stream(index), offset.clone()))
-                .collect(),
-            views: declared.chain(undeclared).collect(),
-            answers: answers.into_iter().map(answer).chain(orphans).collect(),
-        })
-    }
-
-    /// Makes an answer current and says what became of it; `None` where nothing did.
-    fn apply(
-        &mut self,
-        view: usize,
-        epoch: Epoch,
-        context: ContextKey,
-        delta: AnswerDeltas,
-        refresh: Option<Refresh>,
-    ) -> Option<AnswerUpdate> {
-        let question = self.question(view, &context);
-        let current = &mut self.answers[view];
-        let old = current.get(&context).map(|c| c.answer.clone());
-        let emitted = delta
-            .iter()
-            .find(|(_, diff)| *diff > 0)
-            .map(|(answer, _)| answer.clone());
-        let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
-        let new = match emitted {
-            Some(answer) => Some(answer),
-            None if is_retracted => None,
-            None => old.clone(),
-        };
-        let elapsed = refresh.as_ref().map(|r| r.elapsed).unwrap_or_default();
-        let outcome = refresh.and_then(|refresh| refresh.outcome.ok());
-        let mut tokens: Arc<[u32]> = Arc::default();
-        let mut min_margin = f32::INFINITY;
-        let mut drift = None;
-        let mut update = AnswerUpdate {
-            view: self.views[view].plan.name.clone(),
-            context: context.clone(),
-            question: question.clone(),
-            epoch,
-            old,
-            new: new.clone(),
-            rung: Rung::Regenerate,
-            sub_paragraphs: Vec::new(),
-            work: Work::default(),
-            elapsed,
-            is_exact: true,
-            drift: 0.0,
-        };
-        if let Some(outcome) = outcome {
-            update.rung = outcome.rung;
-            update.sub_paragraphs = outcome.sub_paragraphs;
-            update.work = outcome.work;
-            tokens = outcome.tokens;
-            min_margin = outcome.min_margin;
-            drift = (!outcome.is_exact).then_some(outcome.drift);
-            update.is_exact = outcome.is_exact;
-            update.drift = outcome.drift;
-        }
-        match new {
-            Some(answer) => {
-                let answer = CurrentAnswer {
-                    answer,
-                    epoch,
-                    rung: update.rung,
-                    sub_paragraphs: update.sub_paragraphs.clone(),
-                    work: update.work,
-                    elapsed,
-                    tokens,
-                    min_margin,
-                    drift,
-                };
-                current.insert(context, answer);
-            }
-            None => {
-                current.remove(&context);
-                self.views[view].services.book.remove(&context);
-                self.healing[view].forget(&context);
-                // A call for a context that never had an answer: nothing to tell.
-                if update.kind() == ChangeKind::New {
-                    return None;
-                }
-            }
-        }
-        Some(update)
-    }
 }
 
 /// The rows of one stream that an epoch changes, as subscribers are told.
@@ -898,20 +596,4 @@ fn worker_of(key: &str, n_workers: usize) -> usize {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     usize::try_from(hasher.finish() % n_workers as u64).unwrap_or(0)
-}
-
-fn count(summary: &mut EpochSummary, refresh: Option<&Refresh>) {
-    match refresh.map(|refresh| &refresh.outcome) {
-        None => {}
-        Some(Err(_)) => summary.rungs.failed += 1,
-        Some(Ok(outcome)) => {
-            summary.work += outcome.work;
-            *match outcome.rung {
-                Rung::Keep => &mut summary.rungs.keep,
-                Rung::Verify => &mut summary.rungs.verify,
-                Rung::Rewrite => &mut summary.rungs.rewrite,
-                Rung::Regenerate => &mut summary.rungs.regenerate,
-            } += 1;
-        }
-    }
 }

@@ -1,0 +1,111 @@
+//! What the coordinator does to forget a document; `engine/forget.rs` says what that means.
+
+use crossbeam_channel::Sender;
+
+use super::Coordinator;
+use crate::engine::error::Error;
+use crate::engine::forget::{Forgetting, Receipt, is_of};
+use crate::engine::tables::Row;
+use crate::engine::update::Update;
+
+impl Coordinator {
+    /// Deletes a row of a table, and remembers to erase it once no answer reads it.
+    pub(super) fn begin_forgetting(
+        &mut self,
+        index: usize,
+        key: String,
+        is_table: bool,
+        reply: Sender<Result<Receipt, Error>>,
+    ) {
+        let stream = &mut self.streams[index];
+        let was_there = stream.table.holds(&key);
+        // A caller that no longer waits is no error.
+        if was_there && !is_table {
+            let stream = stream.name.clone();
+            let _ = reply.send(Err(Error::StillThere { stream, key }));
+            return;
+        }
+        let row = stream.table.get(&key).cloned();
+        if was_there {
+            stream.table.set(key.clone(), None);
+        }
+        self.forgetting.push(Forgetting {
+            stream: index,
+            row,
+            fragments: self.store.as_ref().map(|s| s.ids()).unwrap_or_default(),
+            receipt: Receipt {
+                stream: stream.name.clone(),
+                key,
+                was_there,
+                ..Receipt::default()
+            },
+            reply,
+        });
+    }
+
+    /// Erases what remembers documents that no answer reads any more.
+    pub(super) fn forget(&mut self) {
+        for forgetting in std::mem::take(&mut self.forgetting) {
+            let Forgetting {
+                stream,
+                row,
+                fragments,
+                mut receipt,
+                reply,
+            } = forgetting;
+            receipt.epoch = self.last_complete;
+            let (name, key) = (receipt.stream.clone(), receipt.key.clone());
+            let is_its = |update: &Update| match update {
+                Update::Rejected(rejected) => is_of(rejected, &name, &key),
+                _ => false,
+            };
+            let n_before = self.quarantine.len();
+            self.quarantine.retain(|r| !is_of(r, &name, &key));
+            receipt.n_rejected = n_before - self.quarantine.len();
+            self.announced.retain(|update| !is_its(update));
+            receipt.n_updates = self.hub.withdraw(is_its);
+            for (view, answers) in self.views.iter().zip(&self.answers) {
+                if !view.reads(stream) {
+                    continue;
+                }
+                receipt.n_updates += self.hub.forget(&view.plan.name);
+                for (context, _) in answers.iter().filter(|(_, a)| a.answer.is_err()) {
+                    view.services.book.remove(context);
+                }
+            }
+            let kept = self.store.as_ref().map(|s| s.ids()).unwrap_or_default();
+            receipt.n_fragments = fragments.difference(&kept).count();
+            let erased = match &self.durable {
+                Some(durable) => durable.state.rewrite().map(Some),
+                None => Ok(None),
+            };
+            let outcome = erased.map_err(Error::from).and_then(|n_bytes| {
+                receipt.n_state_bytes = n_bytes;
+                receipt.remains = self.remains(stream, &receipt.key, row.as_ref())?;
+                Ok(receipt)
+            });
+            // A caller that no longer waits is no error.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// Where something of a forgotten row is still found.
+    fn remains(&self, stream: usize, key: &str, row: Option<&Row>) -> Result<Vec<String>, Error> {
+        let mut remains = Vec::new();
+        if self.streams[stream].table.holds(key) {
+            remains.push("the stream".to_owned());
+        }
+        if self.store.as_ref().is_some_and(|s| s.n_unreferenced() > 0) {
+            remains.push("the fragment store".to_owned());
+        }
+        if let (Some(durable), Some(row)) = (&self.durable, row) {
+            let is_live = |part: &str| self.streams.iter().any(|s| s.table.any_holds(part));
+            // What another document says as well is not this one's trace.
+            let own: Vec<&str> = row.text.lines().filter(|part| !is_live(part)).collect();
+            if durable.state.holds_any(&own)? {
+                remains.push("the state directory".to_owned());
+            }
+        }
+        Ok(remains)
+    }
+}
