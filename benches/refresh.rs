@@ -34,7 +34,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values = ["independent", "window:128", "causal"])]
     scope: Vec<Scope>,
     /// Policies: `exact`, `eventual`.
-    #[arg(long, value_delimiter = ',', value_parser = policy, default_values = ["exact"])]
+    #[arg(long, value_delimiter = ',', default_values = ["exact"])]
     policy: Vec<Policy>,
     /// Edits of each kind, at different places.
     #[arg(long, default_value_t = 1)]
@@ -48,14 +48,6 @@ struct Arguments {
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-fn policy(text: &str) -> Result<Policy, String> {
-    match text {
-        "exact" => Ok(Policy::Exact),
-        "eventual" => Ok(Policy::Eventual),
-        _ => Err("expected exact or eventual".to_owned()),
-    }
 }
 
 const ANSWER_TOKENS: usize = 64;

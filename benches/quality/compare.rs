@@ -5,13 +5,15 @@ use std::sync::Arc;
 use perennial::Scope;
 use perennial::model::cancel::Cancel;
 use perennial::model::decoder::{Logits, Rows};
+use perennial::model::divergence::log_softmax;
 use perennial::model::layout::Layout;
 use perennial::model::locator::{Located, Progress};
 use perennial::model::model::{Model, OpenOptions};
 use perennial::model::sampling::Sampling;
 use perennial::operators::chat::ChatCodec;
 use perennial::operators::{
-    AnswerModel, AnswerRequest, DocumentKey, FragmentStore, LayoutPassage, PassageId, TensorModel,
+    AnswerModel, AnswerRequest, Before, DocumentKey, FragmentStore, Latitude, LayoutPassage,
+    PassageId, PassageLayout, Priority, TensorModel,
 };
 
 use crate::options::Options;
@@ -24,6 +26,8 @@ const STORE_BYTES: usize = 2 << 30;
 /// A model that answers rows from scratch.
 pub struct Answerer {
     model: TensorModel,
+    /// No answer before.
+    nothing: Before,
     max_tokens: usize,
 }
 
@@ -55,38 +59,41 @@ impl Answerer {
         Ok(Self {
             model: TensorModel::new(decoder, digest.as_bytes(), codec, store),
             max_tokens: options.max_tokens,
+            nothing: Before::default(),
         })
     }
 
     /// The ids of the plain prompt.
     pub fn prompt(&self, question: &Question) -> Result<Vec<u32>, Error> {
-        let passages = self.passages(question)?;
+        let layout = PassageLayout::new(self.passages(question)?);
         let text = format!("Question: {}", question.question);
         Ok(self
             .model
-            .prompt_tokens(&self.request(&passages, &text, Scope::Causal))?)
+            .prompt_tokens(&self.request(&layout, &text, Scope::Causal))?)
     }
 
     /// The greedy answer in `scope`.
     pub fn answer(&self, question: &Question, scope: Scope) -> Result<Answered, Error> {
-        let passages = self.passages(question)?;
+        let layout = PassageLayout::new(self.passages(question)?);
         let text = format!("Question: {}", question.question);
-        let request = self.request(&passages, &text, scope);
+        let request = self.request(&layout, &text, scope);
         let outcome = self.model.answer(&request, &mut ())?;
-        let mut layout = Layout::new();
-        for id in self.model.fragment_ids(scope, &passages) {
+        let mut fragments = Layout::new();
+        for id in self.model.fragment_ids(scope, layout.passages()) {
             let kv = self.model.store().get(&id);
-            layout.push(kv.ok_or("a fragment of the row was evicted: STORE_BYTES is too small")?);
+            fragments
+                .push(kv.ok_or("a fragment of the row was evicted: STORE_BYTES is too small")?);
         }
         let prompt = self.model.prompt_tokens(&request)?;
         let n_before = self.model.n_prefix_tokens()
-            + passages
+            + layout
+                .passages()
                 .iter()
                 .map(|passage| passage.tokens.len())
                 .sum::<usize>();
-        let mut tail = self.model.decoder().new_tail(layout.end());
+        let mut tail = self.model.decoder().new_tail(fragments.end());
         let rows = Rows {
-            layout: &layout,
+            layout: &fragments,
             tail: &mut tail,
             tokens: &prompt[n_before..],
             logits: Logits::Last,
@@ -124,36 +131,22 @@ impl Answerer {
     }
 
     fn request<'a>(
-        &self,
-        passages: &'a [LayoutPassage],
+        &'a self,
+        layout: &'a PassageLayout,
         question: &'a str,
         scope: Scope,
     ) -> AnswerRequest<'a> {
         AnswerRequest {
-            splice: None,
             scope,
             prompt: PROMPT,
             question,
-            passages,
-            draft: &[],
+            layout,
+            before: &self.nothing,
+            latitude: Latitude::Exact,
+            priority: Priority::Fresh,
             max_tokens: self.max_tokens,
             sampling: Sampling::Greedy,
             cancel: Cancel::new(),
         }
     }
-}
-
-/// KL(p || q) in nats, of distributions given by their logarithms.
-pub fn divergence(p: &[f64], q: &[f64]) -> f64 {
-    p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let max = f64::from(max);
-    let sum: f64 = logits.iter().map(|&x| (f64::from(x) - max).exp()).sum();
-    logits
-        .iter()
-        .map(|&x| f64::from(x) - max - sum.ln())
-        .collect()
 }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::compare::{Answered, divergence};
+use perennial::model::divergence::kl;
+
+use crate::compare::Answered;
 use crate::question::Question;
 use crate::score::{self, Score};
 
@@ -41,7 +43,7 @@ impl Line {
             self.agreements
                 .push(f64::from(u8::from(score::agree(&causal.text, answer))));
             self.divergences
-                .push(divergence(&causal.first_token, &this.first_token));
+                .push(kl(&causal.first_token, &this.first_token));
         }
     }
 }

@@ -67,6 +67,9 @@ pub enum Error {
         /// `[rows, columns]` found.
         got: [usize; 2],
     },
+    /// The thread that computed a joined forward pass panicked.
+    #[error("the forward pass ended without a result; see the log for a panic")]
+    PassLost,
     /// A setting from the environment cannot be used.
     #[error("{variable}: got {got}, expected {expected}")]
     Setting {

@@ -8,10 +8,13 @@
 use std::sync::Arc;
 
 use perennial_model::cancel::Cancel;
+use perennial_model::passes::Priority;
 use perennial_model::sampling::Sampling;
 use serde::{Deserialize, Serialize};
 
-use crate::document::{DocumentKey, LayoutPassage};
+use crate::before::Before;
+use crate::dependency::Dependencies;
+use crate::document::{DocumentKey, LayoutPassage, PassageLayout};
 use crate::live_layout::LiveLayout;
 use crate::scope::Scope;
 
@@ -64,7 +67,8 @@ pub enum CallError {
 /// What a view emits for one context.
 pub type Answer = Result<AnswerText, CallError>;
 
-/// The cheapest way in which a refresh could be served.
+/// The cheapest way in which a refresh could be served: keep, skip, patch, verify, rewrite,
+/// regenerate. (Stored by number: new ones come last.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rung {
@@ -76,6 +80,10 @@ pub enum Rung {
     Rewrite,
     /// Written from nothing.
     Regenerate,
+    /// Nothing that changed has a dependency: the old answer was left as it is, unchecked.
+    Skip,
+    /// The old answer with words exchanged as in its documents was checked and stands.
+    Patch,
 }
 
 impl std::fmt::Display for Rung {
@@ -85,6 +93,8 @@ impl std::fmt::Display for Rung {
             Self::Verify => "verify",
             Self::Rewrite => "rewrite",
             Self::Regenerate => "regenerate",
+            Self::Skip => "skip",
+            Self::Patch => "patch",
         })
     }
 }
@@ -165,8 +175,26 @@ pub struct Outcome {
     /// Share of the answer's attention to passages that went to borrowed fragments, 0 to 1:
     /// an estimate of how far it may be from exact. 0 for an exact answer.
     pub drift: f32,
+    /// How much each sub-paragraph depends on each passage.
+    pub dependencies: Dependencies,
     /// What it was written over.
-    pub live: LiveLayout,
+    pub live: Arc<LiveLayout>,
+}
+
+/// How far an answer may be from what a run from scratch gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Latitude {
+    /// Not at all.
+    #[default]
+    Exact,
+    /// It is checked, but fragments may be borrowed from the layout before.
+    Borrow,
+    /// As `Borrow`; and if no dependency on what changed is as high as `below`, the answer
+    /// before may be left as it is.
+    Skip {
+        /// A score of [`Dependencies`].
+        below: f32,
+    },
 }
 
 /// One question over one layout.
@@ -178,19 +206,31 @@ pub struct AnswerRequest<'a> {
     pub prompt: &'a str,
     /// The context's text.
     pub question: &'a str,
-    /// The layout.
-    pub passages: &'a [LayoutPassage],
-    /// Tokens of the answer before: a hint that changes the cost, never the answer.
-    pub draft: &'a [u32],
-    /// What the answer before was written over: given, fragments may be borrowed from it,
-    /// and the answer may be provisional.
-    pub splice: Option<&'a LiveLayout>,
+    /// Its passages, in order.
+    pub layout: &'a PassageLayout,
+    /// What is known of the answer before: it changes the cost, never an exact answer.
+    pub before: &'a Before,
+    /// How far the answer may be from exact.
+    pub latitude: Latitude,
     /// Limit of answer tokens.
     pub max_tokens: usize,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Which other calls its forward passes go before.
+    pub priority: Priority,
     /// Raised when nobody wants the answer any more.
     pub cancel: Cancel,
+}
+
+/// How far a provisional answer is from the exact one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Divergence {
+    /// KL(exact || provisional) of the next-token distributions along the provisional answer,
+    /// mean over its tokens, in nats.
+    pub kl: f32,
+    /// Share of the provisional answer's tokens that are the exact choice after those before
+    /// them, 0 to 1.
+    pub agreement: f32,
 }
 
 /// What a call reports while it runs. Observations only: an answer counts when its epoch
@@ -211,7 +251,7 @@ impl CallProgress for () {
 ///
 /// # Contract
 /// Under greedy decoding, and under seeded sampling with the same seed, an exact answer is a
-/// function of the request without its draft and splice; `digest` covers everything else that it
+/// function of the request without what was before; `digest` covers everything else that it
 /// depends on.
 pub trait AnswerModel: Send + Sync + 'static {
     /// A digest of weights, kernels, tokenizer and templates.
@@ -236,4 +276,10 @@ pub trait AnswerModel: Send + Sync + 'static {
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
     ) -> Result<Outcome, CallError>;
+    /// How far the answer before, which was provisional and given to this very request, is
+    /// from exact. `None` where that cannot be known any more.
+    ///
+    /// # Errors
+    /// [`CallError::Model`].
+    fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError>;
 }

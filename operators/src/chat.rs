@@ -103,6 +103,10 @@ impl TextCodec for ChatCodec {
         self.tokenizer.decode(tokens)
     }
 
+    fn answer(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.tokenizer.encode_text(text)
+    }
+
     fn stop(&self) -> &[u32] {
         self.tokenizer.stop_tokens()
     }

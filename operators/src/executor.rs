@@ -9,14 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Which work goes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// Nobody waits for it.
-    Background,
-    /// Feeds a fresh answer.
-    Fresh,
-}
+pub use perennial_model::passes::Priority;
 
 type Job = Box<dyn FnOnce() + Send>;
 

@@ -91,6 +91,16 @@ impl FragmentId {
         }
         Self(*hash.finalize().as_bytes())
     }
+
+    /// Id of `tokens` encoded behind these fragments, which are not a chain of their own.
+    pub fn spliced(model: &ModelIdentity, before: &[FragmentId], tokens: &[u32]) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 spliced conditioning");
+        for id in before {
+            hash.update(&id.0);
+        }
+        let conditioning = Self(*hash.finalize().as_bytes());
+        Self::of(model, Some(&conditioning), tokens)
+    }
 }
 
 #[cfg(test)]

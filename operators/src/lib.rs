@@ -8,8 +8,10 @@
 //! flow through the dataflow: tensors stay in the [`fragment_store`].
 
 pub mod answer;
+pub mod before;
 pub mod call;
 pub mod chat;
+pub mod dependency;
 pub mod document;
 pub mod embed;
 pub mod executor;
@@ -17,6 +19,7 @@ pub mod fragment_store;
 pub mod id;
 pub mod live_layout;
 pub mod passage;
+pub mod patch;
 pub mod provenance;
 pub mod scope;
 pub mod scripted;
@@ -24,9 +27,11 @@ pub mod select;
 pub mod tensor_model;
 
 pub use answer::{
-    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung,
-    Source, SubParagraph, Work,
+    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Finish,
+    Latitude, Outcome, Rung, Source, SubParagraph, Work,
 };
+pub use before::{Before, LayoutDelta, Written};
+pub use dependency::{Dependencies, Dependency};
 pub use document::{ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageLayout};
 pub use embed::Embed;
 pub use executor::{Executor, Priority};

@@ -6,15 +6,18 @@
 //! answer over them is provisional, and healing encodes them later.
 //!
 //! # Invariants
+//! - A fragment has the id of what it truly attended to, wherever it stands now: contexts
+//!   that were spliced alike name, and share, the same fragments.
 //! - Exact fragments are held by the store alone; what it drops cannot be borrowed. Stale
-//!   ones have no name that another layout could ask for, and are held here until their
-//!   context is healed.
+//!   ones are held here too until their context is healed.
 //! - A fragment is lent for equal tokens only, each at most once a layout.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
 use perennial_model::kv::KvFragment;
+
+use crate::id::FragmentId;
 
 /// The fragments of one layout in order, without the shared prefix.
 #[derive(Clone, Debug, Default)]
@@ -25,18 +28,29 @@ pub struct LiveLayout {
 #[derive(Clone, Debug)]
 struct Member {
     tokens: Arc<[u32]>,
+    id: FragmentId,
     kv: Weak<KvFragment>,
     /// Keeps a stale fragment.
     _stale: Option<Arc<KvFragment>>,
 }
 
+/// A fragment and its name.
+#[derive(Clone, Debug)]
+pub struct Lent {
+    /// Of what it attended to and holds.
+    pub id: FragmentId,
+    /// The tensors.
+    pub kv: Arc<KvFragment>,
+}
+
 impl LiveLayout {
     /// Adds the next fragment, which holds `tokens`.
-    pub fn push(&mut self, tokens: Arc<[u32]>, kv: &Arc<KvFragment>, is_stale: bool) {
+    pub fn push(&mut self, tokens: Arc<[u32]>, lent: &Lent, is_stale: bool) {
         self.members.push(Member {
             tokens,
-            kv: Arc::downgrade(kv),
-            _stale: is_stale.then(|| kv.clone()),
+            id: lent.id,
+            kv: Arc::downgrade(&lent.kv),
+            _stale: is_stale.then(|| lent.kv.clone()),
         });
     }
 
@@ -52,10 +66,11 @@ impl LiveLayout {
 
     /// What can be borrowed of it now.
     pub fn lender(&self) -> Lender<'_> {
-        let mut by_tokens: HashMap<&[u32], VecDeque<Arc<KvFragment>>> = HashMap::new();
+        let mut by_tokens: HashMap<&[u32], VecDeque<Lent>> = HashMap::new();
         for member in &self.members {
             if let Some(kv) = member.kv.upgrade() {
-                by_tokens.entry(&member.tokens).or_default().push_back(kv);
+                let lent = Lent { id: member.id, kv };
+                by_tokens.entry(&member.tokens).or_default().push_back(lent);
             }
         }
         Lender { by_tokens }
@@ -64,12 +79,12 @@ impl LiveLayout {
 
 /// Lends the fragments of a live layout, each once.
 pub struct Lender<'a> {
-    by_tokens: HashMap<&'a [u32], VecDeque<Arc<KvFragment>>>,
+    by_tokens: HashMap<&'a [u32], VecDeque<Lent>>,
 }
 
 impl Lender<'_> {
     /// The first fragment of these tokens that was not lent yet.
-    pub fn borrow(&mut self, tokens: &[u32]) -> Option<Arc<KvFragment>> {
+    pub fn borrow(&mut self, tokens: &[u32]) -> Option<Lent> {
         self.by_tokens.get_mut(tokens)?.pop_front()
     }
 }

@@ -66,32 +66,54 @@ fn is_list_marker(text: &str) -> bool {
     text.is_empty() || (text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The answer by sub-paragraphs with their sources.
-///
-/// `ends[i]` is the byte of `text` at which token `i` ends; `mass[i]` is its attention to
+/// A sub-paragraph: its bytes of the text and its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Bytes of the answer's text.
+    pub bytes: Range<usize>,
+    /// Tokens of the answer.
+    pub tokens: Range<usize>,
+}
+
+/// The parts of an answer whose token `i` ends at byte `ends[i]` of `text`.
+pub fn parts(text: &str, ends: &[usize]) -> Vec<Part> {
+    let mut token = 0;
+    let part = |bytes: Range<usize>| {
+        let first = token;
+        token += ends[token..]
+            .iter()
+            .take_while(|end| **end <= bytes.end)
+            .count();
+        Part {
+            bytes,
+            tokens: first..token,
+        }
+    };
+    sub_paragraphs(text).into_iter().map(part).collect()
+}
+
+/// The sum of some tokens' attention to each passage; `mass[i]` is that of token `i`.
+pub fn total(mass: &[Vec<f32>], tokens: &Range<usize>, n_passages: usize) -> Vec<f32> {
+    let mut total = vec![0f32; n_passages];
+    for row in mass.iter().take(tokens.end).skip(tokens.start) {
+        total.iter_mut().zip(row).for_each(|(sum, m)| *sum += m);
+    }
+    total
+}
+
+/// The answer by sub-paragraphs with their sources; `mass[i]` is token `i`'s attention to
 /// each passage.
 pub fn attribute(
     text: &str,
-    ends: &[usize],
+    parts: &[Part],
     mass: &[Vec<f32>],
     passages: &[LayoutPassage],
 ) -> Vec<SubParagraph> {
-    let mut token = 0;
-    let mut attributed = Vec::new();
-    for range in sub_paragraphs(text) {
-        let mut total = vec![0f32; passages.len()];
-        while token < ends.len() && ends[token] <= range.end {
-            for (sum, m) in total.iter_mut().zip(mass.get(token).into_iter().flatten()) {
-                *sum += m;
-            }
-            token += 1;
-        }
-        attributed.push(SubParagraph {
-            text: text[range].trim_end().to_owned(),
-            sources: strongest(&total, passages),
-        });
-    }
-    attributed
+    let attributed = |part: &Part| SubParagraph {
+        text: text[part.bytes.clone()].trim_end().to_owned(),
+        sources: strongest(&total(mass, &part.tokens, passages.len()), passages),
+    };
+    parts.iter().map(attributed).collect()
 }
 
 fn strongest(mass: &[f32], passages: &[LayoutPassage]) -> Vec<Source> {

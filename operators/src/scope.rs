@@ -108,6 +108,11 @@ impl FragmentPlan {
             .map(|piece| piece.id)
     }
 
+    /// The members of the layout in order, without the prefix.
+    pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.runs.iter().flat_map(|run| &run.pieces)
+    }
+
     /// Tokens that encoding everything takes, conditioning included.
     pub fn n_encode_tokens(&self) -> usize {
         let run_tokens = |run: &EncodeRun| -> usize {

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::answer::{
-    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Finish, Latitude,
+    Outcome, Rung, Work,
 };
+use crate::dependency::{Dependencies, Read};
 use crate::document::LayoutPassage;
 use crate::embed::Embed;
 use crate::id::{FragmentId, ModelIdentity};
-use crate::live_layout::LiveLayout;
 use crate::provenance;
 use crate::scope::{self, Scope};
 
@@ -37,6 +38,7 @@ pub struct Scripted {
     n_running: AtomicUsize,
     n_running_peak: AtomicUsize,
     borrows: bool,
+    skips: bool,
     cannot_heal: bool,
 }
 
@@ -52,6 +54,13 @@ impl Scripted {
             borrows: true,
             ..Self::default()
         }
+    }
+
+    /// The same, leaving every answer as it is where it may, whatever changed.
+    #[must_use]
+    pub fn skipping(mut self) -> Self {
+        self.skips = true;
+        self
     }
 
     /// The same, panicking when a provisional answer is to be replaced by an exact one.
@@ -81,7 +90,8 @@ impl Scripted {
     fn text(request: &AnswerRequest<'_>) -> String {
         let words: Vec<&str> = request.question.split_whitespace().collect();
         let sentences = request
-            .passages
+            .layout
+            .passages()
             .iter()
             .flat_map(|p| p.text.split_inclusive(". "));
         let relevant = sentences
@@ -137,7 +147,7 @@ impl AnswerModel for Scripted {
         if request.question.contains(PANIC_WORD) {
             panic!("the scripted model was asked to panic");
         }
-        if self.cannot_heal && request.splice.is_none() {
+        if self.cannot_heal && request.latitude == Latitude::Exact {
             panic!("the scripted model was asked not to heal");
         }
         if request.question.contains(ERROR_WORD) {
@@ -145,7 +155,12 @@ impl AnswerModel for Scripted {
                 reason: "asked to fail".to_owned(),
             });
         }
-        let passages: usize = request.passages.iter().map(|p| p.tokens.len()).sum();
+        let passages: usize = request
+            .layout
+            .passages()
+            .iter()
+            .map(|p| p.tokens.len())
+            .sum();
         let n_prompt = request.prompt.len() + request.question.len();
         let required = PREFIX.len() + passages + n_prompt + request.max_tokens;
         if required > N_POSITIONS {
@@ -154,8 +169,25 @@ impl AnswerModel for Scripted {
                 limit: N_POSITIONS,
             });
         }
+        let draft = &request.before.tokens[..];
+        if let (true, Latitude::Skip { .. }, Some(written)) =
+            (self.skips, request.latitude, &request.before.written)
+        {
+            return Ok(Outcome {
+                answer: written.answer.clone(),
+                tokens: draft.into(),
+                rung: Rung::Skip,
+                work: Work::default(),
+                sub_paragraphs: written.sub_paragraphs.clone(),
+                min_margin: 1.0,
+                is_exact: false,
+                drift: 0.25,
+                dependencies: written.dependencies.clone(),
+                live: Arc::default(),
+            });
+        }
         let mut text = Self::text(request);
-        let is_borrowed = self.borrows && request.splice.is_some() && !request.draft.is_empty();
+        let is_borrowed = self.borrows && request.latitude != Latitude::Exact && !draft.is_empty();
         if is_borrowed {
             text.push_str(BORROWED);
         }
@@ -169,14 +201,10 @@ impl AnswerModel for Scripted {
         }
         progress.writing(&text);
         let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
-        let n_accepted = tokens
-            .iter()
-            .zip(request.draft)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let n_accepted = tokens.iter().zip(draft).take_while(|(a, b)| a == b).count();
         let rung = if n_accepted == 0 {
             Rung::Regenerate
-        } else if tokens == request.draft {
+        } else if tokens == draft {
             Rung::Verify
         } else {
             Rung::Rewrite
@@ -185,16 +213,29 @@ impl AnswerModel for Scripted {
         let work = Work {
             n_encoded: 0,
             n_prompt,
-            n_draft: request.draft.len(),
+            n_draft: draft.len(),
             n_decoded,
             n_passes: 1 + n_decoded,
             n_from_scratch: PREFIX.len() + passages + n_prompt + tokens.len(),
         };
         let ends: Vec<usize> = (1..=tokens.len()).collect();
         let share = |p: &LayoutPassage| f32::from(u8::from(text.contains(p.text.trim())));
-        let mass = vec![request.passages.iter().map(share).collect(); tokens.len()];
+        let parts = provenance::parts(&text, &ends);
+        let mass = vec![request.layout.passages().iter().map(share).collect(); tokens.len()];
+        let n_passages = request.layout.passages().len();
+        let read: Vec<Read> = parts
+            .iter()
+            .map(|part| Read {
+                mass: provenance::total(
+                    &mass,
+                    &(part.tokens.start..part.tokens.start + 1),
+                    n_passages,
+                ),
+                least_margin: 1.0,
+            })
+            .collect();
         Ok(Outcome {
-            sub_paragraphs: provenance::attribute(&text, &ends, &mass, request.passages),
+            sub_paragraphs: provenance::attribute(&text, &parts, &mass, request.layout.passages()),
             answer: AnswerText {
                 text: text.into(),
                 finish,
@@ -205,8 +246,32 @@ impl AnswerModel for Scripted {
             min_margin: 1.0,
             is_exact: !is_borrowed,
             drift: f32::from(u8::from(is_borrowed)) / 2.0,
-            live: LiveLayout::default(),
+            dependencies: Dependencies::of(&vec![0.0; n_passages], &read),
+            live: Arc::default(),
         })
+    }
+
+    /// One nat where the texts differ.
+    fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError> {
+        let Some(written) = &request.before.written else {
+            return Ok(None);
+        };
+        let differs = *written.answer.text != *self.exact_text(request);
+        let kl = f32::from(u8::from(differs));
+        Ok(Some(Divergence {
+            kl,
+            agreement: 1.0 - kl,
+        }))
+    }
+}
+
+impl Scripted {
+    fn exact_text(&self, request: &AnswerRequest<'_>) -> String {
+        let mut text = Self::text(request);
+        let cut = (0..=request.max_tokens.min(text.len())).rev();
+        let cut = cut.into_iter().find(|i| text.is_char_boundary(*i));
+        text.truncate(cut.unwrap_or(0));
+        text
     }
 }
 

@@ -132,9 +132,10 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_parser = values::order, value_name = "ORDER")]
     pub(crate) order: Option<Order>,
 
-    /// The promise of an answer: exact (what a rerun says), or eventual (at once, marked as
-    /// provisional, then exact).
-    #[arg(long, value_parser = values::policy, value_name = "POLICY", default_value = "exact")]
+    /// The promise of an answer: exact (what a rerun says), eventual (at once, marked as
+    /// provisional, then exact), or bounded:DRIFT (provisional for good while audits find it
+    /// within DRIFT nats a token of exact, such as bounded:0.05).
+    #[arg(long, value_name = "POLICY", default_value = "exact")]
     pub(crate) policy: Policy,
 
     /// Most tokens of passages a question; above it, the most relevant are selected.

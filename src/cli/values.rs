@@ -1,8 +1,8 @@
-//! What do option values mean? Orders, policies and sizes, as they are typed.
+//! What do option values mean? Orders and sizes, as they are typed.
 
 use std::str::FromStr;
 
-use perennial::{Order, Policy};
+use perennial::Order;
 
 /// `updated_at` or `key`.
 pub(crate) fn order(text: &str) -> Result<Order, String> {
@@ -10,15 +10,6 @@ pub(crate) fn order(text: &str) -> Result<Order, String> {
         "updated_at" => Ok(Order::UpdatedAt),
         "key" => Ok(Order::Key),
         _ => Err("expected updated_at or key".to_owned()),
-    }
-}
-
-/// `exact` or `eventual`.
-pub(crate) fn policy(text: &str) -> Result<Policy, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "exact" => Ok(Policy::Exact),
-        "eventual" => Ok(Policy::Eventual),
-        _ => Err("expected exact or eventual".to_owned()),
     }
 }
 

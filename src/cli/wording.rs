@@ -87,12 +87,17 @@ pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String
         (ChangeKind::Gone, _) => "gone, with its question".to_owned(),
         (ChangeKind::Stands, Rung::Keep) => "not touched".to_owned(),
         (ChangeKind::Stands, Rung::Verify) => "checked in one pass and stands".to_owned(),
+        (ChangeKind::Stands, Rung::Skip) => "nothing in it depends on the change".to_owned(),
+        (ChangeKind::Stands, Rung::Patch) => "checked with its words exchanged".to_owned(),
         (ChangeKind::Stands, Rung::Rewrite) => "checked in parts and stands".to_owned(),
         (ChangeKind::Stands, Rung::Regenerate) => "written anew, and the same".to_owned(),
-        (ChangeKind::Changed, Rung::Rewrite | Rung::Verify | Rung::Keep) => match first_changed {
-            Some(index) => format!("rewritten from sentence {}", index + 1),
-            None => "rewritten".to_owned(),
-        },
+        (ChangeKind::Changed, Rung::Patch) => "words exchanged, and checked".to_owned(),
+        (ChangeKind::Changed, Rung::Rewrite | Rung::Verify | Rung::Keep | Rung::Skip) => {
+            match first_changed {
+                Some(index) => format!("rewritten from sentence {}", index + 1),
+                None => "rewritten".to_owned(),
+            }
+        }
         (ChangeKind::Changed, Rung::Regenerate) => "written anew".to_owned(),
     }
 }

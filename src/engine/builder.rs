@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Sender, bounded, unbounded};
 use perennial_connectors::{Digest, Key, Rejected, Resume, Running, Source};
-use perennial_operators::ContextKey;
+use perennial_operators::{ContextKey, Dependency, DocumentKey};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
+use super::audits::AuditStats;
 use super::coordinator::{Coordinator, Durable, Request};
 use super::current::CurrentAnswer;
 use super::error::Error;
@@ -362,6 +363,35 @@ impl Engine {
     pub fn answers(&self, view: &str) -> Result<Vec<(ContextKey, CurrentAnswer)>, Error> {
         let view = self.view_index(view)?;
         self.ask(|reply| Request::Answers { view, reply })
+    }
+
+    /// The sub-paragraphs of a view's present answers that depend on a document, most
+    /// dependent first: what a change of it touches. Read from the arranged dependency
+    /// relation; see [`perennial_operators::dependency`] for the score.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn dependents(&self, view: &str, document: &str) -> Result<Vec<Dependency>, Error> {
+        let (view, document) = (self.view_index(view)?, DocumentKey::new(document));
+        let (reply, replies) = unbounded();
+        self.send(Request::Dependents {
+            view,
+            document,
+            reply,
+        })?;
+        // Each worker knows a part.
+        let mut dependents: Vec<Dependency> = replies.iter().flatten().collect();
+        dependents.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.cmp(b)));
+        Ok(dependents)
+    }
+
+    /// What audits found of a view's provisional answers.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn audits(&self, view: &str) -> Result<AuditStats, Error> {
+        let view = self.view_index(view)?;
+        self.ask(|reply| Request::Audits { view, reply })
     }
 
     /// The records in quarantine, oldest first.

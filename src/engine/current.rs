@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_operators::{Answer, Rung, SubParagraph, Work};
+use perennial_operators::{Answer, Dependencies, Rung, SubParagraph, Work};
 use perennial_views::Epoch;
 
 use crate::state::StoredAnswer;
@@ -28,6 +28,8 @@ pub struct CurrentAnswer {
     /// Least difference of logits between a chosen token and the next best: how near the
     /// answer was to being another.
     pub min_margin: f32,
+    /// How much each sub-paragraph depends on each passage of the layout.
+    pub dependencies: Dependencies,
     /// Of a provisional answer, its estimated drift (see [`AnswerUpdate`]); none if exact.
     ///
     /// [`AnswerUpdate`]: super::AnswerUpdate
@@ -46,6 +48,7 @@ impl CurrentAnswer {
             rung: self.rung,
             work: self.work,
             min_margin: self.min_margin,
+            dependencies: self.dependencies.clone(),
             drift: self.drift,
             elapsed: self.elapsed,
         }
@@ -63,6 +66,7 @@ impl From<StoredAnswer> for CurrentAnswer {
             elapsed: stored.elapsed,
             tokens: stored.tokens,
             min_margin: stored.min_margin,
+            dependencies: stored.dependencies,
             drift: stored.drift,
         }
     }

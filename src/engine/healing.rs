@@ -3,7 +3,8 @@
 //! A view with policy `EVENTUAL` answers at once over borrowed fragments. When nothing else
 //! is to do, the exact answer of the context that drifted most is computed beside the
 //! dataflow, in the background; when it is there, its request is named in the view's
-//! `healed` rows, and the next epoch emits it in place of the provisional one.
+//! `healed` rows, and the next epoch emits it in place of the provisional one. Under
+//! `BOUNDED` only a sample is healed, for its audit, until the view falls back.
 //!
 //! # Invariants
 //! - One answer is healed at a time, and given up for any fresh delta: what it has encoded
@@ -20,16 +21,27 @@ use perennial_views::calls::Request;
 use perennial_views::memo::RequestDigest;
 use perennial_views::{Healed, Refresh, heal};
 
+use super::audits::{AuditStats, Audits};
 use super::workers::{BuiltView, Report};
 
 /// A row of a view's `healed` input, with its difference.
 pub(crate) type HealedDelta = ((ContextKey, RequestDigest), isize);
+
+/// Which provisional answers are to be healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Those that are audited: a view within its budget stays with the others.
+    Audited,
+    /// All of them.
+    All,
+}
 
 /// A provisional answer.
 struct Provisional {
     request: Request,
     digest: RequestDigest,
     drift: f32,
+    is_audit: bool,
 }
 
 /// The provisional answers of one view.
@@ -42,12 +54,39 @@ pub(crate) struct Healing {
     pending: Vec<HealedDelta>,
     /// The answer being healed, and how to give it up.
     running: Option<(ContextKey, Cancel)>,
+    audits: Audits,
 }
 
 impl Healing {
-    /// Whether every answer is exact, and emitted as such.
-    pub(crate) fn is_done(&self) -> bool {
-        self.provisional.is_empty() && !self.is_due() && self.running.is_none()
+    /// Whether every answer that is to be exact is, and was emitted as such.
+    pub(crate) fn is_done(&self, wanted: Wanted) -> bool {
+        self.next(wanted).is_none() && !self.is_due() && self.running.is_none()
+    }
+
+    /// What audits found so far.
+    pub(crate) fn audits(&self) -> AuditStats {
+        self.audits.stats()
+    }
+
+    /// The provisional answer to be healed next, and how far it drifted.
+    fn next(&self, wanted: Wanted) -> Option<(&ContextKey, &Provisional)> {
+        let is_wanted = |provisional: &Provisional| wanted == Wanted::All || provisional.is_audit;
+        self.provisional
+            .iter()
+            .filter(|(_, provisional)| is_wanted(provisional))
+            .max_by(|(_, a), (_, b)| a.drift.total_cmp(&b.drift))
+    }
+
+    /// Whether an answer is being healed.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The greatest drift among the answers that are to be healed; nothing if there are none,
+    /// or one is being healed.
+    pub(crate) fn urgency(&self, wanted: Wanted) -> Option<f32> {
+        let next = self.next(wanted).filter(|_| self.running.is_none());
+        next.map(|(_, provisional)| provisional.drift)
     }
 
     /// Notes an answer of a complete epoch.
@@ -61,6 +100,7 @@ impl Healing {
                 request: refresh.request.clone(),
                 digest: refresh.digest,
                 drift: outcome.drift,
+                is_audit: self.audits.sample(),
             };
             self.provisional.insert(context.clone(), provisional);
         }
@@ -119,22 +159,20 @@ impl Healing {
         &mut self,
         index: usize,
         view: &BuiltView,
+        wanted: Wanted,
         tell: impl FnOnce(Report) + Send + 'static,
     ) {
         if self.running.is_some() {
             return;
         }
-        let most = self
-            .provisional
-            .iter()
-            .max_by(|(_, a), (_, b)| a.drift.total_cmp(&b.drift));
-        let Some((context, provisional)) = most else {
+        let Some((context, provisional)) = self.next(wanted) else {
             return;
         };
         let cancel = Cancel::new();
-        self.running = Some((context.clone(), cancel.clone()));
         let context = context.clone();
         let (request, digest) = (provisional.request.clone(), provisional.digest);
+        let is_audit = provisional.is_audit;
+        self.running = Some((context.clone(), cancel.clone()));
         // Not more than it needs: who drops the engine waits for the rest.
         let (plan, services) = (view.plan.clone(), &view.services);
         let (model, book) = (services.model.clone(), services.book.clone());
@@ -153,7 +191,7 @@ impl Healing {
                 if cancel.is_cancelled() {
                     return;
                 }
-                let result = heal(&plan, &*model, &book, &request, digest, cancel);
+                let result = heal(&plan, &*model, &book, &request, digest, is_audit, cancel);
                 if let Some(Report::Healed { healed, .. }) = &mut done.report {
                     *healed = Some(Box::new(result));
                 }
@@ -173,12 +211,18 @@ impl Healing {
         let healed = healed.unwrap_or_else(|| Healed {
             request: wanted,
             outcome: Err(CallError::Lost),
+            divergence: None,
+            is_missed: false,
+            is_changed: false,
             elapsed: Duration::ZERO,
         });
         if is_given_up || healed.request != wanted {
             return;
         }
         let digest = healed.request;
+        if self.audits.note(view.plan.policy, &healed) {
+            view.services.book.fall_back();
+        }
         self.provisional.remove(&context);
         self.take_back(&context);
         view.services.book.put_healed(context.clone(), healed);

@@ -37,6 +37,15 @@ impl Hub {
         self.mailboxes().push((view, mailbox));
     }
 
+    /// Number of subscriptions to a view.
+    pub(super) fn n_subscribers(&self, view: &str) -> usize {
+        let mailboxes = self.mailboxes();
+        let is_read = |(of_view, mailbox): &&(Arc<str>, Arc<Mailbox>)| {
+            view == &**of_view && Arc::strong_count(mailbox) > 1
+        };
+        mailboxes.iter().filter(is_read).count()
+    }
+
     /// Ends every subscription.
     pub(super) fn close(&self) {
         for (_, mailbox) in std::mem::take(&mut *self.mailboxes()) {

@@ -13,6 +13,7 @@
 //! - Every queue is bounded: pending deltas by the number of keys, source channels by
 //!   their capacity, subscriptions by merging updates of the same context.
 
+mod audits;
 mod builder;
 mod coordinator;
 mod current;
@@ -26,6 +27,7 @@ mod tables;
 mod update;
 mod workers;
 
+pub use audits::AuditStats;
 pub use builder::{Engine, EngineBuilder};
 pub use current::CurrentAnswer;
 pub use error::Error;

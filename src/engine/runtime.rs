@@ -5,6 +5,10 @@ use std::sync::Arc;
 use perennial_operators::scripted::{Scripted, ScriptedEmbedder};
 use perennial_operators::{AnswerModel, Embed, Executor, FragmentStore};
 
+/// Answers written at a time: rows of one forward pass while decoding. Past this, reading
+/// the weights is no longer what a pass costs.
+const CALLS_AT_A_TIME: usize = 16;
+
 /// The model side of an engine.
 #[derive(Clone)]
 pub struct Runtime {
@@ -16,8 +20,9 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime over a model with tensors in `store`. Model calls run one at a time, each
-    /// on all threads of its decoder; texts are embedded `n_embed_threads` at a time.
+    /// A runtime over a model with tensors in `store`. Sixteen model calls run at a
+    /// time and share their forward passes, each on all threads of the decoder; texts are
+    /// embedded `n_embed_threads` at a time.
     pub fn new(
         model: Arc<dyn AnswerModel>,
         store: Arc<FragmentStore>,
@@ -28,7 +33,7 @@ impl Runtime {
             model,
             store: Some(store),
             embedder,
-            model_executor: Arc::new(Executor::new(1)),
+            model_executor: Arc::new(Executor::new(CALLS_AT_A_TIME)),
             embed_executor: Arc::new(Executor::new(n_embed_threads)),
         }
     }

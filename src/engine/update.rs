@@ -218,6 +218,10 @@ pub struct RungCounts {
     pub rewrite: usize,
     /// Answers written from nothing.
     pub regenerate: usize,
+    /// Old answers left unread: nothing that changed has a dependency.
+    pub skip: usize,
+    /// Old answers with words exchanged as in their documents, checked in one pass.
+    pub patch: usize,
     /// Calls that gave an error.
     pub failed: usize,
 }

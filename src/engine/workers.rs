@@ -5,14 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use differential_dataflow::input::{Input, InputSession};
-use perennial_operators::{Answer, ContextKey, Document};
+use differential_dataflow::operators::arrange::TraceAgent;
+use differential_dataflow::trace::TraceReader;
+use differential_dataflow::trace::cursor::Cursor;
+use differential_dataflow::trace::implementations::ValSpine;
+use perennial_operators::{Answer, ContextKey, Dependency, Document, DocumentKey};
 use perennial_views::memo::RequestDigest;
 use perennial_views::{Epoch, Healed, Plan, Services};
 
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
+use timely::dataflow::operators::Probe as _;
 use timely::dataflow::operators::probe::Handle as Probe;
+use timely::progress::frontier::AntichainRef;
 use timely::worker::Worker;
 
 use super::healing::HealedDelta;
@@ -61,6 +68,12 @@ pub(crate) struct Share {
 pub(crate) enum Command {
     /// Feed these deltas at `epoch` and close it.
     Epoch { epoch: Epoch, share: Share },
+    /// Say which sub-paragraphs depend on a document, as far as this worker knows.
+    Dependents {
+        view: usize,
+        document: DocumentKey,
+        reply: Sender<Vec<Dependency>>,
+    },
     /// End.
     Stop,
 }
@@ -194,11 +207,16 @@ impl<F: Fn(Report)> Drop for Alarm<F> {
     }
 }
 
+/// A view's dependencies by document.
+type Dependencies = TraceAgent<ValSpine<DocumentKey, Dependency, Epoch, isize>>;
+
 struct Inputs {
     documents: Vec<InputSession<Epoch, Document, isize>>,
     contexts: Vec<InputSession<Epoch, (ContextKey, Arc<str>), isize>>,
     /// By view.
     healed: Vec<InputSession<Epoch, (ContextKey, RequestDigest), isize>>,
+    /// By view: the dependency relation, arranged by document.
+    dependencies: Vec<Dependencies>,
     probe: Probe<Epoch>,
 }
 
@@ -220,7 +238,7 @@ fn build(
             contexts.push(input);
             context_rows.push(rows.probe_with(&probe));
         }
-        let mut healed = Vec::new();
+        let (mut healed, mut dependencies) = (Vec::new(), Vec::new());
         for (index, view) in views.iter().enumerate() {
             let report = report.clone();
             let (input, healed_rows) = scope.new_collection();
@@ -247,11 +265,18 @@ fn build(
                 .inspect(move |((context, answer), _epoch, diff)| tell(context, answer, *diff))
                 .probe_with(&probe);
             built.references.probe_with(&probe);
+            let by_document = built
+                .dependencies
+                .map(|dependency| (dependency.document.clone(), dependency))
+                .arrange_by_key();
+            by_document.stream.clone().probe_with(&probe);
+            dependencies.push(by_document.trace);
         }
         Inputs {
             documents,
             contexts,
             healed,
+            dependencies,
             probe,
         }
     })
@@ -272,6 +297,15 @@ fn run(
                 inputs.feed(epoch, share);
                 open = Some(epoch);
             }
+            Ok(Command::Dependents {
+                view,
+                document,
+                reply,
+            }) => {
+                let until = open.unwrap_or(Epoch::MAX);
+                // A caller that no longer waits is no error.
+                let _ = reply.send(dependents(&mut inputs.dependencies[view], &document, until));
+            }
             Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => break,
             Err(mpsc::TryRecvError::Empty) => {}
         }
@@ -279,6 +313,7 @@ fn run(
             && !inputs.probe.less_equal(&epoch)
         {
             open = None;
+            inputs.compact(epoch + 1);
             // The frontier is the same everywhere: one worker speaks for all.
             if worker.index() == 0 {
                 report(Report::Complete(epoch));
@@ -292,7 +327,37 @@ fn run(
     }
 }
 
+/// The rows of one document as of the epochs before `until`.
+fn dependents(trace: &mut Dependencies, document: &DocumentKey, until: Epoch) -> Vec<Dependency> {
+    let (mut cursor, storage) = trace.cursor();
+    let mut found = Vec::new();
+    cursor.seek_key(&storage, document);
+    if cursor.get_key(&storage) != Some(document) {
+        return found;
+    }
+    while let Some(dependency) = cursor.get_val(&storage) {
+        let mut count = 0;
+        cursor.map_times(&storage, |time, diff| {
+            count += if *time < until { *diff } else { 0 };
+        });
+        if count > 0 {
+            found.push(dependency.clone());
+        }
+        cursor.step_val(&storage);
+    }
+    found
+}
+
 impl Inputs {
+    /// Lets what is known of the dependencies before an epoch merge.
+    fn compact(&mut self, epoch: Epoch) {
+        for trace in &mut self.dependencies {
+            let frontier = [epoch];
+            trace.set_logical_compaction(AntichainRef::new(&frontier));
+            trace.set_physical_compaction(AntichainRef::new(&frontier));
+        }
+    }
+
     fn feed(&mut self, epoch: Epoch, share: Share) {
         // The first epoch is not 0 where an earlier process has gone before.
         self.advance_to(epoch);

@@ -39,6 +39,17 @@ pub enum StateError {
         /// The newest format that is known here.
         supported: u64,
     },
+    /// The file was written by an older version of this program.
+    #[error(
+        "{path}: format {found}, which this version no longer reads; move it away: an engine with \
+         an empty state directory reads its sources again"
+    )]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// The format it has.
+        found: u64,
+    },
     /// The file is no state, or is damaged beyond what its checksums can mend.
     #[error(
         "{path}: damaged or foreign ({reason}); move it away: an engine with an empty state \

@@ -20,12 +20,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_operators::{Answer, AnswerText, LiveLayout, Outcome, Rung, SubParagraph, Work};
+use perennial_operators::{Answer, AnswerText, Dependencies, Outcome, Rung, SubParagraph, Work};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
 /// The format written here, and the newest that is read.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 /// The database's name in the directory.
 pub(super) const FILE: &str = "state.redb";
 
@@ -74,6 +74,8 @@ pub(crate) struct StoredAnswer {
     pub work: Work,
     /// Least difference of logits.
     pub min_margin: f32,
+    /// What each sentence depends on, by passage of its layout.
+    pub dependencies: Dependencies,
     /// Share of attention that went to borrowed fragments; an exact answer has none.
     pub drift: Option<f32>,
     /// Duration of its last refresh.
@@ -96,7 +98,8 @@ impl StoredAnswer {
             min_margin: self.min_margin,
             is_exact: true,
             drift: 0.0,
-            live: LiveLayout::default(),
+            dependencies: self.dependencies,
+            live: Arc::default(),
         })
     }
 }

@@ -136,7 +136,8 @@ impl State {
                 });
             }
             Some(found) => {
-                return Err(StateError::damaged(&self.path, format!("format {found}")));
+                let path = self.path.clone();
+                return Err(StateError::Older { path, found });
             }
             None => {}
         }

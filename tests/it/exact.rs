@@ -12,7 +12,8 @@ use perennial::model::error::Error;
 use perennial::model::seeded;
 use perennial::operators::scripted::ScriptedEmbedder;
 use perennial::operators::{
-    AnswerModel, AnswerRequest, FragmentId, FragmentStore, PassageSizes, TensorModel, TextCodec,
+    AnswerModel, AnswerRequest, Before, FragmentId, FragmentStore, Latitude, PassageLayout,
+    PassageSizes, Priority, TensorModel, TextCodec,
 };
 use perennial::{Engine, Order, Policy, Runtime, Scope, View};
 use proptest::prelude::*;
@@ -52,6 +53,10 @@ impl TextCodec for CharCodec {
             .iter()
             .map(|t| char::from(u8::try_from(t + 32).unwrap_or(b'?')))
             .collect())
+    }
+
+    fn answer(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(Self::encode(text))
     }
 
     fn stop(&self) -> &[u32] {
@@ -378,9 +383,10 @@ fn a_draft_of_another_model_is_no_draft() {
             scope: Scope::Causal,
             prompt: "Say.",
             question: "Why?",
-            passages: &[],
-            draft,
-            splice: None,
+            layout: &PassageLayout::new(Vec::new()),
+            before: &Before::draft(draft.into()),
+            latitude: Latitude::Exact,
+            priority: Priority::Fresh,
             max_tokens: 16,
             sampling: Default::default(),
             cancel: Default::default(),

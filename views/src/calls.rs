@@ -1,7 +1,7 @@
 //! The model calls of a view: from a row of the dataflow to a job, and back.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,15 @@ use perennial_operators::Cancel;
 use perennial_operators::call::{Calls, Reply};
 use perennial_operators::select::Vector;
 use perennial_operators::{
-    Answer, AnswerModel, AnswerRequest, CallError, CallProgress, ContextKey, Embed, Executor,
-    LiveLayout, Outcome, PassageLayout, Priority,
+    Answer, AnswerModel, AnswerRequest, Before, CallError, CallProgress, ContextKey, Dependency,
+    Divergence, Embed, Executor, Latitude, Outcome, PassageLayout, Priority,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::Epoch;
 use crate::memo::{Memo, RequestDigest, VectorDigest};
 use crate::plan::Plan;
+use crate::view::Policy;
 
 /// One context with the layout it is to be answered over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,13 +82,13 @@ pub(crate) struct Staged {
     pub(crate) stage: Stage,
 }
 
-/// What is known of a context's last answer, for the next.
-#[derive(Clone, Debug, Default)]
-pub struct Before {
-    /// Its tokens: a draft.
-    pub tokens: Arc<[u32]>,
-    /// What it was written over.
-    pub live: Arc<LiveLayout>,
+/// What the call operator gives for a row: a function of the request where that is exact, and
+/// retracted as it was given where it is not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Generated {
+    pub(crate) answer: Answer,
+    /// What the answer depends on.
+    pub(crate) dependencies: Arc<[Dependency]>,
 }
 
 /// The exact answer to a request whose answer was provisional.
@@ -96,6 +97,12 @@ pub struct Healed {
     pub request: RequestDigest,
     /// The answer.
     pub outcome: Result<Outcome, CallError>,
+    /// How far the provisional one was from it, if that was asked for and can be known.
+    pub divergence: Option<Divergence>,
+    /// Whether the provisional answer was left unread although it was another.
+    pub is_missed: bool,
+    /// Whether the exact answer is another.
+    pub is_changed: bool,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -108,6 +115,7 @@ pub struct Healed {
 pub struct ContextBook {
     contexts: Mutex<HashMap<ContextKey, Before>>,
     healed: Mutex<HashMap<ContextKey, Healed>>,
+    has_fallen_back: AtomicBool,
 }
 
 impl ContextBook {
@@ -117,13 +125,12 @@ impl ContextBook {
         contexts.get(context).cloned().unwrap_or_default()
     }
 
-    /// Notes an answer's tokens and what it was written over.
-    pub fn put(&self, context: ContextKey, tokens: Arc<[u32]>, live: LiveLayout) {
-        let live = Arc::new(live);
+    /// Notes what is known of a context's answer.
+    pub fn put(&self, context: ContextKey, before: Before) {
         self.contexts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(context, Before { tokens, live });
+            .insert(context, before);
     }
 
     /// Forgets a context that is gone.
@@ -147,23 +154,50 @@ impl ContextBook {
         let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
         healed.remove(context)
     }
+
+    /// From here on, no refresh of the view is skipped.
+    pub fn fall_back(&self) {
+        self.has_fallen_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the view's audits went past its budget.
+    pub fn has_fallen_back(&self) -> bool {
+        self.has_fallen_back.load(Ordering::Relaxed)
+    }
 }
 
-/// Asks for the exact answer to a request whose answer is provisional.
+/// Asks for the exact answer to a request whose answer is provisional, and, for an audit, how
+/// far that was from it.
 pub fn heal(
     plan: &Plan,
     model: &dyn AnswerModel,
     book: &ContextBook,
     request: &Request,
     digest: RequestDigest,
+    is_audit: bool,
     cancel: Cancel,
 ) -> Healed {
     let begin = Instant::now();
     let before = book.before(&request.context);
-    let asked = asked(plan, request, &before, Stage::Exact, cancel);
+    let asked = AnswerRequest {
+        priority: Priority::Background,
+        ..asked(plan, request, &before, Latitude::Exact, cancel)
+    };
     let outcome = model.answer(&asked, &mut ());
+    let written = before.written.as_deref();
+    let is_changed = match (&outcome, written) {
+        (Ok(outcome), Some(written)) => outcome.answer != written.answer,
+        _ => false,
+    };
+    // A divergence that cannot be had is none: the exact answer counts.
+    let divergence = (is_audit && outcome.is_ok())
+        .then(|| model.audit(&asked).ok().flatten())
+        .flatten();
     Healed {
         request: digest,
+        divergence,
+        is_missed: is_changed && written.is_some_and(|written| written.was_skipped),
+        is_changed,
         outcome,
         elapsed: begin.elapsed(),
     }
@@ -173,18 +207,19 @@ fn asked<'a>(
     plan: &'a Plan,
     request: &'a Request,
     before: &'a Before,
-    stage: Stage,
+    latitude: Latitude,
     cancel: Cancel,
 ) -> AnswerRequest<'a> {
     AnswerRequest {
         scope: plan.scope,
         prompt: &plan.prompt,
         question: &request.question,
-        passages: request.layout.passages(),
-        draft: &before.tokens,
-        splice: (stage == Stage::Provisional).then_some(&*before.live),
+        layout: &request.layout,
+        before,
+        latitude,
         max_tokens: plan.max_tokens,
         sampling: plan.sampling,
+        priority: Priority::Fresh,
         cancel,
     }
 }
@@ -199,8 +234,8 @@ pub(crate) struct GenerateCalls {
     pub(crate) observer: Arc<dyn Observer>,
 }
 
-impl Calls<Epoch, Staged, Answer> for GenerateCalls {
-    fn start(&mut self, staged: &Staged, epoch: &Epoch, reply: Reply<Answer>, cancel: Cancel) {
+impl Calls<Epoch, Staged, Generated> for GenerateCalls {
+    fn start(&mut self, staged: &Staged, epoch: &Epoch, reply: Reply<Generated>, cancel: Cancel) {
         let Staged { request, stage } = staged.clone();
         let (plan, model) = (self.plan.clone(), self.model.clone());
         let job = Answering {
@@ -230,7 +265,8 @@ impl Calls<Epoch, Staged, Answer> for GenerateCalls {
                 return;
             }
             let before = job.book.before(&job.request.context);
-            let asked = asked(&plan, &job.request, &before, stage, cancel);
+            let latitude = latitude(&plan, stage, &job.book);
+            let asked = asked(&plan, &job.request, &before, latitude, cancel);
             let mut progress = Reporter {
                 view: &plan.name,
                 context: &job.request.context,
@@ -242,8 +278,11 @@ impl Calls<Epoch, Staged, Answer> for GenerateCalls {
         });
     }
 
-    fn lost(&mut self, _staged: &Staged) -> Answer {
-        Err(CallError::Lost)
+    fn lost(&mut self, _staged: &Staged) -> Generated {
+        Generated {
+            answer: Err(CallError::Lost),
+            dependencies: Arc::default(),
+        }
     }
 }
 
@@ -260,20 +299,27 @@ struct Answering {
 }
 
 impl Answering {
-    fn done(self, outcome: Result<Outcome, CallError>, elapsed: Duration, reply: Reply<Answer>) {
+    fn done(self, outcome: Result<Outcome, CallError>, elapsed: Duration, reply: Reply<Generated>) {
         let context = &self.request.context;
         if let Ok(outcome) = &outcome {
-            let (tokens, live) = (outcome.tokens.clone(), outcome.live.clone());
-            self.book.put(context.clone(), tokens, live);
+            let (question, layout) = (self.request.question.clone(), self.request.layout.clone());
+            let before = Before::of(question, layout, outcome);
+            self.book.put(context.clone(), before);
             if outcome.is_exact
                 && let Some(memo) = self.memo.upgrade()
             {
                 memo.answered(&self.plan.name, context, &self.digest, outcome);
             }
         }
-        let answer = match &outcome {
-            Ok(outcome) => Ok(outcome.answer.clone()),
-            Err(error) => Err(error.clone()),
+        let generated = match &outcome {
+            Ok(outcome) => Generated {
+                answer: Ok(outcome.answer.clone()),
+                dependencies: depends(&self.plan, &self.request, outcome),
+            },
+            Err(error) => Generated {
+                answer: Err(error.clone()),
+                dependencies: Arc::default(),
+            },
         };
         self.observer.refreshed(Refresh {
             view: self.plan.name.clone(),
@@ -283,8 +329,39 @@ impl Answering {
             outcome,
             elapsed,
         });
-        reply.send(answer);
+        reply.send(generated);
     }
+}
+
+/// How far from exact the answer of a stage may be.
+fn latitude(plan: &Plan, stage: Stage, book: &ContextBook) -> Latitude {
+    match (stage, plan.policy) {
+        (Stage::Exact, _) | (Stage::Provisional, Policy::Exact) => Latitude::Exact,
+        (Stage::Provisional, Policy::Bounded { .. }) if !book.has_fallen_back() => Latitude::Skip {
+            below: plan.skip_below,
+        },
+        (Stage::Provisional, Policy::Bounded { .. } | Policy::Eventual) => Latitude::Borrow,
+    }
+}
+
+/// The rows of the dependency relation that an answer gives.
+fn depends(plan: &Plan, request: &Request, outcome: &Outcome) -> Arc<[Dependency]> {
+    let passages = request.layout.passages();
+    let mut rows = Vec::new();
+    for (sub_paragraph, scores) in (0..).zip(outcome.dependencies.scores()) {
+        for (passage, score) in passages.iter().zip(scores) {
+            if *score >= plan.skip_below {
+                rows.push(Dependency {
+                    document: passage.document.clone(),
+                    ordinal: passage.ordinal,
+                    context: request.context.clone(),
+                    sub_paragraph,
+                    score: (score * 1000.0).round().max(1.0) as u32,
+                });
+            }
+        }
+    }
+    rows.into()
 }
 
 struct Reporter<'a> {

@@ -6,6 +6,7 @@
 //!                        +-> embedded -> select per context, once they do not -+        |
 //! contexts --------------+-> embedded ---^                                              v
 //!                        +--------------------------------------------> staged -> generate -> answers
+//!                                                                          dependencies <-+
 //! healed (requests whose exact answer is wanted) -----------------------^
 //!                                                          layouts -> fragment ids, arranged
 //! ```
@@ -19,8 +20,8 @@ use differential_dataflow::{AsCollection, VecCollection};
 use perennial_operators::call::call;
 use perennial_operators::select::{Vector, select};
 use perennial_operators::{
-    Answer, AnswerModel, CallError, ContextKey, Document, Embed, Executor, FragmentStore,
-    LayoutPassage, Passage, PassageId, PassageLayout, passage,
+    Answer, AnswerModel, CallError, ContextKey, Dependency, Document, Embed, Executor,
+    FragmentStore, LayoutPassage, Passage, PassageId, PassageLayout, passage,
 };
 use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope as Dataflow;
@@ -75,6 +76,8 @@ enum Corpus {
 pub struct Built<'scope> {
     /// One answer for each context.
     pub answers: VecCollection<'scope, Epoch, (ContextKey, Answer), isize>,
+    /// Which sub-paragraphs of present answers depend on which passages.
+    pub dependencies: Rows<'scope, Dependency>,
     /// Empty; its frontier passes an epoch when the store has heard of all its references.
     pub references: VecCollection<'scope, Epoch, (), isize>,
 }
@@ -121,8 +124,11 @@ pub fn build<'scope>(
         observer: services.observer.clone(),
     };
     let staged = staged(plan, requests, healed, services);
-    let answers = call(staged, "LlmGenerate", MAX_ANSWERS_IN_FLIGHT, calls)
-        .map(|(staged, answer)| (staged.request.context, answer));
+    let generated = call(staged, "LlmGenerate", MAX_ANSWERS_IN_FLIGHT, calls);
+    let dependencies = generated
+        .clone()
+        .flat_map(|(_, generated)| generated.dependencies.to_vec());
+    let answers = generated.map(|(staged, generated)| (staged.request.context, generated.answer));
     let answers = match failed {
         Some(errors) => answers.concat(errors),
         None => answers,
@@ -130,6 +136,7 @@ pub fn build<'scope>(
     // An answer equal to the one before is no delta.
     Built {
         answers: answers.consolidate(),
+        dependencies,
         references,
     }
 }

@@ -27,6 +27,8 @@ pub struct Plan {
     pub order: Order,
     /// The promise of the answers.
     pub policy: Policy,
+    /// Dependency score below which a change is without effect.
+    pub skip_below: f32,
     /// Most tokens of passages a context.
     pub token_budget: usize,
     /// Most tokens of an answer.
@@ -71,6 +73,9 @@ impl View {
                 given,
             );
         }
+        if !(self.skip_below.is_finite() && self.skip_below >= 0.0) {
+            return out_of_range("skip_below", "0 or more", self.skip_below.to_string());
+        }
         if let Scope::Window { tokens: 0 } = self.scope {
             return out_of_range(
                 "scope",
@@ -106,6 +111,7 @@ impl View {
             scope: self.scope,
             order: self.order.unwrap_or(default_order),
             policy: self.policy,
+            skip_below: self.skip_below,
             token_budget: self.token_budget.min(room),
             max_tokens: self.max_tokens,
             passage_sizes: self.passage_sizes,

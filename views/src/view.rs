@@ -2,6 +2,10 @@
 
 use perennial_operators::{PassageSizes, Scope};
 
+/// Dependency score of a passage that an answer does not depend on, unless told: chosen by
+/// `cargo bench --bench dependencies` at 99 % recall.
+const SKIP_BELOW: f32 = 0.045;
+
 /// Which promise the answers of a view keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,6 +17,46 @@ pub enum Policy {
     /// marked provisional with its drift; then heals it in the background, and emits the
     /// exact answer.
     Eventual,
+    /// As `Eventual`, but stays with provisional answers, and may leave an answer unread where
+    /// nothing in it depends on what changed, while audits of a sample find them within a
+    /// budget. Past it, the view falls back to `Eventual` by itself.
+    Bounded {
+        /// Mean divergence of provisional answers from exact ones, KL in thousandths of a nat
+        /// a token.
+        millinats: u32,
+    },
+}
+
+impl Policy {
+    /// `BOUNDED(drift)`, in nats a token; `None` for what is no budget.
+    pub fn bounded(drift: f32) -> Option<Self> {
+        let millinats = (drift * 1000.0).round();
+        let is_budget = (1.0..=1e6).contains(&millinats);
+        is_budget.then_some(Self::Bounded {
+            millinats: millinats as u32,
+        })
+    }
+}
+
+impl std::str::FromStr for Policy {
+    type Err = String;
+
+    /// `exact`, `eventual` or `bounded:DRIFT`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.to_ascii_lowercase();
+        let bounded = |drift: &str| Self::bounded(drift.parse().ok()?);
+        match text.split_once(':') {
+            None if text == "exact" => Some(Self::Exact),
+            None if text == "eventual" => Some(Self::Eventual),
+            Some(("bounded", drift)) => bounded(drift),
+            _ => None,
+        }
+        .ok_or_else(|| {
+            "expected `exact`, `eventual` or `bounded:DRIFT`, where DRIFT is a divergence in nats \
+             a token of 0.001 or more, such as bounded:0.05"
+                .to_owned()
+        })
+    }
 }
 
 impl std::fmt::Display for Policy {
@@ -20,6 +64,9 @@ impl std::fmt::Display for Policy {
         match self {
             Self::Exact => f.write_str("EXACT"),
             Self::Eventual => f.write_str("EVENTUAL"),
+            Self::Bounded { millinats } => {
+                write!(f, "BOUNDED({})", f64::from(*millinats) / 1000.0)
+            }
         }
     }
 }
@@ -107,6 +154,7 @@ pub struct View {
     pub(crate) scope: Scope,
     pub(crate) order: Option<Order>,
     pub(crate) policy: Policy,
+    pub(crate) skip_below: f32,
     pub(crate) token_budget: usize,
     pub(crate) max_tokens: usize,
     pub(crate) passage_sizes: PassageSizes,
@@ -125,6 +173,7 @@ impl View {
             scope: Scope::Causal,
             order: None,
             policy: Policy::default(),
+            skip_below: SKIP_BELOW,
             token_budget: 2048,
             max_tokens: 128,
             passage_sizes: PassageSizes::default(),
@@ -172,6 +221,14 @@ impl View {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// The dependency score below which a change is taken to be without effect on an answer:
+    /// what the dependency relation leaves out, and what policy `BOUNDED` may skip.
+    #[must_use]
+    pub fn skip_below(mut self, score: f32) -> Self {
+        self.skip_below = score;
         self
     }
 

@@ -54,7 +54,7 @@ impl Decoder {
         result
     }
 
-    fn check(&self, rows: &Rows<'_>) -> Result<(), Error> {
+    pub(crate) fn check(&self, rows: &Rows<'_>) -> Result<(), Error> {
         if let Some(&token) = rows
             .tokens
             .iter()
@@ -139,7 +139,7 @@ impl Decoder {
             .collect();
         let wanted = wanted(batch, pieces);
         let want_mass = pieces.iter().any(|piece| batch[piece.run].mass);
-        let mass_layers = c.n_layers / 3..c.n_layers - c.n_layers / 3;
+        let mass_layers = c.n_layers / 2..c.n_layers;
         let mut mass = vec![Vec::new(); n_rows];
         let shape = Shape {
             group: c.n_heads / c.n_kv_heads,
@@ -220,6 +220,9 @@ impl Decoder {
                 &mut attended,
                 sums,
             );
+            if last && wanted.is_empty() {
+                break;
+            }
             if last && wanted.len() < n_rows {
                 let rows: Vec<usize> = wanted.iter().map(|(_, row)| *row).collect();
                 (x, attended) = (x.select(&rows), attended.select(&rows));

@@ -65,7 +65,8 @@ pub struct RowsOutput {
     /// `[n_wanted, n_vocab]`, row-major.
     pub logits: Vec<f32>,
     /// `[n_rows][n_segments + 1]`: share of attention on each segment, then on the tail,
-    /// averaged over the heads of the middle third of the layers; each sums to 1. Empty
+    /// averaged over the heads of the upper half of the layers (which tells best what
+    /// an answer depends on: `cargo bench --bench dependencies`); each sums to 1. Empty
     /// unless asked for.
     pub mass: Vec<Vec<f32>>,
 }

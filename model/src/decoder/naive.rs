@@ -35,7 +35,7 @@ pub struct Naive<'a> {
 /// What one row gives.
 pub struct Row {
     pub logits: Vec<f64>,
-    /// Attention on each segment, averaged over the heads of the middle third of layers.
+    /// Attention on each segment, averaged over the heads of the upper half of the layers.
     pub mass: Vec<f64>,
 }
 
@@ -124,7 +124,7 @@ impl Naive<'_> {
         let table = self.vector("token_embd.weight");
         let mut x = table[token as usize * c.d_model..][..c.d_model].to_vec();
         let mut mass = vec![0.0; segment + 1];
-        let middle = c.n_layers / 3..c.n_layers - c.n_layers / 3;
+        let upper = c.n_layers / 2..c.n_layers;
         for layer in 0..c.n_layers {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
             let h = self.norm(&x, &self.vector(&name("attn_norm")));
@@ -154,8 +154,8 @@ impl Naive<'_> {
                 let total: f64 = weights.iter().sum();
                 let mut out = vec![0.0; c.head_dim];
                 for (s, weight) in seen.iter().zip(&weights) {
-                    if middle.contains(&layer) {
-                        mass[s.segment] += weight / total / (middle.len() * c.n_heads) as f64;
+                    if upper.contains(&layer) {
+                        mass[s.segment] += weight / total / (upper.len() * c.n_heads) as f64;
                     }
                     if !s.zeroed.contains(&layer) {
                         let value = &s.values[layer][at..at + c.head_dim];

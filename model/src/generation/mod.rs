@@ -13,11 +13,13 @@
 mod draft;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::cancel::Cancel;
-use crate::decoder::{Choice, Decoder, Logits, Rows};
+use crate::decoder::{Choice, Logits};
 use crate::error::Error;
 use crate::layout::Layout;
+use crate::passes::{Pass, Passes, Priority};
 use crate::sampling::Sampling;
 use draft::Draft;
 
@@ -25,7 +27,7 @@ use draft::Draft;
 #[derive(Clone, Copy, Debug)]
 pub struct GenerationRequest<'a> {
     /// What the prompt follows and attends to.
-    pub layout: &'a Layout,
+    pub layout: &'a Arc<Layout>,
     /// Tokens after the layout, at least one; computed afresh.
     pub prompt: &'a [u32],
     /// A guess at the answer, such as the old one; empty for none.
@@ -38,6 +40,8 @@ pub struct GenerationRequest<'a> {
     pub stop: &'a [u32],
     /// Whether attention masses are wanted.
     pub mass: bool,
+    /// Which passes its own go before.
+    pub priority: Priority,
     /// Stops the generation from elsewhere.
     pub cancel: &'a Cancel,
 }
@@ -82,17 +86,18 @@ pub struct Generation {
     pub mass: Vec<Vec<f32>>,
     /// `[n_segments + 1]`: the same, mean over the rows of the prompt.
     pub prompt_mass: Vec<f32>,
-    /// Smallest difference between the two highest logits where a token was chosen.
-    pub min_margin: f32,
+    /// Difference between the two highest logits where each token was chosen, the token
+    /// that ended the answer included.
+    pub margins: Vec<f32>,
 }
 
 /// Generates an answer, calling `on_token` as soon as a token stands.
 ///
 /// # Errors
-/// [`Error::EmptyPrompt`], and the errors of [`Decoder::forward`] but for a cancellation,
+/// [`Error::EmptyPrompt`], and the errors of [`Passes::run`] but for a cancellation,
 /// which finishes the answer as [`Finish::Cancelled`].
 pub fn generate(
-    decoder: &Decoder,
+    passes: &Passes,
     request: &GenerationRequest<'_>,
     on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Generation, Error> {
@@ -106,8 +111,10 @@ pub fn generate(
         work: Work::default(),
         mass: Vec::new(),
         prompt_mass: Vec::new(),
-        min_margin: f32::INFINITY,
+        margins: Vec::new(),
     };
+    let decoder = passes.decoder();
+    let _caller = passes.enter(request.priority);
     let mut tail = decoder.new_tail(request.layout.end());
     let mut draft = Draft::new(request.draft);
     let room = decoder
@@ -126,26 +133,26 @@ pub fn generate(
         let first = next.len() - 1;
         let n_next = next.len();
         next.extend(&proposal);
-        let mut choices: Vec<Choice> = Vec::with_capacity(proposal.len() + 1);
         let n_emitted = answer.tokens.len();
-        let mut rows = [Rows {
-            layout: request.layout,
-            tail: &mut tail,
-            tokens: &next,
+        let pass = Pass {
+            layout: request.layout.clone(),
+            tail,
+            tokens: next,
             logits: Logits::From(first),
+            sampling: request.sampling,
+            n_emitted,
             mass: request.mass,
-        }];
-        let passed = decoder.forward_with(&mut rows, request.cancel, &mut |_, logits| {
-            choices.push(request.sampling.choose(n_emitted + choices.len(), logits));
-        });
-        let mut masses = match passed {
-            Ok(masses) => masses.into_iter().next().unwrap_or_default(),
+        };
+        let passed = match passes.run(request.priority, vec![pass], request.cancel) {
+            Ok(mut passed) => passed.swap_remove(0),
             Err(Error::Cancelled) => {
                 answer.finish = Finish::Cancelled;
                 break;
             }
             Err(error) => return Err(error),
         };
+        let (choices, mut masses) = (passed.choices, passed.mass);
+        tail = passed.tail;
         answer.work.n_draft_rows += proposal.len();
         answer.work.n_passes += 1;
         if answer.work.n_passes == 1 {
@@ -189,7 +196,7 @@ fn take(
     on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Option<Finish> {
     for (i, choice) in choices.iter().enumerate() {
-        answer.min_margin = answer.min_margin.min(choice.margin);
+        answer.margins.push(choice.margin);
         if request.stop.contains(&choice.token) {
             return Some(Finish::Stop);
         }

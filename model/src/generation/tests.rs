@@ -5,14 +5,16 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::decoder::{Decoder, Rows};
 use crate::seeded::{tiny, tiny_config};
 
-fn decoder(seed: u64) -> Decoder {
+fn passes(seed: u64) -> Passes {
     let config = tiny_config();
-    Decoder::load(config.clone(), &tiny(&config, seed), 1, &mut |_, _| {}).expect("loads")
+    let decoder = Decoder::load(config.clone(), &tiny(&config, seed), 1, &mut |_, _| {});
+    Passes::new(Arc::new(decoder.expect("loads")))
 }
 
-fn layout(decoder: &Decoder, tokens: &[u32]) -> Layout {
+fn layout(decoder: &Decoder, tokens: &[u32]) -> Arc<Layout> {
     let mut tail = decoder.new_tail(0);
     let empty = Layout::new();
     let rows = Rows {
@@ -25,7 +27,7 @@ fn layout(decoder: &Decoder, tokens: &[u32]) -> Layout {
     decoder.forward(&mut [rows], &Cancel::new()).expect("valid");
     let mut layout = Layout::new();
     layout.push(Arc::new(tail.freeze()));
-    layout
+    Arc::new(layout)
 }
 
 /// What to do to a true answer to make a draft of it.
@@ -86,8 +88,8 @@ proptest! {
         sampling in sampling(),
         mass in any::<bool>(),
     ) {
-        let decoder = decoder(seed);
-        let layout = layout(&decoder, &document);
+        let passes = passes(seed);
+        let layout = layout(passes.decoder(), &document);
         let cancel = Cancel::new();
         let run = |draft: &[u32]| {
             let request = GenerationRequest {
@@ -98,10 +100,11 @@ proptest! {
                 sampling,
                 stop: &[5, 6, 7],
                 mass,
+                priority: Priority::Fresh,
                 cancel: &cancel,
             };
             let mut told = Vec::new();
-            let answer = generate(&decoder, &request, &mut |token| {
+            let answer = generate(&passes, &request, &mut |token| {
                 told.push(token);
                 ControlFlow::Continue(())
             });
@@ -117,7 +120,7 @@ proptest! {
             let drafted = run(draft);
             prop_assert_eq!(&drafted.tokens, &plain.tokens);
             prop_assert_eq!(drafted.finish, plain.finish);
-            prop_assert_eq!(drafted.min_margin.to_bits(), plain.min_margin.to_bits());
+            prop_assert_eq!(&drafted.margins, &plain.margins);
             prop_assert_eq!(&drafted.mass, &plain.mass);
             prop_assert_eq!(&drafted.prompt_mass, &plain.prompt_mass);
         }
@@ -129,8 +132,8 @@ proptest! {
 
 #[test]
 fn a_replaced_token_costs_few_passes() {
-    let decoder = decoder(11);
-    let layout = layout(&decoder, &[1, 2, 3]);
+    let passes = passes(11);
+    let layout = layout(passes.decoder(), &[1, 2, 3]);
     let cancel = Cancel::new();
     let mut request = GenerationRequest {
         layout: &layout,
@@ -140,22 +143,23 @@ fn a_replaced_token_costs_few_passes() {
         sampling: Sampling::Greedy,
         stop: &[],
         mass: false,
+        priority: Priority::Fresh,
         cancel: &cancel,
     };
     let go_on = &mut |_| ControlFlow::Continue(());
-    let plain = generate(&decoder, &request, go_on).expect("valid");
+    let plain = generate(&passes, &request, go_on).expect("valid");
     let mut draft = plain.tokens.clone();
     draft[40] = (draft[40] + 1) % 96;
     request.draft = &draft;
-    let drafted = generate(&decoder, &request, go_on).expect("valid");
+    let drafted = generate(&passes, &request, go_on).expect("valid");
     assert_eq!(drafted.tokens, plain.tokens);
     assert!(drafted.work.n_passes <= 6, "{:?}", drafted.work);
 }
 
 #[test]
 fn a_listener_or_a_flag_can_end_it() {
-    let decoder = decoder(11);
-    let layout = Layout::new();
+    let passes = passes(11);
+    let layout = Arc::new(Layout::new());
     let cancel = Cancel::new();
     let request = GenerationRequest {
         layout: &layout,
@@ -165,10 +169,11 @@ fn a_listener_or_a_flag_can_end_it() {
         sampling: Sampling::Greedy,
         stop: &[],
         mass: false,
+        priority: Priority::Fresh,
         cancel: &cancel,
     };
     let mut left = 3;
-    let answer = generate(&decoder, &request, &mut |_| {
+    let answer = generate(&passes, &request, &mut |_| {
         left -= 1;
         if left == 0 {
             ControlFlow::Break(())
@@ -178,7 +183,7 @@ fn a_listener_or_a_flag_can_end_it() {
     });
     let answer = answer.expect("valid");
     assert_eq!((answer.tokens.len(), answer.finish), (3, Finish::Cancelled));
-    let answer = generate(&decoder, &request, &mut |_| {
+    let answer = generate(&passes, &request, &mut |_| {
         cancel.cancel();
         ControlFlow::Continue(())
     });
@@ -188,6 +193,6 @@ fn a_listener_or_a_flag_can_end_it() {
         prompt: &[],
         ..request
     };
-    let error = generate(&decoder, &nothing, &mut |_| ControlFlow::Continue(()));
+    let error = generate(&passes, &nothing, &mut |_| ControlFlow::Continue(()));
     assert!(matches!(error, Err(Error::EmptyPrompt)));
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use perennial_operators::{ContextKey, Rung, Work};
+use perennial_operators::{ContextKey, Dependencies, Rung, Work};
 use perennial_views::{Epoch, Refresh};
 
 use super::{AnswerDeltas, Coordinator, Durable, InFlight};
@@ -157,6 +157,7 @@ impl Coordinator {
         let outcome = refresh.and_then(|refresh| refresh.outcome.ok());
         let mut tokens: Arc<[u32]> = Arc::default();
         let mut min_margin = f32::INFINITY;
+        let mut dependencies = Dependencies::default();
         let mut update = AnswerUpdate {
             view: self.views[view].plan.name.clone(),
             context: context.clone(),
@@ -177,6 +178,7 @@ impl Coordinator {
             update.work = outcome.work;
             tokens = outcome.tokens;
             min_margin = outcome.min_margin;
+            dependencies = outcome.dependencies;
             update.is_exact = outcome.is_exact;
             update.drift = outcome.drift;
         }
@@ -191,6 +193,7 @@ impl Coordinator {
                     elapsed,
                     tokens,
                     min_margin,
+                    dependencies,
                     drift: (!update.is_exact).then_some(update.drift),
                 };
                 current.insert(context, answer);
@@ -220,6 +223,8 @@ fn count(summary: &mut EpochSummary, refresh: Option<&Refresh>) {
                 Rung::Verify => &mut summary.rungs.verify,
                 Rung::Rewrite => &mut summary.rungs.rewrite,
                 Rung::Regenerate => &mut summary.rungs.regenerate,
+                Rung::Skip => &mut summary.rungs.skip,
+                Rung::Patch => &mut summary.rungs.patch,
             } += 1;
         }
     }

@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
 use perennial_connectors::{Batch, Change, Event, Offset, Rejected, Resumption, Running};
-use perennial_operators::{Answer, ContextKey, DocumentKey, FragmentStore, LiveLayout};
-use perennial_views::Epoch;
+use perennial_operators::{Answer, Before, ContextKey, Dependency, DocumentKey, FragmentStore};
+use perennial_views::{Epoch, Policy};
 
+use super::audits::AuditStats;
 use super::current::CurrentAnswer;
 use super::error::Error;
 use super::forget::{Forgetting, Receipt};
-use super::healing::Healing;
+use super::healing::{Healing, Wanted};
 use super::hub::Hub;
 use super::subscription::{Mailbox, Subscription};
 use super::tables::{Row, RowDelta, Table};
@@ -62,6 +63,15 @@ pub(crate) enum Request {
     },
     Quarantine {
         reply: Sender<Vec<Rejected>>,
+    },
+    Audits {
+        view: usize,
+        reply: Sender<AuditStats>,
+    },
+    Dependents {
+        view: usize,
+        document: DocumentKey,
+        reply: Sender<Vec<Dependency>>,
     },
     Stop,
 }
@@ -195,8 +205,7 @@ impl Coordinator {
                     // Tokens of another model are no draft.
                     if durable.restored.views.get(name) == Some(&durable.definitions[index]) {
                         let book = &view.services.book;
-                        let tokens = stored.tokens.clone();
-                        book.put(context.clone(), tokens, LiveLayout::default());
+                        book.put(context.clone(), Before::draft(stored.tokens.clone()));
                         let current = CurrentAnswer::from(stored.clone());
                         answers[index].insert(context.clone(), current);
                     }
@@ -258,7 +267,9 @@ impl Coordinator {
                     healed,
                 })) => {
                     let healed = healed.map(|healed| *healed);
+                    let had_fallen = self.healing[view].audits().has_fallen_back;
                     self.healing[view].finish(&self.views[view], context, healed);
+                    self.tell_audits(view, had_fallen);
                 }
                 Woken::Report(Some(Report::Failed) | None) => {
                     self.fail("a dataflow worker ended; see the log for a panic".to_owned());
@@ -276,12 +287,50 @@ impl Coordinator {
         if self.in_flight.is_some() || self.n_pending() > 0 {
             return;
         }
-        for (index, view) in self.views.iter().enumerate() {
-            let report = self.report.clone();
-            self.healing[index].start(index, view, move |healed| {
-                // Nobody listens only when the engine is stopping.
-                let _ = report.send(healed);
-            });
+        // What drifted furthest and is read by most goes first.
+        let weight = |(index, drift): (usize, f32)| {
+            let n_readers = self.hub.n_subscribers(&self.views[index].plan.name);
+            (index, drift * (1 + n_readers) as f32)
+        };
+        let urgencies = self.healing.iter().enumerate();
+        let most = urgencies
+            .filter_map(|(index, h)| Some((index, h.urgency(self.wanted(index))?)))
+            .map(weight)
+            .max_by(|(_, a), (_, b)| a.total_cmp(b));
+        let Some((index, _)) = most else { return };
+        if self.healing.iter().any(Healing::is_running) {
+            return;
+        }
+        let (report, wanted) = (self.report.clone(), self.wanted(index));
+        self.healing[index].start(index, &self.views[index], wanted, move |healed| {
+            // Nobody listens only when the engine is stopping.
+            let _ = report.send(healed);
+        });
+    }
+
+    /// Which provisional answers of a view are to be made exact.
+    fn wanted(&self, view: usize) -> Wanted {
+        let BuiltView { plan, services, .. } = &self.views[view];
+        let is_bounded = matches!(plan.policy, Policy::Bounded { .. });
+        let is_asked = self.flushes.iter().any(|flush| flush.0) || !self.forgetting.is_empty();
+        match is_bounded && !is_asked && !services.book.has_fallen_back() {
+            true => Wanted::Audited,
+            false => Wanted::All,
+        }
+    }
+
+    /// Says that a view fell back, if it just did.
+    fn tell_audits(&mut self, view: usize, had_fallen: bool) {
+        let stats = self.healing[view].audits();
+        if stats.has_fallen_back && !had_fallen {
+            let plan = &self.views[view].plan;
+            let message = format!(
+                "provisional answers are {:.3} nats a token from exact ones on average, past the \
+                 budget of {}: the view falls back to exact answers",
+                stats.mean_kl, plan.policy
+            );
+            let source = plan.name.to_string();
+            self.announce(Update::Notice { source, message });
         }
     }
 
@@ -344,6 +393,20 @@ impl Coordinator {
             Request::Quarantine { reply } => {
                 let _ = reply.send(self.quarantine.iter().cloned().collect());
             }
+            Request::Audits { view, reply } => {
+                let _ = reply.send(self.healing[view].audits());
+            }
+            Request::Dependents {
+                view,
+                document,
+                reply,
+            } => self
+                .workers
+                .send((0..self.workers.n_workers()).map(|_| Command::Dependents {
+                    view,
+                    document: document.clone(),
+                    reply: reply.clone(),
+                })),
             Request::Stop => unreachable!("handled by the loop"),
         }
     }
@@ -552,7 +615,8 @@ impl Coordinator {
             && self.n_pending() == 0
             && self.streams.iter().all(|stream| stream.has_caught_up);
         if is_quiet {
-            let is_done = self.healing.iter().all(Healing::is_done);
+            let healing = self.healing.iter().enumerate();
+            let is_done = healing.into_iter().all(|(i, h)| h.is_done(self.wanted(i)));
             if is_done {
                 self.forget();
             }

@@ -1,0 +1,455 @@
+//! Which forward passes run together?
+//!
+//! Several answers are written at a time, each by a thread of its own that needs one small
+//! pass after the other. A pass over few rows costs what reading the weights costs, however
+//! few they are; so passes that wait at the same time are joined into one. Who finds nobody
+//! computing becomes the leader: it waits a moment for callers that are about to ask,
+//! computes for all, and hands out the results. This is continuous batching: a call joins
+//! and leaves between any two passes.
+//!
+//! # Contract
+//! A row's bits do not depend on the rows it was joined with (see
+//! [`decoder`](crate::decoder)), so nobody can tell from a result who else was computed
+//! for. Fresh passes go before background passes and are never joined with them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cancel::Cancel;
+use crate::decoder::{Choice, Decoder, Logits, Rows};
+use crate::error::Error;
+use crate::kv::Tail;
+use crate::layout::Layout;
+use crate::sampling::Sampling;
+
+/// Rows of joined passes; the first pass may have more.
+const MAX_ROWS: usize = 512;
+/// How long a leader waits for callers between two passes of theirs.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Which work goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Nobody waits for it.
+    Background,
+    /// Feeds a fresh answer.
+    #[default]
+    Fresh,
+}
+
+/// One run of a forward pass.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// What the rows attend to before the tail.
+    pub layout: Arc<Layout>,
+    /// Comes back grown by the rows.
+    pub tail: Tail,
+    /// One a row.
+    pub tokens: Vec<u32>,
+    /// Which rows are to choose a token.
+    pub logits: Logits,
+    /// How they choose.
+    pub sampling: Sampling,
+    /// Index in the answer of the first choice.
+    pub n_emitted: usize,
+    /// Whether each row's attention mass is wanted.
+    pub mass: bool,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// The tail, grown.
+    pub tail: Tail,
+    /// One a wanted row.
+    pub choices: Vec<Choice>,
+    /// `[n_rows][n_segments + 1]`, as in [`RowsOutput::mass`](crate::decoder::RowsOutput).
+    pub mass: Vec<Vec<f32>>,
+}
+
+/// Joins the forward passes of one decoder's callers.
+pub struct Passes {
+    decoder: Arc<Decoder>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Vec<Queued>,
+    /// By number: what waits to be fetched.
+    done: HashMap<u64, Result<Vec<Passed>, Error>>,
+    n_asked: u64,
+    /// Callers between [`Passes::enter`] and its end, background and fresh.
+    n_callers: [usize; 2],
+    is_running: bool,
+    n_forwards: u64,
+}
+
+struct Queued {
+    number: u64,
+    priority: Priority,
+    batch: Vec<Pass>,
+    cancel: Cancel,
+}
+
+/// Says, while it lives, that a caller asks for one pass after the other.
+pub struct Caller<'a> {
+    passes: &'a Passes,
+    priority: Priority,
+}
+
+impl Passes {
+    /// The passes of a decoder.
+    pub fn new(decoder: Arc<Decoder>) -> Self {
+        Self {
+            decoder,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The decoder that computes.
+    pub fn decoder(&self) -> &Arc<Decoder> {
+        &self.decoder
+    }
+
+    /// Forward passes computed so far, a joined one counted once.
+    pub fn n_forwards(&self) -> u64 {
+        self.lock().n_forwards
+    }
+
+    /// Announces a caller that will ask for passes in a row: a leader waits for it.
+    pub fn enter(&self, priority: Priority) -> Caller<'_> {
+        self.lock().n_callers[priority as usize] += 1;
+        Caller {
+            passes: self,
+            priority,
+        }
+    }
+
+    /// Computes runs, joined with whatever else is waiting.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward`]; [`Error::PassLost`] if the thread that computed panicked.
+    pub fn run(
+        &self,
+        priority: Priority,
+        mut batch: Vec<Pass>,
+        cancel: &Cancel,
+    ) -> Result<Vec<Passed>, Error> {
+        for pass in &mut batch {
+            self.decoder.check(&pass.rows())?;
+        }
+        let mut state = self.lock();
+        let number = state.n_asked;
+        state.n_asked += 1;
+        state.queue.push(Queued {
+            number,
+            priority,
+            batch,
+            cancel: cancel.clone(),
+        });
+        self.changed.notify_all();
+        loop {
+            if let Some(result) = state.done.remove(&number) {
+                return result;
+            }
+            if state.is_running {
+                state = self.wait(state);
+                continue;
+            }
+            state.is_running = true;
+            state = self.gather(state);
+            let taken = state.take();
+            drop(state);
+            if !taken.is_empty() {
+                self.lead(taken);
+            }
+            state = self.lock();
+            state.is_running = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until every caller of the highest priority has asked, for a moment at most.
+    fn gather<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let until = Instant::now() + GATHER;
+        loop {
+            let priority = state.highest();
+            let n_queued = state.queue.iter().filter(|q| q.priority == priority);
+            let left = until.saturating_duration_since(Instant::now());
+            if n_queued.count() >= state.n_callers[priority as usize] || left.is_zero() {
+                return state;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Computes for all of `taken`.
+    fn lead(&self, mut taken: Vec<Queued>) {
+        let mut lead = Lead {
+            passes: self,
+            results: taken.iter().map(|q| (q.number, None)).collect(),
+        };
+        let owners: Vec<usize> = taken
+            .iter()
+            .enumerate()
+            .flat_map(|(owner, queued)| queued.batch.iter().map(move |_| owner))
+            .collect();
+        // One caller's wish to stop must not stop the others.
+        let cancel = match &taken[..] {
+            [one] => one.cancel.clone(),
+            _ => Cancel::new(),
+        };
+        let choosers: Vec<(Sampling, usize)> = taken
+            .iter()
+            .flat_map(|queued| &queued.batch)
+            .map(|pass| (pass.sampling, pass.n_emitted))
+            .collect();
+        let mut choices: Vec<Vec<Choice>> = vec![Vec::new(); owners.len()];
+        let mut rows: Vec<Rows<'_>> = taken
+            .iter_mut()
+            .flat_map(|queued| &mut queued.batch)
+            .map(Pass::rows)
+            .collect();
+        let passed = self
+            .decoder
+            .forward_with(&mut rows, &cancel, &mut |run, logits| {
+                let (sampling, n_emitted) = choosers[run];
+                let index = n_emitted + choices[run].len();
+                choices[run].push(sampling.choose(index, logits));
+            });
+        drop(rows);
+        match passed {
+            Ok(masses) => {
+                let mut outputs = choices.into_iter().zip(masses);
+                for (queued, (_, result)) in taken.into_iter().zip(&mut lead.results) {
+                    let passes = queued.batch.into_iter();
+                    let passed = passes.zip(outputs.by_ref());
+                    let passed = passed.map(|(pass, (choices, mass))| Passed {
+                        tail: pass.tail,
+                        choices,
+                        mass,
+                    });
+                    *result = Some(Ok(passed.collect()));
+                }
+            }
+            // Everything else was checked when it was asked for.
+            Err(error) => {
+                let mut error = Some(error);
+                for (_, result) in &mut lead.results {
+                    *result = Some(Err(error.take().unwrap_or(Error::PassLost)));
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass {
+    fn rows(&mut self) -> Rows<'_> {
+        Rows {
+            layout: &self.layout,
+            tail: &mut self.tail,
+            tokens: &self.tokens,
+            logits: self.logits,
+            mass: self.mass,
+        }
+    }
+
+    fn n_rows(batch: &[Self]) -> usize {
+        batch.iter().map(|pass| pass.tokens.len()).sum()
+    }
+}
+
+impl State {
+    fn highest(&self) -> Priority {
+        let priorities = self.queue.iter().map(|queued| queued.priority);
+        priorities.max().unwrap_or_default()
+    }
+
+    /// What is computed next: the oldest of the highest priority, and what fits beside it.
+    fn take(&mut self) -> Vec<Queued> {
+        let cancelled = self.queue.extract_if(.., |q| q.cancel.is_cancelled());
+        for queued in cancelled.collect::<Vec<_>>() {
+            self.done.insert(queued.number, Err(Error::Cancelled));
+        }
+        let priority = self.highest();
+        let mut n_rows = 0;
+        let taken = self.queue.extract_if(.., |queued| {
+            let n = Pass::n_rows(&queued.batch);
+            let fits = queued.priority == priority && (n_rows == 0 || n_rows + n <= MAX_ROWS);
+            n_rows += if fits { n } else { 0 };
+            fits
+        });
+        taken.collect()
+    }
+}
+
+/// Hands out what a leader computed, or, if it panicked, that nothing will come.
+struct Lead<'a> {
+    passes: &'a Passes,
+    results: Vec<(u64, Option<Result<Vec<Passed>, Error>>)>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let mut state = self.passes.lock();
+        for (number, result) in self.results.drain(..) {
+            let result = result.unwrap_or(Err(Error::PassLost));
+            state.done.insert(number, result);
+        }
+        state.n_forwards += 1;
+        if std::thread::panicking() {
+            state.is_running = false;
+            self.passes.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.passes.lock().n_callers[self.priority as usize] -= 1;
+        self.passes.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::generation::{Generation, GenerationRequest, generate};
+    use crate::seeded::{tiny, tiny_config};
+
+    fn passes() -> Passes {
+        let config = tiny_config();
+        let decoder = Decoder::load(config.clone(), &tiny(&config, 3), 1, &mut |_, _| {});
+        Passes::new(Arc::new(decoder.expect("loads")))
+    }
+
+    fn answer(passes: &Passes, layout: &Arc<Layout>, i: u32, priority: Priority) -> Generation {
+        let prompt: Vec<u32> = (0..5 + i).map(|t| (t * 7 + i) % 96).collect();
+        let request = GenerationRequest {
+            layout,
+            prompt: &prompt,
+            draft: &[],
+            max_tokens: 20,
+            sampling: Sampling::Greedy,
+            stop: &[],
+            mass: true,
+            priority,
+            cancel: &Cancel::new(),
+        };
+        generate(passes, &request, &mut |_| ControlFlow::Continue(())).expect("valid")
+    }
+
+    fn same(a: &Generation, b: &Generation) -> bool {
+        let bits = |g: &Generation| -> Vec<u32> {
+            let mass = g.mass.iter().flatten();
+            mass.chain(&g.margins).map(|x| x.to_bits()).collect()
+        };
+        a.tokens == b.tokens && bits(a) == bits(b)
+    }
+
+    #[test]
+    fn joined_passes_give_the_bits_of_lone_ones_in_fewer_forwards() {
+        let passes = passes();
+        let layout = Arc::new(Layout::new());
+        let n = 6;
+        let alone: Vec<_> = (0..n)
+            .map(|i| answer(&passes, &layout, i, Priority::Fresh))
+            .collect();
+        let n_alone = passes.n_forwards();
+        // All enter before any asks: what follows is joined.
+        let callers: Vec<_> = (0..n).map(|_| passes.enter(Priority::Fresh)).collect();
+        let joined: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..n)
+                .map(|i| {
+                    let (passes, layout) = (&passes, &layout);
+                    scope.spawn(move || answer(passes, layout, i, Priority::Fresh))
+                })
+                .collect();
+            drop(callers);
+            let joined = threads.into_iter().map(|t| t.join().expect("no panic"));
+            joined.collect()
+        });
+        for (alone, joined) in alone.iter().zip(&joined) {
+            assert!(same(alone, joined));
+        }
+        let n_joined = passes.n_forwards() - n_alone;
+        assert!(n_joined <= n_alone, "{n_joined} forwards, {n_alone} alone");
+    }
+
+    #[test]
+    fn what_waits_together_is_one_forward_and_background_waits() {
+        let passes = passes();
+        let pass = || Pass {
+            layout: Arc::new(Layout::new()),
+            tail: passes.decoder().new_tail(0),
+            tokens: vec![1, 2, 3],
+            logits: Logits::Last,
+            sampling: Sampling::Greedy,
+            n_emitted: 0,
+            mass: false,
+        };
+        let mut state = State::default();
+        let priorities = [Priority::Background, Priority::Fresh, Priority::Fresh];
+        for (number, priority) in priorities.into_iter().enumerate() {
+            state.queue.push(Queued {
+                number: number as u64,
+                priority,
+                batch: vec![pass()],
+                cancel: Cancel::new(),
+            });
+        }
+        let taken: Vec<u64> = state.take().iter().map(|q| q.number).collect();
+        assert_eq!(taken, [1, 2]);
+        state.queue[0].cancel.cancel();
+        assert!(state.take().is_empty());
+        assert!(matches!(state.done[&0], Err(Error::Cancelled)));
+        assert!(
+            passes
+                .run(Priority::Fresh, vec![pass()], &Cancel::new())
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn one_bad_run_spoils_no_other() {
+        let passes = passes();
+        let bad = Pass {
+            layout: Arc::new(Layout::new()),
+            tail: passes.decoder().new_tail(0),
+            tokens: vec![u32::MAX],
+            logits: Logits::None,
+            sampling: Sampling::Greedy,
+            n_emitted: 0,
+            mass: false,
+        };
+        let error = passes.run(Priority::Fresh, vec![bad], &Cancel::new());
+        assert!(matches!(error, Err(Error::TokenOutOfRange { .. })));
+        let layout = Arc::new(Layout::new());
+        assert_eq!(
+            answer(&passes, &layout, 1, Priority::Background)
+                .tokens
+                .len(),
+            20
+        );
+    }
+}

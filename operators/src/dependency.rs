@@ -1,0 +1,136 @@
+//! Which sub-paragraph of an answer depends on which passage, and how much?
+//!
+//! A sub-paragraph's score for a passage is
+//!
+//! ```text
+//! (attention of the question's tokens + attention of its own tokens) / sqrt(least margin)
+//! ```
+//! Both attentions are shares of the softmax that went to the passage's fragment, meant over
+//! tokens, and over all heads of the upper half of the layers; the margin is the least
+//! difference of logits at which one of its tokens was chosen. So a score is high where the
+//! passage was read, and where little was needed to change what was written. Attention is a
+//! guess: it says what is likely to change and what can wait, never what stands.
+//!
+//! The measure was chosen by `cargo bench --bench dependencies`, which holds it against the
+//! truth: each passage is deleted and the answer written again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::{ContextKey, DocumentKey};
+
+/// Least margin that is told apart, in logits: below it everything is a tie.
+const LEAST_MARGIN: f32 = 0.01;
+
+/// Scores of an answer's sub-paragraphs for the passages of its layout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Dependencies {
+    /// `[n_sub_paragraphs][n_passages]`.
+    scores: Vec<Vec<f32>>,
+}
+
+/// One row of the relation that views keep: arranged by document, it says which
+/// sub-paragraphs a change of the document touches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The document that is depended on.
+    pub document: DocumentKey,
+    /// Its passage, counted from 0.
+    pub ordinal: u32,
+    /// Whose answer depends on it.
+    pub context: ContextKey,
+    /// Which part of the answer, counted from 0.
+    pub sub_paragraph: u32,
+    /// The score in thousandths, at least 1.
+    pub score: u32,
+}
+
+/// What is known of one sub-paragraph: attention of its tokens to each passage, meant, and the
+/// least margin among them.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// `[n_passages]`.
+    pub mass: Vec<f32>,
+    /// In logits.
+    pub least_margin: f32,
+}
+
+impl Dependencies {
+    /// From the question's attention to each passage and what was read for each
+    /// sub-paragraph.
+    pub fn of(question: &[f32], sub_paragraphs: &[Read]) -> Self {
+        let score = |read: &Read| -> Vec<f32> {
+            let margin = read.least_margin.max(LEAST_MARGIN).sqrt();
+            let masses = question.iter().zip(&read.mass);
+            masses.map(|(q, a)| (q + a) / margin).collect()
+        };
+        Self {
+            scores: sub_paragraphs.iter().map(score).collect(),
+        }
+    }
+
+    /// Number of sub-paragraphs.
+    pub fn len(&self) -> usize {
+        self.scores.len()
+    }
+
+    /// Whether nothing depends on anything.
+    pub fn is_empty(&self) -> bool {
+        self.scores.is_empty()
+    }
+
+    /// How much the answer depends on the passage at this place of its layout: the score of
+    /// the sub-paragraph that depends on it most.
+    pub fn on(&self, passage: usize) -> f32 {
+        let scores = self.scores.iter().filter_map(|row| row.get(passage));
+        scores.copied().fold(0.0, f32::max)
+    }
+
+    /// The passages that the answer depends on, by place, most depended on first.
+    pub fn strongest(&self, n_passages: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n_passages).collect();
+        order.sort_by(|a, b| self.on(*b).total_cmp(&self.on(*a)).then(a.cmp(b)));
+        order
+    }
+
+    /// The same answer over another layout, whose passages stood at `places` before. Nothing
+    /// is known to depend on one that did not.
+    pub fn carry(&mut self, places: &[Option<usize>]) {
+        for row in &mut self.scores {
+            let score = |place: &Option<usize>| place.and_then(|p| row.get(p)).copied();
+            *row = places.iter().map(|p| score(p).unwrap_or(0.0)).collect();
+        }
+    }
+
+    /// `[n_sub_paragraphs][n_passages]`.
+    pub fn scores(&self) -> &[Vec<f32>] {
+        &self.scores
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_depends_most_on_what_was_read_where_it_was_least_sure() {
+        let read = |mass: [f32; 3], least_margin| Read {
+            mass: mass.to_vec(),
+            least_margin,
+        };
+        let sub_paragraphs = [read([0.1, 0.3, 0.0], 4.0), read([0.2, 0.0, 0.0], 0.25)];
+        let dependencies = Dependencies::of(&[0.1, 0.1, 0.0], &sub_paragraphs);
+        assert_eq!(dependencies.len(), 2);
+        assert!((dependencies.on(0) - 0.3 / 0.5).abs() < 1e-6);
+        assert!(
+            (dependencies.on(1) - 0.1 / 0.5)
+                .abs()
+                .min((dependencies.on(1) - 0.2).abs())
+                < 1e-6
+        );
+        assert_eq!(dependencies.on(2).to_bits(), 0f32.to_bits());
+        assert_eq!(dependencies.on(9).to_bits(), 0f32.to_bits());
+        assert_eq!(dependencies.strongest(3), [0, 1, 2]);
+        let tie = Dependencies::of(&[0.1], &[read([0.1, 0.0, 0.0], 0.0)]);
+        assert!(tie.on(0).is_finite());
+    }
+}

@@ -1,0 +1,159 @@
+//! Which fragments does an answer stand on, and which of them are borrowed?
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use perennial_model::cancel::Cancel;
+use perennial_model::error::Error as ModelError;
+use perennial_model::layout::Layout;
+use perennial_model::passes::Priority;
+
+use super::TensorModel;
+use super::encoder::Encoder;
+use crate::answer::{AnswerRequest, CallProgress, Latitude, Work};
+use crate::id::FragmentId;
+use crate::live_layout::{Lent, LiveLayout};
+use crate::scope::{FragmentPlan, Piece, Scope};
+
+/// A layout, its passages' fragments, and which of these are stale.
+pub(super) struct LaidOut {
+    /// Segment 0 is the prefix.
+    pub(super) layout: Arc<Layout>,
+    /// By passage.
+    pub(super) members: Vec<Lent>,
+    /// By passage: whether its fragment is not that of a run from scratch.
+    pub(super) is_stale: Vec<bool>,
+    /// By passage.
+    tokens: Vec<Arc<[u32]>>,
+}
+
+impl LaidOut {
+    fn new(plan: &FragmentPlan, prefix: Lent) -> (Self, FragmentId) {
+        let mut layout = Layout::new();
+        layout.push(prefix.kv);
+        let laid_out = Self {
+            layout: Arc::new(layout),
+            members: Vec::new(),
+            is_stale: Vec::new(),
+            tokens: plan.pieces().map(|piece| piece.tokens.clone()).collect(),
+        };
+        (laid_out, prefix.id)
+    }
+
+    fn push(&mut self, lent: Lent, is_stale: bool) {
+        Arc::make_mut(&mut self.layout).push(lent.kv.clone());
+        self.members.push(lent);
+        self.is_stale.push(is_stale);
+    }
+
+    /// What the next layout may borrow.
+    pub(super) fn live(&self) -> LiveLayout {
+        let mut live = LiveLayout::default();
+        for ((tokens, lent), is_stale) in self.tokens.iter().zip(&self.members).zip(&self.is_stale)
+        {
+            live.push(tokens.clone(), lent, *is_stale);
+        }
+        live
+    }
+}
+
+impl TensorModel {
+    /// The layout that a request may be answered over.
+    pub(super) fn lay_out_for<'a>(
+        &'a self,
+        request: &'a AnswerRequest<'_>,
+        plan: &'a FragmentPlan,
+        progress: &'a mut dyn CallProgress,
+        work: &'a mut Work,
+    ) -> Result<LaidOut, ModelError> {
+        let mut encoder = Encoder::new(self, request.priority, &request.cancel, progress, work);
+        let borrows = request.latitude != Latitude::Exact && request.scope == Scope::Causal;
+        if borrows && !request.before.live.is_empty() {
+            self.splice(plan, &request.before.live, &mut encoder)
+        } else {
+            self.exact(plan, &mut encoder)
+        }
+    }
+
+    /// The layout of a plan, every missing fragment encoded and kept.
+    ///
+    /// # Errors
+    /// What the decoder reports, cancellation included.
+    pub fn lay_out(&self, plan: &FragmentPlan, cancel: &Cancel) -> Result<Arc<Layout>, ModelError> {
+        let (mut work, mut progress) = (Work::default(), ());
+        let mut encoder = Encoder::new(self, Priority::Fresh, cancel, &mut progress, &mut work);
+        Ok(self.exact(plan, &mut encoder)?.layout)
+    }
+
+    fn exact<'a>(
+        &self,
+        plan: &'a FragmentPlan,
+        encoder: &mut Encoder<'a>,
+    ) -> Result<LaidOut, ModelError> {
+        let _encoding = self.encoding_of(plan);
+        let prefix = encoder.prefix(&plan.prefix)?;
+        let (mut laid_out, _) = LaidOut::new(plan, lent(&plan.prefix, prefix.clone()));
+        let runs = encoder.runs(&prefix, &plan.runs)?;
+        for (piece, kv) in plan.pieces().zip(runs.into_iter().flatten()) {
+            laid_out.push(lent(piece, kv), false);
+        }
+        Ok(laid_out)
+    }
+
+    /// A layout of the plan's passages at the cost of those that are new: what the store
+    /// does not hold is borrowed from the layout before, and only what that lacks is
+    /// encoded, after what now stands before it. So the old is evicted before the new is
+    /// read.
+    fn splice(
+        &self,
+        plan: &FragmentPlan,
+        before: &LiveLayout,
+        encoder: &mut Encoder<'_>,
+    ) -> Result<LaidOut, ModelError> {
+        let _encoding = self.encoding_of(plan);
+        let mut lender = before.lender();
+        let prefix = encoder.prefix(&plan.prefix)?;
+        let (mut laid_out, prefix) = LaidOut::new(plan, lent(&plan.prefix, prefix));
+        // What stands before the next piece, under its true names.
+        let mut ids = vec![prefix];
+        let mut any_stale = false;
+        for piece in plan.pieces() {
+            let (lent, is_stale) = if let Some(kv) = self.store.get(&piece.id) {
+                (lent(piece, kv), false)
+            } else if let Some(lent) = lender.borrow(&piece.tokens) {
+                (lent, true)
+            } else {
+                // Behind borrowed fragments it is not what the plan calls it.
+                let id = match any_stale {
+                    true => FragmentId::spliced(&self.identity, &ids, &piece.tokens),
+                    false => piece.id,
+                };
+                let piece = Piece {
+                    id,
+                    tokens: piece.tokens.clone(),
+                };
+                let kv = match self.store.get(&id) {
+                    Some(kv) => kv,
+                    None => encoder
+                        .encode(&[(&piece, &laid_out.layout, 0)])?
+                        .swap_remove(0),
+                };
+                (Lent { id, kv }, any_stale)
+            };
+            any_stale |= is_stale;
+            ids.push(lent.id);
+            laid_out.push(lent, is_stale);
+        }
+        Ok(laid_out)
+    }
+
+    /// Keeps other calls from encoding the same meanwhile, where anything is missing.
+    pub(super) fn encoding_of(&self, plan: &FragmentPlan) -> Option<MutexGuard<'_, ()>> {
+        let is_missing = plan.layout_ids().any(|id| !self.store.contains(&id));
+        let lock = || self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
+        is_missing.then(lock)
+    }
+}
+
+fn lent(piece: &Piece, kv: Arc<perennial_model::kv::KvFragment>) -> Lent {
+    Lent { id: piece.id, kv }
+}

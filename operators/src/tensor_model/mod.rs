@@ -1,0 +1,287 @@
+//! A real model behind [`AnswerModel`]: fragments from the store, missing ones encoded,
+//! the answer written or verified over their layout.
+
+mod auditing;
+mod encoder;
+mod laid_out;
+mod skip;
+mod written;
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use perennial_model::decoder::Decoder;
+use perennial_model::error::Error as ModelError;
+use perennial_model::generation::{self, Generation, GenerationRequest};
+use perennial_model::layout::Layout;
+use perennial_model::passes::Passes;
+
+use crate::answer::{
+    AnswerModel, AnswerRequest, CallError, CallProgress, Divergence, Outcome, Work,
+};
+use crate::before::{LayoutDelta, Written};
+use crate::document::LayoutPassage;
+use crate::fragment_store::FragmentStore;
+use crate::id::{FragmentId, ModelIdentity};
+use crate::patch;
+use crate::scope::{self, FragmentPlan, Scope};
+
+/// All kernels of this class agree in every bit, whatever the instruction set.
+const KERNEL_CLASS: &str = "f32 fma, k in order";
+const KV_DTYPE: &str = "f16";
+
+/// How text becomes the tokens of a prompt, and tokens an answer.
+pub trait TextCodec: Send + Sync + 'static {
+    /// A digest of everything here that tokens depend on, besides the weights file.
+    fn digest(&self) -> [u8; 32];
+    /// Tokens before the first passage.
+    fn prefix(&self) -> &[u32];
+    /// A passage, separator included.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    fn passage(&self, title: &str, text: &str) -> Result<Vec<u32>, ModelError>;
+    /// Instruction and question, up to where the answer begins. Never empty.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    fn suffix(&self, prompt: &str, question: &str) -> Result<Vec<u32>, ModelError>;
+    /// The text of answer tokens.
+    ///
+    /// # Errors
+    /// Tokens that the tokenizer does not know.
+    fn decode(&self, tokens: &[u32]) -> Result<String, ModelError>;
+    /// Tokens that an answer of this text may have: a guess.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    fn answer(&self, text: &str) -> Result<Vec<u32>, ModelError>;
+    /// Tokens that end an answer.
+    fn stop(&self) -> &[u32];
+}
+
+/// A decoder, its text codec, and the store of its fragments.
+pub struct TensorModel {
+    passes: Arc<Passes>,
+    codec: Arc<dyn TextCodec>,
+    stop: Vec<u32>,
+    store: Arc<FragmentStore>,
+    identity: ModelIdentity,
+    digest: [u8; 32],
+    prefix: Arc<[u32]>,
+    /// Held while fragments are encoded: of two calls that miss the same, one encodes it and
+    /// the other finds it.
+    encoding: Mutex<()>,
+}
+
+impl TensorModel {
+    /// A model whose weights have the digest `weights`.
+    pub fn new(
+        decoder: Arc<Decoder>,
+        weights: &[u8; 32],
+        codec: impl TextCodec,
+        store: Arc<FragmentStore>,
+    ) -> Self {
+        let identity = ModelIdentity::new(weights, KERNEL_CLASS, KV_DTYPE);
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 tensor model");
+        hash.update(identity.as_bytes()).update(&codec.digest());
+        Self {
+            passes: Arc::new(Passes::new(decoder)),
+            prefix: codec.prefix().into(),
+            stop: codec.stop().to_vec(),
+            codec: Arc::new(codec),
+            store,
+            identity,
+            digest: *hash.finalize().as_bytes(),
+            encoding: Mutex::default(),
+        }
+    }
+
+    /// The same model over another store, writing answers to their full length: what a
+    /// benchmark needs to do the same work every time.
+    #[must_use]
+    pub fn without_stop(&self, store: Arc<FragmentStore>) -> Self {
+        Self {
+            passes: self.passes.clone(),
+            codec: self.codec.clone(),
+            stop: Vec::new(),
+            store,
+            identity: self.identity,
+            digest: blake3::derive_key("perennial 1 tensor model without stop", &self.digest),
+            prefix: self.prefix.clone(),
+            encoding: Mutex::default(),
+        }
+    }
+
+    /// The store of this model's fragments.
+    pub fn store(&self) -> &Arc<FragmentStore> {
+        &self.store
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Decoder {
+        self.passes.decoder()
+    }
+
+    /// The forward passes of all calls.
+    pub fn passes(&self) -> &Passes {
+        &self.passes
+    }
+
+    /// The whole prompt of a request, as one run of tokens: what a plain prompt would be.
+    ///
+    /// # Errors
+    /// A question that the tokenizer refuses.
+    pub fn prompt_tokens(&self, request: &AnswerRequest<'_>) -> Result<Vec<u32>, ModelError> {
+        let passages = request
+            .layout
+            .passages()
+            .iter()
+            .flat_map(|p| p.tokens.iter().copied());
+        let suffix = self.codec.suffix(request.prompt, request.question)?;
+        Ok(self
+            .prefix
+            .iter()
+            .copied()
+            .chain(passages)
+            .chain(suffix)
+            .collect())
+    }
+
+    fn plan(&self, scope: Scope, passages: &[LayoutPassage]) -> FragmentPlan {
+        let tokens: Vec<Arc<[u32]>> = passages.iter().map(|p| p.tokens.clone()).collect();
+        scope::plan(scope, &self.identity, &self.prefix, &tokens)
+    }
+
+    /// The draft of an answer, and whether words of it were exchanged.
+    fn draft(&self, request: &AnswerRequest<'_>) -> (Vec<u32>, bool) {
+        let before = request.before;
+        let patched = before.written.as_deref().and_then(|written| {
+            let text = patched(written, request)?;
+            // What cannot be tokenized is no draft; the old answer is.
+            self.codec.answer(&text).ok()
+        });
+        let is_patched = patched.is_some();
+        let mut draft = patched.unwrap_or_else(|| before.tokens.to_vec());
+        // A draft is a guess: what is no token of this model ends it.
+        let n_vocab = self.decoder().config().n_vocab;
+        let is_known = |token: &u32| (*token as usize) < n_vocab;
+        draft.truncate(draft.iter().take_while(|t| is_known(t)).count());
+        (draft, is_patched)
+    }
+
+    fn generate(
+        &self,
+        request: &AnswerRequest<'_>,
+        layout: &Arc<Layout>,
+        suffix: &[u32],
+        draft: &[u32],
+        progress: &mut dyn CallProgress,
+    ) -> Result<Generation, ModelError> {
+        let request = GenerationRequest {
+            layout,
+            prompt: suffix,
+            draft,
+            max_tokens: request.max_tokens,
+            sampling: request.sampling,
+            stop: &self.stop,
+            mass: true,
+            priority: request.priority,
+            cancel: &request.cancel,
+        };
+        let mut tokens = Vec::new();
+        generation::generate(&self.passes, &request, &mut |token| {
+            tokens.push(token);
+            // Only an observation: what cannot be decoded shows when the answer is whole.
+            if let Ok(text) = self.codec.decode(&tokens) {
+                progress.writing(&text);
+            }
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+impl AnswerModel for TensorModel {
+    fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    fn n_positions(&self) -> usize {
+        self.decoder().config().max_positions
+    }
+
+    fn n_prefix_tokens(&self) -> usize {
+        self.prefix.len()
+    }
+
+    fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String> {
+        self.codec
+            .passage(title, text)
+            .map_err(|error| error.to_string())
+    }
+
+    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
+        self.plan(scope, passages).layout_ids().collect()
+    }
+
+    fn answer(
+        &self,
+        request: &AnswerRequest<'_>,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Outcome, CallError> {
+        let plan = self.plan(request.scope, request.layout.passages());
+        let failed = |error: ModelError| CallError::Model {
+            reason: error.to_string(),
+        };
+        let suffix = self
+            .codec
+            .suffix(request.prompt, request.question)
+            .map_err(failed)?;
+        let n_passages: usize = request
+            .layout
+            .passages()
+            .iter()
+            .map(|p| p.tokens.len())
+            .sum();
+        let n_prompt = self.prefix.len() + n_passages + suffix.len();
+        let required = n_prompt + request.max_tokens;
+        if required > self.n_positions() {
+            return Err(CallError::DoesNotFit {
+                required,
+                limit: self.n_positions(),
+            });
+        }
+        let mut work = Work::default();
+        let skipped = self.skip(request, &plan, &suffix, progress, &mut work);
+        if let Some(outcome) = skipped.map_err(failed)? {
+            return Ok(outcome);
+        }
+        let laid_out = self
+            .lay_out_for(request, &plan, progress, &mut work)
+            .map_err(failed)?;
+        let (draft, is_patched) = self.draft(request);
+        let generation = self
+            .generate(request, &laid_out.layout, &suffix, &draft, progress)
+            .map_err(failed)?;
+        work.n_from_scratch = n_prompt + generation.tokens.len();
+        let rung = written::rung(&draft, is_patched, &generation);
+        self.written(request, &laid_out, generation, rung, work)
+    }
+
+    fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError> {
+        self.divergence(request).map_err(|error| CallError::Model {
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// The old answer with the words exchanged that were exchanged in its documents.
+fn patched(written: &Written, request: &AnswerRequest<'_>) -> Option<String> {
+    let (before, after) = (written.layout.passages(), request.layout.passages());
+    let delta = LayoutDelta::between(before, after);
+    let pairs = delta.replaced.iter();
+    let found: Vec<_> = pairs
+        .flat_map(|(old, new)| patch::substitutions(&before[*old].text, &after[*new].text))
+        .collect();
+    patch::patched(&written.answer.text, &found)
+}

@@ -1,0 +1,243 @@
+//! May an answer be left as it is, unread?
+//!
+//! Under [`Latitude::Skip`] an answer stays if nothing in it depends on what changed. A
+//! passage that is gone has a dependency score from when the answer was written. One that
+//! is new has none yet: it is *probed*. It is encoded behind the shared prefix and the
+//! passages right before it, and question and answer are read over the prefix, the passages that
+//! the answer depends on most, and the new one. The rows are as many as those of a verifying
+//! pass, but what they attend to does not grow with the layout; and among fewer passages the
+//! new one gets more attention, not less, than it would among all.
+//!
+//! Skipping is a guess, so it is never exact; audits compare it with the truth.
+
+use std::sync::Arc;
+
+use perennial_model::decoder::Logits;
+use perennial_model::error::Error as ModelError;
+use perennial_model::layout::Layout;
+use perennial_model::passes::Pass;
+use perennial_model::sampling::Sampling;
+
+use super::TensorModel;
+use super::encoder::Encoder;
+use crate::answer::{AnswerRequest, CallProgress, Latitude, Outcome, Rung, Work};
+use crate::before::{LayoutDelta, Written};
+use crate::dependency::{Dependencies, Read};
+use crate::id::FragmentId;
+use crate::live_layout::{Lent, LiveLayout};
+use crate::scope::{FragmentPlan, Piece, Scope};
+
+/// Passages right before a new one that it is encoded behind.
+const NEIGHBOURS: usize = 2;
+/// Passages that an answer depends on most, which a probe holds beside the new one.
+const STRONGEST: usize = 3;
+/// A change of more passages than this is read, not probed.
+const MAX_PROBES: usize = 4;
+
+/// The fragments of a layout that is not wholly there: those of probed passages, and those
+/// that the layout before had.
+type Patchwork = Vec<Option<(Lent, bool)>>;
+
+impl TensorModel {
+    /// The answer before, if the request may be answered with it.
+    pub(super) fn skip(
+        &self,
+        request: &AnswerRequest<'_>,
+        plan: &FragmentPlan,
+        suffix: &[u32],
+        progress: &mut dyn CallProgress,
+        work: &mut Work,
+    ) -> Result<Option<Outcome>, ModelError> {
+        let (Latitude::Skip { below }, Scope::Causal) = (request.latitude, request.scope) else {
+            return Ok(None);
+        };
+        let Some(written) = request.before.written.clone() else {
+            return Ok(None);
+        };
+        let passages = request.layout.passages();
+        let delta = LayoutDelta::between(written.layout.passages(), passages);
+        let is_untouched = |place: &usize| written.dependencies.on(*place) < below;
+        if *written.question != *request.question
+            || delta.added.len() > MAX_PROBES
+            || !delta.removed.iter().all(is_untouched)
+        {
+            return Ok(None);
+        }
+        let Some(mut fragments) = self.present(request, plan, &delta) else {
+            return Ok(None);
+        };
+        let mut encoder = Encoder::new(self, request.priority, &request.cancel, progress, work);
+        let prefix = Lent {
+            id: plan.prefix.id,
+            kv: encoder.prefix(&plan.prefix)?,
+        };
+        for place in &delta.added {
+            let tokens = passages[*place].tokens.clone();
+            let lent = self.encode_local(&mut encoder, &prefix, &fragments, *place, tokens)?;
+            fragments[*place] = Some((lent, true));
+        }
+        if !delta.added.is_empty() {
+            let score = self.probe(request, &written, &delta, &fragments, &prefix, suffix, work)?;
+            if score >= below {
+                return Ok(None);
+            }
+        }
+        work.n_from_scratch = self.prefix.len()
+            + passages.iter().map(|p| p.tokens.len()).sum::<usize>()
+            + suffix.len()
+            + request.before.tokens.len();
+        Ok(Some(skipped(request, &written, &delta, fragments, *work)))
+    }
+
+    /// The fragments of all passages that are not new; `None` if one is gone, or if the layout
+    /// is exact without any work (then there is nothing to save).
+    fn present(
+        &self,
+        request: &AnswerRequest<'_>,
+        plan: &FragmentPlan,
+        delta: &LayoutDelta,
+    ) -> Option<Patchwork> {
+        let mut lender = request.before.live.lender();
+        let mut fragments = Vec::new();
+        for (place, piece) in plan.pieces().enumerate() {
+            fragments.push(if delta.added.contains(&place) {
+                None
+            } else if let Some(kv) = self.store.get(&piece.id) {
+                Some((Lent { id: piece.id, kv }, false))
+            } else {
+                Some((lender.borrow(&piece.tokens)?, true))
+            });
+        }
+        Some(fragments)
+    }
+
+    /// A passage behind the prefix and its neighbours.
+    fn encode_local(
+        &self,
+        encoder: &mut Encoder<'_>,
+        prefix: &Lent,
+        fragments: &Patchwork,
+        place: usize,
+        tokens: Arc<[u32]>,
+    ) -> Result<Lent, ModelError> {
+        let mut layout = Layout::new();
+        layout.push(prefix.kv.clone());
+        let mut ids = vec![prefix.id];
+        let neighbours = &fragments[place.saturating_sub(NEIGHBOURS)..place];
+        for (lent, _) in neighbours.iter().flatten() {
+            layout.push(lent.kv.clone());
+            ids.push(lent.id);
+        }
+        let id = FragmentId::spliced(&self.identity, &ids, &tokens);
+        let piece = Piece { id, tokens };
+        let kv = match self.store.get(&id) {
+            Some(kv) => kv,
+            None => encoder
+                .encode(&[(&piece, &Arc::new(layout), 0)])?
+                .swap_remove(0),
+        };
+        Ok(Lent { id, kv })
+    }
+
+    /// How much the old answer would depend on the new passages, at most.
+    #[allow(clippy::too_many_arguments)]
+    fn probe(
+        &self,
+        request: &AnswerRequest<'_>,
+        written: &Written,
+        delta: &LayoutDelta,
+        fragments: &Patchwork,
+        prefix: &Lent,
+        suffix: &[u32],
+        work: &mut Work,
+    ) -> Result<f32, ModelError> {
+        let before = written.layout.passages();
+        let strongest = written.dependencies.strongest(before.len());
+        let is_strong = |place: &usize| {
+            let id = request.layout.passages()[*place].id;
+            let strongest = strongest.iter().take(STRONGEST);
+            strongest.into_iter().any(|old| before[*old].id == id)
+        };
+        let places: Vec<usize> = (0..fragments.len())
+            .filter(|place| delta.added.contains(place) || is_strong(place))
+            .collect();
+        let mut layout = Layout::new();
+        layout.push(prefix.kv.clone());
+        for (lent, _) in places.iter().filter_map(|place| fragments[*place].as_ref()) {
+            layout.push(lent.kv.clone());
+        }
+        let answer = &request.before.tokens;
+        let tokens: Vec<u32> = suffix.iter().chain(answer.iter()).copied().collect();
+        let pass = Pass {
+            tail: self.decoder().new_tail(layout.end()),
+            layout: Arc::new(layout),
+            logits: Logits::None,
+            sampling: Sampling::Greedy,
+            n_emitted: 0,
+            mass: true,
+            tokens,
+        };
+        work.n_prompt += suffix.len();
+        work.n_draft += answer.len();
+        work.n_passes += 1;
+        let mut passed = self
+            .passes
+            .run(request.priority, vec![pass], &request.cancel)?;
+        let mass = passed.swap_remove(0).mass;
+        let is_added: Vec<bool> = places.iter().map(|p| delta.added.contains(p)).collect();
+        let on_added = |rows: &[Vec<f32>]| -> Vec<f32> {
+            let mut mean = vec![0.0; is_added.len()];
+            for row in rows {
+                let masses = row.iter().skip(1).zip(&mut mean);
+                masses.for_each(|(m, mean)| *mean += m / rows.len() as f32);
+            }
+            mean
+        };
+        // The row that chose a token is the one before it.
+        let (question, answer) = mass.split_at(suffix.len() - 1);
+        let read = Read {
+            mass: on_added(answer),
+            least_margin: written.min_margin,
+        };
+        let probed = Dependencies::of(&on_added(question), &[read]);
+        let scores = is_added
+            .iter()
+            .enumerate()
+            .filter(|(_, is_added)| **is_added);
+        Ok(scores.map(|(i, _)| probed.on(i)).fold(0.0, f32::max))
+    }
+}
+
+/// The answer before, over the layout of the request.
+fn skipped(
+    request: &AnswerRequest<'_>,
+    written: &Written,
+    delta: &LayoutDelta,
+    fragments: Patchwork,
+    work: Work,
+) -> Outcome {
+    let passages = request.layout.passages();
+    let mut live = LiveLayout::default();
+    for (passage, (lent, is_stale)) in passages.iter().zip(fragments.iter().flatten()) {
+        live.push(passage.tokens.clone(), lent, *is_stale);
+    }
+    let lost: f32 = delta
+        .removed
+        .iter()
+        .map(|place| written.dependencies.on(*place))
+        .sum();
+    let mut dependencies = written.dependencies.clone();
+    dependencies.carry(&delta.kept);
+    Outcome {
+        answer: written.answer.clone(),
+        tokens: request.before.tokens.clone(),
+        rung: Rung::Skip,
+        work,
+        sub_paragraphs: written.sub_paragraphs.clone(),
+        min_margin: written.min_margin,
+        is_exact: false,
+        drift: (written.drift + lost).min(1.0),
+        dependencies,
+        live: Arc::new(live),
+    }
+}

@@ -1,0 +1,135 @@
+//! What became of a generation: its rung, its sources, its dependencies, its drift.
+
+use std::sync::Arc;
+
+use perennial_model::error::Error as ModelError;
+use perennial_model::generation::{self, Generation};
+
+use super::TensorModel;
+use super::laid_out::LaidOut;
+use crate::answer::{AnswerRequest, AnswerText, CallError, Finish, Outcome, Rung, Work};
+use crate::dependency::{Dependencies, Read};
+use crate::provenance::{self, Part};
+
+impl TensorModel {
+    pub(super) fn written(
+        &self,
+        request: &AnswerRequest<'_>,
+        laid_out: &LaidOut,
+        generation: Generation,
+        rung: Rung,
+        mut work: Work,
+    ) -> Result<Outcome, CallError> {
+        let failed = |error: ModelError| CallError::Model {
+            reason: error.to_string(),
+        };
+        let finish = match generation.finish {
+            generation::Finish::Stop => Finish::Stop,
+            generation::Finish::Length => Finish::Length,
+            generation::Finish::Cancelled => {
+                return Err(CallError::Model {
+                    reason: "cancelled".to_owned(),
+                });
+            }
+        };
+        work.n_prompt += generation.work.n_prompt_rows;
+        work.n_draft += generation.work.n_draft_rows;
+        work.n_decoded += generation.work.n_decode_rows;
+        work.n_passes += generation.work.n_passes;
+        let text = self.codec.decode(&generation.tokens).map_err(failed)?;
+        let ends = self.ends(&generation.tokens, text.len()).map_err(failed)?;
+        let parts = provenance::parts(&text, &ends);
+        let passages = request.layout.passages();
+        let mass: Vec<Vec<f32>> = generation
+            .mass
+            .iter()
+            .map(|row| of_passages(row, passages.len()))
+            .collect();
+        Ok(Outcome {
+            rung,
+            work,
+            sub_paragraphs: provenance::attribute(&text, &parts, &mass, passages),
+            dependencies: dependencies(&generation, &parts, &mass, passages.len()),
+            min_margin: generation
+                .margins
+                .iter()
+                .copied()
+                .fold(f32::INFINITY, f32::min),
+            is_exact: !laid_out.is_stale.contains(&true),
+            drift: drift(&mass, &laid_out.is_stale),
+            live: Arc::new(laid_out.live()),
+            answer: AnswerText {
+                text: text.into(),
+                finish,
+            },
+            tokens: generation.tokens.into(),
+        })
+    }
+
+    /// The byte of the answer's text at which each token ends.
+    fn ends(&self, tokens: &[u32], n_bytes: usize) -> Result<Vec<usize>, ModelError> {
+        let end = |n: usize| Ok(self.codec.decode(&tokens[..n])?.len().min(n_bytes));
+        (1..=tokens.len()).map(end).collect()
+    }
+}
+
+/// The rung that a generation from a draft was.
+pub(super) fn rung(draft: &[u32], is_patched: bool, generation: &Generation) -> Rung {
+    if draft.is_empty() || generation.n_draft_accepted == 0 {
+        Rung::Regenerate
+    } else if *draft != generation.tokens[..] {
+        Rung::Rewrite
+    } else if is_patched {
+        Rung::Patch
+    } else {
+        Rung::Verify
+    }
+}
+
+/// Segment 0 is the prefix, the last column the question and the answer itself.
+fn of_passages(row: &[f32], n_passages: usize) -> Vec<f32> {
+    row.iter().skip(1).take(n_passages).copied().collect()
+}
+
+fn dependencies(
+    generation: &Generation,
+    parts: &[Part],
+    mass: &[Vec<f32>],
+    n_passages: usize,
+) -> Dependencies {
+    let read = |(i, part): (usize, &Part)| {
+        let n_tokens = part.tokens.len().max(1) as f32;
+        let mut mean = provenance::total(mass, &part.tokens, n_passages);
+        mean.iter_mut().for_each(|m| *m /= n_tokens);
+        let is_last = i + 1 == parts.len();
+        // That the answer ends here was a choice, too.
+        let end = part.tokens.end + usize::from(is_last);
+        let margins = generation.margins.iter().take(end).skip(part.tokens.start);
+        Read {
+            mass: mean,
+            least_margin: margins.copied().fold(f32::INFINITY, f32::min),
+        }
+    };
+    let mut read: Vec<Read> = parts.iter().enumerate().map(read).collect();
+    if read.is_empty() {
+        // That nothing is said depends on the question's reading.
+        read.push(Read {
+            mass: vec![0.0; n_passages],
+            least_margin: generation.margins.first().copied().unwrap_or_default(),
+        });
+    }
+    let question = of_passages(&generation.prompt_mass, n_passages);
+    Dependencies::of(&question, &read)
+}
+
+/// Share of the answer's attention to passages that went to stale fragments.
+fn drift(mass: &[Vec<f32>], is_stale: &[bool]) -> f32 {
+    let (mut stale, mut all) = (0.0, 0.0);
+    for row in mass {
+        for (mass, is_stale) in row.iter().zip(is_stale) {
+            all += mass;
+            stale += if *is_stale { *mass } else { 0.0 };
+        }
+    }
+    if all > 0.0 { stale / all } else { 0.0 }
+}
