@@ -25,6 +25,14 @@ pub enum Overlay {
         /// Layers of the decoder.
         layers: Range<u32>,
     },
+    /// The keys of these tokens count as zero in these layers: whatever is asked, they score
+    /// alike.
+    ZeroKeys {
+        /// Tokens of the fragment.
+        span: Range<u32>,
+        /// Layers of the decoder.
+        layers: Range<u32>,
+    },
 }
 
 /// A fragment at a place.

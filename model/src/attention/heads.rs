@@ -5,7 +5,7 @@
 //! same microkernel that multiplies weights. The running maximum starts at a finite value,
 //! so that a line which sees nothing of a block leaves it as it came.
 
-use super::{Shape, Source};
+use super::{Band, Shape, Source};
 use crate::activations::Activations;
 use crate::lanes::{Halves, Kernel, Lane, Lanes, WIDTH, exp, sum};
 use crate::matmul::MultiplyRows;
@@ -157,10 +157,9 @@ impl Heads<'_> {
             true => self.first_visible + self.n_rows - 1,
             false => source.kv.n_tokens(),
         };
-        let zeroed = source
-            .zeroed
-            .iter()
-            .filter(|(layers, _)| layers.contains(&self.layer));
+        let here = |(layers, _): &&Band| layers.contains(&self.layer);
+        let zeroed = source.zeroed.iter().filter(here);
+        let keyless = source.keyless.iter().filter(here);
         let mut first = 0;
         while first < seen_by_last {
             let n_keys = BLOCK.min(seen_by_last - first);
@@ -174,6 +173,14 @@ impl Heads<'_> {
                         .for_each(|v| {
                             *v = Lane::ZERO;
                         });
+                }
+            }
+            for (_, span) in keyless.clone() {
+                for token in span.start.max(first)..span.end.min(first + n_keys) {
+                    let (tile, lane) = ((token - first) / WIDTH, (token - first) % WIDTH);
+                    let keys = &mut lines.keys[tile * lines.head_dim..][..lines.head_dim];
+                    keys.iter_mut()
+                        .for_each(|dimension| dimension.0[lane] = 0.0);
                 }
             }
             for tile in 0..n_tiles {

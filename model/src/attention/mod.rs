@@ -12,6 +12,8 @@
 
 mod heads;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::activations::Activations;
@@ -33,21 +35,26 @@ pub(crate) struct Source<'a> {
     /// Per tile of sixteen keys: added to the scores (0 or minus infinity).
     hidden: Option<Vec<Lane>>,
     /// Layers and tokens whose values count as zero.
-    zeroed: Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>,
+    zeroed: Vec<Band>,
+    /// Layers and tokens whose keys count as zero.
+    keyless: Vec<Band>,
 }
+
+/// Layers, and tokens of a fragment.
+type Band = (Range<usize>, Range<usize>);
 
 impl<'a> Source<'a> {
     /// A segment of a layout.
     pub fn of(segment: &'a Segment) -> Self {
         let kv = &*segment.kv;
         let n = kv.n_tokens();
-        let tokens =
-            |span: &std::ops::Range<u32>| (span.start as usize).min(n)..(span.end as usize).min(n);
+        let tokens = |span: &Range<u32>| (span.start as usize).min(n)..(span.end as usize).min(n);
         let mut source = Self {
             kv,
             shift: i64::from(kv.base()) - i64::from(segment.offset),
             hidden: None,
             zeroed: Vec::new(),
+            keyless: Vec::new(),
         };
         for overlay in &segment.overlays {
             match overlay {
@@ -63,6 +70,10 @@ impl<'a> Source<'a> {
                     let layers = layers.start as usize..layers.end as usize;
                     source.zeroed.push((layers, tokens(span)));
                 }
+                Overlay::ZeroKeys { span, layers } => {
+                    let layers = layers.start as usize..layers.end as usize;
+                    source.keyless.push((layers, tokens(span)));
+                }
             }
         }
         source
@@ -75,6 +86,7 @@ impl<'a> Source<'a> {
             shift,
             hidden: None,
             zeroed: Vec::new(),
+            keyless: Vec::new(),
         }
     }
 }
