@@ -31,10 +31,10 @@ pub mod engine;
 pub mod local_model;
 pub mod state;
 
-pub use engine::{Engine, EngineBuilder, Error, Runtime, Subscription, Update};
+pub use engine::{AuditStats, Engine, EngineBuilder, Error, Runtime, Subscription, Update};
 pub use local_model::{LocalModel, LocalModelOptions};
 pub use perennial_connectors as connectors;
 pub use perennial_model as model;
 pub use perennial_operators as operators;
-pub use perennial_operators::Scope;
+pub use perennial_operators::{Repair, Scope};
 pub use perennial_views::{Order, Policy, View};

@@ -13,7 +13,7 @@ use perennial::model::sampling::Sampling;
 use perennial::operators::chat::ChatCodec;
 use perennial::operators::{
     AnswerModel, AnswerRequest, Before, DocumentKey, FragmentStore, Latitude, LayoutPassage,
-    PassageId, PassageLayout, Priority, TensorModel,
+    PassageId, PassageLayout, Priority, Repair, TensorModel,
 };
 
 use crate::options::Options;
@@ -121,6 +121,7 @@ impl Answerer {
                     id: PassageId::of(&passage.title, &passage.text),
                     title: passage.title.as_str().into(),
                     text: passage.text.as_str().into(),
+                    is_superseded: false,
                     tokens: self
                         .model
                         .passage_tokens(&passage.title, &passage.text)?
@@ -141,6 +142,7 @@ impl Answerer {
             prompt: PROMPT,
             question,
             layout,
+            repair: Repair::default(),
             before: &self.nothing,
             latitude: Latitude::Exact,
             priority: Priority::Fresh,

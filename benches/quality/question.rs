@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::Error;
+use super::Error;
 
 /// One question over its own passages.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct Question {
     /// Names the row within its set.
     pub id: String,
@@ -17,12 +17,16 @@ pub struct Question {
     pub question: String,
     /// Gold answers; any of them is right.
     pub answers: Vec<String>,
+    /// Another value of the kind of the answer, for edits.
+    #[allow(dead_code, reason = "some benchmarks edit, others only ask")]
+    #[serde(default)]
+    pub replacement: Option<String>,
     /// The documents, in order.
     pub passages: Vec<TitledText>,
 }
 
 /// A short document.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct TitledText {
     /// Its title.
     pub title: String,

@@ -114,6 +114,11 @@ pub struct Record {
     /// When the content changed, by the source's own account: milliseconds since 1970, or the
     /// line's number where a JSON line carries no time. Never this machine's clock at reading.
     pub updated_at_ms: i64,
+    /// Whether that time is the record's own claim: then an older version that comes later is
+    /// late, and does not take its place.
+    pub is_timed: bool,
+    /// Records of the same source that this one makes obsolete, though they stay.
+    pub supersedes: Vec<Key>,
     /// The hash of title and text.
     pub digest: Digest,
     /// Where this version was read.

@@ -180,6 +180,17 @@ pub enum Rejection {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A newer version of the record was there before it.
+    #[error(
+        "late: its \"updated_at\" is {got_ms}, but the version held is of {held_ms} (milliseconds \
+         since 1970)"
+    )]
+    Late {
+        /// Time of the version held.
+        held_ms: i64,
+        /// Time of this one.
+        got_ms: i64,
+    },
     /// The key is the empty string.
     #[error("the key is empty")]
     EmptyKey,

@@ -16,6 +16,7 @@ use crate::before::Before;
 use crate::dependency::Dependencies;
 use crate::document::{DocumentKey, LayoutPassage, PassageLayout};
 use crate::live_layout::LiveLayout;
+use crate::repair::Repair;
 use crate::scope::Scope;
 
 /// Why an answer ended where it ends.
@@ -208,6 +209,8 @@ pub struct AnswerRequest<'a> {
     pub question: &'a str,
     /// Its passages, in order.
     pub layout: &'a PassageLayout,
+    /// What is laid on superseded passages of the layout.
+    pub repair: Repair,
     /// What is known of the answer before: it changes the cost, never an exact answer.
     pub before: &'a Before,
     /// How far the answer may be from exact.

@@ -90,11 +90,12 @@ impl LayoutDelta {
     /// From the passages `before` to those `after`, each with its multiplicity. A passage that
     /// only moved is neither removed nor added.
     pub fn between(before: &[LayoutPassage], after: &[LayoutPassage]) -> Self {
-        let mut left: HashMap<PassageId, Vec<usize>> = HashMap::new();
+        let name = |passage: &LayoutPassage| (passage.id, passage.is_superseded);
+        let mut left: HashMap<(PassageId, bool), Vec<usize>> = HashMap::new();
         for (i, passage) in before.iter().enumerate().rev() {
-            left.entry(passage.id).or_default().push(i);
+            left.entry(name(passage)).or_default().push(i);
         }
-        let place = |passage: &LayoutPassage| left.get_mut(&passage.id)?.pop();
+        let place = |passage: &LayoutPassage| left.get_mut(&name(passage))?.pop();
         let kept: Vec<Option<usize>> = after.iter().map(place).collect();
         let added: Vec<usize> = (0..after.len()).filter(|i| kept[*i].is_none()).collect();
         let mut removed: Vec<usize> = left.into_values().flatten().collect();
@@ -132,6 +133,7 @@ mod tests {
             title: document.into(),
             text: text.into(),
             tokens: text.bytes().map(u32::from).collect(),
+            is_superseded: false,
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Document {
     pub text: Arc<str>,
     /// When this version came to be, in milliseconds since 1970 as its source reports it.
     pub updated_at_ms: i64,
+    /// Documents that it makes obsolete.
+    pub supersedes: Arc<[DocumentKey]>,
 }
 
 /// A piece of one document version, with its tokens under the view's model.
@@ -73,6 +75,8 @@ pub struct Passage {
     pub text: Arc<str>,
     /// The passage as the model reads it: title line, text, separator.
     pub tokens: Arc<[u32]>,
+    /// Whether a newer document makes its document obsolete.
+    pub is_superseded: bool,
 }
 
 /// A passage as a member of a layout: what it says, where it is from, not when it changed.
@@ -90,6 +94,8 @@ pub struct LayoutPassage {
     pub text: Arc<str>,
     /// The passage as the model reads it.
     pub tokens: Arc<[u32]>,
+    /// Whether it is obsolete: the view's repair is laid on it.
+    pub is_superseded: bool,
 }
 
 impl From<&Passage> for LayoutPassage {
@@ -101,6 +107,7 @@ impl From<&Passage> for LayoutPassage {
             title: passage.title.clone(),
             text: passage.text.clone(),
             tokens: passage.tokens.clone(),
+            is_superseded: passage.is_superseded,
         }
     }
 }
@@ -122,6 +129,7 @@ impl PassageLayout {
             hash.update(&(passage.document.as_str().len() as u64).to_le_bytes());
             hash.update(passage.document.as_str().as_bytes());
             hash.update(&passage.ordinal.to_le_bytes());
+            hash.update(&[u8::from(passage.is_superseded)]);
         }
         Self {
             digest: *hash.finalize().as_bytes(),

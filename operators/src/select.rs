@@ -267,6 +267,7 @@ mod tests {
             title: "".into(),
             text: text.into(),
             tokens: vec![0; 5 + usize::from(i % 7)].into(),
+            is_superseded: false,
         };
         // Few distinct directions, so that ties happen.
         let angle = f32::from(i % 5);

@@ -29,6 +29,8 @@ fn record(number: u64, question: String) -> Record {
         key: Key::new(format!("q{number}")),
         title: None,
         updated_at_ms: 0,
+        is_timed: false,
+        supersedes: Vec::new(),
         digest: Digest::of(None, &question),
         offset: Offset::Sequence(number),
         text: question,

@@ -292,10 +292,30 @@ impl Engine {
         text: &str,
         updated_at_ms: i64,
     ) -> Result<(), Error> {
+        self.upsert_superseding(table, key, text, updated_at_ms, &[])
+    }
+
+    /// Inserts or replaces a document that makes others of its table obsolete, though they
+    /// stay. A document is superseded only by one that is newer (by time, then by key), so of
+    /// any two one stands; what a view makes of superseded documents is its
+    /// [`superseded`](perennial_views::View::superseded).
+    ///
+    /// # Errors
+    /// As [`Engine::upsert`].
+    pub fn upsert_superseding(
+        &mut self,
+        table: &str,
+        key: &str,
+        text: &str,
+        updated_at_ms: i64,
+        supersedes: &[&str],
+    ) -> Result<(), Error> {
         let row = Row {
             title: None,
             text: text.into(),
             updated_at_ms,
+            is_timed: false,
+            supersedes: supersedes.iter().map(|key| Arc::from(*key)).collect(),
         };
         self.set(table, key, Some(row))
     }

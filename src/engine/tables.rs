@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use perennial_connectors::Record;
 use perennial_operators::{ContextKey, Document, DocumentKey};
 
 use crate::state::StoredRow;
@@ -13,6 +14,10 @@ pub(crate) struct Row {
     pub(crate) title: Option<Arc<str>>,
     pub(crate) text: Arc<str>,
     pub(crate) updated_at_ms: i64,
+    /// Whether the time is the row's own claim.
+    pub(crate) is_timed: bool,
+    /// Keys of rows that it makes obsolete.
+    pub(crate) supersedes: Arc<[Arc<str>]>,
 }
 
 impl Row {
@@ -23,11 +28,32 @@ impl Row {
             title,
             text: self.text.clone(),
             updated_at_ms: self.updated_at_ms,
+            supersedes: self
+                .supersedes
+                .iter()
+                .map(|key| DocumentKey::new(key.clone()))
+                .collect(),
         }
     }
 
     pub(crate) fn context(&self, key: &str) -> (ContextKey, Arc<str>) {
         (ContextKey::new(key), self.text.clone())
+    }
+}
+
+impl From<&Record> for Row {
+    fn from(record: &Record) -> Self {
+        Self {
+            title: record.title.as_deref().map(Into::into),
+            text: record.text.as_str().into(),
+            updated_at_ms: record.updated_at_ms,
+            is_timed: record.is_timed,
+            supersedes: record
+                .supersedes
+                .iter()
+                .map(|key| key.as_str().into())
+                .collect(),
+        }
     }
 }
 
@@ -37,6 +63,8 @@ impl From<StoredRow> for Row {
             title: stored.title,
             text: stored.text,
             updated_at_ms: stored.updated_at_ms,
+            is_timed: stored.is_timed,
+            supersedes: stored.supersedes,
         }
     }
 }
@@ -47,6 +75,8 @@ impl From<&Row> for StoredRow {
             title: row.title.clone(),
             text: row.text.clone(),
             updated_at_ms: row.updated_at_ms,
+            is_timed: row.is_timed,
+            supersedes: row.supersedes.clone(),
         }
     }
 }
@@ -96,6 +126,18 @@ impl Table {
             Some(row) => row.is_some(),
             None => self.rows.contains_key(key),
         }
+    }
+
+    /// The time of the version that stands under this key, if both claim a time and that is
+    /// the newer one.
+    pub(crate) fn newer_than(&self, key: &str, row: &Row) -> Option<i64> {
+        let standing = match self.pending.get(key) {
+            Some(pending) => pending.as_ref(),
+            None => self.rows.get(key),
+        }?;
+        let is_late =
+            standing.is_timed && row.is_timed && row.updated_at_ms < standing.updated_at_ms;
+        is_late.then_some(standing.updated_at_ms)
     }
 
     /// Whether the text of any row holds `part`.
@@ -161,6 +203,8 @@ mod tests {
             title: None,
             text: text.into(),
             updated_at_ms: 0,
+            is_timed: false,
+            supersedes: Arc::default(),
         })
     }
 

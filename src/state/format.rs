@@ -53,6 +53,10 @@ pub(crate) struct StoredRow {
     pub text: Arc<str>,
     /// Milliseconds since 1970, by its source's account.
     pub updated_at_ms: i64,
+    /// Whether that time is the row's own claim.
+    pub is_timed: bool,
+    /// Keys of rows that it makes obsolete.
+    pub supersedes: Arc<[Arc<str>]>,
 }
 
 /// The answer of a context and how it was reached.

@@ -13,7 +13,7 @@ use perennial::model::seeded;
 use perennial::operators::scripted::ScriptedEmbedder;
 use perennial::operators::{
     AnswerModel, AnswerRequest, Before, FragmentId, FragmentStore, Latitude, PassageLayout,
-    PassageSizes, Priority, TensorModel, TextCodec,
+    PassageSizes, Priority, Repair, TensorModel, TextCodec,
 };
 use perennial::{Engine, Order, Policy, Runtime, Scope, View};
 use proptest::prelude::*;
@@ -384,6 +384,7 @@ fn a_draft_of_another_model_is_no_draft() {
             prompt: "Say.",
             question: "Why?",
             layout: &PassageLayout::new(Vec::new()),
+            repair: Repair::default(),
             before: &Before::draft(draft.into()),
             latitude: Latitude::Exact,
             priority: Priority::Fresh,

@@ -329,6 +329,8 @@ impl Source for Told {
             text: text.to_owned(),
             title: None,
             updated_at_ms: 0,
+            is_timed: false,
+            supersedes: Vec::new(),
             digest: Digest::of(None, text),
             offset: Offset::Sequence(1),
         };

@@ -215,6 +215,7 @@ fn asked<'a>(
         prompt: &plan.prompt,
         question: &request.question,
         layout: &request.layout,
+        repair: plan.superseded,
         before,
         latitude,
         max_tokens: plan.max_tokens,

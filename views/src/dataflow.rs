@@ -10,6 +10,7 @@
 //! healed (requests whose exact answer is wanted) -----------------------^
 //!                                                          layouts -> fragment ids, arranged
 //! ```
+//! Passages of documents that newer ones supersede are taken out, or marked, before all this.
 //! Nothing is embedded while the documents fit; when they no longer do, the passages flow
 //! into the embedding call, and out of it again should they fit once more.
 
@@ -20,7 +21,7 @@ use differential_dataflow::{AsCollection, VecCollection};
 use perennial_operators::call::call;
 use perennial_operators::select::{Vector, select};
 use perennial_operators::{
-    Answer, AnswerModel, CallError, ContextKey, Dependency, Document, Embed, Executor,
+    Answer, AnswerModel, CallError, ContextKey, Dependency, Document, DocumentKey, Embed, Executor,
     FragmentStore, LayoutPassage, Passage, PassageId, PassageLayout, passage,
 };
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,8 @@ pub fn build<'scope>(
     healed: Rows<'scope, (ContextKey, RequestDigest)>,
     services: &Services,
 ) -> Built<'scope> {
-    let passages = passages(plan, documents, services);
+    let superseded = superseded(documents.clone());
+    let passages = current(plan, passages(plan, documents, services), superseded);
     let corpus = corpus(scope, plan, passages.clone());
     let (whole, mut failed) = (whole_corpus(corpus.clone(), contexts.clone()), None);
     let exceeds = corpus
@@ -192,6 +194,7 @@ fn passages<'scope>(
                 title: document.title.clone(),
                 text: text.into(),
                 tokens,
+                is_superseded: false,
             })
         };
         let texts = passage::split(&document.text, plan.passage_sizes);
@@ -201,6 +204,47 @@ fn passages<'scope>(
             .filter_map(passage)
             .collect::<Vec<_>>()
     })
+}
+
+/// Keys of documents that a newer one makes obsolete. Newer is by time, then by key: so there
+/// are no circles, and the newest of any documents that supersede one another stands.
+fn superseded<'scope>(documents: Rows<'scope, Document>) -> Rows<'scope, DocumentKey> {
+    let age = |document: &Document| (document.updated_at_ms, document.key.clone());
+    let edges = documents.clone().flat_map(move |document| {
+        let newer = age(&document);
+        let edge = |old: &DocumentKey| (old.clone(), newer.clone());
+        document.supersedes.iter().map(edge).collect::<Vec<_>>()
+    });
+    let ages = documents.map(move |document| (document.key.clone(), age(&document)));
+    edges
+        .join_map(ages, |old, newer, older| {
+            (newer > older).then(|| old.clone())
+        })
+        .flat_map(|old| old)
+        .distinct()
+}
+
+/// The passages with those of superseded documents marked, or taken out.
+fn current<'scope>(
+    plan: &Arc<Plan>,
+    passages: Rows<'scope, Passage>,
+    superseded: Rows<'scope, DocumentKey>,
+) -> Rows<'scope, Passage> {
+    let by_document = passages.map(|passage| (passage.document.clone(), passage));
+    let current = by_document
+        .clone()
+        .antijoin(superseded.clone())
+        .map(|(_, passage)| passage);
+    if plan.superseded.takes_out() {
+        return current;
+    }
+    let marked = by_document
+        .semijoin(superseded)
+        .map(|(_, passage)| Passage {
+            is_superseded: true,
+            ..passage
+        });
+    current.concat(marked)
 }
 
 fn layout(order: Order, mut passages: Vec<&Passage>) -> PassageLayout {

@@ -65,11 +65,13 @@ impl RequestDigest {
             .update(request.layout.digest());
         // Lengths stand before texts, so that no two can trade bytes.
         let sampling = format!("{:?}", plan.sampling);
+        let superseded = plan.superseded.to_string();
         for text in [
             &*plan.prompt,
             &*request.question,
             &plan.scope.to_string(),
             &sampling,
+            &superseded,
         ] {
             hash.update(&(text.len() as u64).to_le_bytes())
                 .update(text.as_bytes());

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use perennial_operators::{PassageSizes, Sampling, Scope};
+use perennial_operators::{PassageSizes, Repair, Sampling, Scope};
 
 use crate::view::{Error, Order, Policy, View};
 
@@ -27,6 +27,8 @@ pub struct Plan {
     pub order: Order,
     /// The promise of the answers.
     pub policy: Policy,
+    /// What is laid on passages of superseded documents.
+    pub superseded: Repair,
     /// Dependency score below which a change is without effect.
     pub skip_below: f32,
     /// Most tokens of passages a context.
@@ -111,6 +113,7 @@ impl View {
             scope: self.scope,
             order: self.order.unwrap_or(default_order),
             policy: self.policy,
+            superseded: self.superseded,
             skip_below: self.skip_below,
             token_budget: self.token_budget.min(room),
             max_tokens: self.max_tokens,
@@ -157,8 +160,8 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  │   └ passages of {} to {} bytes of `{data_source}`",
-            self.passage_sizes.min, self.passage_sizes.max
+            "  │   └ passages of {} to {} bytes of `{data_source}`, superseded ones: {}",
+            self.passage_sizes.min, self.passage_sizes.max, self.superseded
         )?;
         write!(f, "  └ contexts of `{context}`")
     }

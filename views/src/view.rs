@@ -1,6 +1,6 @@
 //! What a user declares: a view, by a builder.
 
-use perennial_operators::{PassageSizes, Scope};
+use perennial_operators::{PassageSizes, Repair, Scope};
 
 /// Dependency score of a passage that an answer does not depend on, unless told: chosen by
 /// `cargo bench --bench dependencies` at 99 % recall.
@@ -154,6 +154,7 @@ pub struct View {
     pub(crate) scope: Scope,
     pub(crate) order: Option<Order>,
     pub(crate) policy: Policy,
+    pub(crate) superseded: Repair,
     pub(crate) skip_below: f32,
     pub(crate) token_budget: usize,
     pub(crate) max_tokens: usize,
@@ -173,6 +174,7 @@ impl View {
             scope: Scope::Causal,
             order: None,
             policy: Policy::default(),
+            superseded: Repair::default(),
             skip_below: SKIP_BELOW,
             token_budget: 2048,
             max_tokens: 128,
@@ -221,6 +223,15 @@ impl View {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// What becomes of passages whose document another one supersedes. By default they are
+    /// evicted: not in the layout, though the documents stay and come back if what supersedes
+    /// them goes.
+    #[must_use]
+    pub fn superseded(mut self, repair: Repair) -> Self {
+        self.superseded = repair;
         self
     }
 

@@ -280,6 +280,8 @@ impl Snapshot {
             text: document.text,
             title: document.title,
             updated_at_ms: revision.map_or(0, |revision| revision.mtime_ns.div_euclid(1_000_000)),
+            is_timed: false,
+            supersedes: Vec::new(),
             digest: document.digest,
             offset: Offset::file(self.roots.shown(place), revision),
         })

@@ -5,8 +5,9 @@
 //! {"delete": {"key": "k1"}}
 //! {"key": "k2", "text": "…"}
 //! ```
-//! `insert` and `update` are other words for `upsert`; a bare record is one. `title` and
-//! `updated_at` (milliseconds since 1970, or RFC 3339) may be absent or null. Without a time a
+//! `insert` and `update` are other words for `upsert`; a bare record is one. `title`,
+//! `updated_at` (milliseconds since 1970, or RFC 3339) and `supersedes` (a key, or a list of
+//! keys, of records that this one makes obsolete) may be absent or null. Without a time a
 //! record's time is its line's number: the same at every reading, rising down the file, and
 //! before any real time. Fields with other names are left alone. Nothing is guessed: what is
 //! ambiguous or of another type is refused.
@@ -20,6 +21,8 @@ use crate::{Change, Digest, JsonKind, Key, Offset, Record, Rejection};
 pub(super) const KEY_LIMIT: usize = 1024;
 /// The longest title, in bytes.
 pub(super) const TITLE_LIMIT: usize = 4096;
+/// The most keys that one record supersedes.
+const SUPERSEDES_LIMIT: usize = 1024;
 /// How much of a name or value that was not expected is shown, in bytes.
 const SHOWN_LIMIT: usize = 64;
 
@@ -109,6 +112,8 @@ fn operation(fields: Fields) -> Result<(Operation, Fields), Rejection> {
 
 fn upsert(key: Key, mut fields: Fields, number: u64, offset: &Offset) -> Result<Record, Rejection> {
     let updated_at_ms = time(&fields, number)?;
+    let is_timed = !matches!(get(&fields, "updated_at"), None | Some(Json::Null));
+    let supersedes = supersedes(&fields)?;
     let title = match take(&mut fields, "title") {
         None | Some(Json::Null) => None,
         Some(Json::String(title)) => {
@@ -128,6 +133,8 @@ fn upsert(key: Key, mut fields: Fields, number: u64, offset: &Offset) -> Result<
         text,
         title,
         updated_at_ms,
+        is_timed,
+        supersedes,
         digest,
         offset: offset.clone(),
     })
@@ -142,6 +149,27 @@ fn key(fields: &Fields) -> Result<Key, Rejection> {
             Ok(Key::new(key.as_str()))
         }
         Some(other) => Err(wrong_type("key", "a string", other)),
+    }
+}
+
+/// A key, or a list of keys.
+fn supersedes(fields: &Fields) -> Result<Vec<Key>, Rejection> {
+    const FIELD: &str = "supersedes";
+    let one = |value: &Json| match value {
+        Json::String(key) if key.is_empty() => Err(Rejection::EmptyKey),
+        Json::String(key) => {
+            within(FIELD, key.len(), KEY_LIMIT)?;
+            Ok(Key::new(key.as_str()))
+        }
+        other => Err(wrong_type(FIELD, "a key or a list of keys", other)),
+    };
+    match get(fields, FIELD) {
+        None | Some(Json::Null) => Ok(Vec::new()),
+        Some(Json::Array(keys)) => {
+            within(FIELD, keys.len(), SUPERSEDES_LIMIT)?;
+            keys.iter().map(one).collect()
+        }
+        Some(key) => Ok(vec![one(key)?]),
     }
 }
 
@@ -230,6 +258,34 @@ mod tests {
             let line = format!(r#" {{"{operation}": {{"text":"t","key":"k","author":[1]}}}} "#);
             assert_eq!(record(&line), bare);
         }
+    }
+
+    #[test]
+    fn what_a_record_supersedes_is_a_key_or_a_list() {
+        let keys = |line: &str| -> Vec<String> {
+            let keys = record(line).supersedes;
+            keys.iter().map(|key| key.as_str().to_owned()).collect()
+        };
+        assert_eq!(keys(r#"{"key":"k","text":"t","supersedes":"a"}"#), ["a"]);
+        assert_eq!(
+            keys(r#"{"key":"k","text":"t","supersedes":["a","b"]}"#),
+            ["a", "b"]
+        );
+        assert!(keys(r#"{"key":"k","text":"t","supersedes":null}"#).is_empty());
+        for wrong in ["7", "[7]", "[[]]", "{}"] {
+            let line = format!(r#"{{"key":"k","text":"t","supersedes":{wrong}}}"#);
+            assert!(
+                matches!(refused(line), Rejection::WrongType { .. }),
+                "{wrong}"
+            );
+        }
+        let many = vec!["\"a\""; SUPERSEDES_LIMIT + 1].join(",");
+        let line = format!(r#"{{"key":"k","text":"t","supersedes":[{many}]}}"#);
+        assert!(matches!(refused(line), Rejection::FieldTooLong { .. }));
+        assert_eq!(
+            refused(r#"{"key":"k","text":"t","supersedes":""}"#),
+            Rejection::EmptyKey
+        );
     }
 
     #[test]

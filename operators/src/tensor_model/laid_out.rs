@@ -12,6 +12,7 @@ use super::encoder::Encoder;
 use crate::answer::{AnswerRequest, CallProgress, Latitude, Work};
 use crate::id::FragmentId;
 use crate::live_layout::{Lent, LiveLayout};
+use crate::repair::Stale;
 use crate::scope::{FragmentPlan, Piece, Scope};
 
 /// A layout, its passages' fragments, and which of these are stale.
@@ -72,6 +73,35 @@ impl TensorModel {
         } else {
             self.exact(plan, &mut encoder)
         }
+    }
+
+    /// The layout with the view's repair laid on superseded passages.
+    pub(super) fn repaired(
+        &self,
+        request: &AnswerRequest<'_>,
+        mut laid_out: LaidOut,
+    ) -> Result<LaidOut, ModelError> {
+        let mut stale = Vec::new();
+        for (place, passage) in request.layout.passages().iter().enumerate() {
+            if passage.is_superseded {
+                let header = self.codec.passage(&passage.title, "")?;
+                let same = header
+                    .iter()
+                    .zip(&*passage.tokens)
+                    .take_while(|(a, b)| a == b);
+                stale.push(Stale {
+                    segment: place + 1,
+                    n_header: same.count(),
+                });
+            }
+        }
+        // What is taken out was never in the layout.
+        if !stale.is_empty() && !request.repair.takes_out() {
+            let n_layers = self.decoder().config().n_layers;
+            let repaired = request.repair.apply(&laid_out.layout, &stale, n_layers);
+            laid_out.layout = Arc::new(repaired);
+        }
+        Ok(laid_out)
     }
 
     /// The layout of a plan, every missing fragment encoded and kept.

@@ -97,19 +97,29 @@ impl TensorModel {
         }
     }
 
+    /// The same model over another store.
+    #[must_use]
+    pub fn with_store(&self, store: Arc<FragmentStore>) -> Self {
+        Self {
+            passes: self.passes.clone(),
+            codec: self.codec.clone(),
+            stop: self.stop.clone(),
+            store,
+            identity: self.identity,
+            digest: self.digest,
+            prefix: self.prefix.clone(),
+            encoding: Mutex::default(),
+        }
+    }
+
     /// The same model over another store, writing answers to their full length: what a
     /// benchmark needs to do the same work every time.
     #[must_use]
     pub fn without_stop(&self, store: Arc<FragmentStore>) -> Self {
         Self {
-            passes: self.passes.clone(),
-            codec: self.codec.clone(),
             stop: Vec::new(),
-            store,
-            identity: self.identity,
             digest: blake3::derive_key("perennial 1 tensor model without stop", &self.digest),
-            prefix: self.prefix.clone(),
-            encoding: Mutex::default(),
+            ..self.with_store(store)
         }
     }
 
@@ -259,6 +269,7 @@ impl AnswerModel for TensorModel {
         let laid_out = self
             .lay_out_for(request, &plan, progress, &mut work)
             .map_err(failed)?;
+        let laid_out = self.repaired(request, laid_out).map_err(failed)?;
         let (draft, is_patched) = self.draft(request);
         let generation = self
             .generate(request, &laid_out.layout, &suffix, &draft, progress)

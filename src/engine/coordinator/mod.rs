@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
-use perennial_connectors::{Batch, Change, Event, Offset, Rejected, Resumption, Running};
+use perennial_connectors::{
+    Batch, Change, Event, Offset, Rejected, Rejection, Resumption, Running, SourceName,
+};
 use perennial_operators::{Answer, Before, ContextKey, Dependency, DocumentKey, FragmentStore};
 use perennial_views::{Epoch, Policy};
 
@@ -493,21 +495,29 @@ impl Coordinator {
         if batch.resume.is_some() {
             self.streams[index].resume = batch.resume;
         }
+        let mut rejected = batch.rejected;
         for change in batch.changes {
             let (key, row) = match change {
                 Change::Upsert(record) => {
-                    let row = Row {
-                        title: record.title.map(Into::into),
-                        text: record.text.into(),
-                        updated_at_ms: record.updated_at_ms,
-                    };
+                    let stream = &self.streams[index];
+                    let row = Row::from(&record);
+                    if let Some(held_ms) = stream.table.newer_than(record.key.as_str(), &row) {
+                        let got_ms = record.updated_at_ms;
+                        rejected.push(Rejected {
+                            source: SourceName::new(stream.name.as_str()),
+                            offset: record.offset,
+                            key: Some(record.key),
+                            reason: Rejection::Late { held_ms, got_ms },
+                        });
+                        continue;
+                    }
                     (record.key, Some(row))
                 }
                 Change::Delete { key, .. } => (key, None),
             };
             self.streams[index].table.set(key.as_str().to_owned(), row);
         }
-        for rejected in batch.rejected {
+        for rejected in rejected {
             self.announce(Update::Rejected(rejected.clone()));
             if self.quarantine.len() == QUARANTINE_CAPACITY {
                 self.quarantine.pop_front();

@@ -1,0 +1,138 @@
+//! What do benchmarks over question sets share? A model over stores of their own, rows as
+//! layouts, one prompt, and chance that is the same in every run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use perennial::Scope;
+use perennial::model::cancel::Cancel;
+use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
+use perennial::model::model::{Model, OpenOptions};
+use perennial::model::sampling::Sampling;
+use perennial::operators::chat::ChatCodec;
+use perennial::operators::{
+    AnswerModel, AnswerRequest, Before, DocumentKey, FragmentStore, Latitude, LayoutPassage,
+    Outcome, PassageId, PassageLayout, Priority, Repair, TensorModel,
+};
+
+#[path = "../quality/question.rs"]
+pub mod question;
+
+use question::{Question, TitledText};
+
+pub type Error = Box<dyn std::error::Error>;
+
+/// The instruction; `Question: …` follows it.
+pub const PROMPT: &str =
+    "Answer the question with a short phrase from the documents above, nothing else.";
+
+/// Room for the fragments of a few rows.
+const STORE_BYTES: usize = 2 << 30;
+
+/// A model that answers rows.
+pub struct Rig {
+    /// What the model is called.
+    pub name: String,
+    /// The model, over a store of its own.
+    pub model: TensorModel,
+    max_tokens: usize,
+}
+
+impl Rig {
+    /// Finds and opens a model.
+    pub fn open(spec: &str, n_threads: usize, max_tokens: usize) -> Result<Self, Error> {
+        let mut progress = OnStderr::default();
+        let located =
+            Locator::new(Settings::from_env()?).locate(&ModelSpec::parse(spec)?, &mut progress)?;
+        let open = OpenOptions {
+            n_threads,
+            ..OpenOptions::default()
+        };
+        let model = Model::open(&located, &open, &mut progress)?;
+        let codec = ChatCodec::new(model.tokenizer().clone(), model.template())?;
+        let digest = model.digest();
+        let decoder = Arc::new(model.into_decoder());
+        let store = Arc::new(FragmentStore::new(STORE_BYTES));
+        Ok(Self {
+            name: located.name,
+            model: TensorModel::new(decoder, digest.as_bytes(), codec, store),
+            max_tokens,
+        })
+    }
+
+    /// The same model over an empty store.
+    pub fn with_empty_store(&self) -> TensorModel {
+        self.model
+            .with_store(Arc::new(FragmentStore::new(STORE_BYTES)))
+    }
+
+    /// The passages of a row, one a document, in the row's order.
+    pub fn layout(&self, passages: &[TitledText]) -> Result<PassageLayout, Error> {
+        let passage = |(n, passage): (usize, &TitledText)| {
+            Ok(LayoutPassage {
+                document: DocumentKey::new(n.to_string()),
+                ordinal: 0,
+                id: PassageId::of(&passage.title, &passage.text),
+                title: passage.title.as_str().into(),
+                text: passage.text.as_str().into(),
+                tokens: self
+                    .model
+                    .passage_tokens(&passage.title, &passage.text)?
+                    .into(),
+                is_superseded: false,
+            })
+        };
+        let passages = passages.iter().enumerate().map(passage);
+        Ok(PassageLayout::new(passages.collect::<Result<_, Error>>()?))
+    }
+
+    /// The answer over `layout`, after the answer `before`.
+    pub fn answer(
+        &self,
+        question: &str,
+        layout: &PassageLayout,
+        before: &Before,
+        latitude: Latitude,
+    ) -> Result<Outcome, Error> {
+        let request = AnswerRequest {
+            scope: Scope::Causal,
+            prompt: PROMPT,
+            question,
+            layout,
+            repair: Repair::default(),
+            before,
+            latitude,
+            max_tokens: self.max_tokens,
+            sampling: Sampling::Greedy,
+            priority: Priority::Fresh,
+            cancel: Cancel::new(),
+        };
+        Ok(self.model.answer(&request, &mut ())?)
+    }
+}
+
+/// The rows of all sets, with the name of their set.
+pub fn read_sets(
+    paths: &[impl AsRef<Path>],
+    limit: Option<usize>,
+) -> Result<Vec<(String, Vec<Question>)>, Error> {
+    let read = |path: &Path| {
+        let set = path.file_stem().unwrap_or_default().to_string_lossy();
+        Ok((set.into_owned(), question::read(path, limit)?))
+    };
+    paths.iter().map(|path| read(path.as_ref())).collect()
+}
+
+/// SplitMix64: the same draws in every run.
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `n`, which is not 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
