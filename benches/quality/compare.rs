@@ -7,28 +7,16 @@ use perennial::model::cancel::Cancel;
 use perennial::model::decoder::{Logits, Rows};
 use perennial::model::divergence::log_softmax;
 use perennial::model::layout::Layout;
-use perennial::model::locator::{Located, Progress};
-use perennial::model::model::{Model, OpenOptions};
-use perennial::model::sampling::Sampling;
-use perennial::operators::chat::ChatCodec;
-use perennial::operators::{
-    AnswerModel, AnswerRequest, Before, DocumentKey, FragmentStore, Latitude, LayoutPassage,
-    PassageId, PassageLayout, Priority, Repair, TensorModel,
-};
+use perennial::operators::{AnswerModel, Before, Latitude};
 
+use crate::Error;
 use crate::options::Options;
-use crate::question::Question;
-use crate::{Error, PROMPT};
-
-/// Room for the fragments of one row in all scopes.
-const STORE_BYTES: usize = 2 << 30;
+use crate::rig::Rig;
+use crate::rig::question::Question;
 
 /// A model that answers rows from scratch.
 pub struct Answerer {
-    model: TensorModel,
-    /// No answer before.
-    nothing: Before,
-    max_tokens: usize,
+    rig: Rig,
 }
 
 /// An answer and the distribution it began with.
@@ -41,57 +29,52 @@ pub struct Answered {
 }
 
 impl Answerer {
-    /// Loads the decoder.
-    pub fn open(
-        located: &Located,
-        options: &Options,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, Error> {
-        let open = OpenOptions {
-            n_threads: options.threads,
-            ..OpenOptions::default()
-        };
-        let model = Model::open(located, &open, progress)?;
-        let codec = ChatCodec::new(model.tokenizer().clone(), model.template())?;
-        let store = Arc::new(FragmentStore::new(STORE_BYTES));
-        let digest = model.digest();
-        let decoder = Arc::new(model.into_decoder());
-        Ok(Self {
-            model: TensorModel::new(decoder, digest.as_bytes(), codec, store),
-            max_tokens: options.max_tokens,
-            nothing: Before::default(),
-        })
+    /// Loads the model that `spec` names.
+    pub fn open(spec: &str, options: &Options) -> Result<Self, Error> {
+        let rig = Rig::open(spec, options.threads, options.max_tokens)?;
+        Ok(Self { rig })
+    }
+
+    /// What the model is called.
+    pub fn name(&self) -> &str {
+        &self.rig.name
+    }
+
+    /// The file or folder of the weights.
+    pub fn path(&self) -> &std::path::Path {
+        &self.rig.path
     }
 
     /// The ids of the plain prompt.
     pub fn prompt(&self, question: &Question) -> Result<Vec<u32>, Error> {
-        let layout = PassageLayout::new(self.passages(question)?);
+        let layout = self.rig.layout(&question.passages)?;
+        let before = Before::default();
         let text = format!("Question: {}", question.question);
-        Ok(self
-            .model
-            .prompt_tokens(&self.request(&layout, &text, Scope::Causal))?)
+        let request = self
+            .rig
+            .request(&text, &layout, &before, Latitude::Exact, Scope::Causal);
+        Ok(self.rig.model.prompt_tokens(&request)?)
     }
 
     /// The greedy answer in `scope`.
     pub fn answer(&self, question: &Question, scope: Scope) -> Result<Answered, Error> {
-        let layout = PassageLayout::new(self.passages(question)?);
+        let (model, before) = (&self.rig.model, Before::default());
+        let layout = self.rig.layout(&question.passages)?;
         let text = format!("Question: {}", question.question);
-        let request = self.request(&layout, &text, scope);
-        let outcome = self.model.answer(&request, &mut ())?;
+        let request = self
+            .rig
+            .request(&text, &layout, &before, Latitude::Exact, scope);
+        let outcome = model.answer(&request, &mut ())?;
         let mut fragments = Layout::new();
-        for id in self.model.fragment_ids(scope, layout.passages()) {
-            let kv = self.model.store().get(&id);
-            fragments
-                .push(kv.ok_or("a fragment of the row was evicted: STORE_BYTES is too small")?);
+        for id in model.fragment_ids(scope, layout.passages()) {
+            let kv = model.store().get(&id);
+            fragments.push(kv.ok_or("a fragment of the row was evicted: its store is too small")?);
         }
-        let prompt = self.model.prompt_tokens(&request)?;
-        let n_before = self.model.n_prefix_tokens()
-            + layout
-                .passages()
-                .iter()
-                .map(|passage| passage.tokens.len())
-                .sum::<usize>();
-        let mut tail = self.model.decoder().new_tail(fragments.end());
+        let prompt = model.prompt_tokens(&request)?;
+        let passages = layout.passages().iter();
+        let n_passages: usize = passages.map(|passage| passage.tokens.len()).sum();
+        let n_before = model.n_prefix_tokens() + n_passages;
+        let mut tail = model.decoder().new_tail(fragments.end());
         let rows = Rows {
             layout: &fragments,
             tail: &mut tail,
@@ -99,7 +82,7 @@ impl Answerer {
             logits: Logits::Last,
             mass: false,
         };
-        let output = self.model.decoder().forward(&mut [rows], &Cancel::new())?;
+        let output = model.decoder().forward(&mut [rows], &Cancel::new())?;
         Ok(Answered {
             text: outcome.answer.text.trim().to_owned(),
             first_token: log_softmax(&output[0].logits).into(),
@@ -108,47 +91,6 @@ impl Answerer {
 
     /// Empties the store of what the last row left.
     pub fn forget(&self) {
-        self.model.store().sweep();
-    }
-
-    fn passages(&self, question: &Question) -> Result<Vec<LayoutPassage>, Error> {
-        let passages = question.passages.iter().enumerate();
-        passages
-            .map(|(n, passage)| {
-                Ok(LayoutPassage {
-                    document: DocumentKey::new(n.to_string()),
-                    ordinal: 0,
-                    id: PassageId::of(&passage.title, &passage.text),
-                    title: passage.title.as_str().into(),
-                    text: passage.text.as_str().into(),
-                    is_superseded: false,
-                    tokens: self
-                        .model
-                        .passage_tokens(&passage.title, &passage.text)?
-                        .into(),
-                })
-            })
-            .collect()
-    }
-
-    fn request<'a>(
-        &'a self,
-        layout: &'a PassageLayout,
-        question: &'a str,
-        scope: Scope,
-    ) -> AnswerRequest<'a> {
-        AnswerRequest {
-            scope,
-            prompt: PROMPT,
-            question,
-            layout,
-            repair: Repair::default(),
-            before: &self.nothing,
-            latitude: Latitude::Exact,
-            priority: Priority::Fresh,
-            max_tokens: self.max_tokens,
-            sampling: Sampling::Greedy,
-            cancel: Cancel::new(),
-        }
+        self.rig.model.store().sweep();
     }
 }

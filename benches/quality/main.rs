@@ -9,14 +9,17 @@
 //! A row of the input is `{"id", "question", "answers": [text], "passages": [{"title",
 //! "text"}]}`; one passage of the set is one passage of the layout, in the set's order.
 //!
-//! Invariants: one prompt for all ([`PROMPT`]); greedy decoding; one scoring code for both
+//! Invariants: one prompt for all ([`rig::PROMPT`]); greedy decoding; one scoring code for both
 //! engines. The store of fragments is emptied between rows, and kept between the scopes
 //! of a row, which share what is equal.
 
 mod compare;
 mod options;
-mod question;
 mod reference;
+// Every benchmark needs a part of it.
+#[allow(dead_code)]
+#[path = "../rig/mod.rs"]
+mod rig;
 mod score;
 mod table;
 
@@ -24,17 +27,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use perennial::Scope;
-use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
 
 use compare::{Answered, Answerer};
 use options::Options;
+use rig::{Error, question};
 use table::Line;
-
-/// The instruction; `Question: …` follows it.
-pub const PROMPT: &str =
-    "Answer the question with a short phrase from the documents above, nothing else.";
-
-type Error = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -48,11 +45,8 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Error> {
     let mut lines = Vec::new();
-    let locator = Locator::new(Settings::from_env()?);
     for spec in &options.models {
-        let mut progress = OnStderr::default();
-        let model = locator.locate(&ModelSpec::parse(spec)?, &mut progress)?;
-        let answerer = Answerer::open(&model, options, &mut progress)?;
+        let answerer = Answerer::open(spec, options)?;
         for data in &options.data {
             let set = data
                 .file_stem()
@@ -65,16 +59,28 @@ fn run(options: &Options) -> Result<(), Error> {
                     .iter()
                     .map(|question| answerer.prompt(question))
                     .collect::<Result<Vec<_>, _>>()?;
-                let name = format!("{}-{set}", model.name);
-                let answers =
-                    reference::answers(options, python, &model.path, &name, &questions, &prompts)?;
-                let mut line = Line::new(&model.name, &set, "llama.cpp (causal)");
+                let name = format!("{}-{set}", answerer.name());
+                let answers = reference::answers(
+                    options,
+                    python,
+                    answerer.path(),
+                    &name,
+                    &questions,
+                    &prompts,
+                )?;
+                let mut line = Line::new(answerer.name(), &set, "llama.cpp (causal)");
                 for (question, answer) in questions.iter().zip(&answers) {
                     line.add(question, answer, None);
                 }
                 lines.push(line);
             }
-            lines.extend(scopes(options, &answerer, &model.name, &set, &questions)?);
+            lines.extend(scopes(
+                options,
+                &answerer,
+                answerer.name(),
+                &set,
+                &questions,
+            )?);
             // Each set's lines as soon as they are known: the next takes a while.
             eprintln!("{}", table::markdown(&lines));
         }

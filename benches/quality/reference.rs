@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::options::Options;
-use crate::question::Question;
+use crate::rig::question::Question;
 
 #[derive(Deserialize)]
 struct Answer {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use perennial::model::divergence::kl;
 
 use crate::compare::Answered;
-use crate::question::Question;
+use crate::rig::question::Question;
 use crate::score::{self, Score};
 
 /// Everything known of one model on one set in one scope.

@@ -1,7 +1,7 @@
 //! What do benchmarks over question sets share? A model over stores of their own, rows as
 //! layouts, one prompt, and chance that is the same in every run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perennial::Scope;
@@ -15,7 +15,6 @@ use perennial::operators::{
     Outcome, PassageId, PassageLayout, Priority, Repair, TensorModel,
 };
 
-#[path = "../quality/question.rs"]
 pub mod question;
 
 use question::{Question, TitledText};
@@ -33,6 +32,8 @@ const STORE_BYTES: usize = 2 << 30;
 pub struct Rig {
     /// What the model is called.
     pub name: String,
+    /// The file or folder of its weights.
+    pub path: PathBuf,
     /// The model, over a store of its own.
     pub model: TensorModel,
     max_tokens: usize,
@@ -54,7 +55,8 @@ impl Rig {
         let decoder = Arc::new(model.into_decoder());
         let store = Arc::new(FragmentStore::new(STORE_BYTES));
         Ok(Self {
-            name: located.name,
+            name: located.name.clone(),
+            path: located.path.clone(),
             model: TensorModel::new(decoder, digest.as_bytes(), codec, store),
             max_tokens,
         })
@@ -94,8 +96,21 @@ impl Rig {
         before: &Before,
         latitude: Latitude,
     ) -> Result<Outcome, Error> {
-        let request = AnswerRequest {
-            scope: Scope::Causal,
+        let request = self.request(question, layout, before, latitude, Scope::Causal);
+        Ok(self.model.answer(&request, &mut ())?)
+    }
+
+    /// What the model is asked.
+    pub fn request<'a>(
+        &self,
+        question: &'a str,
+        layout: &'a PassageLayout,
+        before: &'a Before,
+        latitude: Latitude,
+        scope: Scope,
+    ) -> AnswerRequest<'a> {
+        AnswerRequest {
+            scope,
             prompt: PROMPT,
             question,
             layout,
@@ -106,8 +121,7 @@ impl Rig {
             sampling: Sampling::Greedy,
             priority: Priority::Fresh,
             cancel: Cancel::new(),
-        };
-        Ok(self.model.answer(&request, &mut ())?)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
-use perennial::{Order, Policy, Scope};
+use perennial::{Order, Policy, Repair, Scope};
 
 use super::values::{self, Size};
 
@@ -137,6 +137,12 @@ pub(crate) struct ViewArgs {
     /// within DRIFT nats a token of exact, such as bounded:0.05).
     #[arg(long, value_name = "POLICY", default_value = "exact")]
     pub(crate) policy: Policy,
+
+    /// What becomes of documents that a newer one supersedes (a field of JSON lines): evict
+    /// (they are not read), hide, or zero-values, zero-keys, zero-both with :whole, :header,
+    /// :body or :first-tenth (they are read, with that edit laid on them).
+    #[arg(long, value_name = "REPAIR", default_value = "evict")]
+    pub(crate) superseded: Repair,
 
     /// Most tokens of passages a question; above it, the most relevant are selected.
     #[arg(long, value_parser = values::at_least_one, value_name = "TOKENS", default_value = "2048")]

@@ -53,6 +53,7 @@ pub(crate) fn view(args: &ViewArgs) -> View {
         .data_source(DOCUMENTS)
         .scope(args.scope)
         .policy(args.policy)
+        .superseded(args.superseded)
         .token_budget(args.budget)
         .max_tokens(args.max_tokens);
     if let Some(order) = args.order {

@@ -351,11 +351,17 @@ proptest! {
         order in prop::sample::select(vec![Order::Key, Order::UpdatedAt]),
         scope in prop::sample::select(vec![
             Scope::Causal, Scope::Independent, Scope::Window { tokens: 64 }]),
-        policy in prop::sample::select(vec![Policy::Exact, Policy::Eventual]),
+        policy in prop::sample::select(vec![
+            Policy::Exact, Policy::Eventual, Policy::Bounded { millinats: 50 }]),
+        skips in any::<bool>(),
     ) {
         let view = || view(budget).order_by(order).scope(scope).policy(policy);
         let mut collections = Collections::empty(text, wording);
-        let mut rig = collections.run(steps, || rig_of(Scripted::borrowing(), view(), workers));
+        let model = || match skips {
+            true => Scripted::borrowing().skipping(),
+            false => Scripted::borrowing(),
+        };
+        let mut rig = collections.run(steps, || rig_of(model(), view(), workers));
         rig.engine.settle().expect("runs");
         let mut fresh = rig_of(Scripted::new(), view(), 1);
         collections.fill(&mut fresh.engine);

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use perennial::model::decoder::Decoder;
 use perennial::model::error::Error;
 use perennial::model::seeded;
+use perennial::operators::repair::Extent;
 use perennial::operators::scripted::ScriptedEmbedder;
 use perennial::operators::{
     AnswerModel, AnswerRequest, Before, FragmentId, FragmentStore, Latitude, PassageLayout,
-    PassageSizes, Priority, Repair, TensorModel, TextCodec,
+    PassageSizes, Priority, Repair, Rung, TensorModel, TextCodec,
 };
 use perennial::{Engine, Order, Policy, Runtime, Scope, View};
 use proptest::prelude::*;
@@ -77,9 +78,22 @@ struct Case {
     budget: usize,
     sampled: bool,
     policy: Policy,
+    superseded: Repair,
     workers: usize,
     store_bytes: usize,
 }
+
+/// What cases differ from.
+const PLAIN: Case = Case {
+    scope: Scope::Causal,
+    order: Order::Key,
+    budget: 3000,
+    sampled: false,
+    policy: Policy::Exact,
+    superseded: Repair::Evict,
+    workers: 1,
+    store_bytes: 1 << 26,
+};
 
 struct Rig {
     engine: Engine,
@@ -92,27 +106,32 @@ impl Case {
         let model = TensorModel::new(decoder.clone(), &[9; 32], CharCodec, store.clone());
         let embedder = Arc::new(ScriptedEmbedder::default());
         let runtime = Runtime::new(Arc::new(model), store.clone(), embedder, 1);
-        let mut view = View::named("answers")
+        let engine = Engine::builder(runtime)
+            .table("docs")
+            .table("questions")
+            .view(self.view())
+            .workers(workers)
+            .start()
+            .expect("starts");
+        Rig { engine, store }
+    }
+
+    fn view(&self) -> View {
+        let view = View::named("answers")
             .prompt("Say.")
             .context("questions")
             .data_source("docs")
             .scope(self.scope)
             .order_by(self.order)
             .policy(self.policy)
+            .superseded(self.superseded)
             .token_budget(self.budget)
             .passage_sizes(PassageSizes { min: 16, max: 64 })
             .max_tokens(24);
-        if self.sampled {
-            view = view.sampled(5, 0.9);
+        match self.sampled {
+            true => view.sampled(5, 0.9),
+            false => view,
         }
-        let engine = Engine::builder(runtime)
-            .table("docs")
-            .table("questions")
-            .view(view)
-            .workers(workers)
-            .start()
-            .expect("starts");
-        Rig { engine, store }
     }
 }
 
@@ -178,25 +197,36 @@ fn scope() -> impl Strategy<Value = Scope> {
     ]
 }
 
+fn policy() -> impl Strategy<Value = Policy> {
+    let bounded = Policy::Bounded { millinats: 50 };
+    prop::sample::select(vec![Policy::Exact, Policy::Eventual, bounded])
+}
+
 fn case() -> impl Strategy<Value = Case> {
     (
         scope(),
         prop::sample::select(vec![Order::Key, Order::UpdatedAt]),
         prop::sample::select(vec![120usize, 3000]),
         prop::bool::weighted(0.25),
-        prop::sample::select(vec![Policy::Exact, Policy::Eventual]),
+        policy(),
+        prop::sample::select(vec![
+            Repair::Evict,
+            Repair::Hide,
+            Repair::ZeroValues(Extent::default()),
+        ]),
         prop::sample::select(vec![1usize, 2, 4]),
         // The small store holds about forty tokens: most fragments are lost and encoded
         // again.
         prop::sample::select(vec![20_000usize, 1 << 26]),
     )
         .prop_map(
-            |(scope, order, budget, sampled, policy, workers, store_bytes)| Case {
+            |(scope, order, budget, sampled, policy, superseded, workers, store_bytes)| Case {
                 scope,
                 order,
                 budget,
                 sampled,
                 policy,
+                superseded,
                 workers,
                 store_bytes,
             },
@@ -232,10 +262,7 @@ proptest! {
         guest in any::<u8>(),
         guest_key in 0u8..10,
     ) {
-        let case = Case {
-            scope, order: Order::Key, budget: 3000, sampled: false, policy: Policy::Exact,
-            workers: 2, store_bytes: 1 << 26,
-        };
+        let case = Case { scope, ..PLAIN };
         let decoder = decoder(1);
         let mut collections = collections();
         collections.documents =
@@ -262,11 +289,7 @@ fn the_seeded_model_tells_its_inputs_apart() {
         let case = Case {
             scope,
             order,
-            budget: 3000,
-            sampled: false,
-            policy: Policy::Exact,
-            workers: 1,
-            store_bytes: 1 << 26,
+            ..PLAIN
         };
         let mut rig = case.rig(&decoder, 1, 1 << 26);
         let at = [3, 1, 2];
@@ -293,13 +316,8 @@ fn the_seeded_model_tells_its_inputs_apart() {
 fn a_spliced_answer_is_marked_and_costs_the_new_passage_only() {
     let decoder = decoder(2);
     let case = Case {
-        scope: Scope::Causal,
-        order: Order::Key,
-        budget: 3000,
-        sampled: false,
         policy: Policy::Eventual,
-        workers: 1,
-        store_bytes: 1 << 26,
+        ..PLAIN
     };
     let mut rig = case.rig(&decoder, 1, 1 << 26);
     let mut collections = collections();
@@ -338,19 +356,64 @@ fn a_spliced_answer_is_marked_and_costs_the_new_passage_only() {
     assert!(told[1].is_exact && told[1].work.n_encoded > 0);
 }
 
+/// What no sentence depends on is left unread, encodes no more than itself, and is exact as
+/// soon as somebody insists.
+#[test]
+fn a_change_that_nothing_depends_on_is_skipped() {
+    let decoder = decoder(2);
+    let case = Case {
+        policy: Policy::Bounded { millinats: 100_000 },
+        ..PLAIN
+    };
+    let store = Arc::new(FragmentStore::new(1 << 26));
+    let model = TensorModel::new(decoder, &[9; 32], CharCodec, store.clone());
+    let embedder = Arc::new(ScriptedEmbedder::default());
+    let runtime = Runtime::new(Arc::new(model), store, embedder, 1);
+    // Everything is below so high a score.
+    let view = case.view().skip_below(1e9);
+    let mut engine = Engine::builder(runtime)
+        .table("docs")
+        .table("questions")
+        .view(view)
+        .start()
+        .expect("starts");
+    let mut collections = collections();
+    collections.documents = (0..8).map(|i| (i, (i * 9, 0))).collect();
+    collections.questions.insert(0, 1);
+    collections.fill(&mut engine);
+    engine.settle().expect("runs");
+    let updates = engine.subscribe("answers").expect("known");
+    let first = updates.answers().next().expect("present");
+    engine.delete("docs", "5").expect("runs");
+    engine.flush().expect("runs");
+    let deleted = updates.answers().next().expect("told");
+    assert_eq!((deleted.rung, deleted.work.n_forwarded()), (Rung::Skip, 0));
+    assert_eq!((deleted.is_exact, &deleted.new), (false, &first.new));
+    engine
+        .upsert_at("docs", "3", "The grey fern meets the hill.", 0)
+        .expect("runs");
+    engine.flush().expect("runs");
+    let edited = updates
+        .answers()
+        .find(|a| a.epoch > deleted.epoch + 1 || a.rung == Rung::Skip);
+    let edited = edited.expect("told");
+    assert_eq!(edited.rung, Rung::Skip);
+    // The passage itself, question and answer; of nothing else a token.
+    let n_new = "3: The grey fern meets the hill. ".len();
+    assert_eq!(edited.work.n_encoded, n_new);
+    collections.documents.remove(&5);
+    collections.documents.insert(3, (0, 0));
+    engine.settle().expect("runs");
+    let answers = engine.answers("answers").expect("runs");
+    assert!(answers[0].1.drift.is_none(), "settled is exact");
+}
+
 #[test]
 fn forgetting_drops_the_fragments_that_attended_to_it() {
     let decoder = decoder(2);
-    for policy in [Policy::Exact, Policy::Eventual] {
-        let case = Case {
-            scope: Scope::Causal,
-            order: Order::Key,
-            budget: 3000,
-            sampled: false,
-            policy,
-            workers: 1,
-            store_bytes: 1 << 26,
-        };
+    let bounded = Policy::Bounded { millinats: 50 };
+    for policy in [Policy::Exact, Policy::Eventual, bounded] {
+        let case = Case { policy, ..PLAIN };
         let mut rig = case.rig(&decoder, 1, 1 << 26);
         let mut collections = collections();
         collections.documents = (1..5).map(|i| (i, (i * 9, 0))).collect();

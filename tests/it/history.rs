@@ -11,6 +11,8 @@ use proptest::prelude::*;
 pub(crate) enum Step {
     /// Upsert (of the text with this number) or delete of a document.
     Document(u8, Option<u8>),
+    /// Upsert of a document (of the text with this number) that supersedes another.
+    Supersede(u8, u8, u8),
     /// Upsert or delete of a question.
     Question(u8, Option<u8>),
     Flush,
@@ -26,10 +28,12 @@ pub(crate) fn steps(
     wordings: Range<u8>,
     n_steps: Range<usize>,
 ) -> impl Strategy<Value = Vec<Step>> {
-    let document = (0..n_documents, prop::option::weighted(0.7, texts));
+    let document = (0..n_documents, prop::option::weighted(0.7, texts.clone()));
+    let supersede = (0..n_documents, texts, 0..n_documents);
     let question = (0..n_questions, prop::option::weighted(0.8, wordings));
     let step = prop_oneof![
         6 => document.prop_map(|(key, text)| Step::Document(key, text)),
+        1 => supersede.prop_map(|(key, text, old)| Step::Supersede(key, text, old)),
         2 => question.prop_map(|(key, wording)| Step::Question(key, wording)),
         3 => Just(Step::Flush),
         1 => Just(Step::Restart),
@@ -41,6 +45,8 @@ pub(crate) fn steps(
 pub(crate) struct Collections {
     pub(crate) documents: BTreeMap<u8, (u8, i64)>,
     pub(crate) questions: BTreeMap<u8, u8>,
+    /// Which document each of these supersedes.
+    pub(crate) supersedes: BTreeMap<u8, u8>,
     /// The text of a number.
     pub(crate) text: fn(u8) -> String,
     /// The question of a number.
@@ -52,6 +58,7 @@ impl Collections {
         Self {
             documents: BTreeMap::new(),
             questions: BTreeMap::new(),
+            supersedes: BTreeMap::new(),
             text,
             wording,
         }
@@ -59,16 +66,24 @@ impl Collections {
 
     /// Feeds all that stands.
     pub(crate) fn fill(&self, engine: &mut Engine) {
-        for (key, (text, at)) in &self.documents {
-            engine
-                .upsert_at("docs", &key.to_string(), &(self.text)(*text), *at)
-                .expect("runs");
+        for key in self.documents.keys() {
+            self.feed(*key, engine);
         }
         for (key, wording) in &self.questions {
             engine
                 .upsert("questions", &key.to_string(), &(self.wording)(*wording))
                 .expect("runs");
         }
+    }
+
+    fn feed(&self, key: u8, engine: &mut Engine) {
+        let (text, at) = self.documents[&key];
+        let old = self.supersedes.get(&key).map(u8::to_string);
+        let supersedes: Vec<&str> = old.iter().map(String::as_str).collect();
+        let (key, text) = (key.to_string(), (self.text)(text));
+        engine
+            .upsert_superseding("docs", &key, &text, at, &supersedes)
+            .expect("runs");
     }
 
     /// Takes the steps, here and in engines that `start` gives; the last one is returned.
@@ -99,12 +114,17 @@ impl Collections {
         match step {
             Step::Document(key, Some(text)) => {
                 self.documents.insert(key, (text, at));
-                engine
-                    .upsert_at("docs", &key.to_string(), &(self.text)(text), at)
-                    .expect("runs");
+                self.supersedes.remove(&key);
+                self.feed(key, engine);
+            }
+            Step::Supersede(key, text, old) => {
+                self.documents.insert(key, (text, at));
+                self.supersedes.insert(key, old);
+                self.feed(key, engine);
             }
             Step::Document(key, None) => {
                 self.documents.remove(&key);
+                self.supersedes.remove(&key);
                 engine.delete("docs", &key.to_string()).expect("runs");
             }
             Step::Question(key, Some(wording)) => {

@@ -1,6 +1,7 @@
 //! The integration tests of the workspace, one module a purpose.
 
 mod architecture;
+mod bounded;
 mod cli;
 mod engine;
 mod exact;
@@ -10,3 +11,4 @@ mod real_model;
 mod rig;
 mod score;
 mod state;
+mod supersede;

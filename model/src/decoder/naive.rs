@@ -25,6 +25,8 @@ pub struct Seen {
     pub hidden: bool,
     /// Layers whose values count as zero.
     pub zeroed: std::ops::Range<usize>,
+    /// Layers in which its key counts as zero.
+    pub keyless: std::ops::Range<usize>,
 }
 
 pub struct Naive<'a> {
@@ -120,6 +122,7 @@ impl Naive<'_> {
             segment,
             hidden: false,
             zeroed: 0..0,
+            keyless: 0..0,
         });
         let table = self.vector("token_embd.weight");
         let mut x = table[token as usize * c.d_model..][..c.d_model].to_vec();
@@ -148,7 +151,11 @@ impl Naive<'_> {
                         self.rotate(&mut key, s.position - s.rotated_at);
                         let dot: f64 = key.iter().zip(&q).map(|(k, q)| k * q).sum();
                         let score = dot / (c.head_dim as f64).sqrt();
-                        if s.hidden { 0.0 } else { score.exp() }
+                        match s {
+                            s if s.hidden => 0.0,
+                            s if s.keyless.contains(&layer) => 1.0,
+                            _ => score.exp(),
+                        }
                     })
                     .collect();
                 let total: f64 = weights.iter().sum();

@@ -94,7 +94,7 @@ proptest! {
         config in config(),
         seed in any::<u64>(),
         parts in prop::collection::vec(
-            (prop::collection::vec(0u32..96, 1..40), 0usize..20, 0u32..9, any::<[u32; 4]>(), 0..4u8),
+            (prop::collection::vec(0u32..96, 1..40), 0usize..20, 0u32..9, any::<[u32; 4]>(), 0..8u8),
             0..4,
         ),
         prompt in prop::collection::vec(0u32..96, 1..30),
@@ -120,12 +120,18 @@ proptest! {
             if overlay & 2 != 0 {
                 overlays.push(Overlay::ZeroValues { span: span.clone(), layers: layers.clone() });
             }
+            if overlay & 4 != 0 {
+                overlays.push(Overlay::ZeroKeys { span: span.clone(), layers: layers.clone() });
+            }
             for (i, token) in tokens.iter_mut().enumerate() {
                 token.position = i64::from(offset) + i as i64;
                 if span.contains(&(i as u32)) {
                     token.hidden = overlay & 1 != 0;
                     if overlay & 2 != 0 {
                         token.zeroed = layers.start as usize..layers.end as usize;
+                    }
+                    if overlay & 4 != 0 {
+                        token.keyless = layers.start as usize..layers.end as usize;
                     }
                 }
             }

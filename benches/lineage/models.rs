@@ -1,0 +1,59 @@
+//! What is needed of a model here?
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use perennial::model::decoder::Decoder;
+use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
+use perennial::model::model::{Model, OpenOptions};
+use perennial::model::tokenizer::Tokenizer;
+use perennial::operators::chat::ChatCodec;
+use perennial::operators::{FragmentStore, TensorModel};
+
+use crate::rig::Error;
+
+/// A model's parts.
+pub struct Opened {
+    /// What the model is called.
+    pub name: String,
+    /// Its file or folder.
+    pub path: PathBuf,
+    /// Runs tokens.
+    pub decoder: Arc<Decoder>,
+    /// Makes tokens.
+    pub tokenizer: Tokenizer,
+    /// Answers as views do, over an empty store.
+    pub model: TensorModel,
+}
+
+impl Opened {
+    /// Finds and opens a model.
+    pub fn find(spec: &str, n_threads: usize) -> Result<Self, Error> {
+        let mut progress = OnStderr::default();
+        let located =
+            Locator::new(Settings::from_env()?).locate(&ModelSpec::parse(spec)?, &mut progress)?;
+        let open = OpenOptions {
+            n_threads,
+            ..OpenOptions::default()
+        };
+        let model = Model::open(&located, &open, &mut progress)?;
+        let tokenizer = model.tokenizer().clone();
+        let codec = ChatCodec::new(tokenizer.clone(), model.template())?;
+        let digest = model.digest();
+        let decoder = Arc::new(model.into_decoder());
+        let store = Arc::new(FragmentStore::new(0));
+        Ok(Self {
+            name: located.name,
+            path: located.path,
+            decoder: decoder.clone(),
+            tokenizer,
+            model: TensorModel::new(decoder, digest.as_bytes(), codec, store),
+        })
+    }
+
+    /// The file's or folder's own name.
+    pub fn file_name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+}

@@ -1,0 +1,106 @@
+//! Records that make others obsolete, and records that come too late.
+
+use std::fs;
+
+use perennial::connectors::{JsonLines, Rejection};
+use perennial::operators::scripted::Scripted;
+use perennial::{Policy, Repair};
+
+use crate::rig::{Rig, view};
+
+fn start(repair: Repair, policy: Policy) -> Rig {
+    Rig::start(Scripted::new(), |builder| {
+        let tables = builder.table("docs").table("questions");
+        tables.view(view(2000).superseded(repair).policy(policy))
+    })
+}
+
+fn put(rig: &mut Rig, key: &str, text: &str, at: i64, supersedes: &[&str]) {
+    rig.engine
+        .upsert_superseding("docs", key, text, at, supersedes)
+        .expect("runs");
+}
+
+#[test]
+fn a_superseded_document_is_not_read_and_comes_back() {
+    for policy in [Policy::Exact, Policy::Eventual] {
+        let mut rig = start(Repair::Evict, policy);
+        rig.upsert("questions", "q", "airport");
+        put(&mut rig, "old", "The airport is SFO.", 1, &[]);
+        put(&mut rig, "new", "The airport is AUS.", 2, &["old"]);
+        rig.engine.settle().expect("runs");
+        assert_eq!(rig.texts()["q"], "The airport is AUS.");
+        rig.engine.delete("docs", "new").expect("runs");
+        rig.engine.settle().expect("runs");
+        assert_eq!(rig.texts()["q"], "The airport is SFO.");
+    }
+}
+
+#[test]
+fn the_newest_of_a_circle_stands_and_chains_end_in_one() {
+    let mut rig = start(Repair::Evict, Policy::Exact);
+    rig.upsert("questions", "q", "airport");
+    put(&mut rig, "a", "The airport is SFO.", 5, &["b", "a"]);
+    put(&mut rig, "b", "The airport is AUS.", 6, &["a"]);
+    assert_eq!(rig.texts()["q"], "The airport is AUS.");
+    put(&mut rig, "c", "The airport is JFK.", 7, &["b"]);
+    assert_eq!(rig.texts()["q"], "The airport is JFK.");
+    // An older record makes nothing obsolete.
+    put(&mut rig, "d", "The airport is OSL.", 1, &["c"]);
+    assert_eq!(rig.texts()["q"], "The airport is OSL. The airport is JFK.");
+}
+
+#[test]
+fn other_repairs_keep_the_passage_in_the_layout() {
+    let mut rig = start(Repair::Hide, Policy::Exact);
+    rig.upsert("questions", "q", "airport");
+    put(&mut rig, "old", "The airport is SFO.", 1, &[]);
+    rig.texts();
+    let n_calls = rig.model.n_calls();
+    put(&mut rig, "new", "Nothing else.", 2, &["old"]);
+    rig.texts();
+    // The scripted model reads what is there; overlays are tensors' business.
+    assert_eq!(rig.texts()["q"], "The airport is SFO.");
+    assert_eq!(rig.model.n_calls(), n_calls + 1);
+    // The same passages, one of them current again: another request.
+    put(&mut rig, "new", "Nothing else.", 2, &[]);
+    rig.texts();
+    assert_eq!(rig.model.n_calls(), n_calls + 2);
+}
+
+#[test]
+fn json_lines_say_what_they_supersede_and_late_ones_go_to_quarantine() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("memory.jsonl");
+    let lines = [
+        r#"{"key":"old","text":"The airport is SFO.","updated_at":10}"#,
+        r#"{"key":"new","text":"The airport is AUS.","updated_at":20,"supersedes":"old"}"#,
+        r#"{"key":"new","text":"The airport is LHR.","updated_at":15}"#,
+        r#"{"key":"free","text":"The airport has trees.","updated_at":null}"#,
+        r#"{"key":"free","text":"The airport has no trees."}"#,
+    ];
+    fs::write(&path, lines.join("\n") + "\n").expect("writable");
+    let mut rig = Rig::start(Scripted::new(), |builder| {
+        let docs = JsonLines::open("docs", &path).expect("there");
+        builder.source(docs).table("questions").view(view(2000))
+    });
+    rig.upsert("questions", "q", "airport");
+    assert_eq!(
+        rig.texts()["q"],
+        "The airport has no trees. The airport is AUS."
+    );
+    let quarantine = rig.engine.quarantine().expect("runs");
+    assert_eq!(quarantine.len(), 1);
+    assert_eq!(
+        quarantine[0].reason,
+        Rejection::Late {
+            held_ms: 20,
+            got_ms: 15
+        }
+    );
+    assert!(
+        quarantine[0].offset.to_string().contains('3'),
+        "{}",
+        quarantine[0].offset
+    );
+}
