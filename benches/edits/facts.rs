@@ -54,11 +54,12 @@ impl Line {
         self.n_stale += usize::from(!seen.is_exact);
     }
 
-    fn print(&self, model: &str, set: &str, task: &str) {
+    fn print(&self, rig: &Rig, set: &str, task: &str) {
+        let (model, again_behind) = (&rig.name, rig.reencode);
         let share = |n: usize| format!("{:.3}", n as f64 / self.n.max(1) as f64);
         let again = self.encoded_again / self.n.max(1) as f64;
         println!(
-            "| {model} | {set} | {task} | {} | {} | {} | {} | {} | {} | {} | {:.1}% |",
+            "| {model} | {set} | {task} | {again_behind} | {} | {} | {} | {} | {} | {} | {} | {:.1}% |",
             self.n,
             self.n_stale,
             share(self.n_agree),
@@ -74,9 +75,9 @@ impl Line {
 /// A table of all tasks on all sets.
 pub fn measure(rig: &Rig, sets: &[(String, Vec<Question>)], seed: u64) -> Result<(), Error> {
     println!(
-        "| model | set | edit | rows | provisional | same as exact | old fact | old fact, exact | \
+        "| model | set | edit | read again behind it | rows | provisional | same as exact | old fact | old fact, exact | \
          new fact | new fact, exact | encoded again |\n\
-         | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+         | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for (set, rows) in sets {
         let mut random = Random(seed);
@@ -95,10 +96,10 @@ pub fn measure(rig: &Rig, sets: &[(String, Vec<Question>)], seed: u64) -> Result
             every_passage(rig, row, other, &mut random, &mut every)?;
         }
         eprintln!();
-        replace.print(&rig.name, set, "replace the fact");
-        delete.print(&rig.name, set, "delete its passage");
+        replace.print(rig, set, "replace the fact");
+        delete.print(rig, set, "delete its passage");
         // Here the gold answer is the new fact: it must be given.
-        every.print(&rig.name, set, "replace every passage");
+        every.print(rig, set, "replace every passage");
     }
     println!();
     Ok(())

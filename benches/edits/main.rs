@@ -52,6 +52,10 @@ struct Options {
     /// Budget of the ladder's BOUNDED view, in nats a token.
     #[arg(long, default_value_t = 0.05)]
     drift: f32,
+    /// Passages behind each change that are encoded again, of the facts; each number a table
+    /// of its own.
+    #[arg(long, value_delimiter = ',', default_values_t = [0])]
+    reencode: Vec<usize>,
     /// Limit of answer tokens.
     #[arg(long, default_value_t = 32)]
     max_tokens: usize,
@@ -83,11 +87,16 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Error> {
-    let rig = Rig::open(&options.model, options.threads, options.max_tokens)?;
+    let mut rig = Rig::open(&options.model, options.threads, options.max_tokens)?;
     let sets = rig::read_sets(&options.data, options.limit)?;
     for task in &options.task {
         match task {
-            Task::Facts => facts::measure(&rig, &sets, options.seed)?,
+            Task::Facts => {
+                for reencode in &options.reencode {
+                    rig.reencode = *reencode;
+                    facts::measure(&rig, &sets, options.seed)?;
+                }
+            }
             Task::Ladder => ladder::measure(&rig, &sets, options)?,
         }
     }

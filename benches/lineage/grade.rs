@@ -86,7 +86,8 @@ impl Said {
             },
             Err(_) => salvaged(text),
         };
-        let is_usable = !said.answer.trim().is_empty() && !said.answer.trim().starts_with(['{', '[']);
+        let is_usable =
+            !said.answer.trim().is_empty() && !said.answer.trim().starts_with(['{', '[']);
         if !is_usable {
             said.answer = only_value(text, key).unwrap_or_default();
         }
@@ -182,7 +183,11 @@ fn only_value(text: &str, key: &Key) -> Option<String> {
     ];
     let end = REPEATS.iter().filter_map(|marker| text.find(marker)).min();
     let text = text[..end.unwrap_or(text.len())].to_lowercase();
-    let mut values: Vec<String> = key.targets.iter().map(|value| value.to_lowercase()).collect();
+    let mut values: Vec<String> = key
+        .targets
+        .iter()
+        .map(|value| value.to_lowercase())
+        .collect();
     values.push(key.stale_value.to_lowercase());
     values.sort();
     values.dedup();

@@ -37,7 +37,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use perennial::model::passes::Passes;
 
-use case::Case;
 use chain::Chain;
 use grade::{Grade, Said};
 use models::Opened;

@@ -43,7 +43,11 @@ impl Prompt {
     /// The prompt of a case with all of its blocks.
     pub fn of(case: &Case, tokenizer: &Tokenizer) -> Result<Self, Error> {
         let blocks = case.blocks.iter().enumerate();
-        let question = ["\nQuestion: ", &case.query, &format!("\n{INSTRUCTION}\nJSON:")];
+        let question = [
+            "\nQuestion: ",
+            &case.query,
+            &format!("\n{INSTRUCTION}\nJSON:"),
+        ];
         Ok(Self {
             prefix: tokenizer.encode_text(PREFIX)?,
             blocks: blocks

@@ -64,7 +64,9 @@ impl Table {
     pub fn markdown(&self) -> String {
         let policies = Policy::all();
         let floor = policies.iter().position(|p| *p == Policy::Absent);
-        let floor = floor.map(|row| self.lines[row].shares()).unwrap_or_default();
+        let floor = floor
+            .map(|row| self.lines[row].shares())
+            .unwrap_or_default();
         let n = self.lines.first().map_or(0, |line| line.n);
         let mut text = format!("### {}: {n} cases, {}\n\n", self.name, self.model);
         if self.is_published {

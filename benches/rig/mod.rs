@@ -37,6 +37,8 @@ pub struct Rig {
     /// The model, over a store of its own.
     pub model: TensorModel,
     max_tokens: usize,
+    /// Passages behind each change that are encoded again.
+    pub reencode: usize,
 }
 
 impl Rig {
@@ -59,6 +61,7 @@ impl Rig {
             path: located.path.clone(),
             model: TensorModel::new(decoder, digest.as_bytes(), codec, store),
             max_tokens,
+            reencode: 0,
         })
     }
 
@@ -117,6 +120,7 @@ impl Rig {
             repair: Repair::default(),
             before,
             latitude,
+            reencode: self.reencode,
             max_tokens: self.max_tokens,
             sampling: Sampling::Greedy,
             priority: Priority::Fresh,

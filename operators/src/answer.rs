@@ -215,6 +215,9 @@ pub struct AnswerRequest<'a> {
     pub before: &'a Before,
     /// How far the answer may be from exact.
     pub latitude: Latitude,
+    /// Where fragments are borrowed: passages behind each change that are encoded again all
+    /// the same.
+    pub reencode: usize,
     /// Limit of answer tokens.
     pub max_tokens: usize,
     /// How tokens are chosen.

@@ -43,6 +43,15 @@ pub struct Lent {
     pub kv: Arc<KvFragment>,
 }
 
+/// A fragment that is lent, and what stood right before it.
+#[derive(Clone, Debug)]
+pub struct Loan {
+    /// The fragment.
+    pub lent: Lent,
+    /// Tokens of the fragment before it; none if it was the first.
+    pub after: Option<Arc<[u32]>>,
+}
+
 impl LiveLayout {
     /// Adds the next fragment, which holds `tokens`.
     pub fn push(&mut self, tokens: Arc<[u32]>, lent: &Lent, is_stale: bool) {
@@ -66,12 +75,15 @@ impl LiveLayout {
 
     /// What can be borrowed of it now.
     pub fn lender(&self) -> Lender<'_> {
-        let mut by_tokens: HashMap<&[u32], VecDeque<Lent>> = HashMap::new();
+        let mut by_tokens: HashMap<&[u32], VecDeque<Loan>> = HashMap::new();
+        let mut after = None;
         for member in &self.members {
             if let Some(kv) = member.kv.upgrade() {
                 let lent = Lent { id: member.id, kv };
-                by_tokens.entry(&member.tokens).or_default().push_back(lent);
+                let loans = by_tokens.entry(&member.tokens).or_default();
+                loans.push_back(Loan { lent, after });
             }
+            after = Some(member.tokens.clone());
         }
         Lender { by_tokens }
     }
@@ -79,12 +91,12 @@ impl LiveLayout {
 
 /// Lends the fragments of a live layout, each once.
 pub struct Lender<'a> {
-    by_tokens: HashMap<&'a [u32], VecDeque<Lent>>,
+    by_tokens: HashMap<&'a [u32], VecDeque<Loan>>,
 }
 
 impl Lender<'_> {
     /// The first fragment of these tokens that was not lent yet.
-    pub fn borrow(&mut self, tokens: &[u32]) -> Option<Lent> {
+    pub fn borrow(&mut self, tokens: &[u32]) -> Option<Loan> {
         self.by_tokens.get_mut(tokens)?.pop_front()
     }
 }

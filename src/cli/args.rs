@@ -31,7 +31,8 @@ changes) and .jsonl files of documents (followed as they grow; `-` is standard i
 
 With --json, standard output has one object a line, told apart by \"event\":
   epoch     epoch, documents [{key, change: inserted|updated|deleted}], n_changes,
-            n_healed, n_documents, rungs {keep, verify, rewrite, regenerate, failed}, work,
+            n_healed, n_documents, rungs {keep, skip, patch, verify, rewrite, regenerate,
+            failed}, audits, work,
             elapsed_ms; it follows the answers of its epoch
   answer    context, question, epoch, change: new|changed|stands|gone, text, old_text,
             error, finish: stop|length, rung, exact, drift,

@@ -127,6 +127,7 @@ impl<W: Write> Display for JsonLines<W> {
             "n_healed": start.map(|start| start.n_healed),
             "n_documents": start.map(|start| start.n_documents),
             "rungs": report.summary.rungs,
+            "audits": report.summary.audits,
             "work": done,
             "elapsed_ms": milliseconds(report.summary.elapsed),
         }))

@@ -147,6 +147,7 @@ pub(crate) mod tests {
             rungs: RungCounts::default(),
             work: Work::default(),
             elapsed: Duration::from_millis(30),
+            audits: Default::default(),
         }
     }
 

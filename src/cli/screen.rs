@@ -255,6 +255,15 @@ impl<W: Write> Display for Screen<W> {
             self.say(Style::Faint, &text, INDENT)?;
             self.blank()?;
         }
+        if report
+            .start
+            .as_ref()
+            .is_some_and(|start| start.n_healed > 0)
+            && let Some(audits) = wording::audits(&report.summary.audits)
+        {
+            self.say(Style::Faint, &audits, INDENT)?;
+            self.blank()?;
+        }
         self.out.flush()
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use perennial::AuditStats;
 use perennial::engine::{AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart};
 use perennial::operators::{Finish, Rung, SubParagraph};
 
@@ -107,6 +108,18 @@ pub(crate) fn provisional(update: &AnswerUpdate) -> Option<String> {
     let percent = (update.drift * 100.0).ceil();
     (!update.is_exact).then(|| {
         format!("provisional: {percent}% of it leans on passages as they were read before")
+    })
+}
+
+/// What audits found of provisional answers, once there are any.
+pub(crate) fn audits(stats: &AuditStats) -> Option<String> {
+    (stats.n_audited > 0).then(|| {
+        let audited = count(stats.n_audited, "provisional answer");
+        let agreeing = (stats.mean_agreement * 100.0).floor();
+        format!(
+            "audited {audited} of {}: {:.4} nats a token from exact, {agreeing}% of tokens agree",
+            stats.n_provisional, stats.mean_kl
+        )
     })
 }
 

@@ -7,6 +7,8 @@ use perennial_connectors::Rejected;
 use perennial_operators::{Answer, ContextKey, DocumentKey, Rung, SubParagraph, Work};
 use perennial_views::Epoch;
 
+use super::audits::AuditStats;
+
 /// One thing that happened.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -239,4 +241,6 @@ pub struct EpochSummary {
     pub work: Work,
     /// From the epoch's closing to its completion.
     pub elapsed: Duration,
+    /// What audits found of provisional answers so far.
+    pub audits: AuditStats,
 }

@@ -79,6 +79,7 @@ struct Case {
     sampled: bool,
     policy: Policy,
     superseded: Repair,
+    reencode: usize,
     workers: usize,
     store_bytes: usize,
 }
@@ -91,6 +92,7 @@ const PLAIN: Case = Case {
     sampled: false,
     policy: Policy::Exact,
     superseded: Repair::Evict,
+    reencode: 0,
     workers: 1,
     store_bytes: 1 << 26,
 };
@@ -125,6 +127,7 @@ impl Case {
             .order_by(self.order)
             .policy(self.policy)
             .superseded(self.superseded)
+            .reencode(self.reencode)
             .token_budget(self.budget)
             .passage_sizes(PassageSizes { min: 16, max: 64 })
             .max_tokens(24);
@@ -214,19 +217,21 @@ fn case() -> impl Strategy<Value = Case> {
             Repair::Hide,
             Repair::ZeroValues(Extent::default()),
         ]),
+        0usize..3,
         prop::sample::select(vec![1usize, 2, 4]),
         // The small store holds about forty tokens: most fragments are lost and encoded
         // again.
         prop::sample::select(vec![20_000usize, 1 << 26]),
     )
         .prop_map(
-            |(scope, order, budget, sampled, policy, superseded, workers, store_bytes)| Case {
+            |(scope, order, budget, sampled, policy, superseded, reencode, workers, store_bytes)| Case {
                 scope,
                 order,
                 budget,
                 sampled,
                 policy,
                 superseded,
+                reencode,
                 workers,
                 store_bytes,
             },
@@ -359,6 +364,34 @@ fn a_spliced_answer_is_marked_and_costs_the_new_passage_only() {
 /// What no sentence depends on is left unread, encodes no more than itself, and is exact as
 /// soon as somebody insists.
 #[test]
+fn passages_behind_a_change_are_read_again_where_the_view_says_so() {
+    let decoder = decoder(2);
+    let n_encoded = |reencode: usize| {
+        let case = Case {
+            policy: Policy::Eventual,
+            reencode,
+            ..PLAIN
+        };
+        let mut rig = case.rig(&decoder, 1, 1 << 26);
+        let mut collections = collections();
+        collections.documents = (0..8).map(|i| (i, (i * 9, 0))).collect();
+        collections.questions.insert(0, 1);
+        collections.fill(&mut rig.engine);
+        rig.engine.settle().expect("runs");
+        let updates = rig.engine.subscribe("answers").expect("known");
+        updates.answers().next().expect("present");
+        rig.engine.delete("docs", "2").expect("runs");
+        rig.engine.flush().expect("runs");
+        let first = updates.answers().next().expect("told");
+        assert!(!first.is_exact);
+        first.work.n_encoded
+    };
+    let (none, one, two) = (n_encoded(0), n_encoded(1), n_encoded(2));
+    assert!(none == 0 && one > 0 && two > one, "{none} {one} {two}");
+    assert!(two < 150, "two passages of at most 64 bytes: {two}");
+}
+
+#[test]
 fn a_change_that_nothing_depends_on_is_skipped() {
     let decoder = decoder(2);
     let case = Case {
@@ -450,6 +483,7 @@ fn a_draft_of_another_model_is_no_draft() {
             repair: Repair::default(),
             before: &Before::draft(draft.into()),
             latitude: Latitude::Exact,
+            reencode: 0,
             priority: Priority::Fresh,
             max_tokens: 16,
             sampling: Default::default(),

@@ -218,6 +218,7 @@ fn asked<'a>(
         repair: plan.superseded,
         before,
         latitude,
+        reencode: plan.reencode,
         max_tokens: plan.max_tokens,
         sampling: plan.sampling,
         priority: Priority::Fresh,

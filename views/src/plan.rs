@@ -29,6 +29,8 @@ pub struct Plan {
     pub policy: Policy,
     /// What is laid on passages of superseded documents.
     pub superseded: Repair,
+    /// Passages behind a change that a provisional answer encodes again.
+    pub reencode: usize,
     /// Dependency score below which a change is without effect.
     pub skip_below: f32,
     /// Most tokens of passages a context.
@@ -114,6 +116,7 @@ impl View {
             order: self.order.unwrap_or(default_order),
             policy: self.policy,
             superseded: self.superseded,
+            reencode: self.reencode,
             skip_below: self.skip_below,
             token_budget: self.token_budget.min(room),
             max_tokens: self.max_tokens,

@@ -155,6 +155,7 @@ pub struct View {
     pub(crate) order: Option<Order>,
     pub(crate) policy: Policy,
     pub(crate) superseded: Repair,
+    pub(crate) reencode: usize,
     pub(crate) skip_below: f32,
     pub(crate) token_budget: usize,
     pub(crate) max_tokens: usize,
@@ -175,6 +176,7 @@ impl View {
             order: None,
             policy: Policy::default(),
             superseded: Repair::default(),
+            reencode: 0,
             skip_below: SKIP_BELOW,
             token_budget: 2048,
             max_tokens: 128,
@@ -232,6 +234,15 @@ impl View {
     #[must_use]
     pub fn superseded(mut self, repair: Repair) -> Self {
         self.superseded = repair;
+        self
+    }
+
+    /// How many passages behind each change a provisional answer reads again rather than
+    /// borrows; none unless told. One more costs its encoding, and brings the answer nearer to
+    /// exact after deletions (`cargo bench --bench edits`).
+    #[must_use]
+    pub fn reencode(mut self, passages: usize) -> Self {
+        self.reencode = passages;
         self
     }
 

@@ -28,10 +28,10 @@ impl TensorModel {
         };
         borrowed.push(prefix);
         for piece in plan.pieces() {
-            let Some(lent) = lender.borrow(&piece.tokens) else {
+            let Some(loan) = lender.borrow(&piece.tokens) else {
                 return Ok(None);
             };
-            borrowed.push(lent.kv);
+            borrowed.push(loan.lent.kv);
         }
         let exact = self.lay_out(&plan, &request.cancel)?;
         let suffix = self.codec.suffix(request.prompt, request.question)?;

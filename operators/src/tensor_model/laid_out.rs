@@ -69,7 +69,7 @@ impl TensorModel {
         let mut encoder = Encoder::new(self, request.priority, &request.cancel, progress, work);
         let borrows = request.latitude != Latitude::Exact && request.scope == Scope::Causal;
         if borrows && !request.before.live.is_empty() {
-            self.splice(plan, &request.before.live, &mut encoder)
+            self.splice(plan, request, &mut encoder)
         } else {
             self.exact(plan, &mut encoder)
         }
@@ -132,25 +132,38 @@ impl TensorModel {
     /// A layout of the plan's passages at the cost of those that are new: what the store
     /// does not hold is borrowed from the layout before, and only what that lacks is
     /// encoded, after what now stands before it. So the old is evicted before the new is
-    /// read.
+    /// read. The first passages behind each place where something changed are encoded again,
+    /// as many as the request says.
     fn splice(
         &self,
         plan: &FragmentPlan,
-        before: &LiveLayout,
+        request: &AnswerRequest<'_>,
         encoder: &mut Encoder<'_>,
     ) -> Result<LaidOut, ModelError> {
         let _encoding = self.encoding_of(plan);
-        let mut lender = before.lender();
+        let mut lender = request.before.live.lender();
         let prefix = encoder.prefix(&plan.prefix)?;
         let (mut laid_out, prefix) = LaidOut::new(plan, lent(&plan.prefix, prefix));
         // What stands before the next piece, under its true names.
         let mut ids = vec![prefix];
         let mut any_stale = false;
+        let (mut n_again, mut after) = (0, None);
         for piece in plan.pieces() {
+            let loan = lender.borrow(&piece.tokens);
+            if let Some(loan) = &loan {
+                let is_behind_a_change = loan.after.as_ref() != after;
+                n_again = match is_behind_a_change {
+                    true => request.reencode,
+                    false => n_again,
+                };
+            }
+            after = Some(&piece.tokens);
+            let loan = loan.filter(|_| n_again == 0);
+            n_again = n_again.saturating_sub(1);
             let (lent, is_stale) = if let Some(kv) = self.store.get(&piece.id) {
                 (lent(piece, kv), false)
-            } else if let Some(lent) = lender.borrow(&piece.tokens) {
-                (lent, true)
+            } else if let Some(loan) = loan {
+                (loan.lent, true)
             } else {
                 // Behind borrowed fragments it is not what the plan calls it.
                 let id = match any_stale {

@@ -105,7 +105,7 @@ impl TensorModel {
             } else if let Some(kv) = self.store.get(&piece.id) {
                 Some((Lent { id: piece.id, kv }, false))
             } else {
-                Some((lender.borrow(&piece.tokens)?, true))
+                Some((lender.borrow(&piece.tokens)?.lent, true))
             });
         }
         Some(fragments)

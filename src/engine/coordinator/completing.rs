@@ -7,6 +7,7 @@ use perennial_operators::{ContextKey, Dependencies, Rung, Work};
 use perennial_views::{Epoch, Refresh};
 
 use super::{AnswerDeltas, Coordinator, Durable, InFlight};
+use crate::engine::audits::AuditStats;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::update::{AnswerUpdate, ChangeKind, EpochSummary, RungCounts, Update};
 use crate::state::{Commit, StateError, StoredAnswer};
@@ -34,6 +35,7 @@ impl Coordinator {
                 rungs: RungCounts::default(),
                 work: Work::default(),
                 elapsed: in_flight.closed_at.elapsed(),
+                audits: AuditStats::default(),
             };
             let mut n_refreshed = 0;
             for context in touched {
@@ -54,6 +56,7 @@ impl Coordinator {
                     forgetting.receipt.n_answers += n_refreshed;
                 }
             }
+            summary.audits = self.healing[view].audits();
             summary.rungs.keep += self.answers[view].len().saturating_sub(n_refreshed);
             updates.push((name, Update::EpochComplete(summary)));
         }

@@ -8,9 +8,13 @@
 //! old answer, and on `verify` it stood. Under policy `eventual` the time is that to the
 //! provisional answer, which is compared with the exact one that heals it.
 //!
+//! With `--contexts 1,100` one edit touches that many contexts ([`contexts`]).
+//!
 //! ```text
 //! cargo bench --bench refresh -- --model qwen2.5-coder-0.5b --tokens 2048,8192
 //! ```
+
+mod contexts;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,9 +37,12 @@ struct Arguments {
     /// Scopes; `causal` is measured in both orders of documents.
     #[arg(long, value_delimiter = ',', default_values = ["independent", "window:128", "causal"])]
     scope: Vec<Scope>,
-    /// Policies: `exact`, `eventual`.
+    /// Policies: `exact`, `eventual`, `bounded:DRIFT`.
     #[arg(long, value_delimiter = ',', default_values = ["exact"])]
     policy: Vec<Policy>,
+    /// Instead of all this: one edit over so many contexts, each number a row.
+    #[arg(long, value_delimiter = ',')]
+    contexts: Vec<usize>,
     /// Edits of each kind, at different places.
     #[arg(long, default_value_t = 1)]
     edits: usize,
@@ -87,12 +94,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
         store_bytes: STORE_BYTES,
     };
-    println!(
-        "| model | context | scope, order | edit | question | rung | answer | forwarded | from scratch | ratio | time | from scratch | ratio |"
-    );
-    println!(
-        "| --- | ---: | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    );
+    if arguments.contexts.is_empty() {
+        println!(
+            "| model | context | scope, order | edit | question | rung | answer | forwarded | from scratch | ratio | time | from scratch | ratio |"
+        );
+        println!(
+            "| --- | ---: | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+        );
+    }
     for spec in &arguments.model {
         let silent = || -> Box<dyn perennial::model::locator::Progress> {
             Box::new(perennial::model::locator::Silent)
@@ -100,6 +109,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut progress = OnStderr::default();
         let model = LocalModel::open(spec, &options, &locator, &mut progress, silent)?;
         for n_tokens in &arguments.tokens {
+            if !arguments.contexts.is_empty() {
+                contexts::measure(&model, *n_tokens, &arguments)?;
+                continue;
+            }
             measure_model(&model, *n_tokens, &arguments)?;
         }
     }
