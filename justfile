@@ -31,3 +31,15 @@ bench-refresh *ARGS:
 # Answer quality by scope.
 bench-quality *ARGS:
     cargo bench --bench quality -- {{ARGS}}
+
+# What edits do to answers, by policy and rung.
+bench-edits *ARGS:
+    cargo bench --bench edits -- {{ARGS}}
+
+# Dependencies against deletions.
+bench-dependencies *ARGS:
+    cargo bench --bench dependencies -- {{ARGS}}
+
+# LineageKV's table, and the speed of updates.
+bench-lineage *ARGS:
+    cargo bench --bench lineage -- {{ARGS}}
