@@ -68,6 +68,9 @@ pub struct Passed {
     pub mass: Vec<Vec<f32>>,
 }
 
+/// What becomes of what was asked for.
+type Given = Result<Vec<Passed>, Error>;
+
 /// Joins the forward passes of one decoder's callers.
 pub struct Passes {
     decoder: Arc<Decoder>,
@@ -79,7 +82,7 @@ pub struct Passes {
 struct State {
     queue: Vec<Queued>,
     /// By number: what waits to be fetched.
-    done: HashMap<u64, Result<Vec<Passed>, Error>>,
+    done: HashMap<u64, Given>,
     n_asked: u64,
     /// Callers between [`Passes::enter`] and its end, background and fresh.
     n_callers: [usize; 2],
@@ -304,7 +307,8 @@ impl State {
 /// Hands out what a leader computed, or, if it panicked, that nothing will come.
 struct Lead<'a> {
     passes: &'a Passes,
-    results: Vec<(u64, Option<Result<Vec<Passed>, Error>>)>,
+    /// By number; nothing until it is computed.
+    results: Vec<(u64, Option<Given>)>,
 }
 
 impl Drop for Lead<'_> {

@@ -224,7 +224,17 @@ fn case() -> impl Strategy<Value = Case> {
         prop::sample::select(vec![20_000usize, 1 << 26]),
     )
         .prop_map(
-            |(scope, order, budget, sampled, policy, superseded, reencode, workers, store_bytes)| Case {
+            |(
+                scope,
+                order,
+                budget,
+                sampled,
+                policy,
+                superseded,
+                reencode,
+                workers,
+                store_bytes,
+            )| Case {
                 scope,
                 order,
                 budget,

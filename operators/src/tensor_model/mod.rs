@@ -17,13 +17,14 @@ use perennial_model::layout::Layout;
 use perennial_model::passes::Passes;
 
 use crate::answer::{
-    AnswerModel, AnswerRequest, CallError, CallProgress, Divergence, Outcome, Work,
+    AnswerModel, AnswerRequest, CallError, CallProgress, Divergence, Outcome, Source, Work,
 };
 use crate::before::{LayoutDelta, Written};
 use crate::document::LayoutPassage;
 use crate::fragment_store::FragmentStore;
 use crate::id::{FragmentId, ModelIdentity};
 use crate::patch;
+use crate::provenance;
 use crate::scope::{self, FragmentPlan, Scope};
 
 /// All kernels of this class agree in every bit, whatever the instruction set.
@@ -286,13 +287,31 @@ impl AnswerModel for TensorModel {
     }
 }
 
-/// The old answer with the words exchanged that were exchanged in its documents.
+/// The old answer with the words exchanged that were exchanged in its documents: in each
+/// sub-paragraph those of the passages it leans on.
 fn patched(written: &Written, request: &AnswerRequest<'_>) -> Option<String> {
     let (before, after) = (written.layout.passages(), request.layout.passages());
     let delta = LayoutDelta::between(before, after);
-    let pairs = delta.replaced.iter();
-    let found: Vec<_> = pairs
-        .flat_map(|(old, new)| patch::substitutions(&before[*old].text, &after[*new].text))
-        .collect();
-    patch::patched(&written.answer.text, &found)
+    let text = &*written.answer.text;
+    let mut patched = String::with_capacity(text.len());
+    let mut is_patched = false;
+    let parts = provenance::sub_paragraphs(text).into_iter();
+    for (bytes, part) in parts.zip(&written.sub_paragraphs) {
+        let leans_on = |passage: &LayoutPassage| {
+            let is_it =
+                |s: &Source| (&s.document, s.ordinal) == (&passage.document, passage.ordinal);
+            part.sources.iter().any(is_it)
+        };
+        let pairs = delta
+            .replaced
+            .iter()
+            .filter(|(old, _)| leans_on(&before[*old]));
+        let found: Vec<_> = pairs
+            .flat_map(|(old, new)| patch::substitutions(&before[*old].text, &after[*new].text))
+            .collect();
+        let with_new_words = patch::patched(&text[bytes.clone()], &found);
+        is_patched |= with_new_words.is_some();
+        patched.push_str(with_new_words.as_deref().unwrap_or(&text[bytes]));
+    }
+    is_patched.then_some(patched)
 }
