@@ -176,14 +176,18 @@ impl Passes {
         }
     }
 
-    /// Waits until every caller of the highest priority has asked, for a moment at most.
+    /// Waits until every caller of the highest priority has asked, for a moment at most; a
+    /// background pass lets fresh callers that are between two passes go first.
     fn gather<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let until = Instant::now() + GATHER;
         loop {
             let priority = state.highest();
             let n_queued = state.queue.iter().filter(|q| q.priority == priority);
             let left = until.saturating_duration_since(Instant::now());
-            if n_queued.count() >= state.n_callers[priority as usize] || left.is_zero() {
+            let are_all_here = n_queued.count() >= state.n_callers[priority as usize];
+            let n_fresh = state.n_callers[Priority::Fresh as usize];
+            let gives_way = priority == Priority::Background && n_fresh > 0;
+            if (are_all_here && !gives_way) || left.is_zero() {
                 return state;
             }
             state = self

@@ -26,6 +26,8 @@ const LEAST_MARGIN: f32 = 0.01;
 pub struct Dependencies {
     /// `[n_sub_paragraphs][n_passages]`.
     scores: Vec<Vec<f32>>,
+    /// By sub-paragraph: its number of tokens, and their least margin.
+    parts: Vec<(usize, f32)>,
 }
 
 /// One row of the relation that views keep: arranged by document, it says which
@@ -52,6 +54,8 @@ pub struct Read {
     pub mass: Vec<f32>,
     /// In logits.
     pub least_margin: f32,
+    /// Number of its tokens.
+    pub n_tokens: usize,
 }
 
 impl Dependencies {
@@ -65,6 +69,10 @@ impl Dependencies {
         };
         Self {
             scores: sub_paragraphs.iter().map(score).collect(),
+            parts: sub_paragraphs
+                .iter()
+                .map(|read| (read.n_tokens, read.least_margin))
+                .collect(),
         }
     }
 
@@ -101,6 +109,25 @@ impl Dependencies {
         }
     }
 
+    /// Notes what each sub-paragraph depends on the passage at this place.
+    pub fn set(&mut self, passage: usize, scores: impl Iterator<Item = f32>) {
+        for (row, score) in self.scores.iter_mut().zip(scores) {
+            if let Some(of_passage) = row.get_mut(passage) {
+                *of_passage = score;
+            }
+        }
+    }
+
+    /// By sub-paragraph: its tokens of the answer, and their least margin.
+    pub fn parts(&self) -> impl Iterator<Item = (std::ops::Range<usize>, f32)> {
+        let mut end = 0;
+        self.parts.iter().map(move |(n_tokens, least_margin)| {
+            let start = end;
+            end += n_tokens;
+            (start..end, *least_margin)
+        })
+    }
+
     /// `[n_sub_paragraphs][n_passages]`.
     pub fn scores(&self) -> &[Vec<f32>] {
         &self.scores
@@ -116,6 +143,7 @@ mod tests {
         let read = |mass: [f32; 3], least_margin| Read {
             mass: mass.to_vec(),
             least_margin,
+            n_tokens: 3,
         };
         let sub_paragraphs = [read([0.1, 0.3, 0.0], 4.0), read([0.2, 0.0, 0.0], 0.25)];
         let dependencies = Dependencies::of(&[0.1, 0.1, 0.0], &sub_paragraphs);
@@ -130,6 +158,13 @@ mod tests {
         assert_eq!(dependencies.on(2).to_bits(), 0f32.to_bits());
         assert_eq!(dependencies.on(9).to_bits(), 0f32.to_bits());
         assert_eq!(dependencies.strongest(3), [0, 1, 2]);
+        let parts: Vec<_> = dependencies.parts().collect();
+        assert_eq!(parts, [(0..3, 4.0), (3..6, 0.25)]);
+        let mut carried = dependencies.clone();
+        carried.carry(&[Some(2), None, Some(0)]);
+        carried.set(1, [0.5, 0.75].into_iter());
+        assert_eq!(carried.on(1).to_bits(), 0.75f32.to_bits());
+        assert_eq!(carried.on(2).to_bits(), dependencies.on(0).to_bits());
         let tie = Dependencies::of(&[0.1], &[read([0.1, 0.0, 0.0], 0.0)]);
         assert!(tie.on(0).is_finite());
     }

@@ -232,6 +232,7 @@ impl AnswerModel for Scripted {
                     n_passages,
                 ),
                 least_margin: 1.0,
+                n_tokens: part.tokens.len(),
             })
             .collect();
         Ok(Outcome {

@@ -8,10 +8,13 @@
 use std::collections::VecDeque;
 
 use perennial_operators::Divergence;
+use perennial_views::memo::RequestDigest;
 use perennial_views::{Healed, Policy};
 
 /// Of this many provisional answers one is audited.
-const AUDIT_EVERY: usize = 4;
+const AUDIT_EVERY: u8 = 4;
+/// Audits that are given up for fresh work in a row.
+const MAX_GIVEN_UP: usize = 8;
 /// Audits whose mean counts.
 const WINDOW: usize = 16;
 /// Audits before the budget is looked at.
@@ -29,6 +32,8 @@ pub struct AuditStats {
     /// Of the healed, those that had been skipped and whose exact answer was another: missed
     /// dependencies.
     pub n_missed: usize,
+    /// Answers that were chosen to be audited.
+    pub n_sampled: usize,
     /// Answers whose divergence from exact was measured.
     pub n_audited: usize,
     /// Mean over the latest sixteen of them: KL(exact || provisional) in nats a token.
@@ -44,6 +49,8 @@ pub struct AuditStats {
 pub(super) struct Audits {
     stats: AuditStats,
     latest: VecDeque<Divergence>,
+    /// Since the last one was done.
+    n_given_up: usize,
 }
 
 impl Audits {
@@ -51,11 +58,30 @@ impl Audits {
         self.stats
     }
 
-    /// Notes a provisional answer; says whether it is to be audited.
-    pub(super) fn sample(&mut self) -> bool {
-        let is_sampled = self.stats.n_provisional.is_multiple_of(AUDIT_EVERY);
+    /// Notes a provisional answer to this request; says whether it is to be audited. `is_owed`
+    /// if it takes the place of one that was to be and was not.
+    ///
+    /// Which are is chance by the request and the count: no context is left out for standing
+    /// where it stands.
+    pub(super) fn sample(&mut self, request: &RequestDigest, is_owed: bool) -> bool {
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 audit sample");
+        hash.update(&request.0)
+            .update(&(self.stats.n_provisional as u64).to_le_bytes());
+        let chance = hash.finalize().as_bytes()[0] % AUDIT_EVERY;
+        let is_sampled = chance == 0 || self.stats.n_provisional == 0;
         self.stats.n_provisional += 1;
-        is_sampled
+        self.stats.n_sampled += usize::from(is_sampled && !is_owed);
+        is_sampled || is_owed
+    }
+
+    /// Notes that an audit was given up for fresh work.
+    pub(super) fn give_up(&mut self) {
+        self.n_given_up += 1;
+    }
+
+    /// Whether so many were given up that the next is not to be.
+    pub(super) fn are_overdue(&self) -> bool {
+        self.n_given_up >= MAX_GIVEN_UP
     }
 
     /// Notes an exact answer that takes the place of a provisional one. Says whether the view
@@ -67,6 +93,7 @@ impl Audits {
         let Some(divergence) = healed.divergence else {
             return false;
         };
+        self.n_given_up = 0;
         self.stats.n_audited += 1;
         if self.latest.len() == WINDOW {
             self.latest.pop_front();
@@ -91,7 +118,6 @@ mod tests {
     use std::time::Duration;
 
     use perennial_operators::CallError;
-    use perennial_views::memo::RequestDigest;
 
     use super::*;
 
@@ -127,9 +153,30 @@ mod tests {
     }
 
     #[test]
-    fn one_in_four_is_audited_and_the_first_is() {
+    fn one_in_four_is_audited_of_every_context_and_the_first_is() {
         let mut audits = Audits::default();
-        let sampled: Vec<bool> = (0..6).map(|_| audits.sample()).collect();
-        assert_eq!(sampled, [true, false, false, false, true, false]);
+        let mut n_sampled = [0; 4];
+        for i in 0..4000usize {
+            // Four contexts, refreshed in turn.
+            let context = i % 4;
+            let request = RequestDigest([context as u8; 32]);
+            let is_sampled = audits.sample(&request, false);
+            assert!(is_sampled || i > 0);
+            n_sampled[context] += usize::from(is_sampled);
+        }
+        assert!(
+            n_sampled.iter().all(|n| (180..320).contains(n)),
+            "{n_sampled:?}"
+        );
+        assert_eq!(audits.stats().n_sampled, n_sampled.iter().sum::<usize>());
+        assert!(
+            audits.sample(&RequestDigest([9; 32]), true),
+            "what is owed is paid"
+        );
+        for _ in 0..MAX_GIVEN_UP {
+            assert!(!audits.are_overdue());
+            audits.give_up();
+        }
+        assert!(audits.are_overdue());
     }
 }

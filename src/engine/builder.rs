@@ -1,11 +1,12 @@
 //! How an engine is declared, started and spoken to.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use perennial_connectors::{Digest, Key, Rejected, Resume, Running, Source};
 use perennial_operators::{ContextKey, Dependency, DocumentKey};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
@@ -191,9 +192,14 @@ impl EngineBuilder {
             inbox,
             durable,
         )?;
+        // Told by hanging up: what waits in the coordinator's inbox then is never answered.
+        let (alive, ended) = bounded::<Infallible>(0);
         let thread = std::thread::Builder::new()
             .name("perennial-coordinator".into())
-            .spawn(move || coordinator.run())
+            .spawn(move || {
+                let _alive = alive;
+                coordinator.run();
+            })
             .map_err(|error| Error::Stopped {
                 reason: error.to_string(),
             })?;
@@ -205,6 +211,8 @@ impl EngineBuilder {
             view_names: plans.iter().map(|plan| plan.name.to_string()).collect(),
             runtime: self.runtime,
             hub,
+            ended,
+            n_workers: self.n_workers,
         })
     }
 
@@ -250,6 +258,9 @@ pub struct Engine {
     runtime: Runtime,
     /// Knows why the coordinator ended, if it failed.
     hub: Arc<Hub>,
+    /// Hung up when the coordinator has ended.
+    ended: Receiver<Infallible>,
+    n_workers: usize,
 }
 
 impl Engine {
@@ -400,7 +411,10 @@ impl Engine {
             reply,
         })?;
         // Each worker knows a part.
-        let mut dependents: Vec<Dependency> = replies.iter().flatten().collect();
+        let mut dependents: Vec<Dependency> = Vec::new();
+        for _ in 0..self.n_workers {
+            dependents.extend(self.wait_for(&replies)?);
+        }
         dependents.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.cmp(b)));
         Ok(dependents)
     }
@@ -470,7 +484,16 @@ impl Engine {
     fn ask<R>(&self, request: impl FnOnce(Sender<R>) -> Request) -> Result<R, Error> {
         let (sender, receiver) = bounded(1);
         self.send(request(sender))?;
-        receiver.recv().map_err(|_| self.stopped())
+        self.wait_for(&receiver)
+    }
+
+    /// A reply, unless the coordinator ends without one.
+    fn wait_for<R>(&self, replies: &Receiver<R>) -> Result<R, Error> {
+        select! {
+            recv(replies) -> reply => reply.map_err(|_| self.stopped()),
+            // It may have replied and ended at once.
+            recv(self.ended) -> _ => replies.try_recv().map_err(|_| self.stopped()),
+        }
     }
 
     fn stopped(&self) -> Error {

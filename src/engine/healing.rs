@@ -92,7 +92,8 @@ impl Healing {
     /// Notes an answer of a complete epoch.
     pub(crate) fn note(&mut self, refresh: &Refresh) {
         let context = &refresh.request.context;
-        self.provisional.remove(context);
+        let before = self.provisional.remove(context);
+        let is_owed = before.is_some_and(|before| before.is_audit);
         if let Ok(outcome) = &refresh.outcome
             && !outcome.is_exact
         {
@@ -100,7 +101,7 @@ impl Healing {
                 request: refresh.request.clone(),
                 digest: refresh.digest,
                 drift: outcome.drift,
-                is_audit: self.audits.sample(),
+                is_audit: self.audits.sample(&refresh.digest, is_owed),
             };
             self.provisional.insert(context.clone(), provisional);
         }
@@ -147,8 +148,24 @@ impl Healing {
         std::mem::take(&mut self.pending)
     }
 
-    /// Gives up the answer being healed: there is fresh work.
-    pub(crate) fn give_way(&self) {
+    /// Gives up the answer being healed: there is fresh work. An audit is not given up for
+    /// ever.
+    pub(crate) fn give_way(&mut self) {
+        let Some((context, cancel)) = &self.running else {
+            return;
+        };
+        let is_audit = self.provisional.get(context).is_some_and(|p| p.is_audit);
+        if is_audit && self.audits.are_overdue() {
+            return;
+        }
+        if is_audit && !cancel.is_cancelled() {
+            self.audits.give_up();
+        }
+        cancel.cancel();
+    }
+
+    /// Gives up whatever is being healed: the engine stops.
+    pub(crate) fn stop(&self) {
         if let Some((_, cancel)) = &self.running {
             cancel.cancel();
         }
@@ -204,6 +221,12 @@ impl Healing {
             Some((_, cancel)) => cancel.is_cancelled(),
             None => true,
         };
+        // What an audit found counts, even if its answer has been overtaken.
+        if let Some(healed) = healed.as_ref().filter(|_| !is_given_up)
+            && self.audits.note(view.plan.policy, healed)
+        {
+            view.services.book.fall_back();
+        }
         let Some(wanted) = self.provisional.get(&context).map(|p| p.digest) else {
             return;
         };
@@ -220,9 +243,6 @@ impl Healing {
             return;
         }
         let digest = healed.request;
-        if self.audits.note(view.plan.policy, &healed) {
-            view.services.book.fall_back();
-        }
         self.provisional.remove(&context);
         self.take_back(&context);
         view.services.book.put_healed(context.clone(), healed);

@@ -1,6 +1,6 @@
 //! The current rows of every stream, and the deltas that the next epoch will carry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use perennial_connectors::Record;
@@ -99,6 +99,8 @@ pub(crate) struct Table {
     pending: BTreeMap<String, Option<Row>>,
     /// Rows of an earlier process that no epoch of this one has carried yet.
     restored: BTreeMap<String, Row>,
+    /// Rows that the source has not named since it started over: they make nothing late.
+    unconfirmed: BTreeSet<String>,
 }
 
 impl Table {
@@ -111,13 +113,21 @@ impl Table {
             rows: BTreeMap::new(),
             pending: pending.collect(),
             restored: rows,
+            unconfirmed: BTreeSet::new(),
         }
     }
 
     /// Notes an upsert (`Some`) or a delete (`None`) for the next epoch; the last of a key
     /// counts.
     pub(crate) fn set(&mut self, key: String, row: Option<Row>) {
+        self.unconfirmed.remove(&key);
         self.pending.insert(key, row);
+    }
+
+    /// The source says everything again, from its beginning.
+    pub(crate) fn start_over(&mut self) {
+        let keys = self.rows.keys().chain(self.pending.keys());
+        self.unconfirmed = keys.cloned().collect();
     }
 
     /// Whether a row stands, or is about to.
@@ -135,6 +145,9 @@ impl Table {
             Some(pending) => pending.as_ref(),
             None => self.rows.get(key),
         }?;
+        if self.unconfirmed.contains(key) {
+            return None;
+        }
         let is_late =
             standing.is_timed && row.is_timed && row.updated_at_ms < standing.updated_at_ms;
         is_late.then_some(standing.updated_at_ms)

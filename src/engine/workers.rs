@@ -292,28 +292,35 @@ fn run(
     let mut inputs = build(worker, n_streams, views, report);
     let mut open: Option<Epoch> = None;
     loop {
-        match commands.try_recv() {
-            Ok(Command::Epoch { epoch, share }) => {
-                inputs.feed(epoch, share);
-                open = Some(epoch);
+        // All of them: one wake-up may stand for several.
+        let is_stopped = loop {
+            match commands.try_recv() {
+                Ok(Command::Epoch { epoch, share }) => {
+                    inputs.feed(epoch, share);
+                    open = Some(epoch);
+                }
+                Ok(Command::Dependents {
+                    view,
+                    document,
+                    reply,
+                }) => {
+                    let until = open.unwrap_or(Epoch::MAX);
+                    let found = dependents(&mut inputs.dependencies[view], &document, until);
+                    // A caller that no longer waits is no error.
+                    let _ = reply.send(found);
+                }
+                Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => break true,
+                Err(mpsc::TryRecvError::Empty) => break false,
             }
-            Ok(Command::Dependents {
-                view,
-                document,
-                reply,
-            }) => {
-                let until = open.unwrap_or(Epoch::MAX);
-                // A caller that no longer waits is no error.
-                let _ = reply.send(dependents(&mut inputs.dependencies[view], &document, until));
-            }
-            Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => break,
-            Err(mpsc::TryRecvError::Empty) => {}
+        };
+        if is_stopped {
+            break;
         }
         if let Some(epoch) = open
             && !inputs.probe.less_equal(&epoch)
         {
             open = None;
-            inputs.compact(epoch + 1);
+            inputs.compact(epoch);
             // The frontier is the same everywhere: one worker speaks for all.
             if worker.index() == 0 {
                 report(Report::Complete(epoch));
@@ -349,12 +356,12 @@ fn dependents(trace: &mut Dependencies, document: &DocumentKey, until: Epoch) ->
 }
 
 impl Inputs {
-    /// Lets what is known of the dependencies before an epoch merge.
+    /// Lets what is known of the dependencies as of a complete epoch merge: it counts as of
+    /// that epoch then, which is before the next.
     fn compact(&mut self, epoch: Epoch) {
         for trace in &mut self.dependencies {
-            let frontier = [epoch];
-            trace.set_logical_compaction(AntichainRef::new(&frontier));
-            trace.set_physical_compaction(AntichainRef::new(&frontier));
+            trace.set_logical_compaction(AntichainRef::new(&[epoch]));
+            trace.set_physical_compaction(AntichainRef::new(&[epoch + 1]));
         }
     }
 

@@ -3,6 +3,7 @@
 
 use perennial::engine::ChangeKind;
 use perennial::model::locator::{Locator, OnStderr, Progress, Settings};
+use perennial::operators::Rung;
 use perennial::{Engine, LocalModel, LocalModelOptions, Scope, View};
 
 fn open() -> LocalModel {
@@ -75,6 +76,8 @@ fn a_corrected_fact_shows_and_a_deleted_fact_is_gone() {
             text.contains("eleven") && !text.contains("nine"),
             "{scope}: {text}"
         );
+        // "nine" became "eleven" in the document, and so in the draft: one pass confirms it.
+        assert_eq!(second.rung, Rung::Patch, "{scope}");
         assert!(
             second.work.n_forwarded() < second.work.n_from_scratch,
             "{scope}"

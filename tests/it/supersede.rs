@@ -1,6 +1,7 @@
 //! Records that make others obsolete, and records that come too late.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use perennial::connectors::{JsonLines, Rejection};
 use perennial::operators::scripted::Scripted;
@@ -103,4 +104,29 @@ fn json_lines_say_what_they_supersede_and_late_ones_go_to_quarantine() {
         "{}",
         quarantine[0].offset
     );
+}
+
+#[test]
+fn a_file_that_is_written_anew_is_never_late() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("memory.jsonl");
+    let line = |year: u16, code: &str| {
+        format!(
+            "{{\"key\":\"k\",\"text\":\"The airport is {code}.\",\"updated_at\":\"{year}-01-01T00:00:00Z\"}}\n"
+        )
+    };
+    fs::write(&path, line(2099, "SFO (a slip of the keyboard)")).expect("writable");
+    let mut rig = Rig::start(Scripted::new(), |builder| {
+        let docs = JsonLines::open("docs", &path).expect("there").follow(true);
+        builder.source(docs).table("questions").view(view(2000))
+    });
+    rig.upsert("questions", "q", "airport");
+    assert!(rig.texts()["q"].contains("slip"));
+    fs::write(&path, line(2024, "AUS")).expect("writable");
+    let until = Instant::now() + Duration::from_secs(60);
+    while rig.texts()["q"] != "The airport is AUS." && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(rig.texts()["q"], "The airport is AUS.");
+    assert!(rig.engine.quarantine().expect("runs").is_empty());
 }

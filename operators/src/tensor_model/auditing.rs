@@ -37,8 +37,11 @@ impl TensorModel {
         let suffix = self.codec.suffix(request.prompt, request.question)?;
         let answer = &request.before.tokens;
         let answer = &answer[..answer.len().min(MAX_TOKENS)];
+        let places = || 0..request.layout.passages().len();
+        let exact = self.repaired(request, exact, places())?;
+        let borrowed = self.repaired(request, Arc::new(borrowed), places())?;
         let of_exact = self.logits(request, &exact, &suffix, answer)?;
-        let of_borrowed = self.logits(request, &Arc::new(borrowed), &suffix, answer)?;
+        let of_borrowed = self.logits(request, &borrowed, &suffix, answer)?;
         let n_vocab = self.decoder().config().n_vocab;
         let rows = of_exact.chunks(n_vocab).zip(of_borrowed.chunks(n_vocab));
         let (mut sum, mut n_agreed, mut n) = (0.0, 0, 0);

@@ -75,14 +75,17 @@ impl TensorModel {
         }
     }
 
-    /// The layout with the view's repair laid on superseded passages.
+    /// A layout of the prefix and the request's passages at `places`, with the view's repair
+    /// laid on those that are superseded.
     pub(super) fn repaired(
         &self,
         request: &AnswerRequest<'_>,
-        mut laid_out: LaidOut,
-    ) -> Result<LaidOut, ModelError> {
+        layout: Arc<Layout>,
+        places: impl IntoIterator<Item = usize>,
+    ) -> Result<Arc<Layout>, ModelError> {
         let mut stale = Vec::new();
-        for (place, passage) in request.layout.passages().iter().enumerate() {
+        for (segment, place) in (1..).zip(places) {
+            let passage = &request.layout.passages()[place];
             if passage.is_superseded {
                 let header = self.codec.passage(&passage.title, "")?;
                 let same = header
@@ -90,18 +93,17 @@ impl TensorModel {
                     .zip(&*passage.tokens)
                     .take_while(|(a, b)| a == b);
                 stale.push(Stale {
-                    segment: place + 1,
+                    segment,
                     n_header: same.count(),
                 });
             }
         }
         // What is taken out was never in the layout.
-        if !stale.is_empty() && !request.repair.takes_out() {
-            let n_layers = self.decoder().config().n_layers;
-            let repaired = request.repair.apply(&laid_out.layout, &stale, n_layers);
-            laid_out.layout = Arc::new(repaired);
+        if stale.is_empty() || request.repair.takes_out() {
+            return Ok(layout);
         }
-        Ok(laid_out)
+        let n_layers = self.decoder().config().n_layers;
+        Ok(Arc::new(request.repair.apply(&layout, &stale, n_layers)))
     }
 
     /// The layout of a plan, every missing fragment encoded and kept.

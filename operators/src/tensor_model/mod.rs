@@ -270,10 +270,12 @@ impl AnswerModel for TensorModel {
         let laid_out = self
             .lay_out_for(request, &plan, progress, &mut work)
             .map_err(failed)?;
-        let laid_out = self.repaired(request, laid_out).map_err(failed)?;
+        let places = 0..request.layout.passages().len();
+        let layout = self.repaired(request, laid_out.layout.clone(), places);
+        let layout = layout.map_err(failed)?;
         let (draft, is_patched) = self.draft(request);
         let generation = self
-            .generate(request, &laid_out.layout, &suffix, &draft, progress)
+            .generate(request, &layout, &suffix, &draft, progress)
             .map_err(failed)?;
         work.n_from_scratch = n_prompt + generation.tokens.len();
         let rung = written::rung(&draft, is_patched, &generation);

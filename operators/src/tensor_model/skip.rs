@@ -20,9 +20,12 @@ use perennial_model::sampling::Sampling;
 
 use super::TensorModel;
 use super::encoder::Encoder;
-use crate::answer::{AnswerRequest, CallProgress, Latitude, Outcome, Rung, Work};
+use crate::answer::{
+    AnswerRequest, CallProgress, Latitude, Outcome, Rung, Source, SubParagraph, Work,
+};
 use crate::before::{LayoutDelta, Written};
 use crate::dependency::{Dependencies, Read};
+use crate::document::LayoutPassage;
 use crate::id::FragmentId;
 use crate::live_layout::{Lent, LiveLayout};
 use crate::scope::{FragmentPlan, Piece, Scope};
@@ -76,17 +79,34 @@ impl TensorModel {
             let lent = self.encode_local(&mut encoder, &prefix, &fragments, *place, tokens)?;
             fragments[*place] = Some((lent, true));
         }
+        let mut dependencies = written.dependencies.clone();
+        dependencies.carry(&delta.kept);
         if !delta.added.is_empty() {
-            let score = self.probe(request, &written, &delta, &fragments, &prefix, suffix, work)?;
-            if score >= below {
-                return Ok(None);
+            let layout = Probed::layout(request, &written, &delta, &fragments, &prefix);
+            let probed = self.probe(request, &written, layout, suffix, work)?;
+            for (i, place) in probed.places.iter().enumerate() {
+                if delta.added.contains(place) {
+                    let scores = probed.dependencies.scores().iter();
+                    dependencies.set(*place, scores.map(|row| row[i]));
+                }
             }
+        }
+        if delta
+            .added
+            .iter()
+            .any(|place| dependencies.on(*place) >= below)
+        {
+            return Ok(None);
         }
         work.n_from_scratch = self.prefix.len()
             + passages.iter().map(|p| p.tokens.len()).sum::<usize>()
             + suffix.len()
             + request.before.tokens.len();
-        Ok(Some(skipped(request, &written, &delta, fragments, *work)))
+        let outcome = skipped(request, &written, &delta, fragments, *work);
+        Ok(Some(Outcome {
+            dependencies,
+            ..outcome
+        }))
     }
 
     /// The fragments of all passages that are not new; `None` if one is gone, or if the layout
@@ -108,7 +128,8 @@ impl TensorModel {
                 Some((lender.borrow(&piece.tokens)?.lent, true))
             });
         }
-        Some(fragments)
+        let is_exact = |f: &Option<(Lent, bool)>| matches!(f, Some((_, false)));
+        (!fragments.iter().all(is_exact)).then_some(fragments)
     }
 
     /// A passage behind the prefix and its neighbours.
@@ -139,43 +160,25 @@ impl TensorModel {
         Ok(Lent { id, kv })
     }
 
-    /// How much the old answer would depend on the new passages, at most.
-    #[allow(clippy::too_many_arguments)]
+    /// How much the old answer depends on the passages of a probe.
     fn probe(
         &self,
         request: &AnswerRequest<'_>,
         written: &Written,
-        delta: &LayoutDelta,
-        fragments: &Patchwork,
-        prefix: &Lent,
+        (layout, places): (Layout, Vec<usize>),
         suffix: &[u32],
         work: &mut Work,
-    ) -> Result<f32, ModelError> {
-        let before = written.layout.passages();
-        let strongest = written.dependencies.strongest(before.len());
-        let is_strong = |place: &usize| {
-            let id = request.layout.passages()[*place].id;
-            let strongest = strongest.iter().take(STRONGEST);
-            strongest.into_iter().any(|old| before[*old].id == id)
-        };
-        let places: Vec<usize> = (0..fragments.len())
-            .filter(|place| delta.added.contains(place) || is_strong(place))
-            .collect();
-        let mut layout = Layout::new();
-        layout.push(prefix.kv.clone());
-        for (lent, _) in places.iter().filter_map(|place| fragments[*place].as_ref()) {
-            layout.push(lent.kv.clone());
-        }
+    ) -> Result<Probed, ModelError> {
         let answer = &request.before.tokens;
-        let tokens: Vec<u32> = suffix.iter().chain(answer.iter()).copied().collect();
+        let layout = self.repaired(request, Arc::new(layout), places.iter().copied())?;
         let pass = Pass {
             tail: self.decoder().new_tail(layout.end()),
-            layout: Arc::new(layout),
+            layout,
             logits: Logits::None,
             sampling: Sampling::Greedy,
             n_emitted: 0,
             mass: true,
-            tokens,
+            tokens: suffix.iter().chain(answer.iter()).copied().collect(),
         };
         work.n_prompt += suffix.len();
         work.n_draft += answer.len();
@@ -184,28 +187,94 @@ impl TensorModel {
             .passes
             .run(request.priority, vec![pass], &request.cancel)?;
         let mass = passed.swap_remove(0).mass;
-        let is_added: Vec<bool> = places.iter().map(|p| delta.added.contains(p)).collect();
-        let on_added = |rows: &[Vec<f32>]| -> Vec<f32> {
-            let mut mean = vec![0.0; is_added.len()];
-            for row in rows {
-                let masses = row.iter().skip(1).zip(&mut mean);
-                masses.for_each(|(m, mean)| *mean += m / rows.len() as f32);
-            }
-            mean
-        };
         // The row that chose a token is the one before it.
         let (question, answer) = mass.split_at(suffix.len() - 1);
-        let read = Read {
-            mass: on_added(answer),
-            least_margin: written.min_margin,
-        };
-        let probed = Dependencies::of(&on_added(question), &[read]);
-        let scores = is_added
-            .iter()
-            .enumerate()
-            .filter(|(_, is_added)| **is_added);
-        Ok(scores.map(|(i, _)| probed.on(i)).fold(0.0, f32::max))
+        let parts = written.dependencies.parts();
+        let read = parts.map(|(tokens, least_margin)| {
+            let rows = tokens.start.min(answer.len())..tokens.end.min(answer.len());
+            Read {
+                mass: mean(&answer[rows], places.len()),
+                least_margin,
+                n_tokens: tokens.len(),
+            }
+        });
+        let read: Vec<Read> = read.collect();
+        Ok(Probed {
+            dependencies: Dependencies::of(&mean(question, places.len()), &read),
+            places,
+        })
     }
+}
+
+/// What a probe found.
+struct Probed {
+    /// Of the answer before, on the passages of the probe.
+    dependencies: Dependencies,
+    /// Where these stand in the request's layout.
+    places: Vec<usize>,
+}
+
+impl Probed {
+    /// The prefix, the new passages and those that the answer depends on most, with their
+    /// places in the request's layout.
+    fn layout(
+        request: &AnswerRequest<'_>,
+        written: &Written,
+        delta: &LayoutDelta,
+        fragments: &Patchwork,
+        prefix: &Lent,
+    ) -> (Layout, Vec<usize>) {
+        let n_before = written.layout.passages().len();
+        let strongest = written.dependencies.strongest(n_before);
+        let strongest = &strongest[..strongest.len().min(STRONGEST)];
+        let is_probed = |place: &usize| match delta.kept[*place] {
+            None => true,
+            Some(before) => strongest.contains(&before),
+        };
+        let n_passages = request.layout.passages().len();
+        let places: Vec<usize> = (0..n_passages).filter(is_probed).collect();
+        let mut layout = Layout::new();
+        layout.push(prefix.kv.clone());
+        for (lent, _) in places.iter().filter_map(|place| fragments[*place].as_ref()) {
+            layout.push(lent.kv.clone());
+        }
+        (layout, places)
+    }
+}
+
+/// Attention to each of `n` passages, mean over rows. Segment 0 is the prefix.
+fn mean(rows: &[Vec<f32>], n: usize) -> Vec<f32> {
+    let mut mean = vec![0.0; n];
+    for row in rows {
+        let masses = row.iter().skip(1).zip(&mut mean);
+        masses.for_each(|(m, mean)| *mean += m / rows.len() as f32);
+    }
+    mean
+}
+
+/// The sub-paragraphs with their sources where these stand now.
+fn moved(
+    sub_paragraphs: &[SubParagraph],
+    before: &[LayoutPassage],
+    after: &[LayoutPassage],
+    delta: &LayoutDelta,
+) -> Vec<SubParagraph> {
+    let moved = |source: &Source| {
+        let is_it =
+            |p: &LayoutPassage| (&p.document, p.ordinal) == (&source.document, source.ordinal);
+        let old = before.iter().position(is_it)?;
+        let new = delta.kept.iter().position(|kept| *kept == Some(old))?;
+        Some(Source {
+            document: after[new].document.clone(),
+            ordinal: after[new].ordinal,
+            share: source.share,
+        })
+    };
+    let of_part = |part: &SubParagraph| SubParagraph {
+        text: part.text.clone(),
+        sources: part.sources.iter().filter_map(moved).collect(),
+    };
+    sub_paragraphs.iter().map(of_part).collect()
 }
 
 /// The answer before, over the layout of the request.
@@ -226,18 +295,17 @@ fn skipped(
         .iter()
         .map(|place| written.dependencies.on(*place))
         .sum();
-    let mut dependencies = written.dependencies.clone();
-    dependencies.carry(&delta.kept);
+    let before = written.layout.passages();
     Outcome {
         answer: written.answer.clone(),
         tokens: request.before.tokens.clone(),
         rung: Rung::Skip,
         work,
-        sub_paragraphs: written.sub_paragraphs.clone(),
+        sub_paragraphs: moved(&written.sub_paragraphs, before, passages, delta),
         min_margin: written.min_margin,
         is_exact: false,
         drift: (written.drift + lost).min(1.0),
-        dependencies,
+        dependencies: Dependencies::default(),
         live: Arc::new(live),
     }
 }

@@ -106,6 +106,7 @@ fn dependencies(
         let end = part.tokens.end + usize::from(is_last);
         let margins = generation.margins.iter().take(end).skip(part.tokens.start);
         Read {
+            n_tokens: part.tokens.len(),
             mass: mean,
             least_margin: margins.copied().fold(f32::INFINITY, f32::min),
         }
@@ -114,6 +115,7 @@ fn dependencies(
     if read.is_empty() {
         // That nothing is said depends on the question's reading.
         read.push(Read {
+            n_tokens: 0,
             mass: vec![0.0; n_passages],
             least_margin: generation.margins.first().copied().unwrap_or_default(),
         });

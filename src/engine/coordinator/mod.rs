@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
 use perennial_connectors::{
-    Batch, Change, Event, Offset, Rejected, Rejection, Resumption, Running, SourceName,
+    Batch, Change, Event, Notice, Offset, Rejected, Rejection, Resumption, Running, SourceName,
 };
 use perennial_operators::{Answer, Before, ContextKey, Dependency, DocumentKey, FragmentStore};
 use perennial_views::{Epoch, Policy};
@@ -280,7 +280,7 @@ impl Coordinator {
                 Woken::Source(stream, event) => self.take_event(stream, event),
             }
         }
-        self.healing.iter().for_each(Healing::give_way);
+        self.healing.iter().for_each(Healing::stop);
         self.hub.close();
     }
 
@@ -463,6 +463,9 @@ impl Coordinator {
             Some(Event::Batch(batch)) => self.take_batch(index, batch),
             Some(Event::CaughtUp) => stream.has_caught_up = true,
             Some(Event::Notice(notice)) => {
+                if matches!(notice, Notice::StartedOver { .. }) {
+                    stream.table.start_over();
+                }
                 self.announce(Update::Notice {
                     source,
                     message: notice.to_string(),
