@@ -14,7 +14,8 @@
 use perennial::operators::{Before, Latitude, LayoutDelta, Outcome, PassageLayout};
 
 use crate::rig::question::{Question, TitledText};
-use crate::rig::{Error, Random, Rig};
+use crate::rig::random::Random;
+use crate::rig::{Error, Rig};
 use crate::score::{self, Score};
 
 /// The means of one task on one set.

@@ -4,7 +4,7 @@ use perennial::operators::{
     AnswerModel, DocumentKey, LayoutPassage, PassageId, PassageLayout, TensorModel,
 };
 
-use crate::rig::Error;
+use crate::rig::{Error, towns};
 
 /// Passages of about 64 tokens, one a document.
 pub struct Corpus {
@@ -47,7 +47,7 @@ impl Corpus {
 }
 
 fn passage(model: &TensorModel, place: usize, i: usize) -> Result<LayoutPassage, Error> {
-    let (title, text) = (format!("note {place:04}"), text(i));
+    let (title, text) = (format!("note {place:04}"), towns::passage(i));
     Ok(LayoutPassage {
         document: DocumentKey::new(title.as_str()),
         ordinal: 0,
@@ -57,28 +57,4 @@ fn passage(model: &TensorModel, place: usize, i: usize) -> Result<LayoutPassage,
         text: text.into(),
         is_superseded: false,
     })
-}
-
-/// A plausible paragraph, a function of its number.
-fn text(i: usize) -> String {
-    const TOWNS: [&str; 7] = [
-        "Arden", "Brook", "Calder", "Dunmore", "Elham", "Farley", "Garth",
-    ];
-    const GOODS: [&str; 5] = [
-        "copper kettles",
-        "blue glass",
-        "oak barrels",
-        "wool",
-        "river salt",
-    ];
-    let (town, goods) = (TOWNS[i % 7], GOODS[i % 5]);
-    format!(
-        "{town} Hill number {i} lies {} miles north of the old canal and has been known since {} \
-         for its {goods}. The market opens at {} in the morning, and visitors who come by the \
-         early train may walk to the mill in {} minutes.",
-        3 + i % 40,
-        1500 + i % 400,
-        5 + i % 5,
-        10 + i % 30,
-    )
 }

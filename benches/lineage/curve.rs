@@ -31,7 +31,8 @@ use crate::models::Opened;
 use crate::options::Options;
 use crate::plot;
 use crate::prompt_cache::PromptCache;
-use crate::rig::{Error, Random};
+use crate::rig::Error;
+use crate::rig::random::Random;
 
 const ANSWER_TOKENS: usize = 64;
 /// Positions kept for prefix, question and answer.

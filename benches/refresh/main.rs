@@ -15,6 +15,10 @@
 //! ```
 
 mod contexts;
+#[path = "../rig/random.rs"]
+mod random;
+#[path = "../rig/towns.rs"]
+mod towns;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +28,9 @@ use perennial::engine::CurrentAnswer;
 use perennial::model::locator::{Locator, OnStderr, Settings};
 use perennial::operators::{FragmentStore, TensorModel};
 use perennial::{Engine, LocalModel, LocalModelOptions, Order, Policy, Runtime, Scope, View};
+
+use random::Random;
+use towns::passage;
 
 /// Measures refreshes against runs from scratch.
 #[derive(Parser)]
@@ -345,42 +352,5 @@ impl Corpus {
             }
         }
         Ok(())
-    }
-}
-
-/// A plausible paragraph of about 64 tokens, a function of its number.
-fn passage(i: usize) -> String {
-    const TOWNS: [&str; 7] = [
-        "Arden", "Brook", "Calder", "Dunmore", "Elham", "Farley", "Garth",
-    ];
-    const GOODS: [&str; 5] = [
-        "copper kettles",
-        "blue glass",
-        "oak barrels",
-        "wool",
-        "river salt",
-    ];
-    let (town, goods) = (TOWNS[i % 7], GOODS[i % 5]);
-    format!(
-        "{town} Hill number {i} lies {} miles north of the old canal and has been known since {} \
-         for its {goods}. The market opens at {} in the morning, and visitors who come by the \
-         early train may walk to the mill in {} minutes.",
-        3 + i % 40,
-        1500 + i % 400,
-        5 + i % 5,
-        10 + i % 30,
-    )
-}
-
-/// SplitMix64: the same places in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % n as u64).unwrap_or(0)
     }
 }
