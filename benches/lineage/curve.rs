@@ -39,8 +39,11 @@ const ANSWER_TOKENS: usize = 64;
 const OUTSIDE_PASSAGES: usize = 700;
 const STORE_BYTES: usize = 8 << 30;
 
-const PROMPT: &str = "Answer from the documents above.";
-const QUESTION: &str = "Which towns are described, and what is special about each of them?";
+/// What is asked does not depend on the documents, so the old answer stands: what is measured
+/// is the update, not the writing of another answer.
+const PROMPT: &str =
+    "Ignore the documents. Repeat the following sentence word for word, again and again.";
+const QUESTION: &str = "The quick brown fox jumps over the lazy dog near the quiet river bank.";
 
 /// Tokens and ratio of each published measurement: a prompt without the stale record encoded
 /// again, by a repair of the cache, both with decoding.
