@@ -27,11 +27,11 @@ use perennial::operators::{
 };
 
 use crate::corpus::Corpus;
-use crate::models::Opened;
 use crate::options::Options;
 use crate::plot;
 use crate::prompt_cache::PromptCache;
 use crate::rig::Error;
+use crate::rig::opened::Opened;
 use crate::rig::random::Random;
 
 const ANSWER_TOKENS: usize = 64;

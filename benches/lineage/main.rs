@@ -18,7 +18,6 @@ mod corpus;
 mod curve;
 mod decode;
 mod grade;
-mod models;
 mod options;
 mod plot;
 mod policy;
@@ -39,11 +38,11 @@ use perennial::model::passes::Passes;
 
 use chain::Chain;
 use grade::{Grade, Said};
-use models::Opened;
 use options::Options;
 use policy::Policy;
 use prompt::Prompt;
 use rig::Error;
+use rig::opened::Opened;
 use table::Table;
 
 fn main() -> ExitCode {

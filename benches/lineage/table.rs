@@ -8,8 +8,8 @@ use perennial::operators::repair::{Band, Extent, Part};
 
 use crate::case::Case;
 use crate::grade::Grade;
-use crate::models::Opened;
 use crate::policy::Policy;
+use crate::rig::opened::Opened;
 
 /// What the paper's 0.5B rows are of.
 const PUBLISHED_SET: &str = "agent_memory_nonce_option";

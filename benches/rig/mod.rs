@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 use perennial::Scope;
 use perennial::model::cancel::Cancel;
-use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
-use perennial::model::model::{Model, OpenOptions};
 use perennial::model::sampling::Sampling;
-use perennial::operators::chat::ChatCodec;
 use perennial::operators::{
     AnswerModel, AnswerRequest, Before, DocumentKey, FragmentStore, Latitude, LayoutPassage,
     Outcome, PassageId, PassageLayout, Priority, Repair, TensorModel,
 };
 
+pub mod opened;
 pub mod question;
 pub mod random;
 pub mod towns;
 
+use opened::Opened;
 use question::{Question, TitledText};
 
 pub type Error = Box<dyn std::error::Error>;
@@ -46,22 +45,12 @@ pub struct Rig {
 impl Rig {
     /// Finds and opens a model.
     pub fn open(spec: &str, n_threads: usize, max_tokens: usize) -> Result<Self, Error> {
-        let mut progress = OnStderr::default();
-        let located =
-            Locator::new(Settings::from_env()?).locate(&ModelSpec::parse(spec)?, &mut progress)?;
-        let open = OpenOptions {
-            n_threads,
-            ..OpenOptions::default()
-        };
-        let model = Model::open(&located, &open, &mut progress)?;
-        let codec = ChatCodec::new(model.tokenizer().clone(), model.template())?;
-        let digest = model.digest();
-        let decoder = Arc::new(model.into_decoder());
+        let opened = Opened::find(spec, n_threads)?;
         let store = Arc::new(FragmentStore::new(STORE_BYTES));
         Ok(Self {
-            name: located.name.clone(),
-            path: located.path.clone(),
-            model: TensorModel::new(decoder, digest.as_bytes(), codec, store),
+            name: opened.name,
+            path: opened.path,
+            model: opened.model.with_store(store),
             max_tokens,
             reencode: 0,
         })

@@ -24,7 +24,7 @@ mod zero;
 
 use std::ops::Range;
 
-use perennial_model::layout::Layout;
+use perennial_model::layout::{Layout, Overlay};
 use serde::{Deserialize, Serialize};
 
 /// An edit of what one layout sees of a stale passage.
@@ -118,6 +118,24 @@ impl Repair {
     pub fn takes_out(self) -> bool {
         self == Self::Evict
     }
+}
+
+/// The layout with further overlays on its stale segments, which `overlays` gives for a
+/// number of tokens, and everything in its place.
+fn overlaid(
+    layout: &Layout,
+    stale: &[Stale],
+    overlays: impl Fn(usize, &Stale) -> Vec<Overlay>,
+) -> Layout {
+    let mut overlaid = Layout::new();
+    for (place, segment) in layout.segments().iter().enumerate() {
+        let mut all = segment.overlays.clone();
+        if let Some(stale) = stale.iter().find(|stale| stale.segment == place) {
+            all.extend(overlays(segment.kv.n_tokens(), stale));
+        }
+        overlaid.push_at(segment.kv.clone(), segment.offset, all);
+    }
+    overlaid
 }
 
 impl Part {

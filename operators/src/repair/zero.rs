@@ -2,7 +2,7 @@
 
 use perennial_model::layout::{Layout, Overlay};
 
-use super::{Extent, Stale};
+use super::{Extent, Stale, overlaid};
 
 /// What counts as zero.
 #[derive(Clone, Copy, Debug)]
@@ -19,24 +19,19 @@ pub(super) fn zero(
     n_layers: usize,
     of: &[Of],
 ) -> Layout {
-    let mut zeroed = Layout::new();
-    for (place, segment) in layout.segments().iter().enumerate() {
-        let mut overlays = segment.overlays.clone();
-        if let Some(stale) = stale.iter().find(|stale| stale.segment == place) {
-            let span = extent.part.span(segment.kv.n_tokens(), stale.n_header);
-            let layers = extent.band.layers(n_layers);
-            overlays.extend(of.iter().map(|of| match of {
-                Of::Keys => Overlay::ZeroKeys {
-                    span: span.clone(),
-                    layers: layers.clone(),
-                },
-                Of::Values => Overlay::ZeroValues {
-                    span: span.clone(),
-                    layers: layers.clone(),
-                },
-            }));
-        }
-        zeroed.push_at(segment.kv.clone(), segment.offset, overlays);
-    }
-    zeroed
+    let layers = extent.band.layers(n_layers);
+    overlaid(layout, stale, |n_tokens, stale| {
+        let span = extent.part.span(n_tokens, stale.n_header);
+        let overlay = |of: &Of| match of {
+            Of::Keys => Overlay::ZeroKeys {
+                span: span.clone(),
+                layers: layers.clone(),
+            },
+            Of::Values => Overlay::ZeroValues {
+                span: span.clone(),
+                layers: layers.clone(),
+            },
+        };
+        of.iter().map(overlay).collect()
+    })
 }

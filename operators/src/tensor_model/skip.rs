@@ -102,11 +102,14 @@ impl TensorModel {
             + passages.iter().map(|p| p.tokens.len()).sum::<usize>()
             + suffix.len()
             + request.before.tokens.len();
-        let outcome = skipped(request, &written, &delta, fragments, *work);
-        Ok(Some(Outcome {
+        Ok(Some(skipped(
+            request,
+            &written,
+            &delta,
+            &fragments,
             dependencies,
-            ..outcome
-        }))
+            *work,
+        )))
     }
 
     /// The fragments of all passages that are not new; `None` if one is gone, or if the layout
@@ -282,7 +285,8 @@ fn skipped(
     request: &AnswerRequest<'_>,
     written: &Written,
     delta: &LayoutDelta,
-    fragments: Patchwork,
+    fragments: &Patchwork,
+    dependencies: Dependencies,
     work: Work,
 ) -> Outcome {
     let passages = request.layout.passages();
@@ -305,7 +309,7 @@ fn skipped(
         min_margin: written.min_margin,
         is_exact: false,
         drift: (written.drift + lost).min(1.0),
-        dependencies: Dependencies::default(),
+        dependencies,
         live: Arc::new(live),
     }
 }

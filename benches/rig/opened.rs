@@ -10,7 +10,7 @@ use perennial::model::tokenizer::Tokenizer;
 use perennial::operators::chat::ChatCodec;
 use perennial::operators::{FragmentStore, TensorModel};
 
-use crate::rig::Error;
+use super::Error;
 
 /// A model's parts.
 pub struct Opened {
