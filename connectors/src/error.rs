@@ -89,6 +89,37 @@ pub enum Error {
         /// How long a burst may last.
         max_delay: Duration,
     },
+    /// A setting of a Kafka client that cannot be.
+    #[error("Kafka setting {name:?}: {reason}")]
+    KafkaSetting {
+        /// Which setting.
+        name: String,
+        /// What is wrong with it; its value is not shown.
+        reason: String,
+    },
+    /// A Kafka client that cannot go on.
+    #[error("Kafka: {reason}")]
+    Kafka {
+        /// The client's words.
+        reason: String,
+    },
+    /// The output file holds something else.
+    #[error(
+        "{}: at byte {byte} stands something that is no answer of a view: name another file",
+        path.display()
+    )]
+    ForeignOutput {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        byte: u64,
+    },
+    /// Another process writes the output file.
+    #[error("{}: another process writes to it: name another file", path.display())]
+    OutputInUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// A thread could not be started.
     #[error("source {name:?}: cannot start a thread: {source}")]
     Thread {

@@ -1,8 +1,10 @@
-//! Where do documents and questions come from, and how do their changes arrive?
+//! Where do documents and questions come from, how do their changes arrive, and where do
+//! answers go?
 //!
 //! A [`Source`] turns something outside (a folder being edited, a growing file of JSON lines,
-//! standard input) into batches of [`Change`]s, each record keyed and named by the [`Offset`]
-//! it was read from. [`start`] runs a source on its own thread and hands over its [`Event`]s.
+//! standard input, a topic of a Kafka cluster) into batches of [`Change`]s, each record keyed and named by the [`Offset`]
+//! it was read from. [`start`] runs a source on its own thread and hands over its [`Event`]s. A
+//! [`Sink`] takes the answers of a view, an epoch at a time.
 //!
 //! Invariants:
 //! - **Fold = fresh scan.** Applying all changes in order gives what a new run would give on
@@ -21,10 +23,13 @@ mod change;
 mod error;
 mod excerpt;
 mod folder;
+mod json;
 mod jsonl;
+mod kafka;
 mod offset;
 mod rejection;
 mod running;
+mod sink;
 mod source;
 mod stop;
 
@@ -32,8 +37,10 @@ pub use change::{Change, Digest, Key, Record, SourceName};
 pub use error::Error;
 pub use folder::{Folder, Watching};
 pub use jsonl::JsonLines;
-pub use offset::{Offset, Revision};
+pub use kafka::{Columns, Format, Kafka};
+pub use offset::{NextMessage, Offset, Revision};
 pub use rejection::{JsonKind, Rejected, Rejection};
 pub use running::{Running, start};
+pub use sink::{Delivery, JsonLinesSink, KafkaSink, Output, OutputRow, Sink};
 pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Resumption, Source};
 pub use stop::StopFlag;

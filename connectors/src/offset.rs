@@ -1,6 +1,7 @@
 //! Where in a source was a record read? Offsets end every chain of lineage, and tell a source
 //! where to resume.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,32 @@ pub enum Offset {
     },
     /// The n-th record of a source that only counts.
     Sequence(u64),
+    /// A message of a topic.
+    Message {
+        /// Which topic.
+        topic: String,
+        /// Which of its partitions.
+        partition: i32,
+        /// The message's offset there.
+        offset: i64,
+    },
+    /// The messages of a topic that were read: of each partition all before an offset.
+    Partitions {
+        /// Which topic.
+        topic: String,
+        /// By partition.
+        next: BTreeMap<i32, NextMessage>,
+    },
+}
+
+/// Where reading a partition of a topic goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NextMessage {
+    /// Offset of the next message.
+    pub offset: i64,
+    /// BLAKE3 of the message before it (of its time, key and payload): with another one
+    /// there, it is another topic of the same name.
+    pub last: [u8; 32],
 }
 
 impl Offset {
@@ -73,6 +100,18 @@ impl fmt::Display for Offset {
                 write!(f, "{}:{line} (byte {byte})", path.display())
             }
             Self::Sequence(n) => write!(f, "#{n}"),
+            Self::Message {
+                topic,
+                partition,
+                offset,
+            } => write!(f, "{topic}/{partition}:{offset}"),
+            Self::Partitions { topic, next } => {
+                f.write_str(topic)?;
+                for (partition, next) in next {
+                    write!(f, " {partition}:{}", next.offset)?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -96,5 +135,11 @@ mod tests {
             byte: 0,
         };
         assert_eq!(line.to_string(), "standard input:1 (byte 0)");
+        let message = Offset::Message {
+            topic: "docs".into(),
+            partition: 2,
+            offset: 17,
+        };
+        assert_eq!(message.to_string(), "docs/2:17");
     }
 }

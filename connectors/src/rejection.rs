@@ -191,6 +191,37 @@ pub enum Rejection {
         /// Time of this one.
         got_ms: i64,
     },
+    /// The record names another key than the message that carries it.
+    #[error("two keys: the message has {outer:?}, its record {inner:?}")]
+    KeysDiffer {
+        /// The message's key (its beginning).
+        outer: String,
+        /// The record's key (its beginning).
+        inner: String,
+    },
+    /// A message with an empty payload where JSON is expected.
+    #[error("an empty message: a deletion (tombstone) has no payload at all")]
+    EmptyMessage,
+    /// A message is over the limit.
+    #[error("message too large: {len} bytes, the limit is {limit}")]
+    MessageTooLarge {
+        /// Bytes of key and payload.
+        len: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The row has no such column.
+    #[error("the row has no column {name:?}")]
+    MissingColumn {
+        /// Which column (its beginning).
+        name: String,
+    },
+    /// A change event of a kind that cannot be a change of one record.
+    #[error("a change event with op {op:?}: expected c, r, u or d")]
+    UnknownChangeEvent {
+        /// What it says (its beginning).
+        op: String,
+    },
     /// The key is the empty string.
     #[error("the key is empty")]
     EmptyKey,

@@ -21,7 +21,8 @@ use crate::{Change, Digest, Error, Key, Offset, Rejected, SourceName, StopFlag};
 ///
 /// # Contract
 /// 1. All of the first state is emitted, in batches, before [`Event::CaughtUp`], which comes
-///    exactly once unless the source fails or is stopped first. *(asserted by [`Outlet`])*
+///    exactly once unless the source fails or is stopped first, and once more after each
+///    [`Notice::Recreated`]. *(tested)*
 /// 2. Folding the changes in order gives what a new run would give on the outside as it now
 ///    stands. A batch is what belongs together (a burst of saves, a run of lines): apply it
 ///    whole, in order, as one epoch. *(tested; breaking it breaks silently)*
@@ -141,6 +142,31 @@ pub enum Notice {
         /// Which file.
         path: PathBuf,
     },
+    /// A topic was deleted and made anew. It is read from its beginning, another
+    /// [`Event::CaughtUp`] says when that is done, and records that did not come again by then
+    /// are gone.
+    Recreated {
+        /// Which topic.
+        topic: String,
+    },
+    /// Messages were removed by the topic's retention before they were read.
+    Lost {
+        /// Which topic.
+        topic: String,
+        /// Which of its partitions.
+        partition: i32,
+        /// The first offset that was not read.
+        from: i64,
+        /// Where reading goes on.
+        to: i64,
+    },
+    /// What is to be read cannot be reached; it is tried again and again.
+    Unreachable {
+        /// What is waited for.
+        what: String,
+        /// Why.
+        reason: String,
+    },
     /// A followed file is gone; its return is awaited.
     Awaiting {
         /// Which file.
@@ -150,6 +176,11 @@ pub enum Notice {
     Unfinished {
         /// Which line.
         offset: Offset,
+    },
+    /// Something that happened to a part of a source, in words.
+    OfPart {
+        /// What happened.
+        message: String,
     },
 }
 
@@ -169,6 +200,23 @@ impl fmt::Display for Notice {
                     path.display()
                 )
             }
+            Self::Recreated { topic } => write!(
+                f,
+                "topic {topic:?} was deleted and made anew: it is read from its beginning"
+            ),
+            Self::Lost {
+                topic,
+                partition,
+                from,
+                to,
+            } => write!(
+                f,
+                "{topic}/{partition}: messages {from} to {} were removed before they were read; \
+                 lengthen the topic's retention",
+                to - 1
+            ),
+            Self::Unreachable { what, reason } => write!(f, "waiting for {what}: {reason}"),
+            Self::OfPart { message } => f.write_str(message),
             Self::Awaiting { path } => write!(f, "{}: gone, waiting for it", path.display()),
             Self::Unfinished { offset } => {
                 write!(

@@ -23,11 +23,16 @@ Examples:
   perennial watch notes wiki \"Who is on call?\" -q \"What changed in the release?\"
   perennial watch --state ./state notes \"When do we open?\"
   perennial watch docs.jsonl --contexts questions.jsonl --json
+  perennial watch --state ./state kafka://localhost:9092/support_docs \"When do we open?\" \\
+      --sink kafka://localhost:9092/answers
   perennial watch --once --model smollm2-135m notes \"What does a ticket cost?\"
 
 Paths are folders (files named .md .markdown .txt .text .rst .org .adoc, watched for
 changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
   {\"upsert\": {\"key\": \"k1\", \"text\": \"…\", \"title\": \"…\"}}   {\"delete\": {\"key\": \"k1\"}}
+A topic is kafka://SERVERS/TOPIC. Its messages are the same JSON (`key` may be left out, for the
+message has one; no payload is a deletion); with ?format=text the payload is the text, with
+?format=debezium&key=ID&text=BODY it is a change event of a table with these columns.
 
 With --json, standard output has one object a line, told apart by \"event\":
   epoch     epoch, documents [{key, change: inserted|updated|deleted}], n_changes,
@@ -75,7 +80,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = WATCH_EXAMPLES)]
 pub(crate) struct WatchArgs {
-    /// Folders and .jsonl files; then the question. With --question or --contexts, all are
+    /// Folders, .jsonl files and topics (kafka://SERVERS/TOPIC); then the question. With --question or --contexts, all are
     /// paths, but a last one that reads like a question (it has blanks or ends in `?`, and
     /// no file has that name) is one.
     #[arg(required = true, value_name = "PATH… QUESTION")]
@@ -85,9 +90,23 @@ pub(crate) struct WatchArgs {
     #[arg(short, long = "question", value_name = "TEXT")]
     pub(crate) questions: Vec<String>,
 
-    /// A .jsonl file of questions to answer and keep, {"key": …, "text": …} a line.
+    /// A .jsonl file of questions to answer and keep, {"key": …, "text": …} a line; or a topic.
+    #[arg(long, value_name = "FILE|TOPIC")]
+    pub(crate) contexts: Option<String>,
+
+    /// Deliver the answers here, too: a file that JSON lines are appended to, or a topic. With
+    /// --state each epoch is delivered once, whatever crashes. May be repeated.
+    #[arg(long = "sink", value_name = "FILE|TOPIC")]
+    pub(crate) sinks: Vec<String>,
+
+    /// A setting of Kafka clients, by librdkafka's names, such as
+    /// security.protocol=SASL_SSL; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) kafka: Vec<String>,
+
+    /// A file of such settings, one a line: the place for passwords.
     #[arg(long, value_name = "FILE")]
-    pub(crate) contexts: Option<PathBuf>,
+    pub(crate) kafka_file: Option<PathBuf>,
 
     /// Answer and exit.
     #[arg(long)]

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
             Some(epoch) => format!("epoch {epoch}"),
             None => "no epoch yet".to_owned(),
         };
-        let counts = [
+        let mut counts = vec![
             wording::count(found.n_rows, "row"),
             wording::count(found.n_answers, "answer"),
             wording::count(
@@ -29,6 +29,10 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
                 "vector",
             ),
         ];
+        if found.n_owed > 0 {
+            let owed = wording::count(found.n_owed, "epoch");
+            counts.push(format!("{owed} not delivered"));
+        }
         let size = wording::megabytes(found.n_bytes);
         writeln!(out, "whole: {epoch}, {}, {size}", counts.join(", "))
     };

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use perennial::connectors::{Folder, JsonLines, Source, Watching};
+use perennial::connectors::{Folder, JsonLines, Kafka, Sink, Source, Watching};
 
 use super::args::WatchArgs;
 use super::asked::Asked;
 use super::failure::Failure;
 use super::joined::Joined;
+use super::topic::{self, Topic};
 
 /// Name of the stream of documents.
 pub(crate) const DOCUMENTS: &str = "documents";
@@ -21,9 +22,22 @@ pub(crate) struct Inputs {
     folders: Vec<PathBuf>,
     /// Files of JSON lines; `-` is standard input.
     files: Vec<PathBuf>,
+    topics: Vec<Topic>,
     questions: Vec<String>,
-    contexts: Option<PathBuf>,
+    contexts: Option<Contexts>,
+    /// Of clients of Kafka clusters.
+    settings: Vec<(String, String)>,
+    /// Files and topics that answers go to.
+    sinks: Vec<String>,
     is_once: bool,
+}
+
+/// Where further questions come from.
+#[derive(Debug, PartialEq, Eq)]
+enum Contexts {
+    /// A file of JSON lines; `-` is standard input.
+    File(PathBuf),
+    Topic(Topic),
 }
 
 /// Lets the first epoch begin; see [`Inputs::questions`].
@@ -75,21 +89,38 @@ impl Inputs {
                 "write it in quotes, after the folder",
             ));
         }
-        let is_lines = |path: &&&str| **path == "-" || is_json_lines(Path::new(path));
-        let of = |lines: bool| {
-            let chosen = paths.iter().filter(move |path| is_lines(path) == lines);
-            chosen.map(PathBuf::from).collect::<Vec<_>>()
-        };
-        let inputs = Self {
-            folders: of(false),
-            files: of(true),
+        let mut inputs = Self {
+            folders: Vec::new(),
+            files: Vec::new(),
+            topics: Vec::new(),
             questions,
-            contexts: args.contexts.clone(),
+            contexts: None,
+            settings: topic::settings(args.kafka_file.as_deref(), &args.kafka)?,
+            sinks: args.sinks.clone(),
             is_once: args.once,
         };
+        for path in paths {
+            if let Some(topic) = Topic::of(path)? {
+                inputs.topics.push(topic);
+            } else if path == "-" || is_json_lines(Path::new(path)) {
+                inputs.files.push(path.into());
+            } else {
+                inputs.folders.push(path.into());
+            }
+        }
+        if let Some(contexts) = &args.contexts {
+            inputs.contexts = Some(match Topic::of(contexts)? {
+                Some(topic) => Contexts::Topic(topic),
+                None => Contexts::File(contexts.into()),
+            });
+        }
         let stdin = Path::new("-");
-        let named = inputs.files.iter().chain(&inputs.contexts);
-        if named.filter(|path| *path == stdin).count() > 1 {
+        let is_stdin = |path: &&PathBuf| path.as_path() == stdin;
+        let mut n_stdin = inputs.files.iter().filter(is_stdin).count();
+        if let Some(Contexts::File(path)) = &inputs.contexts {
+            n_stdin += usize::from(is_stdin(&path));
+        }
+        if n_stdin > 1 {
             return Err(Failure::usage(
                 "standard input is named twice",
                 "it can carry documents or questions, not both",
@@ -107,14 +138,26 @@ impl Inputs {
     /// What the paths are, in words.
     pub(crate) fn paths(&self) -> String {
         let paths = self.folders.iter().chain(&self.files);
-        let names: Vec<String> = paths.map(|path| path.display().to_string()).collect();
-        names.join(", ")
+        let paths = paths.map(|path| path.display().to_string());
+        let topics = self.topics.iter().map(|topic| topic.typed.clone());
+        paths.chain(topics).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Where answers go besides the screen.
+    ///
+    /// # Errors
+    /// What [`topic::sink`] reports.
+    pub(crate) fn sinks(&self) -> Result<Vec<Box<dyn Sink>>, Failure> {
+        let sinks = self.sinks.iter();
+        sinks
+            .map(|typed| topic::sink(typed, &self.settings))
+            .collect()
     }
 
     /// The source of documents.
     ///
     /// # Errors
-    /// What [`Folder::open`] and [`JsonLines::open`] report.
+    /// What [`Folder::open`], [`JsonLines::open`] and [`Topic::source`] report.
     pub(crate) fn documents(&self) -> Result<Box<dyn Source>, Failure> {
         let mut joined = Joined::new(DOCUMENTS);
         if !self.folders.is_empty() {
@@ -125,10 +168,14 @@ impl Inputs {
             let folder = Folder::open(DOCUMENTS, &self.folders)?.watching(watching);
             joined = joined.with(folder, None);
         }
-        let is_alone = self.folders.is_empty() && self.files.len() == 1;
+        let is_alone = self.folders.is_empty() && self.files.len() + self.topics.len() == 1;
         for file in &self.files {
             let prefix = (!is_alone).then(|| format!("{}#", file.display()));
             joined = joined.with(self.lines(DOCUMENTS, file)?, prefix);
+        }
+        for topic in &self.topics {
+            let prefix = (!is_alone).then(|| format!("{}#", topic.name));
+            joined = joined.with(self.topic(DOCUMENTS, topic)?, prefix);
         }
         Ok(joined.boxed())
     }
@@ -138,13 +185,17 @@ impl Inputs {
     /// misses nothing.
     ///
     /// # Errors
-    /// What [`JsonLines::open`] reports.
+    /// What [`JsonLines::open`] and [`Topic::source`] report.
     pub(crate) fn questions(&self) -> Result<(Box<dyn Source>, Gate), Failure> {
         let (sender, gate): (Sender<()>, Receiver<()>) = bounded(1);
         let asked = Asked::new(QUESTIONS, self.questions.clone(), gate);
         let mut joined = Joined::new(QUESTIONS).with(asked, None);
-        if let Some(file) = &self.contexts {
-            joined = joined.with(self.lines(QUESTIONS, file)?, None);
+        match &self.contexts {
+            Some(Contexts::File(file)) => joined = joined.with(self.lines(QUESTIONS, file)?, None),
+            Some(Contexts::Topic(topic)) => {
+                joined = joined.with(self.topic(QUESTIONS, topic)?, None);
+            }
+            None => {}
         }
         Ok((joined.boxed(), Gate(sender)))
     }
@@ -155,6 +206,10 @@ impl Inputs {
         }
         Ok(JsonLines::open(name, file)?.follow(!self.is_once))
     }
+
+    fn topic(&self, name: &str, topic: &Topic) -> Result<Kafka, Failure> {
+        topic.source(name, &self.settings, self.is_once)
+    }
 }
 
 impl Inputs {
@@ -163,8 +218,11 @@ impl Inputs {
         Self {
             folders: vec![folder],
             files: Vec::new(),
+            topics: Vec::new(),
             questions: vec![question.to_owned()],
             contexts: None,
+            settings: Vec::new(),
+            sinks: Vec::new(),
             is_once: false,
         }
     }
@@ -202,6 +260,9 @@ mod tests {
         assert_eq!(both.folders, [PathBuf::from("notes")]);
         assert_eq!(both.files, [PathBuf::from("d.jsonl")]);
         assert_eq!(both.questions, ["Who?"]);
+        let topic = inputs(&["kafka://a:1/docs", "Who?"]).expect("sound");
+        assert_eq!(topic.topics[0].name, "docs");
+        assert_eq!(topic.paths(), "kafka://a:1/docs");
     }
 
     #[test]

@@ -4,10 +4,14 @@
 //! - Caught up when all parts are, ended when all have ended, failed when one fails.
 //! - Keys of parts that share the stream cannot collide: a part may have a prefix, which
 //!   stands before each of its keys.
+//! - A part that begins anew does not touch the others: what it held is deleted, and comes
+//!   again.
+
+use std::collections::BTreeMap;
 
 use crossbeam_channel::Select;
 use perennial::connectors::{
-    Batch, Change, Event, Halt, Key, Outlet, Running, Source, SourceName, start,
+    Batch, Change, Event, Halt, Key, Notice, Offset, Outlet, Running, Source, SourceName, start,
 };
 
 /// Events of one part that wait to be passed on.
@@ -28,6 +32,35 @@ struct RunningPart {
     running: Running,
     key_prefix: Option<String>,
     has_caught_up: bool,
+    /// What it holds, and where that was read.
+    held: BTreeMap<Key, Offset>,
+}
+
+impl RunningPart {
+    fn note(&mut self, batch: &Batch) {
+        for change in &batch.changes {
+            match change {
+                Change::Upsert(record) => {
+                    self.held.insert(record.key.clone(), record.offset.clone())
+                }
+                Change::Delete { key, .. } => self.held.remove(key),
+            };
+        }
+    }
+
+    /// The end of all that it holds.
+    fn clear(&mut self) -> Batch {
+        let held = std::mem::take(&mut self.held).into_iter();
+        let changes = held.map(|(key, offset)| Change::Delete {
+            key,
+            at_ms: 0,
+            offset,
+        });
+        Batch {
+            changes: changes.collect(),
+            ..Batch::default()
+        }
+    }
 }
 
 impl Joined {
@@ -74,6 +107,7 @@ impl Source for Joined {
                 running: start(source, CAPACITY)?,
                 key_prefix,
                 has_caught_up: false,
+                held: BTreeMap::new(),
             });
         }
         let mut has_told = false;
@@ -89,7 +123,16 @@ impl Source for Joined {
                 return Err(Halt::Stopped);
             };
             match event {
-                Event::Batch(batch) => out.batch(prefixed(batch, &parts[index]))?,
+                Event::Batch(batch) => {
+                    let batch = prefixed(batch, &parts[index]);
+                    parts[index].note(&batch);
+                    out.batch(batch)?;
+                }
+                Event::Notice(notice @ Notice::Recreated { .. }) => {
+                    out.batch(parts[index].clear())?;
+                    let message = notice.to_string();
+                    out.notice(Notice::OfPart { message })?;
+                }
                 Event::CaughtUp => parts[index].has_caught_up = true,
                 Event::Ended => {
                     parts.swap_remove(index);

@@ -29,6 +29,7 @@ mod opening;
 mod paint;
 mod report;
 mod screen;
+mod topic;
 mod values;
 mod watch;
 mod wording;

@@ -86,12 +86,16 @@ impl Watch {
     ) -> Result<Self, Failure> {
         let documents = inputs.documents()?;
         let (questions, gate) = inputs.questions()?;
+        let sinks = inputs.sinks()?;
         let model = open()?;
         let mut builder = Engine::builder(model.runtime())
             .source(documents)
             .source(questions)
             .view(view)
             .workers(n_workers);
+        for sink in sinks {
+            builder = builder.sink(VIEW, sink);
+        }
         if let Some(dir) = state {
             builder = builder.state(dir);
         }

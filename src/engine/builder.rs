@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use perennial_connectors::{Digest, Key, Rejected, Resume, Running, Source};
+use perennial_connectors::{Digest, Key, Rejected, Resume, Running, Sink, Source};
 use perennial_operators::{ContextKey, Dependency, DocumentKey};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
 use super::audits::AuditStats;
-use super::coordinator::{Coordinator, Durable, Request};
+use super::coordinator::{Coordinator, Durable, Parts, Request};
 use super::current::CurrentAnswer;
 use super::error::Error;
 use super::forget::Receipt;
 use super::hub::Hub;
 use super::runtime::Runtime;
+use super::sinks::SinkSpec;
 use super::subscription::Subscription;
 use super::tables::Row;
 use super::workers::BuiltView;
@@ -33,6 +34,7 @@ pub struct EngineBuilder {
     runtime: Runtime,
     streams: Vec<Stream>,
     views: Vec<View>,
+    sinks: Vec<SinkSpec>,
     n_workers: usize,
     state: Option<PathBuf>,
 }
@@ -71,6 +73,17 @@ impl EngineBuilder {
         self
     }
 
+    /// Delivers the answers of a view, an epoch at a time. With a state directory, what is not
+    /// delivered yet outlives the process; a sink that is new to it gets all that stands.
+    #[must_use]
+    pub fn sink(mut self, view: impl Into<String>, sink: impl Sink) -> Self {
+        self.sinks.push(SinkSpec {
+            view: view.into(),
+            sink: Box::new(sink),
+        });
+        self
+    }
+
     /// Number of dataflow workers; one unless told. Answers do not depend on it.
     #[must_use]
     pub fn workers(mut self, n_workers: usize) -> Self {
@@ -95,7 +108,8 @@ impl EngineBuilder {
     pub fn plans(&self) -> Result<Vec<Plan>, Error> {
         let names: Vec<&str> = self.streams.iter().map(|s| s.name.as_str()).collect();
         let view_names: Vec<&str> = self.views.iter().map(View::name).collect();
-        for names in [&names, &view_names] {
+        let sink_names: Vec<&str> = self.sinks.iter().map(|s| s.sink.name()).collect();
+        for names in [&names, &view_names, &sink_names] {
             if let Some((i, name)) = names
                 .iter()
                 .enumerate()
@@ -104,6 +118,14 @@ impl EngineBuilder {
                 debug_assert!(i > 0);
                 return Err(Error::DeclaredTwice {
                     name: (*name).to_owned(),
+                });
+            }
+        }
+        for SinkSpec { view, .. } in &self.sinks {
+            if !view_names.contains(&&**view) {
+                return Err(Error::UnknownView {
+                    name: view.clone(),
+                    declared: view_names.join(", "),
                 });
             }
         }
@@ -182,17 +204,20 @@ impl EngineBuilder {
             });
         }
         let sources: Vec<Option<Running>> = sources;
+        let view_index = |name: &str| plans.iter().position(|plan| &*plan.name == name);
+        let sinks = self.sinks.into_iter();
+        let sinks = sinks.filter_map(|spec| Some((view_index(&spec.view)?, spec)));
         let (requests, inbox) = bounded(REQUEST_CAPACITY);
-        let coordinator = Coordinator::new(
-            stream_names.iter().cloned().zip(sources).collect(),
+        let coordinator = Coordinator::new(Parts {
+            streams: stream_names.iter().cloned().zip(sources).collect(),
             views,
-            self.n_workers,
-            hub.clone(),
-            self.runtime.store.clone(),
+            n_workers: self.n_workers,
+            hub: hub.clone(),
+            store: self.runtime.store.clone(),
             inbox,
+            sinks: sinks.collect(),
             durable,
-        )?;
-        // Told by hanging up: what waits in the coordinator's inbox then is never answered.
+        })?; // Told by hanging up: what waits in the coordinator's inbox then is never answered.
         let (alive, ended) = bounded::<Infallible>(0);
         let thread = std::thread::Builder::new()
             .name("perennial-coordinator".into())
@@ -270,6 +295,7 @@ impl Engine {
             runtime,
             streams: Vec::new(),
             views: Vec::new(),
+            sinks: Vec::new(),
             n_workers: 1,
             state: None,
         }

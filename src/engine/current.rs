@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_operators::{Answer, Dependencies, Rung, SubParagraph, Work};
+use perennial_connectors::Output;
+use perennial_operators::{Answer, Dependencies, DocumentKey, Rung, SubParagraph, Work};
 use perennial_views::Epoch;
 
 use crate::state::StoredAnswer;
@@ -37,6 +38,32 @@ pub struct CurrentAnswer {
 }
 
 impl CurrentAnswer {
+    /// As it is delivered.
+    pub(super) fn output(&self, question: &str) -> Output {
+        let mut shares: Vec<(&DocumentKey, f32)> = Vec::new();
+        for source in self.sub_paragraphs.iter().flat_map(|s| &s.sources) {
+            match shares
+                .iter_mut()
+                .find(|(known, _)| *known == &source.document)
+            {
+                Some((_, share)) => *share += source.share,
+                None => shares.push((&source.document, source.share)),
+            }
+        }
+        shares.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        Output {
+            question: question.to_owned(),
+            text: match &self.answer {
+                Ok(answer) => Ok(answer.text.to_string()),
+                Err(error) => Err(error.to_string()),
+            },
+            rung: self.rung.to_string(),
+            is_exact: self.drift.is_none(),
+            drift: self.drift.unwrap_or(0.0),
+            sources: shares.iter().map(|(key, _)| key.to_string()).collect(),
+        }
+    }
+
     /// As it is kept in a state directory, with the request it was given to.
     pub(super) fn stored(&self, request: Option<[u8; 32]>) -> StoredAnswer {
         StoredAnswer {

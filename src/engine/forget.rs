@@ -2,8 +2,8 @@
 //!
 //! A deletion is exact already: answers, fragments (those too that attended to the document)
 //! and vectors of an epoch are as if it had never been inserted. What a deletion leaves is
-//! what merely *remembers*: refused records, updates that a slow subscriber has not read,
-//! drafts of answers that failed since, free pages of the state file. Forgetting takes these
+//! what merely *remembers*: refused records, updates that a slow subscriber has not read or a
+//! sink has not taken, drafts of answers that failed since, free pages of the state file. Forgetting takes these
 //! too, looks whether anything is left, and says so in a receipt.
 //!
 //! It does not reach what was delivered, and not the device's blocks under a file that is

@@ -22,6 +22,7 @@ mod forget;
 mod healing;
 mod hub;
 mod runtime;
+mod sinks;
 mod subscription;
 mod tables;
 mod update;

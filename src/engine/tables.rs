@@ -130,6 +130,13 @@ impl Table {
         self.unconfirmed = keys.cloned().collect();
     }
 
+    /// Rows that the source has not named since it started over are gone.
+    pub(crate) fn drop_unconfirmed(&mut self) {
+        for key in std::mem::take(&mut self.unconfirmed) {
+            self.pending.insert(key, None);
+        }
+    }
+
     /// Whether a row stands, or is about to.
     pub(crate) fn holds(&self, key: &str) -> bool {
         match self.pending.get(key) {

@@ -23,6 +23,7 @@ use timely::progress::frontier::AntichainRef;
 use timely::worker::Worker;
 
 use super::healing::HealedDelta;
+use super::sinks::SinkEvent;
 
 /// How long a worker sleeps at most; it is woken for whatever is to do.
 const PARK: Duration = Duration::from_millis(250);
@@ -95,6 +96,8 @@ pub(crate) enum Report {
         context: ContextKey,
         healed: Option<Box<Healed>>,
     },
+    /// A sink took a delivery, or did not.
+    Sink(SinkEvent),
     /// A worker ended without being told to.
     Failed,
 }

@@ -16,6 +16,8 @@ pub struct StateSummary {
     pub n_answers: usize,
     /// Vectors of texts.
     pub n_vectors: u64,
+    /// Epochs that sinks have not taken.
+    pub n_owed: usize,
     /// Bytes of the file.
     pub n_bytes: u64,
 }
@@ -43,6 +45,7 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         n_rows: restored.rows.values().map(|rows| rows.len()).sum(),
         n_answers: restored.answers.values().map(|answers| answers.len()).sum(),
         n_vectors,
+        n_owed: restored.sinks.values().map(|(_, owed)| owed.len()).sum(),
         n_bytes: file.len(),
     })
 }

@@ -8,11 +8,14 @@
 //! | --- | --- | --- |
 //! | `format` | `"version"` | u64, [`VERSION`] |
 //! | `manifest` | `"epoch"` | u64, the last committed epoch |
+//! | | `"origin"` | u64 drawn at random: which history of epochs this is |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
 //! | `documents` | (stream, key) | [`StoredRow`] |
 //! | `views` | view | 32 bytes: digest of what its answers depend on besides rows |
 //! | `answers` | (view, context) | [`StoredAnswer`] |
 //! | `vectors` | 32 bytes: digest of embedding model and text | f32, little-endian |
+//! | `sinks` | sink | view that it takes |
+//! | `outbox` | (sink, epoch) | [`Delivery`](perennial_connectors::Delivery) that it is owed |
 //!
 //! Keys and numbers are redb's own types. Structures are written by postcard 1.x in the
 //! order of their fields; a change to one of them is a new [`VERSION`].
@@ -25,7 +28,9 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
 /// The format written here, and the newest that is read.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
+/// An older format, which lacks tables and is otherwise the same: it becomes this one.
+pub(super) const COMPATIBLE: u64 = 2;
 /// The database's name in the directory.
 pub(super) const FILE: &str = "state.redb";
 
@@ -38,11 +43,15 @@ pub(super) const VIEWS: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::n
 pub(super) const ANSWERS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("answers");
 pub(super) const VECTORS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("vectors");
+pub(super) const SINKS: TableDefinition<'_, &str, &str> = TableDefinition::new("sinks");
+pub(super) const OUTBOX: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("outbox");
 
 /// Key of the format's version.
 pub(super) const VERSION_KEY: &str = "version";
 /// Key of the last committed epoch.
 pub(super) const EPOCH_KEY: &str = "epoch";
+/// Key of the origin.
+pub(super) const ORIGIN_KEY: &str = "origin";
 
 /// A row of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

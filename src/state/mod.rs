@@ -29,7 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use perennial_connectors::Offset;
+use perennial_connectors::{Delivery, Offset};
 use perennial_operators::{ContextKey, Outcome};
 use perennial_views::Memo;
 use perennial_views::memo::{RequestDigest, VectorDigest};
@@ -40,8 +40,8 @@ pub use error::StateError;
 pub(crate) use format::{StoredAnswer, StoredRow};
 
 use format::{
-    ANSWERS, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, VECTORS, VERSION, VERSION_KEY,
-    VIEWS,
+    ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
+    SINKS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
 
 /// A shorter text is found by chance.
@@ -81,6 +81,10 @@ pub(crate) struct Restored {
     pub views: HashMap<String, [u8; 32]>,
     /// By view: answers by context.
     pub answers: HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
+    /// Which history of epochs this is.
+    pub origin: u64,
+    /// By sink: the view that it takes, and what it is owed, in order.
+    pub sinks: HashMap<String, (String, Vec<Delivery>)>,
 }
 
 /// What one epoch changes.
@@ -92,6 +96,8 @@ pub(crate) struct Commit<'a> {
     pub views: Vec<(&'a str, Option<[u8; 32]>)>,
     /// View, context, and the answer or its end.
     pub answers: Vec<(&'a str, ContextKey, Option<StoredAnswer>)>,
+    /// What sinks are owed.
+    pub deliveries: Vec<(&'a str, &'a Delivery)>,
 }
 
 impl State {
@@ -128,6 +134,7 @@ impl State {
         })?;
         match found {
             Some(VERSION) => return Ok(()),
+            Some(COMPATIBLE) => {}
             Some(found) if found > VERSION => {
                 return Err(StateError::Newer {
                     path: self.path.clone(),
@@ -144,12 +151,14 @@ impl State {
         let make = || -> Result<(), redb::Error> {
             let txn = self.db().begin_write()?;
             txn.open_table(FORMAT)?.insert(VERSION_KEY, VERSION)?;
-            txn.open_table(MANIFEST)?;
+            txn.open_table(MANIFEST)?.insert(ORIGIN_KEY, new_origin())?;
             txn.open_table(OFFSETS)?;
             txn.open_table(DOCUMENTS)?;
             txn.open_table(VIEWS)?;
             txn.open_table(ANSWERS)?;
             txn.open_table(VECTORS)?;
+            txn.open_table(SINKS)?;
+            txn.open_table(OUTBOX)?;
             txn.commit()?;
             Ok(())
         };
@@ -162,11 +171,29 @@ impl State {
     /// [`StateError::Damaged`].
     pub(crate) fn restore(&self) -> Result<Restored, StateError> {
         self.read(|txn| {
-            let epoch = txn.open_table(MANIFEST)?.get(EPOCH_KEY)?;
+            let manifest = txn.open_table(MANIFEST)?;
             let mut restored = Restored {
-                epoch: epoch.map(|epoch| epoch.value()),
+                epoch: manifest.get(EPOCH_KEY)?.map(|epoch| epoch.value()),
+                origin: match manifest.get(ORIGIN_KEY)? {
+                    Some(origin) => origin.value(),
+                    None => return Err(redb::Error::Corrupted("no origin".to_owned())),
+                },
                 ..Restored::default()
             };
+            for entry in txn.open_table(SINKS)?.iter()? {
+                let (sink, view) = entry?;
+                let view = view.value().to_owned();
+                restored
+                    .sinks
+                    .insert(sink.value().to_owned(), (view, Vec::new()));
+            }
+            for entry in txn.open_table(OUTBOX)?.iter()? {
+                let (key, bytes) = entry?;
+                let delivery = format::decode("a delivery", bytes.value())?;
+                if let Some((_, owed)) = restored.sinks.get_mut(key.value().0) {
+                    owed.push(delivery);
+                }
+            }
             for entry in txn.open_table(OFFSETS)?.iter()? {
                 let (stream, bytes) = entry?;
                 let offset = format::decode("an offset", bytes.value())?;
@@ -255,6 +282,10 @@ impl State {
                 } else {
                     vectors.retain(|digest, _| staged.uses.contains_key(&VectorDigest(digest)))?;
                 }
+                let mut outbox = txn.open_table(OUTBOX)?;
+                for (sink, delivery) in &commit.deliveries {
+                    outbox.insert((*sink, delivery.epoch), format::encode(delivery).as_slice())?;
+                }
                 txn.open_table(MANIFEST)?.insert(EPOCH_KEY, commit.epoch)?;
             }
             txn.commit()?;
@@ -268,6 +299,85 @@ impl State {
             ..Staged::default()
         };
         Ok(())
+    }
+
+    /// Notes which sinks there are, and for a new one that it is owed this; what others were
+    /// owed is dropped.
+    ///
+    /// # Errors
+    /// [`StateError::Write`].
+    pub(crate) fn declare_sinks(
+        &self,
+        sinks: &[(&str, &str, Option<&Delivery>)],
+    ) -> Result<(), StateError> {
+        let write = || -> Result<(), redb::Error> {
+            let txn = self.db().begin_write()?;
+            {
+                let is_declared = |name: &str| sinks.iter().any(|(sink, ..)| *sink == name);
+                let mut table = txn.open_table(SINKS)?;
+                table.retain(|sink, _| is_declared(sink))?;
+                let mut outbox = txn.open_table(OUTBOX)?;
+                outbox.retain(|(sink, _), _| is_declared(sink))?;
+                for (sink, view, owed) in sinks {
+                    table.insert(*sink, *view)?;
+                    if let Some(delivery) = owed {
+                        outbox.retain(|(of, _), _| of != *sink)?;
+                        let bytes = format::encode(delivery);
+                        outbox.insert((*sink, delivery.epoch), bytes.as_slice())?;
+                    }
+                }
+            }
+            txn.commit()?;
+            Ok(())
+        };
+        write().map_err(|error| StateError::write(&self.path, error))
+    }
+
+    /// Strikes off what a sink has got, up to an epoch. Not at once durable: after a crash it
+    /// may be owed again.
+    ///
+    /// # Errors
+    /// [`StateError::Write`].
+    pub(crate) fn delivered(&self, sink: &str, epoch: u64) -> Result<(), StateError> {
+        let write = || -> Result<(), redb::Error> {
+            let mut txn = self.db().begin_write()?;
+            txn.set_durability(redb::Durability::None)?;
+            txn.open_table(OUTBOX)?
+                .retain_in((sink, 0)..=(sink, epoch), |_, _| false)?;
+            txn.commit()?;
+            Ok(())
+        };
+        write().map_err(|error| StateError::write(&self.path, error))
+    }
+
+    /// Of what sinks are owed, drops rows that a later delivery says anew.
+    ///
+    /// # Errors
+    /// [`StateError::Write`].
+    pub(crate) fn keep_last_deliveries(
+        &self,
+        mut keep_last: impl FnMut(&str, &mut Delivery),
+    ) -> Result<(), StateError> {
+        let mut write = || -> Result<(), redb::Error> {
+            let txn = self.db().begin_write()?;
+            {
+                let mut outbox = txn.open_table(OUTBOX)?;
+                let mut kept = Vec::new();
+                for entry in outbox.iter()?.rev() {
+                    let (key, bytes) = entry?;
+                    let (sink, epoch) = key.value();
+                    let mut delivery: Delivery = format::decode("a delivery", bytes.value())?;
+                    keep_last(sink, &mut delivery);
+                    kept.push((sink.to_owned(), epoch, delivery));
+                }
+                for (sink, epoch, delivery) in kept {
+                    outbox.insert((&*sink, epoch), format::encode(&delivery).as_slice())?;
+                }
+            }
+            txn.commit()?;
+            Ok(())
+        };
+        write().map_err(|error| StateError::write(&self.path, error))
     }
 
     /// Writes the file anew, without the pages that earlier states have left in it. Returns
@@ -297,7 +407,7 @@ impl State {
                 })*};
             }
             copy!(
-                FORMAT, MANIFEST, OFFSETS, DOCUMENTS, VIEWS, ANSWERS, VECTORS
+                FORMAT, MANIFEST, OFFSETS, DOCUMENTS, VIEWS, ANSWERS, VECTORS, SINKS, OUTBOX
             );
             to.commit()?;
             Ok(copied)
@@ -350,6 +460,13 @@ impl State {
             .and_then(|txn| read(&txn))
             .map_err(|error| StateError::damaged(&self.path, error))
     }
+}
+
+/// A number that tells one history of epochs from another.
+pub(crate) fn new_origin() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    // The standard library's hash maps are keyed by the system's random numbers.
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// Makes an empty database under another name and moves it to its own: one that was left

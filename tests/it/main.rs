@@ -2,7 +2,10 @@
 
 mod architecture;
 mod bounded;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod broker;
 mod cli;
+mod delivered;
 mod engine;
 mod exact;
 mod forget;
@@ -10,5 +13,6 @@ mod history;
 mod real_model;
 mod rig;
 mod score;
+mod sinks;
 mod state;
 mod supersede;

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use perennial::connectors::{
-    Batch, Change, Digest, Event, Folder, Halt, JsonLines, Key, Offset, Outlet, Record, Source,
-    SourceName, Watching,
+    Batch, Change, Digest, Event, Folder, Halt, JsonLines, JsonLinesSink, Key, Offset, Outlet,
+    Record, Source, SourceName, Watching,
 };
 use perennial::engine::{ChangeKind, DocumentChangeKind};
 use perennial::operators::Rung;
@@ -20,6 +20,7 @@ use perennial::state::{self, StateError};
 use perennial::{Engine, EngineBuilder, Error, Policy, Runtime, Update, View};
 use proptest::prelude::*;
 
+use crate::delivered::folded;
 use crate::history::{Collections, steps};
 use crate::rig::{Rig, view};
 
@@ -438,6 +439,9 @@ proptest! {
     }
 }
 
+/// Where the crash test's answers are delivered.
+const SINK: &str = "answers.jsonl";
+
 /// Follows two files of lines until it is killed; see the crash test, which starts it.
 #[test]
 #[ignore = "runs in a process of its own"]
@@ -455,6 +459,10 @@ fn child_of_the_crash_test() {
             .source(open("docs"))
             .source(open("questions"))
             .view(view(2000))
+            .sink(
+                "answers",
+                JsonLinesSink::open(dir.join(SINK)).expect("sound"),
+            )
             .state(dir.join("state"))
     });
     std::thread::sleep(Duration::from_secs(60));
@@ -556,7 +564,22 @@ fn killed_at_any_instant_it_goes_on_as_if_it_had_not_been() {
     let state = dir.path().join("state");
     let before = state::check(&state).expect("whole after every kill");
     assert!(before.epoch.is_some(), "{before:?}");
-    let survived = lines(&state, &docs, &questions).texts();
+    let mut survivor = rig(|builder| {
+        let open = |name: &str, path: &Path| JsonLines::open(name, path).expect("there");
+        builder
+            .source(open("docs", &docs))
+            .source(open("questions", &questions))
+            .view(view(2000))
+            .sink(
+                "answers",
+                JsonLinesSink::open(dir.path().join(SINK)).expect("sound"),
+            )
+            .state(&state)
+    });
+    let survived = survivor.texts();
+    // It waits for what is owed.
+    drop(survivor);
+    assert_eq!(folded(&dir.path().join(SINK)), survived);
     let fresh = lines(&dir.path().join("fresh"), &docs, &questions).texts();
     assert_eq!(survived, fresh);
     let mut again = lines(&state, &docs, &questions);

@@ -1,12 +1,11 @@
 //! Which changes does a file of JSON lines ask for, now and as it grows?
 //!
 //! One line, one change: `{"upsert": {"key": …, "text": …}}`, `{"delete": {"key": …}}` or a
-//! bare record (`envelope` has the format). The same lines carry documents and questions: a
+//! bare record (`json::record` has the format). The same lines carry documents and questions: a
 //! question's text is its `text`.
 //!
 //! - `feed`: where do bytes come from? A file, a growing file, a pipe.
 //! - `lines`: where does each line begin and end, with bounded memory?
-//! - `json`, `timestamp`, `envelope`: what does a line say?
 //!
 //! Invariants: every line that is not blank gives exactly one change or one rejection, with the
 //! line's true number and first byte. What a file says is emitted as it stands: keys are not
@@ -16,11 +15,8 @@
 //! it is read as it is, and refused as [`Truncated`](crate::Rejection::Truncated) if it ends in
 //! the middle of a value; the offset to resume from stays at its beginning.
 
-mod envelope;
 mod feed;
-mod json;
 mod lines;
-mod timestamp;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -31,6 +27,7 @@ use crate::{
     Resumption, Source, SourceName,
 };
 
+use crate::json::record::{self, Carrier};
 use feed::{Feed, FileFeed, Look, PipeFeed};
 use lines::{Content, Line, Lines};
 
@@ -406,7 +403,12 @@ fn read_line(name: &SourceName, path: &Path, limit: usize, line: Line<'_>, batch
             return refuse(name, path, line, None, reason, batch);
         }
     };
-    match envelope::read(content, line.number, &offset(path, line)) {
+    let carrier = Carrier {
+        at_ms: i64::try_from(line.number).unwrap_or(i64::MAX),
+        offset: &offset(path, line),
+        key: None,
+    };
+    match record::read(content, carrier) {
         Ok(None) => {}
         Ok(Some(change)) => batch.changes.push(change),
         Err((key, reason)) => refuse(name, path, line, key, reason, batch),

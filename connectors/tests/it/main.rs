@@ -3,7 +3,10 @@
 // Clippy knows test functions, but not the functions they share.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod contract;
 mod folder;
 mod jsonl;
+mod kafka;
 mod listening;
+mod sinks;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use perennial_connectors::{Delivery, OutputRow};
 use perennial_operators::{ContextKey, Dependencies, Rung, Work};
 use perennial_views::{Epoch, Refresh};
 
@@ -22,6 +23,7 @@ impl Coordinator {
         let mut refreshes = self.hub.take_refreshes();
         let mut updates: Vec<(Arc<str>, Update)> = Vec::new();
         let mut to_store: Vec<(usize, ContextKey)> = Vec::new();
+        let mut outputs: Vec<Vec<OutputRow>> = Vec::new();
         for view in 0..self.views.len() {
             let name = self.views[view].plan.name.clone();
             let mut deltas = std::mem::take(&mut self.deltas[view]);
@@ -38,6 +40,7 @@ impl Coordinator {
                 audits: AuditStats::default(),
             };
             let mut n_refreshed = 0;
+            let mut rows = Vec::new();
             for context in touched {
                 let delta = deltas.remove(&context).unwrap_or_default();
                 let refresh = refreshes.remove(&(name.clone(), context.clone()));
@@ -47,10 +50,28 @@ impl Coordinator {
                 n_refreshed += usize::from(refresh.is_some());
                 count(&mut summary, refresh.as_ref());
                 to_store.push((view, context.clone()));
-                if let Some(update) = self.apply(view, epoch, context, delta, refresh) {
-                    updates.push((name.clone(), Update::Answer(update)));
+                let was_exact = self.answers[view].get(&context).map(|c| c.drift.is_none());
+                let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
+                let update = self.apply(view, epoch, context.clone(), delta, refresh);
+                let kind = update.as_ref().map(AnswerUpdate::kind);
+                let current = self.answers[view].get(&context);
+                let is_news = match kind {
+                    None => is_retracted && current.is_none(),
+                    Some(ChangeKind::Stands) => {
+                        was_exact != current.map(|current| current.drift.is_none())
+                    }
+                    Some(_) => true,
+                };
+                if is_news {
+                    let question = self.question(view, &context);
+                    rows.push(OutputRow {
+                        key: context.as_str().to_owned(),
+                        answer: current.map(|current| current.output(&question)),
+                    });
                 }
+                updates.extend(update.map(|update| (name.clone(), Update::Answer(update))));
             }
+            outputs.push(rows);
             for forgetting in &mut self.forgetting {
                 if self.views[view].reads(forgetting.stream) {
                     forgetting.receipt.n_answers += n_refreshed;
@@ -64,7 +85,11 @@ impl Coordinator {
             Some(durable) => std::mem::take(&mut durable.restored.answers),
             None => HashMap::new(),
         };
-        self.store_epoch(&in_flight, to_store, &leftover)?;
+        let deliveries = self.deliveries(epoch, outputs);
+        self.store_epoch(&in_flight, to_store, &leftover, &deliveries)?;
+        for (sink, delivery) in deliveries {
+            self.sinks[sink].owe(delivery);
+        }
         for (view, update) in updates {
             self.hub.tell(Some(&view), &update);
         }
@@ -73,6 +98,22 @@ impl Coordinator {
         }
         self.last_complete = Some(epoch);
         Ok(())
+    }
+
+    /// What each sink is owed of an epoch, from the rows of each view.
+    fn deliveries(&self, epoch: Epoch, rows: Vec<Vec<OutputRow>>) -> Vec<(usize, Delivery)> {
+        let sinks = self.sinks.iter().enumerate();
+        let owed = sinks.filter(|(_, sink)| !rows[sink.view].is_empty());
+        let owed = owed.map(|(index, sink)| {
+            let delivery = Delivery {
+                origin: self.origin,
+                view: self.views[sink.view].plan.name.to_string(),
+                epoch,
+                rows: rows[sink.view].clone(),
+            };
+            (index, delivery)
+        });
+        owed.collect()
     }
 
     /// The first epoch after a restart says what stands: answers of an earlier process that
@@ -94,6 +135,7 @@ impl Coordinator {
         in_flight: &InFlight,
         answers: Vec<(usize, ContextKey)>,
         leftover: &HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
+        deliveries: &[(usize, Delivery)],
     ) -> Result<(), StateError> {
         let Some(Durable {
             state, definitions, ..
@@ -131,6 +173,10 @@ impl Coordinator {
                 .collect(),
             views: declared.chain(undeclared).collect(),
             answers: answers.into_iter().map(answer).chain(orphans).collect(),
+            deliveries: deliveries
+                .iter()
+                .map(|(sink, delivery)| (&*self.sinks[*sink].name, delivery))
+                .collect(),
         })
     }
 

@@ -1,12 +1,16 @@
 //! What the coordinator does to forget a document; `engine/forget.rs` says what that means.
 
+use std::collections::{HashMap, HashSet};
+
 use crossbeam_channel::Sender;
 
 use super::Coordinator;
 use crate::engine::error::Error;
 use crate::engine::forget::{Forgetting, Receipt, is_of};
+use crate::engine::sinks::{RunningSink, keep_last};
 use crate::engine::tables::Row;
 use crate::engine::update::Update;
+use crate::state::{State, StateError};
 
 impl Coordinator {
     /// Deletes a row of a table, and remembers to erase it once no answer reads it.
@@ -73,10 +77,13 @@ impl Coordinator {
                     view.services.book.remove(context);
                 }
             }
+            receipt.n_updates += self.sinks.iter().map(RunningSink::forget).sum::<usize>();
             let kept = self.store.as_ref().map(|s| s.ids()).unwrap_or_default();
             receipt.n_fragments = fragments.difference(&kept).count();
             let erased = match &self.durable {
-                Some(durable) => durable.state.rewrite().map(Some),
+                Some(durable) => forget_owed(&durable.state)
+                    .and_then(|()| durable.state.rewrite())
+                    .map(Some),
                 None => Ok(None),
             };
             let outcome = erased.map_err(Error::from).and_then(|n_bytes| {
@@ -108,4 +115,12 @@ impl Coordinator {
         }
         Ok(remains)
     }
+}
+
+/// Of what sinks are owed, drops rows that a later delivery says anew.
+fn forget_owed(state: &State) -> Result<(), StateError> {
+    let mut seen: HashMap<String, HashSet<String>> = HashMap::new();
+    state.keep_last_deliveries(|sink, delivery| {
+        keep_last(delivery, seen.entry(sink.to_owned()).or_default());
+    })
 }

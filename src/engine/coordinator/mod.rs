@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
 use perennial_connectors::{
-    Batch, Change, Event, Notice, Offset, Rejected, Rejection, Resumption, Running, SourceName,
+    Batch, Change, Delivery, Event, Notice, Offset, OutputRow, Rejected, Rejection, Resumption,
+    Running, SourceName,
 };
 use perennial_operators::{Answer, Before, ContextKey, Dependency, DocumentKey, FragmentStore};
 use perennial_views::{Epoch, Policy};
@@ -22,13 +23,14 @@ use super::error::Error;
 use super::forget::{Forgetting, Receipt};
 use super::healing::{Healing, Wanted};
 use super::hub::Hub;
+use super::sinks::{RunningSink, SinkEvent, SinkSpec};
 use super::subscription::{Mailbox, Subscription};
 use super::tables::{Row, RowDelta, Table};
 use super::update::{
     AnswerUpdate, DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
 };
 use super::workers::{BuiltView, Command, Report, Share, StreamDeltas, Workers};
-use crate::state::{Restored, State, StoredRow};
+use crate::state::{Restored, State, StoredRow, new_origin};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
 const MAX_PENDING_ROWS: usize = 100_000;
@@ -85,6 +87,8 @@ struct Stream {
     name: String,
     source: Option<Running>,
     has_caught_up: bool,
+    /// Whether the source reads something else from its beginning, and has not said all of it.
+    is_recreated: bool,
     table: Table,
     /// Where the source would go on, with all that is pending taken.
     resume: Option<Offset>,
@@ -95,6 +99,7 @@ impl Stream {
     fn keep_rows(&mut self) {
         if !self.has_caught_up {
             self.table.keep_restored();
+            self.is_recreated = false;
         }
     }
 }
@@ -118,6 +123,20 @@ pub(crate) struct Durable {
     pub(crate) definitions: Vec<[u8; 32]>,
 }
 
+/// What a coordinator begins with.
+pub(crate) struct Parts {
+    /// By name; the source, where one feeds it.
+    pub(crate) streams: Vec<(String, Option<Running>)>,
+    pub(crate) views: Vec<BuiltView>,
+    pub(crate) n_workers: usize,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) store: Option<Arc<FragmentStore>>,
+    pub(crate) inbox: Receiver<Request>,
+    /// With the index of the view that each takes.
+    pub(crate) sinks: Vec<(usize, SinkSpec)>,
+    pub(crate) durable: Option<Durable>,
+}
+
 pub(crate) struct Coordinator {
     streams: Vec<Stream>,
     views: Vec<BuiltView>,
@@ -136,6 +155,9 @@ pub(crate) struct Coordinator {
     /// By view.
     healing: Vec<Healing>,
     forgetting: Vec<Forgetting>,
+    sinks: Vec<RunningSink>,
+    /// Which history of epochs this is.
+    origin: u64,
     /// For what runs beside the workers.
     report: Sender<Report>,
     in_flight: Option<InFlight>,
@@ -152,15 +174,17 @@ enum Woken {
 }
 
 impl Coordinator {
-    pub(crate) fn new(
-        streams: Vec<(String, Option<Running>)>,
-        views: Vec<BuiltView>,
-        n_workers: usize,
-        hub: Arc<Hub>,
-        store: Option<Arc<FragmentStore>>,
-        inbox: Receiver<Request>,
-        mut durable: Option<Durable>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(parts: Parts) -> Result<Self, Error> {
+        let Parts {
+            streams,
+            views,
+            n_workers,
+            hub,
+            store,
+            inbox,
+            sinks,
+            mut durable,
+        } = parts;
         // One epoch is in flight at a time, which bounds the reports that wait.
         let (sender, reports) = unbounded();
         let report = {
@@ -186,10 +210,11 @@ impl Coordinator {
             let stand = resumptions.get(name) != Some(&Resumption::Anew);
             Table::restored(rows.collect(), stand)
         };
-        let streams = streams
+        let streams: Vec<Stream> = streams
             .into_iter()
             .map(|(name, source)| Stream {
                 has_caught_up: source.is_none(),
+                is_recreated: false,
                 source,
                 table: restored_table(&name),
                 resume: offsets
@@ -215,7 +240,32 @@ impl Coordinator {
             }
         }
         let healing = views.iter().map(|_| Healing::default()).collect();
+        let origin = match &durable {
+            Some(durable) => durable.restored.origin,
+            None => new_origin(),
+        };
+        let snapshot = |view: usize| {
+            let current: &BTreeMap<ContextKey, CurrentAnswer> = &answers[view];
+            let question = |context: &ContextKey| {
+                let stream: &Stream = &streams[views[view].context];
+                let row = stream.table.get(context.as_str());
+                row.map(|row| row.text.clone()).unwrap_or_default()
+            };
+            let rows = current.iter().map(|(context, answer)| OutputRow {
+                key: context.as_str().to_owned(),
+                answer: Some(answer.output(&question(context))),
+            });
+            Delivery {
+                origin,
+                view: views[view].plan.name.to_string(),
+                epoch: last_complete.unwrap_or_default(),
+                rows: rows.collect(),
+            }
+        };
+        let sinks = start_sinks(sinks, snapshot, durable.as_mut(), &sender)?;
         Ok(Self {
+            sinks,
+            origin,
             streams,
             answers,
             deltas: vec![BTreeMap::new(); views.len()],
@@ -272,6 +322,14 @@ impl Coordinator {
                     let had_fallen = self.healing[view].audits().has_fallen_back;
                     self.healing[view].finish(&self.views[view], context, healed);
                     self.tell_audits(view, had_fallen);
+                }
+                // There may be room for an epoch now.
+                Woken::Report(Some(Report::Sink(SinkEvent::Delivered))) => {}
+                Woken::Report(Some(Report::Sink(SinkEvent::Failing { sink, message }))) => {
+                    self.announce(Update::Notice {
+                        source: sink,
+                        message,
+                    });
                 }
                 Woken::Report(Some(Report::Failed) | None) => {
                     self.fail("a dataflow worker ended; see the log for a panic".to_owned());
@@ -461,10 +519,21 @@ impl Coordinator {
         let source = stream.name.clone();
         match event {
             Some(Event::Batch(batch)) => self.take_batch(index, batch),
-            Some(Event::CaughtUp) => stream.has_caught_up = true,
+            Some(Event::CaughtUp) => {
+                stream.has_caught_up = true;
+                if std::mem::take(&mut stream.is_recreated) {
+                    stream.table.drop_unconfirmed();
+                }
+            }
             Some(Event::Notice(notice)) => {
-                if matches!(notice, Notice::StartedOver { .. }) {
-                    stream.table.start_over();
+                match notice {
+                    Notice::StartedOver { .. } => stream.table.start_over(),
+                    Notice::Recreated { .. } => {
+                        stream.table.start_over();
+                        stream.is_recreated = true;
+                        stream.has_caught_up = false;
+                    }
+                    _ => {}
                 }
                 self.announce(Update::Notice {
                     source,
@@ -534,6 +603,7 @@ impl Coordinator {
     fn close_epoch(&mut self) {
         let may_close = self.in_flight.is_none()
             && self.inbox.is_empty()
+            && !self.sinks.iter().any(RunningSink::is_full)
             && self.streams.iter().all(|stream| stream.has_caught_up);
         if !may_close {
             return;
@@ -640,6 +710,54 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// Starts the sinks with what each is owed: what an earlier process left, or, for one that is
+/// new, all that stands.
+fn start_sinks(
+    specs: Vec<(usize, SinkSpec)>,
+    snapshot: impl Fn(usize) -> Delivery,
+    mut durable: Option<&mut Durable>,
+    sender: &Sender<Report>,
+) -> Result<Vec<RunningSink>, Error> {
+    let mut owed = Vec::new();
+    for (view, spec) in &specs {
+        let left = durable.as_mut().and_then(|durable| {
+            let left = durable.restored.sinks.remove(spec.sink.name());
+            left.filter(|(of_view, _)| *of_view == spec.view)
+        });
+        owed.push(match left {
+            Some((_, owed)) => (false, owed),
+            None => {
+                let all = Some(snapshot(*view)).filter(|all| !all.rows.is_empty());
+                (true, all.into_iter().collect())
+            }
+        });
+    }
+    if let Some(durable) = &durable {
+        let declared = specs.iter().zip(&owed);
+        let declared = declared.map(|((_, spec), (is_new, owed))| {
+            let first = owed.first().filter(|_| *is_new);
+            (spec.sink.name(), &*spec.view, first)
+        });
+        durable.state.declare_sinks(&declared.collect::<Vec<_>>())?;
+    }
+    let state = durable.map(|durable| durable.state.clone());
+    let running = specs
+        .into_iter()
+        .zip(owed)
+        .map(|((view, spec), (_, owed))| {
+            let sender = sender.clone();
+            let tell = move |event| {
+                // Nobody listens only when the engine is stopping.
+                let _ = sender.send(Report::Sink(event));
+            };
+            RunningSink::start(view, spec.sink, owed, state.clone(), tell)
+        });
+    let running: Result<Vec<_>, _> = running.collect();
+    running.map_err(|error| Error::Stopped {
+        reason: error.to_string(),
+    })
 }
 
 /// The rows of one stream that an epoch changes, as subscribers are told.

@@ -2,7 +2,7 @@
 
 /// Reads `2024-05-01T12:34:56.789Z`, `2024-05-01 12:34:56+02:00` and the like. Fractions of a
 /// millisecond are cut; a leap second is the first instant of the next minute.
-pub(super) fn milliseconds(text: &str) -> Option<i64> {
+pub(crate) fn milliseconds(text: &str) -> Option<i64> {
     let mut rest = text.as_bytes();
     let year = number(&mut rest, 4)?;
     literal(&mut rest, b"-")?;

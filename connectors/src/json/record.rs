@@ -1,4 +1,4 @@
-//! Which change does a line of JSON ask for?
+//! Which change does JSON ask for?
 //!
 //! ```json
 //! {"upsert": {"key": "k1", "text": "…", "title": "…", "updated_at": "2024-05-01T12:00:00Z"}}
@@ -8,64 +8,95 @@
 //! `insert` and `update` are other words for `upsert`; a bare record is one. `title`,
 //! `updated_at` (milliseconds since 1970, or RFC 3339) and `supersedes` (a key, or a list of
 //! keys, of records that this one makes obsolete) may be absent or null. Without a time a
-//! record's time is its line's number: the same at every reading, rising down the file, and
-//! before any real time. Fields with other names are left alone. Nothing is guessed: what is
-//! ambiguous or of another type is refused.
+//! record has that of its [`Carrier`]. Fields with other names are left alone. Nothing is
+//! guessed: what is ambiguous or of another type is refused.
 
-use super::json::{self, Json};
 use super::timestamp;
+use super::value::{self, Json};
 use crate::excerpt::prefix;
 use crate::{Change, Digest, JsonKind, Key, Offset, Record, Rejection};
 
 /// The longest key, in bytes.
-pub(super) const KEY_LIMIT: usize = 1024;
+const KEY_LIMIT: usize = 1024;
 /// The longest title, in bytes.
-pub(super) const TITLE_LIMIT: usize = 4096;
+pub(crate) const TITLE_LIMIT: usize = 4096;
 /// The most keys that one record supersedes.
-const SUPERSEDES_LIMIT: usize = 1024;
+pub(crate) const SUPERSEDES_LIMIT: usize = 1024;
 /// How much of a name or value that was not expected is shown, in bytes.
 const SHOWN_LIMIT: usize = 64;
 
 /// A reason, with the key that the record would have had, where that can be told.
-pub(super) type Refusal = (Option<Key>, Rejection);
+pub(crate) type Refusal = (Option<Key>, Rejection);
 
-/// Reads a line. None if it is blank.
-pub(super) fn read(line: &[u8], number: u64, offset: &Offset) -> Result<Option<Change>, Refusal> {
-    let line = std::str::from_utf8(line).map_err(|error| {
-        (
-            None,
-            Rejection::NotUtf8 {
-                at: error.valid_up_to() as u64,
-            },
-        )
-    })?;
-    if line.trim().is_empty() {
-        return Ok(None);
-    }
-    let fields = match json::parse(line).map_err(|reason| (None, reason))? {
-        Json::Object(fields) => fields,
-        other => return Err((None, Rejection::NotAnObject { got: other.kind() })),
-    };
-    let (operation, fields) = operation(fields).map_err(|reason| (None, reason))?;
-    let key = key(&fields).map_err(|reason| (None, reason))?;
-    let change = match operation {
-        Operation::Upsert => upsert(key.clone(), fields, number, offset).map(Change::Upsert),
-        Operation::Delete => time(&fields, number).map(|at_ms| Change::Delete {
-            key: key.clone(),
-            at_ms,
-            offset: offset.clone(),
-        }),
-    };
-    change.map(Some).map_err(|reason| (Some(key), reason))
+/// What carries a record: a line of a file, a message of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carrier<'a> {
+    /// The time of a record that names none: a message's, in milliseconds since 1970, or a
+    /// line's number (the same at every reading, rising down the file, and before any real
+    /// time).
+    pub(crate) at_ms: i64,
+    /// Where it stands.
+    pub(crate) offset: &'a Offset,
+    /// The key that it has itself.
+    pub(crate) key: Option<&'a Key>,
 }
 
-#[derive(Clone, Copy)]
-enum Operation {
+/// Reads an operation and its record. None if the text is blank.
+pub(crate) fn read(text: &[u8], carrier: Carrier<'_>) -> Result<Option<Change>, Refusal> {
+    let known = carrier.key.cloned();
+    let text = utf8(text).map_err(|reason| (known.clone(), reason))?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let fields = object(text).map_err(|reason| (known.clone(), reason))?;
+    let (operation, fields) = operation(fields).map_err(|reason| (known, reason))?;
+    change(operation, fields, carrier).map(Some)
+}
+
+/// Bytes as text.
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Rejection> {
+    std::str::from_utf8(bytes).map_err(|error| Rejection::NotUtf8 {
+        at: error.valid_up_to() as u64,
+    })
+}
+
+/// The fields of one object that fills the text.
+pub(crate) fn object(text: &str) -> Result<Fields, Rejection> {
+    match value::parse(text)? {
+        Json::Object(fields) => Ok(fields),
+        other => Err(Rejection::NotAnObject { got: other.kind() }),
+    }
+}
+
+/// An operation on a record with these fields.
+pub(crate) fn change(
+    operation: Operation,
+    fields: Fields,
+    carrier: Carrier<'_>,
+) -> Result<Change, Refusal> {
+    let key = key(&fields, carrier.key).map_err(|reason| (carrier.key.cloned(), reason))?;
+    let change = match operation {
+        Operation::Upsert => upsert(key.clone(), fields, carrier).map(Change::Upsert),
+        Operation::Delete => time(&fields, carrier).map(|at_ms| Change::Delete {
+            key: key.clone(),
+            at_ms,
+            offset: carrier.offset.clone(),
+        }),
+    };
+    change.map_err(|reason| (Some(key), reason))
+}
+
+/// What is done to a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation {
+    /// It is new, or replaces the version held.
     Upsert,
+    /// It is gone.
     Delete,
 }
 
-type Fields = Vec<(String, Json)>;
+/// An object's fields, in order.
+pub(crate) type Fields = Vec<(String, Json)>;
 
 /// Which operation stands here, on which record.
 fn operation(fields: Fields) -> Result<(Operation, Fields), Rejection> {
@@ -110,8 +141,8 @@ fn operation(fields: Fields) -> Result<(Operation, Fields), Rejection> {
     }
 }
 
-fn upsert(key: Key, mut fields: Fields, number: u64, offset: &Offset) -> Result<Record, Rejection> {
-    let updated_at_ms = time(&fields, number)?;
+fn upsert(key: Key, mut fields: Fields, carrier: Carrier<'_>) -> Result<Record, Rejection> {
+    let updated_at_ms = time(&fields, carrier)?;
     let is_timed = !matches!(get(&fields, "updated_at"), None | Some(Json::Null));
     let supersedes = supersedes(&fields)?;
     let title = match take(&mut fields, "title") {
@@ -136,20 +167,35 @@ fn upsert(key: Key, mut fields: Fields, number: u64, offset: &Offset) -> Result<
         is_timed,
         supersedes,
         digest,
-        offset: offset.clone(),
+        offset: carrier.offset.clone(),
     })
 }
 
-fn key(fields: &Fields) -> Result<Key, Rejection> {
-    match get(fields, "key") {
-        None => Err(Rejection::MissingField { field: "key" }),
-        Some(Json::String(key)) if key.is_empty() => Err(Rejection::EmptyKey),
-        Some(Json::String(key)) => {
-            within("key", key.len(), KEY_LIMIT)?;
-            Ok(Key::new(key.as_str()))
-        }
-        Some(other) => Err(wrong_type("key", "a string", other)),
+/// The record's key; its carrier's, if it names none.
+fn key(fields: &Fields, of_carrier: Option<&Key>) -> Result<Key, Rejection> {
+    let own = match get(fields, "key") {
+        None => None,
+        Some(Json::String(key)) => Some(named(key)?),
+        Some(other) => return Err(wrong_type("key", "a string", other)),
+    };
+    match (own, of_carrier) {
+        (None, None) => Err(Rejection::MissingField { field: "key" }),
+        (Some(own), Some(outer)) if own != *outer => Err(Rejection::KeysDiffer {
+            outer: shown(outer.as_str()),
+            inner: shown(own.as_str()),
+        }),
+        (Some(key), _) => Ok(key),
+        (None, Some(key)) => Ok(key.clone()),
     }
+}
+
+/// A key of a length that is allowed.
+pub(crate) fn named(key: &str) -> Result<Key, Rejection> {
+    if key.is_empty() {
+        return Err(Rejection::EmptyKey);
+    }
+    within("key", key.len(), KEY_LIMIT)?;
+    Ok(Key::new(key))
 }
 
 /// A key, or a list of keys.
@@ -173,10 +219,10 @@ fn supersedes(fields: &Fields) -> Result<Vec<Key>, Rejection> {
     }
 }
 
-/// Milliseconds since 1970, or the line's number.
-fn time(fields: &Fields, number: u64) -> Result<i64, Rejection> {
+/// Milliseconds since 1970; the carrier's, if none is named.
+fn time(fields: &Fields, carrier: Carrier<'_>) -> Result<i64, Rejection> {
     match get(fields, "updated_at") {
-        None | Some(Json::Null) => Ok(i64::try_from(number).unwrap_or(i64::MAX)),
+        None | Some(Json::Null) => Ok(carrier.at_ms),
         Some(Json::Integer(milliseconds)) => Ok(*milliseconds),
         Some(Json::String(text)) => {
             timestamp::milliseconds(text).ok_or_else(|| Rejection::BadTime { value: shown(text) })
@@ -189,18 +235,21 @@ fn time(fields: &Fields, number: u64) -> Result<i64, Rejection> {
     }
 }
 
-fn get<'a>(fields: &'a Fields, name: &str) -> Option<&'a Json> {
+/// The value of a field.
+pub(crate) fn get<'a>(fields: &'a Fields, name: &str) -> Option<&'a Json> {
     fields
         .iter()
         .find_map(|(found, value)| (found == name).then_some(value))
 }
 
-fn take(fields: &mut Fields, name: &str) -> Option<Json> {
+/// Takes the value of a field out.
+pub(crate) fn take(fields: &mut Fields, name: &str) -> Option<Json> {
     let at = fields.iter().position(|(found, _)| found == name)?;
     Some(fields.swap_remove(at).1)
 }
 
-fn within(field: &'static str, len: usize, limit: usize) -> Result<(), Rejection> {
+/// Refuses what is longer than a limit, in bytes.
+pub(crate) fn within(field: &'static str, len: usize, limit: usize) -> Result<(), Rejection> {
     if len > limit {
         let (len, limit) = (len as u64, limit as u64);
         return Err(Rejection::FieldTooLong { field, len, limit });
@@ -208,7 +257,8 @@ fn within(field: &'static str, len: usize, limit: usize) -> Result<(), Rejection
     Ok(())
 }
 
-fn wrong_type(field: &'static str, expected: &'static str, got: &Json) -> Rejection {
+/// Refuses a value of another type.
+pub(crate) fn wrong_type(field: &'static str, expected: &'static str, got: &Json) -> Rejection {
     Rejection::WrongType {
         field,
         expected,
@@ -216,7 +266,8 @@ fn wrong_type(field: &'static str, expected: &'static str, got: &Json) -> Reject
     }
 }
 
-fn shown(text: &str) -> String {
+/// The beginning of a text that may be long.
+pub(crate) fn shown(text: &str) -> String {
     let shown = prefix(text, SHOWN_LIMIT);
     if shown.len() < text.len() {
         format!("{shown}…")
@@ -232,7 +283,12 @@ mod tests {
     use super::*;
 
     fn read_line(line: impl AsRef<[u8]>) -> Result<Option<Change>, Refusal> {
-        read(line.as_ref(), 3, &Offset::Sequence(3))
+        let carrier = Carrier {
+            at_ms: 3,
+            offset: &Offset::Sequence(3),
+            key: None,
+        };
+        read(line.as_ref(), carrier)
     }
 
     fn record(line: &str) -> Record {

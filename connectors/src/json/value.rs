@@ -12,7 +12,7 @@ use crate::{JsonKind, Rejection};
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Boolean,
     Integer(i64),
@@ -24,7 +24,7 @@ pub(super) enum Json {
 }
 
 /// Reads one value that fills the line, in which no object names a field twice.
-pub(super) fn parse(line: &str) -> Result<Json, Rejection> {
+pub(crate) fn parse(line: &str) -> Result<Json, Rejection> {
     let value: Json = serde_json::from_str(line).map_err(|error| {
         if error.is_eof() {
             Rejection::Truncated {
@@ -54,7 +54,7 @@ fn words(error: &serde_json::Error) -> String {
 }
 
 impl Json {
-    pub(super) fn kind(&self) -> JsonKind {
+    pub(crate) fn kind(&self) -> JsonKind {
         match self {
             Self::Null => JsonKind::Null,
             Self::Boolean => JsonKind::Boolean,

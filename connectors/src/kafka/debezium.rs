@@ -1,0 +1,240 @@
+//! Which change does a change event of a database table ask for?
+//!
+//! ```json
+//! {"op": "u", "before": {…}, "after": {"id": 7, "body": "…"}, "ts_ms": 1714564800000, …}
+//! ```
+//! `c` (created), `r` (read in a snapshot) and `u` (updated) give the row as it now is, `d`
+//! (deleted) the row as it was. With schemas enabled all that is one level down, under
+//! `payload`. A row that stands alone (Debezium's `ExtractNewRecordState`) is the new row; a
+//! field `__deleted` of `"true"` says that it is gone. The tombstone that follows a deletion
+//! deletes once more, which is nothing.
+
+use super::format::Columns;
+use crate::json::record::{self, Carrier, Fields, Operation, Refusal};
+use crate::json::value::{self, Json};
+use crate::{Change, Key, Rejection};
+
+/// The key of an event: `{"id": 7}`, with or without schema, or the bare value.
+pub(super) fn key(bytes: &[u8], columns: &Columns) -> Result<Option<Key>, Refusal> {
+    let read = || {
+        let text = record::utf8(bytes)?;
+        match value::parse(text).map(unwrapped) {
+            Ok(Json::Object(fields)) => match record::get(&fields, &columns.key) {
+                Some(value) => key_of(value),
+                None => Err(missing(&columns.key)),
+            },
+            Ok(value @ (Json::String(_) | Json::Integer(_))) => key_of(&value),
+            // Any other text is a key as it stands.
+            _ => record::named(text),
+        }
+    };
+    read().map(Some).map_err(|reason| (None, reason))
+}
+
+/// Reads the payload of an event.
+pub(super) fn read(
+    payload: &[u8],
+    columns: &Columns,
+    carrier: Carrier<'_>,
+) -> Result<Change, Refusal> {
+    let parsed = event(payload, columns, carrier.at_ms);
+    let (operation, fields, at_ms) = parsed.map_err(|reason| (carrier.key.cloned(), reason))?;
+    record::change(operation, fields, Carrier { at_ms, ..carrier })
+}
+
+/// Operation, record and time of an event.
+fn event(
+    payload: &[u8],
+    columns: &Columns,
+    at_ms: i64,
+) -> Result<(Operation, Fields, i64), Rejection> {
+    let parsed = value::parse(record::utf8(payload)?)?;
+    let mut event = match unwrapped(parsed) {
+        Json::Object(fields) => fields,
+        other => return Err(Rejection::NotAnObject { got: other.kind() }),
+    };
+    let Some(op) = record::take(&mut event, "op") else {
+        let is_gone = matches!(
+            record::get(&event, "__deleted"),
+            Some(Json::String(deleted)) if deleted == "true"
+        );
+        let operation = match is_gone {
+            true => Operation::Delete,
+            false => Operation::Upsert,
+        };
+        return Ok((operation, row(event, columns, operation)?, at_ms));
+    };
+    let at_ms = match record::get(&event, "ts_ms") {
+        Some(Json::Integer(at_ms)) => *at_ms,
+        _ => at_ms,
+    };
+    let (operation, side) = match &op {
+        Json::String(op) if matches!(&**op, "c" | "r" | "u") => (Operation::Upsert, "after"),
+        Json::String(op) if op == "d" => (Operation::Delete, "before"),
+        Json::String(op) => {
+            return Err(Rejection::UnknownChangeEvent {
+                op: record::shown(op),
+            });
+        }
+        other => return Err(record::wrong_type("op", "a string", other)),
+    };
+    let fields = match (record::take(&mut event, side), operation) {
+        (Some(Json::Object(fields)), _) => row(fields, columns, operation)?,
+        // The message's key says which row it was.
+        (None | Some(Json::Null), Operation::Delete) => Fields::new(),
+        (None, _) => return Err(Rejection::MissingField { field: "after" }),
+        (Some(other), _) => return Err(record::wrong_type(side, "an object", &other)),
+    };
+    Ok((operation, fields, at_ms))
+}
+
+/// The fields of a record from the columns of a row.
+fn row(mut row: Fields, columns: &Columns, operation: Operation) -> Result<Fields, Rejection> {
+    let mut fields = Fields::new();
+    if let Some(key) = record::take(&mut row, &columns.key) {
+        let key = key_of(&key)?.as_str().to_owned();
+        fields.push(("key".to_owned(), Json::String(key)));
+    }
+    if matches!(operation, Operation::Delete) {
+        return Ok(fields);
+    }
+    let text = record::take(&mut row, &columns.text).ok_or_else(|| missing(&columns.text))?;
+    fields.push(("text".to_owned(), text));
+    for (field, column) in [
+        ("title", &columns.title),
+        ("updated_at", &columns.updated_at),
+    ] {
+        let Some(column) = column else { continue };
+        let value = record::take(&mut row, column).ok_or_else(|| missing(column))?;
+        fields.push((field.to_owned(), value));
+    }
+    Ok(fields)
+}
+
+fn key_of(value: &Json) -> Result<Key, Rejection> {
+    match value {
+        Json::String(key) => record::named(key),
+        Json::Integer(key) => Ok(Key::new(key.to_string())),
+        other => Err(record::wrong_type("key", "a string or an integer", other)),
+    }
+}
+
+/// What a converter with schemas wraps.
+fn unwrapped(value: Json) -> Json {
+    match value {
+        Json::Object(mut fields) if record::get(&fields, "schema").is_some() => {
+            match record::take(&mut fields, "payload") {
+                Some(payload) => payload,
+                None => Json::Object(fields),
+            }
+        }
+        other => other,
+    }
+}
+
+fn missing(column: &str) -> Rejection {
+    Rejection::MissingColumn {
+        name: record::shown(column),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Offset;
+
+    fn columns() -> Columns {
+        Columns {
+            key: "id".to_owned(),
+            text: "body".to_owned(),
+            title: Some("subject".to_owned()),
+            updated_at: None,
+        }
+    }
+
+    fn read_one(key_bytes: &str, payload: &str) -> Result<Change, Refusal> {
+        let key = key(key_bytes.as_bytes(), &columns())?;
+        let carrier = Carrier {
+            at_ms: 5,
+            offset: &Offset::Sequence(1),
+            key: key.as_ref(),
+        };
+        read(payload.as_bytes(), &columns(), carrier)
+    }
+
+    #[test]
+    fn rows_come_change_and_go() {
+        let row = r#"{"id":7,"body":"b","subject":"s","n":1.5}"#;
+        let schema = r#""schema":{"type":"struct"}"#;
+        for (key, payload) in [
+            (
+                r#"{"id":7}"#,
+                format!(r#"{{"op":"c","after":{row},"ts_ms":9}}"#),
+            ),
+            (
+                r#"{"id":7}"#,
+                format!(r#"{{"op":"r","before":null,"after":{row},"ts_ms":9}}"#),
+            ),
+            (
+                "7",
+                format!(r#"{{{schema},"payload":{{"op":"u","after":{row},"ts_ms":9}}}}"#),
+            ),
+        ] {
+            match read_one(key, &payload) {
+                Ok(Change::Upsert(record)) => {
+                    assert_eq!((record.key.as_str(), &*record.text), ("7", "b"));
+                    assert_eq!(
+                        (record.title.as_deref(), record.updated_at_ms),
+                        (Some("s"), 9)
+                    );
+                }
+                other => panic!("{payload}: {other:?}"),
+            }
+        }
+        let keyed = format!(r#"{{{schema},"payload":{{"id":7}}}}"#);
+        for (key, payload) in [
+            (
+                &*keyed,
+                r#"{"op":"d","before":{"id":7,"body":"b"},"ts_ms":9}"#,
+            ),
+            (&*keyed, r#"{"op":"d","before":null,"ts_ms":9}"#),
+            (
+                &*keyed,
+                r#"{"id":7,"body":"b","subject":"s","__deleted":"true"}"#,
+            ),
+        ] {
+            match read_one(key, payload) {
+                Ok(Change::Delete { key, .. }) => assert_eq!(key.as_str(), "7", "{payload}"),
+                other => panic!("{payload}: {other:?}"),
+            }
+        }
+        let flat = read_one(r#"{"id":7}"#, row);
+        assert!(matches!(flat, Ok(Change::Upsert(record)) if record.text == "b"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_change_says_why() {
+        let reason = |payload| read_one(r#"{"id":7}"#, payload).unwrap_err().1;
+        let event = |op: &str| Rejection::UnknownChangeEvent { op: op.to_owned() };
+        assert_eq!(reason(r#"{"op":"t"}"#), event("t"));
+        assert_eq!(
+            reason(r#"{"op":"c","after":{"id":7}}"#),
+            Rejection::MissingColumn {
+                name: "body".into()
+            }
+        );
+        assert_eq!(
+            reason(r#"{"op":"c"}"#),
+            Rejection::MissingField { field: "after" }
+        );
+        assert!(matches!(
+            reason(r#"{"op":"c","after":{"id":8,"body":"b","subject":"s"}}"#),
+            Rejection::KeysDiffer { .. }
+        ));
+        assert!(matches!(
+            reason(r#"{"op":"c","after":{"id":7,"body":null,"subject":"s"}}"#),
+            Rejection::WrongType { field: "text", .. }
+        ));
+        assert!(matches!(reason("[]"), Rejection::NotAnObject { .. }));
+    }
+}

@@ -1,0 +1,504 @@
+//! Which changes does a topic of a Kafka-compatible cluster ask for, now and as it grows?
+//!
+//! One message, one change ([`Format`] has the payloads). All partitions are read, from their
+//! beginning or from where an earlier run ended; order counts within a partition, where Kafka
+//! keeps the messages of one key. Offsets are not committed to the cluster: they are kept with
+//! the epoch that they brought, so a message counts once whatever crashes.
+//!
+//! - `client`: how is a client set up?
+//! - `partitions`: how far was each partition read, and is it still the same topic?
+//! - `format`, `debezium`: what does a message say?
+//!
+//! A cluster that is away, or a topic that is not there yet, is waited for, with a notice. A
+//! topic that was deleted and made anew is read from its beginning, and what the old one held
+//! and the new one does not is gone ([`Notice::Recreated`]). Messages that retention removed
+//! before they were read are told ([`Notice::Lost`]); what is held stands.
+
+pub(crate) mod client;
+mod debezium;
+mod format;
+mod partitions;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, TryRecvError};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+
+use crate::{
+    Batch, Error, Event, Halt, NextMessage, Notice, Offset, Outlet, Rejected, Resume, Resumption,
+    Source, SourceName,
+};
+
+use client::Complaints;
+pub use format::{Columns, Format};
+use partitions::{Arrival, Extent, Partitions, Standing};
+
+/// Messages over this many bytes are refused, unless said otherwise: 1 MiB.
+const MESSAGE_LIMIT: usize = 1 << 20;
+/// A batch is closed when its messages come to this many bytes.
+const BATCH_BYTES: usize = 16 << 20;
+/// What a message counts at least, so that many short ones close a batch too.
+const MESSAGE_COST: usize = 256;
+/// A batch of messages that keep coming is closed after this time.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+/// A batch is closed when no message came for this time.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long to wait for a message before looking at the stop flag.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How often to ask for the topic's partitions: some may be added.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often to ask for them while the topic is not there.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the cluster may take to answer that.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the consumer starts with; the user's settings take their place.
+const DEFAULTS: [(&str, &str); 3] = [
+    // A consumer needs one, though it never joins a group or commits an offset.
+    ("group.id", "perennial"),
+    // Memory for messages that wait, in KiB.
+    ("queued.max.messages.kbytes", "16384"),
+    // How long the end of a partition may go unnoticed, in ms.
+    ("fetch.wait.max.ms", "100"),
+];
+/// What the consumer is set up with, whatever else is.
+const SETTINGS: [(&str, &str); 4] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+    // What an offset out of range means is decided here.
+    ("auto.offset.reset", "error"),
+];
+
+/// A topic of a Kafka-compatible cluster as a source.
+///
+/// ```no_run
+/// use perennial_connectors::{Format, Kafka, start};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let docs = Kafka::open("docs", "127.0.0.1:9092", "support_docs")?
+///     .format(Format::Text)
+///     .settings([("security.protocol", "SASL_SSL")])?;
+/// let running = start(docs, 16)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Kafka {
+    name: SourceName,
+    servers: String,
+    topic: String,
+    format: Format,
+    settings: Vec<(String, String)>,
+    config: ClientConfig,
+    /// In bytes.
+    message_limit: usize,
+    is_once: bool,
+    resume: BTreeMap<i32, NextMessage>,
+}
+
+impl Kafka {
+    /// Reads a topic of the cluster that these servers (`host:port`, with commas between) know.
+    /// Nothing is asked of them before the source runs.
+    ///
+    /// # Errors
+    /// [`Error::KafkaSetting`] for servers that cannot be.
+    pub fn open(
+        name: impl Into<String>,
+        servers: impl Into<String>,
+        topic: impl Into<String>,
+    ) -> Result<Self, Error> {
+        let servers = servers.into();
+        Ok(Self {
+            name: SourceName::new(name),
+            topic: topic.into(),
+            format: Format::default(),
+            settings: Vec::new(),
+            config: client::configure(&servers, &DEFAULTS, &[], &SETTINGS)?,
+            servers,
+            message_limit: MESSAGE_LIMIT,
+            is_once: false,
+            resume: BTreeMap::new(),
+        })
+    }
+
+    /// What the messages are. By default [`Format::Json`].
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Settings of librdkafka, by its names: `security.protocol`, `sasl.username`, and so on.
+    ///
+    /// # Errors
+    /// [`Error::KafkaSetting`] for one that does not exist, has no such value, or is
+    /// Perennial's own.
+    pub fn settings<N: Into<String>, V: Into<String>>(
+        mut self,
+        settings: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, Error> {
+        let settings = settings.into_iter();
+        self.settings
+            .extend(settings.map(|(name, value)| (name.into(), value.into())));
+        self.config = client::configure(&self.servers, &DEFAULTS, &self.settings, &SETTINGS)?;
+        Ok(self)
+    }
+
+    /// The longest message, key and payload, in bytes. By default 1 MiB.
+    #[must_use]
+    pub fn message_limit(mut self, bytes: usize) -> Self {
+        self.message_limit = bytes;
+        self
+    }
+
+    /// Whether to end where the topic ended when it was read. By default it is followed.
+    #[must_use]
+    pub fn once(mut self, is_once: bool) -> Self {
+        self.is_once = is_once;
+        self
+    }
+}
+
+impl Source for Kafka {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    /// From the offsets of the same topic; whether it is the same, its messages say.
+    fn resume_from(&mut self, from: Resume) -> Resumption {
+        match from.offset {
+            Some(Offset::Partitions { topic, next }) if topic == self.topic => {
+                self.resume = next;
+                Resumption::FromOffset
+            }
+            _ => Resumption::Anew,
+        }
+    }
+
+    fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        let consumer = self.config.create_with_context(Complaints::default());
+        let consumer: BaseConsumer<Complaints> = consumer.map_err(client::refused)?;
+        let mut reader = Reader {
+            partitions: Partitions::resume(&self.resume),
+            consumer: Arc::new(consumer),
+            source: &self,
+            batch: Batch::default(),
+            batch_bytes: 0,
+            begun: None,
+            has_caught_up: false,
+            is_found: false,
+            told: None,
+        };
+        reader.run(out)
+    }
+}
+
+/// Turns messages into batches.
+struct Reader<'a> {
+    source: &'a Kafka,
+    consumer: Arc<BaseConsumer<Complaints>>,
+    partitions: Partitions,
+    batch: Batch,
+    /// What the batch's messages come to.
+    batch_bytes: usize,
+    /// When the batch's first message came.
+    begun: Option<Instant>,
+    has_caught_up: bool,
+    /// Whether the topic was there when it was last looked for.
+    is_found: bool,
+    /// The complaint that was told last.
+    told: Option<String>,
+}
+
+impl Reader<'_> {
+    fn run(&mut self, out: &Outlet) -> Result<(), Halt> {
+        let mut look = Some(Look::at(&self.consumer, &self.source.topic)?);
+        let mut next_look = Instant::now();
+        loop {
+            out.check()?;
+            if let Some(found) = look.as_ref().and_then(Look::result) {
+                look = None;
+                self.found(found, out)?;
+                let pause = if self.is_found {
+                    LOOK_EVERY
+                } else {
+                    LOOK_AGAIN
+                };
+                next_look = Instant::now() + pause;
+            }
+            if look.is_none() && Instant::now() >= next_look {
+                look = Some(Look::at(&self.consumer, &self.source.topic)?);
+            }
+            let consumer = self.consumer.clone();
+            let patience = if self.batch.is_empty() {
+                PATIENCE
+            } else {
+                QUIET
+            };
+            match consumer.poll(patience) {
+                Some(Ok(message)) => self.take(&message, out)?,
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.told = None;
+                    if !self.partitions.end(partition) {
+                        self.begin_again(out)?;
+                    }
+                }
+                Some(Err(error)) => self.complain(&error, out)?,
+                None => self.flush(out)?,
+            }
+            if !self.has_caught_up && self.partitions.are_at_end() {
+                self.flush(out)?;
+                self.has_caught_up = true;
+                out.send(Event::CaughtUp)?;
+            }
+            if self.has_caught_up && self.source.is_once {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes in which partitions the topic has.
+    fn found(&mut self, found: Result<Vec<i32>, Missing>, out: &Outlet) -> Result<(), Halt> {
+        match found {
+            Ok(numbers) => {
+                let returned = !std::mem::replace(&mut self.is_found, true);
+                if self.partitions.exceed(&numbers) {
+                    self.partitions = Partitions::default();
+                    self.partitions.add(&numbers);
+                    self.begin_again(out)
+                } else if returned || !self.partitions.are(&numbers) {
+                    self.partitions.add(&numbers);
+                    // A topic that was away may be another one by now.
+                    if returned {
+                        self.partitions.doubt();
+                    }
+                    self.assign()
+                } else {
+                    Ok(())
+                }
+            }
+            Err(Missing::Topic) => {
+                self.is_found = false;
+                let reason = "there is no such topic".to_owned();
+                self.tell(reason, out)
+            }
+            Err(Missing::Cluster(error)) => self.complain(&error, out),
+        }
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>, out: &Outlet) -> Result<(), Halt> {
+        self.told = None;
+        match self.partitions.arrive(message) {
+            Arrival::New => {}
+            Arrival::Known => return Ok(()),
+            Arrival::Foreign => return self.begin_again(out),
+        }
+        self.begun.get_or_insert_with(Instant::now);
+        self.batch_bytes += MESSAGE_COST + message.payload_len() + message.key_len();
+        let offset = Offset::Message {
+            topic: self.source.topic.clone(),
+            partition: message.partition(),
+            offset: message.offset(),
+        };
+        let limit = self.source.message_limit;
+        match format::read(&self.source.format, message, &offset, limit) {
+            Ok(change) => self.batch.changes.push(change),
+            Err((key, reason)) => self.batch.rejected.push(Rejected {
+                source: self.source.name.clone(),
+                offset,
+                key,
+                reason,
+            }),
+        }
+        let is_late = self.begun.is_some_and(|begun| begun.elapsed() >= MAX_DELAY);
+        match self.batch_bytes >= BATCH_BYTES || is_late {
+            true => self.flush(out),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, out: &Outlet) -> Result<(), Halt> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        self.begun = None;
+        if batch.is_empty() {
+            return out.check();
+        }
+        batch.resume = Some(self.partitions.position(&self.source.topic));
+        out.batch(batch)
+    }
+
+    /// Another topic stands under the name: it is read from its beginning.
+    fn begin_again(&mut self, out: &Outlet) -> Result<(), Halt> {
+        self.batch = Batch::default();
+        self.batch_bytes = 0;
+        self.begun = None;
+        self.partitions.forget();
+        self.has_caught_up = false;
+        out.notice(Notice::Recreated {
+            topic: self.source.topic.clone(),
+        })?;
+        self.assign()
+    }
+
+    fn assign(&self) -> Result<(), Halt> {
+        let list = self.partitions.assignment(&self.source.topic);
+        let assigned = self.consumer.assign(&list);
+        Ok(assigned.map_err(client::refused)?)
+    }
+
+    fn complain(&mut self, error: &KafkaError, out: &Outlet) -> Result<(), Halt> {
+        use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange, UnknownPartition};
+        match error {
+            KafkaError::MessageConsumption(AutoOffsetReset | OffsetOutOfRange) => {
+                return self.stand(out);
+            }
+            // The next look says what became of it.
+            KafkaError::MessageConsumption(UnknownPartition) => return Ok(()),
+            KafkaError::MessageConsumptionFatal(code) => {
+                return Err(Halt::Failed(Error::Kafka {
+                    reason: code.to_string(),
+                }));
+            }
+            _ => {}
+        }
+        let said = self.consumer.client().context().take();
+        let reason = match (error.rdkafka_error_code(), said) {
+            (Some(code), Some(said)) => format!("{code}: {said}"),
+            (Some(code), None) => code.to_string(),
+            (None, _) => error.to_string(),
+        };
+        self.tell(reason, out)
+    }
+
+    /// Tells what is waited for; the same thing once.
+    fn tell(&mut self, reason: String, out: &Outlet) -> Result<(), Halt> {
+        if self.told.is_some() {
+            return Ok(());
+        }
+        self.told = Some(reason.clone());
+        out.notice(Notice::Unreachable {
+            what: format!("topic {:?} of {}", self.source.topic, self.source.servers),
+            reason,
+        })
+    }
+
+    /// Offsets are not there: were messages removed, or is it another topic?
+    fn stand(&mut self, out: &Outlet) -> Result<(), Halt> {
+        let (consumer, topic) = (self.consumer.clone(), self.source.topic.clone());
+        let numbers = self.partitions.numbers();
+        let extents = beside(move || {
+            let extent = |number| {
+                let (low, high) = consumer.fetch_watermarks(&topic, number, LOOK_TIMEOUT)?;
+                Ok((number, Extent { low, high }))
+            };
+            let extents = numbers.into_iter().map(extent);
+            extents.collect::<Result<Vec<_>, KafkaError>>()
+        })?;
+        let extents = loop {
+            match extents.recv_timeout(PATIENCE) {
+                Ok(extents) => break extents,
+                Err(_) => out.check()?,
+            }
+        };
+        let extents = match extents {
+            Ok(extents) => extents,
+            Err(error) => {
+                self.complain(&error, out)?;
+                out.wait(LOOK_AGAIN)?;
+                return self.assign();
+            }
+        };
+        for (number, extent) in extents {
+            match self.partitions.stand(number, extent) {
+                Standing::Sound => {}
+                Standing::Lost(from, to) => out.notice(Notice::Lost {
+                    topic: self.source.topic.clone(),
+                    partition: number,
+                    from,
+                    to,
+                })?,
+                Standing::Foreign => return self.begin_again(out),
+            }
+        }
+        self.assign()
+    }
+}
+
+/// Why a topic's partitions are not known.
+enum Missing {
+    /// There is no such topic.
+    Topic,
+    /// The cluster does not say.
+    Cluster(KafkaError),
+}
+
+/// A question to the cluster that may take long, asked beside the source's thread, so that
+/// the stop flag is heard. A thread that still waits when the source is stopped ends by itself
+/// within [`LOOK_TIMEOUT`].
+struct Look {
+    result: Receiver<Result<Vec<i32>, Missing>>,
+}
+
+impl Look {
+    /// Which partitions has the topic?
+    fn at(consumer: &Arc<BaseConsumer<Complaints>>, topic: &str) -> Result<Self, Halt> {
+        let (consumer, topic) = (consumer.clone(), topic.to_owned());
+        let result = beside(move || {
+            let metadata = consumer.fetch_metadata(Some(&topic), LOOK_TIMEOUT);
+            let metadata = metadata.map_err(Missing::Cluster)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let found = found.ok_or(Missing::Topic)?;
+            match found.error().map(RDKafkaErrorCode::from) {
+                None => {}
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+                ) => {
+                    return Err(Missing::Topic);
+                }
+                Some(code) => return Err(Missing::Cluster(KafkaError::MetadataFetch(code))),
+            }
+            let mut numbers: Vec<i32> = found.partitions().iter().map(|p| p.id()).collect();
+            numbers.sort_unstable();
+            match numbers.is_empty() {
+                true => Err(Missing::Topic),
+                false => Ok(numbers),
+            }
+        })?;
+        Ok(Self { result })
+    }
+
+    /// The answer, if it is there.
+    fn result(&self) -> Option<Result<Vec<i32>, Missing>> {
+        match self.result.try_recv() {
+            Ok(result) => Some(result),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(Missing::Cluster(KafkaError::Canceled))),
+        }
+    }
+}
+
+/// Runs `ask` on a thread of its own.
+fn beside<T: Send + 'static>(
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Result<Receiver<T>, Halt> {
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let spawned = thread::Builder::new()
+        .name("perennial-kafka-look".to_owned())
+        .spawn(move || {
+            // Nobody listens any more if the source was stopped.
+            let _ = sender.send(ask());
+        });
+    spawned.map_err(|source| Error::Thread {
+        name: "kafka".to_owned(),
+        source,
+    })?;
+    Ok(receiver)
+}

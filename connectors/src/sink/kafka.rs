@@ -1,0 +1,296 @@
+//! Answers as messages of a topic of a Kafka-compatible cluster.
+//!
+//! The message's key is the context's, its payload the row as JSON; an answer that is gone is a
+//! tombstone, so a compacted topic holds the present answers. Headers say which delivery a row
+//! is of:
+//!
+//! | header | value |
+//! | --- | --- |
+//! | `view` | the view |
+//! | `origin` | which history of epochs, 16 hexadecimal digits |
+//! | `epoch` | the epoch, decimal |
+//! | `row`, `rows` | which row of its epoch, from 1, of how many |
+//! | `rung` | how the answer was reached |
+//! | `exact` | `true`, or `false` for a provisional answer |
+//!
+//! Rows are written by an idempotent producer and acknowledged by all replicas before the epoch
+//! counts as delivered. After a crash the last epoch may be written once more, with the same
+//! headers: a reader that skips rows of an `origin` and key whose `epoch` it has, applies each
+//! once. With a transactional id each epoch is one transaction.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext};
+
+use super::{Delivery, Sink};
+use crate::kafka::client;
+use crate::{Error, StopFlag};
+
+/// How long the cluster may take for one step.
+const STEP: Duration = Duration::from_millis(100);
+/// How long it may take to begin or end a transaction.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+const SETTINGS: [(&str, &str); 1] = [("enable.idempotence", "true")];
+
+/// A topic as a sink.
+pub struct KafkaSink {
+    name: String,
+    topic: String,
+    servers: String,
+    settings: Vec<(String, String)>,
+    transactional_id: Option<String>,
+    config: ClientConfig,
+    /// Made at the first delivery, and anew after a fatal error.
+    producer: Option<Connected>,
+}
+
+struct Connected {
+    producer: BaseProducer<Reports>,
+    reports: Reports,
+}
+
+impl fmt::Debug for KafkaSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSink")
+            .field("topic", &self.topic)
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KafkaSink {
+    /// Writes to a topic of the cluster that these servers (`host:port`, with commas between)
+    /// know. Its name as a sink is `kafka://servers/topic`.
+    ///
+    /// # Errors
+    /// [`Error::KafkaSetting`] for servers that cannot be.
+    pub fn open(servers: impl Into<String>, topic: impl Into<String>) -> Result<Self, Error> {
+        let (servers, topic) = (servers.into(), topic.into());
+        Ok(Self {
+            name: format!("kafka://{servers}/{topic}"),
+            config: client::configure(&servers, &[], &[], &SETTINGS)?,
+            topic,
+            servers,
+            settings: Vec::new(),
+            transactional_id: None,
+            producer: None,
+        })
+    }
+
+    /// Settings of librdkafka, by its names.
+    ///
+    /// # Errors
+    /// [`Error::KafkaSetting`] for one that does not exist, has no such value, or is
+    /// Perennial's own.
+    pub fn settings<N: Into<String>, V: Into<String>>(
+        mut self,
+        settings: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, Error> {
+        let settings = settings.into_iter();
+        self.settings
+            .extend(settings.map(|(name, value)| (name.into(), value.into())));
+        self.configured()
+    }
+
+    /// Makes each epoch one transaction under this id, which no other producer may use.
+    ///
+    /// # Errors
+    /// [`Error::KafkaSetting`] for an id that cannot be.
+    pub fn transactional(mut self, id: impl Into<String>) -> Result<Self, Error> {
+        self.transactional_id = Some(id.into());
+        self.configured()
+    }
+
+    fn configured(mut self) -> Result<Self, Error> {
+        let mut ours = SETTINGS.to_vec();
+        if let Some(id) = &self.transactional_id {
+            ours.push(("transactional.id", id));
+        }
+        self.config = client::configure(&self.servers, &[], &self.settings, &ours)?;
+        Ok(self)
+    }
+
+    fn connect(&self) -> Result<Connected, KafkaError> {
+        let reports = Reports::default();
+        let producer: BaseProducer<Reports> = self.config.create_with_context(reports.clone())?;
+        if self.transactional_id.is_some() {
+            producer.init_transactions(TRANSACTION_TIMEOUT)?;
+        }
+        Ok(Connected { producer, reports })
+    }
+
+    fn write(
+        &self,
+        connected: &Connected,
+        delivery: &Delivery,
+        stop: &StopFlag,
+    ) -> Result<(), KafkaError> {
+        let Connected { producer, reports } = connected;
+        reports.begin();
+        if self.transactional_id.is_some() {
+            producer.begin_transaction()?;
+        }
+        let n_rows = delivery.rows.len();
+        for (i, row) in delivery.rows.iter().enumerate() {
+            let payload = row
+                .answer
+                .is_some()
+                .then(|| delivery.row_json(row).to_string());
+            let mut record = BaseRecord::to(&self.topic)
+                .key(&row.key)
+                .headers(headers(delivery, i));
+            if let Some(payload) = &payload {
+                record = record.payload(payload);
+            }
+            loop {
+                match producer.send(record) {
+                    Ok(()) => break,
+                    // Its queue is full: what waits must be written first.
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                        record = again;
+                        producer.poll(STEP);
+                        if stop.raised() {
+                            return Err(KafkaError::Canceled);
+                        }
+                    }
+                    Err((error, _)) => return Err(error),
+                }
+            }
+        }
+        while reports.n_done() < n_rows {
+            producer.poll(STEP);
+            if stop.raised() {
+                return Err(KafkaError::Canceled);
+            }
+        }
+        if let Some(error) = reports.failure() {
+            return Err(error);
+        }
+        if self.transactional_id.is_some() {
+            producer.commit_transaction(TRANSACTION_TIMEOUT)?;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for KafkaSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
+        let connected = match self.producer.take() {
+            Some(connected) => connected,
+            None => self.connect().map_err(|error| self.failed(&error, None))?,
+        };
+        match self.write(&connected, delivery, stop) {
+            Ok(()) => {
+                self.producer = Some(connected);
+                Ok(())
+            }
+            Err(error) => {
+                let said = connected.reports.said();
+                // What waits must not be written behind the next attempt.
+                connected
+                    .producer
+                    .purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+                let deadline = Instant::now() + STEP;
+                while connected.producer.in_flight_count() > 0 && Instant::now() < deadline {
+                    connected.producer.poll(STEP / 10);
+                }
+                Err(self.failed(&error, said))
+            }
+        }
+    }
+}
+
+impl KafkaSink {
+    fn failed(&self, error: &KafkaError, said: Option<String>) -> Error {
+        let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+        Error::Kafka {
+            reason: format!("topic {:?} of {}: {error}{said}", self.topic, self.servers),
+        }
+    }
+}
+
+fn headers(delivery: &Delivery, i: usize) -> OwnedHeaders {
+    let header = |headers: OwnedHeaders, key, value: &str| {
+        let value = Some(value);
+        headers.insert(Header { key, value })
+    };
+    let row = &delivery.rows[i];
+    let mut headers = OwnedHeaders::new_with_capacity(7);
+    headers = header(headers, "view", &delivery.view);
+    headers = header(headers, "origin", &delivery.origin_text());
+    headers = header(headers, "epoch", &delivery.epoch.to_string());
+    headers = header(headers, "row", &(i + 1).to_string());
+    headers = header(headers, "rows", &delivery.rows.len().to_string());
+    if let Some(answer) = &row.answer {
+        headers = header(headers, "rung", &answer.rung);
+        headers = header(headers, "exact", &answer.is_exact.to_string());
+    }
+    headers
+}
+
+/// Counts what the cluster has acknowledged.
+#[derive(Clone, Default)]
+struct Reports {
+    inner: Arc<Mutex<Reported>>,
+}
+
+#[derive(Default)]
+struct Reported {
+    n_done: usize,
+    failure: Option<KafkaError>,
+    said: Option<String>,
+}
+
+impl Reports {
+    fn with<T>(&self, f: impl FnOnce(&mut Reported) -> T) -> T {
+        f(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn begin(&self) {
+        self.with(|reported| *reported = Reported::default());
+    }
+
+    fn n_done(&self) -> usize {
+        self.with(|reported| reported.n_done)
+    }
+
+    fn failure(&self) -> Option<KafkaError> {
+        self.with(|reported| reported.failure.take())
+    }
+
+    fn said(&self) -> Option<String> {
+        self.with(|reported| reported.said.take())
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, _error: KafkaError, reason: &str) {
+        self.with(|reported| reported.said = Some(reason.to_owned()));
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.with(|reported| {
+            reported.n_done += 1;
+            if let Err((error, _)) = result {
+                reported.failure.get_or_insert_with(|| error.clone());
+            }
+        });
+    }
+}

@@ -1,0 +1,272 @@
+//! Answers as JSON lines: a file that holds whole epochs, each once.
+//!
+//! ```json
+//! {"perennial":"answers","format":1}
+//! {"view":"answers","key":"q1","epoch":7,"question":"…","text":"…","rung":"verify","exact":true,…}
+//! {"view":"answers","key":"q2","epoch":7,"gone":true}
+//! {"end_of":{"origin":"00f1…","view":"answers","epoch":7,"rows":2}}
+//! ```
+//! The first line says whose file it is. An epoch counts once its last line is there. What stands behind the last of these lines when
+//! the file is opened is the beginning of an epoch that a crash cut off: it is removed, and the
+//! epoch is delivered again. An epoch that is there is not written twice.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Delivery, Sink};
+use crate::{Error, StopFlag};
+
+/// The first line: a file that begins otherwise is left alone.
+const HEAD: &[u8] = b"{\"perennial\":\"answers\",\"format\":1}\n";
+/// A longer line is none of this sink's.
+const LINE_LIMIT: u64 = 64 << 20;
+
+/// A file of JSON lines as a sink.
+#[derive(Debug)]
+pub struct JsonLinesSink {
+    name: String,
+    path: PathBuf,
+    /// Held open and locked.
+    file: File,
+    /// Behind the last whole epoch, in bytes.
+    end: u64,
+    /// The last whole epoch of the last origin.
+    last: Option<(String, u64)>,
+}
+
+impl JsonLinesSink {
+    /// Appends to a file, which is made if it is not there. Its name as a sink is its path.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::ForeignOutput`] for a file that holds anything but epochs;
+    /// [`Error::OutputInUse`] if another process writes it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref().to_path_buf();
+        let io = |action| {
+            let path = path.clone();
+            move |source| Error::Io {
+                path,
+                action,
+                source,
+            }
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(io("cannot be opened"))?;
+        if file.try_lock().is_err() {
+            return Err(Error::OutputInUse { path });
+        }
+        let (end, last) = scan(&path, &file)?;
+        let mut sink = Self {
+            name: path.display().to_string(),
+            path: path.clone(),
+            file,
+            end,
+            last,
+        };
+        let head = if end == 0 { HEAD } else { b"" };
+        sink.write(head).map_err(io("cannot be written"))?;
+        Ok(sink)
+    }
+
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
+        // A write that failed may have left a part.
+        self.file.set_len(self.end)?;
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(lines)?;
+        self.file.sync_data()?;
+        self.end += lines.len() as u64;
+        Ok(())
+    }
+}
+
+impl Sink for JsonLinesSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn deliver(&mut self, delivery: &Delivery, _stop: &StopFlag) -> Result<(), Error> {
+        let origin = delivery.origin_text();
+        if let Some((last_origin, last_epoch)) = &self.last
+            && *last_origin == origin
+            && delivery.epoch <= *last_epoch
+        {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for row in &delivery.rows {
+            line(&mut lines, &delivery.row_json(row));
+        }
+        line(
+            &mut lines,
+            &json!({ "end_of": {
+                "origin": origin,
+                "view": delivery.view,
+                "epoch": delivery.epoch,
+                "rows": delivery.rows.len(),
+            }}),
+        );
+        self.write(&lines).map_err(|source| Error::Io {
+            path: self.path.clone(),
+            action: "cannot be written",
+            source,
+        })?;
+        self.last = Some((origin, delivery.epoch));
+        Ok(())
+    }
+}
+
+fn line(lines: &mut Vec<u8>, value: &Value) {
+    lines.extend_from_slice(value.to_string().as_bytes());
+    lines.push(b'\n');
+}
+
+/// Where the last whole epoch ends, and which it is.
+fn scan(path: &Path, file: &File) -> Result<(u64, Option<(String, u64)>), Error> {
+    let io = |source| Error::Io {
+        path: path.to_path_buf(),
+        action: "cannot be read",
+        source,
+    };
+    let foreign = |at: u64| Error::ForeignOutput {
+        path: path.to_path_buf(),
+        byte: at,
+    };
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    let head = std::io::Read::take(&mut reader, HEAD.len() as u64);
+    { head }.read_until(b'\n', &mut line).map_err(io)?;
+    if line != HEAD {
+        // The crash may have come before the first line was whole.
+        return match HEAD.starts_with(&line) {
+            true => Ok((0, None)),
+            false => Err(foreign(0)),
+        };
+    }
+    let (mut at, mut end, mut last) = (line.len() as u64, line.len() as u64, None);
+    loop {
+        line.clear();
+        let n_read = std::io::Read::take(&mut reader, LINE_LIMIT)
+            .read_until(b'\n', &mut line)
+            .map_err(io)?;
+        if n_read == 0 {
+            return Ok((end, last));
+        }
+        let Some(whole) = line.strip_suffix(b"\n") else {
+            return match (n_read as u64) < LINE_LIMIT {
+                true => Ok((end, last)),
+                false => Err(foreign(at)),
+            };
+        };
+        let value: Value = serde_json::from_slice(whole).map_err(|_| foreign(at))?;
+        at += n_read as u64;
+        if let Some(marker) = value.get("end_of") {
+            let origin = marker.get("origin").and_then(Value::as_str);
+            let epoch = marker.get("epoch").and_then(Value::as_u64);
+            let (Some(origin), Some(epoch)) = (origin, epoch) else {
+                return Err(foreign(at - n_read as u64));
+            };
+            end = at;
+            last = Some((origin.to_owned(), epoch));
+        } else if value.get("view").is_none() || value.get("epoch").is_none() {
+            return Err(foreign(at - n_read as u64));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Output, OutputRow};
+    use super::*;
+
+    fn delivery(origin: u64, epoch: u64, n_rows: usize) -> Delivery {
+        let row = |i: usize| OutputRow {
+            key: format!("q{i}"),
+            answer: (i % 3 != 2).then(|| Output {
+                question: "Why?".to_owned(),
+                text: match i % 2 {
+                    0 => Ok(format!("Because of {epoch}.\nAnd \u{2028} ü.")),
+                    _ => Err("too long".to_owned()),
+                },
+                rung: "verify".to_owned(),
+                is_exact: true,
+                drift: 0.0,
+                sources: vec!["a.md".to_owned()],
+            }),
+        };
+        Delivery {
+            origin,
+            view: "answers".to_owned(),
+            epoch,
+            rows: (0..n_rows).map(row).collect(),
+        }
+    }
+
+    fn deliver(path: &Path, deliveries: &[Delivery]) {
+        let mut sink = JsonLinesSink::open(path).unwrap();
+        for delivery in deliveries {
+            sink.deliver(delivery, &StopFlag::new()).unwrap();
+        }
+    }
+
+    fn read(path: &Path) -> Vec<u8> {
+        std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        let other = String::from_utf8_lossy(HEAD) + "Dear diary,\n";
+        for foreign in ["Dear diary,\n", "{\"a\":1}\n", "{\"a\":1}", &other] {
+            std::fs::write(&path, foreign).unwrap();
+            let error = JsonLinesSink::open(&path).unwrap_err();
+            assert!(matches!(error, Error::ForeignOutput { .. }), "{error}");
+            assert_eq!(read(&path), foreign.as_bytes());
+        }
+    }
+
+    #[test]
+    fn two_writers_are_refused_and_another_origin_counts_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        let open = JsonLinesSink::open(&path).unwrap();
+        assert!(matches!(
+            JsonLinesSink::open(&path),
+            Err(Error::OutputInUse { .. })
+        ));
+        drop(open);
+        deliver(
+            &path,
+            &[delivery(1, 5, 1), delivery(2, 0, 1), delivery(2, 0, 1)],
+        );
+        let text = String::from_utf8(read(&path)).unwrap();
+        assert_eq!(text.matches("end_of").count(), 2);
+    }
+
+    proptest! {
+        // The file is cut anywhere, as by a crash, and what may not have arrived is delivered
+        // again: the file is as if nothing had happened.
+        #[test]
+        fn every_epoch_is_there_once_wherever_a_crash_cuts(
+            n_rows in prop::collection::vec(0usize..4, 1..6), cut in 0.0..1.0f64, again in 0usize..6,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let all: Vec<Delivery> =
+                n_rows.iter().zip(1..).map(|(n, epoch)| delivery(7, epoch, *n)).collect();
+            let (whole, cut_path) = (dir.path().join("whole"), dir.path().join("cut"));
+            deliver(&whole, &all);
+            deliver(&cut_path, &all[..all.len() - 1]);
+            let sure = read(&cut_path).len() as f64;
+            let len = sure + cut * (read(&whole).len() as f64 - sure);
+            std::fs::write(&cut_path, &read(&whole)[..len as usize]).unwrap();
+            deliver(&cut_path, &all[again.min(all.len() - 1)..]);
+            prop_assert_eq!(read(&cut_path), read(&whole));
+        }
+    }
+}

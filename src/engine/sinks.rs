@@ -1,0 +1,324 @@
+//! Who takes a view's answers away, and what has it not taken yet?
+//!
+//! # Design
+//! An epoch's rows for a sink are stored in the transaction that commits the epoch, then put in
+//! the sink's outbox. Each sink has a thread that takes one delivery after the other, tries it
+//! until it succeeds, and strikes it off. So a delivery is there or is owed, whatever crashes,
+//! and a slow sink never holds up an epoch until [`MAX_OWED`] deliveries wait.
+//!
+//! # Invariants
+//! - Deliveries of one sink are made in the order of their epochs, one at a time.
+//! - What is struck off was delivered; what was delivered may still be owed after a crash.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use perennial_connectors::{Delivery, Sink, StopFlag};
+
+use crate::state::State;
+
+/// Deliveries that may wait for one sink; then no epoch is closed.
+pub(crate) const MAX_OWED: usize = 1_000;
+/// How long to wait before a delivery is tried again: at first, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How long an engine that stops waits for what is owed.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
+/// A declared sink.
+pub(crate) struct SinkSpec {
+    /// The view's name.
+    pub(crate) view: String,
+    pub(crate) sink: Box<dyn Sink>,
+}
+
+/// A sink at work. Dropping it waits a while for what is owed, then stops it.
+pub(crate) struct RunningSink {
+    pub(crate) name: String,
+    /// Index of the view.
+    pub(crate) view: usize,
+    outbox: Arc<Outbox>,
+    stop: StopFlag,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What happens at a sink.
+pub(crate) enum SinkEvent {
+    /// A delivery was made.
+    Delivered,
+    /// A delivery failed and is tried again.
+    Failing {
+        /// The sink.
+        sink: String,
+        /// Which delivery, and why.
+        message: String,
+    },
+}
+
+/// Deliveries that are owed.
+#[derive(Default)]
+struct Outbox {
+    owed: Mutex<Owed>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Owed {
+    deliveries: VecDeque<Arc<Delivery>>,
+    /// Whether the first of them is being delivered.
+    is_in_hand: bool,
+    /// Whether nothing more comes.
+    is_closed: bool,
+}
+
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, Owed> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first delivery, once there is one; none when nothing more comes.
+    fn first(&self) -> Option<Arc<Delivery>> {
+        let mut owed = self.lock();
+        loop {
+            if let Some(first) = owed.deliveries.front().cloned() {
+                owed.is_in_hand = true;
+                return Some(first);
+            }
+            if owed.is_closed {
+                return None;
+            }
+            let woken = self.changed.wait(owed);
+            owed = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes the first off: it is delivered, or put back to be tried again.
+    fn settle(&self, is_delivered: bool) {
+        let mut owed = self.lock();
+        owed.is_in_hand = false;
+        if is_delivered {
+            owed.deliveries.pop_front();
+        }
+        drop(owed);
+        self.changed.notify_all();
+    }
+}
+
+impl RunningSink {
+    /// Starts a sink that owes these deliveries.
+    pub(crate) fn start(
+        view: usize,
+        mut sink: Box<dyn Sink>,
+        owed: Vec<Delivery>,
+        state: Option<Arc<State>>,
+        tell: impl Fn(SinkEvent) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let outbox = Arc::new(Outbox::default());
+        outbox.lock().deliveries = owed.into_iter().map(Arc::new).collect();
+        let (name, stop) = (sink.name().to_owned(), StopFlag::new());
+        let thread = std::thread::Builder::new()
+            .name(format!("sink {name}"))
+            .spawn({
+                let (outbox, stop) = (outbox.clone(), stop.clone());
+                move || run(&mut *sink, &outbox, state.as_deref(), &stop, tell)
+            })?;
+        Ok(Self {
+            name,
+            view,
+            outbox,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Owes another delivery, behind those before it.
+    pub(crate) fn owe(&self, delivery: Delivery) {
+        self.outbox.lock().deliveries.push_back(Arc::new(delivery));
+        self.outbox.changed.notify_all();
+    }
+
+    /// Whether so much is owed that nothing may be added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.outbox.lock().deliveries.len() >= MAX_OWED
+    }
+
+    /// Of what is owed, drops rows that a later delivery says anew. Returns how many.
+    pub(crate) fn forget(&self) -> usize {
+        let mut owed = self.outbox.lock();
+        let n_held = usize::from(owed.is_in_hand);
+        let mut seen = HashSet::new();
+        let mut n_dropped = 0;
+        for delivery in owed.deliveries.iter_mut().skip(n_held).rev() {
+            n_dropped += keep_last(Arc::make_mut(delivery), &mut seen);
+        }
+        n_dropped
+    }
+}
+
+/// Drops rows of keys that were seen, and notes the others. Returns how many were dropped.
+pub(crate) fn keep_last(delivery: &mut Delivery, seen: &mut HashSet<String>) -> usize {
+    let n_before = delivery.rows.len();
+    delivery.rows.retain(|row| seen.insert(row.key.clone()));
+    n_before - delivery.rows.len()
+}
+
+impl Drop for RunningSink {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + LAST_WAIT;
+        let mut owed = self.outbox.lock();
+        owed.is_closed = true;
+        self.outbox.changed.notify_all();
+        while !owed.deliveries.is_empty() && Instant::now() < deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let woken = self.outbox.changed.wait_timeout(owed, left);
+            owed = woken.unwrap_or_else(PoisonError::into_inner).0;
+            // One that just failed is not waited for.
+            if !owed.is_in_hand && self.stop.raised() {
+                break;
+            }
+        }
+        drop(owed);
+        self.stop.raise();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was told by the thread's own end.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    sink: &mut dyn Sink,
+    outbox: &Outbox,
+    state: Option<&State>,
+    stop: &StopFlag,
+    tell: impl Fn(SinkEvent),
+) {
+    let mut pause = PAUSE.0;
+    let mut told: Option<String> = None;
+    while let Some(delivery) = outbox.first() {
+        if stop.raised() {
+            return;
+        }
+        let delivered = sink.deliver(&delivery, stop).map_err(|e| e.to_string());
+        let struck = delivered.and_then(|()| match state {
+            Some(state) => state
+                .delivered(sink.name(), delivery.epoch)
+                .map_err(|e| e.to_string()),
+            None => Ok(()),
+        });
+        outbox.settle(struck.is_ok());
+        match struck {
+            Ok(()) => {
+                pause = PAUSE.0;
+                told = None;
+                tell(SinkEvent::Delivered);
+            }
+            Err(reason) => {
+                if told.as_ref() != Some(&reason) {
+                    tell(SinkEvent::Failing {
+                        sink: sink.name().to_owned(),
+                        message: format!(
+                            "epoch {} is not delivered, and is tried again: {reason}",
+                            delivery.epoch
+                        ),
+                    });
+                    told = Some(reason);
+                }
+                // An engine that stops does not wait for a sink that is away.
+                if outbox.lock().is_closed || stop.wait(pause) {
+                    stop.raise();
+                    outbox.changed.notify_all();
+                    return;
+                }
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use perennial_connectors::{Error, OutputRow};
+
+    use super::*;
+
+    /// Fails until it is told that it may go on, then says what it got.
+    struct Scripted {
+        n_failures: usize,
+        got: mpsc::Sender<u64>,
+    }
+
+    impl Sink for Scripted {
+        fn name(&self) -> &str {
+            "scripted"
+        }
+
+        fn deliver(&mut self, delivery: &Delivery, _stop: &StopFlag) -> Result<(), Error> {
+            if self.n_failures > 0 {
+                self.n_failures -= 1;
+                return Err(Error::Zero { name: "patience" });
+            }
+            self.got.send(delivery.epoch).expect("the test listens");
+            Ok(())
+        }
+    }
+
+    fn delivery(epoch: u64, keys: &[&str]) -> Delivery {
+        let row = |key: &&str| OutputRow {
+            key: (*key).to_owned(),
+            answer: None,
+        };
+        Delivery {
+            origin: 1,
+            view: "v".to_owned(),
+            epoch,
+            rows: keys.iter().map(row).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_owed_is_delivered_in_order_though_attempts_fail() {
+        let (got, gets) = mpsc::channel();
+        let (events, heard) = mpsc::channel();
+        let sink = Box::new(Scripted { n_failures: 2, got });
+        let running = RunningSink::start(0, sink, vec![delivery(1, &[])], None, move |event| {
+            let _ = events.send(matches!(event, SinkEvent::Failing { .. }));
+        })
+        .expect("a thread");
+        running.owe(delivery(2, &[]));
+        // The second failure says nothing new.
+        assert_eq!(
+            heard.iter().take(3).collect::<Vec<_>>(),
+            [true, false, false]
+        );
+        running.owe(delivery(3, &[]));
+        drop(running);
+        assert_eq!(gets.iter().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_sink_that_is_away_does_not_hold_up_the_end() {
+        let (got, _gets) = mpsc::channel();
+        let sink = Box::new(Scripted {
+            n_failures: usize::MAX,
+            got,
+        });
+        let begin = Instant::now();
+        let running = RunningSink::start(0, sink, vec![delivery(1, &[])], None, |_| {});
+        drop(running.expect("a thread"));
+        assert!(begin.elapsed() < LAST_WAIT);
+    }
+
+    #[test]
+    fn of_what_waits_only_the_last_of_a_key_stays() {
+        let mut seen = HashSet::new();
+        let mut deliveries = [delivery(1, &["a", "b"]), delivery(2, &["b"])];
+        let dropped = deliveries.iter_mut().rev();
+        let dropped: usize = dropped.map(|d| keep_last(d, &mut seen)).sum();
+        assert_eq!(dropped, 1);
+        assert_eq!(deliveries[0], delivery(1, &["a"]));
+    }
+}
