@@ -36,6 +36,7 @@ mod stop;
 pub use change::{Change, Digest, Key, Record, SourceName};
 pub use error::Error;
 pub use folder::{Folder, Watching};
+pub use json::read_record;
 pub use jsonl::JsonLines;
 pub use kafka::{Columns, Format, Kafka};
 pub use offset::{NextMessage, Offset, Revision};

@@ -21,6 +21,17 @@ pub struct Rejected {
     pub key: Option<Key>,
     /// Why it is not a record.
     pub reason: Rejection,
+    /// What was refused, unless it is over 64 KiB or stands where it was read for good, as a
+    /// file does: a line, the payload of a message.
+    pub content: Option<Vec<u8>>,
+}
+
+/// Of what is refused, no more than this is kept: 64 KiB.
+const CONTENT_LIMIT: usize = 64 << 10;
+
+/// What is kept of something that is refused.
+pub(crate) fn content(bytes: &[u8]) -> Option<Vec<u8>> {
+    (bytes.len() <= CONTENT_LIMIT).then(|| bytes.to_vec())
 }
 
 impl fmt::Display for Rejected {

@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Explain(WatchArgs),
     /// Verify a state folder of `watch --state`, and say what it holds.
     Check(CheckArgs),
+    /// See what `watch --state` refused, send it again mended, or drop it.
+    Quarantine(QuarantineArgs),
     /// List the models known by name, what each is good for, and which are on this machine.
     Models(ModelsArgs),
 }
@@ -217,6 +219,64 @@ pub(crate) struct CheckArgs {
     /// Write one JSON object to standard output.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `quarantine`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial quarantine list ./state
+  perennial quarantine show ./state 3 > record.json
+  perennial quarantine resubmit ./state 3 --with record.json
+  perennial quarantine drop ./state 4 5
+
+The state must not be watched meanwhile.")]
+pub(crate) struct QuarantineArgs {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub(crate) command: QuarantineCommand,
+}
+
+/// What can be done about what was refused.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// Everything that was refused: number, place, reason, and how it begins.
+    List {
+        /// The folder that was given as --state.
+        #[arg(value_name = "FOLDER")]
+        state: PathBuf,
+        /// Write one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One record as it came, on standard output.
+    Show {
+        /// The folder that was given as --state.
+        #[arg(value_name = "FOLDER")]
+        state: PathBuf,
+        /// Its number.
+        number: u64,
+    },
+    /// Take a record in after all, as it came or mended, when the state is watched again.
+    Resubmit {
+        /// The folder that was given as --state.
+        #[arg(value_name = "FOLDER")]
+        state: PathBuf,
+        /// Its number.
+        number: u64,
+        /// A file with the record that was meant: one JSON object.
+        #[arg(long, value_name = "FILE")]
+        with: Option<PathBuf>,
+    },
+    /// Forget about records.
+    Drop {
+        /// The folder that was given as --state.
+        #[arg(value_name = "FOLDER")]
+        state: PathBuf,
+        /// Their numbers.
+        #[arg(required = true)]
+        numbers: Vec<u64>,
+    },
 }
 
 /// Arguments of `demo`.

@@ -33,6 +33,10 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
             let owed = wording::count(found.n_owed, "epoch");
             counts.push(format!("{owed} not delivered"));
         }
+        if found.n_quarantined > 0 {
+            let refused = wording::count(found.n_quarantined, "record");
+            counts.push(format!("{refused} in quarantine"));
+        }
         let size = wording::megabytes(found.n_bytes);
         writeln!(out, "whole: {epoch}, {}, {size}", counts.join(", "))
     };

@@ -27,6 +27,7 @@ mod live;
 mod models;
 mod opening;
 mod paint;
+mod quarantine;
 mod report;
 mod screen;
 mod topic;
@@ -48,6 +49,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args),
+        Command::Quarantine(args) => quarantine::run(args),
         Command::Models(args) => models::run(args),
     };
     match outcome {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use perennial_connectors::{Digest, Key, Rejected, Resume, Running, Sink, Source};
+use perennial_connectors::{Digest, Key, Resume, Running, Sink, Source};
 use perennial_operators::{ContextKey, Dependency, DocumentKey};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
@@ -17,6 +17,7 @@ use super::current::CurrentAnswer;
 use super::error::Error;
 use super::forget::Receipt;
 use super::hub::Hub;
+use super::quarantine::Quarantined;
 use super::runtime::Runtime;
 use super::sinks::SinkSpec;
 use super::subscription::Subscription;
@@ -454,11 +455,12 @@ impl Engine {
         self.ask(|reply| Request::Audits { view, reply })
     }
 
-    /// The records in quarantine, oldest first.
+    /// The records in quarantine, oldest first; with a state directory, those of earlier
+    /// processes too.
     ///
     /// # Errors
     /// [`Error::Stopped`].
-    pub fn quarantine(&self) -> Result<Vec<Rejected>, Error> {
+    pub fn quarantine(&self) -> Result<Vec<Quarantined>, Error> {
         self.ask(|reply| Request::Quarantine { reply })
     }
 

@@ -21,6 +21,7 @@ mod error;
 mod forget;
 mod healing;
 mod hub;
+pub(crate) mod quarantine;
 mod runtime;
 mod sinks;
 mod subscription;
@@ -33,6 +34,7 @@ pub use builder::{Engine, EngineBuilder};
 pub use current::CurrentAnswer;
 pub use error::Error;
 pub use forget::Receipt;
+pub use quarantine::Quarantined;
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};
 pub use update::{

@@ -16,6 +16,8 @@ pub struct StateSummary {
     pub n_answers: usize,
     /// Vectors of texts.
     pub n_vectors: u64,
+    /// Records in quarantine.
+    pub n_quarantined: usize,
     /// Epochs that sinks have not taken.
     pub n_owed: usize,
     /// Bytes of the file.
@@ -27,11 +29,8 @@ pub struct StateSummary {
 /// # Errors
 /// [`StateError`]: none there, in use, newer or damaged.
 pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
-    let path = dir.join(FILE);
-    let Ok(file) = std::fs::metadata(&path) else {
-        return Err(StateError::Missing { path });
-    };
-    let state = State::open(dir)?;
+    let state = State::open_existing(dir)?;
+    let n_bytes = std::fs::metadata(dir.join(FILE)).map_or(0, |file| file.len());
     let restored = state.restore()?;
     let n_vectors = state.read(|txn| {
         let vectors = txn.open_table(VECTORS)?;
@@ -46,6 +45,7 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         n_answers: restored.answers.values().map(|answers| answers.len()).sum(),
         n_vectors,
         n_owed: restored.sinks.values().map(|(_, owed)| owed.len()).sum(),
-        n_bytes: file.len(),
+        n_quarantined: restored.quarantine.len(),
+        n_bytes,
     })
 }

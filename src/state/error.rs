@@ -61,6 +61,26 @@ pub enum StateError {
         /// What was found.
         reason: String,
     },
+    /// No entry of quarantine has this number.
+    #[error("nothing in quarantine has the number {number}; list what there is")]
+    NotInQuarantine {
+        /// The number.
+        number: u64,
+    },
+    /// What was refused is not kept here.
+    #[error("number {number} is not kept here, only where it was read; give the record instead")]
+    NoContent {
+        /// The number.
+        number: u64,
+    },
+    /// What is to be resubmitted is no record.
+    #[error("number {number} is still no record: {reason}; give the record that was meant instead")]
+    NoRecord {
+        /// The number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
     /// A commit failed; the last committed epoch stands.
     #[error("{path}: cannot be written ({reason}); the state is that of the last complete epoch")]
     Write {

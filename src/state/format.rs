@@ -15,6 +15,8 @@
 //! | `answers` | (view, context) | [`StoredAnswer`] |
 //! | `vectors` | 32 bytes: digest of embedding model and text | f32, little-endian |
 //! | `sinks` | sink | view that it takes |
+//! | `quarantine` | u64 number | [`Quarantined`](crate::engine::Quarantined) |
+//! | `resubmitted` | u64 number | [`Resubmitted`], to be taken in by the next engine |
 //! | `outbox` | (sink, epoch) | [`Delivery`](perennial_connectors::Delivery) that it is owed |
 //!
 //! Keys and numbers are redb's own types. Structures are written by postcard 1.x in the
@@ -45,6 +47,8 @@ pub(super) const ANSWERS: TableDefinition<'_, (&str, &str), &[u8]> =
 pub(super) const VECTORS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("vectors");
 pub(super) const SINKS: TableDefinition<'_, &str, &str> = TableDefinition::new("sinks");
 pub(super) const OUTBOX: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("outbox");
+pub(super) const QUARANTINE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("quarantine");
+pub(super) const RESUBMITTED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("resubmitted");
 
 /// Key of the format's version.
 pub(super) const VERSION_KEY: &str = "version";
@@ -66,6 +70,17 @@ pub(crate) struct StoredRow {
     pub is_timed: bool,
     /// Keys of rows that it makes obsolete.
     pub supersedes: Arc<[Arc<str>]>,
+}
+
+/// A row that a person sent in the place of one that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resubmitted {
+    /// The stream.
+    pub stream: String,
+    /// Its key.
+    pub key: String,
+    /// The row; none deletes it.
+    pub row: Option<StoredRow>,
 }
 
 /// The answer of a context and how it was reached.

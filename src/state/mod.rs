@@ -23,6 +23,7 @@
 mod check;
 mod error;
 mod format;
+mod quarantine;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,11 +39,15 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 pub use check::{StateSummary, check};
 pub use error::StateError;
 pub(crate) use format::{StoredAnswer, StoredRow};
+pub use quarantine::{drop_quarantined, quarantine, resubmit};
 
 use format::{
     ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
-    SINKS, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    QUARANTINE, RESUBMITTED, Resubmitted, SINKS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
+
+use crate::engine::Quarantined;
+use crate::engine::quarantine::QuarantineDeltas;
 
 /// A shorter text is found by chance.
 const TRACE_BYTES: usize = 12;
@@ -83,8 +88,21 @@ pub(crate) struct Restored {
     pub answers: HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
     /// Which history of epochs this is.
     pub origin: u64,
+    /// What was refused, oldest first.
+    pub quarantine: Vec<Quarantined>,
+    /// By number: rows that a person sent in.
+    pub resubmitted: BTreeMap<u64, Resubmitted>,
     /// By sink: the view that it takes, and what it is owed, in order.
     pub sinks: HashMap<String, (String, Vec<Delivery>)>,
+}
+
+/// What changes without an epoch: offsets behind refused records, and those.
+pub(crate) struct Note {
+    /// By stream.
+    pub offsets: Vec<(String, Option<Offset>)>,
+    pub quarantine: QuarantineDeltas,
+    /// Numbers of resubmitted rows that are taken in.
+    pub resubmitted: Vec<u64>,
 }
 
 /// What one epoch changes.
@@ -96,6 +114,9 @@ pub(crate) struct Commit<'a> {
     pub views: Vec<(&'a str, Option<[u8; 32]>)>,
     /// View, context, and the answer or its end.
     pub answers: Vec<(&'a str, ContextKey, Option<StoredAnswer>)>,
+    pub quarantine: &'a QuarantineDeltas,
+    /// Numbers of resubmitted rows that are taken in.
+    pub resubmitted: &'a [u64],
     /// What sinks are owed.
     pub deliveries: Vec<(&'a str, &'a Delivery)>,
 }
@@ -123,6 +144,32 @@ impl State {
         };
         state.settle_version()?;
         Ok(state)
+    }
+
+    /// Opens the state in a directory where there is one.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`], and as [`State::open`].
+    fn open_existing(dir: &Path) -> Result<Self, StateError> {
+        let path = dir.join(FILE);
+        match path.exists() {
+            true => Self::open(dir),
+            false => Err(StateError::Missing { path }),
+        }
+    }
+
+    /// One transaction.
+    fn write<T>(
+        &self,
+        write: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StateError> {
+        let all = || -> Result<T, redb::Error> {
+            let txn = self.db().begin_write()?;
+            let written = write(&txn)?;
+            txn.commit()?;
+            Ok(written)
+        };
+        all().map_err(|error| StateError::write(&self.path, error))
     }
 
     /// Makes the tables of a new state, or checks the version of an old one.
@@ -159,6 +206,8 @@ impl State {
             txn.open_table(VECTORS)?;
             txn.open_table(SINKS)?;
             txn.open_table(OUTBOX)?;
+            txn.open_table(QUARANTINE)?;
+            txn.open_table(RESUBMITTED)?;
             txn.commit()?;
             Ok(())
         };
@@ -180,6 +229,16 @@ impl State {
                 },
                 ..Restored::default()
             };
+            for entry in txn.open_table(QUARANTINE)?.iter()? {
+                let (_, bytes) = entry?;
+                let refused = format::decode("a refusal", bytes.value())?;
+                restored.quarantine.push(refused);
+            }
+            for entry in txn.open_table(RESUBMITTED)?.iter()? {
+                let (number, bytes) = entry?;
+                let row = format::decode("a resubmitted row", bytes.value())?;
+                restored.resubmitted.insert(number.value(), row);
+            }
             for entry in txn.open_table(SINKS)?.iter()? {
                 let (sink, view) = entry?;
                 let view = view.value().to_owned();
@@ -247,15 +306,12 @@ impl State {
                         None => documents.remove(key)?,
                     };
                 }
-                let mut offsets = txn.open_table(OFFSETS)?;
-                for (stream, offset) in &commit.offsets {
-                    match offset {
-                        Some(offset) => {
-                            offsets.insert(*stream, format::encode(offset).as_slice())?
-                        }
-                        None => offsets.remove(*stream)?,
-                    };
-                }
+                let offsets = commit.offsets.iter();
+                put_offsets(
+                    &txn,
+                    offsets.map(|(stream, offset)| (*stream, offset.as_ref())),
+                )?;
+                quarantine::put(&txn, commit.quarantine, commit.resubmitted)?;
                 let mut views = txn.open_table(VIEWS)?;
                 for (view, digest) in &commit.views {
                     match digest {
@@ -301,6 +357,21 @@ impl State {
         Ok(())
     }
 
+    /// Makes offsets and refusals durable. Every row before the offsets must be.
+    ///
+    /// # Errors
+    /// [`StateError::Write`].
+    pub(crate) fn note(&self, note: &Note) -> Result<(), StateError> {
+        self.write(|txn| {
+            let offsets = note.offsets.iter();
+            put_offsets(
+                txn,
+                offsets.map(|(stream, offset)| (&**stream, offset.as_ref())),
+            )?;
+            quarantine::put(txn, &note.quarantine, &note.resubmitted)
+        })
+    }
+
     /// Notes which sinks there are, and for a new one that it is owed this; what others were
     /// owed is dropped.
     ///
@@ -310,27 +381,22 @@ impl State {
         &self,
         sinks: &[(&str, &str, Option<&Delivery>)],
     ) -> Result<(), StateError> {
-        let write = || -> Result<(), redb::Error> {
-            let txn = self.db().begin_write()?;
-            {
-                let is_declared = |name: &str| sinks.iter().any(|(sink, ..)| *sink == name);
-                let mut table = txn.open_table(SINKS)?;
-                table.retain(|sink, _| is_declared(sink))?;
-                let mut outbox = txn.open_table(OUTBOX)?;
-                outbox.retain(|(sink, _), _| is_declared(sink))?;
-                for (sink, view, owed) in sinks {
-                    table.insert(*sink, *view)?;
-                    if let Some(delivery) = owed {
-                        outbox.retain(|(of, _), _| of != *sink)?;
-                        let bytes = format::encode(delivery);
-                        outbox.insert((*sink, delivery.epoch), bytes.as_slice())?;
-                    }
+        self.write(|txn| {
+            let is_declared = |name: &str| sinks.iter().any(|(sink, ..)| *sink == name);
+            let mut table = txn.open_table(SINKS)?;
+            table.retain(|sink, _| is_declared(sink))?;
+            let mut outbox = txn.open_table(OUTBOX)?;
+            outbox.retain(|(sink, _), _| is_declared(sink))?;
+            for (sink, view, owed) in sinks {
+                table.insert(*sink, *view)?;
+                if let Some(delivery) = owed {
+                    outbox.retain(|(of, _), _| of != *sink)?;
+                    let bytes = format::encode(delivery);
+                    outbox.insert((*sink, delivery.epoch), bytes.as_slice())?;
                 }
             }
-            txn.commit()?;
             Ok(())
-        };
-        write().map_err(|error| StateError::write(&self.path, error))
+        })
     }
 
     /// Strikes off what a sink has got, up to an epoch. Not at once durable: after a crash it
@@ -358,26 +424,21 @@ impl State {
         &self,
         mut keep_last: impl FnMut(&str, &mut Delivery),
     ) -> Result<(), StateError> {
-        let mut write = || -> Result<(), redb::Error> {
-            let txn = self.db().begin_write()?;
-            {
-                let mut outbox = txn.open_table(OUTBOX)?;
-                let mut kept = Vec::new();
-                for entry in outbox.iter()?.rev() {
-                    let (key, bytes) = entry?;
-                    let (sink, epoch) = key.value();
-                    let mut delivery: Delivery = format::decode("a delivery", bytes.value())?;
-                    keep_last(sink, &mut delivery);
-                    kept.push((sink.to_owned(), epoch, delivery));
-                }
-                for (sink, epoch, delivery) in kept {
-                    outbox.insert((&*sink, epoch), format::encode(&delivery).as_slice())?;
-                }
+        self.write(|txn| {
+            let mut outbox = txn.open_table(OUTBOX)?;
+            let mut kept = Vec::new();
+            for entry in outbox.iter()?.rev() {
+                let (key, bytes) = entry?;
+                let (sink, epoch) = key.value();
+                let mut delivery: Delivery = format::decode("a delivery", bytes.value())?;
+                keep_last(sink, &mut delivery);
+                kept.push((sink.to_owned(), epoch, delivery));
             }
-            txn.commit()?;
+            for (sink, epoch, delivery) in kept {
+                outbox.insert((&*sink, epoch), format::encode(&delivery).as_slice())?;
+            }
             Ok(())
-        };
-        write().map_err(|error| StateError::write(&self.path, error))
+        })
     }
 
     /// Writes the file anew, without the pages that earlier states have left in it. Returns
@@ -407,7 +468,17 @@ impl State {
                 })*};
             }
             copy!(
-                FORMAT, MANIFEST, OFFSETS, DOCUMENTS, VIEWS, ANSWERS, VECTORS, SINKS, OUTBOX
+                FORMAT,
+                MANIFEST,
+                OFFSETS,
+                DOCUMENTS,
+                VIEWS,
+                ANSWERS,
+                VECTORS,
+                SINKS,
+                OUTBOX,
+                QUARANTINE,
+                RESUBMITTED
             );
             to.commit()?;
             Ok(copied)
@@ -460,6 +531,20 @@ impl State {
             .and_then(|txn| read(&txn))
             .map_err(|error| StateError::damaged(&self.path, error))
     }
+}
+
+fn put_offsets<'a>(
+    txn: &redb::WriteTransaction,
+    offsets: impl Iterator<Item = (&'a str, Option<&'a Offset>)>,
+) -> Result<(), redb::Error> {
+    let mut table = txn.open_table(OFFSETS)?;
+    for (stream, offset) in offsets {
+        match offset {
+            Some(offset) => table.insert(stream, format::encode(offset).as_slice())?,
+            None => table.remove(stream)?,
+        };
+    }
+    Ok(())
 }
 
 /// A number that tells one history of epochs from another.

@@ -205,10 +205,7 @@ fn topics_in_and_answers_out_across_restarts() {
     assert_eq!(first.texts(), texts(&expected));
     let quarantine = first.engine.quarantine().expect("runs");
     assert_eq!(quarantine.len(), 1);
-    assert_eq!(
-        quarantine[0].key.as_ref().map(|k| k.as_str()),
-        Some("poison")
-    );
+    assert_eq!(quarantine[0].key.as_deref(), Some("poison"));
     drop(first);
 
     // Nothing new: nothing is asked, nothing is written.
@@ -216,7 +213,7 @@ fn topics_in_and_answers_out_across_restarts() {
     let mut idle = rig(&broker, dir.path());
     assert_eq!((idle.texts(), idle.model.n_calls()), (texts(&expected), 0));
     assert!(
-        idle.engine.quarantine().expect("runs").is_empty(),
+        idle.engine.quarantine().expect("runs").len() == 1,
         "read once"
     );
     drop(idle);

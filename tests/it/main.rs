@@ -10,6 +10,7 @@ mod engine;
 mod exact;
 mod forget;
 mod history;
+mod quarantine;
 mod real_model;
 mod rig;
 mod score;

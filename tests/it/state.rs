@@ -251,8 +251,13 @@ fn json_lines_go_on_behind_the_last_committed_line() {
         .expect("writable");
     let mut second = lines(&state, &docs, &questions);
     assert_eq!(second.texts()["q"], "Nothing is known of alpha.");
-    // The line that was refused is not read again.
-    assert!(second.engine.quarantine().expect("runs").is_empty());
+    // The line that was refused is not read again, and is still known.
+    let quarantine = second.engine.quarantine().expect("runs");
+    assert_eq!(quarantine.len(), 1);
+    assert_eq!(
+        quarantine[0].content.as_deref(),
+        Some(bad.trim_end().as_bytes())
+    );
     drop(second);
 
     // Another file is another source: what only the old one said is no more.
@@ -638,6 +643,34 @@ fn a_state_in_use_or_newer_or_foreign_is_refused_by_name() {
 
     let error = refused(&file);
     assert!(matches!(error, StateError::Io { .. }), "{error}");
+}
+
+#[test]
+fn a_state_of_the_format_before_becomes_this_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut first = tables(dir.path(), 2000);
+    first.upsert("docs", "hours", "The library opens at nine.");
+    first.upsert("questions", "q", "library");
+    let right = first.texts();
+    drop(first);
+    // Format 2 is this one without what sinks and quarantine need.
+    let file = redb::Database::open(dir.path().join("state.redb")).expect("whole");
+    let txn = file.begin_write().expect("writable");
+    for name in ["sinks", "outbox", "quarantine", "resubmitted"] {
+        let table = redb::TableDefinition::<&str, &str>::new(name);
+        assert!(txn.delete_table(table).expect("writable"), "{name}");
+    }
+    let numbers = |name| redb::TableDefinition::<&str, u64>::new(name);
+    let mut format = txn.open_table(numbers("format")).expect("there");
+    format.insert("version", 2).expect("writable");
+    drop(format);
+    let mut manifest = txn.open_table(numbers("manifest")).expect("there");
+    manifest.remove("origin").expect("writable");
+    drop(manifest);
+    txn.commit().expect("writable");
+    drop(file);
+    let mut again = tables(dir.path(), 2000);
+    assert_eq!((again.texts(), again.model.n_calls()), (right, 0));
 }
 
 #[test]

@@ -299,6 +299,7 @@ impl Snapshot {
                 .filter(|name| self.filter.is_document(name))
                 .and_then(|_| self.roots.key(place)),
             reason,
+            content: None,
         }
     }
 }

@@ -8,3 +8,23 @@
 pub(crate) mod record;
 pub(crate) mod timestamp;
 pub(crate) mod value;
+
+use crate::{Change, Key, Offset, Rejection};
+
+/// Reads a record, or an operation on one, as it stands in a line of JSON; `key` is that of what
+/// carries it, and `at_ms` its time, in milliseconds since 1970, if it names none.
+///
+/// # Errors
+/// Why it is none; [`Rejection::EmptyMessage`] where nothing is.
+pub fn read_record(json: &[u8], key: Option<&Key>, at_ms: i64) -> Result<Change, Rejection> {
+    let carrier = record::Carrier {
+        at_ms,
+        offset: &Offset::Sequence(0),
+        key,
+    };
+    match record::read(json, carrier) {
+        Ok(Some(change)) => Ok(change),
+        Ok(None) => Err(Rejection::EmptyMessage),
+        Err((_, reason)) => Err(reason),
+    }
+}

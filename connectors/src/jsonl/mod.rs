@@ -28,6 +28,7 @@ use crate::{
 };
 
 use crate::json::record::{self, Carrier};
+use crate::rejection;
 use feed::{Feed, FileFeed, Look, PipeFeed};
 use lines::{Content, Line, Lines};
 
@@ -424,11 +425,16 @@ fn refuse(
     batch: &mut Batch,
 ) {
     let (source, offset) = (name.clone(), offset(path, line));
+    let content = match line.content {
+        Content::Bytes(bytes) => rejection::content(bytes),
+        Content::TooLong(_) => None,
+    };
     batch.rejected.push(Rejected {
         source,
         offset,
         key,
         reason,
+        content,
     });
 }
 

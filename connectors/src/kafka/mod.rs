@@ -30,6 +30,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
+use crate::rejection;
 use crate::{
     Batch, Error, Event, Halt, NextMessage, Notice, Offset, Outlet, Rejected, Resume, Resumption,
     Source, SourceName,
@@ -315,6 +316,7 @@ impl Reader<'_> {
                 offset,
                 key,
                 reason,
+                content: message.payload().and_then(rejection::content),
             }),
         }
         let is_late = self.begun.is_some_and(|begun| begun.elapsed() >= MAX_DELAY);

@@ -87,6 +87,7 @@ impl Coordinator {
         };
         let deliveries = self.deliveries(epoch, outputs);
         self.store_epoch(&in_flight, to_store, &leftover, &deliveries)?;
+        self.saved_offsets = in_flight.offsets;
         for (sink, delivery) in deliveries {
             self.sinks[sink].owe(delivery);
         }
@@ -173,6 +174,8 @@ impl Coordinator {
                 .collect(),
             views: declared.chain(undeclared).collect(),
             answers: answers.into_iter().map(answer).chain(orphans).collect(),
+            quarantine: &in_flight.quarantine,
+            resubmitted: &in_flight.resubmitted,
             deliveries: deliveries
                 .iter()
                 .map(|(sink, delivery)| (&*self.sinks[*sink].name, delivery))

@@ -63,9 +63,7 @@ impl Coordinator {
                 Update::Rejected(rejected) => is_of(rejected, &name, &key),
                 _ => false,
             };
-            let n_before = self.quarantine.len();
-            self.quarantine.retain(|r| !is_of(r, &name, &key));
-            receipt.n_rejected = n_before - self.quarantine.len();
+            receipt.n_rejected = self.quarantine.forget(&name, &key);
             self.announced.retain(|update| !is_its(update));
             receipt.n_updates = self.hub.withdraw(is_its);
             for (view, answers) in self.views.iter().zip(&self.answers) {
@@ -80,8 +78,11 @@ impl Coordinator {
             receipt.n_updates += self.sinks.iter().map(RunningSink::forget).sum::<usize>();
             let kept = self.store.as_ref().map(|s| s.ids()).unwrap_or_default();
             receipt.n_fragments = fragments.difference(&kept).count();
+            // Every row is stored: nothing is in flight or pending.
+            let note = self.note();
             let erased = match &self.durable {
                 Some(durable) => forget_owed(&durable.state)
+                    .and_then(|()| durable.state.note(&note))
                     .and_then(|()| durable.state.rewrite())
                     .map(Some),
                 None => Ok(None),

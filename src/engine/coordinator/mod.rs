@@ -23,6 +23,7 @@ use super::error::Error;
 use super::forget::{Forgetting, Receipt};
 use super::healing::{Healing, Wanted};
 use super::hub::Hub;
+use super::quarantine::{Quarantine, QuarantineDeltas, Quarantined};
 use super::sinks::{RunningSink, SinkEvent, SinkSpec};
 use super::subscription::{Mailbox, Subscription};
 use super::tables::{Row, RowDelta, Table};
@@ -30,12 +31,10 @@ use super::update::{
     AnswerUpdate, DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
 };
 use super::workers::{BuiltView, Command, Report, Share, StreamDeltas, Workers};
-use crate::state::{Restored, State, StoredRow, new_origin};
+use crate::state::{Note, Restored, State, StateError, StoredRow, new_origin};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
 const MAX_PENDING_ROWS: usize = 100_000;
-/// Records kept in quarantine; the oldest leave first.
-const QUARANTINE_CAPACITY: usize = 10_000;
 /// Words of sources kept for later subscribers; the oldest leave first.
 const ANNOUNCEMENT_CAPACITY: usize = 1_000;
 
@@ -66,7 +65,7 @@ pub(crate) enum Request {
         reply: Sender<Result<Receipt, Error>>,
     },
     Quarantine {
-        reply: Sender<Vec<Rejected>>,
+        reply: Sender<Vec<Quarantined>>,
     },
     Audits {
         view: usize,
@@ -111,6 +110,8 @@ struct InFlight {
     rows: Vec<(usize, String, Option<StoredRow>)>,
     /// By stream.
     offsets: Vec<Option<Offset>>,
+    quarantine: QuarantineDeltas,
+    resubmitted: Vec<u64>,
 }
 
 /// What outlives the process, and what an earlier one left.
@@ -148,7 +149,11 @@ pub(crate) struct Coordinator {
     answers: Vec<BTreeMap<ContextKey, CurrentAnswer>>,
     /// Answer deltas of the epoch in flight, by view and context: retracted and emitted.
     deltas: Vec<BTreeMap<ContextKey, AnswerDeltas>>,
-    quarantine: VecDeque<Rejected>,
+    quarantine: Quarantine,
+    /// Resubmitted rows that are taken in and not yet struck off in the state directory.
+    resubmitted: Vec<u64>,
+    /// By stream: the offsets that the state directory holds.
+    saved_offsets: Vec<Option<Offset>>,
     /// What sources had to say so far, for those who subscribe later.
     announced: VecDeque<Update>,
     flushes: Vec<(bool, Sender<Option<Epoch>>)>,
@@ -210,7 +215,7 @@ impl Coordinator {
             let stand = resumptions.get(name) != Some(&Resumption::Anew);
             Table::restored(rows.collect(), stand)
         };
-        let streams: Vec<Stream> = streams
+        let mut streams: Vec<Stream> = streams
             .into_iter()
             .map(|(name, source)| Stream {
                 has_caught_up: source.is_none(),
@@ -223,6 +228,17 @@ impl Coordinator {
                 name,
             })
             .collect();
+        let (quarantine, resubmitted) = match &mut durable {
+            Some(durable) => {
+                let resubmitted = resubmit(&mut streams, &mut durable.restored);
+                let entries = std::mem::take(&mut durable.restored.quarantine);
+                let quarantine = Quarantine::restored(entries, |entry| {
+                    resumptions.get(&entry.stream) != Some(&Resumption::FromOffset)
+                });
+                (quarantine, resubmitted)
+            }
+            None => Default::default(),
+        };
         let mut answers = vec![BTreeMap::new(); views.len()];
         if let Some(durable) = &durable {
             for (index, view) in views.iter().enumerate() {
@@ -262,6 +278,7 @@ impl Coordinator {
                 rows: rows.collect(),
             }
         };
+        let saved_offsets = streams.iter().map(|s| s.resume.clone()).collect();
         let sinks = start_sinks(sinks, snapshot, durable.as_mut(), &sender)?;
         Ok(Self {
             sinks,
@@ -275,7 +292,9 @@ impl Coordinator {
             inbox,
             hub,
             store,
-            quarantine: VecDeque::new(),
+            quarantine,
+            resubmitted,
+            saved_offsets,
             announced: VecDeque::new(),
             flushes: Vec::new(),
             healing,
@@ -290,7 +309,10 @@ impl Coordinator {
 
     pub(crate) fn run(mut self) {
         loop {
-            self.close_epoch();
+            if let Err(error) = self.close_epoch() {
+                self.fail(error.to_string());
+                break;
+            }
             self.heal();
             self.answer_flushes();
             match self.wait() {
@@ -451,7 +473,7 @@ impl Coordinator {
                 reply,
             } => self.begin_forgetting(stream, key, is_table, reply),
             Request::Quarantine { reply } => {
-                let _ = reply.send(self.quarantine.iter().cloned().collect());
+                let _ = reply.send(self.quarantine.all());
             }
             Request::Audits { view, reply } => {
                 let _ = reply.send(self.healing[view].audits());
@@ -575,11 +597,18 @@ impl Coordinator {
                     let row = Row::from(&record);
                     if let Some(held_ms) = stream.table.newer_than(record.key.as_str(), &row) {
                         let got_ms = record.updated_at_ms;
+                        let content = serde_json::json!({
+                            "key": record.key,
+                            "text": record.text,
+                            "title": record.title,
+                            "updated_at": got_ms,
+                        });
                         rejected.push(Rejected {
                             source: SourceName::new(stream.name.as_str()),
                             offset: record.offset,
                             key: Some(record.key),
                             reason: Rejection::Late { held_ms, got_ms },
+                            content: Some(content.to_string().into_bytes()),
                         });
                         continue;
                     }
@@ -587,26 +616,25 @@ impl Coordinator {
                 }
                 Change::Delete { key, .. } => (key, None),
             };
-            self.streams[index].table.set(key.as_str().to_owned(), row);
+            let stream = &mut self.streams[index];
+            self.quarantine.accept(&stream.name, key.as_str());
+            stream.table.set(key.as_str().to_owned(), row);
         }
         for rejected in rejected {
-            self.announce(Update::Rejected(rejected.clone()));
-            if self.quarantine.len() == QUARANTINE_CAPACITY {
-                self.quarantine.pop_front();
-            }
-            self.quarantine.push_back(rejected);
+            self.quarantine.add(&rejected);
+            self.announce(Update::Rejected(rejected));
         }
     }
 
     /// Closes the pending epoch if none is in flight and every source has given what it
     /// had at the start, so that the first answer is over all documents.
-    fn close_epoch(&mut self) {
+    fn close_epoch(&mut self) -> Result<(), StateError> {
         let may_close = self.in_flight.is_none()
             && self.inbox.is_empty()
             && !self.sinks.iter().any(RunningSink::is_full)
             && self.streams.iter().all(|stream| stream.has_caught_up);
         if !may_close {
-            return;
+            return Ok(());
         }
         let n_workers = self.workers.n_workers();
         let share = Share {
@@ -652,7 +680,7 @@ impl Coordinator {
         }
         let is_due = self.healing.iter().any(Healing::is_due);
         if n_deltas == 0 && !is_due {
-            return;
+            return self.save_note();
         }
         let mut n_healed = vec![0; self.views.len()];
         for (index, healing) in self.healing.iter_mut().enumerate() {
@@ -672,6 +700,8 @@ impl Coordinator {
             closed_at: Instant::now(),
             rows,
             offsets: self.streams.iter().map(|s| s.resume.clone()).collect(),
+            quarantine: self.quarantine.take_unsaved(),
+            resubmitted: std::mem::take(&mut self.resubmitted),
         });
         for (view, n_healed) in self.views.iter().zip(n_healed) {
             let Changes { named, n } = changes[view.data_source].clone();
@@ -691,6 +721,35 @@ impl Coordinator {
                 .into_iter()
                 .map(|share| Command::Epoch { epoch, share }),
         );
+        Ok(())
+    }
+
+    /// What is to be stored though no row changes.
+    fn note(&mut self) -> Note {
+        let streams = self.streams.iter();
+        let offsets = streams.map(|s| (s.name.clone(), s.resume.clone()));
+        Note {
+            offsets: offsets.collect(),
+            quarantine: self.quarantine.take_unsaved(),
+            resubmitted: std::mem::take(&mut self.resubmitted),
+        }
+    }
+
+    /// Stores refusals with the offsets behind them, while every row is stored.
+    fn save_note(&mut self) -> Result<(), StateError> {
+        let resumes = self.streams.iter().map(|stream| &stream.resume);
+        let is_saved = resumes.eq(&self.saved_offsets)
+            && !self.quarantine.is_unsaved()
+            && self.resubmitted.is_empty();
+        if is_saved || self.durable.is_none() || self.last_complete.is_none() {
+            return Ok(());
+        }
+        let note = self.note();
+        self.saved_offsets = note.offsets.iter().map(|(_, o)| o.clone()).collect();
+        match &self.durable {
+            Some(durable) => durable.state.note(&note),
+            None => Ok(()),
+        }
     }
 
     fn answer_flushes(&mut self) {
@@ -710,6 +769,20 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// Takes in rows that a person resubmitted. Returns their numbers.
+fn resubmit(streams: &mut [Stream], restored: &mut Restored) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for (number, row) in std::mem::take(&mut restored.resubmitted) {
+        let stream = streams.iter_mut().find(|stream| stream.name == row.stream);
+        // Those of streams that are not declared now wait until they are.
+        if let Some(stream) = stream {
+            stream.table.set(row.key, row.row.map(Row::from));
+            numbers.push(number);
+        }
+    }
+    numbers
 }
 
 /// Starts the sinks with what each is owed: what an earlier process left, or, for one that is

@@ -1,0 +1,219 @@
+//! What was refused, and is kept until somebody deals with it.
+//!
+//! # Invariants
+//! - A source that goes on from an offset says each refusal once: it is stored with the offset
+//!   behind it. Other sources say theirs again in every process, so theirs are not restored.
+//! - A file that is accepted, or gone, is refused no more.
+//! - At most [`CAPACITY`] are kept; the oldest leave first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use perennial_connectors::{Offset, Rejected};
+use serde::{Deserialize, Serialize};
+
+/// Refusals that are kept.
+const CAPACITY: usize = 10_000;
+
+/// Something that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Its number, by which it is named; rising.
+    pub number: u64,
+    /// The stream that held it.
+    pub stream: String,
+    /// Where in its source.
+    pub place: String,
+    /// Which record it would have been, where that can be told.
+    pub key: Option<String>,
+    /// Why it is not a record.
+    pub reason: String,
+    /// When it was refused, by this machine's clock: milliseconds since 1970.
+    pub refused_at_ms: i64,
+    /// What was refused: a line, the payload of a message. None if it is large, or still stands
+    /// where it was read, as a file does.
+    pub content: Option<Vec<u8>>,
+    /// Whether it is a file, which is refused until it is mended.
+    pub(crate) is_file: bool,
+}
+
+impl Quarantined {
+    /// Whether it is of this record.
+    fn is_of(&self, stream: &str, key: &str) -> bool {
+        let is_its_file = self.is_file && self.place == key;
+        self.stream == stream && (is_its_file || self.key.as_deref() == Some(key))
+    }
+}
+
+/// Entries to be stored, by number; none for those that are gone.
+pub(crate) type QuarantineDeltas = Vec<(u64, Option<Quarantined>)>;
+
+/// All that is in quarantine.
+#[derive(Default)]
+pub(crate) struct Quarantine {
+    entries: BTreeMap<u64, Quarantined>,
+    next: u64,
+    /// Numbers of entries that are not stored as they are.
+    unsaved: BTreeSet<u64>,
+}
+
+impl Quarantine {
+    /// What an earlier process left, without what will be said again.
+    pub(crate) fn restored(
+        entries: Vec<Quarantined>,
+        is_said_again: impl Fn(&Quarantined) -> bool,
+    ) -> Self {
+        let mut quarantine = Self::default();
+        for entry in entries {
+            quarantine.next = quarantine.next.max(entry.number + 1);
+            match is_said_again(&entry) {
+                true => {
+                    quarantine.unsaved.insert(entry.number);
+                }
+                false => {
+                    quarantine.entries.insert(entry.number, entry);
+                }
+            }
+        }
+        quarantine
+    }
+
+    /// Takes a refusal in.
+    pub(crate) fn add(&mut self, rejected: &Rejected) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let is_file = matches!(rejected.offset, Offset::File { .. });
+        let entry = Quarantined {
+            number: self.next,
+            stream: rejected.source.as_str().to_owned(),
+            place: rejected.offset.to_string(),
+            key: rejected.key.as_ref().map(|key| key.as_str().to_owned()),
+            reason: rejected.reason.to_string(),
+            refused_at_ms: now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
+            content: rejected.content.clone(),
+            is_file,
+        };
+        self.next += 1;
+        if is_file {
+            let (stream, place) = (entry.stream.clone(), entry.place.clone());
+            self.accept(&stream, &place);
+        }
+        self.unsaved.insert(entry.number);
+        self.entries.insert(entry.number, entry);
+        if self.entries.len() > CAPACITY
+            && let Some((number, _)) = self.entries.pop_first()
+        {
+            self.unsaved.insert(number);
+        }
+    }
+
+    /// A file is a document by now, or gone.
+    pub(crate) fn accept(&mut self, stream: &str, key: &str) {
+        if self.entries.values().any(|entry| entry.is_file) {
+            self.drop_if(|entry| entry.is_file && entry.is_of(stream, key));
+        }
+    }
+
+    /// Drops all of a record. Returns how many.
+    pub(crate) fn forget(&mut self, stream: &str, key: &str) -> usize {
+        self.drop_if(|entry| entry.is_of(stream, key))
+    }
+
+    fn drop_if(&mut self, is_dropped: impl Fn(&Quarantined) -> bool) -> usize {
+        let n_before = self.entries.len();
+        self.entries.retain(|number, entry| {
+            let is_dropped = is_dropped(entry);
+            if is_dropped {
+                self.unsaved.insert(*number);
+            }
+            !is_dropped
+        });
+        n_before - self.entries.len()
+    }
+
+    /// All, oldest first.
+    pub(crate) fn all(&self) -> Vec<Quarantined> {
+        self.entries.values().cloned().collect()
+    }
+
+    /// What is to be stored since the last time.
+    pub(crate) fn take_unsaved(&mut self) -> QuarantineDeltas {
+        let numbers = std::mem::take(&mut self.unsaved).into_iter();
+        let delta = |number| (number, self.entries.get(&number).cloned());
+        numbers.map(delta).collect()
+    }
+
+    /// Whether something is to be stored.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_connectors::{Key, Rejection, SourceName};
+
+    use super::*;
+
+    fn rejected(offset: Offset, key: Option<&str>) -> Rejected {
+        Rejected {
+            source: SourceName::new("docs"),
+            offset,
+            key: key.map(Key::new),
+            reason: Rejection::EmptyKey,
+            content: Some(b"{}".to_vec()),
+        }
+    }
+
+    fn file(path: &str) -> Rejected {
+        let offset = Offset::File {
+            path: path.into(),
+            revision: None,
+        };
+        rejected(offset, None)
+    }
+
+    fn places(quarantine: &Quarantine) -> Vec<String> {
+        quarantine.all().into_iter().map(|e| e.place).collect()
+    }
+
+    #[test]
+    fn a_file_is_refused_once_and_until_it_is_accepted() {
+        let mut quarantine = Quarantine::default();
+        quarantine.add(&file("a.md"));
+        quarantine.add(&rejected(Offset::Sequence(1), Some("a.md")));
+        quarantine.add(&file("a.md"));
+        assert_eq!(places(&quarantine), ["#1", "a.md"]);
+        quarantine.accept("docs", "a.md");
+        assert_eq!(places(&quarantine), ["#1"]);
+        assert_eq!(quarantine.forget("docs", "a.md"), 1);
+        let unsaved = quarantine.take_unsaved();
+        let gone: Vec<u64> = unsaved
+            .iter()
+            .filter(|d| d.1.is_none())
+            .map(|d| d.0)
+            .collect();
+        assert_eq!(gone, [0, 1, 2]);
+        assert!(!quarantine.is_unsaved());
+    }
+
+    #[test]
+    fn what_will_be_said_again_is_not_restored_and_numbers_rise() {
+        let mut first = Quarantine::default();
+        first.add(&file("a.md"));
+        first.add(&rejected(Offset::Sequence(1), None));
+        let mut second = Quarantine::restored(first.all(), |entry| entry.is_file);
+        assert_eq!(second.take_unsaved(), [(0, None)]);
+        second.add(&rejected(Offset::Sequence(2), None));
+        let numbers: Vec<u64> = second.all().iter().map(|e| e.number).collect();
+        assert_eq!(numbers, [1, 2]);
+    }
+
+    #[test]
+    fn the_oldest_leave_first() {
+        let mut quarantine = Quarantine::default();
+        for i in 0..=CAPACITY as u64 {
+            quarantine.add(&rejected(Offset::Sequence(i), None));
+        }
+        assert_eq!(quarantine.all().len(), CAPACITY);
+        assert_eq!(quarantine.all()[0].number, 1);
+    }
+}
