@@ -24,6 +24,8 @@ mod check;
 mod error;
 mod format;
 mod quarantine;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -135,8 +137,13 @@ impl State {
         if !path.exists() {
             create(dir, &path)?;
         }
-        let db = open_database(&path)?;
+        let db = open_database(&path, || Database::create(&path))?;
         sweep(dir);
+        Self::over(path, db)
+    }
+
+    /// The state in an open database.
+    fn over(path: PathBuf, db: Database) -> Result<Self, StateError> {
         let state = Self {
             path,
             db: RwLock::new(db),
@@ -599,10 +606,13 @@ fn sweep(dir: &Path) {
 }
 
 /// Opens the database and compares all its checksums.
-fn open_database(path: &Path) -> Result<Database, StateError> {
+fn open_database(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
+) -> Result<Database, StateError> {
     // The library asserts some invariants of a file that another program may have changed.
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let mut db = Database::create(path)?;
+        let mut db = open()?;
         db.check_integrity()?;
         Ok(db)
     }));
