@@ -219,6 +219,10 @@ pub(crate) struct CheckArgs {
     /// Write one JSON object to standard output.
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Write the receipts of documents that were forgotten instead, a JSON object a line.
+    #[arg(long)]
+    pub(crate) receipts: bool,
 }
 
 /// Arguments of `quarantine`.

@@ -11,6 +11,9 @@ use super::wording;
 
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    if args.receipts {
+        return receipts(args);
+    }
     let found = state::check(&args.state).map_err(perennial::Error::from)?;
     let mut out = io::stdout().lock();
     let written = if args.json {
@@ -41,5 +44,14 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
         writeln!(out, "whole: {epoch}, {}, {size}", counts.join(", "))
     };
     written.map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn receipts(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    for receipt in state::receipts(&args.state).map_err(perennial::Error::from)? {
+        let json = serde_json::to_string(&receipt).expect("texts and numbers are JSON");
+        writeln!(out, "{json}").map_err(Failure::output)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ use perennial_operators::{ContextKey, Dependency, DocumentKey};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
 use super::audits::AuditStats;
+use super::clock::now_ms;
 use super::coordinator::{Coordinator, Durable, Parts, Request};
 use super::current::CurrentAnswer;
 use super::error::Error;
@@ -313,9 +314,7 @@ impl Engine {
     /// # Errors
     /// [`Error::UnknownStream`], [`Error::NotATable`], [`Error::Stopped`].
     pub fn upsert(&mut self, table: &str, key: &str, text: &str) -> Result<(), Error> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now_ms = now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-        self.upsert_at(table, key, text, now_ms)
+        self.upsert_at(table, key, text, now_ms())
     }
 
     /// Inserts or replaces a row that came to be at `updated_at_ms` (milliseconds since

@@ -6,6 +6,8 @@
 //! sink has not taken, drafts of answers that failed since, free pages of the state file. Forgetting takes these
 //! too, looks whether anything is left, and says so in a receipt.
 //!
+//! The receipt is kept in the state directory; it names the key, and holds nothing of the text.
+//!
 //! It does not reach what was delivered, and not the device's blocks under a file that is
 //! gone. Arrangements drop a deleted row when they merge, which idle workers do.
 
@@ -15,13 +17,13 @@ use crossbeam_channel::Sender;
 use perennial_connectors::{Offset, Rejected};
 use perennial_operators::FragmentId;
 use perennial_views::Epoch;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::tables::Row;
 
 /// What forgetting a document came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The stream that held it.
     pub stream: String,
@@ -29,6 +31,8 @@ pub struct Receipt {
     pub key: String,
     /// Whether it was there; what remembered it is forgotten in any case.
     pub was_there: bool,
+    /// When it was forgotten, by this machine's clock: milliseconds since 1970.
+    pub forgotten_at_ms: i64,
     /// The epoch by which no answer reads it.
     pub epoch: Option<Epoch>,
     /// Fragments dropped: its own, and those that had attended to it.

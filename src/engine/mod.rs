@@ -15,6 +15,7 @@
 
 mod audits;
 mod builder;
+mod clock;
 mod coordinator;
 mod current;
 mod error;

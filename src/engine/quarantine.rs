@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use perennial_connectors::{Offset, Rejected};
 use serde::{Deserialize, Serialize};
 
+use super::clock::now_ms;
+
 /// Refusals that are kept.
 const CAPACITY: usize = 10_000;
 
@@ -79,7 +81,6 @@ impl Quarantine {
 
     /// Takes a refusal in.
     pub(crate) fn add(&mut self, rejected: &Rejected) {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let is_file = matches!(rejected.offset, Offset::File { .. });
         let entry = Quarantined {
             number: self.next,
@@ -87,7 +88,7 @@ impl Quarantine {
             place: rejected.offset.to_string(),
             key: rejected.key.as_ref().map(|key| key.as_str().to_owned()),
             reason: rejected.reason.to_string(),
-            refused_at_ms: now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX)),
+            refused_at_ms: now_ms(),
             content: rejected.content.clone(),
             is_file,
         };

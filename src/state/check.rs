@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::format::{self, FILE, VECTORS};
+use super::format::{self, FILE, RECEIPTS, VECTORS};
+use crate::engine::Receipt;
+
 use super::{ReadableTable, ReadableTableMetadata, State, StateError};
 
 /// What a state directory holds.
@@ -47,5 +49,19 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         n_owed: restored.sinks.values().map(|(_, owed)| owed.len()).sum(),
         n_quarantined: restored.quarantine.len(),
         n_bytes,
+    })
+}
+
+/// The receipts of all documents that were forgotten, oldest first.
+///
+/// # Errors
+/// As [`check`].
+pub fn receipts(dir: &Path) -> Result<Vec<Receipt>, StateError> {
+    State::open_existing(dir)?.read(|txn| {
+        let mut receipts = Vec::new();
+        for entry in txn.open_table(RECEIPTS)?.iter()? {
+            receipts.push(format::decode("a receipt", entry?.1.value())?);
+        }
+        Ok(receipts)
     })
 }

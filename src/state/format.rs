@@ -16,6 +16,7 @@
 //! | `vectors` | 32 bytes: digest of embedding model and text | f32, little-endian |
 //! | `sinks` | sink | view that it takes |
 //! | `quarantine` | u64 number | [`Quarantined`](crate::engine::Quarantined) |
+//! | `receipts` | u64, rising | [`Receipt`](crate::engine::Receipt) of a document forgotten |
 //! | `resubmitted` | u64 number | [`Resubmitted`], to be taken in by the next engine |
 //! | `outbox` | (sink, epoch) | [`Delivery`](perennial_connectors::Delivery) that it is owed |
 //!
@@ -49,6 +50,7 @@ pub(super) const SINKS: TableDefinition<'_, &str, &str> = TableDefinition::new("
 pub(super) const OUTBOX: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("outbox");
 pub(super) const QUARANTINE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("quarantine");
 pub(super) const RESUBMITTED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("resubmitted");
+pub(super) const RECEIPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("receipts");
 
 /// Key of the format's version.
 pub(super) const VERSION_KEY: &str = "version";

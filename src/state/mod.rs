@@ -38,18 +38,18 @@ use perennial_views::Memo;
 use perennial_views::memo::{RequestDigest, VectorDigest};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
 
-pub use check::{StateSummary, check};
+pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
 pub(crate) use format::{StoredAnswer, StoredRow};
 pub use quarantine::{drop_quarantined, quarantine, resubmit};
 
 use format::{
     ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
-    QUARANTINE, RESUBMITTED, Resubmitted, SINKS, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    QUARANTINE, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
 
-use crate::engine::Quarantined;
 use crate::engine::quarantine::QuarantineDeltas;
+use crate::engine::{Quarantined, Receipt};
 
 /// A shorter text is found by chance.
 const TRACE_BYTES: usize = 12;
@@ -215,6 +215,7 @@ impl State {
             txn.open_table(OUTBOX)?;
             txn.open_table(QUARANTINE)?;
             txn.open_table(RESUBMITTED)?;
+            txn.open_table(RECEIPTS)?;
             txn.commit()?;
             Ok(())
         };
@@ -379,6 +380,19 @@ impl State {
         })
     }
 
+    /// Keeps a receipt.
+    ///
+    /// # Errors
+    /// [`StateError::Write`].
+    pub(crate) fn keep_receipt(&self, receipt: &Receipt) -> Result<(), StateError> {
+        self.write(|txn| {
+            let mut receipts = txn.open_table(RECEIPTS)?;
+            let next = receipts.last()?.map_or(0, |(number, _)| number.value() + 1);
+            receipts.insert(next, format::encode(receipt).as_slice())?;
+            Ok(())
+        })
+    }
+
     /// Notes which sinks there are, and for a new one that it is owed this; what others were
     /// owed is dropped.
     ///
@@ -485,7 +499,8 @@ impl State {
                 SINKS,
                 OUTBOX,
                 QUARANTINE,
-                RESUBMITTED
+                RESUBMITTED,
+                RECEIPTS
             );
             to.commit()?;
             Ok(copied)

@@ -141,6 +141,9 @@ fn it_deletes_first_and_finds_nothing_where_nothing_was() {
         gone.remains.is_empty() && !is_on_disk(dir.path()),
         "{gone:?}"
     );
+    drop(engine);
+    let kept = state::receipts(dir.path()).expect("whole");
+    assert_eq!(kept, [receipt, gone]);
 }
 
 #[test]

@@ -656,7 +656,7 @@ fn a_state_of_the_format_before_becomes_this_one() {
     // Format 2 is this one without what sinks and quarantine need.
     let file = redb::Database::open(dir.path().join("state.redb")).expect("whole");
     let txn = file.begin_write().expect("writable");
-    for name in ["sinks", "outbox", "quarantine", "resubmitted"] {
+    for name in ["sinks", "outbox", "quarantine", "resubmitted", "receipts"] {
         let table = redb::TableDefinition::<&str, &str>::new(name);
         assert!(txn.delete_table(table).expect("writable"), "{name}");
     }

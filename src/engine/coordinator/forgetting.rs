@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crossbeam_channel::Sender;
 
 use super::Coordinator;
+use crate::engine::clock::now_ms;
 use crate::engine::error::Error;
 use crate::engine::forget::{Forgetting, Receipt, is_of};
 use crate::engine::sinks::{RunningSink, keep_last};
@@ -90,6 +91,10 @@ impl Coordinator {
             let outcome = erased.map_err(Error::from).and_then(|n_bytes| {
                 receipt.n_state_bytes = n_bytes;
                 receipt.remains = self.remains(stream, &receipt.key, row.as_ref())?;
+                receipt.forgotten_at_ms = now_ms();
+                if let Some(durable) = &self.durable {
+                    durable.state.keep_receipt(&receipt)?;
+                }
                 Ok(receipt)
             });
             // A caller that no longer waits is no error.
