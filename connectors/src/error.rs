@@ -103,6 +103,16 @@ pub enum Error {
         /// The client's words.
         reason: String,
     },
+    /// A table has no such column.
+    #[error("{}: no column {column:?}; there are: {found}", path.display())]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// Which column.
+        column: String,
+        /// Those there are (their beginning).
+        found: String,
+    },
     /// The output file holds something else.
     #[error(
         "{}: at byte {byte} stands something that is no answer of a view: name another file",

@@ -2,7 +2,7 @@
 //! answers go?
 //!
 //! A [`Source`] turns something outside (a folder being edited, a growing file of JSON lines,
-//! standard input, a topic of a Kafka cluster) into batches of [`Change`]s, each record keyed and named by the [`Offset`]
+//! standard input, a table, a topic of a Kafka cluster) into batches of [`Change`]s, each record keyed and named by the [`Offset`]
 //! it was read from. [`start`] runs a source on its own thread and hands over its [`Event`]s. A
 //! [`Sink`] takes the answers of a view, an epoch at a time.
 //!
@@ -20,6 +20,8 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod columns;
+mod csv;
 mod error;
 mod excerpt;
 mod folder;
@@ -32,13 +34,16 @@ mod running;
 mod sink;
 mod source;
 mod stop;
+mod unpacked;
 
 pub use change::{Change, Digest, Key, Record, SourceName};
+pub use columns::Columns;
+pub use csv::Csv;
 pub use error::Error;
 pub use folder::{Folder, Watching};
 pub use json::read_record;
 pub use jsonl::JsonLines;
-pub use kafka::{Columns, Format, Kafka};
+pub use kafka::{Format, Kafka};
 pub use offset::{NextMessage, Offset, Revision};
 pub use rejection::{JsonKind, Rejected, Rejection};
 pub use running::{Running, start};

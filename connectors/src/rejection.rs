@@ -221,6 +221,17 @@ pub enum Rejection {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The row has another number of fields than the first.
+    #[error("{got} fields, where the first row has {expected}: is one not in quotes?")]
+    WrongColumns {
+        /// How many.
+        got: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// An earlier row of the table has this key.
+    #[error("an earlier row has the same key")]
+    DuplicateKey,
     /// The row has no such column.
     #[error("the row has no column {name:?}")]
     MissingColumn {

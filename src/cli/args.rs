@@ -30,6 +30,7 @@ Examples:
 Paths are folders (files named .md .markdown .txt .text .rst .org .adoc, watched for
 changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
   {\"upsert\": {\"key\": \"k1\", \"text\": \"…\", \"title\": \"…\"}}   {\"delete\": {\"key\": \"k1\"}}
+.csv and .tsv files are tables, read again when they are written; files may be packed (.gz, .zst).
 A topic is kafka://SERVERS/TOPIC. Its messages are the same JSON (`key` may be left out, for the
 message has one; no payload is a deletion); with ?format=text the payload is the text, with
 ?format=debezium&key=ID&text=BODY it is a change event of a table with these columns.
@@ -82,7 +83,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = WATCH_EXAMPLES)]
 pub(crate) struct WatchArgs {
-    /// Folders, .jsonl files and topics (kafka://SERVERS/TOPIC); then the question. With --question or --contexts, all are
+    /// Folders, .jsonl files, .csv tables and topics (kafka://SERVERS/TOPIC); then the question. With --question or --contexts, all are
     /// paths, but a last one that reads like a question (it has blanks or ends in `?`, and
     /// no file has that name) is one.
     #[arg(required = true, value_name = "PATH… QUESTION")]
@@ -95,6 +96,11 @@ pub(crate) struct WatchArgs {
     /// A .jsonl file of questions to answer and keep, {"key": …, "text": …} a line; or a topic.
     #[arg(long, value_name = "FILE|TOPIC")]
     pub(crate) contexts: Option<String>,
+
+    /// Which columns of .csv and .tsv tables make a document, as key=id,text=body,title=subject;
+    /// by default those of these names. Fields are key, text, title and updated_at.
+    #[arg(long, value_name = "FIELD=COLUMN,…")]
+    pub(crate) columns: Option<String>,
 
     /// Deliver the answers here, too: a file that JSON lines are appended to, or a topic. With
     /// --state each epoch is delivered once, whatever crashes. May be repeated.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use perennial::connectors::{Folder, JsonLines, Kafka, Sink, Source, Watching};
+use perennial::connectors::{Columns, Csv, Folder, JsonLines, Kafka, Sink, Source, Watching};
 
 use super::args::WatchArgs;
 use super::asked::Asked;
@@ -22,6 +22,7 @@ pub(crate) struct Inputs {
     folders: Vec<PathBuf>,
     /// Files of JSON lines; `-` is standard input.
     files: Vec<PathBuf>,
+    tables: Vec<PathBuf>,
     topics: Vec<Topic>,
     questions: Vec<String>,
     contexts: Option<Contexts>,
@@ -29,6 +30,8 @@ pub(crate) struct Inputs {
     settings: Vec<(String, String)>,
     /// Files and topics that answers go to.
     sinks: Vec<String>,
+    /// Of tables.
+    columns: Columns,
     is_once: bool,
 }
 
@@ -92,18 +95,22 @@ impl Inputs {
         let mut inputs = Self {
             folders: Vec::new(),
             files: Vec::new(),
+            tables: Vec::new(),
             topics: Vec::new(),
             questions,
             contexts: None,
             settings: topic::settings(args.kafka_file.as_deref(), &args.kafka)?,
             sinks: args.sinks.clone(),
+            columns: columns(args.columns.as_deref())?,
             is_once: args.once,
         };
         for path in paths {
             if let Some(topic) = Topic::of(path)? {
                 inputs.topics.push(topic);
-            } else if path == "-" || is_json_lines(Path::new(path)) {
+            } else if path == "-" || is_named(Path::new(path), &["jsonl", "ndjson"]) {
                 inputs.files.push(path.into());
+            } else if is_named(Path::new(path), &["csv", "tsv"]) {
+                inputs.tables.push(path.into());
             } else {
                 inputs.folders.push(path.into());
             }
@@ -137,7 +144,7 @@ impl Inputs {
 
     /// What the paths are, in words.
     pub(crate) fn paths(&self) -> String {
-        let paths = self.folders.iter().chain(&self.files);
+        let paths = self.folders.iter().chain(&self.files).chain(&self.tables);
         let paths = paths.map(|path| path.display().to_string());
         let topics = self.topics.iter().map(|topic| topic.typed.clone());
         paths.chain(topics).collect::<Vec<_>>().join(", ")
@@ -168,10 +175,16 @@ impl Inputs {
             let folder = Folder::open(DOCUMENTS, &self.folders)?.watching(watching);
             joined = joined.with(folder, None);
         }
-        let is_alone = self.folders.is_empty() && self.files.len() + self.topics.len() == 1;
+        let n_others = self.files.len() + self.tables.len() + self.topics.len();
+        let is_alone = self.folders.is_empty() && n_others == 1;
         for file in &self.files {
             let prefix = (!is_alone).then(|| format!("{}#", file.display()));
             joined = joined.with(self.lines(DOCUMENTS, file)?, prefix);
+        }
+        for table in &self.tables {
+            let prefix = (!is_alone).then(|| format!("{}#", table.display()));
+            let source = Csv::open(DOCUMENTS, table)?.columns(self.columns.clone());
+            joined = joined.with(source.follow(!self.is_once), prefix);
         }
         for topic in &self.topics {
             let prefix = (!is_alone).then(|| format!("{}#", topic.name));
@@ -218,20 +231,50 @@ impl Inputs {
         Self {
             folders: vec![folder],
             files: Vec::new(),
+            tables: Vec::new(),
             topics: Vec::new(),
             questions: vec![question.to_owned()],
             contexts: None,
             settings: Vec::new(),
             sinks: Vec::new(),
+            columns: Columns::default(),
             is_once: false,
         }
     }
 }
 
-fn is_json_lines(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"))
-        && !path.is_dir()
+/// Whether a file's name ends in one of these, perhaps packed.
+fn is_named(path: &Path, endings: &[&str]) -> bool {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().to_lowercase());
+    let name = name.unwrap_or_default();
+    let bare = [".gz", ".zst"]
+        .iter()
+        .find_map(|packed| name.strip_suffix(packed));
+    let ending = bare
+        .unwrap_or(&name)
+        .rsplit_once('.')
+        .map(|(_, ending)| ending);
+    ending.is_some_and(|ending| endings.contains(&ending)) && !path.is_dir()
+}
+
+/// Which columns of tables make a record: `FIELD=COLUMN`, with commas between.
+fn columns(typed: Option<&str>) -> Result<Columns, Failure> {
+    let mut columns = Columns::default();
+    for pair in typed.iter().flat_map(|typed| typed.split(',')) {
+        let is_set = match pair.split_once('=') {
+            Some((field, column)) => columns.set(field.trim(), column.trim()),
+            None => false,
+        };
+        if !is_set {
+            return Err(Failure::usage(
+                format!("--columns: {pair:?} names no column"),
+                "write FIELD=COLUMN with commas between; the fields are key, text, title, updated_at",
+            ));
+        }
+    }
+    Ok(columns)
 }
 
 fn reads_like_a_question(text: &str) -> bool {
@@ -261,6 +304,11 @@ mod tests {
         assert_eq!(both.files, [PathBuf::from("d.jsonl")]);
         assert_eq!(both.questions, ["Who?"]);
         let topic = inputs(&["kafka://a:1/docs", "Who?"]).expect("sound");
+        let table =
+            inputs(&["faq.csv.gz", "Who?", "--columns", "key=id,text=body"]).expect("sound");
+        assert_eq!(table.tables, [PathBuf::from("faq.csv.gz")]);
+        assert_eq!((&*table.columns.key, &*table.columns.text), ("id", "body"));
+        assert!(inputs(&["faq.csv", "Who?", "--columns", "id"]).is_err());
         assert_eq!(topic.topics[0].name, "docs");
         assert_eq!(topic.paths(), "kafka://a:1/docs");
     }

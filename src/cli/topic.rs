@@ -108,10 +108,7 @@ fn format(typed: &str, query: &str) -> Result<Format, Failure> {
                 format = Some(value);
                 continue;
             }
-            "key" => columns.key = value,
-            "text" => columns.text = value,
-            "title" => columns.title = Some(value),
-            "updated_at" => columns.updated_at = Some(value),
+            field if columns.set(field, value) => {}
             _ => {
                 let hint =
                     "there are format, and with format=debezium key, text, title and updated_at";

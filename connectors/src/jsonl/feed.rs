@@ -11,6 +11,7 @@ use std::io::{self, Read as _, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::unpacked::{Packing, packing, unpacked};
 use crate::{Error, Halt, Outlet};
 
 /// How long nothing must come for a burst to be over, and how often a file is looked at.
@@ -39,6 +40,7 @@ pub(super) enum Look {
 #[derive(Debug)]
 pub(super) enum Feed {
     File(FileFeed),
+    Packed(PackedFeed),
     Pipe(PipeFeed),
 }
 
@@ -51,7 +53,64 @@ impl Feed {
         out.check()?;
         match self {
             Self::File(feed) => feed.next(buffer, out),
+            Self::Packed(feed) => feed.next(buffer),
             Self::Pipe(feed) => feed.next(buffer),
+        }
+    }
+}
+
+/// Unpacks a regular file, to its end.
+pub(super) struct PackedFeed {
+    path: PathBuf,
+    unpacked: Box<dyn io::Read + Send>,
+}
+
+impl std::fmt::Debug for PackedFeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PackedFeed")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PackedFeed {
+    /// The file's contents, if it is packed.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, Error> {
+        let io = |source| Error::Io {
+            path: path.to_path_buf(),
+            action: "cannot be read",
+            source,
+        };
+        let mut file = open_regular(path)?;
+        match packing(&mut file).map_err(io)? {
+            Packing::None => Ok(None),
+            Packing::Gzip | Packing::Zstd => Ok(Some(Self {
+                path: path.to_path_buf(),
+                unpacked: unpacked(file).map_err(io)?,
+            })),
+        }
+    }
+
+    /// Goes past so many bytes. False if there are not so many.
+    pub(super) fn go_to(&mut self, byte: u64) -> Result<bool, Error> {
+        let skipped = io::copy(&mut (&mut self.unpacked).take(byte), &mut io::sink());
+        let n_skipped = skipped.map_err(|source| self.damaged(source))?;
+        Ok(n_skipped == byte)
+    }
+
+    fn next(&mut self, buffer: &mut [u8]) -> Result<Look, Halt> {
+        let n_bytes = self.unpacked.read(buffer);
+        match n_bytes.map_err(|source| self.damaged(source))? {
+            0 => Ok(Look::End),
+            n_bytes => Ok(Look::Bytes(n_bytes)),
+        }
+    }
+
+    fn damaged(&self, source: io::Error) -> Error {
+        Error::Io {
+            path: self.path.clone(),
+            action: "cannot be unpacked",
+            source,
         }
     }
 }

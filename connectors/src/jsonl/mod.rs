@@ -29,7 +29,8 @@ use crate::{
 
 use crate::json::record::{self, Carrier};
 use crate::rejection;
-use feed::{Feed, FileFeed, Look, PipeFeed};
+use crate::unpacked::unpacked;
+use feed::{Feed, FileFeed, Look, PackedFeed, PipeFeed};
 use lines::{Content, Line, Lines};
 
 /// Lines over this many bytes are refused, unless said otherwise: 1 MiB.
@@ -79,13 +80,17 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Reads a regular file, to its end.
+    /// Reads a regular file, to its end. It may be packed (gzip or zstd, told by its first
+    /// bytes); then it is not followed.
     ///
     /// # Errors
     /// If the file is missing, cannot be opened, or is not a regular file.
     pub fn open(name: impl Into<String>, path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let feed = Feed::File(FileFeed::open(path)?);
+        let feed = match PackedFeed::open(path)? {
+            Some(packed) => Feed::Packed(packed),
+            None => Feed::File(FileFeed::open(path)?),
+        };
         Ok(Self::new(name, path.to_path_buf(), feed))
     }
 
@@ -162,9 +167,9 @@ impl Source for JsonLines {
     /// From the offset where the file begins as it did; the bytes of a pipe do not come
     /// again.
     fn resume_from(&mut self, from: Resume) -> Resumption {
-        let Feed::File(_) = &self.feed else {
+        if let Feed::Pipe(_) = &self.feed {
             return Resumption::Anew;
-        };
+        }
         match from.offset {
             Some(Offset::Lines {
                 path,
@@ -195,6 +200,7 @@ impl Source for JsonLines {
         let mut reader = Reader::new(name, path, line_limit);
         let resumed = match &mut feed {
             Feed::File(file) => file.go_to(byte)?,
+            Feed::Packed(packed) => packed.go_to(byte)?,
             Feed::Pipe(_) => true,
         };
         if resumed {
@@ -265,9 +271,9 @@ impl Source for JsonLines {
     }
 }
 
-/// Has taken the first `n_bytes` bytes of a file; none if it has not so many.
+/// Has taken the first `n_bytes` bytes of a file, unpacked; none if it has not so many.
 fn hashed(path: &Path, n_bytes: u64) -> Option<blake3::Hasher> {
-    let file = std::fs::File::open(path).ok()?;
+    let file = unpacked(std::fs::File::open(path).ok()?).ok()?;
     let mut hasher = blake3::Hasher::new();
     let n_read = std::io::copy(&mut file.take(n_bytes), &mut hasher).ok()?;
     (n_read == n_bytes).then_some(hasher)

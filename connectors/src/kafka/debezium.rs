@@ -9,7 +9,7 @@
 //! field `__deleted` of `"true"` says that it is gone. The tombstone that follows a deletion
 //! deletes once more, which is nothing.
 
-use super::format::Columns;
+use crate::columns::Columns;
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal};
 use crate::json::value::{self, Json};
 use crate::{Change, Key, Rejection};

@@ -6,6 +6,7 @@
 use rdkafka::message::{Headers as _, Message};
 
 use super::debezium;
+use crate::columns::Columns;
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal, SUPERSEDES_LIMIT};
 use crate::json::value::Json;
 use crate::{Change, Offset, Rejection};
@@ -24,31 +25,6 @@ pub enum Format {
     /// Debezium's change events of the rows of a table (JSON, with or without schema, whole or
     /// flattened to the new row).
     Debezium(Columns),
-}
-
-/// Which columns of a table make a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns {
-    /// The primary key: text or integers.
-    pub key: String,
-    /// The document's text.
-    pub text: String,
-    /// Its title.
-    pub title: Option<String>,
-    /// Its time: milliseconds since 1970, or RFC 3339. The event's, where there is none.
-    pub updated_at: Option<String>,
-}
-
-impl Default for Columns {
-    /// `key`, `text`, and nothing else.
-    fn default() -> Self {
-        Self {
-            key: "key".to_owned(),
-            text: "text".to_owned(),
-            title: None,
-            updated_at: None,
-        }
-    }
 }
 
 /// Reads a message of at most `limit` bytes.

@@ -37,7 +37,7 @@ use crate::{
 };
 
 use client::Complaints;
-pub use format::{Columns, Format};
+pub use format::Format;
 use partitions::{Arrival, Extent, Partitions, Standing};
 
 /// Messages over this many bytes are refused, unless said otherwise: 1 MiB.

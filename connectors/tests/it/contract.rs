@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use perennial_connectors::{Event, Folder, JsonLines, Kafka, Source, Watching, start};
+use perennial_connectors::{Csv, Event, Folder, JsonLines, Kafka, Source, Watching, start};
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Message, producer, write};
@@ -22,7 +22,7 @@ struct Case {
 /// Where the test's cluster is, for sources that read a topic.
 const SERVERS: &str = "servers";
 
-const LIVE: [Case; 4] = [
+const LIVE: [Case; 5] = [
     Case {
         name: "watched folder",
         open: |dir| Box::new(Folder::open("s", [dir]).unwrap()),
@@ -52,6 +52,11 @@ const LIVE: [Case; 4] = [
         add: add_line,
     },
     Case {
+        name: "followed table",
+        open: |dir| Box::new(Csv::open("s", dir.join("s.csv")).unwrap().follow(true)),
+        add: add_row,
+    },
+    Case {
         name: "topic",
         open: |dir| Box::new(topic(dir)),
         add: add_message,
@@ -75,6 +80,14 @@ const ENDING: [Case; 3] = [
         add: add_message,
     },
 ];
+
+fn add_row(dir: &Path, i: usize) {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(dir.join("s.csv"))
+        .unwrap();
+    writeln!(file, "{i}.md,text {i}").unwrap();
+}
 
 fn topic(dir: &Path) -> Kafka {
     let servers = fs::read_to_string(dir.join(SERVERS)).unwrap();
@@ -121,6 +134,7 @@ impl Outside {
 fn outside(case: &Case, n_documents: usize) -> Outside {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("s.jsonl"), "").unwrap();
+    fs::write(dir.path().join("s.csv"), "key,text\n").unwrap();
     let cluster = case
         .name
         .starts_with("topic")

@@ -10,3 +10,4 @@ mod jsonl;
 mod kafka;
 mod listening;
 mod sinks;
+mod tables;

@@ -1,0 +1,338 @@
+//! Which records does a table of comma-separated values hold, now and when it is written anew?
+//!
+//! The file is a table: a row that is no longer in it is deleted. Its first row names the
+//! columns; [`Columns`] says which of them make a record. It is read whole, and again when it
+//! was written; what is emitted is the difference. It may be packed (gzip or zstd).
+//!
+//! Invariants: a row with another number of fields than the first, or a key that an earlier row
+//! has, is refused where it stands. What cannot be read at all (a table cut off in packing, a
+//! column that is not there) ends the source, or, once it was read, leaves what is held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ::csv::{ByteRecord, ReaderBuilder};
+
+use crate::columns::Columns;
+use crate::json::record::{self, Carrier, Fields, Operation, Refusal};
+use crate::json::value::Json;
+use crate::rejection;
+use crate::unpacked::unpacked;
+use crate::{
+    Batch, Change, Digest, Error, Event, Halt, Key, Notice, Offset, Outlet, Rejected, Rejection,
+    Resume, Resumption, Source, SourceName,
+};
+
+/// How often a followed file is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A longer row is refused, in bytes of its fields.
+const ROW_LIMIT: usize = 1 << 20;
+/// A batch is closed when its rows come to this many bytes.
+const BATCH_BYTES: usize = 16 << 20;
+/// What a row counts at least, so that many short ones close a batch too.
+const ROW_COST: usize = 256;
+
+/// A table in a file as a source.
+///
+/// ```
+/// use perennial_connectors::{Change, Columns, Csv, Event, start};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("faq.csv");
+/// std::fs::write(&path, "id,body\n7,\"One, two.\"\n")?;
+/// let columns = Columns { key: "id".into(), text: "body".into(), ..Columns::default() };
+/// for event in start(Csv::open("docs", &path)?.columns(columns), 16)?.events() {
+///     if let Event::Batch(batch) = event {
+///         assert!(matches!(&batch.changes[0], Change::Upsert(record) if record.text == "One, two."));
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Csv {
+    name: SourceName,
+    path: PathBuf,
+    columns: Columns,
+    delimiter: u8,
+    follow: bool,
+    known: BTreeMap<Key, Digest>,
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    len: u64,
+}
+
+impl Csv {
+    /// Reads a table; of a file whose name holds `.tsv`, fields stand between tabs.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::NotAFile`].
+    pub fn open(name: impl Into<String>, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref().to_path_buf();
+        match fs::metadata(&path) {
+            Err(_) => return Err(Error::Missing { path }),
+            Ok(metadata) if !metadata.is_file() => return Err(Error::NotAFile { path }),
+            Ok(_) => {}
+        }
+        let file_name = path.file_name().map(|name| name.to_string_lossy());
+        let has_tabs = file_name.is_some_and(|name| name.to_lowercase().contains(".tsv"));
+        Ok(Self {
+            name: SourceName::new(name),
+            path,
+            columns: Columns::default(),
+            delimiter: if has_tabs { b'\t' } else { b',' },
+            follow: false,
+            known: BTreeMap::new(),
+        })
+    }
+
+    /// Which columns make a record. By default `key` and `text`.
+    #[must_use]
+    pub fn columns(mut self, columns: Columns) -> Self {
+        self.columns = columns;
+        self
+    }
+
+    /// What stands between fields.
+    #[must_use]
+    pub fn delimiter(mut self, delimiter: u8) -> Self {
+        self.delimiter = delimiter;
+        self
+    }
+
+    /// Whether to read the file again when it was written. By default not.
+    #[must_use]
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let metadata = fs::metadata(&self.path).ok()?;
+        Some(Stamp {
+            modified: metadata.modified().ok(),
+            len: metadata.len(),
+        })
+    }
+
+    /// Reads the whole table and emits how it differs from what is known.
+    fn read(&mut self, out: &Outlet) -> Result<(), Halt> {
+        let io = |source| Error::Io {
+            path: self.path.clone(),
+            action: "cannot be read",
+            source,
+        };
+        let file = File::open(&self.path).map_err(io)?;
+        let mut reader = ReaderBuilder::new()
+            .delimiter(self.delimiter)
+            .flexible(true)
+            .has_headers(false)
+            .from_reader(unpacked(file).map_err(io)?);
+        let csv = |error: ::csv::Error| Error::Io {
+            path: self.path.clone(),
+            action: "cannot be read",
+            source: error.into(),
+        };
+        let mut row = ByteRecord::new();
+        let mut head = Head::default();
+        if reader.read_byte_record(&mut row).map_err(csv)? {
+            head = Head::of(&row, &self.columns, &self.path)?;
+        }
+        let (mut seen, mut batch, mut n_bytes) = (BTreeSet::new(), Batch::default(), 0);
+        while reader.read_byte_record(&mut row).map_err(csv)? {
+            out.check()?;
+            let place = row.position();
+            let offset = Offset::Line {
+                path: self.path.clone(),
+                line: place.map_or(0, ::csv::Position::line),
+                byte: place.map_or(0, ::csv::Position::byte),
+            };
+            n_bytes += ROW_COST + row.as_slice().len();
+            match head.read(&row, &offset) {
+                Ok(Change::Upsert(found)) if seen.contains(&found.key) => {
+                    let reason = Rejection::DuplicateKey;
+                    batch
+                        .rejected
+                        .push(self.refused(offset, Some(found.key), reason, &row));
+                }
+                Ok(Change::Upsert(found)) => {
+                    seen.insert(found.key.clone());
+                    if self.known.insert(found.key.clone(), found.digest) != Some(found.digest) {
+                        batch.changes.push(Change::Upsert(found));
+                    }
+                }
+                Ok(Change::Delete { .. }) => unreachable!("rows are upserts"),
+                Err((key, reason)) => {
+                    batch.rejected.push(self.refused(offset, key, reason, &row));
+                }
+            }
+            if n_bytes >= BATCH_BYTES {
+                n_bytes = 0;
+                out.batch(std::mem::take(&mut batch))?;
+            }
+        }
+        let at_ms = self.stamp().and_then(|stamp| stamp.modified);
+        let at_ms = at_ms.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let at_ms = at_ms.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
+        let gone: Vec<Key> = self
+            .known
+            .keys()
+            .filter(|key| !seen.contains(key))
+            .cloned()
+            .collect();
+        for key in gone {
+            self.known.remove(&key);
+            batch.changes.push(Change::Delete {
+                key,
+                at_ms,
+                offset: Offset::file(&self.path, None),
+            });
+        }
+        out.batch(batch)
+    }
+
+    fn refused(
+        &self,
+        offset: Offset,
+        key: Option<Key>,
+        reason: Rejection,
+        row: &ByteRecord,
+    ) -> Rejected {
+        Rejected {
+            source: self.name.clone(),
+            offset,
+            key,
+            reason,
+            content: rejection::content(row.as_slice()),
+        }
+    }
+
+    /// Waits until the file was written and is at rest.
+    fn wait(&self, read: Option<Stamp>, out: &Outlet) -> Result<Option<Stamp>, Halt> {
+        let mut last = read;
+        let mut is_awaited = false;
+        loop {
+            out.wait(LOOK_EVERY)?;
+            let now = self.stamp();
+            match now {
+                None if !is_awaited => {
+                    is_awaited = true;
+                    out.notice(Notice::Awaiting {
+                        path: self.path.clone(),
+                    })?;
+                }
+                Some(_) if now == last && now != read => return Ok(now),
+                _ => {}
+            }
+            last = now;
+        }
+    }
+}
+
+impl Source for Csv {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn resume_from(&mut self, from: Resume) -> Resumption {
+        self.known = from.held.into_iter().collect();
+        Resumption::FromHeld
+    }
+
+    fn run(mut self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        let mut stamp = self.stamp();
+        self.read(out)?;
+        out.send(Event::CaughtUp)?;
+        while self.follow {
+            stamp = self.wait(stamp, out)?;
+            match self.read(out) {
+                Ok(()) => {}
+                // It may be half written: what is held stands until it can be read.
+                Err(Halt::Failed(error)) => out.notice(Notice::Unreachable {
+                    what: self.path.display().to_string(),
+                    reason: error.to_string(),
+                })?,
+                Err(Halt::Stopped) => return Err(Halt::Stopped),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the fields of a record stand in a row.
+#[derive(Debug, Default)]
+struct Head {
+    n_columns: usize,
+    fields: Vec<(&'static str, usize)>,
+}
+
+impl Head {
+    fn of(row: &ByteRecord, columns: &Columns, path: &Path) -> Result<Self, Error> {
+        let names: Vec<String> = row.iter().map(|name| trimmed(name).into_owned()).collect();
+        let mut fields = Vec::new();
+        for (field, column) in columns.fields() {
+            let at = names.iter().position(|name| name == column);
+            let at = at.ok_or_else(|| Error::NoColumn {
+                path: path.to_path_buf(),
+                column: column.to_owned(),
+                found: record::shown(&names.join(", ")),
+            })?;
+            fields.push((field, at));
+        }
+        Ok(Self {
+            n_columns: names.len(),
+            fields,
+        })
+    }
+
+    fn read(&self, row: &ByteRecord, offset: &Offset) -> Result<Change, Refusal> {
+        let refuse = |reason| (None, reason);
+        let (len, limit) = (row.as_slice().len(), ROW_LIMIT);
+        if len > limit {
+            let (len, limit) = (len as u64, limit as u64);
+            return Err(refuse(Rejection::LineTooLong { len, limit }));
+        }
+        if row.len() != self.n_columns {
+            return Err(refuse(Rejection::WrongColumns {
+                got: row.len(),
+                expected: self.n_columns,
+            }));
+        }
+        let mut fields = Fields::new();
+        for (field, at) in &self.fields {
+            let value = record::utf8(&row[*at]).map_err(refuse)?;
+            let value = match (*field, value.parse()) {
+                // A field that is empty is not there; a text may be empty.
+                ("title" | "updated_at", _) if value.is_empty() => continue,
+                ("updated_at", Ok(milliseconds)) => Json::Integer(milliseconds),
+                _ => Json::String(value.to_owned()),
+            };
+            fields.push(((*field).to_owned(), value));
+        }
+        let carrier = Carrier {
+            at_ms: line_of(offset),
+            offset,
+            key: None,
+        };
+        record::change(Operation::Upsert, fields, carrier)
+    }
+}
+
+/// A column's name without the mark that some programs begin files with.
+fn trimmed(name: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name))
+}
+
+fn line_of(offset: &Offset) -> i64 {
+    match offset {
+        Offset::Line { line, .. } => i64::try_from(*line).unwrap_or(i64::MAX),
+        _ => 0,
+    }
+}

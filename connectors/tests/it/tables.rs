@@ -1,0 +1,240 @@
+//! Tables of comma-separated values, and files that are packed.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use perennial_connectors::{
+    Columns, Csv, Digest, Error, JsonLines, Key, Rejection, Resume, Resumption, Source as _,
+};
+use proptest::prelude::*;
+
+use crate::listening::{Listener, Mark};
+
+fn columns() -> Columns {
+    Columns {
+        key: "id".to_owned(),
+        text: "body".to_owned(),
+        title: Some("subject".to_owned()),
+        updated_at: Some("at".to_owned()),
+    }
+}
+
+/// Reads a table to its end.
+fn read(table: impl AsRef<[u8]>, columns: Columns) -> Listener {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.csv");
+    fs::write(&path, table).unwrap();
+    let mut listener = Listener::start(Csv::open("docs", &path).unwrap().columns(columns));
+    listener.until(&Mark::Ended);
+    listener
+}
+
+fn gzipped(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstandard(text: &[u8]) -> Vec<u8> {
+    zstd::encode_all(text, 0).unwrap()
+}
+
+#[test]
+fn rows_are_records_and_bad_ones_are_told_where_they_stand() {
+    let mut table = b"\xef\xbb\xbfid,at,subject,body,n\n".to_vec();
+    table.extend(b"a,2024-05-01T00:00:00Z,T,\"One,\ntwo.\",1\n");
+    table.extend(b"b,17,,Three.,2\n");
+    table.extend(b"c,,x,y\n");
+    table.extend(b"a,,,Again.,3\n");
+    table.extend(b"d,soon,,Four.,4\n");
+    table.extend(b",,,Five.,5\n");
+    table.extend(b"e,,,\xff,6\n");
+    let listener = read(&table, columns());
+    assert_eq!(listener.keys(), ["a", "b"]);
+    assert_eq!(listener.held["a"], "One,\ntwo.");
+    let records: Vec<_> = listener.batches[0].changes.iter().collect();
+    match records[..] {
+        [
+            perennial_connectors::Change::Upsert(a),
+            perennial_connectors::Change::Upsert(b),
+        ] => {
+            assert_eq!((a.title.as_deref(), a.is_timed), (Some("T"), true));
+            assert_eq!((b.title.as_deref(), b.updated_at_ms), (None, 17));
+        }
+        _ => panic!("{records:?}"),
+    }
+    let refused: Vec<_> = listener.rejected.iter().map(|r| r.reason.clone()).collect();
+    assert_eq!(
+        refused,
+        [
+            Rejection::WrongColumns {
+                got: 4,
+                expected: 5
+            },
+            Rejection::DuplicateKey,
+            Rejection::BadTime {
+                value: "soon".into()
+            },
+            Rejection::EmptyKey,
+            Rejection::NotUtf8 { at: 0 },
+        ]
+    );
+    assert!(
+        listener.rejected[0]
+            .offset
+            .to_string()
+            .contains("faq.csv:5")
+    );
+}
+
+#[test]
+fn a_column_that_is_not_there_is_an_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.csv");
+    fs::write(&path, "id,text\n1,One.\n").unwrap();
+    let mut listener = Listener::start(Csv::open("docs", &path).unwrap());
+    match listener.next() {
+        Mark::Failed(error) => assert!(error.contains("\"key\"") && error.contains("id, text")),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        Csv::open("docs", dir.path().join("none.csv")),
+        Err(Error::Missing { .. })
+    ));
+}
+
+#[test]
+fn a_table_written_anew_is_told_by_its_differences() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.tsv");
+    fs::write(&path, "key\ttext\na\tOne.\nb\tTwo.\nc\tThree.\n").unwrap();
+    let mut listener = Listener::start(Csv::open("docs", &path).unwrap().follow(true));
+    listener.until(&Mark::CaughtUp);
+    fs::write(&path, "key\ttext\nc\tThree.\na\tOne, mended.\nd\tFour.\n").unwrap();
+    listener.until_held(|held| !held.contains_key("b") && held.contains_key("d"));
+    assert_eq!(listener.held["a"], "One, mended.");
+    let n_changes: usize = listener.batches[1..].iter().map(|b| b.changes.len()).sum();
+    assert_eq!(n_changes, 3, "{:?}", listener.batches);
+    // Half a table leaves what is held.
+    fs::write(&path, "k").unwrap();
+    listener.until(&Mark::Notice);
+    assert_eq!(listener.held.len(), 3);
+    fs::remove_file(&path).unwrap();
+    listener.until(&Mark::Notice);
+    fs::write(&path, "key\ttext\na\tOne.\n").unwrap();
+    listener.until_held(|held| held.len() == 1);
+}
+
+#[test]
+fn a_run_that_resumes_says_what_changed_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.csv");
+    fs::write(&path, "key,text\na,One.\nc,Three.\n").unwrap();
+    let mut source = Csv::open("docs", &path).unwrap();
+    let held = [("a", "One."), ("b", "Two."), ("c", "Before.")];
+    let held = held.map(|(key, text)| (Key::new(key), Digest::of(None, text)));
+    let from = Resume {
+        held: held.to_vec(),
+        offset: None,
+    };
+    assert_eq!(source.resume_from(from), Resumption::FromHeld);
+    let mut listener = Listener::start(source);
+    listener.until(&Mark::Ended);
+    let keys: Vec<_> = listener.batches[0]
+        .changes
+        .iter()
+        .map(|c| c.key().as_str())
+        .collect();
+    assert_eq!(keys, ["c", "b"]);
+}
+
+#[test]
+fn packed_files_are_read_as_what_they_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = b"{\"key\":\"a\",\"text\":\"One.\"}\n{\"key\":\"b\",\"text\":\"Two.\"}\n";
+    let mut two_members = gzipped(&lines[..26]);
+    two_members.extend(gzipped(&lines[26..]));
+    for (name, bytes) in [
+        ("d.jsonl.gz", two_members),
+        ("d.jsonl.zst", zstandard(lines)),
+        // The name says nothing.
+        ("d.jsonl", gzipped(lines)),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let open = || JsonLines::open("docs", &path).unwrap().follow(true);
+        let mut listener = Listener::start(open());
+        listener.until(&Mark::Ended);
+        assert_eq!(listener.keys(), ["a", "b"], "{name}");
+        let mut again = open();
+        let from = Resume {
+            held: Vec::new(),
+            offset: listener.batches[0].resume.clone(),
+        };
+        assert_eq!(again.resume_from(from), Resumption::FromOffset, "{name}");
+        let mut again = Listener::start(again);
+        again.until(&Mark::Ended);
+        assert!(again.batches.is_empty(), "{name}");
+    }
+    let listener = read(gzipped(b"key,text\na,One.\n"), Columns::default());
+    assert_eq!(listener.keys(), ["a"]);
+}
+
+#[test]
+fn a_packed_file_that_is_cut_off_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = (0..2000).map(|i| format!("{{\"key\":\"{i}\",\"text\":\"{}\"}}\n", i * 7919));
+    let lines = lines.collect::<String>();
+    for (name, bytes) in [
+        ("a.jsonl", gzipped(lines.as_bytes())),
+        ("b.jsonl", zstandard(lines.as_bytes())),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let mut listener = Listener::start(JsonLines::open("docs", &path).unwrap());
+        let failed =
+            std::iter::from_fn(|| Some(listener.next())).find(|mark| !matches!(mark, Mark::Batch));
+        match failed {
+            Some(Mark::Failed(error)) => assert!(error.contains("cannot be unpacked"), "{error}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+/// Writes rows as a table.
+fn write(path: &Path, rows: &std::collections::BTreeMap<u8, String>) {
+    let mut writer = csv::Writer::from_path(path).unwrap();
+    writer.write_record(["key", "text"]).unwrap();
+    for (key, text) in rows {
+        writer.write_record([&key.to_string(), text]).unwrap();
+    }
+    writer.flush().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn differences_fold_to_a_fresh_run(
+        tables in prop::collection::vec(prop::collection::btree_map(0u8..8, "(?s).{0,12}", 0..8), 1..5),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv");
+        let mut held: Vec<(Key, Digest)> = Vec::new();
+        let mut folded = std::collections::BTreeMap::new();
+        for table in tables {
+            write(&path, &table);
+            let mut source = Csv::open("docs", &path).unwrap();
+            source.resume_from(Resume { held: held.clone(), offset: None });
+            let mut listener = Listener::start(source);
+            listener.held = folded;
+            listener.until(&Mark::Ended);
+            prop_assert!(listener.rejected.is_empty(), "{:?}", listener.rejected);
+            folded = listener.held.clone();
+            let expected = table.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+            prop_assert_eq!(&folded, &expected);
+            let digest = |(key, text): (&String, &String)| (Key::new(&**key), Digest::of(None, text));
+            held = folded.iter().map(digest).collect();
+        }
+    }
+}
