@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::delivered::folded;
+
 const MODEL: &str = "smollm2-135m";
 /// How long an event may take on a busy machine, weights fetched included.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -398,6 +400,53 @@ fn a_killed_watch_goes_on_where_it_ended() {
             .is_some_and(|text| text.contains("ten"))
     );
     refused(&["check", path(dir.path())], 1, "there is no state here");
+}
+
+#[test]
+fn killed_ten_times_it_says_and_delivers_what_an_undisturbed_run_says() {
+    let (dir, work) = (notes(), tempfile::tempdir().expect("a folder"));
+    let (state, sink) = (work.path().join("state"), work.path().join("answers.jsonl"));
+    let question = "When does the library open?";
+    let args = [
+        "--state",
+        path(&state),
+        "--sink",
+        path(&sink),
+        path(dir.path()),
+        question,
+    ];
+    let hours = ["nine", "ten", "noon"];
+    for i in 0..10u64 {
+        let mut watch = Watch::start(&args);
+        // While it starts, while it reads, while it answers, after it has.
+        std::thread::sleep(Duration::from_millis(i * 150));
+        let hour = hours[usize::try_from(i).expect("small") % hours.len()];
+        let text = format!("# Opening hours\n\nThe library opens at {hour} o'clock.\n");
+        fs::write(dir.path().join("hours.md"), text).expect("writable");
+        std::thread::sleep(Duration::from_millis(700 - i * 60));
+        watch.child.kill().expect("kills");
+        watch.child.wait().expect("ends");
+    }
+    let answers = |args: &[&str]| -> Vec<(Value, Value)> {
+        let output = run(&[&["watch", "--once", "--json", "--model", MODEL], args].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let events = stdout(&output);
+        let events = events
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        let answers = events.filter(|event: &Value| event["event"] == "answer");
+        answers
+            .map(|a| (a["text"].clone(), a["work"]["forwarded"].clone()))
+            .collect()
+    };
+    let survived = answers(&args);
+    let fresh = answers(&[path(dir.path()), question]);
+    let text = |answers: &[(Value, Value)]| answers.last().expect("an answer").0.clone();
+    assert_eq!(text(&survived), text(&fresh));
+    let delivered = folded(&sink);
+    assert_eq!(Some(&*delivered["q1"]), text(&fresh).as_str());
+    // And once more: what was answered is not asked again.
+    assert_eq!(answers(&args), [(text(&fresh), 0.into())]);
 }
 
 #[test]
