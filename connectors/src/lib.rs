@@ -45,7 +45,7 @@ pub use json::read_record;
 pub use jsonl::JsonLines;
 pub use kafka::{Format, Kafka};
 pub use offset::{NextMessage, Offset, Revision};
-pub use rejection::{JsonKind, Rejected, Rejection};
+pub use rejection::{CONTENT_LIMIT, JsonKind, Rejected, Rejection};
 pub use running::{Running, start};
 pub use sink::{Delivery, JsonLinesSink, KafkaSink, Output, OutputRow, Sink};
 pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Resumption, Source};

@@ -58,6 +58,15 @@ pub enum Offset {
         /// The message's offset there.
         offset: i64,
     },
+    /// A row of a table, which stands in its file until that is written anew.
+    Row {
+        /// The file as it was named to the source.
+        path: PathBuf,
+        /// The line on which the row begins, from 1.
+        line: u64,
+    },
+    /// Of several sources that are one: where each goes on, by its name.
+    Parts(BTreeMap<String, Offset>),
     /// The messages of a topic that were read: of each partition all before an offset.
     Partitions {
         /// Which topic.
@@ -100,6 +109,14 @@ impl fmt::Display for Offset {
                 write!(f, "{}:{line} (byte {byte})", path.display())
             }
             Self::Sequence(n) => write!(f, "#{n}"),
+            Self::Row { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Parts(parts) => {
+                for (i, offset) in parts.values().enumerate() {
+                    f.write_str(if i == 0 { "" } else { ", " })?;
+                    write!(f, "{offset}")?;
+                }
+                Ok(())
+            }
             Self::Message {
                 topic,
                 partition,

@@ -27,7 +27,7 @@ pub struct Rejected {
 }
 
 /// Of what is refused, no more than this is kept: 64 KiB.
-const CONTENT_LIMIT: usize = 64 << 10;
+pub const CONTENT_LIMIT: usize = 64 << 10;
 
 /// What is kept of something that is refused.
 pub(crate) fn content(bytes: &[u8]) -> Option<Vec<u8>> {

@@ -9,7 +9,7 @@ use super::args::WatchArgs;
 use super::asked::Asked;
 use super::failure::Failure;
 use super::joined::Joined;
-use super::topic::{self, Topic};
+use super::topic::{self, Settings, Topic};
 
 /// Name of the stream of documents.
 pub(crate) const DOCUMENTS: &str = "documents";
@@ -27,7 +27,7 @@ pub(crate) struct Inputs {
     questions: Vec<String>,
     contexts: Option<Contexts>,
     /// Of clients of Kafka clusters.
-    settings: Vec<(String, String)>,
+    settings: Settings,
     /// Files and topics that answers go to.
     sinks: Vec<String>,
     /// Of tables.
@@ -187,7 +187,11 @@ impl Inputs {
             joined = joined.with(source.follow(!self.is_once), prefix);
         }
         for topic in &self.topics {
-            let prefix = (!is_alone).then(|| format!("{}#", topic.name));
+            let namesakes = self.topics.iter().filter(|other| other.name == topic.name);
+            let prefix = (!is_alone).then(|| match namesakes.count() {
+                1 => format!("{}#", topic.name),
+                _ => format!("{}/{}#", topic.servers, topic.name),
+            });
             joined = joined.with(self.topic(DOCUMENTS, topic)?, prefix);
         }
         Ok(joined.boxed())
@@ -202,7 +206,10 @@ impl Inputs {
     pub(crate) fn questions(&self) -> Result<(Box<dyn Source>, Gate), Failure> {
         let (sender, gate): (Sender<()>, Receiver<()>) = bounded(1);
         let asked = Asked::new(QUESTIONS, self.questions.clone(), gate);
-        let mut joined = Joined::new(QUESTIONS).with(asked, None);
+        let mut joined = match self.questions.is_empty() {
+            true => Joined::new(QUESTIONS).with_empty(asked),
+            false => Joined::new(QUESTIONS).with(asked, None),
+        };
         match &self.contexts {
             Some(Contexts::File(file)) => joined = joined.with(self.lines(QUESTIONS, file)?, None),
             Some(Contexts::Topic(topic)) => {
@@ -235,7 +242,7 @@ impl Inputs {
             topics: Vec::new(),
             questions: vec![question.to_owned()],
             contexts: None,
-            settings: Vec::new(),
+            settings: Settings::default(),
             sinks: Vec::new(),
             columns: Columns::default(),
             is_once: false,

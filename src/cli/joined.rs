@@ -6,12 +6,15 @@
 //!   stands before each of its keys.
 //! - A part that begins anew does not touch the others: what it held is deleted, and comes
 //!   again.
+//! - After a restart each part goes on as it can. Which rows were whose, prefixes tell; so at most
+//!   one part may be without (beside those that hold nothing), or all begin anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crossbeam_channel::Select;
 use perennial::connectors::{
-    Batch, Change, Event, Halt, Key, Notice, Offset, Outlet, Running, Source, SourceName, start,
+    Batch, Change, Event, Halt, Key, Notice, Offset, Outlet, Resume, Resumption, Running, Source,
+    SourceName, start,
 };
 
 /// Events of one part that wait to be passed on.
@@ -21,24 +24,55 @@ const CAPACITY: usize = 2;
 pub(crate) struct Joined {
     name: SourceName,
     parts: Vec<Part>,
+    /// Rows of parts that are no more.
+    orphans: BTreeSet<Key>,
 }
 
 struct Part {
     source: Box<dyn Source>,
     key_prefix: Option<String>,
+    /// Whether it has no rows, ever.
+    is_empty: bool,
+    /// Where it goes on.
+    offset: Option<Offset>,
+    /// Rows of an earlier run that stand.
+    held: BTreeSet<Key>,
+    /// Rows of an earlier run that are gone unless they come again.
+    stale: BTreeSet<Key>,
+}
+
+impl Part {
+    /// By which its offset is kept.
+    fn name(&self) -> String {
+        self.key_prefix.clone().unwrap_or_default()
+    }
+
+    fn owns(&self, key: &Key) -> bool {
+        let prefix = self.key_prefix.as_deref().unwrap_or_default();
+        !self.is_empty && key.as_str().starts_with(prefix)
+    }
 }
 
 struct RunningPart {
     running: Running,
+    name: String,
     key_prefix: Option<String>,
     has_caught_up: bool,
     /// What it holds, and where that was read.
     held: BTreeMap<Key, Offset>,
+    /// Rows of an earlier run that did not come again yet.
+    stale: BTreeSet<Key>,
+    /// Whether it reads something else from its beginning: until then, the offset from before
+    /// tells that it is something else.
+    is_recreated: bool,
+    /// Where it would go on there.
+    offset_recreated: Option<Offset>,
 }
 
 impl RunningPart {
     fn note(&mut self, batch: &Batch) {
         for change in &batch.changes {
+            self.stale.remove(change.key());
             match change {
                 Change::Upsert(record) => {
                     self.held.insert(record.key.clone(), record.offset.clone())
@@ -50,16 +84,21 @@ impl RunningPart {
 
     /// The end of all that it holds.
     fn clear(&mut self) -> Batch {
-        let held = std::mem::take(&mut self.held).into_iter();
-        let changes = held.map(|(key, offset)| Change::Delete {
-            key,
-            at_ms: 0,
-            offset,
-        });
-        Batch {
-            changes: changes.collect(),
-            ..Batch::default()
-        }
+        let held = std::mem::take(&mut self.held);
+        deletions(held.into_keys())
+    }
+}
+
+/// The end of these rows.
+fn deletions(keys: impl IntoIterator<Item = Key>) -> Batch {
+    let changes = keys.into_iter().map(|key| Change::Delete {
+        key,
+        at_ms: 0,
+        offset: Offset::Sequence(0),
+    });
+    Batch {
+        changes: changes.collect(),
+        ..Batch::default()
     }
 }
 
@@ -69,14 +108,36 @@ impl Joined {
         Self {
             name: SourceName::new(name),
             parts: Vec::new(),
+            orphans: BTreeSet::new(),
         }
     }
 
     /// Adds a source, its keys behind `key_prefix`.
     #[must_use]
-    pub(crate) fn with(mut self, source: impl Source, key_prefix: Option<String>) -> Self {
-        let source = Box::new(source);
-        self.parts.push(Part { source, key_prefix });
+    pub(crate) fn with(self, source: impl Source, key_prefix: Option<String>) -> Self {
+        self.with_part(Box::new(source), key_prefix, false)
+    }
+
+    /// Adds a source that has no rows, but holds the others up.
+    #[must_use]
+    pub(crate) fn with_empty(self, source: impl Source) -> Self {
+        self.with_part(Box::new(source), None, true)
+    }
+
+    fn with_part(
+        mut self,
+        source: Box<dyn Source>,
+        key_prefix: Option<String>,
+        is_empty: bool,
+    ) -> Self {
+        self.parts.push(Part {
+            source,
+            key_prefix,
+            is_empty,
+            offset: None,
+            held: BTreeSet::new(),
+            stale: BTreeSet::new(),
+        });
         self
     }
 
@@ -86,6 +147,7 @@ impl Joined {
             Some(Part {
                 source,
                 key_prefix: None,
+                ..
             }) if self.parts.is_empty() => source,
             last => {
                 self.parts.extend(last);
@@ -100,16 +162,74 @@ impl Source for Joined {
         &self.name
     }
 
+    fn resume_from(&mut self, from: Resume) -> Resumption {
+        let n_bare = self.parts.iter().filter(|p| p.owns(&Key::new(""))).count();
+        if n_bare > 1 {
+            return Resumption::Anew;
+        }
+        let mut offsets = match from.offset {
+            Some(Offset::Parts(offsets)) => offsets,
+            _ => BTreeMap::new(),
+        };
+        let mut held = vec![Vec::new(); self.parts.len()];
+        for (key, digest) in from.held {
+            let owners = self.parts.iter().enumerate().filter(|(_, p)| p.owns(&key));
+            match owners.max_by_key(|(_, part)| part.name().len()) {
+                Some((owner, _)) => held[owner].push((key, digest)),
+                None => {
+                    self.orphans.insert(key);
+                }
+            }
+        }
+        let mut all_anew = true;
+        for (part, held) in self.parts.iter_mut().zip(held) {
+            let name = part.name();
+            let offset = offsets.remove(&name).filter(|_| !part.is_empty);
+            let own = |key: &Key| Key::new(key.as_str().strip_prefix(&*name).unwrap_or_default());
+            let keys = held.iter().map(|(key, _)| key.clone()).collect();
+            let how = part.source.resume_from(Resume {
+                held: held
+                    .iter()
+                    .map(|(key, digest)| (own(key), *digest))
+                    .collect(),
+                offset: offset.clone(),
+            });
+            match how {
+                Resumption::Anew => part.stale = keys,
+                Resumption::FromHeld => part.held = keys,
+                Resumption::FromOffset => {
+                    part.held = keys;
+                    part.offset = offset;
+                }
+            }
+            all_anew &= how == Resumption::Anew;
+        }
+        match all_anew {
+            true => Resumption::Anew,
+            false => Resumption::FromOffset,
+        }
+    }
+
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
-        let mut parts = Vec::new();
-        for Part { source, key_prefix } in self.parts {
+        let (mut parts, mut offsets) = (Vec::new(), BTreeMap::new());
+        for part in self.parts {
+            let name = part.name();
+            if let Some(offset) = part.offset {
+                offsets.insert(name.clone(), offset);
+            }
+            let held = part.held.into_iter().map(|key| (key, Offset::Sequence(0)));
             parts.push(RunningPart {
-                running: start(source, CAPACITY)?,
-                key_prefix,
+                running: start(part.source, CAPACITY)?,
+                name,
+                key_prefix: part.key_prefix,
                 has_caught_up: false,
-                held: BTreeMap::new(),
+                held: held.collect(),
+                stale: part.stale,
+                is_recreated: false,
+                offset_recreated: None,
             });
         }
+        out.batch(deletions(self.orphans))?;
         let mut has_told = false;
         loop {
             if !has_told && parts.iter().all(|part| part.has_caught_up) {
@@ -124,16 +244,36 @@ impl Source for Joined {
             };
             match event {
                 Event::Batch(batch) => {
-                    let batch = prefixed(batch, &parts[index]);
-                    parts[index].note(&batch);
+                    let part = &mut parts[index];
+                    let mut batch = prefixed(batch, part);
+                    part.note(&batch);
+                    if let Some(offset) = batch.resume.take() {
+                        match part.is_recreated {
+                            true => part.offset_recreated = Some(offset),
+                            false => {
+                                offsets.insert(part.name.clone(), offset);
+                            }
+                        }
+                    }
+                    batch.resume = Some(Offset::Parts(offsets.clone()));
                     out.batch(batch)?;
                 }
                 Event::Notice(notice @ Notice::Recreated { .. }) => {
                     out.batch(parts[index].clear())?;
+                    parts[index].is_recreated = true;
                     let message = notice.to_string();
                     out.notice(Notice::OfPart { message })?;
                 }
-                Event::CaughtUp => parts[index].has_caught_up = true,
+                Event::CaughtUp => {
+                    let part = &mut parts[index];
+                    part.has_caught_up = true;
+                    part.is_recreated = false;
+                    if let Some(offset) = part.offset_recreated.take() {
+                        offsets.insert(part.name.clone(), offset);
+                    }
+                    let gone = std::mem::take(&mut part.stale);
+                    out.batch(deletions(gone))?;
+                }
                 Event::Ended => {
                     parts.swap_remove(index);
                 }
@@ -164,8 +304,6 @@ fn next(parts: &[RunningPart], out: &Outlet) -> Option<(usize, Event)> {
 }
 
 fn prefixed(mut batch: Batch, part: &RunningPart) -> Batch {
-    // An offset says where one part goes on; it means nothing for the whole.
-    batch.resume = None;
     let Some(prefix) = &part.key_prefix else {
         return batch;
     };
@@ -191,7 +329,7 @@ fn prefixed(mut batch: Batch, part: &RunningPart) -> Batch {
 mod tests {
     use std::fs;
 
-    use perennial::connectors::{Folder, JsonLines, Watching};
+    use perennial::connectors::{Digest, Folder, JsonLines, Watching};
 
     use super::*;
 
@@ -224,6 +362,73 @@ mod tests {
         keys.sort();
         assert_eq!(keys, ["a.md", "d#a.md"]);
         assert_eq!(ends, ["caught up", "ended"]);
+    }
+
+    /// What a run says that begins with these rows and this offset: its changes, in words, and
+    /// where it ended.
+    fn run(
+        dir: &std::path::Path,
+        held: &BTreeMap<Key, Digest>,
+        offset: Option<Offset>,
+    ) -> (Resumption, Vec<String>, Option<Offset>) {
+        let folder = Folder::open("docs", [dir.join("notes")]).expect("there");
+        let lines = JsonLines::open("docs", dir.join("d.jsonl")).expect("there");
+        let mut joined = Joined::new("docs")
+            .with(folder.watching(Watching::Once), None)
+            .with(lines, Some("d#".into()))
+            .boxed();
+        let how = joined.resume_from(Resume {
+            held: held
+                .iter()
+                .map(|(key, digest)| (key.clone(), *digest))
+                .collect(),
+            offset,
+        });
+        let (mut said, mut last) = (Vec::new(), None);
+        for event in start(joined, 8).expect("starts").events() {
+            let Event::Batch(batch) = event else { continue };
+            said.extend(batch.changes.iter().map(|change| match change {
+                Change::Upsert(record) => format!("+{}", record.key),
+                Change::Delete { key, .. } => format!("-{key}"),
+            }));
+            last = batch.resume.or(last);
+        }
+        said.sort();
+        (how, said, last)
+    }
+
+    #[test]
+    fn each_part_goes_on_where_it_was_and_rows_of_parts_that_are_gone_go() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            fs::write(dir.path().join(name), text).expect("writable");
+        };
+        fs::create_dir(dir.path().join("notes")).expect("writable");
+        write("notes/a.md", "One.");
+        write("notes/b.md", "Two.");
+        let line = |key: &str| format!("{{\"key\": \"{key}\", \"text\": \"Text.\"}}\n");
+        write("d.jsonl", &line("x"));
+        let (_, said, offset) = run(dir.path(), &BTreeMap::new(), None);
+        assert_eq!(said, ["+a.md", "+b.md", "+d#x"]);
+
+        let text = |text| Digest::of(None, text);
+        let held = BTreeMap::from([
+            (Key::new("a.md"), text("One.")),
+            (Key::new("b.md"), text("Two.")),
+            (Key::new("d#x"), text("Text.")),
+        ]);
+        let (how, said, _) = run(dir.path(), &held, offset.clone());
+        assert_eq!((how, said), (Resumption::FromOffset, vec![]));
+
+        fs::remove_file(dir.path().join("notes/b.md")).expect("there");
+        write("d.jsonl", &(line("x") + &line("y")));
+        let (_, said, _) = run(dir.path(), &held, offset.clone());
+        assert_eq!(said, ["+d#y", "-b.md"]);
+
+        // Another beginning is another file: what only the old one said goes.
+        write("d.jsonl", &line("z"));
+        let (_, said, _) = run(dir.path(), &held, offset);
+        assert_eq!(said, ["+d#z", "-b.md", "-d#x"]);
     }
 
     #[test]

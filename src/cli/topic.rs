@@ -1,5 +1,6 @@
 //! Which topic does `kafka://SERVERS/TOPIC?…` name, and how is it read or written?
 
+use std::fmt;
 use std::path::Path;
 
 use perennial::connectors::{Columns, Format, JsonLinesSink, Kafka, KafkaSink, Sink};
@@ -9,6 +10,18 @@ use super::failure::Failure;
 const SCHEME: &str = "kafka://";
 const FORM: &str =
     "kafka://HOST:PORT/TOPIC, or with several servers kafka://HOST:PORT,HOST:PORT/TOPIC";
+
+/// Settings of Kafka clients, names and values.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settings(Vec<(String, String)>);
+
+impl fmt::Debug for Settings {
+    // Values may be passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|(name, _)| name);
+        f.debug_list().entries(names).finish()
+    }
+}
 
 /// A topic of a Kafka-compatible cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +58,11 @@ impl Topic {
     pub(crate) fn source(
         &self,
         name: &str,
-        settings: &[(String, String)],
+        settings: &Settings,
         is_once: bool,
     ) -> Result<Kafka, Failure> {
         let source = Kafka::open(name, &*self.servers, &*self.name)?
-            .settings(settings.iter().cloned())?
+            .settings(settings.0.iter().cloned())?
             .format(self.format.clone())
             .once(is_once);
         Ok(source)
@@ -74,11 +87,11 @@ fn place(typed: &str) -> Result<Option<(&str, &str, &str)>, Failure> {
 ///
 /// # Errors
 /// A topic or setting that cannot be, a file that cannot be written.
-pub(crate) fn sink(typed: &str, settings: &[(String, String)]) -> Result<Box<dyn Sink>, Failure> {
+pub(crate) fn sink(typed: &str, settings: &Settings) -> Result<Box<dyn Sink>, Failure> {
     let Some((servers, name, query)) = place(typed)? else {
         return Ok(Box::new(JsonLinesSink::open(typed)?));
     };
-    let mut sink = KafkaSink::open(servers, name)?.settings(settings.iter().cloned())?;
+    let mut sink = KafkaSink::open(servers, name)?.settings(settings.0.iter().cloned())?;
     for (parameter, value) in form_urlencoded::parse(query.as_bytes()) {
         if parameter != "transactional_id" {
             return Err(Failure::usage(
@@ -137,10 +150,7 @@ fn format(typed: &str, query: &str) -> Result<Format, Failure> {
 ///
 /// # Errors
 /// A file that cannot be read, or what is no setting.
-pub(crate) fn settings(
-    file: Option<&Path>,
-    typed: &[String],
-) -> Result<Vec<(String, String)>, Failure> {
+pub(crate) fn settings(file: Option<&Path>, typed: &[String]) -> Result<Settings, Failure> {
     let mut settings = Vec::new();
     if let Some(file) = file {
         let action = format!("read {}", file.display());
@@ -158,7 +168,7 @@ pub(crate) fn settings(
     for typed in typed {
         settings.push(setting(typed, "--kafka")?);
     }
-    Ok(settings)
+    Ok(Settings(settings))
 }
 
 fn setting(text: &str, place: &str) -> Result<(String, String), Failure> {
@@ -217,7 +227,9 @@ mod tests {
         std::fs::write(&file, "# a comment\n\nsasl.password = a=b\n").expect("writable");
         let found = settings(Some(&file), &["x=y".to_owned()]).expect("sound");
         let expected = [("sasl.password", "a=b"), ("x", "y")];
-        assert_eq!(found, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        let expected = expected.map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(found.0, expected);
+        assert!(!format!("{found:?}").contains("a=b"));
         std::fs::write(&file, "hunter2\n").expect("writable");
         let error = settings(Some(&file), &[])
             .expect_err("no setting")

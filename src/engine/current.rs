@@ -37,6 +37,23 @@ pub struct CurrentAnswer {
     pub drift: Option<f32>,
 }
 
+/// A delivered row quotes no more of its question, in bytes: brokers refuse long messages.
+const MAX_QUESTION: usize = 16 << 10;
+/// A delivered row names no more documents.
+const MAX_SOURCES: usize = 64;
+
+/// The beginning of a long question.
+fn shortened(question: &str) -> String {
+    let mut end = MAX_QUESTION.min(question.len());
+    while !question.is_char_boundary(end) {
+        end -= 1;
+    }
+    match end < question.len() {
+        true => format!("{}…", &question[..end]),
+        false => question.to_owned(),
+    }
+}
+
 impl CurrentAnswer {
     /// As it is delivered.
     pub(super) fn output(&self, question: &str) -> Output {
@@ -51,8 +68,9 @@ impl CurrentAnswer {
             }
         }
         shares.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        shares.truncate(MAX_SOURCES);
         Output {
-            question: question.to_owned(),
+            question: shortened(question),
             text: match &self.answer {
                 Ok(answer) => Ok(answer.text.to_string()),
                 Err(error) => Err(error.to_string()),

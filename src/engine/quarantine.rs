@@ -3,7 +3,9 @@
 //! # Invariants
 //! - A source that goes on from an offset says each refusal once: it is stored with the offset
 //!   behind it. Other sources say theirs again in every process, so theirs are not restored.
-//! - A file that is accepted, or gone, is refused no more.
+//! - What stands where it was read, a file or a row of a table, is refused once for its place; a
+//!   file that is accepted, or gone, is refused no more.
+//! - Numbers rise, and none is given twice, whatever leaves.
 //! - At most [`CAPACITY`] are kept; the oldest leave first.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,14 +36,15 @@ pub struct Quarantined {
     /// What was refused: a line, the payload of a message. None if it is large, or still stands
     /// where it was read, as a file does.
     pub content: Option<Vec<u8>>,
-    /// Whether it is a file, which is refused until it is mended.
-    pub(crate) is_file: bool,
+    /// Whether it stands where it was read, and is refused until it is mended there: a file, a
+    /// row of a table.
+    pub(crate) is_standing: bool,
 }
 
 impl Quarantined {
     /// Whether it is of this record.
     fn is_of(&self, stream: &str, key: &str) -> bool {
-        let is_its_file = self.is_file && self.place == key;
+        let is_its_file = self.is_standing && self.place == key;
         self.stream == stream && (is_its_file || self.key.as_deref() == Some(key))
     }
 }
@@ -53,6 +56,8 @@ pub(crate) type QuarantineDeltas = Vec<(u64, Option<Quarantined>)>;
 #[derive(Default)]
 pub(crate) struct Quarantine {
     entries: BTreeMap<u64, Quarantined>,
+    /// How many of them are standing.
+    n_standing: usize,
     next: u64,
     /// Numbers of entries that are not stored as they are.
     unsaved: BTreeSet<u64>,
@@ -62,12 +67,15 @@ impl Quarantine {
     /// What an earlier process left, without what will be said again.
     pub(crate) fn restored(
         entries: Vec<Quarantined>,
+        next: u64,
         is_said_again: impl Fn(&Quarantined) -> bool,
     ) -> Self {
-        let mut quarantine = Self::default();
+        let mut quarantine = Self {
+            next,
+            ..Self::default()
+        };
         for entry in entries {
-            quarantine.next = quarantine.next.max(entry.number + 1);
-            match is_said_again(&entry) {
+            match entry.is_standing || is_said_again(&entry) {
                 true => {
                     quarantine.unsaved.insert(entry.number);
                 }
@@ -81,7 +89,7 @@ impl Quarantine {
 
     /// Takes a refusal in.
     pub(crate) fn add(&mut self, rejected: &Rejected) {
-        let is_file = matches!(rejected.offset, Offset::File { .. });
+        let is_standing = matches!(rejected.offset, Offset::File { .. } | Offset::Row { .. });
         let entry = Quarantined {
             number: self.next,
             stream: rejected.source.as_str().to_owned(),
@@ -90,26 +98,28 @@ impl Quarantine {
             reason: rejected.reason.to_string(),
             refused_at_ms: now_ms(),
             content: rejected.content.clone(),
-            is_file,
+            is_standing,
         };
         self.next += 1;
-        if is_file {
+        if is_standing {
             let (stream, place) = (entry.stream.clone(), entry.place.clone());
             self.accept(&stream, &place);
+            self.n_standing += 1;
         }
         self.unsaved.insert(entry.number);
         self.entries.insert(entry.number, entry);
         if self.entries.len() > CAPACITY
-            && let Some((number, _)) = self.entries.pop_first()
+            && let Some((number, oldest)) = self.entries.pop_first()
         {
+            self.n_standing -= usize::from(oldest.is_standing);
             self.unsaved.insert(number);
         }
     }
 
     /// A file is a document by now, or gone.
     pub(crate) fn accept(&mut self, stream: &str, key: &str) {
-        if self.entries.values().any(|entry| entry.is_file) {
-            self.drop_if(|entry| entry.is_file && entry.is_of(stream, key));
+        if self.n_standing > 0 {
+            self.drop_if(|entry| entry.is_standing && entry.stream == stream && entry.place == key);
         }
     }
 
@@ -123,6 +133,7 @@ impl Quarantine {
         self.entries.retain(|number, entry| {
             let is_dropped = is_dropped(entry);
             if is_dropped {
+                self.n_standing -= usize::from(entry.is_standing);
                 self.unsaved.insert(*number);
             }
             !is_dropped
@@ -201,7 +212,7 @@ mod tests {
         let mut first = Quarantine::default();
         first.add(&file("a.md"));
         first.add(&rejected(Offset::Sequence(1), None));
-        let mut second = Quarantine::restored(first.all(), |entry| entry.is_file);
+        let mut second = Quarantine::restored(first.all(), first.next, |_| false);
         assert_eq!(second.take_unsaved(), [(0, None)]);
         second.add(&rejected(Offset::Sequence(2), None));
         let numbers: Vec<u64> = second.all().iter().map(|e| e.number).collect();

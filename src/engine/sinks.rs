@@ -11,6 +11,7 @@
 //! - What is struck off was delivered; what was delivered may still be owed after a crash.
 
 use std::collections::{HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,8 +24,8 @@ use crate::state::State;
 pub(crate) const MAX_OWED: usize = 1_000;
 /// How long to wait before a delivery is tried again: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// How long an engine that stops waits for what is owed.
-const LAST_WAIT: Duration = Duration::from_secs(10);
+/// How long an engine that stops waits for the next delivery of what is owed.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// A declared sink.
 pub(crate) struct SinkSpec {
@@ -68,8 +69,21 @@ struct Owed {
     deliveries: VecDeque<Arc<Delivery>>,
     /// Whether the first of them is being delivered.
     is_in_hand: bool,
+    /// Whether the one in hand is to lose rows that a later one says anew, if it comes back.
+    is_to_be_cut: bool,
     /// Whether nothing more comes.
     is_closed: bool,
+}
+
+impl Owed {
+    /// Drops rows that a later delivery says anew, but of the first `n_held`. Returns how many.
+    fn keep_last(&mut self, n_held: usize) -> usize {
+        let mut seen = HashSet::new();
+        let waiting = self.deliveries.iter_mut().skip(n_held).rev();
+        waiting
+            .map(|delivery| keep_last(Arc::make_mut(delivery), &mut seen))
+            .sum()
+    }
 }
 
 impl Outbox {
@@ -99,6 +113,9 @@ impl Outbox {
         owed.is_in_hand = false;
         if is_delivered {
             owed.deliveries.pop_front();
+        }
+        if std::mem::take(&mut owed.is_to_be_cut) {
+            owed.keep_last(0);
         }
         drop(owed);
         self.changed.notify_all();
@@ -146,13 +163,15 @@ impl RunningSink {
     /// Of what is owed, drops rows that a later delivery says anew. Returns how many.
     pub(crate) fn forget(&self) -> usize {
         let mut owed = self.outbox.lock();
+        owed.is_to_be_cut = owed.is_in_hand;
         let n_held = usize::from(owed.is_in_hand);
-        let mut seen = HashSet::new();
-        let mut n_dropped = 0;
-        for delivery in owed.deliveries.iter_mut().skip(n_held).rev() {
-            n_dropped += keep_last(Arc::make_mut(delivery), &mut seen);
-        }
-        n_dropped
+        owed.keep_last(n_held)
+    }
+
+    /// Says that nothing more comes: what is owed is delivered, if it can be at once.
+    pub(crate) fn close(&self) {
+        self.outbox.lock().is_closed = true;
+        self.outbox.changed.notify_all();
     }
 }
 
@@ -165,14 +184,18 @@ pub(crate) fn keep_last(delivery: &mut Delivery, seen: &mut HashSet<String>) -> 
 
 impl Drop for RunningSink {
     fn drop(&mut self) {
-        let deadline = Instant::now() + LAST_WAIT;
+        self.close();
+        let mut deadline = Instant::now() + LAST_WAIT;
         let mut owed = self.outbox.lock();
-        owed.is_closed = true;
-        self.outbox.changed.notify_all();
-        while !owed.deliveries.is_empty() && Instant::now() < deadline {
+        let mut n_owed = owed.deliveries.len();
+        while n_owed > 0 && Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             let woken = self.outbox.changed.wait_timeout(owed, left);
             owed = woken.unwrap_or_else(PoisonError::into_inner).0;
+            if owed.deliveries.len() < n_owed {
+                n_owed = owed.deliveries.len();
+                deadline = Instant::now() + LAST_WAIT;
+            }
             // One that just failed is not waited for.
             if !owed.is_in_hand && self.stop.raised() {
                 break;
@@ -200,16 +223,19 @@ fn run(
         if stop.raised() {
             return;
         }
-        let delivered = sink.deliver(&delivery, stop).map_err(|e| e.to_string());
-        let struck = delivered.and_then(|()| match state {
-            Some(state) => state
-                .delivered(sink.name(), delivery.epoch)
-                .map_err(|e| e.to_string()),
-            None => Ok(()),
-        });
-        outbox.settle(struck.is_ok());
-        match struck {
+        let attempt = catch_unwind(AssertUnwindSafe(|| sink.deliver(&delivery, stop)));
+        let delivered = match attempt {
+            Ok(delivered) => delivered.map_err(|error| error.to_string()),
+            Err(_) => Err("its code panicked, which is a defect of the program".to_owned()),
+        };
+        outbox.settle(delivered.is_ok());
+        match delivered {
             Ok(()) => {
+                // What cannot be struck off is delivered again after a crash; a state that cannot
+                // be written ends the engine at its next epoch.
+                if let Some(state) = state {
+                    let _ = state.delivered(sink.name(), delivery.epoch);
+                }
                 pause = PAUSE.0;
                 told = None;
                 tell(SinkEvent::Delivered);

@@ -67,6 +67,14 @@ pub enum StateError {
         /// The number.
         number: u64,
     },
+    /// What was refused stands at its source still.
+    #[error("number {number} stands in {place}: mend it there, and it is read again")]
+    MendAtSource {
+        /// The number.
+        number: u64,
+        /// Where.
+        place: String,
+    },
     /// What was refused is not kept here.
     #[error("number {number} is not kept here, only where it was read; give the record instead")]
     NoContent {

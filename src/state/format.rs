@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | `format` | `"version"` | u64, [`VERSION`] |
 //! | `manifest` | `"epoch"` | u64, the last committed epoch |
+//! | | `"quarantined"` | u64, the number that the next record refused gets |
 //! | | `"origin"` | u64 drawn at random: which history of epochs this is |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
 //! | `documents` | (stream, key) | [`StoredRow`] |
@@ -56,6 +57,8 @@ pub(super) const RECEIPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::ne
 pub(super) const VERSION_KEY: &str = "version";
 /// Key of the last committed epoch.
 pub(super) const EPOCH_KEY: &str = "epoch";
+/// Key of the next number in quarantine.
+pub(super) const QUARANTINED_KEY: &str = "quarantined";
 /// Key of the origin.
 pub(super) const ORIGIN_KEY: &str = "origin";
 

@@ -45,7 +45,8 @@ pub use quarantine::{drop_quarantined, quarantine, resubmit};
 
 use format::{
     ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
-    QUARANTINE, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, VECTORS, VERSION,
+    VERSION_KEY, VIEWS,
 };
 
 use crate::engine::quarantine::QuarantineDeltas;
@@ -92,10 +93,20 @@ pub(crate) struct Restored {
     pub origin: u64,
     /// What was refused, oldest first.
     pub quarantine: Vec<Quarantined>,
+    /// The number that the next record refused gets.
+    pub next_quarantined: u64,
     /// By number: rows that a person sent in.
     pub resubmitted: BTreeMap<u64, Resubmitted>,
     /// By sink: the view that it takes, and what it is owed, in order.
     pub sinks: HashMap<String, (String, Vec<Delivery>)>,
+}
+
+/// A sink that is declared, or was and is not there now.
+pub(crate) struct DeclaredSink<'a> {
+    pub name: &'a str,
+    pub view: &'a str,
+    /// Of one that is new: what it is owed, if anything.
+    pub snapshot: Option<Option<&'a Delivery>>,
 }
 
 /// What changes without an epoch: offsets behind refused records, and those.
@@ -121,6 +132,8 @@ pub(crate) struct Commit<'a> {
     pub resubmitted: &'a [u64],
     /// What sinks are owed.
     pub deliveries: Vec<(&'a str, &'a Delivery)>,
+    /// What sinks are owed that are not there now: added to the last of what they are.
+    pub parked: Vec<(&'a str, &'a Delivery)>,
 }
 
 impl State {
@@ -234,6 +247,10 @@ impl State {
                 origin: match manifest.get(ORIGIN_KEY)? {
                     Some(origin) => origin.value(),
                     None => return Err(redb::Error::Corrupted("no origin".to_owned())),
+                },
+                next_quarantined: match manifest.get(QUARANTINED_KEY)? {
+                    Some(next) => next.value(),
+                    None => 0,
                 },
                 ..Restored::default()
             };
@@ -350,6 +367,9 @@ impl State {
                 for (sink, delivery) in &commit.deliveries {
                     outbox.insert((*sink, delivery.epoch), format::encode(delivery).as_slice())?;
                 }
+                for (sink, delivery) in &commit.parked {
+                    add_parked(&mut outbox, sink, delivery)?;
+                }
                 txn.open_table(MANIFEST)?.insert(EPOCH_KEY, commit.epoch)?;
             }
             txn.commit()?;
@@ -393,27 +413,27 @@ impl State {
         })
     }
 
-    /// Notes which sinks there are, and for a new one that it is owed this; what others were
-    /// owed is dropped.
+    /// Notes which sinks there are, and for a new one that it is owed this and nothing else; what
+    /// others were owed is dropped.
     ///
     /// # Errors
     /// [`StateError::Write`].
-    pub(crate) fn declare_sinks(
-        &self,
-        sinks: &[(&str, &str, Option<&Delivery>)],
-    ) -> Result<(), StateError> {
+    pub(crate) fn declare_sinks(&self, sinks: &[DeclaredSink<'_>]) -> Result<(), StateError> {
         self.write(|txn| {
-            let is_declared = |name: &str| sinks.iter().any(|(sink, ..)| *sink == name);
+            let is_declared = |name: &str| sinks.iter().any(|sink| sink.name == name);
             let mut table = txn.open_table(SINKS)?;
             table.retain(|sink, _| is_declared(sink))?;
             let mut outbox = txn.open_table(OUTBOX)?;
             outbox.retain(|(sink, _), _| is_declared(sink))?;
-            for (sink, view, owed) in sinks {
-                table.insert(*sink, *view)?;
-                if let Some(delivery) = owed {
-                    outbox.retain(|(of, _), _| of != *sink)?;
+            for sink in sinks {
+                table.insert(sink.name, sink.view)?;
+                let Some(snapshot) = sink.snapshot else {
+                    continue;
+                };
+                outbox.retain(|(of, _), _| of != sink.name)?;
+                if let Some(delivery) = snapshot {
                     let bytes = format::encode(delivery);
-                    outbox.insert((*sink, delivery.epoch), bytes.as_slice())?;
+                    outbox.insert((sink.name, delivery.epoch), bytes.as_slice())?;
                 }
             }
             Ok(())
@@ -553,6 +573,37 @@ impl State {
             .and_then(|txn| read(&txn))
             .map_err(|error| StateError::damaged(&self.path, error))
     }
+}
+
+/// Adds rows to the last delivery that is owed to a sink which is not there, in the place of
+/// older ones of the same keys: so what it is owed does not outgrow the answers.
+fn add_parked(
+    outbox: &mut redb::Table<'_, (&str, u64), &[u8]>,
+    sink: &str,
+    delivery: &Delivery,
+) -> Result<(), redb::Error> {
+    let last = outbox.range((sink, 0)..=(sink, u64::MAX))?.next_back();
+    let last = last.transpose()?.map(|(key, bytes)| {
+        let delivery: Result<Delivery, _> = format::decode("a delivery", bytes.value());
+        delivery.map(|delivery| (key.value().1, delivery))
+    });
+    let mut rows = BTreeMap::new();
+    if let Some((epoch, last)) = last.transpose()? {
+        rows.extend(last.rows.into_iter().map(|row| (row.key.clone(), row)));
+        outbox.remove((sink, epoch))?;
+    }
+    rows.extend(
+        delivery
+            .rows
+            .iter()
+            .map(|row| (row.key.clone(), row.clone())),
+    );
+    let merged = Delivery {
+        rows: rows.into_values().collect(),
+        ..delivery.clone()
+    };
+    outbox.insert((sink, merged.epoch), format::encode(&merged).as_slice())?;
+    Ok(())
 }
 
 fn put_offsets<'a>(

@@ -5,9 +5,11 @@
 use std::path::Path;
 
 use perennial_connectors::{Change, Key, Rejection, read_record};
-use redb::WriteTransaction;
+use redb::{ReadableTable as _, WriteTransaction};
 
-use super::format::{self, QUARANTINE, RESUBMITTED, Resubmitted, StoredRow};
+use super::format::{
+    self, MANIFEST, QUARANTINE, QUARANTINED_KEY, RESUBMITTED, Resubmitted, StoredRow,
+};
 use super::{State, StateError};
 use crate::engine::Quarantined;
 use crate::engine::quarantine::QuarantineDeltas;
@@ -37,17 +39,21 @@ pub fn drop_quarantined(dir: &Path, numbers: &[u64]) -> Result<usize, StateError
 }
 
 /// Takes an entry out of quarantine and leaves a record in its place, which the next engine over
-/// this directory takes in as if its source had said it: the entry's own content, or what is
+/// this directory takes in, in the place of what it holds: the entry's own content, or what is
 /// given instead, as a line of JSON lines. Returns the record's key.
 ///
 /// # Errors
-/// As [`drop_quarantined`]; [`StateError::NotInQuarantine`], and [`StateError::NoRecord`] if the
-/// content is no record still.
+/// As [`drop_quarantined`]; [`StateError::NotInQuarantine`], [`StateError::MendAtSource`] for
+/// files and rows of tables, and [`StateError::NoRecord`] if the content is no record still.
 pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, StateError> {
     let state = State::open_existing(dir)?;
     let entries = state.restore()?.quarantine;
     let entry = entries.into_iter().find(|entry| entry.number == number);
     let entry = entry.ok_or(StateError::NotInQuarantine { number })?;
+    if entry.is_standing {
+        let place = entry.place;
+        return Err(StateError::MendAtSource { number, place });
+    }
     let no_record = |reason: Rejection| StateError::NoRecord {
         number,
         reason: reason.to_string(),
@@ -55,8 +61,22 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
     let content = instead.or(entry.content.as_deref());
     let content = content.ok_or(StateError::NoContent { number })?;
     let key = entry.key.map(Key::new);
-    let change = read_record(content, key.as_ref(), entry.refused_at_ms).map_err(no_record)?;
-    let (key, row) = match change {
+    // Where several sources are one stream, its key may stand behind a prefix that the content
+    // does not have.
+    let change = match (read_record(content, None, entry.refused_at_ms), &key) {
+        (Err(Rejection::MissingField { field: "key" }), Some(_)) => {
+            read_record(content, key.as_ref(), entry.refused_at_ms)
+        }
+        (Ok(change), Some(key)) if !key.as_str().ends_with(change.key().as_str()) => {
+            Err(Rejection::KeysDiffer {
+                outer: key.to_string(),
+                inner: change.key().to_string(),
+            })
+        }
+        (read, _) => read,
+    };
+    let change = change.map_err(no_record)?;
+    let (own, row) = match change {
         Change::Upsert(record) => {
             let row = StoredRow {
                 title: record.title.as_deref().map(Into::into),
@@ -73,6 +93,7 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
         }
         Change::Delete { key, .. } => (key, None),
     };
+    let key = key.unwrap_or(own);
     let resubmitted = Resubmitted {
         stream: entry.stream,
         key: key.as_str().to_owned(),
@@ -93,6 +114,13 @@ pub(super) fn put(
     deltas: &QuarantineDeltas,
     resubmitted: &[u64],
 ) -> Result<(), redb::Error> {
+    if let Some(last) = deltas.iter().map(|(number, _)| *number).max() {
+        let mut manifest = txn.open_table(MANIFEST)?;
+        let next = manifest
+            .get(QUARANTINED_KEY)?
+            .map_or(0, |next| next.value());
+        manifest.insert(QUARANTINED_KEY, next.max(last + 1))?;
+    }
     let mut table = txn.open_table(QUARANTINE)?;
     for (number, entry) in deltas {
         match entry {

@@ -169,7 +169,7 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
         reason: "bad".to_owned(),
         refused_at_ms: 0,
         content: None,
-        is_file: false,
+        is_standing: false,
     };
     state.commit(&Commit {
         epoch,
@@ -184,6 +184,7 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
         quarantine: &vec![(epoch, Some(refused))],
         resubmitted: &[],
         deliveries: vec![("sink", &delivery)],
+        parked: vec![("away", &delivery)],
     })
 }
 

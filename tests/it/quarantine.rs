@@ -116,6 +116,31 @@ fn a_record_is_taken_in_mended_and_once() {
 }
 
 #[test]
+fn numbers_are_given_once_and_files_are_mended_where_they_stand() {
+    let dir = Dir::new(&format!("{BAD}\n"));
+    dir.start().texts();
+    state::drop_quarantined(&dir.state(), &[0]).expect("whole");
+    dir.append("{\"x\":1}");
+    dir.start().texts();
+    assert_eq!(dir.stored()[0].0, 1, "not the number that another had");
+
+    let table = dir.path("faq.csv");
+    fs::write(&table, "key,text\na\n").expect("writable");
+    let state = dir.path("of-table");
+    let source = perennial::connectors::Csv::open("docs", &table).expect("there");
+    let mut rig = Rig::start(Scripted::new(), |builder| {
+        let builder = builder.source(source).table("questions");
+        builder.view(view(2000)).state(&state)
+    });
+    rig.upsert("questions", "q", "alpha");
+    rig.engine.flush().expect("runs");
+    drop(rig);
+    let error = state::resubmit(&state, 0, Some(b"{\"key\":\"a\",\"text\":\"t\"}"));
+    let error = error.expect_err("stands at its source");
+    assert!(matches!(error, StateError::MendAtSource { .. }), "{error}");
+}
+
+#[test]
 fn what_is_dropped_is_gone() {
     let dir = Dir::new(&format!("{BAD}\n{{\"x\":1}}\n"));
     dir.start().texts();

@@ -167,6 +167,81 @@ fn what_was_owed_when_the_engine_ended_is_delivered_by_the_next() {
 }
 
 #[test]
+fn a_sink_that_is_away_for_a_while_is_owed_what_it_missed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (sink, gets, attempt) = told("told");
+    drop(attempt);
+    let mut first = rig(Some(dir.path()), sink);
+    first.upsert("docs", "a", "alpha is here.");
+    for (key, question) in [("q", "alpha"), ("r", "omega")] {
+        first.upsert("questions", key, question);
+    }
+    first.engine.flush().expect("runs");
+    gets.recv_timeout(DEADLINE).expect("a delivery");
+    drop(first);
+
+    // Another takes its place for a while: an answer changes twice, one goes.
+    let (other, _other_gets, attempt) = told("other");
+    drop(attempt);
+    let mut without = rig(Some(dir.path()), other);
+    for text in ["alpha is there.", "alpha is gone."] {
+        without.upsert("docs", "a", text);
+        without.engine.flush().expect("runs");
+    }
+    without.engine.delete("questions", "r").expect("runs");
+    without.engine.flush().expect("runs");
+    drop(without);
+
+    let (sink, gets, attempt) = told("told");
+    drop(attempt);
+    let back = rig(Some(dir.path()), sink);
+    let delivery = gets.recv_timeout(DEADLINE).expect("a delivery");
+    assert_eq!(
+        texts(&delivery),
+        [("q", Some("alpha is gone.")), ("r", None)]
+    );
+    drop(back);
+    assert!(gets.try_recv().is_err(), "all of it at once");
+}
+
+#[test]
+fn a_file_that_was_removed_gets_all_that_stands() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = dir.path().join("state");
+    let mut first = rig(Some(&state), file(dir.path()));
+    first.upsert("docs", "a", "alpha is here.");
+    first.upsert("questions", "q", "alpha");
+    let right = first.texts();
+    drop(first);
+    let path = dir.path().join("answers.jsonl");
+    std::fs::remove_file(&path).expect("there");
+    drop(rig(Some(&state), file(dir.path())));
+    assert_eq!(folded(&path), right);
+}
+
+#[test]
+fn a_delivery_under_way_is_cut_when_it_comes_back() {
+    const CANARY: &str = "the heron nests behind the pump house";
+    let (sink, gets, attempt) = told("told");
+    let mut rig = rig(None, sink);
+    rig.upsert("docs", "secret", &format!("Here {CANARY}."));
+    rig.upsert("questions", "q", "heron");
+    rig.engine.flush().expect("runs");
+    // The first attempt waits for its word meanwhile.
+    let receipt = rig.engine.forget("docs", "secret").expect("runs");
+    assert!(receipt.was_there);
+    attempt.send(false).expect("listens");
+    drop(attempt);
+    let mut last = None;
+    while let Ok(delivery) = gets.recv_timeout(Duration::from_secs(2)) {
+        assert!(!format!("{delivery:?}").contains(CANARY));
+        last = Some(delivery);
+    }
+    let last = last.expect("a delivery");
+    assert_eq!(texts(&last), [("q", Some("Nothing is known of heron."))]);
+}
+
+#[test]
 fn what_is_forgotten_is_not_delivered_any_more() {
     const CANARY: &str = "the heron nests behind the pump house";
     let dir = tempfile::tempdir().expect("a folder");
@@ -229,7 +304,7 @@ fn wording(value: u8) -> String {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// Whatever ends the engine between steps, the file's epochs rise, each is there once, and
+    /// However often the engine is started anew between steps, the file's epochs rise, each is there once, and
     /// they fold to what a fresh engine says.
     #[test]
     fn a_file_folds_to_the_answers_through_any_restarts(

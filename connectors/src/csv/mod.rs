@@ -4,13 +4,19 @@
 //! columns; [`Columns`] says which of them make a record. It is read whole, and again when it
 //! was written; what is emitted is the difference. It may be packed (gzip or zstd).
 //!
+//! A row's time orders it and nothing else: the table says what stands, so no row is late. Rows
+//! without a time have time 0, since their line tells nothing that would outlive an insertion.
+//!
 //! Invariants: a row with another number of fields than the first, or a key that an earlier row
 //! has, is refused where it stands. What cannot be read at all (a table cut off in packing, a
 //! column that is not there) ends the source, or, once it was read, leaves what is held.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ::csv::{ByteRecord, ReaderBuilder};
@@ -29,6 +35,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A longer row is refused, in bytes of its fields.
 const ROW_LIMIT: usize = 1 << 20;
+/// A much longer one, in bytes of the file, ends the reading: a quote is not closed.
+const RUNAWAY_LIMIT: u64 = 8 << 20;
 /// A batch is closed when its rows come to this many bytes.
 const BATCH_BYTES: usize = 16 << 20;
 /// What a row counts at least, so that many short ones close a batch too.
@@ -59,8 +67,11 @@ pub struct Csv {
     columns: Columns,
     delimiter: u8,
     follow: bool,
-    known: BTreeMap<Key, Digest>,
+    known: BTreeMap<Key, Version>,
 }
+
+/// A row as it was emitted: digest and time; the time is not known of what an earlier run emitted.
+type Version = (Digest, Option<i64>);
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,11 +141,15 @@ impl Csv {
             source,
         };
         let file = File::open(&self.path).map_err(io)?;
+        let n_since_row = Arc::new(AtomicU64::new(0));
         let mut reader = ReaderBuilder::new()
             .delimiter(self.delimiter)
             .flexible(true)
             .has_headers(false)
-            .from_reader(unpacked(file).map_err(io)?);
+            .from_reader(Capped {
+                inner: unpacked(file).map_err(io)?,
+                n_since_row: n_since_row.clone(),
+            });
         let csv = |error: ::csv::Error| Error::Io {
             path: self.path.clone(),
             action: "cannot be read",
@@ -146,13 +161,14 @@ impl Csv {
             head = Head::of(&row, &self.columns, &self.path)?;
         }
         let (mut seen, mut batch, mut n_bytes) = (BTreeSet::new(), Batch::default(), 0);
+        // What the batch says, known once it is sent.
+        let mut said: Vec<(Key, Version)> = Vec::new();
         while reader.read_byte_record(&mut row).map_err(csv)? {
             out.check()?;
-            let place = row.position();
-            let offset = Offset::Line {
+            n_since_row.store(0, Ordering::Relaxed);
+            let offset = Offset::Row {
                 path: self.path.clone(),
-                line: place.map_or(0, ::csv::Position::line),
-                byte: place.map_or(0, ::csv::Position::byte),
+                line: row.position().map_or(0, ::csv::Position::line),
             };
             n_bytes += ROW_COST + row.as_slice().len();
             match head.read(&row, &offset) {
@@ -164,7 +180,9 @@ impl Csv {
                 }
                 Ok(Change::Upsert(found)) => {
                     seen.insert(found.key.clone());
-                    if self.known.insert(found.key.clone(), found.digest) != Some(found.digest) {
+                    let version = (found.digest, Some(found.updated_at_ms));
+                    if self.known.get(&found.key) != Some(&version) {
+                        said.push((found.key.clone(), version));
                         batch.changes.push(Change::Upsert(found));
                     }
                 }
@@ -176,26 +194,29 @@ impl Csv {
             if n_bytes >= BATCH_BYTES {
                 n_bytes = 0;
                 out.batch(std::mem::take(&mut batch))?;
+                self.known.extend(said.drain(..));
             }
         }
         let at_ms = self.stamp().and_then(|stamp| stamp.modified);
         let at_ms = at_ms.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let at_ms = at_ms.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
-        let gone: Vec<Key> = self
+        let gone: BTreeSet<Key> = self
             .known
             .keys()
             .filter(|key| !seen.contains(key))
             .cloned()
             .collect();
-        for key in gone {
-            self.known.remove(&key);
+        for key in &gone {
             batch.changes.push(Change::Delete {
-                key,
+                key: key.clone(),
                 at_ms,
                 offset: Offset::file(&self.path, None),
             });
         }
-        out.batch(batch)
+        out.batch(batch)?;
+        self.known.extend(said);
+        self.known.retain(|key, _| !gone.contains(key));
+        Ok(())
     }
 
     fn refused(
@@ -210,8 +231,19 @@ impl Csv {
             offset,
             key,
             reason,
-            content: rejection::content(row.as_slice()),
+            content: self.line(row).as_deref().and_then(rejection::content),
         }
+    }
+
+    /// A row as it could stand in the file.
+    fn line(&self, row: &ByteRecord) -> Option<Vec<u8>> {
+        let mut builder = ::csv::WriterBuilder::new();
+        let mut writer = builder
+            .delimiter(self.delimiter)
+            .flexible(true)
+            .from_writer(Vec::new());
+        writer.write_byte_record(row).ok()?;
+        writer.into_inner().ok()
     }
 
     /// Waits until the file was written and is at rest.
@@ -242,7 +274,8 @@ impl Source for Csv {
     }
 
     fn resume_from(&mut self, from: Resume) -> Resumption {
-        self.known = from.held.into_iter().collect();
+        let held = from.held.into_iter();
+        self.known = held.map(|(key, digest)| (key, (digest, None))).collect();
         Resumption::FromHeld
     }
 
@@ -317,11 +350,15 @@ impl Head {
             fields.push(((*field).to_owned(), value));
         }
         let carrier = Carrier {
-            at_ms: line_of(offset),
+            at_ms: 0,
             offset,
             key: None,
         };
-        record::change(Operation::Upsert, fields, carrier)
+        let mut change = record::change(Operation::Upsert, fields, carrier)?;
+        if let Change::Upsert(record) = &mut change {
+            record.is_timed = false;
+        }
+        Ok(change)
     }
 }
 
@@ -330,9 +367,21 @@ fn trimmed(name: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name))
 }
 
-fn line_of(offset: &Offset) -> i64 {
-    match offset {
-        Offset::Line { line, .. } => i64::try_from(*line).unwrap_or(i64::MAX),
-        _ => 0,
+/// Gives up on a row that has no end.
+struct Capped<R> {
+    inner: R,
+    /// Bytes read since the last row ended.
+    n_since_row: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n_read = self.inner.read(buffer)?;
+        let n_before = self.n_since_row.fetch_add(n_read as u64, Ordering::Relaxed);
+        if n_before > RUNAWAY_LIMIT {
+            let said = format!("a row of more than {RUNAWAY_LIMIT} bytes: is a quote not closed?");
+            return Err(std::io::Error::other(said));
+        }
+        Ok(n_read)
     }
 }

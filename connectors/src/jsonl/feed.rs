@@ -92,10 +92,18 @@ impl PackedFeed {
     }
 
     /// Goes past so many bytes. False if there are not so many.
-    pub(super) fn go_to(&mut self, byte: u64) -> Result<bool, Error> {
-        let skipped = io::copy(&mut (&mut self.unpacked).take(byte), &mut io::sink());
-        let n_skipped = skipped.map_err(|source| self.damaged(source))?;
-        Ok(n_skipped == byte)
+    pub(super) fn go_to(&mut self, byte: u64, out: &Outlet) -> Result<bool, Halt> {
+        const STEP: u64 = 1 << 20;
+        let mut left = byte;
+        while left > 0 {
+            out.check()?;
+            let part = &mut (&mut self.unpacked).take(left.min(STEP));
+            match io::copy(part, &mut io::sink()).map_err(|source| self.damaged(source))? {
+                0 => return Ok(false),
+                n_skipped => left -= n_skipped,
+            }
+        }
+        Ok(true)
     }
 
     fn next(&mut self, buffer: &mut [u8]) -> Result<Look, Halt> {

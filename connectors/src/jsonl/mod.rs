@@ -200,7 +200,7 @@ impl Source for JsonLines {
         let mut reader = Reader::new(name, path, line_limit);
         let resumed = match &mut feed {
             Feed::File(file) => file.go_to(byte)?,
-            Feed::Packed(packed) => packed.go_to(byte)?,
+            Feed::Packed(packed) => packed.go_to(byte, out)?,
             Feed::Pipe(_) => true,
         };
         if resumed {

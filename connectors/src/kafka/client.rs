@@ -14,8 +14,11 @@ use rdkafka::error::KafkaError;
 use crate::Error;
 
 /// Settings that are Perennial's own: offsets are kept with the epochs that they brought.
-const OURS: [&str; 6] = [
+const OURS: [&str; 8] = [
     "bootstrap.servers",
+    "metadata.broker.list",
+    // A sink's; each producer needs its own.
+    "transactional.id",
     "auto.offset.reset",
     "enable.auto.commit",
     "enable.auto.offset.store",

@@ -20,11 +20,12 @@ mod format;
 mod partitions;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -52,8 +53,8 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(20);
 /// How long to wait for a message before looking at the stop flag.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How often to ask for the topic's partitions: some may be added.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// See [`Kafka::look_every`].
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How often to ask for them while the topic is not there.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the cluster may take to answer that.
@@ -90,7 +91,6 @@ const SETTINGS: [(&str, &str); 4] = [
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Kafka {
     name: SourceName,
     servers: String,
@@ -101,7 +101,20 @@ pub struct Kafka {
     /// In bytes.
     message_limit: usize,
     is_once: bool,
+    look_every: Duration,
     resume: BTreeMap<i32, NextMessage>,
+}
+
+impl fmt::Debug for Kafka {
+    // Settings may hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kafka")
+            .field("name", &self.name)
+            .field("servers", &self.servers)
+            .field("topic", &self.topic)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Kafka {
@@ -125,6 +138,7 @@ impl Kafka {
             servers,
             message_limit: MESSAGE_LIMIT,
             is_once: false,
+            look_every: LOOK_EVERY,
             resume: BTreeMap::new(),
         })
     }
@@ -156,6 +170,14 @@ impl Kafka {
     #[must_use]
     pub fn message_limit(mut self, bytes: usize) -> Self {
         self.message_limit = bytes;
+        self
+    }
+
+    /// How often to ask for the topic's partitions, since some may be added, and to read their
+    /// last messages again, since it may be another topic by now. By default 30 seconds.
+    #[must_use]
+    pub fn look_every(mut self, time: Duration) -> Self {
+        self.look_every = time;
         self
     }
 
@@ -227,10 +249,9 @@ impl Reader<'_> {
             if let Some(found) = look.as_ref().and_then(Look::result) {
                 look = None;
                 self.found(found, out)?;
-                let pause = if self.is_found {
-                    LOOK_EVERY
-                } else {
-                    LOOK_AGAIN
+                let pause = match self.is_found {
+                    true => self.source.look_every,
+                    false => LOOK_AGAIN,
                 };
                 next_look = Instant::now() + pause;
             }
@@ -248,7 +269,7 @@ impl Reader<'_> {
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.told = None;
                     if !self.partitions.end(partition) {
-                        self.begin_again(out)?;
+                        self.stand(out)?;
                     }
                 }
                 Some(Err(error)) => self.complain(&error, out)?,
@@ -274,15 +295,18 @@ impl Reader<'_> {
                     self.partitions = Partitions::default();
                     self.partitions.add(&numbers);
                     self.begin_again(out)
-                } else if returned || !self.partitions.are(&numbers) {
+                } else {
+                    // Clients do not tell when a topic was deleted and made anew.
+                    let is_doubted = returned || self.partitions.are_at_end();
+                    let is_known = self.partitions.are(&numbers);
                     self.partitions.add(&numbers);
-                    // A topic that was away may be another one by now.
-                    if returned {
+                    if is_doubted {
                         self.partitions.doubt();
                     }
-                    self.assign()
-                } else {
-                    Ok(())
+                    match is_doubted || !is_known {
+                        true => self.assign(),
+                        false => Ok(()),
+                    }
                 }
             }
             Err(Missing::Topic) => {
@@ -407,7 +431,8 @@ impl Reader<'_> {
         let extents = loop {
             match extents.recv_timeout(PATIENCE) {
                 Ok(extents) => break extents,
-                Err(_) => out.check()?,
+                Err(RecvTimeoutError::Timeout) => out.check()?,
+                Err(RecvTimeoutError::Disconnected) => break Err(KafkaError::Canceled),
             }
         };
         let extents = match extents {

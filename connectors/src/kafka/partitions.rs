@@ -99,6 +99,7 @@ impl Partitions {
     pub(super) fn doubt(&mut self) {
         for partition in self.by_number.values_mut() {
             partition.is_unproven = partition.next.is_some();
+            partition.is_at_end = false;
         }
     }
 
@@ -152,10 +153,12 @@ impl Partitions {
         if extent.high < next.offset {
             return Standing::Foreign;
         }
+        // The last message is no more, if its partition ended without it; what follows it may be
+        // whole.
         if extent.low < next.offset {
+            partition.is_unproven &= !partition.is_at_end;
             return Standing::Sound;
         }
-        // The last message is no more; what follows it may be whole.
         partition.is_unproven = false;
         let from = std::mem::replace(&mut next.offset, extent.low);
         match from == extent.low {
@@ -264,6 +267,28 @@ mod tests {
         forgotten.forget();
         assert_eq!(start(&forgotten), Start::Beginning);
         assert!(resumed().exceed(&[]) && !resumed().exceed(&[0, 1]));
+    }
+
+    #[test]
+    fn one_that_is_doubted_while_it_is_read_is_told_too() {
+        let mut read = resumed();
+        assert_eq!(read.arrive(&message(1, "b")), Arrival::Known);
+        assert_eq!(read.arrive(&message(2, "c")), Arrival::New);
+        assert!(read.end(0) && read.are_at_end());
+        read.doubt();
+        assert!(!read.are_at_end());
+        assert_eq!(start(&read), Start::Offset(2));
+        assert_eq!(read.arrive(&message(2, "x")), Arrival::Foreign);
+    }
+
+    #[test]
+    fn a_last_message_that_compaction_removed_is_no_other_topic() {
+        let mut ended = resumed();
+        assert!(!ended.end(0));
+        let as_long = Extent { low: 0, high: 2 };
+        assert_eq!(ended.stand(0, as_long), Standing::Sound);
+        assert_eq!(start(&ended), Start::Offset(2));
+        assert!(ended.end(0));
     }
 
     #[test]

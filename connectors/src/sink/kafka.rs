@@ -34,9 +34,16 @@ use crate::{Error, StopFlag};
 
 /// How long the cluster may take for one step.
 const STEP: Duration = Duration::from_millis(100);
-/// How long it may take to begin or end a transaction.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to begin or end a transaction, in steps.
+const TRANSACTION_STEPS: u32 = 300;
 
+/// What the producer starts with; the user's settings take their place.
+const DEFAULTS: [(&str, &str); 2] = [
+    // A row that waits longer, in ms, is said to fail, and its delivery is tried again.
+    ("message.timeout.ms", "15000"),
+    // So few may wait, in KiB, that a long delivery is not one long wait.
+    ("queue.buffering.max.kbytes", "8192"),
+];
 const SETTINGS: [(&str, &str); 1] = [("enable.idempotence", "true")];
 
 /// A topic as a sink.
@@ -75,7 +82,7 @@ impl KafkaSink {
         let (servers, topic) = (servers.into(), topic.into());
         Ok(Self {
             name: format!("kafka://{servers}/{topic}"),
-            config: client::configure(&servers, &[], &[], &SETTINGS)?,
+            config: client::configure(&servers, &DEFAULTS, &[], &SETTINGS)?,
             topic,
             servers,
             settings: Vec::new(),
@@ -113,15 +120,15 @@ impl KafkaSink {
         if let Some(id) = &self.transactional_id {
             ours.push(("transactional.id", id));
         }
-        self.config = client::configure(&self.servers, &[], &self.settings, &ours)?;
+        self.config = client::configure(&self.servers, &DEFAULTS, &self.settings, &ours)?;
         Ok(self)
     }
 
-    fn connect(&self) -> Result<Connected, KafkaError> {
+    fn connect(&self, stop: &StopFlag) -> Result<Connected, KafkaError> {
         let reports = Reports::default();
         let producer: BaseProducer<Reports> = self.config.create_with_context(reports.clone())?;
         if self.transactional_id.is_some() {
-            producer.init_transactions(TRANSACTION_TIMEOUT)?;
+            patiently(stop, || producer.init_transactions(STEP))?;
         }
         Ok(Connected { producer, reports })
     }
@@ -174,7 +181,7 @@ impl KafkaSink {
             return Err(error);
         }
         if self.transactional_id.is_some() {
-            producer.commit_transaction(TRANSACTION_TIMEOUT)?;
+            patiently(stop, || producer.commit_transaction(STEP))?;
         }
         Ok(())
     }
@@ -188,7 +195,9 @@ impl Sink for KafkaSink {
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
         let connected = match self.producer.take() {
             Some(connected) => connected,
-            None => self.connect().map_err(|error| self.failed(&error, None))?,
+            None => self
+                .connect(stop)
+                .map_err(|error| self.failed(&error, None))?,
         };
         match self.write(&connected, delivery, stop) {
             Ok(()) => {
@@ -218,6 +227,21 @@ impl KafkaSink {
             reason: format!("topic {:?} of {}: {error}{said}", self.topic, self.servers),
         }
     }
+}
+
+/// Goes on with a step that may be called again when it took too long.
+fn patiently(
+    stop: &StopFlag,
+    mut step: impl FnMut() -> Result<(), KafkaError>,
+) -> Result<(), KafkaError> {
+    for _ in 1..TRANSACTION_STEPS {
+        match step() {
+            Err(KafkaError::Transaction(error))
+                if error.code() == RDKafkaErrorCode::OperationTimedOut && !stop.raised() => {}
+            done => return done,
+        }
+    }
+    step()
 }
 
 fn headers(delivery: &Delivery, i: usize) -> OwnedHeaders {

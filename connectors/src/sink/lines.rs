@@ -38,13 +38,14 @@ pub struct JsonLinesSink {
 }
 
 impl JsonLinesSink {
-    /// Appends to a file, which is made if it is not there. Its name as a sink is its path.
+    /// Appends to a file, which is made if it is not there. Its name as a sink is its absolute
+    /// path.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::ForeignOutput`] for a file that holds anything but epochs;
     /// [`Error::OutputInUse`] if another process writes it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref().to_path_buf();
+        let path = std::path::absolute(&path).unwrap_or_else(|_| path.as_ref().to_path_buf());
         let io = |action| {
             let path = path.clone();
             move |source| Error::Io {
@@ -69,6 +70,7 @@ impl JsonLinesSink {
         };
         let head = if end == 0 { HEAD } else { b"" };
         sink.write(head).map_err(io("cannot be written"))?;
+        sync_folder(&path).map_err(io("cannot be written"))?;
         Ok(sink)
     }
 
@@ -86,6 +88,10 @@ impl JsonLinesSink {
 impl Sink for JsonLinesSink {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn is_empty(&self) -> bool {
+        self.last.is_none()
     }
 
     fn deliver(&mut self, delivery: &Delivery, _stop: &StopFlag) -> Result<(), Error> {
@@ -119,6 +125,14 @@ impl Sink for JsonLinesSink {
     }
 }
 
+/// Makes the file's name outlive a crash of the machine.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent().filter(|_| cfg!(unix)) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
 fn line(lines: &mut Vec<u8>, value: &Value) {
     lines.extend_from_slice(value.to_string().as_bytes());
     lines.push(b'\n');
@@ -147,6 +161,9 @@ fn scan(path: &Path, file: &File) -> Result<(u64, Option<(String, u64)>), Error>
         };
     }
     let (mut at, mut end, mut last) = (line.len() as u64, line.len() as u64, None);
+    // Where a line stands that is none of ours: allowed behind the last whole epoch only, where a
+    // crash may have left anything.
+    let mut odd = None;
     loop {
         line.clear();
         let n_read = std::io::Read::take(&mut reader, LINE_LIMIT)
@@ -155,24 +172,27 @@ fn scan(path: &Path, file: &File) -> Result<(u64, Option<(String, u64)>), Error>
         if n_read == 0 {
             return Ok((end, last));
         }
-        let Some(whole) = line.strip_suffix(b"\n") else {
-            return match (n_read as u64) < LINE_LIMIT {
-                true => Ok((end, last)),
-                false => Err(foreign(at)),
-            };
-        };
-        let value: Value = serde_json::from_slice(whole).map_err(|_| foreign(at))?;
+        let begin = at;
         at += n_read as u64;
-        if let Some(marker) = value.get("end_of") {
-            let origin = marker.get("origin").and_then(Value::as_str);
-            let epoch = marker.get("epoch").and_then(Value::as_u64);
-            let (Some(origin), Some(epoch)) = (origin, epoch) else {
-                return Err(foreign(at - n_read as u64));
-            };
-            end = at;
-            last = Some((origin.to_owned(), epoch));
-        } else if value.get("view").is_none() || value.get("epoch").is_none() {
-            return Err(foreign(at - n_read as u64));
+        let value: Option<Value> = line
+            .strip_suffix(b"\n")
+            .and_then(|whole| serde_json::from_slice(whole).ok());
+        let marker = value.as_ref().and_then(|value| value.get("end_of"));
+        let origin = marker.and_then(|marker| marker.get("origin")?.as_str());
+        let epoch = marker.and_then(|marker| marker.get("epoch")?.as_u64());
+        let is_row = value
+            .as_ref()
+            .is_some_and(|v| v.get("view").is_some() && v.get("epoch").is_some());
+        match (origin, epoch) {
+            (Some(origin), Some(epoch)) => {
+                if let Some(odd) = odd {
+                    return Err(foreign(odd));
+                }
+                end = at;
+                last = Some((origin.to_owned(), epoch));
+            }
+            _ if is_row => {}
+            _ => odd = odd.or(Some(begin)),
         }
     }
 }
@@ -222,7 +242,8 @@ mod tests {
     fn a_file_that_is_not_ours_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes.txt");
-        let other = String::from_utf8_lossy(HEAD) + "Dear diary,\n";
+        let end = r#"{"end_of":{"origin":"1","epoch":1}}"#;
+        let other = format!("{}Dear diary,\n{end}\n", String::from_utf8_lossy(HEAD));
         for foreign in ["Dear diary,\n", "{\"a\":1}\n", "{\"a\":1}", &other] {
             std::fs::write(&path, foreign).unwrap();
             let error = JsonLinesSink::open(&path).unwrap_err();
@@ -255,6 +276,7 @@ mod tests {
         #[test]
         fn every_epoch_is_there_once_wherever_a_crash_cuts(
             n_rows in prop::collection::vec(0usize..4, 1..6), cut in 0.0..1.0f64, again in 0usize..6,
+            junk in prop::collection::vec(prop::sample::select(b"\0\n{x".to_vec()), 0..9),
         ) {
             let dir = tempfile::tempdir().unwrap();
             let all: Vec<Delivery> =
@@ -264,7 +286,12 @@ mod tests {
             deliver(&cut_path, &all[..all.len() - 1]);
             let sure = read(&cut_path).len() as f64;
             let len = sure + cut * (read(&whole).len() as f64 - sure);
-            std::fs::write(&cut_path, &read(&whole)[..len as usize]).unwrap();
+            let mut left = read(&whole)[..len as usize].to_vec();
+            // What was not synced may be anything.
+            if len > sure {
+                left.extend(&junk);
+            }
+            std::fs::write(&cut_path, left).unwrap();
             deliver(&cut_path, &all[again.min(all.len() - 1)..]);
             prop_assert_eq!(read(&cut_path), read(&whole));
         }

@@ -32,6 +32,12 @@ pub trait Sink: Send + 'static {
     /// remembered by it.
     fn name(&self) -> &str;
 
+    /// Whether it knows that nothing was ever delivered to it, though somebody may remember
+    /// that: then it gets all that stands.
+    fn is_empty(&self) -> bool {
+        false
+    }
+
     /// Takes one epoch of a view.
     ///
     /// # Errors
@@ -42,6 +48,10 @@ pub trait Sink: Send + 'static {
 impl Sink for Box<dyn Sink> {
     fn name(&self) -> &str {
         (**self).name()
+    }
+
+    fn is_empty(&self) -> bool {
+        (**self).is_empty()
     }
 
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
@@ -75,7 +85,7 @@ pub struct OutputRow {
 /// An answer as it is delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
-    /// The context's text.
+    /// The context's text; of a long one, its beginning.
     pub question: String,
     /// The answer's text, or why there is none.
     pub text: Result<String, String>,
@@ -85,7 +95,7 @@ pub struct Output {
     pub is_exact: bool,
     /// Of a provisional answer, an estimate of how far it may be from exact, 0 to 1.
     pub drift: f32,
-    /// Documents that it leans on, most first.
+    /// Documents that it leans on, most first; at most 64.
     pub sources: Vec<String>,
 }
 

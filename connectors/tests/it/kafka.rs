@@ -165,6 +165,21 @@ fn another_topic_of_the_same_name_is_read_from_its_beginning() {
 }
 
 #[test]
+fn looking_whether_it_is_the_same_topic_repeats_and_loses_nothing() {
+    let cluster = Cluster::with_docs(2);
+    cluster.upsert(0, "a", "one");
+    let mut listener = caught_up(docs(&cluster).look_every(Duration::from_millis(30)));
+    for i in 0..15 {
+        cluster.upsert(i % 2, &format!("k{i}"), "text");
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    listener.until_held(|held| held.len() == 16);
+    listener.silence(Duration::from_millis(500));
+    let n_changes: usize = listener.batches.iter().map(|b| b.changes.len()).sum();
+    assert_eq!((n_changes, listener.notices.len()), (16, 0));
+}
+
+#[test]
 fn a_cluster_that_is_away_is_waited_for_and_said_to_be() {
     let cluster = Cluster::with_docs(1);
     cluster.upsert(0, "a", "one");

@@ -10,8 +10,12 @@ use perennial_views::{Epoch, Refresh};
 use super::{AnswerDeltas, Coordinator, Durable, InFlight};
 use crate::engine::audits::AuditStats;
 use crate::engine::current::CurrentAnswer;
+use crate::engine::sinks::MAX_OWED;
 use crate::engine::update::{AnswerUpdate, ChangeKind, EpochSummary, RungCounts, Update};
 use crate::state::{Commit, StateError, StoredAnswer};
+
+/// What sinks are owed, by their index.
+type Owed = Vec<(usize, Delivery)>;
 
 impl Coordinator {
     /// Makes a complete epoch durable and delivers it: first every answer, then one summary
@@ -85,11 +89,18 @@ impl Coordinator {
             Some(durable) => std::mem::take(&mut durable.restored.answers),
             None => HashMap::new(),
         };
-        let deliveries = self.deliveries(epoch, outputs);
-        self.store_epoch(&in_flight, to_store, &leftover, &deliveries)?;
+        let deliveries = self.deliveries(epoch, &outputs);
+        let parked = self.parked_deliveries(epoch, &outputs);
+        self.store_epoch(&in_flight, to_store, &leftover, (&deliveries, &parked))?;
         self.saved_offsets = in_flight.offsets;
         for (sink, delivery) in deliveries {
             self.sinks[sink].owe(delivery);
+            if self.sinks[sink].is_full() {
+                let source = self.sinks[sink].name.clone();
+                let message =
+                    format!("{MAX_OWED} epochs are not delivered: no other is begun until one is");
+                self.announce(Update::Notice { source, message });
+            }
         }
         for (view, update) in updates {
             self.hub.tell(Some(&view), &update);
@@ -102,15 +113,31 @@ impl Coordinator {
     }
 
     /// What each sink is owed of an epoch, from the rows of each view.
-    fn deliveries(&self, epoch: Epoch, rows: Vec<Vec<OutputRow>>) -> Vec<(usize, Delivery)> {
-        let sinks = self.sinks.iter().enumerate();
-        let owed = sinks.filter(|(_, sink)| !rows[sink.view].is_empty());
-        let owed = owed.map(|(index, sink)| {
+    fn deliveries(&self, epoch: Epoch, rows: &[Vec<OutputRow>]) -> Owed {
+        let sinks = self.sinks.iter().map(|sink| sink.view);
+        self.owed(epoch, rows, sinks)
+    }
+
+    /// The same, of sinks that are not there now.
+    fn parked_deliveries(&self, epoch: Epoch, rows: &[Vec<OutputRow>]) -> Owed {
+        self.owed(epoch, rows, self.parked.iter().map(|(_, view)| *view))
+    }
+
+    fn owed(
+        &self,
+        epoch: Epoch,
+        rows: &[Vec<OutputRow>],
+        views: impl Iterator<Item = usize>,
+    ) -> Owed {
+        let owed = views
+            .enumerate()
+            .filter(|(_, view)| !rows[*view].is_empty());
+        let owed = owed.map(|(index, view)| {
             let delivery = Delivery {
                 origin: self.origin,
-                view: self.views[sink.view].plan.name.to_string(),
+                view: self.views[view].plan.name.to_string(),
                 epoch,
-                rows: rows[sink.view].clone(),
+                rows: rows[view].clone(),
             };
             (index, delivery)
         });
@@ -136,7 +163,7 @@ impl Coordinator {
         in_flight: &InFlight,
         answers: Vec<(usize, ContextKey)>,
         leftover: &HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
-        deliveries: &[(usize, Delivery)],
+        (deliveries, parked): (&Owed, &Owed),
     ) -> Result<(), StateError> {
         let Some(Durable {
             state, definitions, ..
@@ -179,6 +206,10 @@ impl Coordinator {
             deliveries: deliveries
                 .iter()
                 .map(|(sink, delivery)| (&*self.sinks[*sink].name, delivery))
+                .collect(),
+            parked: parked
+                .iter()
+                .map(|(sink, delivery)| (&*self.parked[*sink].0, delivery))
                 .collect(),
         })
     }

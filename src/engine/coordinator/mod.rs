@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
 use perennial_connectors::{
-    Batch, Change, Delivery, Event, Notice, Offset, OutputRow, Rejected, Rejection, Resumption,
-    Running, SourceName,
+    Batch, CONTENT_LIMIT, Change, Delivery, Event, Notice, Offset, OutputRow, Rejected, Rejection,
+    Resumption, Running, SourceName,
 };
 use perennial_operators::{Answer, Before, ContextKey, Dependency, DocumentKey, FragmentStore};
 use perennial_views::{Epoch, Policy};
@@ -31,7 +31,7 @@ use super::update::{
     AnswerUpdate, DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
 };
 use super::workers::{BuiltView, Command, Report, Share, StreamDeltas, Workers};
-use crate::state::{Note, Restored, State, StateError, StoredRow, new_origin};
+use crate::state::{DeclaredSink, Note, Restored, State, StateError, StoredRow, new_origin};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
 const MAX_PENDING_ROWS: usize = 100_000;
@@ -79,6 +79,9 @@ pub(crate) enum Request {
     Stop,
 }
 
+/// Sinks that are not there, with the index of the view of each.
+type Parked = Vec<(String, usize)>;
+
 /// What an epoch retracts and emits for one context.
 type AnswerDeltas = Vec<(Answer, isize)>;
 
@@ -88,6 +91,8 @@ struct Stream {
     has_caught_up: bool,
     /// Whether the source reads something else from its beginning, and has not said all of it.
     is_recreated: bool,
+    /// Where it would go on there.
+    resume_recreated: Option<Offset>,
     table: Table,
     /// Where the source would go on, with all that is pending taken.
     resume: Option<Offset>,
@@ -161,6 +166,8 @@ pub(crate) struct Coordinator {
     healing: Vec<Healing>,
     forgetting: Vec<Forgetting>,
     sinks: Vec<RunningSink>,
+    /// Sinks of earlier processes: they are owed what they miss.
+    parked: Parked,
     /// Which history of epochs this is.
     origin: u64,
     /// For what runs beside the workers.
@@ -220,6 +227,7 @@ impl Coordinator {
             .map(|(name, source)| Stream {
                 has_caught_up: source.is_none(),
                 is_recreated: false,
+                resume_recreated: None,
                 source,
                 table: restored_table(&name),
                 resume: offsets
@@ -232,7 +240,8 @@ impl Coordinator {
             Some(durable) => {
                 let resubmitted = resubmit(&mut streams, &mut durable.restored);
                 let entries = std::mem::take(&mut durable.restored.quarantine);
-                let quarantine = Quarantine::restored(entries, |entry| {
+                let next = durable.restored.next_quarantined;
+                let quarantine = Quarantine::restored(entries, next, |entry| {
                     resumptions.get(&entry.stream) != Some(&Resumption::FromOffset)
                 });
                 (quarantine, resubmitted)
@@ -279,9 +288,11 @@ impl Coordinator {
             }
         };
         let saved_offsets = streams.iter().map(|s| s.resume.clone()).collect();
-        let sinks = start_sinks(sinks, snapshot, durable.as_mut(), &sender)?;
+        let view_index = |name: &str| views.iter().position(|v| &*v.plan.name == name);
+        let (sinks, parked) = start_sinks(sinks, snapshot, view_index, durable.as_mut(), &sender)?;
         Ok(Self {
             sinks,
+            parked,
             origin,
             streams,
             answers,
@@ -361,6 +372,8 @@ impl Coordinator {
             }
         }
         self.healing.iter().for_each(Healing::stop);
+        // They finish side by side.
+        self.sinks.iter().for_each(RunningSink::close);
         self.hub.close();
     }
 
@@ -425,7 +438,8 @@ impl Coordinator {
 
     fn wait(&self) -> Woken {
         // With no epoch in flight, what is pending waits for sources and callers to be heard.
-        let is_full = self.in_flight.is_some() && self.n_pending() >= MAX_PENDING_ROWS;
+        let is_held_up = self.in_flight.is_some() || self.sinks.iter().any(RunningSink::is_full);
+        let is_full = is_held_up && self.n_pending() >= MAX_PENDING_ROWS;
         let nothing = never();
         let mut select = Select::new();
         let request = select.recv(if is_full { &nothing } else { &self.inbox });
@@ -544,6 +558,7 @@ impl Coordinator {
             Some(Event::CaughtUp) => {
                 stream.has_caught_up = true;
                 if std::mem::take(&mut stream.is_recreated) {
+                    stream.resume = stream.resume_recreated.take();
                     stream.table.drop_unconfirmed();
                 }
             }
@@ -586,8 +601,14 @@ impl Coordinator {
     }
 
     fn take_batch(&mut self, index: usize, batch: Batch) {
+        let stream = &mut self.streams[index];
         if batch.resume.is_some() {
-            self.streams[index].resume = batch.resume;
+            // Until all of another topic is read, the offsets of the old one tell that it is
+            // another.
+            match stream.is_recreated {
+                true => stream.resume_recreated = batch.resume,
+                false => stream.resume = batch.resume,
+            }
         }
         let mut rejected = batch.rejected;
         for change in batch.changes {
@@ -602,13 +623,15 @@ impl Coordinator {
                             "text": record.text,
                             "title": record.title,
                             "updated_at": got_ms,
+                            "supersedes": record.supersedes,
                         });
+                        let content = content.to_string().into_bytes();
                         rejected.push(Rejected {
                             source: SourceName::new(stream.name.as_str()),
                             offset: record.offset,
                             key: Some(record.key),
                             reason: Rejection::Late { held_ms, got_ms },
-                            content: Some(content.to_string().into_bytes()),
+                            content: Some(content).filter(|c| c.len() <= CONTENT_LIMIT),
                         });
                         continue;
                     }
@@ -786,18 +809,19 @@ fn resubmit(streams: &mut [Stream], restored: &mut Restored) -> Vec<u64> {
 }
 
 /// Starts the sinks with what each is owed: what an earlier process left, or, for one that is
-/// new, all that stands.
+/// new, all that stands. Also which sinks are not there now.
 fn start_sinks(
     specs: Vec<(usize, SinkSpec)>,
     snapshot: impl Fn(usize) -> Delivery,
+    view_index: impl Fn(&str) -> Option<usize>,
     mut durable: Option<&mut Durable>,
     sender: &Sender<Report>,
-) -> Result<Vec<RunningSink>, Error> {
+) -> Result<(Vec<RunningSink>, Parked), Error> {
     let mut owed = Vec::new();
     for (view, spec) in &specs {
         let left = durable.as_mut().and_then(|durable| {
             let left = durable.restored.sinks.remove(spec.sink.name());
-            left.filter(|(of_view, _)| *of_view == spec.view)
+            left.filter(|(of_view, _)| *of_view == spec.view && !spec.sink.is_empty())
         });
         owed.push(match left {
             Some((_, owed)) => (false, owed),
@@ -807,14 +831,27 @@ fn start_sinks(
             }
         });
     }
-    if let Some(durable) = &durable {
+    let mut parked = Vec::new();
+    if let Some(durable) = &mut durable {
+        // Those of views that are gone are owed nothing any more.
+        let left = std::mem::take(&mut durable.restored.sinks).into_iter();
+        parked.extend(left.filter_map(|(name, (view, _))| Some((name, view_index(&view)?, view))));
         let declared = specs.iter().zip(&owed);
-        let declared = declared.map(|((_, spec), (is_new, owed))| {
-            let first = owed.first().filter(|_| *is_new);
-            (spec.sink.name(), &*spec.view, first)
+        let declared = declared.map(|((_, spec), (is_new, owed))| DeclaredSink {
+            name: spec.sink.name(),
+            view: &spec.view,
+            snapshot: is_new.then(|| owed.first()),
         });
-        durable.state.declare_sinks(&declared.collect::<Vec<_>>())?;
+        let away = parked.iter().map(|(name, _, view)| DeclaredSink {
+            name,
+            view,
+            snapshot: None,
+        });
+        let all: Vec<DeclaredSink<'_>> = declared.chain(away).collect();
+        durable.state.declare_sinks(&all)?;
     }
+    let parked = parked.into_iter().map(|(name, index, _)| (name, index));
+    let parked = parked.collect();
     let state = durable.map(|durable| durable.state.clone());
     let running = specs
         .into_iter()
@@ -828,9 +865,10 @@ fn start_sinks(
             RunningSink::start(view, spec.sink, owed, state.clone(), tell)
         });
     let running: Result<Vec<_>, _> = running.collect();
-    running.map_err(|error| Error::Stopped {
+    let running = running.map_err(|error| Error::Stopped {
         reason: error.to_string(),
-    })
+    })?;
+    Ok((running, parked))
 }
 
 /// The rows of one stream that an epoch changes, as subscribers are told.
