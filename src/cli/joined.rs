@@ -39,6 +39,8 @@ struct Part {
     held: BTreeSet<Key>,
     /// Rows of an earlier run that are gone unless they come again.
     stale: BTreeSet<Key>,
+    /// Whether it goes on from what it said before.
+    resumes: bool,
 }
 
 impl Part {
@@ -60,19 +62,16 @@ struct RunningPart {
     has_caught_up: bool,
     /// What it holds, and where that was read.
     held: BTreeMap<Key, Offset>,
-    /// Rows of an earlier run that did not come again yet.
-    stale: BTreeSet<Key>,
-    /// Whether it reads something else from its beginning: until then, the offset from before
-    /// tells that it is something else.
-    is_recreated: bool,
-    /// Where it would go on there.
-    offset_recreated: Option<Offset>,
+    /// Whether it reads from a beginning: until it has caught up, nothing may be resumed from
+    /// where it is, since what it does not name again is not known to be gone.
+    is_beginning: bool,
+    /// Where it would go on, once it has.
+    offset_after: Option<Offset>,
 }
 
 impl RunningPart {
     fn note(&mut self, batch: &Batch) {
         for change in &batch.changes {
-            self.stale.remove(change.key());
             match change {
                 Change::Upsert(record) => {
                     self.held.insert(record.key.clone(), record.offset.clone())
@@ -81,16 +80,10 @@ impl RunningPart {
             };
         }
     }
-
-    /// The end of all that it holds.
-    fn clear(&mut self) -> Batch {
-        let held = std::mem::take(&mut self.held);
-        deletions(held.into_keys())
-    }
 }
 
-/// The end of these rows.
-fn deletions(keys: impl IntoIterator<Item = Key>) -> Batch {
+/// The end of these rows, with where each part goes on.
+fn deletions(keys: impl IntoIterator<Item = Key>, offsets: &BTreeMap<String, Offset>) -> Batch {
     let changes = keys.into_iter().map(|key| Change::Delete {
         key,
         at_ms: 0,
@@ -98,6 +91,7 @@ fn deletions(keys: impl IntoIterator<Item = Key>) -> Batch {
     });
     Batch {
         changes: changes.collect(),
+        resume: Some(Offset::Parts(offsets.clone())),
         ..Batch::default()
     }
 }
@@ -137,6 +131,7 @@ impl Joined {
             offset: None,
             held: BTreeSet::new(),
             stale: BTreeSet::new(),
+            resumes: false,
         });
         self
     }
@@ -184,7 +179,10 @@ impl Source for Joined {
         let mut all_anew = true;
         for (part, held) in self.parts.iter_mut().zip(held) {
             let name = part.name();
-            let offset = offsets.remove(&name).filter(|_| !part.is_empty);
+            let offset = match part.is_empty {
+                true => None,
+                false => offsets.remove(&name),
+            };
             let own = |key: &Key| Key::new(key.as_str().strip_prefix(&*name).unwrap_or_default());
             let keys = held.iter().map(|(key, _)| key.clone()).collect();
             let how = part.source.resume_from(Resume {
@@ -194,6 +192,7 @@ impl Source for Joined {
                     .collect(),
                 offset: offset.clone(),
             });
+            part.resumes = how != Resumption::Anew;
             match how {
                 Resumption::Anew => part.stale = keys,
                 Resumption::FromHeld => part.held = keys,
@@ -202,7 +201,7 @@ impl Source for Joined {
                     part.offset = offset;
                 }
             }
-            all_anew &= how == Resumption::Anew;
+            all_anew &= !part.resumes;
         }
         match all_anew {
             true => Resumption::Anew,
@@ -212,8 +211,13 @@ impl Source for Joined {
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
         let (mut parts, mut offsets) = (Vec::new(), BTreeMap::new());
-        for part in self.parts {
+        let n_bare = self.parts.iter().filter(|p| p.owns(&Key::new(""))).count();
+        // What is gone goes first: no epoch closes before all have caught up, so what comes again
+        // is no change.
+        let mut gone = self.orphans;
+        for mut part in self.parts {
             let name = part.name();
+            gone.append(&mut part.stale);
             if let Some(offset) = part.offset {
                 offsets.insert(name.clone(), offset);
             }
@@ -224,12 +228,11 @@ impl Source for Joined {
                 key_prefix: part.key_prefix,
                 has_caught_up: false,
                 held: held.collect(),
-                stale: part.stale,
-                is_recreated: false,
-                offset_recreated: None,
+                is_beginning: !part.resumes,
+                offset_after: None,
             });
         }
-        out.batch(deletions(self.orphans))?;
+        out.send(Event::Batch(deletions(gone, &offsets)))?;
         let mut has_told = false;
         loop {
             if !has_told && parts.iter().all(|part| part.has_caught_up) {
@@ -247,32 +250,37 @@ impl Source for Joined {
                     let part = &mut parts[index];
                     let mut batch = prefixed(batch, part);
                     part.note(&batch);
-                    if let Some(offset) = batch.resume.take() {
-                        match part.is_recreated {
-                            true => part.offset_recreated = Some(offset),
-                            false => {
-                                offsets.insert(part.name.clone(), offset);
-                            }
+                    // Where several share the keys without prefix, none can tell its own again.
+                    let is_told = part.key_prefix.is_some() || n_bare == 1;
+                    match batch.resume.take().filter(|_| is_told) {
+                        Some(offset) if part.is_beginning => part.offset_after = Some(offset),
+                        Some(offset) => {
+                            offsets.insert(part.name.clone(), offset);
                         }
+                        None => {}
                     }
                     batch.resume = Some(Offset::Parts(offsets.clone()));
                     out.batch(batch)?;
                 }
                 Event::Notice(notice @ Notice::Recreated { .. }) => {
-                    out.batch(parts[index].clear())?;
-                    parts[index].is_recreated = true;
+                    let part = &mut parts[index];
+                    offsets.remove(&part.name);
+                    part.has_caught_up = false;
+                    part.is_beginning = true;
+                    part.offset_after = None;
+                    let held = std::mem::take(&mut part.held);
+                    out.send(Event::Batch(deletions(held.into_keys(), &offsets)))?;
                     let message = notice.to_string();
                     out.notice(Notice::OfPart { message })?;
                 }
                 Event::CaughtUp => {
                     let part = &mut parts[index];
                     part.has_caught_up = true;
-                    part.is_recreated = false;
-                    if let Some(offset) = part.offset_recreated.take() {
+                    part.is_beginning = false;
+                    if let Some(offset) = part.offset_after.take() {
                         offsets.insert(part.name.clone(), offset);
+                        out.send(Event::Batch(deletions([], &offsets)))?;
                     }
-                    let gone = std::mem::take(&mut part.stale);
-                    out.batch(deletions(gone))?;
                 }
                 Event::Ended => {
                     parts.swap_remove(index);
@@ -429,6 +437,94 @@ mod tests {
         write("d.jsonl", &line("z"));
         let (_, said, _) = run(dir.path(), &held, offset);
         assert_eq!(said, ["+d#z", "-b.md", "-d#x"]);
+    }
+
+    /// A source of nothing.
+    struct Nothing(SourceName);
+
+    impl Source for Nothing {
+        fn name(&self) -> &SourceName {
+            &self.0
+        }
+
+        fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+            out.send(Event::CaughtUp)
+        }
+    }
+
+    #[test]
+    fn beside_one_that_holds_nothing_a_part_goes_on_and_beside_another_none_does() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("q.jsonl");
+        fs::write(&path, "{\"key\": \"x\", \"text\": \"Text.\"}\n").expect("writable");
+        let resumed = |joined: Joined, offset: Option<Offset>| {
+            let mut joined = joined.boxed();
+            let held = vec![(Key::new("x"), Digest::of(None, "Text."))];
+            let how = joined.resume_from(Resume { held, offset });
+            let (mut n_changes, mut last) = (0, None);
+            for event in start(joined, 8).expect("starts").events() {
+                let Event::Batch(batch) = event else { continue };
+                n_changes += batch.changes.len();
+                last = batch.resume.or(last);
+            }
+            (how, n_changes, last)
+        };
+        let lines = || JsonLines::open("q", &path).expect("there");
+        let nothing = || Nothing(SourceName::new("q"));
+        let alone = || Joined::new("q").with_empty(nothing()).with(lines(), None);
+        let (_, n_changes, offset) = resumed(alone(), None);
+        // Nothing told of `x`: it goes, and comes again.
+        assert_eq!(n_changes, 2);
+        let (how, n_changes, _) = resumed(alone(), offset.clone());
+        assert_eq!((how, n_changes), (Resumption::FromOffset, 0));
+        let two = Joined::new("q").with(nothing(), None).with(lines(), None);
+        let (how, n_changes, last) = resumed(two, offset);
+        assert_eq!((how, n_changes), (Resumption::Anew, 1));
+        assert_eq!(last, Some(Offset::Parts(BTreeMap::new())));
+    }
+
+    #[test]
+    fn a_part_that_is_no_more_takes_its_offset_along() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let open = |name: &str| {
+            let path = dir.path().join(name);
+            let line = format!("{{\"key\": \"{name}\", \"text\": \"Text.\"}}\n");
+            fs::write(&path, line).expect("writable");
+            JsonLines::open("docs", &path).expect("there")
+        };
+        let joined = |names: &[&str]| {
+            let joined = names.iter().fold(Joined::new("docs"), |joined, name| {
+                joined.with(open(name), Some(format!("{name}#")))
+            });
+            joined.boxed()
+        };
+        let text = Digest::of(None, "Text.");
+        let mut held = Vec::new();
+        let mut offset = None;
+        for (names, changes) in [
+            (&["t", "u", "v"][..], &["+t#t", "+u#u", "+v#v"][..]),
+            (&["u", "v"], &["-t#t"]),
+            (&["t", "u", "v"], &["+t#t"]),
+        ] {
+            let mut joined = joined(names);
+            joined.resume_from(Resume {
+                held: std::mem::take(&mut held),
+                offset: offset.take(),
+            });
+            let mut said = Vec::new();
+            for event in start(joined, 8).expect("starts").events() {
+                let Event::Batch(batch) = event else { continue };
+                said.extend(batch.changes.iter().map(|change| match change {
+                    Change::Upsert(record) => format!("+{}", record.key),
+                    Change::Delete { key, .. } => format!("-{key}"),
+                }));
+                offset = batch.resume.or(offset);
+            }
+            said.sort();
+            assert_eq!(said, changes);
+            let keys = names.iter().map(|name| Key::new(format!("{name}#{name}")));
+            held = keys.map(|key| (key, text)).collect();
+        }
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(crate) type QuarantineDeltas = Vec<(u64, Option<Quarantined>)>;
 #[derive(Default)]
 pub(crate) struct Quarantine {
     entries: BTreeMap<u64, Quarantined>,
-    /// How many of them are standing.
-    n_standing: usize,
+    /// Numbers of those that are standing, by stream and place.
+    standing: BTreeMap<(String, String), u64>,
     next: u64,
     /// Numbers of entries that are not stored as they are.
     unsaved: BTreeSet<u64>,
@@ -102,24 +102,31 @@ impl Quarantine {
         };
         self.next += 1;
         if is_standing {
-            let (stream, place) = (entry.stream.clone(), entry.place.clone());
-            self.accept(&stream, &place);
-            self.n_standing += 1;
+            let place = (entry.stream.clone(), entry.place.clone());
+            if let Some(older) = self.standing.insert(place, entry.number) {
+                self.entries.remove(&older);
+                self.unsaved.insert(older);
+            }
         }
         self.unsaved.insert(entry.number);
         self.entries.insert(entry.number, entry);
         if self.entries.len() > CAPACITY
             && let Some((number, oldest)) = self.entries.pop_first()
         {
-            self.n_standing -= usize::from(oldest.is_standing);
+            self.standing.remove(&(oldest.stream, oldest.place));
             self.unsaved.insert(number);
         }
     }
 
     /// A file is a document by now, or gone.
     pub(crate) fn accept(&mut self, stream: &str, key: &str) {
-        if self.n_standing > 0 {
-            self.drop_if(|entry| entry.is_standing && entry.stream == stream && entry.place == key);
+        if self.standing.is_empty() {
+            return;
+        }
+        let place = (stream.to_owned(), key.to_owned());
+        if let Some(number) = self.standing.remove(&place) {
+            self.entries.remove(&number);
+            self.unsaved.insert(number);
         }
     }
 
@@ -133,7 +140,10 @@ impl Quarantine {
         self.entries.retain(|number, entry| {
             let is_dropped = is_dropped(entry);
             if is_dropped {
-                self.n_standing -= usize::from(entry.is_standing);
+                let place = (entry.stream.clone(), entry.place.clone());
+                if entry.is_standing {
+                    self.standing.remove(&place);
+                }
                 self.unsaved.insert(*number);
             }
             !is_dropped

@@ -26,6 +26,8 @@ pub(crate) const MAX_OWED: usize = 1_000;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// How long an engine that stops waits for the next delivery of what is owed.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// And for all of them.
+const LAST_WAIT_OF_ALL: Duration = Duration::from_secs(30);
 
 /// A declared sink.
 pub(crate) struct SinkSpec {
@@ -71,6 +73,8 @@ struct Owed {
     is_in_hand: bool,
     /// Whether the one in hand is to lose rows that a later one says anew, if it comes back.
     is_to_be_cut: bool,
+    /// Whether the last attempt failed.
+    is_failing: bool,
     /// Whether nothing more comes.
     is_closed: bool,
 }
@@ -111,6 +115,7 @@ impl Outbox {
     fn settle(&self, is_delivered: bool) {
         let mut owed = self.lock();
         owed.is_in_hand = false;
+        owed.is_failing = !is_delivered;
         if is_delivered {
             owed.deliveries.pop_front();
         }
@@ -188,17 +193,16 @@ impl Drop for RunningSink {
         let mut deadline = Instant::now() + LAST_WAIT;
         let mut owed = self.outbox.lock();
         let mut n_owed = owed.deliveries.len();
-        while n_owed > 0 && Instant::now() < deadline {
+        let last = Instant::now() + LAST_WAIT_OF_ALL;
+        // One that just failed is not waited for.
+        let is_away = |owed: &Owed| owed.is_failing && !owed.is_in_hand;
+        while n_owed > 0 && Instant::now() < deadline.min(last) && !is_away(&owed) {
             let left = deadline.saturating_duration_since(Instant::now());
             let woken = self.outbox.changed.wait_timeout(owed, left);
             owed = woken.unwrap_or_else(PoisonError::into_inner).0;
             if owed.deliveries.len() < n_owed {
                 n_owed = owed.deliveries.len();
                 deadline = Instant::now() + LAST_WAIT;
-            }
-            // One that just failed is not waited for.
-            if !owed.is_in_hand && self.stop.raised() {
-                break;
             }
         }
         drop(owed);

@@ -248,10 +248,9 @@ impl State {
                     Some(origin) => origin.value(),
                     None => return Err(redb::Error::Corrupted("no origin".to_owned())),
                 },
-                next_quarantined: match manifest.get(QUARANTINED_KEY)? {
-                    Some(next) => next.value(),
-                    None => 0,
-                },
+                next_quarantined: manifest
+                    .get(QUARANTINED_KEY)?
+                    .map_or(0, |next| next.value()),
                 ..Restored::default()
             };
             for entry in txn.open_table(QUARANTINE)?.iter()? {
@@ -264,6 +263,10 @@ impl State {
                 let row = format::decode("a resubmitted row", bytes.value())?;
                 restored.resubmitted.insert(number.value(), row);
             }
+            // Of a directory that does not say so yet, too.
+            let last = restored.quarantine.last().map(|entry| entry.number);
+            let last = last.max(restored.resubmitted.keys().next_back().copied());
+            restored.next_quarantined = restored.next_quarantined.max(last.map_or(0, |n| n + 1));
             for entry in txn.open_table(SINKS)?.iter()? {
                 let (sink, view) = entry?;
                 let view = view.value().to_owned();

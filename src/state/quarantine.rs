@@ -67,12 +67,10 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
         (Err(Rejection::MissingField { field: "key" }), Some(_)) => {
             read_record(content, key.as_ref(), entry.refused_at_ms)
         }
-        (Ok(change), Some(key)) if !key.as_str().ends_with(change.key().as_str()) => {
-            Err(Rejection::KeysDiffer {
-                outer: key.to_string(),
-                inner: change.key().to_string(),
-            })
-        }
+        (Ok(change), Some(key)) if !is_key_of(key, change.key()) => Err(Rejection::KeysDiffer {
+            outer: key.to_string(),
+            inner: change.key().to_string(),
+        }),
         (read, _) => read,
     };
     let change = change.map_err(no_record)?;
@@ -106,6 +104,12 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
         Ok(())
     })?;
     Ok(key)
+}
+
+/// Whether a record may be that of a key, which may have a prefix.
+fn is_key_of(key: &Key, own: &Key) -> bool {
+    let prefix = key.as_str().strip_suffix(own.as_str());
+    prefix.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('#'))
 }
 
 /// Stores what changed in quarantine, and strikes off resubmitted rows.

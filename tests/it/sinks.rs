@@ -67,6 +67,19 @@ fn told(name: &'static str) -> (Told, Receiver<Delivery>, Sender<bool>) {
     (sink, gets, attempt)
 }
 
+/// A text that must not be delivered.
+const CANARY: &str = "the heron nests behind the pump house";
+
+/// The last of all deliveries, none of which holds the canary.
+fn last_without_canary(gets: &Receiver<Delivery>) -> Delivery {
+    let mut last = None;
+    while let Ok(delivery) = gets.recv_timeout(Duration::from_secs(2)) {
+        assert!(!format!("{delivery:?}").contains(CANARY));
+        last = Some(delivery);
+    }
+    last.expect("a delivery")
+}
+
 fn texts(delivery: &Delivery) -> Vec<(&str, Option<&str>)> {
     let text = |row: &perennial::connectors::OutputRow| {
         let answer = row.answer.clone()?;
@@ -221,7 +234,6 @@ fn a_file_that_was_removed_gets_all_that_stands() {
 
 #[test]
 fn a_delivery_under_way_is_cut_when_it_comes_back() {
-    const CANARY: &str = "the heron nests behind the pump house";
     let (sink, gets, attempt) = told("told");
     let mut rig = rig(None, sink);
     rig.upsert("docs", "secret", &format!("Here {CANARY}."));
@@ -232,18 +244,12 @@ fn a_delivery_under_way_is_cut_when_it_comes_back() {
     assert!(receipt.was_there);
     attempt.send(false).expect("listens");
     drop(attempt);
-    let mut last = None;
-    while let Ok(delivery) = gets.recv_timeout(Duration::from_secs(2)) {
-        assert!(!format!("{delivery:?}").contains(CANARY));
-        last = Some(delivery);
-    }
-    let last = last.expect("a delivery");
+    let last = last_without_canary(&gets);
     assert_eq!(texts(&last), [("q", Some("Nothing is known of heron."))]);
 }
 
 #[test]
 fn what_is_forgotten_is_not_delivered_any_more() {
-    const CANARY: &str = "the heron nests behind the pump house";
     let dir = tempfile::tempdir().expect("a folder");
     let (sink, gets, attempt) = told("told");
     let mut rig = rig(Some(dir.path()), sink);
@@ -260,12 +266,7 @@ fn what_is_forgotten_is_not_delivered_any_more() {
     let mut windows = file.windows(CANARY.len());
     assert!(!windows.any(|window| window == CANARY.as_bytes()));
     drop(attempt);
-    let mut last = None;
-    while let Ok(delivery) = gets.recv_timeout(Duration::from_secs(2)) {
-        assert!(!format!("{delivery:?}").contains(CANARY));
-        last = Some(delivery);
-    }
-    let last = last.expect("a delivery");
+    let last = last_without_canary(&gets);
     assert_eq!(texts(&last), [("q", Some("Nothing is known of heron."))]);
 }
 

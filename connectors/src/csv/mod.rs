@@ -37,6 +37,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ROW_LIMIT: usize = 1 << 20;
 /// A much longer one, in bytes of the file, ends the reading: a quote is not closed.
 const RUNAWAY_LIMIT: u64 = 8 << 20;
+/// Refused rows that are remembered.
+const MAX_REFUSED: usize = 1_000;
 /// A batch is closed when its rows come to this many bytes.
 const BATCH_BYTES: usize = 16 << 20;
 /// What a row counts at least, so that many short ones close a batch too.
@@ -68,6 +70,8 @@ pub struct Csv {
     delimiter: u8,
     follow: bool,
     known: BTreeMap<Key, Version>,
+    /// Rows that the last reading refused: each is told once.
+    refused: BTreeSet<(Vec<u8>, String)>,
 }
 
 /// A row as it was emitted: digest and time; the time is not known of what an earlier run emitted.
@@ -101,6 +105,7 @@ impl Csv {
             delimiter: if has_tabs { b'\t' } else { b',' },
             follow: false,
             known: BTreeMap::new(),
+            refused: BTreeSet::new(),
         })
     }
 
@@ -163,6 +168,7 @@ impl Csv {
         let (mut seen, mut batch, mut n_bytes) = (BTreeSet::new(), Batch::default(), 0);
         // What the batch says, known once it is sent.
         let mut said: Vec<(Key, Version)> = Vec::new();
+        let mut refused = BTreeSet::new();
         while reader.read_byte_record(&mut row).map_err(csv)? {
             out.check()?;
             n_since_row.store(0, Ordering::Relaxed);
@@ -174,9 +180,8 @@ impl Csv {
             match head.read(&row, &offset) {
                 Ok(Change::Upsert(found)) if seen.contains(&found.key) => {
                     let reason = Rejection::DuplicateKey;
-                    batch
-                        .rejected
-                        .push(self.refused(offset, Some(found.key), reason, &row));
+                    let rejected = self.rejected(offset, Some(found.key), reason, &row);
+                    batch.rejected.extend(self.news(rejected, &mut refused));
                 }
                 Ok(Change::Upsert(found)) => {
                     seen.insert(found.key.clone());
@@ -188,7 +193,8 @@ impl Csv {
                 }
                 Ok(Change::Delete { .. }) => unreachable!("rows are upserts"),
                 Err((key, reason)) => {
-                    batch.rejected.push(self.refused(offset, key, reason, &row));
+                    let rejected = self.rejected(offset, key, reason, &row);
+                    batch.rejected.extend(self.news(rejected, &mut refused));
                 }
             }
             if n_bytes >= BATCH_BYTES {
@@ -215,11 +221,27 @@ impl Csv {
         }
         out.batch(batch)?;
         self.known.extend(said);
+        self.refused = refused;
         self.known.retain(|key, _| !gone.contains(key));
         Ok(())
     }
 
-    fn refused(
+    /// A refusal that the reading before had not.
+    fn news(
+        &self,
+        rejected: Rejected,
+        refused: &mut BTreeSet<(Vec<u8>, String)>,
+    ) -> Option<Rejected> {
+        let content = rejected.content.clone().unwrap_or_default();
+        let id = (content, rejected.reason.to_string());
+        let is_news = !self.refused.contains(&id);
+        if refused.len() < MAX_REFUSED {
+            refused.insert(id);
+        }
+        is_news.then_some(rejected)
+    }
+
+    fn rejected(
         &self,
         offset: Offset,
         key: Option<Key>,

@@ -38,8 +38,13 @@ pub(crate) fn configure(
     config.set("bootstrap.servers", servers);
     config.set_log_level(RDKafkaLogLevel::Warning);
     config.set("client.id", "perennial");
+    let is_given = |name: &str| settings.iter().any(|(given, _)| given == name);
     for (name, value) in defaults {
-        config.set(*name, *value);
+        // Two names of one setting.
+        let is_other_given = *name == "message.timeout.ms" && is_given("delivery.timeout.ms");
+        if !is_other_given {
+            config.set(*name, *value);
+        }
     }
     for (name, value) in settings {
         if OURS.contains(&name.as_str()) {

@@ -177,7 +177,7 @@ impl Kafka {
     /// last messages again, since it may be another topic by now. By default 30 seconds.
     #[must_use]
     pub fn look_every(mut self, time: Duration) -> Self {
-        self.look_every = time;
+        self.look_every = time.max(PATIENCE);
         self
     }
 

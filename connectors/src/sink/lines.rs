@@ -33,8 +33,16 @@ pub struct JsonLinesSink {
     file: File,
     /// Behind the last whole epoch, in bytes.
     end: u64,
-    /// The last whole epoch of the last origin.
-    last: Option<(String, u64)>,
+    /// The last whole epoch.
+    last: Option<Last>,
+}
+
+/// Which epoch the file ends with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Last {
+    origin: String,
+    view: String,
+    epoch: u64,
 }
 
 impl JsonLinesSink {
@@ -96,9 +104,9 @@ impl Sink for JsonLinesSink {
 
     fn deliver(&mut self, delivery: &Delivery, _stop: &StopFlag) -> Result<(), Error> {
         let origin = delivery.origin_text();
-        if let Some((last_origin, last_epoch)) = &self.last
-            && *last_origin == origin
-            && delivery.epoch <= *last_epoch
+        if let Some(last) = &self.last
+            && (&last.origin, &last.view) == (&origin, &delivery.view)
+            && delivery.epoch <= last.epoch
         {
             return Ok(());
         }
@@ -120,7 +128,11 @@ impl Sink for JsonLinesSink {
             action: "cannot be written",
             source,
         })?;
-        self.last = Some((origin, delivery.epoch));
+        self.last = Some(Last {
+            origin,
+            view: delivery.view.clone(),
+            epoch: delivery.epoch,
+        });
         Ok(())
     }
 }
@@ -139,7 +151,7 @@ fn line(lines: &mut Vec<u8>, value: &Value) {
 }
 
 /// Where the last whole epoch ends, and which it is.
-fn scan(path: &Path, file: &File) -> Result<(u64, Option<(String, u64)>), Error> {
+fn scan(path: &Path, file: &File) -> Result<(u64, Option<Last>), Error> {
     let io = |source| Error::Io {
         path: path.to_path_buf(),
         action: "cannot be read",
@@ -178,18 +190,23 @@ fn scan(path: &Path, file: &File) -> Result<(u64, Option<(String, u64)>), Error>
             .strip_suffix(b"\n")
             .and_then(|whole| serde_json::from_slice(whole).ok());
         let marker = value.as_ref().and_then(|value| value.get("end_of"));
-        let origin = marker.and_then(|marker| marker.get("origin")?.as_str());
-        let epoch = marker.and_then(|marker| marker.get("epoch")?.as_u64());
+        let whole = marker.and_then(|marker| {
+            Some(Last {
+                origin: marker.get("origin")?.as_str()?.to_owned(),
+                view: marker.get("view")?.as_str()?.to_owned(),
+                epoch: marker.get("epoch")?.as_u64()?,
+            })
+        });
         let is_row = value
             .as_ref()
             .is_some_and(|v| v.get("view").is_some() && v.get("epoch").is_some());
-        match (origin, epoch) {
-            (Some(origin), Some(epoch)) => {
+        match whole {
+            Some(whole) => {
                 if let Some(odd) = odd {
                     return Err(foreign(odd));
                 }
                 end = at;
-                last = Some((origin.to_owned(), epoch));
+                last = Some(whole);
             }
             _ if is_row => {}
             _ => odd = odd.or(Some(begin)),
@@ -242,7 +259,7 @@ mod tests {
     fn a_file_that_is_not_ours_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes.txt");
-        let end = r#"{"end_of":{"origin":"1","epoch":1}}"#;
+        let end = r#"{"end_of":{"origin":"1","view":"v","epoch":1}}"#;
         let other = format!("{}Dear diary,\n{end}\n", String::from_utf8_lossy(HEAD));
         for foreign in ["Dear diary,\n", "{\"a\":1}\n", "{\"a\":1}", &other] {
             std::fs::write(&path, foreign).unwrap();
