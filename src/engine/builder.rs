@@ -219,7 +219,8 @@ impl EngineBuilder {
             inbox,
             sinks: sinks.collect(),
             durable,
-        })?; // Told by hanging up: what waits in the coordinator's inbox then is never answered.
+        })?;
+        // Told by hanging up: what waits in the coordinator's inbox then is never answered.
         let (alive, ended) = bounded::<Infallible>(0);
         let thread = std::thread::Builder::new()
             .name("perennial-coordinator".into())

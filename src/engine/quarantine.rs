@@ -111,10 +111,9 @@ impl Quarantine {
         self.unsaved.insert(entry.number);
         self.entries.insert(entry.number, entry);
         if self.entries.len() > CAPACITY
-            && let Some((number, oldest)) = self.entries.pop_first()
+            && let Some(oldest) = self.entries.keys().next().copied()
         {
-            self.standing.remove(&(oldest.stream, oldest.place));
-            self.unsaved.insert(number);
+            self.remove(oldest);
         }
     }
 
@@ -124,31 +123,25 @@ impl Quarantine {
             return;
         }
         let place = (stream.to_owned(), key.to_owned());
-        if let Some(number) = self.standing.remove(&place) {
-            self.entries.remove(&number);
-            self.unsaved.insert(number);
+        if let Some(number) = self.standing.get(&place).copied() {
+            self.remove(number);
         }
     }
 
     /// Drops all of a record. Returns how many.
     pub(crate) fn forget(&mut self, stream: &str, key: &str) -> usize {
-        self.drop_if(|entry| entry.is_of(stream, key))
+        let its = self.entries.values().filter(|e| e.is_of(stream, key));
+        let its: Vec<u64> = its.map(|entry| entry.number).collect();
+        its.iter().for_each(|number| self.remove(*number));
+        its.len()
     }
 
-    fn drop_if(&mut self, is_dropped: impl Fn(&Quarantined) -> bool) -> usize {
-        let n_before = self.entries.len();
-        self.entries.retain(|number, entry| {
-            let is_dropped = is_dropped(entry);
-            if is_dropped {
-                let place = (entry.stream.clone(), entry.place.clone());
-                if entry.is_standing {
-                    self.standing.remove(&place);
-                }
-                self.unsaved.insert(*number);
-            }
-            !is_dropped
-        });
-        n_before - self.entries.len()
+    fn remove(&mut self, number: u64) {
+        self.unsaved.insert(number);
+        let entry = self.entries.remove(&number);
+        if let Some(entry) = entry.filter(|entry| entry.is_standing) {
+            self.standing.remove(&(entry.stream, entry.place));
+        }
     }
 
     /// All, oldest first.
@@ -227,6 +220,18 @@ mod tests {
         second.add(&rejected(Offset::Sequence(2), None));
         let numbers: Vec<u64> = second.all().iter().map(|e| e.number).collect();
         assert_eq!(numbers, [1, 2]);
+    }
+
+    #[test]
+    fn one_that_leaves_does_not_take_a_file_of_its_name_along() {
+        let mut quarantine = Quarantine::default();
+        quarantine.add(&rejected(Offset::Sequence(0), None));
+        quarantine.add(&file("#0"));
+        for i in 1..CAPACITY as u64 {
+            quarantine.add(&rejected(Offset::Sequence(i), None));
+        }
+        quarantine.accept("docs", "#0");
+        assert!(!places(&quarantine).contains(&"#0".to_owned()));
     }
 
     #[test]

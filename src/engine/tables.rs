@@ -43,17 +43,7 @@ impl Row {
 
 impl From<&Record> for Row {
     fn from(record: &Record) -> Self {
-        Self {
-            title: record.title.as_deref().map(Into::into),
-            text: record.text.as_str().into(),
-            updated_at_ms: record.updated_at_ms,
-            is_timed: record.is_timed,
-            supersedes: record
-                .supersedes
-                .iter()
-                .map(|key| key.as_str().into())
-                .collect(),
-        }
+        StoredRow::from(record).into()
     }
 }
 

@@ -27,6 +27,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_connectors::Record;
 use perennial_operators::{Answer, AnswerText, Dependencies, Outcome, Rung, SubParagraph, Work};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,19 @@ pub(crate) struct StoredRow {
     pub is_timed: bool,
     /// Keys of rows that it makes obsolete.
     pub supersedes: Arc<[Arc<str>]>,
+}
+
+impl From<&Record> for StoredRow {
+    fn from(record: &Record) -> Self {
+        let supersedes = record.supersedes.iter();
+        Self {
+            title: record.title.as_deref().map(Into::into),
+            text: record.text.as_str().into(),
+            updated_at_ms: record.updated_at_ms,
+            is_timed: record.is_timed,
+            supersedes: supersedes.map(|key| key.as_str().into()).collect(),
+        }
+    }
 }
 
 /// A row that a person sent in the place of one that was refused.

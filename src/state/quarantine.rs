@@ -76,17 +76,7 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
     let change = change.map_err(no_record)?;
     let (own, row) = match change {
         Change::Upsert(record) => {
-            let row = StoredRow {
-                title: record.title.as_deref().map(Into::into),
-                text: record.text.as_str().into(),
-                updated_at_ms: record.updated_at_ms,
-                is_timed: record.is_timed,
-                supersedes: record
-                    .supersedes
-                    .iter()
-                    .map(|k| k.as_str().into())
-                    .collect(),
-            };
+            let row = StoredRow::from(&record);
             (record.key, Some(row))
         }
         Change::Delete { key, .. } => (key, None),

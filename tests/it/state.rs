@@ -645,14 +645,18 @@ fn a_state_in_use_or_newer_or_foreign_is_refused_by_name() {
     assert!(matches!(error, StateError::Io { .. }), "{error}");
 }
 
+/// A state with a document and an answer; what it says.
+fn filled(dir: &Path) -> BTreeMap<String, String> {
+    let mut first = tables(dir, 2000);
+    first.upsert("docs", "hours", "The library opens at nine.");
+    first.upsert("questions", "q", "library");
+    first.texts()
+}
+
 #[test]
 fn a_state_of_the_format_before_becomes_this_one() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut first = tables(dir.path(), 2000);
-    first.upsert("docs", "hours", "The library opens at nine.");
-    first.upsert("questions", "q", "library");
-    let right = first.texts();
-    drop(first);
+    let right = filled(dir.path());
     // Format 2 is this one without what sinks and quarantine need.
     let file = redb::Database::open(dir.path().join("state.redb")).expect("whole");
     let txn = file.begin_write().expect("writable");
@@ -676,11 +680,7 @@ fn a_state_of_the_format_before_becomes_this_one() {
 #[test]
 fn a_cut_or_flipped_file_is_refused_or_right_and_never_a_panic() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut first = tables(dir.path(), 2000);
-    first.upsert("docs", "hours", "The library opens at nine.");
-    first.upsert("questions", "q", "library");
-    let right = first.texts();
-    drop(first);
+    let right = filled(dir.path());
     let file = dir.path().join("state.redb");
     let whole = fs::read(&file).expect("there");
     let used = whole

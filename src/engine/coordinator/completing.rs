@@ -45,6 +45,8 @@ impl Coordinator {
             };
             let mut n_refreshed = 0;
             let mut rows = Vec::new();
+            let is_taken = self.sinks.iter().any(|sink| sink.view == view)
+                || self.parked.iter().any(|(_, of_view)| *of_view == view);
             for context in touched {
                 let delta = deltas.remove(&context).unwrap_or_default();
                 let refresh = refreshes.remove(&(name.clone(), context.clone()));
@@ -66,7 +68,7 @@ impl Coordinator {
                     }
                     Some(_) => true,
                 };
-                if is_news {
+                if is_taken && is_news {
                     let question = self.question(view, &context);
                     rows.push(OutputRow {
                         key: context.as_str().to_owned(),
