@@ -10,17 +10,20 @@
 //! [`FragmentStore::sweep`] drops what has no reference. Above the budget the fragment
 //! with the lowest priority goes, whatever refers to it: priority is a clock that rises
 //! with every eviction, plus uses times cost a byte (greedy-dual size frequency). A lost
-//! fragment is encoded again.
+//! fragment is encoded again, or read from the [`ColdTier`], where one is attached and that is
+//! sooner done.
 //!
 //! # Invariants
 //! - A stored fragment never changes; the store only hands out shared references.
 //! - Equal id, equal bits: inserting under an id that is present keeps what is there.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use perennial_model::kv::KvFragment;
 
+use crate::cold_tier::{ColdTier, ColdTierError};
 use crate::id::FragmentId;
 
 /// Counters of a store since it was made, and its present size.
@@ -63,6 +66,33 @@ struct Inner {
 pub struct FragmentStore {
     budget_bytes: usize,
     inner: Mutex<Inner>,
+    /// Taken before `inner` where both are.
+    cold: RwLock<Option<Arc<ColdTier>>>,
+}
+
+/// A cold tier in use by a store. Dropping it ends the use: what is in memory and referenced is
+/// on disk then, as far as the budget and the time to write it go.
+pub struct Attached {
+    store: Arc<FragmentStore>,
+    cold: Arc<ColdTier>,
+}
+
+impl Attached {
+    /// What is attached.
+    pub fn cold_tier(&self) -> &ColdTier {
+        &self.cold
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let mut cold = self.store.cold.write();
+        *cold
+            .as_deref_mut()
+            .unwrap_or_else(|poisoned| poisoned.get_mut()) = None;
+        drop(cold);
+        self.cold.close();
+    }
 }
 
 impl FragmentStore {
@@ -71,11 +101,45 @@ impl FragmentStore {
         Self {
             budget_bytes,
             inner: Mutex::default(),
+            cold: RwLock::default(),
         }
     }
 
-    /// The fragment of this id, if it is here.
+    /// Uses fragments on disk, until what is returned is dropped. `None` if another tier is
+    /// attached: then that one serves.
+    pub fn attach(self: &Arc<Self>, cold: ColdTier) -> Option<Attached> {
+        let mut attached = self.cold.write().unwrap_or_else(PoisonError::into_inner);
+        if attached.is_some() {
+            return None;
+        }
+        let cold = Arc::new(cold);
+        *attached = Some(cold.clone());
+        drop(attached);
+        Some(Attached {
+            store: self.clone(),
+            cold,
+        })
+    }
+
+    /// The fragment of this id, if it is here, in memory or on disk.
     pub fn get(&self, id: &FragmentId) -> Option<Arc<KvFragment>> {
+        if let Some(kv) = self.get_from_memory(id) {
+            return Some(kv);
+        }
+        let read = self.cold().and_then(|cold| cold.get(id));
+        match read {
+            Some((kv, cost_tokens)) => {
+                self.lock().stats.n_hits += 1;
+                Some(self.insert(*id, Arc::new(kv), cost_tokens))
+            }
+            None => {
+                self.lock().stats.n_misses += 1;
+                None
+            }
+        }
+    }
+
+    fn get_from_memory(&self, id: &FragmentId) -> Option<Arc<KvFragment>> {
         let mut inner = self.lock();
         let Inner {
             entries,
@@ -84,10 +148,7 @@ impl FragmentStore {
             stats,
             ..
         } = &mut *inner;
-        let Some(entry) = entries.get_mut(id) else {
-            stats.n_misses += 1;
-            return None;
-        };
+        let entry = entries.get_mut(id)?;
         stats.n_hits += 1;
         by_priority.remove(&(entry.priority.to_bits(), *id));
         entry.n_uses = entry.n_uses.saturating_add(1);
@@ -98,27 +159,41 @@ impl FragmentStore {
 
     /// Whether the fragment is here; not a use.
     pub fn contains(&self, id: &FragmentId) -> bool {
-        self.lock().entries.contains_key(id)
+        self.lock().entries.contains_key(id) || self.cold().is_some_and(|cold| cold.contains(id))
     }
 
-    /// Keeps a fragment whose encoding forwarded `cost_tokens` tokens. If the budget has
-    /// no room for it even alone, it is not kept.
-    pub fn insert(&self, id: FragmentId, kv: Arc<KvFragment>, cost_tokens: usize) {
+    /// Keeps a fragment whose encoding forwarded `cost_tokens` tokens, unless it is kept: the
+    /// one that is kept is returned. If the budget has no room for it even alone, none is.
+    pub fn insert(
+        &self,
+        id: FragmentId,
+        kv: Arc<KvFragment>,
+        cost_tokens: usize,
+    ) -> Arc<KvFragment> {
         let n_bytes = kv.n_bytes();
+        let cold = self.cold();
         let mut inner = self.lock();
-        if n_bytes > self.budget_bytes || inner.entries.contains_key(&id) {
-            return;
+        if let Some(entry) = inner.entries.get(&id) {
+            return entry.kv.clone();
+        }
+        if n_bytes > self.budget_bytes {
+            if let Some(cold) = &cold {
+                cold.keep(id, kv.clone(), cost_tokens);
+            }
+            return kv;
         }
         while inner.stats.n_bytes + n_bytes > self.budget_bytes {
             let Some((bits, victim)) = inner.by_priority.pop_first() else {
                 break;
             };
             inner.clock = f64::from_bits(bits);
-            inner.remove(&victim);
+            if let (Some(evicted), Some(cold)) = (inner.remove(&victim), &cold) {
+                cold.keep(victim, evicted.kv, evicted.cost_tokens);
+            }
             inner.stats.n_evicted += 1;
         }
         let mut entry = Entry {
-            kv,
+            kv: kv.clone(),
             cost_tokens,
             n_uses: 1,
             priority: 0.0,
@@ -128,6 +203,14 @@ impl FragmentStore {
         inner.entries.insert(id, entry);
         inner.stats.n_bytes += n_bytes;
         inner.stats.n_bytes_peak = inner.stats.n_bytes_peak.max(inner.stats.n_bytes);
+        kv
+    }
+
+    /// Tells what encoding tokens took: what reading them from disk is held against.
+    pub fn note_encoded(&self, n_tokens: usize, time: Duration) {
+        if let Some(cold) = self.cold() {
+            cold.note_encoded(n_tokens, time);
+        }
     }
 
     /// Adds to the number of layouts that refer to a fragment.
@@ -140,8 +223,10 @@ impl FragmentStore {
         }
     }
 
-    /// Drops every fragment that nothing refers to. Call it between epochs.
+    /// Drops every fragment that nothing refers to, and has the others written to disk, where
+    /// there is room. Call it between epochs.
     pub fn sweep(&self) {
+        let cold = self.cold();
         let mut inner = self.lock();
         let Inner {
             entries,
@@ -156,22 +241,41 @@ impl FragmentStore {
         for id in unreferenced {
             inner.remove(&id);
         }
+        if let Some(cold) = cold {
+            let entries = inner.entries.iter();
+            cold.sweep(
+                |id| inner.references.contains_key(id),
+                entries.map(|(id, entry)| (id, &entry.kv, entry.cost_tokens)),
+            );
+        }
     }
 
-    /// Fragments that nothing refers to: none after a sweep.
+    /// Takes off the disk what nothing refers to. Returns when it is gone.
+    ///
+    /// # Errors
+    /// [`ColdTierError::Io`].
+    pub fn purge(&self) -> Result<(), ColdTierError> {
+        let Some(cold) = self.cold() else {
+            return Ok(());
+        };
+        let live = self.lock().references.keys().copied().collect();
+        cold.purge(live)
+    }
+
+    /// Fragments that nothing refers to, in memory or on disk: none after a sweep.
     pub fn n_unreferenced(&self) -> usize {
+        let ids = self.ids();
         let inner = self.lock();
-        let is_referred_to = |id: &&FragmentId| inner.references.contains_key(*id);
-        inner
-            .entries
-            .keys()
-            .filter(|id| !is_referred_to(id))
-            .count()
+        let is_unreferenced = |id: &&FragmentId| !inner.references.contains_key(*id);
+        ids.iter().filter(is_unreferenced).count()
     }
 
-    /// The ids held.
+    /// The ids held, in memory or on disk.
     pub fn ids(&self) -> BTreeSet<FragmentId> {
-        self.lock().entries.keys().copied().collect()
+        let on_disk = self.cold().map(|cold| cold.ids()).unwrap_or_default();
+        let mut ids: BTreeSet<FragmentId> = on_disk.into_iter().collect();
+        ids.extend(self.lock().entries.keys());
+        ids
     }
 
     /// Counters and sizes.
@@ -196,17 +300,22 @@ impl FragmentStore {
         contents
     }
 
+    fn cold(&self) -> Option<Arc<ColdTier>> {
+        let cold = self.cold.read().unwrap_or_else(PoisonError::into_inner);
+        cold.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    fn remove(&mut self, id: &FragmentId) {
-        if let Some(entry) = self.entries.remove(id) {
-            self.by_priority.remove(&(entry.priority.to_bits(), *id));
-            self.stats.n_bytes -= entry.kv.n_bytes();
-        }
+    fn remove(&mut self, id: &FragmentId) -> Option<Entry> {
+        let entry = self.entries.remove(id)?;
+        self.by_priority.remove(&(entry.priority.to_bits(), *id));
+        self.stats.n_bytes -= entry.kv.n_bytes();
+        Some(entry)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod answer;
 pub mod before;
 pub mod call;
 pub mod chat;
+pub mod cold_tier;
 pub mod dependency;
 pub mod document;
 pub mod embed;
@@ -32,6 +33,7 @@ pub use answer::{
     Latitude, Outcome, Rung, Source, SubParagraph, Work,
 };
 pub use before::{Before, LayoutDelta, Written};
+pub use cold_tier::{ColdStats, ColdTier, ColdTierError};
 pub use dependency::{Dependencies, Dependency};
 pub use document::{ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageLayout};
 pub use embed::Embed;

@@ -125,6 +125,12 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state: Option<PathBuf>,
 
+    /// With --state: disk for what was read of the documents besides, as 512M or 8GiB. What is
+    /// there is not read again by the model, neither when --memory is short nor after a restart.
+    /// 0 for none.
+    #[arg(long, requires = "state", value_name = "SIZE", default_value = "4GiB")]
+    pub(crate) disk: Size,
+
     /// Write one JSON object a line, and nothing else, to standard output.
     #[arg(long)]
     pub(crate) json: bool,

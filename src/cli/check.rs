@@ -40,6 +40,15 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
             let refused = wording::count(found.n_quarantined, "record");
             counts.push(format!("{refused} in quarantine"));
         }
+        if found.n_fragments > 0 {
+            let fragments = wording::count(found.n_fragments, "fragment");
+            let size = wording::megabytes(found.n_fragment_bytes);
+            counts.push(format!("{fragments} of {size}"));
+        }
+        if found.n_damaged_fragments > 0 {
+            let n = found.n_damaged_fragments;
+            counts.push(format!("{n} damaged, which are encoded again"));
+        }
         let size = wording::megabytes(found.n_bytes);
         writeln!(out, "whole: {epoch}, {}, {size}", counts.join(", "))
     };

@@ -18,6 +18,7 @@ use super::opening::{self, VIEW};
 use super::paint::Paint;
 use super::report::EpochReport;
 use super::screen::Screen;
+use super::values::Size;
 use super::wording;
 
 /// Runs the command.
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
         &inputs,
         view,
         args.view.workers,
-        args.state.as_deref(),
+        args.state.as_deref().map(|dir| (dir, args.disk)),
         || opening::open(&args.model, &live),
     )?;
     let mut course = Watching {
@@ -81,7 +82,7 @@ impl Watch {
         inputs: &Inputs,
         view: View,
         n_workers: usize,
-        state: Option<&Path>,
+        state: Option<(&Path, Size)>,
         open: impl FnOnce() -> Result<LocalModel, Failure>,
     ) -> Result<Self, Failure> {
         let documents = inputs.documents()?;
@@ -96,8 +97,8 @@ impl Watch {
         for sink in sinks {
             builder = builder.sink(VIEW, sink);
         }
-        if let Some(dir) = state {
-            builder = builder.state(dir);
+        if let Some((dir, disk)) = state {
+            builder = builder.state(dir).fragments_on_disk(disk.0 as u64);
         }
         let engine = builder.start()?;
         Ok(Self {

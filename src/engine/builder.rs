@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use perennial_connectors::{Digest, Key, Resume, Running, Sink, Source};
-use perennial_operators::{ContextKey, Dependency, DocumentKey};
+use perennial_operators::{ColdTier, ContextKey, Dependency, DocumentKey};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
 use super::audits::AuditStats;
@@ -24,12 +24,14 @@ use super::sinks::SinkSpec;
 use super::subscription::Subscription;
 use super::tables::Row;
 use super::workers::BuiltView;
-use crate::state::{Restored, State, StoredRow};
+use crate::state::{FRAGMENTS, Restored, State, StateError, StoredRow};
 
 /// Requests that wait for the coordinator.
 const REQUEST_CAPACITY: usize = 256;
 /// Events of one source that wait for the coordinator.
 const EVENT_CAPACITY: usize = 8;
+/// Bytes of fragments that a state directory holds unless told otherwise.
+const DISK_BYTES: u64 = 4 << 30;
 
 /// Declares streams and views; [`EngineBuilder::start`] makes the engine.
 pub struct EngineBuilder {
@@ -39,6 +41,7 @@ pub struct EngineBuilder {
     sinks: Vec<SinkSpec>,
     n_workers: usize,
     state: Option<PathBuf>,
+    disk_bytes: u64,
 }
 
 struct Stream {
@@ -100,6 +103,15 @@ impl EngineBuilder {
     #[must_use]
     pub fn state(mut self, dir: impl Into<PathBuf>) -> Self {
         self.state = Some(dir.into());
+        self
+    }
+
+    /// Most bytes of fragments that the state directory holds besides; 4 GiB unless told, and
+    /// with 0 none. What the memory has no room for, and what a process before has encoded, is
+    /// read from there where that is sooner done than encoding it again.
+    #[must_use]
+    pub fn fragments_on_disk(mut self, n_bytes: u64) -> Self {
+        self.disk_bytes = n_bytes;
         self
     }
 
@@ -247,6 +259,13 @@ impl EngineBuilder {
     fn restore(&self, dir: &Path, plans: &[Arc<Plan>]) -> Result<Durable, Error> {
         let state = State::open(dir)?;
         let restored = state.restore()?;
+        let cold = match &self.runtime.store {
+            Some(store) => {
+                let opened = ColdTier::open(&dir.join(FRAGMENTS), self.disk_bytes);
+                store.attach(opened.map_err(StateError::from)?)
+            }
+            None => None,
+        };
         let definition = |plan: &Arc<Plan>| {
             let mut hash = blake3::Hasher::new_derive_key("perennial 1 view definition");
             hash.update(&self.runtime.model.digest())
@@ -255,6 +274,7 @@ impl EngineBuilder {
             *hash.finalize().as_bytes()
         };
         Ok(Durable {
+            cold,
             state: Arc::new(state),
             restored,
             resumptions: HashMap::new(),
@@ -301,6 +321,7 @@ impl Engine {
             sinks: Vec::new(),
             n_workers: 1,
             state: None,
+            disk_bytes: DISK_BYTES,
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use perennial_operators::cold_tier;
+
 use super::format::{self, FILE, RECEIPTS, VECTORS};
 use crate::engine::Receipt;
 
-use super::{ReadableTable, ReadableTableMetadata, State, StateError};
+use super::{FRAGMENTS, ReadableTable, ReadableTableMetadata, State, StateError};
 
 /// What a state directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -24,6 +26,12 @@ pub struct StateSummary {
     pub n_owed: usize,
     /// Bytes of the file.
     pub n_bytes: u64,
+    /// Fragments on disk that are whole.
+    pub n_fragments: usize,
+    /// Bytes of the segments that they are in.
+    pub n_fragment_bytes: u64,
+    /// Fragments, and ends of segments, that are damaged: they are encoded again.
+    pub n_damaged_fragments: u64,
 }
 
 /// Verifies the checksums of a state directory and reads every record of it.
@@ -41,6 +49,7 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         }
         Ok(vectors.len()?)
     })?;
+    let fragments = cold_tier::verify(&dir.join(FRAGMENTS))?;
     Ok(StateSummary {
         epoch: restored.epoch,
         n_rows: restored.rows.values().map(|rows| rows.len()).sum(),
@@ -49,6 +58,9 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         n_owed: restored.sinks.values().map(|(_, owed)| owed.len()).sum(),
         n_quarantined: restored.quarantine.len(),
         n_bytes,
+        n_fragments: fragments.n_fragments,
+        n_fragment_bytes: fragments.n_bytes,
+        n_damaged_fragments: fragments.n_damaged,
     })
 }
 

@@ -26,6 +26,9 @@ pub enum StateError {
         /// The database file.
         path: PathBuf,
     },
+    /// Its fragments cannot be read or written.
+    #[error("fragments on disk: {0}")]
+    Fragments(#[from] perennial_operators::ColdTierError),
     /// Written by a newer version.
     #[error(
         "{path}: format {found}, but this version reads up to {supported}; use the version that \

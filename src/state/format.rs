@@ -21,6 +21,10 @@
 //! | `resubmitted` | u64 number | [`Resubmitted`], to be taken in by the next engine |
 //! | `outbox` | (sink, epoch) | [`Delivery`](perennial_connectors::Delivery) that it is owed |
 //!
+//! Beside it, in `fragments/`, stand segments of KV fragments, `00000000.kv` and so on; their bytes
+//! are described in `operators/src/cold_tier/segment.rs`. They are a cache: without them nothing is
+//! lost.
+//!
 //! Keys and numbers are redb's own types. Structures are written by postcard 1.x in the
 //! order of their fields; a change to one of them is a new [`VERSION`].
 

@@ -18,7 +18,8 @@
 //! - Anything unreadable is an error that names the file; nothing is guessed.
 //!
 //! A log of records with snapshots was rejected: the database does both, and a torn write
-//! is its business. The byte layout is in `format.rs`.
+//! is its business. Fragments are files beside it, in a folder: they are a cache, and need no
+//! transaction (`perennial_operators::cold_tier`). The byte layout is in `format.rs`.
 
 mod check;
 mod error;
@@ -52,6 +53,8 @@ use format::{
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::{Quarantined, Receipt};
 
+/// The folder of a state directory that fragments are in.
+pub(crate) const FRAGMENTS: &str = "fragments";
 /// A shorter text is found by chance.
 const TRACE_BYTES: usize = 12;
 
@@ -551,7 +554,12 @@ impl State {
             .map(|text| memchr::memmem::Finder::new(text.as_bytes()))
             .collect();
         for entry in std::fs::read_dir(self.path.parent().unwrap_or(Path::new("."))).map_err(io)? {
-            let bytes = std::fs::read(entry.map_err(io)?.path()).map_err(io)?;
+            let path = entry.map_err(io)?.path();
+            // Fragments stand in a folder of their own, and hold tensors only.
+            if path.is_dir() {
+                continue;
+            }
+            let bytes = std::fs::read(path).map_err(io)?;
             if texts.iter().any(|text| text.find(&bytes).is_some()) {
                 return Ok(true);
             }

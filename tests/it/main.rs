@@ -5,6 +5,7 @@ mod bounded;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod broker;
 mod cli;
+mod cold;
 mod delivered;
 mod engine;
 mod exact;
@@ -17,3 +18,4 @@ mod score;
 mod sinks;
 mod state;
 mod supersede;
+mod tensors;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use perennial_model::cancel::Cancel;
 use perennial_model::decoder::Logits;
@@ -164,8 +165,7 @@ impl<'a> Encoder<'a> {
         for ((piece, _, conditioning_tokens), tail) in requests.iter().zip(tails) {
             let kv = Arc::new(tail.freeze());
             let cost_tokens = piece.tokens.len() + conditioning_tokens;
-            self.model.store.insert(piece.id, kv.clone(), cost_tokens);
-            encoded.push(kv);
+            encoded.push(self.model.store.insert(piece.id, kv, cost_tokens));
         }
         Ok(encoded)
     }
@@ -182,12 +182,12 @@ impl<'a> Encoder<'a> {
             mass: false,
         };
         let batch = requests.iter().map(pass).collect();
+        let begin = Instant::now();
         let passed = passes.run(self.priority, batch, self.cancel)?;
+        let n_tokens = requests.iter().map(|(piece, ..)| piece.tokens.len()).sum();
+        self.model.store.note_encoded(n_tokens, begin.elapsed());
         self.work.n_passes += 1;
-        self.work.n_encoded += requests
-            .iter()
-            .map(|(piece, ..)| piece.tokens.len())
-            .sum::<usize>();
+        self.work.n_encoded += n_tokens;
         let total = self.n_missing.max(self.work.n_encoded);
         self.progress.encoding(self.work.n_encoded, total);
         Ok(passed.into_iter().map(|passed| passed.tail).collect())

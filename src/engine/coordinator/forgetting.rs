@@ -89,6 +89,9 @@ impl Coordinator {
                 None => Ok(None),
             };
             let outcome = erased.map_err(Error::from).and_then(|n_bytes| {
+                if let Some(store) = &self.store {
+                    store.purge().map_err(StateError::from)?;
+                }
                 receipt.n_state_bytes = n_bytes;
                 receipt.remains = self.remains(stream, &receipt.key, row.as_ref())?;
                 receipt.forgotten_at_ms = now_ms();

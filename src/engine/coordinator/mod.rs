@@ -14,6 +14,7 @@ use perennial_connectors::{
     Batch, CONTENT_LIMIT, Change, Delivery, Event, Notice, Offset, OutputRow, Rejected, Rejection,
     Resumption, Running, SourceName,
 };
+use perennial_operators::fragment_store::Attached;
 use perennial_operators::{Answer, Before, ContextKey, Dependency, DocumentKey, FragmentStore};
 use perennial_views::{Epoch, Policy};
 
@@ -121,6 +122,8 @@ struct InFlight {
 
 /// What outlives the process, and what an earlier one left.
 pub(crate) struct Durable {
+    /// Fragments on disk. The state is let go of after them: its lock is theirs too.
+    pub(crate) cold: Option<Attached>,
     pub(crate) state: Arc<State>,
     pub(crate) restored: Restored,
     /// By stream that a source feeds: how it goes on.

@@ -9,6 +9,8 @@
 //! contents are equal bits; a [`Tail`] holds the same number of tokens in every layer
 //! between two forward passes.
 
+mod bytes;
+
 use std::ops::Range;
 
 use crate::config::ModelConfig;
@@ -283,13 +285,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SHAPE: KvShape = KvShape {
+    pub(super) const SHAPE: KvShape = KvShape {
         n_layers: 2,
         n_kv_heads: 3,
         head_dim: 32,
     };
 
-    fn filled(n_tokens: usize) -> Tail {
+    pub(super) fn filled(n_tokens: usize) -> Tail {
         let mut tail = Tail::new(SHAPE, 5);
         append(&mut tail, 0, n_tokens);
         tail
