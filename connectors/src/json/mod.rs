@@ -3,10 +3,10 @@
 //!
 //! - [`value`]: JSON whose objects keep every field.
 //! - [`record`]: an operation and its record.
-//! - [`timestamp`]: a time as milliseconds.
+//! - [`timestamp`]: a time as milliseconds, and back.
 
 pub(crate) mod record;
-pub(crate) mod timestamp;
+pub mod timestamp;
 pub(crate) mod value;
 
 use crate::{Change, Key, Offset, Rejection};

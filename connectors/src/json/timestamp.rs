@@ -1,8 +1,12 @@
-//! Which instant does an RFC 3339 string name, in milliseconds since 1970?
+//! Which instant does an RFC 3339 string name, in milliseconds since 1970, and the other way
+//! round?
+
+/// Milliseconds of a day.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Reads `2024-05-01T12:34:56.789Z`, `2024-05-01 12:34:56+02:00` and the like. Fractions of a
 /// millisecond are cut; a leap second is the first instant of the next minute.
-pub(crate) fn milliseconds(text: &str) -> Option<i64> {
+pub fn milliseconds(text: &str) -> Option<i64> {
     let mut rest = text.as_bytes();
     let year = number(&mut rest, 4)?;
     literal(&mut rest, b"-")?;
@@ -30,6 +34,16 @@ pub(crate) fn milliseconds(text: &str) -> Option<i64> {
     }
     let minutes = (days_since_1970(year, month, day) * 24 + hour) * 60 + minute - offset_minutes;
     Some((minutes * 60 + second) * 1000 + millisecond)
+}
+
+/// Writes an instant as `2024-05-01T12:34:56.789Z`. The inverse of [`milliseconds`], as far as
+/// four digits tell the year.
+pub fn text(milliseconds: i64) -> String {
+    let (year, month, day) = date_of(milliseconds.div_euclid(DAY_MS));
+    let of_day = milliseconds.rem_euclid(DAY_MS);
+    let (seconds, millisecond) = (of_day / 1000, of_day % 1000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 
 fn literal(rest: &mut &[u8], any_of: &[u8]) -> Option<u8> {
@@ -97,6 +111,20 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
+/// The inverse of [`days_since_1970`]: `civil_from_days` of the same source.
+fn date_of(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let leaps = day_of_era / 1460 - day_of_era / 36_524 + day_of_era / 146_096;
+    let year_of_era = (day_of_era - leaps) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = (from_march + 2) % 12 + 1;
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -161,6 +189,11 @@ mod tests {
                 }
             }
             prop_assert_eq!(days_since_1970(year + 400 * era, month, date), day);
+        }
+
+        #[test]
+        fn an_instant_is_read_as_it_was_written(ms in -62_167_219_200_000i64..253_402_300_800_000) {
+            prop_assert_eq!(milliseconds(&text(ms)), Some(ms));
         }
 
         #[test]

@@ -17,7 +17,21 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Delivery, Sink};
-use crate::{Error, StopFlag};
+use crate::{Error, FaultPoint, StopFlag};
+
+/// The fault points of this sink.
+pub const FAULT_POINTS: &[FaultPoint] = points::ALL;
+
+mod points {
+    crate::fault_points! {
+        /// What a failed write may have left is cut off, and nothing is written.
+        CUT = "sink-file.cut";
+        /// The lines are written, and not synced.
+        WRITTEN = "sink-file.written";
+        /// The lines are there for good.
+        SYNCED = "sink-file.synced";
+    }
+}
 
 /// The first line: a file that begins otherwise is left alone.
 const HEAD: &[u8] = b"{\"perennial\":\"answers\",\"format\":1}\n";
@@ -86,8 +100,11 @@ impl JsonLinesSink {
         // A write that failed may have left a part.
         self.file.set_len(self.end)?;
         self.file.seek(SeekFrom::Start(self.end))?;
+        points::CUT.reach();
         self.file.write_all(lines)?;
+        points::WRITTEN.reach();
         self.file.sync_data()?;
+        points::SYNCED.reach();
         self.end += lines.len() as u64;
         Ok(())
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use kafka::KafkaSink;
-pub use lines::JsonLinesSink;
+pub use lines::{FAULT_POINTS, JsonLinesSink};
 
 use crate::{Error, StopFlag};
 
