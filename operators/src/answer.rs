@@ -21,6 +21,7 @@ use crate::scope::Scope;
 
 /// Why an answer ended where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Finish {
     /// The model said it was done.
     Stop,

@@ -14,11 +14,12 @@
 //!
 //! Merging by length alone was rejected: it shifts every later passage of the document.
 
+use serde::{Deserialize, Serialize};
 use text_splitter::TextSplitter;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Lengths of passages, in bytes of text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PassageSizes {
     /// A passage is not ended by hash before it has this many bytes.
     pub min: usize,

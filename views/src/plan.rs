@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use perennial_operators::{PassageSizes, Repair, Sampling, Scope};
 
+use serde::{Deserialize, Serialize};
+
 use crate::view::{Error, Order, Policy, View};
 
 /// Tokens set aside for instruction and question where the window is the limit.
 const QUESTION_ALLOWANCE: usize = 512;
 
 /// A view with every default filled in for one model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The view's name.
     pub name: Arc<str>,
@@ -134,6 +136,31 @@ impl View {
     }
 }
 
+impl From<&Plan> for View {
+    /// The declaration that has this plan under the same model: with every default said.
+    fn from(plan: &Plan) -> Self {
+        let view = Self::named(&*plan.name)
+            .prompt(&*plan.prompt)
+            .context(&*plan.context)
+            .data_source(&*plan.data_source)
+            .scope(plan.scope)
+            .order_by(plan.order)
+            .policy(plan.policy)
+            .superseded(plan.superseded)
+            .reencode(plan.reencode)
+            .skip_below(plan.skip_below)
+            .token_budget(plan.token_budget)
+            .max_tokens(plan.max_tokens)
+            .passage_sizes(plan.passage_sizes);
+        match plan.sampling {
+            Sampling::Greedy => view,
+            Sampling::Seeded {
+                seed, temperature, ..
+            } => view.sampled(seed, temperature),
+        }
+    }
+}
+
 impl fmt::Display for Plan {
     /// The plan as `explain` prints it, answers at the top.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,6 +223,24 @@ mod tests {
         for result in refused {
             let message = result.expect_err("refused").to_string();
             assert!(message.contains("`v`"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_the_plan_of_its_declaration() {
+        let views = [
+            view(),
+            view()
+                .scope(Scope::Window { tokens: 64 })
+                .policy(Policy::bounded(0.05).expect("a budget"))
+                .superseded("zero-keys:header".parse().expect("a repair"))
+                .token_budget(100_000)
+                .skip_below(0.1)
+                .sampled(7, 0.8),
+        ];
+        for view in views {
+            let plan = view.plan(4096, 30).expect("fits");
+            assert_eq!(View::from(&plan).plan(4096, 30), Ok(plan));
         }
     }
 

@@ -1,13 +1,15 @@
 //! What a user declares: a view, by a builder.
 
 use perennial_operators::{PassageSizes, Repair, Scope};
+use serde::{Deserialize, Serialize};
 
 /// Dependency score of a passage that an answer does not depend on, unless told: chosen by
 /// `cargo bench --bench dependencies` at 99 % recall.
 const SKIP_BELOW: f32 = 0.045;
 
 /// Which promise the answers of a view keep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Policy {
     /// Emits only what a run from scratch over the same collections would emit.
@@ -72,7 +74,8 @@ impl std::fmt::Display for Policy {
 }
 
 /// In which order passages stand in a layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Order {
     /// By the time of their document version, then by key: what changed last stands last.
     UpdatedAt,
