@@ -28,10 +28,13 @@
 //! ```
 
 pub mod engine;
+#[doc(hidden)]
+pub mod fault;
 pub mod local_model;
+pub mod recording;
 pub mod state;
 
-pub use engine::{AuditStats, Engine, EngineBuilder, Error, Runtime, Subscription, Update};
+pub use engine::{AuditStats, Edit, Engine, EngineBuilder, Error, Runtime, Subscription, Update};
 pub use local_model::{LocalModel, LocalModelOptions};
 pub use perennial_connectors as connectors;
 pub use perennial_model as model;

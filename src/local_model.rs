@@ -108,6 +108,7 @@ impl LocalModel {
             self.embedder.clone(),
             self.n_threads,
         )
+        .named(self.name())
     }
 }
 

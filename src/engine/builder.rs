@@ -15,6 +15,7 @@ use super::audits::AuditStats;
 use super::clock::now_ms;
 use super::coordinator::{Coordinator, Durable, Parts, Request};
 use super::current::CurrentAnswer;
+use super::edit::Edit;
 use super::error::Error;
 use super::forget::Receipt;
 use super::hub::Hub;
@@ -24,7 +25,12 @@ use super::sinks::SinkSpec;
 use super::subscription::Subscription;
 use super::tables::Row;
 use super::workers::BuiltView;
-use crate::state::{FRAGMENTS, Restored, State, StateError, StoredRow};
+use crate::recording::{
+    Beginning, EpochAnswer, Log, RecordedAnswer, RecordedEpoch, RecordedModel, Run, hex,
+};
+use crate::state::{
+    AsOf, FRAGMENTS, Restored, Retention, State, StateAsOf, StateError, StoredAnswer, StoredRow,
+};
 
 /// Requests that wait for the coordinator.
 const REQUEST_CAPACITY: usize = 256;
@@ -42,6 +48,8 @@ pub struct EngineBuilder {
     n_workers: usize,
     state: Option<PathBuf>,
     disk_bytes: u64,
+    retention: Retention,
+    recording: Option<PathBuf>,
 }
 
 struct Stream {
@@ -115,6 +123,31 @@ impl EngineBuilder {
         self
     }
 
+    /// How many epochs the state directory can tell of, the present one included: a thousand
+    /// unless told; none switches the history off. See [`Engine::as_of`].
+    #[must_use]
+    pub fn history(mut self, n_epochs: u64) -> Self {
+        self.retention.n_epochs = n_epochs;
+        self
+    }
+
+    /// Most bytes that the history may take in the state directory, besides what stands: 256 MiB
+    /// unless told. The oldest epochs leave first.
+    #[must_use]
+    pub fn history_bytes(mut self, n_bytes: u64) -> Self {
+        self.retention.n_bytes = n_bytes;
+        self
+    }
+
+    /// Appends what every epoch takes in and the answers that it gives to a file, from which
+    /// they can be replayed; see [`recording`](crate::recording). A file that another engine
+    /// recorded to is gone on with.
+    #[must_use]
+    pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
+        self.recording = Some(path.into());
+        self
+    }
+
     /// The logical plans of the declared views.
     ///
     /// # Errors
@@ -170,10 +203,28 @@ impl EngineBuilder {
         let stream_names: Vec<String> = self.streams.iter().map(|s| s.name.clone()).collect();
         let index = |name: &str| stream_names.iter().position(|s| s == name);
         let hub = Arc::new(Hub::default());
+        let log = self.recording.as_deref().map(Log::open).transpose()?;
         let mut durable = match &self.state {
             Some(dir) => Some(self.restore(dir, &plans)?),
             None => None,
         };
+        let recording = log.map(|log| Beginning {
+            run: Run::new(
+                RecordedModel {
+                    name: self.runtime.name.as_deref().map(str::to_owned),
+                    digest: hex(&self.runtime.model.digest()),
+                },
+                hex(&self.runtime.embedder.digest()),
+                stream_names.clone(),
+                plans.iter().map(|plan| (**plan).clone()).collect(),
+                durable.as_ref().and_then(|durable| durable.restored.epoch),
+            ),
+            standing: durable
+                .as_ref()
+                .and_then(|durable| standing(durable, &stream_names, &plans)),
+            log,
+        });
+        let state = durable.as_ref().map(|durable| durable.state.clone());
         let memo: Arc<dyn Memo> = match &durable {
             Some(durable) => durable.state.clone(),
             None => Arc::new(()),
@@ -231,6 +282,7 @@ impl EngineBuilder {
             inbox,
             sinks: sinks.collect(),
             durable,
+            recording,
         })?;
         // Told by hanging up: what waits in the coordinator's inbox then is never answered.
         let (alive, ended) = bounded::<Infallible>(0);
@@ -253,11 +305,12 @@ impl EngineBuilder {
             hub,
             ended,
             n_workers: self.n_workers,
+            state,
         })
     }
 
     fn restore(&self, dir: &Path, plans: &[Arc<Plan>]) -> Result<Durable, Error> {
-        let state = State::open(dir)?;
+        let state = State::open(dir)?.keeping(self.retention);
         let restored = state.restore()?;
         let cold = match &self.runtime.store {
             Some(store) => {
@@ -281,6 +334,38 @@ impl EngineBuilder {
             definitions: plans.iter().map(definition).collect(),
         })
     }
+}
+
+/// What an earlier process left, as a recording says it.
+fn standing(durable: &Durable, streams: &[String], plans: &[Arc<Plan>]) -> Option<RecordedEpoch> {
+    let restored = &durable.restored;
+    let rows = streams.iter().flat_map(|stream| {
+        let name: Arc<str> = stream.as_str().into();
+        let rows = restored.rows.get(stream).into_iter().flatten();
+        rows.map(move |(key, row)| (name.clone(), key.clone(), Some(row.clone())))
+    });
+    // Those of a view that was declared otherwise do not stand.
+    let views = plans.iter().zip(&durable.definitions);
+    let views = views.filter(|(plan, digest)| restored.views.get(&*plan.name) == Some(digest));
+    let answers = views.flat_map(|(plan, _)| {
+        let answers = restored.answers.get(&*plan.name).into_iter().flatten();
+        answers.map(|(context, answer)| EpochAnswer {
+            view: plan.name.clone(),
+            context: context.clone(),
+            now: Some(recorded(answer)),
+        })
+    });
+    Some(RecordedEpoch {
+        epoch: restored.epoch?,
+        at_ms: now_ms(),
+        rows: rows.collect(),
+        answers: answers.collect(),
+    })
+}
+
+fn recorded(answer: &StoredAnswer) -> RecordedAnswer {
+    let is_exact = answer.drift.is_none();
+    RecordedAnswer::of(&answer.answer, &answer.tokens, answer.rung, is_exact)
 }
 
 /// Where the source of a stream goes on.
@@ -309,6 +394,8 @@ pub struct Engine {
     /// Hung up when the coordinator has ended.
     ended: Receiver<Infallible>,
     n_workers: usize,
+    /// The state directory, where there is one.
+    state: Option<Arc<State>>,
 }
 
 impl Engine {
@@ -322,6 +409,8 @@ impl Engine {
             n_workers: 1,
             state: None,
             disk_bytes: DISK_BYTES,
+            retention: Retention::default(),
+            recording: None,
         }
     }
 
@@ -376,7 +465,11 @@ impl Engine {
             is_timed: false,
             supersedes: supersedes.iter().map(|key| Arc::from(*key)).collect(),
         };
-        self.set(table, key, Some(row))
+        self.set(Edit {
+            table: table.to_owned(),
+            key: key.to_owned(),
+            row: Some(row),
+        })
     }
 
     /// Deletes a row of a table, if it is there.
@@ -384,21 +477,33 @@ impl Engine {
     /// # Errors
     /// As [`Engine::upsert`].
     pub fn delete(&mut self, table: &str, key: &str) -> Result<(), Error> {
-        self.set(table, key, None)
+        self.set(Edit::delete(table, key))
     }
 
-    fn set(&mut self, table: &str, key: &str, row: Option<Row>) -> Result<(), Error> {
-        let stream = self.stream_index(table)?;
-        if !self.is_table[stream] {
-            return Err(Error::NotATable {
-                name: table.to_owned(),
-            });
+    /// Makes several changes visible together: no answer ever reads some of them without the
+    /// others. Of several for one key the last counts. Rows that wait for an epoch are held in
+    /// memory; how many are given at once is the caller's to bound.
+    ///
+    /// # Errors
+    /// As [`Engine::upsert`]; none of the changes is made then.
+    pub fn apply(&mut self, edits: Vec<Edit>) -> Result<(), Error> {
+        let rows = edits.into_iter().map(|edit| self.row_of(edit));
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        self.send(Request::Apply { rows })
+    }
+
+    fn set(&mut self, edit: Edit) -> Result<(), Error> {
+        let (stream, key, row) = self.row_of(edit)?;
+        self.send(Request::Set { stream, key, row })
+    }
+
+    /// An edit with the index of its table.
+    fn row_of(&self, edit: Edit) -> Result<(usize, String, Option<Row>), Error> {
+        let stream = self.stream_index(&edit.table)?;
+        match self.is_table[stream] {
+            true => Ok((stream, edit.key, edit.row)),
+            false => Err(Error::NotATable { name: edit.table }),
         }
-        self.send(Request::Set {
-            stream,
-            key: key.to_owned(),
-            row,
-        })
     }
 
     /// Waits until everything sent before is visible in every view, and every source has
@@ -442,6 +547,18 @@ impl Engine {
     pub fn answers(&self, view: &str) -> Result<Vec<(ContextKey, CurrentAnswer)>, Error> {
         let view = self.view_index(view)?;
         self.ask(|reply| Request::Answers { view, reply })
+    }
+
+    /// What stood at an earlier epoch, rows and answers, as far back as the state directory keeps
+    /// a history; see [`EngineBuilder::history`]. An epoch can be asked for once subscribers have
+    /// heard of it.
+    ///
+    /// # Errors
+    /// [`Error::NoState`], [`Error::State`] with
+    /// [`StateError::NotInHistory`](crate::state::StateError::NotInHistory).
+    pub fn as_of(&self, asked: AsOf) -> Result<StateAsOf, Error> {
+        let state = self.state.as_ref().ok_or(Error::NoState)?;
+        Ok(state.as_of(asked)?)
     }
 
     /// The sub-paragraphs of a view's present answers that depend on a document, most

@@ -7,6 +7,7 @@ use perennial_connectors::Output;
 use perennial_operators::{Answer, Dependencies, DocumentKey, Rung, SubParagraph, Work};
 use perennial_views::Epoch;
 
+use crate::recording::RecordedAnswer;
 use crate::state::StoredAnswer;
 
 /// An answer as it stands, with how it was last reached.
@@ -80,6 +81,11 @@ impl CurrentAnswer {
             drift: self.drift.unwrap_or(0.0),
             sources: shares.iter().map(|(key, _)| key.to_string()).collect(),
         }
+    }
+
+    /// As it is recorded.
+    pub(crate) fn recorded(&self) -> RecordedAnswer {
+        RecordedAnswer::of(&self.answer, &self.tokens, self.rung, self.drift.is_none())
     }
 
     /// As it is kept in a state directory, with the request it was given to.

@@ -49,6 +49,12 @@ pub enum Error {
     /// A state directory that cannot be opened.
     #[error(transparent)]
     State(#[from] crate::state::StateError),
+    /// The past is kept in a state directory, and there is none.
+    #[error("this engine has no state directory, and so no history; give it one with .state(…)")]
+    NoState,
+    /// A recording that cannot be read or written.
+    #[error(transparent)]
+    Recording(#[from] crate::recording::RecordingError),
     /// A view declaration that cannot be carried out.
     #[error(transparent)]
     View(#[from] perennial_views::Error),

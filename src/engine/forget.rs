@@ -3,13 +3,14 @@
 //! A deletion is exact already: answers, fragments (those too that attended to the document)
 //! and vectors of an epoch are as if it had never been inserted. What a deletion leaves is
 //! what merely *remembers*: refused records, updates that a slow subscriber has not read or a
-//! sink has not taken, drafts of answers that failed since, free pages of the state file. Forgetting takes these
+//! sink has not taken, drafts of answers that failed since, earlier epochs in the history (all of
+//! them: any answer may have leaned on it), free pages of the state file. Forgetting takes these
 //! too, looks whether anything is left, and says so in a receipt.
 //!
 //! The receipt is kept in the state directory; it names the key, and holds nothing of the text.
 //!
-//! It does not reach what was delivered, and not the device's blocks under a file that is
-//! gone. Arrangements drop a deleted row when they merge, which idle workers do.
+//! It does not reach what was delivered or recorded (the receipt names the recording of this
+//! engine), and not the device's blocks under a file that is gone. Arrangements drop a deleted row when they merge, which idle workers do.
 
 use std::collections::BTreeSet;
 
@@ -43,6 +44,8 @@ pub struct Receipt {
     pub n_rejected: usize,
     /// Updates that nobody had read, withdrawn or cut.
     pub n_updates: usize,
+    /// Epochs cut off the history: all before the present one.
+    pub n_epochs: u64,
     /// Bytes of the state file, which was written anew; none without a state directory.
     pub n_state_bytes: Option<u64>,
     /// Where something of it was still found: nowhere, unless something is wrong.

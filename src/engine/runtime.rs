@@ -12,6 +12,8 @@ const CALLS_AT_A_TIME: usize = 16;
 /// The model side of an engine.
 #[derive(Clone)]
 pub struct Runtime {
+    /// What the model is called, where it has a name.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) model: Arc<dyn AnswerModel>,
     pub(crate) store: Option<Arc<FragmentStore>>,
     pub(crate) embedder: Arc<dyn Embed>,
@@ -30,6 +32,7 @@ impl Runtime {
         n_embed_threads: usize,
     ) -> Self {
         Self {
+            name: None,
             model,
             store: Some(store),
             embedder,
@@ -41,12 +44,20 @@ impl Runtime {
     /// A runtime without tensors, for tests and examples.
     pub fn scripted(model: Arc<Scripted>, embedder: Arc<ScriptedEmbedder>) -> Self {
         Self {
+            name: None,
             model,
             store: None,
             embedder,
             model_executor: Arc::new(Executor::new(4)),
             embed_executor: Arc::new(Executor::new(1)),
         }
+    }
+
+    /// Names the model, for recordings to say how it was called.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// The store of fragments, where the model has one.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use perennial_connectors::{Delivery, Sink, StopFlag};
 
+use crate::fault;
 use crate::state::State;
 
 /// Deliveries that may wait for one sink; then no epoch is closed.
@@ -227,6 +228,7 @@ fn run(
         if stop.raised() {
             return;
         }
+        fault::DELIVER_BEGIN.reach();
         let attempt = catch_unwind(AssertUnwindSafe(|| sink.deliver(&delivery, stop)));
         let delivered = match attempt {
             Ok(delivered) => delivered.map_err(|error| error.to_string()),
@@ -235,11 +237,13 @@ fn run(
         outbox.settle(delivered.is_ok());
         match delivered {
             Ok(()) => {
+                fault::DELIVER_DONE.reach();
                 // What cannot be struck off is delivered again after a crash; a state that cannot
                 // be written ends the engine at its next epoch.
                 if let Some(state) = state {
                     let _ = state.delivered(sink.name(), delivery.epoch);
                 }
+                fault::DELIVER_STRUCK.reach();
                 pause = PAUSE.0;
                 told = None;
                 tell(SinkEvent::Delivered);

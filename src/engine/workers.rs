@@ -24,6 +24,7 @@ use timely::worker::Worker;
 
 use super::healing::HealedDelta;
 use super::sinks::SinkEvent;
+use crate::recording::RecordingError;
 
 /// How long a worker sleeps at most; it is woken for whatever is to do.
 const PARK: Duration = Duration::from_millis(250);
@@ -98,6 +99,8 @@ pub(crate) enum Report {
     },
     /// A sink took a delivery, or did not.
     Sink(SinkEvent),
+    /// The recording cannot go on.
+    RecordingFailed(RecordingError),
     /// A worker ended without being told to.
     Failed,
 }

@@ -7,7 +7,7 @@ use perennial_operators::cold_tier;
 use super::format::{self, FILE, RECEIPTS, VECTORS};
 use crate::engine::Receipt;
 
-use super::{FRAGMENTS, ReadableTable, ReadableTableMetadata, State, StateError};
+use super::{FRAGMENTS, ReadableTable, ReadableTableMetadata, State, StateError, history};
 
 /// What a state directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -24,6 +24,8 @@ pub struct StateSummary {
     pub n_quarantined: usize,
     /// Epochs that sinks have not taken.
     pub n_owed: usize,
+    /// Epochs in the history, the present one included.
+    pub n_epochs: usize,
     /// Bytes of the file.
     pub n_bytes: u64,
     /// Fragments on disk that are whole.
@@ -50,7 +52,9 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         Ok(vectors.len()?)
     })?;
     let fragments = cold_tier::verify(&dir.join(FRAGMENTS))?;
+    let n_epochs = state.read(history::verify)?;
     Ok(StateSummary {
+        n_epochs,
         epoch: restored.epoch,
         n_rows: restored.rows.values().map(|rows| rows.len()).sum(),
         n_answers: restored.answers.values().map(|answers| answers.len()).sum(),

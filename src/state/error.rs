@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use perennial_connectors::timestamp;
+
+use super::AsOf;
+
 /// Errors of opening, reading and writing a state directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -64,6 +68,18 @@ pub enum StateError {
         /// What was found.
         reason: String,
     },
+    /// The state that is asked for is not told by the history.
+    #[error("{asked} is not in the history, {}", extent(.oldest, .oldest_at_ms, .newest))]
+    NotInHistory {
+        /// What was asked for.
+        asked: AsOf,
+        /// The oldest epoch that can be told; none if none was committed yet.
+        oldest: Option<u64>,
+        /// When it was committed, in milliseconds since 1970, if that is known.
+        oldest_at_ms: Option<i64>,
+        /// The last committed epoch.
+        newest: Option<u64>,
+    },
     /// No entry of quarantine has this number.
     #[error("nothing in quarantine has the number {number}; list what there is")]
     NotInQuarantine {
@@ -100,6 +116,19 @@ pub enum StateError {
         /// What the database says: a full disk, a lost permission.
         reason: String,
     },
+}
+
+/// What a history holds, in words.
+fn extent(oldest: &Option<u64>, oldest_at_ms: &Option<i64>, newest: &Option<u64>) -> String {
+    let (Some(oldest), Some(newest)) = (oldest, newest) else {
+        return "for no epoch is committed yet".to_owned();
+    };
+    let at = oldest_at_ms.map(|ms| format!(", of {}", timestamp::text(ms)));
+    let at = at.unwrap_or_default();
+    match oldest == newest {
+        true => format!("which has the present epoch {newest} only{at}"),
+        false => format!("which begins with epoch {oldest}{at}, and ends with epoch {newest}"),
+    }
 }
 
 impl StateError {

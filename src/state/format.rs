@@ -10,6 +10,7 @@
 //! | `manifest` | `"epoch"` | u64, the last committed epoch |
 //! | | `"quarantined"` | u64, the number that the next record refused gets |
 //! | | `"origin"` | u64 drawn at random: which history of epochs this is |
+//! | | `"history_bytes"` | u64, bytes of all undo records, keys included |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
 //! | `documents` | (stream, key) | [`StoredRow`] |
 //! | `views` | view | 32 bytes: digest of what its answers depend on besides rows |
@@ -20,6 +21,9 @@
 //! | `receipts` | u64, rising | [`Receipt`](crate::engine::Receipt) of a document forgotten |
 //! | `resubmitted` | u64 number | [`Resubmitted`], to be taken in by the next engine |
 //! | `outbox` | (sink, epoch) | [`Delivery`](perennial_connectors::Delivery) that it is owed |
+//! | `epochs` | u64 epoch | [`StoredEpoch`](super::history::StoredEpoch), of each in the history |
+//! | `undo_rows` | (epoch, stream, key) | what stood in `documents` before it; none: nothing |
+//! | `undo_answers` | (epoch, view, context) | what stood in `answers` before it; none: nothing |
 //!
 //! Beside it, in `fragments/`, stand segments of KV fragments, `00000000.kv` and so on; their bytes
 //! are described in `operators/src/cold_tier/segment.rs`. They are a cache: without them nothing is
@@ -36,10 +40,13 @@ use perennial_operators::{Answer, AnswerText, Dependencies, Outcome, Rung, SubPa
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Receipt;
+
 /// The format written here, and the newest that is read.
-pub(super) const VERSION: u64 = 3;
-/// An older format, which lacks tables and is otherwise the same: it becomes this one.
-pub(super) const COMPATIBLE: u64 = 2;
+pub(super) const VERSION: u64 = 4;
+/// Older formats, which become this one when they are opened. Both lack the history, and their
+/// receipts do not count it; the older one also lacks what sinks and quarantine need.
+pub(super) const COMPATIBLE: [u64; 2] = [2, 3];
 /// The database's name in the directory.
 pub(super) const FILE: &str = "state.redb";
 
@@ -57,6 +64,11 @@ pub(super) const OUTBOX: TableDefinition<'_, (&str, u64), &[u8]> = TableDefiniti
 pub(super) const QUARANTINE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("quarantine");
 pub(super) const RESUBMITTED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("resubmitted");
 pub(super) const RECEIPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("receipts");
+pub(super) const EPOCHS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("epochs");
+pub(super) const UNDO_ROWS: TableDefinition<'_, (u64, &str, &str), Option<&[u8]>> =
+    TableDefinition::new("undo_rows");
+pub(super) const UNDO_ANSWERS: TableDefinition<'_, (u64, &str, &str), Option<&[u8]>> =
+    TableDefinition::new("undo_answers");
 
 /// Key of the format's version.
 pub(super) const VERSION_KEY: &str = "version";
@@ -66,6 +78,8 @@ pub(super) const EPOCH_KEY: &str = "epoch";
 pub(super) const QUARANTINED_KEY: &str = "quarantined";
 /// Key of the origin.
 pub(super) const ORIGIN_KEY: &str = "origin";
+/// Key of the bytes of the history.
+pub(super) const HISTORY_BYTES_KEY: &str = "history_bytes";
 
 /// A row of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +166,41 @@ impl StoredAnswer {
             dependencies: self.dependencies,
             live: Arc::default(),
         })
+    }
+}
+
+/// A receipt of format 3.
+#[derive(Deserialize)]
+pub(super) struct ReceiptOf3 {
+    stream: String,
+    key: String,
+    was_there: bool,
+    forgotten_at_ms: i64,
+    epoch: Option<u64>,
+    n_fragments: usize,
+    n_answers: usize,
+    n_rejected: usize,
+    n_updates: usize,
+    n_state_bytes: Option<u64>,
+    remains: Vec<String>,
+}
+
+impl From<ReceiptOf3> for Receipt {
+    fn from(old: ReceiptOf3) -> Self {
+        Self {
+            stream: old.stream,
+            key: old.key,
+            was_there: old.was_there,
+            forgotten_at_ms: old.forgotten_at_ms,
+            epoch: old.epoch,
+            n_fragments: old.n_fragments,
+            n_answers: old.n_answers,
+            n_rejected: old.n_rejected,
+            n_updates: old.n_updates,
+            n_epochs: 0,
+            n_state_bytes: old.n_state_bytes,
+            remains: old.remains,
+        }
     }
 }
 

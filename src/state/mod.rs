@@ -14,7 +14,7 @@
 //! # Invariants
 //! - One process at a time (the database holds a lock on its file).
 //! - What is stored is as large as what is live: rows that stand, one answer a context, one
-//!   vector a live text.
+//!   vector a live text; and a history within its budget (`history.rs`).
 //! - Anything unreadable is an error that names the file; nothing is guessed.
 //!
 //! A log of records with snapshots was rejected: the database does both, and a torn write
@@ -24,6 +24,7 @@
 mod check;
 mod error;
 mod format;
+mod history;
 mod quarantine;
 #[cfg(test)]
 mod tests;
@@ -42,16 +43,20 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
 pub(crate) use format::{StoredAnswer, StoredRow};
+pub(crate) use history::Retention;
+pub use history::{AnswerChanges, AsOf, HistoryEntry, RowChanges, StateAsOf, as_of, history};
 pub use quarantine::{drop_quarantined, quarantine, resubmit};
 
 use format::{
-    ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
-    QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, VECTORS, VERSION,
-    VERSION_KEY, VIEWS,
+    ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, EPOCHS, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY,
+    OUTBOX, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, ReceiptOf3, Resubmitted, SINKS,
+    UNDO_ANSWERS, UNDO_ROWS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
+use history::Undo;
 
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::{Quarantined, Receipt};
+use crate::fault;
 
 /// The folder of a state directory that fragments are in.
 pub(crate) const FRAGMENTS: &str = "fragments";
@@ -63,6 +68,8 @@ pub(crate) struct State {
     path: PathBuf,
     db: RwLock<Database>,
     staged: Mutex<Staged>,
+    /// How much of the past each commit leaves.
+    retention: Retention,
 }
 
 /// What calls have given since the last commit.
@@ -124,6 +131,8 @@ pub(crate) struct Note {
 /// What one epoch changes.
 pub(crate) struct Commit<'a> {
     pub epoch: u64,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
     /// Stream, key, and the row or its end.
     pub rows: Vec<(&'a str, String, Option<StoredRow>)>,
     pub offsets: Vec<(&'a str, Option<Offset>)>,
@@ -151,6 +160,7 @@ impl State {
         })?;
         let path = dir.join(FILE);
         if !path.exists() {
+            fault::CREATE_BEGIN.reach();
             create(dir, &path)?;
         }
         let db = open_database(&path, || Database::create(&path))?;
@@ -164,9 +174,17 @@ impl State {
             path,
             db: RwLock::new(db),
             staged: Mutex::default(),
+            retention: Retention::default(),
         };
         state.settle_version()?;
         Ok(state)
+    }
+
+    /// From the next commit on, keeps so much of the past.
+    #[must_use]
+    pub(crate) fn keeping(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
     }
 
     /// Opens the state in a directory where there is one.
@@ -204,7 +222,7 @@ impl State {
         })?;
         match found {
             Some(VERSION) => return Ok(()),
-            Some(COMPATIBLE) => {}
+            Some(found) if COMPATIBLE.contains(&found) => {}
             Some(found) if found > VERSION => {
                 return Err(StateError::Newer {
                     path: self.path.clone(),
@@ -216,12 +234,17 @@ impl State {
                 let path = self.path.clone();
                 return Err(StateError::Older { path, found });
             }
-            None => {}
+            None => fault::CREATE_EMPTY.reach(),
         }
         let make = || -> Result<(), redb::Error> {
             let txn = self.db().begin_write()?;
             txn.open_table(FORMAT)?.insert(VERSION_KEY, VERSION)?;
-            txn.open_table(MANIFEST)?.insert(ORIGIN_KEY, new_origin())?;
+            {
+                let mut manifest = txn.open_table(MANIFEST)?;
+                if manifest.get(ORIGIN_KEY)?.is_none() {
+                    manifest.insert(ORIGIN_KEY, new_origin())?;
+                }
+            }
             txn.open_table(OFFSETS)?;
             txn.open_table(DOCUMENTS)?;
             txn.open_table(VIEWS)?;
@@ -231,7 +254,10 @@ impl State {
             txn.open_table(OUTBOX)?;
             txn.open_table(QUARANTINE)?;
             txn.open_table(RESUBMITTED)?;
-            txn.open_table(RECEIPTS)?;
+            txn.open_table(EPOCHS)?;
+            txn.open_table(UNDO_ROWS)?;
+            txn.open_table(UNDO_ANSWERS)?;
+            count_history_in_receipts(&txn)?;
             txn.commit()?;
             Ok(())
         };
@@ -327,15 +353,20 @@ impl State {
     pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), StateError> {
         let mut staged = self.staged();
         let write = || -> Result<(), redb::Error> {
+            fault::COMMIT_BEGIN.reach();
             let txn = self.db().begin_write()?;
             {
+                let mut undo = Undo::begin(&txn, commit.epoch, self.retention)?;
                 let mut documents = txn.open_table(DOCUMENTS)?;
                 for (stream, key, row) in &commit.rows {
                     let key = (*stream, key.as_str());
-                    match row {
-                        Some(row) => documents.insert(key, format::encode(row).as_slice())?,
+                    let now = row.as_ref().map(format::encode);
+                    let before = match &now {
+                        Some(bytes) => documents.insert(key, bytes.as_slice())?,
                         None => documents.remove(key)?,
                     };
+                    let before = before.as_ref().map(|bytes| bytes.value());
+                    undo.row(key, before, now.as_deref())?;
                 }
                 let offsets = commit.offsets.iter();
                 put_offsets(
@@ -353,11 +384,16 @@ impl State {
                 let mut answers = txn.open_table(ANSWERS)?;
                 for (view, context, answer) in &commit.answers {
                     let key = (*view, context.as_str());
-                    match answer {
-                        Some(answer) => answers.insert(key, format::encode(answer).as_slice())?,
+                    let bytes = answer.as_ref().map(format::encode);
+                    let before = match &bytes {
+                        Some(bytes) => answers.insert(key, bytes.as_slice())?,
                         None => answers.remove(key)?,
                     };
+                    let before = before.as_ref().map(|bytes| bytes.value());
+                    let now = answer.as_ref().zip(bytes.as_deref());
+                    undo.answer(key, before, now)?;
                 }
+                undo.finish(&txn, commit.at_ms)?;
                 let mut vectors = txn.open_table(VECTORS)?;
                 for (digest, vector) in &staged.vectors {
                     vectors.insert(digest.0, format::vector_bytes(vector).as_slice())?;
@@ -378,7 +414,9 @@ impl State {
                 }
                 txn.open_table(MANIFEST)?.insert(EPOCH_KEY, commit.epoch)?;
             }
+            fault::COMMIT_STAGED.reach();
             txn.commit()?;
+            fault::COMMIT_DONE.reach();
             Ok(())
         };
         write().map_err(|error| StateError::write(&self.path, error))?;
@@ -396,14 +434,27 @@ impl State {
     /// # Errors
     /// [`StateError::Write`].
     pub(crate) fn note(&self, note: &Note) -> Result<(), StateError> {
+        fault::NOTE_BEGIN.reach();
         self.write(|txn| {
             let offsets = note.offsets.iter();
             put_offsets(
                 txn,
                 offsets.map(|(stream, offset)| (&**stream, offset.as_ref())),
             )?;
-            quarantine::put(txn, &note.quarantine, &note.resubmitted)
-        })
+            quarantine::put(txn, &note.quarantine, &note.resubmitted)?;
+            fault::NOTE_STAGED.reach();
+            Ok(())
+        })?;
+        fault::NOTE_DONE.reach();
+        Ok(())
+    }
+
+    /// Cuts off the history before the last epoch. Returns how many epochs that were.
+    ///
+    /// # Errors
+    /// [`StateError::Write`].
+    pub(crate) fn cut_history(&self) -> Result<u64, StateError> {
+        self.write(history::cut)
     }
 
     /// Keeps a receipt.
@@ -416,7 +467,9 @@ impl State {
             let next = receipts.last()?.map_or(0, |(number, _)| number.value() + 1);
             receipts.insert(next, format::encode(receipt).as_slice())?;
             Ok(())
-        })
+        })?;
+        fault::FORGET_KEPT.reach();
+        Ok(())
     }
 
     /// Notes which sinks there are, and for a new one that it is owed this and nothing else; what
@@ -526,17 +579,23 @@ impl State {
                 OUTBOX,
                 QUARANTINE,
                 RESUBMITTED,
-                RECEIPTS
+                RECEIPTS,
+                EPOCHS,
+                UNDO_ROWS,
+                UNDO_ANSWERS
             );
             to.commit()?;
             Ok(copied)
         };
         let copied = copy().map_err(write)?;
         let n_bytes = std::fs::metadata(&new).map_err(io)?.len();
+        fault::FORGET_COPIED.reach();
         new.persist(&self.path).map_err(|error| io(error.error))?;
         // From here on the old file has no name.
         *db = copied;
+        fault::FORGET_RENAMED.reach();
         sync(dir).map_err(io)?;
+        fault::FORGET_SYNCED.reach();
         Ok(n_bytes)
     }
 
@@ -631,6 +690,21 @@ fn put_offsets<'a>(
     Ok(())
 }
 
+/// Writes the receipts of an older format in this one.
+fn count_history_in_receipts(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    let mut table = txn.open_table(RECEIPTS)?;
+    let mut receipts = Vec::new();
+    for entry in table.iter()? {
+        let (number, bytes) = entry?;
+        let old: ReceiptOf3 = format::decode("a receipt", bytes.value())?;
+        receipts.push((number.value(), Receipt::from(old)));
+    }
+    for (number, receipt) in receipts {
+        table.insert(number, format::encode(&receipt).as_slice())?;
+    }
+    Ok(())
+}
+
 /// A number that tells one history of epochs from another.
 pub(crate) fn new_origin() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
@@ -647,8 +721,12 @@ fn create(dir: &Path, path: &Path) -> Result<(), StateError> {
     };
     let new = new_file(dir).map_err(io)?;
     drop(Database::create(&new).map_err(|error| StateError::write(&new, error))?);
+    fault::CREATE_HALF.reach();
     match new.persist_noclobber(path) {
-        Ok(()) => sync(dir).map_err(io),
+        Ok(()) => {
+            fault::CREATE_RENAMED.reach();
+            sync(dir).map_err(io)
+        }
         // Another process was quicker; the two settle who may have it by its lock.
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(io(error.error)),

@@ -173,6 +173,7 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
     };
     state.commit(&Commit {
         epoch,
+        at_ms: row.updated_at_ms,
         rows: vec![
             ("docs", "last".to_owned(), Some(row.clone())),
             ("docs", format!("k{epoch}"), Some(row)),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use perennial::connectors::{Folder, Watching};
 use perennial::operators::scripted::Scripted;
-use perennial::state;
+use perennial::state::{self, AsOf};
 use perennial::{Engine, EngineBuilder, Error, Update};
 
 use crate::rig::{Rig, view};
@@ -76,6 +76,16 @@ fn forgotten_is_as_never_inserted_in_answers_updates_and_on_disk() {
     assert_eq!(receipt.remains, Vec::<String>::new());
     assert!(receipt.n_updates > 0 && receipt.n_state_bytes.is_some());
     assert!(!is_on_disk(dir.path()));
+    // Three epochs that held it, and the one before, can be asked for no more.
+    let present = receipt.epoch.expect("an epoch");
+    assert_eq!(receipt.n_epochs, present);
+    assert!(engine.as_of(AsOf::Epoch(present)).is_ok());
+    let before = engine.as_of(AsOf::Epoch(present - 1));
+    assert!(matches!(
+        before,
+        Err(Error::State(state::StateError::NotInHistory { oldest: Some(oldest), .. }))
+            if oldest == present
+    ));
     while let Some(update) = slow.try_recv() {
         if let Update::Answer(answer) = update {
             assert!(!answer.old_text().is_some_and(says), "{answer:?}");

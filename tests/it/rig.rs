@@ -30,6 +30,12 @@ impl AsMut<Engine> for Rig {
 }
 
 impl Rig {
+    /// A builder over a scripted model, with nothing declared.
+    pub(crate) fn builder(model: Scripted) -> EngineBuilder {
+        let embedder = Arc::new(ScriptedEmbedder::default());
+        Engine::builder(Runtime::scripted(Arc::new(model), embedder))
+    }
+
     /// Streams and views as declared.
     pub(crate) fn start(
         model: Scripted,

@@ -9,9 +9,11 @@ use perennial_views::{Epoch, Refresh};
 
 use super::{AnswerDeltas, Coordinator, Durable, InFlight};
 use crate::engine::audits::AuditStats;
+use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::sinks::MAX_OWED;
 use crate::engine::update::{AnswerUpdate, ChangeKind, EpochSummary, RungCounts, Update};
+use crate::recording::{EpochAnswer, RecordedEpoch};
 use crate::state::{Commit, FRAGMENTS, StateError, StoredAnswer};
 
 /// What sinks are owed, by their index.
@@ -93,7 +95,17 @@ impl Coordinator {
         };
         let deliveries = self.deliveries(epoch, &outputs);
         let parked = self.parked_deliveries(epoch, &outputs);
-        self.store_epoch(&in_flight, to_store, &leftover, (&deliveries, &parked))?;
+        let at_ms = now_ms();
+        self.store_epoch(
+            &in_flight,
+            &to_store,
+            &leftover,
+            at_ms,
+            (&deliveries, &parked),
+        )?;
+        if let Some(recorder) = &self.recorder {
+            recorder.take(self.recorded(&in_flight, &to_store, at_ms));
+        }
         self.saved_offsets = in_flight.offsets;
         for (sink, delivery) in deliveries {
             self.sinks[sink].owe(delivery);
@@ -168,8 +180,9 @@ impl Coordinator {
     fn store_epoch(
         &self,
         in_flight: &InFlight,
-        answers: Vec<(usize, ContextKey)>,
+        answers: &[(usize, ContextKey)],
         leftover: &HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
+        at_ms: i64,
         (deliveries, parked): (&Owed, &Owed),
     ) -> Result<(), StateError> {
         let Some(Durable {
@@ -180,12 +193,12 @@ impl Coordinator {
         };
         let stream = |index: usize| self.streams[index].name.as_str();
         let view = |index: usize| &*self.views[index].plan.name;
-        let answer = |(index, context): (usize, ContextKey)| {
-            let stored = self.answers[index].get(&context).map(|current| {
-                let request = state.request_of(view(index), &context);
+        let answer = |(index, context): &(usize, ContextKey)| {
+            let stored = self.answers[*index].get(context).map(|current| {
+                let request = state.request_of(view(*index), context);
                 current.stored(request)
             });
-            (view(index), context, stored)
+            (view(*index), context.clone(), stored)
         };
         let offsets = in_flight.offsets.iter().enumerate();
         let declared = definitions.iter().enumerate();
@@ -198,6 +211,7 @@ impl Coordinator {
         });
         state.commit(&Commit {
             epoch: in_flight.epoch,
+            at_ms,
             rows: in_flight
                 .rows
                 .iter()
@@ -207,7 +221,7 @@ impl Coordinator {
                 .map(|(index, offset)| (stream(index), offset.clone()))
                 .collect(),
             views: declared.chain(undeclared).collect(),
-            answers: answers.into_iter().map(answer).chain(orphans).collect(),
+            answers: answers.iter().map(answer).chain(orphans).collect(),
             quarantine: &in_flight.quarantine,
             resubmitted: &in_flight.resubmitted,
             deliveries: deliveries
@@ -219,6 +233,33 @@ impl Coordinator {
                 .map(|(sink, delivery)| (&*self.parked[*sink].0, delivery))
                 .collect(),
         })
+    }
+
+    /// An epoch as it is recorded.
+    fn recorded(
+        &self,
+        in_flight: &InFlight,
+        answers: &[(usize, ContextKey)],
+        at_ms: i64,
+    ) -> RecordedEpoch {
+        let streams = self.streams.iter();
+        let names: Vec<Arc<str>> = streams.map(|stream| stream.name.as_str().into()).collect();
+        let rows = in_flight.rows.iter();
+        let answers = answers.iter().map(|(view, context)| EpochAnswer {
+            view: self.views[*view].plan.name.clone(),
+            context: context.clone(),
+            now: self.answers[*view]
+                .get(context)
+                .map(CurrentAnswer::recorded),
+        });
+        RecordedEpoch {
+            epoch: in_flight.epoch,
+            at_ms,
+            rows: rows
+                .map(|(stream, key, row)| (names[*stream].clone(), key.clone(), row.clone()))
+                .collect(),
+            answers: answers.collect(),
+        }
     }
 
     /// Makes an answer current and says what became of it; `None` where nothing did.

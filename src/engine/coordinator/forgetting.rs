@@ -11,7 +11,8 @@ use crate::engine::forget::{Forgetting, Receipt, is_of};
 use crate::engine::sinks::{RunningSink, keep_last};
 use crate::engine::tables::Row;
 use crate::engine::update::Update;
-use crate::state::{State, StateError};
+use crate::fault;
+use crate::state::{Note, State, StateError};
 
 impl Coordinator {
     /// Deletes a row of a table, and remembers to erase it once no answer reads it.
@@ -82,17 +83,17 @@ impl Coordinator {
             // Every row is stored: nothing is in flight or pending.
             let note = self.note();
             let erased = match &self.durable {
-                Some(durable) => forget_owed(&durable.state)
-                    .and_then(|()| durable.state.note(&note))
-                    .and_then(|()| durable.state.rewrite())
-                    .map(Some),
+                Some(durable) => erase(&durable.state, &note).map(Some),
                 None => Ok(None),
             };
-            let outcome = erased.map_err(Error::from).and_then(|n_bytes| {
+            let outcome = erased.map_err(Error::from).and_then(|erased| {
                 if let Some(store) = &self.store {
                     store.purge().map_err(StateError::from)?;
                 }
-                receipt.n_state_bytes = n_bytes;
+                if let Some((n_epochs, n_bytes)) = erased {
+                    receipt.n_epochs = n_epochs;
+                    receipt.n_state_bytes = Some(n_bytes);
+                }
                 receipt.remains = self.remains(stream, &receipt.key, row.as_ref())?;
                 receipt.forgotten_at_ms = now_ms();
                 if let Some(durable) = &self.durable {
@@ -114,6 +115,9 @@ impl Coordinator {
         if self.store.as_ref().is_some_and(|s| s.n_unreferenced() > 0) {
             remains.push("the fragment store".to_owned());
         }
+        if let Some(recorder) = &self.recorder {
+            remains.push(format!("the recording {}", recorder.path().display()));
+        }
         if let (Some(durable), Some(row)) = (&self.durable, row) {
             let is_live = |part: &str| self.streams.iter().any(|s| s.table.any_holds(part));
             // What another document says as well is not this one's trace.
@@ -124,6 +128,17 @@ impl Coordinator {
         }
         Ok(remains)
     }
+}
+
+/// Erases what a state directory remembers of what is gone. Returns the epochs cut off its
+/// history, and the bytes of its file.
+fn erase(state: &State, note: &Note) -> Result<(u64, u64), StateError> {
+    fault::FORGET_BEGIN.reach();
+    forget_owed(state)?;
+    state.note(note)?;
+    let n_epochs = state.cut_history()?;
+    fault::FORGET_CUT.reach();
+    Ok((n_epochs, state.rewrite()?))
 }
 
 /// Of what sinks are owed, drops rows that a later delivery says anew.

@@ -32,6 +32,7 @@ use super::update::{
     AnswerUpdate, DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
 };
 use super::workers::{BuiltView, Command, Report, Share, StreamDeltas, Workers};
+use crate::recording::{Beginning, Recorder};
 use crate::state::{DeclaredSink, Note, Restored, State, StateError, StoredRow, new_origin};
 
 /// Above this many pending rows, sources and callers wait for the epoch in flight.
@@ -45,6 +46,10 @@ pub(crate) enum Request {
         stream: usize,
         key: String,
         row: Option<Row>,
+    },
+    /// Rows that become visible together.
+    Apply {
+        rows: Vec<(usize, String, Option<Row>)>,
     },
     Flush {
         /// Whether to wait for exact answers.
@@ -112,7 +117,7 @@ impl Stream {
 struct InFlight {
     epoch: Epoch,
     closed_at: Instant,
-    /// What is to be stored with it: streams, keys and rows.
+    /// What is to be stored or recorded with it: streams, keys and rows.
     rows: Vec<(usize, String, Option<StoredRow>)>,
     /// By stream.
     offsets: Vec<Option<Offset>>,
@@ -144,6 +149,7 @@ pub(crate) struct Parts {
     /// With the index of the view that each takes.
     pub(crate) sinks: Vec<(usize, SinkSpec)>,
     pub(crate) durable: Option<Durable>,
+    pub(crate) recording: Option<Beginning>,
 }
 
 pub(crate) struct Coordinator {
@@ -179,6 +185,7 @@ pub(crate) struct Coordinator {
     next_epoch: Epoch,
     last_complete: Option<Epoch>,
     durable: Option<Durable>,
+    recorder: Option<Recorder>,
 }
 
 /// What the coordinator woke for.
@@ -199,6 +206,7 @@ impl Coordinator {
             inbox,
             sinks,
             mut durable,
+            recording,
         } = parts;
         // One epoch is in flight at a time, which bounds the reports that wait.
         let (sender, reports) = unbounded();
@@ -293,7 +301,18 @@ impl Coordinator {
         let saved_offsets = streams.iter().map(|s| s.resume.clone()).collect();
         let view_index = |name: &str| views.iter().position(|v| &*v.plan.name == name);
         let (sinks, parked) = start_sinks(sinks, snapshot, view_index, durable.as_mut(), &sender)?;
+        let recorder = recording.map(|beginning| {
+            let sender = sender.clone();
+            Recorder::start(beginning, move |error| {
+                // Nobody listens only when the engine is stopping.
+                let _ = sender.send(Report::RecordingFailed(error));
+            })
+        });
+        let recorder = recorder.transpose().map_err(|error| Error::Stopped {
+            reason: error.to_string(),
+        })?;
         Ok(Self {
+            recorder,
             sinks,
             parked,
             origin,
@@ -365,6 +384,12 @@ impl Coordinator {
                     self.announce(Update::Notice {
                         source: sink,
                         message,
+                    });
+                }
+                Woken::Report(Some(Report::RecordingFailed(error))) => {
+                    self.announce(Update::Notice {
+                        source: "the recording".to_owned(),
+                        message: format!("it ends here: {error}"),
                     });
                 }
                 Woken::Report(Some(Report::Failed) | None) => {
@@ -477,6 +502,11 @@ impl Coordinator {
         // A caller that no longer waits for its reply is no error.
         match request {
             Request::Set { stream, key, row } => self.streams[stream].table.set(key, row),
+            Request::Apply { rows } => {
+                for (stream, key, row) in rows {
+                    self.streams[stream].table.set(key, row);
+                }
+            }
             Request::Flush { is_exact, reply } => self.flushes.push((is_exact, reply)),
             Request::Subscribe { view, reply } => {
                 let _ = reply.send(self.subscribe(view));
@@ -673,6 +703,7 @@ impl Coordinator {
         let mut n_deltas = 0;
         let mut rows = Vec::new();
         let mut changes = vec![Changes::default(); self.streams.len()];
+        let is_kept = self.durable.is_some() || self.recorder.is_some();
         for (index, stream) in self.streams.iter_mut().enumerate() {
             let is_read_as = |as_documents: bool| {
                 self.views.iter().any(|view| {
@@ -687,7 +718,7 @@ impl Coordinator {
             for delta in stream.table.commit() {
                 n_deltas += 1;
                 changes[index].note(&delta);
-                if self.durable.is_some() && delta.stored != delta.new {
+                if is_kept && delta.stored != delta.new {
                     let row = delta.new.as_ref().map(StoredRow::from);
                     rows.push((index, delta.key.clone(), row));
                 }

@@ -1,0 +1,96 @@
+//! A change of one row, on its way to a table.
+
+use std::sync::Arc;
+
+use super::clock::now_ms;
+use super::tables::Row;
+use crate::state::StoredRow;
+
+/// A change of one row of a table; several can be made visible together, with
+/// [`Engine::apply`](super::Engine::apply).
+///
+/// ```
+/// use perennial::engine::Edit;
+///
+/// let new = Edit::upsert("docs", "hours", "The library opens at ten.")
+///     .titled("Opening hours")
+///     .superseding(["hours-of-2023"]);
+/// let gone = Edit::delete("docs", "pets");
+/// # let _ = (new, gone);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    pub(super) table: String,
+    pub(super) key: String,
+    /// The row; none deletes it.
+    pub(super) row: Option<Row>,
+}
+
+impl Edit {
+    /// Inserts or replaces a row: a document, or a context's text. Its time is the present.
+    pub fn upsert(
+        table: impl Into<String>,
+        key: impl Into<String>,
+        text: impl Into<Arc<str>>,
+    ) -> Self {
+        let row = Row {
+            title: None,
+            text: text.into(),
+            updated_at_ms: now_ms(),
+            is_timed: false,
+            supersedes: Arc::default(),
+        };
+        Self {
+            table: table.into(),
+            key: key.into(),
+            row: Some(row),
+        }
+    }
+
+    /// Deletes a row, if it is there.
+    pub fn delete(table: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            table: table.into(),
+            key: key.into(),
+            row: None,
+        }
+    }
+
+    /// The row came to be at this time, in milliseconds since 1970. Views ordered by `updated_at`
+    /// depend on it.
+    #[must_use]
+    pub fn at(mut self, updated_at_ms: i64) -> Self {
+        if let Some(row) = &mut self.row {
+            row.updated_at_ms = updated_at_ms;
+        }
+        self
+    }
+
+    /// What the document calls itself; unless told, its key.
+    #[must_use]
+    pub fn titled(mut self, title: impl Into<Arc<str>>) -> Self {
+        if let Some(row) = &mut self.row {
+            row.title = Some(title.into());
+        }
+        self
+    }
+
+    /// Keys of documents that it makes obsolete, as
+    /// [`Engine::upsert_superseding`](super::Engine::upsert_superseding) says.
+    #[must_use]
+    pub fn superseding<'a>(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
+        if let Some(row) = &mut self.row {
+            row.supersedes = keys.into_iter().map(Arc::from).collect();
+        }
+        self
+    }
+
+    /// A row as it was recorded.
+    pub(crate) fn recorded(table: &str, key: String, row: Option<StoredRow>) -> Self {
+        Self {
+            table: table.to_owned(),
+            key,
+            row: row.map(Row::from),
+        }
+    }
+}

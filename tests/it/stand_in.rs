@@ -1,0 +1,102 @@
+//! A scripted model under another identity, or one that writes down what it is asked.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use perennial::Runtime;
+use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
+use perennial::operators::{
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, FragmentId,
+    FragmentStore, LayoutPassage, Outcome, Scope,
+};
+
+/// Answers as [`Scripted`] does.
+pub(crate) struct StandIn {
+    inner: Scripted,
+    /// What it says behind every answer: with words of its own it is another model.
+    ending: &'static str,
+    /// Where every request is written down, a line each.
+    asked: Option<PathBuf>,
+}
+
+impl StandIn {
+    /// Another model, whose answers end so.
+    pub(crate) fn ending(ending: &'static str) -> Self {
+        Self {
+            inner: Scripted::new(),
+            ending,
+            asked: None,
+        }
+    }
+
+    /// The scripted model, which appends to a file what it is asked.
+    pub(crate) fn writing(asked: PathBuf) -> Self {
+        Self {
+            inner: Scripted::new(),
+            ending: "",
+            asked: Some(asked),
+        }
+    }
+
+    pub(crate) fn runtime(self) -> Runtime {
+        let store = Arc::new(FragmentStore::new(1 << 20));
+        let embedder = Arc::new(ScriptedEmbedder::default());
+        Runtime::new(Arc::new(self), store, embedder, 1)
+    }
+}
+
+impl AnswerModel for StandIn {
+    fn digest(&self) -> [u8; 32] {
+        let mut digest = self.inner.digest();
+        for (byte, other) in digest.iter_mut().zip(self.ending.bytes()) {
+            *byte ^= other;
+        }
+        digest
+    }
+
+    fn n_positions(&self) -> usize {
+        self.inner.n_positions()
+    }
+
+    fn n_prefix_tokens(&self) -> usize {
+        self.inner.n_prefix_tokens()
+    }
+
+    fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String> {
+        self.inner.passage_tokens(title, text)
+    }
+
+    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
+        self.inner.fragment_ids(scope, passages)
+    }
+
+    fn answer(
+        &self,
+        request: &AnswerRequest<'_>,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Outcome, CallError> {
+        if let Some(asked) = &self.asked {
+            let passages = request.layout.passages().iter();
+            let texts: Vec<&str> = passages.map(|passage| &*passage.text).collect();
+            let line = format!("{} | {}\n", request.question, texts.join(" "));
+            let file = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(asked);
+            // One write, so that a line is there or is not.
+            file.and_then(|mut file| file.write_all(line.as_bytes()))
+                .expect("writable");
+        }
+        let mut outcome = self.inner.answer(request, progress)?;
+        outcome.answer = AnswerText {
+            text: format!("{}{}", outcome.answer.text, self.ending).into(),
+            finish: outcome.answer.finish,
+        };
+        Ok(outcome)
+    }
+
+    fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError> {
+        self.inner.audit(request)
+    }
+}
