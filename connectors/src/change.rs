@@ -112,7 +112,8 @@ pub struct Record {
     /// What the record calls itself: a Markdown file's first heading, a JSON record's `title`.
     pub title: Option<String>,
     /// When the content changed, by the source's own account: milliseconds since 1970, or the
-    /// line's number where a JSON line carries no time. Never this machine's clock at reading.
+    /// line's number where a JSON line carries no time. Never this machine's clock at reading,
+    /// but for what was posted and names no time: it is as new as its arrival.
     pub updated_at_ms: i64,
     /// Whether that time is the record's own claim: then an older version that comes later is
     /// late, and does not take its place.

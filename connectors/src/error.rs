@@ -130,6 +130,48 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Nobody can be listened to at this address.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address as given.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Whoever reaches the machine could write.
+    #[error("{address} can be reached from other machines: listening there takes a bearer token")]
+    Unguarded {
+        /// The address as given.
+        address: String,
+    },
+    /// A stream that no path of a URL can name.
+    #[error("stream {name:?} cannot be posted to: its name may have letters, digits, `-` and `_`")]
+    NotPostable {
+        /// The stream's name.
+        name: String,
+    },
+    /// A secret that cannot be one.
+    #[error("{what}: {reason}")]
+    Secret {
+        /// What it is for.
+        what: &'static str,
+        /// What is wrong with it; it is not shown.
+        reason: String,
+    },
+    /// A URL that no request can be sent to.
+    #[error("not the URL of a webhook: {reason}")]
+    WebhookUrl {
+        /// What is wrong with it; it is not shown, since it may hold a password.
+        reason: &'static str,
+    },
+    /// A webhook's receiver did not take a request.
+    #[error("{reason}")]
+    Webhook {
+        /// What it said, or why it cannot be reached.
+        reason: String,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// A thread could not be started.
     #[error("source {name:?}: cannot start a thread: {source}")]
     Thread {
@@ -146,4 +188,14 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
+}
+
+impl Error {
+    /// How long the other side asks to be left alone before the same is tried again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Webhook { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }

@@ -2,8 +2,8 @@
 //! answers go?
 //!
 //! A [`Source`] turns something outside (a folder being edited, a growing file of JSON lines,
-//! standard input, a table, a topic of a Kafka cluster) into batches of [`Change`]s, each record keyed and named by the [`Offset`]
-//! it was read from. [`start`] runs a source on its own thread and hands over its [`Event`]s. A
+//! standard input, a table, a topic of a Kafka cluster, requests that are posted) into batches
+//! of [`Change`]s, each record keyed and named by the [`Offset`] it was read from. [`start`] runs a source on its own thread and hands over its [`Event`]s. A
 //! [`Sink`] takes the answers of a view, an epoch at a time.
 //!
 //! Invariants:
@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acks;
 mod change;
 mod columns;
 mod csv;
@@ -26,6 +27,7 @@ mod error;
 mod excerpt;
 mod fault;
 mod folder;
+mod http;
 mod json;
 mod jsonl;
 mod kafka;
@@ -37,18 +39,22 @@ mod source;
 mod stop;
 mod unpacked;
 
+pub use acks::Acks;
 pub use change::{Change, Digest, Key, Record, SourceName};
 pub use columns::Columns;
 pub use csv::Csv;
 pub use error::Error;
 pub use fault::FaultPoint;
 pub use folder::{Folder, Watching};
+pub use http::{BearerToken, Http, HttpLimits, HttpListener};
 pub use json::{read_record, timestamp};
 pub use jsonl::JsonLines;
 pub use kafka::{Format, Kafka};
 pub use offset::{NextMessage, Offset, Revision};
 pub use rejection::{CONTENT_LIMIT, JsonKind, Rejected, Rejection};
 pub use running::{Running, start};
-pub use sink::{Delivery, FAULT_POINTS, JsonLinesSink, KafkaSink, Output, OutputRow, Sink};
+pub use sink::{
+    Delivery, FAULT_POINTS, JsonLinesSink, KafkaSink, Output, OutputRow, Sink, Webhook,
+};
 pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Resumption, Source};
 pub use stop::StopFlag;

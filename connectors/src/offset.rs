@@ -74,6 +74,22 @@ pub enum Offset {
         /// By partition.
         next: BTreeMap<i32, NextMessage>,
     },
+    /// A line of a request that was posted.
+    PostedLine {
+        /// Which run of the source took it in: a number drawn at its start.
+        run: u64,
+        /// The request's number within the run, from 1.
+        request: u64,
+        /// The line's number within the request's body, from 1.
+        line: u64,
+    },
+    /// The requests that were taken in: all of one run up to this one.
+    Posted {
+        /// Which run of the source.
+        run: u64,
+        /// The number of the last of them, from 1.
+        last: u64,
+    },
 }
 
 /// Where reading a partition of a topic goes on.
@@ -129,6 +145,10 @@ impl fmt::Display for Offset {
                 }
                 Ok(())
             }
+            Self::PostedLine { run, request, line } => {
+                write!(f, "request {request} of run {run:016x}:{line}")
+            }
+            Self::Posted { run, last } => write!(f, "requests to {last} of run {run:016x}"),
         }
     }
 }
@@ -158,5 +178,11 @@ mod tests {
             offset: 17,
         };
         assert_eq!(message.to_string(), "docs/2:17");
+        let posted = Offset::PostedLine {
+            run: 0xf1,
+            request: 3,
+            line: 2,
+        };
+        assert_eq!(posted.to_string(), "request 3 of run 00000000000000f1:2");
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, select};
 
-use crate::{Change, Digest, Error, Key, Offset, Rejected, SourceName, StopFlag};
+use crate::{Acks, Change, Digest, Error, Key, Offset, Rejected, SourceName, StopFlag};
 
 /// Something outside whose changes can be followed.
 ///
@@ -44,6 +44,12 @@ pub trait Source: Send + 'static {
         Resumption::Anew
     }
 
+    /// Who is to be told, while it runs, how far what it emits is there for good; asked once,
+    /// before it runs. By default nobody.
+    fn acks(&mut self) -> Option<Box<dyn Acks>> {
+        None
+    }
+
     /// Emits into `out` until nothing more can come.
     ///
     /// # Errors
@@ -58,6 +64,10 @@ impl Source for Box<dyn Source> {
 
     fn resume_from(&mut self, from: Resume) -> Resumption {
         (**self).resume_from(from)
+    }
+
+    fn acks(&mut self) -> Option<Box<dyn Acks>> {
+        (**self).acks()
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {

@@ -6,7 +6,7 @@
 
 /// A line, without its line feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// From 1.
     pub number: u64,
     /// Where its first byte stands, from 0.
@@ -16,7 +16,7 @@ pub(super) struct Line<'a> {
 
 /// What a line holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content<'a> {
+pub(crate) enum Content<'a> {
     Bytes(&'a [u8]),
     /// It is over the limit; this long, in bytes.
     TooLong(u64),
@@ -24,7 +24,7 @@ pub(super) enum Content<'a> {
 
 impl Line<'_> {
     /// In bytes.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         match self.content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::TooLong(len) => len,
@@ -34,7 +34,7 @@ impl Line<'_> {
 
 /// Cuts bytes into lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     /// The longest line, in bytes.
     limit: usize,
     /// The number of the line being read.
@@ -49,7 +49,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// The next byte is the first of line `number`, and the `byte`-th of the file.
-    pub(super) fn new(limit: usize, number: u64, byte: u64) -> Self {
+    pub(crate) fn new(limit: usize, number: u64, byte: u64) -> Self {
         Self {
             limit,
             number,
@@ -60,7 +60,7 @@ impl Lines {
     }
 
     /// Takes what comes next, and gives each line that it ends.
-    pub(super) fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line<'_>)) {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line<'_>)) {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             let (rest, after) = (&bytes[..end], &bytes[end + 1..]);
             if self.len == 0 && rest.len() <= self.limit {
@@ -82,17 +82,17 @@ impl Lines {
     }
 
     /// The line that has begun and not ended, if there is one.
-    pub(super) fn unfinished(&self) -> Option<Line<'_>> {
+    pub(crate) fn unfinished(&self) -> Option<Line<'_>> {
         (self.len > 0).then(|| self.line())
     }
 
     /// The longest line, in bytes.
-    pub(super) fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
     /// The number and first byte of the line that is being read or comes next.
-    pub(super) fn position(&self) -> (u64, u64) {
+    pub(crate) fn position(&self) -> (u64, u64) {
         (self.number, self.byte)
     }
 

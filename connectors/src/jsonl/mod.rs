@@ -16,7 +16,7 @@
 //! the middle of a value; the offset to resume from stays at its beginning.
 
 mod feed;
-mod lines;
+pub(crate) mod lines;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ use feed::{Feed, FileFeed, Look, PackedFeed, PipeFeed};
 use lines::{Content, Line, Lines};
 
 /// Lines over this many bytes are refused, unless said otherwise: 1 MiB.
-const LINE_LIMIT: usize = 1 << 20;
+pub(crate) const LINE_LIMIT: usize = 1 << 20;
 /// How much is read at once, in bytes.
 const CHUNK: usize = 64 << 10;
 /// A batch is closed when its lines come to this many bytes.
@@ -336,7 +336,8 @@ impl Reader {
         lines.push(bytes, |line| {
             begun.get_or_insert_with(Instant::now);
             *batch_bytes += LINE_COST + line.len();
-            read_line(name, path, limit, line, batch);
+            let at_ms = number_as_time(line);
+            read_line(name, offset(path, line), at_ms, limit, line, batch);
         });
     }
 
@@ -345,7 +346,8 @@ impl Reader {
         if let Some(line) = self.lines.unfinished() {
             read_line(
                 &self.name,
-                &self.path,
+                offset(&self.path, line),
+                number_as_time(line),
                 self.lines.limit(),
                 line,
                 &mut self.batch,
@@ -357,7 +359,8 @@ impl Reader {
     fn abandon_line(&mut self) {
         if let Some(line) = self.lines.unfinished() {
             let reason = Rejection::Truncated { len: line.len() };
-            refuse(&self.name, &self.path, line, None, reason, &mut self.batch);
+            let offset = offset(&self.path, line);
+            refuse(&self.name, offset, line, None, reason, &mut self.batch);
         }
     }
 
@@ -396,7 +399,16 @@ impl Reader {
     }
 }
 
-fn read_line(name: &SourceName, path: &Path, limit: usize, line: Line<'_>, batch: &mut Batch) {
+/// Reads one line, which stands at `offset`, into a batch; `at_ms` is the time of a record that
+/// names none.
+pub(crate) fn read_line(
+    name: &SourceName,
+    offset: Offset,
+    at_ms: i64,
+    limit: usize,
+    line: Line<'_>,
+    batch: &mut Batch,
+) {
     let content = match line.content {
         Content::Bytes(bytes) if line.byte == 0 => {
             bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
@@ -407,30 +419,30 @@ fn read_line(name: &SourceName, path: &Path, limit: usize, line: Line<'_>, batch
                 len,
                 limit: limit as u64,
             };
-            return refuse(name, path, line, None, reason, batch);
+            return refuse(name, offset, line, None, reason, batch);
         }
     };
     let carrier = Carrier {
-        at_ms: i64::try_from(line.number).unwrap_or(i64::MAX),
-        offset: &offset(path, line),
+        at_ms,
+        offset: &offset,
         key: None,
     };
     match record::read(content, carrier) {
         Ok(None) => {}
         Ok(Some(change)) => batch.changes.push(change),
-        Err((key, reason)) => refuse(name, path, line, key, reason, batch),
+        Err((key, reason)) => refuse(name, offset, line, key, reason, batch),
     }
 }
 
 fn refuse(
     name: &SourceName,
-    path: &Path,
+    offset: Offset,
     line: Line<'_>,
     key: Option<Key>,
     reason: Rejection,
     batch: &mut Batch,
 ) {
-    let (source, offset) = (name.clone(), offset(path, line));
+    let source = name.clone();
     let content = match line.content {
         Content::Bytes(bytes) => rejection::content(bytes),
         Content::TooLong(_) => None,
@@ -442,6 +454,11 @@ fn refuse(
         reason,
         content,
     });
+}
+
+/// A line's number, as the time of a record that names none.
+fn number_as_time(line: Line<'_>) -> i64 {
+    i64::try_from(line.number).unwrap_or(i64::MAX)
 }
 
 fn offset(path: &Path, line: Line<'_>) -> Offset {

@@ -4,18 +4,21 @@
 //! The engine keeps each epoch's [`Delivery`] until the sink has it, in the state directory
 //! where there is one, and gives them in order. After a crash the last one may be given again,
 //! the same bytes under the same numbers. So a sink that can see what it holds
-//! ([`JsonLinesSink`]) takes each delivery exactly once; for one that cannot ([`KafkaSink`]),
-//! each row says which delivery it is of, and a reader who skips what it has (same `origin`, an
-//! `epoch` that is not higher) applies each exactly once.
+//! ([`JsonLinesSink`]) takes each delivery exactly once; for one that cannot ([`KafkaSink`],
+//! [`Webhook`]), each row or request says which delivery it is of, and a reader who skips what it
+//! has (same `origin`, an `epoch` that is not higher; the same idempotency key) applies each
+//! exactly once.
 
 mod kafka;
 mod lines;
+mod webhook;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use kafka::KafkaSink;
 pub use lines::{FAULT_POINTS, JsonLinesSink};
+pub use webhook::Webhook;
 
 use crate::{Error, StopFlag};
 

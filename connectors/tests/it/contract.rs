@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use perennial_connectors::{Csv, Event, Folder, JsonLines, Kafka, Source, Watching, start};
+use perennial_connectors::{
+    Csv, Event, Folder, HttpLimits, HttpListener, JsonLines, Kafka, Source, Watching, start,
+};
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Message, producer, write};
@@ -62,6 +64,16 @@ const LIVE: [Case; 5] = [
         add: add_message,
     },
 ];
+
+/// What is posted has no first state, and is gone from the outside once it is taken in.
+const POSTED: Case = Case {
+    name: "posted",
+    open: |_| {
+        let listener = HttpListener::bind("127.0.0.1:0", None, HttpLimits::default());
+        Box::new(listener.unwrap().source("s").unwrap())
+    },
+    add: |_, _| {},
+};
 
 const ENDING: [Case; 3] = [
     Case {
@@ -194,7 +206,7 @@ fn a_source_that_ends_says_so_last_and_once() {
 
 #[test]
 fn stopping_is_prompt_while_idle_and_while_nobody_receives() {
-    for case in LIVE {
+    for case in LIVE.into_iter().chain([POSTED]) {
         for received in [true, false] {
             let dir = outside(&case, 50);
             let running = start((case.open)(dir.path()), 1).unwrap();
@@ -216,7 +228,7 @@ fn stopping_is_prompt_while_idle_and_while_nobody_receives() {
 
 #[test]
 fn a_raised_flag_closes_the_events_in_silence() {
-    for case in LIVE {
+    for case in LIVE.into_iter().chain([POSTED]) {
         let dir = outside(&case, 1);
         let mut listener = Listener::start((case.open)(dir.path()));
         listener.until(&Mark::CaughtUp);
@@ -233,7 +245,7 @@ fn a_raised_flag_closes_the_events_in_silence() {
 #[test]
 fn no_thread_and_no_file_stay_behind() {
     // Other tests run beside this one: only threads and files of these sources are counted.
-    for case in LIVE {
+    for case in LIVE.into_iter().chain([POSTED]) {
         let dir = outside(&case, 1);
         let mut listener = Listener::start((case.open)(dir.path()));
         listener.until(&Mark::CaughtUp);

@@ -3,11 +3,15 @@
 // Clippy knows test functions, but not the functions they share.
 #![allow(clippy::unwrap_used)]
 
+mod client;
 mod cluster;
 mod contract;
 mod folder;
+mod http;
 mod jsonl;
 mod kafka;
 mod listening;
+mod receiver;
 mod sinks;
 mod tables;
+mod webhook;

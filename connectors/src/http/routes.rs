@@ -1,0 +1,244 @@
+//! What may be asked, and what is the answer?
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::EXPECT;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::limits::HttpLimits;
+use super::reply::{Refusal, Reply};
+use super::stream::{Fate, Stream, now_ms};
+use super::token::Token;
+use super::{body, guard, reply};
+use crate::unpacked::Packing;
+use crate::{Batch, BearerToken, Offset};
+
+/// Of what is refused in one request, no more is named in the reply.
+const NAMED_REJECTIONS: usize = 100;
+/// The unit in which bytes held are counted.
+const HELD_UNIT: usize = 1 << 10;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) limits: HttpLimits,
+    token: Option<BearerToken>,
+    /// By name.
+    streams: Mutex<BTreeMap<String, Arc<Stream>>>,
+    /// What bodies may still be held, in units.
+    held: Arc<Semaphore>,
+}
+
+impl Service {
+    pub(super) fn new(limits: HttpLimits, token: Option<BearerToken>) -> Self {
+        // The largest charge is a packed body and what it unpacks to.
+        let least = 2 * units(limits.body);
+        let held = (limits.held / HELD_UNIT).clamp(least, Semaphore::MAX_PERMITS);
+        Self {
+            limits,
+            token,
+            streams: Mutex::default(),
+            held: Arc::new(Semaphore::new(held)),
+        }
+    }
+
+    /// Makes a stream known.
+    pub(super) fn add(&self, stream: Arc<Stream>) {
+        let name = stream.name.as_str().to_owned();
+        self.with_streams(|streams| streams.insert(name, stream));
+    }
+
+    fn stream(&self, name: &str) -> Result<Arc<Stream>, Refusal> {
+        self.with_streams(|streams| {
+            streams.get(name).cloned().ok_or_else(|| {
+                let names: Vec<&str> = streams.keys().map(String::as_str).collect();
+                let hint = format!("there are: {}", names.join(", "));
+                let error = "there is no stream of this name to post to";
+                Refusal::new(StatusCode::NOT_FOUND, error, hint)
+            })
+        })
+    }
+
+    fn with_streams<T>(&self, f: impl FnOnce(&mut BTreeMap<String, Arc<Stream>>) -> T) -> T {
+        f(&mut self.streams.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for room for this many bytes.
+    async fn hold(&self, n_bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let n_units = u32::try_from(units(n_bytes)).unwrap_or(u32::MAX);
+        patiently(&self.limits, self.held.clone().acquire_many_owned(n_units)).await
+    }
+}
+
+fn units(n_bytes: usize) -> usize {
+    n_bytes / HELD_UNIT + 1
+}
+
+async fn patiently<T, E>(
+    limits: &HttpLimits,
+    room: impl Future<Output = Result<T, E>>,
+) -> Result<T, Refusal> {
+    match timeout(limits.patience, room).await {
+        Ok(Ok(room)) => Ok(room),
+        _ => Err(Refusal::busy()),
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(service: &Service, request: Request<Incoming>) -> Reply {
+    let (head, mut body) = request.into_parts();
+    match route(service, &head, &mut body).await {
+        Ok(reply) => reply,
+        Err(refusal) => {
+            // Who asks first whether to send the body is told by the refusal.
+            if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+                body::discard(body);
+            }
+            refusal.reply()
+        }
+    }
+}
+
+async fn route(service: &Service, head: &Parts, body: &mut Incoming) -> Result<Reply, Refusal> {
+    let path = head.uri.path();
+    if path == "/healthz" {
+        only(&Method::GET, "GET", head)?;
+        return Ok(reply::json(StatusCode::OK, &json!({ "status": "ok" })));
+    }
+    guard::admit(service.token.as_ref(), head)?;
+    if let Some(name) = path.strip_prefix("/v1/streams/") {
+        only(&Method::POST, "POST", head)?;
+        let stream = service.stream(name)?;
+        return post(service, &stream, head, body).await;
+    }
+    if let Some(token) = path.strip_prefix("/v1/tokens/") {
+        only(&Method::GET, "GET", head)?;
+        return look(service, token, head).await;
+    }
+    Err(Refusal::not_found())
+}
+
+fn only(method: &Method, name: &'static str, head: &Parts) -> Result<(), Refusal> {
+    match head.method == *method {
+        true => Ok(()),
+        false => Err(Refusal::method(name)),
+    }
+}
+
+/// Takes records in.
+async fn post(
+    service: &Service,
+    stream: &Stream,
+    head: &Parts,
+    body: &mut Incoming,
+) -> Result<Reply, Refusal> {
+    let limits = &service.limits;
+    let wait = wait(head, limits)?;
+    let packing = body::packing(&head.headers)?;
+    let said = body.size_hint().exact();
+    let len = said.and_then(|len| usize::try_from(len).ok());
+    if said.is_some() && len.is_none_or(|len| len > limits.body) {
+        return Err(Refusal::too_large("bytes", limits.body));
+    }
+    let sent = len.unwrap_or(limits.body);
+    let held = service.hold(match packing {
+        Packing::None => sent,
+        Packing::Gzip | Packing::Zstd => sent + limits.body,
+    });
+    let held = held.await?;
+    let run = stream.run;
+    let batch = body::read(&stream.name, run, now_ms(), packing, body, limits).await?;
+    let slot = patiently(limits, stream.slots.clone().acquire_owned()).await?;
+    let (n_accepted, rejected) = (batch.changes.len(), rejected(&batch));
+    let n_rejected = batch.rejected.len();
+    let token = stream.post(batch, slot, held).ok_or_else(Refusal::away)?;
+    if let Some(wait) = wait {
+        // Whether it is there by then, its fate says.
+        let _ = timeout(wait, stream.committed(token.request)).await;
+    }
+    let (is_visible, epoch) = match stream.fate(&token) {
+        Fate::Visible(epoch) => (true, epoch),
+        _ => (false, None),
+    };
+    let status = match is_visible {
+        true => StatusCode::OK,
+        false => StatusCode::ACCEPTED,
+    };
+    let said = json!({
+        "accepted": n_accepted,
+        "rejected": rejected,
+        "n_rejected": n_rejected,
+        "token": token.to_string(),
+        "visible": is_visible,
+        "epoch": epoch,
+    });
+    Ok(reply::json(status, &said))
+}
+
+/// What was refused, line by line.
+fn rejected(batch: &Batch) -> Vec<Value> {
+    let rejected = batch.rejected.iter().take(NAMED_REJECTIONS);
+    let said = rejected.map(|rejected| {
+        let line = match rejected.offset {
+            Offset::PostedLine { line, .. } => Some(line),
+            _ => None,
+        };
+        let reason = rejected.reason.to_string();
+        json!({ "line": line, "key": rejected.key, "reason": reason })
+    });
+    said.collect()
+}
+
+/// Says whether a request is visible.
+async fn look(service: &Service, text: &str, head: &Parts) -> Result<Reply, Refusal> {
+    let wait = wait(head, &service.limits)?;
+    let unknown = || {
+        let hint = "tokens come with the reply to a POST, as `token`";
+        let error = "no request has this token";
+        Refusal::new(StatusCode::NOT_FOUND, error, hint)
+    };
+    let token = Token::parse(text).ok_or_else(unknown)?;
+    let stream = service.stream(&token.stream)?;
+    if let (Some(wait), Fate::Pending) = (wait, stream.fate(&token)) {
+        let _ = timeout(wait, stream.committed(token.request)).await;
+    }
+    let gone = |error| {
+        let hint = "send the records again: one that is there already changes nothing";
+        Err(Refusal::new(StatusCode::GONE, error, hint))
+    };
+    let (is_visible, epoch) = match stream.fate(&token) {
+        Fate::Visible(epoch) => (true, epoch),
+        Fate::Pending => (false, None),
+        Fate::Lost => return gone("the request was lost: the process ended before it was stored"),
+        Fate::Forgotten => {
+            return gone("the request is of an earlier process, and not known any more");
+        }
+        Fate::Unknown => return Err(unknown()),
+    };
+    let said = json!({ "visible": is_visible, "epoch": epoch });
+    Ok(reply::json(StatusCode::OK, &said))
+}
+
+/// How long a request asks to wait: `?wait=SECONDS`.
+fn wait(head: &Parts, limits: &HttpLimits) -> Result<Option<Duration>, Refusal> {
+    const HINT: &str = "there is wait=SECONDS, a whole number";
+    let mut wait = None;
+    let query = head.uri.query().unwrap_or_default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name != "wait" {
+            return Err(Refusal::bad("a parameter is not known", HINT));
+        }
+        let seconds: u64 = value
+            .parse()
+            .map_err(|_| Refusal::bad("`wait` is not a number of seconds", HINT))?;
+        wait = Some(Duration::from_secs(seconds).min(limits.wait));
+    }
+    Ok(wait)
+}
