@@ -26,6 +26,8 @@ Examples:
   perennial watch --state ./state kafka://localhost:9092/support_docs \"When do we open?\" \\
       --sink kafka://localhost:9092/answers
   perennial watch --once --model smollm2-135m notes \"What does a ticket cost?\"
+  perennial watch --listen 127.0.0.1:7070 \"What does a ticket cost?\"
+  curl '127.0.0.1:7070/v1/streams/documents?wait=60' --data-binary @docs.jsonl
 
 Paths are folders (files named .md .markdown .txt .text .rst .org .adoc, watched for
 changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
@@ -34,6 +36,13 @@ changes) and .jsonl files of documents (followed as they grow; `-` is standard i
 A topic is kafka://SERVERS/TOPIC. Its messages are the same JSON (`key` may be left out, for the
 message has one; no payload is a deletion); with ?format=text the payload is the text, with
 ?format=debezium&key=ID&text=BODY it is a change event of a table with these columns.
+
+With --listen, the same lines may be posted to /v1/streams/documents, whole requests at a time.
+The reply names the lines refused and a token; GET /v1/tokens/TOKEN says whether the change is
+visible: in a complete epoch, and with --state for good. ?wait=SECONDS, on either, waits for it.
+Keys of what was posted stand behind http# in answers. Bodies may be packed (Content-Encoding:
+gzip, zstd), up to 16 MiB. A --sink of http:// or https:// gets each epoch as POST, tried until the
+answer is 2xx; a receiver that skips an Idempotency-Key it has seen gets each part once.
 
 With --json, standard output has one object a line, told apart by \"event\":
   epoch     epoch, documents [{key, change: inserted|updated|deleted}], n_changes,
@@ -86,26 +95,44 @@ pub(crate) struct WatchArgs {
     /// Folders, .jsonl files, .csv tables and topics (kafka://SERVERS/TOPIC); then the question. With --question or --contexts, all are
     /// paths, but a last one that reads like a question (it has blanks or ends in `?`, and
     /// no file has that name) is one.
-    #[arg(required = true, value_name = "PATH… QUESTION")]
+    #[arg(required_unless_present = "listen", value_name = "PATH… QUESTION")]
     pub(crate) paths_and_question: Vec<String>,
 
     /// A further question; may be repeated.
     #[arg(short, long = "question", value_name = "TEXT")]
     pub(crate) questions: Vec<String>,
 
-    /// A .jsonl file of questions to answer and keep, {"key": …, "text": …} a line; or a topic.
-    #[arg(long, value_name = "FILE|TOPIC")]
+    /// A .jsonl file of questions to answer and keep, {"key": …, "text": …} a line; or a topic; or
+    /// `http`, with --listen: those that are posted to /v1/streams/questions.
+    #[arg(long, value_name = "FILE|TOPIC|http")]
     pub(crate) contexts: Option<String>,
+
+    /// Take in documents that are posted to this address, HOST:PORT, beside or instead of paths
+    /// (port 0 takes one that is free, and tells it). But for localhost, --listen-token-file is
+    /// needed.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+
+    /// A file with a secret of 16 characters or more, which every request must then bring:
+    /// `Authorization: Bearer SECRET`.
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub(crate) listen_token_file: Option<PathBuf>,
 
     /// Which columns of .csv and .tsv tables make a document, as key=id,text=body,title=subject;
     /// by default those of these names. Fields are key, text, title and updated_at.
     #[arg(long, value_name = "FIELD=COLUMN,…")]
     pub(crate) columns: Option<String>,
 
-    /// Deliver the answers here, too: a file that JSON lines are appended to, or a topic. With
-    /// --state each epoch is delivered once, whatever crashes. May be repeated.
-    #[arg(long = "sink", value_name = "FILE|TOPIC")]
+    /// Deliver the answers here, too: a file that JSON lines are appended to, a topic, or a URL
+    /// (http:// or https://) that they are posted to. With --state each epoch is delivered once,
+    /// whatever crashes. May be repeated.
+    #[arg(long = "sink", value_name = "FILE|TOPIC|URL")]
     pub(crate) sinks: Vec<String>,
+
+    /// A file with the secret that posted answers are signed with, as whsec_… of Standard Webhooks
+    /// or any text of 16 characters or more.
+    #[arg(long, value_name = "FILE", requires = "sinks")]
+    pub(crate) webhook_secret_file: Option<PathBuf>,
 
     /// A setting of Kafka clients, by librdkafka's names, such as
     /// security.protocol=SASL_SSL; may be repeated.

@@ -26,7 +26,7 @@ const CAPACITY: usize = 2;
 /// Runs the command.
 pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
     let inputs = Inputs::of(args)?.once();
-    let documents = inputs.documents()?;
+    let documents = inputs.documents(None)?;
     let live = Live::new(args.json);
     let locator = opening::locator(args.model.cache.as_deref())?;
     let located = locator.locate(&ModelSpec::parse(&args.model.model)?, &mut *live.bytes())?;

@@ -115,6 +115,15 @@ impl Failure {
             Self::Source(connectors::Error::NotAFolder { .. }) => {
                 "name its folder, or a .jsonl file of documents"
             }
+            Self::Source(connectors::Error::Listen { .. }) => {
+                "choose another port (0 takes one that is free), or end what listens there"
+            }
+            Self::Source(connectors::Error::Unguarded { .. }) => {
+                "listen at 127.0.0.1, or add --listen-token-file FILE"
+            }
+            Self::Source(connectors::Error::Secret { .. }) => {
+                "write a new one: openssl rand -hex 32 > FILE"
+            }
             Self::SourceFailed { .. } => "put it back, and start again",
             Self::NotAnswered { .. } => {
                 "shorten the question, lower --budget, or choose another --model"

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use perennial::connectors::{Columns, Csv, Folder, JsonLines, Kafka, Sink, Source, Watching};
+use perennial::connectors::{
+    Columns, Csv, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Watching,
+};
 
 use super::args::WatchArgs;
 use super::asked::Asked;
 use super::failure::Failure;
 use super::joined::Joined;
+use super::listen::{self, Listen};
 use super::topic::{self, Settings, Topic};
 
 /// Name of the stream of documents.
@@ -26,10 +29,14 @@ pub(crate) struct Inputs {
     topics: Vec<Topic>,
     questions: Vec<String>,
     contexts: Option<Contexts>,
+    /// Where documents may be posted.
+    listen: Option<Listen>,
     /// Of clients of Kafka clusters.
     settings: Settings,
-    /// Files and topics that answers go to.
+    /// Files, topics and URLs that answers go to.
     sinks: Vec<String>,
+    /// Of those that are URLs.
+    webhook_secret: Option<PathBuf>,
     /// Of tables.
     columns: Columns,
     is_once: bool,
@@ -41,6 +48,8 @@ enum Contexts {
     /// A file of JSON lines; `-` is standard input.
     File(PathBuf),
     Topic(Topic),
+    /// They are posted.
+    Posted,
 }
 
 /// Lets the first epoch begin; see [`Inputs::questions`].
@@ -65,7 +74,7 @@ impl Inputs {
         let asks_elsewhere = !args.questions.is_empty() || args.contexts.is_some();
         if let Some(last) = paths.last().copied() {
             let is_question = if asks_elsewhere {
-                paths.len() > 1 && reads_like_a_question(last)
+                (paths.len() > 1 || args.listen.is_some()) && reads_like_a_question(last)
             } else {
                 true
             };
@@ -75,8 +84,14 @@ impl Inputs {
             }
         }
         questions.extend(args.questions.iter().cloned());
+        if questions.is_empty() && !asks_elsewhere {
+            let hint = "put one in quotes behind the address, or take those that are posted: \
+                        --contexts http";
+            return Err(Failure::usage("the question is missing", hint));
+        }
         if let [only] = questions.as_slice()
             && paths.is_empty()
+            && (args.listen.is_none() || Path::new(only).exists())
         {
             return Err(if Path::new(only).exists() {
                 let hint = format!("perennial watch {only} \"What is …?\"");
@@ -92,6 +107,12 @@ impl Inputs {
                 "write it in quotes, after the folder",
             ));
         }
+        if args.once && args.listen.is_some() {
+            return Err(Failure::usage(
+                "--once with --listen: what is posted has no end",
+                "leave one of them out",
+            ));
+        }
         let mut inputs = Self {
             folders: Vec::new(),
             files: Vec::new(),
@@ -99,8 +120,13 @@ impl Inputs {
             topics: Vec::new(),
             questions,
             contexts: None,
+            listen: args.listen.as_ref().map(|address| Listen {
+                address: address.clone(),
+                token_file: args.listen_token_file.clone(),
+            }),
             settings: topic::settings(args.kafka_file.as_deref(), &args.kafka)?,
             sinks: args.sinks.clone(),
+            webhook_secret: args.webhook_secret_file.clone(),
             columns: columns(args.columns.as_deref())?,
             is_once: args.once,
         };
@@ -118,6 +144,11 @@ impl Inputs {
         if let Some(contexts) = &args.contexts {
             inputs.contexts = Some(match Topic::of(contexts)? {
                 Some(topic) => Contexts::Topic(topic),
+                None if contexts == "http" && args.listen.is_none() => {
+                    let hint = "add --listen 127.0.0.1:7070, or write ./http for the file";
+                    return Err(Failure::usage("--contexts http without --listen", hint));
+                }
+                None if contexts == "http" => Contexts::Posted,
                 None => Contexts::File(contexts.into()),
             });
         }
@@ -147,7 +178,9 @@ impl Inputs {
         let paths = self.folders.iter().chain(&self.files).chain(&self.tables);
         let paths = paths.map(|path| path.display().to_string());
         let topics = self.topics.iter().map(|topic| topic.typed.clone());
-        paths.chain(topics).collect::<Vec<_>>().join(", ")
+        let posted = self.listen.iter().map(|_| "what is posted".to_owned());
+        let all = paths.chain(topics).chain(posted);
+        all.collect::<Vec<_>>().join(", ")
     }
 
     /// Where answers go besides the screen.
@@ -155,17 +188,38 @@ impl Inputs {
     /// # Errors
     /// What [`topic::sink`] reports.
     pub(crate) fn sinks(&self) -> Result<Vec<Box<dyn Sink>>, Failure> {
-        let sinks = self.sinks.iter();
-        sinks
-            .map(|typed| topic::sink(typed, &self.settings))
-            .collect()
+        let secret = self.webhook_secret.as_deref();
+        let sink = |typed: &String| match listen::is_url(typed) {
+            true => listen::webhook(typed, secret),
+            false => topic::sink(typed, &self.settings),
+        };
+        self.sinks.iter().map(sink).collect()
     }
 
-    /// The source of documents.
+    /// Where records may be posted, listened to from now on.
+    ///
+    /// # Errors
+    /// What [`Listen::open`] reports.
+    pub(crate) fn listener(&self) -> Result<Option<HttpListener>, Failure> {
+        self.listen.as_ref().map(Listen::open).transpose()
+    }
+
+    /// The streams that records may be posted to.
+    pub(crate) fn posted(&self) -> Vec<&'static str> {
+        let documents = self.listen.is_some().then_some(DOCUMENTS);
+        let is_asked = self.contexts == Some(Contexts::Posted);
+        let questions = is_asked.then_some(QUESTIONS);
+        documents.into_iter().chain(questions).collect()
+    }
+
+    /// The source of documents; those that are posted, where there is a listener for them.
     ///
     /// # Errors
     /// What [`Folder::open`], [`JsonLines::open`] and [`Topic::source`] report.
-    pub(crate) fn documents(&self) -> Result<Box<dyn Source>, Failure> {
+    pub(crate) fn documents(
+        &self,
+        listener: Option<&HttpListener>,
+    ) -> Result<Box<dyn Source>, Failure> {
         let mut joined = Joined::new(DOCUMENTS);
         if !self.folders.is_empty() {
             let watching = match self.is_once {
@@ -176,7 +230,7 @@ impl Inputs {
             joined = joined.with(folder, None);
         }
         let n_others = self.files.len() + self.tables.len() + self.topics.len();
-        let is_alone = self.folders.is_empty() && n_others == 1;
+        let is_alone = self.folders.is_empty() && n_others == 1 && self.listen.is_none();
         for file in &self.files {
             let prefix = (!is_alone).then(|| format!("{}#", file.display()));
             joined = joined.with(self.lines(DOCUMENTS, file)?, prefix);
@@ -194,6 +248,9 @@ impl Inputs {
             });
             joined = joined.with(self.topic(DOCUMENTS, topic)?, prefix);
         }
+        if let Some(listener) = listener {
+            joined = joined.with(listener.source(DOCUMENTS)?, Some(listen::PREFIX.to_owned()));
+        }
         Ok(joined.boxed())
     }
 
@@ -203,7 +260,10 @@ impl Inputs {
     ///
     /// # Errors
     /// What [`JsonLines::open`] and [`Topic::source`] report.
-    pub(crate) fn questions(&self) -> Result<(Box<dyn Source>, Gate), Failure> {
+    pub(crate) fn questions(
+        &self,
+        listener: Option<&HttpListener>,
+    ) -> Result<(Box<dyn Source>, Gate), Failure> {
         let (sender, gate): (Sender<()>, Receiver<()>) = bounded(1);
         let asked = Asked::new(QUESTIONS, self.questions.clone(), gate);
         let mut joined = match self.questions.is_empty() {
@@ -214,6 +274,12 @@ impl Inputs {
             Some(Contexts::File(file)) => joined = joined.with(self.lines(QUESTIONS, file)?, None),
             Some(Contexts::Topic(topic)) => {
                 joined = joined.with(self.topic(QUESTIONS, topic)?, None);
+            }
+            Some(Contexts::Posted) => {
+                if let Some(listener) = listener {
+                    let prefix = Some(listen::PREFIX.to_owned());
+                    joined = joined.with(listener.source(QUESTIONS)?, prefix);
+                }
             }
             None => {}
         }
@@ -242,8 +308,10 @@ impl Inputs {
             topics: Vec::new(),
             questions: vec![question.to_owned()],
             contexts: None,
+            listen: None,
             settings: Settings::default(),
             sinks: Vec::new(),
+            webhook_secret: None,
             columns: Columns::default(),
             is_once: false,
         }
@@ -331,6 +399,32 @@ mod tests {
         );
         assert_eq!(of(&["notes"]).questions, ["Why?"]);
         assert_eq!(of(&["notes"]).folders, [PathBuf::from("notes")]);
+    }
+
+    #[test]
+    fn with_a_listener_paths_may_be_missing_and_questions_posted() {
+        let listen = ["--listen", "127.0.0.1:0"];
+        let of = |words: &[&str]| inputs(&[&listen, words].concat());
+        let asked = of(&["Who is it?"]).expect("sound");
+        assert_eq!(asked.questions, ["Who is it?"]);
+        assert_eq!(asked.posted(), [DOCUMENTS]);
+        let both = of(&["notes", "Who?", "--contexts", "http"]).expect("sound");
+        assert_eq!(both.folders, [PathBuf::from("notes")]);
+        assert_eq!(both.posted(), [DOCUMENTS, QUESTIONS]);
+        assert!(
+            of(&["--contexts", "http"])
+                .expect("sound")
+                .questions
+                .is_empty()
+        );
+        let further = of(&["-q", "Why?", "Who is it?"]).expect("sound");
+        assert_eq!(further.questions, ["Who is it?", "Why?"]);
+        let says = |words: &[&str]| of(words).expect_err("refused").to_string();
+        assert!(says(&[]).contains("question"));
+        assert!(says(&["."]).contains("question"));
+        assert!(says(&["Who?", "--once"]).contains("--once"));
+        let alone = inputs(&["notes", "Who?", "--contexts", "http"]).expect_err("refused");
+        assert!(alone.to_string().contains("--listen"));
     }
 
     #[test]

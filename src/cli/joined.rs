@@ -6,15 +6,16 @@
 //!   stands before each of its keys.
 //! - A part that begins anew does not touch the others: what it held is deleted, and comes
 //!   again.
-//! - After a restart each part goes on as it can. Which rows were whose, prefixes tell; so at most
-//!   one part may be without (beside those that hold nothing), or all begin anew.
+//! - After a restart each part goes on as it can. Which rows were whose, prefixes tell; so where
+//!   several are without (beside those that hold nothing), these begin anew.
+//! - A part is told how far its own batches are committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crossbeam_channel::Select;
 use perennial::connectors::{
-    Batch, Change, Event, Halt, Key, Notice, Offset, Outlet, Resume, Resumption, Running, Source,
-    SourceName, start,
+    Acks, Batch, Change, Event, Halt, Key, Notice, Offset, Outlet, Resume, Resumption, Running,
+    Source, SourceName, start,
 };
 
 /// Events of one part that wait to be passed on.
@@ -136,6 +137,11 @@ impl Joined {
         self
     }
 
+    /// Parts whose keys have no prefix.
+    fn n_bare(&self) -> usize {
+        self.parts.iter().filter(|p| p.owns(&Key::new(""))).count()
+    }
+
     /// The source; a single part stands for itself.
     pub(crate) fn boxed(mut self) -> Box<dyn Source> {
         match self.parts.pop() {
@@ -158,8 +164,8 @@ impl Source for Joined {
     }
 
     fn resume_from(&mut self, from: Resume) -> Resumption {
-        let n_bare = self.parts.iter().filter(|p| p.owns(&Key::new(""))).count();
-        if n_bare > 1 {
+        let n_bare = self.n_bare();
+        if n_bare > 1 && !self.parts.iter().any(|part| part.key_prefix.is_some()) {
             return Resumption::Anew;
         }
         let mut offsets = match from.offset {
@@ -170,14 +176,19 @@ impl Source for Joined {
         for (key, digest) in from.held {
             let owners = self.parts.iter().enumerate().filter(|(_, p)| p.owns(&key));
             match owners.max_by_key(|(_, part)| part.name().len()) {
-                Some((owner, _)) => held[owner].push((key, digest)),
-                None => {
+                Some((owner, part)) if part.key_prefix.is_some() || n_bare == 1 => {
+                    held[owner].push((key, digest));
+                }
+                _ => {
                     self.orphans.insert(key);
                 }
             }
         }
         let mut all_anew = true;
         for (part, held) in self.parts.iter_mut().zip(held) {
+            if part.key_prefix.is_none() && n_bare > 1 {
+                continue;
+            }
             let name = part.name();
             let offset = match part.is_empty {
                 true => None,
@@ -209,9 +220,15 @@ impl Source for Joined {
         }
     }
 
+    fn acks(&mut self) -> Option<Box<dyn Acks>> {
+        let of_part = |part: &mut Part| Some((part.name(), part.source.acks()?));
+        let listeners: Vec<_> = self.parts.iter_mut().filter_map(of_part).collect();
+        (!listeners.is_empty()).then(|| Box::new(OfParts(listeners)) as Box<dyn Acks>)
+    }
+
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
         let (mut parts, mut offsets) = (Vec::new(), BTreeMap::new());
-        let n_bare = self.parts.iter().filter(|p| p.owns(&Key::new(""))).count();
+        let n_bare = self.n_bare();
         // What is gone goes first: no epoch closes before all have caught up, so what comes again
         // is no change.
         let mut gone = self.orphans;
@@ -287,6 +304,22 @@ impl Source for Joined {
                 }
                 Event::Failed(error) => return Err(Halt::Failed(error)),
                 other => out.send(other)?,
+            }
+        }
+    }
+}
+
+/// Tells each part its share, by its name.
+struct OfParts(Vec<(String, Box<dyn Acks>)>);
+
+impl Acks for OfParts {
+    fn committed(&mut self, offset: &Offset, epoch: Option<u64>) {
+        let Offset::Parts(offsets) = offset else {
+            return;
+        };
+        for (name, acks) in &mut self.0 {
+            if let Some(offset) = offsets.get(name) {
+                acks.committed(offset, epoch);
             }
         }
     }

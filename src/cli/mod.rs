@@ -23,6 +23,7 @@ mod inputs;
 mod interrupt;
 mod joined;
 mod json;
+mod listen;
 mod live;
 mod models;
 mod opening;

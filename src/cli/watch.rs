@@ -13,6 +13,7 @@ use super::follow::{Course, Display, Ending, Next, follow};
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
 use super::json::JsonLines;
+use super::listen;
 use super::live::Live;
 use super::opening::{self, VIEW};
 use super::paint::Paint;
@@ -42,6 +43,9 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
     let stdout = io::stdout();
     let ending = if args.json {
         let mut lines = JsonLines::new(stdout.lock(), args.progress);
+        for (stream, message) in &watch.invitations {
+            lines.notice(stream, message).map_err(Failure::output)?;
+        }
         watch.follow(&mut lines, &mut course, &interrupt)?
     } else {
         let paint = Paint::of(&console::Term::stdout(), args.color);
@@ -49,6 +53,9 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
         let (model, paths) = (&watch.model_name, inputs.paths());
         let hint = if args.once { "" } else { " · Ctrl-C ends" };
         live.say(&format!("{model} over {paths}{hint}"));
+        for (_, message) in &watch.invitations {
+            live.say(message);
+        }
         let ending = watch.follow(&mut screen, &mut course, &interrupt)?;
         if let Some(totals) = wording::totals(screen.totals()) {
             live.say(&totals);
@@ -67,6 +74,8 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
 pub(crate) struct Watch {
     /// What the model is called.
     pub(crate) model_name: String,
+    /// By stream: where its records may be posted, in words.
+    invitations: Vec<(&'static str, String)>,
     engine: Engine,
     updates: Subscription,
     gate: Option<super::inputs::Gate>,
@@ -85,8 +94,9 @@ impl Watch {
         state: Option<(&Path, Size)>,
         open: impl FnOnce() -> Result<LocalModel, Failure>,
     ) -> Result<Self, Failure> {
-        let documents = inputs.documents()?;
-        let (questions, gate) = inputs.questions()?;
+        let listener = inputs.listener()?;
+        let documents = inputs.documents(listener.as_ref())?;
+        let (questions, gate) = inputs.questions(listener.as_ref())?;
         let sinks = inputs.sinks()?;
         let model = open()?;
         let mut builder = Engine::builder(model.runtime())
@@ -103,6 +113,10 @@ impl Watch {
         let engine = builder.start()?;
         Ok(Self {
             model_name: model.name().to_owned(),
+            invitations: listener
+                .iter()
+                .flat_map(|l| listen::invitations(l, inputs))
+                .collect(),
             updates: engine.subscribe(VIEW)?,
             engine,
             gate: Some(gate),

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use perennial_connectors::{Digest, Key, Resume, Running, Sink, Source};
+use perennial_connectors::{Digest, Key, Resume, Sink, Source};
 use perennial_operators::{ColdTier, ContextKey, Dependency, DocumentKey};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
 use super::audits::AuditStats;
 use super::clock::now_ms;
-use super::coordinator::{Coordinator, Durable, Parts, Request};
+use super::coordinator::{Coordinator, Durable, Fed, Parts, Request};
 use super::current::CurrentAnswer;
 use super::edit::Edit;
 use super::error::Error;
@@ -263,12 +263,14 @@ impl EngineBuilder {
                         let how = source.resume_from(resume(&durable.restored, &stream.name));
                         durable.resumptions.insert(stream.name.clone(), how);
                     }
-                    Some(perennial_connectors::start(source, EVENT_CAPACITY)?)
+                    let acks = source.acks();
+                    let running = perennial_connectors::start(source, EVENT_CAPACITY)?;
+                    Some(Fed { running, acks })
                 }
                 None => None,
             });
         }
-        let sources: Vec<Option<Running>> = sources;
+        let sources: Vec<Option<Fed>> = sources;
         let view_index = |name: &str| plans.iter().position(|plan| &*plan.name == name);
         let sinks = self.sinks.into_iter();
         let sinks = sinks.filter_map(|spec| Some((view_index(&spec.view)?, spec)));

@@ -23,8 +23,11 @@ use crate::state::State;
 
 /// Deliveries that may wait for one sink; then no epoch is closed.
 pub(crate) const MAX_OWED: usize = 1_000;
-/// How long to wait before a delivery is tried again: at first, and at most.
+/// How long to wait before a delivery is tried again: at first, and at most; each pause is twice
+/// the one before, less up to half of it by chance.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// A sink that asks for a longer pause gets no more than this.
+const MAX_ASKED_PAUSE: Duration = Duration::from_secs(300);
 /// How long an engine that stops waits for the next delivery of what is owed.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 /// And for all of them.
@@ -231,8 +234,14 @@ fn run(
         fault::DELIVER_BEGIN.reach();
         let attempt = catch_unwind(AssertUnwindSafe(|| sink.deliver(&delivery, stop)));
         let delivered = match attempt {
-            Ok(delivered) => delivered.map_err(|error| error.to_string()),
-            Err(_) => Err("its code panicked, which is a defect of the program".to_owned()),
+            Ok(delivered) => delivered.map_err(|error| {
+                let asked = error.retry_after().unwrap_or_default();
+                (error.to_string(), asked.min(MAX_ASKED_PAUSE))
+            }),
+            Err(_) => {
+                let reason = "its code panicked, which is a defect of the program";
+                Err((reason.to_owned(), Duration::ZERO))
+            }
         };
         outbox.settle(delivered.is_ok());
         match delivered {
@@ -248,7 +257,7 @@ fn run(
                 told = None;
                 tell(SinkEvent::Delivered);
             }
-            Err(reason) => {
+            Err((reason, asked)) => {
                 if told.as_ref() != Some(&reason) {
                     tell(SinkEvent::Failing {
                         sink: sink.name().to_owned(),
@@ -260,7 +269,8 @@ fn run(
                     told = Some(reason);
                 }
                 // An engine that stops does not wait for a sink that is away.
-                if outbox.lock().is_closed || stop.wait(pause) {
+                let is_closed = outbox.lock().is_closed;
+                if is_closed || stop.wait(shortened(pause, chance()).max(asked)) {
                     stop.raise();
                     outbox.changed.notify_all();
                     return;
@@ -269,6 +279,19 @@ fn run(
             }
         }
     }
+}
+
+/// A pause less up to half of it, so that many who failed at once do not come back at once.
+fn shortened(pause: Duration, chance: f64) -> Duration {
+    pause - pause.mul_f64(chance / 2.0)
+}
+
+/// From 0 to 1.
+fn chance() -> f64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    // The standard library's hash maps are keyed by the system's random numbers.
+    let number = std::hash::RandomState::new().build_hasher().finish();
+    number as f64 / u64::MAX as f64
 }
 
 #[cfg(test)]
@@ -344,6 +367,16 @@ mod tests {
         let running = RunningSink::start(0, sink, vec![delivery(1, &[])], None, |_| {});
         drop(running.expect("a thread"));
         assert!(begin.elapsed() < LAST_WAIT);
+    }
+
+    #[test]
+    fn a_pause_is_shortened_by_up_to_half() {
+        let pause = Duration::from_secs(8);
+        assert_eq!(shortened(pause, 0.0), pause);
+        assert_eq!(shortened(pause, 1.0), pause / 2);
+        let chances: Vec<f64> = (0..100).map(|_| chance()).collect();
+        assert!(chances.iter().all(|chance| (0.0..=1.0).contains(chance)));
+        assert!(chances.iter().any(|chance| *chance != chances[0]));
     }
 
     #[test]

@@ -30,7 +30,8 @@
 //! lost.
 //!
 //! Keys and numbers are redb's own types. Structures are written by postcard 1.x in the
-//! order of their fields; a change to one of them is a new [`VERSION`].
+//! order of their fields, enums by the number of the variant; a change to one of them is a new
+//! [`VERSION`], but for variants that are added behind the others: what was stored is read as ever.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -303,3 +303,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn variants_of_offsets_keep_their_numbers() {
+    let number = |offset: &Offset| super::format::encode(offset)[0];
+    assert_eq!(number(&Offset::Sequence(0)), 3);
+    assert_eq!(number(&Offset::Parts(BTreeMap::new())), 6);
+    assert_eq!(
+        super::format::encode(&Offset::Posted { run: 1, last: 2 }),
+        [9, 1, 2]
+    );
+}

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::client::{Client, request};
 use crate::delivered::folded;
+use crate::receiver::{Got, Receiver};
 
 const MODEL: &str = "smollm2-135m";
 /// How long an event may take on a busy machine, weights fetched included.
@@ -90,6 +92,22 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ),
         (vec!["watch", folder, "Q?", "--progress"], "--json"),
         (vec!["watsh", folder, "Q?"], "watch"),
+        (
+            vec!["watch", folder, "Q?", "--once", "--listen", "127.0.0.1:0"],
+            "--once",
+        ),
+        (
+            vec!["watch", "--listen", "127.0.0.1:0"],
+            "question is missing",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--contexts", "http"],
+            "--listen",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--listen-token-file", "t"],
+            "--listen",
+        ),
     ] {
         let output = refused(&args, 2, says);
         assert_eq!(stdout(&output), "", "{args:?}");
@@ -129,6 +147,18 @@ fn what_cannot_be_opened_exits_with_1_and_is_named() {
             "foreign.gguf",
         ),
         (vec!["watch", folder, "Q?", "--model", "smolm"], MODEL),
+        (
+            vec!["watch", folder, "Q?", "--listen", "0.0.0.0:0"],
+            "--listen-token-file",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--listen", "nowhere"],
+            "cannot listen at nowhere",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--sink", "https://u:hunter2@"],
+            "URL of a webhook",
+        ),
         (vec!["explain", "./no-such-folder", "Q?"], "no-such-folder"),
     ] {
         let output = refused(&args, 1, says);
@@ -286,6 +316,85 @@ fn interrupt(watch: &Watch) {
     let pid = watch.child.id().to_string();
     let status = Command::new("kill").args(["-INT", &pid]).status();
     assert!(status.expect("kill is there").success());
+}
+
+/// Where records may be posted, and to which streams.
+fn invited(watch: &Watch, streams: &[&str]) -> std::net::SocketAddr {
+    let mut address = None;
+    for stream in streams {
+        let notice = watch.next("notice");
+        let message = notice["message"].as_str().expect("a text");
+        let (_, url) = message.split_once("http://").expect("a URL");
+        let (host, path) = url.split_once('/').expect("a path");
+        assert_eq!(path, format!("v1/streams/{stream}"));
+        address = Some(host.parse().expect("an address"));
+    }
+    address.expect("a stream")
+}
+
+#[cfg(unix)]
+#[test]
+fn documents_and_questions_are_posted_and_answers_posted_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        fs::write(&file, text).expect("writable");
+        path(&file).to_owned()
+    };
+    let token = write("token", "0123456789abcdef0123\n");
+    let secret = write("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    let receiver = Receiver::start([]);
+    let (url, state) = (receiver.url(), dir.path().join("state"));
+    let args = [
+        &["--listen", "127.0.0.1:0", "--listen-token-file", &token][..],
+        &["--contexts", "http", "--state", path(&state)],
+        &["--sink", &url, "--webhook-secret-file", &secret],
+    ];
+    let post = |client: &mut Client, stream: &str, body: &str| {
+        let bearer = [("authorization", "Bearer 0123456789abcdef0123")];
+        let to = format!("/v1/streams/{stream}?wait=60");
+        // A busy machine may take longer than one wait; the same again changes nothing.
+        loop {
+            let reply = client.ask(&request("POST", &to, &bearer, body.as_bytes()));
+            match reply.status {
+                200 => return reply,
+                _ => assert_eq!(reply.status, 202, "{}", reply.body),
+            }
+        }
+    };
+    let hours = |at: &str| {
+        let text = format!("The library opens at {at} o'clock in the morning.");
+        serde_json::json!({ "key": "hours", "text": text }).to_string()
+    };
+    let question = "{\"key\": \"s1\", \"text\": \"When does the library open?\"}";
+    for at in ["nine", "eleven"] {
+        let mut watch = Watch::start(&args.concat());
+        let address = invited(&watch, &["documents", "questions"]);
+        let mut client = Client::connect(address);
+        assert_eq!(client.post("documents", hours(at)).status, 401);
+        post(&mut client, "documents", &hours(at));
+        if at == "nine" {
+            post(&mut client, "questions", question);
+        }
+        // After the restart it is known, and answered anew.
+        let answer = loop {
+            let answer = watch.next("answer");
+            if answer["text"]
+                .as_str()
+                .is_some_and(|text| text.contains(at))
+            {
+                break answer;
+            }
+        };
+        assert_eq!(answer["context"], "http#s1");
+        let source = &answer["sub_paragraphs"][0]["sources"][0];
+        assert_eq!(source["document"], "http#hours");
+        let said = |got: &Got| got.json()["rows"].to_string().contains(at);
+        let taken = receiver.until(|taken| taken.iter().any(said));
+        assert!(taken[0].headers["webhook-signature"].starts_with("v1,"));
+        interrupt(&watch);
+        assert_eq!(watch.end(PATIENCE), Some(0));
+    }
 }
 
 #[cfg(unix)]

@@ -128,6 +128,7 @@ impl Coordinator {
             self.announce(Update::Notice { source, message });
         }
         self.last_complete = Some(epoch);
+        self.acknowledge_saved();
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The one thread that decides: what the next epoch carries, when it closes, what
 //! subscribers are told.
 
+mod acknowledging;
 mod completing;
 mod forgetting;
 
@@ -11,13 +12,14 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never, unbounded};
 use perennial_connectors::{
-    Batch, CONTENT_LIMIT, Change, Delivery, Event, Notice, Offset, OutputRow, Rejected, Rejection,
-    Resumption, Running, SourceName,
+    Acks, Batch, CONTENT_LIMIT, Change, Delivery, Event, Notice, Offset, OutputRow, Rejected,
+    Rejection, Resumption, Running, SourceName,
 };
 use perennial_operators::fragment_store::Attached;
 use perennial_operators::{Answer, Before, ContextKey, Dependency, DocumentKey, FragmentStore};
 use perennial_views::{Epoch, Policy};
 
+use self::acknowledging::Listener;
 use super::audits::AuditStats;
 use super::current::CurrentAnswer;
 use super::error::Error;
@@ -102,6 +104,14 @@ struct Stream {
     table: Table,
     /// Where the source would go on, with all that is pending taken.
     resume: Option<Offset>,
+    /// Who is told how far that is committed.
+    listener: Option<Listener>,
+}
+
+/// A source at work, and who is told how far what it said is committed.
+pub(crate) struct Fed {
+    pub(crate) running: Running,
+    pub(crate) acks: Option<Box<dyn Acks>>,
 }
 
 impl Stream {
@@ -140,7 +150,7 @@ pub(crate) struct Durable {
 /// What a coordinator begins with.
 pub(crate) struct Parts {
     /// By name; the source, where one feeds it.
-    pub(crate) streams: Vec<(String, Option<Running>)>,
+    pub(crate) streams: Vec<(String, Option<Fed>)>,
     pub(crate) views: Vec<BuiltView>,
     pub(crate) n_workers: usize,
     pub(crate) hub: Arc<Hub>,
@@ -235,16 +245,24 @@ impl Coordinator {
         };
         let mut streams: Vec<Stream> = streams
             .into_iter()
-            .map(|(name, source)| Stream {
-                has_caught_up: source.is_none(),
-                is_recreated: false,
-                resume_recreated: None,
-                source,
-                table: restored_table(&name),
-                resume: offsets
+            .map(|(name, fed)| {
+                let (source, acks) = match fed {
+                    Some(Fed { running, acks }) => (Some(running), acks),
+                    None => (None, None),
+                };
+                let resume = offsets
                     .remove(&name)
-                    .filter(|_| resumptions.get(&name) == Some(&Resumption::FromOffset)),
-                name,
+                    .filter(|_| resumptions.get(&name) == Some(&Resumption::FromOffset));
+                Stream {
+                    has_caught_up: source.is_none(),
+                    is_recreated: false,
+                    resume_recreated: None,
+                    source,
+                    table: restored_table(&name),
+                    listener: acks.map(|acks| Listener::new(acks, resume.clone())),
+                    resume,
+                    name,
+                }
             })
             .collect();
         let (quarantine, resubmitted) = match &mut durable {
@@ -739,7 +757,9 @@ impl Coordinator {
         }
         let is_due = self.healing.iter().any(Healing::is_due);
         if n_deltas == 0 && !is_due {
-            return self.save_note();
+            self.save_note()?;
+            self.acknowledge_all();
+            return Ok(());
         }
         let mut n_healed = vec![0; self.views.len()];
         for (index, healing) in self.healing.iter_mut().enumerate() {
