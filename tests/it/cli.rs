@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::client::{Client, request};
 use crate::delivered::folded;
-use crate::receiver::{Got, Receiver};
+use crate::receiver::{self, Got};
 
 const MODEL: &str = "smollm2-135m";
 /// How long an event may take on a busy machine, weights fetched included.
@@ -343,7 +343,7 @@ fn documents_and_questions_are_posted_and_answers_posted_back() {
     };
     let token = write("token", "0123456789abcdef0123\n");
     let secret = write("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
-    let receiver = Receiver::start([]);
+    let receiver = receiver::Receiver::start([]);
     let (url, state) = (receiver.url(), dir.path().join("state"));
     let args = [
         &["--listen", "127.0.0.1:0", "--listen-token-file", &token][..],

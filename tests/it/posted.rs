@@ -105,7 +105,7 @@ fn what_changes_nothing_is_there_too() {
 #[test]
 fn after_a_restart_it_goes_on_and_knows_the_tokens_of_the_run_before() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut tokens = Vec::new();
+    let mut tokens: Vec<String> = Vec::new();
     for run in 0..3 {
         let (mut rig, mut client) = rig(Some(dir.path()), Scripted::new());
         rig.upsert("questions", "q", "alpha");

@@ -352,6 +352,23 @@ fn bodies_may_be_packed_and_come_in_pieces() {
 }
 
 #[test]
+fn a_connection_that_hangs_is_closed() {
+    let hasty = limits(|limits| limits.head_time = Duration::from_millis(200));
+    let (_source, address) = listening(hasty);
+    let mut heads = Client::connect(address);
+    heads.send(b"POST /v1/streams/docs HTTP/1.1\r\nhost: ");
+    let mut idle = Client::connect(address);
+    assert_eq!(idle.post("docs", line("a", "One.")).status, 202);
+    let closed = |reply: Option<crate::client::Reply>| reply.is_none_or(|r| r.status == 408);
+    assert!(closed(heads.reply()) && closed(idle.reply()));
+
+    let brief = limits(|limits| limits.connection_time = Duration::from_millis(200));
+    let (_source, address) = listening(brief);
+    let mut client = Client::connect(address);
+    assert!(client.reply().is_none());
+}
+
+#[test]
 fn requests_in_a_row_are_answered_and_applied_in_order() {
     let (mut source, address) = listening(HttpLimits::default());
     let mut client = Client::connect(address);
@@ -716,30 +733,32 @@ fn any_split_into_requests_of_any_senders_gives_what_one_file_says() {
             from_file.until(&Mark::Ended);
 
             let (mut listening, address) = listening(HttpLimits::default());
-            let posting: Vec<_> = senders
-                .into_iter()
-                .enumerate()
-                .map(|(number, sender)| {
-                    std::thread::spawn(move || {
-                        let (mut client, mut body, mut n) =
-                            (Client::connect(address), String::new(), 0);
-                        let last = sender.len() - 1;
-                        for (i, line) in lines(number, &sender).into_iter().enumerate() {
-                            body += &line;
-                            if sender[i].2 || i == last {
-                                let body = std::mem::take(&mut body);
-                                assert_eq!(client.post("docs", body).status, 202);
-                                n += 1;
-                            }
+            // A request ends where its sender says so, and with the last line.
+            let n_requests = |sender: &Sender| {
+                let before_last = sender[..sender.len() - 1].iter();
+                1 + before_last.filter(|(_, _, is_end)| *is_end).count()
+            };
+            let n_requests: usize = senders.iter().map(n_requests).sum();
+            let posting = senders.into_iter().enumerate().map(|(number, sender)| {
+                std::thread::spawn(move || {
+                    let (mut client, mut body) = (Client::connect(address), String::new());
+                    let last = sender.len() - 1;
+                    for (i, line) in lines(number, &sender).into_iter().enumerate() {
+                        body += &line;
+                        if sender[i].2 || i == last {
+                            let reply = client.post("docs", std::mem::take(&mut body));
+                            assert_eq!(reply.status, 202, "{}", reply.body);
                         }
-                        n
-                    })
+                    }
                 })
-                .collect();
-            let n_requests: usize = posting.into_iter().map(|p| p.join().unwrap()).sum();
+            });
+            let posting: Vec<_> = posting.collect();
             while listening.batches.len() < n_requests {
                 listening.next();
             }
+            posting
+                .into_iter()
+                .for_each(|posting| posting.join().unwrap());
             prop_assert_eq!(&listening.held, &from_file.held);
             Ok(())
         })

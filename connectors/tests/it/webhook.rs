@@ -80,7 +80,8 @@ fn a_delivery_is_posted_in_signed_parts() {
 
 #[test]
 fn what_is_no_success_is_an_error_that_says_so() {
-    let receiver = Receiver::start([
+    let receiver = Receiver::start([]);
+    receiver.then([
         Act::Answer(500, "", "out of\norder"),
         Act::Answer(503, "retry-after: 7\r\n", ""),
         Act::Answer(302, "location: http://127.0.0.1:9/elsewhere\r\n", ""),
