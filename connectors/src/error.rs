@@ -113,6 +113,26 @@ pub enum Error {
         /// Those there are (their beginning).
         found: String,
     },
+    /// A column of a table holds what cannot be the field that it was named for.
+    #[error("{}: column {column:?} holds {found}, which cannot be {field:?}", path.display())]
+    UnfitColumn {
+        /// The file.
+        path: PathBuf,
+        /// Which column.
+        column: String,
+        /// Which field of records.
+        field: &'static str,
+        /// What the column holds.
+        found: String,
+    },
+    /// A file cannot be read as a table: cut off, damaged, or of a kind that is not known.
+    #[error("{}: cannot be read as a table: {reason}", path.display())]
+    NoTable {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
     /// The output file holds something else.
     #[error(
         "{}: at byte {byte} stands something that is no answer of a view: name another file",

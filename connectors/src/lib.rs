@@ -22,7 +22,6 @@
 mod acks;
 mod change;
 mod columns;
-mod csv;
 mod error;
 mod excerpt;
 mod fault;
@@ -37,12 +36,12 @@ mod running;
 mod sink;
 mod source;
 mod stop;
+mod table;
 mod unpacked;
 
 pub use acks::Acks;
 pub use change::{Change, Digest, Key, Record, SourceName};
 pub use columns::Columns;
-pub use csv::Csv;
 pub use error::Error;
 pub use fault::FaultPoint;
 pub use folder::{Folder, Watching};
@@ -58,3 +57,4 @@ pub use sink::{
 };
 pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Resumption, Source};
 pub use stop::StopFlag;
+pub use table::Table;

@@ -62,7 +62,7 @@ pub enum Offset {
     Row {
         /// The file as it was named to the source.
         path: PathBuf,
-        /// The line on which the row begins, from 1.
+        /// The line on which the row begins; its number, where a file has no lines; from 1.
         line: u64,
     },
     /// Of several sources that are one: where each goes on, by its name.

@@ -32,7 +32,9 @@ Examples:
 Paths are folders (files named .md .markdown .txt .text .rst .org .adoc, watched for
 changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
   {\"upsert\": {\"key\": \"k1\", \"text\": \"…\", \"title\": \"…\"}}   {\"delete\": {\"key\": \"k1\"}}
-.csv and .tsv files are tables, read again when they are written; files may be packed (.gz, .zst).
+.csv, .tsv and .parquet files are tables, read again when they are written; a row that is gone is
+deleted. A field of a structure in Parquet is named by its path (--columns key=id,text=doc.body).
+Files of text may be packed (.gz, .zst).
 A topic is kafka://SERVERS/TOPIC. Its messages are the same JSON (`key` may be left out, for the
 message has one; no payload is a deletion); with ?format=text the payload is the text, with
 ?format=debezium&key=ID&text=BODY it is a change event of a table with these columns.
@@ -80,7 +82,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print how a watch with these arguments would be carried out, without answering.
     Explain(WatchArgs),
-    /// Verify a state folder of `watch --state`, and say what it holds.
+    /// Verify a state folder of `watch --state`, and say what it holds. Changes nothing in it.
     Check(CheckArgs),
     /// See what `watch --state` refused, send it again mended, or drop it.
     Quarantine(QuarantineArgs),
@@ -92,7 +94,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = WATCH_EXAMPLES)]
 pub(crate) struct WatchArgs {
-    /// Folders, .jsonl files, .csv tables and topics (kafka://SERVERS/TOPIC); then the question. With --question or --contexts, all are
+    /// Folders, .jsonl files, .csv and .parquet tables, and topics (kafka://SERVERS/TOPIC); then the question. With --question or --contexts, all are
     /// paths, but a last one that reads like a question (it has blanks or ends in `?`, and
     /// no file has that name) is one.
     #[arg(required_unless_present = "listen", value_name = "PATH… QUESTION")]
@@ -118,7 +120,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub(crate) listen_token_file: Option<PathBuf>,
 
-    /// Which columns of .csv and .tsv tables make a document, as key=id,text=body,title=subject;
+    /// Which columns of tables make a document, as key=id,text=body,title=subject;
     /// by default those of these names. Fields are key, text, title and updated_at.
     #[arg(long, value_name = "FIELD=COLUMN,…")]
     pub(crate) columns: Option<String>,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use perennial::connectors::{
-    Columns, Csv, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Watching,
+    Columns, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Table, Watching,
 };
 
 use super::args::WatchArgs;
@@ -18,6 +18,9 @@ use super::topic::{self, Settings, Topic};
 pub(crate) const DOCUMENTS: &str = "documents";
 /// Name of the stream of questions.
 pub(crate) const QUESTIONS: &str = "questions";
+
+/// Endings of the names of tables.
+const TABLES: [&str; 5] = ["csv", "tsv", "parquet", "parq", "pq"];
 
 /// What is asked, of what.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,7 +138,7 @@ impl Inputs {
                 inputs.topics.push(topic);
             } else if path == "-" || is_named(Path::new(path), &["jsonl", "ndjson"]) {
                 inputs.files.push(path.into());
-            } else if is_named(Path::new(path), &["csv", "tsv"]) {
+            } else if is_named(Path::new(path), &TABLES) {
                 inputs.tables.push(path.into());
             } else {
                 inputs.folders.push(path.into());
@@ -215,7 +218,7 @@ impl Inputs {
     /// The source of documents; those that are posted, where there is a listener for them.
     ///
     /// # Errors
-    /// What [`Folder::open`], [`JsonLines::open`] and [`Topic::source`] report.
+    /// What [`Folder::open`], [`JsonLines::open`], [`Table::open`] and [`Topic::source`] report.
     pub(crate) fn documents(
         &self,
         listener: Option<&HttpListener>,
@@ -237,7 +240,7 @@ impl Inputs {
         }
         for table in &self.tables {
             let prefix = (!is_alone).then(|| format!("{}#", table.display()));
-            let source = Csv::open(DOCUMENTS, table)?.columns(self.columns.clone());
+            let source = Table::open(DOCUMENTS, table)?.columns(self.columns.clone());
             joined = joined.with(source.follow(!self.is_once), prefix);
         }
         for topic in &self.topics {
@@ -384,6 +387,8 @@ mod tests {
         assert_eq!(table.tables, [PathBuf::from("faq.csv.gz")]);
         assert_eq!((&*table.columns.key, &*table.columns.text), ("id", "body"));
         assert!(inputs(&["faq.csv", "Who?", "--columns", "id"]).is_err());
+        let parquet = inputs(&["faq.parquet", "Who?"]).expect("sound");
+        assert_eq!(parquet.tables, [PathBuf::from("faq.parquet")]);
         assert_eq!(topic.topics[0].name, "docs");
         assert_eq!(topic.paths(), "kafka://a:1/docs");
     }

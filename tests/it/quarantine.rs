@@ -127,7 +127,7 @@ fn numbers_are_given_once_and_files_are_mended_where_they_stand() {
     let table = dir.path("faq.csv");
     fs::write(&table, "key,text\na\n").expect("writable");
     let state = dir.path("of-table");
-    let source = perennial::connectors::Csv::open("docs", &table).expect("there");
+    let source = perennial::connectors::Table::open("docs", &table).expect("there");
     let mut rig = Rig::start(Scripted::new(), |builder| {
         let builder = builder.source(source).table("questions");
         builder.view(view(2000)).state(&state)

@@ -1,5 +1,5 @@
 //! Which instant does an RFC 3339 string name, in milliseconds since 1970, and the other way
-//! round?
+//! round? Which date is a day?
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -39,11 +39,17 @@ pub fn milliseconds(text: &str) -> Option<i64> {
 /// Writes an instant as `2024-05-01T12:34:56.789Z`. The inverse of [`milliseconds`], as far as
 /// four digits tell the year.
 pub fn text(milliseconds: i64) -> String {
-    let (year, month, day) = date_of(milliseconds.div_euclid(DAY_MS));
+    let date = date(milliseconds.div_euclid(DAY_MS));
     let of_day = milliseconds.rem_euclid(DAY_MS);
     let (seconds, millisecond) = (of_day / 1000, of_day % 1000);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+}
+
+/// The date of a day since 1970, as `2024-05-01`.
+pub(crate) fn date(days: i64) -> String {
+    let (year, month, day) = date_of(days);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 fn literal(rest: &mut &[u8], any_of: &[u8]) -> Option<u8> {
@@ -111,18 +117,18 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The inverse of [`days_since_1970`]: `civil_from_days` of the same source.
+/// Year, month and day; the inverse of [`days_since_1970`] (`civil_from_days`).
 fn date_of(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let leaps = day_of_era / 1460 - day_of_era / 36_524 + day_of_era / 146_096;
-    let year_of_era = (day_of_era - leaps) / 365;
+    let days = days.saturating_add(719_468);
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = (from_march + 2) % 12 + 1;
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    (year, month, day)
 }
 
 #[cfg(test)]
@@ -194,6 +200,13 @@ mod tests {
         #[test]
         fn an_instant_is_read_as_it_was_written(ms in -62_167_219_200_000i64..253_402_300_800_000) {
             prop_assert_eq!(milliseconds(&text(ms)), Some(ms));
+        }
+
+        #[test]
+        fn a_date_names_its_day(day in -3_000_000i64..3_000_000) {
+            let (year, month, date) = date_of(day);
+            prop_assert!((1..=12).contains(&month) && (1..=days_of(year, month)).contains(&date));
+            prop_assert_eq!(days_since_1970(year, month, date), day);
         }
 
         #[test]

@@ -20,6 +20,8 @@ pub struct Message<'a> {
     pub key: Option<&'a str>,
     pub payload: Option<&'a [u8]>,
     pub headers: &'a [(&'a str, &'a str)],
+    /// In milliseconds since 1970; now, if none is given.
+    pub at_ms: Option<i64>,
 }
 
 impl Cluster {
@@ -52,7 +54,7 @@ impl Cluster {
                 partition: *partition,
                 key: Some(key),
                 payload: payload.as_deref().map(str::as_bytes),
-                headers: &[],
+                ..Message::default()
             };
             send(&self.producer, message);
         }
@@ -66,7 +68,7 @@ impl Cluster {
             partition,
             key: Some(key),
             payload: Some(payload.as_bytes()),
-            headers: &[],
+            ..Message::default()
         });
     }
 
@@ -106,6 +108,9 @@ fn send(producer: &BaseProducer, message: Message<'_>) {
         .headers(headers);
     if let Some(key) = message.key {
         record = record.key(key);
+    }
+    if let Some(at_ms) = message.at_ms {
+        record = record.timestamp(at_ms);
     }
     if let Some(payload) = message.payload {
         record = record.payload(payload);

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use perennial_connectors::{
-    Csv, Event, Folder, HttpLimits, HttpListener, JsonLines, Kafka, Source, Watching, start,
+    Event, Folder, HttpLimits, HttpListener, JsonLines, Kafka, Source, Table, Watching, start,
 };
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Message, producer, write};
 use crate::listening::{Listener, Mark};
+use crate::parquet::write as write_parquet;
 
 /// A source that goes on, and how its outside changes.
 struct Case {
@@ -24,7 +25,7 @@ struct Case {
 /// Where the test's cluster is, for sources that read a topic.
 const SERVERS: &str = "servers";
 
-const LIVE: [Case; 5] = [
+const LIVE: [Case; 6] = [
     Case {
         name: "watched folder",
         open: |dir| Box::new(Folder::open("s", [dir]).unwrap()),
@@ -55,8 +56,19 @@ const LIVE: [Case; 5] = [
     },
     Case {
         name: "followed table",
-        open: |dir| Box::new(Csv::open("s", dir.join("s.csv")).unwrap().follow(true)),
+        open: |dir| Box::new(Table::open("s", dir.join("s.csv")).unwrap().follow(true)),
         add: add_row,
+    },
+    Case {
+        name: "followed Parquet file",
+        open: |dir| {
+            Box::new(
+                Table::open("s", dir.join("s.parquet"))
+                    .unwrap()
+                    .follow(true),
+            )
+        },
+        add: add_parquet_row,
     },
     Case {
         name: "topic",
@@ -101,6 +113,12 @@ fn add_row(dir: &Path, i: usize) {
     writeln!(file, "{i}.md,text {i}").unwrap();
 }
 
+/// Tables of this format are written anew; documents are added in order.
+fn add_parquet_row(dir: &Path, i: usize) {
+    let rows = (0..=i).map(|i| (format!("{i}.md"), format!("text {i}")));
+    write_parquet(&dir.join("s.parquet"), &rows.collect::<Vec<_>>());
+}
+
 fn topic(dir: &Path) -> Kafka {
     let servers = fs::read_to_string(dir.join(SERVERS)).unwrap();
     Kafka::open("s", servers, "docs").unwrap()
@@ -114,7 +132,7 @@ fn add_message(dir: &Path, i: usize) {
             partition: i32::try_from(i % 2).unwrap(),
             key: Some(&format!("{i}.md")),
             payload: Some(format!("{{\"text\":\"text {i}\"}}").as_bytes()),
-            headers: &[],
+            ..Message::default()
         },
     );
 }
@@ -147,6 +165,7 @@ fn outside(case: &Case, n_documents: usize) -> Outside {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("s.jsonl"), "").unwrap();
     fs::write(dir.path().join("s.csv"), "key,text\n").unwrap();
+    write_parquet(&dir.path().join("s.parquet"), &[]);
     let cluster = case
         .name
         .starts_with("topic")

@@ -165,6 +165,47 @@ fn another_topic_of_the_same_name_is_read_from_its_beginning() {
 }
 
 #[test]
+fn partitions_that_were_added_meanwhile_are_read_from_their_beginning() {
+    // A cluster whose topic has more partitions, and the same messages in the first.
+    let [before, after] = [1, 3].map(|n_partitions| {
+        let cluster = Cluster::with_docs(n_partitions);
+        for (key, at_ms) in [("a", 1_000), ("b", 2_000)] {
+            cluster.write(Message {
+                key: Some(key),
+                payload: Some(b"{\"text\":\"old\"}"),
+                at_ms: Some(at_ms),
+                ..Message::default()
+            });
+        }
+        cluster
+    });
+    let read = caught_up(docs(&before));
+    assert_eq!(read.held.len(), 2);
+    after.upsert(1, "c", "new");
+    after.upsert(2, "d", "new");
+    after.upsert(0, "e", "new");
+    let mut resumed = caught_up(resumed(docs(&after), &read));
+    assert!(resumed.notices.is_empty(), "{:?}", resumed.notices);
+    assert_eq!(resumed.keys(), ["c", "d", "e"]);
+    match resumed
+        .batches
+        .last()
+        .and_then(|batch| batch.resume.clone())
+    {
+        Some(Offset::Partitions { next, .. }) => {
+            let next: Vec<_> = next
+                .iter()
+                .map(|(number, next)| (*number, next.offset))
+                .collect();
+            assert_eq!(next, [(0, 3), (1, 1), (2, 1)]);
+        }
+        other => panic!("{other:?}"),
+    }
+    after.upsert(2, "f", "new");
+    resumed.until_held(|held| held.contains_key("f"));
+}
+
+#[test]
 fn looking_whether_it_is_the_same_topic_repeats_and_loses_nothing() {
     let cluster = Cluster::with_docs(2);
     cluster.upsert(0, "a", "one");

@@ -11,6 +11,7 @@ mod http;
 mod jsonl;
 mod kafka;
 mod listening;
+mod parquet;
 mod receiver;
 mod sinks;
 mod tables;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use perennial_connectors::{
-    Columns, Csv, Digest, Error, JsonLines, Key, Rejection, Resume, Resumption, Source as _,
+    Columns, Digest, Error, JsonLines, Key, Rejection, Resume, Resumption, Source as _, Table,
 };
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn read(table: impl AsRef<[u8]>, columns: Columns) -> Listener {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("faq.csv");
     fs::write(&path, table).unwrap();
-    let mut listener = Listener::start(Csv::open("docs", &path).unwrap().columns(columns));
+    let mut listener = Listener::start(Table::open("docs", &path).unwrap().columns(columns));
     listener.until(&Mark::Ended);
     listener
 }
@@ -91,13 +91,13 @@ fn a_column_that_is_not_there_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("faq.csv");
     fs::write(&path, "id,text\n1,One.\n").unwrap();
-    let mut listener = Listener::start(Csv::open("docs", &path).unwrap());
+    let mut listener = Listener::start(Table::open("docs", &path).unwrap());
     match listener.next() {
         Mark::Failed(error) => assert!(error.contains("\"key\"") && error.contains("id, text")),
         other => panic!("{other:?}"),
     }
     assert!(matches!(
-        Csv::open("docs", dir.path().join("none.csv")),
+        Table::open("docs", dir.path().join("none.csv")),
         Err(Error::Missing { .. })
     ));
 }
@@ -107,7 +107,7 @@ fn a_table_written_anew_is_told_by_its_differences() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("faq.tsv");
     fs::write(&path, "key\ttext\na\tOne.\nb\tTwo.\nc\tThree.\n").unwrap();
-    let mut listener = Listener::start(Csv::open("docs", &path).unwrap().follow(true));
+    let mut listener = Listener::start(Table::open("docs", &path).unwrap().follow(true));
     listener.until(&Mark::CaughtUp);
     fs::write(&path, "key\ttext\nc\tThree.\na\tOne, mended.\nd\tFour.\n").unwrap();
     listener.until_held(|held| !held.contains_key("b") && held.contains_key("d"));
@@ -116,6 +116,9 @@ fn a_table_written_anew_is_told_by_its_differences() {
     assert_eq!(n_changes, 3, "{:?}", listener.batches);
     // Half a table leaves what is held.
     fs::write(&path, "k").unwrap();
+    listener.until(&Mark::Notice);
+    // So does one that is about to be written.
+    fs::write(&path, "").unwrap();
     listener.until(&Mark::Notice);
     assert_eq!(listener.held.len(), 3);
     fs::remove_file(&path).unwrap();
@@ -133,7 +136,7 @@ fn a_table_that_is_half_written_is_read_again_and_nothing_is_lost() {
         gzipped(format!("key,text\n{}", rows.collect::<String>()).as_bytes())
     };
     fs::write(&path, table("before")).unwrap();
-    let mut listener = Listener::start(Csv::open("docs", &path).unwrap().follow(true));
+    let mut listener = Listener::start(Table::open("docs", &path).unwrap().follow(true));
     listener.until(&Mark::CaughtUp);
     let whole = table("after");
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
@@ -150,7 +153,7 @@ fn a_row_without_end_ends_the_reading() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("faq.csv");
     fs::write(&path, table).unwrap();
-    let mut listener = Listener::start(Csv::open("docs", &path).unwrap());
+    let mut listener = Listener::start(Table::open("docs", &path).unwrap());
     match listener.next() {
         Mark::Failed(error) => assert!(error.contains("quote"), "{error}"),
         other => panic!("{other:?}"),
@@ -161,7 +164,7 @@ fn a_row_without_end_ends_the_reading() {
 fn a_time_that_changed_is_a_change() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("faq.csv");
-    let open = || Csv::open("docs", &path).unwrap().columns(columns());
+    let open = || Table::open("docs", &path).unwrap().columns(columns());
     fs::write(&path, "id,at,subject,body\na,7,,One.\nb,,,Two.\n").unwrap();
     let mut listener = Listener::start(open().follow(true));
     listener.until(&Mark::CaughtUp);
@@ -185,7 +188,7 @@ fn a_run_that_resumes_says_what_changed_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("faq.csv");
     fs::write(&path, "key,text\na,One.\nc,Three.\n").unwrap();
-    let mut source = Csv::open("docs", &path).unwrap();
+    let mut source = Table::open("docs", &path).unwrap();
     let held = [("a", "One."), ("b", "Two."), ("c", "Before.")];
     let held = held.map(|(key, text)| (Key::new(key), Digest::of(None, text)));
     let from = Resume {
@@ -259,6 +262,12 @@ fn a_packed_file_that_is_cut_off_is_an_error() {
 
 /// Writes rows as a table.
 fn write(path: &Path, rows: &std::collections::BTreeMap<u8, String>) {
+    if path.extension().is_some_and(|ending| ending == "parquet") {
+        let rows = rows
+            .iter()
+            .map(|(key, text)| (key.to_string(), text.clone()));
+        return crate::parquet::write(path, &rows.collect::<Vec<_>>());
+    }
     let mut writer = csv::Writer::from_path(path).unwrap();
     writer.write_record(["key", "text"]).unwrap();
     for (key, text) in rows {
@@ -272,14 +281,15 @@ proptest! {
     #[test]
     fn differences_fold_to_a_fresh_run(
         tables in prop::collection::vec(prop::collection::btree_map(0u8..8, "(?s).{0,12}", 0..8), 1..5),
+        is_parquet in any::<bool>(),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t.csv");
+        let path = dir.path().join(if is_parquet { "t.parquet" } else { "t.csv" });
         let mut held: Vec<(Key, Digest)> = Vec::new();
         let mut folded = std::collections::BTreeMap::new();
         for table in tables {
             write(&path, &table);
-            let mut source = Csv::open("docs", &path).unwrap();
+            let mut source = Table::open("docs", &path).unwrap();
             source.resume_from(Resume { held: held.clone(), offset: None });
             let mut listener = Listener::start(source);
             listener.held = folded;

@@ -1,0 +1,145 @@
+//! The rows of a table of comma-separated values, whose first row names the columns.
+//!
+//! The file may be packed (gzip or zstd). A row with another number of fields than the first is
+//! refused; a file without a first row is no table.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::csv::{ByteRecord, Position, Reader, ReaderBuilder, WriterBuilder};
+
+use super::{Row, Rows, field, no_column};
+use crate::columns::Columns;
+use crate::json::record::{self, Fields};
+use crate::unpacked::unpacked;
+use crate::{Error, Rejection};
+
+/// A row of many more bytes of the file than a table may have ends the reading: a quote is not
+/// closed.
+const RUNAWAY_LIMIT: u64 = 8 << 20;
+
+/// Rows between line ends.
+pub(super) struct CsvRows {
+    path: PathBuf,
+    reader: Reader<Capped<Box<dyn Read + Send>>>,
+    /// Bytes read since the last row ended.
+    n_since_row: Arc<AtomicU64>,
+    delimiter: u8,
+    n_columns: usize,
+    /// Which column is which field.
+    fields: Vec<(&'static str, usize)>,
+    row: ByteRecord,
+}
+
+impl CsvRows {
+    /// Reads the first row.
+    pub(super) fn open(path: &Path, columns: &Columns, delimiter: u8) -> Result<Self, Error> {
+        let io = |source| unreadable(path, source);
+        let file = File::open(path).map_err(io)?;
+        let n_since_row = Arc::new(AtomicU64::new(0));
+        let mut reader = ReaderBuilder::new()
+            .delimiter(delimiter)
+            .flexible(true)
+            .has_headers(false)
+            .from_reader(Capped {
+                inner: unpacked(file).map_err(io)?,
+                n_since_row: n_since_row.clone(),
+            });
+        let mut row = ByteRecord::new();
+        reader
+            .read_byte_record(&mut row)
+            .map_err(|error| io(error.into()))?;
+        let names: Vec<Cow<'_, str>> = row.iter().map(trimmed).collect();
+        let mut fields = Vec::new();
+        for (field, column) in columns.fields() {
+            let at = names.iter().position(|name| name == column);
+            let at = at.ok_or_else(|| no_column(path, column, names.iter().map(|n| &**n)))?;
+            fields.push((field, at));
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            reader,
+            n_since_row,
+            delimiter,
+            n_columns: names.len(),
+            fields,
+            row,
+        })
+    }
+
+    fn fields(&self) -> Result<Fields, Rejection> {
+        if self.row.len() != self.n_columns {
+            return Err(Rejection::WrongColumns {
+                got: self.row.len(),
+                expected: self.n_columns,
+            });
+        }
+        let mut fields = Fields::new();
+        for (name, at) in &self.fields {
+            let value = field(name, record::utf8(&self.row[*at])?);
+            fields.extend(value.map(|value| ((*name).to_owned(), value)));
+        }
+        Ok(fields)
+    }
+}
+
+impl Rows for CsvRows {
+    fn next(&mut self) -> Result<Option<Row>, Error> {
+        let read = self.reader.read_byte_record(&mut self.row);
+        if !read.map_err(|error| unreadable(&self.path, error.into()))? {
+            return Ok(None);
+        }
+        self.n_since_row.store(0, Ordering::Relaxed);
+        Ok(Some(Row {
+            place: self.row.position().map_or(0, Position::line),
+            n_bytes: self.row.as_slice().len(),
+            fields: self.fields(),
+        }))
+    }
+
+    fn shown(&self) -> Option<Vec<u8>> {
+        let mut builder = WriterBuilder::new();
+        let mut writer = builder
+            .delimiter(self.delimiter)
+            .flexible(true)
+            .from_writer(Vec::new());
+        writer.write_byte_record(&self.row).ok()?;
+        writer.into_inner().ok()
+    }
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> Error {
+    Error::Io {
+        path: path.to_path_buf(),
+        action: "cannot be read",
+        source,
+    }
+}
+
+/// A column's name without the mark that some programs begin files with.
+fn trimmed(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name))
+}
+
+/// Gives up on a row that has no end.
+struct Capped<R> {
+    inner: R,
+    /// Bytes read since the last row ended.
+    n_since_row: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n_read = self.inner.read(buffer)?;
+        let n_before = self.n_since_row.fetch_add(n_read as u64, Ordering::Relaxed);
+        if n_before > RUNAWAY_LIMIT {
+            let said = format!("a row of more than {RUNAWAY_LIMIT} bytes: is a quote not closed?");
+            return Err(std::io::Error::other(said));
+        }
+        Ok(n_read)
+    }
+}

@@ -1,0 +1,351 @@
+//! What does a value of a column say, as text or as a time?
+//!
+//! | type | as text | as `updated_at` |
+//! | --- | --- | --- |
+//! | strings, enumerations, JSON, bytes | as they are, if they are UTF-8 | milliseconds or RFC 3339 |
+//! | integers | decimal | milliseconds |
+//! | booleans, decimals, floats, UUIDs, times of a day | as they are written | |
+//! | dates | `2024-05-01` | midnight, UTC |
+//! | timestamps | RFC 3339; without zone where they have none | that instant, or as if in UTC |
+//!
+//! Floats are no keys: they are not equal to themselves often enough. What is not in the table
+//! (BSON, intervals, geometries, variants) is nothing of a record.
+
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type};
+use parquet::schema::types::ColumnDescriptor;
+
+use crate::json::timestamp;
+
+const NS_A_DAY: i128 = 86_400_000_000_000;
+
+/// What the values of a column mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Boolean,
+    Integer,
+    /// An integer of this many bits without a sign.
+    Unsigned(u32),
+    /// Bytes are two's complement, big-endian.
+    Decimal {
+        scale: usize,
+    },
+    Half,
+    Float,
+    Text,
+    Uuid,
+    /// Days since 1970.
+    Date,
+    /// Since midnight, in units of so many nanoseconds.
+    Time {
+        ns: i64,
+    },
+    /// Since 1970, in units of so many nanoseconds.
+    Instant {
+        ns: i64,
+        is_utc: bool,
+    },
+}
+
+/// A value of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cell {
+    Null,
+    Integer(i64),
+    Text(String),
+    /// Milliseconds since 1970, and as text.
+    Instant(i64, String),
+    /// Bytes that are not UTF-8.
+    Bytes(Vec<u8>),
+}
+
+impl Meaning {
+    /// What a column means, or what it holds that is nothing of a record.
+    pub(super) fn of(column: &ColumnDescriptor) -> Result<Self, String> {
+        if column.max_rep_level() > 0 {
+            return Err("lists".to_owned());
+        }
+        let scale = |scale: i32| usize::try_from(scale).ok().filter(|scale| *scale <= 38);
+        let physical = column.physical_type();
+        let is_integer = matches!(physical, Type::INT32 | Type::INT64);
+        let meaning = match (physical, column.logical_type_ref(), column.converted_type()) {
+            (Type::BOOLEAN, ..) => Some(Self::Boolean),
+            (Type::INT96, ..) => Some(Self::Instant {
+                ns: 1,
+                is_utc: true,
+            }),
+            (Type::FLOAT | Type::DOUBLE, ..) => Some(Self::Float),
+            (_, Some(LogicalType::Decimal(decimal)), _) => {
+                scale(decimal.scale).map(|scale| Self::Decimal { scale })
+            }
+            (_, None, ConvertedType::DECIMAL) => {
+                scale(column.type_scale()).map(|scale| Self::Decimal { scale })
+            }
+            (_, Some(LogicalType::Integer(integer)), _) if is_integer && !integer.is_signed => {
+                u32::try_from(integer.bit_width).ok().map(Self::Unsigned)
+            }
+            (_, Some(LogicalType::Integer(_)), _) if is_integer => Some(Self::Integer),
+            (_, Some(LogicalType::Date), _) if is_integer => Some(Self::Date),
+            (_, Some(LogicalType::Time(time)), _) if is_integer => Some(Self::Time {
+                ns: nanoseconds(&time.unit),
+            }),
+            (_, Some(LogicalType::Timestamp(instant)), _) if is_integer => Some(Self::Instant {
+                ns: nanoseconds(&instant.unit),
+                is_utc: instant.is_adjusted_to_u_t_c,
+            }),
+            (_, None, converted) if is_integer => Some(match converted {
+                ConvertedType::UINT_8 => Self::Unsigned(8),
+                ConvertedType::UINT_16 => Self::Unsigned(16),
+                ConvertedType::UINT_32 => Self::Unsigned(32),
+                ConvertedType::UINT_64 => Self::Unsigned(64),
+                ConvertedType::DATE => Self::Date,
+                ConvertedType::TIME_MILLIS => Self::Time { ns: 1_000_000 },
+                ConvertedType::TIME_MICROS => Self::Time { ns: 1_000 },
+                ConvertedType::TIMESTAMP_MILLIS => Self::Instant {
+                    ns: 1_000_000,
+                    is_utc: true,
+                },
+                ConvertedType::TIMESTAMP_MICROS => Self::Instant {
+                    ns: 1_000,
+                    is_utc: true,
+                },
+                _ => Self::Integer,
+            }),
+            (_, Some(LogicalType::Uuid), _) => Some(Self::Uuid),
+            (_, Some(LogicalType::Float16), _) => Some(Self::Half),
+            (
+                Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY,
+                Some(LogicalType::String | LogicalType::Enum | LogicalType::Json),
+                _,
+            )
+            | (
+                Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY,
+                None,
+                ConvertedType::NONE
+                | ConvertedType::UTF8
+                | ConvertedType::ENUM
+                | ConvertedType::JSON,
+            ) => Some(Self::Text),
+            _ => None,
+        };
+        meaning.ok_or_else(|| match column.logical_type_ref() {
+            Some(logical) => format!("{physical} as {logical:?}"),
+            None => format!("{physical} as {}", column.converted_type()),
+        })
+    }
+
+    /// Whether it can be this field of a record.
+    pub(super) fn suits(self, field: &str) -> bool {
+        match field {
+            "key" => !matches!(self, Self::Float | Self::Half),
+            "updated_at" => matches!(
+                self,
+                Self::Integer | Self::Unsigned(_) | Self::Text | Self::Date | Self::Instant { .. }
+            ),
+            _ => true,
+        }
+    }
+
+    /// A value that is an integer.
+    pub(super) fn integer(self, value: i64) -> Cell {
+        match self {
+            Self::Unsigned(64) => {
+                let value = value.cast_unsigned();
+                i64::try_from(value).map_or_else(|_| Cell::Text(value.to_string()), Cell::Integer)
+            }
+            // Kept in 32 bits with a sign, or in as many as it has.
+            Self::Unsigned(n_bits) => Cell::Integer(value & ((1 << n_bits.min(32)) - 1)),
+            Self::Decimal { scale } => Cell::Text(decimal(i128::from(value), scale)),
+            Self::Date => {
+                let ns = i128::from(value) * NS_A_DAY;
+                Cell::Instant(milliseconds(ns), timestamp::date(value))
+            }
+            Self::Time { ns } => Cell::Text(time_of_day(i128::from(value) * i128::from(ns), ns)),
+            Self::Instant { ns, is_utc } => instant(i128::from(value) * i128::from(ns), ns, is_utc),
+            _ => Cell::Integer(value),
+        }
+    }
+
+    /// A value that is a row of bytes.
+    pub(super) fn bytes(self, value: &[u8]) -> Cell {
+        let said = match (self, value.len()) {
+            (Self::Text, _) => std::str::from_utf8(value).ok().map(str::to_owned),
+            (Self::Decimal { scale }, 1..=16) => {
+                let sign = i128::from(value[0].cast_signed() >> 7);
+                let value = value
+                    .iter()
+                    .fold(sign, |sum, byte| sum << 8 | i128::from(*byte));
+                Some(decimal(value, scale))
+            }
+            (Self::Uuid, 16) => Some(uuid(value)),
+            (Self::Half, 2) => Some(half(u16::from_le_bytes([value[0], value[1]])).to_string()),
+            _ => None,
+        };
+        said.map_or_else(|| Cell::Bytes(value.to_vec()), Cell::Text)
+    }
+}
+
+impl Cell {
+    /// An instant of an old form: nanoseconds of a day, and the Julian day.
+    pub(super) fn of_int96(value: &[u32]) -> Self {
+        /// The Julian day that began at noon of the 1st of January 1970.
+        const EPOCH: i128 = 2_440_588;
+        let [low, high, day] = [0, 1, 2].map(|at| i128::from(value.get(at).copied().unwrap_or(0)));
+        instant((day - EPOCH) * NS_A_DAY + (high << 32 | low), 1, true)
+    }
+
+    /// Bytes that it counts.
+    pub(super) fn n_bytes(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Integer(_) => 8,
+            Self::Text(text) | Self::Instant(_, text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
+fn nanoseconds(unit: &TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::MILLIS => 1_000_000,
+        TimeUnit::MICROS => 1_000,
+        TimeUnit::NANOS => 1,
+    }
+}
+
+fn milliseconds(ns: i128) -> i64 {
+    let ms = ns.div_euclid(1_000_000);
+    i64::try_from(ms).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// An instant so many nanoseconds after 1970, which is kept in units of `unit` nanoseconds.
+fn instant(ns: i128, unit: i64, is_utc: bool) -> Cell {
+    let days = ns.div_euclid(NS_A_DAY);
+    let Ok(days) = i64::try_from(days) else {
+        return Cell::Integer(milliseconds(ns));
+    };
+    let date = timestamp::date(days);
+    let time = time_of_day(ns.rem_euclid(NS_A_DAY), unit);
+    let zone = if is_utc { "Z" } else { "" };
+    Cell::Instant(milliseconds(ns), format!("{date}T{time}{zone}"))
+}
+
+/// `12:34:56`, and a fraction with the digits of its unit if there is one.
+fn time_of_day(ns: i128, unit: i64) -> String {
+    let (seconds, rest) = (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000));
+    let (minutes, second) = (seconds.div_euclid(60), seconds.rem_euclid(60));
+    let (hour, minute) = (minutes.div_euclid(60), minutes.rem_euclid(60));
+    let fraction = match (rest, unit) {
+        (0, _) => String::new(),
+        (_, 1_000_000) => format!(".{:03}", rest / 1_000_000),
+        (_, 1_000) => format!(".{:06}", rest / 1_000),
+        _ => format!(".{rest:09}"),
+    };
+    format!("{hour:02}:{minute:02}:{second:02}{fraction}")
+}
+
+fn decimal(unscaled: i128, scale: usize) -> String {
+    let sign = if unscaled < 0 { "-" } else { "" };
+    let digits = format!("{:0>1$}", unscaled.unsigned_abs(), scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let point = if scale > 0 { "." } else { "" };
+    format!("{sign}{whole}{point}{fraction}")
+}
+
+fn uuid(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(36);
+    for (i, byte) in bytes.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for nibble in [byte >> 4, byte & 0xf] {
+            text.extend(char::from_digit(u32::from(nibble), 16));
+        }
+    }
+    text
+}
+
+/// A float of 16 bits (IEEE 754 binary16).
+fn half(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let fraction = f32::from(bits & 0x3ff);
+    match bits >> 10 & 0x1f {
+        0 => sign * fraction * 2f32.powi(-24),
+        0x1f if fraction == 0.0 => sign * f32::INFINITY,
+        0x1f => f32::NAN,
+        exponent => sign * (1024.0 + fraction) * 2f32.powi(i32::from(exponent) - 25),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Cell {
+        Cell::Text(text.to_owned())
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are_read() {
+        let decimals = Meaning::Decimal { scale: 2 };
+        assert_eq!(decimals.integer(-5), text("-0.05"));
+        assert_eq!(decimals.integer(12_345), text("123.45"));
+        assert_eq!(decimals.bytes(&[0xff, 0x85]), text("-1.23"));
+        assert_eq!(decimals.bytes(&[0; 17]), Cell::Bytes(vec![0; 17]));
+        assert_eq!(Meaning::Decimal { scale: 0 }.integer(7), text("7"));
+        assert_eq!(
+            Meaning::Unsigned(64).integer(-1),
+            text("18446744073709551615")
+        );
+        assert_eq!(
+            Meaning::Unsigned(32).integer(-1),
+            Cell::Integer(4_294_967_295)
+        );
+        assert_eq!(Meaning::Unsigned(8).integer(200), Cell::Integer(200));
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (1, 5.960_464_5e-8),
+        ] {
+            assert_eq!(half(bits), value);
+        }
+    }
+
+    #[test]
+    fn times_are_instants_and_rfc_3339() {
+        let ms = Meaning::Instant {
+            ns: 1_000_000,
+            is_utc: true,
+        };
+        let at = |ms, text: &str| Cell::Instant(ms, text.to_owned());
+        assert_eq!(
+            ms.integer(1_714_566_896_789),
+            at(1_714_566_896_789, "2024-05-01T12:34:56.789Z")
+        );
+        let ns = Meaning::Instant {
+            ns: 1,
+            is_utc: false,
+        };
+        assert_eq!(ns.integer(-1), at(-1, "1969-12-31T23:59:59.999999999"));
+        assert_eq!(
+            Meaning::Date.integer(19_844),
+            at(1_714_521_600_000, "2024-05-01")
+        );
+        assert_eq!(
+            Meaning::Time { ns: 1_000 }.integer(1_500_000),
+            text("00:00:01.500000")
+        );
+        assert_eq!(
+            Cell::of_int96(&[0, 0, 2_440_588]),
+            at(0, "1970-01-01T00:00:00Z")
+        );
+    }
+
+    #[test]
+    fn ids_and_bytes() {
+        let bytes: Vec<u8> = (0..16).collect();
+        let id = "00010203-0405-0607-0809-0a0b0c0d0e0f";
+        assert_eq!(Meaning::Uuid.bytes(&bytes), text(id));
+        assert_eq!(Meaning::Text.bytes(b"\xff"), Cell::Bytes(vec![0xff]));
+    }
+}
