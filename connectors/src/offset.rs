@@ -146,7 +146,7 @@ impl fmt::Display for Offset {
                 Ok(())
             }
             Self::PostedLine { run, request, line } => {
-                write!(f, "request {request} of run {run:016x}:{line}")
+                write!(f, "request {request} of run {run:016x}, line {line}")
             }
             Self::Posted { run, last } => write!(f, "requests to {last} of run {run:016x}"),
         }
@@ -183,6 +183,9 @@ mod tests {
             request: 3,
             line: 2,
         };
-        assert_eq!(posted.to_string(), "request 3 of run 00000000000000f1:2");
+        assert_eq!(
+            posted.to_string(),
+            "request 3 of run 00000000000000f1, line 2"
+        );
     }
 }

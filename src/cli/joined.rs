@@ -370,6 +370,7 @@ fn prefixed(mut batch: Batch, part: &RunningPart) -> Batch {
 mod tests {
     use std::fs;
 
+    use crossbeam_channel::Sender;
     use perennial::connectors::{Digest, Folder, JsonLines, Watching};
 
     use super::*;
@@ -514,6 +515,77 @@ mod tests {
         let (how, n_changes, last) = resumed(two, offset);
         assert_eq!((how, n_changes), (Resumption::Anew, 1));
         assert_eq!(last, Some(Offset::Parts(BTreeMap::new())));
+    }
+
+    /// A source of nothing that goes on, and wants to know.
+    struct Told(SourceName, Sender<(Offset, Option<u64>)>);
+
+    impl Acks for Sender<(Offset, Option<u64>)> {
+        fn committed(&mut self, offset: &Offset, epoch: Option<u64>) {
+            self.send((offset.clone(), epoch))
+                .expect("the test listens");
+        }
+    }
+
+    impl Source for Told {
+        fn name(&self) -> &SourceName {
+            &self.0
+        }
+
+        fn resume_from(&mut self, from: Resume) -> Resumption {
+            // Nobody says it again.
+            match from.offset {
+                Some(_) => Resumption::FromOffset,
+                None => Resumption::Anew,
+            }
+        }
+
+        fn acks(&mut self) -> Option<Box<dyn Acks>> {
+            Some(Box::new(Heard(self.1.clone())))
+        }
+
+        fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+            out.send(Event::CaughtUp)
+        }
+    }
+
+    #[test]
+    fn a_part_is_told_of_its_own_and_goes_on_beside_several_that_begin_anew() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("q.jsonl");
+        fs::write(&path, "{\"key\": \"x\", \"text\": \"Text.\"}\n").expect("writable");
+        let (sender, told) = crossbeam_channel::unbounded();
+        let mut joined = Joined::new("q")
+            .with(Nothing(SourceName::new("q")), None)
+            .with(JsonLines::open("q", &path).expect("there"), None)
+            .with(Told(SourceName::new("q"), sender), Some("http#".into()))
+            .boxed();
+        let text = Digest::of(None, "Text.");
+        let parts = BTreeMap::from([("http#".to_owned(), Offset::Sequence(7))]);
+        let held = ["x", "gone", "http#y"].map(|key| (Key::new(key), text));
+        let how = joined.resume_from(Resume {
+            held: held.to_vec(),
+            offset: Some(Offset::Parts(parts.clone())),
+        });
+        assert_eq!(how, Resumption::FromOffset);
+        let mut acks = joined.acks().expect("one part wants to know");
+        acks.committed(&Offset::Parts(BTreeMap::new()), Some(1));
+        acks.committed(&Offset::Parts(parts.clone()), Some(2));
+        let heard: Vec<_> = told.try_iter().collect();
+        assert_eq!(heard, [(Offset::Sequence(7), Some(2))]);
+        let (mut said, mut last) = (Vec::new(), None);
+        for event in start(joined, 8).expect("starts").events() {
+            let Event::Batch(batch) = event else { continue };
+            said.extend(batch.changes.iter().map(|change| match change {
+                Change::Upsert(record) => format!("+{}", record.key),
+                Change::Delete { key, .. } => format!("-{key}"),
+            }));
+            last = batch.resume.or(last);
+        }
+        said.sort();
+        // What begins anew is deleted and comes again; what was posted stands.
+        assert_eq!(said, ["+x", "-gone", "-x"]);
+        assert_eq!(last, Some(Offset::Parts(parts)));
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn what_was_under_way_when_it_ended_is_said_to_be_lost() {
     assert_eq!(lost.status, 202, "{}", lost.body);
     drop(first);
     let (second, mut client) = rig(Some(dir.path()), Scripted::new());
-    assert_eq!(client.look(&stored.token(), 0).json()["visible"], true);
+    assert_eq!(client.look(&stored.token(), 60).json()["visible"], true);
     let fate = client.look(&lost.token(), 60);
     assert_eq!(fate.status, 410);
     assert!(
@@ -231,7 +231,7 @@ struct Sent {
 fn settle(client: &mut Client, sent: &mut Vec<Sent>, held: &mut BTreeMap<u64, String>) -> usize {
     let mut n_lost = 0;
     for request in sent.drain(..) {
-        let fate = client.look(&request.token, 0);
+        let fate = client.look(&request.token, 60);
         match fate.status {
             200 => {
                 assert_eq!(fate.json()["visible"], true, "of an earlier run");

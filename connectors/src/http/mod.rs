@@ -187,6 +187,7 @@ impl Source for Http {
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        self.stream.begin();
         out.send(Event::CaughtUp)?;
         loop {
             select! {

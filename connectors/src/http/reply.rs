@@ -139,6 +139,15 @@ impl Refusal {
         .with(RETRY_AFTER, "1")
     }
 
+    pub(super) fn starting() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the engine is starting, and does not know yet what was stored before",
+            "ask again in a while, or with ?wait=60",
+        )
+        .with(RETRY_AFTER, "1")
+    }
+
     /// As a response.
     pub(super) fn reply(self) -> Reply {
         let mut reply = json(

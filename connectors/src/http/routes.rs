@@ -206,8 +206,13 @@ async fn look(service: &Service, text: &str, head: &Parts) -> Result<Reply, Refu
     };
     let token = Token::parse(text).ok_or_else(unknown)?;
     let stream = service.stream(&token.stream)?;
-    if let (Some(wait), Fate::Pending) = (wait, stream.fate(&token)) {
-        let _ = timeout(wait, stream.committed(token.request)).await;
+    // Whether it came to that in time, its fate says.
+    if let Some(wait) = wait {
+        let _ = match stream.fate(&token) {
+            Fate::Pending => timeout(wait, stream.committed(token.request)).await,
+            Fate::Unsettled => timeout(wait, stream.begun()).await,
+            _ => Ok(()),
+        };
     }
     let gone = |error| {
         let hint = "send the records again: one that is there already changes nothing";
@@ -221,6 +226,7 @@ async fn look(service: &Service, text: &str, head: &Parts) -> Result<Reply, Refu
             return gone("the request is of an earlier process, and not known any more");
         }
         Fate::Unknown => return Err(unknown()),
+        Fate::Unsettled => return Err(Refusal::starting()),
     };
     let said = json!({ "visible": is_visible, "epoch": epoch });
     Ok(reply::json(StatusCode::OK, &said))

@@ -51,6 +51,8 @@ pub(super) struct Progress {
     pub(super) committed: u64,
     /// The last complete epoch when that was told.
     pub(super) epoch: Option<u64>,
+    /// Whether the source runs: then it is known what an earlier run left.
+    has_begun: bool,
     /// Whether nothing more will be told.
     is_over: bool,
 }
@@ -68,6 +70,8 @@ pub(super) enum Fate {
     Forgotten,
     /// No request has this token.
     Unknown,
+    /// It is of another run, and what those left is not known yet.
+    Unsettled,
 }
 
 impl Stream {
@@ -87,6 +91,12 @@ impl Stream {
             before: OnceLock::new(),
         };
         (stream, queue)
+    }
+
+    /// What an earlier run left is known from here on.
+    pub(super) fn begin(&self) {
+        self.progress
+            .send_modify(|progress| progress.has_begun = true);
     }
 
     /// Lets no more requests in, and says to those that wait that there is nothing to wait for.
@@ -143,6 +153,7 @@ impl Stream {
                 true => Fate::Pending,
                 false => Fate::Unknown,
             },
+            _ if !progress.has_begun => Fate::Unsettled,
             Some(before) if token.run == before.run => match token.request <= before.last {
                 true => Fate::Visible(None),
                 false => Fate::Lost,
@@ -157,6 +168,14 @@ impl Stream {
         let is_there = |progress: &Progress| progress.is_over || progress.committed >= request;
         // Fails only without a sender, and this is one.
         let _ = progress.wait_for(is_there).await;
+    }
+
+    /// Waits until it is known what an earlier run left, or nothing more will be told.
+    pub(super) async fn begun(&self) {
+        let mut progress = self.progress.subscribe();
+        let is_known = |progress: &Progress| progress.is_over || progress.has_begun;
+        // As above.
+        let _ = progress.wait_for(is_known).await;
     }
 
     fn entry(&self) -> MutexGuard<'_, Entry> {
@@ -253,7 +272,10 @@ mod tests {
         assert_eq!((first.request, second.request), (1, 2));
         let batch = queue.recv().unwrap().batch;
         let place = batch.rejected[0].offset.to_string();
-        assert_eq!(place, format!("request 1 of run {:016x}:3", stream.run));
+        assert_eq!(
+            place,
+            format!("request 1 of run {:016x}, line 3", stream.run)
+        );
         let mut told = Told(stream.clone());
         assert_eq!(stream.fate(&first), Fate::Pending);
         told.committed(batch.resume.as_ref().unwrap(), Some(7));
@@ -284,8 +306,9 @@ mod tests {
             request,
         };
         let run = stream.run ^ 1;
-        assert_eq!(stream.fate(&token(run, 1)), Fate::Forgotten);
+        assert_eq!(stream.fate(&token(run, 1)), Fate::Unsettled);
         stream.resume(UpTo { run, last: 5 });
+        stream.begin();
         assert_eq!(stream.fate(&token(run, 5)), Fate::Visible(None));
         assert_eq!(stream.fate(&token(run, 6)), Fate::Lost);
         assert_eq!(stream.fate(&token(run ^ 2, 1)), Fate::Forgotten);

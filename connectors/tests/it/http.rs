@@ -562,8 +562,15 @@ fn after_a_restart_what_was_stored_is_there_and_what_was_not_is_lost() {
     let mut source = listener.source("docs").unwrap();
     let how = source.resume_from(from(Some(Offset::Posted { run: 7, last: 5 })));
     assert_eq!(how, Resumption::FromOffset);
-    let _running = start(source, 8).unwrap();
     let mut client = Client::connect(listener.address());
+    // An engine that still loads its model knows nothing yet, and does not say that it never will.
+    let starting = client.look(&token(7, 5), 0);
+    assert_eq!(starting.status, 503);
+    assert_eq!(starting.headers["retry-after"], "1");
+    let address = listener.address();
+    let waiting = std::thread::spawn(move || Client::connect(address).look(&token(7, 5), 60));
+    let _running = start(source, 8).unwrap();
+    assert_eq!(waiting.join().unwrap().json()["visible"], true);
     assert_eq!(client.look(&token(7, 5), 0).json()["visible"], true);
     for (run, request, says) in [(7, 6, "lost"), (8, 1, "not known any more")] {
         let gone = client.look(&token(run, request), 60);
