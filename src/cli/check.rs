@@ -50,7 +50,11 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
             counts.push(format!("{n} damaged, which are encoded again"));
         }
         let size = wording::megabytes(found.n_bytes);
-        writeln!(out, "whole: {epoch}, {}, {size}", counts.join(", "))
+        let mut said = format!("whole: {epoch}, {}, {size}", counts.join(", "));
+        if !found.was_closed {
+            said += "; the last process did not close it, and the next one mends that";
+        }
+        writeln!(out, "{said}")
     };
     written.map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,9 @@ use super::{FRAGMENTS, ReadableTable, ReadableTableMetadata, State, StateError, 
 /// What a state directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct StateSummary {
+    /// Whether the process that had it last closed it. Otherwise it was killed, or the machine
+    /// failed: what was committed stands, and the next engine mends the rest.
+    pub was_closed: bool,
     /// The last committed epoch.
     pub epoch: Option<u64>,
     /// Rows of all streams.
@@ -36,12 +39,13 @@ pub struct StateSummary {
     pub n_damaged_fragments: u64,
 }
 
-/// Verifies the checksums of a state directory and reads every record of it.
+/// Verifies the checksums of a state directory and reads every record of it. The directory is
+/// not changed, whatever state it is in.
 ///
 /// # Errors
-/// [`StateError`]: none there, in use, newer or damaged.
+/// [`StateError`]: none there, not to be read, in use, newer or damaged.
 pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
-    let state = State::open_existing(dir)?;
+    let (state, was_closed) = State::open_untouched(dir)?;
     let n_bytes = std::fs::metadata(dir.join(FILE)).map_or(0, |file| file.len());
     let restored = state.restore()?;
     let n_vectors = state.read(|txn| {
@@ -55,6 +59,7 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
     let n_epochs = state.read(history::verify)?;
     Ok(StateSummary {
         n_epochs,
+        was_closed,
         epoch: restored.epoch,
         n_rows: restored.rows.values().map(|rows| rows.len()).sum(),
         n_answers: restored.answers.values().map(|answers| answers.len()).sum(),
@@ -68,12 +73,13 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
     })
 }
 
-/// The receipts of all documents that were forgotten, oldest first.
+/// The receipts of all documents that were forgotten, oldest first. The directory is not changed.
 ///
 /// # Errors
 /// As [`check`].
 pub fn receipts(dir: &Path) -> Result<Vec<Receipt>, StateError> {
-    State::open_existing(dir)?.read(|txn| {
+    let (state, _) = State::open_untouched(dir)?;
+    state.read(|txn| {
         let mut receipts = Vec::new();
         for entry in txn.open_table(RECEIPTS)?.iter()? {
             receipts.push(format::decode("a receipt", entry?.1.value())?);

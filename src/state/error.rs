@@ -18,6 +18,14 @@ pub enum StateError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The file cannot be read.
+    #[error("{path}: {source}; give a folder that can be read")]
+    Unreadable {
+        /// The database file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// There is no state where one was named.
     #[error("{path}: there is no state here; name the folder that was given as --state")]
     Missing {

@@ -29,9 +29,33 @@
 //! are described in `operators/src/cold_tier/segment.rs`. They are a cache: without them nothing is
 //! lost.
 //!
-//! Keys and numbers are redb's own types. Structures are written by postcard 1.x in the
-//! order of their fields, enums by the number of the variant; a change to one of them is a new
-//! [`VERSION`], but for variants that are added behind the others: what was stored is read as ever.
+//! Keys and numbers are redb's own types: a number is little-endian; a text its UTF-8; of a pair
+//! the first text stands behind its length, the second up to the end.
+//!
+//! Structures are written by [postcard 1.x](https://postcard.jamesmunns.com/wire-format), their
+//! fields one after the other without names:
+//!
+//! | type | bytes |
+//! | --- | --- |
+//! | u64, u32, usize | 7 bits a byte, least first, the eighth bit set but in the last |
+//! | i64, i32 | the same of 0, -1, 1, -2, …, counted from 0 (zigzag) |
+//! | bool, u8 | one |
+//! | f32 | four, little-endian |
+//! | text, list, map | how many bytes or elements, as u64; then these, a map's by key |
+//! | `[u8; 32]` | 32 |
+//! | `Option` | 0, or 1 and the value |
+//! | `Result` | 0 and the value, or 1 and the error |
+//! | enumeration | the number of its case, from 0 in their order, as u32; then the case's fields |
+//! | path | as text |
+//! | `Duration` | seconds as u64, nanoseconds as u32 |
+//!
+//! So the order of fields and cases is the format: a change to either is a new [`VERSION`], but
+//! for a case that is added behind the last. Golden files hold it (`golden.rs`).
+//!
+//! Versions: 1 lacked dependencies, and is refused. 2 had the tables `format`, `manifest` (of it
+//! `"epoch"`), `offsets`, `documents`, `views`, `answers` and `vectors`, and in `offsets` no cases
+//! behind `Sequence`. 3 lacked the history, and in receipts the epochs of it that were cut. Both
+//! become 4 when they are opened to go on.
 
 use std::sync::Arc;
 use std::time::Duration;

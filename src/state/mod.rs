@@ -16,6 +16,7 @@
 //! - What is stored is as large as what is live: rows that stand, one answer a context, one
 //!   vector a live text; and a history within its budget (`history.rs`).
 //! - Anything unreadable is an error that names the file; nothing is guessed.
+//! - Who only looks ([`check()`], [`receipts`], [`quarantine()`]) changes no byte (`untouched.rs`).
 //!
 //! A log of records with snapshots was rejected: the database does both, and a torn write
 //! is its business. Fragments are files beside it, in a folder: they are a cache, and need no
@@ -24,15 +25,19 @@
 mod check;
 mod error;
 mod format;
+#[cfg(test)]
+mod golden;
 mod history;
 mod quarantine;
 #[cfg(test)]
 mod tests;
+mod untouched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use perennial_connectors::{Delivery, Offset};
 use perennial_operators::{ContextKey, Outcome};
@@ -53,6 +58,7 @@ use format::{
     UNDO_ANSWERS, UNDO_ROWS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
 use history::Undo;
+use untouched::Untouched;
 
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::{Quarantined, Receipt};
@@ -185,6 +191,38 @@ impl State {
     pub(crate) fn keeping(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
+    }
+
+    /// Opens the state in a directory where there is one, to be read: nothing that is done to
+    /// it changes the directory. Also returns whether the process that had it last closed it;
+    /// otherwise it was mended as the next engine will mend it.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`], [`StateError::Unreadable`], and as [`State::open`].
+    fn open_untouched(dir: &Path) -> Result<(Self, bool), StateError> {
+        let path = dir.join(FILE);
+        let unreadable = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => StateError::Missing { path: path.clone() },
+            _ => StateError::Unreadable {
+                path: path.clone(),
+                source,
+            },
+        };
+        let file = std::fs::File::open(&path).map_err(unreadable)?;
+        // A database would be made in an empty file.
+        if file.metadata().map_err(unreadable)?.len() == 0 {
+            return Err(StateError::damaged(&path, "it is empty"));
+        }
+        let was_closed = Arc::new(AtomicBool::new(true));
+        let is_mended = was_closed.clone();
+        let db = open_database(&path, || {
+            let untouched = Untouched::over(file)?;
+            redb::Builder::new()
+                .set_repair_callback(move |_| is_mended.store(false, Ordering::Relaxed))
+                .create_with_backend(untouched)
+        })?;
+        let state = Self::over(path, db)?;
+        Ok((state, was_closed.load(Ordering::Relaxed)))
     }
 
     /// Opens the state in a directory where there is one.
@@ -777,7 +815,7 @@ fn open_database(
             path: path.to_owned(),
         }),
         Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(source))))
-            if source.kind() != std::io::ErrorKind::InvalidData =>
+            if !is_damage(source.kind()) =>
         {
             Err(StateError::Io {
                 path: path.to_owned(),
@@ -787,6 +825,12 @@ fn open_database(
         Ok(Err(error)) => Err(StateError::damaged(path, error)),
         Err(_) => Err(StateError::damaged(path, "its structure is broken")),
     }
+}
+
+/// Whether such an error tells of the file's contents: what they should be, or where they end.
+fn is_damage(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    matches!(kind, InvalidData | UnexpectedEof)
 }
 
 /// A lookup that fails finds nothing: the call is made again.

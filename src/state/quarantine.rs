@@ -14,12 +14,13 @@ use super::{State, StateError};
 use crate::engine::Quarantined;
 use crate::engine::quarantine::QuarantineDeltas;
 
-/// Everything that is in quarantine, oldest first.
+/// Everything that is in quarantine, oldest first. The directory is not changed.
 ///
 /// # Errors
-/// [`StateError`]: none there, in use, newer or damaged.
+/// [`StateError`]: none there, not to be read, in use, newer or damaged.
 pub fn quarantine(dir: &Path) -> Result<Vec<Quarantined>, StateError> {
-    Ok(State::open_existing(dir)?.restore()?.quarantine)
+    let (state, _) = State::open_untouched(dir)?;
+    Ok(state.restore()?.quarantine)
 }
 
 /// Drops entries by their numbers. Returns how many were there.

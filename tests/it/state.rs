@@ -677,6 +677,90 @@ fn a_state_of_the_format_before_becomes_this_one() {
     assert_eq!((again.texts(), again.model.n_calls()), (right, 0));
 }
 
+/// Looks at a state in every way that there is. Returns what `check` says.
+fn look(dir: &Path) -> Result<state::StateSummary, StateError> {
+    let files = || -> BTreeMap<_, _> {
+        let files = fs::read_dir(dir).expect("there").map(|file| {
+            let file = file.expect("there");
+            let modified = file.metadata().and_then(|metadata| metadata.modified());
+            let bytes = fs::read(file.path()).expect("there");
+            (file.file_name(), (bytes, modified.expect("known")))
+        });
+        files.collect()
+    };
+    let before = files();
+    let found = state::check(dir);
+    assert_eq!(state::receipts(dir).is_ok(), found.is_ok());
+    assert_eq!(state::quarantine(dir).is_ok(), found.is_ok());
+    assert!(files() == before, "looking changed {}", dir.display());
+    found
+}
+
+#[test]
+fn who_only_looks_changes_no_byte() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (closed, killed) = (dir.path().join("closed"), dir.path().join("killed"));
+    let mut running = tables(&closed, 2000);
+    running.upsert("docs", "hours", "The library opens at nine.");
+    running.upsert("questions", "q", "library");
+    running.texts();
+    let error = look(&closed).expect_err("in use");
+    assert!(matches!(error, StateError::InUse { .. }), "{error}");
+    // What a process leaves that is killed: the file as it is, and one that was not yet moved.
+    fs::create_dir(&killed).expect("writable");
+    fs::copy(closed.join("state.redb"), killed.join("state.redb")).expect("there");
+    fs::write(killed.join("state.redb.x.new"), "half").expect("writable");
+    drop(running);
+
+    let found = look(&closed).expect("whole");
+    assert!(found.was_closed);
+    assert_eq!((found.n_rows, found.n_answers), (2, 1));
+    let left = look(&killed).expect("whole");
+    assert!(!left.was_closed);
+    let expected = state::StateSummary {
+        was_closed: true,
+        n_bytes: found.n_bytes,
+        ..left
+    };
+    assert_eq!(expected, found);
+    // Nothing of it must be writable.
+    let paths = [closed.join("state.redb"), closed.clone()];
+    let writable = paths.map(|path| {
+        let writable = fs::metadata(&path).expect("there").permissions();
+        let mut permissions = writable.clone();
+        permissions.set_readonly(true);
+        fs::set_permissions(&path, permissions).expect("ours");
+        (path, writable)
+    });
+    assert_eq!(look(&closed).expect("whole"), found);
+    for (path, permissions) in writable {
+        fs::set_permissions(path, permissions).expect("ours");
+    }
+
+    let whole = fs::read(closed.join("state.redb")).expect("there");
+    let file = killed.join("state.redb");
+    let used = whole
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("not empty");
+    let mut n_refused = 0;
+    for at in (0..used).step_by((used / 60).max(1)) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&file, bytes).expect("writable");
+        n_refused += usize::from(look(&killed).is_err());
+    }
+    for n in [0, 1, 100, 4096, used / 2] {
+        fs::write(&file, &whole[..n]).expect("writable");
+        let error = look(&killed).expect_err("cut");
+        assert!(matches!(error, StateError::Damaged { .. }), "{n}: {error}");
+    }
+    assert!(n_refused > 0);
+    fs::remove_file(&file).expect("there");
+    let error = look(&killed).expect_err("nothing there");
+    assert!(matches!(error, StateError::Missing { .. }), "{error}");
+}
+
 #[test]
 fn a_cut_or_flipped_file_is_refused_or_right_and_never_a_panic() {
     let dir = tempfile::tempdir().expect("a folder");

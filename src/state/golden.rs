@@ -1,0 +1,564 @@
+//! Golden files: state directories and records as past and present versions of the format write
+//! them, in `tests/golden`.
+//!
+//! | what | written by |
+//! | --- | --- |
+//! | `state-1/` | the program of that version |
+//! | `state-2/` | [`write`], as the program of that version did: it stored the same structures, in fewer tables |
+//! | `state-3/` | [`write`] |
+//! | `records-3.txt` | [`write`]: a name and the bytes of each structure, in hexadecimal |
+//!
+//! A structure or an enumeration that is changed makes [`records_have_the_bytes_they_had`] fail.
+//! Then [`VERSION`] is to rise, and after that
+//! `cargo test --release -p perennial --lib golden::write -- --ignored` adds the new version's
+//! files. Those that are there are never written again: they are what is out there.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial_connectors::{Delivery, NextMessage, Offset, Output, OutputRow, Revision};
+use perennial_operators::dependency::Read;
+use perennial_operators::{
+    AnswerText, CallError, ContextKey, Dependencies, DocumentKey, Finish, Rung, Source,
+    SubParagraph, Work,
+};
+use perennial_views::Memo as _;
+use perennial_views::memo::VectorDigest;
+use redb::{Database, TableHandle as _};
+
+use super::format::{
+    self, ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY,
+    RESUBMITTED, Resubmitted, StoredAnswer, StoredRow, VECTORS, VERSION, VERSION_KEY, VIEWS,
+};
+use super::{Commit, DeclaredSink, State, StateError, check, quarantine, receipts};
+use crate::engine::{Quarantined, Receipt};
+
+const ORIGIN: u64 = 0x0123_4567_89ab_cdef;
+const EPOCH: u64 = 300;
+const VECTOR: ([u8; 32], [f32; 3]) = ([9; 32], [1.0, -2.5, 0.0]);
+const VIEW: [u8; 32] = [7; 32];
+
+fn golden(name: impl AsRef<Path>) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    folder.join(name)
+}
+
+fn text(text: &str) -> Arc<str> {
+    text.into()
+}
+
+fn rows() -> BTreeMap<&'static str, StoredRow> {
+    let plain = StoredRow {
+        title: None,
+        text: text("When does it open?"),
+        updated_at_ms: -1,
+        is_timed: false,
+        supersedes: Arc::default(),
+    };
+    let full = StoredRow {
+        title: Some(text("Hours")),
+        text: text("The library opens at nine.\n"),
+        updated_at_ms: 1_714_566_896_789,
+        is_timed: true,
+        supersedes: [text("old"), text("older")].into(),
+    };
+    BTreeMap::from([("full", full), ("plain", plain)])
+}
+
+fn offsets() -> BTreeMap<&'static str, Offset> {
+    let path = PathBuf::from("docs/a.jsonl");
+    let next = NextMessage {
+        offset: 17,
+        last: [3; 32],
+    };
+    let sequence = Offset::Sequence(300);
+    let parts = BTreeMap::from([("first".to_owned(), sequence.clone())]);
+    BTreeMap::from([
+        (
+            "file",
+            Offset::File {
+                path: path.clone(),
+                revision: Some(Revision {
+                    mtime_ns: -1,
+                    len: 300,
+                }),
+            },
+        ),
+        (
+            "line",
+            Offset::Line {
+                path: path.clone(),
+                line: 1,
+                byte: 300,
+            },
+        ),
+        (
+            "lines",
+            Offset::Lines {
+                path: path.clone(),
+                line: 2,
+                byte: 301,
+                digest: [5; 32],
+            },
+        ),
+        ("sequence", sequence),
+        (
+            "message",
+            Offset::Message {
+                topic: "docs".to_owned(),
+                partition: 2,
+                offset: 17,
+            },
+        ),
+        ("row", Offset::Row { path, line: 7 }),
+        ("parts", Offset::Parts(parts)),
+        (
+            "partitions",
+            Offset::Partitions {
+                topic: "docs".to_owned(),
+                next: BTreeMap::from([(0, next), (2, next)]),
+            },
+        ),
+    ])
+}
+
+/// Offsets that there were from the beginning.
+const FIRST_OFFSETS: [&str; 4] = ["file", "line", "lines", "sequence"];
+
+fn answers() -> BTreeMap<&'static str, StoredAnswer> {
+    let read = Read {
+        mass: vec![0.5, 0.25],
+        least_margin: 4.0,
+        n_tokens: 6,
+    };
+    let source = Source {
+        document: DocumentKey::new("full"),
+        ordinal: 1,
+        share: 0.75,
+    };
+    let exact = StoredAnswer {
+        request: Some([1; 32]),
+        answer: Ok(AnswerText {
+            text: text("At nine."),
+            finish: Finish::Stop,
+        }),
+        tokens: [1, 300, 70_000].into(),
+        sub_paragraphs: vec![SubParagraph {
+            text: "At nine.".to_owned(),
+            sources: vec![source],
+        }],
+        epoch: EPOCH,
+        rung: Rung::Rewrite,
+        work: Work {
+            n_encoded: 1,
+            n_prompt: 2,
+            n_draft: 3,
+            n_decoded: 4,
+            n_passes: 5,
+            n_from_scratch: 600,
+        },
+        min_margin: 0.125,
+        dependencies: Dependencies::of(&[0.5, 0.0], &[read]),
+        drift: None,
+        elapsed: Duration::new(1, 500),
+    };
+    let provisional = StoredAnswer {
+        request: None,
+        drift: Some(0.5),
+        rung: Rung::Patch,
+        ..exact.clone()
+    };
+    let failed = |error| StoredAnswer {
+        request: None,
+        answer: Err(error),
+        tokens: Arc::default(),
+        sub_paragraphs: Vec::new(),
+        dependencies: Dependencies::default(),
+        ..exact.clone()
+    };
+    let does_not_fit = CallError::DoesNotFit {
+        required: 9_000,
+        limit: 8_192,
+    };
+    let model = CallError::Model {
+        reason: "no room".to_owned(),
+    };
+    BTreeMap::from([
+        ("lost", failed(CallError::Lost)),
+        ("model", failed(model)),
+        ("fit", failed(does_not_fit)),
+        ("provisional", provisional),
+        ("exact", exact),
+    ])
+}
+
+fn refusals() -> Vec<Quarantined> {
+    let line = Quarantined {
+        number: 3,
+        stream: "docs".to_owned(),
+        place: "docs.jsonl:2 (byte 64)".to_owned(),
+        key: Some("card".to_owned()),
+        reason: "the field \"text\" is missing".to_owned(),
+        refused_at_ms: 1_714_566_896_789,
+        content: Some(b"{\"key\":\"card\"}".to_vec()),
+        is_standing: false,
+    };
+    let file = Quarantined {
+        number: 4,
+        key: None,
+        content: None,
+        is_standing: true,
+        ..line.clone()
+    };
+    vec![line, file]
+}
+
+fn resubmitted() -> BTreeMap<u64, Resubmitted> {
+    let [deleted, given] = [None, Some(rows()["full"].clone())].map(|row| Resubmitted {
+        stream: "docs".to_owned(),
+        key: "card".to_owned(),
+        row,
+    });
+    BTreeMap::from([(1, given), (2, deleted)])
+}
+
+fn receipt() -> Receipt {
+    Receipt {
+        stream: "docs".to_owned(),
+        key: "secret".to_owned(),
+        was_there: true,
+        forgotten_at_ms: 1_714_566_896_789,
+        epoch: Some(EPOCH),
+        n_fragments: 1,
+        n_answers: 2,
+        n_rejected: 3,
+        n_updates: 4,
+        n_state_bytes: Some(73_728),
+        remains: vec!["here".to_owned()],
+    }
+}
+
+fn delivery() -> Delivery {
+    let output = |text| Output {
+        question: "When does it open?".to_owned(),
+        text,
+        rung: "verify".to_owned(),
+        is_exact: true,
+        drift: 0.0,
+        sources: vec!["full".to_owned()],
+    };
+    let row = |key: &str, answer| OutputRow {
+        key: key.to_owned(),
+        answer,
+    };
+    Delivery {
+        origin: ORIGIN,
+        view: "answers".to_owned(),
+        epoch: EPOCH,
+        rows: vec![
+            row("q", Some(output(Ok("At nine.".to_owned())))),
+            row("r", Some(output(Err("it failed".to_owned())))),
+            row("s", None),
+        ],
+    }
+}
+
+/// Every structure that is stored, and every case of every enumeration in one.
+fn records() -> BTreeMap<String, Vec<u8>> {
+    let rungs = [
+        Rung::Keep,
+        Rung::Verify,
+        Rung::Rewrite,
+        Rung::Regenerate,
+        Rung::Skip,
+        Rung::Patch,
+    ];
+    let mut records = BTreeMap::new();
+    let mut add = |name: String, bytes| {
+        assert!(records.insert(name, bytes).is_none());
+    };
+    for (name, row) in rows() {
+        add(format!("row {name}"), format::encode(&row));
+    }
+    for (name, offset) in offsets() {
+        add(format!("offset {name}"), format::encode(&offset));
+    }
+    for (name, answer) in answers() {
+        add(format!("answer {name}"), format::encode(&answer));
+    }
+    for refused in refusals() {
+        let name = format!("refusal {}", refused.number);
+        add(name, format::encode(&refused));
+    }
+    for (number, row) in resubmitted() {
+        add(format!("resubmitted {number}"), format::encode(&row));
+    }
+    for rung in rungs {
+        add(format!("rung {rung}"), format::encode(&rung));
+    }
+    for finish in [Finish::Stop, Finish::Length] {
+        add(format!("finish {finish:?}"), format::encode(&finish));
+    }
+    add("receipt".to_owned(), format::encode(&receipt()));
+    add("delivery".to_owned(), format::encode(&delivery()));
+    add("vector".to_owned(), format::vector_bytes(&VECTOR.1));
+    records
+}
+
+fn record_lines() -> String {
+    records()
+        .iter()
+        .fold(String::new(), |mut lines, (name, bytes)| {
+            let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+                write!(hex, "{byte:02x}").expect("memory");
+                hex
+            });
+            writeln!(lines, "{name}: {hex}").expect("memory");
+            lines
+        })
+}
+
+#[test]
+fn records_have_the_bytes_they_had() {
+    let name = format!("records-{VERSION}.txt");
+    let golden = fs::read_to_string(golden(name)).expect("written with the version");
+    let lines = record_lines();
+    for (found, golden) in lines.lines().zip(golden.lines()) {
+        assert_eq!(
+            found, golden,
+            "a stored structure has changed: a new version"
+        );
+    }
+    assert_eq!(lines, golden, "a record came or went");
+}
+
+/// A copy of a golden directory, which opening may change.
+fn copy(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::copy(golden(name).join(FILE), dir.path().join(FILE)).expect("there");
+    dir
+}
+
+/// What a directory of any version holds that could hold it.
+fn assert_holds_rows_and_answers(state: &State, streams: &[&str]) {
+    let restored = state.restore().expect("whole");
+    assert_eq!(restored.epoch, Some(EPOCH));
+    let expected: BTreeMap<String, StoredRow> = rows()
+        .into_iter()
+        .map(|(key, row)| (key.to_owned(), row))
+        .collect();
+    assert_eq!(restored.rows.len(), 1);
+    assert_eq!(restored.rows["docs"], expected);
+    assert_eq!(restored.offsets.len(), streams.len());
+    for stream in streams {
+        assert_eq!(restored.offsets[*stream], offsets()[stream], "{stream}");
+    }
+    assert_eq!(
+        restored.views.into_iter().collect::<Vec<_>>(),
+        [("answers".to_owned(), VIEW)]
+    );
+    let expected: BTreeMap<ContextKey, StoredAnswer> = answers()
+        .into_iter()
+        .map(|(context, answer)| (ContextKey::new(context), answer))
+        .collect();
+    assert_eq!(restored.answers["answers"], expected);
+    let found = state.vector(&VectorDigest(VECTOR.0));
+    assert_eq!(found.as_deref(), Some(&VECTOR.1[..]));
+}
+
+#[test]
+fn a_state_of_this_version_holds_what_was_written() {
+    let dir = copy("state-3");
+    let state = State::open(dir.path()).expect("opens");
+    assert_holds_rows_and_answers(&state, &offsets().into_keys().collect::<Vec<_>>());
+    let restored = state.restore().expect("whole");
+    assert_eq!(restored.origin, ORIGIN);
+    assert_eq!(
+        (restored.quarantine, restored.next_quarantined),
+        (refusals(), 5)
+    );
+    assert_eq!(restored.resubmitted, resubmitted());
+    let sinks: BTreeMap<_, _> = restored.sinks.into_iter().collect();
+    let sink = |owed: &[Delivery]| ("answers".to_owned(), owed.to_vec());
+    let next = Delivery {
+        epoch: EPOCH + 1,
+        ..delivery()
+    };
+    let expected = [
+        ("behind".to_owned(), sink(&[delivery(), next])),
+        ("level".to_owned(), sink(&[])),
+    ];
+    assert_eq!(sinks, BTreeMap::from(expected));
+    drop(state);
+    assert_eq!(receipts(dir.path()).expect("whole"), [receipt()]);
+}
+
+#[test]
+fn a_state_of_version_2_becomes_one_of_this_version() {
+    let dir = copy("state-2");
+    let first = State::open(dir.path()).expect("opens");
+    assert_holds_rows_and_answers(&first, &FIRST_OFFSETS);
+    let restored = first.restore().expect("whole");
+    assert!(restored.quarantine.is_empty() && restored.sinks.is_empty());
+    let version = first.read(|txn| {
+        let format = txn.open_table(FORMAT)?;
+        Ok(format.get(VERSION_KEY)?.map(|version| version.value()))
+    });
+    assert_eq!(version.expect("whole"), Some(VERSION));
+    drop(first);
+    // It keeps the origin that it was given.
+    let again = State::open(dir.path()).expect("opens");
+    assert_eq!(again.restore().expect("whole").origin, restored.origin);
+}
+
+#[test]
+fn a_state_of_version_1_is_refused_by_its_number() {
+    let dir = copy("state-1");
+    let refused = State::open(dir.path()).map(|_| ());
+    assert!(
+        matches!(refused, Err(StateError::Older { found: 1, .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn who_only_looks_at_a_golden_state_leaves_it_as_it_is() {
+    for (version, n_rows) in [(1, None), (2, Some(2)), (3, Some(2))] {
+        let dir = golden(format!("state-{version}"));
+        let before = fs::read(dir.join(FILE)).expect("there");
+        let found = check(&dir)
+            .map(|found| (found.n_rows, found.was_closed))
+            .ok();
+        assert_eq!(
+            found,
+            n_rows.map(|n_rows| (n_rows, true)),
+            "version {version}"
+        );
+        assert_eq!(receipts(&dir).is_ok(), n_rows.is_some());
+        assert_eq!(quarantine(&dir).is_ok(), n_rows.is_some());
+        assert!(
+            before == fs::read(dir.join(FILE)).expect("there"),
+            "version {version}"
+        );
+    }
+}
+
+/// Writes the golden files of versions that have none.
+#[test]
+#[ignore = "writes files of this repository; see the module's documentation"]
+fn write() {
+    let records = golden(format!("records-{VERSION}.txt"));
+    if !records.exists() {
+        fs::write(records, record_lines()).expect("writable");
+    }
+    let add = |version: u64, write: fn(&Path)| {
+        let dir = golden(format!("state-{version}"));
+        if !dir.exists() {
+            fs::create_dir_all(&dir).expect("writable");
+            write(&dir);
+        }
+    };
+    add(COMPATIBLE, write_version_2);
+    add(VERSION, write_present);
+}
+
+fn write_present(dir: &Path) {
+    let state = State::open(dir).expect("opens");
+    let digest = VectorDigest(VECTOR.0);
+    // Who asks for a vector keeps it.
+    assert_eq!(state.vector(&digest), None);
+    state.embedded(&digest, &VECTOR.1);
+    let sink = |name, snapshot| DeclaredSink {
+        name,
+        view: "answers",
+        snapshot,
+    };
+    let first = delivery();
+    let sinks = [
+        sink("behind", Some(Some(&first))),
+        sink("level", Some(None)),
+    ];
+    state.declare_sinks(&sinks).expect("writable");
+    let next = Delivery {
+        epoch: EPOCH + 1,
+        ..delivery()
+    };
+    let refusals = refusals().into_iter();
+    let refusals = refusals.map(|refused| (refused.number, Some(refused)));
+    state
+        .commit(&Commit {
+            epoch: EPOCH,
+            rows: rows()
+                .into_iter()
+                .map(|(key, row)| ("docs", key.to_owned(), Some(row)))
+                .collect(),
+            offsets: offsets()
+                .into_iter()
+                .map(|(stream, offset)| (stream, Some(offset)))
+                .collect(),
+            views: vec![("answers", Some(VIEW))],
+            answers: answers()
+                .into_iter()
+                .map(|(context, answer)| ("answers", ContextKey::new(context), Some(answer)))
+                .collect(),
+            quarantine: &refusals.collect(),
+            resubmitted: &[],
+            deliveries: vec![("behind", &next)],
+            parked: Vec::new(),
+        })
+        .expect("writable");
+    state.keep_receipt(&receipt()).expect("writable");
+    state
+        .write(|txn| {
+            txn.open_table(MANIFEST)?.insert(ORIGIN_KEY, ORIGIN)?;
+            let mut table = txn.open_table(RESUBMITTED)?;
+            for (number, row) in resubmitted() {
+                table.insert(number, format::encode(&row).as_slice())?;
+            }
+            Ok(())
+        })
+        .expect("writable");
+}
+
+/// What the program of that version made: these tables and no others.
+fn write_version_2(dir: &Path) {
+    let write = || -> Result<(), redb::Error> {
+        let mut db = Database::create(dir.join(FILE))?;
+        let txn = db.begin_write()?;
+        {
+            txn.open_table(FORMAT)?.insert(VERSION_KEY, COMPATIBLE)?;
+            txn.open_table(MANIFEST)?.insert(EPOCH_KEY, EPOCH)?;
+            txn.open_table(VIEWS)?.insert("answers", VIEW)?;
+            let vector = format::vector_bytes(&VECTOR.1);
+            txn.open_table(VECTORS)?
+                .insert(VECTOR.0, vector.as_slice())?;
+            let mut table = txn.open_table(OFFSETS)?;
+            for stream in FIRST_OFFSETS {
+                table.insert(stream, format::encode(&offsets()[stream]).as_slice())?;
+            }
+            let mut table = txn.open_table(DOCUMENTS)?;
+            for (key, row) in rows() {
+                table.insert(("docs", key), format::encode(&row).as_slice())?;
+            }
+            let mut table = txn.open_table(ANSWERS)?;
+            for (context, answer) in answers() {
+                table.insert(("answers", context), format::encode(&answer).as_slice())?;
+            }
+        }
+        assert_eq!(
+            txn.list_tables()?
+                .filter(|t| t.name() != FORMAT.name())
+                .count(),
+            6
+        );
+        txn.commit()?;
+        // A file for a repository: without room to grow.
+        db.compact()?;
+        Ok(())
+    };
+    write().expect("writable");
+}
