@@ -24,7 +24,7 @@ impl Token {
             request: request.parse().ok()?,
         };
         // One request, one token: no sign, no zeros before it.
-        (token.to_string() == text).then_some(token)
+        (token.request > 0 && token.to_string() == text).then_some(token)
     }
 }
 
@@ -69,6 +69,7 @@ mod tests {
             "",
             "documents",
             "documents.f1.12",
+            "documents.00000000000000f1.0",
             "documents.00000000000000f1.+12",
             "documents.00000000000000f1.012",
             "documents.00000000000000F1.12",
