@@ -520,10 +520,12 @@ mod tests {
     /// A source of nothing that goes on, and wants to know.
     struct Told(SourceName, Sender<(Offset, Option<u64>)>);
 
-    impl Acks for Sender<(Offset, Option<u64>)> {
+    struct Heard(Sender<(Offset, Option<u64>)>);
+
+    impl Acks for Heard {
         fn committed(&mut self, offset: &Offset, epoch: Option<u64>) {
-            self.send((offset.clone(), epoch))
-                .expect("the test listens");
+            let heard = (offset.clone(), epoch);
+            self.0.send(heard).expect("the test listens");
         }
     }
 

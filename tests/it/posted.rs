@@ -263,13 +263,13 @@ fn killed_at_any_instant_it_tells_what_is_there_and_what_is_lost() {
         for i in 0..2 + round % 5 {
             number += 1;
             let key = number * 7 % N_KEYS;
-            let text = (number % 5 > 0).then(|| format!("word{key} is {number}."));
+            let text = (!number.is_multiple_of(5)).then(|| format!("word{key} is {number}."));
             let body = match &text {
                 Some(text) => line(&format!("d{key}"), text),
                 None => json!({ "delete": { "key": format!("d{key}") } }).to_string(),
             };
             // Some are waited for, and so are surely there before the end.
-            let is_waited_for = (i + round) % 3 == 0;
+            let is_waited_for = (i + round).is_multiple_of(3);
             let stream = if is_waited_for {
                 "docs?wait=60"
             } else {
