@@ -222,7 +222,7 @@ fn what_is_not_read_is_said() {
     assert!(of("bomb", "key", "text").contains("unpacks to more than"));
     assert!(unfit("list.list.element").contains("lists"));
     assert!(unfit("struct").contains("\"struct.body\""));
-    assert!(of("types", "double", "string").contains("cannot be \"key\""));
+    assert!(of("types", "double", "string").contains("holds floats, which cannot be \"key\""));
     assert!(unfit("body").contains("no column \"body\"; there are: key, string"));
     let timed = Columns {
         updated_at: Some("bool".to_owned()),

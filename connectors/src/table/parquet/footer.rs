@@ -5,7 +5,7 @@
 //! ```
 //! The library decodes the metadata. It makes room for as many row groups and children as are
 //! claimed, and descends as deep as they nest, so claims are compared with what is there first
-//! ([`thrift`](super::thrift)).
+//! ([`thrift`]).
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};

@@ -99,7 +99,7 @@ impl ParquetRows {
             };
             let meaning = Meaning::of(&schema.columns()[at]).map_err(unfit)?;
             if !meaning.suits(field) {
-                return Err(unfit(format!("{meaning:?}")));
+                return Err(unfit(meaning.values().to_owned()));
             }
             found.push(Column {
                 field,

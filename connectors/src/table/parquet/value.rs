@@ -145,6 +145,21 @@ impl Meaning {
         }
     }
 
+    /// What such values are called.
+    pub(super) fn values(self) -> &'static str {
+        match self {
+            Self::Boolean => "booleans",
+            Self::Integer | Self::Unsigned(_) => "integers",
+            Self::Decimal { .. } => "decimals",
+            Self::Half | Self::Float => "floats",
+            Self::Text => "texts",
+            Self::Uuid => "UUIDs",
+            Self::Date => "dates",
+            Self::Time { .. } => "times of a day",
+            Self::Instant { .. } => "timestamps",
+        }
+    }
+
     /// A value that is an integer.
     pub(super) fn integer(self, value: i64) -> Cell {
         match self {
