@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 use perennial::{Order, Policy, Repair, Scope};
 
-use super::values::{self, Size};
+use super::values::{self, Asked, Size};
 
 /// The model that answers unless another is named.
 pub(crate) const DEFAULT_MODEL: &str = "qwen2.5-coder-0.5b";
@@ -22,6 +22,7 @@ Examples:
   perennial watch notes \"When do we open on Sundays?\"
   perennial watch notes wiki \"Who is on call?\" -q \"What changed in the release?\"
   perennial watch --state ./state notes \"When do we open?\"
+  perennial watch --record session.rec notes \"When do we open?\"
   perennial watch docs.jsonl --contexts questions.jsonl --json
   perennial watch --state ./state kafka://localhost:9092/support_docs \"When do we open?\" \\
       --sink kafka://localhost:9092/answers
@@ -71,6 +72,10 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+
+    /// For tests of crashes: the process aborts at this fault point, the Nth time it is there.
+    #[arg(long, global = true, hide = true, value_name = "NAME[:N]")]
+    pub(crate) fault: Option<String>,
 }
 
 /// What can be done.
@@ -82,6 +87,12 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Print how a watch with these arguments would be carried out, without answering.
     Explain(WatchArgs),
+    /// Print the answers that a state folder of `watch --state` holds, or held at an epoch.
+    Answers(AnswersArgs),
+    /// List the epochs that a state folder can tell of, and what each changed.
+    History(HistoryArgs),
+    /// Feed what `watch --record` took in to a fresh engine, and compare its answers.
+    Replay(ReplayArgs),
     /// Verify a state folder of `watch --state`, and say what it holds. Changes nothing in it.
     Check(CheckArgs),
     /// See what `watch --state` refused, send it again mended, or drop it.
@@ -159,6 +170,15 @@ pub(crate) struct WatchArgs {
     /// 0 for none.
     #[arg(long, requires = "state", value_name = "SIZE", default_value = "4GiB")]
     pub(crate) disk: Size,
+
+    /// With --state: how many epochs `perennial answers --as-of` can go back; 0 keeps no history.
+    #[arg(long, value_name = "EPOCHS", requires = "state")]
+    pub(crate) history: Option<u64>,
+
+    /// Append what every epoch takes in and answers to this file, for `perennial replay`. It
+    /// holds the texts themselves.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
 
     /// Write one JSON object a line, and nothing else, to standard output.
     #[arg(long)]
@@ -238,6 +258,106 @@ pub(crate) struct ModelArgs {
 
     /// Memory for what was read of the documents, as 512M or 2GiB; what does not fit is
     /// read again when it is needed. Provisional answers hold more until they are exact.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(crate) memory: Size,
+
+    /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+/// Arguments of `answers`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial answers ./state
+  perennial answers ./state --as-of 41
+  perennial answers ./state --as-of 2026-05-01T09:00:00+02:00 --json
+
+With --json, each answer is one object: as_of, committed_at_ms, view, context, question, text,
+error, finish, epoch, rung, exact, drift, sub_paragraphs, work (see `perennial watch --help`).
+`perennial history` lists the epochs there are.")]
+pub(crate) struct AnswersArgs {
+    /// The folder that was given as --state.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) state: PathBuf,
+
+    /// The answers as they stood at this epoch, or at the last one committed by this time (RFC
+    /// 3339). By default, as they stand.
+    #[arg(long, value_name = "EPOCH|TIME", value_parser = values::as_of, default_value = "present")]
+    pub(crate) as_of: Asked,
+
+    /// Only those of one view.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) view: Option<String>,
+
+    /// Write one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial history ./state
+  perennial history ./state --json
+
+With --json, each epoch is one object: epoch, committed_at_ms, streams [{stream, n_inserted,
+n_updated, n_deleted}], views [{view, n_new, n_changed, n_gone}].")]
+pub(crate) struct HistoryArgs {
+    /// The folder that was given as --state.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) state: PathBuf,
+
+    /// Write one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial watch --record session.rec notes \"When do we open?\"
+  perennial replay session.rec
+  perennial replay session.rec --until 12 --json
+  perennial replay session.rec --model smollm2-135m --anyway
+
+Exact answers must be as they were recorded, token for token; provisional ones are not compared.
+The exit code is 0 if all are the same, else 1. With --json, each epoch is one object: epoch,
+at_ms, standing, rows, compared, provisional, same, differences [{view, context, recorded,
+replayed}].")]
+pub(crate) struct ReplayArgs {
+    /// The file that was given as --record.
+    #[arg(value_name = "FILE")]
+    pub(crate) recording: PathBuf,
+
+    /// Stop behind this epoch.
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) until: Option<u64>,
+
+    /// Replay though the model is not the one that was recorded.
+    #[arg(long)]
+    pub(crate) anyway: bool,
+
+    /// Write one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Dataflow workers; answers do not depend on it.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "1")]
+    pub(crate) workers: usize,
+
+    /// The model: as of `watch`. By default the one that was recorded.
+    #[arg(long, value_name = "NAME|FILE|FOLDER")]
+    pub(crate) model: Option<String>,
+
+    /// Threads that compute. By default one for each core.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+
+    /// Memory for what was read of the documents, as 512M or 2GiB.
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) memory: Size,
 

@@ -30,7 +30,8 @@ impl<W: Write> JsonLines<W> {
     }
 }
 
-fn work(work: &Work) -> Value {
+/// What a refresh cost.
+pub(crate) fn work(work: &Work) -> Value {
     json!({
         "forwarded": work.n_forwarded(),
         "from_scratch": work.n_from_scratch,

@@ -28,7 +28,9 @@ mod live;
 mod models;
 mod opening;
 mod paint;
+mod past;
 mod quarantine;
+mod replay;
 mod report;
 mod screen;
 mod topic;
@@ -41,14 +43,25 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::{Cli, Command};
+use failure::Failure;
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(point) = &cli.fault
+        && let Err(what) = perennial::fault::arm(point)
+    {
+        let failure = Failure::usage(what, "give --fault NAME or --fault NAME:N");
+        failure.tell();
+        return failure.exit_code();
+    }
     let outcome = match &cli.command {
         Command::Watch(args) => watch::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Answers(args) => past::answers(args),
+        Command::History(args) => past::history(args),
+        Command::Replay(args) => replay::run(args),
         Command::Check(args) => check::run(args),
         Command::Quarantine(args) => quarantine::run(args),
         Command::Models(args) => models::run(args),

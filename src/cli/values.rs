@@ -1,8 +1,10 @@
-//! What do option values mean? Orders and sizes, as they are typed.
+//! What do option values mean? Orders, moments and sizes, as they are typed.
 
 use std::str::FromStr;
 
 use perennial::Order;
+use perennial::connectors::timestamp;
+use perennial::state::AsOf;
 
 /// `updated_at` or `key`.
 pub(crate) fn order(text: &str) -> Result<Order, String> {
@@ -11,6 +13,21 @@ pub(crate) fn order(text: &str) -> Result<Order, String> {
         "key" => Ok(Order::Key),
         _ => Err("expected updated_at or key".to_owned()),
     }
+}
+
+/// Which state is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked(pub(crate) AsOf);
+
+/// An epoch, a time, or `present`.
+pub(crate) fn as_of(text: &str) -> Result<Asked, String> {
+    let epoch = || text.parse().ok().map(AsOf::Epoch);
+    let time = || timestamp::milliseconds(text).map(AsOf::Time);
+    let present = (text == "present").then_some(AsOf::Present);
+    let asked = present.or_else(epoch).or_else(time);
+    asked.map(Asked).ok_or_else(|| {
+        "expected the number of an epoch, or a time such as 2026-05-01T09:00:00Z".to_owned()
+    })
 }
 
 /// A number of at least 1.
@@ -56,6 +73,17 @@ impl FromStr for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments() {
+        let asked = |text: &str| as_of(text).map(|asked| asked.0);
+        assert_eq!(asked("41"), Ok(AsOf::Epoch(41)));
+        assert_eq!(asked("1970-01-01T00:00:01Z"), Ok(AsOf::Time(1000)));
+        assert_eq!(asked("present"), Ok(AsOf::Present));
+        for wrong in ["", "-1", "yesterday", "2026-05-01"] {
+            assert!(asked(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes() {

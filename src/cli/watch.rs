@@ -1,11 +1,10 @@
 //! `perennial watch`: a question over documents, answered now and kept right.
 
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 use perennial::operators::Answer;
-use perennial::{Engine, LocalModel, Subscription, View};
+use perennial::{Engine, EngineBuilder, LocalModel, Subscription, View};
 
 use super::args::WatchArgs;
 use super::failure::Failure;
@@ -19,7 +18,6 @@ use super::opening::{self, VIEW};
 use super::paint::Paint;
 use super::report::EpochReport;
 use super::screen::Screen;
-use super::values::Size;
 use super::wording;
 
 /// Runs the command.
@@ -31,8 +29,19 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
     let mut watch = Watch::start(
         &inputs,
         view,
-        args.view.workers,
-        args.state.as_deref().map(|dir| (dir, args.disk)),
+        |mut builder| {
+            builder = builder.workers(args.view.workers);
+            if let Some(dir) = &args.state {
+                builder = builder.state(dir).fragments_on_disk(args.disk.0 as u64);
+            }
+            if let Some(n_epochs) = args.history {
+                builder = builder.history(n_epochs);
+            }
+            match &args.record {
+                Some(path) => builder.record(path),
+                None => builder,
+            }
+        },
         || opening::open(&args.model, &live),
     )?;
     let mut course = Watching {
@@ -83,15 +92,14 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Opens the inputs, then the model (so that a misspelt path is told at once), and
-    /// starts the engine.
+    /// starts the engine, with what else `declare` asks for.
     ///
     /// # Errors
     /// Whatever cannot be opened or started.
     pub(crate) fn start(
         inputs: &Inputs,
         view: View,
-        n_workers: usize,
-        state: Option<(&Path, Size)>,
+        declare: impl FnOnce(EngineBuilder) -> EngineBuilder,
         open: impl FnOnce() -> Result<LocalModel, Failure>,
     ) -> Result<Self, Failure> {
         let listener = inputs.listener()?;
@@ -102,15 +110,11 @@ impl Watch {
         let mut builder = Engine::builder(model.runtime())
             .source(documents)
             .source(questions)
-            .view(view)
-            .workers(n_workers);
+            .view(view);
         for sink in sinks {
             builder = builder.sink(VIEW, sink);
         }
-        if let Some((dir, disk)) = state {
-            builder = builder.state(dir).fragments_on_disk(disk.0 as u64);
-        }
-        let engine = builder.start()?;
+        let engine = declare(builder).start()?;
         Ok(Self {
             model_name: model.name().to_owned(),
             invitations: listener

@@ -48,7 +48,8 @@ pub struct Receipt {
     pub n_epochs: u64,
     /// Bytes of the state file, which was written anew; none without a state directory.
     pub n_state_bytes: Option<u64>,
-    /// Where something of it was still found: nowhere, unless something is wrong.
+    /// Where something of it was still found: nowhere, unless the engine records, or something
+    /// is wrong.
     pub remains: Vec<String>,
 }
 

@@ -19,14 +19,32 @@ use crate::engine::{Edit, Engine, Error, Runtime};
 /// whatever the number of workers and threads. A provisional one depends on what happened to be
 /// borrowed: it is not compared, but the exact one that followed it is.
 ///
-/// ```no_run
-/// # fn main() -> Result<(), perennial::Error> {
-/// # let runtime: perennial::Runtime = unimplemented!();
+/// ```
+/// use std::sync::Arc;
+/// use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
 /// use perennial::recording::Replay;
+/// use perennial::{Engine, Runtime, View};
 ///
-/// for epoch in Replay::open("answers.rec", runtime)? {
-///     let epoch = epoch?;
-///     println!("epoch {}: {} differences", epoch.epoch, epoch.differences.len());
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let file = dir.path().join("session.rec");
+/// # let runtime = || {
+/// #     let embedder = Arc::new(ScriptedEmbedder::default());
+/// #     Runtime::scripted(Arc::new(Scripted::new()), embedder)
+/// # };
+/// let mut engine = Engine::builder(runtime())
+///     .table("docs")
+///     .table("questions")
+///     .view(View::named("answers").context("questions").data_source("docs"))
+///     .record(&file)
+///     .start()?;
+/// engine.upsert("docs", "hours", "The library opens at nine.")?;
+/// engine.upsert("questions", "q", "library")?;
+/// engine.flush()?;
+/// drop(engine);
+///
+/// for epoch in Replay::open(&file, runtime())? {
+///     assert!(epoch?.differences.is_empty());
 /// }
 /// # Ok(())
 /// # }

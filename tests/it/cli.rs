@@ -559,6 +559,78 @@ fn killed_ten_times_it_says_and_delivers_what_an_undisturbed_run_says() {
 }
 
 #[test]
+fn the_past_is_told_and_a_recorded_watch_is_replayed_whatever_killed_it() {
+    let (dir, kept) = (notes(), tempfile::tempdir().expect("a folder"));
+    let (state, recording) = (kept.path().join("state"), kept.path().join("session.rec"));
+    let (state, recording) = (path(&state), path(&recording));
+    let question = "When does the library open?";
+    let watch = |options: &[&str]| {
+        let mut args = vec!["watch", "--once", "--model", MODEL, "--max-tokens", "24"];
+        args.extend(["--state", state, "--record", recording]);
+        args.extend(options);
+        args.extend([path(dir.path()), question]);
+        run(&args)
+    };
+    let unknown = watch(&["--fault", "nowhere"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("commit.staged"));
+    for point in ["create.half", "commit.staged", "record.half"] {
+        let died = watch(&["--fault", point]);
+        assert!(died.status.code().is_none(), "{point}: {}", stderr(&died));
+    }
+    assert!(watch(&[]).status.success());
+    let hours = dir.path().join("hours.md");
+    fs::write(hours, "The library opens at ten o'clock in the evening.\n").expect("writable");
+    assert!(watch(&[]).status.success());
+
+    let listed = run(&["history", state, "--json"]);
+    let epochs: Vec<Value> = stdout(&listed)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let last = &epochs[epochs.len() - 1];
+    assert_eq!(last["streams"][0]["n_updated"], 1, "{epochs:?}");
+    let answer = |options: &[&str]| -> Value {
+        let output = run(&[&["answers", state, "--json"], options].concat());
+        serde_json::from_str(&stdout(&output)).expect("one answer")
+    };
+    let (now, before) = (answer(&[]), answer(&["--as-of", "0"]));
+    assert_eq!(
+        (&now["question"], &now["as_of"]),
+        (&question.into(), &last["epoch"])
+    );
+    assert_eq!(before["as_of"], 0);
+    assert_ne!(now["text"], before["text"]);
+    refused(&["answers", state, "--as-of", "99"], 1, "ends with epoch");
+    refused(
+        &["answers", state, "--as-of", "1970-01-01T00:00:00Z"],
+        1,
+        "begins with epoch 0",
+    );
+    refused(
+        &["answers", state, "--view", "replies"],
+        2,
+        "there are answers of answers",
+    );
+
+    // The model is the one that was recorded, though none is named.
+    let replayed = run(&["replay", recording]);
+    assert!(replayed.status.success(), "{}", stderr(&replayed));
+    let lines = stdout(&replayed);
+    assert!(
+        lines.lines().all(|line| line.contains(": same (")),
+        "{lines}"
+    );
+    assert!(lines.contains("what stood at epoch 0: same"), "{lines}");
+    let text = fs::read_to_string(recording).expect("there");
+    let other = text.replacen("\"digest\":\"", "\"digest\":\"0", 1);
+    fs::write(recording, other).expect("writable");
+    refused(&["replay", recording], 1, "anyway");
+    let until = run(&["replay", recording, "--anyway", "--until", "0", "--json"]);
+    assert_eq!(stdout(&until).lines().count(), 1, "{}", stdout(&until));
+}
+
+#[test]
 fn a_folder_that_goes_away_ends_the_watch_with_1() {
     let dir = tempfile::tempdir().expect("a folder");
     let folder = dir.path().join("notes");

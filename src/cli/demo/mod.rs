@@ -47,7 +47,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
         .scope(args.scope)
         .max_tokens(MAX_TOKENS);
     let inputs = Inputs::folder(folder.path().to_owned(), script::QUESTION);
-    let mut watch = Watch::start(&inputs, view, 1, None, || Ok(model))?;
+    let mut watch = Watch::start(&inputs, view, |builder| builder, || Ok(model))?;
     let paint = Paint::of(&console::Term::stdout(), args.color);
     let mut screen = Screen::new(io::stdout().lock(), paint, live.clone());
     live.say(&format!("{} over {}", watch.model_name, script::ABOUT));
