@@ -1,0 +1,111 @@
+//! What becomes of what a source says: rows that wait for the next epoch, refusals, words for
+//! subscribers.
+
+use perennial_connectors::{
+    Batch, CONTENT_LIMIT, Change, Event, Notice, Rejected, Rejection, SourceName,
+};
+
+use super::Coordinator;
+use crate::engine::tables::Row;
+use crate::engine::update::Update;
+
+impl Coordinator {
+    pub(super) fn take_event(&mut self, index: usize, event: Option<Event>) {
+        let stream = &mut self.streams[index];
+        let source = stream.name.clone();
+        match event {
+            Some(Event::Batch(batch)) => self.take_batch(index, batch),
+            Some(Event::CaughtUp) => {
+                stream.has_caught_up = true;
+                if std::mem::take(&mut stream.is_recreated) {
+                    stream.resume = stream.resume_recreated.take();
+                    stream.table.drop_unconfirmed();
+                }
+            }
+            Some(Event::Notice(notice)) => {
+                match notice {
+                    Notice::StartedOver { .. } => stream.table.start_over(),
+                    Notice::Recreated { .. } => {
+                        stream.table.start_over();
+                        stream.is_recreated = true;
+                        stream.has_caught_up = false;
+                    }
+                    _ => {}
+                }
+                self.announce(Update::Notice {
+                    source,
+                    message: notice.to_string(),
+                });
+            }
+            Some(Event::Ended) => {
+                stream.has_caught_up = true;
+                stream.source = None;
+                self.announce(Update::SourceEnded { source });
+            }
+            Some(Event::Failed(error)) => {
+                stream.keep_rows();
+                stream.has_caught_up = true;
+                stream.source = None;
+                let message = error.to_string();
+                self.announce(Update::SourceFailed { source, message });
+            }
+            Some(_) => {}
+            None => {
+                stream.keep_rows();
+                stream.has_caught_up = true;
+                stream.source = None;
+                let message = "the source ended without a word; see the log for a panic".into();
+                self.announce(Update::SourceFailed { source, message });
+            }
+        }
+    }
+
+    fn take_batch(&mut self, index: usize, batch: Batch) {
+        let stream = &mut self.streams[index];
+        if batch.resume.is_some() {
+            // Until all of another topic is read, the offsets of the old one tell that it is
+            // another.
+            match stream.is_recreated {
+                true => stream.resume_recreated = batch.resume,
+                false => stream.resume = batch.resume,
+            }
+        }
+        let mut rejected = batch.rejected;
+        for change in batch.changes {
+            let (key, row) = match change {
+                Change::Upsert(record) => {
+                    let stream = &self.streams[index];
+                    let row = Row::from(&record);
+                    if let Some(held_ms) = stream.table.newer_than(record.key.as_str(), &row) {
+                        let got_ms = record.updated_at_ms;
+                        let content = serde_json::json!({
+                            "key": record.key,
+                            "text": record.text,
+                            "title": record.title,
+                            "updated_at": got_ms,
+                            "supersedes": record.supersedes,
+                        });
+                        let content = content.to_string().into_bytes();
+                        rejected.push(Rejected {
+                            source: SourceName::new(stream.name.as_str()),
+                            offset: record.offset,
+                            key: Some(record.key),
+                            reason: Rejection::Late { held_ms, got_ms },
+                            content: Some(content).filter(|c| c.len() <= CONTENT_LIMIT),
+                        });
+                        continue;
+                    }
+                    (record.key, Some(row))
+                }
+                Change::Delete { key, .. } => (key, None),
+            };
+            let stream = &mut self.streams[index];
+            self.quarantine.accept(&stream.name, key.as_str());
+            stream.table.set(key.as_str().to_owned(), row);
+        }
+        for rejected in rejected {
+            self.quarantine.add(&rejected);
+            self.announce(Update::Rejected(rejected));
+        }
+    }
+}
