@@ -5,8 +5,9 @@
 //! | --- | --- |
 //! | `state-1/` | the program of that version |
 //! | `state-2/` | [`write`], as the program of that version did: it stored the same structures, in fewer tables |
-//! | `state-3/` | [`write`] |
-//! | `records-3.txt` | [`write`]: a name and the bytes of each structure, in hexadecimal |
+//! | `state-3/` | [`write`] of that version |
+//! | `records-3.txt` | the same: a name and the bytes of each structure, in hexadecimal |
+//! | `state-4/`, `records-4.txt` | [`write`] |
 //!
 //! A structure or an enumeration that is changed makes [`records_have_the_bytes_they_had`] fail.
 //! Then [`VERSION`] is to rise, and after that
@@ -31,16 +32,24 @@ use perennial_views::memo::VectorDigest;
 use redb::{Database, TableHandle as _};
 
 use super::format::{
-    self, ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY,
-    RESUBMITTED, Resubmitted, StoredAnswer, StoredRow, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    self, ANSWERS, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, RESUBMITTED,
+    Resubmitted, StoredAnswer, StoredRow, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
-use super::{Commit, DeclaredSink, State, StateError, check, quarantine, receipts};
+use super::history::StoredEpoch;
+use super::{
+    AnswerChanges, AsOf, Commit, DeclaredSink, RowChanges, State, StateAsOf, StateError, as_of,
+    check, quarantine, receipts,
+};
 use crate::engine::{Quarantined, Receipt};
 
 const ORIGIN: u64 = 0x0123_4567_89ab_cdef;
 const EPOCH: u64 = 300;
 const VECTOR: ([u8; 32], [f32; 3]) = ([9; 32], [1.0, -2.5, 0.0]);
 const VIEW: [u8; 32] = [7; 32];
+/// When both epochs of the present version's directory were committed.
+const COMMITTED_AT_MS: i64 = 1_714_566_896_789;
+/// What a row said the epoch before.
+const OLDER: &str = "The library opens at ten.\n";
 
 fn golden(name: impl AsRef<Path>) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -123,7 +132,22 @@ fn offsets() -> BTreeMap<&'static str, Offset> {
                 next: BTreeMap::from([(0, next), (2, next)]),
             },
         ),
+        ("posted", Offset::Posted { run: 300, last: 2 }),
+        (
+            "posted line",
+            Offset::PostedLine {
+                run: 300,
+                request: 2,
+                line: 1,
+            },
+        ),
     ])
+}
+
+/// Offsets that there were in version 3.
+fn offsets_of_3() -> Vec<&'static str> {
+    let names = offsets().into_keys();
+    names.filter(|name| !name.starts_with("posted")).collect()
 }
 
 /// Offsets that there were from the beginning.
@@ -237,8 +261,28 @@ fn receipt() -> Receipt {
         n_answers: 2,
         n_rejected: 3,
         n_updates: 4,
+        n_epochs: 5,
         n_state_bytes: Some(73_728),
         remains: vec!["here".to_owned()],
+    }
+}
+
+fn stored_epoch() -> StoredEpoch {
+    StoredEpoch {
+        committed_at_ms: 1_714_566_896_789,
+        n_undo_bytes: 300,
+        streams: vec![RowChanges {
+            stream: "docs".to_owned(),
+            n_inserted: 1,
+            n_updated: 2,
+            n_deleted: 3,
+        }],
+        views: vec![AnswerChanges {
+            view: "answers".to_owned(),
+            n_new: 4,
+            n_changed: 5,
+            n_gone: 6,
+        }],
     }
 }
 
@@ -303,6 +347,7 @@ fn records() -> BTreeMap<String, Vec<u8>> {
     for finish in [Finish::Stop, Finish::Length] {
         add(format!("finish {finish:?}"), format::encode(&finish));
     }
+    add("epoch".to_owned(), format::encode(&stored_epoch()));
     add("receipt".to_owned(), format::encode(&receipt()));
     add("delivery".to_owned(), format::encode(&delivery()));
     add("vector".to_owned(), format::vector_bytes(&VECTOR.1));
@@ -334,6 +379,18 @@ fn records_have_the_bytes_they_had() {
         );
     }
     assert_eq!(lines, golden, "a record came or went");
+}
+
+/// What did not change with a version is read as it was written.
+#[test]
+fn records_of_version_3_are_read() {
+    let golden = fs::read_to_string(golden("records-3.txt")).expect("there");
+    let present = record_lines();
+    let lines = golden.lines().filter(|line| !line.starts_with("receipt"));
+    assert!(lines.clone().count() > 20);
+    for line in lines {
+        assert!(present.lines().any(|present| present == line), "{line}");
+    }
 }
 
 /// A copy of a golden directory, which opening may change.
@@ -370,11 +427,8 @@ fn assert_holds_rows_and_answers(state: &State, streams: &[&str]) {
     assert_eq!(found.as_deref(), Some(&VECTOR.1[..]));
 }
 
-#[test]
-fn a_state_of_this_version_holds_what_was_written() {
-    let dir = copy("state-3");
-    let state = State::open(dir.path()).expect("opens");
-    assert_holds_rows_and_answers(&state, &offsets().into_keys().collect::<Vec<_>>());
+/// What a directory holds besides, of any version since 3.
+fn assert_holds_what_is_owed_and_refused(state: &State) {
     let restored = state.restore().expect("whole");
     assert_eq!(restored.origin, ORIGIN);
     assert_eq!(
@@ -393,8 +447,52 @@ fn a_state_of_this_version_holds_what_was_written() {
         ("level".to_owned(), sink(&[])),
     ];
     assert_eq!(sinks, BTreeMap::from(expected));
+}
+
+#[test]
+fn a_state_of_this_version_holds_what_was_written() {
+    let dir = copy(&format!("state-{VERSION}"));
+    let state = State::open(dir.path()).expect("opens");
+    assert_holds_rows_and_answers(&state, &offsets().into_keys().collect::<Vec<_>>());
+    assert_holds_what_is_owed_and_refused(&state);
     drop(state);
     assert_eq!(receipts(dir.path()).expect("whole"), [receipt()]);
+    let before = as_of(dir.path(), AsOf::Epoch(EPOCH - 1)).expect("in the history");
+    assert_eq!(before.committed_at_ms, Some(COMMITTED_AT_MS));
+    let texts = |of: &StateAsOf| -> Vec<String> {
+        let rows = of.documents["docs"].iter();
+        rows.map(|document| document.text.to_string()).collect()
+    };
+    assert_eq!(texts(&before), [OLDER]);
+    assert!(before.answers.is_empty(), "{:?}", before.answers);
+    let present = as_of(dir.path(), AsOf::Present).expect("in the history");
+    let expected: Vec<String> = rows().values().map(|row| row.text.to_string()).collect();
+    assert_eq!(texts(&present), expected);
+}
+
+#[test]
+fn a_state_of_version_3_becomes_one_of_this_version() {
+    let dir = copy("state-3");
+    let state = State::open(dir.path()).expect("opens");
+    assert_holds_rows_and_answers(&state, &offsets_of_3());
+    assert_holds_what_is_owed_and_refused(&state);
+    assert_eq!(version(&state), Some(VERSION));
+    drop(state);
+    let before = Receipt {
+        n_epochs: 0,
+        ..receipt()
+    };
+    assert_eq!(receipts(dir.path()).expect("whole"), [before]);
+    let past = as_of(dir.path(), AsOf::Epoch(EPOCH - 1));
+    assert!(matches!(past, Err(StateError::NotInHistory { .. })));
+}
+
+fn version(state: &State) -> Option<u64> {
+    let version = state.read(|txn| {
+        let format = txn.open_table(FORMAT)?;
+        Ok(format.get(VERSION_KEY)?.map(|version| version.value()))
+    });
+    version.expect("whole")
 }
 
 #[test]
@@ -404,11 +502,7 @@ fn a_state_of_version_2_becomes_one_of_this_version() {
     assert_holds_rows_and_answers(&first, &FIRST_OFFSETS);
     let restored = first.restore().expect("whole");
     assert!(restored.quarantine.is_empty() && restored.sinks.is_empty());
-    let version = first.read(|txn| {
-        let format = txn.open_table(FORMAT)?;
-        Ok(format.get(VERSION_KEY)?.map(|version| version.value()))
-    });
-    assert_eq!(version.expect("whole"), Some(VERSION));
+    assert_eq!(version(&first), Some(VERSION));
     drop(first);
     // It keeps the origin that it was given.
     let again = State::open(dir.path()).expect("opens");
@@ -427,7 +521,7 @@ fn a_state_of_version_1_is_refused_by_its_number() {
 
 #[test]
 fn who_only_looks_at_a_golden_state_leaves_it_as_it_is() {
-    for (version, n_rows) in [(1, None), (2, Some(2)), (3, Some(2))] {
+    for (version, n_rows) in [(1, None), (2, Some(2)), (3, Some(2)), (4, Some(2))] {
         let dir = golden(format!("state-{version}"));
         let before = fs::read(dir.join(FILE)).expect("there");
         let found = check(&dir)
@@ -462,7 +556,7 @@ fn write() {
             write(&dir);
         }
     };
-    add(COMPATIBLE, write_version_2);
+    add(2, write_version_2);
     add(VERSION, write_present);
 }
 
@@ -489,9 +583,28 @@ fn write_present(dir: &Path) {
     };
     let refusals = refusals().into_iter();
     let refusals = refusals.map(|refused| (refused.number, Some(refused)));
+    let older = StoredRow {
+        text: text(OLDER),
+        ..rows()["full"].clone()
+    };
+    state
+        .commit(&Commit {
+            epoch: EPOCH - 1,
+            at_ms: COMMITTED_AT_MS,
+            rows: vec![("docs", "full".to_owned(), Some(older))],
+            offsets: Vec::new(),
+            views: Vec::new(),
+            answers: Vec::new(),
+            quarantine: &Default::default(),
+            resubmitted: &[],
+            deliveries: Vec::new(),
+            parked: Vec::new(),
+        })
+        .expect("writable");
     state
         .commit(&Commit {
             epoch: EPOCH,
+            at_ms: COMMITTED_AT_MS,
             rows: rows()
                 .into_iter()
                 .map(|(key, row)| ("docs", key.to_owned(), Some(row)))
@@ -530,7 +643,7 @@ fn write_version_2(dir: &Path) {
         let mut db = Database::create(dir.join(FILE))?;
         let txn = db.begin_write()?;
         {
-            txn.open_table(FORMAT)?.insert(VERSION_KEY, COMPATIBLE)?;
+            txn.open_table(FORMAT)?.insert(VERSION_KEY, 2)?;
             txn.open_table(MANIFEST)?.insert(EPOCH_KEY, EPOCH)?;
             txn.open_table(VIEWS)?.insert("answers", VIEW)?;
             let vector = format::vector_bytes(&VECTOR.1);

@@ -130,11 +130,12 @@ pub struct AnswerChanges {
 /// An epoch in the history, as it is stored under its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredEpoch {
-    committed_at_ms: i64,
+    /// When it was committed, in milliseconds since 1970.
+    pub(super) committed_at_ms: i64,
     /// Bytes of its undo records.
-    n_undo_bytes: u64,
-    streams: Vec<RowChanges>,
-    views: Vec<AnswerChanges>,
+    pub(super) n_undo_bytes: u64,
+    pub(super) streams: Vec<RowChanges>,
+    pub(super) views: Vec<AnswerChanges>,
 }
 
 impl StoredEpoch {
@@ -357,7 +358,7 @@ pub(super) fn cut(txn: &WriteTransaction) -> Result<u64, redb::Error> {
 /// # Errors
 /// [`StateError`]: none there, in use, newer or damaged.
 pub fn history(dir: &Path) -> Result<Vec<HistoryEntry>, StateError> {
-    State::open_existing(dir)?.read(list)
+    State::open_untouched(dir)?.0.read(list)
 }
 
 /// What stood in a state directory at an epoch.
@@ -365,7 +366,7 @@ pub fn history(dir: &Path) -> Result<Vec<HistoryEntry>, StateError> {
 /// # Errors
 /// As [`history`], and [`StateError::NotInHistory`].
 pub fn as_of(dir: &Path, asked: AsOf) -> Result<StateAsOf, StateError> {
-    State::open_existing(dir)?.as_of(asked)
+    State::open_untouched(dir)?.0.as_of(asked)
 }
 
 impl State {
