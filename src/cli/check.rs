@@ -32,6 +32,10 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
                 "vector",
             ),
         ];
+        if found.n_epochs > 1 {
+            let epochs = wording::count(found.n_epochs, "epoch");
+            counts.push(format!("a history of {epochs}"));
+        }
         if found.n_owed > 0 {
             let owed = wording::count(found.n_owed, "epoch");
             counts.push(format!("{owed} not delivered"));
