@@ -192,6 +192,15 @@ pub enum Error {
         /// How long it asks to be left alone.
         retry_after: Option<Duration>,
     },
+    /// Records stand in a state directory and nowhere else.
+    #[error(
+        "{name:?} holds what was posted, which stands nowhere else and would be deleted: listen for \
+         more (--listen), or begin with another state directory"
+    )]
+    WouldBeLost {
+        /// The stream's name.
+        name: String,
+    },
     /// A thread could not be started.
     #[error("source {name:?}: cannot start a thread: {source}")]
     Thread {

@@ -6,7 +6,7 @@
 //!
 //! # Design
 //! The dataflow arranges fragment ids; the multiplicity of an id is its reference count
-//! and reaches the store by [`FragmentStore::add_references`]. At the end of an epoch
+//! and reaches the store by the [`References`] of its engine. At the end of an epoch
 //! [`FragmentStore::sweep`] drops what has no reference. Above the budget the fragment
 //! with the lowest priority goes, whatever refers to it: priority is a clock that rises
 //! with every eviction, plus uses times cost a byte (greedy-dual size frequency). A lost
@@ -66,8 +66,53 @@ struct Inner {
 pub struct FragmentStore {
     budget_bytes: usize,
     inner: Mutex<Inner>,
-    /// Taken before `inner` where both are.
-    cold: RwLock<Option<Arc<ColdTier>>>,
+    /// With the references of the engine that it belongs to: of others it holds nothing.
+    cold: RwLock<Option<(Arc<ColdTier>, Arc<References>)>>,
+}
+
+/// How often the layouts of one engine refer to each fragment of a store. Dropping it takes them
+/// back: what an engine that has ended referred to is not held for it.
+pub struct References {
+    store: Arc<FragmentStore>,
+    counts: Mutex<HashMap<FragmentId, isize>>,
+}
+
+impl References {
+    /// No references yet.
+    pub fn to(store: Arc<FragmentStore>) -> Self {
+        Self {
+            store,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Adds to the number of layouts that refer to a fragment.
+    pub fn add(&self, id: FragmentId, diff: isize) {
+        add(&mut self.counts(), id, diff);
+        add(&mut self.store.lock().references, id, diff);
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<FragmentId, isize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for References {
+    fn drop(&mut self) {
+        let mut inner = self.store.lock();
+        for (id, count) in self.counts().drain() {
+            add(&mut inner.references, id, -count);
+        }
+    }
+}
+
+/// Keeps what is not zero.
+fn add(counts: &mut HashMap<FragmentId, isize>, id: FragmentId, diff: isize) {
+    let count = counts.entry(id).or_insert(0);
+    *count += diff;
+    if *count == 0 {
+        counts.remove(&id);
+    }
 }
 
 /// A cold tier in use by a store. Dropping it ends the use: what is in memory and referenced is
@@ -86,11 +131,10 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        let mut cold = self.store.cold.write();
-        *cold
-            .as_deref_mut()
-            .unwrap_or_else(|poisoned| poisoned.get_mut()) = None;
-        drop(cold);
+        let attached = self.store.cold.write();
+        let taken = attached.unwrap_or_else(PoisonError::into_inner).take();
+        // Not under the lock: the references may end with it, which takes another.
+        drop(taken);
         self.cold.close();
     }
 }
@@ -105,15 +149,19 @@ impl FragmentStore {
         }
     }
 
-    /// Uses fragments on disk, until what is returned is dropped. `None` if another tier is
-    /// attached: then that one serves.
-    pub fn attach(self: &Arc<Self>, cold: ColdTier) -> Option<Attached> {
+    /// Uses fragments on disk, until what is returned is dropped, for what an engine refers to.
+    /// `None` if another tier is attached: then that one serves, and keeps nothing of this engine.
+    pub fn attach(
+        self: &Arc<Self>,
+        cold: ColdTier,
+        references: Arc<References>,
+    ) -> Option<Attached> {
         let mut attached = self.cold.write().unwrap_or_else(PoisonError::into_inner);
         if attached.is_some() {
             return None;
         }
         let cold = Arc::new(cold);
-        *attached = Some(cold.clone());
+        *attached = Some((cold.clone(), references));
         drop(attached);
         Some(Attached {
             store: self.clone(),
@@ -213,20 +261,9 @@ impl FragmentStore {
         }
     }
 
-    /// Adds to the number of layouts that refer to a fragment.
-    pub fn add_references(&self, id: FragmentId, diff: isize) {
-        let mut inner = self.lock();
-        let count = inner.references.entry(id).or_insert(0);
-        *count += diff;
-        if *count == 0 {
-            inner.references.remove(&id);
-        }
-    }
-
     /// Drops every fragment that nothing refers to, and has the others written to disk, where
     /// there is room. Call it between epochs.
     pub fn sweep(&self) {
-        let cold = self.cold();
         let mut inner = self.lock();
         let Inner {
             entries,
@@ -241,10 +278,13 @@ impl FragmentStore {
         for id in unreferenced {
             inner.remove(&id);
         }
-        if let Some(cold) = cold {
-            let entries = inner.entries.iter();
+        let cold = self.cold.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((cold, references)) = &*cold {
+            let counts = references.counts();
+            let is_live = |id: &FragmentId| counts.contains_key(id);
+            let entries = inner.entries.iter().filter(|(id, _)| is_live(id));
             cold.sweep(
-                |id| inner.references.contains_key(id),
+                is_live,
                 entries.map(|(id, entry)| (id, &entry.kv, entry.cost_tokens)),
             );
         }
@@ -255,10 +295,12 @@ impl FragmentStore {
     /// # Errors
     /// [`ColdTierError::Io`].
     pub fn purge(&self) -> Result<(), ColdTierError> {
-        let Some(cold) = self.cold() else {
+        let attached = self.cold.read().unwrap_or_else(PoisonError::into_inner);
+        let attached = attached.clone();
+        let Some((cold, references)) = attached else {
             return Ok(());
         };
-        let live = self.lock().references.keys().copied().collect();
+        let live = references.counts().keys().copied().collect();
         cold.purge(live)
     }
 
@@ -302,7 +344,7 @@ impl FragmentStore {
 
     fn cold(&self) -> Option<Arc<ColdTier>> {
         let cold = self.cold.read().unwrap_or_else(PoisonError::into_inner);
-        cold.clone()
+        cold.as_ref().map(|(cold, _)| cold.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

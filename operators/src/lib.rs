@@ -38,7 +38,7 @@ pub use dependency::{Dependencies, Dependency};
 pub use document::{ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageLayout};
 pub use embed::Embed;
 pub use executor::{Executor, Priority};
-pub use fragment_store::FragmentStore;
+pub use fragment_store::{FragmentStore, References};
 pub use id::{FragmentId, ModelIdentity, PassageId};
 pub use live_layout::LiveLayout;
 pub use passage::PassageSizes;

@@ -124,7 +124,7 @@ impl Failure {
             Self::Source(connectors::Error::Secret { .. }) => {
                 "write a new one: openssl rand -hex 32 > FILE"
             }
-            Self::SourceFailed { .. } => "put it back, and start again",
+            Self::SourceFailed { .. } => "mend that, and start again",
             Self::NotAnswered { .. } => {
                 "shorten the question, lower --budget, or choose another --model"
             }

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::joined::Joined;
 use super::listen::{self, Listen};
 use super::topic::{self, Settings, Topic};
+use super::unposted::Unposted;
 
 /// Name of the stream of documents.
 pub(crate) const DOCUMENTS: &str = "documents";
@@ -254,7 +255,10 @@ impl Inputs {
         if let Some(listener) = listener {
             joined = joined.with(listener.source(DOCUMENTS)?, Some(listen::PREFIX.to_owned()));
         }
-        Ok(joined.boxed())
+        Ok(match listener {
+            Some(_) => joined.boxed(),
+            None => Unposted::over(joined.boxed()),
+        })
     }
 
     /// The source of questions, and the gate that it waits at: an epoch closes only when
@@ -286,7 +290,11 @@ impl Inputs {
             }
             None => {}
         }
-        Ok((joined.boxed(), Gate(sender)))
+        let joined = match self.contexts {
+            Some(Contexts::Posted) => joined.boxed(),
+            _ => Unposted::over(joined.boxed()),
+        };
+        Ok((joined, Gate(sender)))
     }
 
     fn lines(&self, name: &str, file: &Path) -> Result<JsonLines, Failure> {

@@ -34,6 +34,7 @@ mod replay;
 mod report;
 mod screen;
 mod topic;
+mod unposted;
 mod values;
 mod watch;
 mod wording;

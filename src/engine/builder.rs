@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use perennial_connectors::{Digest, Key, Resume, Sink, Source};
-use perennial_operators::{ColdTier, ContextKey, Dependency, DocumentKey};
+use perennial_operators::{ColdTier, ContextKey, Dependency, DocumentKey, References};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
 use super::audits::AuditStats;
@@ -116,7 +116,8 @@ impl EngineBuilder {
 
     /// Most bytes of fragments that the state directory holds besides; 4 GiB unless told, and
     /// with 0 none. What the memory has no room for, and what a process before has encoded, is
-    /// read from there where that is sooner done than encoding it again.
+    /// read from there where that is sooner done than encoding it again. Of several engines over
+    /// one runtime at a time, the first that has a state directory keeps fragments.
     #[must_use]
     pub fn fragments_on_disk(mut self, n_bytes: u64) -> Self {
         self.disk_bytes = n_bytes;
@@ -204,8 +205,10 @@ impl EngineBuilder {
         let index = |name: &str| stream_names.iter().position(|s| s == name);
         let hub = Arc::new(Hub::default());
         let log = self.recording.as_deref().map(Log::open).transpose()?;
+        let references = self.runtime.store.clone();
+        let references = references.map(|store| Arc::new(References::to(store)));
         let mut durable = match &self.state {
-            Some(dir) => Some(self.restore(dir, &plans)?),
+            Some(dir) => Some(self.restore(dir, &plans, references.as_ref())?),
             None => None,
         };
         let recording = log.map(|log| Beginning {
@@ -238,7 +241,7 @@ impl EngineBuilder {
             };
             let services = perennial_views::Services {
                 model: self.runtime.model.clone(),
-                store: self.runtime.store.clone(),
+                references: references.clone(),
                 embedder: self.runtime.embedder.clone(),
                 model_executor: self.runtime.model_executor.clone(),
                 embed_executor: self.runtime.embed_executor.clone(),
@@ -311,16 +314,26 @@ impl EngineBuilder {
         })
     }
 
-    fn restore(&self, dir: &Path, plans: &[Arc<Plan>]) -> Result<Durable, Error> {
+    fn restore(
+        &self,
+        dir: &Path,
+        plans: &[Arc<Plan>],
+        references: Option<&Arc<References>>,
+    ) -> Result<Durable, Error> {
         let state = State::open(dir)?.keeping(self.retention);
         let restored = state.restore()?;
-        let cold = match &self.runtime.store {
-            Some(store) => {
-                let opened = ColdTier::open(&dir.join(FRAGMENTS), self.disk_bytes);
-                store.attach(opened.map_err(StateError::from)?)
+        let fragments = dir.join(FRAGMENTS);
+        let open = |n_bytes| ColdTier::open(&fragments, n_bytes).map_err(StateError::from);
+        let cold = match (&self.runtime.store, references) {
+            (Some(store), Some(references)) => {
+                store.attach(open(self.disk_bytes)?, references.clone())
             }
-            None => None,
+            _ => None,
         };
+        // What nobody looks after must not stay: it may be of what is forgotten later.
+        if cold.is_none() && fragments.is_dir() {
+            drop(open(0)?);
+        }
         let definition = |plan: &Arc<Plan>| {
             let mut hash = blake3::Hasher::new_derive_key("perennial 1 view definition");
             hash.update(&self.runtime.model.digest())

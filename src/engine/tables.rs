@@ -89,7 +89,7 @@ pub(crate) struct Table {
     pending: BTreeMap<String, Option<Row>>,
     /// Rows of an earlier process that no epoch of this one has carried yet.
     restored: BTreeMap<String, Row>,
-    /// Rows that the source has not named since it started over: they make nothing late.
+    /// Rows that the source has not named since it started anew or over: they make nothing late.
     unconfirmed: BTreeSet<String>,
 }
 
@@ -99,11 +99,12 @@ impl Table {
     pub(crate) fn restored(rows: BTreeMap<String, Row>, stand: bool) -> Self {
         let row = |row: &Row| stand.then(|| row.clone());
         let pending = rows.iter().map(|(key, held)| (key.clone(), row(held)));
+        let unconfirmed = rows.keys().filter(|_| !stand);
         Self {
             rows: BTreeMap::new(),
             pending: pending.collect(),
+            unconfirmed: unconfirmed.cloned().collect(),
             restored: rows,
-            unconfirmed: BTreeSet::new(),
         }
     }
 
@@ -169,9 +170,11 @@ impl Table {
         self.rows.get(key).or_else(|| self.restored.get(key))
     }
 
-    /// Restored rows stand, if nothing took their place.
+    /// Restored rows stand, unless the source named them: then what it said counts, and be it
+    /// that they are gone.
     pub(crate) fn keep_restored(&mut self) {
-        for (key, row) in &self.restored {
+        let unnamed = |(key, _): &(&String, &Row)| self.unconfirmed.contains(*key);
+        for (key, row) in self.restored.iter().filter(unnamed) {
             let pending = self.pending.entry(key.clone()).or_default();
             pending.get_or_insert_with(|| row.clone());
         }
@@ -245,6 +248,20 @@ mod tests {
         table.set("a".into(), None);
         let delta = table.commit().remove(0);
         assert_eq!((delta.old, delta.stored), (row("1"), row("1")));
+    }
+
+    #[test]
+    fn rows_that_a_failing_source_did_not_name_stand_and_those_that_it_deleted_do_not() {
+        let rows = [("a", "1"), ("b", "2"), ("c", "3")];
+        let rows = rows.map(|(key, text)| (key.to_owned(), row(text).expect("a row")));
+        for stand in [true, false] {
+            let mut table = Table::restored(rows.clone().into(), stand);
+            table.set("a".into(), None);
+            table.set("b".into(), row("2b"));
+            table.keep_restored();
+            let new: Vec<_> = table.commit().into_iter().map(|d| d.new).collect();
+            assert_eq!(new, [None, row("2b"), row("3")], "{stand}");
+        }
     }
 
     #[test]

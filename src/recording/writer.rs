@@ -36,6 +36,9 @@ impl Log {
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
+        // It holds the texts themselves.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(path).map_err(io("cannot be opened"))?;
         if file.try_lock().is_err() {
             let path = path.to_owned();

@@ -243,7 +243,8 @@ impl State {
         write: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StateError> {
         let all = || -> Result<T, redb::Error> {
-            let txn = self.db().begin_write()?;
+            let db = self.db();
+            let txn = db.begin_write()?;
             let written = write(&txn)?;
             txn.commit()?;
             Ok(written)
@@ -275,7 +276,8 @@ impl State {
             None => fault::CREATE_EMPTY.reach(),
         }
         let make = || -> Result<(), redb::Error> {
-            let txn = self.db().begin_write()?;
+            let db = self.db();
+            let txn = db.begin_write()?;
             txn.open_table(FORMAT)?.insert(VERSION_KEY, VERSION)?;
             {
                 let mut manifest = txn.open_table(MANIFEST)?;
@@ -392,7 +394,8 @@ impl State {
         let mut staged = self.staged();
         let write = || -> Result<(), redb::Error> {
             fault::COMMIT_BEGIN.reach();
-            let txn = self.db().begin_write()?;
+            let db = self.db();
+            let txn = db.begin_write()?;
             {
                 let mut undo = Undo::begin(&txn, commit.epoch, self.retention)?;
                 let mut documents = txn.open_table(DOCUMENTS)?;
@@ -544,7 +547,8 @@ impl State {
     /// [`StateError::Write`].
     pub(crate) fn delivered(&self, sink: &str, epoch: u64) -> Result<(), StateError> {
         let write = || -> Result<(), redb::Error> {
-            let mut txn = self.db().begin_write()?;
+            let db = self.db();
+            let mut txn = db.begin_write()?;
             txn.set_durability(redb::Durability::None)?;
             txn.open_table(OUTBOX)?
                 .retain_in((sink, 0)..=(sink, epoch), |_, _| false)?;
@@ -664,6 +668,7 @@ impl State {
         Ok(false)
     }
 
+    /// The database; not another one while the guard lives.
     fn db(&self) -> RwLockReadGuard<'_, Database> {
         self.db.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perennial::model::decoder::Decoder;
-use perennial::operators::FragmentId;
-use perennial::{Order, Policy, state};
+use perennial::operators::scripted::ScriptedEmbedder;
+use perennial::operators::{FragmentId, FragmentStore, TensorModel};
+use perennial::{Engine, Order, Policy, Runtime, state};
 use proptest::prelude::*;
 
 use crate::history::{Step, steps};
-use crate::tensors::{Case, PLAIN, Rig, collections, decoder, text};
+use crate::tensors::{Case, CharCodec, PLAIN, Rig, collections, decoder, text};
 
 /// Room for all of a case here.
 const DISK: u64 = 1 << 26;
@@ -183,4 +184,56 @@ proptest! {
         drop(rig);
         prop_assert_eq!(state::check(state.path()).expect("whole").n_damaged_fragments, 0);
     }
+}
+
+#[test]
+fn an_engine_that_ended_holds_nothing_for_the_next_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(FragmentStore::new(MEMORY));
+    let model = TensorModel::new(decoder(2), &[9; 32], CharCodec, store.clone());
+    let embedder = Arc::new(ScriptedEmbedder::default());
+    let runtime = Runtime::new(Arc::new(model), store.clone(), embedder, 1);
+    let start = |state: &str| {
+        Engine::builder(runtime.clone())
+            .table("docs")
+            .table("questions")
+            .view(PLAIN.view())
+            .state(dir.path().join(state))
+            .start()
+            .expect("starts")
+    };
+    let mut collections = collections();
+    collections.documents = (0..4).map(|i| (i, (i * 9, 0))).collect();
+    collections.questions.insert(0, 1);
+    let mut first = start("one");
+    collections.fill(&mut first);
+    first.flush().expect("runs");
+    // Another beside it keeps nothing: not in its own directory, nor in that of the first.
+    let mut beside = start("other");
+    beside
+        .upsert("docs", "guest", "The guest is a canary.")
+        .expect("runs");
+    beside.upsert("questions", "q", "Who?").expect("runs");
+    beside.flush().expect("runs");
+    drop(beside);
+    let ended = store.ids();
+    drop(first);
+    let mut again = start("one");
+    for key in 0..4 {
+        again.forget("docs", &key.to_string()).expect("forgets");
+    }
+    let receipt = again.forget("docs", "0").expect("forgets");
+    assert!(receipt.remains.is_empty(), "{receipt:?}");
+    let left = store.ids();
+    assert!(
+        left.len() < 2 && ended.len() > 4,
+        "{left:?} of {}",
+        ended.len()
+    );
+    for path in segments(&dir.path().join("one")) {
+        let bytes = fs::read(path).expect("read");
+        let is_there = |id: &&FragmentId| bytes.windows(32).any(|w| w == id.as_bytes());
+        assert_eq!(ended.iter().filter(is_there).count(), left.len());
+    }
+    assert_eq!(segments(&dir.path().join("other")), [] as [PathBuf; 0]);
 }

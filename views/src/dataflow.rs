@@ -22,7 +22,7 @@ use perennial_operators::call::call;
 use perennial_operators::select::{Vector, select};
 use perennial_operators::{
     Answer, AnswerModel, CallError, ContextKey, Dependency, Document, DocumentKey, Embed, Executor,
-    FragmentStore, LayoutPassage, Passage, PassageId, PassageLayout, passage,
+    LayoutPassage, Passage, PassageId, PassageLayout, References, passage,
 };
 use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope as Dataflow;
@@ -48,8 +48,8 @@ const MAX_EMBEDDINGS_IN_FLIGHT: usize = 256;
 pub struct Services {
     /// Writes the answers.
     pub model: Arc<dyn AnswerModel>,
-    /// Holds the fragments; hears of references. `None` for a model without tensors.
-    pub store: Option<Arc<FragmentStore>>,
+    /// Hears which fragments layouts refer to. `None` for a model without tensors.
+    pub references: Option<Arc<References>>,
     /// Embeds passages and contexts where documents exceed the budget.
     pub embedder: Arc<dyn Embed>,
     /// Runs the model calls.
@@ -380,15 +380,16 @@ fn refer<'scope>(
     requests: Rows<'scope, Request>,
     services: &Services,
 ) -> Rows<'scope, ()> {
-    let (scope, model, store) = (plan.scope, services.model.clone(), services.store.clone());
+    let (scope, model) = (plan.scope, services.model.clone());
+    let references = services.references.clone();
     requests
         .map(|request| request.layout)
         .distinct()
         .flat_map(move |layout| model.fragment_ids(scope, layout.passages()))
         .consolidate()
         .inspect(move |(id, _epoch, diff)| {
-            if let Some(store) = &store {
-                store.add_references(*id, *diff);
+            if let Some(references) = &references {
+                references.add(*id, *diff);
             }
         })
         .filter(|_| false)

@@ -34,6 +34,7 @@ mod writer;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -48,8 +49,8 @@ use writer::{Job, Writer};
 
 /// Bytes at which a segment is ended, where the budget has room for eight.
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// Fragments that left the memory and wait to be written; others are lost.
-const MAX_LEAVING: usize = 64;
+/// Fragments that left the memory and wait to be written, and their bytes; others are lost.
+const MAX_LEAVING: (usize, u64) = (64, 64 << 20);
 /// How long an end waits for what is still to be written; the rest is encoded again.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -58,7 +59,7 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 #[non_exhaustive]
 pub enum ColdTierError {
     /// A folder or file that cannot be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}; it is a cache, and may be removed", path = path.display())]
     Io {
         /// Which.
         path: PathBuf,
@@ -148,6 +149,8 @@ struct Shared {
     dir: PathBuf,
     budget_bytes: u64,
     index: Mutex<Index>,
+    /// Bytes of fragments that wait to be written though they left the memory.
+    n_leaving: AtomicU64,
 }
 
 /// Fragments on disk.
@@ -174,6 +177,12 @@ impl ColdTier {
         for (number, path) in &paths {
             index.add(*number, path)?;
         }
+        // Only the last is appended to, if it has room.
+        let last = paths.keys().next_back().copied();
+        let n_full = segment_bytes(budget_bytes);
+        for (number, extent) in &mut index.segments {
+            extent.is_open &= Some(*number) == last && extent.n_whole < n_full;
+        }
         // The budget may be less than it was.
         for (number, path) in paths.iter().rev() {
             if index.n_bytes() > budget_bytes {
@@ -185,8 +194,9 @@ impl ColdTier {
             dir: dir.to_owned(),
             budget_bytes,
             index: Mutex::new(index),
+            n_leaving: AtomicU64::new(0),
         });
-        let (jobs, inbox) = bounded(MAX_LEAVING);
+        let (jobs, inbox) = bounded(MAX_LEAVING.0);
         let writer = Writer::new(shared.clone());
         let thread = std::thread::Builder::new()
             .name("perennial-fragments".into())
@@ -271,12 +281,17 @@ impl ColdTier {
         if self.shared.lock().places.contains_key(&id) {
             return;
         }
-        // A thread that is behind or gone makes it a miss later.
-        let _ = self.jobs.try_send(Job::Keep {
+        let (n_bytes, leaving) = (kv.n_bytes() as u64, &self.shared.n_leaving);
+        let keep = Job::Keep {
             id,
             kv,
             cost_tokens,
-        });
+        };
+        // A thread that is behind or gone makes it a miss later.
+        let n_leaving = leaving.fetch_add(n_bytes, Ordering::Relaxed) + n_bytes;
+        if n_leaving > MAX_LEAVING.1 || self.jobs.try_send(keep).is_err() {
+            leaving.fetch_sub(n_bytes, Ordering::Relaxed);
+        }
     }
 
     /// Drops what is not live, and has written, soon, what is in memory and not here.
@@ -376,11 +391,7 @@ pub fn verify(dir: &Path) -> Result<ColdStats, ColdTierError> {
         };
         match segment::read(path, place.at, &place.header) {
             Ok(Found::Whole(_)) => {}
-            Ok(Found::Damaged) => index.lose(&id, String::new()),
-            Err(source) => {
-                let path = path.clone();
-                return Err(ColdTierError::Io { path, source });
-            }
+            Ok(Found::Damaged) | Err(_) => index.lose(&id, String::new()),
         }
     }
     Ok(index.stats())
@@ -393,13 +404,22 @@ impl Shared {
 
     /// The path of a segment.
     fn segment(&self, number: u64) -> PathBuf {
-        self.dir.join(format!("{number:08}.kv"))
+        self.dir.join(file_name(number))
     }
 
     /// Bytes at which a segment is ended.
     fn segment_bytes(&self) -> u64 {
-        (self.budget_bytes / 8).min(SEGMENT_BYTES)
+        segment_bytes(self.budget_bytes)
     }
+}
+
+fn segment_bytes(budget_bytes: u64) -> u64 {
+    (budget_bytes / 8).min(SEGMENT_BYTES)
+}
+
+/// The name of a segment.
+fn file_name(number: u64) -> String {
+    format!("{number:08}.kv")
 }
 
 impl Index {
@@ -407,10 +427,6 @@ impl Index {
     fn add(&mut self, number: u64, path: &Path) -> Result<(), ColdTierError> {
         let scan = match segment::scan(path) {
             Ok(scan) => scan,
-            Err(Unreadable::Io(source)) => {
-                let path = path.to_owned();
-                return Err(ColdTierError::Io { path, source });
-            }
             Err(Unreadable::Version(found)) if found > segment::VERSION => {
                 return Err(ColdTierError::Newer {
                     path: path.to_owned(),
@@ -418,7 +434,9 @@ impl Index {
                     supported: segment::VERSION,
                 });
             }
-            Err(Unreadable::Version(_) | Unreadable::NotASegment) => {
+            Err(why) => {
+                let shown = path.display();
+                self.trouble = Some(format!("{shown}: {why}; what was in it is encoded again"));
                 let n_bytes = std::fs::metadata(path).map_or(0, |file| file.len());
                 segment::Scan {
                     n_bytes,
@@ -504,9 +522,11 @@ fn segments(dir: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
     let mut segments = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let is_named = path.extension().is_some_and(|extension| extension == "kv");
-        if let Some(number) = stem.filter(|_| is_named).and_then(|s| s.parse().ok()) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let stem = name.and_then(|name| name.strip_suffix(".kv"));
+        let number = stem.and_then(|stem| stem.parse().ok());
+        let is_ours = |number: &u64| name == Some(&file_name(*number)) && path.is_file();
+        if let Some(number) = number.filter(is_ours) {
             segments.insert(number, path);
         }
     }

@@ -111,7 +111,9 @@ impl Header {
             digest: take(&mut rest)?,
         };
         let n_expected = shape.n_bytes(n_tokens as usize)?;
-        (n_tokens > 0 && n_expected as u64 == n_bytes).then_some(header)
+        // No file is longer than an `i64` counts.
+        let is_possible = n_bytes > 0 && i64::try_from(n_bytes).is_ok();
+        (is_possible && n_expected as u64 == n_bytes).then_some(header)
     }
 }
 
@@ -135,19 +137,14 @@ pub(super) struct Scan {
 }
 
 /// Why a segment cannot be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    Io(io::Error),
-    /// It has another version.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("format version {0}")]
     Version(u32),
-    /// It does not begin as one.
+    #[error("it does not begin as a segment")]
     NotASegment,
-}
-
-impl From<io::Error> for Unreadable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 /// Reads the headers of a segment, up to the first place where there should be one and is not.
@@ -250,10 +247,19 @@ impl Appender {
     /// # Errors
     /// What the file system reports; also where there is one already.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        // Tensors tell of the texts they were computed from.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path)?;
         let mut head = MAGIC.to_vec();
         head.extend(VERSION.to_le_bytes());
-        file.write_all(&head)?;
+        if let Err(error) = file.write_all(&head) {
+            // It would stand in the way of the next one.
+            let _ = std::fs::remove_file(path);
+            return Err(error);
+        }
         Ok(Self {
             file,
             n_bytes: HEAD_BYTES as u64,
@@ -287,19 +293,19 @@ impl Appender {
         Ok((at, header))
     }
 
-    /// Appends an entry of another segment. `None` if it is damaged there.
+    /// Appends an entry of another segment. `None` if it is damaged there, or cannot be read.
     ///
     /// # Errors
-    /// What the file system reports; then nothing is appended.
+    /// What the file system reports of this segment; then nothing is appended.
     pub(super) fn copy(
         &mut self,
         from: &Path,
         at: u64,
         header: &Header,
     ) -> io::Result<Option<u64>> {
-        match read_payload(from, at, header)? {
-            Some(payload) => self.write(header, &payload).map(Some),
-            None => Ok(None),
+        match read_payload(from, at, header) {
+            Ok(Some(payload)) => self.write(header, &payload).map(Some),
+            Ok(None) | Err(_) => Ok(None),
         }
     }
 

@@ -105,6 +105,86 @@ fn what_is_purged_is_on_no_disk() {
 }
 
 #[test]
+fn several_segments_are_purged_at_once_here_and_after_a_restart() {
+    // Segments of three fragments: one dead of the ended, and one of the open.
+    let budget = 8 * (16 + 3 * ENTRY_BYTES);
+    for is_restarted in [false, true] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut tier = open(dir.path(), budget);
+        for i in 0..5 {
+            sweep(&tier, &[0, 1, 2, 3, 4], &[i]);
+        }
+        assert_eq!(files(dir.path()).len(), 2);
+        if is_restarted {
+            tier.close();
+            tier = open(dir.path(), budget);
+        }
+        for live in [&[0, 2, 3][..], &[2, 3], &[2, 3, 7], &[3, 7, 8, 9]] {
+            sweep(&tier, live, live);
+            assert_eq!(numbers(&tier), live);
+            assert_eq!(tier.take_trouble(), None);
+            let on_disk = files(dir.path()).into_iter();
+            let on_disk = on_disk.map(|path| fs::metadata(path).expect("there").len());
+            assert_eq!(on_disk.sum::<u64>(), tier.stats().n_bytes);
+        }
+        assert_eq!(tier.stats().n_damaged, 0);
+    }
+}
+
+#[test]
+fn what_died_before_a_restart_makes_room_after_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let budget = 10 * ENTRY_BYTES;
+    let tier = open(dir.path(), budget);
+    let before: Vec<u8> = (0..30).collect();
+    sweep(&tier, &before, &before);
+    tier.close();
+    let tier = open(dir.path(), budget);
+    let after: Vec<u8> = (30..36).collect();
+    let live: HashSet<FragmentId> = after.iter().copied().map(id).collect();
+    let held = after.iter().map(|i| (id(*i), Arc::new(fragment(*i))));
+    let held: Vec<_> = held.collect();
+    let entries = held.iter().map(|(id, kv)| (id, kv, 3));
+    tier.sweep(|id| live.contains(id), entries);
+    // Without a purge: closing writes what is wanted.
+    tier.close();
+    let found = numbers(&open(dir.path(), budget));
+    assert!(after.iter().all(|i| found.contains(i)), "{found:?}");
+}
+
+#[test]
+fn an_unreadable_segment_costs_what_is_in_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tier = open(dir.path(), 8 * (16 + 2 * ENTRY_BYTES));
+    for i in 0..4 {
+        sweep(&tier, &[0, 1, 2, 3], &[i]);
+    }
+    let paths = files(dir.path());
+    assert_eq!(paths.len(), 2);
+    fs::remove_file(&paths[0]).expect("removed");
+    // Of each segment one is dead: both are compacted, one of them in vain.
+    sweep(&tier, &[1, 3], &[]);
+    assert_eq!(numbers(&tier), [3]);
+    sweep(&tier, &[1, 3], &[1]);
+    assert_eq!(numbers(&tier), [1, 3]);
+}
+
+#[test]
+fn a_file_that_is_in_the_way_is_gone_round() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tier = open(dir.path(), 1 << 20);
+    fs::write(dir.path().join("00000000.kv"), "").expect("written");
+    // One that no name of ours has, and a folder.
+    fs::write(dir.path().join("+1.kv"), "mine").expect("written");
+    fs::create_dir(dir.path().join("00000001.kv")).expect("made");
+    sweep(&tier, &[1], &[1]);
+    assert_eq!((numbers(&tier), tier.take_trouble()), (vec![1], None));
+    tier.close();
+    assert_eq!(numbers(&open(dir.path(), 1 << 20)), [1]);
+    assert!(dir.path().join("+1.kv").exists());
+}
+
+#[test]
 fn the_budget_holds_and_what_is_dead_makes_room() {
     let dir = tempfile::tempdir().expect("a folder");
     let budget = 10 * ENTRY_BYTES;

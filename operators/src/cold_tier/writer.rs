@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -66,6 +67,8 @@ impl Writer {
                     cost_tokens,
                 }) => {
                     self.write(id, &kv, cost_tokens);
+                    let n_bytes = kv.n_bytes() as u64;
+                    self.shared.n_leaving.fetch_sub(n_bytes, Ordering::Relaxed);
                     // A sweep may have asked for more while the channel was full.
                     has_wanted = true;
                 }
@@ -118,16 +121,19 @@ impl Writer {
                 self.is_failing = false;
             }
             Ok(false) => self.shared.lock().stats.n_refused += 1,
-            Err(error) => self.fail(&error),
+            Err(error) => {
+                // What the disk did not take stays in memory, and is offered again after the
+                // next epoch.
+                self.shared.lock().wanted.clear();
+                self.tell(&error);
+            }
         }
     }
 
-    /// What the disk did not take stays in memory, and is offered again after the next epoch.
-    fn fail(&mut self, error: &io::Error) {
-        let mut index = self.shared.lock();
-        index.wanted.clear();
+    fn tell(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.is_failing, true) {
-            index.trouble = Some(format!("fragments cannot be kept on disk: {error}"));
+            let trouble = format!("fragments cannot be kept on disk: {error}");
+            self.shared.lock().trouble = Some(trouble);
         }
     }
 
@@ -196,8 +202,15 @@ impl Writer {
             let appender = Appender::go_on(&self.shared.segment(number), extent.n_whole)?;
             return Ok((number, appender));
         }
-        let number = last.map_or(0, |(number, _)| number + 1);
-        let appender = Appender::create(&self.shared.segment(number))?;
+        let mut number = last.map_or(0, |(number, _)| number.saturating_add(1));
+        let appender = loop {
+            match Appender::create(&self.shared.segment(number)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    number = number.checked_add(1).ok_or(error)?;
+                }
+                created => break created?,
+            }
+        };
         let extent = Extent {
             n_bytes: appender.n_bytes,
             n_whole: appender.n_bytes,
@@ -215,29 +228,32 @@ impl Writer {
             !extent.is_open && n_dead * parts >= extent.n_bytes && has_dead(extent)
         };
         if let Err(error) = self.compact_all(is_due) {
-            self.fail(&error);
+            self.tell(&error);
         }
     }
 
     /// Compacts the segments that are due.
     fn compact_all(&mut self, is_due: impl Fn(&Extent) -> bool) -> io::Result<()> {
-        let segments = self.shared.lock().segments.clone();
-        let due = segments.into_iter().filter(|(_, extent)| is_due(extent));
-        for (number, _) in due {
-            self.compact(number)?;
+        let mut due = Vec::new();
+        for (number, extent) in &mut self.shared.lock().segments {
+            if is_due(extent) {
+                // None of them is copied into itself, or into another that is deleted next.
+                extent.is_open = false;
+                due.push(*number);
+            }
         }
-        Ok(())
+        let compacted: Vec<io::Result<()>> = due.into_iter().map(|n| self.compact(n)).collect();
+        compacted.into_iter().collect()
     }
 
     /// Moves what is live in a segment to the open one, and deletes the file.
     fn compact(&mut self, number: u64) -> io::Result<()> {
         let path = self.shared.segment(number);
+        if self.open.as_ref().is_some_and(|(open, _)| *open == number) {
+            self.open = None;
+        }
         let places: Vec<Place> = {
-            let mut index = self.shared.lock();
-            // It must not be copied into itself.
-            if let Some(extent) = index.segments.get_mut(&number) {
-                extent.is_open = false;
-            }
+            let index = self.shared.lock();
             let places = index.places.values();
             places
                 .filter(|place| place.segment == number)
@@ -246,6 +262,10 @@ impl Writer {
         };
         for place in places {
             let id = place.header.id;
+            // It may have died meanwhile.
+            if self.shared.lock().is_elsewhere(&id, &place) {
+                continue;
+            }
             let copied = self.append_anyway(|appender| {
                 let at = appender.copy(&path, place.at, &place.header)?;
                 Ok(at.map(|at| (at, place.header)))
@@ -259,7 +279,7 @@ impl Writer {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        self.shared.lock().segments.remove(&number);
+        self.shared.lock().drop_segment(number);
         Ok(())
     }
 
@@ -273,11 +293,6 @@ impl Writer {
             for id in dead {
                 index.drop_place(&id);
             }
-        }
-        let open = self.open.as_ref().map(|(number, _)| *number);
-        let extent = open.and_then(|number| self.shared.lock().segments.get(&number).copied());
-        if extent.is_some_and(|extent| has_dead(&extent)) {
-            self.open = None;
         }
         self.compact_all(has_dead)?;
         // A file that was deleted must not come back with the power.

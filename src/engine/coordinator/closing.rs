@@ -134,7 +134,7 @@ impl Coordinator {
         let is_saved = resumes.eq(&self.saved_offsets)
             && !self.quarantine.is_unsaved()
             && self.resubmitted.is_empty();
-        if is_saved || self.durable.is_none() || self.last_complete.is_none() {
+        if is_saved || self.durable.is_none() {
             return Ok(());
         }
         let note = self.note();

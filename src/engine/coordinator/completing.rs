@@ -14,7 +14,7 @@ use crate::engine::current::CurrentAnswer;
 use crate::engine::sinks::MAX_OWED;
 use crate::engine::update::{AnswerUpdate, ChangeKind, EpochSummary, RungCounts, Update};
 use crate::recording::{EpochAnswer, RecordedEpoch};
-use crate::state::{Commit, FRAGMENTS, StateError, StoredAnswer};
+use crate::state::{Commit, StateError, StoredAnswer};
 
 /// What sinks are owed, by their index.
 type Owed = Vec<(usize, Delivery)>;
@@ -121,11 +121,6 @@ impl Coordinator {
         }
         if let Some(store) = &self.store {
             store.sweep();
-        }
-        let cold = self.durable.as_ref().and_then(|d| d.cold.as_ref());
-        if let Some(message) = cold.and_then(|cold| cold.cold_tier().take_trouble()) {
-            let source = FRAGMENTS.to_owned();
-            self.announce(Update::Notice { source, message });
         }
         self.last_complete = Some(epoch);
         self.acknowledge_saved();

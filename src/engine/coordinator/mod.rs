@@ -31,7 +31,7 @@ use super::tables::{Row, Table};
 use super::update::{AnswerUpdate, Update};
 use super::workers::{BuiltView, Command, Report, Workers};
 use crate::recording::Recorder;
-use crate::state::StoredRow;
+use crate::state::{FRAGMENTS, StoredRow};
 
 pub(crate) use self::opening::{Durable, Fed, Parts};
 
@@ -179,6 +179,7 @@ impl Coordinator {
             }
             self.heal();
             self.answer_flushes();
+            self.tell_trouble();
             match self.wait() {
                 Woken::Request(None | Some(Request::Stop)) => break,
                 Woken::Request(Some(request)) => self.serve(request),
@@ -284,6 +285,15 @@ impl Coordinator {
                 stats.mean_kl, plan.policy
             );
             let source = plan.name.to_string();
+            self.announce(Update::Notice { source, message });
+        }
+    }
+
+    /// Says what went wrong with fragments on disk.
+    fn tell_trouble(&mut self) {
+        let cold = self.durable.as_ref().and_then(|d| d.cold.as_ref());
+        if let Some(message) = cold.and_then(|cold| cold.cold_tier().take_trouble()) {
+            let source = FRAGMENTS.to_owned();
             self.announce(Update::Notice { source, message });
         }
     }
