@@ -35,7 +35,7 @@ changes) and .jsonl files of documents (followed as they grow; `-` is standard i
   {\"upsert\": {\"key\": \"k1\", \"text\": \"…\", \"title\": \"…\"}}   {\"delete\": {\"key\": \"k1\"}}
 .csv, .tsv and .parquet files are tables, read again when they are written; a row that is gone is
 deleted. A field of a structure in Parquet is named by its path (--columns key=id,text=doc.body).
-Files of text may be packed (.gz, .zst).
+Of these, .jsonl, .csv and .tsv may be packed (.gz, .zst).
 A topic is kafka://SERVERS/TOPIC. Its messages are the same JSON (`key` may be left out, for the
 message has one; no payload is a deletion); with ?format=text the payload is the text, with
 ?format=debezium&key=ID&text=BODY it is a change event of a table with these columns.

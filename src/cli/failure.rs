@@ -43,6 +43,14 @@ pub(crate) enum Failure {
         /// Why the first has none.
         reason: String,
     },
+    /// A sink did not take the answers.
+    #[error("the answers could not be delivered to {sink}")]
+    NotDelivered {
+        /// The sink's name.
+        sink: String,
+        /// Whether they are delivered later.
+        is_kept: bool,
+    },
     /// A file operation of the program's own.
     #[error("cannot {action}: {source}")]
     Io {
@@ -127,6 +135,12 @@ impl Failure {
             Self::SourceFailed { .. } => "mend that, and start again",
             Self::NotAnswered { .. } => {
                 "shorten the question, lower --budget, or choose another --model"
+            }
+            Self::NotDelivered { is_kept: true, .. } => {
+                "mend that: they are kept, and delivered by the next watch over this state"
+            }
+            Self::NotDelivered { is_kept: false, .. } => {
+                "mend that, and ask again; with --state they would be kept"
             }
             Self::NotNoticed { .. } => "check that files can be watched in the temporary folder",
             Self::Io { .. } => "check permissions and free space",

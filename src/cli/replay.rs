@@ -32,9 +32,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         replay = replay.with_any_model();
     }
     let mut out = io::stdout().lock();
-    let mut n_different = 0;
+    let (mut n_epochs, mut n_different) = (0, 0);
     for epoch in replay.by_ref() {
         let epoch = epoch?;
+        n_epochs += 1;
         n_different += usize::from(!epoch.differences.is_empty());
         let written = match args.json {
             true => writeln!(out, "{}", object(&epoch)),
@@ -51,9 +52,14 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         let path = args.recording.display();
         eprintln!("warning: {path} ends inside an epoch, which was cut off and is left out");
     }
-    Ok(match n_different {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    if n_epochs == 0 {
+        // Nothing was compared, which must not pass for sameness.
+        let path = args.recording.display();
+        eprintln!("error: {path} holds no whole epoch: nothing was replayed");
+    }
+    Ok(match n_epochs > 0 && n_different == 0 {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use perennial::operators::Answer;
 use perennial::{Engine, EngineBuilder, LocalModel, Subscription, View};
@@ -19,6 +20,9 @@ use super::paint::Paint;
 use super::report::EpochReport;
 use super::screen::Screen;
 use super::wording;
+
+/// How long `--once` waits for sinks.
+const DELIVERY: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
@@ -71,6 +75,9 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
         }
         ending
     };
+    if args.once && matches!(ending, Ending::Finished) && course.failed.is_none() {
+        course.failed = watch.undelivered(args.state.is_some())?;
+    }
     drop(watch);
     match (ending, course.failed) {
         (Ending::Interrupted, _) => Ok(ExitCode::from(interrupt.exit_code())),
@@ -142,6 +149,22 @@ impl Watch {
             gate.open();
         }
         follow(&mut self.engine, &self.updates, display, course, interrupt)
+    }
+}
+
+impl Watch {
+    /// Waits a while until the sinks have what is complete. Why they do not, otherwise.
+    fn undelivered(&self, is_kept: bool) -> Result<Option<Failure>, Failure> {
+        let until = Instant::now() + DELIVERY;
+        loop {
+            let Some((sink, _)) = self.engine.undelivered()?.into_iter().next() else {
+                return Ok(None);
+            };
+            if Instant::now() >= until {
+                return Ok(Some(Failure::NotDelivered { sink, is_kept }));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

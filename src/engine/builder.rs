@@ -617,6 +617,15 @@ impl Engine {
         self.ask(|reply| Request::Quarantine { reply })
     }
 
+    /// The sinks that have not taken everything that is complete, with the epochs that each is
+    /// owed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn undelivered(&self) -> Result<Vec<(String, usize)>, Error> {
+        self.ask(|reply| Request::Undelivered { reply })
+    }
+
     /// Erases a document, or a context: deletes it, waits until every answer is exact
     /// without it, then removes what still remembers it: refused records, updates not yet
     /// read (which lose their old texts), drafts, and free pages of the state file, which

@@ -164,9 +164,14 @@ impl RunningSink {
         self.outbox.changed.notify_all();
     }
 
+    /// Deliveries that it has not taken.
+    pub(crate) fn n_owed(&self) -> usize {
+        self.outbox.lock().deliveries.len()
+    }
+
     /// Whether so much is owed that nothing may be added.
     pub(crate) fn is_full(&self) -> bool {
-        self.outbox.lock().deliveries.len() >= MAX_OWED
+        self.n_owed() >= MAX_OWED
     }
 
     /// Of what is owed, drops rows that a later delivery says anew. Returns how many.

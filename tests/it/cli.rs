@@ -222,6 +222,26 @@ fn once_answers_on_standard_output_with_its_sources() {
 }
 
 #[test]
+fn once_is_not_done_before_its_answers_are_delivered() {
+    let (dir, out) = (notes(), tempfile::tempdir().expect("a folder"));
+    let (sink, state) = (out.path().join("answers.jsonl"), out.path().join("state"));
+    let args = ["watch", "--once", "--model", MODEL, path(dir.path())];
+    let question = "When does the library open?";
+    let delivered = run(&[&args[..], &[question, "--sink", path(&sink)]].concat());
+    assert!(delivered.status.success(), "{}", stderr(&delivered));
+    let lines = fs::read_to_string(&sink).expect("delivered");
+    assert!(lines.contains("nine"), "{lines}");
+    // Nobody listens at a port that was just given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/answers", port.local_addr().expect("bound"));
+    drop(port);
+    let away = [question, "--sink", &url, "--state", path(&state)];
+    refused(&[&args[..], &away].concat(), 1, "they are kept");
+    let found = perennial::state::check(&state).expect("whole");
+    assert_eq!(found.n_owed, 1);
+}
+
+#[test]
 fn a_question_that_does_not_fit_is_an_error_and_the_others_are_answered() {
     let dir = notes();
     let long = "Why is the sky so very blue today? ".repeat(1200);
@@ -626,6 +646,11 @@ fn the_past_is_told_and_a_recorded_watch_is_replayed_whatever_killed_it() {
     let other = text.replacen("\"digest\":\"", "\"digest\":\"0", 1);
     fs::write(recording, other).expect("writable");
     refused(&["replay", recording], 1, "anyway");
+    let head = fs::read_to_string(recording).expect("there");
+    let head: String = head.split_inclusive('\n').take(2).collect();
+    let cut = format!("{recording}.cut");
+    fs::write(&cut, head).expect("written");
+    refused(&["replay", &cut, "--anyway"], 1, "nothing was replayed");
     let until = run(&["replay", recording, "--anyway", "--until", "0", "--json"]);
     assert_eq!(stdout(&until).lines().count(), 1, "{}", stdout(&until));
 }

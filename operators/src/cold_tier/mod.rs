@@ -12,7 +12,7 @@
 //! the headers and so makes the index. What the store's sweep finds referenced and not yet here
 //! is written behind the epoch; what leaves the memory sooner is written then, if the thread
 //! is not busy. What is no longer referenced leaves the index at once and the disk when half of
-//! its segment is dead, or [`ColdTier::purge`] is called.
+//! its segment is dead, or everything dead is purged.
 //!
 //! All that is here is referenced, so when the budget is full nothing has to give way: what
 //! comes is not taken. A cache that made room would write its own contents anew every epoch.

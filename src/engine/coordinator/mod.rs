@@ -73,6 +73,9 @@ pub(crate) enum Request {
     Quarantine {
         reply: Sender<Vec<Quarantined>>,
     },
+    Undelivered {
+        reply: Sender<Vec<(String, usize)>>,
+    },
     Audits {
         view: usize,
         reply: Sender<AuditStats>,
@@ -364,6 +367,10 @@ impl Coordinator {
             } => self.begin_forgetting(stream, key, is_table, reply),
             Request::Quarantine { reply } => {
                 let _ = reply.send(self.quarantine.all());
+            }
+            Request::Undelivered { reply } => {
+                let owed = self.sinks.iter().map(|s| (s.name.clone(), s.n_owed()));
+                let _ = reply.send(owed.filter(|(_, n_owed)| *n_owed > 0).collect());
             }
             Request::Audits { view, reply } => {
                 let _ = reply.send(self.healing[view].audits());
