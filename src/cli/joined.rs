@@ -406,6 +406,21 @@ mod tests {
         assert_eq!(ends, ["caught up", "ended"]);
     }
 
+    /// The changes that a source says, in words, and where it ended.
+    fn said(source: Box<dyn Source>) -> (Vec<String>, Option<Offset>) {
+        let (mut said, mut last) = (Vec::new(), None);
+        for event in start(source, 8).expect("starts").events() {
+            let Event::Batch(batch) = event else { continue };
+            said.extend(batch.changes.iter().map(|change| match change {
+                Change::Upsert(record) => format!("+{}", record.key),
+                Change::Delete { key, .. } => format!("-{key}"),
+            }));
+            last = batch.resume.or(last);
+        }
+        said.sort();
+        (said, last)
+    }
+
     /// What a run says that begins with these rows and this offset: its changes, in words, and
     /// where it ended.
     fn run(
@@ -426,16 +441,7 @@ mod tests {
                 .collect(),
             offset,
         });
-        let (mut said, mut last) = (Vec::new(), None);
-        for event in start(joined, 8).expect("starts").events() {
-            let Event::Batch(batch) = event else { continue };
-            said.extend(batch.changes.iter().map(|change| match change {
-                Change::Upsert(record) => format!("+{}", record.key),
-                Change::Delete { key, .. } => format!("-{key}"),
-            }));
-            last = batch.resume.or(last);
-        }
-        said.sort();
+        let (said, last) = said(joined);
         (how, said, last)
     }
 
@@ -575,16 +581,7 @@ mod tests {
         acks.committed(&Offset::Parts(parts.clone()), Some(2));
         let heard: Vec<_> = told.try_iter().collect();
         assert_eq!(heard, [(Offset::Sequence(7), Some(2))]);
-        let (mut said, mut last) = (Vec::new(), None);
-        for event in start(joined, 8).expect("starts").events() {
-            let Event::Batch(batch) = event else { continue };
-            said.extend(batch.changes.iter().map(|change| match change {
-                Change::Upsert(record) => format!("+{}", record.key),
-                Change::Delete { key, .. } => format!("-{key}"),
-            }));
-            last = batch.resume.or(last);
-        }
-        said.sort();
+        let (said, last) = said(joined);
         // What begins anew is deleted and comes again; what was posted stands.
         assert_eq!(said, ["+x", "-gone", "-x"]);
         assert_eq!(last, Some(Offset::Parts(parts)));
@@ -618,16 +615,8 @@ mod tests {
                 held: std::mem::take(&mut held),
                 offset: offset.take(),
             });
-            let mut said = Vec::new();
-            for event in start(joined, 8).expect("starts").events() {
-                let Event::Batch(batch) = event else { continue };
-                said.extend(batch.changes.iter().map(|change| match change {
-                    Change::Upsert(record) => format!("+{}", record.key),
-                    Change::Delete { key, .. } => format!("-{key}"),
-                }));
-                offset = batch.resume.or(offset);
-            }
-            said.sort();
+            let (said, last) = said(joined);
+            offset = last;
             assert_eq!(said, changes);
             let keys = names.iter().map(|name| Key::new(format!("{name}#{name}")));
             held = keys.map(|key| (key, text)).collect();

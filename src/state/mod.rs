@@ -24,24 +24,24 @@
 
 mod check;
 mod error;
+mod file;
 mod format;
 #[cfg(test)]
 mod golden;
 mod history;
+mod memo;
 mod quarantine;
 #[cfg(test)]
 mod tests;
 mod untouched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use perennial_connectors::{Delivery, Offset};
-use perennial_operators::{ContextKey, Outcome};
-use perennial_views::Memo;
+use perennial_operators::ContextKey;
 use perennial_views::memo::{RequestDigest, VectorDigest};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
 
@@ -52,6 +52,7 @@ pub(crate) use history::Retention;
 pub use history::{AnswerChanges, AsOf, HistoryEntry, RowChanges, StateAsOf, as_of, history};
 pub use quarantine::{drop_quarantined, quarantine, resubmit};
 
+use file::{create, new_file, open_database, sweep, sync};
 use format::{
     ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, EPOCHS, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY,
     OUTBOX, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, ReceiptOf3, Resubmitted, SINKS,
@@ -753,146 +754,4 @@ pub(crate) fn new_origin() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     // The standard library's hash maps are keyed by the system's random numbers.
     std::hash::RandomState::new().build_hasher().finish()
-}
-
-/// Makes an empty database under another name and moves it to its own: one that was left
-/// half made would be taken for a damaged one.
-fn create(dir: &Path, path: &Path) -> Result<(), StateError> {
-    let io = |source| StateError::Io {
-        path: dir.to_owned(),
-        source,
-    };
-    let new = new_file(dir).map_err(io)?;
-    drop(Database::create(&new).map_err(|error| StateError::write(&new, error))?);
-    fault::CREATE_HALF.reach();
-    match new.persist_noclobber(path) {
-        Ok(()) => {
-            fault::CREATE_RENAMED.reach();
-            sync(dir).map_err(io)
-        }
-        // Another process was quicker; the two settle who may have it by its lock.
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(io(error.error)),
-    }
-}
-
-/// An empty file in `dir`, under a name of its own until it is whole.
-fn new_file(dir: &Path) -> std::io::Result<tempfile::TempPath> {
-    let mut builder = tempfile::Builder::new();
-    let file = builder.prefix(FILE).suffix(".new").tempfile_in(dir)?;
-    Ok(file.into_temp_path())
-}
-
-/// Makes a rename in `dir` outlive a crash of the machine.
-fn sync(dir: &Path) -> std::io::Result<()> {
-    match cfg!(unix) {
-        true => std::fs::File::open(dir)?.sync_all(),
-        false => Ok(()),
-    }
-}
-
-/// Removes what processes that were killed in [`create`] left. The lock is held by now, and
-/// a file that cannot be removed does no harm.
-fn sweep(dir: &Path) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(FILE) && name.ends_with(".new") {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// Opens the database and compares all its checksums.
-fn open_database(
-    path: &Path,
-    open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
-) -> Result<Database, StateError> {
-    // The library asserts some invariants of a file that another program may have changed.
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        let mut db = open()?;
-        db.check_integrity()?;
-        Ok(db)
-    }));
-    match opened {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => Err(StateError::InUse {
-            path: path.to_owned(),
-        }),
-        Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(source))))
-            if !is_damage(source.kind()) =>
-        {
-            Err(StateError::Io {
-                path: path.to_owned(),
-                source,
-            })
-        }
-        Ok(Err(error)) => Err(StateError::damaged(path, error)),
-        Err(_) => Err(StateError::damaged(path, "its structure is broken")),
-    }
-}
-
-/// Whether such an error tells of the file's contents: what they should be, or where they end.
-fn is_damage(kind: std::io::ErrorKind) -> bool {
-    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-    matches!(kind, InvalidData | UnexpectedEof)
-}
-
-/// A lookup that fails finds nothing: the call is made again.
-impl Memo for State {
-    fn answer(&self, view: &str, context: &ContextKey, request: &RequestDigest) -> Option<Outcome> {
-        let found = self.read(|txn| {
-            let answers = txn.open_table(ANSWERS)?;
-            let bytes = answers.get((view, context.as_str()))?;
-            bytes
-                .map(|bytes| format::decode::<StoredAnswer>("an answer", bytes.value()))
-                .transpose()
-        });
-        let stored = found.ok()??;
-        if stored.request != Some(request.0) {
-            return None;
-        }
-        self.staged()
-            .requests
-            .insert((view.to_owned(), context.clone()), *request);
-        stored.kept()
-    }
-
-    fn answered(&self, view: &str, context: &ContextKey, request: &RequestDigest, _: &Outcome) {
-        self.staged()
-            .requests
-            .insert((view.to_owned(), context.clone()), *request);
-    }
-
-    fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>> {
-        let mut staged = self.staged();
-        *staged.uses.entry(*text).or_default() += 1;
-        staged.unused.remove(text);
-        if let Some(vector) = staged.vectors.get(text) {
-            return Some(vector.clone());
-        }
-        drop(staged);
-        let found = self.read(|txn| {
-            let vectors = txn.open_table(VECTORS)?;
-            let bytes = vectors.get(text.0)?;
-            bytes.map(|bytes| format::vector(bytes.value())).transpose()
-        });
-        found.ok().flatten()
-    }
-
-    fn embedded(&self, text: &VectorDigest, vector: &[f32]) {
-        self.staged().vectors.insert(*text, vector.to_vec());
-    }
-
-    fn released(&self, text: &VectorDigest) {
-        let mut staged = self.staged();
-        if let Some(uses) = staged.uses.get_mut(text) {
-            *uses -= 1;
-            if *uses == 0 {
-                staged.uses.remove(text);
-                staged.vectors.remove(text);
-                staged.unused.insert(*text);
-            }
-        }
-    }
 }

@@ -301,11 +301,7 @@ impl ColdTier {
         in_memory: impl Iterator<Item = (&'a FragmentId, &'a Arc<KvFragment>, usize)>,
     ) {
         let mut index = self.shared.lock();
-        let gone = index.places.keys().filter(|id| !is_live(id));
-        let gone: Vec<FragmentId> = gone.copied().collect();
-        for id in gone {
-            index.drop_place(&id);
-        }
+        index.keep_live(is_live);
         let Index { places, wanted, .. } = &mut *index;
         wanted.clear();
         let missing = in_memory.filter(|(id, ..)| !places.contains_key(*id));
@@ -386,7 +382,7 @@ pub fn verify(dir: &Path) -> Result<ColdStats, ColdTierError> {
     }
     let places: Vec<(FragmentId, Place)> = index.places.clone().into_iter().collect();
     for (id, place) in places {
-        let Some((_, path)) = paths.iter().find(|(number, _)| **number == place.segment) else {
+        let Some(path) = paths.get(&place.segment) else {
             continue;
         };
         match segment::read(path, place.at, &place.header) {
@@ -406,13 +402,9 @@ impl Shared {
     fn segment(&self, number: u64) -> PathBuf {
         self.dir.join(file_name(number))
     }
-
-    /// Bytes at which a segment is ended.
-    fn segment_bytes(&self) -> u64 {
-        segment_bytes(self.budget_bytes)
-    }
 }
 
+/// Bytes at which a segment is ended.
 fn segment_bytes(budget_bytes: u64) -> u64 {
     (budget_bytes / 8).min(SEGMENT_BYTES)
 }
@@ -479,6 +471,15 @@ impl Index {
             && let Some(extent) = self.segments.get_mut(&place.segment)
         {
             extent.n_live_bytes -= place.header.n_entry_bytes();
+        }
+    }
+
+    /// Drops what is not live.
+    fn keep_live(&mut self, is_live: impl Fn(&FragmentId) -> bool) {
+        let gone = self.places.keys().filter(|id| !is_live(id));
+        let gone: Vec<FragmentId> = gone.copied().collect();
+        for id in gone {
+            self.drop_place(&id);
         }
     }
 

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use perennial_model::kv::KvFragment;
 
 use super::segment::{Appender, HEAD_BYTES, HEADER_BYTES, Header};
-use super::{Extent, LAST_WAIT, Place, Shared, WantedFragment};
+use super::{Extent, LAST_WAIT, Place, Shared, WantedFragment, segment_bytes};
 use crate::id::FragmentId;
 
 /// What the thread is asked.
@@ -158,7 +158,6 @@ impl Writer {
         &mut self,
         append: impl FnOnce(&mut Appender) -> io::Result<Option<(u64, Header)>>,
     ) -> io::Result<bool> {
-        let segment_bytes = self.shared.segment_bytes();
         if self.open.is_none() {
             self.open = Some(self.open_segment()?);
         }
@@ -168,7 +167,7 @@ impl Writer {
         let number = *number;
         let appended = append(appender);
         let n_bytes = appender.n_bytes;
-        let is_ended = n_bytes >= segment_bytes;
+        let is_ended = n_bytes >= segment_bytes(self.shared.budget_bytes);
         let mut index = self.shared.lock();
         if let Some(extent) = index.segments.get_mut(&number) {
             extent.n_bytes = n_bytes;
@@ -286,14 +285,7 @@ impl Writer {
     /// Writes what is wanted, and leaves nothing on the disk but what is live.
     fn purge(&mut self, live: &HashSet<FragmentId>) -> io::Result<()> {
         while self.write_wanted() {}
-        {
-            let mut index = self.shared.lock();
-            let dead = index.places.keys().filter(|id| !live.contains(*id));
-            let dead: Vec<FragmentId> = dead.copied().collect();
-            for id in dead {
-                index.drop_place(&id);
-            }
-        }
+        self.shared.lock().keep_live(|id| live.contains(id));
         self.compact_all(has_dead)?;
         // A file that was deleted must not come back with the power.
         match cfg!(unix) {
