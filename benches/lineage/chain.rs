@@ -66,6 +66,7 @@ impl<'a> Chain<'a> {
         let mut tail = self.decoder.new_tail(layout.end());
         let rows = Rows {
             layout,
+            pending: &[],
             tail: &mut tail,
             tokens,
             logits: Logits::None,

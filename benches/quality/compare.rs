@@ -77,6 +77,7 @@ impl Answerer {
         let mut tail = model.decoder().new_tail(fragments.end());
         let rows = Rows {
             layout: &fragments,
+            pending: &[],
             tail: &mut tail,
             tokens: &prompt[n_before..],
             logits: Logits::Last,

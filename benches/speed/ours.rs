@@ -94,6 +94,7 @@ impl Ours {
     ) -> Result<(), Error> {
         let rows = Rows {
             layout,
+            pending: &[],
             tail,
             tokens,
             logits,

@@ -172,6 +172,19 @@ pub enum Error {
         /// Number of positions of the model.
         max: usize,
     },
+    /// A run that stands behind what its batch does not hold before it.
+    #[error(
+        "run {run} of a batch cannot stand behind the run {n_back} before it, \
+         ahead of segment {segment} of its layout"
+    )]
+    PendingOutOfRange {
+        /// Number of the run in its batch.
+        run: usize,
+        /// How many runs earlier it looks.
+        n_back: usize,
+        /// Which segment of its layout the earlier run should go before.
+        segment: usize,
+    },
     /// KV state that was computed by a model of another shape.
     #[error("KV state of another model: {got:?}, expected {expected:?}")]
     ForeignKv {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
-use crate::decoder::{Choice, Decoder, Logits, Rows};
+use crate::decoder::{Choice, Decoder, Logits, Pending, Rows};
 use crate::error::Error;
 use crate::kv::Tail;
 use crate::layout::Layout;
@@ -43,6 +43,8 @@ pub enum Priority {
 pub struct Pass {
     /// What the rows attend to before the tail.
     pub layout: Arc<Layout>,
+    /// Passes of the same call that the rows attend to, too.
+    pub pending: Vec<Pending>,
     /// Comes back grown by the rows.
     pub tail: Tail,
     /// One a row.
@@ -142,9 +144,9 @@ impl Passes {
         mut batch: Vec<Pass>,
         cancel: &Cancel,
     ) -> Result<Vec<Passed>, Error> {
-        for pass in &mut batch {
-            self.decoder.check(&pass.rows())?;
-        }
+        let rows: Vec<Rows<'_>> = batch.iter_mut().map(Pass::rows).collect();
+        self.decoder.check(&rows)?;
+        drop(rows);
         let mut state = self.lock();
         let number = state.n_asked;
         state.n_asked += 1;
@@ -272,6 +274,7 @@ impl Pass {
     fn rows(&mut self) -> Rows<'_> {
         Rows {
             layout: &self.layout,
+            pending: &self.pending,
             tail: &mut self.tail,
             tokens: &self.tokens,
             logits: self.logits,
@@ -409,6 +412,7 @@ mod tests {
         let passes = passes();
         let pass = || Pass {
             layout: Arc::new(Layout::new()),
+            pending: Vec::new(),
             tail: passes.decoder().new_tail(0),
             tokens: vec![1, 2, 3],
             logits: Logits::Last,
@@ -443,6 +447,7 @@ mod tests {
         let passes = passes();
         let bad = Pass {
             layout: Arc::new(Layout::new()),
+            pending: Vec::new(),
             tail: passes.decoder().new_tail(0),
             tokens: vec![u32::MAX],
             logits: Logits::None,

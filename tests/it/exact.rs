@@ -194,8 +194,22 @@ fn a_spliced_answer_is_marked_and_costs_the_new_passage_only() {
     assert!(told[1].is_exact && told[1].work.n_encoded > 0);
 }
 
-/// What no sentence depends on is left unread, encodes no more than itself, and is exact as
-/// soon as somebody insists.
+#[test]
+fn passages_that_are_missing_are_read_in_one_pass() {
+    let decoder = decoder(2);
+    let mut rig = PLAIN.rig(&decoder, 1, 1 << 26);
+    let mut collections = collections();
+    collections.documents = (0..8).map(|i| (i, (i * 9, 0))).collect();
+    collections.questions.insert(0, 1);
+    collections.fill(&mut rig.engine);
+    rig.engine.settle().expect("runs");
+    let updates = rig.engine.subscribe("answers").expect("known");
+    let work = updates.answers().next().expect("present").work;
+    assert!(work.n_encoded > 200, "{work:?}");
+    // The prefix, all passages each behind the others, the question; then the answer.
+    assert_eq!(work.n_passes, 3 + work.n_decoded, "{work:?}");
+}
+
 #[test]
 fn passages_behind_a_change_are_read_again_where_the_view_says_so() {
     let decoder = decoder(2);
@@ -224,6 +238,8 @@ fn passages_behind_a_change_are_read_again_where_the_view_says_so() {
     assert!(two < 150, "two passages of at most 64 bytes: {two}");
 }
 
+/// What no sentence depends on is left unread, encodes no more than itself, and is exact as
+/// soon as somebody insists.
 #[test]
 fn a_change_that_nothing_depends_on_is_skipped() {
     let decoder = decoder(2);

@@ -23,7 +23,7 @@ pub(super) struct Heads<'a> {
     pub shape: &'a Shape<'a>,
     pub layer: usize,
     pub kv_head: usize,
-    pub sources: &'a [Source<'a>],
+    pub sources: &'a [&'a Source<'a>],
     pub tail: Source<'a>,
     pub queries: &'a Activations,
     /// Number of the first row in `queries`.
@@ -76,7 +76,7 @@ impl Kernel for Heads<'_> {
         let mut lines = self.lines();
         // Per source: each line's highest score and sum so far.
         let mut marks: Vec<(f32, f32)> = Vec::new();
-        for source in self.sources.iter().chain([&self.tail]) {
+        for source in self.sources.iter().copied().chain([&self.tail]) {
             let is_tail = std::ptr::eq(source, &self.tail);
             self.turn_queries(&mut lines, source.shift);
             self.pass(l, &mut lines, source, is_tail);

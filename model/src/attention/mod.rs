@@ -79,7 +79,8 @@ impl<'a> Source<'a> {
         source
     }
 
-    fn of_tail(tail: &'a Tail) -> Self {
+    /// All of a tail.
+    pub fn of_tail(tail: &'a Tail) -> Self {
         let shift = -i64::from(tail.start());
         Self {
             kv: tail.as_fragment(),
@@ -93,8 +94,8 @@ impl<'a> Source<'a> {
 
 /// Consecutive rows of a batch that belong to one run.
 pub(crate) struct Run<'a> {
-    /// The layout's segments.
-    pub sources: &'a [Source<'a>],
+    /// What comes before the tail.
+    pub sources: Vec<&'a Source<'a>>,
     /// The tail, which holds the rows' own keys and values already.
     pub tail: &'a Tail,
     /// Number of the first row in the batch.
@@ -146,7 +147,7 @@ pub(crate) fn attend(
                 shape,
                 layer,
                 kv_head,
-                sources: run.sources,
+                sources: &run.sources,
                 tail: Source::of_tail(run.tail),
                 queries,
                 first_row: run.first_row + first,

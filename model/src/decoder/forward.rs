@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::layers::Layer;
-use super::{Decoder, Logits, Rows};
+use super::{Decoder, Logits, Pending, Rows};
 use crate::activations::Activations;
 use crate::attention::{Run, Shape, Source, attend};
 use crate::cancel::Cancel;
@@ -39,9 +39,7 @@ impl Decoder {
         cancel: &Cancel,
         on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
     ) -> Result<Vec<Vec<Vec<f32>>>, Error> {
-        for rows in batch.iter() {
-            self.check(rows)?;
-        }
+        self.check(batch)?;
         let before: Vec<usize> = batch.iter().map(|rows| rows.tail.n_tokens()).collect();
         let result = self
             .pool
@@ -54,7 +52,28 @@ impl Decoder {
         result
     }
 
-    pub(crate) fn check(&self, rows: &Rows<'_>) -> Result<(), Error> {
+    /// What the forward pass would refuse.
+    pub(crate) fn check(&self, batch: &[Rows<'_>]) -> Result<(), Error> {
+        for (run, rows) in batch.iter().enumerate() {
+            self.check_run(rows)?;
+            let mut least = 0;
+            for pending in rows.pending {
+                let Pending { n_back, segment } = *pending;
+                let segments = least..=rows.layout.segments().len();
+                if !(1..=run).contains(&n_back) || !segments.contains(&segment) {
+                    return Err(Error::PendingOutOfRange {
+                        run,
+                        n_back,
+                        segment,
+                    });
+                }
+                least = segment;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_run(&self, rows: &Rows<'_>) -> Result<(), Error> {
         if let Some(&token) = rows
             .tokens
             .iter()
@@ -198,11 +217,12 @@ impl Decoder {
             if let Some([query_norm, _]) = &layer.head_norms {
                 self.norm_heads(&mut queries, c.n_heads, query_norm);
             }
+            let tails: Vec<_> = batch.iter().map(|r| Source::of_tail(r.tail)).collect();
             let runs: Vec<Run<'_>> = pieces
                 .iter()
                 .zip(&firsts)
                 .map(|(piece, first)| Run {
-                    sources: &sources[piece.run],
+                    sources: with_pending(&sources[piece.run], batch, piece.run, &tails),
                     tail: batch[piece.run].tail,
                     first_row: piece.first_row,
                     n_rows: piece.rows.len(),
@@ -374,6 +394,26 @@ fn cut(lengths: impl Iterator<Item = usize>) -> Vec<Vec<Piece>> {
         }
     }
     chunks
+}
+
+/// What run number `run` attends to, in order: its layout's sources, and among them the tails
+/// of runs that are pending.
+fn with_pending<'a>(
+    of_layout: &'a [Source<'a>],
+    batch: &[Rows<'_>],
+    run: usize,
+    tails: &'a [Source<'a>],
+) -> Vec<&'a Source<'a>> {
+    let pending = batch[run].pending;
+    let mut sources = Vec::with_capacity(of_layout.len() + pending.len());
+    let mut next = 0;
+    for Pending { n_back, segment } in pending {
+        sources.extend(&of_layout[next..*segment]);
+        sources.push(&tails[run - n_back]);
+        next = *segment;
+    }
+    sources.extend(&of_layout[next..]);
+    sources
 }
 
 /// Run and chunk row of every row that wants logits.

@@ -1,10 +1,12 @@
 //! One decoder for every supported architecture.
 //!
 //! A forward pass takes any number of runs. Each has its own layout, tail and tokens; all
-//! their rows share the matrix products. Arithmetic is f32, KV state is f16.
+//! their rows share the matrix products. Arithmetic is f32, KV state is f16. A run may stand
+//! behind an earlier run of the same batch: layer by layer, what that one has just computed
+//! is a segment to it, as if it were a fragment already.
 //!
 //! Contract: a row's results (its logits, its keys and values) are a function, to the
-//! bit, of the weights, its layout and the tokens of its tail up to itself: not of the
+//! bit, of the weights, what it attends to and the tokens of its tail up to itself: not of the
 //! other rows of the batch, of how the rows were cut into passes, of the number of
 //! threads or of the processor. A verifying pass thus agrees with decoding one by one.
 
@@ -44,11 +46,24 @@ pub enum Logits {
     From(usize),
 }
 
+/// An earlier run of the same batch, to which a run attends as to a segment of its layout:
+/// to its whole tail, where that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// How many runs earlier it comes, at least one.
+    pub n_back: usize,
+    /// Which segment of the layout it is attended to before; the number of segments for
+    /// after all.
+    pub segment: usize,
+}
+
 /// One run of a forward pass: tokens that follow a layout and a tail.
 #[derive(Debug)]
 pub struct Rows<'a> {
     /// What the rows attend to before the tail.
     pub layout: &'a Layout,
+    /// What of it is still being computed, in the order of segments.
+    pub pending: &'a [Pending],
     /// Grows by the rows.
     pub tail: &'a mut Tail,
     /// One a row.
@@ -64,10 +79,10 @@ pub struct Rows<'a> {
 pub struct RowsOutput {
     /// `[n_wanted, n_vocab]`, row-major.
     pub logits: Vec<f32>,
-    /// `[n_rows][n_segments + 1]`: share of attention on each segment, then on the tail,
-    /// averaged over the heads of the upper half of the layers (which tells best what
-    /// an answer depends on: `cargo bench --bench dependencies`); each sums to 1. Empty
-    /// unless asked for.
+    /// `[n_rows][n_segments + 1]`: share of attention on each segment (pending ones where they
+    /// stand), then on the tail, averaged over the heads of the upper half of the layers
+    /// (which tells best what an answer depends on: `cargo bench --bench dependencies`);
+    /// each sums to 1. Empty unless asked for.
     pub mass: Vec<Vec<f32>>,
 }
 

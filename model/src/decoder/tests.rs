@@ -54,6 +54,7 @@ fn run(
 ) -> RowsOutput {
     let rows = Rows {
         layout,
+        pending: &[],
         tail,
         tokens,
         logits: Logits::From(0),
@@ -191,6 +192,7 @@ proptest! {
                 .zip(&prompts)
                 .map(|(tail, tokens)| Rows {
                     layout: &layout,
+                    pending: &[],
                     tail,
                     tokens,
                     logits: Logits::From(0),
@@ -218,6 +220,93 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #[test]
+    fn what_is_pending_is_to_a_run_what_its_fragment_would_be(
+        config in config(),
+        seed in any::<u64>(),
+        documents in prop::collection::vec(
+            (prop::collection::vec(0u32..96, 1..150), any::<bool>()),
+            1..9,
+        ),
+        prompt in prop::collection::vec(0u32..96, 1..40),
+        others in prop::collection::vec(0u32..96, 1..40),
+    ) {
+        let decoder = load(Isa::best(), &config, seed, 2);
+        // One after the other, each a fragment to those behind it.
+        let mut layout = Layout::new();
+        for (tokens, _) in &documents {
+            let mut tail = decoder.new_tail(layout.end());
+            run(&decoder, &layout, &mut tail, tokens, false);
+            layout.push(Arc::new(tail.freeze()));
+        }
+        let mut tail = decoder.new_tail(layout.end());
+        let want = run(&decoder, &layout, &mut tail, &prompt, true);
+        let want_tail = tail.freeze();
+
+        // Some are there, the others come in one batch, with the prompt behind them, and a
+        // run between them that has nothing to do with it.
+        let mut present = Layout::new();
+        let mut runs: Vec<(Layout, Vec<(usize, usize)>, Tail, &[u32])> = Vec::new();
+        let mut behind: Vec<(usize, usize)> = Vec::new();
+        let mut pending = Vec::new();
+        for (segment, (tokens, is_pending)) in layout.segments().iter().zip(&documents) {
+            if !is_pending {
+                present.push_at(segment.kv.clone(), segment.offset, Vec::new());
+                continue;
+            }
+            let tail = decoder.new_tail(segment.offset);
+            runs.push((present.clone(), behind.clone(), tail, tokens));
+            behind.push((runs.len() - 1, present.segments().len()));
+            pending.push((runs.len() - 1, segment.kv.clone()));
+            runs.push((Layout::new(), Vec::new(), decoder.new_tail(0), &others));
+        }
+        let tail = decoder.new_tail(layout.end());
+        runs.push((present.clone(), behind.clone(), tail, &prompt));
+        let behind: Vec<Vec<Pending>> = runs
+            .iter()
+            .enumerate()
+            .map(|(number, (_, behind, ..))| {
+                let one = |&(run, segment): &(usize, usize)| Pending {
+                    n_back: number - run,
+                    segment,
+                };
+                behind.iter().map(one).collect()
+            })
+            .collect();
+        let n_runs = runs.len();
+        let mut batch: Vec<_> = runs
+            .iter_mut()
+            .zip(&behind)
+            .enumerate()
+            .map(|(number, ((layout, _, tail, tokens), pending))| Rows {
+                layout,
+                pending,
+                tail,
+                tokens,
+                logits: match number + 1 == n_runs {
+                    true => Logits::From(0),
+                    false => Logits::None,
+                },
+                mass: number + 1 == n_runs,
+            })
+            .collect();
+        let mut got = decoder.forward(&mut batch, &Cancel::new()).expect("valid");
+        let got = got.pop().expect("the prompt");
+        prop_assert_eq!(bits(&got.logits), bits(&want.logits));
+        prop_assert_eq!(
+            got.mass.iter().map(|row| bits(row)).collect::<Vec<_>>(),
+            want.mass.iter().map(|row| bits(row)).collect::<Vec<_>>()
+        );
+        let mut tails: Vec<_> = runs.into_iter().map(|(_, _, tail, _)| Some(tail)).collect();
+        prop_assert_eq!(tails[n_runs - 1].take().map(Tail::freeze), Some(want_tail));
+        for (number, kv) in pending {
+            prop_assert_eq!(tails[number].take().map(Tail::freeze), Some((*kv).clone()));
+        }
+    }
+}
+
 #[test]
 fn chunks_and_wanted_rows_do_not_show_in_the_results() {
     let config = tiny_config();
@@ -236,6 +325,7 @@ fn chunks_and_wanted_rows_do_not_show_in_the_results() {
         let mut tail = decoder.new_tail(0);
         let rows = Rows {
             layout: &layout,
+            pending: &[],
             tail: &mut tail,
             tokens: &tokens,
             logits,
@@ -273,6 +363,7 @@ fn what_does_not_fit_is_an_error_and_leaves_the_tail_alone() {
     let mut check = |layout: &Layout, tokens: &[u32], cancel: &Cancel| {
         let rows = Rows {
             layout,
+            pending: &[],
             tail: &mut tail,
             tokens,
             logits: Logits::Last,
@@ -296,4 +387,34 @@ fn what_does_not_fit_is_an_error_and_leaves_the_tail_alone() {
         Error::ForeignKv { .. }
     ));
     assert!(matches!(check(&empty, &[0], &cancelled), Error::Cancelled));
+}
+
+#[test]
+fn a_run_stands_behind_earlier_ones_only_and_within_its_layout() {
+    let config = tiny_config();
+    let decoder = load(Isa::best(), &config, 3, 1);
+    let layout = Layout::new();
+    let refused = |pending: &[Pending]| {
+        let mut tails = [decoder.new_tail(0), decoder.new_tail(1)];
+        let [first, second] = &mut tails;
+        let rows = |tail, pending| Rows {
+            layout: &layout,
+            pending,
+            tail,
+            tokens: &[1],
+            logits: Logits::None,
+            mass: false,
+        };
+        let mut batch = [rows(first, &[][..]), rows(second, pending)];
+        let result = decoder.forward(&mut batch, &Cancel::new());
+        let refused = matches!(result, Err(Error::PendingOutOfRange { run: 1, .. }));
+        assert_eq!(refused, result.is_err());
+        assert_eq!(tails[0].n_tokens(), usize::from(!refused));
+        refused
+    };
+    let pending = |n_back, segment| Pending { n_back, segment };
+    assert!(!refused(&[pending(1, 0)]));
+    assert!(refused(&[pending(0, 0)]));
+    assert!(refused(&[pending(2, 0)]));
+    assert!(refused(&[pending(1, 1)]));
 }

@@ -136,6 +136,7 @@ pub fn generate(
         let n_emitted = answer.tokens.len();
         let pass = Pass {
             layout: request.layout.clone(),
+            pending: Vec::new(),
             tail,
             tokens: next,
             logits: Logits::From(first),

@@ -19,6 +19,7 @@ fn layout(decoder: &Decoder, tokens: &[u32]) -> Arc<Layout> {
     let empty = Layout::new();
     let rows = Rows {
         layout: &empty,
+        pending: &[],
         tail: &mut tail,
         tokens,
         logits: Logits::None,

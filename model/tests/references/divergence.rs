@@ -14,6 +14,7 @@ pub fn ours(model: &Model, tokens: &[u32]) -> Vec<Vec<f32>> {
     let mut tail = decoder.new_tail(0);
     let mut rows = [Rows {
         layout: &layout,
+        pending: &[],
         tail: &mut tail,
         tokens,
         logits: Logits::From(0),

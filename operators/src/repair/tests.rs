@@ -20,6 +20,7 @@ fn encoded(decoder: &Decoder, passages: &[Vec<u32>]) -> Layout {
         let mut tail = decoder.new_tail(layout.end());
         let rows = Rows {
             layout: &layout,
+            pending: &[],
             tail: &mut tail,
             tokens,
             logits: Logits::None,
@@ -35,6 +36,7 @@ fn logits(decoder: &Decoder, layout: &Layout) -> Vec<f32> {
     let mut tail = decoder.new_tail(layout.end());
     let rows = Rows {
         layout,
+        pending: &[],
         tail: &mut tail,
         tokens: &[7, 8, 9],
         logits: Logits::Last,

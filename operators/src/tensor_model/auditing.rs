@@ -76,6 +76,7 @@ impl TensorModel {
         let tokens: Vec<u32> = suffix.iter().chain(fed).copied().collect();
         let rows = Rows {
             layout,
+            pending: &[],
             tail: &mut tail,
             tokens: &tokens,
             logits: Logits::From(suffix.len() - 1),

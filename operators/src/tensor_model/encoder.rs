@@ -1,13 +1,13 @@
 //! Encodes what the store does not hold.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use perennial_model::cancel::Cancel;
-use perennial_model::decoder::Logits;
+use perennial_model::decoder::{Logits, Pending};
 use perennial_model::error::Error as ModelError;
-use perennial_model::kv::{KvFragment, Tail};
+use perennial_model::kv::KvFragment;
 use perennial_model::layout::Layout;
 use perennial_model::passes::{Pass, Priority};
 use perennial_model::sampling::Sampling;
@@ -17,11 +17,14 @@ use crate::answer::{CallProgress, Work};
 use crate::id::FragmentId;
 use crate::scope::{EncodeRun, Piece};
 
-/// Missing fragments are encoded together up to this many rows a forward.
-const ROWS_A_FORWARD: usize = 512;
-
-/// A piece, what it attends to, and the tokens that encoding the latter takes.
-pub(super) type Wanted<'a> = (&'a Piece, &'a Arc<Layout>, usize);
+/// Missing fragments are encoded together, up to this many rows a forward.
+const fn rows_a_forward(priority: Priority) -> usize {
+    match priority {
+        Priority::Fresh => 512,
+        // A fresh pass waits for the one that runs.
+        Priority::Background => 128,
+    }
+}
 
 /// Encodes what the store does not hold.
 pub(super) struct Encoder<'a> {
@@ -30,16 +33,67 @@ pub(super) struct Encoder<'a> {
     cancel: &'a Cancel,
     progress: &'a mut dyn CallProgress,
     work: &'a mut Work,
-    /// Tokens of fragments known to be missing, for the progress report.
+    /// Tokens of fragments that were found missing, for the progress report.
     n_missing: usize,
 }
 
-/// One run under way: what it attends to so far and which pieces are still to come.
-struct OpenRun<'a> {
-    run: usize,
-    layout: Arc<Layout>,
-    todo: VecDeque<(&'a Piece, bool)>,
-    cost_tokens: usize,
+/// Fragments one behind the other, of which some are still to be had.
+#[derive(Default)]
+pub(super) struct Chain {
+    slots: Vec<Slot>,
+    /// Tokens that are encoded for the sake of others.
+    n_conditioning: usize,
+}
+
+/// A place in a chain.
+enum Slot {
+    Here(Arc<KvFragment>),
+    /// To be taken from the store, or encoded behind what stands before it.
+    Wanted(Piece),
+}
+
+/// What one forward encodes.
+#[derive(Default)]
+struct Batch {
+    passes: Vec<Pass>,
+    /// Of each pass: its chain and slot.
+    places: Vec<(usize, usize)>,
+    ids: HashSet<FragmentId>,
+    n_rows: usize,
+}
+
+impl Chain {
+    /// Of what is here already.
+    pub(super) fn of(kv: Arc<KvFragment>) -> Self {
+        let mut chain = Self::default();
+        chain.push(kv);
+        chain
+    }
+
+    /// Appends what is here.
+    pub(super) fn push(&mut self, kv: Arc<KvFragment>) {
+        self.slots.push(Slot::Here(kv));
+    }
+
+    /// Appends what is wanted.
+    pub(super) fn want(&mut self, piece: Piece) {
+        self.slots.push(Slot::Wanted(piece));
+    }
+
+    /// The fragments in order, of a complete chain.
+    pub(super) fn into_fragments(self) -> impl DoubleEndedIterator<Item = Arc<KvFragment>> {
+        self.slots.into_iter().map(|slot| match slot {
+            Slot::Here(kv) => kv,
+            Slot::Wanted(_) => unreachable!("the chain was completed"),
+        })
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = &Piece> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Here(_) => None,
+            Slot::Wanted(piece) => Some(piece),
+        })
+    }
 }
 
 impl<'a> Encoder<'a> {
@@ -62,144 +116,140 @@ impl<'a> Encoder<'a> {
 
     /// The shared prefix.
     pub(super) fn prefix(&mut self, piece: &Piece) -> Result<Arc<KvFragment>, ModelError> {
-        if let Some(kv) = self.model.store.get(&piece.id) {
-            return Ok(kv);
-        }
-        let mut encoded = self.encode(&[(piece, &Arc::default(), 0)])?;
-        Ok(encoded.swap_remove(0))
+        let mut chain = Chain::default();
+        chain.want(piece.clone());
+        self.last_of(chain)
+    }
+
+    /// The last fragment of a chain.
+    pub(super) fn last_of(&mut self, mut chain: Chain) -> Result<Arc<KvFragment>, ModelError> {
+        self.complete(std::slice::from_mut(&mut chain))?;
+        let last = chain.into_fragments().next_back();
+        Ok(last.expect("a chain that is asked for its last has one"))
     }
 
     /// The fragments of every run's pieces, in order.
     pub(super) fn runs(
         &mut self,
         prefix: &Arc<KvFragment>,
-        runs: &'a [EncodeRun],
-    ) -> Result<Vec<Vec<Arc<KvFragment>>>, ModelError> {
-        let mut found: Vec<Vec<Arc<KvFragment>>> = Vec::with_capacity(runs.len());
-        let mut open = Vec::new();
-        for (index, run) in runs.iter().enumerate() {
+        runs: &[EncodeRun],
+    ) -> Result<Vec<Arc<KvFragment>>, ModelError> {
+        let chain = |run: &EncodeRun| {
+            let mut chain = Chain::of(prefix.clone());
             let present: Option<Vec<_>> = run
                 .pieces
                 .iter()
                 .map(|piece| self.model.store.get(&piece.id))
                 .collect();
-            if present.is_none() {
-                let mut layout = Layout::new();
-                layout.push(prefix.clone());
-                let layout = Arc::new(layout);
-                let conditioning = run.conditioning.iter().map(|piece| (piece, false));
-                let todo = conditioning.chain(run.pieces.iter().map(|piece| (piece, true)));
-                let cost_tokens = run.conditioning.iter().map(|p| p.tokens.len()).sum();
-                open.push(OpenRun {
-                    run: index,
-                    layout,
-                    todo: todo.collect(),
-                    cost_tokens,
-                });
-                let pieces = run.conditioning.iter().chain(&run.pieces);
-                self.n_missing += pieces
-                    .filter(|piece| !self.model.store.contains(&piece.id))
-                    .map(|piece| piece.tokens.len())
-                    .sum::<usize>();
+            if let Some(present) = present {
+                present.into_iter().for_each(|kv| chain.push(kv));
+                return chain;
             }
-            found.push(present.unwrap_or_default());
-        }
-        while !open.is_empty() {
-            self.advance(&mut open, &mut found)?;
-            open.retain(|run| !run.todo.is_empty());
+            chain.n_conditioning = run.conditioning.iter().map(|p| p.tokens.len()).sum();
+            let pieces = run.conditioning.iter().chain(&run.pieces);
+            pieces.for_each(|piece| chain.want(piece.clone()));
+            chain
+        };
+        let mut chains: Vec<Chain> = runs.iter().map(chain).collect();
+        self.complete(&mut chains)?;
+        let mut found = Vec::new();
+        for (run, chain) in runs.iter().zip(chains) {
+            let first = chain.slots.len() - run.pieces.len();
+            found.extend(chain.into_fragments().skip(first));
         }
         Ok(found)
     }
 
-    /// Takes each open run over what is present, and encodes the next missing piece of as
-    /// many runs as one forward takes.
-    fn advance(
-        &mut self,
-        open: &mut [OpenRun<'a>],
-        found: &mut [Vec<Arc<KvFragment>>],
-    ) -> Result<(), ModelError> {
-        let mut batch: Vec<usize> = Vec::new();
-        let mut in_batch: HashSet<FragmentId> = HashSet::new();
-        let mut n_rows = 0;
-        for (index, run) in open.iter_mut().enumerate() {
-            while let Some((piece, is_member)) = run.todo.front().copied() {
-                let Some(kv) = self.model.store.get(&piece.id) else {
-                    break;
-                };
-                run.accept(kv, is_member, found);
+    /// Fills every slot of the chains.
+    pub(super) fn complete(&mut self, chains: &mut [Chain]) -> Result<(), ModelError> {
+        let store = &self.model.store;
+        let wanted = chains.iter().flat_map(Chain::wanted);
+        let missing = wanted.filter(|piece| !store.contains(&piece.id));
+        self.n_missing += missing.map(|piece| piece.tokens.len()).sum::<usize>();
+        loop {
+            let mut batch = Batch::default();
+            for (number, chain) in chains.iter_mut().enumerate() {
+                if chain.wanted().next().is_some() {
+                    self.take_from(chain, number, &mut batch);
+                }
             }
-            let Some((piece, _)) = run.todo.front() else {
-                continue;
-            };
-            let fits = batch.is_empty() || n_rows + piece.tokens.len() <= ROWS_A_FORWARD;
-            if fits && in_batch.insert(piece.id) {
-                n_rows += piece.tokens.len();
-                batch.push(index);
+            if batch.passes.is_empty() {
+                return Ok(());
             }
+            self.encode(batch, chains)?;
         }
-        let requests: Vec<Wanted<'_>> = batch
-            .iter()
-            .map(|index| {
-                let run = &open[*index];
-                (run.todo[0].0, &run.layout, run.cost_tokens)
-            })
-            .collect();
-        if requests.is_empty() {
-            return Ok(());
-        }
-        let encoded = self.encode(&requests)?;
-        for (index, kv) in batch.into_iter().zip(encoded) {
-            let is_member = open[index].todo[0].1;
-            open[index].accept(kv, is_member, found);
-        }
-        Ok(())
     }
 
-    /// One forward over pieces, each after its layout; the results are kept in the store.
-    pub(super) fn encode(
-        &mut self,
-        requests: &[Wanted<'_>],
-    ) -> Result<Vec<Arc<KvFragment>>, ModelError> {
-        let tails = self.forward(requests)?;
-        let mut encoded = Vec::with_capacity(requests.len());
-        for ((piece, _, conditioning_tokens), tail) in requests.iter().zip(tails) {
-            let kv = Arc::new(tail.freeze());
-            let cost_tokens = piece.tokens.len() + conditioning_tokens;
-            encoded.push(self.model.store.insert(piece.id, kv, cost_tokens));
+    /// Fills what the store holds, and puts the missing pieces that stand before all else
+    /// that is missing into the batch, each behind those before it, while it has room.
+    fn take_from(&self, chain: &mut Chain, number: usize, batch: &mut Batch) {
+        let limit = rows_a_forward(self.priority);
+        let decoder = self.model.passes.decoder();
+        let mut layout = Arc::new(Layout::new());
+        let mut end = 0;
+        // Which passes the next one stands behind, and before which segments.
+        let mut pending: Vec<(usize, usize)> = Vec::new();
+        for (place, slot) in chain.slots.iter_mut().enumerate() {
+            if let Slot::Wanted(piece) = slot
+                && let Some(kv) = self.model.store.get(&piece.id)
+            {
+                *slot = Slot::Here(kv);
+            }
+            match slot {
+                Slot::Here(kv) => {
+                    Arc::make_mut(&mut layout).push_at(kv.clone(), end, Vec::new());
+                    end += kv.n_tokens() as u32;
+                }
+                Slot::Wanted(piece) => {
+                    let n = piece.tokens.len();
+                    let pass = batch.passes.len();
+                    let fits = pass == 0 || batch.n_rows + n <= limit;
+                    // What another chain is getting is in the store the next time.
+                    if !fits || !batch.ids.insert(piece.id) {
+                        return;
+                    }
+                    let behind = |&(earlier, segment): &(usize, usize)| Pending {
+                        n_back: pass - earlier,
+                        segment,
+                    };
+                    batch.passes.push(Pass {
+                        layout: layout.clone(),
+                        pending: pending.iter().map(behind).collect(),
+                        tail: decoder.new_tail(end),
+                        tokens: piece.tokens.to_vec(),
+                        logits: Logits::None,
+                        sampling: Sampling::Greedy,
+                        n_emitted: 0,
+                        mass: false,
+                    });
+                    batch.places.push((number, place));
+                    batch.n_rows += n;
+                    pending.push((pass, layout.segments().len()));
+                    end += n as u32;
+                }
+            }
         }
-        Ok(encoded)
     }
 
-    fn forward(&mut self, requests: &[Wanted<'_>]) -> Result<Vec<Tail>, ModelError> {
-        let passes = &self.model.passes;
-        let pass = |(piece, layout, _): &Wanted<'_>| Pass {
-            layout: (*layout).clone(),
-            tail: passes.decoder().new_tail(layout.end()),
-            tokens: piece.tokens.to_vec(),
-            logits: Logits::None,
-            sampling: Sampling::Greedy,
-            n_emitted: 0,
-            mass: false,
-        };
-        let batch = requests.iter().map(pass).collect();
+    /// One forward; what it gives goes to its slots, and into the store.
+    fn encode(&mut self, batch: Batch, chains: &mut [Chain]) -> Result<(), ModelError> {
         let begin = Instant::now();
-        let passed = passes.run(self.priority, batch, self.cancel)?;
-        let n_tokens = requests.iter().map(|(piece, ..)| piece.tokens.len()).sum();
-        self.model.store.note_encoded(n_tokens, begin.elapsed());
+        let TensorModel { passes, store, .. } = self.model;
+        let passed = passes.run(self.priority, batch.passes, self.cancel)?;
+        store.note_encoded(batch.n_rows, begin.elapsed());
         self.work.n_passes += 1;
-        self.work.n_encoded += n_tokens;
+        self.work.n_encoded += batch.n_rows;
         let total = self.n_missing.max(self.work.n_encoded);
         self.progress.encoding(self.work.n_encoded, total);
-        Ok(passed.into_iter().map(|passed| passed.tail).collect())
-    }
-}
-
-impl OpenRun<'_> {
-    fn accept(&mut self, kv: Arc<KvFragment>, is_member: bool, found: &mut [Vec<Arc<KvFragment>>]) {
-        Arc::make_mut(&mut self.layout).push(kv.clone());
-        if is_member {
-            found[self.run].push(kv);
+        for ((number, place), passed) in batch.places.into_iter().zip(passed) {
+            let chain = &mut chains[number];
+            let slot = &mut chain.slots[place];
+            if let Slot::Wanted(piece) = slot {
+                let kv = Arc::new(passed.tail.freeze());
+                let cost_tokens = piece.tokens.len() + chain.n_conditioning;
+                *slot = Slot::Here(store.insert(piece.id, kv, cost_tokens));
+            }
         }
-        self.todo.pop_front();
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use perennial_model::layout::Layout;
 use perennial_model::passes::Priority;
 
 use super::TensorModel;
-use super::encoder::Encoder;
+use super::encoder::{Chain, Encoder};
 use crate::answer::{AnswerRequest, CallProgress, Latitude, Work};
 use crate::id::FragmentId;
 use crate::live_layout::{Lent, LiveLayout};
@@ -124,8 +124,8 @@ impl TensorModel {
         let _encoding = self.encoding_of(plan);
         let prefix = encoder.prefix(&plan.prefix)?;
         let (mut laid_out, _) = LaidOut::new(plan, lent(&plan.prefix, prefix.clone()));
-        let runs = encoder.runs(&prefix, &plan.runs)?;
-        for (piece, kv) in plan.pieces().zip(runs.into_iter().flatten()) {
+        let fragments = encoder.runs(&prefix, &plan.runs)?;
+        for (piece, kv) in plan.pieces().zip(fragments) {
             laid_out.push(lent(piece, kv), false);
         }
         Ok(laid_out)
@@ -145,9 +145,11 @@ impl TensorModel {
         let _encoding = self.encoding_of(plan);
         let mut lender = request.before.live.lender();
         let prefix = encoder.prefix(&plan.prefix)?;
+        let mut chain = Chain::of(prefix.clone());
         let (mut laid_out, prefix) = LaidOut::new(plan, lent(&plan.prefix, prefix));
         // What stands before the next piece, under its true names.
         let mut ids = vec![prefix];
+        let mut are_stale = Vec::new();
         let mut any_stale = false;
         let (mut n_again, mut after) = (0, None);
         for piece in plan.pieces() {
@@ -162,31 +164,30 @@ impl TensorModel {
             after = Some(&piece.tokens);
             let loan = loan.filter(|_| n_again == 0);
             n_again = n_again.saturating_sub(1);
-            let (lent, is_stale) = if let Some(kv) = self.store.get(&piece.id) {
-                (lent(piece, kv), false)
+            let (id, is_stale) = if let Some(kv) = self.store.get(&piece.id) {
+                chain.push(kv);
+                (piece.id, false)
             } else if let Some(loan) = loan {
-                (loan.lent, true)
+                chain.push(loan.lent.kv);
+                (loan.lent.id, true)
             } else {
                 // Behind borrowed fragments it is not what the plan calls it.
                 let id = match any_stale {
                     true => FragmentId::spliced(&self.identity, &ids, &piece.tokens),
                     false => piece.id,
                 };
-                let piece = Piece {
-                    id,
-                    tokens: piece.tokens.clone(),
-                };
-                let kv = match self.store.get(&id) {
-                    Some(kv) => kv,
-                    None => encoder
-                        .encode(&[(&piece, &laid_out.layout, 0)])?
-                        .swap_remove(0),
-                };
-                (Lent { id, kv }, any_stale)
+                let tokens = piece.tokens.clone();
+                chain.want(Piece { id, tokens });
+                (id, any_stale)
             };
             any_stale |= is_stale;
-            ids.push(lent.id);
-            laid_out.push(lent, is_stale);
+            ids.push(id);
+            are_stale.push(is_stale);
+        }
+        encoder.complete(std::slice::from_mut(&mut chain))?;
+        let fragments = chain.into_fragments().skip(1);
+        for ((id, kv), is_stale) in ids.drain(1..).zip(fragments).zip(are_stale) {
+            laid_out.push(Lent { id, kv }, is_stale);
         }
         Ok(laid_out)
     }

@@ -19,7 +19,7 @@ use perennial_model::passes::Pass;
 use perennial_model::sampling::Sampling;
 
 use super::TensorModel;
-use super::encoder::Encoder;
+use super::encoder::{Chain, Encoder};
 use crate::answer::{
     AnswerRequest, CallProgress, Latitude, Outcome, Rung, Source, SubParagraph, Work,
 };
@@ -144,22 +144,16 @@ impl TensorModel {
         place: usize,
         tokens: Arc<[u32]>,
     ) -> Result<Lent, ModelError> {
-        let mut layout = Layout::new();
-        layout.push(prefix.kv.clone());
+        let mut chain = Chain::of(prefix.kv.clone());
         let mut ids = vec![prefix.id];
         let neighbours = &fragments[place.saturating_sub(NEIGHBOURS)..place];
         for (lent, _) in neighbours.iter().flatten() {
-            layout.push(lent.kv.clone());
+            chain.push(lent.kv.clone());
             ids.push(lent.id);
         }
         let id = FragmentId::spliced(&self.identity, &ids, &tokens);
-        let piece = Piece { id, tokens };
-        let kv = match self.store.get(&id) {
-            Some(kv) => kv,
-            None => encoder
-                .encode(&[(&piece, &Arc::new(layout), 0)])?
-                .swap_remove(0),
-        };
+        chain.want(Piece { id, tokens });
+        let kv = encoder.last_of(chain)?;
         Ok(Lent { id, kv })
     }
 
@@ -177,6 +171,7 @@ impl TensorModel {
         let pass = Pass {
             tail: self.decoder().new_tail(layout.end()),
             layout,
+            pending: Vec::new(),
             logits: Logits::None,
             sampling: Sampling::Greedy,
             n_emitted: 0,
