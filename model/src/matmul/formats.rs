@@ -1,17 +1,15 @@
 //! How do sixteen columns of packed weights become f32, sixteen at a time?
 //!
 //! A panel holds sixteen output columns. Along k it is cut into units of 32 steps. The
-//! codes of a unit lie in bit planes of u32 lanes, one lane a column, so that every step
-//! is a shift and a mask of a register, whatever the width of a code:
+//! codes of a unit lie in words of u32 lanes, one lane a column, as many words as a code has
+//! bits, one code after the other: nearly every step is a shift and a mask of a register, and
+//! one word is needed at a time.
 //!
-//! | plane | words a unit | step k lies in word | at bit |
-//! | --- | --- | --- | --- |
-//! | 8 bits | 8 | k % 8 | 8 * (k / 8) |
-//! | 4 bits | 4 | k % 4 | 4 * (k / 4) |
-//! | 2 bits | 2 | k % 2 | 2 * (k / 2) |
-//! | 1 bit | 1 | 0 | k |
+//! | bits of a code | whole codes in a word | the last two |
+//! | --- | --- | --- |
+//! | 2, 4, 8 | 16, 8, 4 | are whole |
+//! | 3, 5, 6 | 10, 6, 5 | lie in the two highest bits of the words, one word after the other |
 //!
-//! Wider codes are two planes, low bits first: 3 = 2 + 1, 5 = 4 + 1, 6 = 4 + 2.
 //! Invariant: a weight is `fma(code, d, m)`, equal to GGML's dequantization bit for bit,
 //! and steps are visited in the order of k.
 
@@ -33,7 +31,7 @@ pub(super) trait Format {
     /// One panel.
     type Panel<'a>: Copy;
 
-    /// Feeds unit `u` of `P` panels to the sink, step by step.
+    /// Feeds unit `u` of `P` panels (one or two) to the sink, eight steps of a panel at a time.
     fn unit<L: Lanes, const P: usize, S: Sink<L>>(
         l: L,
         panels: &[Self::Panel<'_>; P],
@@ -42,18 +40,34 @@ pub(super) trait Format {
     );
 }
 
-/// Runs a block for sixteen steps from `$first` on. Steps are constants where that makes
+/// Runs a block for eight steps from `$first` on. Steps are constants where that makes
 /// shifts immediate, and a loop where it would only make code.
-macro_rules! each_step {
-    ($lanes:ident, $k:ident, $first:literal, $body:block) => {
+macro_rules! eight_steps {
+    ($lanes:ident, $k:ident, $first:expr, $body:block) => {
         if $lanes::IS_VECTOR {
-            each_step!(@unrolled $k, $first, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+            eight_steps!(@unrolled $k, $first, $body, 0 1 2 3 4 5 6 7);
         } else {
-            for $k in $first..$first + 16 $body
+            for $k in $first..$first + 8 $body
         }
     };
-    (@unrolled $k:ident, $first:literal, $body:block, $($n:literal)*) => {
+    (@unrolled $k:ident, $first:expr, $body:block, $($n:literal)*) => {
         $({ let $k: usize = $first + $n; $body })*
+    };
+}
+
+/// Runs a block for each of `$n` panels, one or two. Not a loop: what is indexed by a constant
+/// stays in registers.
+macro_rules! each_panel {
+    ($n:ident, $p:ident, $body:block) => {
+        const { assert!($n == 1 || $n == 2) };
+        {
+            let $p: usize = 0;
+            $body
+        }
+        if $n == 2 {
+            let $p: usize = 1;
+            $body
+        }
     };
 }
 
@@ -80,16 +94,13 @@ macro_rules! plain {
                 for p in 1..P {
                     units[p] = &panels[p].as_chunks().0[u];
                 }
-                each_step!(L, k, 0, {
-                    for p in 0..P {
-                        sink.put(l, k, p, l.$load(&units[p][k]));
-                    }
-                });
-                each_step!(L, k, 16, {
-                    for p in 0..P {
-                        sink.put(l, k, p, l.$load(&units[p][k]));
-                    }
-                });
+                for first in (0..UNIT).step_by(8) {
+                    each_panel!(P, p, {
+                        eight_steps!(L, k, first, {
+                            sink.put(l, k, p, l.$load(&units[p][k]));
+                        });
+                    });
+                }
             }
         }
     };
@@ -101,7 +112,7 @@ plain!(BF16, Halves, load_bf16);
 /// A panel of codes with their scales.
 #[derive(Clone, Copy)]
 pub(super) struct Codes<'a> {
-    /// `[n_units][n_bits]` planes.
+    /// `[n_units][n_bits]`.
     pub words: &'a [Words],
     /// f16 scales and offsets, as the rule says.
     pub halves: &'a [Halves],
@@ -190,78 +201,126 @@ impl<const BIAS: usize> Rule for Offset16<BIAS> {
 /// Codes of `BITS` bits under a rule.
 pub(super) struct Quantized<R, const BITS: usize>(std::marker::PhantomData<R>);
 
-/// Bits `at..at + width` of `word`, moved to bit `to`.
+/// Bits `at..at + width` of a word, moved to bit `to` of a code.
+#[derive(Clone, Copy)]
+struct Field {
+    word: usize,
+    at: usize,
+    width: usize,
+    to: usize,
+}
+
+/// Whole codes in the words of a unit.
+const fn n_whole(n_bits: usize) -> usize {
+    32 / n_bits * n_bits
+}
+
+/// Where the code of a step lies that is whole in one word.
 #[inline(always)]
-fn field<L: Lanes>(l: L, word: &Words, at: usize, width: usize, to: usize) -> L::I {
-    let w = l.load_words(word);
+const fn whole_field(n_bits: usize, k: usize) -> Field {
+    let per_word = 32 / n_bits;
+    Field {
+        word: k / per_word,
+        at: k % per_word * n_bits,
+        width: n_bits,
+        to: 0,
+    }
+}
+
+/// Field `pair` of the last code but one (`last` = 0) or of the last (1), of which a whole
+/// word's spare bits are one.
+#[inline(always)]
+const fn spare_field(n_bits: usize, last: usize, pair: usize) -> Field {
+    let half = n_bits / 2;
+    Field {
+        word: last * (n_bits - half) + pair,
+        at: 30,
+        width: 2,
+        to: 2 * pair,
+    }
+}
+
+/// Its highest bit, where codes have an odd number of them: the two share a word.
+#[inline(always)]
+const fn odd_field(n_bits: usize, last: usize) -> Field {
+    let half = n_bits / 2;
+    Field {
+        word: half,
+        at: 30 + last,
+        width: 1,
+        to: 2 * half,
+    }
+}
+
+#[inline(always)]
+fn take<L: Lanes>(l: L, words: &[Words], field: Field) -> L::I {
+    let Field {
+        word,
+        at,
+        width,
+        to,
+    } = field;
+    let w = l.load_words(&words[word]);
     let w = match at.cmp(&to) {
         std::cmp::Ordering::Less => l.shl(w, (to - at) as u32),
         std::cmp::Ordering::Equal => w,
         std::cmp::Ordering::Greater => l.shr(w, (at - to) as u32),
     };
+    if to == 0 && at + width == 32 {
+        return w;
+    }
     l.and(w, ((1 << width) - 1) << to)
 }
 
 /// The codes of step `k`; constant `k` folds to shifts and masks.
 #[inline(always)]
 fn code<L: Lanes, const BITS: usize>(l: L, words: &[Words; BITS], k: usize) -> L::I {
-    match BITS {
-        8 => field(l, &words[k % 8], 8 * (k / 8), 8, 0),
-        4 => field(l, &words[k % 4], 4 * (k / 4), 4, 0),
-        2 => field(l, &words[k % 2], 2 * (k / 2), 2, 0),
-        3 => l.or(
-            field(l, &words[k % 2], 2 * (k / 2), 2, 0),
-            field(l, &words[2], k, 1, 2),
-        ),
-        5 => l.or(
-            field(l, &words[k % 4], 4 * (k / 4), 4, 0),
-            field(l, &words[4], k, 1, 4),
-        ),
-        6 => l.or(
-            field(l, &words[k % 4], 4 * (k / 4), 4, 0),
-            field(l, &words[4 + k % 2], 2 * (k / 2), 2, 4),
-        ),
-        _ => unreachable!("no format has codes of this width"),
+    if k < n_whole(BITS) {
+        return take(l, words, whole_field(BITS, k));
     }
+    let last = k - n_whole(BITS);
+    let mut code = take(l, words, spare_field(BITS, last, 0));
+    for pair in 1..BITS / 2 {
+        code = l.or(code, take(l, words, spare_field(BITS, last, pair)));
+    }
+    if BITS % 2 == 1 {
+        code = l.or(code, take(l, words, odd_field(BITS, last)));
+    }
+    code
 }
 
-/// Writes the codes of a unit of one column into the planes, which hold zeros there.
+/// All fields of the code of step `k`.
+fn fields(n_bits: usize, k: usize) -> impl Iterator<Item = Field> {
+    let last = k.checked_sub(n_whole(n_bits));
+    let whole = last.is_none().then(|| whole_field(n_bits, k));
+    let spare = last.into_iter().flat_map(move |last| {
+        let pairs = (0..n_bits / 2).map(move |pair| spare_field(n_bits, last, pair));
+        pairs.chain((n_bits % 2 == 1).then(|| odd_field(n_bits, last)))
+    });
+    whole.into_iter().chain(spare)
+}
+
+/// Writes the codes of a unit of one column into its words, which hold zeros there.
 pub(super) fn write_codes(words: &mut [Words], column: usize, codes: &[u8; UNIT]) {
     let n_bits = words.len();
-    let mut write = |first: usize, plane: &[u32]| {
-        for (word, bits) in words[first..].iter_mut().zip(plane) {
-            word.0[column] = *bits;
+    for (k, code) in codes.iter().enumerate() {
+        for field in fields(n_bits, k) {
+            let bits = u32::from(*code) >> field.to & ((1 << field.width) - 1);
+            words[field.word].0[column] |= bits << field.at;
         }
-    };
-    match n_bits {
-        2 => write(0, &plane::<2>(codes, 0)),
-        4 => write(0, &plane::<4>(codes, 0)),
-        8 => write(0, &plane::<8>(codes, 0)),
-        3 => {
-            write(0, &plane::<2>(codes, 0));
-            write(2, &plane::<1>(codes, 2));
-        }
-        5 => {
-            write(0, &plane::<4>(codes, 0));
-            write(4, &plane::<1>(codes, 4));
-        }
-        6 => {
-            write(0, &plane::<4>(codes, 0));
-            write(4, &plane::<2>(codes, 4));
-        }
-        n => unreachable!("no format has codes of {n} bits"),
     }
 }
 
-/// One column's words of a plane of `W` bits, taken from bit `from` of the codes.
-fn plane<const W: usize>(codes: &[u8; UNIT], from: u32) -> [u32; W] {
-    let mut words = [0; W];
-    for (place, codes) in codes.as_chunks::<W>().0.iter().enumerate() {
-        for (word, code) in words.iter_mut().zip(codes) {
-            *word |= (u32::from(*code) >> from & ((1 << W) - 1)) << (W * place);
-        }
-    }
-    words
+/// The codes of a unit of one column: what [`write_codes`] wrote.
+pub(super) fn read_codes(words: &[Words], column: usize) -> [u8; UNIT] {
+    let n_bits = words.len();
+    std::array::from_fn(|k| {
+        let parts = fields(n_bits, k).map(|field| {
+            let bits = words[field.word].0[column] >> field.at & ((1 << field.width) - 1);
+            bits << field.to
+        });
+        parts.sum::<u32>() as u8
+    })
 }
 
 impl<R: Rule, const BITS: usize> Format for Quantized<R, BITS> {
@@ -280,22 +339,24 @@ impl<R: Rule, const BITS: usize> Format for Quantized<R, BITS> {
             words[p] = &panels[p].words.as_chunks().0[u];
             scale[p] = R::scale(l, &panels[p], u, 0);
         }
-        each_step!(L, k, 0, {
-            for p in 0..P {
-                let (d, m) = scale[p];
-                sink.put(l, k, p, l.fma(l.to_f32(code(l, words[p], k)), d, m));
-            }
-        });
-        if !R::SHARED {
-            for p in 0..P {
-                scale[p] = R::scale(l, &panels[p], u, 1);
-            }
+        macro_rules! eight_steps_of_all {
+            ($first:literal) => {
+                each_panel!(P, p, {
+                    let (d, m) = scale[p];
+                    eight_steps!(L, k, $first, {
+                        sink.put(l, k, p, l.fma(l.to_f32(code(l, words[p], k)), d, m));
+                    });
+                });
+            };
         }
-        each_step!(L, k, 16, {
-            for p in 0..P {
-                let (d, m) = scale[p];
-                sink.put(l, k, p, l.fma(l.to_f32(code(l, words[p], k)), d, m));
-            }
-        });
+        eight_steps_of_all!(0);
+        eight_steps_of_all!(8);
+        if !R::SHARED {
+            each_panel!(P, p, {
+                scale[p] = R::scale(l, &panels[p], u, 1);
+            });
+        }
+        eight_steps_of_all!(16);
+        eight_steps_of_all!(24);
     }
 }

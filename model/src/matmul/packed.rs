@@ -7,7 +7,7 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::formats::{Codes, UNIT, write_codes};
+use super::formats::{Codes, UNIT, read_codes, write_codes};
 use crate::activations::panels_of;
 use crate::lanes::{Bytes, Halves, Lane, WIDTH, Words};
 use crate::quant::{Block, BlockFormat, ScaleRule, dequantize};
@@ -291,22 +291,11 @@ impl PanelMut<'_> {
 fn read_unit(codes: &Codes<'_>, format: BlockFormat, u: usize, c: usize) -> (Block, usize) {
     let mut block = Block::new();
     let words = &codes.words[u * format.n_bits..][..format.n_bits];
-    let plane = |first: usize, width: usize, k: usize| {
-        let word = words[first + k % width].0[c];
-        (word >> (width * (k / width)) & ((1 << width) - 1)) as u8
-    };
     let first = match format.rule {
         ScaleRule::Offset { .. } | ScaleRule::Affine => 0,
         _ => u % 8 * UNIT,
     };
-    for k in 0..UNIT {
-        block.codes[first + k] = match format.n_bits {
-            3 => plane(0, 2, k) | plane(2, 1, k) << 2,
-            5 => plane(0, 4, k) | plane(4, 1, k) << 4,
-            6 => plane(0, 4, k) | plane(4, 2, k) << 4,
-            n => plane(0, n, k),
-        };
-    }
+    block.codes[first..first + UNIT].copy_from_slice(&read_codes(words, c));
     match format.rule {
         ScaleRule::Offset { .. } => block.d = codes.halves[u].0[c],
         ScaleRule::Affine => {
