@@ -7,6 +7,7 @@
 
 mod activations;
 mod attention;
+mod awake;
 mod bounded;
 pub mod cancel;
 pub mod config;

@@ -206,11 +206,6 @@ impl Passes {
             passes: self,
             results: taken.iter().map(|q| (q.number, None)).collect(),
         };
-        let owners: Vec<usize> = taken
-            .iter()
-            .enumerate()
-            .flat_map(|(owner, queued)| queued.batch.iter().map(move |_| owner))
-            .collect();
         // One caller's wish to stop must not stop the others.
         let cancel = match &taken[..] {
             [one] => one.cancel.clone(),
@@ -221,30 +216,28 @@ impl Passes {
             .flat_map(|queued| &queued.batch)
             .map(|pass| (pass.sampling, pass.n_emitted))
             .collect();
-        let mut choices: Vec<Vec<Choice>> = vec![Vec::new(); owners.len()];
         let mut rows: Vec<Rows<'_>> = taken
             .iter_mut()
             .flat_map(|queued| &mut queued.batch)
             .map(Pass::rows)
             .collect();
-        let passed = self
+        let forwarded = self
             .decoder
-            .forward_with(&mut rows, &cancel, &mut |run, logits| {
+            .forward_with(&mut rows, &cancel, |run, number, logits| {
                 let (sampling, n_emitted) = choosers[run];
-                let index = n_emitted + choices[run].len();
-                choices[run].push(sampling.choose(index, logits));
+                sampling.choose(n_emitted + number, logits)
             });
         drop(rows);
-        match passed {
-            Ok(masses) => {
-                let mut outputs = choices.into_iter().zip(masses);
+        match forwarded {
+            Ok(forwarded) => {
+                let mut outputs = forwarded.into_iter();
                 for (queued, (_, result)) in taken.into_iter().zip(&mut lead.results) {
                     let passes = queued.batch.into_iter();
                     let passed = passes.zip(outputs.by_ref());
-                    let passed = passed.map(|(pass, (choices, mass))| Passed {
+                    let passed = passed.map(|(pass, output)| Passed {
                         tail: pass.tail,
-                        choices,
-                        mass,
+                        choices: output.chosen,
+                        mass: output.mass,
                     });
                     *result = Some(Ok(passed.collect()));
                 }

@@ -8,6 +8,7 @@ use super::layers::Layer;
 use super::{Decoder, Logits, Pending, Rows};
 use crate::activations::Activations;
 use crate::attention::{Run, Shape, Source, attend};
+use crate::awake::keep_awake;
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::kv::{Strip, Tail};
@@ -30,20 +31,38 @@ struct Piece {
     first_row: usize,
 }
 
+/// A row that wants logits.
+struct Wanted {
+    run: usize,
+    /// Among the wanted rows of its run.
+    number: usize,
+    /// In the chunk.
+    row: usize,
+}
+
+/// Results of one run.
+pub(crate) struct Forwarded<T> {
+    /// One a wanted row, in order.
+    pub chosen: Vec<T>,
+    /// As in [`RowsOutput::mass`](super::RowsOutput).
+    pub mass: Vec<Vec<f32>>,
+}
+
 impl Decoder {
-    /// Computes all rows, hands the logits of wanted rows to `on_logits` (with the number
-    /// of their run, in the order of rows within a run), and returns each run's masses.
-    pub(crate) fn forward_with(
+    /// Computes all rows, and of each row that wants logits what `choose` makes of them: it is
+    /// given the number of the run, that of the row among the wanted ones of its run, and the
+    /// logits, on any thread.
+    pub(crate) fn forward_with<T: Send>(
         &self,
         batch: &mut [Rows<'_>],
         cancel: &Cancel,
-        on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
-    ) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+        choose: impl Fn(usize, usize, &[f32]) -> T + Sync,
+    ) -> Result<Vec<Forwarded<T>>, Error> {
         self.check(batch)?;
         let before: Vec<usize> = batch.iter().map(|rows| rows.tail.n_tokens()).collect();
         let result = self
             .pool
-            .install(|| self.all_chunks(batch, cancel, on_logits));
+            .install(|| keep_awake(|| self.all_chunks(batch, cancel, &choose)));
         if result.is_err() {
             for (rows, n) in batch.iter_mut().zip(before) {
                 rows.tail.truncate(n);
@@ -106,43 +125,51 @@ impl Decoder {
         Ok(())
     }
 
-    fn all_chunks(
+    fn all_chunks<T: Send>(
         &self,
         batch: &mut [Rows<'_>],
         cancel: &Cancel,
-        on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
-    ) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+        choose: &(impl Fn(usize, usize, &[f32]) -> T + Sync),
+    ) -> Result<Vec<Forwarded<T>>, Error> {
         let layouts: Vec<_> = batch.iter().map(|rows| rows.layout).collect();
         let sources: Vec<Vec<Source<'_>>> = layouts
             .iter()
             .map(|layout| layout.segments().iter().map(Source::of).collect())
             .collect();
-        let mut masses: Vec<_> = batch.iter().map(|_| Vec::new()).collect();
+        let nothing = |_: &Rows<'_>| Forwarded {
+            chosen: Vec::new(),
+            mass: Vec::new(),
+        };
+        let mut forwarded: Vec<_> = batch.iter().map(nothing).collect();
         for pieces in cut(batch.iter().map(|rows| rows.tokens.len())) {
-            let mass = self.chunk(batch, &sources, &pieces, cancel, on_logits)?;
+            let wanted = wanted(batch, &pieces);
+            let (x, mass) = self.chunk(batch, &sources, &pieces, &wanted, cancel)?;
+            for (wanted, chosen) in wanted.iter().zip(self.choose(&x, &wanted, choose)) {
+                forwarded[wanted.run].chosen.push(chosen);
+            }
             let mut mass = mass.into_iter();
             for piece in &pieces {
                 let of_piece = mass.by_ref().take(piece.rows.len());
                 if batch[piece.run].mass {
-                    masses[piece.run].extend(of_piece);
+                    forwarded[piece.run].mass.extend(of_piece);
                 } else {
                     of_piece.for_each(drop);
                 }
             }
         }
-        Ok(masses)
+        Ok(forwarded)
     }
 
-    /// One chunk through all layers. Yields a mass for every row, empty unless any run of
-    /// the chunk wants it.
+    /// One chunk through all layers. Yields the residual stream of wanted rows, and a mass for
+    /// every row, empty unless any run of the chunk wants it.
     fn chunk(
         &self,
         batch: &mut [Rows<'_>],
         sources: &[Vec<Source<'_>>],
         pieces: &[Piece],
+        wanted: &[Wanted],
         cancel: &Cancel,
-        on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
-    ) -> Result<Vec<Vec<f32>>, Error> {
+    ) -> Result<(Activations, Vec<Vec<f32>>), Error> {
         let c = &self.config;
         let n_rows = pieces.iter().map(|p| p.rows.len()).sum();
         let mut x = Activations::zeros(n_rows, c.d_model);
@@ -156,7 +183,6 @@ impl Decoder {
             .iter()
             .map(|piece| batch[piece.run].tail.grow(piece.rows.len()))
             .collect();
-        let wanted = wanted(batch, pieces);
         let want_mass = pieces.iter().any(|piece| batch[piece.run].mass);
         let mass_layers = c.n_layers / 2..c.n_layers;
         let mut mass = vec![Vec::new(); n_rows];
@@ -244,17 +270,14 @@ impl Decoder {
                 break;
             }
             if last && wanted.len() < n_rows {
-                let rows: Vec<usize> = wanted.iter().map(|(_, row)| *row).collect();
+                let rows: Vec<usize> = wanted.iter().map(|wanted| wanted.row).collect();
                 (x, attended) = (x.select(&rows), attended.select(&rows));
             }
             self.finish_layer(layer, &mut x, &attended);
         }
-        if !wanted.is_empty() {
-            self.logits(&x, &wanted, on_logits);
-        }
         let n_heads = (mass_layers.len() * c.n_heads) as f32;
         mass.iter_mut().flatten().for_each(|m| *m /= n_heads);
-        Ok(mass)
+        Ok((x, mass))
     }
 
     /// Output projection and feed-forward, added to the residual stream.
@@ -341,19 +364,23 @@ impl Decoder {
         }
     }
 
-    /// The logits of wanted rows, of which `x` holds the residual stream.
-    fn logits(
+    /// What `choose` makes of the logits of wanted rows, of which `x` holds the residual
+    /// stream.
+    fn choose<T: Send>(
         &self,
         x: &Activations,
-        wanted: &[(usize, usize)],
-        on_logits: &mut (dyn FnMut(usize, &[f32]) + Send),
-    ) {
+        wanted: &[Wanted],
+        choose: &(impl Fn(usize, usize, &[f32]) -> T + Sync),
+    ) -> Vec<T> {
+        let mut chosen = Vec::with_capacity(wanted.len());
+        if wanted.is_empty() {
+            return chosen;
+        }
         let c = &self.config;
         let normed = rms_norm(self.isa, x, &self.layers.output_norm, c.d_model, c.norm_eps);
         let weights = self.layers.head();
-        let mut row_logits = vec![0.0; c.n_vocab];
-        for first in (0..wanted.len()).step_by(LOGIT_ROWS) {
-            let n = LOGIT_ROWS.min(wanted.len() - first);
+        for (number, wanted) in wanted.chunks(LOGIT_ROWS).enumerate() {
+            let (first, n) = (number * LOGIT_ROWS, wanted.len());
             let rows: Vec<usize> = (first..first + n).collect();
             let mut out = Activations::zeros(n, c.n_vocab);
             let product = Product {
@@ -363,11 +390,18 @@ impl Decoder {
                 add: false,
             };
             multiply(self.isa, &normed.select(&rows), vec![product]);
-            for row in 0..n {
-                out.read_row(row, 0, &mut row_logits);
-                on_logits(wanted[first + row].0, &row_logits);
-            }
+            let of_row = wanted
+                .par_iter()
+                .with_max_len(1)
+                .enumerate()
+                .map(|(row, wanted)| {
+                    let mut logits = vec![0.0; c.n_vocab];
+                    out.read_row(row, 0, &mut logits);
+                    choose(wanted.run, wanted.number, &logits)
+                });
+            chosen.par_extend(of_row);
         }
+        chosen
     }
 }
 
@@ -416,8 +450,8 @@ fn with_pending<'a>(
     sources
 }
 
-/// Run and chunk row of every row that wants logits.
-fn wanted(batch: &[Rows<'_>], pieces: &[Piece]) -> Vec<(usize, usize)> {
+/// Every row that wants logits.
+fn wanted(batch: &[Rows<'_>], pieces: &[Piece]) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for piece in pieces {
         let rows = &batch[piece.run];
@@ -431,7 +465,11 @@ fn wanted(batch: &[Rows<'_>], pieces: &[Piece]) -> Vec<(usize, usize)> {
             .clone()
             .enumerate()
             .filter(|(_, row)| *row >= from);
-        wanted.extend(of_piece.map(|(i, _)| (piece.run, piece.first_row + i)));
+        wanted.extend(of_piece.map(|(i, row)| Wanted {
+            run: piece.run,
+            number: row - from,
+            row: piece.first_row + i,
+        }));
     }
     wanted
 }

@@ -185,14 +185,12 @@ impl Decoder {
         batch: &mut [Rows<'_>],
         cancel: &Cancel,
     ) -> Result<Vec<RowsOutput>, Error> {
-        let mut logits = vec![Vec::new(); batch.len()];
-        let mass = self.forward_with(batch, cancel, &mut |run, row| {
-            logits[run].extend_from_slice(row);
-        })?;
-        let both = logits.into_iter().zip(mass);
-        Ok(both
-            .map(|(logits, mass)| RowsOutput { logits, mass })
-            .collect())
+        let forwarded = self.forward_with(batch, cancel, |_, _, row| row.to_vec())?;
+        let outputs = forwarded.into_iter().map(|run| RowsOutput {
+            logits: run.chosen.concat(),
+            mass: run.mass,
+        });
+        Ok(outputs.collect())
     }
 
     /// As [`Self::forward`], but yields only the likeliest token of each wanted row.
@@ -204,14 +202,12 @@ impl Decoder {
         batch: &mut [Rows<'_>],
         cancel: &Cancel,
     ) -> Result<Vec<GreedyOutput>, Error> {
-        let mut choices = vec![Vec::new(); batch.len()];
-        let mass = self.forward_with(batch, cancel, &mut |run, row| {
-            choices[run].push(Choice::of(row));
-        })?;
-        let both = choices.into_iter().zip(mass);
-        Ok(both
-            .map(|(choices, mass)| GreedyOutput { choices, mass })
-            .collect())
+        let forwarded = self.forward_with(batch, cancel, |_, _, row| Choice::of(row))?;
+        let outputs = forwarded.into_iter().map(|run| GreedyOutput {
+            choices: run.chosen,
+            mass: run.mass,
+        });
+        Ok(outputs.collect())
     }
 }
 

@@ -248,48 +248,39 @@ proptest! {
         // Some are there, the others come in one batch, with the prompt behind them, and a
         // run between them that has nothing to do with it.
         let mut present = Layout::new();
-        let mut runs: Vec<(Layout, Vec<(usize, usize)>, Tail, &[u32])> = Vec::new();
+        let mut planned: Vec<Planned<'_>> = Vec::new();
+        // Runs that are pending, and the segment each goes before.
         let mut behind: Vec<(usize, usize)> = Vec::new();
-        let mut pending = Vec::new();
+        let mut fragments = Vec::new();
         for (segment, (tokens, is_pending)) in layout.segments().iter().zip(&documents) {
             if !is_pending {
                 present.push_at(segment.kv.clone(), segment.offset, Vec::new());
                 continue;
             }
+            let number = planned.len();
             let tail = decoder.new_tail(segment.offset);
-            runs.push((present.clone(), behind.clone(), tail, tokens));
-            behind.push((runs.len() - 1, present.segments().len()));
-            pending.push((runs.len() - 1, segment.kv.clone()));
-            runs.push((Layout::new(), Vec::new(), decoder.new_tail(0), &others));
+            planned.push(Planned::new(number, &present, &behind, tail, tokens));
+            behind.push((number, present.segments().len()));
+            fragments.push((number, segment.kv.clone()));
+            let tail = decoder.new_tail(0);
+            planned.push(Planned::new(number + 1, &Layout::new(), &[], tail, &others));
         }
+        let n_before = planned.len();
         let tail = decoder.new_tail(layout.end());
-        runs.push((present.clone(), behind.clone(), tail, &prompt));
-        let behind: Vec<Vec<Pending>> = runs
-            .iter()
-            .enumerate()
-            .map(|(number, (_, behind, ..))| {
-                let one = |&(run, segment): &(usize, usize)| Pending {
-                    n_back: number - run,
-                    segment,
-                };
-                behind.iter().map(one).collect()
-            })
-            .collect();
-        let n_runs = runs.len();
-        let mut batch: Vec<_> = runs
+        planned.push(Planned::new(n_before, &present, &behind, tail, &prompt));
+        let mut batch: Vec<_> = planned
             .iter_mut()
-            .zip(&behind)
             .enumerate()
-            .map(|(number, ((layout, _, tail, tokens), pending))| Rows {
-                layout,
-                pending,
-                tail,
-                tokens,
-                logits: match number + 1 == n_runs {
+            .map(|(number, planned)| Rows {
+                layout: &planned.layout,
+                pending: &planned.pending,
+                tail: &mut planned.tail,
+                tokens: planned.tokens,
+                logits: match number == n_before {
                     true => Logits::From(0),
                     false => Logits::None,
                 },
-                mass: number + 1 == n_runs,
+                mass: number == n_before,
             })
             .collect();
         let mut got = decoder.forward(&mut batch, &Cancel::new()).expect("valid");
@@ -299,10 +290,40 @@ proptest! {
             got.mass.iter().map(|row| bits(row)).collect::<Vec<_>>(),
             want.mass.iter().map(|row| bits(row)).collect::<Vec<_>>()
         );
-        let mut tails: Vec<_> = runs.into_iter().map(|(_, _, tail, _)| Some(tail)).collect();
-        prop_assert_eq!(tails[n_runs - 1].take().map(Tail::freeze), Some(want_tail));
-        for (number, kv) in pending {
+        let mut tails: Vec<_> = planned.into_iter().map(|p| Some(p.tail)).collect();
+        prop_assert_eq!(tails[n_before].take().map(Tail::freeze), Some(want_tail));
+        for (number, kv) in fragments {
             prop_assert_eq!(tails[number].take().map(Tail::freeze), Some((*kv).clone()));
+        }
+    }
+}
+
+/// A run of a batch to be.
+struct Planned<'a> {
+    layout: Layout,
+    pending: Vec<Pending>,
+    tail: Tail,
+    tokens: &'a [u32],
+}
+
+impl<'a> Planned<'a> {
+    /// Run number `number`, behind runs that each go before a segment.
+    fn new(
+        number: usize,
+        layout: &Layout,
+        behind: &[(usize, usize)],
+        tail: Tail,
+        tokens: &'a [u32],
+    ) -> Self {
+        let pending = |&(run, segment): &(usize, usize)| Pending {
+            n_back: number - run,
+            segment,
+        };
+        Self {
+            layout: layout.clone(),
+            pending: behind.iter().map(pending).collect(),
+            tail,
+            tokens,
         }
     }
 }
