@@ -8,6 +8,9 @@
 //! old answer, and on `verify` it stood. Under policy `eventual` the time is that to the
 //! provisional answer, which is compared with the exact one that heals it.
 //!
+//! *Of the limit* is how much of the time the machine's measured peaks would need for what was
+//! forwarded ([`limit`]).
+//!
 //! With `--contexts 1,100` one edit touches that many contexts ([`contexts`]).
 //!
 //! ```text
@@ -15,6 +18,8 @@
 //! ```
 
 mod contexts;
+#[path = "../rig/limit.rs"]
+mod limit;
 #[path = "../rig/random.rs"]
 mod random;
 #[path = "../rig/towns.rs"]
@@ -25,10 +30,12 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use perennial::engine::CurrentAnswer;
+use perennial::model::decoder::Decoder;
 use perennial::model::locator::{Locator, OnStderr, Settings};
 use perennial::operators::{FragmentStore, TensorModel};
 use perennial::{Engine, LocalModel, LocalModelOptions, Order, Policy, Runtime, Scope, View};
 
+use limit::{Least, Peaks};
 use random::Random;
 use towns::passage;
 
@@ -103,12 +110,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     if arguments.contexts.is_empty() {
         println!(
-            "| model | context | scope, order | edit | question | rung | answer | forwarded | from scratch | ratio | time | from scratch | ratio |"
+            "| model | context | scope, order | edit | question | rung | answer | forwarded | from scratch | ratio | time | of the limit | from scratch | of the limit | ratio |"
         );
         println!(
-            "| --- | ---: | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+            "| --- | ---: | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
         );
     }
+    let peaks = Peaks::measure(options.n_threads);
+    eprintln!("peaks of {} threads: {peaks}", options.n_threads);
     for spec in &arguments.model {
         let silent = || -> Box<dyn perennial::model::locator::Progress> {
             Box::new(perennial::model::locator::Silent)
@@ -120,7 +129,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 contexts::measure(&model, *n_tokens, &arguments)?;
                 continue;
             }
-            measure_model(&model, *n_tokens, &arguments)?;
+            measure_model(&model, *n_tokens, &peaks, &arguments)?;
         }
     }
     Ok(())
@@ -129,6 +138,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn measure_model(
     model: &LocalModel,
     n_tokens: usize,
+    peaks: &Peaks,
     arguments: &Arguments,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let n_positions = model.tensor_model().decoder().config().max_positions;
@@ -147,7 +157,7 @@ fn measure_model(
                 };
                 for (label, question) in [("repeat", REPEAT), ("describe", DESCRIBE)] {
                     let corpus = Corpus::new(model.tensor_model(), n_tokens);
-                    measure(model, declared, label, question, corpus, arguments)?;
+                    measure((model, peaks), declared, label, question, corpus, arguments)?;
                 }
             }
         }
@@ -165,7 +175,7 @@ struct Declared {
 
 /// Feeds the edits one after the other to one engine.
 fn measure(
-    model: &LocalModel,
+    (model, peaks): (&LocalModel, &Peaks),
     declared: Declared,
     label: &str,
     question: (&str, &str),
@@ -216,22 +226,48 @@ fn measure(
                 format!("{edit:?}").to_lowercase(),
                 refreshed.answer.rung,
             ),
-            &refreshed,
-            &scratch,
+            [&refreshed, &scratch],
+            |of| {
+                let decoder = model.tensor_model().decoder();
+                let least = least(decoder, declared.scope, corpus.n_tokens(), &of.answer);
+                100.0 * least.seconds(peaks) / of.wall.as_secs_f64()
+            },
         );
     }
     Ok(())
 }
 
-fn print_row(what: &str, refreshed: &Measured, scratch: &Measured) {
+/// The least that an answer took over a context of `n_tokens`, given what was forwarded for it.
+fn least(decoder: &Decoder, scope: Scope, n_tokens: usize, answer: &CurrentAnswer) -> Least {
+    let work = &answer.work;
+    let encoded = match scope {
+        _ if work.n_encoded == 0 => Least::default(),
+        Scope::Causal => Least::of_pass(decoder, 0, work.n_encoded, 0),
+        _ => Least::of_passages(decoder, work.n_encoded),
+    };
+    let n_checked = work.n_prompt + work.n_draft;
+    let checked = Least::of_pass(decoder, n_tokens, n_checked, work.n_draft + 1);
+    let decoded = (0..work.n_decoded)
+        .map(|i| Least::of_pass(decoder, n_tokens + n_checked + i, 1, 1))
+        .fold(Least::default(), Least::and);
+    encoded.and(checked).and(decoded)
+}
+
+fn print_row(
+    what: &str,
+    [refreshed, scratch]: [&Measured; 2],
+    of_the_limit: impl Fn(&Measured) -> f64,
+) {
     let (few, many) = (
         refreshed.answer.work.n_forwarded(),
         scratch.answer.work.n_forwarded(),
     );
     let (short, long) = (refreshed.wall.as_secs_f64(), scratch.wall.as_secs_f64());
     println!(
-        "{what} {few} | {many} | {:.1}x | {short:.2} s | {long:.2} s | {:.1}x |",
+        "{what} {few} | {many} | {:.1}x | {short:.2} s | {:.0}% | {long:.2} s | {:.0}% | {:.1}x |",
         many as f64 / few.max(1) as f64,
+        of_the_limit(refreshed),
+        of_the_limit(scratch),
         long / short.max(1e-9),
     );
 }

@@ -6,6 +6,8 @@
 //! alike. A cell is the median over repeats. Wall-clock rates say what a user sees;
 //! tokens per CPU-second say what the kernels cost, and survive a busy machine best.
 //!
+//! The limit is what the machine's measured peaks allow ([`limit`]).
+//!
 //! Invariants: both sides get the same ids, want logits of the last position only (when
 //! they verify: of all), and keep keys and values in 16-bit floats. Neither tokenizes while the clock runs.
 //! Perennial's times include the choice of the greedy token, llama.cpp's do not.
@@ -14,6 +16,8 @@
 //! table has Perennial's columns only, and the reason stands below.
 
 mod clock;
+#[path = "../rig/limit.rs"]
+mod limit;
 mod machine;
 mod measurement;
 mod options;
@@ -26,6 +30,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
 
+use limit::Peaks;
 use measurement::{Measurement, Task};
 use options::Options;
 use ours::Ours;
@@ -46,9 +51,14 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let mut lines = Vec::new();
     let mut peer_note = None;
     let locator = Locator::new(Settings::from_env()?);
+    let mut peaks = Vec::new();
+    for &n_threads in &options.threads {
+        eprintln!("peaks of {n_threads} threads");
+        peaks.push(Peaks::measure(n_threads));
+    }
     for spec in &options.models {
         let model = locator.locate(&ModelSpec::parse(spec)?, &mut OnStderr::default())?;
-        for &n_threads in &options.threads {
+        for (&n_threads, peaks) in options.threads.iter().zip(&peaks) {
             eprintln!("{} with {n_threads} threads", model.name);
             let ours = Ours::load(&model.path, n_threads)?;
             let mut peers = Vec::new();
@@ -71,7 +81,7 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
                     &model.name,
                     n_threads,
                     &task,
-                    &ours,
+                    (&ours, peaks),
                     &mut peers,
                     options.repeats.get(),
                 )?);
@@ -80,6 +90,9 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("{}", table::markdown(&lines));
     println!("Machine: {}.", machine::describe());
+    for (n_threads, peaks) in options.threads.iter().zip(&peaks) {
+        println!("Peaks of {n_threads} threads: {peaks}.");
+    }
     println!("llama.cpp: {}.", peer_note.unwrap_or_default());
     println!("Median of {} interleaved runs.", options.repeats);
     Ok(())
@@ -90,7 +103,7 @@ fn measure(
     model: &str,
     n_threads: usize,
     task: &Task,
-    ours: &Ours,
+    (ours, peaks): (&Ours, &Peaks),
     peers: &mut [Peer],
     repeats: usize,
 ) -> Result<Line, Box<dyn std::error::Error>> {
@@ -108,6 +121,7 @@ fn measure(
         task: task.to_string(),
         n_threads,
         ours: Measurement::median(&our_runs),
+        limit: ours.least(task).seconds(peaks),
         peers: peer_runs
             .iter()
             .map(|runs| Measurement::median(runs))

@@ -10,6 +10,7 @@ use perennial::model::layout::Layout;
 use perennial::model::weights::Checkpoint;
 
 use crate::clock::timed;
+use crate::limit::Least;
 use crate::measurement::{Measurement, Task};
 
 type Error = Box<dyn std::error::Error>;
@@ -39,6 +40,19 @@ impl Ours {
     /// Number of token ids the model knows.
     pub fn n_vocab(&self) -> usize {
         self.decoder.config().n_vocab
+    }
+
+    /// The least work of the task.
+    pub fn least(&self, task: &Task) -> Least {
+        let of_pass =
+            |n_before, n_rows, n_wanted| Least::of_pass(&self.decoder, n_before, n_rows, n_wanted);
+        match task {
+            Task::Prefill { tokens } => of_pass(0, tokens.len(), 1),
+            Task::Decode { context, tokens } => (0..tokens.len())
+                .map(|i| of_pass(context.len() + i, 1, 1))
+                .fold(Least::default(), Least::and),
+            Task::Verify { context, tokens } => of_pass(context.len(), tokens.len(), tokens.len()),
+        }
     }
 
     /// Computes what the task wants to be there before the clock starts.

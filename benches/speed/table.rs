@@ -14,26 +14,30 @@ pub struct Line {
     pub n_threads: usize,
     /// Perennial's medians.
     pub ours: Measurement,
+    /// Seconds that no program goes below which computes in f32.
+    pub limit: f64,
     /// llama.cpp's medians with and without flash attention; empty if not measured.
     pub peers: Vec<Measurement>,
 }
 
 /// A Markdown table: tokens a second, in parentheses per CPU-second; the ratio is
-/// against the faster of llama.cpp's two settings on each clock.
+/// against the faster of llama.cpp's two settings on each clock. `of the limit` is the rate
+/// as a share of what the machine's peaks allow.
 pub fn markdown(lines: &[Line]) -> String {
     let mut table = String::from(
         "| model | task | threads | Perennial tokens/s (per CPU-s) \
-         | llama.cpp, flash attention | llama.cpp, without | ratio (per CPU-s) |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
+         | of the limit | llama.cpp, flash attention | llama.cpp, without | ratio (per CPU-s) |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for line in lines {
         write!(
             table,
-            "| {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {:.0}% |",
             line.model,
             line.task,
             line.n_threads,
-            rates(&line.ours)
+            rates(&line.ours),
+            100.0 * line.limit / line.ours.wall_s,
         )
         .expect("writing to a string");
         match line.peers.as_slice() {

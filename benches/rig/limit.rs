@@ -1,0 +1,200 @@
+//! How fast could this machine be at best? Its peaks are measured; the least work of a forward
+//! pass is counted.
+//!
+//! A pass takes at least as long as its multiplications and additions at the peak of f32, and
+//! as reading weights and KV state from memory once; the longer of the two is the limit. Nobody
+//! reaches it: softmax, norms and the unpacking of quantized weights count for nothing, and
+//! memory and arithmetic are taken to overlap fully.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use perennial::model::config::ModelConfig;
+use perennial::model::decoder::Decoder;
+
+/// How long each peak is looked for.
+const LOOKING: Duration = Duration::from_millis(400);
+/// Bytes that a thread reads, more than caches hold.
+const STREAM_BYTES: usize = 128 << 20;
+
+/// What so many threads do in a second at best.
+#[derive(Clone, Copy, Debug)]
+pub struct Peaks {
+    /// Multiplications and additions of f32.
+    pub flops: f64,
+    /// Bytes read from memory.
+    pub bytes: f64,
+}
+
+impl Peaks {
+    /// Measures both, for about a second.
+    pub fn measure(n_threads: usize) -> Self {
+        let flops = on_all(n_threads, || {
+            let (mut best, begin) = (0.0_f64, Instant::now());
+            while begin.elapsed() < LOOKING {
+                let begin = Instant::now();
+                let n = multiply_adds(20_000);
+                best = best.max(n as f64 / begin.elapsed().as_secs_f64());
+            }
+            best
+        });
+        let bytes = on_all(n_threads, || {
+            let words = vec![black_box(1_u64); STREAM_BYTES / 8];
+            let (mut best, begin) = (0.0_f64, Instant::now());
+            while best == 0.0 || begin.elapsed() < LOOKING {
+                let begin = Instant::now();
+                black_box(sum(black_box(&words)));
+                best = best.max(STREAM_BYTES as f64 / begin.elapsed().as_secs_f64());
+            }
+            best
+        });
+        Self { flops, bytes }
+    }
+}
+
+impl std::fmt::Display for Peaks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (flops, bytes) = (self.flops / 1e9, self.bytes / 1e9);
+        write!(
+            f,
+            "{flops:.0} GFLOP/s of f32, {bytes:.1} GB/s read from memory"
+        )
+    }
+}
+
+/// The sum of what `n_threads` threads report that run at the same time.
+fn on_all(n_threads: usize, measure: impl Fn() -> f64 + Sync) -> f64 {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(&measure)).collect();
+        let rates = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        rates.sum()
+    })
+}
+
+fn sum(words: &[u64]) -> u64 {
+    let mut sums = [0_u64; 16];
+    for chunk in words.as_chunks::<16>().0 {
+        for (sum, word) in sums.iter_mut().zip(chunk) {
+            *sum = sum.wrapping_add(*word);
+        }
+    }
+    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
+}
+
+/// Does `n` rounds of independent multiply-adds in registers and says how many operations
+/// that was.
+fn multiply_adds(n: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { multiply_adds_avx512(n) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { multiply_adds_avx2(n) };
+        }
+    }
+    let mut sums = [black_box(0.0_f32); 64];
+    let (a, b) = (black_box(0.999_f32), black_box(0.001_f32));
+    for _ in 0..n {
+        for sum in &mut sums {
+            *sum = *sum * a + b;
+        }
+    }
+    black_box(sums);
+    n * 64 * 2
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_adds_avx2(n: u64) -> u64 {
+    use std::arch::x86_64::*;
+    let mut sums = [_mm256_set1_ps(black_box(0.0)); 12];
+    let (a, b) = (
+        _mm256_set1_ps(black_box(0.999)),
+        _mm256_set1_ps(black_box(0.001)),
+    );
+    for _ in 0..n {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(*sum, a, b);
+        }
+    }
+    black_box(sums);
+    n * 12 * 8 * 2
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn multiply_adds_avx512(n: u64) -> u64 {
+    use std::arch::x86_64::*;
+    let mut sums = [_mm512_set1_ps(black_box(0.0)); 24];
+    let (a, b) = (
+        _mm512_set1_ps(black_box(0.999)),
+        _mm512_set1_ps(black_box(0.001)),
+    );
+    for _ in 0..n {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, a, b);
+        }
+    }
+    black_box(sums);
+    n * 24 * 16 * 2
+}
+
+/// The least that forward passes do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Least {
+    flops: f64,
+    bytes: f64,
+}
+
+impl Least {
+    /// Of one pass of `n_rows` rows behind `n_before` tokens, of which `n_wanted` want logits.
+    pub fn of_pass(decoder: &Decoder, n_before: usize, n_rows: usize, n_wanted: usize) -> Self {
+        let c: &ModelConfig = decoder.config();
+        let (d_attn, d_kv) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
+        let in_layer = c.d_model * (2 * d_attn + 2 * d_kv) + 3 * c.d_model * c.d_ff;
+        let in_layers = (c.n_layers * in_layer) as f64;
+        let in_head = (c.d_model * c.n_vocab) as f64;
+        let rows = n_rows as f64;
+        let seen = rows * (n_before as f64 + (rows + 1.0) / 2.0);
+        let attention = 2.0 * (c.n_layers * d_attn) as f64 * seen;
+        let multiply_adds = rows * in_layers + n_wanted as f64 * in_head + attention;
+        let of_head = match n_wanted {
+            0 => 0.0,
+            _ => in_head,
+        };
+        // The embedding is read by rows, but where it is the head, too.
+        let embeddings = if c.tied_embeddings { 1.0 } else { 2.0 };
+        let bytes_a_weight = decoder.n_weight_bytes() as f64 / (in_layers + embeddings * in_head);
+        let kv = ((n_before + n_rows) * decoder.kv_bytes_per_token()) as f64;
+        Self {
+            flops: 2.0 * multiply_adds,
+            bytes: bytes_a_weight * (in_layers + of_head) + kv,
+        }
+    }
+
+    /// Of encoding tokens whose passages see next to nothing but themselves: without attention.
+    #[allow(dead_code, reason = "some benchmarks encode nothing")]
+    pub fn of_passages(decoder: &Decoder, n_tokens: usize) -> Self {
+        let of_one = Self::of_pass(decoder, 0, 1, 0);
+        let flops = of_one.flops * n_tokens as f64;
+        Self { flops, ..of_one }
+    }
+
+    /// Both, one after the other.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            flops: self.flops + other.flops,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// Seconds that no program goes below which computes in f32.
+    pub fn seconds(&self, peaks: &Peaks) -> f64 {
+        (self.flops / peaks.flops).max(self.bytes / peaks.bytes)
+    }
+}
