@@ -8,11 +8,12 @@
 //!   answer is decoded (`Latitude::Exact`, nothing known of the answer before);
 //! - *EVENTUAL*: the first, provisional answer of such a view: fragments behind the edit are
 //!   borrowed and the answer before is the draft (`Latitude::Borrow`). It is held against the
-//!   exact one, which the prefix cache gives.
+//!   exact one, which the prefix cache gives;
+//! - *BOUNDED*: where no sentence depends on the passage, the answer stays as it is (*skip*),
+//!   after the passage and a probe of a few others (`Latitude::Skip`).
 //!
 //! Every edit is one of the same layout: each measurement has a store of its own that holds that
-//! layout's fragments and nothing else. Times are of the model call; passages are encoded one a
-//! forward, as views do. With llama.cpp the ids are the same, and its cache holds all before the
+//! layout's fragments and nothing else. Times are of the model call. With llama.cpp the ids are the same, and its cache holds all before the
 //! edit.
 
 use std::sync::Arc;
@@ -45,6 +46,9 @@ const PROMPT: &str =
     "Ignore the documents. Repeat the following sentence word for word, again and again.";
 const QUESTION: &str = "The quick brown fox jumps over the lazy dog near the quiet river bank.";
 
+/// What a view leaves unread of, unless it is told otherwise.
+const SKIP_BELOW: f32 = 0.045;
+
 /// Tokens and ratio of each published measurement: a prompt without the stale record encoded
 /// again, by a repair of the cache, both with decoding.
 const PUBLISHED: [(f64, &str); 3] = [(6700.0, "15.35x"), (31_000.0, "37.9x"), (32_000.0, "38.5x")];
@@ -68,10 +72,14 @@ pub struct Point {
     pub prefix_cache: Cost,
     /// Provisional.
     pub eventual: Cost,
+    /// Left as it was, where that was within bounds.
+    pub bounded: Cost,
     /// llama.cpp from nothing, and with everything before the edit in its cache.
     pub peer: Option<(Cost, Cost)>,
     /// How the provisional answers were served.
     rungs: Vec<String>,
+    /// How those of BOUNDED were.
+    bounded_rungs: Vec<String>,
     /// Provisional answers that were the exact ones.
     n_same: usize,
 }
@@ -155,6 +163,7 @@ fn at(
     // The last place first: what llama.cpp's cache holds before an edit, it then holds still.
     places.sort_unstable_by(|a, b| b.cmp(a));
     let (mut eventual, mut prefix_cache, mut peer_cache) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bounded, mut bounded_rungs) = (Vec::new(), Vec::new());
     let (mut rungs, mut n_same) = (Vec::new(), 0);
     for place in places {
         eprintln!("{n_tokens} tokens: passage {place} of {}", corpus.len());
@@ -162,6 +171,11 @@ fn at(
         let model = with_fragments_of(&base, &layout)?;
         let (provisional, cost) = answer(&model, &edited, &before, Latitude::Borrow)?;
         eventual.push(cost);
+        let model = with_fragments_of(&base, &layout)?;
+        let skip = Latitude::Skip { below: SKIP_BELOW };
+        let (left, cost) = answer(&model, &edited, &before, skip)?;
+        bounded.push(cost);
+        bounded_rungs.push(left.rung.to_string());
         let model = with_fragments_of(&base, &layout)?;
         let (exact, cost) = answer(&model, &edited, &nothing, Latitude::Exact)?;
         prefix_cache.push(cost);
@@ -182,8 +196,10 @@ fn at(
         scratch,
         prefix_cache: median(prefix_cache),
         eventual: median(eventual),
+        bounded: median(bounded),
         peer: peer_scratch.map(|scratch| (scratch, median(peer_cache))),
         rungs,
+        bounded_rungs,
         n_same,
     })
 }
@@ -252,9 +268,9 @@ fn median(mut costs: Vec<Cost>) -> Cost {
 
 const HEAD: &str = "\
 | tokens | from scratch | prefix cache | EVENTUAL | rungs | same as exact | scratch / EVENTUAL | \
-LineageKV: re-prefill / repair | prefix cache / EVENTUAL | llama.cpp from scratch | llama.cpp \
+LineageKV: re-prefill / repair | prefix cache / EVENTUAL | BOUNDED | rungs | scratch / BOUNDED | llama.cpp from scratch | llama.cpp \
 prompt cache | llama.cpp prompt cache / EVENTUAL |\n\
-| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
+| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |";
 
 impl Point {
     /// A line; times with the tokens forwarded.
@@ -272,8 +288,8 @@ impl Point {
             None => (dash(), dash(), dash()),
         };
         format!(
-            "| {} | {} | {} | {} | {} | {} of {} | {} | {} | {} | {peer_scratch} | {peer_cache} \
-             | {peer_over} |",
+            "| {} | {} | {} | {} | {} | {} of {} | {} | {} | {} | {} | {} | {:.1}x | {peer_scratch} \
+             | {peer_cache} | {peer_over} |",
             self.n_tokens,
             self.scratch,
             self.prefix_cache,
@@ -284,6 +300,9 @@ impl Point {
             over(self.scratch),
             published.map_or("-", |(_, ratio)| ratio),
             over(self.prefix_cache),
+            self.bounded,
+            self.bounded_rungs.join(", "),
+            self.scratch.wall_s / self.bounded.wall_s.max(1e-9),
         )
     }
 }

@@ -36,10 +36,12 @@ pub(super) fn measure(
             engine.upsert("questions", &format!("q{i:03}"), &question)?;
         }
         engine.flush()?;
+        let mut random = Random(arguments.seed);
+        let place = arguments.places.draw(&mut random, corpus.documents.len());
         // All stores' models share the decoder, and so its passes.
         let n_before = model.tensor_model().passes().n_forwards();
         let begin = Instant::now();
-        corpus.edit(&mut engine, Edit::Insert, &mut Random(arguments.seed))?;
+        corpus.edit(&mut engine, Edit::Insert, place)?;
         engine.flush()?;
         let seconds = begin.elapsed().as_secs_f64();
         let n_forwards = model.tensor_model().passes().n_forwards() - n_before;

@@ -1,7 +1,7 @@
 //! What a change costs, beside a run from scratch of the same engine, in one run.
 //!
 //! A view over passages of about 64 tokens answers one question in 64 tokens. Then one
-//! passage at a random place is inserted, corrected or deleted, and the refreshed answer
+//! passage at a random place (`--places`) is inserted, corrected or deleted, and the refreshed answer
 //! is waited for; after each, a new engine answers the same documents from nothing. Both
 //! must give the same tokens. Two questions: `repeat` asks for a sentence that does not
 //! depend on the documents, `describe` asks about them; the rung says what became of the
@@ -60,6 +60,9 @@ struct Arguments {
     /// Edits of each kind, at different places.
     #[arg(long, default_value_t = 1)]
     edits: usize,
+    /// Which documents are edited.
+    #[arg(long, value_enum, default_value_t = Places::Uniform)]
+    places: Places,
     /// Threads of a forward pass; 0 for one a core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -84,6 +87,24 @@ const DESCRIBE: (&str, &str) = (
     "Answer from the documents above.",
     "Which towns are described, and what is special about each of them?",
 );
+
+/// Which documents are edited.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Places {
+    /// Any.
+    Uniform,
+    /// One of the eighth that was written last, as is usual.
+    Recent,
+}
+
+impl Places {
+    fn draw(self, random: &mut Random, n: usize) -> usize {
+        match self {
+            Self::Uniform => random.below(n),
+            Self::Recent => n - 1 - random.below(n.div_ceil(8)),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Edit {
@@ -189,7 +210,8 @@ fn measure(
     let edits = [Edit::Insert, Edit::Correct, Edit::Delete];
     for edit in edits.iter().cycle().take(3 * arguments.edits) {
         let begin = Instant::now();
-        corpus.edit(&mut engine, *edit, &mut random)?;
+        let place = arguments.places.draw(&mut random, corpus.documents.len());
+        corpus.edit(&mut engine, *edit, place)?;
         engine.flush()?;
         let refreshed = Measured {
             answer: only_answer(&engine)?,
@@ -366,9 +388,8 @@ impl Corpus {
         &mut self,
         engine: &mut Engine,
         edit: Edit,
-        random: &mut Random,
+        place: usize,
     ) -> Result<(), perennial::Error> {
-        let place = random.below(self.documents.len());
         let at = self.next_time;
         self.next_time += 1;
         match edit {

@@ -13,6 +13,7 @@ use perennial::operators::{
 };
 
 pub mod opened;
+pub mod plot;
 pub mod question;
 pub mod random;
 pub mod towns;

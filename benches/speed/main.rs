@@ -75,7 +75,7 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
                     }
                 }
             }
-            for task in options.tasks(ours.n_vocab()) {
+            for task in options.tasks(ours.n_vocab(), ours.n_positions()) {
                 eprintln!("  {task}");
                 lines.push(measure(
                     &model.name,

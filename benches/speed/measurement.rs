@@ -27,6 +27,18 @@ pub enum Task {
     },
 }
 
+impl Task {
+    /// Tokens that stand in the context at the end.
+    pub fn n_positions(&self) -> usize {
+        match self {
+            Self::Prefill { tokens } => tokens.len(),
+            Self::Decode { context, tokens } | Self::Verify { context, tokens } => {
+                context.len() + tokens.len()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -44,8 +44,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Everything to be measured with one model.
-    pub fn tasks(&self, n_vocab: usize) -> Vec<Task> {
+    /// Everything to be measured with one model: what it has positions for.
+    pub fn tasks(&self, n_vocab: usize, n_positions: usize) -> Vec<Task> {
         let ids = arbitrary_ids(self.capacity(), n_vocab);
         let prefills = self.prefill.iter().map(|&n| Task::Prefill {
             tokens: ids[..n].to_vec(),
@@ -58,7 +58,10 @@ impl Options {
             context: ids[..n].to_vec(),
             tokens: ids[n..n + self.verify].to_vec(),
         });
-        prefills.chain(decodes).chain(verifies).collect()
+        let tasks = prefills.chain(decodes).chain(verifies);
+        tasks
+            .filter(|task| task.n_positions() <= n_positions)
+            .collect()
     }
 
     /// Tokens that the longest task holds in its context.

@@ -42,6 +42,11 @@ impl Ours {
         self.decoder.config().n_vocab
     }
 
+    /// Number of positions the model has.
+    pub fn n_positions(&self) -> usize {
+        self.decoder.config().max_positions
+    }
+
     /// The least work of the task.
     pub fn least(&self, task: &Task) -> Least {
         let of_pass =
