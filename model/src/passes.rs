@@ -23,8 +23,14 @@ use crate::kv::Tail;
 use crate::layout::Layout;
 use crate::sampling::Sampling;
 
-/// Rows of joined passes; the first pass may have more.
-const MAX_ROWS: usize = 512;
+/// Rows of joined passes; what one caller asks for may be more. Who is fresh waits for the
+/// background pass that runs, so that is a short one.
+pub const fn max_rows(priority: Priority) -> usize {
+    match priority {
+        Priority::Fresh => 512,
+        Priority::Background => 128,
+    }
+}
 /// How long a leader waits for callers between two passes of theirs.
 const GATHER: Duration = Duration::from_millis(2);
 
@@ -66,7 +72,7 @@ pub struct Passed {
     pub tail: Tail,
     /// One a wanted row.
     pub choices: Vec<Choice>,
-    /// `[n_rows][n_segments + 1]`, as in [`RowsOutput::mass`](crate::decoder::RowsOutput).
+    /// `[n_rows][n_segments + n_pending + 1]`, as in [`RowsOutput::mass`](crate::decoder::RowsOutput).
     pub mass: Vec<Vec<f32>>,
 }
 
@@ -296,7 +302,8 @@ impl State {
         let mut n_rows = 0;
         let taken = self.queue.extract_if(.., |queued| {
             let n = Pass::n_rows(&queued.batch);
-            let fits = queued.priority == priority && (n_rows == 0 || n_rows + n <= MAX_ROWS);
+            let fits =
+                queued.priority == priority && (n_rows == 0 || n_rows + n <= max_rows(priority));
             n_rows += if fits { n } else { 0 };
             fits
         });
@@ -433,6 +440,51 @@ mod tests {
                 .run(Priority::Fresh, vec![pass()], &Cancel::new())
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn joined_chains_stand_behind_their_own() {
+        let passes = passes();
+        let layout = Arc::new(Layout::new());
+        let chain = |tokens: [u32; 3]| -> Vec<Pass> {
+            let pass = |number: usize| Pass {
+                layout: layout.clone(),
+                pending: (1..=number)
+                    .rev()
+                    .map(|n_back| Pending { n_back, segment: 0 })
+                    .collect(),
+                tail: passes.decoder().new_tail(number as u32),
+                tokens: vec![tokens[number]],
+                logits: Logits::Last,
+                sampling: Sampling::Greedy,
+                n_emitted: 0,
+                mass: false,
+            };
+            (0..3).map(pass).collect()
+        };
+        let chains = [[1, 2, 3], [40, 50, 60], [7, 8, 9]];
+        let alone = chains.map(|tokens| {
+            let passed = passes.run(Priority::Fresh, chain(tokens), &Cancel::new());
+            passed.expect("valid")
+        });
+        let taken: Vec<_> = (0..)
+            .zip(chains)
+            .map(|(number, tokens)| Queued {
+                number,
+                priority: Priority::Fresh,
+                batch: chain(tokens),
+                cancel: Cancel::new(),
+            })
+            .collect();
+        passes.lead(taken);
+        let mut done = std::mem::take(&mut passes.lock().done);
+        for (number, alone) in (0..).zip(alone) {
+            let joined = done.remove(&number).expect("led").expect("valid");
+            for (joined, alone) in joined.into_iter().zip(alone) {
+                assert_eq!(joined.choices, alone.choices);
+                assert_eq!(joined.tail.freeze(), alone.tail.freeze());
+            }
+        }
     }
 
     #[test]

@@ -199,13 +199,13 @@ fn passages_that_are_missing_are_read_in_one_pass() {
     let decoder = decoder(2);
     let mut rig = PLAIN.rig(&decoder, 1, 1 << 26);
     let mut collections = collections();
-    collections.documents = (0..8).map(|i| (i, (i * 9, 0))).collect();
+    collections.documents = (0..3).map(|i| (i, (i * 9, 0))).collect();
     collections.questions.insert(0, 1);
     collections.fill(&mut rig.engine);
     rig.engine.settle().expect("runs");
     let updates = rig.engine.subscribe("answers").expect("known");
     let work = updates.answers().next().expect("present").work;
-    assert!(work.n_encoded > 200, "{work:?}");
+    assert!((100..512).contains(&work.n_encoded), "{work:?}");
     // The prefix, all passages each behind the others, the question; then the answer.
     assert_eq!(work.n_passes, 3 + work.n_decoded, "{work:?}");
 }

@@ -1,6 +1,7 @@
 //! The forward pass: rows through the layers, a few hundred at a time.
 
 use std::ops::Range;
+use std::sync::PoisonError;
 
 use rayon::prelude::*;
 
@@ -60,6 +61,7 @@ impl Decoder {
     ) -> Result<Vec<Forwarded<T>>, Error> {
         self.check(batch)?;
         let before: Vec<usize> = batch.iter().map(|rows| rows.tail.n_tokens()).collect();
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let result = self
             .pool
             .install(|| keep_awake(|| self.all_chunks(batch, cancel, &choose)));

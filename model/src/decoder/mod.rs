@@ -16,6 +16,8 @@ mod layers;
 
 pub use choice::Choice;
 
+use std::sync::Mutex;
+
 use crate::cancel::Cancel;
 use crate::config::ModelConfig;
 use crate::error::Error;
@@ -32,6 +34,8 @@ pub struct Decoder {
     layers: Layers,
     rope: Rope,
     pool: rayon::ThreadPool,
+    /// Held by the pass that is in the pool.
+    turn: Mutex<()>,
     isa: Isa,
 }
 
@@ -62,7 +66,7 @@ pub struct Pending {
 pub struct Rows<'a> {
     /// What the rows attend to before the tail.
     pub layout: &'a Layout,
-    /// What of it is still being computed, in the order of segments.
+    /// Runs that the rows attend to, too, in the order of segments.
     pub pending: &'a [Pending],
     /// Grows by the rows.
     pub tail: &'a mut Tail,
@@ -79,9 +83,9 @@ pub struct Rows<'a> {
 pub struct RowsOutput {
     /// `[n_wanted, n_vocab]`, row-major.
     pub logits: Vec<f32>,
-    /// `[n_rows][n_segments + 1]`: share of attention on each segment (pending ones where they
-    /// stand), then on the tail, averaged over the heads of the upper half of the layers
-    /// (which tells best what an answer depends on: `cargo bench --bench dependencies`);
+    /// `[n_rows][n_segments + n_pending + 1]`: share of attention on each segment and pending
+    /// run as they stand, then on the tail, averaged over the heads of the upper half of the
+    /// layers (which tells best what an answer depends on: `cargo bench --bench dependencies`);
     /// each sums to 1. Empty unless asked for.
     pub mass: Vec<Vec<f32>>,
 }
@@ -141,6 +145,7 @@ impl Decoder {
             layers,
             rope,
             pool,
+            turn: Mutex::default(),
             isa,
         })
     }

@@ -411,12 +411,60 @@ fn what_does_not_fit_is_an_error_and_leaves_the_tail_alone() {
 }
 
 #[test]
+fn what_is_pending_may_be_cut_into_chunks_and_have_a_beginning() {
+    let config = tiny_config();
+    let decoder = load(Isa::best(), &config, 3, 2);
+    let tokens: Vec<u32> = (0..800).map(|i| i * 11 % 96).collect();
+    let (a, b, c) = (&tokens[..300], &tokens[300..700], &tokens[700..]);
+    let one_by_one = |layout: &mut Layout, tokens: &[u32]| {
+        let mut tail = decoder.new_tail(layout.end());
+        let out = run(&decoder, layout, &mut tail, tokens, false);
+        layout.push(Arc::new(tail.freeze()));
+        bits(&out.logits)
+    };
+    let mut layout = Layout::new();
+    one_by_one(&mut layout, a);
+    one_by_one(&mut layout, b);
+    let want = one_by_one(&mut layout, c);
+    // The first 20 tokens of the second run are there before the pass, rows 300 to 680 are in
+    // two chunks, and the third run is in the second.
+    let mut tails = [0, 300, 700].map(|start| decoder.new_tail(start));
+    let mut before = Layout::new();
+    before.push(layout.segments()[0].kv.clone());
+    run(&decoder, &before, &mut tails[1], &b[..20], false);
+    let pending = |n_back| Pending { n_back, segment: 0 };
+    let behind = [vec![], vec![pending(1)], vec![pending(2), pending(1)]];
+    let empty = Layout::new();
+    let mut batch: Vec<_> = tails
+        .iter_mut()
+        .zip(&behind)
+        .zip([a, &b[20..], c])
+        .map(|((tail, pending), tokens)| Rows {
+            layout: &empty,
+            pending,
+            tail,
+            tokens,
+            logits: Logits::From(0),
+            mass: false,
+        })
+        .collect();
+    let got = decoder.forward(&mut batch, &Cancel::new()).expect("valid");
+    assert_eq!(bits(&got[2].logits), want);
+    for (tail, segment) in tails.into_iter().zip(layout.segments()) {
+        assert_eq!(tail.freeze(), *segment.kv);
+    }
+}
+
+#[test]
 fn a_run_stands_behind_earlier_ones_only_and_within_its_layout() {
     let config = tiny_config();
     let decoder = load(Isa::best(), &config, 3, 1);
-    let layout = Layout::new();
+    let mut layout = Layout::new();
+    let mut tail = decoder.new_tail(0);
+    run(&decoder, &layout, &mut tail, &[5, 6], false);
+    layout.push(Arc::new(tail.freeze()));
     let refused = |pending: &[Pending]| {
-        let mut tails = [decoder.new_tail(0), decoder.new_tail(1)];
+        let mut tails = [decoder.new_tail(2), decoder.new_tail(3)];
         let [first, second] = &mut tails;
         let rows = |tail, pending| Rows {
             layout: &layout,
@@ -435,7 +483,9 @@ fn a_run_stands_behind_earlier_ones_only_and_within_its_layout() {
     };
     let pending = |n_back, segment| Pending { n_back, segment };
     assert!(!refused(&[pending(1, 0)]));
+    assert!(!refused(&[pending(1, 0), pending(1, 1)]));
+    assert!(refused(&[pending(1, 1), pending(1, 0)]));
     assert!(refused(&[pending(0, 0)]));
     assert!(refused(&[pending(2, 0)]));
-    assert!(refused(&[pending(1, 1)]));
+    assert!(refused(&[pending(1, 2)]));
 }

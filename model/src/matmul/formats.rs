@@ -8,7 +8,10 @@
 //! | bits of a code | whole codes in a word | the last two |
 //! | --- | --- | --- |
 //! | 2, 4, 8 | 16, 8, 4 | are whole |
-//! | 3, 5, 6 | 10, 6, 5 | lie in the two highest bits of the words, one word after the other |
+//! | 3, 5, 6 | 10, 6, 5 | lie in the two highest bits of the words |
+//!
+//! Of those two codes, one lies in the first words and the other in the last; where they have an
+//! odd number of bits, the highest bit of both lies in the word between.
 //!
 //! Invariant: a weight is `fma(code, d, m)`, equal to GGML's dequantization bit for bit,
 //! and steps are visited in the order of k.
@@ -20,7 +23,7 @@ pub(crate) const UNIT: usize = 32;
 /// Units in a block of 256.
 const BLOCK_UNITS: usize = 8;
 
-/// Takes the weights of a unit, in the order of k.
+/// Takes the weights of a unit, those of a panel in the order of k.
 pub(super) trait Sink<L: Lanes> {
     /// The weights of sixteen columns of panel `p` at step `k` of the unit.
     fn put(&mut self, l: L, k: usize, p: usize, w: L::F);
@@ -71,6 +74,20 @@ macro_rules! each_panel {
     };
 }
 
+/// Runs a block for sixteen steps from `$first` on of each of `$n` panels, eight steps of one
+/// after eight of the other: so few words are needed at a time, and several chains of additions
+/// are in flight.
+macro_rules! half_unit {
+    ($lanes:ident, $k:ident, $first:literal, $n:ident, $p:ident, $body:block) => {
+        each_panel!($n, $p, {
+            eight_steps!($lanes, $k, $first, $body);
+        });
+        each_panel!($n, $p, {
+            eight_steps!($lanes, $k, $first + 8, $body);
+        });
+    };
+}
+
 /// Plain f32: `[n_units * 32]` lanes.
 pub(super) struct F32;
 /// Plain f16: `[n_units * 32]` halves.
@@ -94,13 +111,12 @@ macro_rules! plain {
                 for p in 1..P {
                     units[p] = &panels[p].as_chunks().0[u];
                 }
-                for first in (0..UNIT).step_by(8) {
-                    each_panel!(P, p, {
-                        eight_steps!(L, k, first, {
-                            sink.put(l, k, p, l.$load(&units[p][k]));
-                        });
-                    });
-                }
+                half_unit!(L, k, 0, P, p, {
+                    sink.put(l, k, p, l.$load(&units[p][k]));
+                });
+                half_unit!(L, k, 16, P, p, {
+                    sink.put(l, k, p, l.$load(&units[p][k]));
+                });
             }
         }
     };
@@ -227,8 +243,8 @@ const fn whole_field(n_bits: usize, k: usize) -> Field {
     }
 }
 
-/// Field `pair` of the last code but one (`last` = 0) or of the last (1), of which a whole
-/// word's spare bits are one.
+/// Bits `2 * pair` and above of the last code but one (`last` = 0) or of the last (1): the
+/// spare bits of one word.
 #[inline(always)]
 const fn spare_field(n_bits: usize, last: usize, pair: usize) -> Field {
     let half = n_bits / 2;
@@ -240,7 +256,8 @@ const fn spare_field(n_bits: usize, last: usize, pair: usize) -> Field {
     }
 }
 
-/// Its highest bit, where codes have an odd number of them: the two share a word.
+/// The highest bit of the same code, where codes have an odd number of bits: the two codes
+/// share the word between theirs.
 #[inline(always)]
 const fn odd_field(n_bits: usize, last: usize) -> Field {
     let half = n_bits / 2;
@@ -261,10 +278,9 @@ fn take<L: Lanes>(l: L, words: &[Words], field: Field) -> L::I {
         to,
     } = field;
     let w = l.load_words(&words[word]);
-    let w = match at.cmp(&to) {
-        std::cmp::Ordering::Less => l.shl(w, (to - at) as u32),
-        std::cmp::Ordering::Equal => w,
-        std::cmp::Ordering::Greater => l.shr(w, (at - to) as u32),
+    let w = match at - to {
+        0 => w,
+        n => l.shr(w, n as u32),
     };
     if to == 0 && at + width == 32 {
         return w;
@@ -300,15 +316,41 @@ fn fields(n_bits: usize, k: usize) -> impl Iterator<Item = Field> {
     whole.into_iter().chain(spare)
 }
 
-/// Writes the codes of a unit of one column into its words, which hold zeros there.
+/// Writes the codes of a unit of one column into its words.
 pub(super) fn write_codes(words: &mut [Words], column: usize, codes: &[u8; UNIT]) {
-    let n_bits = words.len();
-    for (k, code) in codes.iter().enumerate() {
-        for field in fields(n_bits, k) {
-            let bits = u32::from(*code) >> field.to & ((1 << field.width) - 1);
-            words[field.word].0[column] |= bits << field.at;
+    macro_rules! widths {
+        ($($n_bits:literal)*) => {
+            match words.len() {
+                $($n_bits => write(words, column, words_of::<$n_bits>(codes)),)*
+                n => unreachable!("no format has codes of {n} bits"),
+            }
+        };
+    }
+    widths!(2 3 4 5 6 8);
+}
+
+fn write<const BITS: usize>(to: &mut [Words], column: usize, words: [u32; BITS]) {
+    for (to, word) in to.iter_mut().zip(words) {
+        to.0[column] = word;
+    }
+}
+
+/// The words of one column. The width is a constant: every weight of a model comes by here.
+fn words_of<const BITS: usize>(codes: &[u8; UNIT]) -> [u32; BITS] {
+    let mut words = [0; BITS];
+    let (whole, spare) = codes.split_at(n_whole(BITS));
+    for (word, codes) in words.iter_mut().zip(whole.chunks_exact(32 / BITS)) {
+        for (i, code) in codes.iter().enumerate() {
+            *word |= u32::from(*code) << (i * BITS);
         }
     }
+    for (last, code) in spare.iter().enumerate() {
+        for field in fields(BITS, n_whole(BITS) + last) {
+            let bits = u32::from(*code) >> field.to & ((1 << field.width) - 1);
+            words[field.word] |= bits << field.at;
+        }
+    }
+    words
 }
 
 /// The codes of a unit of one column: what [`write_codes`] wrote.
@@ -339,24 +381,18 @@ impl<R: Rule, const BITS: usize> Format for Quantized<R, BITS> {
             words[p] = &panels[p].words.as_chunks().0[u];
             scale[p] = R::scale(l, &panels[p], u, 0);
         }
-        macro_rules! eight_steps_of_all {
-            ($first:literal) => {
-                each_panel!(P, p, {
-                    let (d, m) = scale[p];
-                    eight_steps!(L, k, $first, {
-                        sink.put(l, k, p, l.fma(l.to_f32(code(l, words[p], k)), d, m));
-                    });
-                });
-            };
-        }
-        eight_steps_of_all!(0);
-        eight_steps_of_all!(8);
+        half_unit!(L, k, 0, P, p, {
+            let (d, m) = scale[p];
+            sink.put(l, k, p, l.fma(l.to_f32(code(l, words[p], k)), d, m));
+        });
         if !R::SHARED {
             each_panel!(P, p, {
                 scale[p] = R::scale(l, &panels[p], u, 1);
             });
         }
-        eight_steps_of_all!(16);
-        eight_steps_of_all!(24);
+        half_unit!(L, k, 16, P, p, {
+            let (d, m) = scale[p];
+            sink.put(l, k, p, l.fma(l.to_f32(code(l, words[p], k)), d, m));
+        });
     }
 }

@@ -33,7 +33,7 @@ impl TensorModel {
             };
             borrowed.push(loan.lent.kv);
         }
-        let exact = self.lay_out(&plan, &request.cancel)?;
+        let exact = self.lay_out(&plan, request.priority, &request.cancel)?;
         let suffix = self.codec.suffix(request.prompt, request.question)?;
         let answer = &request.before.tokens;
         let answer = &answer[..answer.len().min(MAX_TOKENS)];

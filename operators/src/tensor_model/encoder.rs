@@ -9,7 +9,7 @@ use perennial_model::decoder::{Logits, Pending};
 use perennial_model::error::Error as ModelError;
 use perennial_model::kv::KvFragment;
 use perennial_model::layout::Layout;
-use perennial_model::passes::{Pass, Priority};
+use perennial_model::passes::{Pass, Priority, max_rows};
 use perennial_model::sampling::Sampling;
 
 use super::TensorModel;
@@ -17,12 +17,14 @@ use crate::answer::{CallProgress, Work};
 use crate::id::FragmentId;
 use crate::scope::{EncodeRun, Piece};
 
+/// Rows that are left to others who are to be joined with a forward.
+const ROWS_OF_OTHERS: usize = 64;
+
 /// Missing fragments are encoded together, up to this many rows a forward.
 const fn rows_a_forward(priority: Priority) -> usize {
     match priority {
-        Priority::Fresh => 512,
-        // A fresh pass waits for the one that runs.
-        Priority::Background => 128,
+        Priority::Fresh => max_rows(priority) - ROWS_OF_OTHERS,
+        Priority::Background => max_rows(priority),
     }
 }
 
@@ -60,6 +62,8 @@ struct Batch {
     places: Vec<(usize, usize)>,
     ids: HashSet<FragmentId>,
     n_rows: usize,
+    /// Something did not fit.
+    is_full: bool,
 }
 
 impl Chain {
@@ -86,6 +90,10 @@ impl Chain {
             Slot::Here(kv) => kv,
             Slot::Wanted(_) => unreachable!("the chain was completed"),
         })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.wanted().next().is_none()
     }
 
     fn wanted(&self) -> impl Iterator<Item = &Piece> {
@@ -166,10 +174,23 @@ impl<'a> Encoder<'a> {
         let wanted = chains.iter().flat_map(Chain::wanted);
         let missing = wanted.filter(|piece| !store.contains(&piece.id));
         self.n_missing += missing.map(|piece| piece.tokens.len()).sum::<usize>();
+        if chains.iter().all(Chain::is_complete) {
+            return Ok(());
+        }
+        let passes = &self.model.passes;
+        let _caller = passes.enter(self.priority);
+        let mut first = 0;
         loop {
             let mut batch = Batch::default();
-            for (number, chain) in chains.iter_mut().enumerate() {
-                if chain.wanted().next().is_some() {
+            first += chains[first..]
+                .iter()
+                .take_while(|c| c.is_complete())
+                .count();
+            for (number, chain) in chains.iter_mut().enumerate().skip(first) {
+                if batch.is_full {
+                    break;
+                }
+                if !chain.is_complete() {
                     self.take_from(chain, number, &mut batch);
                 }
             }
@@ -180,8 +201,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Fills what the store holds, and puts the missing pieces that stand before all else
-    /// that is missing into the batch, each behind those before it, while it has room.
+    /// Goes along a chain: fills what the store holds, and puts what it lacks into the batch,
+    /// behind what was put there before it, until something does not fit.
     fn take_from(&self, chain: &mut Chain, number: usize, batch: &mut Batch) {
         let limit = rows_a_forward(self.priority);
         let decoder = self.model.passes.decoder();
@@ -190,6 +211,13 @@ impl<'a> Encoder<'a> {
         // Which passes the next one stands behind, and before which segments.
         let mut pending: Vec<(usize, usize)> = Vec::new();
         for (place, slot) in chain.slots.iter_mut().enumerate() {
+            if let Slot::Wanted(piece) = slot {
+                let n_rows = batch.n_rows + piece.tokens.len();
+                batch.is_full = batch.n_rows > 0 && n_rows > limit;
+                if batch.is_full {
+                    return;
+                }
+            }
             if let Slot::Wanted(piece) = slot
                 && let Some(kv) = self.model.store.get(&piece.id)
             {
@@ -203,9 +231,8 @@ impl<'a> Encoder<'a> {
                 Slot::Wanted(piece) => {
                     let n = piece.tokens.len();
                     let pass = batch.passes.len();
-                    let fits = pass == 0 || batch.n_rows + n <= limit;
                     // What another chain is getting is in the store the next time.
-                    if !fits || !batch.ids.insert(piece.id) {
+                    if !batch.ids.insert(piece.id) {
                         return;
                     }
                     let behind = |&(earlier, segment): &(usize, usize)| Pending {
@@ -244,11 +271,12 @@ impl<'a> Encoder<'a> {
         for ((number, place), passed) in batch.places.into_iter().zip(passed) {
             let chain = &mut chains[number];
             let slot = &mut chain.slots[place];
-            if let Slot::Wanted(piece) = slot {
-                let kv = Arc::new(passed.tail.freeze());
-                let cost_tokens = piece.tokens.len() + chain.n_conditioning;
-                *slot = Slot::Here(store.insert(piece.id, kv, cost_tokens));
-            }
+            let Slot::Wanted(piece) = slot else {
+                unreachable!("what is here is not encoded");
+            };
+            let kv = Arc::new(passed.tail.freeze());
+            let cost_tokens = piece.tokens.len() + chain.n_conditioning;
+            *slot = Slot::Here(store.insert(piece.id, kv, cost_tokens));
         }
         Ok(())
     }

@@ -110,9 +110,14 @@ impl TensorModel {
     ///
     /// # Errors
     /// What the decoder reports, cancellation included.
-    pub fn lay_out(&self, plan: &FragmentPlan, cancel: &Cancel) -> Result<Arc<Layout>, ModelError> {
+    pub fn lay_out(
+        &self,
+        plan: &FragmentPlan,
+        priority: Priority,
+        cancel: &Cancel,
+    ) -> Result<Arc<Layout>, ModelError> {
         let (mut work, mut progress) = (Work::default(), ());
-        let mut encoder = Encoder::new(self, Priority::Fresh, cancel, &mut progress, &mut work);
+        let mut encoder = Encoder::new(self, priority, cancel, &mut progress, &mut work);
         Ok(self.exact(plan, &mut encoder)?.layout)
     }
 
@@ -186,7 +191,7 @@ impl TensorModel {
         }
         encoder.complete(std::slice::from_mut(&mut chain))?;
         let fragments = chain.into_fragments().skip(1);
-        for ((id, kv), is_stale) in ids.drain(1..).zip(fragments).zip(are_stale) {
+        for ((id, kv), is_stale) in ids.into_iter().skip(1).zip(fragments).zip(are_stale) {
             laid_out.push(Lent { id, kv }, is_stale);
         }
         Ok(laid_out)
