@@ -20,6 +20,10 @@ check:
 format:
     cargo fmt --all
 
+# Every benchmark of speed: tables and curves into a folder (see benches/README.md).
+bench-all *ARGS:
+    benches/run.sh {{ARGS}}
+
 # Prefill and decode beside llama.cpp (see benches/README.md).
 bench-speed *ARGS:
     cargo bench --bench speed -- {{ARGS}}

@@ -14,6 +14,7 @@ usage() {
 }
 
 quick=
+[[ ${PEER_PYTHON:-} != */* ]] || PEER_PYTHON=$(realpath -s "$PEER_PYTHON")
 if [[ ${1:-} == --quick ]]; then
     quick=1
     shift
@@ -27,7 +28,7 @@ threads=${THREADS:-$(nproc)}
 if [[ -z ${PEER_PYTHON:-} ]]; then
     [[ -d target/peer ]] || python3 -m venv target/peer
     target/peer/bin/python -c 'import llama_cpp, numpy' 2>/dev/null ||
-        target/peer/bin/pip install --quiet llama-cpp-python numpy
+        target/peer/bin/pip install --quiet llama-cpp-python==0.3.36 numpy
     PEER_PYTHON=$PWD/target/peer/bin/python
 fi
 
@@ -43,10 +44,11 @@ cargo bench --locked --no-run
 if [[ $quick ]]; then
     models=(smollm2-135m)
     prefill=128,512 after=512 verified=512 tokens=1024 contexts=1,10 curve=1024,2048
+    documents=10000
 else
     models=(smollm2-135m qwen2.5-coder-0.5b)
     prefill=128,512,2048,8192 after=2048 verified=2048,8192 tokens=2048,8192 contexts=1,100
-    curve=2048,6700,8192,16384,32000
+    curve=2048,6700,8192,16384,32000 documents=100000
 fi
 largest=${models[-1]}
 all=$(IFS=,; echo "${models[*]}")
@@ -60,6 +62,6 @@ measure contexts refresh --model "$largest" --tokens "${tokens%%,*}" --threads "
     --contexts "$contexts"
 measure updates lineage --curve --model "$largest" --tokens "$curve" --threads "$threads" \
     --plot "$out/updates.svg" --peer-python "$PEER_PYTHON"
-measure ingest ingest
-measure restart restart --tokens "${tokens%%,*}"
+measure ingest ingest --documents "$documents"
+measure restart restart --model "$all" --tokens "${tokens%%,*}" --threads "$threads"
 echo "tables and curves: $out" >&2

@@ -19,13 +19,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use perennial::Scope;
 use perennial::model::cancel::Cancel;
 use perennial::model::sampling::Sampling;
 use perennial::operators::{
     AnswerModel, AnswerRequest, Before, FragmentStore, Latitude, Outcome, PassageLayout, Priority,
     Repair, TensorModel,
 };
+use perennial::{SKIP_BELOW, Scope};
 
 use crate::corpus::Corpus;
 use crate::options::Options;
@@ -45,9 +45,6 @@ const STORE_BYTES: usize = 8 << 30;
 const PROMPT: &str =
     "Ignore the documents. Repeat the following sentence word for word, again and again.";
 const QUESTION: &str = "The quick brown fox jumps over the lazy dog near the quiet river bank.";
-
-/// What a view leaves unread of, unless it is told otherwise.
-const SKIP_BELOW: f32 = 0.045;
 
 /// Tokens and ratio of each published measurement: a prompt without the stale record encoded
 /// again, by a repair of the cache, both with decoding.

@@ -137,8 +137,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "| --- | ---: | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
         );
     }
-    let peaks = Peaks::measure(options.n_threads);
-    eprintln!("peaks of {} threads: {peaks}", options.n_threads);
+    let peaks = match arguments.contexts.is_empty() {
+        true => Some(Peaks::measure(options.n_threads)),
+        false => None,
+    };
+    if let Some(peaks) = &peaks {
+        eprintln!("peaks of {} threads: {peaks}", options.n_threads);
+    }
     for spec in &arguments.model {
         let silent = || -> Box<dyn perennial::model::locator::Progress> {
             Box::new(perennial::model::locator::Silent)
@@ -146,11 +151,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut progress = OnStderr::default();
         let model = LocalModel::open(spec, &options, &locator, &mut progress, silent)?;
         for n_tokens in &arguments.tokens {
-            if !arguments.contexts.is_empty() {
-                contexts::measure(&model, *n_tokens, &arguments)?;
-                continue;
+            match &peaks {
+                Some(peaks) => measure_model(&model, *n_tokens, peaks, &arguments)?,
+                None => contexts::measure(&model, *n_tokens, &arguments)?,
             }
-            measure_model(&model, *n_tokens, &peaks, &arguments)?;
         }
     }
     Ok(())
@@ -250,9 +254,14 @@ fn measure(
             ),
             [&refreshed, &scratch],
             |of| {
+                // What a skip reads is not in its work by parts.
+                if matches!(declared.policy, Policy::Bounded { .. }) {
+                    return "-".to_owned();
+                }
                 let decoder = model.tensor_model().decoder();
                 let least = least(decoder, declared.scope, corpus.n_tokens(), &of.answer);
-                100.0 * least.seconds(peaks) / of.wall.as_secs_f64()
+                let share = least.seconds(peaks) / of.wall.as_secs_f64();
+                format!("{:.0}%", 100.0 * share)
             },
         );
     }
@@ -278,7 +287,7 @@ fn least(decoder: &Decoder, scope: Scope, n_tokens: usize, answer: &CurrentAnswe
 fn print_row(
     what: &str,
     [refreshed, scratch]: [&Measured; 2],
-    of_the_limit: impl Fn(&Measured) -> f64,
+    of_the_limit: impl Fn(&Measured) -> String,
 ) {
     let (few, many) = (
         refreshed.answer.work.n_forwarded(),
@@ -286,7 +295,7 @@ fn print_row(
     );
     let (short, long) = (refreshed.wall.as_secs_f64(), scratch.wall.as_secs_f64());
     println!(
-        "{what} {few} | {many} | {:.1}x | {short:.2} s | {:.0}% | {long:.2} s | {:.0}% | {:.1}x |",
+        "{what} {few} | {many} | {:.1}x | {short:.2} s | {} | {long:.2} s | {} | {:.1}x |",
         many as f64 / few.max(1) as f64,
         of_the_limit(refreshed),
         of_the_limit(scratch),

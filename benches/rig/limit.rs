@@ -7,15 +7,21 @@
 //! memory and arithmetic are taken to overlap fully.
 
 use std::hint::black_box;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use perennial::model::config::ModelConfig;
 use perennial::model::decoder::Decoder;
 
-/// How long each peak is looked for.
-const LOOKING: Duration = Duration::from_millis(400);
+/// How long threads work at once for one reading of a peak.
+const WINDOW: Duration = Duration::from_millis(100);
+/// Readings, of which the highest counts.
+const READINGS: usize = 4;
 /// Bytes that a thread reads, more than caches hold.
 const STREAM_BYTES: usize = 128 << 20;
+
+/// Words read between two looks at the clock.
+const PART_WORDS: usize = 1 << 18;
 
 /// What so many threads do in a second at best.
 #[derive(Clone, Copy, Debug)]
@@ -29,26 +35,17 @@ pub struct Peaks {
 impl Peaks {
     /// Measures both, for about a second.
     pub fn measure(n_threads: usize) -> Self {
-        let flops = on_all(n_threads, || {
-            let (mut best, begin) = (0.0_f64, Instant::now());
-            while begin.elapsed() < LOOKING {
-                let begin = Instant::now();
-                let n = multiply_adds(20_000);
-                best = best.max(n as f64 / begin.elapsed().as_secs_f64());
-            }
-            best
-        });
-        let bytes = on_all(n_threads, || {
-            let words = vec![black_box(1_u64); STREAM_BYTES / 8];
-            let (mut best, begin) = (0.0_f64, Instant::now());
-            while best == 0.0 || begin.elapsed() < LOOKING {
-                let begin = Instant::now();
-                black_box(sum(black_box(&words)));
-                best = best.max(STREAM_BYTES as f64 / begin.elapsed().as_secs_f64());
-            }
-            best
-        });
-        Self { flops, bytes }
+        let words = || (vec![black_box(1_u64); STREAM_BYTES / 8], 0);
+        let read_on = |(words, next): &mut (Vec<u64>, usize)| {
+            let part = &words[*next..*next + PART_WORDS];
+            *next = (*next + PART_WORDS) % words.len();
+            black_box(sum(black_box(part)));
+            size_of_val(part) as u64
+        };
+        Self {
+            flops: highest(n_threads, || (), |()| multiply_adds(20_000)),
+            bytes: highest(n_threads, words, read_on),
+        }
     }
 }
 
@@ -62,14 +59,33 @@ impl std::fmt::Display for Peaks {
     }
 }
 
-/// The sum of what `n_threads` threads report that run at the same time.
-fn on_all(n_threads: usize, measure: impl Fn() -> f64 + Sync) -> f64 {
+/// What `n_threads` threads get done in a second, all in the same window. `work` says how much
+/// it did.
+fn highest<T>(
+    n_threads: usize,
+    begin: impl Fn() -> T + Sync,
+    work: impl Fn(&mut T) -> u64 + Sync,
+) -> f64 {
+    let together = Barrier::new(n_threads);
+    let readings = |_: usize| {
+        let mut state = begin();
+        let reading = |_: usize| {
+            together.wait();
+            let (begin, mut n) = (Instant::now(), 0);
+            while begin.elapsed() < WINDOW {
+                n += work(&mut state);
+            }
+            n as f64 / begin.elapsed().as_secs_f64()
+        };
+        (0..READINGS).map(reading).collect::<Vec<f64>>()
+    };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(&measure)).collect();
-        let rates = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no panic"));
-        rates.sum()
+        let spawn = |number| scope.spawn(move || readings(number));
+        let threads: Vec<_> = (0..n_threads).map(spawn).collect();
+        let of_threads = threads.into_iter().map(|t| t.join().expect("no panic"));
+        let of_threads: Vec<Vec<f64>> = of_threads.collect();
+        let totals = (0..READINGS).map(|i| of_threads.iter().map(|of| of[i]).sum());
+        totals.fold(0.0, f64::max)
     })
 }
 

@@ -15,4 +15,4 @@ pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
 pub use dataflow::{Epoch, Services};
 pub use memo::Memo;
 pub use plan::Plan;
-pub use view::{Error, Order, Policy, View};
+pub use view::{Error, Order, Policy, SKIP_BELOW, View};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Dependency score of a passage that an answer does not depend on, unless told: chosen by
 /// `cargo bench --bench dependencies` at 99 % recall.
-const SKIP_BELOW: f32 = 0.045;
+pub const SKIP_BELOW: f32 = 0.045;
 
 /// Which promise the answers of a view keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
