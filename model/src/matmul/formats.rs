@@ -305,39 +305,40 @@ fn code<L: Lanes, const BITS: usize>(l: L, words: &[Words; BITS], k: usize) -> L
     code
 }
 
-/// All fields of the code of step `k`.
-fn fields(n_bits: usize, k: usize) -> impl Iterator<Item = Field> {
-    let last = k.checked_sub(n_whole(n_bits));
-    let whole = last.is_none().then(|| whole_field(n_bits, k));
-    let spare = last.into_iter().flat_map(move |last| {
-        let pairs = (0..n_bits / 2).map(move |pair| spare_field(n_bits, last, pair));
-        pairs.chain((n_bits % 2 == 1).then(|| odd_field(n_bits, last)))
-    });
-    whole.into_iter().chain(spare)
+/// The fields of the last code but one (`last` = 0) or of the last (1) that is not whole.
+#[inline(always)]
+fn spare_fields<const BITS: usize>(last: usize) -> impl Iterator<Item = Field> {
+    let pairs = (0..BITS / 2).map(move |pair| spare_field(BITS, last, pair));
+    pairs.chain((BITS % 2 == 1).then(|| odd_field(BITS, last)))
+}
+
+/// Calls a function that is generic over the width of codes.
+macro_rules! of_width {
+    ($n_bits:expr, $function:ident, $($argument:expr),*) => {
+        match $n_bits {
+            2 => $function::<2>($($argument),*),
+            3 => $function::<3>($($argument),*),
+            4 => $function::<4>($($argument),*),
+            5 => $function::<5>($($argument),*),
+            6 => $function::<6>($($argument),*),
+            8 => $function::<8>($($argument),*),
+            n => unreachable!("no format has codes of {n} bits"),
+        }
+    };
 }
 
 /// Writes the codes of a unit of one column into its words.
 pub(super) fn write_codes(words: &mut [Words], column: usize, codes: &[u8; UNIT]) {
-    macro_rules! widths {
-        ($($n_bits:literal)*) => {
-            match words.len() {
-                $($n_bits => write(words, column, words_of::<$n_bits>(codes)),)*
-                n => unreachable!("no format has codes of {n} bits"),
-            }
-        };
-    }
-    widths!(2 3 4 5 6 8);
+    of_width!(words.len(), write_column, words, column, codes);
 }
 
-fn write<const BITS: usize>(to: &mut [Words], column: usize, words: [u32; BITS]) {
-    for (to, word) in to.iter_mut().zip(words) {
-        to.0[column] = word;
-    }
+/// The codes of a unit of one column: what [`write_codes`] wrote.
+pub(super) fn read_codes(words: &[Words], column: usize) -> [u8; UNIT] {
+    of_width!(words.len(), read_column, words, column)
 }
 
-/// The words of one column. The width is a constant: every weight of a model comes by here.
-fn words_of<const BITS: usize>(codes: &[u8; UNIT]) -> [u32; BITS] {
-    let mut words = [0; BITS];
+fn write_column<const BITS: usize>(to: &mut [Words], column: usize, codes: &[u8; UNIT]) {
+    let mut words = [0_u32; BITS];
     let (whole, spare) = codes.split_at(n_whole(BITS));
     for (word, codes) in words.iter_mut().zip(whole.chunks_exact(32 / BITS)) {
         for (i, code) in codes.iter().enumerate() {
@@ -345,24 +346,32 @@ fn words_of<const BITS: usize>(codes: &[u8; UNIT]) -> [u32; BITS] {
         }
     }
     for (last, code) in spare.iter().enumerate() {
-        for field in fields(BITS, n_whole(BITS) + last) {
+        for field in spare_fields::<BITS>(last) {
             let bits = u32::from(*code) >> field.to & ((1 << field.width) - 1);
             words[field.word] |= bits << field.at;
         }
     }
-    words
+    for (to, word) in to.iter_mut().zip(words) {
+        to.0[column] = word;
+    }
 }
 
-/// The codes of a unit of one column: what [`write_codes`] wrote.
-pub(super) fn read_codes(words: &[Words], column: usize) -> [u8; UNIT] {
-    let n_bits = words.len();
-    std::array::from_fn(|k| {
-        let parts = fields(n_bits, k).map(|field| {
-            let bits = words[field.word].0[column] >> field.at & ((1 << field.width) - 1);
-            bits << field.to
-        });
-        parts.sum::<u32>() as u8
-    })
+fn read_column<const BITS: usize>(words: &[Words], column: usize) -> [u8; UNIT] {
+    let words: [u32; BITS] = std::array::from_fn(|i| words[i].0[column]);
+    let mut codes = [0; UNIT];
+    let (whole, spare) = codes.split_at_mut(n_whole(BITS));
+    for (word, codes) in words.iter().zip(whole.chunks_exact_mut(32 / BITS)) {
+        for (i, code) in codes.iter_mut().enumerate() {
+            *code = (word >> (i * BITS) & ((1 << BITS) - 1)) as u8;
+        }
+    }
+    for (last, code) in spare.iter_mut().enumerate() {
+        for field in spare_fields::<BITS>(last) {
+            let bits = words[field.word] >> field.at & ((1 << field.width) - 1);
+            *code |= (bits << field.to) as u8;
+        }
+    }
+    codes
 }
 
 impl<R: Rule, const BITS: usize> Format for Quantized<R, BITS> {
