@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Every benchmark of speed, one after the other: tables as Markdown, curves as SVG.
 #
-#   benches/run.sh FOLDER            # two to three hours on two cores
-#   benches/run.sh --quick FOLDER    # ten minutes: the small model, small contexts
+#   benches/run.sh FOLDER            # both models, contexts up to 32,000 tokens: hours
+#   benches/run.sh --quick FOLDER    # the small model, small contexts
 #
 # PEER_PYTHON names an interpreter that can import llama_cpp; without it one is made under
 # target/peer, which compiles llama.cpp. THREADS is how many threads compute (default: all cores).

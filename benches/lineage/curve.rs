@@ -13,8 +13,8 @@
 //!   after the passage and a probe of a few others (`Latitude::Skip`).
 //!
 //! Every edit is one of the same layout: each measurement has a store of its own that holds that
-//! layout's fragments and nothing else. Times are of the model call. With llama.cpp the ids are the same, and its cache holds all before the
-//! edit.
+//! layout's fragments and nothing else. Times are of the model call. With llama.cpp the ids are
+//! the same, and its cache holds all before the edit.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -265,8 +265,8 @@ fn median(mut costs: Vec<Cost>) -> Cost {
 
 const HEAD: &str = "\
 | tokens | from scratch | prefix cache | EVENTUAL | rungs | same as exact | scratch / EVENTUAL | \
-LineageKV: re-prefill / repair | prefix cache / EVENTUAL | BOUNDED | rungs | scratch / BOUNDED | llama.cpp from scratch | llama.cpp \
-prompt cache | llama.cpp prompt cache / EVENTUAL |\n\
+LineageKV: re-prefill / repair | prefix cache / EVENTUAL | BOUNDED | rungs | scratch / BOUNDED | \
+llama.cpp from scratch | llama.cpp prompt cache | llama.cpp prompt cache / EVENTUAL |\n\
 | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |";
 
 impl Point {

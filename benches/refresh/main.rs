@@ -1,8 +1,8 @@
 //! What a change costs, beside a run from scratch of the same engine, in one run.
 //!
 //! A view over passages of about 64 tokens answers one question in 64 tokens. Then one
-//! passage at a random place (`--places`) is inserted, corrected or deleted, and the refreshed answer
-//! is waited for; after each, a new engine answers the same documents from nothing. Both
+//! passage at a random place (`--places`) is inserted, corrected or deleted, and the
+//! refreshed answer is waited for; after each, a new engine answers the same documents from nothing. Both
 //! must give the same tokens. Two questions: `repeat` asks for a sentence that does not
 //! depend on the documents, `describe` asks about them; the rung says what became of the
 //! old answer, and on `verify` it stood. Under policy `eventual` the time is that to the

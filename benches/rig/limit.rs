@@ -67,9 +67,9 @@ fn highest<T>(
     work: impl Fn(&mut T) -> u64 + Sync,
 ) -> f64 {
     let together = Barrier::new(n_threads);
-    let readings = |_: usize| {
+    let readings = || {
         let mut state = begin();
-        let reading = |_: usize| {
+        let reading = |_| {
             together.wait();
             let (begin, mut n) = (Instant::now(), 0);
             while begin.elapsed() < WINDOW {
@@ -80,8 +80,7 @@ fn highest<T>(
         (0..READINGS).map(reading).collect::<Vec<f64>>()
     };
     std::thread::scope(|scope| {
-        let spawn = |number| scope.spawn(move || readings(number));
-        let threads: Vec<_> = (0..n_threads).map(spawn).collect();
+        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(readings)).collect();
         let of_threads = threads.into_iter().map(|t| t.join().expect("no panic"));
         let of_threads: Vec<Vec<f64>> = of_threads.collect();
         let totals = (0..READINGS).map(|i| of_threads.iter().map(|of| of[i]).sum());
