@@ -104,12 +104,25 @@ impl Lanes for Avx2 {
         halves!(_mm256_load_si256(p), _mm256_load_si256(p.add(1)))
     }
     #[inline(always)]
+    fn store_words(self, x: Self::I, to: &mut Words) {
+        let p = to.0.as_mut_ptr().cast::<__m256i>();
+        // SAFETY: as above; `to` is sixteen aligned u32.
+        unsafe {
+            _mm256_store_si256(p, x[0]);
+            _mm256_store_si256(p.add(1), x[1]);
+        }
+    }
+    #[inline(always)]
     fn load_bytes(self, from: &Bytes) -> Self::I {
         let p = from.0.as_ptr();
         halves!(
             _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())),
             _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8).cast()))
         )
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> Self::I {
+        halves!(_mm256_set1_epi32(x as i32), _mm256_set1_epi32(x as i32))
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -171,6 +184,24 @@ impl Lanes for Avx2 {
         halves!(
             _mm256_add_epi32(a[0], _mm256_set1_epi32(b as i32)),
             _mm256_add_epi32(a[1], _mm256_set1_epi32(b as i32))
+        )
+    }
+    #[inline(always)]
+    fn sub_words(self, a: Self::I, b: Self::I) -> Self::I {
+        halves!(_mm256_sub_epi32(a[0], b[0]), _mm256_sub_epi32(a[1], b[1]))
+    }
+    #[inline(always)]
+    fn sub_halves(self, a: Self::I, b: u16) -> Self::I {
+        halves!(
+            _mm256_sub_epi16(a[0], _mm256_set1_epi16(b as i16)),
+            _mm256_sub_epi16(a[1], _mm256_set1_epi16(b as i16))
+        )
+    }
+    #[inline(always)]
+    fn add_dot(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        halves!(
+            _mm256_add_epi32(acc[0], _mm256_madd_epi16(a[0], b[0])),
+            _mm256_add_epi32(acc[1], _mm256_madd_epi16(a[1], b[1]))
         )
     }
     #[inline(always)]

@@ -1,25 +1,28 @@
 //! Sixteen lanes as one AVX-512 register.
 //!
-//! Invariant: an [`Avx512`] exists only on a processor that has AVX-512F.
+//! Invariant: an [`Avx512`] exists only on a processor that has AVX-512F, BW and VNNI.
 
 use std::arch::x86_64::*;
 
 use super::{Bytes, Halves, Kernel, Lane, Lanes, Words};
 
-/// Proof that the processor has AVX-512F.
+/// Proof that the processor has AVX-512F, BW and VNNI.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// The proof, if it can be had.
     pub fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vnni");
+        found.then_some(Self(()))
     }
 
     /// Runs a kernel compiled for these instructions.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
         #[inline(never)]
         fn with_features<K: Kernel>(lanes: Avx512, kernel: K) -> K::Output {
             kernel.run(lanes)
@@ -82,8 +85,16 @@ impl Lanes for Avx512 {
         whole!(_mm512_load_si512(from.0.as_ptr().cast()))
     }
     #[inline(always)]
+    fn store_words(self, x: Self::I, to: &mut Words) {
+        whole!(_mm512_store_si512(to.0.as_mut_ptr().cast(), x))
+    }
+    #[inline(always)]
     fn load_bytes(self, from: &Bytes) -> Self::I {
         whole!(_mm512_cvtepu8_epi32(_mm_load_si128(from.0.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> Self::I {
+        whole!(_mm512_set1_epi32(x as i32))
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -131,6 +142,18 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn add_words(self, a: Self::I, b: u32) -> Self::I {
         whole!(_mm512_add_epi32(a, _mm512_set1_epi32(b as i32)))
+    }
+    #[inline(always)]
+    fn sub_words(self, a: Self::I, b: Self::I) -> Self::I {
+        whole!(_mm512_sub_epi32(a, b))
+    }
+    #[inline(always)]
+    fn sub_halves(self, a: Self::I, b: u16) -> Self::I {
+        whole!(_mm512_sub_epi16(a, _mm512_set1_epi16(b as i16)))
+    }
+    #[inline(always)]
+    fn add_dot(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        whole!(_mm512_dpwssd_epi32(acc, a, b))
     }
     #[inline(always)]
     fn shr(self, a: Self::I, n: u32) -> Self::I {

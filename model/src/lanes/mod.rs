@@ -76,7 +76,9 @@ pub(crate) trait Lanes: Copy {
     /// Exact conversion of sixteen bf16.
     fn load_bf16(self, from: &Halves) -> Self::F;
     fn load_words(self, from: &Words) -> Self::I;
+    fn store_words(self, x: Self::I, to: &mut Words);
     fn load_bytes(self, from: &Bytes) -> Self::I;
+    fn splat_word(self, x: u32) -> Self::I;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
@@ -93,9 +95,15 @@ pub(crate) trait Lanes: Copy {
     fn or(self, a: Self::I, b: Self::I) -> Self::I;
     /// Wrapping addition.
     fn add_words(self, a: Self::I, b: u32) -> Self::I;
+    /// Wrapping subtraction.
+    fn sub_words(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Wrapping subtraction of `b` from both halves of each lane.
+    fn sub_halves(self, a: Self::I, b: u16) -> Self::I;
+    /// `acc + low(a) * low(b) + high(a) * high(b)` of signed halves, wrapping.
+    fn add_dot(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
     fn shr(self, a: Self::I, n: u32) -> Self::I;
     fn shl(self, a: Self::I, n: u32) -> Self::I;
-    /// Conversion of numbers below 2^24, hence exact.
+    /// Conversion of signed numbers, ties to even.
     fn to_f32(self, a: Self::I) -> Self::F;
     fn bits(self, a: Self::F) -> Self::I;
     fn of_bits(self, a: Self::I) -> Self::F;
@@ -122,7 +130,7 @@ pub(crate) enum Isa {
     /// AVX2, FMA and F16C: two registers of eight lanes.
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
-    /// AVX-512F: one register of sixteen lanes.
+    /// AVX-512 with its products of integers: one register of sixteen lanes.
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
 }
@@ -201,6 +209,10 @@ mod tests {
                 l.to_f32(l.shr(w, 9)),
                 l.of_bits(l.or(l.shl(w, 3), l.add_words(w, 77))),
                 l.of_bits(l.add_words(l.bits(a), 1 << 20)),
+                l.to_f32(l.sub_words(l.and(w, 0xffff), w)),
+                l.to_f32(l.sub_halves(w, 0x1234)),
+                l.to_f32(l.add_dot(w, l.bits(a), l.bits(b))),
+                l.to_f32(l.add_dot(l.splat_word(7), l.splat_word(self.w.0[5]), w)),
                 l.splat(self.a.0[3]),
                 exp(l, a),
                 exp(l, l.sub(l.splat(0.0), l.max(a, l.sub(l.splat(0.0), a)))),
@@ -210,6 +222,9 @@ mod tests {
                 l.store(x, &mut lane);
                 out.push(lane.0.map(f32::to_bits));
             }
+            let mut words = Words([0; WIDTH]);
+            l.store_words(l.shr(w, 1), &mut words);
+            out.push(words.0);
             let mut half = Halves::ZERO;
             l.store_f16(a, &mut half);
             out.push(half.0.map(u32::from));

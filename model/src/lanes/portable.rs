@@ -61,8 +61,16 @@ impl Lanes for Portable {
         from.0
     }
     #[inline(always)]
+    fn store_words(self, x: Self::I, to: &mut Words) {
+        to.0 = x;
+    }
+    #[inline(always)]
     fn load_bytes(self, from: &Bytes) -> Self::I {
         from.0.map(u32::from)
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> Self::I {
+        [x; WIDTH]
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -107,6 +115,25 @@ impl Lanes for Portable {
     #[inline(always)]
     fn add_words(self, a: Self::I, b: u32) -> Self::I {
         a.map(|a| a.wrapping_add(b))
+    }
+    #[inline(always)]
+    fn sub_words(self, a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, u32::wrapping_sub)
+    }
+    #[inline(always)]
+    fn sub_halves(self, a: Self::I, b: u16) -> Self::I {
+        a.map(|a| {
+            let (low, high) = (a as u16, (a >> 16) as u16);
+            u32::from(low.wrapping_sub(b)) | u32::from(high.wrapping_sub(b)) << 16
+        })
+    }
+    #[inline(always)]
+    fn add_dot(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| {
+            let low = i32::from(a[i] as i16) * i32::from(b[i] as i16);
+            let high = i32::from((a[i] >> 16) as i16) * i32::from((b[i] >> 16) as i16);
+            acc[i].wrapping_add(low.wrapping_add(high) as u32)
+        })
     }
     #[inline(always)]
     fn shr(self, a: Self::I, n: u32) -> Self::I {

@@ -2,10 +2,12 @@
 //!
 //! Contract: the bits of a row's result depend on that row and the weights only: not on
 //! the other rows, the number of threads or the instruction set. Vectors run over output
-//! columns; the sum over k of one output is one chain of fused multiply-adds in order.
+//! columns; `floats` and `integers` say how the sum over k of one output is taken.
 
-mod formats;
-mod kernel;
+mod block_floats;
+mod codes;
+mod floats;
+mod integers;
 mod packed;
 
 use std::ops::Range;
@@ -14,14 +16,13 @@ use rayon::prelude::*;
 
 use crate::activations::Activations;
 use crate::lanes::{Isa, Kernel, Lane, Lanes, sigmoid_product};
-use crate::weights::Encoding;
-use formats::{
-    Affine, Affine16, Affine32, BF16, F16, F32, Format, Offset, Offset16, Quantized, UNIT,
-};
-pub(crate) use kernel::MultiplyRows;
-use kernel::{STRETCH, UNIT_LANES};
+use block_floats::BlockFloats;
+pub(crate) use floats::MultiplyRows;
 pub(crate) use packed::PackedMatrix;
 use packed::Store;
+
+/// Steps of k in a unit: what shares a scale, at most.
+const UNIT: usize = 32;
 
 /// One product of a fork: `out = x * weights + bias`, or added to what `out` holds.
 pub(crate) struct Product<'a> {
@@ -43,6 +44,7 @@ pub(crate) fn multiply(isa: Isa, x: &Activations, products: Vec<Product<'_>>) {
     }
     let n_panels: usize = products.iter().map(|p| p.weights.n_panels()).sum();
     let grain = grain(n_panels);
+    let input = Input::new(isa, x, products.iter().map(|p| p.weights));
     let mut tasks = Vec::new();
     for product in products {
         let out = product.out.lanes_mut().chunks_mut(grain * n_rows);
@@ -58,12 +60,12 @@ pub(crate) fn multiply(isa: Isa, x: &Activations, products: Vec<Product<'_>>) {
         .for_each(|(weights, bias, add, range, out)| {
             if add {
                 let mut sum = vec![Lane::ZERO; out.len()];
-                panels(isa, weights, range.clone(), x, &mut sum);
+                input.panels(isa, weights, range.clone(), &mut sum);
                 out.iter_mut()
                     .zip(&sum)
                     .for_each(|(out, sum)| add_lane(out, sum));
             } else {
-                panels(isa, weights, range.clone(), x, out);
+                input.panels(isa, weights, range.clone(), out);
             }
             if let Some(bias) = bias {
                 for (out, bias) in out.chunks_exact_mut(n_rows).zip(&bias[range]) {
@@ -92,6 +94,7 @@ pub(crate) fn multiply_gated(
         return;
     }
     let grain = grain(2 * gate.n_panels()).div_ceil(4) * 2;
+    let input = Input::new(isa, x, [gate, up]);
     out.lanes_mut()
         .par_chunks_mut(grain * n_rows)
         .with_max_len(1)
@@ -99,8 +102,8 @@ pub(crate) fn multiply_gated(
         .for_each(|(i, out)| {
             let range = i * grain..i * grain + out.len() / n_rows;
             let mut raised = vec![Lane::ZERO; out.len()];
-            panels(isa, gate, range.clone(), x, out);
-            panels(isa, up, range, x, &mut raised);
+            input.panels(isa, gate, range.clone(), out);
+            input.panels(isa, up, range, &mut raised);
             isa.run(Gate {
                 gate: out,
                 up: &raised,
@@ -131,144 +134,39 @@ impl Kernel for Gate<'_> {
     }
 }
 
-/// The outputs of a range of panels (even bounds), for all rows.
-fn panels(
-    isa: Isa,
-    weights: &PackedMatrix,
-    panels: Range<usize>,
-    x: &Activations,
-    out: &mut [Lane],
-) {
-    let n_rows = x.n_rows();
-    if n_rows == 1 {
-        return isa.run(OneRow {
-            weights,
-            panels,
-            x: x.lanes(),
-            out,
-        });
-    }
-    let mut scratch = [[Lane::ZERO; UNIT]; STRETCH];
-    for first in (0..weights.n_units).step_by(STRETCH) {
-        let n = STRETCH.min(weights.n_units - first);
-        let x = &x.lanes()[first * UNIT_LANES * n_rows..][..n * UNIT_LANES * n_rows];
-        for (panel, out) in panels.clone().zip(out.chunks_exact_mut(n_rows)) {
-            isa.run(Stretch {
-                weights,
-                panel,
-                first,
-                out: &mut scratch[..n],
-            });
-            let weights = scratch[..n].as_flattened();
-            isa.run(MultiplyRows {
-                weights,
-                x,
-                out,
-                resume: first > 0,
-            });
+/// What panels are multiplied with.
+struct Input<'a> {
+    floats: &'a Activations,
+    /// The same rounded, where any weights are codes.
+    blocks: Option<BlockFloats>,
+}
+
+impl<'a> Input<'a> {
+    fn new<'w>(
+        isa: Isa,
+        floats: &'a Activations,
+        weights: impl IntoIterator<Item = &'w PackedMatrix>,
+    ) -> Self {
+        let is_codes = |weights: &PackedMatrix| matches!(weights.store, Store::Codes(_));
+        let blocks = weights.into_iter().any(is_codes);
+        Self {
+            floats,
+            blocks: blocks.then(|| BlockFloats::of(isa, floats)),
         }
     }
-}
 
-/// Something to be done in whichever format a matrix is packed in.
-trait InFormat<'a> {
-    fn weights(&self) -> &'a PackedMatrix;
-    /// `panel` gives a panel by its number.
-    fn run<L: Lanes, F: Format>(self, l: L, panel: impl Fn(usize) -> F::Panel<'a>);
-}
-
-#[inline(always)]
-fn in_format<'a, L: Lanes>(l: L, work: impl InFormat<'a>) {
-    let weights = work.weights();
-    let n_units = weights.n_units;
-    let n_k = n_units * UNIT;
-    match &weights.store {
-        Store::F32(w) => work.run::<L, F32>(l, |p| &w[p * n_k..][..n_k]),
-        Store::F16(w) => work.run::<L, F16>(l, |p| &w[p * n_k..][..n_k]),
-        Store::BF16(w) => work.run::<L, BF16>(l, |p| &w[p * n_k..][..n_k]),
-        Store::Codes(store) => {
-            macro_rules! codes {
-                ($($encoding:ident: $rule:ty, $bits:literal;)*) => {
-                    match store.encoding {
-                        $(Encoding::$encoding => work.run::<L, Quantized<$rule, $bits>>(
-                            l,
-                            |p| store.panel(p, n_units),
-                        ),)*
-                        Encoding::F32 | Encoding::F16 | Encoding::BF16 => {
-                            unreachable!("plain floats are not stored as codes")
-                        }
-                    }
-                };
-            }
-            codes! {
-                Q4_0: Offset<8>, 4;
-                Q4_1: Affine, 4;
-                Q5_0: Offset<16>, 5;
-                Q5_1: Affine, 5;
-                Q8_0: Offset<128>, 8;
-                Q2_K: Affine16, 2;
-                Q3_K: Offset16<4>, 3;
-                Q4_K: Affine32, 4;
-                Q5_K: Affine32, 5;
-                Q6_K: Offset16<32>, 6;
+    /// The outputs of a range of panels (even bounds), for all rows.
+    fn panels(&self, isa: Isa, weights: &PackedMatrix, range: Range<usize>, out: &mut [Lane]) {
+        let (x, n_k) = (self.floats.lanes(), weights.n_units * UNIT);
+        match &weights.store {
+            Store::F32(w) => floats::panels(isa, w, n_k, range, x, out),
+            Store::F16(w) => floats::panels(isa, w, n_k, range, x, out),
+            Store::BF16(w) => floats::panels(isa, w, n_k, range, x, out),
+            Store::Codes(store) => {
+                let blocks = self.blocks.as_ref().expect("made where weights are codes");
+                integers::panels(isa, store, weights.n_units, range, blocks, out);
             }
         }
-    }
-}
-
-/// One row times a range of panels.
-struct OneRow<'a, 'o> {
-    weights: &'a PackedMatrix,
-    panels: Range<usize>,
-    x: &'o [Lane],
-    out: &'o mut [Lane],
-}
-
-impl Kernel for OneRow<'_, '_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        in_format(l, self);
-    }
-}
-
-impl<'a> InFormat<'a> for OneRow<'a, '_> {
-    fn weights(&self) -> &'a PackedMatrix {
-        self.weights
-    }
-
-    #[inline(always)]
-    fn run<L: Lanes, F: Format>(self, l: L, panel: impl Fn(usize) -> F::Panel<'a>) {
-        for (p, out) in self.panels.step_by(2).zip(self.out.as_chunks_mut().0) {
-            kernel::single::<L, F, 2>(l, &[panel(p), panel(p + 1)], self.x, out);
-        }
-    }
-}
-
-/// Units of one panel, written out as f32.
-struct Stretch<'a, 'o> {
-    weights: &'a PackedMatrix,
-    panel: usize,
-    first: usize,
-    out: &'o mut [[Lane; UNIT]],
-}
-
-impl Kernel for Stretch<'_, '_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        in_format(l, self);
-    }
-}
-
-impl<'a> InFormat<'a> for Stretch<'a, '_> {
-    fn weights(&self) -> &'a PackedMatrix {
-        self.weights
-    }
-
-    #[inline(always)]
-    fn run<L: Lanes, F: Format>(self, l: L, panel: impl Fn(usize) -> F::Panel<'a>) {
-        kernel::write_out::<L, F>(l, panel(self.panel), self.first, self.out);
     }
 }
 

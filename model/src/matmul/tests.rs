@@ -5,8 +5,8 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
-use crate::quant::{dequantize, tests::tame};
-use crate::weights::RawTensor;
+use crate::quant::{Block, BlockFormat, ScaleRule, dequantize, tests::tame};
+use crate::weights::{Encoding, RawTensor};
 
 const ENCODINGS: [Encoding; 13] = [
     Encoding::F32,
@@ -90,6 +90,66 @@ fn product(isa: Isa, weights: &PackedMatrix, x: &[Vec<f32>]) -> Vec<Vec<u32>> {
         .collect()
 }
 
+/// One output by plain loops over groups: sums of integers in i64, scales read from blocks.
+fn by_groups(encoding: Encoding, format: BlockFormat, bytes: &[u8], x: &[f32]) -> f32 {
+    let mut block = Block::new();
+    let mut acc = 0f32;
+    let n_units = encoding.block_len() / UNIT;
+    for (b, bytes) in bytes.chunks_exact(encoding.block_bytes()).enumerate() {
+        block.read(encoding, bytes);
+        for u in 0..n_units {
+            let x = &x[(b * n_units + u) * UNIT..][..UNIT];
+            let (integers, scale_of_x) = rounded(x);
+            let n = match format.rule {
+                ScaleRule::Affine16 | ScaleRule::Offset16 { .. } => 16,
+                _ => UNIT,
+            };
+            for g in 0..UNIT / n {
+                let steps = g * n..(g + 1) * n;
+                let code = |k: usize| i64::from(block.codes[u * UNIT + k]);
+                let group = (u * UNIT + g * n) / n;
+                let (d, m) = (
+                    f16::from_bits(block.d).to_f32(),
+                    f16::from_bits(block.m).to_f32(),
+                );
+                let (scale, min) = (
+                    f32::from(block.scales[group % 16]),
+                    f32::from(block.mins[group % 16]),
+                );
+                let (bias, scale, offset) = match format.rule {
+                    ScaleRule::Offset { bias } => (bias, d, None),
+                    ScaleRule::Affine => (0, d, Some(m)),
+                    ScaleRule::Affine32 | ScaleRule::Affine16 => (0, d * scale, Some(-m * min)),
+                    ScaleRule::Offset16 { bias } => (bias, d * (scale - 128.0), None),
+                };
+                let products = steps
+                    .clone()
+                    .map(|k| (code(k) - i64::from(bias)) * integers[k]);
+                acc = (scale * scale_of_x).mul_add(products.sum::<i64>() as f32, acc);
+                if let Some(offset) = offset {
+                    let sum: i64 = integers[steps].iter().sum();
+                    acc = offset.mul_add(sum as f32 * scale_of_x, acc);
+                }
+            }
+        }
+    }
+    acc
+}
+
+/// Integers of sixteen bits and the power of two they are multiples of.
+fn rounded(x: &[f32]) -> (Vec<i64>, f32) {
+    let largest = x.iter().fold(0f32, |a, b| a.max(b.abs()));
+    if largest == 0.0 {
+        return (vec![0; x.len()], 0.0);
+    }
+    let scale = 2f64.powi(largest.log2().floor() as i32 - 14);
+    let integers = x.iter().map(|x| {
+        let q = (f64::from(*x) / scale).round_ties_even();
+        q.min(32767.0) as i64
+    });
+    (integers.collect(), scale as f32)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -116,14 +176,29 @@ proptest! {
         let want: Vec<Vec<u32>> = x
             .iter()
             .map(|x| {
-                (0..n_out)
-                    .map(|n| {
+                let of_output = |n: usize| match encoding.block_format() {
+                    None => {
                         let w = &plain[n * n_in..][..n_in];
-                        x.iter().zip(w).fold(0f32, |acc, (x, w)| x.mul_add(*w, acc)).to_bits()
-                    })
-                    .collect()
+                        x.iter().zip(w).fold(0f32, |acc, (x, w)| x.mul_add(*w, acc))
+                    }
+                    Some(format) => {
+                        let row = bytes.chunks_exact(bytes.len() / n_out).nth(n);
+                        by_groups(encoding, format, row.expect("a row an output"), x)
+                    }
+                };
+                (0..n_out).map(|n| of_output(n).to_bits()).collect()
             })
             .collect();
+        // Rounding rows to sixteen bits changes little.
+        for (x, want) in x.iter().zip(&want) {
+            for (n, y) in want.iter().enumerate() {
+                let w = &plain[n * n_in..][..n_in];
+                let exact: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                let size: f64 = x.iter().zip(w).map(|(x, w)| f64::from(x * w).abs()).sum();
+                let error = (f64::from(f32::from_bits(*y)) - exact).abs();
+                prop_assert!(error <= 1e-4 * size + 1e-6, "{:?} {} {}", encoding, error, size);
+            }
+        }
         let pools = [1, 2].map(|n| {
             rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads start")
         });
