@@ -1,10 +1,14 @@
-//! The query heads of one key/value head, for a stretch of rows, over all their sources.
+//! The query heads of one key/value head, for a stretch of rows, over spans of their sources.
 //!
 //! Flash attention with the loops turned for a processor's caches: a block of 64 keys and
 //! values becomes f32 once, and all lines (query head by row) pass over it through the
 //! same microkernel that multiplies weights. The running maximum starts at a finite value,
 //! so that a line which sees nothing of a block leaves it as it came.
 
+use std::ops::Range;
+
+use super::spans::Span;
+use super::state::{Mark, State};
 use super::{Band, Shape, Source};
 use crate::activations::Activations;
 use crate::lanes::{Halves, Kernel, Lane, Lanes, WIDTH, exp, sum};
@@ -14,11 +18,9 @@ use crate::rope::Turn;
 /// Tiles of sixteen keys in a block.
 const BLOCK_TILES: usize = 4;
 /// Keys in a block.
-const BLOCK: usize = BLOCK_TILES * WIDTH;
-/// Below every score, yet finite.
-const LOWEST: f32 = -1e30;
+pub(super) const BLOCK: usize = BLOCK_TILES * WIDTH;
 
-/// One task; see the module.
+/// Rows and what they attend to; see the module.
 pub(super) struct Heads<'a> {
     pub shape: &'a Shape<'a>,
     pub layer: usize,
@@ -36,16 +38,13 @@ pub(super) struct Heads<'a> {
     pub want_mass: bool,
 }
 
-/// What a task yields.
-pub(super) struct HeadsOutput {
-    /// `[head_dim / 16][group][n_rows]`.
-    pub lanes: Vec<Lane>,
-    pub n_rows: usize,
-    /// `[n_rows][n_sources + 1]`, summed over the group; empty unless wanted.
-    pub mass: Vec<f32>,
+/// The same over some of the spans.
+pub(super) struct OverSpans<'h, 'a> {
+    heads: &'h Heads<'a>,
+    spans: &'h [Span],
 }
 
-/// The state of all lines of a task; line `head * n_rows + row`.
+/// All lines of a task, and room to compute in; line `head * n_rows + row`.
 struct Lines {
     n: usize,
     n_rows: usize,
@@ -56,10 +55,8 @@ struct Lines {
     turned: Vec<Lane>,
     /// `[BLOCK_TILES][n]` scores, then weights.
     scores: Vec<Lane>,
-    /// `[head_dim / 16][n]` sums of weighted values.
-    out: Vec<Lane>,
-    highest: Vec<f32>,
-    sums: Vec<Lane>,
+    /// What has been taken in of the present span.
+    state: State,
     /// `[BLOCK_TILES][head_dim]` keys of the present block.
     keys: Vec<Lane>,
     /// `[head_dim / 16][BLOCK]` values of the present block.
@@ -68,40 +65,54 @@ struct Lines {
     buffer: Vec<f32>,
 }
 
-impl Kernel for Heads<'_> {
-    type Output = HeadsOutput;
+impl Kernel for OverSpans<'_, '_> {
+    type Output = State;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) -> HeadsOutput {
-        let mut lines = self.lines();
-        // Per source: each line's highest score and sum so far.
-        let mut marks: Vec<(f32, f32)> = Vec::new();
-        for source in self.sources.iter().copied().chain([&self.tail]) {
-            let is_tail = std::ptr::eq(source, &self.tail);
-            self.turn_queries(&mut lines, source.shift);
-            self.pass(l, &mut lines, source, is_tail);
-            if self.want_mass {
-                for (highest, sums) in lines.highest.iter().zip(&lines.sums) {
-                    marks.push((*highest, sum(l, l.load(sums))));
+    fn run<L: Lanes>(self, l: L) -> State {
+        let heads = self.heads;
+        let mut lines = heads.lines();
+        let mut total = heads.nothing();
+        for span in self.spans {
+            lines.state = heads.nothing();
+            for (i, part) in span.iter().enumerate() {
+                let source = heads.sources.get(part.source).copied();
+                let is_tail = source.is_none();
+                let source = source.unwrap_or(&heads.tail);
+                heads.turn_queries(&mut lines, source.shift);
+                heads.pass(l, &mut lines, source, part.keys.clone(), is_tail);
+                if heads.want_mass {
+                    let state = &mut lines.state;
+                    let mut of_lines = Vec::with_capacity(lines.n);
+                    for (highest, sums) in state.highest.iter().zip(&state.sums) {
+                        of_lines.push((*highest, sum(l, l.load(sums))));
+                    }
+                    state.marks.push(Mark {
+                        source: part.source,
+                        starts_span: i == 0,
+                        of_lines,
+                    });
                 }
             }
+            total.merge(l, std::mem::take(&mut lines.state));
         }
-        let mass = self.mass(l, &lines, &marks);
-        for line in 0..lines.n {
-            let total = l.splat(sum(l, l.load(&lines.sums[line])));
-            for lane in lines.out[line..].iter_mut().step_by(lines.n) {
-                l.store(l.div(l.load(lane), total), lane);
-            }
-        }
-        HeadsOutput {
-            lanes: lines.out,
-            n_rows: self.n_rows,
-            mass,
-        }
+        total
+    }
+}
+
+impl<'a> Heads<'a> {
+    /// These heads over some of their spans.
+    pub fn over<'h>(&'h self, spans: &'h [Span]) -> OverSpans<'h, 'a> {
+        OverSpans { heads: self, spans }
     }
 }
 
 impl Heads<'_> {
+    /// The state of lines that have seen nothing.
+    fn nothing(&self) -> State {
+        State::nothing(self.shape.group * self.n_rows, self.shape.head_dim / WIDTH)
+    }
+
     fn lines(&self) -> Lines {
         let head_dim = self.shape.head_dim;
         let n = self.shape.group * self.n_rows;
@@ -120,9 +131,7 @@ impl Heads<'_> {
             plain,
             turned: vec![Lane::ZERO; n * head_dim / WIDTH],
             scores: vec![Lane::ZERO; BLOCK_TILES * n],
-            out: vec![Lane::ZERO; n * head_dim / WIDTH],
-            highest: vec![LOWEST; n],
-            sums: vec![Lane::ZERO; n],
+            state: State::default(),
             keys: vec![Lane::ZERO; BLOCK_TILES * head_dim],
             values: vec![Lane::ZERO; BLOCK * head_dim / WIDTH],
             turn: Turn::default(),
@@ -149,18 +158,25 @@ impl Heads<'_> {
         }
     }
 
-    /// Takes one source into the lines' state.
+    /// Takes keys of one source into the lines' state.
     #[inline(always)]
-    fn pass<L: Lanes>(&self, l: L, lines: &mut Lines, source: &Source<'_>, is_tail: bool) {
+    fn pass<L: Lanes>(
+        &self,
+        l: L,
+        lines: &mut Lines,
+        source: &Source<'_>,
+        keys: Range<usize>,
+        is_tail: bool,
+    ) {
         let strip = source.kv.strip(self.layer, self.kv_head);
         let seen_by_last = match is_tail {
-            true => self.first_visible + self.n_rows - 1,
-            false => source.kv.n_tokens(),
+            true => keys.end.min(self.first_visible + self.n_rows - 1),
+            false => keys.end,
         };
         let here = |(layers, _): &&Band| layers.contains(&self.layer);
         let zeroed = source.zeroed.iter().filter(here);
         let keyless = source.keyless.iter().filter(here);
-        let mut first = 0;
+        let mut first = keys.start;
         while first < seen_by_last {
             let n_keys = BLOCK.min(seen_by_last - first);
             let n_tiles = n_keys.div_ceil(WIDTH);
@@ -222,7 +238,7 @@ impl Heads<'_> {
             for panel in 0..lines.head_dim / WIDTH {
                 let values = &lines.values[panel * BLOCK..][..n_tiles * WIDTH];
                 let weights = &lines.scores[..n_tiles * lines.n];
-                let out = &mut lines.out[panel * lines.n..][..lines.n];
+                let out = &mut lines.state.out[panel * lines.n..][..lines.n];
                 l.call(MultiplyRows {
                     weights: values,
                     x: weights,
@@ -232,27 +248,6 @@ impl Heads<'_> {
             }
             first += BLOCK;
         }
-    }
-
-    /// The share of each source in the softmax, from the marks left between sources.
-    #[inline(always)]
-    fn mass<L: Lanes>(&self, l: L, lines: &Lines, marks: &[(f32, f32)]) -> Vec<f32> {
-        if !self.want_mass {
-            return Vec::new();
-        }
-        let n_sources = self.sources.len() + 1;
-        let mut mass = vec![0.0; self.n_rows * n_sources];
-        for line in 0..lines.n {
-            let total = sum(l, l.load(&lines.sums[line]));
-            let mut before = 0.0;
-            for source in 0..n_sources {
-                let (highest, sum) = marks[source * lines.n + line];
-                let so_far = sum * (highest - lines.highest[line]).exp() / total;
-                mass[line % self.n_rows * n_sources + source] += (so_far - before).max(0.0);
-                before = so_far;
-            }
-        }
-        mass
     }
 }
 
@@ -308,19 +303,19 @@ fn soften<L: Lanes>(l: L, lines: &mut Lines, n_tiles: usize) {
         }
         let mut top = Lane::ZERO;
         l.store(high, &mut top);
-        let before = lines.highest[line];
+        let before = lines.state.highest[line];
         let highest = top
             .0
             .iter()
             .fold(before, |a, b| if *b > a { *b } else { a });
-        let mut total = l.load(&lines.sums[line]);
+        let mut total = l.load(&lines.state.sums[line]);
         if highest > before {
             let fade = exp(l, l.splat(before - highest));
             total = l.mul(total, fade);
-            for lane in lines.out[line..].iter_mut().step_by(lines.n) {
+            for lane in lines.state.out[line..].iter_mut().step_by(lines.n) {
                 l.store(l.mul(l.load(lane), fade), lane);
             }
-            lines.highest[line] = highest;
+            lines.state.highest[line] = highest;
         }
         let highest = l.splat(highest);
         for tile in 0..n_tiles {
@@ -329,6 +324,6 @@ fn soften<L: Lanes>(l: L, lines: &mut Lines, n_tiles: usize) {
             l.store(weight, score);
             total = l.add(total, weight);
         }
-        l.store(total, &mut lines.sums[line]);
+        l.store(total, &mut lines.state.sums[line]);
     }
 }

@@ -7,10 +7,13 @@
 //!
 //! Contract: a row's bits do not depend on the other rows of the batch, on later tokens of
 //! the tail, on threads or on the instruction set. Blocks of keys are counted from the
-//! start of each segment; a key that is out of sight scores minus infinity and weighs
-//! exactly zero.
+//! start of each segment, spans of blocks from the first segment's; a key that is out of sight
+//! scores minus infinity and weighs exactly zero, and a span of which a row sees nothing leaves
+//! it as it came.
 
 mod heads;
+mod spans;
+mod state;
 
 use std::ops::Range;
 
@@ -21,7 +24,9 @@ use crate::kv::{KvFragment, Tail};
 use crate::lanes::{Isa, Lane, WIDTH};
 use crate::layout::{Overlay, Segment};
 use crate::rope::Rope;
-use heads::{Heads, HeadsOutput};
+use heads::{BLOCK, Heads};
+use spans::{Span, spans};
+use state::{Finish, HeadsOutput};
 
 /// Lines (a query head of a row) that one task works on: what fits the second cache.
 const TASK_LINES: usize = 192;
@@ -106,6 +111,14 @@ pub(crate) struct Run<'a> {
     pub first_token: usize,
 }
 
+impl Run<'_> {
+    /// The spans that all sources and the tail fall into.
+    fn spans(&self) -> Vec<Span> {
+        let sources = self.sources.iter().map(|source| source.kv.n_tokens());
+        spans(sources.chain([self.first_token + self.n_rows]), BLOCK)
+    }
+}
+
 /// What attention needs to know of the model.
 pub(crate) struct Shape<'a> {
     /// Query heads that share a key/value head.
@@ -132,17 +145,20 @@ pub(crate) fn attend(
 ) {
     let task_rows = (TASK_LINES / shape.group).max(1);
     let want_mass = mass.is_some();
+    let spans: Vec<Vec<Span>> = runs.iter().map(Run::spans).collect();
     let mut tasks = Vec::new();
-    for run in runs {
+    for (run, spans) in runs.iter().zip(&spans) {
         for first in (0..run.n_rows).step_by(task_rows) {
             let n_rows = task_rows.min(run.n_rows - first);
-            tasks.extend((0..shape.n_kv_heads).map(|kv_head| (run, first, n_rows, kv_head)));
+            tasks.extend((0..shape.n_kv_heads).map(|kv_head| (run, spans, first, n_rows, kv_head)));
         }
     }
+    // Fewer tasks than keep the threads busy: spans are tasks of their own.
+    let apart = tasks.len() < 2 * rayon::current_num_threads();
     let done: Vec<_> = tasks
         .into_par_iter()
         .with_max_len(1)
-        .map(|(run, first, n_rows, kv_head)| {
+        .map(|(run, spans, first, n_rows, kv_head)| {
             let heads = Heads {
                 shape,
                 layer,
@@ -156,7 +172,21 @@ pub(crate) fn attend(
                 first_visible: run.first_token + first + 1,
                 want_mass,
             };
-            (run.first_row + first, kv_head, isa.run(heads))
+            let states = if apart {
+                let spans = spans.par_iter().with_max_len(1);
+                spans
+                    .map(|span| isa.run(heads.over(std::slice::from_ref(span))))
+                    .collect()
+            } else {
+                vec![isa.run(heads.over(spans))]
+            };
+            let output = isa.run(Finish {
+                states,
+                n_rows,
+                n_sources: run.sources.len() + 1,
+                want_mass,
+            });
+            (run.first_row + first, kv_head, output)
         })
         .collect();
     let panels_of_head = shape.head_dim / WIDTH;

@@ -221,6 +221,75 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+    /// Contexts so long that attention is cut into spans.
+    #[test]
+    fn bits_do_not_depend_on_who_computes_a_span(
+        config in config(),
+        seed in any::<u64>(),
+        lengths in prop::collection::vec(1usize..600, 1..4),
+        in_tail in 1usize..600,
+        n_rows in 2usize..40,
+    ) {
+        let config = ModelConfig { max_positions: 8192, ..config };
+        let source = tiny(&config, seed);
+        let naive = Naive { config: &config, source: &source };
+        let alone = load(Isa::best(), &config, seed, 1);
+        let tokens = |n: usize, salt: u64| -> Vec<u32> {
+            (0..n as u64).map(|i| ((i * 37 + salt) * 0x9e37_79b9 % 96) as u32).collect()
+        };
+        let (mut layout, mut seen) = (Layout::new(), Vec::new());
+        for (segment, n) in lengths.iter().enumerate() {
+            let tokens = tokens(*n, seed % 1000 + segment as u64);
+            let (kv, of_fragment) = fragment(&alone, &naive, &tokens, 0, segment);
+            let offset = i64::from(layout.end());
+            seen.extend(of_fragment.into_iter().enumerate().map(|(i, mut token)| {
+                token.position = offset + i as i64;
+                token
+            }));
+            layout.push(kv);
+        }
+        let (start, prompt) = (layout.end(), tokens(in_tail + n_rows, 7));
+        let (before, rows) = prompt.split_at(in_tail);
+        let mut tail = alone.new_tail(start);
+        run(&alone, &layout, &mut tail, before, false);
+        let mut one_by_one = Vec::new();
+        for token in rows {
+            one_by_one.push(run(&alone, &layout, &mut tail, &[*token], true));
+        }
+        for (i, token) in prompt.iter().enumerate() {
+            let want = naive.step(&mut seen, *token, i64::from(start), i as i64, lengths.len());
+            let Some(got) = i.checked_sub(in_tail).map(|row| &one_by_one[row]) else {
+                continue;
+            };
+            for (a, b) in got.logits.iter().zip(&want.logits) {
+                prop_assert!((f64::from(*a) - b).abs() < 4e-3, "row {}: {} is not {}", i, a, b);
+            }
+            for (a, b) in got.mass[0].iter().zip(&want.mass) {
+                prop_assert!((f64::from(*a) - b).abs() < 2e-3, "row {}: {} is not {}", i, a, b);
+            }
+        }
+        // With more threads, each span is a task of its own.
+        let many = load(Isa::best(), &config, seed, 5);
+        for decoder in [&alone, &many] {
+            let mut tail = decoder.new_tail(start);
+            let all = run(decoder, &layout, &mut tail, &prompt, true);
+            for (i, want) in one_by_one.iter().enumerate() {
+                let logits = &all.logits[(in_tail + i) * config.n_vocab..][..config.n_vocab];
+                prop_assert_eq!(bits(logits), bits(&want.logits));
+                prop_assert_eq!(bits(&all.mass[in_tail + i]), bits(&want.mass[0]));
+            }
+        }
+        let mut tail = many.new_tail(start);
+        run(&many, &layout, &mut tail, before, false);
+        for (token, want) in rows.iter().zip(&one_by_one) {
+            let got = run(&many, &layout, &mut tail, &[*token], true);
+            prop_assert_eq!(bits(&got.logits), bits(&want.logits));
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
     #[test]
     fn what_is_pending_is_to_a_run_what_its_fragment_would_be(

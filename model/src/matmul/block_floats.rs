@@ -132,12 +132,9 @@ impl Kernel for Round<'_> {
 /// One unit; loops over arrays, which the compiler makes vectors of.
 #[inline(always)]
 fn round_unit(low: &Lane, high: &Lane) -> (Words, UnitScale) {
-    let mut largest = [0_u32; WIDTH];
-    for i in 0..WIDTH {
-        let (a, b) = (low.0[i].to_bits() << 1, high.0[i].to_bits() << 1);
-        largest[i] = a.max(b);
-    }
-    let exponent = largest.iter().fold(0, |a, b| a.max(*b)) >> 24;
+    let size = |x: f32| x.to_bits() << 1;
+    let larger: [u32; WIDTH] = std::array::from_fn(|i| size(low.0[i]).max(size(high.0[i])));
+    let exponent = larger.iter().fold(0, |a, b| a.max(*b)) >> 24;
     if exponent <= ZERO_EXPONENT {
         return (Words([0; WIDTH]), UnitScale::ZERO);
     }
@@ -162,10 +159,10 @@ fn round_unit(low: &Lane, high: &Lane) -> (Words, UnitScale) {
         .iter_mut()
         .zip([low, high])
     {
-        for i in 0..WIDTH {
-            let scaled = from.0[i] * per_scale;
+        for (to, from) in to.iter_mut().zip(from.0) {
+            let scaled = from * per_scale;
             let scaled = if scaled < 32767.0 { scaled } else { 32767.0 };
-            to[i] = (scaled + ROUND).to_bits() as i16;
+            *to = (scaled + ROUND).to_bits() as i16;
         }
     }
     let mut words = [0_u32; WIDTH];

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::UNIT;
-use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH};
+use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH, tile_rows};
 
 /// Steps of a stretch: 16 KiB of f32.
 const STRETCH: usize = 8 * UNIT;
@@ -155,7 +155,7 @@ impl Kernel for MultiplyRows<'_> {
         let n_rows = self.out.len();
         let mut first = 0;
         while first < n_rows {
-            let n = L::N_TILE_ROWS.min(n_rows - first);
+            let n = tile_rows::<L>(n_rows - first);
             macro_rules! tiles {
                 ($($r:literal)*) => {
                     match n {

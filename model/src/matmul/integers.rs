@@ -18,7 +18,7 @@ use super::codes::{
     Affine, Affine16, Affine32, Codes, Offset, Offset16, PAIRS, Rule, codes_of_pair,
 };
 use super::packed::CodeStore;
-use crate::lanes::{Isa, Kernel, Lane, Lanes, Words};
+use crate::lanes::{Isa, Kernel, Lane, Lanes, Words, tile_rows};
 use crate::quant::ScaleRule;
 use crate::weights::Encoding;
 
@@ -295,18 +295,18 @@ impl Kernel for ManyRows<'_, '_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
         match self.rule {
-            ScaleRule::Offset { .. } => l.call(Tiles::<true, false>(&mut self)),
-            ScaleRule::Affine | ScaleRule::Affine32 => l.call(Tiles::<true, true>(&mut self)),
-            ScaleRule::Affine16 => l.call(Tiles::<false, true>(&mut self)),
-            ScaleRule::Offset16 { .. } => l.call(Tiles::<false, false>(&mut self)),
+            ScaleRule::Offset { .. } => l.call(Tiles::<PAIRS, false>(&mut self)),
+            ScaleRule::Affine | ScaleRule::Affine32 => l.call(Tiles::<PAIRS, true>(&mut self)),
+            ScaleRule::Affine16 => l.call(Tiles::<HALF_PAIRS, true>(&mut self)),
+            ScaleRule::Offset16 { .. } => l.call(Tiles::<HALF_PAIRS, false>(&mut self)),
         }
     }
 }
 
-/// [`ManyRows`] where the kind of groups is known.
-struct Tiles<'t, 'a, 'o, const SHARED: bool, const HAS_OFFSET: bool>(&'t mut ManyRows<'a, 'o>);
+/// [`ManyRows`] where groups of `N` pairs share a scale.
+struct Tiles<'t, 'a, 'o, const N: usize, const HAS_OFFSET: bool>(&'t mut ManyRows<'a, 'o>);
 
-impl<const SHARED: bool, const HAS_OFFSET: bool> Kernel for Tiles<'_, '_, '_, SHARED, HAS_OFFSET> {
+impl<const N: usize, const HAS_OFFSET: bool> Kernel for Tiles<'_, '_, '_, N, HAS_OFFSET> {
     type Output = ();
 
     #[inline(always)]
@@ -314,12 +314,12 @@ impl<const SHARED: bool, const HAS_OFFSET: bool> Kernel for Tiles<'_, '_, '_, SH
         let n_rows = self.0.out.len();
         let mut first = 0;
         while first < n_rows {
-            let n = L::N_TILE_ROWS.min(n_rows - first);
+            let n = tile_rows::<L>(n_rows - first);
             macro_rules! tiles {
                 ($($r:literal)*) => {
                     match n {
                         $($r => if $r <= L::N_TILE_ROWS {
-                            tile::<L, SHARED, HAS_OFFSET, $r>(l, self.0, first)
+                            tile::<L, N, HAS_OFFSET, $r>(l, self.0, first)
                         })*
                         _ => unreachable!("a tile has at most N_TILE_ROWS rows"),
                     }
@@ -333,7 +333,7 @@ impl<const SHARED: bool, const HAS_OFFSET: bool> Kernel for Tiles<'_, '_, '_, SH
 
 /// `R` rows from row `first` on.
 #[inline(always)]
-fn tile<L: Lanes, const SHARED: bool, const HAS_OFFSET: bool, const R: usize>(
+fn tile<L: Lanes, const N: usize, const HAS_OFFSET: bool, const R: usize>(
     l: L,
     rows: &mut ManyRows<'_, '_>,
     first: usize,
@@ -345,40 +345,33 @@ fn tile<L: Lanes, const SHARED: bool, const HAS_OFFSET: bool, const R: usize>(
     }
     // A number that the compiler does not know, or it writes out all steps, finds that sums of
     // integers may be taken in any order, and runs out of registers.
-    let n_pairs = std::hint::black_box(HALF_PAIRS).min(HALF_PAIRS);
+    let n_pairs = std::hint::black_box(N).min(N);
     let x = rows.x.chunks_exact(n_rows);
     let x = x.zip(rows.scales.chunks_exact(n_rows));
     for (unit, (x, scales)) in rows.units.iter().zip(x) {
         let x: &[Words; R] = &x[first..first + R].as_chunks().0[0];
         let scales: &[UnitScale; R] = &scales[first..first + R].as_chunks().0[0];
-        let (halves, _) = unit.pairs.as_chunks::<HALF_PAIRS>();
-        let mut sums = [l.splat_word(0); R];
-        for (half, pairs) in halves.iter().enumerate() {
+        for (group, pairs) in unit.pairs.as_chunks::<N>().0.iter().enumerate() {
+            let mut sums = [l.splat_word(0); R];
             for pair in 0..n_pairs {
                 let codes = l.load_words(&pairs[pair]);
                 for r in 0..R {
-                    let x = &x[r].0.as_chunks::<HALF_PAIRS>().0[half];
+                    let x = &x[r].0.as_chunks::<N>().0[group];
                     sums[r] = l.add_dot(sums[r], codes, l.splat_word(x[pair]));
                 }
             }
-            if SHARED && half == 0 {
-                continue;
-            }
-            let group = if SHARED { 0 } else { half };
-            let scale = l.load(&unit.scales[group]);
-            let offset = l.load(&unit.offsets[group]);
+            let (scale, offset) = (l.load(&unit.scales[group]), l.load(&unit.offsets[group]));
             for r in 0..R {
                 let scale = l.mul(scale, l.splat(scales[r].scale));
                 let mut acc = l.fma(scale, l.to_f32(sums[r]), l.load(&out[r]));
                 if HAS_OFFSET {
-                    let scaled_sum = match SHARED {
-                        true => scales[r].scaled_sum,
-                        false => scales[r].scaled_sums[group],
+                    let scaled_sum = match N {
+                        PAIRS => scales[r].scaled_sum,
+                        _ => scales[r].scaled_sums[group],
                     };
                     acc = l.fma(offset, l.splat(scaled_sum), acc);
                 }
                 l.store(acc, &mut out[r]);
-                sums[r] = l.splat_word(0);
             }
         }
     }
