@@ -4,7 +4,8 @@
 //! sets from scratch in each scope and prints a Markdown table: F1 and exact match
 //! against the gold answers ([`score`]), whether the gold answer stands in the answer,
 //! agreement with `CAUSAL`, and the divergence KL(CAUSAL || scope) of the first answer
-//! token. With `--peer-python`, llama.cpp answers the same prompts, id for id.
+//! token. With `--peer-python`, llama.cpp answers the same prompts, id for id. With
+//! `--arithmetic` it prints another table: what rounding does to every distribution of a prompt.
 //!
 //! A row of the input is `{"id", "question", "answers": [text], "passages": [{"title",
 //! "text"}]}`; one passage of the set is one passage of the layout, in the set's order.
@@ -13,6 +14,7 @@
 //! engines. The store of fragments is emptied between rows, and kept between the scopes
 //! of a row, which share what is equal.
 
+mod arithmetic;
 mod compare;
 mod options;
 mod reference;
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Error> {
+    if options.arithmetic {
+        return arithmetic::run(options);
+    }
     let mut lines = Vec::new();
     for spec in &options.models {
         let answerer = Answerer::open(spec, options)?;

@@ -34,6 +34,13 @@ pub struct Options {
     /// A Python interpreter that can import `llama_cpp`: the reference is run with it.
     #[arg(long)]
     pub peer_python: Option<PathBuf>,
+    /// Instead of answers, compare next-token distributions: those of the decoder, and of
+    /// llama.cpp, with those of a decoder that computes with the same weights in f32.
+    #[arg(long)]
+    pub arithmetic: bool,
+    /// Tokens of each prompt that distributions are compared after.
+    #[arg(long, default_value_t = 256)]
+    pub tokens: usize,
     /// Where the reference's prompts and answers are kept between runs.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/quality"))]
     pub keep: PathBuf,

@@ -1,10 +1,11 @@
 //! How fast could this machine be at best? Its peaks are measured; the least work of a forward
 //! pass is counted.
 //!
-//! A pass takes at least as long as its multiplications and additions at the peak of f32, and
-//! as reading weights and KV state from memory once; the longer of the two is the limit. Nobody
-//! reaches it: softmax, norms and the unpacking of quantized weights count for nothing, and
-//! memory and arithmetic are taken to overlap fully.
+//! A pass takes at least as long as its multiplications and additions at their peaks (of 16-bit
+//! integers for products with weights, of f32 for attention), and as reading weights and KV state
+//! from memory once; the longer of the two is the limit. Nobody reaches it: softmax, norms, scales
+//! and the unpacking of quantized weights count for nothing, and memory and arithmetic are taken
+//! to overlap fully.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -28,12 +29,14 @@ const PART_WORDS: usize = 1 << 18;
 pub struct Peaks {
     /// Multiplications and additions of f32.
     pub flops: f64,
+    /// Multiplications and additions of 16-bit integers, or of f32 where those are quicker.
+    pub products: f64,
     /// Bytes read from memory.
     pub bytes: f64,
 }
 
 impl Peaks {
-    /// Measures both, for about a second.
+    /// Measures all, for about a second.
     pub fn measure(n_threads: usize) -> Self {
         let words = || (vec![black_box(1_u64); STREAM_BYTES / 8], 0);
         let read_on = |(words, next): &mut (Vec<u64>, usize)| {
@@ -42,8 +45,10 @@ impl Peaks {
             black_box(sum(black_box(part)));
             size_of_val(part) as u64
         };
+        let flops = highest(n_threads, || (), |()| multiply_adds(20_000));
         Self {
-            flops: highest(n_threads, || (), |()| multiply_adds(20_000)),
+            flops,
+            products: highest(n_threads, || (), |()| integer_multiply_adds(20_000)).max(flops),
             bytes: highest(n_threads, words, read_on),
         }
     }
@@ -51,10 +56,17 @@ impl Peaks {
 
 impl std::fmt::Display for Peaks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (flops, bytes) = (self.flops / 1e9, self.bytes / 1e9);
+        let Self {
+            flops,
+            products,
+            bytes,
+        } = self;
         write!(
             f,
-            "{flops:.0} GFLOP/s of f32, {bytes:.1} GB/s read from memory"
+            "{:.0} GFLOP/s of f32, {:.0} GOP/s of 16-bit integers, {:.1} GB/s read from memory",
+            flops / 1e9,
+            products / 1e9,
+            bytes / 1e9
         )
     }
 }
@@ -123,46 +135,96 @@ fn multiply_adds(n: u64) -> u64 {
     n * 64 * 2
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn multiply_adds_avx2(n: u64) -> u64 {
-    use std::arch::x86_64::*;
-    let mut sums = [_mm256_set1_ps(black_box(0.0)); 12];
-    let (a, b) = (
-        _mm256_set1_ps(black_box(0.999)),
-        _mm256_set1_ps(black_box(0.001)),
-    );
-    for _ in 0..n {
-        for sum in &mut sums {
-            *sum = _mm256_fmadd_ps(*sum, a, b);
+/// The same of 16-bit integers: 0 where there is no instruction for it.
+fn integer_multiply_adds(n: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vnni")
+        {
+            // SAFETY: the processor has the instructions.
+            return unsafe { integer_multiply_adds_avx512(n) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { integer_multiply_adds_avx2(n) };
         }
     }
-    black_box(sums);
-    n * 12 * 8 * 2
+    black_box(n);
+    0
 }
 
+/// A function that does rounds of a step on `$sums` independent registers, of `$operations`
+/// operations each, and says how many operations that was.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn multiply_adds_avx512(n: u64) -> u64 {
-    use std::arch::x86_64::*;
-    let mut sums = [_mm512_set1_ps(black_box(0.0)); 24];
-    let (a, b) = (
-        _mm512_set1_ps(black_box(0.999)),
-        _mm512_set1_ps(black_box(0.001)),
-    );
-    for _ in 0..n {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(*sum, a, b);
+macro_rules! rounds {
+    ($name:ident, $features:literal, $sums:literal, $operations:literal,
+     $splat:expr, ($zero:expr, $a:expr, $b:expr), $step:expr) => {
+        #[target_feature(enable = $features)]
+        fn $name(n: u64) -> u64 {
+            use std::arch::x86_64::*;
+            // Opaque one by one, or equal sums would be computed once.
+            let mut sums = black_box([$splat($zero); $sums]);
+            let (a, b) = ($splat(black_box($a)), $splat(black_box($b)));
+            for _ in 0..n {
+                for sum in &mut sums {
+                    *sum = $step(*sum, a, b);
+                }
+            }
+            black_box(sums);
+            n * $sums * $operations
         }
-    }
-    black_box(sums);
-    n * 24 * 16 * 2
+    };
 }
+#[cfg(target_arch = "x86_64")]
+rounds!(
+    multiply_adds_avx2,
+    "avx2,fma",
+    12,
+    16,
+    _mm256_set1_ps,
+    (0.0, 0.999, 0.001),
+    |sum, a, b| { _mm256_fmadd_ps(sum, a, b) }
+);
+#[cfg(target_arch = "x86_64")]
+rounds!(
+    multiply_adds_avx512,
+    "avx512f",
+    24,
+    32,
+    _mm512_set1_ps,
+    (0.0, 0.999, 0.001),
+    |sum, a, b| { _mm512_fmadd_ps(sum, a, b) }
+);
+#[cfg(target_arch = "x86_64")]
+rounds!(
+    integer_multiply_adds_avx2,
+    "avx2",
+    12,
+    32,
+    _mm256_set1_epi16,
+    (3, 0, 5),
+    |sum, _, b| { _mm256_add_epi32(sum, _mm256_madd_epi16(sum, b)) }
+);
+#[cfg(target_arch = "x86_64")]
+rounds!(
+    integer_multiply_adds_avx512,
+    "avx512f,avx512bw,avx512vnni",
+    24,
+    64,
+    _mm512_set1_epi16,
+    (0, 3, 5),
+    |sum, a, b| { _mm512_dpwssd_epi32(sum, a, b) }
+);
 
 /// The least that forward passes do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Least {
+    /// Of attention.
     flops: f64,
+    /// With weights.
+    products: f64,
     bytes: f64,
 }
 
@@ -177,7 +239,7 @@ impl Least {
         let rows = n_rows as f64;
         let seen = rows * (n_before as f64 + (rows + 1.0) / 2.0);
         let attention = 2.0 * (c.n_layers * d_attn) as f64 * seen;
-        let multiply_adds = rows * in_layers + n_wanted as f64 * in_head + attention;
+        let products = rows * in_layers + n_wanted as f64 * in_head;
         let of_head = match n_wanted {
             0 => 0.0,
             _ => in_head,
@@ -187,7 +249,8 @@ impl Least {
         let bytes_a_weight = decoder.n_weight_bytes() as f64 / (in_layers + embeddings * in_head);
         let kv = ((n_before + n_rows) * decoder.kv_bytes_per_token()) as f64;
         Self {
-            flops: 2.0 * multiply_adds,
+            flops: 2.0 * attention,
+            products: 2.0 * products,
             bytes: bytes_a_weight * (in_layers + of_head) + kv,
         }
     }
@@ -196,20 +259,22 @@ impl Least {
     #[allow(dead_code, reason = "some benchmarks encode nothing")]
     pub fn of_passages(decoder: &Decoder, n_tokens: usize) -> Self {
         let of_one = Self::of_pass(decoder, 0, 1, 0);
-        let flops = of_one.flops * n_tokens as f64;
-        Self { flops, ..of_one }
+        let products = of_one.products * n_tokens as f64;
+        Self { products, ..of_one }
     }
 
     /// Both, one after the other.
     pub fn and(self, other: Self) -> Self {
         Self {
             flops: self.flops + other.flops,
+            products: self.products + other.products,
             bytes: self.bytes + other.bytes,
         }
     }
 
-    /// Seconds that no program goes below which computes in f32.
+    /// Seconds that no program goes below which computes in 16-bit integers and f32.
     pub fn seconds(&self, peaks: &Peaks) -> f64 {
-        (self.flops / peaks.flops).max(self.bytes / peaks.bytes)
+        let arithmetic = self.flops / peaks.flops + self.products / peaks.products;
+        arithmetic.max(self.bytes / peaks.bytes)
     }
 }

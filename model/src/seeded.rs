@@ -5,24 +5,54 @@
 
 use std::collections::HashMap;
 
+use half::f16;
+
 use crate::config::{Architecture, ModelConfig, RopeScaling};
 use crate::weights::{Encoding, RawTensor, TensorSource};
 
 /// Weights drawn from a seed.
 #[derive(Clone, Debug)]
 pub struct SeededTensors {
-    tensors: HashMap<String, ([usize; 2], Vec<u8>)>,
+    tensors: HashMap<String, (Encoding, [usize; 2], Vec<u8>)>,
 }
 
 impl TensorSource for SeededTensors {
     fn tensor(&self, name: &str) -> Option<RawTensor<'_>> {
-        let (shape, bytes) = self.tensors.get(name)?;
+        let (encoding, shape, bytes) = self.tensors.get(name)?;
         Some(RawTensor {
-            encoding: Encoding::F32,
+            encoding: *encoding,
             shape: *shape,
             bytes,
         })
     }
+}
+
+impl SeededTensors {
+    /// The same weights, where every matrix whose rows are whole blocks is stored as Q8_0.
+    pub fn quantized(mut self) -> Self {
+        for (encoding, [n_rows, n_columns], bytes) in self.tensors.values_mut() {
+            if *n_rows > 1 && n_columns.is_multiple_of(Encoding::Q8_0.block_len()) {
+                *bytes = to_q8_0(bytes);
+                *encoding = Encoding::Q8_0;
+            }
+        }
+        self
+    }
+}
+
+/// Blocks of Q8_0: the scale in f16, then 32 signed bytes.
+fn to_q8_0(floats: &[u8]) -> Vec<u8> {
+    let floats = floats.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+    let floats: Vec<f32> = floats.collect();
+    let mut bytes = Vec::new();
+    for block in floats.chunks(Encoding::Q8_0.block_len()) {
+        let largest = block.iter().fold(0f32, |a, b| a.max(b.abs()));
+        let scale = f16::from_f32(largest / 127.0);
+        bytes.extend(scale.to_le_bytes());
+        let code = |x: &f32| (x / scale.to_f32()).round().clamp(-127.0, 127.0) as i8;
+        bytes.extend(block.iter().map(|x| code(x) as u8));
+    }
+    bytes
 }
 
 /// Two layers, four query heads on two key/value heads, 96 tokens.
@@ -87,7 +117,7 @@ pub fn tiny(config: &ModelConfig, seed: u64) -> SeededTensors {
 
 struct Draw {
     state: u64,
-    tensors: HashMap<String, ([usize; 2], Vec<u8>)>,
+    tensors: HashMap<String, (Encoding, [usize; 2], Vec<u8>)>,
 }
 
 impl Draw {
@@ -118,6 +148,7 @@ impl Draw {
         let bytes = (0..shape[0] * shape[1])
             .flat_map(|_| f(self).to_le_bytes())
             .collect();
-        self.tensors.insert(name.to_owned(), (shape, bytes));
+        let tensor = (Encoding::F32, shape, bytes);
+        self.tensors.insert(name.to_owned(), tensor);
     }
 }

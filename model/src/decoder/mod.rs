@@ -1,7 +1,8 @@
 //! One decoder for every supported architecture.
 //!
 //! A forward pass takes any number of runs. Each has its own layout, tail and tokens; all
-//! their rows share the matrix products. Arithmetic is f32, KV state is f16. A run may stand
+//! their rows share the matrix products. Arithmetic is f32, but for products with quantized
+//! weights, which are sums of integers; KV state is f16. A run may stand
 //! behind an earlier run of the same batch: layer by layer, what that one has just computed
 //! is a segment to it, as if it were a fragment already.
 //!
@@ -27,6 +28,11 @@ use crate::layout::Layout;
 use crate::rope::Rope;
 use crate::weights::TensorSource;
 use layers::Layers;
+
+/// Names the arithmetic of forward passes: results of the same weights under the same name agree
+/// in every bit, under another they may not. Ids of what is stored depend on it, so that nothing
+/// that an older version computed is taken for what this one would.
+pub const KERNEL_CLASS: &str = "codes by block floats of 16 bits, f32 fma, spans of 512 keys";
 
 /// A loaded decoder, with the threads it computes on.
 pub struct Decoder {

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod demands;
+mod dequantized;
 pub mod gguf;
 mod gguf_header;
 mod hub_config;
@@ -13,7 +14,7 @@ pub(crate) mod mapped;
 mod rope_factors;
 pub mod safetensors;
 
-pub use self::{checkpoint::Checkpoint, demands::demands};
+pub use self::{checkpoint::Checkpoint, demands::demands, dequantized::Dequantized};
 
 /// How the elements of a stored tensor are encoded. Block formats are those of GGML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ mod written;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use perennial_model::decoder::Decoder;
+use perennial_model::decoder::{Decoder, KERNEL_CLASS};
 use perennial_model::error::Error as ModelError;
 use perennial_model::generation::{self, Generation, GenerationRequest};
 use perennial_model::layout::Layout;
@@ -27,8 +27,6 @@ use crate::patch;
 use crate::provenance;
 use crate::scope::{self, FragmentPlan, Scope};
 
-/// All kernels of this class agree in every bit, whatever the instruction set.
-const KERNEL_CLASS: &str = "f32 fma, k in order";
 const KV_DTYPE: &str = "f16";
 
 /// How text becomes the tokens of a prompt, and tokens an answer.
