@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
             for (n, question) in questions.iter().enumerate() {
                 eprint!("\r{spec}, {set}: {} of {}", n + 1, questions.len());
                 let mut prompt = answerer.prompt(question)?;
-                prompt.truncate(options.tokens);
+                prompt.truncate(options.tokens.get());
                 let reference = logits(&in_f32, &prompt)?;
                 let n_vocab = reference.len() / prompt.len();
                 let got = logits(answerer.decoder(), &prompt)?;
@@ -83,12 +83,18 @@ pub fn run(options: &Options) -> Result<(), Error> {
                 }
                 if let Some(python) = &options.peer_python {
                     let got = of_peer(options, python, answerer.path(), &prompt)?;
+                    if got.len() != reference.len() {
+                        return Err("llama.cpp's vocabulary has another size".into());
+                    }
                     for (a, b) in reference.chunks(n_vocab).zip(got.chunks(n_vocab)) {
                         theirs.add(a, b);
                     }
                 }
             }
             eprintln!();
+            if ours.n == 0 {
+                return Err(format!("{}: no rows", data.display()).into());
+            }
             ours.print(answerer.name(), &set, "Perennial");
             if theirs.n > 0 {
                 theirs.print(answerer.name(), &set, "llama.cpp");

@@ -39,8 +39,8 @@ pub struct Options {
     #[arg(long)]
     pub arithmetic: bool,
     /// Tokens of each prompt that distributions are compared after.
-    #[arg(long, default_value_t = 256)]
-    pub tokens: usize,
+    #[arg(long, default_value = "256")]
+    pub tokens: std::num::NonZeroUsize,
     /// Where the reference's prompts and answers are kept between runs.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/quality"))]
     pub keep: PathBuf,

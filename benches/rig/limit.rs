@@ -160,12 +160,12 @@ fn integer_multiply_adds(n: u64) -> u64 {
 #[cfg(target_arch = "x86_64")]
 macro_rules! rounds {
     ($name:ident, $features:literal, $sums:literal, $operations:literal,
-     $splat:expr, ($zero:expr, $a:expr, $b:expr), $step:expr) => {
+     $splat:expr, ($start:expr, $a:expr, $b:expr), $step:expr) => {
         #[target_feature(enable = $features)]
         fn $name(n: u64) -> u64 {
             use std::arch::x86_64::*;
             // Opaque one by one, or equal sums would be computed once.
-            let mut sums = black_box([$splat($zero); $sums]);
+            let mut sums = black_box([$splat($start); $sums]);
             let (a, b) = ($splat(black_box($a)), $splat(black_box($b)));
             for _ in 0..n {
                 for sum in &mut sums {

@@ -62,6 +62,8 @@ struct Lines {
     /// `[head_dim / 16][BLOCK]` values of the present block.
     values: Vec<Lane>,
     turn: Turn,
+    /// What was added to positions when queries were rotated last.
+    shift: Option<i64>,
     buffer: Vec<f32>,
 }
 
@@ -135,12 +137,16 @@ impl Heads<'_> {
             keys: vec![Lane::ZERO; BLOCK_TILES * head_dim],
             values: vec![Lane::ZERO; BLOCK * head_dim / WIDTH],
             turn: Turn::default(),
+            shift: None,
             buffer: vec![0.0; head_dim],
         }
     }
 
     #[inline(always)]
     fn turn_queries(&self, lines: &mut Lines, shift: i64) {
+        if lines.shift.replace(shift) == Some(shift) {
+            return;
+        }
         for row in 0..self.n_rows {
             self.shape
                 .rope

@@ -1,8 +1,8 @@
 //! Attention of rows over the segments of a layout and the tail they are appended to.
 //!
 //! A segment's keys are rotated at the fragment's own positions. Its query is rotated by
-//! the row's position minus the segment's offset, once a segment, so that scores depend on
-//! absolute positions only and the keys are never touched. A tail is a segment of which
+//! the row's position minus the segment's offset, so that scores depend on absolute
+//! positions only and the keys are never touched. A tail is a segment of which
 //! each row sees what stands up to itself.
 //!
 //! Contract: a row's bits do not depend on the other rows of the batch, on later tokens of

@@ -24,7 +24,7 @@ pub(super) struct Mark {
     pub source: usize,
     /// Whether nothing of the span came before.
     pub starts_span: bool,
-    /// `[n]` highest score, and sum of weights below it.
+    /// `[n]` highest score, and sum of weights relative to it.
     pub of_lines: Vec<(f32, f32)>,
 }
 

@@ -225,4 +225,4 @@ impl Decoder {
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -70,6 +70,12 @@ fn run(
     out.pop().expect("one run")
 }
 
+/// FNV-1a over words.
+pub(crate) fn digest(words: impl IntoIterator<Item = u32>) -> u64 {
+    let add = |hash: u64, word: u32| (hash ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
+    words.into_iter().fold(0xcbf2_9ce4_8422_2325, add)
+}
+
 fn bits(logits: &[f32]) -> Vec<u32> {
     logits.iter().map(|x| x.to_bits()).collect()
 }
@@ -231,16 +237,18 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3, ..ProptestConfig::default() })]
-    /// Contexts so long that attention is cut into spans.
+    /// Contexts so long that attention is cut into spans, in a source, between sources, and in
+    /// the tail.
     #[test]
     fn bits_do_not_depend_on_who_computes_a_span(
         config in config(),
         seed in any::<u64>(),
-        lengths in prop::collection::vec(1usize..500, 1..4),
-        in_tail in 1usize..400,
+        long in 530usize..800,
+        others in prop::collection::vec(1usize..300, 0..3),
+        in_tail in 400usize..700,
         n_rows in 2usize..40,
     ) {
-        let config = ModelConfig { max_positions: 8192, ..config };
+        let config = ModelConfig { max_positions: 8192, head_dim: 16, ..config };
         let source = tiny(&config, seed);
         let naive = Naive { config: &config, source: &source };
         let alone = load(Isa::best(), &config, seed, 1);
@@ -248,15 +256,30 @@ proptest! {
             (0..n as u64).map(|i| ((i * 37 + salt) * 0x9e37_79b9 % 96) as u32).collect()
         };
         let (mut layout, mut seen) = (Layout::new(), Vec::new());
+        let lengths: Vec<usize> = [long].into_iter().chain(others).collect();
         for (segment, n) in lengths.iter().enumerate() {
             let tokens = tokens(*n, seed % 1000 + segment as u64);
-            let (kv, of_fragment) = fragment(&alone, &naive, &tokens, 0, segment);
-            let offset = i64::from(layout.end());
-            seen.extend(of_fragment.into_iter().enumerate().map(|(i, mut token)| {
-                token.position = offset + i as i64;
-                token
-            }));
-            layout.push(kv);
+            let (kv, mut of_fragment) = fragment(&alone, &naive, &tokens, 0, segment);
+            let offset = layout.end();
+            // Across the cut in the long source.
+            let overlays = match segment {
+                0 => vec![
+                    Overlay::Hide { span: 505..514 },
+                    Overlay::ZeroValues { span: 510..520, layers: 0..1 },
+                    Overlay::ZeroKeys { span: 509..518, layers: 1..2 },
+                ],
+                _ => Vec::new(),
+            };
+            for (i, token) in of_fragment.iter_mut().enumerate() {
+                token.position = i64::from(offset) + i as i64;
+                if segment == 0 {
+                    token.hidden = (505..514).contains(&i);
+                    token.zeroed = if (510..520).contains(&i) { 0..1 } else { 0..0 };
+                    token.keyless = if (509..518).contains(&i) { 1..2 } else { 0..0 };
+                }
+            }
+            seen.extend(of_fragment);
+            layout.push_at(kv, offset, overlays);
         }
         let (start, prompt) = (layout.end(), tokens(in_tail + n_rows, 7));
         let (before, rows) = prompt.split_at(in_tail);
@@ -279,21 +302,21 @@ proptest! {
             }
         }
         // With more threads, each span is a task of its own.
-        let many = load(Isa::best(), &config, seed, 5);
-        for decoder in [&alone, &many] {
+        let many = Isa::available().into_iter().map(|isa| load(isa, &config, seed, 5));
+        for decoder in [alone].into_iter().chain(many) {
             let mut tail = decoder.new_tail(start);
-            let all = run(decoder, &layout, &mut tail, &prompt, true);
+            let all = run(&decoder, &layout, &mut tail, &prompt, true);
             for (i, want) in one_by_one.iter().enumerate() {
                 let logits = &all.logits[(in_tail + i) * config.n_vocab..][..config.n_vocab];
                 prop_assert_eq!(bits(logits), bits(&want.logits));
                 prop_assert_eq!(bits(&all.mass[in_tail + i]), bits(&want.mass[0]));
             }
-        }
-        let mut tail = many.new_tail(start);
-        run(&many, &layout, &mut tail, before, false);
-        for (token, want) in rows.iter().zip(&one_by_one) {
-            let got = run(&many, &layout, &mut tail, &[*token], true);
-            prop_assert_eq!(bits(&got.logits), bits(&want.logits));
+            let mut tail = decoder.new_tail(start);
+            run(&decoder, &layout, &mut tail, before, false);
+            for (token, want) in rows.iter().zip(&one_by_one) {
+                let got = run(&decoder, &layout, &mut tail, &[*token], true);
+                prop_assert_eq!(bits(&got.logits), bits(&want.logits));
+            }
         }
     }
 }
@@ -594,26 +617,24 @@ fn the_kernel_class_names_these_bits() {
         qk_norm: true,
         ..tiny_config()
     };
-    let decoder = load_from(Isa::best(), &config, &tiny(&config, 1).quantized(), 2);
+    let source = tiny(&config, 1).quantized();
     let tokens: Vec<u32> = (0..700).map(|i| i * 31 % 96).collect();
-    let mut layout = Layout::new();
-    for tokens in [&tokens[..600], &tokens[..33]] {
-        let mut tail = decoder.new_tail(0);
-        run(&decoder, &Layout::new(), &mut tail, tokens, false);
-        layout.push(Arc::new(tail.freeze()));
+    for isa in Isa::available() {
+        let decoder = load_from(isa, &config, &source, 2);
+        let mut layout = Layout::new();
+        for tokens in [&tokens[..600], &tokens[..33]] {
+            let mut tail = decoder.new_tail(0);
+            run(&decoder, &Layout::new(), &mut tail, tokens, false);
+            layout.push(Arc::new(tail.freeze()));
+        }
+        let mut tail = decoder.new_tail(layout.end());
+        let got = run(&decoder, &layout, &mut tail, &tokens[..9], false);
+        assert_eq!(
+            (KERNEL_CLASS, digest(bits(&got.logits))),
+            (
+                "codes by block floats of 16 bits, f32 fma, spans of 512 keys",
+                4_410_993_728_710_607_196
+            ),
+        );
     }
-    let mut tail = decoder.new_tail(layout.end());
-    let got = run(&decoder, &layout, &mut tail, &tokens[..9], false);
-    let digest = bits(&got.logits)
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, bits| {
-            (hash ^ u64::from(*bits)).wrapping_mul(0x0100_0000_01b3)
-        });
-    assert_eq!(
-        (KERNEL_CLASS, digest),
-        (
-            "codes by block floats of 16 bits, f32 fma, spans of 512 keys",
-            4_410_993_728_710_607_196
-        ),
-    );
 }

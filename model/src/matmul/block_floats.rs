@@ -5,8 +5,8 @@
 //! of integers, exact in whatever order they are taken.
 //!
 //! Invariant: a unit depends on its own thirty-two numbers only. One whose largest number is
-//! below 2^-112 is zero; one that holds an infinity or no number has a scale that is none, and
-//! so has every output that it takes part in.
+//! below 2^-112 is zero; one that holds an infinity or a NaN has the scale NaN, and every output
+//! that it takes part in is NaN.
 
 use rayon::prelude::*;
 
@@ -35,9 +35,9 @@ pub(super) struct UnitScale {
     pub scale: f32,
     /// Sum of the integers of each half.
     pub sums: [i32; 2],
-    /// Sum of the numbers that the integers stand for, of each half; exact.
+    /// Sum of the numbers that the integers stand for, of each half; exact unless it overflows.
     pub scaled_sums: [f32; 2],
-    /// The same of the whole unit; exact.
+    /// The same of the whole unit.
     pub scaled_sum: f32,
 }
 

@@ -343,8 +343,8 @@ fn tile<L: Lanes, const N: usize, const HAS_OFFSET: bool, const R: usize>(
     if !rows.resume {
         *out = [Lane::ZERO; R];
     }
-    // A number that the compiler does not know, or it writes out all steps, finds that sums of
-    // integers may be taken in any order, and runs out of registers.
+    // Opaque to the compiler, which would otherwise unroll all steps, reorder the sums of integers
+    // and spill registers.
     let n_pairs = std::hint::black_box(N).min(N);
     let x = rows.x.chunks_exact(n_rows);
     let x = x.zip(rows.scales.chunks_exact(n_rows));

@@ -1,7 +1,7 @@
 //! One matrix of weights, repacked for the kernels; nothing of its precision is dropped.
 //!
 //! A row of the stored matrix is an output column here. Sixteen of them make a panel
-//! (`formats` says how a panel lies); panels are padded to whole pairs and k to whole
+//! (`codes` says how a panel of codes lies); panels are padded to whole pairs and k to whole
 //! units with weights that are zero.
 
 use half::f16;

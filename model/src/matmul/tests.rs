@@ -5,6 +5,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
+use crate::decoder::{KERNEL_CLASS, tests::digest};
 use crate::quant::{Block, BlockFormat, ScaleRule, dequantize, tests::tame};
 use crate::weights::{Encoding, RawTensor};
 
@@ -207,6 +208,64 @@ proptest! {
                 for pool in &pools {
                     let got = pool.install(|| product(isa, &weights, &x[..n_rows]));
                     prop_assert_eq!(&got[..], &want[..n_rows], "{:?} {:?}", encoding, isa);
+                }
+            }
+        }
+    }
+}
+
+/// Whoever changes these bits gives their arithmetic another name.
+#[test]
+fn the_kernel_class_names_the_bits_of_every_encoding() {
+    let products = ENCODINGS.iter().flat_map(|&encoding| {
+        let (n_out, n_in) = (5, 512);
+        let bytes = matrix(encoding, 11, [n_out, n_in]);
+        let raw = RawTensor {
+            encoding,
+            shape: [n_out, n_in],
+            bytes: &bytes,
+        };
+        let weights = PackedMatrix::pack(raw, |n| n);
+        let x = [floats(17, n_in), floats(19, n_in)];
+        product(Isa::best(), &weights, &x).into_iter().flatten()
+    });
+    assert_eq!(
+        (KERNEL_CLASS, digest(products)),
+        (
+            "codes by block floats of 16 bits, f32 fma, spans of 512 keys",
+            7_557_832_923_989_765_715
+        ),
+    );
+}
+
+/// The integers of a row that are furthest from zero, against the codes that are.
+#[test]
+fn the_largest_integers_and_codes_stay_in_their_range() {
+    for (encoding, code) in [
+        (Encoding::Q8_0, 0x80),
+        (Encoding::Q8_0, 0x7f),
+        (Encoding::Q5_1, 0xff),
+    ] {
+        let mut bytes = vec![code; encoding.block_bytes()];
+        let one = f16::ONE.to_le_bytes();
+        bytes[..2].copy_from_slice(&one);
+        if encoding == Encoding::Q5_1 {
+            bytes[2..4].copy_from_slice(&one);
+        }
+        let raw = RawTensor {
+            encoding,
+            shape: [1, UNIT],
+            bytes: &bytes,
+        };
+        let weights = PackedMatrix::pack(raw, |n| n);
+        let row = weights.row(0);
+        // Rounds to -32768 steps.
+        let x = vec![-(2.0 - f32::EPSILON); UNIT];
+        let want: f32 = row.iter().map(|w| -2.0 * w).sum();
+        for isa in Isa::available() {
+            for n_rows in [1, 2] {
+                for got in product(isa, &weights, &vec![x.clone(); n_rows]) {
+                    assert_eq!(f32::from_bits(got[0]), want, "{encoding:?} {isa:?}");
                 }
             }
         }
