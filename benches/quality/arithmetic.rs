@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use perennial::model::cancel::Cancel;
 use perennial::model::decoder::{Decoder, Logits, Rows};
@@ -18,6 +17,7 @@ use serde_json::json;
 
 use crate::compare::Answerer;
 use crate::options::Options;
+use crate::reference::run_script;
 use crate::rig::{Error, question};
 
 /// Rows of a set, unless told.
@@ -132,21 +132,12 @@ fn of_peer(
         options.keep.join("logits.f32"),
     );
     fs::write(&ids, json!(tokens).to_string())?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/quality/logits.py");
-    let status = Command::new(python)
-        .arg(&script)
-        .arg("--model")
-        .arg(model)
-        .arg("--ids")
-        .arg(&ids)
-        .arg("--output")
-        .arg(&floats)
-        .args(["--threads", &options.threads.to_string()])
-        .status()
-        .map_err(|error| format!("{}: {error}", python.display()))?;
-    if !status.success() {
-        return Err(format!("{} failed: {status}", script.display()).into());
-    }
+    run_script(python, "logits.py", |command| {
+        command.arg("--model").arg(model);
+        command.arg("--ids").arg(&ids);
+        command.arg("--output").arg(&floats);
+        command.args(["--threads", &options.threads.to_string()]);
+    })?;
     let bytes = fs::read(&floats)?;
     fs::remove_file(&floats)?;
     let floats = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));

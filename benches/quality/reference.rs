@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
@@ -49,27 +49,16 @@ pub fn answers(
         writeln!(text, "{row}")?;
     }
     fs::write(&prompts_path, text)?;
-    let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "benches/quality/reference.py"]
-        .iter()
-        .collect();
-    let status = Command::new(python)
-        .arg(&script)
-        .arg("--model")
-        .arg(model)
-        .arg("--prompts")
-        .arg(&prompts_path)
-        .arg("--output")
-        .arg(&answers_path)
-        .args([
+    run_script(python, "reference.py", |command| {
+        command.arg("--model").arg(model);
+        command.arg("--prompts").arg(&prompts_path);
+        command.arg("--output").arg(&answers_path);
+        command.args([
             "--flash-attention",
             "--threads",
             &options.threads.to_string(),
-        ])
-        .status()
-        .map_err(|error| format!("{}: {error}", python.display()))?;
-    if !status.success() {
-        return Err(format!("{} failed: {status}", script.display()).into());
-    }
+        ]);
+    })?;
     let mut found = HashMap::new();
     for line in fs::read_to_string(&answers_path)?.lines() {
         let answer: Answer = serde_json::from_str(line)?;
@@ -84,6 +73,23 @@ pub fn answers(
                 .ok_or_else(|| format!("llama.cpp gave no answer to row {}", question.id).into())
         })
         .collect()
+}
+
+/// Runs a script that stands beside this file, with the arguments that `add` adds.
+pub fn run_script(python: &Path, name: &str, add: impl FnOnce(&mut Command)) -> Result<(), Error> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches/quality")
+        .join(name);
+    let mut command = Command::new(python);
+    command.arg(&script);
+    add(&mut command);
+    let status = command
+        .status()
+        .map_err(|error| format!("{}: {error}", python.display()))?;
+    if !status.success() {
+        return Err(format!("{} failed: {status}", script.display()).into());
+    }
+    Ok(())
 }
 
 /// SHA-256 of the ids as little-endian words, in hexadecimal.

@@ -109,13 +109,6 @@ pub(crate) trait Lanes: Copy {
     fn of_bits(self, a: Self::I) -> Self::F;
 }
 
-/// Rows of the next tile where `n` rows are left: as many as fit, less where the last tile would
-/// be so small that it waits for its own sums.
-#[inline(always)]
-pub(crate) fn tile_rows<L: Lanes>(n: usize) -> usize {
-    n.div_ceil(n.div_ceil(L::N_TILE_ROWS))
-}
-
 /// A computation written against [`Lanes`]. Implementations mark `run` and everything it
 /// calls `#[inline(always)]`, so that it is compiled anew for each instruction set.
 ///

@@ -9,42 +9,48 @@
 use std::ops::Range;
 
 use super::UNIT;
-use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH, tile_rows};
+use super::tiles::{Tiled, all_tiles};
+use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH};
 
 /// Steps of a stretch: 16 KiB of f32.
 const STRETCH: usize = 8 * UNIT;
 
-/// Sixteen weights as they are stored.
-pub(super) trait Float: Copy {
-    /// The weights, exactly.
-    fn load<L: Lanes>(l: L, from: &Self) -> L::F;
+/// How weights are stored.
+pub(super) trait Float {
+    /// Sixteen of them.
+    type Stored;
+    /// Their values, exactly.
+    fn load<L: Lanes>(l: L, from: &Self::Stored) -> L::F;
 }
 
-/// Sixteen f16.
-#[derive(Clone, Copy)]
-pub(super) struct F16(pub Halves);
-/// Sixteen bf16.
-#[derive(Clone, Copy)]
-pub(super) struct BF16(pub Halves);
+/// As f32.
+pub(super) struct F32;
+/// As f16.
+pub(super) struct F16;
+/// As bf16.
+pub(super) struct BF16;
 
-impl Float for Lane {
+impl Float for F32 {
+    type Stored = Lane;
     #[inline(always)]
-    fn load<L: Lanes>(l: L, from: &Self) -> L::F {
+    fn load<L: Lanes>(l: L, from: &Lane) -> L::F {
         l.load(from)
     }
 }
 
 impl Float for F16 {
+    type Stored = Halves;
     #[inline(always)]
-    fn load<L: Lanes>(l: L, from: &Self) -> L::F {
-        l.load_f16(&from.0)
+    fn load<L: Lanes>(l: L, from: &Halves) -> L::F {
+        l.load_f16(from)
     }
 }
 
 impl Float for BF16 {
+    type Stored = Halves;
     #[inline(always)]
-    fn load<L: Lanes>(l: L, from: &Self) -> L::F {
-        l.load_bf16(&from.0)
+    fn load<L: Lanes>(l: L, from: &Halves) -> L::F {
+        l.load_bf16(from)
     }
 }
 
@@ -52,7 +58,7 @@ impl Float for BF16 {
 /// `x` is `[n_k / 16][n_rows]`, `out` is `[range][n_rows]`.
 pub(super) fn panels<T: Float>(
     isa: Isa,
-    weights: &[T],
+    weights: &[T::Stored],
     n_k: usize,
     range: Range<usize>,
     x: &[Lane],
@@ -63,7 +69,7 @@ pub(super) fn panels<T: Float>(
     if n_rows == 1 {
         let panels = weights[range.start * n_k..range.end * n_k].chunks_exact(2 * n_k);
         for (panels, out) in panels.zip(out.as_chunks_mut().0) {
-            isa.run(OneRow {
+            isa.run(OneRow::<T> {
                 panels: panels.split_at(n_k),
                 x,
                 out,
@@ -76,7 +82,7 @@ pub(super) fn panels<T: Float>(
         let n = STRETCH.min(n_k - first);
         let x = &x[first / WIDTH * n_rows..][..n / WIDTH * n_rows];
         for (panel, out) in panels.clone().zip(out.chunks_exact_mut(n_rows)) {
-            isa.run(WriteOut {
+            isa.run(WriteOut::<T> {
                 panel: &panel[first..][..n],
                 out: &mut stretch,
             });
@@ -91,8 +97,8 @@ pub(super) fn panels<T: Float>(
 }
 
 /// One row of two panels: several chains of additions are in flight.
-struct OneRow<'a, 'o, T> {
-    panels: (&'a [T], &'a [T]),
+struct OneRow<'a, 'o, T: Float> {
+    panels: (&'a [T::Stored], &'a [T::Stored]),
     x: &'a [Lane],
     out: &'o mut [Lane; 2],
 }
@@ -107,7 +113,7 @@ impl<T: Float> Kernel for OneRow<'_, '_, T> {
         );
         let mut acc = (l.splat(0.0), l.splat(0.0));
         for ((x, a), b) in self.x.iter().zip(a).zip(b) {
-            let b: &[T; WIDTH] = b;
+            let b: &[T::Stored; WIDTH] = b;
             for k in 0..WIDTH {
                 let x = l.splat(x.0[k]);
                 acc.0 = l.fma(x, T::load(l, &a[k]), acc.0);
@@ -120,8 +126,8 @@ impl<T: Float> Kernel for OneRow<'_, '_, T> {
 }
 
 /// Writes weights out as f32.
-struct WriteOut<'a, 'o, T> {
-    panel: &'a [T],
+struct WriteOut<'a, 'o, T: Float> {
+    panel: &'a [T::Stored],
     out: &'o mut [Lane],
 }
 
@@ -152,26 +158,11 @@ impl Kernel for MultiplyRows<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
-        let n_rows = self.out.len();
-        let mut first = 0;
-        while first < n_rows {
-            let n = tile_rows::<L>(n_rows - first);
-            macro_rules! tiles {
-                ($($r:literal)*) => {
-                    match n {
-                        $($r => if $r <= L::N_TILE_ROWS { self.tile::<L, $r>(l, first) })*
-                        _ => unreachable!("a tile has at most N_TILE_ROWS rows"),
-                    }
-                };
-            }
-            tiles!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-            first += n;
-        }
+        all_tiles(l, self.out.len(), &mut self);
     }
 }
 
-impl MultiplyRows<'_> {
-    /// `R` rows from row `first` on.
+impl Tiled for MultiplyRows<'_> {
     #[inline(always)]
     fn tile<L: Lanes, const R: usize>(&mut self, l: L, first: usize) {
         let n_rows = self.out.len();

@@ -18,7 +18,8 @@ use super::codes::{
     Affine, Affine16, Affine32, Codes, Offset, Offset16, PAIRS, Rule, codes_of_pair,
 };
 use super::packed::CodeStore;
-use crate::lanes::{Isa, Kernel, Lane, Lanes, Words, tile_rows};
+use super::tiles::{Tiled, all_tiles};
+use crate::lanes::{Isa, Kernel, Lane, Lanes, Words};
 use crate::quant::ScaleRule;
 use crate::weights::Encoding;
 
@@ -310,68 +311,50 @@ impl<const N: usize, const HAS_OFFSET: bool> Kernel for Tiles<'_, '_, '_, N, HAS
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, l: L) {
-        let n_rows = self.0.out.len();
-        let mut first = 0;
-        while first < n_rows {
-            let n = tile_rows::<L>(n_rows - first);
-            macro_rules! tiles {
-                ($($r:literal)*) => {
-                    match n {
-                        $($r => if $r <= L::N_TILE_ROWS {
-                            tile::<L, N, HAS_OFFSET, $r>(l, self.0, first)
-                        })*
-                        _ => unreachable!("a tile has at most N_TILE_ROWS rows"),
-                    }
-                };
-            }
-            tiles!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-            first += n;
-        }
+    fn run<L: Lanes>(mut self, l: L) {
+        all_tiles(l, self.0.out.len(), &mut self);
     }
 }
 
-/// `R` rows from row `first` on.
-#[inline(always)]
-fn tile<L: Lanes, const N: usize, const HAS_OFFSET: bool, const R: usize>(
-    l: L,
-    rows: &mut ManyRows<'_, '_>,
-    first: usize,
-) {
-    let n_rows = rows.out.len();
-    let out: &mut [Lane; R] = &mut rows.out[first..first + R].as_chunks_mut().0[0];
-    if !rows.resume {
-        *out = [Lane::ZERO; R];
-    }
-    // Opaque to the compiler, which would otherwise unroll all steps, reorder the sums of integers
-    // and spill registers.
-    let n_pairs = std::hint::black_box(N).min(N);
-    let x = rows.x.chunks_exact(n_rows);
-    let x = x.zip(rows.scales.chunks_exact(n_rows));
-    for (unit, (x, scales)) in rows.units.iter().zip(x) {
-        let x: &[Words; R] = &x[first..first + R].as_chunks().0[0];
-        let scales: &[UnitScale; R] = &scales[first..first + R].as_chunks().0[0];
-        for (group, pairs) in unit.pairs.as_chunks::<N>().0.iter().enumerate() {
-            let mut sums = [l.splat_word(0); R];
-            for pair in 0..n_pairs {
-                let codes = l.load_words(&pairs[pair]);
+impl<const N: usize, const HAS_OFFSET: bool> Tiled for Tiles<'_, '_, '_, N, HAS_OFFSET> {
+    #[inline(always)]
+    fn tile<L: Lanes, const R: usize>(&mut self, l: L, first: usize) {
+        let rows = &mut *self.0;
+        let n_rows = rows.out.len();
+        let out: &mut [Lane; R] = &mut rows.out[first..first + R].as_chunks_mut().0[0];
+        if !rows.resume {
+            *out = [Lane::ZERO; R];
+        }
+        // Opaque to the compiler, which would otherwise unroll all steps, reorder the sums of
+        // integers and spill registers.
+        let n_pairs = std::hint::black_box(N).min(N);
+        let x = rows.x.chunks_exact(n_rows);
+        let x = x.zip(rows.scales.chunks_exact(n_rows));
+        for (unit, (x, scales)) in rows.units.iter().zip(x) {
+            let x: &[Words; R] = &x[first..first + R].as_chunks().0[0];
+            let scales: &[UnitScale; R] = &scales[first..first + R].as_chunks().0[0];
+            for (group, pairs) in unit.pairs.as_chunks::<N>().0.iter().enumerate() {
+                let mut sums = [l.splat_word(0); R];
+                for pair in 0..n_pairs {
+                    let codes = l.load_words(&pairs[pair]);
+                    for r in 0..R {
+                        let x = &x[r].0.as_chunks::<N>().0[group];
+                        sums[r] = l.add_dot(sums[r], codes, l.splat_word(x[pair]));
+                    }
+                }
+                let (scale, offset) = (l.load(&unit.scales[group]), l.load(&unit.offsets[group]));
                 for r in 0..R {
-                    let x = &x[r].0.as_chunks::<N>().0[group];
-                    sums[r] = l.add_dot(sums[r], codes, l.splat_word(x[pair]));
+                    let scale = l.mul(scale, l.splat(scales[r].scale));
+                    let mut acc = l.fma(scale, l.to_f32(sums[r]), l.load(&out[r]));
+                    if HAS_OFFSET {
+                        let scaled_sum = match N {
+                            PAIRS => scales[r].scaled_sum,
+                            _ => scales[r].scaled_sums[group],
+                        };
+                        acc = l.fma(offset, l.splat(scaled_sum), acc);
+                    }
+                    l.store(acc, &mut out[r]);
                 }
-            }
-            let (scale, offset) = (l.load(&unit.scales[group]), l.load(&unit.offsets[group]));
-            for r in 0..R {
-                let scale = l.mul(scale, l.splat(scales[r].scale));
-                let mut acc = l.fma(scale, l.to_f32(sums[r]), l.load(&out[r]));
-                if HAS_OFFSET {
-                    let scaled_sum = match N {
-                        PAIRS => scales[r].scaled_sum,
-                        _ => scales[r].scaled_sums[group],
-                    };
-                    acc = l.fma(offset, l.splat(scaled_sum), acc);
-                }
-                l.store(acc, &mut out[r]);
             }
         }
     }

@@ -9,6 +9,7 @@ mod codes;
 mod floats;
 mod integers;
 mod packed;
+mod tiles;
 
 use std::ops::Range;
 
@@ -159,9 +160,9 @@ impl<'a> Input<'a> {
     fn panels(&self, isa: Isa, weights: &PackedMatrix, range: Range<usize>, out: &mut [Lane]) {
         let (x, n_k) = (self.floats.lanes(), weights.n_units * UNIT);
         match &weights.store {
-            Store::F32(w) => floats::panels(isa, w, n_k, range, x, out),
-            Store::F16(w) => floats::panels(isa, w, n_k, range, x, out),
-            Store::BF16(w) => floats::panels(isa, w, n_k, range, x, out),
+            Store::F32(w) => floats::panels::<floats::F32>(isa, w, n_k, range, x, out),
+            Store::F16(w) => floats::panels::<floats::F16>(isa, w, n_k, range, x, out),
+            Store::BF16(w) => floats::panels::<floats::BF16>(isa, w, n_k, range, x, out),
             Store::Codes(store) => {
                 let blocks = self.blocks.as_ref().expect("made where weights are codes");
                 integers::panels(isa, store, weights.n_units, range, blocks, out);

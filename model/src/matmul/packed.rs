@@ -9,7 +9,6 @@ use rayon::prelude::*;
 
 use super::UNIT;
 use super::codes::{Codes, read_codes, write_codes};
-use super::floats::{BF16, F16};
 use crate::activations::panels_of;
 use crate::lanes::{Bytes, Halves, Lane, WIDTH, Words};
 use crate::quant::{Block, BlockFormat, ScaleRule, dequantize};
@@ -26,8 +25,8 @@ pub(crate) struct PackedMatrix {
 /// The panels, one after the other.
 pub(super) enum Store {
     F32(Vec<Lane>),
-    F16(Vec<F16>),
-    BF16(Vec<BF16>),
+    F16(Vec<Halves>),
+    BF16(Vec<Halves>),
     Codes(CodeStore),
 }
 
@@ -77,8 +76,8 @@ impl PackedMatrix {
         let store = match raw.encoding.block_format() {
             Some(format) => Store::Codes(pack_codes(raw.encoding, format, n_units, n_panels, row)),
             None => match raw.encoding {
-                Encoding::F16 => Store::F16(pack_halves(n_units, n_panels, row, F16)),
-                Encoding::BF16 => Store::BF16(pack_halves(n_units, n_panels, row, BF16)),
+                Encoding::F16 => Store::F16(pack_halves(n_units, n_panels, row)),
+                Encoding::BF16 => Store::BF16(pack_halves(n_units, n_panels, row)),
                 _ => Store::F32(pack_floats(n_units, n_panels, row)),
             },
         };
@@ -104,8 +103,7 @@ impl PackedMatrix {
     pub fn n_bytes(&self) -> usize {
         match &self.store {
             Store::F32(lanes) => size_of_val(&lanes[..]),
-            Store::F16(halves) => size_of_val(&halves[..]),
-            Store::BF16(halves) => size_of_val(&halves[..]),
+            Store::F16(halves) | Store::BF16(halves) => size_of_val(&halves[..]),
             Store::Codes(c) => {
                 size_of_val(&c.words[..]) + size_of_val(&c.halves[..]) + size_of_val(&c.bytes[..])
             }
@@ -120,11 +118,11 @@ impl PackedMatrix {
             Store::F32(lanes) => lanes[steps].iter().map(|lane| lane.0[column]).collect(),
             Store::F16(halves) => halves[steps]
                 .iter()
-                .map(|h| f16::from_bits(h.0.0[column]).to_f32())
+                .map(|h| f16::from_bits(h.0[column]).to_f32())
                 .collect(),
             Store::BF16(halves) => halves[steps]
                 .iter()
-                .map(|h| half::bf16::from_bits(h.0.0[column]).to_f32())
+                .map(|h| half::bf16::from_bits(h.0[column]).to_f32())
                 .collect(),
             Store::Codes(store) => {
                 let codes = store.panel(panel, self.n_units);
@@ -163,19 +161,16 @@ fn pack_floats<'a>(
     lanes
 }
 
-fn pack_halves<'a, T: Copy + Send>(
+fn pack_halves<'a>(
     n_units: usize,
     n_panels: usize,
     row: impl Fn(usize) -> Option<&'a [u8]> + Sync,
-    of: impl Fn(Halves) -> T + Sync,
-) -> Vec<T> {
-    let n_k = n_units * UNIT;
-    let mut packed = vec![of(Halves::ZERO); n_panels * n_k];
-    packed
-        .par_chunks_mut(n_k.max(1))
+) -> Vec<Halves> {
+    let mut halves = vec![Halves::ZERO; n_panels * n_units * UNIT];
+    halves
+        .par_chunks_mut((n_units * UNIT).max(1))
         .enumerate()
-        .for_each(|(panel, packed)| {
-            let mut halves = vec![Halves::ZERO; n_k];
+        .for_each(|(panel, halves)| {
             for column in 0..WIDTH {
                 let Some(bytes) = row(panel * WIDTH + column) else {
                     break;
@@ -184,11 +179,8 @@ fn pack_halves<'a, T: Copy + Send>(
                     half.0[column] = u16::from_le_bytes(*x);
                 }
             }
-            for (packed, halves) in packed.iter_mut().zip(halves) {
-                *packed = of(halves);
-            }
         });
-    packed
+    halves
 }
 
 fn pack_codes<'a>(
