@@ -31,5 +31,6 @@ mod rope;
 pub mod sampling;
 pub mod seeded;
 pub mod template;
+mod tiles;
 pub mod tokenizer;
 pub mod weights;

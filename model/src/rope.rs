@@ -5,6 +5,7 @@
 //! by any difference of positions costs no trigonometry and no table of all positions.
 
 use crate::config::{ModelConfig, RopeScaling};
+use crate::lanes::{Lane, WIDTH};
 
 /// Positions in the fine table.
 const FINE: i64 = 256;
@@ -13,12 +14,42 @@ const FINE: i64 = 256;
 #[derive(Debug)]
 pub(crate) struct Rope {
     half: usize,
-    /// `[FINE][half]`, (cos, sin) of positions 0..256.
-    fine: Vec<(f64, f64)>,
+    /// Of positions 0..256.
+    fine: Table,
+    /// The same, `[half][FINE]`.
+    fine_by_frequency: Table,
     /// Angle of one position for each frequency, radians.
     frequencies: Vec<f64>,
-    /// `[n][half]`, (cos, sin) of positions that are multiples of 256.
-    coarse: Vec<(f64, f64)>,
+    /// Of positions that are multiples of 256.
+    coarse: Table,
+}
+
+/// Cosines and sines, `[n_positions][half]` each where nothing else is said.
+#[derive(Debug)]
+struct Table {
+    cos: Vec<f64>,
+    sin: Vec<f64>,
+}
+
+impl Table {
+    fn new(n_positions: i64, step: i64, frequencies: &[f64]) -> Self {
+        let angles =
+            (0..n_positions).flat_map(|p| frequencies.iter().map(move |f| (p * step) as f64 * f));
+        let (cos, sin) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
+        Self { cos, sin }
+    }
+
+    /// `[width]` columns become rows.
+    fn transposed(&self, width: usize) -> Self {
+        let turned = |from: &[f64]| {
+            let columns = (0..width).flat_map(|i| from[i..].iter().step_by(width));
+            columns.copied().collect()
+        };
+        Self {
+            cos: turned(&self.cos),
+            sin: turned(&self.sin),
+        }
+    }
 }
 
 /// The rotation of one head by some number of positions.
@@ -41,16 +72,11 @@ impl Rope {
                 )
             })
             .collect();
-        let table = |n: i64, step: i64| {
-            (0..n)
-                .flat_map(|p| frequencies.iter().map(move |f| (p * step) as f64 * f))
-                .map(|angle| (angle.cos(), angle.sin()))
-                .collect::<Vec<_>>()
-        };
-        let fine = table(FINE, 1);
-        let coarse = table(config.max_positions as i64 / FINE + 2, FINE);
+        let fine = Table::new(FINE, 1, &frequencies);
+        let coarse = Table::new(config.max_positions as i64 / FINE + 2, FINE, &frequencies);
         Self {
             half,
+            fine_by_frequency: fine.transposed(half),
             fine,
             frequencies,
             coarse,
@@ -58,43 +84,127 @@ impl Rope {
     }
 
     /// Computes the rotation by `position`, which may be negative.
+    #[inline(always)]
     pub fn turn(&self, position: i64, into: &mut Turn) {
         let (high, low) = (
             position.div_euclid(FINE),
             position.rem_euclid(FINE) as usize,
         );
-        let low = &self.fine[low * self.half..][..self.half];
-        into.cos.clear();
-        into.sin.clear();
-        let mut push = |(cos_a, sin_a): (f64, f64), (cos_b, sin_b): (f64, f64)| {
-            into.cos.push((cos_a * cos_b - sin_a * sin_b) as f32);
-            into.sin.push((sin_a * cos_b + cos_a * sin_b) as f32);
-        };
+        into.cos.resize(self.half, 0.0);
+        into.sin.resize(self.half, 0.0);
+        let of_low = low * self.half..(low + 1) * self.half;
+        let low = (&self.fine.cos[of_low.clone()], &self.fine.sin[of_low]);
         let known = usize::try_from(high)
             .ok()
-            .filter(|h| (h + 1) * self.half <= self.coarse.len());
+            .filter(|high| (high + 1) * self.half <= self.coarse.cos.len());
         match known {
             Some(high) => {
-                let high = &self.coarse[high * self.half..][..self.half];
-                high.iter().zip(low).for_each(|(a, b)| push(*a, *b));
+                let of_high = high * self.half..(high + 1) * self.half;
+                let high = (&self.coarse.cos[of_high.clone()], &self.coarse.sin[of_high]);
+                into.add(high, low);
             }
-            None => self.frequencies.iter().zip(low).for_each(|(f, b)| {
-                let angle = (high * FINE) as f64 * f;
-                push((angle.cos(), angle.sin()), *b);
-            }),
+            None => {
+                let angles = self.frequencies.iter().map(|f| (high * FINE) as f64 * f);
+                let (cos, sin): (Vec<_>, Vec<_>) = angles.map(|a| (a.cos(), a.sin())).unzip();
+                into.add((&cos, &sin), low);
+            }
         }
     }
 }
 
+impl Rope {
+    /// The rotations by `position` and the fifteen positions that follow, one a lane: cosines
+    /// and sines `[half]`, with the bits that [`turn`](Self::turn) gives.
+    #[inline(always)]
+    pub fn sixteen_turns(
+        &self,
+        position: i64,
+        cos: &mut [Lane],
+        sin: &mut [Lane],
+        turn: &mut Turn,
+    ) {
+        let (high, low) = (
+            position.div_euclid(FINE),
+            position.rem_euclid(FINE) as usize,
+        );
+        let known = usize::try_from(high)
+            .ok()
+            .filter(|high| (high + 1) * self.half <= self.coarse.cos.len());
+        let Some(high) = known.filter(|_| low + WIDTH <= FINE as usize) else {
+            for lane in 0..WIDTH {
+                self.turn(position + lane as i64, turn);
+                for i in 0..self.half {
+                    (cos[i].0[lane], sin[i].0[lane]) = (turn.cos[i], turn.sin[i]);
+                }
+            }
+            return;
+        };
+        let fine = &self.fine_by_frequency;
+        let of_high = high * self.half..(high + 1) * self.half;
+        let coarse = self.coarse.cos[of_high.clone()]
+            .iter()
+            .zip(&self.coarse.sin[of_high]);
+        let rows = fine
+            .cos
+            .chunks_exact(FINE as usize)
+            .zip(fine.sin.chunks_exact(FINE as usize));
+        let to = cos.iter_mut().zip(sin);
+        for (((cos_a, sin_a), (cos_b, sin_b)), (cos, sin)) in coarse.zip(rows).zip(to) {
+            let sixteen = low..low + WIDTH;
+            let b = cos_b[sixteen.clone()].iter().zip(&sin_b[sixteen]);
+            for ((cos, sin), (cos_b, sin_b)) in cos.0.iter_mut().zip(&mut sin.0).zip(b) {
+                (*cos, *sin) = sum_of_angles((*cos_a, *sin_a), (*cos_b, *sin_b));
+            }
+        }
+    }
+}
+
+/// Cosine and sine of the sum of two angles, given theirs.
+#[inline(always)]
+fn sum_of_angles((cos_a, sin_a): (f64, f64), (cos_b, sin_b): (f64, f64)) -> (f32, f32) {
+    (
+        (cos_a * cos_b - sin_a * sin_b) as f32,
+        (sin_a * cos_b + cos_a * sin_b) as f32,
+    )
+}
+
 impl Turn {
+    /// The rotation by the sum of two angles, given their cosines and sines.
+    #[inline(always)]
+    fn add(&mut self, (cos_a, sin_a): (&[f64], &[f64]), (cos_b, sin_b): (&[f64], &[f64])) {
+        let to = self.cos.iter_mut().zip(&mut self.sin);
+        let a = cos_a.iter().zip(sin_a);
+        let b = cos_b.iter().zip(sin_b);
+        for ((to, (cos_a, sin_a)), (cos_b, sin_b)) in to.zip(a).zip(b) {
+            (*to.0, *to.1) = sum_of_angles((*cos_a, *sin_a), (*cos_b, *sin_b));
+        }
+    }
+
+    /// What dimensions `8 * i..8 * i + 8` of a head's two halves become.
+    #[inline(always)]
+    pub fn rotated(&self, head: &[f32], i: usize) -> [[f32; 8]; 2] {
+        let (low, high) = head.split_at(self.cos.len());
+        let (low, high) = (&low.as_chunks::<8>().0[i], &high.as_chunks::<8>().0[i]);
+        let (cos, sin) = (
+            &self.cos.as_chunks::<8>().0[i],
+            &self.sin.as_chunks::<8>().0[i],
+        );
+        let mut out = [[0.0; 8]; 2];
+        for j in 0..8 {
+            out[0][j] = low[j].mul_add(cos[j], 0.0 - high[j] * sin[j]);
+            out[1][j] = high[j].mul_add(cos[j], low[j] * sin[j]);
+        }
+        out
+    }
+
     /// Rotates one head in place.
     #[inline(always)]
     pub fn apply(&self, head: &mut [f32]) {
-        let (low, high) = head.split_at_mut(self.cos.len());
-        for ((a, b), (cos, sin)) in low.iter_mut().zip(high).zip(self.cos.iter().zip(&self.sin)) {
-            let (x, y) = (*a, *b);
-            *a = x.mul_add(*cos, -(y * sin));
-            *b = y.mul_add(*cos, x * sin);
+        let half = self.cos.len();
+        for i in 0..half / 8 {
+            let [low, high] = self.rotated(head, i);
+            head[8 * i..][..8].copy_from_slice(&low);
+            head[half + 8 * i..][..8].copy_from_slice(&high);
         }
     }
 }
@@ -144,6 +254,11 @@ mod tests {
                 let angle = position as f64 * f64::from(config.rope_theta).powf(-(i as f64) / 16.0);
                 assert!((f64::from(turn.cos[i]) - angle.cos()).abs() < 1e-6);
                 assert!((f64::from(turn.sin[i]) - angle.sin()).abs() < 1e-6);
+            }
+            let (mut cos, mut sin) = ([Lane::ZERO; 16], [Lane::ZERO; 16]);
+            rope.sixteen_turns(position - 5, &mut cos, &mut sin, &mut Turn::default());
+            for i in 0..16 {
+                assert_eq!((cos[i].0[5], sin[i].0[5]), (turn.cos[i], turn.sin[i]));
             }
         }
     }

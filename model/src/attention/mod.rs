@@ -11,6 +11,8 @@
 //! scores minus infinity and weighs exactly zero, and a span of which a row sees nothing leaves
 //! it as it came.
 
+mod by_keys;
+mod by_rows;
 mod heads;
 mod spans;
 mod state;
@@ -25,11 +27,15 @@ use crate::lanes::{Isa, Lane, WIDTH};
 use crate::layout::{Overlay, Segment};
 use crate::rope::Rope;
 use heads::{BLOCK, Heads};
-use spans::{Span, spans};
+use spans::spans;
 use state::{Finish, HeadsOutput};
 
-/// Lines (a query head of a row) that one task works on: what fits the second cache.
-const TASK_LINES: usize = 192;
+pub(crate) use spans::Span;
+
+/// Lines (a query head of a row) that one task works on, at most: what fits the second cache.
+const MOST_LINES: usize = 192;
+/// Tasks for each thread, where there are rows for it, so that threads end together.
+const TASKS_PER_THREAD: usize = 8;
 
 /// A segment as the kernel sees it.
 #[derive(Clone, Debug)]
@@ -39,10 +45,10 @@ pub(crate) struct Source<'a> {
     shift: i64,
     /// Per tile of sixteen keys: added to the scores (0 or minus infinity).
     hidden: Option<Vec<Lane>>,
-    /// Layers and tokens whose values count as zero.
-    zeroed: Vec<Band>,
-    /// Layers and tokens whose keys count as zero.
-    keyless: Vec<Band>,
+    /// Whose values count as zero.
+    without_values: Vec<Band>,
+    /// Whose keys count as zero.
+    without_keys: Vec<Band>,
 }
 
 /// Layers, and tokens of a fragment.
@@ -58,8 +64,8 @@ impl<'a> Source<'a> {
             kv,
             shift: i64::from(kv.base()) - i64::from(segment.offset),
             hidden: None,
-            zeroed: Vec::new(),
-            keyless: Vec::new(),
+            without_values: Vec::new(),
+            without_keys: Vec::new(),
         };
         for overlay in &segment.overlays {
             match overlay {
@@ -73,15 +79,25 @@ impl<'a> Source<'a> {
                 }
                 Overlay::ZeroValues { span, layers } => {
                     let layers = layers.start as usize..layers.end as usize;
-                    source.zeroed.push((layers, tokens(span)));
+                    source.without_values.push((layers, tokens(span)));
                 }
                 Overlay::ZeroKeys { span, layers } => {
                     let layers = layers.start as usize..layers.end as usize;
-                    source.keyless.push((layers, tokens(span)));
+                    source.without_keys.push((layers, tokens(span)));
                 }
             }
         }
         source
+    }
+
+    /// The tokens of a block whose values count as zero in a layer, counted from its start.
+    fn zeroed(&self, layer: usize, block: Range<usize>) -> impl Iterator<Item = usize> {
+        within(&self.without_values, layer, block)
+    }
+
+    /// The tokens of a block whose keys count as zero in a layer, counted from its start.
+    fn keyless(&self, layer: usize, block: Range<usize>) -> impl Iterator<Item = usize> {
+        within(&self.without_keys, layer, block)
     }
 
     /// All of a tail.
@@ -91,10 +107,21 @@ impl<'a> Source<'a> {
             kv: tail.as_fragment(),
             shift,
             hidden: None,
-            zeroed: Vec::new(),
-            keyless: Vec::new(),
+            without_values: Vec::new(),
+            without_keys: Vec::new(),
         }
     }
+}
+
+/// The tokens of a block that bands cover in a layer, counted from its start.
+fn within(bands: &[Band], layer: usize, block: Range<usize>) -> impl Iterator<Item = usize> {
+    let here = bands
+        .iter()
+        .filter(move |(layers, _)| layers.contains(&layer));
+    here.flat_map(move |(_, span)| {
+        let tokens = span.start.max(block.start)..span.end.min(block.end);
+        tokens.map(move |token| token - block.start)
+    })
 }
 
 /// Consecutive rows of a batch that belong to one run.
@@ -112,8 +139,8 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The spans that all sources and the tail fall into.
-    fn spans(&self) -> Vec<Span> {
+    /// The spans that all sources and the tail fall into: in all layers the same.
+    pub fn spans(&self) -> Vec<Span> {
         let sources = self.sources.iter().map(|source| source.kv.n_tokens());
         spans(sources.chain([self.first_token + self.n_rows]), BLOCK)
     }
@@ -131,30 +158,41 @@ pub(crate) struct Shape<'a> {
     pub rope: &'a Rope,
 }
 
+/// Rows of a task, at most, where `n_rows` shall make so many tasks: whole vectors of rows.
+fn rows_of_a_task(shape: &Shape<'_>, n_rows: usize, n_tasks: usize) -> usize {
+    let most = (MOST_LINES / shape.group / WIDTH).max(1) * WIDTH;
+    let wanted = (n_rows * shape.n_kv_heads).div_ceil(n_tasks);
+    wanted.next_multiple_of(WIDTH).min(most)
+}
+
 /// Attends in one layer. `queries` (not rotated) and `out` are `[n_rows, n_heads *
-/// head_dim]`. If `mass` is given, each row's attention mass on every segment and on the
+/// head_dim]`; `spans` are each run's. If `mass` is given, each row's attention mass on every segment and on the
 /// tail, summed over heads, is added to its entry.
 pub(crate) fn attend(
     isa: Isa,
     shape: &Shape<'_>,
     layer: usize,
     runs: &[Run<'_>],
+    spans: &[Vec<Span>],
     queries: &Activations,
     out: &mut Activations,
     mass: Option<&mut [Vec<f32>]>,
 ) {
-    let task_rows = (TASK_LINES / shape.group).max(1);
+    let n_tasks = TASKS_PER_THREAD * rayon::current_num_threads();
+    let n_rows: usize = runs.iter().map(|run| run.n_rows).sum();
+    let most_rows = rows_of_a_task(shape, n_rows, n_tasks);
     let want_mass = mass.is_some();
-    let spans: Vec<Vec<Span>> = runs.iter().map(Run::spans).collect();
     let mut tasks = Vec::new();
-    for (run, spans) in runs.iter().zip(&spans) {
+    for (run, spans) in runs.iter().zip(spans) {
+        let n_stretches = run.n_rows.div_ceil(most_rows);
+        let task_rows = run.n_rows.div_ceil(n_stretches.max(1)).max(1);
         for first in (0..run.n_rows).step_by(task_rows) {
             let n_rows = task_rows.min(run.n_rows - first);
             tasks.extend((0..shape.n_kv_heads).map(|kv_head| (run, spans, first, n_rows, kv_head)));
         }
     }
     // Fewer tasks than keep the threads busy: spans are tasks of their own.
-    let apart = tasks.len() < 2 * rayon::current_num_threads();
+    let apart = tasks.len() < n_tasks;
     let done: Vec<_> = tasks
         .into_par_iter()
         .with_max_len(1)
@@ -182,7 +220,7 @@ pub(crate) fn attend(
             };
             let output = isa.run(Finish {
                 states,
-                n_rows,
+                extent: heads.extent(),
                 n_sources: run.sources.len() + 1,
                 want_mass,
             });

@@ -11,7 +11,7 @@ const SPAN: usize = 512;
 
 /// Keys of one source, or of the tail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// Number of the source; the tail comes after the last.
     pub source: usize,
     /// Its keys; the first is a multiple of the block that cuts are made at.
@@ -19,7 +19,7 @@ pub(super) struct Part {
 }
 
 /// Consecutive parts.
-pub(super) type Span = Vec<Part>;
+pub(crate) type Span = Vec<Part>;
 
 /// The spans of sources of these lengths, cut at multiples of `block` keys of a source.
 pub(super) fn spans(lengths: impl Iterator<Item = usize>, block: usize) -> Vec<Span> {

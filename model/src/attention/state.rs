@@ -1,18 +1,70 @@
 //! What a softmax over some keys has come to, how two of them become one, and how it ends.
 
-use crate::lanes::{Kernel, Lane, Lanes, exp, sum};
+use std::ops::Range;
+
+use super::heads::Extent;
+use crate::lanes::{Kernel, Lane, Lanes, WIDTH, exp, sum, sum_of_lanes};
 
 /// Below every score, yet finite: the highest score of who has seen nothing.
 const LOWEST: f32 = -1e30;
 
-/// The state of lines (a query head of a row each) over keys that follow each other.
+/// What lanes run over while lines (a query head of a row each) attend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vectors {
+    /// Sixteen keys, or dimensions: a unit is a line.
+    OfKeys,
+    /// Sixteen rows: a unit is the lines of one head and sixteen rows.
+    OfRows,
+}
+
+/// Where a unit's numbers are.
+impl Extent {
+    /// Number of units.
+    pub fn n_units(self) -> usize {
+        match self.vectors {
+            Vectors::OfKeys => self.group * self.n_rows,
+            Vectors::OfRows => self.group * self.n_rows.div_ceil(WIDTH),
+        }
+    }
+
+    /// Of a unit in [`State::sums`].
+    pub fn sums(self, unit: usize) -> Range<usize> {
+        match self.vectors {
+            Vectors::OfKeys => unit..unit + 1,
+            Vectors::OfRows => unit * WIDTH..(unit + 1) * WIDTH,
+        }
+    }
+
+    /// Of a unit in [`State::out`]: the first, how many, and how far apart.
+    fn out(self, unit: usize) -> (usize, usize, usize) {
+        match self.vectors {
+            Vectors::OfKeys => (unit, self.head_dim / WIDTH, self.n_units()),
+            Vectors::OfRows => (unit * self.head_dim, self.head_dim, 1),
+        }
+    }
+
+    /// The lanes of a unit that are lines; line `head * n_rows + row` follows the one before.
+    fn n_lines(self, unit: usize) -> usize {
+        match self.vectors {
+            Vectors::OfKeys => 1,
+            Vectors::OfRows => {
+                let sixteen = unit % self.n_rows.div_ceil(WIDTH);
+                WIDTH.min(self.n_rows - sixteen * WIDTH)
+            }
+        }
+    }
+}
+
+/// The state of lines over keys that follow each other.
 #[derive(Default)]
 pub(super) struct State {
-    /// `[n]` highest score.
-    pub highest: Vec<f32>,
-    /// `[n]` sums of weights, a lane each.
+    /// `[n_units]` highest scores: of one line in all lanes, or of sixteen lines.
+    pub highest: Vec<Lane>,
+    /// Sums of weights, of every sixteenth key each: `[n_units]` where lanes are keys,
+    /// `[n_units][16]` where they are rows.
     pub sums: Vec<Lane>,
-    /// `[head_dim / 16][n]` sums of weighted values.
+    /// Sums of weighted values: `[head_dim / 16][n_units]` where lanes are dimensions,
+    /// `[n_units][head_dim]` where they are rows.
     pub out: Vec<Lane>,
     /// What lines had come to after each part of a span.
     pub marks: Vec<Mark>,
@@ -24,51 +76,88 @@ pub(super) struct Mark {
     pub source: usize,
     /// Whether nothing of the span came before.
     pub starts_span: bool,
-    /// `[n]` highest score, and sum of weights relative to it.
+    /// `[n_lines]` highest score, and sum of weights relative to it.
     pub of_lines: Vec<(f32, f32)>,
 }
 
 impl State {
-    /// The state of `n` lines that have seen nothing.
-    pub fn nothing(n: usize, n_panels: usize) -> Self {
+    /// The state of lines that have seen nothing.
+    pub fn nothing(extent: Extent) -> Self {
+        let n = extent.n_units();
         Self {
-            highest: vec![LOWEST; n],
-            sums: vec![Lane::ZERO; n],
-            out: vec![Lane::ZERO; n * n_panels],
+            highest: vec![Lane([LOWEST; WIDTH]); n],
+            sums: vec![Lane::ZERO; n * extent.sums(0).len()],
+            out: vec![Lane::ZERO; n * extent.out(0).1],
             marks: Vec::new(),
         }
     }
 
-    /// Takes in the state over keys that follow. A line that has seen nothing of either is left
-    /// with the bits of the other.
+    /// Back to having seen nothing.
+    pub fn forget(&mut self) {
+        self.highest.fill(Lane([LOWEST; WIDTH]));
+        self.sums.fill(Lane::ZERO);
+        self.out.fill(Lane::ZERO);
+        self.marks.clear();
+    }
+
+    /// Multiplies what a unit has come to.
     #[inline(always)]
-    pub fn merge<L: Lanes>(&mut self, l: L, mut next: Self) {
+    pub fn fade<L: Lanes>(&mut self, l: L, extent: Extent, unit: usize, by: L::F) {
+        for lane in &mut self.sums[extent.sums(unit)] {
+            l.store(l.mul(l.load(lane), by), lane);
+        }
+        let (first, n, apart) = extent.out(unit);
+        for lane in self.out[first..].iter_mut().step_by(apart).take(n) {
+            l.store(l.mul(l.load(lane), by), lane);
+        }
+    }
+
+    /// Takes in the state over keys that follow, and its marks away from it.
+    #[inline(always)]
+    pub fn merge<L: Lanes>(&mut self, l: L, extent: Extent, next: &mut Self) {
         self.marks.append(&mut next.marks);
-        let n = self.highest.len();
-        for line in 0..n {
-            let (before, after) = (self.highest[line], next.highest[line]);
-            if after == LOWEST {
-                continue;
-            }
-            let to = self.out[line..].iter_mut().step_by(n);
-            let from = next.out[line..].iter().step_by(n);
-            if before == LOWEST {
-                self.highest[line] = after;
-                self.sums[line] = next.sums[line];
-                to.zip(from).for_each(|(to, from)| *to = *from);
-                continue;
-            }
-            let highest = if after > before { after } else { before };
-            let fade = exp(l, l.splat(before - highest));
-            let grow = exp(l, l.splat(after - highest));
-            for (to, from) in to.zip(from) {
+        for unit in 0..extent.n_units() {
+            let (before, after) = (l.load(&self.highest[unit]), l.load(&next.highest[unit]));
+            let highest = l.max(after, before);
+            l.store(highest, &mut self.highest[unit]);
+            let fade = exp(l, l.sub(before, highest));
+            let grow = exp(l, l.sub(after, highest));
+            let (first, n, apart) = extent.out(unit);
+            let sums = extent.sums(unit);
+            let out = self.out[first..].iter_mut().step_by(apart).take(n);
+            let to = self.sums[sums.clone()].iter_mut().chain(out);
+            let out = next.out[first..].iter().step_by(apart);
+            for (to, from) in to.zip(next.sums[sums].iter().chain(out)) {
                 l.store(l.fma(l.load(from), grow, l.mul(l.load(to), fade)), to);
             }
-            let to = &mut self.sums[line];
-            let sums = l.fma(l.load(&next.sums[line]), grow, l.mul(l.load(to), fade));
-            l.store(sums, to);
-            self.highest[line] = highest;
         }
+    }
+
+    /// Sum of all weights of a unit's lines.
+    #[inline(always)]
+    fn total<L: Lanes>(&self, l: L, extent: Extent, unit: usize) -> L::F {
+        let sums = &self.sums[extent.sums(unit)];
+        match sums.as_chunks::<WIDTH>().0 {
+            [sums, ..] => sum_of_lanes(l, sums),
+            [] => l.splat(sum(l, l.load(&sums[0]))),
+        }
+    }
+
+    /// Remembers what lines have come to after a part of the present span.
+    #[inline(always)]
+    pub fn mark<L: Lanes>(&mut self, l: L, extent: Extent, source: usize, starts_span: bool) {
+        let mut of_lines = Vec::with_capacity(extent.group * extent.n_rows);
+        for unit in 0..extent.n_units() {
+            let mut totals = Lane::ZERO;
+            l.store(self.total(l, extent, unit), &mut totals);
+            let of_unit = self.highest[unit].0.into_iter().zip(totals.0);
+            of_lines.extend(of_unit.take(extent.n_lines(unit)));
+        }
+        self.marks.push(Mark {
+            source,
+            starts_span,
+            of_lines,
+        });
     }
 }
 
@@ -84,7 +173,7 @@ pub(super) struct HeadsOutput {
 /// Merges states over keys that follow each other, and ends the softmax.
 pub(super) struct Finish {
     pub states: Vec<State>,
-    pub n_rows: usize,
+    pub extent: Extent,
     /// The tail among them.
     pub n_sources: usize,
     pub want_mass: bool,
@@ -95,43 +184,75 @@ impl Kernel for Finish {
 
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) -> HeadsOutput {
+        let extent = self.extent;
         let mut states = self.states.into_iter();
         let mut state = states.next().expect("a row sees itself");
-        for next in states {
-            state.merge(l, next);
+        for mut next in states {
+            state.merge(l, extent, &mut next);
         }
-        let n = state.highest.len();
-        let mut totals = Vec::with_capacity(n);
-        for line in 0..n {
-            let total = sum(l, l.load(&state.sums[line]));
-            for lane in state.out[line..].iter_mut().step_by(n) {
-                l.store(l.div(l.load(lane), l.splat(total)), lane);
+        let mut of_lines = Vec::new();
+        for unit in 0..extent.n_units() {
+            let total = state.total(l, extent, unit);
+            let (first, n, apart) = extent.out(unit);
+            for lane in state.out[first..].iter_mut().step_by(apart).take(n) {
+                l.store(l.div(l.load(lane), total), lane);
             }
-            totals.push(total);
+            if self.want_mass {
+                let mut totals = Lane::ZERO;
+                l.store(total, &mut totals);
+                let of_unit = state.highest[unit].0.into_iter().zip(totals.0);
+                of_lines.extend(of_unit.take(extent.n_lines(unit)));
+            }
         }
         let mass = match self.want_mass {
-            true => shares(&state, &totals, self.n_rows, self.n_sources),
+            true => shares(&state.marks, &of_lines, extent.n_rows, self.n_sources),
             false => Vec::new(),
         };
         HeadsOutput {
-            lanes: state.out,
-            n_rows: self.n_rows,
+            lanes: match extent.vectors {
+                Vectors::OfKeys => state.out,
+                Vectors::OfRows => by_lines(&state.out, extent),
+            },
+            n_rows: extent.n_rows,
             mass,
         }
     }
 }
 
-/// The share of each source in the softmax, `[n_rows][n_sources]`, from the marks.
-fn shares(state: &State, totals: &[f32], n_rows: usize, n_sources: usize) -> Vec<f32> {
+/// `[n_units][head_dim]`, a lane a row, as `[head_dim / 16][group][n_rows]`, a lane a dimension.
+fn by_lines(out: &[Lane], extent: Extent) -> Vec<Lane> {
+    let n_lines = extent.group * extent.n_rows;
+    let mut lanes = vec![Lane::ZERO; extent.head_dim / WIDTH * n_lines];
+    let mut first = 0;
+    for (unit, out) in out.chunks_exact(extent.head_dim).enumerate() {
+        let n = extent.n_lines(unit);
+        for (out, lanes) in out
+            .as_chunks::<WIDTH>()
+            .0
+            .iter()
+            .zip(lanes.chunks_exact_mut(n_lines))
+        {
+            for (row, lane) in lanes[first..first + n].iter_mut().enumerate() {
+                lane.0 = std::array::from_fn(|dimension| out[dimension].0[row]);
+            }
+        }
+        first += n;
+    }
+    lanes
+}
+
+/// The share of each source in the softmax, `[n_rows][n_sources]`, from the marks and what
+/// lines (highest score and sum of weights) came to in the end.
+fn shares(marks: &[Mark], in_the_end: &[(f32, f32)], n_rows: usize, n_sources: usize) -> Vec<f32> {
     let mut mass = vec![0.0; n_rows * n_sources];
-    for (line, total) in totals.iter().enumerate() {
+    for (line, (highest_of_all, total)) in in_the_end.iter().enumerate() {
         let mut before = 0.0;
-        for mark in &state.marks {
+        for mark in marks {
             if mark.starts_span {
                 before = 0.0;
             }
             let (highest, sum) = mark.of_lines[line];
-            let so_far = sum * (highest - state.highest[line]).exp() / total;
+            let so_far = sum * (highest - highest_of_all).exp() / total;
             mass[line % n_rows * n_sources + mark.source] += (so_far - before).max(0.0);
             before = so_far;
         }

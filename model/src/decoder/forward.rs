@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::layers::Layer;
 use super::{Decoder, Logits, Pending, Rows};
 use crate::activations::Activations;
-use crate::attention::{Run, Shape, Source, attend};
+use crate::attention::{Run, Shape, Source, Span, attend};
 use crate::awake::keep_awake;
 use crate::cancel::Cancel;
 use crate::error::Error;
@@ -185,6 +185,11 @@ impl Decoder {
             .iter()
             .map(|piece| batch[piece.run].tail.grow(piece.rows.len()))
             .collect();
+        let spans: Vec<Vec<Span>> = {
+            let tails = tails(batch);
+            let runs = runs(batch, sources, &tails, pieces, &firsts);
+            runs.iter().map(Run::spans).collect()
+        };
         let want_mass = pieces.iter().any(|piece| batch[piece.run].mass);
         let mass_layers = c.n_layers / 2..c.n_layers;
         let mut mass = vec![Vec::new(); n_rows];
@@ -245,18 +250,8 @@ impl Decoder {
             if let Some([query_norm, _]) = &layer.head_norms {
                 self.norm_heads(&mut queries, c.n_heads, query_norm);
             }
-            let tails: Vec<_> = batch.iter().map(|r| Source::of_tail(r.tail)).collect();
-            let runs: Vec<Run<'_>> = pieces
-                .iter()
-                .zip(&firsts)
-                .map(|(piece, first)| Run {
-                    sources: with_pending(&sources[piece.run], batch, piece.run, &tails),
-                    tail: batch[piece.run].tail,
-                    first_row: piece.first_row,
-                    n_rows: piece.rows.len(),
-                    first_token: *first,
-                })
-                .collect();
+            let tails = tails(batch);
+            let runs = runs(batch, sources, &tails, pieces, &firsts);
             let mut attended = Activations::zeros(n_rows, d_attn);
             let sums = of_layer.then_some(&mut mass[..]);
             attend(
@@ -264,6 +259,7 @@ impl Decoder {
                 &shape,
                 number,
                 &runs,
+                &spans,
                 &queries,
                 &mut attended,
                 sums,
@@ -430,6 +426,32 @@ fn cut(lengths: impl Iterator<Item = usize>) -> Vec<Vec<Piece>> {
         }
     }
     chunks
+}
+
+/// The tails of all runs.
+fn tails<'a>(batch: &'a [Rows<'_>]) -> Vec<Source<'a>> {
+    batch
+        .iter()
+        .map(|rows| Source::of_tail(rows.tail))
+        .collect()
+}
+
+/// What attention needs to know of each piece.
+fn runs<'a>(
+    batch: &'a [Rows<'_>],
+    sources: &'a [Vec<Source<'a>>],
+    tails: &'a [Source<'a>],
+    pieces: &[Piece],
+    firsts: &[usize],
+) -> Vec<Run<'a>> {
+    let of_piece = |(piece, first): (&Piece, &usize)| Run {
+        sources: with_pending(&sources[piece.run], batch, piece.run, tails),
+        tail: batch[piece.run].tail,
+        first_row: piece.first_row,
+        n_rows: piece.rows.len(),
+        first_token: *first,
+    };
+    pieces.iter().zip(firsts).map(of_piece).collect()
 }
 
 /// What run number `run` attends to, in order: its layout's sources, and among them the tails

@@ -32,7 +32,8 @@ use layers::Layers;
 /// Names the arithmetic of forward passes: results of the same weights under the same name agree
 /// in every bit, under another they may not. Ids of what is stored depend on it, so that nothing
 /// that an older version computed is taken for what this one would.
-pub const KERNEL_CLASS: &str = "codes by block floats of 16 bits, f32 fma, spans of 512 keys";
+pub const KERNEL_CLASS: &str =
+    "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512";
 
 /// A loaded decoder, with the threads it computes on.
 pub struct Decoder {

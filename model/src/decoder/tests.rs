@@ -632,8 +632,8 @@ fn the_kernel_class_names_these_bits() {
         assert_eq!(
             (KERNEL_CLASS, digest(bits(&got.logits))),
             (
-                "codes by block floats of 16 bits, f32 fma, spans of 512 keys",
-                4_410_993_728_710_607_196
+                "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512",
+                1_769_912_703_870_820_852
             ),
         );
     }

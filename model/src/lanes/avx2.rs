@@ -156,6 +156,15 @@ impl Lanes for Avx2 {
         halves!(_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1]))
     }
     #[inline(always)]
+    fn any_above(self, a: Self::F, b: Self::F) -> bool {
+        let [low, high] = halves!(
+            _mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0]),
+            _mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1])
+        );
+        // SAFETY: as above.
+        unsafe { _mm256_movemask_ps(_mm256_or_ps(low, high)) != 0 }
+    }
+    #[inline(always)]
     fn keep_at_least(self, a: Self::F, x: Self::F, limit: f32) -> Self::F {
         halves!(
             _mm256_and_ps(

@@ -125,6 +125,11 @@ impl Lanes for Avx512 {
         whole!(_mm512_min_ps(a, b))
     }
     #[inline(always)]
+    fn any_above(self, a: Self::F, b: Self::F) -> bool {
+        // SAFETY: as in `whole`.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) != 0 }
+    }
+    #[inline(always)]
     fn keep_at_least(self, a: Self::F, x: Self::F, limit: f32) -> Self::F {
         whole!(_mm512_maskz_mov_ps(
             _mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, _mm512_set1_ps(limit)),

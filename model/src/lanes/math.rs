@@ -50,6 +50,21 @@ pub(crate) fn sum<L: Lanes>(l: L, x: L::F) -> f32 {
     sum_lane(&lane)
 }
 
+/// The sum of sixteen registers, lane by lane, in the order of [`sum`].
+#[inline(always)]
+pub(crate) fn sum_of_lanes<L: Lanes>(l: L, lanes: &[Lane; WIDTH]) -> L::F {
+    let mut sums = *lanes;
+    let mut half = WIDTH / 2;
+    while half > 0 {
+        for i in 0..half {
+            let sum = l.add(l.load(&sums[i]), l.load(&sums[i + half]));
+            l.store(sum, &mut sums[i]);
+        }
+        half /= 2;
+    }
+    l.load(&sums[0])
+}
+
 /// [`sum`] of a lane in memory.
 #[inline(always)]
 fn sum_lane(lane: &Lane) -> f32 {

@@ -16,7 +16,7 @@ mod portable;
 
 use std::sync::OnceLock;
 
-pub(crate) use math::{exp, sigmoid_product, sum};
+pub(crate) use math::{exp, sigmoid_product, sum, sum_of_lanes};
 pub(crate) use portable::Portable;
 
 /// Number of lanes of a register: output columns of a matmul, keys of an attention tile.
@@ -30,6 +30,13 @@ pub(crate) struct Lane(pub [f32; WIDTH]);
 impl Lane {
     /// All lanes zero.
     pub const ZERO: Self = Self([0.0; WIDTH]);
+}
+
+/// All numbers of some lanes, in order.
+pub(crate) fn numbers(lanes: &[Lane]) -> &[f32] {
+    const { assert!(size_of::<Lane>() == WIDTH * size_of::<f32>()) };
+    // SAFETY: a `Lane` is sixteen f32 and nothing else.
+    unsafe { std::slice::from_raw_parts(lanes.as_ptr().cast(), lanes.len() * WIDTH) }
 }
 
 /// Sixteen u32 in memory: bit fields of packed weights.
@@ -89,6 +96,8 @@ pub(crate) trait Lanes: Copy {
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a` where `a < b`, else `b`.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Whether any lane of `a` is above that of `b`.
+    fn any_above(self, a: Self::F, b: Self::F) -> bool;
     /// `a` where `x >= limit`, else +0.
     fn keep_at_least(self, a: Self::F, x: Self::F, limit: f32) -> Self::F;
     fn and(self, a: Self::I, mask: u32) -> Self::I;
@@ -229,6 +238,22 @@ mod tests {
             l.store_f16(a, &mut half);
             out.push(half.0.map(u32::from));
             out.push([sum(l, a).to_bits(); WIDTH]);
+            let mut lanes = [*self.a; WIDTH];
+            for (i, lane) in lanes.iter_mut().enumerate() {
+                lane.0 = std::array::from_fn(|j| self.a.0[(i + 3 * j) % WIDTH]);
+            }
+            let sums = sum_of_lanes(l, &lanes);
+            let mut lane = Lane::ZERO;
+            l.store(sums, &mut lane);
+            out.push(lane.0.map(f32::to_bits));
+            for j in 0..WIDTH {
+                let column = Lane(std::array::from_fn(|i| lanes[i].0[j]));
+                assert_eq!(sum(l, l.load(&column)).to_bits(), lane.0[j].to_bits());
+            }
+            out.push([u32::from(l.any_above(a, b)); WIDTH]);
+            let lowest = l.splat(self.b.0[0]);
+            out.push([u32::from(l.any_above(b, l.max(b, lowest))); WIDTH]);
+            out.push([u32::from(l.any_above(l.max(b, lowest), lowest)); WIDTH]);
             out
         }
     }

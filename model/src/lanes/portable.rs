@@ -101,6 +101,10 @@ impl Lanes for Portable {
         zip(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
+    fn any_above(self, a: Self::F, b: Self::F) -> bool {
+        a.iter().zip(&b).any(|(a, b)| a > b)
+    }
+    #[inline(always)]
     fn keep_at_least(self, a: Self::F, x: Self::F, limit: f32) -> Self::F {
         zip(a, x, |a, x| if x >= limit { a } else { 0.0 })
     }

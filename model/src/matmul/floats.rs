@@ -9,8 +9,8 @@
 use std::ops::Range;
 
 use super::UNIT;
-use super::tiles::{Tiled, all_tiles};
 use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH};
+use crate::tiles::{Tiled, all_tiles};
 
 /// Steps of a stretch: 16 KiB of f32.
 const STRETCH: usize = 8 * UNIT;
@@ -145,7 +145,7 @@ impl<T: Float> Kernel for WriteOut<'_, '_, T> {
 pub(crate) struct MultiplyRows<'a> {
     /// `[n_k]`.
     pub weights: &'a [Lane],
-    /// `[n_k / 16][n_rows]`.
+    /// `[n_k / 16][n_rows]`, rounded up.
     pub x: &'a [Lane],
     /// `[n_rows]`.
     pub out: &'a mut [Lane],
@@ -173,13 +173,23 @@ impl Tiled for MultiplyRows<'_> {
                 acc[r] = l.load(&out[r]);
             }
         }
-        let steps = self.weights.as_chunks::<WIDTH>().0.iter();
-        for (w, x) in steps.zip(self.x.chunks_exact(n_rows)) {
+        let (steps, rest) = self.weights.as_chunks::<WIDTH>();
+        let mut panels = self.x.chunks_exact(n_rows);
+        for (w, x) in steps.iter().zip(panels.by_ref()) {
             let x: &[Lane; R] = &x[first..first + R].as_chunks().0[0];
             for k in 0..WIDTH {
                 let w = l.load(&w[k]);
                 for r in 0..R {
                     acc[r] = l.fma(l.splat(x[r].0[k]), w, acc[r]);
+                }
+            }
+        }
+        if let Some(x) = panels.next().filter(|_| !rest.is_empty()) {
+            let x: &[Lane; R] = &x[first..first + R].as_chunks().0[0];
+            for (k, w) in rest.iter().enumerate() {
+                let w = l.load(w);
+                for r in 0..R {
+                    acc[r] = l.fma(l.splat(x[r].0[k % WIDTH]), w, acc[r]);
                 }
             }
         }

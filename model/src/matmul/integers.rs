@@ -18,9 +18,9 @@ use super::codes::{
     Affine, Affine16, Affine32, Codes, Offset, Offset16, PAIRS, Rule, codes_of_pair,
 };
 use super::packed::CodeStore;
-use super::tiles::{Tiled, all_tiles};
 use crate::lanes::{Isa, Kernel, Lane, Lanes, Words};
 use crate::quant::ScaleRule;
+use crate::tiles::{Tiled, all_tiles};
 use crate::weights::Encoding;
 
 /// Units of a stretch: 10 KiB.
@@ -325,9 +325,10 @@ impl<const N: usize, const HAS_OFFSET: bool> Tiled for Tiles<'_, '_, '_, N, HAS_
         if !rows.resume {
             *out = [Lane::ZERO; R];
         }
-        // Opaque to the compiler, which would otherwise unroll all steps, reorder the sums of
-        // integers and spill registers.
-        let n_pairs = std::hint::black_box(N).min(N);
+        // Two pairs a turn, but where weights have offsets: the compiler would spill a sum there.
+        // The number of turns is opaque to it, or it would unroll all and spill many.
+        let pairs_a_turn = if HAS_OFFSET { 1 } else { 2 };
+        let n_turns = std::hint::black_box(N / pairs_a_turn).min(N / pairs_a_turn);
         let x = rows.x.chunks_exact(n_rows);
         let x = x.zip(rows.scales.chunks_exact(n_rows));
         for (unit, (x, scales)) in rows.units.iter().zip(x) {
@@ -335,11 +336,21 @@ impl<const N: usize, const HAS_OFFSET: bool> Tiled for Tiles<'_, '_, '_, N, HAS_
             let scales: &[UnitScale; R] = &scales[first..first + R].as_chunks().0[0];
             for (group, pairs) in unit.pairs.as_chunks::<N>().0.iter().enumerate() {
                 let mut sums = [l.splat_word(0); R];
-                for pair in 0..n_pairs {
-                    let codes = l.load_words(&pairs[pair]);
-                    for r in 0..R {
-                        let x = &x[r].0.as_chunks::<N>().0[group];
-                        sums[r] = l.add_dot(sums[r], codes, l.splat_word(x[pair]));
+                macro_rules! add_pair {
+                    ($pair:expr) => {
+                        let codes = l.load_words(&pairs[$pair]);
+                        for r in 0..R {
+                            let x = &x[r].0.as_chunks::<N>().0[group];
+                            sums[r] = l.add_dot(sums[r], codes, l.splat_word(x[$pair]));
+                        }
+                    };
+                }
+                for turn in 0..n_turns {
+                    if HAS_OFFSET {
+                        add_pair!(turn);
+                    } else {
+                        add_pair!(2 * turn);
+                        add_pair!(2 * turn + 1);
                     }
                 }
                 let (scale, offset) = (l.load(&unit.scales[group]), l.load(&unit.offsets[group]));

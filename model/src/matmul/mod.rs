@@ -9,7 +9,6 @@ mod codes;
 mod floats;
 mod integers;
 mod packed;
-mod tiles;
 
 use std::ops::Range;
 

@@ -232,7 +232,7 @@ fn the_kernel_class_names_the_bits_of_every_encoding() {
     assert_eq!(
         (KERNEL_CLASS, digest(products)),
         (
-            "codes by block floats of 16 bits, f32 fma, spans of 512 keys",
+            "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512",
             7_557_832_923_989_765_715
         ),
     );

@@ -3,7 +3,7 @@
 use crate::lanes::Lanes;
 
 /// A product whose rows are computed a tile at a time.
-pub(super) trait Tiled {
+pub(crate) trait Tiled {
     /// Computes `R` rows from row `first` on.
     fn tile<L: Lanes, const R: usize>(&mut self, l: L, first: usize);
 }
@@ -11,7 +11,7 @@ pub(super) trait Tiled {
 /// All of `n_rows`, in tiles of at most [`Lanes::N_TILE_ROWS`] of about one size: a last tile of
 /// few rows would wait for its own sums.
 #[inline(always)]
-pub(super) fn all_tiles<L: Lanes>(l: L, n_rows: usize, product: &mut impl Tiled) {
+pub(crate) fn all_tiles<L: Lanes>(l: L, n_rows: usize, product: &mut impl Tiled) {
     let mut first = 0;
     while first < n_rows {
         let n_left = n_rows - first;
