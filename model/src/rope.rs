@@ -24,6 +24,9 @@ pub(crate) struct Rope {
     coarse: Table,
 }
 
+/// Cosines and sines of some angles.
+type Angles<'a> = (&'a [f64], &'a [f64]);
+
 /// Cosines and sines, `[n_positions][half]` each where nothing else is said.
 #[derive(Debug)]
 struct Table {
@@ -39,7 +42,14 @@ impl Table {
         Self { cos, sin }
     }
 
-    /// `[width]` columns become rows.
+    /// Row `row` of rows of so many numbers.
+    #[inline(always)]
+    fn of(&self, row: usize, width: usize) -> Option<Angles<'_>> {
+        let row = row * width..(row + 1) * width;
+        Some((self.cos.get(row.clone())?, self.sin.get(row)?))
+    }
+
+    /// What was `[n][width]` as `[width][n]`.
     fn transposed(&self, width: usize) -> Self {
         let turned = |from: &[f64]| {
             let columns = (0..width).flat_map(|i| from[i..].iter().step_by(width));
@@ -86,23 +96,12 @@ impl Rope {
     /// Computes the rotation by `position`, which may be negative.
     #[inline(always)]
     pub fn turn(&self, position: i64, into: &mut Turn) {
-        let (high, low) = (
-            position.div_euclid(FINE),
-            position.rem_euclid(FINE) as usize,
-        );
+        let (high, low) = parts(position);
         into.cos.resize(self.half, 0.0);
         into.sin.resize(self.half, 0.0);
-        let of_low = low * self.half..(low + 1) * self.half;
-        let low = (&self.fine.cos[of_low.clone()], &self.fine.sin[of_low]);
-        let known = usize::try_from(high)
-            .ok()
-            .filter(|high| (high + 1) * self.half <= self.coarse.cos.len());
-        match known {
-            Some(high) => {
-                let of_high = high * self.half..(high + 1) * self.half;
-                let high = (&self.coarse.cos[of_high.clone()], &self.coarse.sin[of_high]);
-                into.add(high, low);
-            }
+        let low = self.fine.of(low, self.half).expect("FINE positions");
+        match self.coarse(high) {
+            Some(high) => into.add(high, low),
             None => {
                 let angles = self.frequencies.iter().map(|f| (high * FINE) as f64 * f);
                 let (cos, sin): (Vec<_>, Vec<_>) = angles.map(|a| (a.cos(), a.sin())).unzip();
@@ -110,9 +109,7 @@ impl Rope {
             }
         }
     }
-}
 
-impl Rope {
     /// The rotations by `position` and the fifteen positions that follow, one a lane: cosines
     /// and sines `[half]`, with the bits that [`turn`](Self::turn) gives.
     #[inline(always)]
@@ -123,14 +120,10 @@ impl Rope {
         sin: &mut [Lane],
         turn: &mut Turn,
     ) {
-        let (high, low) = (
-            position.div_euclid(FINE),
-            position.rem_euclid(FINE) as usize,
-        );
-        let known = usize::try_from(high)
-            .ok()
-            .filter(|high| (high + 1) * self.half <= self.coarse.cos.len());
-        let Some(high) = known.filter(|_| low + WIDTH <= FINE as usize) else {
+        let (high, low) = parts(position);
+        let sixteen = low..low + WIDTH;
+        let high = self.coarse(high).filter(|_| sixteen.end <= FINE as usize);
+        let Some((cos_a, sin_a)) = high else {
             for lane in 0..WIDTH {
                 self.turn(position + lane as i64, turn);
                 for i in 0..self.half {
@@ -139,24 +132,32 @@ impl Rope {
             }
             return;
         };
-        let fine = &self.fine_by_frequency;
-        let of_high = high * self.half..(high + 1) * self.half;
-        let coarse = self.coarse.cos[of_high.clone()]
-            .iter()
-            .zip(&self.coarse.sin[of_high]);
-        let rows = fine
-            .cos
-            .chunks_exact(FINE as usize)
-            .zip(fine.sin.chunks_exact(FINE as usize));
         let to = cos.iter_mut().zip(sin);
-        for (((cos_a, sin_a), (cos_b, sin_b)), (cos, sin)) in coarse.zip(rows).zip(to) {
-            let sixteen = low..low + WIDTH;
-            let b = cos_b[sixteen.clone()].iter().zip(&sin_b[sixteen]);
+        let a = cos_a.iter().zip(sin_a);
+        for (i, ((cos, sin), (cos_a, sin_a))) in to.zip(a).enumerate() {
+            let fine = self.fine_by_frequency.of(i, FINE as usize);
+            let (cos_b, sin_b) = fine.expect("as many frequencies");
+            let b = cos_b[sixteen.clone()].iter().zip(&sin_b[sixteen.clone()]);
             for ((cos, sin), (cos_b, sin_b)) in cos.0.iter_mut().zip(&mut sin.0).zip(b) {
                 (*cos, *sin) = sum_of_angles((*cos_a, *sin_a), (*cos_b, *sin_b));
             }
         }
     }
+
+    /// Those of position `high * FINE`, if it is in the table.
+    #[inline(always)]
+    fn coarse(&self, high: i64) -> Option<Angles<'_>> {
+        self.coarse.of(usize::try_from(high).ok()?, self.half)
+    }
+}
+
+/// A position as a number of [`FINE`] positions, and what is left.
+#[inline(always)]
+fn parts(position: i64) -> (i64, usize) {
+    (
+        position.div_euclid(FINE),
+        position.rem_euclid(FINE) as usize,
+    )
 }
 
 /// Cosine and sine of the sum of two angles, given theirs.
@@ -171,7 +172,7 @@ fn sum_of_angles((cos_a, sin_a): (f64, f64), (cos_b, sin_b): (f64, f64)) -> (f32
 impl Turn {
     /// The rotation by the sum of two angles, given their cosines and sines.
     #[inline(always)]
-    fn add(&mut self, (cos_a, sin_a): (&[f64], &[f64]), (cos_b, sin_b): (&[f64], &[f64])) {
+    fn add(&mut self, (cos_a, sin_a): Angles<'_>, (cos_b, sin_b): Angles<'_>) {
         let to = self.cos.iter_mut().zip(&mut self.sin);
         let a = cos_a.iter().zip(sin_a);
         let b = cos_b.iter().zip(sin_b);
@@ -180,7 +181,7 @@ impl Turn {
         }
     }
 
-    /// What dimensions `8 * i..8 * i + 8` of a head's two halves become.
+    /// What dimensions `8 * i..8 * i + 8` of a head's two halves become. Halves are whole eights.
     #[inline(always)]
     pub fn rotated(&self, head: &[f32], i: usize) -> [[f32; 8]; 2] {
         let (low, high) = head.split_at(self.cos.len());
@@ -248,7 +249,9 @@ mod tests {
         };
         let rope = Rope::new(&config);
         let mut turn = Turn::default();
-        for position in [0i64, 1, 255, 256, 1000, 1279, 5000, -1, -300] {
+        for position in [
+            0i64, 1, 5, 240, 241, 255, 256, 700, 1000, 1279, 5000, -1, -300,
+        ] {
             rope.turn(position, &mut turn);
             for i in 0..16 {
                 let angle = position as f64 * f64::from(config.rope_theta).powf(-(i as f64) / 16.0);
@@ -256,9 +259,14 @@ mod tests {
                 assert!((f64::from(turn.sin[i]) - angle.sin()).abs() < 1e-6);
             }
             let (mut cos, mut sin) = ([Lane::ZERO; 16], [Lane::ZERO; 16]);
-            rope.sixteen_turns(position - 5, &mut cos, &mut sin, &mut Turn::default());
-            for i in 0..16 {
-                assert_eq!((cos[i].0[5], sin[i].0[5]), (turn.cos[i], turn.sin[i]));
+            rope.sixteen_turns(position, &mut cos, &mut sin, &mut Turn::default());
+            for lane in 0..WIDTH {
+                rope.turn(position + lane as i64, &mut turn);
+                for i in 0..16 {
+                    let got = [cos[i].0[lane], sin[i].0[lane]];
+                    let want = [turn.cos[i], turn.sin[i]];
+                    assert_eq!(got.map(f32::to_bits), want.map(f32::to_bits));
+                }
             }
         }
     }

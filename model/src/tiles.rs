@@ -1,26 +1,26 @@
-//! In which tiles do many rows pass over a panel?
+//! In which tiles are many outputs of a product computed?
 
 use crate::lanes::Lanes;
 
-/// A product whose rows are computed a tile at a time.
+/// A product whose outputs, a vector each, are computed a tile at a time.
 pub(crate) trait Tiled {
-    /// Computes `R` rows from row `first` on.
+    /// Computes `R` outputs from number `first` on.
     fn tile<L: Lanes, const R: usize>(&mut self, l: L, first: usize);
 }
 
-/// All of `n_rows`, in tiles of at most [`Lanes::N_TILE_ROWS`] of about one size: a last tile of
-/// few rows would wait for its own sums.
+/// All of `n_outputs`, in tiles of at most [`Lanes::N_TILE_ROWS`] of about one size: a last tile of
+/// few would wait for its own sums.
 #[inline(always)]
-pub(crate) fn all_tiles<L: Lanes>(l: L, n_rows: usize, product: &mut impl Tiled) {
+pub(crate) fn all_tiles<L: Lanes>(l: L, n_outputs: usize, product: &mut impl Tiled) {
     let mut first = 0;
-    while first < n_rows {
-        let n_left = n_rows - first;
+    while first < n_outputs {
+        let n_left = n_outputs - first;
         let n = n_left.div_ceil(n_left.div_ceil(L::N_TILE_ROWS));
         macro_rules! tiles {
             ($($r:literal)*) => {
                 match n {
                     $($r => if $r <= L::N_TILE_ROWS { product.tile::<L, $r>(l, first) })*
-                    _ => unreachable!("a tile has at most N_TILE_ROWS rows"),
+                    _ => unreachable!("a tile has at most N_TILE_ROWS outputs"),
                 }
             };
         }

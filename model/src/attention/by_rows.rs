@@ -48,8 +48,8 @@ impl Lines for ByRows {
             let head = heads.kv_head * heads.shape.group + unit / n_sixteens;
             let first = unit % n_sixteens * WIDTH;
             for row in first..heads.n_rows.min(first + WIDTH) {
-                let from = (heads.first_row + row, head * head_dim);
-                heads.queries.read_row(from.0, from.1, &mut of_row);
+                let queries = heads.queries;
+                queries.read_row(heads.first_row + row, head * head_dim, &mut of_row);
                 for (lane, x) in plain.iter_mut().zip(&of_row) {
                     lane.0[row - first] = x * scale;
                 }
@@ -90,13 +90,12 @@ impl Lines for ByRows {
                 let turned = &mut self.turned[of_unit..][..self.head_dim];
                 let (low, high) = plain.split_at(self.head_dim / 2);
                 let (to_low, to_high) = turned.split_at_mut(self.head_dim / 2);
-                let from = low.iter().zip(high).zip(self.cos.iter().zip(&self.sin));
-                for ((low, high), (from, (cos, sin))) in to_low.iter_mut().zip(to_high).zip(from) {
-                    let (a, b) = (l.load(from.0), l.load(from.1));
+                for (i, (cos, sin)) in self.cos.iter().zip(&self.sin).enumerate() {
+                    let (a, b) = (l.load(&low[i]), l.load(&high[i]));
                     let (cos, sin) = (l.load(cos), l.load(sin));
                     let minus = l.sub(l.splat(0.0), l.mul(b, sin));
-                    l.store(l.fma(a, cos, minus), low);
-                    l.store(l.fma(b, cos, l.mul(a, sin)), high);
+                    l.store(l.fma(a, cos, minus), &mut to_low[i]);
+                    l.store(l.fma(b, cos, l.mul(a, sin)), &mut to_high[i]);
                 }
             }
         }

@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use super::by_keys::ByKeys;
 use super::by_rows::ByRows;
+use super::extent::{Extent, Vectors};
 use super::spans::Span;
-use super::state::{State, Vectors};
+use super::state::State;
 use super::{Shape, Source};
 use crate::activations::Activations;
 use crate::lanes::{Kernel, Lanes, WIDTH};
@@ -39,15 +40,6 @@ pub(super) struct Heads<'a> {
     /// Tokens of the tail that the first row sees; each further row sees one more.
     pub first_visible: usize,
     pub want_mass: bool,
-}
-
-/// How many lines there are, and how they lie in vectors.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
-    pub group: usize,
-    pub n_rows: usize,
-    pub head_dim: usize,
-    pub vectors: Vectors,
 }
 
 /// Keys of a source.

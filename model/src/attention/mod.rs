@@ -6,13 +6,14 @@
 //! each row sees what stands up to itself.
 //!
 //! Contract: a row's bits do not depend on the other rows of the batch, on later tokens of
-//! the tail, on threads or on the instruction set. Blocks of keys are counted from the
+//! the tail, on threads or on the instruction set, as long as all are finite. Blocks of keys are counted from the
 //! start of each segment, spans of blocks from the first segment's; a key that is out of sight
 //! scores minus infinity and weighs exactly zero, and a span of which a row sees nothing leaves
 //! it as it came.
 
 mod by_keys;
 mod by_rows;
+mod extent;
 mod heads;
 mod spans;
 mod state;
@@ -32,7 +33,8 @@ use state::{Finish, HeadsOutput};
 
 pub(crate) use spans::Span;
 
-/// Lines (a query head of a row) that one task works on, at most: what fits the second cache.
+/// Lines (a query head of a row) that one task works on, at most, unless a vector of rows has more:
+/// what fits the second cache.
 const MOST_LINES: usize = 192;
 /// Tasks for each thread, where there are rows for it, so that threads end together.
 const TASKS_PER_THREAD: usize = 8;
@@ -128,6 +130,8 @@ fn within(bands: &[Band], layer: usize, block: Range<usize>) -> impl Iterator<It
 pub(crate) struct Run<'a> {
     /// What comes before the tail.
     pub sources: Vec<&'a Source<'a>>,
+    /// What [`spans_of`] says of them and the tail.
+    pub spans: &'a [Span],
     /// The tail, which holds the rows' own keys and values already.
     pub tail: &'a Tail,
     /// Number of the first row in the batch.
@@ -138,12 +142,10 @@ pub(crate) struct Run<'a> {
     pub first_token: usize,
 }
 
-impl Run<'_> {
-    /// The spans that all sources and the tail fall into: in all layers the same.
-    pub fn spans(&self) -> Vec<Span> {
-        let sources = self.sources.iter().map(|source| source.kv.n_tokens());
-        spans(sources.chain([self.first_token + self.n_rows]), BLOCK)
-    }
+/// The spans that sources and a tail of `n_in_tail` tokens fall into: in all layers the same.
+pub(crate) fn spans_of(sources: &[&Source<'_>], n_in_tail: usize) -> Vec<Span> {
+    let of_sources = sources.iter().map(|source| source.kv.n_tokens());
+    spans(of_sources.chain([n_in_tail]), BLOCK)
 }
 
 /// What attention needs to know of the model.
@@ -166,14 +168,13 @@ fn rows_of_a_task(shape: &Shape<'_>, n_rows: usize, n_tasks: usize) -> usize {
 }
 
 /// Attends in one layer. `queries` (not rotated) and `out` are `[n_rows, n_heads *
-/// head_dim]`; `spans` are each run's. If `mass` is given, each row's attention mass on every segment and on the
+/// head_dim]`. If `mass` is given, each row's attention mass on every segment and on the
 /// tail, summed over heads, is added to its entry.
 pub(crate) fn attend(
     isa: Isa,
     shape: &Shape<'_>,
     layer: usize,
     runs: &[Run<'_>],
-    spans: &[Vec<Span>],
     queries: &Activations,
     out: &mut Activations,
     mass: Option<&mut [Vec<f32>]>,
@@ -183,20 +184,20 @@ pub(crate) fn attend(
     let most_rows = rows_of_a_task(shape, n_rows, n_tasks);
     let want_mass = mass.is_some();
     let mut tasks = Vec::new();
-    for (run, spans) in runs.iter().zip(spans) {
+    for run in runs {
         let n_stretches = run.n_rows.div_ceil(most_rows);
-        let task_rows = run.n_rows.div_ceil(n_stretches.max(1)).max(1);
+        let task_rows = run.n_rows.div_ceil(n_stretches).next_multiple_of(WIDTH);
         for first in (0..run.n_rows).step_by(task_rows) {
             let n_rows = task_rows.min(run.n_rows - first);
-            tasks.extend((0..shape.n_kv_heads).map(|kv_head| (run, spans, first, n_rows, kv_head)));
+            tasks.extend((0..shape.n_kv_heads).map(|kv_head| (run, first, n_rows, kv_head)));
         }
     }
     // Fewer tasks than keep the threads busy: spans are tasks of their own.
-    let apart = tasks.len() < n_tasks;
+    let apart = tasks.len() < 4 * rayon::current_num_threads();
     let done: Vec<_> = tasks
         .into_par_iter()
         .with_max_len(1)
-        .map(|(run, spans, first, n_rows, kv_head)| {
+        .map(|(run, first, n_rows, kv_head)| {
             let heads = Heads {
                 shape,
                 layer,
@@ -211,12 +212,12 @@ pub(crate) fn attend(
                 want_mass,
             };
             let states = if apart {
-                let spans = spans.par_iter().with_max_len(1);
+                let spans = run.spans.par_iter().with_max_len(1);
                 spans
                     .map(|span| isa.run(heads.over(std::slice::from_ref(span))))
                     .collect()
             } else {
-                vec![isa.run(heads.over(spans))]
+                vec![isa.run(heads.over(run.spans))]
             };
             let output = isa.run(Finish {
                 states,

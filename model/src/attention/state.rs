@@ -1,62 +1,12 @@
 //! What a softmax over some keys has come to, how two of them become one, and how it ends.
 
-use std::ops::Range;
-
-use super::heads::Extent;
+use super::extent::{Extent, Vectors};
 use crate::lanes::{Kernel, Lane, Lanes, WIDTH, exp, sum, sum_of_lanes};
 
 /// Below every score, yet finite: the highest score of who has seen nothing.
 const LOWEST: f32 = -1e30;
 
-/// What lanes run over while lines (a query head of a row each) attend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Vectors {
-    /// Sixteen keys, or dimensions: a unit is a line.
-    OfKeys,
-    /// Sixteen rows: a unit is the lines of one head and sixteen rows.
-    OfRows,
-}
-
-/// Where a unit's numbers are.
-impl Extent {
-    /// Number of units.
-    pub fn n_units(self) -> usize {
-        match self.vectors {
-            Vectors::OfKeys => self.group * self.n_rows,
-            Vectors::OfRows => self.group * self.n_rows.div_ceil(WIDTH),
-        }
-    }
-
-    /// Of a unit in [`State::sums`].
-    pub fn sums(self, unit: usize) -> Range<usize> {
-        match self.vectors {
-            Vectors::OfKeys => unit..unit + 1,
-            Vectors::OfRows => unit * WIDTH..(unit + 1) * WIDTH,
-        }
-    }
-
-    /// Of a unit in [`State::out`]: the first, how many, and how far apart.
-    fn out(self, unit: usize) -> (usize, usize, usize) {
-        match self.vectors {
-            Vectors::OfKeys => (unit, self.head_dim / WIDTH, self.n_units()),
-            Vectors::OfRows => (unit * self.head_dim, self.head_dim, 1),
-        }
-    }
-
-    /// The lanes of a unit that are lines; line `head * n_rows + row` follows the one before.
-    fn n_lines(self, unit: usize) -> usize {
-        match self.vectors {
-            Vectors::OfKeys => 1,
-            Vectors::OfRows => {
-                let sixteen = unit % self.n_rows.div_ceil(WIDTH);
-                WIDTH.min(self.n_rows - sixteen * WIDTH)
-            }
-        }
-    }
-}
-
 /// The state of lines over keys that follow each other.
-#[derive(Default)]
 pub(super) struct State {
     /// `[n_units]` highest scores: of one line in all lanes, or of sixteen lines.
     pub highest: Vec<Lane>,
@@ -118,6 +68,9 @@ impl State {
         self.marks.append(&mut next.marks);
         for unit in 0..extent.n_units() {
             let (before, after) = (l.load(&self.highest[unit]), l.load(&next.highest[unit]));
+            if !l.any_above(after, l.splat(LOWEST)) {
+                continue;
+            }
             let highest = l.max(after, before);
             l.store(highest, &mut self.highest[unit]);
             let fade = exp(l, l.sub(before, highest));

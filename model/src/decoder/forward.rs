@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::layers::Layer;
 use super::{Decoder, Logits, Pending, Rows};
 use crate::activations::Activations;
-use crate::attention::{Run, Shape, Source, Span, attend};
+use crate::attention::{Run, Shape, Source, Span, attend, spans_of};
 use crate::awake::keep_awake;
 use crate::cancel::Cancel;
 use crate::error::Error;
@@ -187,8 +187,11 @@ impl Decoder {
             .collect();
         let spans: Vec<Vec<Span>> = {
             let tails = tails(batch);
-            let runs = runs(batch, sources, &tails, pieces, &firsts);
-            runs.iter().map(Run::spans).collect()
+            let of_piece = |(piece, first): (&Piece, &usize)| {
+                let sources = with_pending(&sources[piece.run], batch, piece.run, &tails);
+                spans_of(&sources, first + piece.rows.len())
+            };
+            pieces.iter().zip(&firsts).map(of_piece).collect()
         };
         let want_mass = pieces.iter().any(|piece| batch[piece.run].mass);
         let mass_layers = c.n_layers / 2..c.n_layers;
@@ -251,7 +254,18 @@ impl Decoder {
                 self.norm_heads(&mut queries, c.n_heads, query_norm);
             }
             let tails = tails(batch);
-            let runs = runs(batch, sources, &tails, pieces, &firsts);
+            let runs: Vec<Run<'_>> = pieces
+                .iter()
+                .zip(firsts.iter().zip(&spans))
+                .map(|(piece, (first, spans))| Run {
+                    sources: with_pending(&sources[piece.run], batch, piece.run, &tails),
+                    spans,
+                    tail: batch[piece.run].tail,
+                    first_row: piece.first_row,
+                    n_rows: piece.rows.len(),
+                    first_token: *first,
+                })
+                .collect();
             let mut attended = Activations::zeros(n_rows, d_attn);
             let sums = of_layer.then_some(&mut mass[..]);
             attend(
@@ -259,7 +273,6 @@ impl Decoder {
                 &shape,
                 number,
                 &runs,
-                &spans,
                 &queries,
                 &mut attended,
                 sums,
@@ -434,24 +447,6 @@ fn tails<'a>(batch: &'a [Rows<'_>]) -> Vec<Source<'a>> {
         .iter()
         .map(|rows| Source::of_tail(rows.tail))
         .collect()
-}
-
-/// What attention needs to know of each piece.
-fn runs<'a>(
-    batch: &'a [Rows<'_>],
-    sources: &'a [Vec<Source<'a>>],
-    tails: &'a [Source<'a>],
-    pieces: &[Piece],
-    firsts: &[usize],
-) -> Vec<Run<'a>> {
-    let of_piece = |(piece, first): (&Piece, &usize)| Run {
-        sources: with_pending(&sources[piece.run], batch, piece.run, tails),
-        tail: batch[piece.run].tail,
-        first_row: piece.first_row,
-        n_rows: piece.rows.len(),
-        first_token: *first,
-    };
-    pieces.iter().zip(firsts).map(of_piece).collect()
 }
 
 /// What run number `run` attends to, in order: its layout's sources, and among them the tails

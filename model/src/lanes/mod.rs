@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 pub(crate) use math::{exp, sigmoid_product, sum, sum_of_lanes};
 pub(crate) use portable::Portable;
 
-/// Number of lanes of a register: output columns of a matmul, keys of an attention tile.
+/// Number of lanes of a register: output columns of a matmul, keys or rows in attention.
 pub(crate) const WIDTH: usize = 16;
 
 /// Sixteen f32 in memory, aligned so that no load crosses a cache line.
@@ -242,6 +242,8 @@ mod tests {
             for (i, lane) in lanes.iter_mut().enumerate() {
                 lane.0 = std::array::from_fn(|j| self.a.0[(i + 3 * j) % WIDTH]);
             }
+            let all: Vec<f32> = lanes.iter().flat_map(|lane| lane.0).collect();
+            assert_eq!(numbers(&lanes), all);
             let sums = sum_of_lanes(l, &lanes);
             let mut lane = Lane::ZERO;
             l.store(sums, &mut lane);

@@ -145,7 +145,7 @@ impl<T: Float> Kernel for WriteOut<'_, '_, T> {
 pub(crate) struct MultiplyRows<'a> {
     /// `[n_k]`.
     pub weights: &'a [Lane],
-    /// `[n_k / 16][n_rows]`, rounded up.
+    /// `[n_k / 16, rounded up][n_rows]`.
     pub x: &'a [Lane],
     /// `[n_rows]`.
     pub out: &'a mut [Lane],
@@ -189,6 +189,7 @@ impl Tiled for MultiplyRows<'_> {
             for (k, w) in rest.iter().enumerate() {
                 let w = l.load(w);
                 for r in 0..R {
+                    // `k` is below `WIDTH`, which the compiler does not see.
                     acc[r] = l.fma(l.splat(x[r].0[k % WIDTH]), w, acc[r]);
                 }
             }
