@@ -1,7 +1,8 @@
 //! Lines of few rows: lanes run over keys while scores are computed, over dimensions while
 //! values are added up.
 
-use super::heads::{BLOCK, BLOCK_TILES, Heads, Keys, Lines};
+use super::extent::Extent;
+use super::heads::{BLOCK, BLOCK_TILES, Heads, Keys, Lines, hiding};
 use super::state::State;
 use crate::kv::Strip;
 use crate::lanes::{Lane, Lanes, WIDTH, exp};
@@ -18,14 +19,11 @@ pub(super) struct ByKeys {
     turned: Vec<Lane>,
     /// `[BLOCK_TILES][n]` scores, then weights.
     scores: Vec<Lane>,
-    state: State,
     /// `[BLOCK_TILES][head_dim]` keys of the present block.
     keys: Vec<Lane>,
     /// `[head_dim / 16][BLOCK]` values of the present block.
     values: Vec<Lane>,
     turn: Turn,
-    /// What was added to positions when queries were rotated last.
-    shift: Option<i64>,
 }
 
 impl Lines for ByKeys {
@@ -46,23 +44,14 @@ impl Lines for ByKeys {
             plain,
             turned: vec![Lane::ZERO; n * head_dim / WIDTH],
             scores: vec![Lane::ZERO; BLOCK_TILES * n],
-            state: State::nothing(heads.extent()),
             keys: vec![Lane::ZERO; BLOCK_TILES * head_dim],
             values: vec![Lane::ZERO; BLOCK * head_dim / WIDTH],
             turn: Turn::default(),
-            shift: None,
         }
-    }
-
-    fn state(&mut self) -> &mut State {
-        &mut self.state
     }
 
     #[inline(always)]
     fn turn<L: Lanes>(&mut self, _: L, heads: &Heads<'_>, shift: i64) {
-        if self.shift.replace(shift) == Some(shift) {
-            return;
-        }
         for row in 0..heads.n_rows {
             let position = heads.first_position + row as i64 + shift;
             heads.shape.rope.turn(position, &mut self.turn);
@@ -81,7 +70,7 @@ impl Lines for ByKeys {
     }
 
     #[inline(always)]
-    fn pass<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, keys: &Keys<'_>) {
+    fn pass<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, keys: &Keys<'_>, state: &mut State) {
         let source = keys.source;
         let strip = source.kv.strip(heads.layer, heads.kv_head);
         let end = heads.seen_by_last(keys);
@@ -130,12 +119,12 @@ impl Lines for ByKeys {
                     }
                 }
             }
-            self.soften(l, heads, n_tiles);
+            self.soften(l, heads.extent(), n_tiles, state);
             for panel in 0..self.head_dim / WIDTH {
                 l.call(MultiplyRows {
                     weights: &self.values[panel * BLOCK..][..n_keys],
                     x: &self.scores[..n_tiles * self.n],
-                    out: &mut self.state.out[panel * self.n..][..self.n],
+                    out: &mut state.out[panel * self.n..][..self.n],
                     resume: true,
                 });
             }
@@ -163,9 +152,9 @@ impl ByKeys {
 
     /// Turns scores into weights, keeping the highest score and the sums of each line.
     #[inline(always)]
-    fn soften<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, n_tiles: usize) {
+    fn soften<L: Lanes>(&mut self, l: L, extent: Extent, n_tiles: usize, state: &mut State) {
         for line in 0..self.n {
-            let before = l.load(&self.state.highest[line]);
+            let before = l.load(&state.highest[line]);
             let mut highest = before;
             for tile in 0..n_tiles {
                 highest = l.max(l.load(&self.scores[tile * self.n + line]), highest);
@@ -178,33 +167,21 @@ impl ByKeys {
                     .iter()
                     .fold(top.0[0], |a, b| if *b > a { *b } else { a });
                 highest = l.splat(one);
-                l.store(highest, &mut self.state.highest[line]);
+                l.store(highest, &mut state.highest[line]);
                 let fade = exp(l, l.sub(before, highest));
-                self.state.fade(l, heads.extent(), line, fade);
+                state.fade(l, extent, line, fade);
             }
-            let mut total = l.load(&self.state.sums[line]);
+            let mut total = l.load(&state.sums[line]);
             for tile in 0..n_tiles {
                 let score = &mut self.scores[tile * self.n + line];
                 let weight = exp(l, l.sub(l.load(score), highest));
                 l.store(weight, score);
                 total = l.add(total, weight);
             }
-            l.store(total, &mut self.state.sums[line]);
+            l.store(total, &mut state.sums[line]);
         }
     }
 }
 
 /// Biases that leave the first `n` keys of a tile in sight.
-static OUT_OF_SIGHT: [Lane; WIDTH + 1] = {
-    let mut table = [Lane::ZERO; WIDTH + 1];
-    let mut n = 0;
-    while n <= WIDTH {
-        let mut key = n;
-        while key < WIDTH {
-            table[n].0[key] = f32::NEG_INFINITY;
-            key += 1;
-        }
-        n += 1;
-    }
-    table
-};
+static OUT_OF_SIGHT: [Lane; WIDTH + 1] = hiding(false);

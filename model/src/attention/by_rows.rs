@@ -1,7 +1,8 @@
 //! Lines of many rows: lanes run over sixteen rows of one head, and what is the same for all
 //! rows, a key's or a value's number in one dimension, is read once for all of them.
 
-use super::heads::{BLOCK, BLOCK_TILES, Heads, Keys, Lines};
+use super::extent::Extent;
+use super::heads::{BLOCK, BLOCK_TILES, Heads, Keys, Lines, hiding};
 use super::state::State;
 use crate::kv::Strip;
 use crate::lanes::{Kernel, Lane, Lanes, WIDTH, exp, numbers};
@@ -26,14 +27,11 @@ pub(super) struct ByRows {
     sin: Vec<Lane>,
     /// `[BLOCK]` scores of one unit, then weights.
     scores: Vec<Lane>,
-    state: State,
     /// `[head_dim][PITCH]` keys of the present block.
     keys: Vec<Lane>,
     /// `[BLOCK][head_dim / 16]` values of the present block.
     values: Vec<Lane>,
     turn: Turn,
-    /// What was added to positions when queries were rotated last.
-    shift: Option<i64>,
 }
 
 impl Lines for ByRows {
@@ -63,23 +61,14 @@ impl Lines for ByRows {
             cos: vec![Lane::ZERO; head_dim / 2],
             sin: vec![Lane::ZERO; head_dim / 2],
             scores: vec![Lane::ZERO; BLOCK],
-            state: State::nothing(heads.extent()),
             keys: vec![Lane::ZERO; head_dim * PITCH],
             values: vec![Lane::ZERO; BLOCK * head_dim / WIDTH],
             turn: Turn::default(),
-            shift: None,
         }
-    }
-
-    fn state(&mut self) -> &mut State {
-        &mut self.state
     }
 
     #[inline(always)]
     fn turn<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, shift: i64) {
-        if self.shift.replace(shift) == Some(shift) {
-            return;
-        }
         for sixteen in 0..self.n_sixteens {
             let position = heads.first_position + (sixteen * WIDTH) as i64 + shift;
             let rope = heads.shape.rope;
@@ -102,7 +91,7 @@ impl Lines for ByRows {
     }
 
     #[inline(always)]
-    fn pass<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, keys: &Keys<'_>) {
+    fn pass<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, keys: &Keys<'_>, state: &mut State) {
         let source = keys.source;
         let strip = source.kv.strip(heads.layer, heads.kv_head);
         let end = heads.seen_by_last(keys);
@@ -141,12 +130,12 @@ impl Lines for ByRows {
                         l.store(l.add(l.load(score), l.load(&BLIND[n_blind])), score);
                     }
                 }
-                self.soften(l, heads, unit, n_keys);
+                self.soften(l, heads.extent(), unit, n_keys, state);
                 l.call(MultiplyColumns {
                     weights: &self.scores[..n_keys],
                     x: numbers(&self.values),
                     pitch: self.head_dim,
-                    out: &mut self.state.out[unit * self.head_dim..][..self.head_dim],
+                    out: &mut state.out[unit * self.head_dim..][..self.head_dim],
                     resume: true,
                 });
             }
@@ -173,20 +162,26 @@ impl ByRows {
 
     /// Turns a unit's scores into weights, keeping the highest score and the sums of its lines.
     #[inline(always)]
-    fn soften<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, unit: usize, n_keys: usize) {
-        let extent = heads.extent();
+    fn soften<L: Lanes>(
+        &mut self,
+        l: L,
+        extent: Extent,
+        unit: usize,
+        n_keys: usize,
+        state: &mut State,
+    ) {
         let scores = &mut self.scores[..n_keys];
-        let before = l.load(&self.state.highest[unit]);
+        let before = l.load(&state.highest[unit]);
         let mut highest = before;
         for score in &*scores {
             highest = l.max(l.load(score), highest);
         }
         if l.any_above(highest, before) {
-            l.store(highest, &mut self.state.highest[unit]);
+            l.store(highest, &mut state.highest[unit]);
             let fade = exp(l, l.sub(before, highest));
-            self.state.fade(l, extent, unit, fade);
+            state.fade(l, extent, unit, fade);
         }
-        let sums = &mut self.state.sums[extent.sums(unit)];
+        let sums = &mut state.sums[extent.sums(unit)];
         for sixteen in scores.chunks_mut(WIDTH) {
             for (score, sum) in sixteen.iter_mut().zip(&mut *sums) {
                 let weight = exp(l, l.sub(l.load(score), highest));
@@ -244,16 +239,4 @@ impl Tiled for MultiplyColumns<'_> {
 }
 
 /// Biases that leave all but the first `n` lanes in sight.
-static BLIND: [Lane; WIDTH + 1] = {
-    let mut table = [Lane::ZERO; WIDTH + 1];
-    let mut n = 0;
-    while n <= WIDTH {
-        let mut lane = 0;
-        while lane < n {
-            table[n].0[lane] = f32::NEG_INFINITY;
-            lane += 1;
-        }
-        n += 1;
-    }
-    table
-};
+static BLIND: [Lane; WIDTH + 1] = hiding(true);

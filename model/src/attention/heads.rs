@@ -15,7 +15,7 @@ use super::spans::Span;
 use super::state::State;
 use super::{Shape, Source};
 use crate::activations::Activations;
-use crate::lanes::{Kernel, Lanes, WIDTH};
+use crate::lanes::{Kernel, Lane, Lanes, WIDTH};
 
 /// Tiles of sixteen keys in a block.
 pub(super) const BLOCK_TILES: usize = 8;
@@ -52,14 +52,12 @@ pub(super) struct Keys<'a> {
 
 /// All lines of a task, and room to compute in.
 pub(super) trait Lines {
-    /// Lines that have seen nothing.
+    /// Lines that are not rotated yet.
     fn new(heads: &Heads<'_>) -> Self;
-    /// What has been taken in of the present span.
-    fn state(&mut self) -> &mut State;
     /// Rotates queries for a source, given what is added to positions.
     fn turn<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, shift: i64);
-    /// Takes `keys` into the state.
-    fn pass<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, keys: &Keys<'_>);
+    /// Takes `keys` into what lines have come to.
+    fn pass<L: Lanes>(&mut self, l: L, heads: &Heads<'_>, keys: &Keys<'_>, state: &mut State);
 }
 
 impl<'a> Heads<'a> {
@@ -136,7 +134,8 @@ impl<T: Lines> Kernel for OverSpansWith<'_, '_, T> {
         let OverSpans { heads, spans } = self.over;
         let mut lines = self.lines;
         let extent = heads.extent();
-        let mut total = State::nothing(extent);
+        let (mut total, mut state) = (State::nothing(extent), State::nothing(extent));
+        let mut shift = None;
         for span in spans {
             for (i, part) in span.iter().enumerate() {
                 let source = heads.sources.get(part.source).copied();
@@ -145,15 +144,34 @@ impl<T: Lines> Kernel for OverSpansWith<'_, '_, T> {
                     range: part.keys.clone(),
                     is_tail: source.is_none(),
                 };
-                lines.turn(l, heads, keys.source.shift);
-                lines.pass(l, heads, &keys);
+                if shift.replace(keys.source.shift) != Some(keys.source.shift) {
+                    lines.turn(l, heads, keys.source.shift);
+                }
+                lines.pass(l, heads, &keys, &mut state);
                 if heads.want_mass {
-                    lines.state().mark(l, extent, part.source, i == 0);
+                    state.mark(l, extent, part.source, i == 0);
                 }
             }
-            total.merge(l, extent, lines.state());
-            lines.state().forget();
+            total.merge(l, extent, &mut state);
+            state.forget();
         }
         total
     }
+}
+
+/// Biases that hide the first `n` lanes, or all but these, for each `n`.
+pub(super) const fn hiding(first: bool) -> [Lane; WIDTH + 1] {
+    let mut table = [Lane::ZERO; WIDTH + 1];
+    let mut n = 0;
+    while n <= WIDTH {
+        let mut lane = 0;
+        while lane < WIDTH {
+            if (lane < n) == first {
+                table[n].0[lane] = f32::NEG_INFINITY;
+            }
+            lane += 1;
+        }
+        n += 1;
+    }
+    table
 }

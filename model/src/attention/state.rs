@@ -96,9 +96,9 @@ impl State {
         }
     }
 
-    /// Remembers what lines have come to after a part of the present span.
+    /// `[n_lines]` highest score, and sum of weights relative to it.
     #[inline(always)]
-    pub fn mark<L: Lanes>(&mut self, l: L, extent: Extent, source: usize, starts_span: bool) {
+    fn of_lines<L: Lanes>(&self, l: L, extent: Extent) -> Vec<(f32, f32)> {
         let mut of_lines = Vec::with_capacity(extent.group * extent.n_rows);
         for unit in 0..extent.n_units() {
             let mut totals = Lane::ZERO;
@@ -106,6 +106,13 @@ impl State {
             let of_unit = self.highest[unit].0.into_iter().zip(totals.0);
             of_lines.extend(of_unit.take(extent.n_lines(unit)));
         }
+        of_lines
+    }
+
+    /// Remembers what lines have come to after a part of the present span.
+    #[inline(always)]
+    pub fn mark<L: Lanes>(&mut self, l: L, extent: Extent, source: usize, starts_span: bool) {
+        let of_lines = self.of_lines(l, extent);
         self.marks.push(Mark {
             source,
             starts_span,
@@ -143,22 +150,18 @@ impl Kernel for Finish {
         for mut next in states {
             state.merge(l, extent, &mut next);
         }
-        let mut of_lines = Vec::new();
         for unit in 0..extent.n_units() {
             let total = state.total(l, extent, unit);
             let (first, n, apart) = extent.out(unit);
             for lane in state.out[first..].iter_mut().step_by(apart).take(n) {
                 l.store(l.div(l.load(lane), total), lane);
             }
-            if self.want_mass {
-                let mut totals = Lane::ZERO;
-                l.store(total, &mut totals);
-                let of_unit = state.highest[unit].0.into_iter().zip(totals.0);
-                of_lines.extend(of_unit.take(extent.n_lines(unit)));
-            }
         }
         let mass = match self.want_mass {
-            true => shares(&state.marks, &of_lines, extent.n_rows, self.n_sources),
+            true => {
+                let in_the_end = state.of_lines(l, extent);
+                shares(&state.marks, &in_the_end, extent.n_rows, self.n_sources)
+            }
             false => Vec::new(),
         };
         HeadsOutput {
