@@ -44,6 +44,7 @@ macro_rules! halves {
 impl Lanes for Avx2 {
     const N_TILE_ROWS: usize = 6;
     const IS_VECTOR: bool = true;
+    const ADDS_DOT: bool = false;
     type F = [__m256; 2];
     type I = [__m256i; 2];
 

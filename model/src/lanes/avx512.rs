@@ -44,6 +44,7 @@ macro_rules! whole {
 impl Lanes for Avx512 {
     const N_TILE_ROWS: usize = 14;
     const IS_VECTOR: bool = true;
+    const ADDS_DOT: bool = true;
     type F = __m512;
     type I = __m512i;
 

@@ -66,6 +66,8 @@ pub(crate) trait Lanes: Copy {
     const N_TILE_ROWS: usize;
     /// Whether a lane operation is an instruction, so that unrolling loops pays.
     const IS_VECTOR: bool;
+    /// Whether [`Lanes::add_dot`] is one instruction.
+    const ADDS_DOT: bool;
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen u32.

@@ -21,6 +21,7 @@ fn zip<T: Copy, R: Copy + Default>(
 impl Lanes for Portable {
     const N_TILE_ROWS: usize = 1;
     const IS_VECTOR: bool = false;
+    const ADDS_DOT: bool = false;
     type F = [f32; WIDTH];
     type I = [u32; WIDTH];
 

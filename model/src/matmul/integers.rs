@@ -326,8 +326,9 @@ impl<const N: usize, const HAS_OFFSET: bool> Tiled for Tiles<'_, '_, '_, N, HAS_
             *out = [Lane::ZERO; R];
         }
         // Two pairs a turn, but where weights have offsets: the compiler would spill a sum there.
-        // The number of turns is opaque to it, or it would unroll all and spill many.
-        let pairs_a_turn = if HAS_OFFSET { 1 } else { 2 };
+        // Nor where a dot product is added by one instruction: the compiler makes three of the
+        // second. The number of turns is opaque to it, or it would unroll all and spill many.
+        let pairs_a_turn = if HAS_OFFSET || L::ADDS_DOT { 1 } else { 2 };
         let n_turns = std::hint::black_box(N / pairs_a_turn).min(N / pairs_a_turn);
         let x = rows.x.chunks_exact(n_rows);
         let x = x.zip(rows.scales.chunks_exact(n_rows));
@@ -346,7 +347,7 @@ impl<const N: usize, const HAS_OFFSET: bool> Tiled for Tiles<'_, '_, '_, N, HAS_
                     };
                 }
                 for turn in 0..n_turns {
-                    if HAS_OFFSET {
+                    if pairs_a_turn == 1 {
                         add_pair!(turn);
                     } else {
                         add_pair!(2 * turn);
