@@ -9,7 +9,7 @@
 //! provisional answer, which is compared with the exact one that heals it.
 //!
 //! *Of the limit* is how much of the time the machine's measured peaks would need for what was
-//! forwarded ([`limit`]).
+//! forwarded ([`limit`]); *at the limit* is the ratio of times that they would give.
 //!
 //! With `--contexts 1,100` one edit touches that many contexts ([`contexts`]).
 //!
@@ -57,6 +57,15 @@ struct Arguments {
     /// Instead of all this: one edit over so many contexts, each number a row.
     #[arg(long, value_delimiter = ',')]
     contexts: Vec<usize>,
+    /// Orders of documents in which `causal` is measured.
+    #[arg(long, value_delimiter = ',', value_parser = parse_order, default_values = ["updated_at", "key"])]
+    order: Vec<Order>,
+    /// Questions that are asked.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["repeat", "describe"])]
+    question: Vec<Question>,
+    /// Kinds of edits, one after the other.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["insert", "correct", "delete"])]
+    edit: Vec<Edit>,
     /// Edits of each kind, at different places.
     #[arg(long, default_value_t = 1)]
     edits: usize,
@@ -74,6 +83,12 @@ struct Arguments {
     bench: bool,
 }
 
+fn parse_order(word: &str) -> Result<Order, String> {
+    let mut orders = [Order::UpdatedAt, Order::Key].into_iter();
+    let found = orders.find(|order| order.to_string() == word);
+    found.ok_or_else(|| "an order is `updated_at` or `key`".to_owned())
+}
+
 const ANSWER_TOKENS: usize = 64;
 /// Positions kept for prefix, question and answer.
 const OUTSIDE_PASSAGES: usize = 700;
@@ -87,6 +102,25 @@ const DESCRIBE: (&str, &str) = (
     "Answer from the documents above.",
     "Which towns are described, and what is special about each of them?",
 );
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Question {
+    /// For a sentence, again and again.
+    Repeat,
+    /// About the documents.
+    Describe,
+}
+
+impl Question {
+    /// The view's prompt, and the question.
+    fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Repeat => REPEAT,
+            Self::Describe => DESCRIBE,
+        }
+    }
+}
 
 /// Which documents are edited.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -106,10 +140,14 @@ impl Places {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What is done to one document.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Edit {
+    /// A new one.
     Insert,
+    /// Another text.
     Correct,
+    /// It goes.
     Delete,
 }
 
@@ -131,10 +169,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     if arguments.contexts.is_empty() {
         println!(
-            "| model | context | scope, order | edit | question | rung | answer | forwarded | from scratch | ratio | time | of the limit | from scratch | of the limit | ratio |"
+            "| model | context | scope, order | edit | question | rung | answer | forwarded | from scratch | ratio | time | of the limit | from scratch | of the limit | ratio | at the limit |"
         );
         println!(
-            "| --- | ---: | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+            "| --- | ---: | --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
         );
     }
     let peaks = match arguments.contexts.is_empty() {
@@ -170,7 +208,7 @@ fn measure_model(
     let n_tokens = n_tokens.min(n_positions.saturating_sub(OUTSIDE_PASSAGES));
     for scope in &arguments.scope {
         let orders: &[Order] = match scope {
-            Scope::Causal => &[Order::UpdatedAt, Order::Key],
+            Scope::Causal => &arguments.order,
             _ => &[Order::Key],
         };
         for order in orders {
@@ -180,9 +218,9 @@ fn measure_model(
                     order: *order,
                     policy: *policy,
                 };
-                for (label, question) in [("repeat", REPEAT), ("describe", DESCRIBE)] {
+                for question in &arguments.question {
                     let corpus = Corpus::new(model.tensor_model(), n_tokens);
-                    measure((model, peaks), declared, label, question, corpus, arguments)?;
+                    measure((model, peaks), declared, *question, corpus, arguments)?;
                 }
             }
         }
@@ -202,20 +240,20 @@ struct Declared {
 fn measure(
     (model, peaks): (&LocalModel, &Peaks),
     declared: Declared,
-    label: &str,
-    question: (&str, &str),
+    question: Question,
     mut corpus: Corpus,
     arguments: &Arguments,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    let label = format!("{question:?}").to_lowercase();
+    let question = question.texts();
     let mut engine = start(model, declared, question)?;
     corpus.feed(&mut engine)?;
     ask(&mut engine, question)?;
     let mut random = Random(arguments.seed);
-    let edits = [Edit::Insert, Edit::Correct, Edit::Delete];
-    for edit in edits.iter().cycle().take(3 * arguments.edits) {
+    for edit in arguments.edit.repeat(arguments.edits) {
         let begin = Instant::now();
         let place = arguments.places.draw(&mut random, corpus.documents.len());
-        corpus.edit(&mut engine, *edit, place)?;
+        corpus.edit(&mut engine, edit, place)?;
         engine.flush()?;
         let refreshed = Measured {
             answer: only_answer(&engine)?,
@@ -256,12 +294,11 @@ fn measure(
             |of| {
                 // What a skip reads is not in its work by parts.
                 if matches!(declared.policy, Policy::Bounded { .. }) {
-                    return "-".to_owned();
+                    return None;
                 }
                 let decoder = model.tensor_model().decoder();
-                let least = least(decoder, declared.scope, corpus.n_tokens(), &of.answer);
-                let share = least.seconds(peaks) / of.wall.as_secs_f64();
-                format!("{:.0}%", 100.0 * share)
+                let least = least(decoder, declared, corpus.n_tokens(), &of.answer);
+                Some(least.seconds(peaks))
             },
         );
     }
@@ -269,11 +306,17 @@ fn measure(
 }
 
 /// The least that an answer took over a context of `n_tokens`, given what was forwarded for it.
-fn least(decoder: &Decoder, scope: Scope, n_tokens: usize, answer: &CurrentAnswer) -> Least {
+fn least(decoder: &Decoder, declared: Declared, n_tokens: usize, answer: &CurrentAnswer) -> Least {
     let work = &answer.work;
-    let encoded = match scope {
+    // What is encoded stands last, unless an edit in the middle left what is behind it.
+    let is_last = declared.policy == Policy::Exact || declared.order == Order::UpdatedAt;
+    let n_before = match is_last {
+        true => n_tokens.saturating_sub(work.n_encoded),
+        false => 0,
+    };
+    let encoded = match declared.scope {
         _ if work.n_encoded == 0 => Least::default(),
-        Scope::Causal => Least::of_pass(decoder, 0, work.n_encoded, 0),
+        Scope::Causal => Least::of_pass(decoder, n_before, work.n_encoded, 0),
         _ => Least::of_passages(decoder, work.n_encoded),
     };
     let n_checked = work.n_prompt + work.n_draft;
@@ -284,21 +327,31 @@ fn least(decoder: &Decoder, scope: Scope, n_tokens: usize, answer: &CurrentAnswe
     encoded.and(checked).and(decoded)
 }
 
+/// `at_best` says how many seconds the machine's peaks need.
 fn print_row(
     what: &str,
     [refreshed, scratch]: [&Measured; 2],
-    of_the_limit: impl Fn(&Measured) -> String,
+    at_best: impl Fn(&Measured) -> Option<f64>,
 ) {
     let (few, many) = (
         refreshed.answer.work.n_forwarded(),
         scratch.answer.work.n_forwarded(),
     );
     let (short, long) = (refreshed.wall.as_secs_f64(), scratch.wall.as_secs_f64());
+    let of_limit = |of: &Measured| {
+        let share = at_best(of).map(|least| 100.0 * least / of.wall.as_secs_f64());
+        share.map_or("-".to_owned(), |share| format!("{share:.0}%"))
+    };
+    let ratio_at_best = at_best(scratch)
+        .zip(at_best(refreshed))
+        .map_or("-".to_owned(), |(long, short)| {
+            format!("{:.1}x", long / short)
+        });
     println!(
-        "{what} {few} | {many} | {:.1}x | {short:.2} s | {} | {long:.2} s | {} | {:.1}x |",
+        "{what} {few} | {many} | {:.1}x | {short:.2} s | {} | {long:.2} s | {} | {:.1}x | {ratio_at_best} |",
         many as f64 / few.max(1) as f64,
-        of_the_limit(refreshed),
-        of_the_limit(scratch),
+        of_limit(refreshed),
+        of_limit(scratch),
         long / short.max(1e-9),
     );
 }

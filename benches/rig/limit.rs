@@ -8,7 +8,7 @@
 //! to overlap fully.
 
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use perennial::model::config::ModelConfig;
@@ -16,7 +16,7 @@ use perennial::model::decoder::Decoder;
 
 /// How long threads work at once for one reading of a peak.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Readings, of which the highest counts.
+/// Readings in a row that bring no higher one, after which the highest counts.
 const READINGS: usize = 4;
 /// Bytes that a thread reads, more than caches hold.
 const STREAM_BYTES: usize = 128 << 20;
@@ -36,7 +36,7 @@ pub struct Peaks {
 }
 
 impl Peaks {
-    /// Measures all, for about a second.
+    /// Measures all, for a second or two.
     pub fn measure(n_threads: usize) -> Self {
         let words = || (vec![black_box(1_u64); STREAM_BYTES / 8], 0);
         let read_on = |(words, next): &mut (Vec<u64>, usize)| {
@@ -79,25 +79,51 @@ fn highest<T>(
     work: impl Fn(&mut T) -> u64 + Sync,
 ) -> f64 {
     let together = Barrier::new(n_threads);
+    let so_far = Mutex::new(SoFar::default());
     let readings = || {
         let mut state = begin();
-        let reading = |_| {
+        loop {
             together.wait();
             let (begin, mut n) = (Instant::now(), 0);
             while begin.elapsed() < WINDOW {
                 n += work(&mut state);
             }
-            n as f64 / begin.elapsed().as_secs_f64()
-        };
-        (0..READINGS).map(reading).collect::<Vec<f64>>()
+            let rate = n as f64 / begin.elapsed().as_secs_f64();
+            let locked = || so_far.lock().unwrap_or_else(PoisonError::into_inner);
+            locked().total += rate;
+            if together.wait().is_leader() {
+                locked().end_reading();
+            }
+            together.wait();
+            if locked().n_no_higher == READINGS {
+                break;
+            }
+        }
     };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(readings)).collect();
-        let of_threads = threads.into_iter().map(|t| t.join().expect("no panic"));
-        let of_threads: Vec<Vec<f64>> = of_threads.collect();
-        let totals = (0..READINGS).map(|i| of_threads.iter().map(|of| of[i]).sum());
-        totals.fold(0.0, f64::max)
-    })
+    std::thread::scope(|scope| (0..n_threads).for_each(|_| drop(scope.spawn(readings))));
+    let so_far = so_far.into_inner();
+    so_far.unwrap_or_else(PoisonError::into_inner).highest
+}
+
+/// What readings have shown.
+#[derive(Default)]
+struct SoFar {
+    /// Of all threads in the present reading.
+    total: f64,
+    highest: f64,
+    /// Readings since one was clearly higher than those before.
+    n_no_higher: usize,
+}
+
+impl SoFar {
+    fn end_reading(&mut self) {
+        let total = std::mem::take(&mut self.total);
+        self.n_no_higher = match total > 1.01 * self.highest {
+            true => 0,
+            false => self.n_no_higher + 1,
+        };
+        self.highest = self.highest.max(total);
+    }
 }
 
 fn sum(words: &[u64]) -> u64 {
