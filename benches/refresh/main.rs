@@ -327,7 +327,7 @@ fn least(decoder: &Decoder, declared: Declared, n_tokens: usize, answer: &Curren
     encoded.and(checked).and(decoded)
 }
 
-/// `at_best` says how many seconds the machine's peaks need.
+/// `at_best` says how many seconds the machine's peaks would need.
 fn print_row(
     what: &str,
     [refreshed, scratch]: [&Measured; 2],
@@ -338,21 +338,17 @@ fn print_row(
         scratch.answer.work.n_forwarded(),
     );
     let (short, long) = (refreshed.wall.as_secs_f64(), scratch.wall.as_secs_f64());
-    let of_limit = |of: &Measured| {
-        let share = at_best(of).map(|least| 100.0 * least / of.wall.as_secs_f64());
-        share.map_or("-".to_owned(), |share| format!("{share:.0}%"))
-    };
-    let ratio_at_best = at_best(scratch)
-        .zip(at_best(refreshed))
-        .map_or("-".to_owned(), |(long, short)| {
-            format!("{:.1}x", long / short)
-        });
+    let [short_at_best, long_at_best] = [refreshed, scratch].map(at_best);
+    let or_dash = |shown: Option<String>| shown.unwrap_or_else(|| "-".to_owned());
+    let share = |least: f64, wall: f64| format!("{:.0}%", 100.0 * least / wall);
+    let at_best = short_at_best.zip(long_at_best);
     println!(
-        "{what} {few} | {many} | {:.1}x | {short:.2} s | {} | {long:.2} s | {} | {:.1}x | {ratio_at_best} |",
+        "{what} {few} | {many} | {:.1}x | {short:.2} s | {} | {long:.2} s | {} | {:.1}x | {} |",
         many as f64 / few.max(1) as f64,
-        of_limit(refreshed),
-        of_limit(scratch),
+        or_dash(short_at_best.map(|least| share(least, short))),
+        or_dash(long_at_best.map(|least| share(least, long))),
         long / short.max(1e-9),
+        or_dash(at_best.map(|(short, long)| format!("{:.1}x", long / short))),
     );
 }
 

@@ -14,7 +14,7 @@ pub struct Line {
     pub n_threads: usize,
     /// Perennial's medians.
     pub ours: Measurement,
-    /// Seconds that no program goes below which computes in f32.
+    /// Seconds that the machine's peaks would need.
     pub limit: f64,
     /// llama.cpp's medians with and without flash attention; empty if not measured.
     pub peers: Vec<Measurement>,
