@@ -58,7 +58,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     contexts: Vec<usize>,
     /// Orders of documents in which `causal` is measured.
-    #[arg(long, value_delimiter = ',', value_parser = parse_order, default_values = ["updated_at", "key"])]
+    #[arg(long, value_delimiter = ',', default_values = ["updated_at", "key"])]
     order: Vec<Order>,
     /// Questions that are asked.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["repeat", "describe"])]
@@ -81,12 +81,6 @@ struct Arguments {
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-fn parse_order(word: &str) -> Result<Order, String> {
-    let mut orders = [Order::UpdatedAt, Order::Key].into_iter();
-    let found = orders.find(|order| order.to_string() == word);
-    found.ok_or_else(|| "an order is `updated_at` or `key`".to_owned())
 }
 
 const ANSWER_TOKENS: usize = 64;

@@ -212,7 +212,7 @@ pub(crate) struct ViewArgs {
 
     /// The order of passages: updated_at (what changed last stands last) or key. By
     /// default updated_at with scope causal, else key.
-    #[arg(long, value_parser = values::order, value_name = "ORDER")]
+    #[arg(long, value_name = "ORDER")]
     pub(crate) order: Option<Order>,
 
     /// The promise of an answer: exact (what a rerun says), eventual (at once, marked as

@@ -1,19 +1,9 @@
-//! What do option values mean? Orders, moments and sizes, as they are typed.
+//! What do option values mean? Moments and sizes, as they are typed.
 
 use std::str::FromStr;
 
-use perennial::Order;
 use perennial::connectors::timestamp;
 use perennial::state::AsOf;
-
-/// `updated_at` or `key`.
-pub(crate) fn order(text: &str) -> Result<Order, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "updated_at" => Ok(Order::UpdatedAt),
-        "key" => Ok(Order::Key),
-        _ => Err("expected updated_at or key".to_owned()),
-    }
-}
 
 /// Which state is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -83,6 +83,19 @@ pub enum Order {
     Key,
 }
 
+impl std::str::FromStr for Order {
+    type Err = String;
+
+    /// `updated_at` or `key`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "updated_at" => Ok(Self::UpdatedAt),
+            "key" => Ok(Self::Key),
+            _ => Err("expected updated_at or key".to_owned()),
+        }
+    }
+}
+
 impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
