@@ -7,7 +7,8 @@ use std::process::Command;
 use serde_json::Value;
 
 /// `ARCHITECTURE.md`, "Layers": a crate and the workspace crates it may depend on.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("perennial-rows", &[]),
     ("perennial-model", &[]),
     ("perennial-operators", &["perennial-model"]),
     ("perennial-views", &["perennial-operators"]),
