@@ -106,6 +106,42 @@ impl Drop for References {
     }
 }
 
+/// What one view adds to the references of its engine. Dropping it takes them back: what a view
+/// that is gone referred to is not held for it.
+pub struct ViewReferences {
+    all: Arc<References>,
+    counts: Mutex<HashMap<FragmentId, isize>>,
+}
+
+impl ViewReferences {
+    /// No references yet.
+    pub fn within(all: Arc<References>) -> Self {
+        Self {
+            all,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Adds to the number of layouts that refer to a fragment.
+    pub fn add(&self, id: FragmentId, diff: isize) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut counts, id, diff);
+        self.all.add(id, diff);
+    }
+}
+
+impl Drop for ViewReferences {
+    fn drop(&mut self) {
+        let counts = self
+            .counts
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (id, count) in counts.drain() {
+            self.all.add(id, -count);
+        }
+    }
+}
+
 /// Keeps what is not zero.
 fn add(counts: &mut HashMap<FragmentId, isize>, id: FragmentId, diff: isize) {
     let count = counts.entry(id).or_insert(0);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use perennial_rows::{Key, Row};
+
 use super::clock::now_ms;
-use super::tables::Row;
 use crate::state::StoredRow;
 
 /// A change of one row of a table; several can be made visible together, with
@@ -21,7 +22,7 @@ use crate::state::StoredRow;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
     pub(super) table: String,
-    pub(super) key: String,
+    pub(super) key: Key,
     /// The row; none deletes it.
     pub(super) row: Option<Row>,
 }
@@ -30,15 +31,12 @@ impl Edit {
     /// Inserts or replaces a row: a document, or a context's text. Its time is the present.
     pub fn upsert(
         table: impl Into<String>,
-        key: impl Into<String>,
+        key: impl Into<Key>,
         text: impl Into<Arc<str>>,
     ) -> Self {
         let row = Row {
-            title: None,
-            text: text.into(),
             updated_at_ms: now_ms(),
-            is_timed: false,
-            supersedes: Arc::default(),
+            ..Row::of_text(text)
         };
         Self {
             table: table.into(),
@@ -48,7 +46,7 @@ impl Edit {
     }
 
     /// Deletes a row, if it is there.
-    pub fn delete(table: impl Into<String>, key: impl Into<String>) -> Self {
+    pub fn delete(table: impl Into<String>, key: impl Into<Key>) -> Self {
         Self {
             table: table.into(),
             key: key.into(),
@@ -80,16 +78,30 @@ impl Edit {
     #[must_use]
     pub fn superseding<'a>(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
         if let Some(row) = &mut self.row {
-            row.supersedes = keys.into_iter().map(Arc::from).collect();
+            row.supersedes = keys.into_iter().map(Key::from).collect();
+        }
+        self
+    }
+
+    /// A further column of the row, for filters, joins and prompts.
+    #[must_use]
+    pub fn with(mut self, column: &str, value: impl Into<perennial_rows::Value>) -> Self {
+        if let Some(row) = &mut self.row {
+            let columns = row
+                .columns
+                .iter()
+                .map(|(name, of)| (Arc::from(name), of.clone()));
+            let columns = columns.chain([(Arc::from(column), value.into())]);
+            row.columns = columns.collect();
         }
         self
     }
 
     /// A row as it was recorded.
-    pub(crate) fn recorded(table: &str, key: String, row: Option<StoredRow>) -> Self {
+    pub(crate) fn recorded(table: &str, key: impl Into<Key>, row: Option<StoredRow>) -> Self {
         Self {
             table: table.to_owned(),
-            key,
+            key: key.into(),
             row: row.map(Row::from),
         }
     }

@@ -26,6 +26,39 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// No relation of this name.
+    #[error("there is no stream or view `{name}`; there are: {declared}")]
+    UnknownRelation {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        declared: String,
+    },
+    /// No sink of this name.
+    #[error("there is no sink `{name}`; there are: {declared}")]
+    UnknownSink {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        declared: String,
+    },
+    /// What others read or take is not dropped.
+    #[error("`{name}` is used by {users}; drop these first")]
+    InUse {
+        /// What was to be dropped.
+        name: String,
+        /// Who uses it.
+        users: String,
+    },
+    /// It was dropped meanwhile.
+    #[error("it was dropped meanwhile")]
+    Dropped,
+    /// A recording holds streams and the views over them that it began with.
+    #[error(
+        "an engine that records keeps what it began with, and its views read streams only; do \
+         without the recording, or declare everything before it starts"
+    )]
+    Recorded,
     /// Rows for a stream that a source feeds.
     #[error("stream `{name}` is fed by a source; declare a table to feed rows by hand")]
     NotATable {

@@ -17,11 +17,13 @@ use std::collections::BTreeSet;
 use crossbeam_channel::Sender;
 use perennial_connectors::{Offset, Rejected};
 use perennial_operators::FragmentId;
+use perennial_rows::Row;
 use perennial_views::Epoch;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::tables::Row;
+use super::names::StreamId;
+use super::reading::Origin;
 
 /// What forgetting a document came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,11 +57,18 @@ pub struct Receipt {
 
 /// A document being forgotten.
 pub(crate) struct Forgetting {
-    pub(super) stream: usize,
+    pub(super) stream: StreamId,
     pub(super) row: Option<Row>,
     pub(super) fragments: BTreeSet<FragmentId>,
     pub(super) receipt: Receipt,
     pub(super) reply: Sender<Result<Receipt, Error>>,
+}
+
+impl Forgetting {
+    /// What views that are to forget it read.
+    pub(super) fn origin(&self) -> Origin {
+        Origin::Stream(self.stream)
+    }
 }
 
 /// Whether a refused record is one of this key.

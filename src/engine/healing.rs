@@ -13,16 +13,18 @@
 //!   next epoch.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_model::cancel::Cancel;
 use perennial_operators::{CallError, ContextKey, Priority};
 use perennial_views::calls::Request;
 use perennial_views::memo::RequestDigest;
-use perennial_views::{Healed, Refresh, heal};
+use perennial_views::{Healed, Plan, Refresh, Services, heal};
 
 use super::audits::{AuditStats, Audits};
-use super::workers::{BuiltView, Report};
+use super::names::ViewId;
+use super::workers::Report;
 
 /// A row of a view's `healed` input, with its difference.
 pub(crate) type HealedDelta = ((ContextKey, RequestDigest), isize);
@@ -174,8 +176,9 @@ impl Healing {
     /// Starts to heal the answer that drifted most, unless one is being healed.
     pub(crate) fn start(
         &mut self,
-        index: usize,
-        view: &BuiltView,
+        view: ViewId,
+        plan: &Arc<Plan>,
+        services: &Services,
         wanted: Wanted,
         tell: impl FnOnce(Report) + Send + 'static,
     ) {
@@ -191,11 +194,11 @@ impl Healing {
         let is_audit = provisional.is_audit;
         self.running = Some((context.clone(), cancel.clone()));
         // Not more than it needs: who drops the engine waits for the rest.
-        let (plan, services) = (view.plan.clone(), &view.services);
+        let plan = plan.clone();
         let (model, book) = (services.model.clone(), services.book.clone());
         let done = Done {
             report: Some(Report::Healed {
-                view: index,
+                view,
                 context,
                 healed: None,
             }),
@@ -216,16 +219,22 @@ impl Healing {
     }
 
     /// Takes what healing gave; nothing if it was given up.
-    pub(crate) fn finish(&mut self, view: &BuiltView, context: ContextKey, healed: Option<Healed>) {
+    pub(crate) fn finish(
+        &mut self,
+        plan: &Plan,
+        services: &Services,
+        context: ContextKey,
+        healed: Option<Healed>,
+    ) {
         let is_given_up = match self.running.take() {
             Some((_, cancel)) => cancel.is_cancelled(),
             None => true,
         };
         // What an audit found counts, even if its answer has been overtaken.
         if let Some(healed) = healed.as_ref().filter(|_| !is_given_up)
-            && self.audits.note(view.plan.policy, healed)
+            && self.audits.note(plan.policy, healed)
         {
-            view.services.book.fall_back();
+            services.book.fall_back();
         }
         let Some(wanted) = self.provisional.get(&context).map(|p| p.digest) else {
             return;
@@ -245,7 +254,7 @@ impl Healing {
         let digest = healed.request;
         self.provisional.remove(&context);
         self.take_back(&context);
-        view.services.book.put_healed(context.clone(), healed);
+        services.book.put_healed(context.clone(), healed);
         self.rows.insert(context.clone(), digest);
         self.pending.push(((context, digest), 1));
     }

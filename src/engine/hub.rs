@@ -9,14 +9,15 @@ use perennial_views::{Observer, Refresh};
 use super::subscription::Mailbox;
 use super::update::{Progress, Update};
 
-/// Refreshes of one epoch whose details are kept until it is complete.
+/// Refreshes of one epoch of a view whose details are kept until it is complete.
 const MAX_REFRESHES: usize = 1_000_000;
 
 /// Hears of calls on executor threads; passes progress on at once and keeps refreshes for
 /// the coordinator.
 #[derive(Default)]
 pub(crate) struct Hub {
-    refreshes: Mutex<HashMap<(Arc<str>, ContextKey), Refresh>>,
+    /// By view.
+    refreshes: Mutex<HashMap<Arc<str>, HashMap<ContextKey, Refresh>>>,
     mailboxes: Mutex<Vec<(Arc<str>, Arc<Mailbox>)>>,
     failure: OnceLock<String>,
 }
@@ -51,6 +52,16 @@ impl Hub {
         for (_, mailbox) in std::mem::take(&mut *self.mailboxes()) {
             mailbox.close();
         }
+    }
+
+    /// Ends the subscriptions to a view that is dropped, and forgets what was heard of it.
+    pub(super) fn close_view(&self, view: &str) {
+        let mut mailboxes = self.mailboxes();
+        for (_, mailbox) in mailboxes.extract_if(.., |(of_view, _)| &**of_view == view) {
+            mailbox.close();
+        }
+        drop(mailboxes);
+        self.take_refreshes(view);
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<Mailbox>)>> {
@@ -88,14 +99,13 @@ impl Hub {
             .sum()
     }
 
-    /// The refreshes heard of since the last time.
-    pub(super) fn take_refreshes(&self) -> HashMap<(Arc<str>, ContextKey), Refresh> {
-        std::mem::take(
-            &mut *self
-                .refreshes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+    /// The refreshes of a view heard of since the last time.
+    pub(super) fn take_refreshes(&self, view: &str) -> HashMap<ContextKey, Refresh> {
+        let mut refreshes = self
+            .refreshes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        refreshes.remove(view).unwrap_or_default()
     }
 }
 
@@ -125,9 +135,9 @@ impl Observer for Hub {
             .refreshes
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if refreshes.len() < MAX_REFRESHES {
-            let context = refresh.request.context.clone();
-            refreshes.insert((refresh.view.clone(), context), refresh);
+        let of_view = refreshes.entry(refresh.view.clone()).or_default();
+        if of_view.len() < MAX_REFRESHES {
+            of_view.insert(refresh.request.context.clone(), refresh);
         }
     }
 

@@ -2,28 +2,35 @@
 //!
 //! # Design
 //! One coordinator thread owns every decision. It folds what sources and callers send into
-//! pending deltas, closes an epoch when the one before is complete (group commit), hands
-//! the deltas to the dataflow workers, and when the epoch is complete delivers its updates
-//! whole. Workers step the dataflow and compute nothing slow; model calls run on
-//! executors.
+//! pending rows, and closes an epoch when a view that reads them is ready for more. Every view has
+//! its own pace: it takes, as one net change, all that changed in what it reads since the epoch it
+//! stands at (group commit), and when its dataflow is complete its updates are delivered whole.
+//! Workers step the dataflows and compute nothing slow; model calls run on executors.
 //!
 //! # Invariants
-//! - At most one epoch is in flight, so no call is cancelled that a complete epoch needs.
-//! - Nothing of an epoch is delivered before all of it is.
-//! - Every queue is bounded: pending deltas by the number of keys, source channels by
+//! - A view has at most one epoch in flight, so no call is cancelled that a complete epoch needs;
+//!   no view waits for one that it does not read.
+//! - A view reflects one epoch of all that it reads: a view over views is consistent.
+//! - Nothing of an epoch of a view is delivered before all of it is.
+//! - Every queue is bounded: pending rows and logs by the number of keys, source channels by
 //!   their capacity, subscriptions by merging updates of the same context.
 
 mod audits;
 mod builder;
+mod change_log;
 mod clock;
 mod coordinator;
 mod current;
 mod edit;
 mod error;
 mod forget;
+mod handle;
 mod healing;
 mod hub;
+mod names;
 pub(crate) mod quarantine;
+pub(crate) mod reading;
+mod relations;
 mod runtime;
 mod sinks;
 mod subscription;
@@ -32,12 +39,14 @@ mod update;
 mod workers;
 
 pub use audits::AuditStats;
-pub use builder::{Engine, EngineBuilder};
+pub use builder::EngineBuilder;
 pub use current::CurrentAnswer;
 pub use edit::Edit;
 pub use error::Error;
 pub use forget::Receipt;
+pub use handle::Engine;
 pub use quarantine::Quarantined;
+pub use relations::{RelationInfo, RelationKind};
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};
 pub use update::{

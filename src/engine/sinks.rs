@@ -4,7 +4,8 @@
 //! An epoch's rows for a sink are stored in the transaction that commits the epoch, then put in
 //! the sink's outbox. Each sink has a thread that takes one delivery after the other, tries it
 //! until it succeeds, and strikes it off. So a delivery is there or is owed, whatever crashes,
-//! and a slow sink never holds up an epoch until [`MAX_OWED`] deliveries wait.
+//! and a slow sink never holds up its view until [`MAX_OWED`] deliveries wait, and no other view
+//! ever.
 //!
 //! # Invariants
 //! - Deliveries of one sink are made in the order of their epochs, one at a time.
@@ -18,10 +19,11 @@ use std::time::{Duration, Instant};
 
 use perennial_connectors::{Delivery, Sink, StopFlag};
 
+use super::names::ViewId;
 use crate::fault;
 use crate::state::State;
 
-/// Deliveries that may wait for one sink; then no epoch is closed.
+/// Deliveries that may wait for one sink; then its view begins no other epoch.
 pub(crate) const MAX_OWED: usize = 1_000;
 /// How long to wait before a delivery is tried again: at first, and at most; each pause is twice
 /// the one before, less up to half of it by chance.
@@ -43,8 +45,8 @@ pub(crate) struct SinkSpec {
 /// A sink at work. Dropping it waits a while for what is owed, then stops it.
 pub(crate) struct RunningSink {
     pub(crate) name: String,
-    /// Index of the view.
-    pub(crate) view: usize,
+    /// The view that it takes.
+    pub(crate) view: ViewId,
     outbox: Arc<Outbox>,
     stop: StopFlag,
     thread: Option<JoinHandle<()>>,
@@ -134,7 +136,7 @@ impl Outbox {
 impl RunningSink {
     /// Starts a sink that owes these deliveries.
     pub(crate) fn start(
-        view: usize,
+        view: ViewId,
         mut sink: Box<dyn Sink>,
         owed: Vec<Delivery>,
         state: Option<Arc<State>>,
@@ -346,9 +348,15 @@ mod tests {
         let (got, gets) = mpsc::channel();
         let (events, heard) = mpsc::channel();
         let sink = Box::new(Scripted { n_failures: 2, got });
-        let running = RunningSink::start(0, sink, vec![delivery(1, &[])], None, move |event| {
-            let _ = events.send(matches!(event, SinkEvent::Failing { .. }));
-        })
+        let running = RunningSink::start(
+            ViewId(0),
+            sink,
+            vec![delivery(1, &[])],
+            None,
+            move |event| {
+                let _ = events.send(matches!(event, SinkEvent::Failing { .. }));
+            },
+        )
         .expect("a thread");
         running.owe(delivery(2, &[]));
         // The second failure says nothing new.
@@ -369,7 +377,7 @@ mod tests {
             got,
         });
         let begin = Instant::now();
-        let running = RunningSink::start(0, sink, vec![delivery(1, &[])], None, |_| {});
+        let running = RunningSink::start(ViewId(0), sink, vec![delivery(1, &[])], None, |_| {});
         drop(running.expect("a thread"));
         assert!(begin.elapsed() < LAST_WAIT);
     }

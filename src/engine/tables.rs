@@ -1,80 +1,13 @@
 //! The current rows of every stream, and the deltas that the next epoch will carry.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use perennial_connectors::Record;
-use perennial_operators::{ContextKey, Document, DocumentKey};
-
-use crate::state::StoredRow;
-
-/// One row of a stream, as document or as context.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) title: Option<Arc<str>>,
-    pub(crate) text: Arc<str>,
-    pub(crate) updated_at_ms: i64,
-    /// Whether the time is the row's own claim.
-    pub(crate) is_timed: bool,
-    /// Keys of rows that it makes obsolete.
-    pub(crate) supersedes: Arc<[Arc<str>]>,
-}
-
-impl Row {
-    pub(crate) fn document(&self, key: &str) -> Document {
-        let title = self.title.clone().unwrap_or_else(|| key.into());
-        Document {
-            key: DocumentKey::new(key),
-            title,
-            text: self.text.clone(),
-            updated_at_ms: self.updated_at_ms,
-            supersedes: self
-                .supersedes
-                .iter()
-                .map(|key| DocumentKey::new(key.clone()))
-                .collect(),
-        }
-    }
-
-    pub(crate) fn context(&self, key: &str) -> (ContextKey, Arc<str>) {
-        (ContextKey::new(key), self.text.clone())
-    }
-}
-
-impl From<&Record> for Row {
-    fn from(record: &Record) -> Self {
-        StoredRow::from(record).into()
-    }
-}
-
-impl From<StoredRow> for Row {
-    fn from(stored: StoredRow) -> Self {
-        Self {
-            title: stored.title,
-            text: stored.text,
-            updated_at_ms: stored.updated_at_ms,
-            is_timed: stored.is_timed,
-            supersedes: stored.supersedes,
-        }
-    }
-}
-
-impl From<&Row> for StoredRow {
-    fn from(row: &Row) -> Self {
-        Self {
-            title: row.title.clone(),
-            text: row.text.clone(),
-            updated_at_ms: row.updated_at_ms,
-            is_timed: row.is_timed,
-            supersedes: row.supersedes.clone(),
-        }
-    }
-}
+use perennial_rows::{Key, Row};
 
 /// A row's change in one epoch: what it was and what it is.
 #[derive(Clone, Debug)]
 pub(crate) struct RowDelta {
-    pub(crate) key: String,
+    pub(crate) key: Key,
     pub(crate) old: Option<Row>,
     pub(crate) new: Option<Row>,
     /// What the state directory holds; differs from `old` in the first epoch after a
@@ -85,18 +18,18 @@ pub(crate) struct RowDelta {
 /// The rows of one stream: as of the last closed epoch, and what has come since.
 #[derive(Default)]
 pub(crate) struct Table {
-    rows: BTreeMap<String, Row>,
-    pending: BTreeMap<String, Option<Row>>,
+    rows: BTreeMap<Key, Row>,
+    pending: BTreeMap<Key, Option<Row>>,
     /// Rows of an earlier process that no epoch of this one has carried yet.
-    restored: BTreeMap<String, Row>,
+    restored: BTreeMap<Key, Row>,
     /// Rows that the source has not named since it started anew or over: they make nothing late.
-    unconfirmed: BTreeSet<String>,
+    unconfirmed: BTreeSet<Key>,
 }
 
 impl Table {
     /// A table whose first epoch carries the rows that an earlier process left; if they do
     /// not `stand`, only those that come again.
-    pub(crate) fn restored(rows: BTreeMap<String, Row>, stand: bool) -> Self {
+    pub(crate) fn restored(rows: BTreeMap<Key, Row>, stand: bool) -> Self {
         let row = |row: &Row| stand.then(|| row.clone());
         let pending = rows.iter().map(|(key, held)| (key.clone(), row(held)));
         let unconfirmed = rows.keys().filter(|_| !stand);
@@ -110,7 +43,7 @@ impl Table {
 
     /// Notes an upsert (`Some`) or a delete (`None`) for the next epoch; the last of a key
     /// counts.
-    pub(crate) fn set(&mut self, key: String, row: Option<Row>) {
+    pub(crate) fn set(&mut self, key: Key, row: Option<Row>) {
         self.unconfirmed.remove(&key);
         self.pending.insert(key, row);
     }
@@ -165,6 +98,11 @@ impl Table {
         self.rows.len()
     }
 
+    /// The rows as of the last commit, by key.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, &Row)> {
+        self.rows.iter()
+    }
+
     /// The row of a key as of the last commit, in this process or the one before.
     pub(crate) fn get(&self, key: &str) -> Option<&Row> {
         self.rows.get(key).or_else(|| self.restored.get(key))
@@ -173,7 +111,7 @@ impl Table {
     /// Restored rows stand, unless the source named them: then what it said counts, and be it
     /// that they are gone.
     pub(crate) fn keep_restored(&mut self) {
-        let unnamed = |(key, _): &(&String, &Row)| self.unconfirmed.contains(*key);
+        let unnamed = |(key, _): &(&Key, &Row)| self.unconfirmed.contains(*key);
         for (key, row) in self.restored.iter().filter(unnamed) {
             let pending = self.pending.entry(key.clone()).or_default();
             pending.get_or_insert_with(|| row.clone());
@@ -212,19 +150,13 @@ mod tests {
     use super::*;
 
     fn row(text: &str) -> Option<Row> {
-        Some(Row {
-            title: None,
-            text: text.into(),
-            updated_at_ms: 0,
-            is_timed: false,
-            supersedes: Arc::default(),
-        })
+        Some(Row::of_text(text))
     }
 
     #[test]
     fn restored_rows_are_carried_once_and_compared_with_what_is_stored() {
         let rows = [("a", "1"), ("b", "2"), ("c", "3")];
-        let rows = rows.map(|(key, text)| (key.to_owned(), row(text).expect("a row")));
+        let rows = rows.map(|(key, text)| (Key::from(key), row(text).expect("a row")));
         let mut table = Table::restored(rows.clone().into(), true);
         table.set("b".into(), row("2b"));
         table.set("c".into(), None);
@@ -253,7 +185,7 @@ mod tests {
     #[test]
     fn rows_that_a_failing_source_did_not_name_stand_and_those_that_it_deleted_do_not() {
         let rows = [("a", "1"), ("b", "2"), ("c", "3")];
-        let rows = rows.map(|(key, text)| (key.to_owned(), row(text).expect("a row")));
+        let rows = rows.map(|(key, text)| (Key::from(key), row(text).expect("a row")));
         for stand in [true, false] {
             let mut table = Table::restored(rows.clone().into(), stand);
             table.set("a".into(), None);

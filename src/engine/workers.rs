@@ -1,5 +1,10 @@
 //! The dataflow workers: threads that step timely and compute nothing slow.
+//!
+//! Each view has a dataflow of its own, with its own inputs and its own frontier: views come and
+//! go while others run, and none waits for another. What a view reads of another reaches it
+//! through the coordinator, as rows of an epoch that is complete.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
@@ -12,6 +17,7 @@ use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
 use differential_dataflow::trace::implementations::ValSpine;
 use perennial_operators::{Answer, ContextKey, Dependency, Document, DocumentKey};
+use perennial_rows::Tuple;
 use perennial_views::memo::RequestDigest;
 use perennial_views::{Epoch, Healed, Plan, Services};
 
@@ -23,6 +29,7 @@ use timely::progress::frontier::AntichainRef;
 use timely::worker::Worker;
 
 use super::healing::HealedDelta;
+use super::names::ViewId;
 use super::sinks::SinkEvent;
 use crate::recording::RecordingError;
 
@@ -35,44 +42,41 @@ const IDLE_MERGE_EFFORT: isize = 1000;
 
 /// A view as the workers build it.
 #[derive(Clone)]
-pub(crate) struct BuiltView {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) services: Services,
-    /// Indices of the streams.
-    pub(crate) data_source: usize,
-    pub(crate) context: usize,
+pub(crate) enum DeclaredView {
+    /// Asks a model.
+    Generate { plan: Arc<Plan>, services: Services },
 }
 
-impl BuiltView {
-    /// Whether its answers depend on this stream.
-    pub(crate) fn reads(&self, stream: usize) -> bool {
-        [self.data_source, self.context].contains(&stream)
-    }
-}
-
-/// The deltas of one stream that one worker feeds.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StreamDeltas {
-    pub(crate) documents: Vec<(Document, isize)>,
-    pub(crate) contexts: Vec<((ContextKey, Arc<str>), isize)>,
-}
-
-/// What one worker feeds in one epoch.
+/// What one worker feeds to one view.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Share {
-    /// By stream.
-    pub(crate) streams: Vec<StreamDeltas>,
-    /// By view.
-    pub(crate) healed: Vec<Vec<HealedDelta>>,
+    /// With the values that contexts must have to see them.
+    pub(crate) documents: Vec<(Grouped<Document>, isize)>,
+    pub(crate) contexts: Vec<(Grouped<(ContextKey, Arc<str>)>, isize)>,
+    pub(crate) healed: Vec<HealedDelta>,
 }
+
+/// A row with the values by which documents and contexts meet; none where all meet.
+pub(crate) type Grouped<D> = (Tuple, D);
 
 /// What the coordinator tells a worker.
 pub(crate) enum Command {
-    /// Feed these deltas at `epoch` and close it.
-    Epoch { epoch: Epoch, share: Share },
+    /// Build the dataflow of a view.
+    Build {
+        view: ViewId,
+        declared: DeclaredView,
+    },
+    /// Drop it.
+    Drop { view: ViewId },
+    /// Feed this to a view at `epoch` and close it.
+    Epoch {
+        view: ViewId,
+        epoch: Epoch,
+        share: Share,
+    },
     /// Say which sub-paragraphs depend on a document, as far as this worker knows.
     Dependents {
-        view: usize,
+        view: ViewId,
         document: DocumentKey,
         reply: Sender<Vec<Dependency>>,
     },
@@ -84,16 +88,16 @@ pub(crate) enum Command {
 pub(crate) enum Report {
     /// A change of a view's answers.
     Answer {
-        view: usize,
+        view: ViewId,
         context: ContextKey,
         answer: Answer,
         diff: isize,
     },
-    /// An epoch is complete on every worker.
-    Complete(Epoch),
+    /// An epoch of a view is complete on every worker.
+    Complete { view: ViewId, epoch: Epoch },
     /// An exact answer was computed, or was given up.
     Healed {
-        view: usize,
+        view: ViewId,
         context: ContextKey,
         healed: Option<Box<Healed>>,
     },
@@ -113,11 +117,9 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Starts `n_workers` workers, each with every view.
+    /// Starts `n_workers` workers without views.
     pub(crate) fn start(
         n_workers: usize,
-        n_streams: usize,
-        views: Vec<BuiltView>,
         report: impl Fn(Report) + Send + Sync + Clone + 'static,
     ) -> Result<Self, String> {
         let (mut commands, mut receivers) = (Vec::new(), Vec::new());
@@ -153,7 +155,7 @@ impl Workers {
                 report: report.clone(),
                 is_armed: true,
             };
-            run(worker, n_streams, &views, &receiver, &report);
+            run(worker, &receiver, &report);
             alarm.disarm();
         })?;
         let mut threads: Vec<(usize, Thread)> = thread_receiver.iter().take(n_workers).collect();
@@ -214,53 +216,107 @@ impl<F: Fn(Report)> Drop for Alarm<F> {
 }
 
 /// A view's dependencies by document.
-type Dependencies = TraceAgent<ValSpine<DocumentKey, Dependency, Epoch, isize>>;
+type DependencyTrace = TraceAgent<ValSpine<DocumentKey, Dependency, Epoch, isize>>;
 
-struct Inputs {
-    documents: Vec<InputSession<Epoch, Document, isize>>,
-    contexts: Vec<InputSession<Epoch, (ContextKey, Arc<str>), isize>>,
-    /// By view.
-    healed: Vec<InputSession<Epoch, (ContextKey, RequestDigest), isize>>,
-    /// By view: the dependency relation, arranged by document.
-    dependencies: Vec<Dependencies>,
+/// The dataflow of one view on one worker.
+struct RunningView {
+    /// Number of the dataflow.
+    dataflow: usize,
+    documents: InputSession<Epoch, Grouped<Document>, isize>,
+    contexts: InputSession<Epoch, Grouped<(ContextKey, Arc<str>)>, isize>,
+    healed: InputSession<Epoch, (ContextKey, RequestDigest), isize>,
+    /// The dependency relation, arranged by document.
+    dependencies: DependencyTrace,
     probe: Probe<Epoch>,
+    /// The epoch that is being worked on.
+    open: Option<Epoch>,
 }
 
-fn build(
+fn run(
     worker: &mut Worker,
-    n_streams: usize,
-    views: &[BuiltView],
+    commands: &mpsc::Receiver<Command>,
     report: &(impl Fn(Report) + Clone + 'static),
-) -> Inputs {
-    worker.dataflow(|scope| {
-        let probe = Probe::new();
-        let (mut documents, mut document_rows) = (Vec::new(), Vec::new());
-        let (mut contexts, mut context_rows) = (Vec::new(), Vec::new());
-        for _ in 0..n_streams {
-            let (input, rows) = scope.new_collection();
-            documents.push(input);
-            document_rows.push(rows.probe_with(&probe));
-            let (input, rows) = scope.new_collection();
-            contexts.push(input);
-            context_rows.push(rows.probe_with(&probe));
+) {
+    let mut views: BTreeMap<ViewId, RunningView> = BTreeMap::new();
+    loop {
+        // All of them: one wake-up may stand for several.
+        let is_stopped = loop {
+            match commands.try_recv() {
+                Ok(Command::Build { view, declared }) => {
+                    views.insert(view, RunningView::build(worker, view, &declared, report));
+                }
+                Ok(Command::Drop { view }) => {
+                    if let Some(view) = views.remove(&view) {
+                        worker.drop_dataflow(view.dataflow);
+                    }
+                }
+                Ok(Command::Epoch { view, epoch, share }) => {
+                    if let Some(view) = views.get_mut(&view) {
+                        view.feed(epoch, share);
+                    }
+                }
+                Ok(Command::Dependents {
+                    view,
+                    document,
+                    reply,
+                }) => {
+                    let view = views.get_mut(&view);
+                    let found = view.map(|view| view.dependents(&document));
+                    // A caller that no longer waits is no error.
+                    let _ = reply.send(found.unwrap_or_default());
+                }
+                Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => break true,
+                Err(mpsc::TryRecvError::Empty) => break false,
+            }
+        };
+        if is_stopped {
+            break;
         }
-        let (mut healed, mut dependencies) = (Vec::new(), Vec::new());
-        for (index, view) in views.iter().enumerate() {
-            let report = report.clone();
-            let (input, healed_rows) = scope.new_collection();
-            healed.push(input);
+        for (view, running) in &mut views {
+            if let Some(epoch) = running.take_complete()
+                // The frontier is the same everywhere: one worker speaks for all.
+                && worker.index() == 0
+            {
+                report(Report::Complete { view: *view, epoch });
+            }
+        }
+        worker.step_or_park(Some(PARK));
+    }
+    // Calls still under way are cancelled with the operators that wait for them.
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+}
+
+impl RunningView {
+    fn build(
+        worker: &mut Worker,
+        id: ViewId,
+        declared: &DeclaredView,
+        report: &(impl Fn(Report) + Clone + 'static),
+    ) -> Self {
+        let DeclaredView::Generate { plan, services } = declared;
+        let dataflow = worker.next_dataflow_index();
+        let report = report.clone();
+        worker.dataflow(|scope| {
+            let probe = Probe::new();
+            let (documents, document_rows) = scope.new_collection();
+            let (contexts, context_rows) = scope.new_collection();
+            let (healed, healed_rows) = scope.new_collection();
             let built = perennial_views::dataflow::build(
                 scope,
-                &view.plan,
-                document_rows[view.data_source].clone(),
-                context_rows[view.context].clone(),
+                plan,
+                document_rows
+                    .probe_with(&probe)
+                    .map(|(_, document)| document),
+                context_rows.probe_with(&probe).map(|(_, context)| context),
                 healed_rows.probe_with(&probe),
-                &view.services,
+                services,
             );
             let tell = move |context: &ContextKey, answer: &Answer, diff| {
                 let (context, answer) = (context.clone(), answer.clone());
                 report(Report::Answer {
-                    view: index,
+                    view: id,
                     context,
                     answer,
                     diff,
@@ -276,132 +332,72 @@ fn build(
                 .map(|dependency| (dependency.document.clone(), dependency))
                 .arrange_by_key();
             by_document.stream.clone().probe_with(&probe);
-            dependencies.push(by_document.trace);
-        }
-        Inputs {
-            documents,
-            contexts,
-            healed,
-            dependencies,
-            probe,
-        }
-    })
-}
-
-fn run(
-    worker: &mut Worker,
-    n_streams: usize,
-    views: &[BuiltView],
-    commands: &mpsc::Receiver<Command>,
-    report: &(impl Fn(Report) + Clone + 'static),
-) {
-    let mut inputs = build(worker, n_streams, views, report);
-    let mut open: Option<Epoch> = None;
-    loop {
-        // All of them: one wake-up may stand for several.
-        let is_stopped = loop {
-            match commands.try_recv() {
-                Ok(Command::Epoch { epoch, share }) => {
-                    inputs.feed(epoch, share);
-                    open = Some(epoch);
-                }
-                Ok(Command::Dependents {
-                    view,
-                    document,
-                    reply,
-                }) => {
-                    let until = open.unwrap_or(Epoch::MAX);
-                    let found = dependents(&mut inputs.dependencies[view], &document, until);
-                    // A caller that no longer waits is no error.
-                    let _ = reply.send(found);
-                }
-                Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => break true,
-                Err(mpsc::TryRecvError::Empty) => break false,
+            Self {
+                dataflow,
+                documents,
+                contexts,
+                healed,
+                dependencies: by_document.trace,
+                probe,
+                open: None,
             }
-        };
-        if is_stopped {
-            break;
-        }
-        if let Some(epoch) = open
-            && !inputs.probe.less_equal(&epoch)
-        {
-            open = None;
-            inputs.compact(epoch);
-            // The frontier is the same everywhere: one worker speaks for all.
-            if worker.index() == 0 {
-                report(Report::Complete(epoch));
-            }
-        }
-        worker.step_or_park(Some(PARK));
-    }
-    // Calls still under way are cancelled with the operators that wait for them.
-    for dataflow in worker.installed_dataflows() {
-        worker.drop_dataflow(dataflow);
-    }
-}
-
-/// The rows of one document as of the epochs before `until`.
-fn dependents(trace: &mut Dependencies, document: &DocumentKey, until: Epoch) -> Vec<Dependency> {
-    let (mut cursor, storage) = trace.cursor();
-    let mut found = Vec::new();
-    cursor.seek_key(&storage, document);
-    if cursor.get_key(&storage) != Some(document) {
-        return found;
-    }
-    while let Some(dependency) = cursor.get_val(&storage) {
-        let mut count = 0;
-        cursor.map_times(&storage, |time, diff| {
-            count += if *time < until { *diff } else { 0 };
-        });
-        if count > 0 {
-            found.push(dependency.clone());
-        }
-        cursor.step_val(&storage);
-    }
-    found
-}
-
-impl Inputs {
-    /// Lets what is known of the dependencies as of a complete epoch merge: it counts as of
-    /// that epoch then, which is before the next.
-    fn compact(&mut self, epoch: Epoch) {
-        for trace in &mut self.dependencies {
-            trace.set_logical_compaction(AntichainRef::new(&[epoch]));
-            trace.set_physical_compaction(AntichainRef::new(&[epoch + 1]));
-        }
+        })
     }
 
     fn feed(&mut self, epoch: Epoch, share: Share) {
-        // The first epoch is not 0 where an earlier process has gone before.
+        // The first epoch is not 0 where others have gone before.
         self.advance_to(epoch);
-        for (index, deltas) in share.streams.into_iter().enumerate() {
-            for (document, diff) in deltas.documents {
-                self.documents[index].update(document, diff);
-            }
-            for (context, diff) in deltas.contexts {
-                self.contexts[index].update(context, diff);
-            }
+        for (document, diff) in share.documents {
+            self.documents.update(document, diff);
         }
-        for (input, deltas) in self.healed.iter_mut().zip(share.healed) {
-            for (row, diff) in deltas {
-                input.update(row, diff);
-            }
+        for (context, diff) in share.contexts {
+            self.contexts.update(context, diff);
+        }
+        for (row, diff) in share.healed {
+            self.healed.update(row, diff);
         }
         self.advance_to(epoch + 1);
+        self.open = Some(epoch);
     }
 
     fn advance_to(&mut self, epoch: Epoch) {
-        for input in &mut self.documents {
-            input.advance_to(epoch);
-            input.flush();
+        self.documents.advance_to(epoch);
+        self.documents.flush();
+        self.contexts.advance_to(epoch);
+        self.contexts.flush();
+        self.healed.advance_to(epoch);
+        self.healed.flush();
+    }
+
+    /// The epoch that was being worked on, if it is complete by now.
+    fn take_complete(&mut self) -> Option<Epoch> {
+        let epoch = self.open.take_if(|epoch| !self.probe.less_equal(epoch))?;
+        // What is known of the dependencies counts as of this epoch, which is before the next.
+        let trace = &mut self.dependencies;
+        trace.set_logical_compaction(AntichainRef::new(&[epoch]));
+        trace.set_physical_compaction(AntichainRef::new(&[epoch + 1]));
+        Some(epoch)
+    }
+
+    /// The dependencies on one document as of the last complete epoch.
+    fn dependents(&mut self, document: &DocumentKey) -> Vec<Dependency> {
+        let until = self.open.unwrap_or(Epoch::MAX);
+        let (mut cursor, storage) = self.dependencies.cursor();
+        let mut found = Vec::new();
+        cursor.seek_key(&storage, document);
+        if cursor.get_key(&storage) != Some(document) {
+            return found;
         }
-        for input in &mut self.contexts {
-            input.advance_to(epoch);
-            input.flush();
+        while let Some(dependency) = cursor.get_val(&storage) {
+            let mut count = 0;
+            cursor.map_times(&storage, |time, diff| {
+                count += if *time < until { *diff } else { 0 };
+            });
+            if count > 0 {
+                found.push(dependency.clone());
+            }
+            cursor.step_val(&storage);
         }
-        for input in &mut self.healed {
-            input.advance_to(epoch);
-            input.flush();
-        }
+        found
     }
 }

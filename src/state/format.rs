@@ -62,6 +62,7 @@ use std::time::Duration;
 
 use perennial_connectors::Record;
 use perennial_operators::{Answer, AnswerText, Dependencies, Outcome, Rung, SubParagraph, Work};
+use perennial_rows::{Columns, Key, Row};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,33 @@ pub(crate) struct StoredRow {
     pub is_timed: bool,
     /// Keys of rows that it makes obsolete.
     pub supersedes: Arc<[Arc<str>]>,
+}
+
+impl From<&Row> for StoredRow {
+    fn from(row: &Row) -> Self {
+        let supersedes = row.supersedes.iter();
+        Self {
+            title: row.title.clone(),
+            text: row.text.clone(),
+            updated_at_ms: row.updated_at_ms,
+            is_timed: row.is_timed,
+            supersedes: supersedes.map(|key| key.text()).collect(),
+        }
+    }
+}
+
+impl From<StoredRow> for Row {
+    fn from(stored: StoredRow) -> Self {
+        let supersedes = stored.supersedes.iter();
+        Self {
+            title: stored.title,
+            text: stored.text,
+            updated_at_ms: stored.updated_at_ms,
+            is_timed: stored.is_timed,
+            supersedes: supersedes.map(|key| Key::new(key.clone())).collect(),
+            columns: Columns::default(),
+        }
+    }
 }
 
 impl From<&Record> for StoredRow {

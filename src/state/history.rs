@@ -31,7 +31,7 @@ use super::format::{
 };
 use super::{State, StateError};
 use crate::engine::CurrentAnswer;
-use crate::engine::tables::Row;
+use crate::engine::reading;
 
 /// How much of the past is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,21 +227,34 @@ pub(super) struct Undo<'txn> {
     /// Whether undo records are stored: not where nothing before the epoch can be asked for.
     is_kept: bool,
     entry: StoredEpoch,
+    /// Bytes of the entry's records that an earlier transaction of this epoch has counted.
+    n_counted: u64,
 }
 
 impl<'txn> Undo<'txn> {
+    /// Begins an epoch, or goes on with the last one: views that are slower than others bring
+    /// their answers later.
     pub(super) fn begin(
         txn: &'txn WriteTransaction,
         epoch: u64,
         retention: Retention,
     ) -> Result<Self, redb::Error> {
         let tables = Tables::open(txn)?;
+        let begun = tables.epochs.get(epoch)?;
+        let begun = begun.map(|bytes| decode(bytes.value())).transpose()?;
+        let mut entry = begun.unwrap_or_default();
+        let oldest = tables.epochs.first()?.map(|(oldest, _)| oldest.value());
+        let is_oldest = oldest.is_none_or(|oldest| oldest == epoch);
+        if is_oldest {
+            entry.n_undo_bytes = 0;
+        }
         Ok(Self {
             epoch,
             retention,
-            is_kept: retention.n_epochs > 1 && !tables.epochs.is_empty()?,
+            is_kept: retention.n_epochs > 1 && !is_oldest,
+            n_counted: entry.n_undo_bytes,
             tables,
-            entry: StoredEpoch::default(),
+            entry,
         })
     }
 
@@ -261,8 +274,10 @@ impl<'txn> Undo<'txn> {
             (Some(_), Some(_)) => of_stream.n_updated += 1,
             (Some(_), None) => of_stream.n_deleted += 1,
         }
-        if self.has_room(stream, key, before) {
-            let record = (self.epoch, stream, key);
+        let record = (self.epoch, stream, key);
+        // Of several transactions of one epoch, what stood before the first counts.
+        let is_new = self.tables.rows.get(record)?.is_none();
+        if is_new && self.has_room(stream, key, before) {
             self.tables.rows.insert(record, before)?;
         }
         Ok(())
@@ -289,8 +304,9 @@ impl<'txn> Undo<'txn> {
                 }
             }
         }
-        if self.has_room(view, context, before) {
-            let record = (self.epoch, view, context);
+        let record = (self.epoch, view, context);
+        let is_new = self.tables.answers.get(record)?.is_none();
+        if is_new && self.has_room(view, context, before) {
             self.tables.answers.insert(record, before)?;
         }
         Ok(())
@@ -318,6 +334,7 @@ impl<'txn> Undo<'txn> {
             mut tables,
             is_kept,
             mut entry,
+            n_counted,
         } = self;
         if !is_kept {
             // It is the oldest, or there is none.
@@ -329,7 +346,7 @@ impl<'txn> Undo<'txn> {
         }
         if retention.n_epochs > 0 {
             entry.committed_at_ms = committed_at_ms;
-            tables.n_bytes += entry.n_undo_bytes;
+            tables.n_bytes += entry.n_undo_bytes.saturating_sub(n_counted);
             let bytes = format::encode(&entry);
             tables.epochs.insert(epoch, bytes.as_slice())?;
         }
@@ -401,7 +418,7 @@ impl State {
             for ((stream, key), bytes) in stood(txn, DOCUMENTS, UNDO_ROWS, epoch)? {
                 let row: StoredRow = format::decode("a row", &bytes)?;
                 let of_stream = state.documents.entry(stream).or_default();
-                of_stream.push(Row::from(row).document(&key));
+                of_stream.push(reading::document(&key.into(), &row.into()));
             }
             Ok(Ok(state))
         })?

@@ -89,8 +89,8 @@ struct Staged {
     uses: HashMap<VectorDigest, usize>,
     /// Vectors that no row needs any more.
     unused: HashSet<VectorDigest>,
-    /// Whether this process has committed: then `uses` knows all that is live.
-    has_committed: bool,
+    /// Whether `uses` knew all that is live at a commit of this process.
+    knows_uses: bool,
 }
 
 /// What an earlier process left.
@@ -144,6 +144,8 @@ pub(crate) struct Commit<'a> {
     pub rows: Vec<(&'a str, String, Option<StoredRow>)>,
     pub offsets: Vec<(&'a str, Option<Offset>)>,
     pub views: Vec<(&'a str, Option<[u8; 32]>)>,
+    /// Whether every view has asked for the vectors that it needs: others are not live.
+    pub knows_uses: bool,
     /// View, context, and the answer or its end.
     pub answers: Vec<(&'a str, ContextKey, Option<StoredAnswer>)>,
     pub quarantine: &'a QuarantineDeltas,
@@ -387,6 +389,13 @@ impl State {
         request.map(|digest| digest.0)
     }
 
+    /// Forgets which requests the staged answers of a view were given to: it is dropped.
+    pub(crate) fn forget_requests(&self, view: &str) {
+        self.staged()
+            .requests
+            .retain(|(of_view, _), _| of_view != view);
+    }
+
     /// Makes an epoch durable, whole.
     ///
     /// # Errors
@@ -440,11 +449,11 @@ impl State {
                 for (digest, vector) in &staged.vectors {
                     vectors.insert(digest.0, format::vector_bytes(vector).as_slice())?;
                 }
-                if staged.has_committed {
+                if staged.knows_uses {
                     for digest in &staged.unused {
                         vectors.remove(digest.0)?;
                     }
-                } else {
+                } else if commit.knows_uses {
                     vectors.retain(|digest, _| staged.uses.contains_key(&VectorDigest(digest)))?;
                 }
                 let mut outbox = txn.open_table(OUTBOX)?;
@@ -462,12 +471,14 @@ impl State {
             Ok(())
         };
         write().map_err(|error| StateError::write(&self.path, error))?;
-        let uses = std::mem::take(&mut staged.uses);
-        *staged = Staged {
-            uses,
-            has_committed: true,
-            ..Staged::default()
-        };
+        // What slower views have been given waits for their own commit.
+        for (view, context, _) in &commit.answers {
+            let key = ((*view).to_owned(), context.clone());
+            staged.requests.remove(&key);
+        }
+        staged.vectors.clear();
+        staged.unused.clear();
+        staged.knows_uses |= commit.knows_uses;
         Ok(())
     }
 

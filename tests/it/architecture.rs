@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     (
         "perennial",
         &[
+            "perennial-rows",
             "perennial-model",
             "perennial-operators",
             "perennial-views",

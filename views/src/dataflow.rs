@@ -19,10 +19,11 @@ use std::sync::atomic::Ordering;
 
 use differential_dataflow::{AsCollection, VecCollection};
 use perennial_operators::call::call;
+use perennial_operators::fragment_store::ViewReferences;
 use perennial_operators::select::{Vector, select};
 use perennial_operators::{
     Answer, AnswerModel, CallError, ContextKey, Dependency, Document, DocumentKey, Embed, Executor,
-    LayoutPassage, Passage, PassageId, PassageLayout, References, passage,
+    LayoutPassage, Passage, PassageId, PassageLayout, passage,
 };
 use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope as Dataflow;
@@ -49,7 +50,7 @@ pub struct Services {
     /// Writes the answers.
     pub model: Arc<dyn AnswerModel>,
     /// Hears which fragments layouts refer to. `None` for a model without tensors.
-    pub references: Option<Arc<References>>,
+    pub references: Option<Arc<ViewReferences>>,
     /// Embeds passages and contexts where documents exceed the budget.
     pub embedder: Arc<dyn Embed>,
     /// Runs the model calls.

@@ -7,7 +7,7 @@
 use perennial_operators::{ContextKey, Outcome};
 
 use crate::calls::Request;
-use crate::plan::Plan;
+use crate::plan::{Plan, sampling_text};
 
 /// Digest of everything that an answer and its provenance depend on.
 #[derive(
@@ -64,7 +64,7 @@ impl RequestDigest {
             .update(&(plan.max_tokens as u64).to_le_bytes())
             .update(request.layout.digest());
         // Lengths stand before texts, so that no two can trade bytes.
-        let sampling = format!("{:?}", plan.sampling);
+        let sampling = sampling_text(&plan.sampling);
         let superseded = plan.superseded.to_string();
         for text in [
             &*plan.prompt,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use perennial_operators::repair::{Band, Extent, Part};
 use perennial_operators::{PassageSizes, Repair, Sampling, Scope};
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ pub struct Plan {
     pub context: Arc<str>,
     /// Name of the document stream.
     pub data_source: Arc<str>,
+    /// Columns by which contexts and documents meet; none where every context sees every document.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matching: Vec<Arc<str>>,
     /// The instruction.
     pub prompt: Arc<str>,
     /// What passages may attend to.
@@ -94,6 +98,11 @@ impl View {
         {
             return out_of_range("temperature", "above 0", temperature.to_string());
         }
+        if let Some(twice) = (self.matching.iter().enumerate())
+            .find(|(at, name)| self.matching[..*at].contains(name))
+        {
+            return out_of_range("matching", "columns, each named once", twice.1.clone());
+        }
         let outside_passages = n_prefix + QUESTION_ALLOWANCE + self.max_tokens;
         let Some(room) = n_positions
             .checked_sub(outside_passages)
@@ -113,6 +122,11 @@ impl View {
             name: self.name.as_str().into(),
             context: required(&self.context, "context stream", "context")?,
             data_source: required(&self.data_source, "document stream", "data_source")?,
+            matching: self
+                .matching
+                .iter()
+                .map(|name| name.as_str().into())
+                .collect(),
             prompt: self.prompt.as_str().into(),
             scope: self.scope,
             order: self.order.unwrap_or(default_order),
@@ -136,6 +150,104 @@ impl View {
     }
 }
 
+impl Plan {
+    /// Digest of all that the answers depend on besides rows, under models of these digests.
+    ///
+    /// The text that is hashed is written out here, field by field, so that a field which is
+    /// renamed or added changes no identity: state directories hold these digests.
+    pub fn definition(&self, model: &[u8; 32], embedder: &[u8; 32]) -> [u8; 32] {
+        let Self {
+            name,
+            context,
+            data_source,
+            matching,
+            prompt,
+            scope,
+            order,
+            policy,
+            superseded,
+            reencode,
+            skip_below,
+            token_budget,
+            max_tokens,
+            passage_sizes,
+            sampling,
+        } = self;
+        let scope = match scope {
+            Scope::Causal => "Causal".to_owned(),
+            Scope::Window { tokens } => format!("Window {{ tokens: {tokens} }}"),
+            Scope::Independent => "Independent".to_owned(),
+        };
+        let superseded = repair_text(*superseded);
+        let order = match order {
+            Order::UpdatedAt => "UpdatedAt",
+            Order::Key => "Key",
+        };
+        let policy = match policy {
+            Policy::Exact => "Exact".to_owned(),
+            Policy::Eventual => "Eventual".to_owned(),
+            Policy::Bounded { millinats } => format!("Bounded {{ millinats: {millinats} }}"),
+        };
+        let sizes = format!(
+            "PassageSizes {{ min: {}, max: {} }}",
+            passage_sizes.min, passage_sizes.max
+        );
+        let mut text = format!(
+            "Plan {{ name: {name:?}, context: {context:?}, data_source: {data_source:?}, prompt: \
+             {prompt:?}, scope: {scope}, order: {order}, policy: {policy}, superseded: \
+             {superseded}, reencode: {reencode}, skip_below: {skip_below:?}, token_budget: \
+             {token_budget}, max_tokens: {max_tokens}, passage_sizes: {sizes}, sampling: {} }}",
+            sampling_text(sampling)
+        );
+        // Behind the rest, and only where it is said.
+        if !matching.is_empty() {
+            text.push_str(&format!(" matching {matching:?}"));
+        }
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 view definition");
+        hash.update(model).update(embedder).update(text.as_bytes());
+        *hash.finalize().as_bytes()
+    }
+}
+
+/// What is laid on superseded passages, as identities say it.
+fn repair_text(repair: Repair) -> String {
+    let (name, Extent { part, band }) = match repair {
+        Repair::Evict => return "Evict".to_owned(),
+        Repair::Hide => return "Hide".to_owned(),
+        Repair::ZeroValues(extent) => ("ZeroValues", extent),
+        Repair::ZeroKeys(extent) => ("ZeroKeys", extent),
+        Repair::ZeroBoth(extent) => ("ZeroBoth", extent),
+        other => return other.to_string(),
+    };
+    let part = match part {
+        Part::Whole => "Whole",
+        Part::Header => "Header",
+        Part::Body => "Body",
+        Part::FirstTenth => "FirstTenth",
+    };
+    let band = match band {
+        Band::All => "All",
+        Band::UpperTwoThirds => "UpperTwoThirds",
+    };
+    format!("{name}(Extent {{ part: {part}, band: {band} }})")
+}
+
+/// How tokens are chosen, as identities say it.
+pub(crate) fn sampling_text(sampling: &Sampling) -> String {
+    match sampling {
+        Sampling::Greedy => "Greedy".to_owned(),
+        Sampling::Seeded {
+            seed,
+            temperature,
+            top_k,
+            top_p,
+        } => format!(
+            "Seeded {{ seed: {seed}, temperature: {temperature:?}, top_k: {top_k}, top_p: \
+             {top_p:?} }}"
+        ),
+    }
+}
+
 impl From<&Plan> for View {
     /// The declaration that has this plan under the same model: with every default said.
     fn from(plan: &Plan) -> Self {
@@ -143,6 +255,7 @@ impl From<&Plan> for View {
             .prompt(&*plan.prompt)
             .context(&*plan.context)
             .data_source(&*plan.data_source)
+            .matching(plan.matching.iter().map(|name| name.to_string()))
             .scope(plan.scope)
             .order_by(plan.order)
             .policy(plan.policy)
@@ -193,6 +306,13 @@ impl fmt::Display for Plan {
             "  │   └ passages of {} to {} bytes of `{data_source}`, superseded ones: {}",
             self.passage_sizes.min, self.passage_sizes.max, self.superseded
         )?;
+        if !self.matching.is_empty() {
+            writeln!(
+                f,
+                "  ├ of documents with the context's own {}",
+                self.matching.join(", ")
+            )?;
+        }
         write!(f, "  └ contexts of `{context}`")
     }
 }
@@ -242,6 +362,27 @@ mod tests {
             let plan = view.plan(4096, 30).expect("fits");
             assert_eq!(View::from(&plan).plan(4096, 30), Ok(plan));
         }
+    }
+
+    /// State directories hold these: a change here makes every stored answer another view's.
+    #[test]
+    fn a_definition_is_the_same_in_every_release() {
+        let hex = |view: View| {
+            let plan = view.plan(4096, 30).expect("fits");
+            let digest = plan.definition(&[1; 32], &[2; 32]);
+            digest
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        let special = view()
+            .scope(Scope::Window { tokens: 64 })
+            .policy(Policy::bounded(0.05).expect("a budget"))
+            .superseded("zero-keys:header".parse().expect("a repair"))
+            .sampled(7, 0.8);
+        assert_eq!(hex(view()), "PLAIN");
+        assert_eq!(hex(special.clone()), "SPECIAL");
+        assert_ne!(hex(special.clone().matching(["session"])), hex(special));
     }
 
     #[test]

@@ -167,6 +167,7 @@ pub struct View {
     pub(crate) prompt: String,
     pub(crate) context: Option<String>,
     pub(crate) data_source: Option<String>,
+    pub(crate) matching: Vec<String>,
     pub(crate) scope: Scope,
     pub(crate) order: Option<Order>,
     pub(crate) policy: Policy,
@@ -188,6 +189,7 @@ impl View {
             prompt: "Answer the question from the documents above, in one or two sentences.".into(),
             context: None,
             data_source: None,
+            matching: Vec::new(),
             scope: Scope::Causal,
             order: None,
             policy: Policy::default(),
@@ -219,6 +221,15 @@ impl View {
     #[must_use]
     pub fn data_source(mut self, source: impl Into<String>) -> Self {
         self.data_source = Some(source.into());
+        self
+    }
+
+    /// The columns by which contexts and documents meet: a context sees the documents that hold
+    /// the same values in all of them (its session's turns, its tenant's files). A document that
+    /// lacks one is seen by none. Without columns every context sees every document.
+    #[must_use]
+    pub fn matching<N: Into<String>>(mut self, columns: impl IntoIterator<Item = N>) -> Self {
+        self.matching = columns.into_iter().map(Into::into).collect();
         self
     }
 

@@ -1,126 +1,141 @@
-//! When does an epoch close, and what does it carry?
+//! When is an epoch closed, and what does it carry?
+//!
+//! # Design
+//! An epoch is the net change of all streams since the one before. It is closed when rows wait and
+//! a view that reads them is ready for more (or nobody reads them): so a burst of edits while
+//! every reader is at work is one epoch, and a slow view does not keep a fast one waiting.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::Instant;
+use std::collections::BTreeSet;
 
-use perennial_operators::DocumentKey;
+use perennial_connectors::Offset;
+use perennial_rows::Key;
+use perennial_views::Epoch;
 
-use super::{Coordinator, InFlight};
-use crate::engine::healing::Healing;
+use super::Coordinator;
+use super::view::View;
+use crate::engine::change_log::KeyedChange;
+use crate::engine::names::{StreamId, ViewId};
+use crate::engine::quarantine::QuarantineDeltas;
+use crate::engine::reading::Origin;
 use crate::engine::sinks::RunningSink;
-use crate::engine::tables::RowDelta;
-use crate::engine::update::{
-    DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
-};
-use crate::engine::workers::{Command, Share, StreamDeltas};
 use crate::state::{Note, StateError, StoredRow};
 
+/// A closed epoch, until it is stored: with the answers of the first view that reflects it.
+pub(super) struct ClosedEpoch {
+    pub(super) epoch: Epoch,
+    /// What is to be stored or recorded with it.
+    pub(super) rows: Vec<(StreamId, Key, Option<StoredRow>)>,
+    pub(super) offsets: Vec<(StreamId, Option<Offset>)>,
+    pub(super) quarantine: QuarantineDeltas,
+    pub(super) resubmitted: Vec<u64>,
+}
+
 impl Coordinator {
-    /// Closes the pending epoch if none is in flight and every source has given what it
-    /// had at the start, so that the first answer is over all documents.
-    pub(super) fn close_epoch(&mut self) -> Result<(), StateError> {
-        let may_close = self.in_flight.is_none()
+    /// Closes an epoch if it is time, and gives views what they are ready for.
+    pub(super) fn advance(&mut self) -> Result<(), StateError> {
+        self.close_epoch()?;
+        self.feed_views();
+        if !self.is_busy() {
+            self.store_closed()?;
+        }
+        self.acknowledge();
+        Ok(())
+    }
+
+    /// Closes the pending epoch if every source has given what it had at the start, so that the
+    /// first answer is over all documents.
+    fn close_epoch(&mut self) -> Result<(), StateError> {
+        let may_close = !self.is_held
             && self.inbox.is_empty()
-            && !self.sinks.iter().any(RunningSink::is_full)
-            && self.streams.iter().all(|stream| stream.has_caught_up);
+            && self.streams.values().all(|stream| stream.has_caught_up)
+            && self.is_wanted();
         if !may_close {
             return Ok(());
         }
-        let n_workers = self.workers.n_workers();
-        let share = Share {
-            streams: vec![StreamDeltas::default(); self.streams.len()],
-            healed: vec![Vec::new(); self.views.len()],
-        };
-        let mut shares = vec![share; n_workers];
-        let mut n_deltas = 0;
-        let mut rows = Vec::new();
-        let mut changes = vec![Changes::default(); self.streams.len()];
-        let is_kept = self.durable.is_some() || self.recorder.is_some();
-        for (index, stream) in self.streams.iter_mut().enumerate() {
-            let is_read_as = |as_documents: bool| {
-                self.views.iter().any(|view| {
-                    (if as_documents {
-                        view.data_source
-                    } else {
-                        view.context
-                    }) == index
-                })
-            };
-            let (as_documents, as_contexts) = (is_read_as(true), is_read_as(false));
+        let is_kept = self.durable.is_some() || self.recording.is_some();
+        let epoch = self.next_epoch;
+        let (mut rows, mut n_deltas) = (Vec::new(), 0);
+        for (id, stream) in &mut self.streams {
+            let mut change = KeyedChange::default();
             for delta in stream.table.commit() {
                 n_deltas += 1;
-                changes[index].note(&delta);
                 if is_kept && delta.stored != delta.new {
                     let row = delta.new.as_ref().map(StoredRow::from);
-                    rows.push((index, delta.key.clone(), row));
+                    rows.push((*id, delta.key.clone(), row));
                 }
-                if delta.old == delta.new {
-                    continue;
-                }
-                let share = &mut shares[worker_of(&delta.key, n_workers)].streams[index];
-                for (row, diff) in [(&delta.old, -1), (&delta.new, 1)] {
-                    let Some(row) = row else { continue };
-                    if as_documents {
-                        share.documents.push((row.document(&delta.key), diff));
-                    }
-                    if as_contexts {
-                        share.contexts.push((row.context(&delta.key), diff));
-                    }
-                }
+                change.note(delta.key, delta.old, delta.new);
             }
+            stream.log.push(epoch, change);
         }
-        let is_due = self.healing.iter().any(Healing::is_due);
-        if n_deltas == 0 && !is_due {
-            self.save_note()?;
-            self.acknowledge_all();
+        let is_due = self.healings().any(|(_, healing)| healing.is_due());
+        if n_deltas == 0 && !is_due && !self.is_to_begin() {
+            self.note_closed_flushes();
+            if self.unstored.is_empty() {
+                self.save_note()?;
+            }
             return Ok(());
         }
-        let mut n_healed = vec![0; self.views.len()];
-        for (index, healing) in self.healing.iter_mut().enumerate() {
-            if n_deltas > 0 {
-                healing.give_way();
-            }
-            for (row, diff) in healing.commit() {
-                n_healed[index] += usize::from(diff > 0);
-                let worker = worker_of(row.0.as_str(), n_workers);
-                shares[worker].healed[index].push((row, diff));
-            }
-        }
-        let epoch = self.next_epoch;
         self.next_epoch += 1;
-        self.in_flight = Some(InFlight {
+        self.closed = Some(epoch);
+        self.note_closed_flushes();
+        let offsets = self.streams.iter();
+        self.unstored.push_back(ClosedEpoch {
             epoch,
-            closed_at: Instant::now(),
             rows,
-            offsets: self.streams.iter().map(|s| s.resume.clone()).collect(),
+            offsets: offsets.map(|(id, s)| (*id, s.resume.clone())).collect(),
             quarantine: self.quarantine.take_unsaved(),
             resubmitted: std::mem::take(&mut self.resubmitted),
         });
-        for (view, n_healed) in self.views.iter().zip(n_healed) {
-            let Changes { named, n } = changes[view.data_source].clone();
-            let started = EpochStart {
-                view: view.plan.name.clone(),
-                epoch,
-                changes: named,
-                n_changes: n,
-                n_healed,
-                n_documents: self.streams[view.data_source].table.n_rows(),
-            };
-            self.hub
-                .tell(Some(&view.plan.name), &Update::EpochStarted(started));
-        }
-        self.workers.send(
-            shares
-                .into_iter()
-                .map(|share| Command::Epoch { epoch, share }),
-        );
         Ok(())
+    }
+
+    /// Whether somebody is ready for the epoch that would be closed, or nobody would read it.
+    fn is_wanted(&self) -> bool {
+        let pending = self.streams.iter();
+        let pending = pending.filter(|(_, stream)| stream.table.n_pending() > 0);
+        let pending: BTreeSet<Origin> = pending.map(|(id, _)| Origin::Stream(*id)).collect();
+        let is_reader = |view: &View| view.origins().iter().any(|o| pending.contains(o));
+        let mut readers = self.views.iter().filter(|(_, view)| is_reader(view));
+        let is_due = |(id, view): (&ViewId, &View)| {
+            let healing = view.generating().map(|view| &view.healing);
+            healing.is_some_and(|healing| healing.is_due()) && self.is_ready(*id)
+        };
+        if self.views.iter().any(is_due) {
+            return true;
+        }
+        match readers.next() {
+            // Rows that nobody reads, or nothing but offsets: they are stored as they come.
+            None => !self.is_busy() || !pending.is_empty(),
+            Some(first) => {
+                let mut readers = std::iter::once(first).chain(readers);
+                readers.any(|(id, _)| self.is_ready(*id))
+            }
+        }
+    }
+
+    /// Whether a view could take in the next epoch at once: neither it nor what it reads is at
+    /// work, and its sinks have room.
+    pub(super) fn is_ready(&self, id: ViewId) -> bool {
+        let view = &self.views[&id];
+        let has_room = |sink: &RunningSink| sink.view != id || !sink.is_full();
+        view.in_flight.is_none()
+            && self.sinks.iter().all(has_room)
+            && view.origins().into_iter().all(|origin| match origin {
+                Origin::Stream(_) => true,
+                Origin::View(read) => self.is_ready(read),
+            })
+    }
+
+    /// Whether a view has answers of an earlier process that nothing has confirmed yet.
+    fn is_to_begin(&self) -> bool {
+        let mut views = self.views.values().filter_map(View::generating);
+        views.any(|view| view.restored.is_some())
     }
 
     /// What is to be stored though no row changes.
     pub(super) fn note(&mut self) -> Note {
-        let streams = self.streams.iter();
-        let offsets = streams.map(|s| (s.name.clone(), s.resume.clone()));
+        let streams = self.streams.values();
+        let offsets = streams.map(|s| (s.name.to_string(), s.resume.clone()));
         Note {
             offsets: offsets.collect(),
             quarantine: self.quarantine.take_unsaved(),
@@ -130,51 +145,42 @@ impl Coordinator {
 
     /// Stores refusals with the offsets behind them, while every row is stored.
     fn save_note(&mut self) -> Result<(), StateError> {
-        let resumes = self.streams.iter().map(|stream| &stream.resume);
-        let is_saved = resumes.eq(&self.saved_offsets)
+        let is_saved = self.streams.values().all(|s| s.resume == s.saved)
             && !self.quarantine.is_unsaved()
             && self.resubmitted.is_empty();
-        if is_saved || self.durable.is_none() {
+        if is_saved && self.durable.is_some() {
+            return Ok(());
+        }
+        for stream in self.streams.values_mut() {
+            stream.save(stream.resume.clone(), self.closed);
+        }
+        if self.durable.is_none() {
             return Ok(());
         }
         let note = self.note();
-        self.saved_offsets = note.offsets.iter().map(|(_, o)| o.clone()).collect();
         match &self.durable {
             Some(durable) => durable.state.note(&note),
             None => Ok(()),
         }
     }
-}
 
-/// The rows of one stream that an epoch changes, as subscribers are told.
-#[derive(Clone, Default)]
-struct Changes {
-    named: Vec<DocumentChange>,
-    n: usize,
-}
-
-impl Changes {
-    fn note(&mut self, delta: &RowDelta) {
-        if delta.stored == delta.new {
+    /// Drops of every log what nobody will ask for.
+    pub(super) fn compact_logs(&mut self) {
+        let views = self.views.values();
+        let stands = views.map(|view| [view.stands_at, view.in_flight.as_ref().map(|f| f.epoch)]);
+        let Some(least) = self.stands_at() else {
+            // Somebody has not begun, and will ask for all.
             return;
+        };
+        let stands: BTreeSet<Epoch> = stands.flatten().flatten().chain([least]).collect();
+        let stands: Vec<Epoch> = stands.into_iter().chain(self.closed).collect();
+        let stands: Vec<Epoch> = stands.into_iter().filter(|at| *at >= least).collect();
+        for stream in self.streams.values_mut() {
+            stream.log.compact(&stands);
+            stream.restored.clear();
         }
-        self.n += 1;
-        if self.named.len() < MAX_NAMED_CHANGES {
-            let change = match (&delta.stored, &delta.new) {
-                (None, _) => DocumentChangeKind::Inserted,
-                (Some(_), Some(_)) => DocumentChangeKind::Updated,
-                (Some(_), None) => DocumentChangeKind::Deleted,
-            };
-            self.named.push(DocumentChange {
-                key: DocumentKey::new(delta.key.as_str()),
-                change,
-            });
+        for view in self.views.values_mut() {
+            view.log.compact(&stands);
         }
     }
-}
-
-fn worker_of(key: &str, n_workers: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    usize::try_from(hasher.finish() % n_workers as u64).unwrap_or(0)
 }

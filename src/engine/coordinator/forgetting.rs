@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use crossbeam_channel::Sender;
+use perennial_rows::{Key, Row};
 
 use super::Coordinator;
 use crate::engine::clock::now_ms;
 use crate::engine::error::Error;
 use crate::engine::forget::{Forgetting, Receipt, is_of};
+use crate::engine::names::StreamId;
+use crate::engine::reading::Origin;
 use crate::engine::sinks::{RunningSink, keep_last};
-use crate::engine::tables::Row;
 use crate::engine::update::Update;
 use crate::fault;
 use crate::state::{Note, State, StateError};
@@ -18,30 +20,38 @@ impl Coordinator {
     /// Deletes a row of a table, and remembers to erase it once no answer reads it.
     pub(super) fn begin_forgetting(
         &mut self,
-        index: usize,
-        key: String,
+        id: StreamId,
+        key: Key,
         is_table: bool,
         reply: Sender<Result<Receipt, Error>>,
     ) {
-        let stream = &mut self.streams[index];
-        let was_there = stream.table.holds(&key);
+        let Some(stream) = self.streams.get_mut(&id) else {
+            // It was dropped meanwhile.
+            return;
+        };
+        let was_there = stream.table.holds(key.as_str());
         // A caller that no longer waits is no error.
         if was_there && !is_table {
-            let stream = stream.name.clone();
+            let (stream, key) = (stream.name.to_string(), key.to_string());
             let _ = reply.send(Err(Error::StillThere { stream, key }));
             return;
         }
-        let row = stream.table.get(&key).cloned();
+        let row = stream.table.get(key.as_str()).cloned();
         if was_there {
             stream.table.set(key.clone(), None);
         }
         self.forgetting.push(Forgetting {
-            stream: index,
+            stream: id,
             row,
-            fragments: self.store.as_ref().map(|s| s.ids()).unwrap_or_default(),
+            fragments: self
+                .runtime
+                .store
+                .as_ref()
+                .map(|s| s.ids())
+                .unwrap_or_default(),
             receipt: Receipt {
-                stream: stream.name.clone(),
-                key,
+                stream: stream.name.to_string(),
+                key: key.to_string(),
                 was_there,
                 ..Receipt::default()
             },
@@ -59,7 +69,7 @@ impl Coordinator {
                 mut receipt,
                 reply,
             } = forgetting;
-            receipt.epoch = self.last_complete;
+            receipt.epoch = self.stands_at();
             let (name, key) = (receipt.stream.clone(), receipt.key.clone());
             let is_its = |update: &Update| match update {
                 Update::Rejected(rejected) => is_of(rejected, &name, &key),
@@ -68,17 +78,24 @@ impl Coordinator {
             receipt.n_rejected = self.quarantine.forget(&name, &key);
             self.announced.retain(|update| !is_its(update));
             receipt.n_updates = self.hub.withdraw(is_its);
-            for (view, answers) in self.views.iter().zip(&self.answers) {
-                if !view.reads(stream) {
+            let readers = self.readers(Origin::Stream(stream));
+            for view in readers.iter().map(|id| &self.views[id]) {
+                receipt.n_updates += self.hub.forget(&view.name);
+                let Some(view) = view.generating() else {
                     continue;
-                }
-                receipt.n_updates += self.hub.forget(&view.plan.name);
-                for (context, _) in answers.iter().filter(|(_, a)| a.answer.is_err()) {
+                };
+                let failed = view.answers.iter().filter(|(_, a)| a.answer.is_err());
+                for (context, _) in failed {
                     view.services.book.remove(context);
                 }
             }
             receipt.n_updates += self.sinks.iter().map(RunningSink::forget).sum::<usize>();
-            let kept = self.store.as_ref().map(|s| s.ids()).unwrap_or_default();
+            let kept = self
+                .runtime
+                .store
+                .as_ref()
+                .map(|s| s.ids())
+                .unwrap_or_default();
             receipt.n_fragments = fragments.difference(&kept).count();
             // Every row is stored: nothing is in flight or pending.
             let note = self.note();
@@ -87,7 +104,7 @@ impl Coordinator {
                 None => Ok(None),
             };
             let outcome = erased.map_err(Error::from).and_then(|erased| {
-                if let Some(store) = &self.store {
+                if let Some(store) = &self.runtime.store {
                     store.purge().map_err(StateError::from)?;
                 }
                 if let Some((n_epochs, n_bytes)) = erased {
@@ -107,19 +124,33 @@ impl Coordinator {
     }
 
     /// Where something of a forgotten row is still found.
-    fn remains(&self, stream: usize, key: &str, row: Option<&Row>) -> Result<Vec<String>, Error> {
+    fn remains(
+        &self,
+        stream: StreamId,
+        key: &str,
+        row: Option<&Row>,
+    ) -> Result<Vec<String>, Error> {
         let mut remains = Vec::new();
-        if self.streams[stream].table.holds(key) {
+        if self
+            .streams
+            .get(&stream)
+            .is_some_and(|s| s.table.holds(key))
+        {
             remains.push("the stream".to_owned());
         }
-        if self.store.as_ref().is_some_and(|s| s.n_unreferenced() > 0) {
+        if self
+            .runtime
+            .store
+            .as_ref()
+            .is_some_and(|s| s.n_unreferenced() > 0)
+        {
             remains.push("the fragment store".to_owned());
         }
-        if let Some(recorder) = &self.recorder {
+        if let Some(recorder) = &self.recording {
             remains.push(format!("the recording {}", recorder.path().display()));
         }
         if let (Some(durable), Some(row)) = (&self.durable, row) {
-            let is_live = |part: &str| self.streams.iter().any(|s| s.table.any_holds(part));
+            let is_live = |part: &str| self.streams.values().any(|s| s.table.any_holds(part));
             // What another document says as well is not this one's trace.
             let own: Vec<&str> = row.text.lines().filter(|part| !is_live(part)).collect();
             if durable.state.holds_any(&own)? {

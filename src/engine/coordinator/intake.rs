@@ -5,16 +5,21 @@ use perennial_connectors::{
     Batch, CONTENT_LIMIT, Change, Event, Notice, Rejected, Rejection, SourceName,
 };
 
+use perennial_rows::{Key, Row};
+
 use super::Coordinator;
-use crate::engine::tables::Row;
+use crate::engine::names::StreamId;
 use crate::engine::update::Update;
+use crate::state::StoredRow;
 
 impl Coordinator {
-    pub(super) fn take_event(&mut self, index: usize, event: Option<Event>) {
-        let stream = &mut self.streams[index];
-        let source = stream.name.clone();
+    pub(super) fn take_event(&mut self, id: StreamId, event: Option<Event>) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let source = stream.name.to_string();
         match event {
-            Some(Event::Batch(batch)) => self.take_batch(index, batch),
+            Some(Event::Batch(batch)) => self.take_batch(id, batch),
             Some(Event::CaughtUp) => {
                 stream.has_caught_up = true;
                 if std::mem::take(&mut stream.is_recreated) {
@@ -60,8 +65,10 @@ impl Coordinator {
         }
     }
 
-    fn take_batch(&mut self, index: usize, batch: Batch) {
-        let stream = &mut self.streams[index];
+    fn take_batch(&mut self, id: StreamId, batch: Batch) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         if batch.resume.is_some() {
             // Until all of another topic is read, the offsets of the old one tell that it is
             // another.
@@ -74,9 +81,9 @@ impl Coordinator {
         for change in batch.changes {
             let (key, row) = match change {
                 Change::Upsert(record) => {
-                    let stream = &self.streams[index];
-                    let row = Row::from(&record);
-                    if let Some(held_ms) = stream.table.newer_than(record.key.as_str(), &row) {
+                    let key = Key::from(record.key.as_str());
+                    let row = Row::from(StoredRow::from(&record));
+                    if let Some(held_ms) = stream.table.newer_than(key.as_str(), &row) {
                         let got_ms = record.updated_at_ms;
                         let content = serde_json::json!({
                             "key": record.key,
@@ -87,7 +94,7 @@ impl Coordinator {
                         });
                         let content = content.to_string().into_bytes();
                         rejected.push(Rejected {
-                            source: SourceName::new(stream.name.as_str()),
+                            source: SourceName::new(&*stream.name),
                             offset: record.offset,
                             key: Some(record.key),
                             reason: Rejection::Late { held_ms, got_ms },
@@ -95,13 +102,12 @@ impl Coordinator {
                         });
                         continue;
                     }
-                    (record.key, Some(row))
+                    (key, Some(row))
                 }
-                Change::Delete { key, .. } => (key, None),
+                Change::Delete { key, .. } => (Key::from(key.as_str()), None),
             };
-            let stream = &mut self.streams[index];
             self.quarantine.accept(&stream.name, key.as_str());
-            stream.table.set(key.as_str().to_owned(), row);
+            stream.table.set(key, row);
         }
         for rejected in rejected {
             self.quarantine.add(&rejected);

@@ -1,0 +1,452 @@
+//! What comes and goes while the engine runs: streams, views and sinks.
+//!
+//! # Invariants
+//! - A name belongs to one relation. What another reads, or a sink takes, is not dropped.
+//! - What an earlier process left under a name in the state directory is taken up when the name is
+//!   declared; what is dropped leaves the state directory, too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use perennial_connectors::{Delivery, OutputRow, Resumption, Source};
+use perennial_operators::fragment_store::ViewReferences;
+use perennial_operators::{Before, ContextKey};
+use perennial_rows::{Column, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT};
+use perennial_views::{ContextBook, Epoch, Services, View as Declaration};
+
+use super::Coordinator;
+use super::acknowledging::Listener;
+use super::closing::ClosedEpoch;
+use super::stream::Stream;
+use super::view::{Body, Generating, View};
+use crate::engine::change_log::{Change as _, ChangeLog};
+use crate::engine::clock::now_ms;
+use crate::engine::current::CurrentAnswer;
+use crate::engine::error::Error;
+use crate::engine::healing::Healing;
+use crate::engine::names::{Named, StreamId, ViewId};
+use crate::engine::reading::{self, Origin};
+use crate::engine::relations::{RelationInfo, RelationKind};
+use crate::engine::sinks::{RunningSink, SinkSpec};
+use crate::engine::tables::Table;
+use crate::engine::workers::{Command, DeclaredView};
+use crate::state::{DeclaredSink, StateError};
+
+/// Events of one source that wait for the coordinator.
+const EVENT_CAPACITY: usize = 8;
+
+impl Coordinator {
+    /// A stream that is fed by hand.
+    pub(crate) fn create_table(&mut self, name: Arc<str>) -> Result<(), Error> {
+        self.check_new(&name)?;
+        let stream = self.stream(name.clone(), None);
+        let id = StreamId(self.take_id());
+        self.streams.insert(id, stream);
+        self.names.insert(name, Named::Table(id));
+        Ok(())
+    }
+
+    /// A stream that a source feeds; its name is the source's.
+    pub(crate) fn create_source(&mut self, mut source: Box<dyn Source>) -> Result<(), Error> {
+        let name: Arc<str> = source.name().as_str().into();
+        self.check_new(&name)?;
+        let resumption = self.durable.as_mut().map(|durable| {
+            let how = source.resume_from(durable.resume(&name));
+            durable.resumptions.insert(name.to_string(), how);
+            how
+        });
+        let acks = source.acks();
+        let running = perennial_connectors::start(source, EVENT_CAPACITY)?;
+        let mut stream = self.stream(name.clone(), resumption);
+        stream.source = Some(running);
+        stream.has_caught_up = false;
+        stream.listener = acks.map(|acks| Listener::new(acks, stream.resume.clone()));
+        let id = StreamId(self.take_id());
+        self.streams.insert(id, stream);
+        self.names.insert(name, Named::Source(id));
+        Ok(())
+    }
+
+    /// A stream with the rows that an earlier process left under its name.
+    fn stream(&mut self, name: Arc<str>, resumption: Option<Resumption>) -> Stream {
+        let (mut rows, mut offset) = (BTreeMap::new(), None);
+        if let Some(durable) = &mut self.durable {
+            rows = durable.restored.rows.remove(&*name).unwrap_or_default();
+            offset = durable.restored.offsets.remove(&*name);
+        }
+        let rows = rows.into_iter();
+        let rows: BTreeMap<Key, Row> = rows.map(|(key, row)| (key.into(), row.into())).collect();
+        let resume = offset.filter(|_| resumption == Some(Resumption::FromOffset));
+        Stream {
+            name,
+            source: None,
+            has_caught_up: true,
+            is_recreated: false,
+            resume_recreated: None,
+            table: Table::restored(rows.clone(), resumption != Some(Resumption::Anew)),
+            restored: rows,
+            log: ChangeLog::default(),
+            saved: resume.clone(),
+            resume,
+            listener: None,
+        }
+    }
+
+    /// A view that asks a model.
+    pub(crate) fn create_view(&mut self, declared: &Declaration) -> Result<(), Error> {
+        self.check_new(declared.name())?;
+        let model = &self.runtime.model;
+        let plan = declared.plan(model.n_positions(), model.n_prefix_tokens())?;
+        let plan = Arc::new(plan);
+        let (documents, contexts) = (self.origin(&plan.data_source)?, self.origin(&plan.context)?);
+        let definition = plan.definition(&model.digest(), &self.runtime.embedder.digest());
+        let references = self.references.clone();
+        let services = Services {
+            model: model.clone(),
+            references: references.map(|all| Arc::new(ViewReferences::within(all))),
+            embedder: self.runtime.embedder.clone(),
+            model_executor: self.runtime.model_executor.clone(),
+            embed_executor: self.runtime.embed_executor.clone(),
+            book: Arc::new(ContextBook::default()),
+            memo: self.memo.clone(),
+            observer: self.hub.clone(),
+        };
+        let mut generating = Generating {
+            plan: plan.clone(),
+            services: services.clone(),
+            documents,
+            contexts,
+            definition,
+            answers: BTreeMap::new(),
+            said: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            n_documents: 0,
+            deltas: BTreeMap::new(),
+            healing: Healing::default(),
+            restored: None,
+        };
+        self.restore_answers(&mut generating);
+        let name: Arc<str> = plan.name.clone();
+        let id = ViewId(self.take_id());
+        let build = DeclaredView::Generate { plan, services };
+        let n_workers = self.workers.n_workers();
+        self.workers.send((0..n_workers).map(|_| Command::Build {
+            view: id,
+            declared: build.clone(),
+        }));
+        // It begins where all that it reads stands.
+        let stands = [documents, contexts].map(|origin| self.origin_stands_at(origin));
+        let begins_at = stands.into_iter().min().flatten();
+        self.views.insert(
+            id,
+            View {
+                name: name.clone(),
+                stands_at: None,
+                in_flight: None,
+                log: ChangeLog::default(),
+                schema: reading::answers_schema(),
+                body: Body::Generate(generating),
+            },
+        );
+        self.names.insert(name, Named::Answers(id));
+        if let Some(epoch) = begins_at {
+            let stood = [documents, contexts].map(|origin| self.stood(origin, Some(epoch)));
+            let [documents, contexts] = stood;
+            if documents.is_empty() && contexts.is_empty() {
+                if let Some(view) = self.views.get_mut(&id) {
+                    view.stands_at = Some(epoch);
+                }
+            } else {
+                self.feed_generating(id, epoch, &documents, &contexts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up what an earlier process answered.
+    fn restore_answers(&mut self, view: &mut Generating) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        let name = &*view.plan.name;
+        let Some(left) = durable.restored.answers.remove(name) else {
+            return;
+        };
+        // Tokens of another model are no draft.
+        if durable.restored.views.get(name) == Some(&view.definition) {
+            let texts = match view.contexts {
+                Origin::Stream(read) => Some(&self.streams[&read].restored),
+                Origin::View(_) => None,
+            };
+            for (context, stored) in &left {
+                let book = &view.services.book;
+                book.put(context.clone(), Before::draft(stored.tokens.clone()));
+                let current = CurrentAnswer::from(stored.clone());
+                view.answers.insert(context.clone(), current);
+                let row = texts.and_then(|rows| rows.get(context.as_str()));
+                if let Some(row) = row {
+                    view.questions.insert(context.clone(), row.text.clone());
+                }
+            }
+        }
+        view.restored = Some(left).filter(|left| !left.is_empty());
+    }
+
+    /// Sinks that take views, each with what it is owed: what an earlier process left, or, for one
+    /// that is new, all that stands.
+    pub(crate) fn create_sinks(&mut self, specs: Vec<SinkSpec>) -> Result<(), Error> {
+        let mut new: Vec<(ViewId, SinkSpec, bool, Vec<Delivery>)> = Vec::new();
+        for spec in specs {
+            let name = spec.sink.name();
+            let is_known = |known: &str| known == name;
+            if self.sinks.iter().any(|sink| is_known(&sink.name))
+                || new.iter().any(|(_, other, ..)| is_known(other.sink.name()))
+            {
+                let name = name.to_owned();
+                return Err(Error::DeclaredTwice { name });
+            }
+            let view = self.names.answers(&spec.view)?;
+            let left = self.durable.as_mut().and_then(|durable| {
+                let left = durable.restored.sinks.remove(name);
+                left.filter(|(of_view, _)| *of_view == spec.view && !spec.sink.is_empty())
+            });
+            let (is_new, owed) = match left {
+                Some((_, owed)) => (false, owed),
+                None => {
+                    let all = Some(self.snapshot_for_sink(view));
+                    let all = all.filter(|all| !all.rows.is_empty());
+                    (true, all.into_iter().collect())
+                }
+            };
+            new.push((view, spec, is_new, owed));
+        }
+        self.parked
+            .retain(|(name, _)| new.iter().all(|(_, spec, ..)| spec.sink.name() != name));
+        let declared = new.iter().map(|(_, spec, is_new, owed)| DeclaredSink {
+            name: spec.sink.name(),
+            view: &spec.view,
+            snapshot: is_new.then(|| owed.first()),
+        });
+        self.declare_sinks(declared.collect())?;
+        let state = self.durable.as_ref().map(|durable| durable.state.clone());
+        for (view, spec, _, owed) in new {
+            let sender = self.report.clone();
+            let tell = move |event| {
+                // Nobody listens only when the engine is stopping.
+                let _ = sender.send(crate::engine::workers::Report::Sink(event));
+            };
+            let sink = RunningSink::start(view, spec.sink, owed, state.clone(), tell);
+            self.sinks.push(sink.map_err(|error| Error::Stopped {
+                reason: error.to_string(),
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Notes in the state directory which sinks there are: these, and all others that are known.
+    pub(super) fn declare_sinks(&self, new: Vec<DeclaredSink<'_>>) -> Result<(), StateError> {
+        let Some(durable) = &self.durable else {
+            return Ok(());
+        };
+        let known = |name, view| DeclaredSink {
+            name,
+            view,
+            snapshot: None,
+        };
+        let view = |id| &*self.views[&id].name;
+        let running = self.sinks.iter().map(|s| known(&*s.name, view(s.view)));
+        let parked = self.parked.iter().map(|(name, id)| known(name, view(*id)));
+        let left = durable.restored.sinks.iter();
+        let left = left.map(|(name, (view, _))| known(name, view));
+        let all = new.into_iter().chain(running).chain(parked).chain(left);
+        durable.state.declare_sinks(&all.collect::<Vec<_>>())
+    }
+
+    /// All that a view says, for a sink that is new.
+    fn snapshot_for_sink(&self, id: ViewId) -> Delivery {
+        let view = &self.views[&id];
+        let answers = view.generating().into_iter().flat_map(|view| {
+            let output = |(context, current): (&ContextKey, &CurrentAnswer)| OutputRow {
+                key: context.as_str().to_owned(),
+                answer: Some(current.output(&view.question(context))),
+            };
+            view.answers.iter().map(output)
+        });
+        Delivery {
+            origin: self.origin,
+            view: view.name.to_string(),
+            epoch: view.stands_at.or(self.stored).unwrap_or_default(),
+            rows: answers.collect(),
+        }
+    }
+
+    /// Drops a stream or a view that nothing reads.
+    pub(crate) fn drop_relation(&mut self, name: &str) -> Result<(), Error> {
+        let Some(named) = self.names.get(name) else {
+            return Err(Error::UnknownRelation {
+                name: name.to_owned(),
+                declared: self.names.list(|_| true),
+            });
+        };
+        let origin = match named {
+            Named::Source(id) | Named::Table(id) => Origin::Stream(id),
+            Named::Answers(id) | Named::Query(id) => Origin::View(id),
+        };
+        let readers = self.views.values().filter(|view| view.reads(origin));
+        let readers = readers.map(|view| view.name.to_string());
+        let sinks = self.sinks.iter().filter(|s| origin == Origin::View(s.view));
+        let users: Vec<String> = readers.chain(sinks.map(|s| s.name.clone())).collect();
+        if !users.is_empty() {
+            return Err(Error::InUse {
+                name: name.to_owned(),
+                users: users.join(", "),
+            });
+        }
+        if self.recording.is_some() {
+            return Err(Error::Recorded);
+        }
+        self.names.remove(name);
+        match origin {
+            Origin::Stream(id) => self.drop_stream(id)?,
+            Origin::View(id) => self.drop_view(id)?,
+        }
+        Ok(())
+    }
+
+    fn drop_stream(&mut self, id: StreamId) -> Result<(), StateError> {
+        let stream = &self.streams[&id];
+        let rows = stream.table.rows().map(|(key, _)| key);
+        let rows = rows.chain(stream.restored.keys());
+        let rows = rows.map(|key| (id, key.clone(), None)).collect();
+        let epoch = self.stored;
+        if let Some(epoch) = epoch {
+            let gone = ClosedEpoch {
+                rows,
+                offsets: vec![(id, None)],
+                ..ClosedEpoch::nothing(epoch)
+            };
+            self.store_epoch(gone, Vec::new(), (&Vec::new(), &Vec::new()), now_ms())?;
+        }
+        // Its source ends with it.
+        self.streams.remove(&id);
+        Ok(())
+    }
+
+    fn drop_view(&mut self, id: ViewId) -> Result<(), StateError> {
+        let n_workers = self.workers.n_workers();
+        let commands = (0..n_workers).map(|_| Command::Drop { view: id });
+        self.workers.send(commands);
+        let Some(view) = self.views.remove(&id) else {
+            return Ok(());
+        };
+        self.hub.close_view(&view.name);
+        self.parked.retain(|(_, of_view)| *of_view != id);
+        self.declare_sinks(Vec::new())?;
+        let Body::Generate(generating) = view.body;
+        generating.healing.stop();
+        if let (Some(epoch), Some(durable)) = (self.stored, &mut self.durable) {
+            let state = &durable.state;
+            let answers = generating.answers.iter();
+            let answers = answers.map(|(context, current)| (context.clone(), current.stored(None)));
+            let mut answers: BTreeMap<_, _> = answers.collect();
+            answers.extend(generating.restored.into_iter().flatten());
+            state.forget_requests(&view.name);
+            let left = &mut durable.restored.answers;
+            left.insert(view.name.to_string(), answers);
+            let nothing = ClosedEpoch::nothing(epoch);
+            self.store_epoch(nothing, Vec::new(), (&Vec::new(), &Vec::new()), now_ms())?;
+        }
+        Ok(())
+    }
+
+    /// Stops a sink; what it has not taken it does not get any more.
+    pub(crate) fn drop_sink(&mut self, name: &str) -> Result<(), Error> {
+        let Some(at) = self.sinks.iter().position(|sink| sink.name == name) else {
+            let known: Vec<&str> = self.sinks.iter().map(|sink| &*sink.name).collect();
+            return Err(Error::UnknownSink {
+                name: name.to_owned(),
+                declared: known.join(", "),
+            });
+        };
+        drop(self.sinks.remove(at));
+        self.declare_sinks(Vec::new())?;
+        Ok(())
+    }
+
+    /// What there is.
+    pub(super) fn relations(&self) -> Vec<RelationInfo> {
+        let meaning = [
+            (KEY, Type::Text),
+            (TITLE, Type::Text),
+            (TEXT, Type::Text),
+            (UPDATED_AT, Type::Timestamp),
+            (SUPERSEDES, Type::Json),
+        ];
+        let meaning = Schema::new(meaning.map(|(name, of)| Column::new(name, of)));
+        let streams = self.streams.iter().map(|(id, stream)| {
+            let is_table = self.names.get(&stream.name) == Some(Named::Table(*id));
+            RelationInfo {
+                name: stream.name.clone(),
+                kind: match is_table {
+                    true => RelationKind::Table,
+                    false => RelationKind::Source,
+                },
+                schema: meaning.clone(),
+                reads: Vec::new(),
+                n_rows: stream.table.n_rows(),
+                epoch: self.closed,
+            }
+        });
+        let name = |origin| match origin {
+            Origin::Stream(id) => self.streams[&id].name.clone(),
+            Origin::View(id) => self.views[&id].name.clone(),
+        };
+        let views = self.views.values().map(|view| RelationInfo {
+            name: view.name.clone(),
+            kind: match &view.body {
+                Body::Generate(_) => RelationKind::Answers,
+            },
+            schema: view.schema.clone(),
+            reads: view.origins().into_iter().map(name).collect(),
+            n_rows: view.tuples().len(),
+            epoch: view.stands_at,
+        });
+        streams.chain(views).collect()
+    }
+
+    /// What bears a name that a view reads.
+    fn origin(&self, name: &str) -> Result<Origin, Error> {
+        match self.names.get(name) {
+            Some(Named::Source(id) | Named::Table(id)) => Ok(Origin::Stream(id)),
+            Some(Named::Answers(id) | Named::Query(id)) => Ok(Origin::View(id)),
+            None => Err(Error::UnknownStream {
+                name: name.to_owned(),
+                declared: self.names.list(|_| true),
+            }),
+        }
+    }
+
+    /// The newest epoch that a relation reflects.
+    fn origin_stands_at(&self, origin: Origin) -> Option<Epoch> {
+        match origin {
+            Origin::Stream(_) => self.closed,
+            Origin::View(id) => self.views[&id].stands_at,
+        }
+    }
+
+    fn check_new(&self, name: &str) -> Result<(), Error> {
+        if self.names.get(name).is_some() {
+            let name = name.to_owned();
+            return Err(Error::DeclaredTwice { name });
+        }
+        if self.recording.is_some() {
+            return Err(Error::Recorded);
+        }
+        Ok(())
+    }
+
+    fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}

@@ -1,0 +1,276 @@
+//! Which epoch does a view take next, and what does it get?
+//!
+//! # Invariants
+//! - A view takes all that changed since the epoch it stands at, up to the newest that everything
+//!   it reads stands at: each of its answers reflects one epoch of all its inputs.
+//! - An epoch in which nothing changed that a view reads costs it nothing: it stands there at once.
+//! - A view reads only what was made before it, so one pass in their order is enough.
+
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::time::Instant;
+
+use perennial_operators::DocumentKey;
+use perennial_rows::Row;
+use perennial_views::Epoch;
+
+use super::Coordinator;
+use super::stream::Stream;
+use super::view::{Body, Generating, InFlight, View};
+use crate::engine::change_log::{BagChange, Change as _, KeyedChange};
+use crate::engine::names::ViewId;
+use crate::engine::reading::{self, Origin};
+use crate::engine::update::{
+    DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
+};
+use crate::engine::workers::{Command, Share};
+
+impl Coordinator {
+    /// Gives every view that is ready what changed since its last epoch.
+    pub(super) fn feed_views(&mut self) {
+        let ids: Vec<ViewId> = self.views.keys().copied().collect();
+        for id in ids {
+            let upto = self.may_take(id);
+            if let Some(upto) = upto.filter(|_| self.is_ready(id)) {
+                self.take_epoch(id, upto);
+            }
+        }
+    }
+
+    /// The newest epoch that all that a view reads stands at, if that is ahead of it.
+    pub(super) fn may_take(&self, id: ViewId) -> Option<Epoch> {
+        let view = &self.views[&id];
+        let origins = view.origins().into_iter();
+        let stands = origins.map(|origin| match origin {
+            Origin::Stream(_) => self.closed,
+            Origin::View(read) => self.views[&read].stands_at,
+        });
+        let upto = stands.min().unwrap_or(self.closed)?;
+        (Some(upto) > view.stands_at).then_some(upto)
+    }
+
+    /// Lets a view work on an epoch; one that changes nothing for it is complete at once.
+    fn take_epoch(&mut self, id: ViewId, upto: Epoch) {
+        if !self.has_work(id, upto) {
+            if let Some(view) = self.views.get_mut(&id) {
+                view.stands_at = Some(upto);
+            }
+            return;
+        }
+        let view = &self.views[&id];
+        let after = view.stands_at;
+        match &view.body {
+            Body::Generate(generating) => {
+                let documents = self.changed(generating.documents, after, upto);
+                let contexts = self.changed(generating.contexts, after, upto);
+                self.feed_generating(id, upto, &documents, &contexts);
+            }
+        }
+    }
+
+    /// Whether an epoch is more to a view than its number.
+    pub(super) fn has_work(&self, id: ViewId, upto: Epoch) -> bool {
+        let view = &self.views[&id];
+        let after = view.stands_at;
+        let is_changed = |origin| match origin {
+            Origin::Stream(read) => self.streams[&read].log.has_between(after, upto),
+            Origin::View(read) => self.views[&read].log.has_between(after, upto),
+        };
+        let is_due = view.generating().is_some_and(|view| {
+            // An exact answer to be emitted, or answers of an earlier process to be confirmed.
+            view.healing.is_due() || view.restored.is_some()
+        });
+        is_due || view.origins().into_iter().any(is_changed)
+    }
+
+    /// What changed in a relation, by key.
+    fn changed(&self, origin: Origin, after: Option<Epoch>, upto: Epoch) -> KeyedChange {
+        match origin {
+            Origin::Stream(read) => self.streams[&read].log.between(after, upto),
+            Origin::View(read) => {
+                let view = &self.views[&read];
+                keyed(view, &view.log.between(after, upto))
+            }
+        }
+    }
+
+    /// What stood in a relation at an epoch, as a change from nothing.
+    pub(super) fn stood(&self, origin: Origin, at: Option<Epoch>) -> KeyedChange {
+        let (mut stood, since) = match origin {
+            Origin::Stream(read) => {
+                let stream: &Stream = &self.streams[&read];
+                let mut rows = KeyedChange::default();
+                for (key, row) in stream.table.rows() {
+                    rows.note(key.clone(), None, Some(row.clone()));
+                }
+                (rows, stream.log.since(at))
+            }
+            Origin::View(read) => {
+                let view = &self.views[&read];
+                let mut rows = BagChange::default();
+                for (tuple, count) in view.tuples() {
+                    rows.add(tuple, count);
+                }
+                (keyed(view, &rows), keyed(view, &view.log.since(at)))
+            }
+        };
+        for (key, old, new) in since.iter() {
+            // Backwards.
+            stood.note(key.clone(), new.cloned(), old.cloned());
+        }
+        stood
+    }
+
+    /// What subscribers are told of the documents' changes: in the first epoch after a restart,
+    /// how they differ from what an earlier process left.
+    fn told(&self, id: ViewId, documents: &KeyedChange) -> KeyedChange {
+        let view = &self.views[&id];
+        let before = match view.generating().map(|view| view.documents) {
+            Some(Origin::Stream(read)) if view.stands_at.is_none() => &self.streams[&read].restored,
+            _ => return documents.clone(),
+        };
+        let mut told = KeyedChange::default();
+        for (key, row) in before {
+            told.note(key.clone(), Some(row.clone()), None);
+        }
+        told.then(documents);
+        told
+    }
+
+    /// Lets a view that asks a model work on these changes.
+    pub(super) fn feed_generating(
+        &mut self,
+        id: ViewId,
+        epoch: Epoch,
+        documents: &KeyedChange,
+        contexts: &KeyedChange,
+    ) {
+        let is_fresh = !(documents.is_empty() && contexts.is_empty());
+        if is_fresh {
+            // What runs in the background gives way to what is fresh, in every view.
+            for view in self.views.values_mut().filter_map(View::generating_mut) {
+                view.healing.give_way();
+            }
+        }
+        let n_workers = self.workers.n_workers();
+        let told = self.told(id, documents);
+        let Some(view) = self.views.get_mut(&id) else {
+            return;
+        };
+        let name = view.name.clone();
+        view.in_flight = Some(InFlight {
+            epoch,
+            closed_at: Instant::now(),
+        });
+        let Body::Generate(generating) = &mut view.body;
+        let mut shares = vec![Share::default(); n_workers];
+        for (key, old, new) in documents.iter() {
+            let share = &mut shares[worker_of(key, n_workers)].documents;
+            for (row, diff) in [(old, -1), (new, 1)] {
+                let group = row.and_then(|row| {
+                    let group = reading::group(key, row, &generating.plan.matching)?;
+                    Some((group, reading::document(key, row)))
+                });
+                share.extend(group.map(|row| (row, diff)));
+            }
+        }
+        for (key, old, new) in contexts.iter() {
+            let share = &mut shares[worker_of(key, n_workers)].contexts;
+            for (row, diff) in [(old, -1), (new, 1)] {
+                let Some(row) = row else { continue };
+                let group = reading::group(key, row, &generating.plan.matching);
+                // One that holds nothing to match by meets no document, but is a context.
+                let group = group.unwrap_or_else(|| reading::alone(key));
+                share.push(((group, reading::context(key, row)), diff));
+            }
+        }
+        let mut n_healed = 0;
+        for (row, diff) in generating.healing.commit() {
+            n_healed += usize::from(diff > 0);
+            let worker = worker_of(row.0.as_str(), n_workers);
+            shares[worker].healed.push((row, diff));
+        }
+        generating.note_contexts(contexts);
+        let started = EpochStart {
+            view: name.clone(),
+            epoch,
+            n_healed,
+            n_documents: generating.note_documents(documents),
+            changes: named_changes(&told),
+            n_changes: told.iter().count(),
+        };
+        self.hub.tell(Some(&name), &Update::EpochStarted(started));
+        let commands = shares.into_iter();
+        self.workers.send(commands.map(|share| Command::Epoch {
+            view: id,
+            epoch,
+            share,
+        }));
+    }
+}
+
+impl Generating {
+    /// Keeps the texts of contexts as of the epoch that begins.
+    fn note_contexts(&mut self, contexts: &KeyedChange) {
+        for (key, _, new) in contexts.iter() {
+            let (context, _) = reading::context(key, &Row::default());
+            match new {
+                Some(row) => self.questions.insert(context, row.text.clone()),
+                None => self.questions.remove(&context),
+            };
+        }
+    }
+
+    /// Counts documents as of the epoch that begins.
+    fn note_documents(&mut self, documents: &KeyedChange) -> usize {
+        for (_, old, new) in documents.iter() {
+            self.n_documents += usize::from(new.is_some());
+            self.n_documents -= usize::from(old.is_some());
+        }
+        self.n_documents
+    }
+}
+
+/// The documents that an epoch changes, as subscribers are told: the first by key.
+fn named_changes(documents: &KeyedChange) -> Vec<DocumentChange> {
+    let named = documents.iter().take(MAX_NAMED_CHANGES);
+    named
+        .map(|(key, old, new)| DocumentChange {
+            key: DocumentKey::new(key.text()),
+            change: match (old, new) {
+                (None, _) => DocumentChangeKind::Inserted,
+                (Some(_), Some(_)) => DocumentChangeKind::Updated,
+                (Some(_), None) => DocumentChangeKind::Deleted,
+            },
+        })
+        .collect()
+}
+
+/// The change of a view by key, for those who read it as rows. A tuple without key or text is no
+/// row.
+fn keyed(view: &View, change: &BagChange) -> KeyedChange {
+    let mut keyed = KeyedChange::default();
+    let row = |tuple| reading::row(&view.schema, tuple);
+    // What goes first, so that what replaces it comes behind it.
+    for (tuple, diff) in change.iter() {
+        if diff < 0
+            && let Some((key, row)) = row(tuple)
+        {
+            keyed.note(key, Some(row), None);
+        }
+    }
+    for (tuple, diff) in change.iter() {
+        if diff > 0
+            && let Some((key, row)) = row(tuple)
+        {
+            keyed.note(key, None, Some(row));
+        }
+    }
+    keyed
+}
+
+/// Which worker feeds a row.
+fn worker_of(key: &(impl Hash + ?Sized), n_workers: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    usize::try_from(hasher.finish() % n_workers as u64).unwrap_or(0)
+}

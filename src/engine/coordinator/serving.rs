@@ -1,0 +1,210 @@
+//! What do callers ask, and what are they told?
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use perennial_connectors::{Sink, Source};
+use perennial_operators::{ContextKey, Dependency, DocumentKey};
+use perennial_rows::{Key, Row};
+use perennial_views::{Epoch, View as Declaration};
+
+use super::{Coordinator, Flush};
+use crate::engine::audits::AuditStats;
+use crate::engine::current::CurrentAnswer;
+use crate::engine::error::Error;
+use crate::engine::forget::Receipt;
+use crate::engine::names::{StreamId, ViewId};
+use crate::engine::quarantine::Quarantined;
+use crate::engine::relations::RelationInfo;
+use crate::engine::sinks::SinkSpec;
+use crate::engine::subscription::{Mailbox, Subscription};
+use crate::engine::update::{AnswerUpdate, Update};
+use crate::engine::workers::Command;
+
+/// What callers ask of the coordinator.
+pub(crate) enum Request {
+    /// Rows that become visible together.
+    Apply {
+        rows: Vec<(StreamId, Key, Option<Row>)>,
+    },
+    Flush {
+        /// Whether to wait for exact answers.
+        is_exact: bool,
+        reply: Sender<Option<Epoch>>,
+    },
+    Subscribe {
+        view: ViewId,
+        reply: Sender<Result<Subscription, Error>>,
+    },
+    Answers {
+        view: ViewId,
+        reply: Sender<Vec<(ContextKey, CurrentAnswer)>>,
+    },
+    Forget {
+        stream: StreamId,
+        key: Key,
+        is_table: bool,
+        reply: Sender<Result<Receipt, Error>>,
+    },
+    Quarantine {
+        reply: Sender<Vec<Quarantined>>,
+    },
+    Undelivered {
+        reply: Sender<Vec<(String, usize)>>,
+    },
+    Audits {
+        view: ViewId,
+        reply: Sender<AuditStats>,
+    },
+    Dependents {
+        view: ViewId,
+        document: DocumentKey,
+        reply: Sender<Vec<Dependency>>,
+    },
+    CreateTable {
+        name: Arc<str>,
+        reply: Sender<Result<(), Error>>,
+    },
+    CreateSource {
+        source: Box<dyn Source>,
+        reply: Sender<Result<(), Error>>,
+    },
+    CreateView {
+        view: Box<Declaration>,
+        reply: Sender<Result<(), Error>>,
+    },
+    CreateSink {
+        view: String,
+        sink: Box<dyn Sink>,
+        reply: Sender<Result<(), Error>>,
+    },
+    Drop {
+        name: String,
+        reply: Sender<Result<(), Error>>,
+    },
+    DropSink {
+        name: String,
+        reply: Sender<Result<(), Error>>,
+    },
+    Relations {
+        reply: Sender<Vec<RelationInfo>>,
+    },
+    Release {
+        reply: Sender<Result<(), Error>>,
+    },
+    Stop,
+}
+
+impl Coordinator {
+    pub(super) fn serve(&mut self, request: Request) {
+        // A caller that no longer waits for its reply is no error.
+        match request {
+            Request::Apply { rows } => {
+                for (stream, key, row) in rows {
+                    // One that was dropped meanwhile takes no rows.
+                    if let Some(stream) = self.streams.get_mut(&stream) {
+                        stream.table.set(key, row);
+                    }
+                }
+            }
+            Request::Flush { is_exact, reply } => self.flushes.push(Flush {
+                is_exact,
+                is_closed: false,
+                upto: None,
+                reply,
+            }),
+            Request::Subscribe { view, reply } => {
+                let _ = reply.send(self.subscribe(view));
+            }
+            Request::Answers { view, reply } => {
+                let view = self.views.get(&view).and_then(|view| view.generating());
+                let answers = view.into_iter().flat_map(|view| &view.answers);
+                let _ = reply.send(answers.map(|(c, a)| (c.clone(), a.clone())).collect());
+            }
+            Request::Forget {
+                stream,
+                key,
+                is_table,
+                reply,
+            } => self.begin_forgetting(stream, key, is_table, reply),
+            Request::Quarantine { reply } => {
+                let _ = reply.send(self.quarantine.all());
+            }
+            Request::Undelivered { reply } => {
+                let owed = self.sinks.iter().map(|s| (s.name.clone(), s.n_owed()));
+                let _ = reply.send(owed.filter(|(_, n_owed)| *n_owed > 0).collect());
+            }
+            Request::Audits { view, reply } => {
+                let view = self.views.get(&view).and_then(|view| view.generating());
+                let audits = view.map(|view| view.healing.audits());
+                let _ = reply.send(audits.unwrap_or_default());
+            }
+            Request::Dependents {
+                view,
+                document,
+                reply,
+            } => self
+                .workers
+                .send((0..self.workers.n_workers()).map(|_| Command::Dependents {
+                    view,
+                    document: document.clone(),
+                    reply: reply.clone(),
+                })),
+            Request::CreateTable { name, reply } => {
+                let _ = reply.send(self.create_table(name));
+            }
+            Request::CreateSource { source, reply } => {
+                let _ = reply.send(self.create_source(source));
+            }
+            Request::CreateView { view, reply } => {
+                let _ = reply.send(self.create_view(&view));
+            }
+            Request::CreateSink { view, sink, reply } => {
+                let _ = reply.send(self.create_sinks(vec![SinkSpec { view, sink }]));
+            }
+            Request::Drop { name, reply } => {
+                let _ = reply.send(self.drop_relation(&name));
+            }
+            Request::DropSink { name, reply } => {
+                let _ = reply.send(self.drop_sink(&name));
+            }
+            Request::Relations { reply } => {
+                let _ = reply.send(self.relations());
+            }
+            Request::Release { reply } => {
+                let _ = reply.send(self.release());
+            }
+            Request::Stop => unreachable!("handled by the loop"),
+        }
+    }
+
+    fn subscribe(&self, id: ViewId) -> Result<Subscription, Error> {
+        let mailbox = Arc::new(Mailbox::default());
+        for update in &self.announced {
+            mailbox.put(update.clone());
+        }
+        let Some(view) = self.views.get(&id) else {
+            return Err(Error::Dropped);
+        };
+        let answers = view.generating().map(|view| &view.answers);
+        for (context, current) in answers.into_iter().flatten() {
+            let question = view.generating().map(|view| view.question(context));
+            mailbox.put(Update::Answer(AnswerUpdate {
+                view: view.name.clone(),
+                context: context.clone(),
+                question: question.unwrap_or_default(),
+                epoch: current.epoch,
+                old: None,
+                new: Some(current.answer.clone()),
+                rung: current.rung,
+                sub_paragraphs: current.sub_paragraphs.clone(),
+                work: current.work,
+                elapsed: current.elapsed,
+                is_exact: current.drift.is_none(),
+                drift: current.drift.unwrap_or(0.0),
+            }));
+        }
+        self.hub.add(view.name.clone(), mailbox.clone());
+        Ok(Subscription { mailbox })
+    }
+}

@@ -1,0 +1,216 @@
+//! What of an epoch is made durable, and when?
+//!
+//! # Design
+//! The rows of an epoch are stored in one transaction with the answers of the first view that
+//! reflects it; so for one view, rows and the answers over them are there together or not at all.
+//! Slower views bring their answers later, into the last epoch that is stored: its history tells
+//! what stood while it was the last. Rows that no view reads are stored when nothing is at work.
+
+use std::sync::Arc;
+
+use perennial_connectors::{Delivery, OutputRow};
+use perennial_operators::ContextKey;
+use perennial_views::Epoch;
+
+use super::Coordinator;
+use super::closing::ClosedEpoch;
+use super::completing::Completed;
+use crate::engine::clock::now_ms;
+use crate::engine::current::CurrentAnswer;
+use crate::engine::names::ViewId;
+use crate::engine::quarantine::QuarantineDeltas;
+use crate::engine::sinks::MAX_OWED;
+use crate::engine::update::Update;
+use crate::state::{Commit, StateError, StoredAnswer};
+
+/// What sinks are owed, by their place.
+type Owed = Vec<(usize, Delivery)>;
+
+/// Answers to be stored, by view and context; none where there is none any more.
+pub(super) type StoredAnswers = Vec<(Arc<str>, ContextKey, Option<StoredAnswer>)>;
+
+impl Coordinator {
+    /// Stores what a view says as of an epoch, with all rows up to it, and owes it to its sinks.
+    pub(super) fn store_view(
+        &mut self,
+        id: ViewId,
+        completed: &Completed,
+        epoch: Epoch,
+    ) -> Result<(), StateError> {
+        let at_ms = now_ms();
+        let mut closed = self.take_closed(epoch);
+        let last = closed.pop();
+        for earlier in closed {
+            self.store_epoch(earlier, Vec::new(), (&Vec::new(), &Vec::new()), at_ms)?;
+        }
+        let sinks = self.sinks.iter().map(|sink| sink.view);
+        let deliveries = self.owed(id, epoch, &completed.outputs, sinks);
+        let parked = self.parked.iter().map(|(_, view)| *view);
+        let parked = self.owed(id, epoch, &completed.outputs, parked);
+        let answers = self.stored_answers(id, &completed.touched);
+        if let Some(recording) = &mut self.recording {
+            let view = self.views[&id].generating();
+            let answers = view.into_iter().flat_map(|view| {
+                let touched = completed.touched.iter();
+                touched.map(|context| {
+                    let now = view.answers.get(context).map(CurrentAnswer::recorded);
+                    (view.plan.name.clone(), context.clone(), now)
+                })
+            });
+            recording.note_answers(answers);
+        }
+        // A slower view adds to the last epoch that is stored.
+        let last = last.unwrap_or_else(|| ClosedEpoch::nothing(self.stored.unwrap_or(epoch)));
+        self.store_epoch(last, answers, (&deliveries, &parked), at_ms)?;
+        self.record_if_even(at_ms);
+        for (sink, delivery) in deliveries {
+            self.sinks[sink].owe(delivery);
+            if self.sinks[sink].is_full() {
+                let source = self.sinks[sink].name.clone();
+                let message = format!(
+                    "{MAX_OWED} epochs are not delivered: its view begins no other until one is"
+                );
+                self.announce(Update::Notice { source, message });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores closed epochs that no view is to reflect: nothing is at work.
+    pub(super) fn store_closed(&mut self) -> Result<(), StateError> {
+        if self.unstored.is_empty() {
+            return Ok(());
+        }
+        let at_ms = now_ms();
+        for closed in self.take_closed(Epoch::MAX) {
+            self.store_epoch(closed, Vec::new(), (&Vec::new(), &Vec::new()), at_ms)?;
+        }
+        self.record_if_even(at_ms);
+        self.compact_logs();
+        Ok(())
+    }
+
+    /// The closed epochs up to one, which are to be stored now.
+    fn take_closed(&mut self, upto: Epoch) -> Vec<ClosedEpoch> {
+        let n = self.unstored.partition_point(|closed| closed.epoch <= upto);
+        self.unstored.drain(..n).collect()
+    }
+
+    /// What sinks are owed of an epoch of a view.
+    fn owed(
+        &self,
+        id: ViewId,
+        epoch: Epoch,
+        rows: &[OutputRow],
+        views: impl Iterator<Item = ViewId>,
+    ) -> Owed {
+        let owed = views.enumerate();
+        let owed = owed.filter(|(_, view)| *view == id && !rows.is_empty());
+        let delivery = |(index, _)| {
+            let delivery = Delivery {
+                origin: self.origin,
+                view: self.views[&id].name.to_string(),
+                epoch,
+                rows: rows.to_vec(),
+            };
+            (index, delivery)
+        };
+        owed.map(delivery).collect()
+    }
+
+    /// The answers of a view in these contexts, as they are stored.
+    fn stored_answers(&self, id: ViewId, contexts: &[ContextKey]) -> StoredAnswers {
+        let (Some(durable), Some(view)) = (&self.durable, self.views[&id].generating()) else {
+            return Vec::new();
+        };
+        let name = &view.plan.name;
+        let answer = |context: &ContextKey| {
+            let stored = view.answers.get(context).map(|current| {
+                let request = durable.state.request_of(name, context);
+                current.stored(request)
+            });
+            (name.clone(), context.clone(), stored)
+        };
+        contexts.iter().map(answer).collect()
+    }
+
+    /// One transaction.
+    pub(super) fn store_epoch(
+        &mut self,
+        closed: ClosedEpoch,
+        mut answers: StoredAnswers,
+        (deliveries, parked): (&Owed, &Owed),
+        at_ms: i64,
+    ) -> Result<(), StateError> {
+        if let Some(recording) = &mut self.recording {
+            let rows = closed.rows.iter().filter_map(|(id, key, row)| {
+                let stream = self.streams.get(id)?;
+                Some((stream.name.clone(), key.clone(), row.clone()))
+            });
+            recording.note_rows(closed.epoch, rows);
+        }
+        self.stored = self.stored.max(Some(closed.epoch));
+        for (id, offset) in &closed.offsets {
+            if let Some(stream) = self.streams.get_mut(id) {
+                stream.save(offset.clone(), Some(closed.epoch));
+            }
+        }
+        let Some(durable) = &mut self.durable else {
+            return Ok(());
+        };
+        // Nobody keeps the answers of views that are declared no more.
+        let undeclared = std::mem::take(&mut durable.restored.answers);
+        for (view, left) in &undeclared {
+            let contexts = left.keys();
+            let view: &Arc<str> = &Arc::from(view.as_str());
+            answers.extend(contexts.map(|context| (view.clone(), context.clone(), None)));
+        }
+        let generating = self.views.values().filter_map(|view| view.generating());
+        let declared = generating.map(|view| (&*view.plan.name, Some(view.definition)));
+        let gone = undeclared.keys().map(|name| (name.as_str(), None));
+        let name = |id| self.streams.get(&id).map(|stream| &*stream.name);
+        let rows = closed.rows.iter();
+        let offsets = closed.offsets.iter();
+        durable.state.commit(&Commit {
+            epoch: closed.epoch,
+            at_ms,
+            rows: rows
+                .filter_map(|(id, key, row)| {
+                    Some((name(*id)?, key.as_str().to_owned(), row.clone()))
+                })
+                .collect(),
+            offsets: offsets
+                .filter_map(|(id, offset)| Some((name(*id)?, offset.clone())))
+                .collect(),
+            views: declared.chain(gone).collect(),
+            knows_uses: self.views.values().all(|view| view.stands_at.is_some()),
+            answers: answers
+                .iter()
+                .map(|(view, context, answer)| (&**view, context.clone(), answer.clone()))
+                .collect(),
+            quarantine: &closed.quarantine,
+            resubmitted: &closed.resubmitted,
+            deliveries: deliveries
+                .iter()
+                .map(|(sink, delivery)| (&*self.sinks[*sink].name, delivery))
+                .collect(),
+            parked: parked
+                .iter()
+                .map(|(sink, delivery)| (&*self.parked[*sink].0, delivery))
+                .collect(),
+        })
+    }
+}
+
+impl ClosedEpoch {
+    /// An epoch that is stored already, and changes no row any more.
+    pub(super) fn nothing(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            rows: Vec::new(),
+            offsets: Vec::new(),
+            quarantine: QuarantineDeltas::default(),
+            resubmitted: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! How is a running engine spoken to?
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use perennial_connectors::{Sink, Source};
+use perennial_operators::{ContextKey, Dependency, DocumentKey};
+use perennial_rows::{Key, Row};
+use perennial_views::{Epoch, View};
+
+use super::audits::AuditStats;
+use super::builder::EngineBuilder;
+use super::clock::now_ms;
+use super::coordinator::{Coordinator, Request};
+use super::current::CurrentAnswer;
+use super::edit::Edit;
+use super::error::Error;
+use super::forget::Receipt;
+use super::hub::Hub;
+use super::names::{Names, StreamId};
+use super::quarantine::Quarantined;
+use super::relations::RelationInfo;
+use super::runtime::Runtime;
+use super::subscription::Subscription;
+use crate::state::{AsOf, State, StateAsOf};
+
+/// A running engine, to be shared: clones speak to the same one. Dropping the last stops sources,
+/// calls and workers, and waits for them.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What every clone needs.
+struct Shared {
+    handle: Handle,
+    /// Hung up when the coordinator has ended.
+    ended: Receiver<Infallible>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What speaks to a coordinator.
+pub(super) struct Handle {
+    pub(super) requests: Sender<Request>,
+    pub(super) names: Arc<Names>,
+    pub(super) runtime: Runtime,
+    /// Knows why the coordinator ended, if it failed.
+    pub(super) hub: Arc<Hub>,
+    pub(super) n_workers: usize,
+    /// The state directory, where there is one.
+    pub(super) state: Option<Arc<State>>,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Engine {
+    /// Declares an engine over a runtime.
+    pub fn builder(runtime: Runtime) -> EngineBuilder {
+        EngineBuilder::over(runtime)
+    }
+
+    /// Lets a coordinator run.
+    pub(super) fn over(coordinator: Coordinator, handle: Handle) -> Result<Self, Error> {
+        // Told by hanging up: what waits in the coordinator's inbox then is never answered.
+        let (alive, ended) = bounded::<Infallible>(0);
+        let thread = std::thread::Builder::new()
+            .name("perennial-coordinator".into())
+            .spawn(move || {
+                let _alive = alive;
+                coordinator.run();
+            })
+            .map_err(|error| Error::Stopped {
+                reason: error.to_string(),
+            })?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                handle,
+                ended,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    /// Another stream that is fed by hand.
+    ///
+    /// # Errors
+    /// [`Error::DeclaredTwice`], [`Error::Recorded`], [`Error::Stopped`].
+    pub fn create_table(&self, name: &str) -> Result<(), Error> {
+        let name = name.into();
+        self.ask(|reply| Request::CreateTable { name, reply })?
+    }
+
+    /// Another stream, which a source feeds; its name is the source's. With a state directory it
+    /// goes on where an earlier process left a source of this name.
+    ///
+    /// # Errors
+    /// As [`Engine::create_table`], and [`Error::Source`].
+    pub fn create_source(&self, source: impl Source) -> Result<(), Error> {
+        let source: Box<dyn Source> = Box::new(source);
+        self.ask(|reply| Request::CreateSource { source, reply })?
+    }
+
+    /// Another view that asks a model. It begins with what stands in all that it reads, streams
+    /// and other views, and is kept from then on, at its own pace.
+    ///
+    /// # Errors
+    /// As [`Engine::create_table`]; [`Error::View`] for a declaration that cannot be carried out,
+    /// [`Error::UnknownStream`] for what it reads.
+    pub fn create_view(&self, view: View) -> Result<(), Error> {
+        let view = Box::new(view);
+        self.ask(|reply| Request::CreateView { view, reply })?
+    }
+
+    /// Another sink. It gets all that stands, then every change.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::DeclaredTwice`], [`Error::State`], [`Error::Stopped`].
+    pub fn create_sink(&self, view: &str, sink: impl Sink) -> Result<(), Error> {
+        let (view, sink): (_, Box<dyn Sink>) = (view.to_owned(), Box::new(sink));
+        self.ask(|reply| Request::CreateSink { view, sink, reply })?
+    }
+
+    /// Drops a stream or a view: what it held, in memory and in the state directory. Calls that a
+    /// dropped view waits for are given up, its subscriptions end.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRelation`], [`Error::InUse`] while a view reads it or a sink takes it,
+    /// [`Error::Recorded`], [`Error::State`], [`Error::Stopped`].
+    pub fn drop_relation(&self, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        self.ask(|reply| Request::Drop { name, reply })?
+    }
+
+    /// Stops a sink, after a while in which it may take what it is owed.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSink`], [`Error::State`], [`Error::Stopped`].
+    pub fn drop_sink(&self, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        self.ask(|reply| Request::DropSink { name, reply })?
+    }
+
+    /// The streams and views that there are, in the order in which they were made, streams first.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn relations(&self) -> Result<Vec<RelationInfo>, Error> {
+        self.ask(|reply| Request::Relations { reply })
+    }
+
+    /// Lets epochs close, of an engine that is [held](EngineBuilder::held).
+    ///
+    /// # Errors
+    /// [`Error::State`], [`Error::Recording`], [`Error::Stopped`].
+    pub fn release(&self) -> Result<(), Error> {
+        self.ask(|reply| Request::Release { reply })?
+    }
+
+    /// What the engine computes with.
+    pub fn runtime(&self) -> &Runtime {
+        &self.shared.runtime
+    }
+
+    /// Inserts or replaces a row of a table: a document, or a context's text. Its time is
+    /// the present; see [`Engine::upsert_at`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::NotATable`], [`Error::Stopped`].
+    pub fn upsert(&self, table: &str, key: &str, text: &str) -> Result<(), Error> {
+        self.upsert_at(table, key, text, now_ms())
+    }
+
+    /// Inserts or replaces a row that came to be at `updated_at_ms` (milliseconds since
+    /// 1970). Views ordered by `updated_at` depend on it.
+    ///
+    /// # Errors
+    /// As [`Engine::upsert`].
+    pub fn upsert_at(
+        &self,
+        table: &str,
+        key: &str,
+        text: &str,
+        updated_at_ms: i64,
+    ) -> Result<(), Error> {
+        self.upsert_superseding(table, key, text, updated_at_ms, &[])
+    }
+
+    /// Inserts or replaces a document that makes others of its table obsolete, though they
+    /// stay. A document is superseded only by one that is newer (by time, then by key), so of
+    /// any two one stands; what a view makes of superseded documents is its
+    /// [`superseded`](perennial_views::View::superseded).
+    ///
+    /// # Errors
+    /// As [`Engine::upsert`].
+    pub fn upsert_superseding(
+        &self,
+        table: &str,
+        key: &str,
+        text: &str,
+        updated_at_ms: i64,
+        supersedes: &[&str],
+    ) -> Result<(), Error> {
+        let edit = Edit::upsert(table, key, text).at(updated_at_ms);
+        self.apply(vec![edit.superseding(supersedes.iter().copied())])
+    }
+
+    /// Deletes a row of a table, if it is there.
+    ///
+    /// # Errors
+    /// As [`Engine::upsert`].
+    pub fn delete(&self, table: &str, key: &str) -> Result<(), Error> {
+        self.apply(vec![Edit::delete(table, key)])
+    }
+
+    /// Makes several changes visible together: no answer ever reads some of them without the
+    /// others. Of several for one key the last counts. Rows that wait for an epoch are held in
+    /// memory; how many are given at once is the caller's to bound.
+    ///
+    /// # Errors
+    /// As [`Engine::upsert`]; none of the changes is made then.
+    pub fn apply(&self, edits: Vec<Edit>) -> Result<(), Error> {
+        let rows = edits.into_iter().map(|edit| self.row_of(edit));
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        self.send(Request::Apply { rows })
+    }
+
+    /// An edit with the number of its table.
+    fn row_of(&self, edit: Edit) -> Result<(StreamId, Key, Option<Row>), Error> {
+        match self.shared.names.stream(&edit.table)? {
+            (stream, true) => Ok((stream, edit.key, edit.row)),
+            (_, false) => Err(Error::NotATable { name: edit.table }),
+        }
+    }
+
+    /// Waits until everything sent before is visible in every view, and every source has
+    /// given what it had at the start. Returns the last complete epoch.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn flush(&self) -> Result<Option<Epoch>, Error> {
+        self.ask(|reply| Request::Flush {
+            is_exact: false,
+            reply,
+        })
+    }
+
+    /// Waits as [`Engine::flush`] does, and until every provisional answer is replaced by
+    /// an exact one.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn settle(&self) -> Result<Option<Epoch>, Error> {
+        self.ask(|reply| Request::Flush {
+            is_exact: true,
+            reply,
+        })
+    }
+
+    /// Updates of a view: first what sources had to say so far (rejected records, failures)
+    /// and the present answers, then whatever comes.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn subscribe(&self, view: &str) -> Result<Subscription, Error> {
+        let view = self.shared.names.view(view)?;
+        self.ask(|reply| Request::Subscribe { view, reply })?
+    }
+
+    /// The present answers of a view, as of the last complete epoch.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn answers(&self, view: &str) -> Result<Vec<(ContextKey, CurrentAnswer)>, Error> {
+        let view = self.shared.names.answers(view)?;
+        self.ask(|reply| Request::Answers { view, reply })
+    }
+
+    /// What stood at an earlier epoch, rows and answers, as far back as the state directory keeps
+    /// a history; see [`EngineBuilder::history`]. An epoch can be asked for once subscribers have
+    /// heard of it.
+    ///
+    /// # Errors
+    /// [`Error::NoState`], [`Error::State`] with
+    /// [`StateError::NotInHistory`](crate::state::StateError::NotInHistory).
+    pub fn as_of(&self, asked: AsOf) -> Result<StateAsOf, Error> {
+        let state = self.shared.state.as_ref().ok_or(Error::NoState)?;
+        Ok(state.as_of(asked)?)
+    }
+
+    /// The sub-paragraphs of a view's present answers that depend on a document, most
+    /// dependent first: what a change of it touches. Read from the arranged dependency
+    /// relation; see [`perennial_operators::dependency`] for the score.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn dependents(&self, view: &str, document: &str) -> Result<Vec<Dependency>, Error> {
+        let (view, document) = (self.shared.names.answers(view)?, DocumentKey::new(document));
+        let (reply, replies) = unbounded();
+        self.send(Request::Dependents {
+            view,
+            document,
+            reply,
+        })?;
+        // Each worker knows a part.
+        let mut dependents: Vec<Dependency> = Vec::new();
+        for _ in 0..self.shared.n_workers {
+            dependents.extend(self.wait_for(&replies)?);
+        }
+        dependents.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.cmp(b)));
+        Ok(dependents)
+    }
+
+    /// What audits found of a view's provisional answers.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn audits(&self, view: &str) -> Result<AuditStats, Error> {
+        let view = self.shared.names.answers(view)?;
+        self.ask(|reply| Request::Audits { view, reply })
+    }
+
+    /// The records in quarantine, oldest first; with a state directory, those of earlier
+    /// processes too.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn quarantine(&self) -> Result<Vec<Quarantined>, Error> {
+        self.ask(|reply| Request::Quarantine { reply })
+    }
+
+    /// The sinks that have not taken everything that is complete, with the epochs that each is
+    /// owed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn undelivered(&self) -> Result<Vec<(String, usize)>, Error> {
+        self.ask(|reply| Request::Undelivered { reply })
+    }
+
+    /// Erases a document, or a context: deletes it, waits until every answer is exact
+    /// without it, then removes what still remembers it: refused records, updates not yet
+    /// read (which lose their old texts), drafts, and free pages of the state file, which
+    /// is written anew. The receipt says what was removed and where anything was left.
+    ///
+    /// A document of a source must be gone there first, or it would come again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::StillThere`], [`Error::State`],
+    /// [`Error::Stopped`].
+    pub fn forget(&self, stream: &str, key: &str) -> Result<Receipt, Error> {
+        let (stream, is_table) = self.shared.names.stream(stream)?;
+        let key = Key::from(key);
+        self.ask(|reply| Request::Forget {
+            stream,
+            key,
+            is_table,
+            reply,
+        })?
+    }
+
+    fn send(&self, request: Request) -> Result<(), Error> {
+        self.shared
+            .requests
+            .send(request)
+            .map_err(|_| self.stopped())
+    }
+
+    fn ask<R>(&self, request: impl FnOnce(Sender<R>) -> Request) -> Result<R, Error> {
+        let (sender, receiver) = bounded(1);
+        self.send(request(sender))?;
+        self.wait_for(&receiver)
+    }
+
+    /// A reply, unless the coordinator ends without one.
+    fn wait_for<R>(&self, replies: &Receiver<R>) -> Result<R, Error> {
+        select! {
+            recv(replies) -> reply => reply.map_err(|_| self.stopped()),
+            // It may have replied and ended at once.
+            recv(self.shared.ended) -> _ => replies.try_recv().map_err(|_| self.stopped()),
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        let reason = self.shared.hub.failure().cloned();
+        Error::Stopped {
+            reason: reason.unwrap_or_else(|| "it was told to".to_owned()),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Fails only when the coordinator is gone already.
+        let _ = self.handle.requests.send(Request::Stop);
+        let thread = self
+            .thread
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

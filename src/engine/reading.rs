@@ -1,0 +1,141 @@
+//! How does a view read a relation?
+//!
+//! A stream holds rows with columns by name; a view holds tuples under a schema. Whoever reads
+//! documents or contexts sees rows of either; whoever reads tuples sees the columns that it names.
+
+use std::sync::Arc;
+
+use perennial_operators::{ContextKey, Document, DocumentKey};
+use perennial_rows::{
+    Column, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Tuple, Type, UPDATED_AT, Value,
+};
+
+use super::names::{StreamId, ViewId};
+
+/// What a view reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    /// Rows of a stream.
+    Stream(StreamId),
+    /// What another view says.
+    View(ViewId),
+}
+
+/// Name of the column in which a view of answers holds the context's text.
+pub(crate) const QUESTION: &str = "question";
+
+/// The columns of a view of answers. Of a context whose call failed there is no tuple.
+pub(crate) fn answers_schema() -> Schema {
+    Schema::new([KEY, QUESTION, TEXT].map(|name| Column::new(name, Type::Text)))
+}
+
+/// The values by which contexts and documents meet. `None` if one of them is null: such a
+/// document is seen by no context.
+pub(crate) fn group(key: &Key, row: &Row, matching: &[Arc<str>]) -> Option<Tuple> {
+    let values = matching.iter().map(|name| row.column(key, name));
+    let group: Tuple = values.collect();
+    (!group.contains(&Value::Null)).then_some(group)
+}
+
+/// The group of a context that meets no document.
+pub(crate) fn alone(key: &Key) -> Tuple {
+    [Value::Null, key.text().into()].into()
+}
+
+/// A row as a document.
+pub(crate) fn document(key: &Key, row: &Row) -> Document {
+    let supersedes = row.supersedes.iter();
+    Document {
+        key: DocumentKey::new(key.text()),
+        title: row.title.clone().unwrap_or_else(|| key.text()),
+        text: row.text.clone(),
+        updated_at_ms: row.updated_at_ms,
+        supersedes: supersedes.map(|key| DocumentKey::new(key.text())).collect(),
+    }
+}
+
+/// A row as a context.
+pub(crate) fn context(key: &Key, row: &Row) -> (ContextKey, Arc<str>) {
+    (ContextKey::new(key.text()), row.text.clone())
+}
+
+/// A tuple of a view as a row, for those who read documents or contexts of it. `None` if it has no
+/// key or no text.
+pub(crate) fn row(schema: &Schema, tuple: &Tuple) -> Option<(Key, Row)> {
+    let value = |name: &str| schema.position(name).map(|at| &tuple[at]);
+    let text = |name: &str| match value(name)? {
+        Value::Null => None,
+        Value::Text(text) => Some(text.clone()),
+        other => Some(other.to_string().into()),
+    };
+    let key = Key::new(text(KEY)?);
+    let supersedes: Vec<Key> = match value(SUPERSEDES) {
+        Some(Value::Text(key)) => vec![Key::new(key.clone())],
+        Some(json @ Value::Json(_)) => {
+            let json = json.to_json();
+            let keys = json.as_array().into_iter().flatten();
+            keys.filter_map(|key| key.as_str().map(Key::from)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let has_meaning = |name: &str| [KEY, TEXT, TITLE, UPDATED_AT, SUPERSEDES].contains(&name);
+    let columns = schema.columns().iter().zip(tuple.iter());
+    let carried = columns.filter(|(column, _)| !has_meaning(&column.name));
+    let row = Row {
+        text: text(TEXT)?,
+        title: text(TITLE),
+        updated_at_ms: match value(UPDATED_AT) {
+            Some(Value::Timestamp(ms) | Value::Integer(ms)) => *ms,
+            _ => 0,
+        },
+        is_timed: false,
+        supersedes: supersedes.into(),
+        columns: carried
+            .map(|(column, value)| (column.name.clone(), value.clone()))
+            .collect(),
+    };
+    Some((key, row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tuple_with_key_and_text_is_a_row_and_its_other_columns_are_carried() {
+        let names = [KEY, "price", TEXT, UPDATED_AT, SUPERSEDES];
+        let schema = Schema::new(names.map(|name| Column::new(name, Type::Any)));
+        let tuple = |key: Value, text: Value| -> Tuple {
+            let old = Value::Json(r#"["a","b"]"#.into());
+            [key, 12i64.into(), text, Value::Timestamp(7), old].into()
+        };
+        let (key, row) = row(&schema, &tuple(3i64.into(), "body".into())).expect("a row");
+        assert_eq!(
+            (key.as_str(), &*row.text, row.updated_at_ms),
+            ("3", "body", 7)
+        );
+        assert_eq!(row.columns.get("price"), Some(&12i64.into()));
+        assert_eq!(*row.supersedes, [Key::from("a"), Key::from("b")]);
+        assert_eq!(
+            super::row(&schema, &tuple(Value::Null, "body".into())),
+            None
+        );
+        assert_eq!(super::row(&schema, &tuple("k".into(), Value::Null)), None);
+    }
+
+    #[test]
+    fn what_is_null_meets_nothing() {
+        let row = Row {
+            columns: [("session", Value::from("s"))].into_iter().collect(),
+            ..Row::default()
+        };
+        let key = Key::from("k");
+        let meets = |names: &[&str]| {
+            let names: Vec<Arc<str>> = names.iter().map(|name| (*name).into()).collect();
+            group(&key, &row, &names)
+        };
+        assert_eq!(meets(&[]), Some([].into()));
+        assert_eq!(meets(&["session"]), Some(["s".into()].into()));
+        assert_eq!(meets(&["session", "tenant"]), None);
+    }
+}
