@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use perennial_ask::Dependency;
+use perennial_bank::{ColdTier, ContextKey, DocumentKey, References};
 use perennial_connectors::{Digest, Key, Resume, Sink, Source};
-use perennial_operators::{ColdTier, ContextKey, Dependency, DocumentKey, References};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
 use super::audits::AuditStats;
@@ -578,7 +579,7 @@ impl Engine {
 
     /// The sub-paragraphs of a view's present answers that depend on a document, most
     /// dependent first: what a change of it touches. Read from the arranged dependency
-    /// relation; see [`perennial_operators::dependency`] for the score.
+    /// relation; see [`perennial_ask::dependency`] for the score.
     ///
     /// # Errors
     /// [`Error::UnknownView`], [`Error::Stopped`].

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use perennial_bank::{ContextKey, Document, DocumentKey};
 use perennial_connectors::Record;
-use perennial_operators::{ContextKey, Document, DocumentKey};
 
 use crate::state::StoredRow;
 

@@ -11,7 +11,8 @@ use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
 use differential_dataflow::trace::implementations::ValSpine;
-use perennial_operators::{Answer, ContextKey, Dependency, Document, DocumentKey};
+use perennial_ask::{Answer, Dependency};
+use perennial_bank::{ContextKey, Document, DocumentKey};
 use perennial_views::memo::RequestDigest;
 use perennial_views::{Epoch, Healed, Plan, Services};
 

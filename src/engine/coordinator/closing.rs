@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Instant;
 
-use perennial_operators::DocumentKey;
+use perennial_bank::DocumentKey;
 
 use super::{Coordinator, InFlight};
 use crate::engine::healing::Healing;

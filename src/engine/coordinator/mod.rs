@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender, never};
+use perennial_ask::{Answer, Dependency};
+use perennial_bank::{ContextKey, DocumentKey, FragmentStore};
 use perennial_connectors::{Event, Offset, Running};
-use perennial_operators::{Answer, ContextKey, Dependency, DocumentKey, FragmentStore};
 use perennial_views::{Epoch, Policy};
 
 use self::acknowledging::Listener;

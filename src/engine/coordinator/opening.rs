@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use perennial_ask::Before;
+use perennial_bank::fragment_store::Attached;
+use perennial_bank::{ContextKey, FragmentStore};
 use perennial_connectors::{Acks, Delivery, OutputRow, Resumption, Running};
-use perennial_operators::fragment_store::Attached;
-use perennial_operators::{Before, ContextKey, FragmentStore};
 
 use super::acknowledging::Listener;
 use super::{Coordinator, Parked, Request, Stream};
