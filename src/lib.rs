@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
+//! use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 //! use perennial::{Engine, Runtime, Update, View};
 //!
 //! # fn main() -> Result<(), perennial::Error> {
@@ -36,8 +36,11 @@ pub mod state;
 
 pub use engine::{AuditStats, Edit, Engine, EngineBuilder, Error, Runtime, Subscription, Update};
 pub use local_model::{LocalModel, LocalModelOptions};
+pub use perennial_ask as ask;
+pub use perennial_bank as bank;
+pub use perennial_bank::{Repair, Scope};
 pub use perennial_connectors as connectors;
 pub use perennial_model as model;
 pub use perennial_operators as operators;
-pub use perennial_operators::{Repair, Scope};
+pub use perennial_rows as rows;
 pub use perennial_views::{Order, Policy, SKIP_BELOW, View};

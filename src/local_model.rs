@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use perennial_ask::chat::ChatCodec;
+use perennial_ask::{Embed, TensorModel};
+use perennial_bank::FragmentStore;
 use perennial_model::embedding::Embedder;
 use perennial_model::error::Error as ModelError;
 use perennial_model::locator::{Locator, ModelSpec, Progress};
 use perennial_model::model::{Model, OpenOptions};
-use perennial_operators::chat::ChatCodec;
-use perennial_operators::{Embed, FragmentStore, TensorModel};
 
 use crate::engine::Runtime;
 

@@ -3,7 +3,7 @@
 //! `cargo bench --bench dependencies -- --data FILE… [FLAGS]` answers every row of question
 //! sets, then deletes each of its passages in turn and answers again, exactly. A sub-paragraph
 //! that is not in the new answer depended on the passage: that is the truth. The score of the
-//! dependency relation ([`perennial::operators::dependency`]) is held against it:
+//! dependency relation ([`perennial::ask::dependency`]) is held against it:
 //!
 //! - AUC: how often a passage that mattered scores higher than one that did not;
 //! - for recalls from 90 % to 100 %: the threshold, and how many of all changes lie below it,
@@ -22,7 +22,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use perennial::operators::{Before, Latitude, PassageLayout};
+use perennial::ask::{Before, Latitude};
+use perennial::bank::PassageLayout;
 
 use curve::{Pair, Pairs};
 use rig::{Error, Rig};

@@ -11,7 +11,8 @@
 //! The first answer (`Latitude::Borrow`) is compared with the exact one. Tokens are those
 //! encoded for the edit beyond the new passages themselves, as a share of the layout.
 
-use perennial::operators::{Before, Latitude, LayoutDelta, Outcome, PassageLayout};
+use perennial::ask::{Before, Latitude, LayoutDelta, Outcome};
+use perennial::bank::PassageLayout;
 
 use crate::rig::question::{Question, TitledText};
 use crate::rig::random::Random;

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use perennial::ask::scripted::ScriptedEmbedder;
 use perennial::engine::CurrentAnswer;
-use perennial::operators::scripted::ScriptedEmbedder;
 use perennial::{AuditStats, Engine, Order, Policy, Runtime, View};
 
 use crate::Options;

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::connectors::{JsonLines, Kafka, Source};
-use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
 use perennial::{Engine, EngineBuilder, Runtime, Update, View, state};
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;

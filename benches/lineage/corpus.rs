@@ -1,8 +1,7 @@
 //! Which passages does the curve stand on?
 
-use perennial::operators::{
-    AnswerModel, DocumentKey, LayoutPassage, PassageId, PassageLayout, TensorModel,
-};
+use perennial::ask::{AnswerModel, TensorModel};
+use perennial::bank::{DocumentKey, LayoutPassage, PassageId, PassageLayout};
 
 use crate::rig::{Error, towns};
 

@@ -19,12 +19,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use perennial::ask::{
+    AnswerModel, AnswerRequest, Before, Latitude, Outcome, Priority, TensorModel,
+};
+use perennial::bank::{FragmentStore, PassageLayout, Repair};
 use perennial::model::cancel::Cancel;
 use perennial::model::sampling::Sampling;
-use perennial::operators::{
-    AnswerModel, AnswerRequest, Before, FragmentStore, Latitude, Outcome, PassageLayout, Priority,
-    Repair, TensorModel,
-};
 use perennial::{SKIP_BELOW, Scope};
 
 use crate::corpus::Corpus;

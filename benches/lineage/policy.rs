@@ -1,6 +1,6 @@
 //! What may be done about stale blocks, and what does it cost?
 //!
-//! Repairs are the engine's own ([`perennial::operators::repair`]). Beside them stand the
+//! Repairs are the engine's own ([`perennial::bank::repair`]). Beside them stand the
 //! prompt without the stale blocks, encoded from scratch or behind a prefix cache, and the
 //! prompt that says the current record once more at its end.
 //!
@@ -8,10 +8,10 @@
 
 use std::sync::Arc;
 
+use perennial::bank::Repair;
+use perennial::bank::repair::{Band, Extent, Part, Stale};
 use perennial::model::error::Error;
 use perennial::model::layout::{Layout, Overlay};
-use perennial::operators::Repair;
-use perennial::operators::repair::{Band, Extent, Part, Stale};
 
 use crate::chain::Chain;
 use crate::prompt::Prompt;

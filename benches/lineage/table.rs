@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use perennial::operators::Repair;
-use perennial::operators::repair::{Band, Extent, Part};
+use perennial::bank::Repair;
+use perennial::bank::repair::{Band, Extent, Part};
 
 use crate::case::Case;
 use crate::grade::Grade;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use perennial::Scope;
+use perennial::ask::{AnswerModel, Before, Latitude};
 use perennial::model::cancel::Cancel;
 use perennial::model::decoder::{Decoder, Logits, Rows};
 use perennial::model::divergence::log_softmax;
 use perennial::model::layout::Layout;
-use perennial::operators::{AnswerModel, Before, Latitude};
 
 use crate::Error;
 use crate::options::Options;

@@ -29,10 +29,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use perennial::ask::TensorModel;
+use perennial::bank::FragmentStore;
 use perennial::engine::CurrentAnswer;
 use perennial::model::decoder::Decoder;
 use perennial::model::locator::{Locator, OnStderr, Settings};
-use perennial::operators::{FragmentStore, TensorModel};
 use perennial::{Engine, LocalModel, LocalModelOptions, Order, Policy, Runtime, Scope, View};
 
 use limit::{Least, Peaks};
@@ -395,7 +396,7 @@ struct Corpus {
 
 impl Corpus {
     fn new(model: &Arc<TensorModel>, n_tokens: usize) -> Self {
-        use perennial::operators::AnswerModel;
+        use perennial::ask::AnswerModel;
         let model = model.clone();
         let passage_tokens = Box::new(move |key: &str, text: &str| {
             model

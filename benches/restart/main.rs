@@ -24,9 +24,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use perennial::ask::TensorModel;
+use perennial::bank::{ColdTier, FragmentStore};
 use perennial::engine::CurrentAnswer;
 use perennial::model::locator::{Locator, OnStderr, Progress, Settings, Silent};
-use perennial::operators::{ColdTier, FragmentStore, TensorModel};
 use perennial::{Engine, LocalModel, LocalModelOptions, Order, Runtime, Scope, View};
 
 use towns::passage;
@@ -87,7 +88,7 @@ struct Corpus {
 
 impl Corpus {
     fn new(model: &TensorModel, n_tokens: usize) -> Result<Self, Error> {
-        use perennial::operators::AnswerModel as _;
+        use perennial::ask::AnswerModel as _;
         let mut corpus = Self {
             documents: Vec::new(),
             n_tokens: 0,

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perennial::Scope;
+use perennial::ask::{
+    AnswerModel, AnswerRequest, Before, Latitude, Outcome, Priority, TensorModel,
+};
+use perennial::bank::{
+    DocumentKey, FragmentStore, LayoutPassage, PassageId, PassageLayout, Repair,
+};
 use perennial::model::cancel::Cancel;
 use perennial::model::sampling::Sampling;
-use perennial::operators::{
-    AnswerModel, AnswerRequest, Before, DocumentKey, FragmentStore, Latitude, LayoutPassage,
-    Outcome, PassageId, PassageLayout, Priority, Repair, TensorModel,
-};
 
 pub mod opened;
 pub mod plot;

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use perennial::ask::TensorModel;
+use perennial::ask::chat::ChatCodec;
+use perennial::bank::FragmentStore;
 use perennial::model::decoder::Decoder;
 use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
 use perennial::model::model::{Model, OpenOptions};
 use perennial::model::tokenizer::Tokenizer;
-use perennial::operators::chat::ChatCodec;
-use perennial::operators::{FragmentStore, TensorModel};
 
 use super::Error;
 

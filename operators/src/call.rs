@@ -28,7 +28,7 @@ use std::sync::{Arc, mpsc};
 
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use perennial_model::cancel::Cancel;
+use perennial_ask::Cancel;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;

@@ -27,7 +27,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::document::{ContextKey, Passage};
+use perennial_bank::document::{ContextKey, Passage};
 
 /// A vector as a row of the dataflow: compared by its bits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -254,8 +254,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::document::DocumentKey;
-    use crate::id::PassageId;
+    use perennial_bank::document::DocumentKey;
+    use perennial_bank::id::PassageId;
 
     fn passage(i: u8) -> (Passage, Vector) {
         let text = format!("{i}");

@@ -180,7 +180,7 @@ impl Sentences<'_> {
 
 #[cfg(test)]
 mod tests {
-    use perennial::operators::provenance::sub_paragraphs;
+    use perennial::ask::provenance::sub_paragraphs;
     use proptest::prelude::*;
 
     use super::*;

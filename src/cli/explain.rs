@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use perennial::ask::chat::ChatCodec;
+use perennial::ask::local::TextCodec;
+use perennial::bank::passage;
 use perennial::connectors::{Change, Event, Key, Record, Source, start};
 use perennial::model::locator::ModelSpec;
 use perennial::model::weights::Checkpoint;
-use perennial::operators::chat::ChatCodec;
-use perennial::operators::passage;
-use perennial::operators::tensor_model::TextCodec;
 use perennial_views::Plan;
 
 use super::args::WatchArgs;

@@ -3,9 +3,9 @@
 
 use std::io::{self, Write};
 
+use perennial::ask::{Finish, Work};
 use perennial::connectors::Rejected;
 use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress};
-use perennial::operators::{Finish, Work};
 use serde_json::{Value, json};
 
 use super::follow::Display;

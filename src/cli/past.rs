@@ -4,9 +4,9 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use perennial::bank::ContextKey;
 use perennial::connectors::timestamp;
 use perennial::engine::CurrentAnswer;
-use perennial::operators::ContextKey;
 use perennial::state::{self, AnswerChanges, HistoryEntry, RowChanges, StateAsOf};
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use perennial::bank::ContextKey;
 use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, EpochSummary};
-use perennial::operators::ContextKey;
 
 /// One complete epoch.
 #[derive(Debug)]
@@ -101,8 +101,8 @@ impl Totals {
 pub(crate) mod tests {
     use std::time::Duration;
 
+    use perennial::ask::{AnswerText, Finish, Rung, Work};
     use perennial::engine::RungCounts;
-    use perennial::operators::{AnswerText, Finish, Rung, Work};
 
     use super::*;
 

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Write};
 
+use perennial::ask::Rung;
+use perennial::ask::provenance::sub_paragraphs;
 use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress};
-use perennial::operators::Rung;
-use perennial::operators::provenance::sub_paragraphs;
 
 use super::diff::{self, Piece};
 use super::follow::Display;

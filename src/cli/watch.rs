@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use perennial::operators::Answer;
+use perennial::ask::Answer;
 use perennial::{Engine, EngineBuilder, LocalModel, Subscription, View};
 
 use super::args::WatchArgs;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use perennial::AuditStats;
+use perennial::ask::{Finish, Rung, SubParagraph};
 use perennial::engine::{AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart};
-use perennial::operators::{Finish, Rung, SubParagraph};
 
 use super::report::Totals;
 

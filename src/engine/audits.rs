@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use perennial_operators::Divergence;
+use perennial_ask::Divergence;
 use perennial_views::memo::RequestDigest;
 use perennial_views::{Healed, Policy};
 
@@ -117,7 +117,7 @@ impl Audits {
 mod tests {
     use std::time::Duration;
 
-    use perennial_operators::CallError;
+    use perennial_ask::CallError;
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
+use perennial_bank::{ColdTier, References};
 use perennial_connectors::{Sink, Source};
-use perennial_operators::{ColdTier, References};
 use perennial_views::{Plan, View};
 
 use super::coordinator::{Coordinator, Durable, Parts};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_ask::{Answer, Dependencies, Rung, SubParagraph, Work};
+use perennial_bank::DocumentKey;
 use perennial_connectors::Output;
-use perennial_operators::{Answer, Dependencies, DocumentKey, Rung, SubParagraph, Work};
 use perennial_views::Epoch;
 
 use crate::recording::RecordedAnswer;

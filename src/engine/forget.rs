@@ -15,8 +15,8 @@
 use std::collections::BTreeSet;
 
 use crossbeam_channel::Sender;
+use perennial_bank::FragmentId;
 use perennial_connectors::{Offset, Rejected};
-use perennial_operators::FragmentId;
 use perennial_rows::Row;
 use perennial_views::Epoch;
 use serde::{Deserialize, Serialize};

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use perennial_ask::Dependency;
+use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
-use perennial_operators::{ContextKey, Dependency, DocumentKey};
 use perennial_rows::{Key, Row};
 use perennial_views::{Epoch, View};
 
@@ -297,7 +298,7 @@ impl Engine {
 
     /// The sub-paragraphs of a view's present answers that depend on a document, most
     /// dependent first: what a change of it touches. Read from the arranged dependency
-    /// relation; see [`perennial_operators::dependency`] for the score.
+    /// relation; see [`perennial_ask::dependency`] for the score.
     ///
     /// # Errors
     /// [`Error::UnknownView`], [`Error::Stopped`].

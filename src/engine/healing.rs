@@ -16,8 +16,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_ask::{CallError, Priority};
+use perennial_bank::ContextKey;
 use perennial_model::cancel::Cancel;
-use perennial_operators::{CallError, ContextKey, Priority};
 use perennial_views::calls::Request;
 use perennial_views::memo::RequestDigest;
 use perennial_views::{Healed, Plan, Refresh, Services, heal};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use perennial_operators::ContextKey;
+use perennial_bank::ContextKey;
 use perennial_views::{Observer, Refresh};
 
 use super::subscription::Mailbox;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use perennial_operators::{ContextKey, Document, DocumentKey};
+use perennial_bank::{ContextKey, Document, DocumentKey};
 use perennial_rows::{
     Column, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Tuple, Type, UPDATED_AT, Value,
 };

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use perennial_operators::scripted::{Scripted, ScriptedEmbedder};
-use perennial_operators::{AnswerModel, Embed, Executor, FragmentStore};
+use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
+use perennial_ask::{AnswerModel, Embed, Executor};
+use perennial_bank::FragmentStore;
 
 /// Answers written at a time: rows of one forward pass while decoding. Past this, reading
 /// the weights is no longer what a pass costs.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
-use perennial_operators::{AnswerText, Finish};
+use perennial_ask::{AnswerText, Finish};
 
 use super::update::{AnswerUpdate, Update};
 
@@ -276,7 +276,8 @@ impl Drop for Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use perennial_operators::{ContextKey, Rung, Work};
+    use perennial_ask::{Rung, Work};
+    use perennial_bank::ContextKey;
 
     fn answer(context: usize, old: Option<&str>, new: &str) -> Update {
         let text = |t: &str| {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_ask::{Answer, Rung, SubParagraph, Work};
+use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::Rejected;
-use perennial_operators::{Answer, ContextKey, DocumentKey, Rung, SubParagraph, Work};
 use perennial_views::Epoch;
 
 use super::audits::AuditStats;

@@ -17,7 +17,8 @@
 
 use std::sync::Arc;
 
-use perennial_operators::{Answer, ContextKey, Finish, Rung};
+use perennial_ask::{Answer, Finish, Rung};
+use perennial_bank::ContextKey;
 use perennial_views::Plan;
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use perennial_operators::ContextKey;
+use perennial_bank::ContextKey;
 
 use super::error::RecordingError;
 use super::format::{

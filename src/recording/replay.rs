@@ -21,7 +21,7 @@ use crate::engine::{Edit, Engine, Error, Runtime};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
+/// use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 /// use perennial::recording::Replay;
 /// use perennial::{Engine, Runtime, View};
 ///

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use perennial_operators::cold_tier;
+use perennial_bank::cold_tier;
 
 use super::format::{self, FILE, RECEIPTS, VECTORS};
 use crate::engine::Receipt;

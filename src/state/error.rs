@@ -40,7 +40,7 @@ pub enum StateError {
     },
     /// Its fragments cannot be read or written.
     #[error("fragments on disk: {0}")]
-    Fragments(#[from] perennial_operators::ColdTierError),
+    Fragments(#[from] perennial_bank::ColdTierError),
     /// Written by a newer version.
     #[error(
         "{path}: format {found}, but this version reads up to {supported}; use the version that \

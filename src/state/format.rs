@@ -60,8 +60,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_ask::{Answer, AnswerText, Dependencies, Outcome, Rung, SubParagraph, Work};
 use perennial_connectors::Record;
-use perennial_operators::{Answer, AnswerText, Dependencies, Outcome, Rung, SubParagraph, Work};
 use perennial_rows::{Columns, Key, Row};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};

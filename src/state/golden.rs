@@ -21,12 +21,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_connectors::{Delivery, NextMessage, Offset, Output, OutputRow, Revision};
-use perennial_operators::dependency::Read;
-use perennial_operators::{
-    AnswerText, CallError, ContextKey, Dependencies, DocumentKey, Finish, Rung, Source,
-    SubParagraph, Work,
+use perennial_ask::dependency::Read;
+use perennial_ask::{
+    AnswerText, CallError, Dependencies, Finish, Rung, Source, SubParagraph, Work,
 };
+use perennial_bank::{ContextKey, DocumentKey};
+use perennial_connectors::{Delivery, NextMessage, Offset, Output, OutputRow, Revision};
 use perennial_views::Memo as _;
 use perennial_views::memo::VectorDigest;
 use redb::{Database, TableHandle as _};

@@ -20,8 +20,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use perennial_bank::{ContextKey, Document};
 use perennial_connectors::timestamp;
-use perennial_operators::{ContextKey, Document};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use serde::{Deserialize, Serialize};
 

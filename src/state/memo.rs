@@ -1,6 +1,7 @@
 //! Was this asked before? What calls find in a state directory, and leave for its next commit.
 
-use perennial_operators::{ContextKey, Outcome};
+use perennial_ask::Outcome;
+use perennial_bank::ContextKey;
 use perennial_views::Memo;
 use perennial_views::memo::{RequestDigest, VectorDigest};
 

@@ -20,7 +20,7 @@
 //!
 //! A log of records with snapshots was rejected: the database does both, and a torn write
 //! is its business. Fragments are files beside it, in a folder: they are a cache, and need no
-//! transaction (`perennial_operators::cold_tier`). The byte layout is in `format.rs`.
+//! transaction (`perennial_bank::cold_tier`). The byte layout is in `format.rs`.
 
 mod check;
 mod error;
@@ -40,8 +40,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use perennial_bank::ContextKey;
 use perennial_connectors::{Delivery, Offset};
-use perennial_operators::ContextKey;
 use perennial_views::memo::{RequestDigest, VectorDigest};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
 

@@ -7,17 +7,35 @@ use std::process::Command;
 use serde_json::Value;
 
 /// `ARCHITECTURE.md`, "Layers": a crate and the workspace crates it may depend on.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("perennial-rows", &[]),
-    ("perennial-model", &[]),
-    ("perennial-operators", &["perennial-model"]),
-    ("perennial-views", &["perennial-operators"]),
-    ("perennial-connectors", &[]),
+    ("perennial-model", &["perennial-rows"]),
+    ("perennial-bank", &["perennial-model", "perennial-rows"]),
+    (
+        "perennial-ask",
+        &["perennial-bank", "perennial-model", "perennial-rows"],
+    ),
+    (
+        "perennial-operators",
+        &["perennial-ask", "perennial-bank", "perennial-rows"],
+    ),
+    (
+        "perennial-views",
+        &[
+            "perennial-operators",
+            "perennial-ask",
+            "perennial-bank",
+            "perennial-rows",
+        ],
+    ),
+    ("perennial-connectors", &["perennial-rows"]),
     (
         "perennial",
         &[
             "perennial-rows",
             "perennial-model",
+            "perennial-bank",
+            "perennial-ask",
             "perennial-operators",
             "perennial-views",
             "perennial-connectors",

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use perennial::ask::Rung;
+use perennial::ask::scripted::Scripted;
 use perennial::engine::{AuditStats, Update};
-use perennial::operators::Rung;
-use perennial::operators::scripted::Scripted;
 use perennial::{Engine, Policy};
 
 use crate::rig::{Rig, view};
@@ -124,9 +124,8 @@ fn dependents_are_the_sentences_that_a_document_would_touch() {
         rig.engine.flush().expect("runs");
         let of = |rig: &Rig, document: &str| -> Vec<(String, u32)> {
             let rows = rig.engine.dependents("answers", document).expect("known");
-            let row = |d: &perennial::operators::Dependency| {
-                (d.context.as_str().to_owned(), d.sub_paragraph)
-            };
+            let row =
+                |d: &perennial::ask::Dependency| (d.context.as_str().to_owned(), d.sub_paragraph);
             rows.iter().map(row).collect()
         };
         assert_eq!(of(&rig, "boats"), [("r".to_owned(), 0)]);

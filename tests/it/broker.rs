@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use perennial::ask::scripted::Scripted;
 use perennial::connectors::{Event, Kafka, KafkaSink, start};
-use perennial::operators::scripted::Scripted;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::{Value, json};

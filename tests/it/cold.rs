@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use perennial::ask::TensorModel;
+use perennial::ask::scripted::ScriptedEmbedder;
+use perennial::bank::{FragmentId, FragmentStore};
 use perennial::model::decoder::Decoder;
-use perennial::operators::scripted::ScriptedEmbedder;
-use perennial::operators::{FragmentId, FragmentStore, TensorModel};
 use perennial::{Engine, Order, Policy, Runtime, state};
 use proptest::prelude::*;
 

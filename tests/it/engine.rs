@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use perennial::ask::scripted::{BORROWED, ERROR_WORD, PANIC_WORD, Scripted, ScriptedEmbedder};
+use perennial::ask::{CallError, Rung};
 use perennial::connectors::JsonLines;
 use perennial::engine::ChangeKind;
-use perennial::operators::scripted::{
-    BORROWED, ERROR_WORD, PANIC_WORD, Scripted, ScriptedEmbedder,
-};
-use perennial::operators::{CallError, Rung};
 use perennial::{Engine, Error, Order, Policy, Runtime, Scope, Update, View};
 use proptest::prelude::*;
 

@@ -3,12 +3,10 @@
 
 use std::sync::Arc;
 
-use perennial::operators::repair::Extent;
-use perennial::operators::scripted::ScriptedEmbedder;
-use perennial::operators::{
-    AnswerModel, AnswerRequest, Before, FragmentStore, Latitude, PassageLayout, Priority, Repair,
-    Rung, TensorModel,
-};
+use perennial::ask::scripted::ScriptedEmbedder;
+use perennial::ask::{AnswerModel, AnswerRequest, Before, Latitude, Priority, Rung, TensorModel};
+use perennial::bank::repair::Extent;
+use perennial::bank::{FragmentStore, PassageLayout, Repair};
 use perennial::{Engine, Order, Policy, Runtime, Scope};
 use proptest::prelude::*;
 

@@ -8,10 +8,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use perennial::ask::scripted::Scripted;
+use perennial::bank::ContextKey;
 use perennial::connectors::{JsonLines, JsonLinesSink};
 use perennial::engine::CurrentAnswer;
-use perennial::operators::ContextKey;
-use perennial::operators::scripted::Scripted;
 use perennial::recording::Replay;
 use perennial::state::{self, AsOf};
 use perennial::{Edit, Engine, fault};
@@ -319,6 +319,6 @@ fn killed_at_any_fault_point_it_goes_on_as_if_it_had_not_been() {
 /// The scripted model stands for itself.
 #[test]
 fn a_stand_in_without_words_of_its_own_is_the_scripted_model() {
-    use perennial::operators::AnswerModel as _;
+    use perennial::ask::AnswerModel as _;
     assert_eq!(StandIn::ending("").digest(), Scripted::new().digest());
 }

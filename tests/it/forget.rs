@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use perennial::ask::scripted::Scripted;
 use perennial::connectors::{Folder, Watching};
-use perennial::operators::scripted::Scripted;
 use perennial::state::{self, AsOf};
 use perennial::{Engine, EngineBuilder, Error, Update};
 

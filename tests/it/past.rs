@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use perennial::ask::scripted::Scripted;
+use perennial::bank::ContextKey;
 use perennial::engine::CurrentAnswer;
-use perennial::operators::ContextKey;
-use perennial::operators::scripted::Scripted;
 use perennial::state::{self, AsOf, StateAsOf, StateError};
 use perennial::{Edit, Engine, EngineBuilder, Error, Policy};
 use proptest::prelude::*;
@@ -81,7 +81,7 @@ fn said<'a>(
 fn told(state: &StateAsOf) -> Told {
     let answers = said(state.answers.get("answers").into_iter().flatten());
     let rows = state.documents.iter().flat_map(|(stream, rows)| {
-        let row = |row: &perennial::operators::Document| {
+        let row = |row: &perennial::bank::Document| {
             ((stream.clone(), row.key.to_string()), row.text.to_string())
         };
         rows.iter().map(row).collect::<Vec<_>>()

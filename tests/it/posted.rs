@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use perennial::ask::scripted::Scripted;
 use perennial::connectors::{HttpLimits, HttpListener};
-use perennial::operators::scripted::Scripted;
 use serde_json::json;
 
 use crate::client::Client;

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use perennial::ask::scripted::Scripted;
 use perennial::connectors::{Folder, JsonLines, Watching};
-use perennial::operators::scripted::Scripted;
 use perennial::state::{self, StateError};
 
 use crate::rig::{Rig, view};

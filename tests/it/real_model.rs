@@ -1,9 +1,9 @@
 //! From a document to an answer with the small real model, which the locator fetches if it
 //! is not on this machine: the whole way, nothing scripted.
 
+use perennial::ask::Rung;
 use perennial::engine::ChangeKind;
 use perennial::model::locator::{Locator, OnStderr, Progress, Settings};
-use perennial::operators::Rung;
 use perennial::{Engine, LocalModel, LocalModelOptions, Scope, View};
 
 fn open() -> LocalModel {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use perennial::operators::scripted::{ERROR_WORD, Scripted, ScriptedEmbedder};
+use perennial::ask::scripted::{ERROR_WORD, Scripted, ScriptedEmbedder};
 use perennial::recording::{RecordingError, Replay, ReplayedEpoch, recorded_with};
 use perennial::{Edit, EngineBuilder, Error, Policy, Runtime};
 use proptest::prelude::*;

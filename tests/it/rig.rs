@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::engine::CurrentAnswer;
-use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
 use perennial::{Engine, EngineBuilder, Runtime, View};
 
 pub(crate) struct Rig {

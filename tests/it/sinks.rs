@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use perennial::ask::scripted::Scripted;
 use perennial::connectors::{Delivery, Error as ConnectorError, JsonLinesSink, Sink, StopFlag};
-use perennial::operators::scripted::Scripted;
 use perennial::{Error, Update};
 use proptest::prelude::*;
 
@@ -275,7 +275,7 @@ fn a_sink_needs_a_view_and_a_name_of_its_own() {
     let start = |names: [&'static str; 2], view_name: &str| {
         let mut builder = perennial::Engine::builder(perennial::Runtime::scripted(
             std::sync::Arc::new(Scripted::new()),
-            std::sync::Arc::new(perennial::operators::scripted::ScriptedEmbedder::default()),
+            std::sync::Arc::new(perennial::ask::scripted::ScriptedEmbedder::default()),
         ))
         .table("docs")
         .table("questions")

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use perennial::Runtime;
-use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
-use perennial::operators::{
-    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, FragmentId,
-    FragmentStore, LayoutPassage, Outcome, Scope,
+use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
+use perennial::ask::{
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Outcome,
 };
+use perennial::bank::{FragmentId, FragmentStore, LayoutPassage, Scope};
 
 /// Answers as [`Scripted`] does.
 pub(crate) struct StandIn {

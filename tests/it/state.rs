@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use perennial::ask::Rung;
+use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::connectors::{
     Batch, Change, Digest, Event, Folder, Halt, JsonLines, JsonLinesSink, Key, Offset, Outlet,
     Record, Source, SourceName, Watching,
 };
 use perennial::engine::{ChangeKind, DocumentChangeKind};
-use perennial::operators::Rung;
-use perennial::operators::scripted::{Scripted, ScriptedEmbedder};
 use perennial::state::{self, StateError};
 use perennial::{Engine, EngineBuilder, Error, Policy, Runtime, Update, View};
 use proptest::prelude::*;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use perennial::ask::scripted::Scripted;
 use perennial::connectors::{JsonLines, Rejection};
-use perennial::operators::scripted::Scripted;
 use perennial::{Policy, Repair};
 
 use crate::rig::{Rig, view};

@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use perennial::ask::scripted::ScriptedEmbedder;
+use perennial::ask::{TensorModel, TextCodec};
+use perennial::bank::{FragmentId, FragmentStore, PassageSizes, Repair};
 use perennial::model::decoder::Decoder;
 use perennial::model::error::Error;
 use perennial::model::seeded;
-use perennial::operators::scripted::ScriptedEmbedder;
-use perennial::operators::{
-    FragmentId, FragmentStore, PassageSizes, Repair, TensorModel, TextCodec,
-};
 use perennial::{Engine, EngineBuilder, Order, Policy, Runtime, Scope, View};
 
 use crate::history::Collections;

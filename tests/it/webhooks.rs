@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use perennial::Update;
+use perennial::ask::scripted::Scripted;
 use perennial::connectors::Webhook;
-use perennial::operators::scripted::Scripted;
 
 use crate::receiver::{Act, Got, Receiver};
 use crate::rig::{Rig, view};

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use perennial_operators::Cancel;
+use perennial_ask::Cancel;
+use perennial_ask::{
+    Answer, AnswerModel, AnswerRequest, Before, CallError, CallProgress, Dependency, Divergence,
+    Embed, Executor, Latitude, Outcome, Priority,
+};
+use perennial_bank::{ContextKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
 use perennial_operators::select::Vector;
-use perennial_operators::{
-    Answer, AnswerModel, AnswerRequest, Before, CallError, CallProgress, ContextKey, Dependency,
-    Divergence, Embed, Executor, Latitude, Outcome, PassageLayout, Priority,
-};
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::Epoch;

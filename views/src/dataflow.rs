@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use differential_dataflow::{AsCollection, VecCollection};
-use perennial_operators::call::call;
-use perennial_operators::fragment_store::ViewReferences;
-use perennial_operators::select::{Vector, select};
-use perennial_operators::{
-    Answer, AnswerModel, CallError, ContextKey, Dependency, Document, DocumentKey, Embed, Executor,
-    LayoutPassage, Passage, PassageId, PassageLayout, passage,
+use perennial_ask::{Answer, AnswerModel, CallError, Dependency, Embed, Executor};
+use perennial_bank::fragment_store::ViewReferences;
+use perennial_bank::{
+    ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageId, PassageLayout, passage,
 };
+use perennial_operators::call::call;
+use perennial_operators::select::{Vector, select};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::Scope as Dataflow;
 use timely::dataflow::operators::ToStream;

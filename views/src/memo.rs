@@ -4,7 +4,8 @@
 //! refresh) and one vector a text, so it is as large as what is live, never as large as
 //! history.
 
-use perennial_operators::{ContextKey, Outcome};
+use perennial_ask::Outcome;
+use perennial_bank::ContextKey;
 
 use crate::calls::Request;
 use crate::plan::{Plan, sampling_text};

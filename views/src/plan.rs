@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use perennial_operators::repair::{Band, Extent, Part};
-use perennial_operators::{PassageSizes, Repair, Sampling, Scope};
+use perennial_ask::Sampling;
+use perennial_bank::repair::{Band, Extent, Part};
+use perennial_bank::{PassageSizes, Repair, Scope};
 
 use serde::{Deserialize, Serialize};
 

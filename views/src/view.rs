@@ -1,6 +1,6 @@
 //! What a user declares: a view, by a builder.
 
-use perennial_operators::{PassageSizes, Repair, Scope};
+use perennial_bank::{PassageSizes, Repair, Scope};
 use serde::{Deserialize, Serialize};
 
 /// Dependency score of a passage that an answer does not depend on, unless told: chosen by
@@ -150,7 +150,7 @@ pub enum Error {
 ///
 /// ```
 /// use perennial_views::{Order, View};
-/// use perennial_operators::Scope;
+/// use perennial_bank::Scope;
 ///
 /// let view = View::named("replies")
 ///     .prompt("Write a helpful reply.")

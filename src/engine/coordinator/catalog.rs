@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use perennial_ask::Before;
+use perennial_bank::ContextKey;
+use perennial_bank::fragment_store::ViewReferences;
 use perennial_connectors::{Delivery, OutputRow, Resumption, Source};
-use perennial_operators::fragment_store::ViewReferences;
-use perennial_operators::{Before, ContextKey};
 use perennial_rows::{Column, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT};
 use perennial_views::{ContextBook, Epoch, Services, View as Declaration};
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use perennial_ask::{Dependencies, Rung, Work};
+use perennial_bank::ContextKey;
 use perennial_connectors::OutputRow;
-use perennial_operators::{ContextKey, Dependencies, Rung, Work};
 use perennial_views::{Epoch, Refresh};
 
 use super::Coordinator;

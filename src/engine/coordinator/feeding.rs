@@ -9,7 +9,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Instant;
 
-use perennial_operators::DocumentKey;
+use perennial_bank::DocumentKey;
 use perennial_rows::Row;
 use perennial_views::Epoch;
 

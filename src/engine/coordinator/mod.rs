@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Select, Sender, never};
+use perennial_bank::References;
 use perennial_connectors::Event;
-use perennial_operators::References;
 use perennial_views::{Epoch, Memo, Policy};
 
 use self::closing::ClosedEpoch;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
+use perennial_bank::References;
+use perennial_bank::fragment_store::Attached;
 use perennial_connectors::{Digest, Key as SourceKey, Resume, Resumption};
-use perennial_operators::References;
-use perennial_operators::fragment_store::Attached;
 use perennial_rows::{Key, Row};
 use perennial_views::Memo;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use perennial_operators::ContextKey;
+use perennial_bank::ContextKey;
 use perennial_rows::Key;
 use perennial_views::Epoch;
 

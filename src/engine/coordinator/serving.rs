@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
+use perennial_ask::Dependency;
+use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
-use perennial_operators::{ContextKey, Dependency, DocumentKey};
 use perennial_rows::{Key, Row};
 use perennial_views::{Epoch, View as Declaration};
 

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
+use perennial_bank::ContextKey;
 use perennial_connectors::{Delivery, OutputRow};
-use perennial_operators::ContextKey;
 use perennial_views::Epoch;
 
 use super::Coordinator;

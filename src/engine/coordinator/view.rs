@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use perennial_operators::{Answer, ContextKey};
+use perennial_ask::Answer;
+use perennial_bank::ContextKey;
 use perennial_rows::{Schema, Tuple};
 use perennial_views::{Epoch, Plan, Services};
 

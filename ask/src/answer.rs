@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::before::Before;
 use crate::dependency::Dependencies;
-use crate::document::{DocumentKey, LayoutPassage, PassageLayout};
-use crate::live_layout::LiveLayout;
-use crate::repair::Repair;
-use crate::scope::Scope;
+use perennial_bank::document::{DocumentKey, LayoutPassage, PassageLayout};
+use perennial_bank::live_layout::LiveLayout;
+use perennial_bank::repair::Repair;
+use perennial_bank::scope::Scope;
 
 /// Why an answer ended where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -273,7 +273,11 @@ pub trait AnswerModel: Send + Sync + 'static {
     /// A text that the model's tokenizer refuses, for people.
     fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String>;
     /// Ids of the fragments that a layout needs in `scope`.
-    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<crate::id::FragmentId>;
+    fn fragment_ids(
+        &self,
+        scope: Scope,
+        passages: &[LayoutPassage],
+    ) -> Vec<perennial_bank::id::FragmentId>;
     /// Answers one request.
     ///
     /// # Errors

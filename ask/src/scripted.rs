@@ -13,11 +13,11 @@ use crate::answer::{
     Outcome, Rung, Work,
 };
 use crate::dependency::{Dependencies, Read};
-use crate::document::LayoutPassage;
 use crate::embed::Embed;
-use crate::id::{FragmentId, ModelIdentity};
 use crate::provenance;
-use crate::scope::{self, Scope};
+use perennial_bank::document::LayoutPassage;
+use perennial_bank::id::{FragmentId, ModelIdentity};
+use perennial_bank::scope::{self, Scope};
 
 /// A question with this word makes the scripted model panic.
 pub const PANIC_WORD: &str = "!panic";

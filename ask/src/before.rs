@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use crate::answer::{AnswerText, Outcome, Rung, SubParagraph};
 use crate::dependency::Dependencies;
-use crate::document::{LayoutPassage, PassageLayout};
-use crate::id::PassageId;
-use crate::live_layout::LiveLayout;
+use perennial_bank::document::{LayoutPassage, PassageLayout};
+use perennial_bank::id::PassageId;
+use perennial_bank::live_layout::LiveLayout;
 
 /// The last answer of a context and what it stood on.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +123,7 @@ impl LayoutDelta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::DocumentKey;
+    use perennial_bank::document::DocumentKey;
 
     fn passage(document: &str, ordinal: u32, text: &str) -> LayoutPassage {
         LayoutPassage {

@@ -22,7 +22,7 @@ use perennial_model::error::Error;
 use perennial_model::template::{ChatTemplate, Message, Role, SLOT};
 use perennial_model::tokenizer::Tokenizer;
 
-use crate::tensor_model::TextCodec;
+use crate::local::TextCodec;
 
 const SYSTEM: &str = "You are a careful assistant. You answer from the documents you are given.";
 const BEFORE_PASSAGES: &str = "Documents:\n\n";

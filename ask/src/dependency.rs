@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{ContextKey, DocumentKey};
+use perennial_bank::document::{ContextKey, DocumentKey};
 
 /// Least margin that is told apart, in logits: below it everything is a tie.
 const LEAST_MARGIN: f32 = 0.01;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::answer::{Source, SubParagraph};
-use crate::document::LayoutPassage;
+use perennial_bank::document::LayoutPassage;
 
 /// A passage is named as a source if it has at least this part of the strongest's share.
 const LEAST_OF_STRONGEST: f32 = 0.5;

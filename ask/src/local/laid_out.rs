@@ -10,10 +10,10 @@ use perennial_model::passes::Priority;
 use super::TensorModel;
 use super::encoder::{Chain, Encoder};
 use crate::answer::{AnswerRequest, CallProgress, Latitude, Work};
-use crate::id::FragmentId;
-use crate::live_layout::{Lent, LiveLayout};
-use crate::repair::Stale;
-use crate::scope::{FragmentPlan, Piece, Scope};
+use perennial_bank::id::FragmentId;
+use perennial_bank::live_layout::{Lent, LiveLayout};
+use perennial_bank::repair::Stale;
+use perennial_bank::scope::{FragmentPlan, Piece, Scope};
 
 /// A layout, its passages' fragments, and which of these are stale.
 pub(super) struct LaidOut {

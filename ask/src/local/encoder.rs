@@ -14,8 +14,8 @@ use perennial_model::sampling::Sampling;
 
 use super::TensorModel;
 use crate::answer::{CallProgress, Work};
-use crate::id::FragmentId;
-use crate::scope::{EncodeRun, Piece};
+use perennial_bank::id::FragmentId;
+use perennial_bank::scope::{EncodeRun, Piece};
 
 /// Rows that are left to others who are to be joined with a forward.
 const ROWS_OF_OTHERS: usize = 64;

@@ -20,12 +20,12 @@ use crate::answer::{
     AnswerModel, AnswerRequest, CallError, CallProgress, Divergence, Outcome, Source, Work,
 };
 use crate::before::{LayoutDelta, Written};
-use crate::document::LayoutPassage;
-use crate::fragment_store::FragmentStore;
-use crate::id::{FragmentId, ModelIdentity};
 use crate::patch;
 use crate::provenance;
-use crate::scope::{self, FragmentPlan, Scope};
+use perennial_bank::document::LayoutPassage;
+use perennial_bank::fragment_store::FragmentStore;
+use perennial_bank::id::{FragmentId, ModelIdentity};
+use perennial_bank::scope::{self, FragmentPlan, Scope};
 
 const KV_DTYPE: &str = "f16";
 

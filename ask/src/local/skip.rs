@@ -25,10 +25,10 @@ use crate::answer::{
 };
 use crate::before::{LayoutDelta, Written};
 use crate::dependency::{Dependencies, Read};
-use crate::document::LayoutPassage;
-use crate::id::FragmentId;
-use crate::live_layout::{Lent, LiveLayout};
-use crate::scope::{FragmentPlan, Piece, Scope};
+use perennial_bank::document::LayoutPassage;
+use perennial_bank::id::FragmentId;
+use perennial_bank::live_layout::{Lent, LiveLayout};
+use perennial_bank::scope::{FragmentPlan, Piece, Scope};
 
 /// Passages right before a new one that it is encoded behind.
 const NEIGHBOURS: usize = 2;

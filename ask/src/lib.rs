@@ -1,0 +1,36 @@
+//! What is a model asked, and what does it give?
+//!
+//! A request and its outcome are in [`answer`]; whoever answers is an
+//! [`answer::AnswerModel`]. The model of this machine climbs a ladder of rungs ([`local`]),
+//! from what is known of the answer [`before`], over prompts that [`chat`] makes; a
+//! [`scripted`] one has no tensors. Calls run on the threads of an [`executor`]. An answer says
+//! which passages it leans on ([`provenance`]) and how much ([`dependency`]).
+//!
+//! # Invariants
+//! - What was known before changes what an exact answer costs, never the answer.
+//! - Text from documents and questions is never parsed as special tokens.
+//!
+//! Where fragments are kept is below, in the bank; the dataflow is above.
+
+pub mod answer;
+pub mod before;
+pub mod chat;
+pub mod dependency;
+pub mod embed;
+pub mod executor;
+pub mod local;
+pub mod patch;
+pub mod provenance;
+pub mod scripted;
+
+pub use answer::{
+    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Finish,
+    Latitude, Outcome, Rung, Source, SubParagraph, Work,
+};
+pub use before::{Before, LayoutDelta, Written};
+pub use dependency::{Dependencies, Dependency};
+pub use embed::Embed;
+pub use executor::{Executor, Priority};
+pub use local::{TensorModel, TextCodec};
+pub use perennial_model::cancel::Cancel;
+pub use perennial_model::sampling::Sampling;

@@ -1,0 +1,31 @@
+//! What is a fragment of a passage, what is it called, and where is it kept?
+//!
+//! Documents are cut into [`passage`]s; a [`scope`] says what each may attend to, which gives
+//! every fragment its [`id`]. The tensors are in the [`fragment_store`], and on disk in the
+//! [`cold_tier`]. What one layout lends the next is a [`live_layout`]; what is laid on a
+//! superseded passage is a [`repair`].
+//!
+//! # Invariants
+//! - Equal ids, equal bits: an id covers everything that its fragment attended to.
+//! - A stored fragment never changes; an edit is laid on it in one layout.
+//! - A fragment that is lost is encoded again, never an error.
+//!
+//! What a model is asked, and the dataflow, are above: this crate knows neither.
+
+pub mod cold_tier;
+pub mod document;
+pub mod fragment_store;
+pub mod id;
+pub mod live_layout;
+pub mod passage;
+pub mod repair;
+pub mod scope;
+
+pub use cold_tier::{ColdStats, ColdTier, ColdTierError};
+pub use document::{ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageLayout};
+pub use fragment_store::{FragmentStore, References};
+pub use id::{FragmentId, ModelIdentity, PassageId};
+pub use live_layout::LiveLayout;
+pub use passage::PassageSizes;
+pub use repair::Repair;
+pub use scope::{Scope, ScopeError};
