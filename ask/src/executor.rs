@@ -1,10 +1,12 @@
-//! Where model calls run: a few threads behind one bounded priority queue.
+//! Where model calls run: a few threads behind one bounded queue.
 //!
-//! Dataflow workers never compute a model call; they hand it here and are woken when it
-//! is done. Fresh answers go before background work; equal priorities run in order of
-//! arrival.
+//! # Design
+//! Dataflow workers never compute a model call; they hand it here and are woken when it is done.
+//! Fresh answers go before background work. Within a priority every *lane* (a view, most often)
+//! has a queue of its own, and lanes take turns: a view with ten thousand calls to make holds up
+//! another view's call by one call, not by ten thousand. Jobs of one lane run in order of arrival.
 
-use std::collections::BinaryHeap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,35 +15,47 @@ pub use perennial_model::passes::Priority;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-struct Queued {
-    priority: Priority,
-    /// Counts down, so that of two equal priorities the earlier is the greater.
-    order: std::cmp::Reverse<u64>,
-    job: Job,
+/// The jobs of one priority.
+#[derive(Default)]
+struct Lanes {
+    jobs: HashMap<Arc<str>, VecDeque<Job>>,
+    /// The lanes that have jobs, next turn first; each stands here once.
+    turns: VecDeque<Arc<str>>,
 }
 
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
+impl Lanes {
+    fn push(&mut self, lane: &Arc<str>, job: Job) {
+        let jobs = self.jobs.entry(lane.clone()).or_default();
+        if jobs.is_empty() {
+            self.turns.push_back(lane.clone());
+        }
+        jobs.push_back(job);
     }
-}
-impl Eq for Queued {}
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.priority, self.order).cmp(&(other.priority, other.order))
+
+    fn pop(&mut self) -> Option<Job> {
+        let lane = self.turns.pop_front()?;
+        let jobs = self.jobs.get_mut(&lane)?;
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.jobs.remove(&lane);
+        } else {
+            self.turns.push_back(lane);
+        }
+        job
     }
 }
 
 #[derive(Default)]
 struct Queue {
-    jobs: BinaryHeap<Queued>,
-    n_submitted: u64,
+    fresh: Lanes,
+    background: Lanes,
     is_closed: bool,
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Job> {
+        self.fresh.pop().or_else(|| self.background.pop())
+    }
 }
 
 #[derive(Default)]
@@ -73,8 +87,13 @@ impl Executor {
         Self { shared, threads }
     }
 
-    /// Queues a job.
-    pub fn submit(&self, priority: Priority, job: impl FnOnce() + Send + 'static) {
+    /// Queues a job in a lane.
+    pub fn submit(
+        &self,
+        priority: Priority,
+        lane: &Arc<str>,
+        job: impl FnOnce() + Send + 'static,
+    ) {
         let mut queue = self
             .shared
             .queue
@@ -83,13 +102,11 @@ impl Executor {
         if queue.is_closed {
             return;
         }
-        let order = std::cmp::Reverse(queue.n_submitted);
-        queue.n_submitted += 1;
-        queue.jobs.push(Queued {
-            priority,
-            order,
-            job: Box::new(job),
-        });
+        let lanes = match priority {
+            Priority::Fresh => &mut queue.fresh,
+            Priority::Background => &mut queue.background,
+        };
+        lanes.push(lane, Box::new(job));
         self.shared.changed.notify_one();
     }
 }
@@ -103,7 +120,10 @@ impl Drop for Executor {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             queue.is_closed = true;
-            std::mem::take(&mut queue.jobs)
+            (
+                std::mem::take(&mut queue.fresh),
+                std::mem::take(&mut queue.background),
+            )
         };
         // Jobs report their loss when dropped, and may do so only outside the lock.
         drop(discarded);
@@ -122,8 +142,8 @@ fn run(shared: &Shared) {
     loop {
         let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let job = loop {
-            if let Some(queued) = queue.jobs.pop() {
-                break queued.job;
+            if let Some(job) = queue.pop() {
+                break job;
             }
             if queue.is_closed {
                 return;
@@ -145,34 +165,55 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn fresh_work_overtakes_background_work_and_order_is_kept() {
+    /// What ran, in order, of these jobs on one thread that was busy while they came.
+    fn order(jobs: &[(Priority, &str, &'static str)]) -> Vec<&'static str> {
         let executor = Executor::new(1);
         let (gate, wait) = mpsc::channel::<()>();
         let (tx, rx) = mpsc::channel();
-        executor.submit(Priority::Fresh, move || {
+        executor.submit(Priority::Fresh, &"gate".into(), move || {
             wait.recv().expect("gate is opened")
         });
-        for (priority, name) in [
-            (Priority::Background, "b1"),
-            (Priority::Fresh, "f1"),
-            (Priority::Background, "b2"),
-            (Priority::Fresh, "f2"),
-        ] {
-            let tx = tx.clone();
-            executor.submit(priority, move || tx.send(name).expect("receiver lives"));
+        for (priority, lane, name) in jobs {
+            let (tx, name) = (tx.clone(), *name);
+            executor.submit(*priority, &Arc::from(*lane), move || {
+                tx.send(name).expect("receiver lives")
+            });
         }
         gate.send(()).expect("the first job waits");
         drop(tx);
-        assert_eq!(rx.iter().collect::<Vec<_>>(), ["f1", "f2", "b1", "b2"]);
+        rx.iter().collect()
+    }
+
+    #[test]
+    fn fresh_work_overtakes_background_work_and_order_is_kept() {
+        let ran = order(&[
+            (Priority::Background, "v", "b1"),
+            (Priority::Fresh, "v", "f1"),
+            (Priority::Background, "v", "b2"),
+            (Priority::Fresh, "v", "f2"),
+        ]);
+        assert_eq!(ran, ["f1", "f2", "b1", "b2"]);
+    }
+
+    #[test]
+    fn lanes_take_turns() {
+        let ran = order(&[
+            (Priority::Fresh, "many", "m1"),
+            (Priority::Fresh, "many", "m2"),
+            (Priority::Fresh, "many", "m3"),
+            (Priority::Fresh, "few", "f1"),
+            (Priority::Fresh, "other", "o1"),
+            (Priority::Fresh, "few", "f2"),
+        ]);
+        assert_eq!(ran, ["m1", "f1", "o1", "m2", "f2", "m3"]);
     }
 
     #[test]
     fn a_panic_ends_one_job_only() {
-        let executor = Executor::new(1);
+        let (executor, lane) = (Executor::new(1), Arc::from("v"));
         let (tx, rx) = mpsc::channel();
-        executor.submit(Priority::Fresh, || panic!("contained"));
-        executor.submit(Priority::Fresh, move || {
+        executor.submit(Priority::Fresh, &lane, || panic!("contained"));
+        executor.submit(Priority::Fresh, &lane, move || {
             tx.send(()).expect("receiver lives")
         });
         rx.recv().expect("the second job ran");

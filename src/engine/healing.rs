@@ -195,7 +195,7 @@ impl Healing {
         let is_audit = provisional.is_audit;
         self.running = Some((context.clone(), cancel.clone()));
         // Not more than it needs: who drops the engine waits for the rest.
-        let plan = plan.clone();
+        let (plan, lane) = (plan.clone(), plan.name.clone());
         let (model, book) = (services.model.clone(), services.book.clone());
         let done = Done {
             report: Some(Report::Healed {
@@ -207,7 +207,7 @@ impl Healing {
         };
         services
             .model_executor
-            .submit(Priority::Background, move || {
+            .submit(Priority::Background, &lane, move || {
                 let mut done = done;
                 if cancel.is_cancelled() {
                     return;

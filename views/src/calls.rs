@@ -263,7 +263,8 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
         {
             return job.done(healed.outcome, healed.elapsed, reply);
         }
-        self.executor.submit(Priority::Fresh, move || {
+        let lane = plan.name.clone();
+        self.executor.submit(Priority::Fresh, &lane, move || {
             if cancel.is_cancelled() {
                 return;
             }
@@ -415,7 +416,8 @@ impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
             return;
         }
         let memo = Arc::downgrade(&self.memo);
-        self.executor.submit(Priority::Fresh, move || {
+        let lane = view.clone();
+        self.executor.submit(Priority::Fresh, &lane, move || {
             if cancel.is_cancelled() {
                 return;
             }
