@@ -4,11 +4,15 @@
 //! A [`View`] says what to ask over which documents; [`plan::Plan`] is its logical form,
 //! printed by `explain`; [`dataflow::build`] turns the plan into operators. Sources,
 //! epochs and subscribers are the engine's business, tensors the model's.
+//! A [`query::Query`] is a relational view, written in SQL or by a builder;
+//! [`render::render`] turns it into operators.
 
 pub mod calls;
 pub mod dataflow;
 pub mod memo;
 pub mod plan;
+pub mod query;
+pub mod render;
 pub mod view;
 
 pub use calls::{ContextBook, Healed, Observer, Refresh, heal};

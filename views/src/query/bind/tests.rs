@@ -1,0 +1,389 @@
+//! What is bound, and what is refused with which words.
+
+use perennial_rows::{Column, Schema, Type};
+use sqlparser::ast::Statement;
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::Parser;
+
+use super::*;
+
+/// Orders of a shop, its documents, and events of which little is declared.
+pub(crate) struct Shop;
+
+impl Relations for Shop {
+    fn relation(&self, name: &str) -> Option<RelationSchema> {
+        let schema = |columns: &[(&str, Type)], unique: &[&str]| RelationSchema {
+            columns: Schema::new(columns.iter().map(|(name, of)| Column::new(*name, *of))),
+            is_open: false,
+            unique: unique.iter().map(|name| vec![Arc::from(*name)]).collect(),
+        };
+        match name {
+            "orders" => Some(schema(
+                &[
+                    ("id", Type::Integer),
+                    ("doc", Type::Text),
+                    ("region", Type::Text),
+                    ("price", Type::Float),
+                    ("amount", Type::Integer),
+                ],
+                &["id"],
+            )),
+            "docs" => Some(schema(
+                &[("key", Type::Text), ("title", Type::Text), ("updated_at", Type::Timestamp)],
+                &["key"],
+            )),
+            "events" => Some(RelationSchema {
+                is_open: true,
+                ..schema(&[("key", Type::Text)], &["key"])
+            }),
+            _ => None,
+        }
+    }
+
+    fn names(&self) -> Vec<Arc<str>> {
+        ["docs", "events", "orders"].map(Arc::from).to_vec()
+    }
+}
+
+pub(crate) fn parse(sql: &str) -> ast::Query {
+    let mut statements = Parser::parse_sql(&GenericDialect {}, sql).expect(sql);
+    match statements.remove(0) {
+        Statement::Query(query) => *query,
+        other => panic!("{other} is no query"),
+    }
+}
+
+pub(crate) fn sql(text: &str) -> Result<Query, BindErrors> {
+    bind(&parse(text), &Shop)
+}
+
+/// The errors of a query, and what their places cover.
+fn errors(text: &str) -> Vec<(String, String)> {
+    let errors = sql(text).expect_err(text).0;
+    let errors = errors.into_iter().map(|error| {
+        let place = error.span.map_or(String::new(), |span| {
+            assert_eq!(span.start.line, 1, "{text}");
+            let (from, to) = (span.start.column as usize - 1, span.end.column as usize - 1);
+            text.chars().skip(from).take(to - from).collect()
+        });
+        (place, error.message)
+    });
+    errors.collect()
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &[(&str, &str)]) {
+    let expected: Vec<(String, String)> = expected
+        .iter()
+        .map(|(place, message)| (place.to_string(), message.to_string()))
+        .collect();
+    assert_eq!(errors(text), expected, "{text}");
+}
+
+#[track_caller]
+fn explained(text: &str, expected: &str) {
+    let query = sql(text).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+    assert_eq!(query.to_string(), expected, "{text}");
+}
+
+#[test]
+fn all_errors_are_told_with_their_places() {
+    refused(
+        "SELECT prise, o.nothing, lower(amount), x.y FROM orders o WHERE region = 3 AND amuont > 1",
+        &[
+            ("prise", "there is no column `prise` in `o`; did you mean `price`?"),
+            ("o.nothing", "there is no column `nothing` in `o`"),
+            ("amount", "`lower` takes TEXT here, not INTEGER"),
+            ("x.y", "there is no table `x` in this query; did you mean `o`?"),
+            (
+                "region = 3",
+                "`=` compares TEXT with INTEGER, which are never equal; cast one of them",
+            ),
+            ("amuont", "there is no column `amuont` in `o`; did you mean `amount`?"),
+        ],
+    );
+    refused(
+        "SELECT a, b FROM order WHERE c",
+        &[("order", "there is no table `order`; did you mean `orders`?")],
+    );
+}
+
+#[test]
+fn names_must_be_clear() {
+    refused(
+        "SELECT id FROM orders a JOIN orders b ON a.id = b.id",
+        &[("id", "`id` may be a column of `a` or of `b`; write `a.id` or `b.id`")],
+    );
+    refused(
+        "SELECT kind FROM events a, events b",
+        &[(
+            "kind",
+            "`kind` may be a column of `a` or of `b`, which hold columns that are not declared; \
+             write `a.kind`",
+        )],
+    );
+    refused(
+        "SELECT * FROM orders a JOIN orders b USING (id)",
+        &["doc", "region", "price", "amount"].map(|name| {
+            let message = format!(
+                "two columns of the result are called `{name}`; give one another name with AS"
+            );
+            ("*", &*message.leak())
+        }),
+    );
+    refused(
+        "SELECT 1 AS x, 2 AS x",
+        &[(
+            "x",
+            "two columns of the result are called `x`; give one another name with AS",
+        )],
+    );
+}
+
+#[test]
+fn groups_say_only_what_they_know() {
+    refused(
+        "SELECT region, price, count(*) FROM orders GROUP BY region HAVING doc = 'a'",
+        &[
+            (
+                "price",
+                "`price` is not the same for all rows of a group; add it to GROUP BY, or put it \
+                 into an aggregate",
+            ),
+            (
+                "doc",
+                "`doc` is not the same for all rows of a group; add it to GROUP BY, or put it into \
+                 an aggregate",
+            ),
+        ],
+    );
+    refused(
+        "SELECT sum(region) FROM orders WHERE count(*) > 1",
+        &[
+            ("region", "`sum` takes INTEGER or FLOAT, not TEXT"),
+            (
+                "count(*",
+                "the aggregate `count` cannot stand in WHERE; aggregates stand in SELECT, HAVING \
+                 and ORDER BY",
+            ),
+        ],
+    );
+    refused(
+        "SELECT count(*) FROM orders GROUP BY 1",
+        &[("1", "GROUP BY cannot group by an aggregate")],
+    );
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let cases = [
+        ("SELECT row_number() OVER () AS n FROM docs", "window function"),
+        ("WITH RECURSIVE a AS (SELECT 1 AS x) SELECT * FROM a", "WITH RECURSIVE"),
+        ("SELECT region FROM orders GROUP BY GROUPING SETS ((region))", "GROUPING SETS"),
+        ("SELECT region FROM orders GROUP BY ROLLUP (region)", "ROLLUP"),
+        ("SELECT id FROM orders FULL JOIN docs ON doc = key", "FULL JOIN"),
+        ("SELECT id FROM orders NATURAL JOIN docs", "NATURAL JOIN"),
+        ("SELECT id FROM orders EXCEPT SELECT 1", "EXCEPT"),
+        ("SELECT DISTINCT ON (id) id FROM orders", "DISTINCT ON"),
+        ("SELECT id FROM orders ORDER BY price", "ORDER BY without LIMIT"),
+        ("SELECT id FROM (SELECT id FROM orders ORDER BY id) AS x", "ORDER BY in a subquery"),
+        ("SELECT id FROM orders LIMIT price", "LIMIT takes a whole number"),
+        ("SELECT (SELECT 1) AS x", "a subquery as a value"),
+        ("SELECT id FROM orders WHERE id IN (SELECT 1) OR id = 2", "must stand in WHERE, by itself"),
+        ("SELECT id FROM orders FOR UPDATE", "FOR UPDATE"),
+        ("SELECT id & 1 AS x FROM orders", "`&`"),
+        ("SELECT CAST(id AS VARCHAR(3)) AS x FROM orders", "not kept within its bounds"),
+        ("SELECT CAST(id AS BLOB) AS x FROM orders", "is no type"),
+        ("SELECT nothing(id) FROM orders", "no function `nothing`"),
+        ("SELECT * EXCEPT (id) FROM orders", "EXCEPT after `*`"),
+        ("SELECT id FROM orders QUALIFY id = 1", "QUALIFY"),
+        ("SELECT $1 AS x", "placeholder"),
+        ("SELECT 99999999999999999999 AS x", "beyond the integers"),
+        ("SELECT id FROM orders WHERE price", "takes a condition"),
+        ("SELECT id FROM orders WHERE doc IN (SELECT key, title FROM docs)", "selects 2 columns"),
+        ("SELECT id FROM orders UNION SELECT key FROM docs", "cast one"),
+        ("SELECT id FROM orders UNION SELECT id, doc FROM orders", "as many columns"),
+        ("SELECT key FROM docs WHERE updated_at > 'yesterday'", "is no timestamp"),
+        ("SELECT id FROM orders ORDER BY 2 LIMIT 1", "names no column"),
+        ("SELECT DISTINCT id FROM orders ORDER BY price LIMIT 1", "beside DISTINCT"),
+        ("WITH a AS (SELECT nope FROM docs) SELECT 1 AS x", "no column `nope`"),
+        ("SELECT id FROM orders JOIN docs", "JOIN needs ON or USING"),
+        ("SELECT coalesce(id, doc) AS x FROM orders", "cast them to one type"),
+        ("VALUES (1), (1, 2)", "rows of VALUES differ"),
+    ];
+    for (text, expected) in cases {
+        let errors = errors(text);
+        assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+        assert!(errors[0].1.contains(expected), "{text}: {errors:?}");
+    }
+}
+
+#[test]
+fn size_is_bounded() {
+    let chain = |n: usize| format!("SELECT {} AS x", vec!["1"; n].join(" + "));
+    assert!(sql(&chain(50)).is_ok());
+    assert!(errors(&chain(2000))[0].1.contains("nests more than"));
+    let long = |n: usize| format!("SELECT id FROM orders WHERE {}", vec!["id = 1"; n].join(" OR "));
+    assert!(sql(&long(1000)).is_ok());
+    let mut doubling = "WITH t0 AS (SELECT id FROM orders)".to_owned();
+    for n in 1..30 {
+        let m = n - 1;
+        doubling += &format!(", t{n} AS (SELECT * FROM t{m} UNION ALL SELECT * FROM t{m})");
+    }
+    assert!(errors(&format!("{doubling} SELECT * FROM t29"))[0].1.contains("more than 256 tables"));
+}
+
+#[test]
+fn conditions_go_down_and_columns_go_away() {
+    explained(
+        "SELECT o.region, sum(o.price * o.amount) AS total
+         FROM orders o JOIN docs d ON o.doc = d.key
+         WHERE d.title LIKE 'A%' AND 3 < o.price AND o.region IS NOT NULL
+         GROUP BY o.region HAVING o.region <> 'x' AND sum(o.price * o.amount) > 10",
+        "result (region TEXT, total FLOAT)
+└ filter sum > 10
+  └ group by region: sum(price * amount)
+    └ join on doc = key
+      ├ filter region IS NOT NULL AND price > 3 AND region <> 'x'
+      │ └ scan orders (amount, doc, price, region)
+      └ project key
+        └ filter title LIKE 'A%'
+          └ scan docs (key, title)",
+    );
+    let query = sql("SELECT id FROM orders WHERE id IN (SELECT id FROM orders WHERE amount > 1)");
+    let query = query.unwrap();
+    // A relation that is read twice is one input.
+    assert_eq!(query.inputs().len(), 1);
+    assert_eq!(query.inputs()[0].columns.to_string(), "amount INTEGER, id INTEGER");
+}
+
+#[test]
+fn trees_are_told_as_they_are_run() {
+    explained(
+        "SELECT d.title, count(DISTINCT o.region) AS n FROM docs d LEFT JOIN orders o
+         ON d.key = o.doc AND o.amount > 2 AND d.title <> o.region
+         WHERE d.title IS NOT NULL GROUP BY d.title ORDER BY n DESC LIMIT 3 OFFSET 1",
+        "result (title TEXT, n INTEGER)
+└ top 3 after 1 by count DESC, title
+  └ group by title: count(DISTINCT region)
+    └ left join on key = doc where title <> region
+      ├ filter title IS NOT NULL
+      │ └ scan docs (key, title)
+      └ project doc, region
+        └ filter amount > 2
+          └ scan orders (amount, doc, region)",
+    );
+    explained(
+        "SELECT id FROM orders o WHERE NOT EXISTS (SELECT 1 FROM docs WHERE key = o.doc)
+         AND region NOT IN (SELECT title FROM docs)",
+        "result (id INTEGER)
+└ project id
+  └ antijoin where region IS NULL OR is_null
+    ├ antijoin on region = title
+    │ ├ antijoin on doc = key
+    │ │ ├ scan orders (doc, id, region)
+    │ │ └ scan docs (key)
+    │ └ scan docs (title)
+    └ distinct
+      └ project title IS NULL AS is_null
+        └ scan docs (title)",
+    );
+    explained(
+        "SELECT x.id, 'it''s' AS t FROM (SELECT id, amount + 1 AS more FROM orders) x
+         WHERE x.more > 2 AND 1 = 1 UNION SELECT 1, 'b' WHERE FALSE",
+        "result (id INTEGER, t TEXT)
+└ distinct
+  └ union all
+    ├ project id, 'it''s' AS t
+    │ └ filter amount + 1 > 2
+    │   └ scan orders (amount, id)
+    └ values, 0 rows",
+    );
+    explained(
+        "SELECT payload->'a'->>0 AS x, CASE WHEN NOT (kind = 'b' OR n > 1) THEN -n END AS y
+         FROM events",
+        "result (x TEXT, y ANY)
+└ project payload -> 'a' ->> 0 AS x, CASE WHEN NOT (kind = 'b' OR n > 1) THEN -n ELSE NULL END AS y
+  └ scan events (kind, n, payload)",
+    );
+    explained("SELECT count(*) FROM orders", "result (count INTEGER)\n└ aggregate count(*)\n  └ scan orders ()");
+    explained(
+        "SELECT DISTINCT id, region FROM orders WHERE id > 2 ORDER BY region DESC NULLS FIRST",
+        "result (id INTEGER, region TEXT)\n└ filter id > 2\n  └ scan orders (id, region)",
+    );
+}
+
+#[test]
+fn an_order_to_be_shown_is_kept() {
+    let query = sql("SELECT id, region AS r FROM orders ORDER BY r DESC, 1").unwrap();
+    let keys: Vec<_> = query.order().iter().map(|k| (k.column, k.is_descending)).collect();
+    assert_eq!(keys, [(1, true), (0, false)]);
+}
+
+#[test]
+fn unique_columns_are_proven() {
+    let unique = |text: &str| sql(text).unwrap_or_else(|e| panic!("{text}: {e}")).unique().to_vec();
+    assert_eq!(unique("SELECT region, id FROM orders WHERE amount > 1"), [[1]]);
+    assert_eq!(unique("SELECT region FROM orders"), [[0usize; 0]; 0]);
+    assert_eq!(unique("SELECT DISTINCT region, doc FROM orders"), [[0, 1]]);
+    assert_eq!(unique("SELECT count(*), region FROM orders GROUP BY region"), [[1]]);
+    assert_eq!(unique("SELECT id, region, count(*) FROM orders GROUP BY region, id"), [[0]]);
+    assert_eq!(unique("SELECT count(*) FROM orders"), [[0usize; 0]]);
+    assert_eq!(unique("SELECT id, title FROM orders JOIN docs ON doc = key"), [[0]]);
+    assert_eq!(unique("SELECT id, key FROM orders JOIN docs ON region = title"), [[0, 1]]);
+    assert_eq!(unique("SELECT id, title FROM docs LEFT JOIN orders ON doc = key"), [[0usize; 0]; 0]);
+    assert_eq!(unique("SELECT id FROM orders UNION ALL SELECT id FROM orders"), [[0usize; 0]; 0]);
+    assert_eq!(unique("SELECT id FROM orders ORDER BY price LIMIT 1"), [[0usize; 0]]);
+}
+
+#[test]
+fn one_query_has_one_digest() {
+    let digest = |text: &str| sql(text).unwrap_or_else(|e| panic!("{text}: {e}")).digest();
+    let alike = [
+        (
+            "SELECT o.id AS n FROM orders o WHERE o.price > 1 AND o.region = 'a'",
+            "SELECT x.id AS n FROM (SELECT * FROM orders) AS x WHERE x.region = 'a' AND 1 < x.price",
+        ),
+        (
+            "WITH w AS (SELECT id, doc FROM orders) SELECT id FROM w JOIN docs ON doc = key",
+            "SELECT id FROM orders, docs WHERE key = doc AND TRUE",
+        ),
+    ];
+    for (a, b) in alike {
+        assert_eq!(digest(a), digest(b), "{a} and {b}");
+    }
+    let unlike = [
+        "SELECT id FROM orders",
+        "SELECT id AS n FROM orders",
+        "SELECT DISTINCT amount AS id FROM orders",
+        "SELECT amount AS id FROM orders",
+        "SELECT id FROM orders WHERE id > 1",
+        "SELECT id FROM orders WHERE id > 1.0",
+        "SELECT id FROM orders WHERE id >= 1",
+        "SELECT id FROM orders ORDER BY id LIMIT 1",
+        "SELECT id FROM orders ORDER BY id DESC LIMIT 1",
+        "SELECT id FROM orders ORDER BY id LIMIT 2",
+        "SELECT sum(id) AS id FROM orders",
+        "SELECT min(id) AS id FROM orders",
+        "SELECT sum(DISTINCT id) AS id FROM orders",
+    ];
+    let digests: std::collections::BTreeSet<_> = unlike.iter().map(|text| digest(text)).collect();
+    assert_eq!(digests.len(), unlike.len());
+}
+
+#[test]
+fn digests_are_stable_across_releases() {
+    // What is stored is compared with what is computed after an upgrade: where this changes, the
+    // version in `digest.rs` does.
+    let text = "WITH d AS (SELECT key, title FROM docs WHERE title ILIKE 'a%' ESCAPE '!')
+        SELECT coalesce(o.region, 'none') AS region, count(*) AS n, count(DISTINCT d.title) AS t,
+               avg(CASE WHEN o.amount IN (1, 2) THEN o.price ELSE -o.amount END) AS mean
+        FROM orders o LEFT JOIN d ON o.doc = d.key AND o.region <> d.title
+        WHERE o.id NOT IN (SELECT id FROM orders WHERE price IS NULL) AND o.amount % 3 = 1
+        GROUP BY o.region HAVING count(*) > 1
+        UNION ALL SELECT 'x', CAST(1.5 AS INTEGER), 0, NULL
+        ORDER BY n DESC, 1 LIMIT 10 OFFSET 2";
+    let digest = sql(text).unwrap_or_else(|e| panic!("{e}")).digest();
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "golden");
+}

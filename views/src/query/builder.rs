@@ -1,0 +1,790 @@
+//! How does a Rust program write a query?
+//!
+//! A [`Rows`] is a query that is being written: it starts at a relation and grows step by step.
+//! It is the tree that SQL of the same meaning is parsed to, so it is bound, checked and digested
+//! by the same code, and [`Rows::to_sql`] prints it.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use perennial_rows::{Column, Schema, Type};
+//! use perennial_views::query::builder::{col, count_all, lit, scan};
+//! use perennial_views::query::{RelationSchema, Relations};
+//!
+//! struct Shop;
+//! impl Relations for Shop {
+//!     fn relation(&self, name: &str) -> Option<RelationSchema> {
+//!         let columns = [Column::new("region", Type::Text), Column::new("price", Type::Float)];
+//!         (name == "orders").then(|| RelationSchema {
+//!             columns: Schema::new(columns),
+//!             ..RelationSchema::default()
+//!         })
+//!     }
+//! }
+//!
+//! let query = scan("orders")
+//!     .filter(col("price").gt(lit(3.0)))
+//!     .group_by([col("region")])
+//!     .project([col("region").into(), count_all().named("n")])
+//!     .bind(&Shop)
+//!     .unwrap();
+//! assert_eq!(query.schema().to_string(), "region TEXT, n INTEGER");
+//! ```
+
+use std::ops;
+
+use perennial_rows::{Type, Value};
+use sqlparser::ast::helpers::attached_token::AttachedToken;
+use sqlparser::ast::{self, BinaryOperator, Expr, SelectItem, SetExpr, TableFactor};
+
+use crate::query::{BindErrors, Query, Relations, bind};
+
+/// A scalar expression.
+#[derive(Clone, Debug)]
+pub struct Term(Expr);
+
+/// An expression and the name of the column that it becomes.
+#[derive(Clone, Debug)]
+pub struct Named(SelectItem);
+
+/// An expression to sort by.
+#[derive(Clone, Debug)]
+pub struct Sort(ast::OrderByExpr);
+
+/// A query that is being written.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// What others join with, and qualify its columns by.
+    alias: Option<String>,
+    from: From,
+    selection: Option<Expr>,
+    group_by: Vec<Expr>,
+    having: Option<Expr>,
+    projection: Option<Vec<SelectItem>>,
+    is_distinct: bool,
+    order_by: Vec<ast::OrderByExpr>,
+    limit: Option<u64>,
+    offset: Option<u64>,
+}
+
+/// Where rows come from.
+#[derive(Clone, Debug)]
+enum From {
+    Tables(Box<ast::TableWithJoins>),
+    /// The rows of several queries.
+    Set(Box<SetExpr>),
+}
+
+/// The rows of a relation.
+pub fn scan(relation: &str) -> Rows {
+    let table = TableFactor::Table {
+        name: ast::ObjectName(vec![ast::ObjectNamePart::Identifier(ident(relation))]),
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_directives: Vec::new(),
+        inheritance: None,
+    };
+    Rows::over(table)
+}
+
+/// A column: `price`, or of a table among several `orders.price`.
+pub fn col(name: &str) -> Term {
+    Term(match name.split_once('.') {
+        None => Expr::Identifier(ident(name)),
+        Some((table, name)) => Expr::CompoundIdentifier(vec![ident(table), ident(name)]),
+    })
+}
+
+/// A value.
+pub fn lit(value: impl Into<Value>) -> Term {
+    let number = |digits: String| match digits.strip_prefix('-') {
+        None => literal(ast::Value::Number(digits, false)),
+        Some(digits) => Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr: Box::new(literal(ast::Value::Number(digits.to_owned(), false))),
+        },
+    };
+    let text = |text: &str| literal(ast::Value::SingleQuotedString(text.to_owned()));
+    Term(match value.into() {
+        Value::Null => literal(ast::Value::Null),
+        Value::Boolean(is) => literal(ast::Value::Boolean(is)),
+        Value::Integer(n) => number(n.to_string()),
+        // `Debug` of a finite float is the shortest text that is read as that float.
+        Value::Float(x) if x.get().is_finite() => number(format!("{:?}", x.get())),
+        Value::Float(x) => cast(text(&x.get().to_string()), Type::Float),
+        Value::Text(of) => text(&of),
+        Value::Timestamp(ms) => cast(number(ms.to_string()), Type::Timestamp),
+        Value::Json(json) => cast(text(&json), Type::Json),
+        vector @ Value::Vector(_) => cast(text(&vector.to_string()), Type::Vector),
+    })
+}
+
+/// A function, by the name that SQL calls it.
+pub fn call(function: &str, arguments: impl IntoIterator<Item = Term>) -> Term {
+    let arguments = arguments.into_iter().map(|term| ast::FunctionArgExpr::Expr(term.0));
+    function_of(function, arguments.collect(), None)
+}
+
+/// The number of rows.
+pub fn count_all() -> Term {
+    function_of("count", vec![ast::FunctionArgExpr::Wildcard], None)
+}
+
+/// The number of values.
+pub fn count(of: Term) -> Term {
+    call("count", [of])
+}
+
+/// The number of different values.
+pub fn count_distinct(of: Term) -> Term {
+    let distinct = Some(ast::DuplicateTreatment::Distinct);
+    function_of("count", vec![ast::FunctionArgExpr::Expr(of.0)], distinct)
+}
+
+/// The sum of values.
+pub fn sum(of: Term) -> Term {
+    call("sum", [of])
+}
+
+/// The least value.
+pub fn min(of: Term) -> Term {
+    call("min", [of])
+}
+
+/// The greatest value.
+pub fn max(of: Term) -> Term {
+    call("max", [of])
+}
+
+/// The mean of values.
+pub fn avg(of: Term) -> Term {
+    call("avg", [of])
+}
+
+impl Term {
+    /// This expression as a column of this name.
+    pub fn named(self, name: &str) -> Named {
+        Named(SelectItem::ExprWithAlias {
+            expr: self.0,
+            alias: ident(name),
+        })
+    }
+
+    /// `=`
+    #[must_use]
+    pub fn eq(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Eq, other)
+    }
+
+    /// `<>`
+    #[must_use]
+    pub fn ne(self, other: Self) -> Self {
+        self.binary(BinaryOperator::NotEq, other)
+    }
+
+    /// `<`
+    #[must_use]
+    pub fn lt(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Lt, other)
+    }
+
+    /// `<=`
+    #[must_use]
+    pub fn le(self, other: Self) -> Self {
+        self.binary(BinaryOperator::LtEq, other)
+    }
+
+    /// `>`
+    #[must_use]
+    pub fn gt(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Gt, other)
+    }
+
+    /// `>=`
+    #[must_use]
+    pub fn ge(self, other: Self) -> Self {
+        self.binary(BinaryOperator::GtEq, other)
+    }
+
+    /// `AND`
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        self.binary(BinaryOperator::And, other)
+    }
+
+    /// `OR`
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Or, other)
+    }
+
+    /// `||`
+    #[must_use]
+    pub fn concat(self, other: Self) -> Self {
+        self.binary(BinaryOperator::StringConcat, other)
+    }
+
+    /// `->`: a field or an element of JSON.
+    #[must_use]
+    pub fn field(self, which: Self) -> Self {
+        self.binary(BinaryOperator::Arrow, which)
+    }
+
+    /// `IS NULL`
+    #[must_use]
+    pub fn is_null(self) -> Self {
+        Self(Expr::IsNull(self.operand()))
+    }
+
+    /// `IS NOT NULL`
+    #[must_use]
+    pub fn is_not_null(self) -> Self {
+        Self(Expr::IsNotNull(self.operand()))
+    }
+
+    /// `IN (…)`
+    #[must_use]
+    pub fn is_in(self, list: impl IntoIterator<Item = Self>) -> Self {
+        Self(Expr::In {
+            expr: self.operand(),
+            target: ast::InTarget::List(list.into_iter().map(|term| term.0).collect()),
+            negated: false,
+            global: false,
+        })
+    }
+
+    /// `BETWEEN … AND …`
+    #[must_use]
+    pub fn between(self, low: Self, high: Self) -> Self {
+        Self(Expr::Between {
+            expr: self.operand(),
+            negated: false,
+            low: low.operand(),
+            high: high.operand(),
+        })
+    }
+
+    /// `LIKE`
+    #[must_use]
+    pub fn like(self, pattern: &str) -> Self {
+        Self(Expr::Like {
+            negated: false,
+            any: false,
+            expr: self.operand(),
+            pattern: Box::new(lit(pattern).0),
+            escape_char: None,
+        })
+    }
+
+    /// `ILIKE`
+    #[must_use]
+    pub fn ilike(self, pattern: &str) -> Self {
+        Self(Expr::ILike {
+            negated: false,
+            any: false,
+            expr: self.operand(),
+            pattern: Box::new(lit(pattern).0),
+            escape_char: None,
+        })
+    }
+
+    /// `CAST(… AS …)`
+    #[must_use]
+    pub fn cast(self, to: Type) -> Self {
+        Self(cast(self.0, to))
+    }
+
+    /// To sort by this, least first.
+    pub fn asc(self) -> Sort {
+        self.sort(ast::OrderBySort::Asc)
+    }
+
+    /// To sort by this, greatest first.
+    pub fn desc(self) -> Sort {
+        self.sort(ast::OrderBySort::Desc)
+    }
+
+    fn sort(self, sort: ast::OrderBySort) -> Sort {
+        Sort(ast::OrderByExpr {
+            expr: self.0,
+            options: ast::OrderByOptions {
+                sort: Some(sort),
+                nulls_first: None,
+            },
+            with_fill: None,
+        })
+    }
+
+    fn binary(self, op: BinaryOperator, other: Self) -> Self {
+        Self(Expr::BinaryOp {
+            left: self.operand(),
+            op,
+            right: other.operand(),
+        })
+    }
+
+    /// In parentheses where SQL would need them.
+    fn operand(self) -> Box<Expr> {
+        let is_atom = matches!(
+            self.0,
+            Expr::Identifier(_)
+                | Expr::CompoundIdentifier(_)
+                | Expr::Value(_)
+                | Expr::Function(_)
+                | Expr::Cast { .. }
+                | Expr::Nested(_)
+        );
+        match is_atom {
+            true => Box::new(self.0),
+            false => Box::new(Expr::Nested(Box::new(self.0))),
+        }
+    }
+}
+
+impl ops::Not for Term {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Self(Expr::UnaryOp {
+            op: ast::UnaryOperator::Not,
+            expr: self.operand(),
+        })
+    }
+}
+
+impl ops::Add for Term {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Plus, other)
+    }
+}
+
+impl ops::Sub for Term {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Minus, other)
+    }
+}
+
+impl ops::Mul for Term {
+    type Output = Self;
+
+    fn mul(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Multiply, other)
+    }
+}
+
+impl ops::Div for Term {
+    type Output = Self;
+
+    fn div(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Divide, other)
+    }
+}
+
+impl std::convert::From<Term> for Named {
+    /// A column keeps its name.
+    fn from(term: Term) -> Self {
+        Self(SelectItem::UnnamedExpr(term.0))
+    }
+}
+
+impl Rows {
+    fn over(table: TableFactor) -> Self {
+        Self {
+            alias: None,
+            from: From::Tables(Box::new(ast::TableWithJoins {
+                relation: table,
+                joins: Vec::new(),
+            })),
+            selection: None,
+            group_by: Vec::new(),
+            having: None,
+            projection: None,
+            is_distinct: false,
+            order_by: Vec::new(),
+            limit: None,
+            offset: None,
+        }
+    }
+
+    /// These rows under a name by which their columns can be told from others'.
+    #[must_use]
+    pub fn alias(mut self, name: &str) -> Self {
+        self.alias = Some(name.to_owned());
+        self.nested()
+    }
+
+    /// The rows for which a condition is true.
+    #[must_use]
+    pub fn filter(self, condition: Term) -> Self {
+        let mut rows = self.ungrouped();
+        rows.selection = Some(both(rows.selection, condition));
+        rows
+    }
+
+    /// These columns.
+    #[must_use]
+    pub fn project(self, columns: impl IntoIterator<Item = Named>) -> Self {
+        let mut rows = match self.projection {
+            None => self.unlimited(),
+            Some(_) => self.nested(),
+        };
+        rows.projection = Some(columns.into_iter().map(|named| named.0).collect());
+        rows
+    }
+
+    /// The pairs of these rows and others for which a condition is true.
+    #[must_use]
+    pub fn join(self, other: Self, on: Term) -> Self {
+        let constraint = ast::JoinConstraint::On(on.0);
+        self.joined(other, ast::JoinOperator::Inner(constraint))
+    }
+
+    /// The same, and these rows with NULLs where they have no partner.
+    #[must_use]
+    pub fn left_join(self, other: Self, on: Term) -> Self {
+        let constraint = ast::JoinConstraint::On(on.0);
+        self.joined(other, ast::JoinOperator::Left(constraint))
+    }
+
+    /// Groups of rows that are alike in these; [`project`](Self::project) says what is wanted of
+    /// each.
+    #[must_use]
+    pub fn group_by(self, keys: impl IntoIterator<Item = Term>) -> Self {
+        let mut rows = self.ungrouped();
+        rows.group_by = keys.into_iter().map(|key| key.0).collect();
+        rows
+    }
+
+    /// The groups for which a condition is true.
+    #[must_use]
+    pub fn having(mut self, condition: Term) -> Self {
+        self.having = Some(both(self.having, condition));
+        self
+    }
+
+    /// Each row once.
+    #[must_use]
+    pub fn distinct(self) -> Self {
+        let mut rows = self.unlimited();
+        rows.is_distinct = true;
+        rows
+    }
+
+    /// These rows and others, copies kept.
+    #[must_use]
+    pub fn union_all(self, other: Self) -> Self {
+        self.united(other, ast::SetQuantifier::All)
+    }
+
+    /// These rows and others, each once.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        self.united(other, ast::SetQuantifier::None)
+    }
+
+    /// The first `limit` rows in an order, after the first `offset`.
+    #[must_use]
+    pub fn top(self, order: impl IntoIterator<Item = Sort>, limit: u64, offset: u64) -> Self {
+        let mut rows = self.unlimited();
+        rows.order_by = order.into_iter().map(|key| key.0).collect();
+        rows.limit = Some(limit);
+        rows.offset = (offset > 0).then_some(offset);
+        rows
+    }
+
+    /// The query over these relations.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn bind(self, relations: &dyn Relations) -> Result<Query, BindErrors> {
+        bind(&self.into_query(), relations)
+    }
+
+    /// The query as SQL.
+    pub fn to_sql(&self) -> String {
+        self.clone().into_query().to_string()
+    }
+
+    /// The tree that its SQL is parsed to.
+    pub fn into_query(self) -> ast::Query {
+        let order_by = (!self.order_by.is_empty()).then_some(ast::OrderBy {
+            kind: ast::OrderByKind::Expressions(self.order_by),
+            interpolate: None,
+        });
+        let count = |n: u64| literal(ast::Value::Number(n.to_string(), false));
+        let is_limited = self.limit.is_some() || self.offset.is_some();
+        let limit_clause = is_limited.then(|| ast::LimitClause::LimitOffset {
+            limit: self.limit.map(count),
+            offset: self.offset.map(|offset| ast::Offset {
+                value: count(offset),
+                rows: ast::OffsetRows::None,
+            }),
+            limit_by: Vec::new(),
+        });
+        let body = match self.from {
+            From::Set(set) => set,
+            From::Tables(tables) => Box::new(SetExpr::Select(Box::new(ast::Select {
+                select_token: AttachedToken::empty(),
+                optimizer_hints: Vec::new(),
+                distinct: self.is_distinct.then_some(ast::Distinct::Distinct),
+                select_modifiers: None,
+                top: None,
+                top_before_distinct: false,
+                projection: self.projection.unwrap_or_else(|| {
+                    vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())]
+                }),
+                exclude: None,
+                into: None,
+                from: vec![*tables],
+                lateral_views: Vec::new(),
+                prewhere: None,
+                selection: self.selection,
+                connect_by: Vec::new(),
+                group_by: ast::GroupByExpr::Expressions(self.group_by, Vec::new()),
+                cluster_by: Vec::new(),
+                distribute_by: Vec::new(),
+                sort_by: Vec::new(),
+                having: self.having,
+                named_window: Vec::new(),
+                qualify: None,
+                window_before_qualify: false,
+                value_table_mode: None,
+                flavor: ast::SelectFlavor::Standard,
+            }))),
+        };
+        ast::Query {
+            with: None,
+            body,
+            order_by,
+            limit_clause,
+            fetch: None,
+            locks: Vec::new(),
+            for_clause: None,
+            settings: None,
+            format_clause: None,
+            pipe_operators: Vec::new(),
+        }
+    }
+
+    /// Whether nothing was said but which tables there are.
+    fn is_tables(&self) -> bool {
+        matches!(self.from, From::Tables(_))
+            && self.selection.is_none()
+            && self.is_ungrouped()
+    }
+
+    /// Whether a condition on rows may still be added.
+    fn is_ungrouped(&self) -> bool {
+        matches!(self.from, From::Tables(_))
+            && self.group_by.is_empty()
+            && self.having.is_none()
+            && self.projection.is_none()
+            && !self.is_distinct
+            && self.is_unlimited()
+    }
+
+    fn is_unlimited(&self) -> bool {
+        self.limit.is_none() && self.offset.is_none() && self.order_by.is_empty()
+    }
+
+    fn ungrouped(self) -> Self {
+        match self.is_ungrouped() {
+            true => self,
+            false => self.nested(),
+        }
+    }
+
+    fn unlimited(self) -> Self {
+        let is_set = matches!(self.from, From::Set(_));
+        match self.is_unlimited() && !self.is_distinct && !is_set {
+            true => self,
+            false => self.nested(),
+        }
+    }
+
+    /// A table that is this query; an alias stands there.
+    fn nested(self) -> Self {
+        Self::over(self.into_table())
+    }
+
+    fn into_table(mut self) -> TableFactor {
+        let alias = self.alias.take().map(|name| ast::TableAlias {
+            explicit: true,
+            name: ident(&name),
+            columns: Vec::new(),
+            at: None,
+        });
+        let is_tables = self.is_tables();
+        match self.from {
+            From::Tables(mut tables) if is_tables && tables.joins.is_empty() => {
+                if let (Some(_), TableFactor::Table { alias: to, .. } | TableFactor::Derived { alias: to, .. }) =
+                    (&alias, &mut tables.relation)
+                {
+                    *to = alias;
+                }
+                tables.relation
+            }
+            _ => TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(self.into_query()),
+                alias,
+                sample: None,
+            },
+        }
+    }
+
+    fn joined(self, other: Self, operator: ast::JoinOperator) -> Self {
+        let mut rows = match self.is_tables() {
+            true => self,
+            false => self.nested(),
+        };
+        if let From::Tables(tables) = &mut rows.from {
+            tables.joins.push(ast::Join {
+                relation: other.into_table(),
+                global: false,
+                join_operator: operator,
+            });
+        }
+        rows
+    }
+
+    fn united(self, other: Self, set_quantifier: ast::SetQuantifier) -> Self {
+        let side = |rows: Self| match rows.is_unlimited() {
+            true => rows.into_query().body,
+            false => Box::new(SetExpr::Query(Box::new(rows.into_query()))),
+        };
+        let set = SetExpr::SetOperation {
+            op: ast::SetOperator::Union,
+            set_quantifier,
+            left: side(self),
+            right: side(other),
+        };
+        let mut rows = scan("");
+        rows.from = From::Set(Box::new(set));
+        rows
+    }
+}
+
+fn both(first: Option<Expr>, second: Term) -> Expr {
+    match first {
+        None => second.0,
+        Some(first) => Term(first).and(second).0,
+    }
+}
+
+/// A name as it is, in any case.
+fn ident(name: &str) -> ast::Ident {
+    ast::Ident::with_quote('"', name)
+}
+
+fn literal(value: ast::Value) -> Expr {
+    Expr::Value(value.with_empty_span())
+}
+
+fn cast(expr: Expr, to: Type) -> Expr {
+    let name = ast::ObjectNamePart::Identifier(ast::Ident::new(to.to_string()));
+    Expr::Cast {
+        kind: ast::CastKind::Cast,
+        expr: Box::new(expr),
+        data_type: ast::DataType::Custom(ast::ObjectName(vec![name]), Vec::new()),
+        format: None,
+    }
+}
+
+fn function_of(
+    name: &str,
+    arguments: Vec<ast::FunctionArgExpr>,
+    duplicate_treatment: Option<ast::DuplicateTreatment>,
+) -> Term {
+    let name = ast::ObjectNamePart::Identifier(ast::Ident::new(name));
+    Term(Expr::Function(ast::Function {
+        name: ast::ObjectName(vec![name]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment,
+            args: arguments.into_iter().map(ast::FunctionArg::Unnamed).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::bind::tests::{Shop, sql};
+
+    fn digest(rows: Rows) -> [u8; 32] {
+        let text = rows.to_sql();
+        let query = rows.bind(&Shop).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+        assert_eq!(sql(&text).unwrap().digest(), query.digest(), "{text}");
+        query.digest()
+    }
+
+    #[test]
+    fn the_builder_and_sql_make_the_same_query() {
+        let cases = [
+            (
+                scan("orders")
+                    .filter(col("price").gt(lit(3.0)))
+                    .filter(col("region").like("n%").or(!col("region").is_null()))
+                    .project([col("id").into(), (col("price") * lit(2i64)).named("twice")]),
+                "SELECT id, price * 2 AS twice FROM orders
+                 WHERE price > 3.0 AND (region LIKE 'n%' OR NOT region IS NULL)",
+            ),
+            (
+                scan("orders")
+                    .alias("o")
+                    .join(scan("docs").alias("d"), col("o.doc").eq(col("d.key")))
+                    .group_by([col("d.title")])
+                    .having(count_all().gt(lit(1i64)))
+                    .project([col("d.title").into(), sum(col("o.price")).named("total")])
+                    .top([col("total").desc(), col("title").asc()], 3, 1),
+                "SELECT d.title, sum(o.price) AS total FROM orders o JOIN docs d ON o.doc = d.key
+                 GROUP BY d.title HAVING count(*) > 1 ORDER BY total DESC, title LIMIT 3 OFFSET 1",
+            ),
+            (
+                scan("orders")
+                    .project([col("region").named("x")])
+                    .union(scan("docs").project([col("title").named("x")]))
+                    .filter(col("x").ne(lit("a"))),
+                "SELECT * FROM (SELECT region AS x FROM orders UNION SELECT title FROM docs)
+                 WHERE x <> 'a'",
+            ),
+            (
+                scan("orders")
+                    .left_join(scan("docs"), col("doc").eq(col("key")))
+                    .project([col("id").into(), call("coalesce", [col("title"), lit("")]).named("t")])
+                    .distinct(),
+                "SELECT DISTINCT id, coalesce(title, '') AS t FROM orders LEFT JOIN docs ON doc = key",
+            ),
+            (
+                scan("docs").filter(col("updated_at").lt(lit(Value::Timestamp(5)))),
+                "SELECT * FROM docs WHERE updated_at < '1970-01-01T00:00:00.005Z'",
+            ),
+        ];
+        for (rows, text) in cases {
+            assert_eq!(digest(rows), sql(text).unwrap().digest(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_builder_is_checked_as_sql_is() {
+        let errors = scan("orders").filter(col("prise").gt(lit(3i64))).bind(&Shop).unwrap_err();
+        let message = "there is no column `prise` in `orders`; did you mean `price`?";
+        assert_eq!(errors.to_string(), message);
+    }
+}

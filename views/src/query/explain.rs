@@ -1,0 +1,268 @@
+//! How is a query told to a person?
+
+use std::fmt;
+
+use perennial_rows::Value;
+
+use crate::query::column::{ColumnId, ColumnTable};
+use crate::query::expression::Expression;
+use crate::query::node::{Aggregate, Join, JoinKind, Node, Scalar, SortKey};
+use crate::query::Query;
+
+/// How deep an operator of an expression binds; the deeper, the higher.
+mod binding {
+    pub(super) const OR: u8 = 1;
+    pub(super) const AND: u8 = 2;
+    pub(super) const NOT: u8 = 3;
+    pub(super) const COMPARISON: u8 = 4;
+    pub(super) const SUM: u8 = 5;
+    pub(super) const PRODUCT: u8 = 6;
+    pub(super) const FIELD: u8 = 7;
+    pub(super) const ATOM: u8 = 8;
+}
+
+impl fmt::Display for Query {
+    /// The tree as `explain` prints it, the result at the top, without a last line break.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "result ({})", self.schema)?;
+        let explain = Explain { table: &self.table };
+        explain.tree(f, &self.root, "", true)
+    }
+}
+
+struct Explain<'t> {
+    table: &'t ColumnTable,
+}
+
+impl Explain<'_> {
+    fn tree(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        node: &Node,
+        indent: &str,
+        is_last: bool,
+    ) -> fmt::Result {
+        let branch = if is_last { "└" } else { "├" };
+        write!(f, "\n{indent}{branch} {}", self.line(node))?;
+        let indent = format!("{indent}{} ", if is_last { " " } else { "│" });
+        let inputs: Vec<&Node> = match node {
+            Node::Scan(_) | Node::Values { .. } => Vec::new(),
+            Node::Project { input, .. }
+            | Node::Filter { input, .. }
+            | Node::Distinct { input }
+            | Node::Reduce { input, .. }
+            | Node::Top { input, .. } => vec![input],
+            Node::Join(join) => vec![&join.left, &join.right],
+            Node::Union { inputs, .. } => inputs.iter().map(|(input, _)| input).collect(),
+        };
+        for (at, input) in inputs.iter().enumerate() {
+            self.tree(f, input, &indent, at + 1 == inputs.len())?;
+        }
+        Ok(())
+    }
+
+    fn line(&self, node: &Node) -> String {
+        match node {
+            Node::Scan(scan) => {
+                let columns = list(&scan.columns, |(name, _)| name.to_string());
+                format!("scan {} ({columns})", scan.relation)
+            }
+            Node::Values { rows, .. } => match rows.len() {
+                1 => "values, 1 row".to_owned(),
+                n => format!("values, {n} rows"),
+            },
+            Node::Project { columns, .. } => {
+                format!("project {}", list(columns, |column| self.named(column)))
+            }
+            Node::Filter { predicate, .. } => format!("filter {}", self.all(predicate)),
+            Node::Join(join) => self.join(join),
+            Node::Union { .. } => "union all".to_owned(),
+            Node::Distinct { .. } => "distinct".to_owned(),
+            Node::Reduce {
+                keys, aggregates, ..
+            } => {
+                let mut line = match keys.is_empty() {
+                    true => "aggregate".to_owned(),
+                    false => format!("group by {}", list(keys, |key| self.named(key))),
+                };
+                if !aggregates.is_empty() {
+                    let colon = if keys.is_empty() { " " } else { ": " };
+                    line += colon;
+                    line += &list(aggregates, |(_, aggregate)| self.aggregate(aggregate));
+                }
+                line
+            }
+            Node::Top {
+                order,
+                limit,
+                offset,
+                ..
+            } => {
+                let mut line = match limit {
+                    Some(limit) => format!("top {limit}"),
+                    None => "all".to_owned(),
+                };
+                if *offset > 0 {
+                    line += &format!(" after {offset}");
+                }
+                line + " by " + &list(order, |key| self.sort_key(key))
+            }
+        }
+    }
+
+    fn join(&self, join: &Join) -> String {
+        let name = match join.kind {
+            JoinKind::Inner if join.keys.is_empty() && join.residual.is_empty() => "cross join",
+            JoinKind::Inner => "join",
+            JoinKind::Left => "left join",
+            JoinKind::Semi => "semijoin",
+            JoinKind::Anti => "antijoin",
+        };
+        let mut line = name.to_owned();
+        if !join.keys.is_empty() {
+            let key = |(left, right): &(Scalar, Scalar)| {
+                let (left, right) =
+                    (self.text(left, binding::SUM), self.text(right, binding::SUM));
+                format!("{left} = {right}")
+            };
+            let keys: Vec<String> = join.keys.iter().map(key).collect();
+            line += &format!(" on {}", keys.join(" AND "));
+        }
+        if !join.residual.is_empty() {
+            line += &format!(" where {}", self.all(&join.residual));
+        }
+        line
+    }
+
+    fn aggregate(&self, aggregate: &Aggregate) -> String {
+        let distinct = if aggregate.is_distinct { "DISTINCT " } else { "" };
+        let argument = match &aggregate.argument {
+            None => "*".to_owned(),
+            Some(argument) => self.text(argument, 0),
+        };
+        format!("{}({distinct}{argument})", aggregate.function.name())
+    }
+
+    fn sort_key(&self, key: &SortKey) -> String {
+        let mut text = self.text(&key.by, 0);
+        if key.is_descending {
+            text += " DESC";
+        }
+        // NULL is the least value unless it is said otherwise.
+        match (key.nulls_first, key.is_descending) {
+            (true, true) => text + " NULLS FIRST",
+            (false, false) => text + " NULLS LAST",
+            _ => text,
+        }
+    }
+
+    fn named(&self, (id, expression): &(ColumnId, Scalar)) -> String {
+        let text = self.text(expression, 0);
+        let name = self.table.name(*id);
+        match text == **name {
+            true => text,
+            false => format!("{text} AS {name}"),
+        }
+    }
+
+    fn all(&self, conditions: &[Scalar]) -> String {
+        let conditions = conditions.iter().map(|c| self.text(c, binding::AND));
+        conditions.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// An expression, in parentheses where it binds less than what stands around it.
+    fn text(&self, expression: &Scalar, around: u8) -> String {
+        let (text, own) = self.bare(expression);
+        match own < around {
+            true => format!("({text})"),
+            false => text,
+        }
+    }
+
+    fn bare(&self, expression: &Scalar) -> (String, u8) {
+        use binding::{AND, ATOM, COMPARISON, FIELD, NOT, OR, PRODUCT, SUM};
+        let binary = |symbol: &str, left: &Scalar, right: &Scalar, own: u8| {
+            let (left, right) = (self.text(left, own), self.text(right, own + 1));
+            (format!("{left} {symbol} {right}"), own)
+        };
+        match expression {
+            Expression::Column(id) => (self.table.name(*id).to_string(), ATOM),
+            Expression::Literal(Value::Text(text)) => {
+                (format!("'{}'", text.replace('\'', "''")), ATOM)
+            }
+            Expression::Literal(Value::Boolean(is)) => {
+                (if *is { "TRUE" } else { "FALSE" }.to_owned(), ATOM)
+            }
+            Expression::Literal(Value::Timestamp(ms)) => {
+                let text = crate::query::timestamp::format(*ms);
+                (format!("'{}'", text.unwrap_or_else(|| ms.to_string())), ATOM)
+            }
+            Expression::Literal(value) => (value.to_string(), ATOM),
+            Expression::Not(inner) => match &**inner {
+                Expression::IsNull(value) => {
+                    (format!("{} IS NOT NULL", self.text(value, SUM)), COMPARISON)
+                }
+                other => (format!("NOT {}", self.text(other, NOT)), NOT),
+            },
+            Expression::Negate(inner) => (format!("-{}", self.text(inner, ATOM)), ATOM),
+            Expression::IsNull(inner) => {
+                (format!("{} IS NULL", self.text(inner, SUM)), COMPARISON)
+            }
+            Expression::Compare(how, left, right) => {
+                let (left, right) = (self.text(left, SUM), self.text(right, SUM));
+                (format!("{left} {} {right}", how.symbol()), COMPARISON)
+            }
+            Expression::Arithmetic(how, left, right) => {
+                let own = if matches!(how.symbol(), "+" | "-") { SUM } else { PRODUCT };
+                binary(how.symbol(), left, right, own)
+            }
+            Expression::And(parts) => {
+                let parts: Vec<_> = parts.iter().map(|part| self.text(part, AND)).collect();
+                (parts.join(" AND "), AND)
+            }
+            Expression::Or(parts) => {
+                let parts: Vec<_> = parts.iter().map(|part| self.text(part, OR)).collect();
+                (parts.join(" OR "), OR)
+            }
+            Expression::In(value, items) => {
+                let items = list(items, |item| self.text(item, 0));
+                (format!("{} IN ({items})", self.text(value, SUM)), COMPARISON)
+            }
+            Expression::Like {
+                value,
+                pattern,
+                escape,
+                is_case_blind,
+            } => {
+                let like = if *is_case_blind { "ILIKE" } else { "LIKE" };
+                let escape = escape.map_or(String::new(), |c| format!(" ESCAPE '{c}'"));
+                let (value, pattern) = (self.text(value, SUM), self.text(pattern, SUM));
+                (format!("{value} {like} {pattern}{escape}"), COMPARISON)
+            }
+            Expression::Case {
+                branches,
+                otherwise,
+            } => {
+                let mut text = "CASE".to_owned();
+                for (when, then) in branches {
+                    text += &format!(" WHEN {} THEN {}", self.text(when, 0), self.text(then, 0));
+                }
+                (format!("{text} ELSE {} END", self.text(otherwise, 0)), ATOM)
+            }
+            Expression::Cast(inner, to) => {
+                (format!("CAST({} AS {to})", self.text(inner, 0)), ATOM)
+            }
+            Expression::Call(function, arguments) => match (function.name().0, &arguments[..]) {
+                (arrow @ ("->" | "->>"), [json, which]) => binary(arrow, json, which, FIELD),
+                (name, arguments) => {
+                    let arguments = list(arguments, |argument| self.text(argument, 0));
+                    (format!("{name}({arguments})"), ATOM)
+                }
+            },
+        }
+    }
+}
+
+fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+    items.iter().map(text).collect::<Vec<_>>().join(", ")
+}

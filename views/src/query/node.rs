@@ -1,0 +1,214 @@
+//! What is the logical tree of a query?
+//!
+//! Relations are bags: a tuple may stand in one several times. Each node makes the columns that
+//! [`Node::columns`] lists, in that order; every column has one maker in the tree. There is no
+//! order of rows but in [`Node::Top`], and there ties are broken by further columns, so that the
+//! result depends on the rows alone.
+
+use std::sync::Arc;
+
+use perennial_rows::Value;
+
+use crate::query::column::ColumnId;
+use crate::query::expression::Expression;
+
+/// An expression over the columns of a query.
+pub(crate) type Scalar = Expression<ColumnId>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    Scan(Scan),
+    /// Rows that the query itself holds.
+    Values {
+        columns: Vec<ColumnId>,
+        rows: Vec<Vec<Value>>,
+    },
+    Project {
+        input: Box<Node>,
+        columns: Vec<(ColumnId, Scalar)>,
+    },
+    /// The tuples for which every expression is true.
+    Filter {
+        input: Box<Node>,
+        predicate: Vec<Scalar>,
+    },
+    Join(Box<Join>),
+    /// All tuples of all inputs, whose columns are named in the order of the result's.
+    Union {
+        columns: Vec<ColumnId>,
+        inputs: Vec<(Node, Vec<ColumnId>)>,
+    },
+    Distinct {
+        input: Box<Node>,
+    },
+    /// One tuple a group; without keys one tuple in all, over no rows too.
+    Reduce {
+        input: Box<Node>,
+        keys: Vec<(ColumnId, Scalar)>,
+        aggregates: Vec<(ColumnId, Aggregate)>,
+    },
+    /// The tuples at `offset..offset + limit` in an order.
+    Top {
+        input: Box<Node>,
+        order: Vec<SortKey>,
+        limit: Option<u64>,
+        offset: u64,
+    },
+}
+
+/// A relation that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// Which scan of the query this is.
+    pub(crate) number: usize,
+    pub(crate) relation: Arc<str>,
+    /// The columns read, by the relation's name for them.
+    pub(crate) columns: Vec<(Arc<str>, ColumnId)>,
+    /// Sets of columns of which no two rows have the same values.
+    pub(crate) unique: Vec<Vec<Arc<str>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Join {
+    pub(crate) kind: JoinKind,
+    pub(crate) left: Node,
+    pub(crate) right: Node,
+    /// Pairs of expressions, of the left and of the right side, that are equal where rows match.
+    pub(crate) keys: Vec<(Scalar, Scalar)>,
+    /// What else is true where rows match.
+    pub(crate) residual: Vec<Scalar>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinKind {
+    /// Pairs that match.
+    Inner,
+    /// These, and left rows without match with NULLs beside them.
+    Left,
+    /// Left rows that match.
+    Semi,
+    /// Left rows that do not.
+    Anti,
+}
+
+impl JoinKind {
+    /// Whether the result has the right side's columns.
+    pub(crate) fn has_right(self) -> bool {
+        matches!(self, Self::Inner | Self::Left)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Aggregate {
+    pub(crate) function: AggregateFunction,
+    /// `None` for `count(*)`.
+    pub(crate) argument: Option<Scalar>,
+    pub(crate) is_distinct: bool,
+}
+
+/// Aggregates ignore NULLs, and the sum, least, greatest or mean of nothing is NULL. Sums are
+/// exact and rounded once, whatever the order and history of rows; an integer sum beyond 64 bits
+/// is NULL. Over columns of type ANY, `sum` and `avg` ignore what is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum AggregateFunction {
+    Count,
+    Sum,
+    Min,
+    Max,
+    Avg,
+}
+
+impl AggregateFunction {
+    pub(crate) const NAMES: [(&'static str, Self); 5] = [
+        ("count", Self::Count),
+        ("sum", Self::Sum),
+        ("min", Self::Min),
+        ("max", Self::Max),
+        ("avg", Self::Avg),
+    ];
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let known = Self::NAMES.iter();
+        known
+            .copied()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, function)| function)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Avg => "avg",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SortKey {
+    pub(crate) by: Scalar,
+    pub(crate) is_descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+impl Node {
+    /// The columns that it makes, in order.
+    pub(crate) fn columns(&self) -> Vec<ColumnId> {
+        match self {
+            Self::Scan(scan) => scan.columns.iter().map(|(_, id)| *id).collect(),
+            Self::Values { columns, .. } | Self::Union { columns, .. } => columns.clone(),
+            Self::Project { columns, .. } => columns.iter().map(|(id, _)| *id).collect(),
+            Self::Filter { input, .. } | Self::Distinct { input } | Self::Top { input, .. } => {
+                input.columns()
+            }
+            Self::Join(join) => {
+                let mut columns = join.left.columns();
+                if join.kind.has_right() {
+                    columns.extend(join.right.columns());
+                }
+                columns
+            }
+            Self::Reduce {
+                keys, aggregates, ..
+            } => {
+                let keys = keys.iter().map(|(id, _)| *id);
+                keys.chain(aggregates.iter().map(|(id, _)| *id)).collect()
+            }
+        }
+    }
+
+    /// Its inputs, in order.
+    pub(crate) fn inputs_mut(&mut self) -> Vec<&mut Node> {
+        match self {
+            Self::Scan(_) | Self::Values { .. } => Vec::new(),
+            Self::Project { input, .. }
+            | Self::Filter { input, .. }
+            | Self::Distinct { input }
+            | Self::Reduce { input, .. }
+            | Self::Top { input, .. } => vec![input],
+            Self::Join(join) => vec![&mut join.left, &mut join.right],
+            Self::Union { inputs, .. } => inputs.iter_mut().map(|(node, _)| node).collect(),
+        }
+    }
+
+    /// Itself where every expression is true.
+    pub(crate) fn filtered(self, predicate: Vec<Scalar>) -> Self {
+        match predicate.is_empty() {
+            true => self,
+            false => Self::Filter {
+                input: Box::new(self),
+                predicate,
+            },
+        }
+    }
+}
+
+/// Parts of a conjunction, those of its parts included.
+pub(crate) fn conjuncts(expression: Scalar, all: &mut Vec<Scalar>) {
+    match expression {
+        Expression::And(parts) => parts.into_iter().for_each(|part| conjuncts(part, all)),
+        other => all.push(other),
+    }
+}

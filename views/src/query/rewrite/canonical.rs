@@ -1,0 +1,156 @@
+//! Which form do all trees of one query have?
+//!
+//! Columns are numbered as a walk from the leaves meets their makers. The columns of a scan stand
+//! by name; conditions and join keys, which have no order, by cost, then by what they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use perennial_rows::{Column, Schema, Type};
+
+use crate::query::Input;
+use crate::query::column::{ColumnId, ColumnTable};
+use crate::query::expression::Expression;
+use crate::query::node::{Node, Scalar};
+use crate::query::rewrite::Plan;
+
+pub(super) fn canonical(mut root: Node, outputs: &[ColumnId], table: &ColumnTable) -> Plan {
+    let mut numbering = Numbering {
+        old: table,
+        new: ColumnTable::default(),
+        ids: BTreeMap::new(),
+        n_scans: 0,
+        inputs: Vec::new(),
+    };
+    numbering.number(&mut root);
+    let outputs = outputs.iter().map(|id| numbering.id(*id)).collect();
+    let inputs = numbering.inputs.into_iter();
+    Plan {
+        root,
+        outputs,
+        table: numbering.new,
+        inputs: inputs
+            .map(|(relation, columns)| Input {
+                relation,
+                columns: Schema::new(
+                    columns.into_iter().map(|(name, of)| Column::new(name, of)),
+                ),
+            })
+            .collect(),
+    }
+}
+
+struct Numbering<'t> {
+    old: &'t ColumnTable,
+    new: ColumnTable,
+    ids: BTreeMap<ColumnId, ColumnId>,
+    n_scans: usize,
+    inputs: Vec<(Arc<str>, BTreeMap<Arc<str>, Type>)>,
+}
+
+impl Numbering<'_> {
+    /// The new id of a column that a node below makes.
+    fn id(&self, old: ColumnId) -> ColumnId {
+        *self.ids.get(&old).expect("every column of a plan has a maker below its readers")
+    }
+
+    /// The new id of a column that a node makes, or passes on.
+    fn made(&mut self, old: ColumnId) -> ColumnId {
+        let (table, new) = (self.old, &mut self.new);
+        let id = self.ids.entry(old);
+        *id.or_insert_with(|| {
+            let info = table.get(old);
+            new.add(info.name.clone(), info.of)
+        })
+    }
+
+    fn scalar(&self, expression: &mut Scalar) {
+        *expression = expression.substitute(|id| Expression::Column(self.id(*id)));
+    }
+
+    fn number(&mut self, node: &mut Node) {
+        for input in node.inputs_mut() {
+            self.number(input);
+        }
+        match node {
+            Node::Scan(scan) => {
+                scan.number = self.n_scans;
+                self.n_scans += 1;
+                scan.columns.sort();
+                let read = scan.columns.iter();
+                let read = read.map(|(name, id)| (name.clone(), self.old.of(*id)));
+                let read: Vec<_> = read.collect();
+                let known = self.inputs.iter_mut().find(|(name, _)| *name == scan.relation);
+                match known {
+                    Some((_, columns)) => columns.extend(read),
+                    None => {
+                        let columns = read.into_iter().collect();
+                        self.inputs.push((scan.relation.clone(), columns));
+                    }
+                }
+                for (_, id) in &mut scan.columns {
+                    *id = self.made(*id);
+                }
+            }
+            Node::Values { columns, .. } => {
+                columns.iter_mut().for_each(|id| *id = self.made(*id));
+            }
+            Node::Project { columns, .. } => self.named(columns),
+            Node::Filter { predicate, .. } => self.conditions(predicate),
+            Node::Join(join) => {
+                for (left, right) in &mut join.keys {
+                    self.scalar(left);
+                    self.scalar(right);
+                }
+                join.keys.sort();
+                join.keys.dedup();
+                self.conditions(&mut join.residual);
+            }
+            Node::Union { columns, inputs } => {
+                for (_, ids) in inputs {
+                    ids.iter_mut().for_each(|id| *id = self.id(*id));
+                }
+                columns.iter_mut().for_each(|id| *id = self.made(*id));
+            }
+            Node::Distinct { .. } => {}
+            Node::Reduce {
+                keys, aggregates, ..
+            } => {
+                self.named(keys);
+                for (id, aggregate) in aggregates {
+                    if let Some(argument) = &mut aggregate.argument {
+                        self.scalar(argument);
+                    }
+                    *id = self.made(*id);
+                }
+            }
+            Node::Top { order, .. } => {
+                order.iter_mut().for_each(|key| self.scalar(&mut key.by));
+            }
+        }
+    }
+
+    fn named(&mut self, columns: &mut [(ColumnId, Scalar)]) {
+        // All are read before any is made.
+        columns.iter_mut().for_each(|(_, expression)| self.scalar(expression));
+        columns.iter_mut().for_each(|(id, _)| *id = self.made(*id));
+    }
+
+    fn conditions(&self, conditions: &mut Vec<Scalar>) {
+        conditions.iter_mut().for_each(|condition| self.scalar(condition));
+        conditions.sort_by_cached_key(|condition| (cost(condition), condition.clone()));
+        conditions.dedup();
+    }
+}
+
+/// What a condition costs, roughly: to look at a value, to look into a text, to parse JSON.
+fn cost(expression: &Scalar) -> usize {
+    let own = match expression {
+        Expression::Column(_) | Expression::Literal(_) => 0,
+        Expression::Like { .. } => 20,
+        Expression::Call(..) => 10,
+        Expression::Cast(..) => 5,
+        _ => 1,
+    };
+    own + expression.parts().into_iter().map(cost).sum::<usize>()
+}

@@ -1,0 +1,55 @@
+//! Which cheaper query makes the same rows?
+//!
+//! Four passes, each once:
+//! 1. [`fold`]: what is constant is computed, conditions get their plain form;
+//! 2. [`pushdown`]: conditions go to where their columns are made, equalities become join keys,
+//!    projections of projections one, DISTINCT of what is distinct goes;
+//! 3. [`prune`]: columns that nobody reads go, down to the scans;
+//! 4. [`canonical`]: columns are numbered, and what has no order is sorted, so that one query has
+//!    one digest.
+//!
+//! Expressions are total, so they may be moved anywhere. Conditions never pass a LIMIT, nor the
+//! side of an outer join that may be NULL.
+
+mod canonical;
+mod fold;
+mod prune;
+mod pushdown;
+
+use std::collections::BTreeSet;
+
+use crate::query::Input;
+use crate::query::column::{ColumnId, ColumnTable};
+use crate::query::expression::Expression;
+use crate::query::node::Node;
+
+/// A rewritten query.
+pub(super) struct Plan {
+    pub(super) root: Node,
+    /// The columns of the result.
+    pub(super) outputs: Vec<ColumnId>,
+    pub(super) table: ColumnTable,
+    pub(super) inputs: Vec<Input>,
+}
+
+/// The query whose result has the columns `outputs` of `root`.
+pub(super) fn rewrite(root: Node, outputs: &[ColumnId], table: ColumnTable) -> Plan {
+    let root = fold::fold(root);
+    let root = pushdown::push(root, Vec::new(), &table);
+    let needed: BTreeSet<ColumnId> = outputs.iter().copied().collect();
+    let root = prune::prune(root, &needed);
+    let root = project(root, outputs);
+    canonical::canonical(root, outputs, &table)
+}
+
+/// A node that makes these columns in this order.
+fn project(node: Node, columns: &[ColumnId]) -> Node {
+    if node.columns() == columns {
+        return node;
+    }
+    let pass_on = |id: &ColumnId| (*id, Expression::Column(*id));
+    Node::Project {
+        input: Box::new(node),
+        columns: columns.iter().map(pass_on).collect(),
+    }
+}

@@ -1,0 +1,122 @@
+//! Which columns does nobody read?
+
+use std::collections::BTreeSet;
+
+use crate::query::column::ColumnId;
+use crate::query::expression::Expression;
+use crate::query::node::{Join, Node, Scalar};
+use crate::query::rewrite::project;
+
+/// A node that makes the needed columns, and few others: none that a scan need not read.
+pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
+    match node {
+        Node::Scan(mut scan) => {
+            scan.columns.retain(|(_, id)| needed.contains(id));
+            Node::Scan(scan)
+        }
+        Node::Values { columns, rows } => {
+            let kept: Vec<usize> =
+                (0..columns.len()).filter(|at| needed.contains(&columns[*at])).collect();
+            Node::Values {
+                columns: kept.iter().map(|at| columns[*at]).collect(),
+                rows: rows
+                    .into_iter()
+                    .map(|row| kept.iter().map(|at| row[*at].clone()).collect())
+                    .collect(),
+            }
+        }
+        Node::Project { input, mut columns } => {
+            columns.retain(|(id, _)| needed.contains(id));
+            let input = prune(*input, &read(columns.iter().map(|(_, e)| e)));
+            let is_passed_on = columns.iter().all(|(id, e)| *e == Expression::Column(*id));
+            let ids: Vec<ColumnId> = columns.iter().map(|(id, _)| *id).collect();
+            if is_passed_on && input.columns() == ids {
+                return input;
+            }
+            Node::Project {
+                input: Box::new(input),
+                columns,
+            }
+        }
+        Node::Filter { input, predicate } => {
+            let mut below = needed.clone();
+            below.extend(read(&predicate));
+            prune(*input, &below).filtered(predicate)
+        }
+        Node::Join(join) => prune_join(*join, needed),
+        Node::Union { columns, inputs } => {
+            let kept: Vec<usize> =
+                (0..columns.len()).filter(|at| needed.contains(&columns[*at])).collect();
+            let inputs = inputs.into_iter().map(|(input, ids)| {
+                let ids: Vec<ColumnId> = kept.iter().map(|at| ids[*at]).collect();
+                (prune(input, &ids.iter().copied().collect()), ids)
+            });
+            Node::Union {
+                inputs: inputs.collect(),
+                columns: kept.iter().map(|at| columns[*at]).collect(),
+            }
+        }
+        Node::Distinct { input } => {
+            // Which rows are alike is a matter of all columns.
+            let all = input.columns().into_iter().collect();
+            Node::Distinct {
+                input: Box::new(prune(*input, &all)),
+            }
+        }
+        Node::Reduce {
+            input,
+            keys,
+            mut aggregates,
+        } => {
+            aggregates.retain(|(id, _)| needed.contains(id));
+            let arguments = aggregates.iter().filter_map(|(_, a)| a.argument.as_ref());
+            let below = read(keys.iter().map(|(_, e)| e).chain(arguments));
+            Node::Reduce {
+                input: Box::new(prune(*input, &below)),
+                keys,
+                aggregates,
+            }
+        }
+        Node::Top {
+            input,
+            order,
+            limit,
+            offset,
+        } => {
+            let mut below = needed.clone();
+            below.extend(read(order.iter().map(|key| &key.by)));
+            let input = trimmed(prune(*input, &below), &below);
+            Node::Top {
+                input: Box::new(input),
+                order,
+                limit,
+                offset,
+            }
+        }
+    }
+}
+
+fn prune_join(join: Join, needed: &BTreeSet<ColumnId>) -> Node {
+    let mut below = needed.clone();
+    below.extend(read(join.keys.iter().flat_map(|(left, right)| [left, right])));
+    below.extend(read(&join.residual));
+    // What a join holds is arranged: no column more than is read.
+    let side = |node: Node| trimmed(prune(node, &below), &below);
+    Node::Join(Box::new(Join {
+        left: side(join.left),
+        right: side(join.right),
+        ..join
+    }))
+}
+
+/// A node without columns that nobody needs.
+fn trimmed(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
+    let mut columns = node.columns();
+    columns.retain(|id| needed.contains(id));
+    project(node, &columns)
+}
+
+fn read<'e>(expressions: impl IntoIterator<Item = &'e Scalar>) -> BTreeSet<ColumnId> {
+    let columns = expressions.into_iter().map(Scalar::columns);
+    columns.flatten().collect()
+}

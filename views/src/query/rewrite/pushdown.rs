@@ -1,0 +1,249 @@
+//! How early can a condition be asked, and what joins by key?
+
+use std::collections::BTreeSet;
+
+use perennial_rows::Value;
+
+use crate::query::column::{ColumnId, ColumnTable};
+use crate::query::expression::{Comparison, Expression};
+use crate::query::node::{Join, JoinKind, Node, Scalar, conjuncts};
+use crate::query::rewrite::fold::simple;
+use crate::query::unique;
+
+/// Largest expression that a condition may grow to on its way down.
+const MAX_SIZE: usize = 1000;
+
+/// A node with these conditions on its rows, asked as early as they can be. The columns stay.
+pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
+    match node {
+        Node::Filter { input, predicate } => {
+            predicate.into_iter().for_each(|part| conjuncts(part, &mut conditions));
+            push(*input, conditions, table)
+        }
+        Node::Project { input, columns } => {
+            let (below, above): (Vec<_>, Vec<_>) = conditions
+                .into_iter()
+                .map(|condition| (through(&condition, &columns), condition))
+                .partition(|(below, _)| below.size() <= MAX_SIZE);
+            let below = below.into_iter().map(|(below, _)| simple(&below)).collect();
+            let input = push(*input, below, table);
+            let node = merged(input, columns);
+            filtered(node, above.into_iter().map(|(_, condition)| condition).collect())
+        }
+        Node::Join(join) => push_join(*join, conditions, table),
+        Node::Union { columns, inputs } => {
+            let inputs = inputs.into_iter().map(|(input, ids)| {
+                let of_input = |condition: &Scalar| {
+                    condition.substitute(|id| {
+                        let at = columns.iter().position(|column| column == id);
+                        Expression::Column(at.map_or(*id, |at| ids[at]))
+                    })
+                };
+                let below = conditions.iter().map(of_input).collect();
+                (push(input, below, table), ids)
+            });
+            Node::Union {
+                inputs: inputs.collect(),
+                columns,
+            }
+        }
+        Node::Distinct { input } => {
+            let input = push(*input, conditions, table);
+            match unique::sets(&input, table).is_empty() {
+                true => Node::Distinct {
+                    input: Box::new(input),
+                },
+                // It is distinct as it is.
+                false => input,
+            }
+        }
+        Node::Reduce {
+            input,
+            keys,
+            aggregates,
+        } => {
+            let ids: BTreeSet<ColumnId> = keys.iter().map(|(id, _)| *id).collect();
+            // A condition on no column must not empty the one group of all rows.
+            let is_of_keys = |condition: &Scalar| {
+                let columns = condition.columns();
+                !columns.is_empty() && columns.is_subset(&ids)
+            };
+            let (of_keys, above): (Vec<_>, Vec<_>) =
+                conditions.into_iter().partition(is_of_keys);
+            let below = of_keys.iter().map(|condition| through(condition, &keys)).collect();
+            let node = Node::Reduce {
+                input: Box::new(push(*input, below, table)),
+                keys,
+                aggregates,
+            };
+            filtered(node, above)
+        }
+        Node::Top {
+            input,
+            order,
+            limit,
+            offset,
+        } => {
+            let node = Node::Top {
+                input: Box::new(push(*input, Vec::new(), table)),
+                order,
+                limit,
+                offset,
+            };
+            filtered(node, conditions)
+        }
+        Node::Scan(_) | Node::Values { .. } => filtered(node, conditions),
+    }
+}
+
+/// A condition on a projection's columns as one on what they are made of.
+fn through(condition: &Scalar, columns: &[(ColumnId, Scalar)]) -> Scalar {
+    condition.substitute(|id| {
+        let made = columns.iter().find(|(column, _)| column == id);
+        made.map_or(Expression::Column(*id), |(_, expression)| expression.clone())
+    })
+}
+
+/// The rows of a node that stays where it is; none where a condition never holds.
+fn filtered(node: Node, conditions: Vec<Scalar>) -> Node {
+    let mut predicate: Vec<Scalar> = Vec::new();
+    for condition in conditions {
+        match condition {
+            Expression::Literal(Value::Boolean(true)) => {}
+            Expression::Literal(_) => {
+                return Node::Values {
+                    columns: node.columns(),
+                    rows: Vec::new(),
+                };
+            }
+            other if predicate.contains(&other) => {}
+            other => predicate.push(other),
+        }
+    }
+    node.filtered(predicate)
+}
+
+/// A projection over a node: one, where both are. What is computed is not computed twice for it.
+fn merged(input: Node, columns: Vec<(ColumnId, Scalar)>) -> Node {
+    let Node::Project {
+        input: below,
+        columns: made,
+    } = input
+    else {
+        return Node::Project {
+            input: Box::new(input),
+            columns,
+        };
+    };
+    let is_computed = |id: &ColumnId| {
+        let found = made.iter().find(|(column, _)| column == id);
+        found.is_some_and(|(_, e)| !matches!(e, Expression::Column(_) | Expression::Literal(_)))
+    };
+    let mut uses: Vec<ColumnId> = Vec::new();
+    for (_, expression) in &columns {
+        collect_uses(expression, &mut uses);
+    }
+    uses.retain(is_computed);
+    let n_uses = uses.len();
+    uses.sort();
+    uses.dedup();
+    if uses.len() < n_uses {
+        let input = Node::Project {
+            input: below,
+            columns: made,
+        };
+        return Node::Project {
+            input: Box::new(input),
+            columns,
+        };
+    }
+    let columns = columns.iter();
+    Node::Project {
+        columns: columns
+            .map(|(id, expression)| (*id, simple(&through(expression, &made))))
+            .collect(),
+        input: below,
+    }
+}
+
+/// Every mention of a column.
+fn collect_uses(expression: &Scalar, uses: &mut Vec<ColumnId>) {
+    if let Expression::Column(id) = expression {
+        uses.push(*id);
+    }
+    for part in expression.parts() {
+        collect_uses(part, uses);
+    }
+}
+
+fn push_join(join: Join, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
+    let Join {
+        kind,
+        left,
+        right,
+        mut keys,
+        residual: on,
+    } = join;
+    let left_ids: BTreeSet<ColumnId> = left.columns().into_iter().collect();
+    let right_ids: BTreeSet<ColumnId> = right.columns().into_iter().collect();
+    let (mut to_left, mut to_right) = (Vec::new(), Vec::new());
+    let (mut residual, mut above) = (Vec::new(), Vec::new());
+    let mut matching = Vec::new();
+    on.into_iter().for_each(|part| conjuncts(part, &mut matching));
+    for condition in conditions {
+        let columns = condition.columns();
+        match kind {
+            // What holds for the pairs holds where rows match.
+            JoinKind::Inner if !columns.is_empty() => matching.push(condition),
+            _ if !columns.is_empty() && columns.is_subset(&left_ids) => to_left.push(condition),
+            _ => above.push(condition),
+        }
+    }
+    for condition in matching {
+        let columns = condition.columns();
+        if condition == Expression::literal(true) {
+            continue;
+        }
+        // A left row that fails a condition of an outer or antijoin has no match, and stays.
+        let may_filter_left = matches!(kind, JoinKind::Inner | JoinKind::Semi);
+        if may_filter_left && columns.is_subset(&left_ids) {
+            to_left.push(condition);
+        } else if !columns.is_empty() && columns.is_subset(&right_ids) {
+            to_right.push(condition);
+        } else if let Some(key) = key(&condition, &left_ids, &right_ids) {
+            keys.push(key);
+        } else {
+            residual.push(condition);
+        }
+    }
+    let node = Node::Join(Box::new(Join {
+        kind,
+        left: push(left, to_left, table),
+        right: push(right, to_right, table),
+        keys,
+        residual,
+    }));
+    filtered(node, above)
+}
+
+/// The two sides of an equality between what one side makes and what the other does.
+fn key(
+    condition: &Scalar,
+    left_ids: &BTreeSet<ColumnId>,
+    right_ids: &BTreeSet<ColumnId>,
+) -> Option<(Scalar, Scalar)> {
+    let Expression::Compare(Comparison::Equal, a, b) = condition else {
+        return None;
+    };
+    let (of_a, of_b) = (a.columns(), b.columns());
+    if of_a.is_empty() || of_b.is_empty() {
+        return None;
+    }
+    if of_a.is_subset(left_ids) && of_b.is_subset(right_ids) {
+        Some(((**a).clone(), (**b).clone()))
+    } else if of_b.is_subset(left_ids) && of_a.is_subset(right_ids) {
+        Some(((**b).clone(), (**a).clone()))
+    } else {
+        None
+    }
+}

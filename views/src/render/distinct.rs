@@ -1,0 +1,7 @@
+//! Each tuple once.
+
+use crate::render::Tuples;
+
+pub(super) fn distinct(tuples: Tuples<'_>) -> Tuples<'_> {
+    tuples.distinct()
+}

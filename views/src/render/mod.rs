@@ -1,0 +1,152 @@
+//! Which operators keep a query's result true?
+//!
+//! One operator of the plan a file. A collection holds tuples in the order of its node's columns;
+//! relations are bags, so a tuple's count is how often it stands there. What an epoch costs
+//! depends on what it changes:
+//!
+//! | operator | a changed tuple costs |
+//! | --- | --- |
+//! | scan, project, filter, union | itself |
+//! | join | the tuples of the other side that have its key |
+//! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
+//! | min, max, top | its bucket, and the leaders of few others ([`leaders`]) |
+//!
+//! # Invariants
+//! - The result at an epoch is a function of the inputs at that epoch: not of their history, the
+//!   order of tuples, or the number of workers.
+//! - No operator calls anything slow, or fails.
+
+mod distinct;
+mod exact_sum;
+mod filter;
+mod join;
+mod leaders;
+mod project;
+mod reduce;
+mod scan;
+mod top;
+mod totals;
+mod union;
+mod values;
+
+use differential_dataflow::VecCollection;
+use perennial_rows::Tuple;
+use timely::dataflow::Scope;
+
+use crate::dataflow::Epoch;
+use crate::query::expression::Expression;
+use crate::query::node::{Node, Scalar};
+use crate::query::{ColumnId, Query};
+
+/// A bag of tuples that changes from epoch to epoch.
+pub type Tuples<'scope> = VecCollection<'scope, Epoch, Tuple, isize>;
+
+/// The result of a query over its inputs, consolidated: one collection for each of
+/// [`Query::inputs`], in that order, with the columns that it names.
+///
+/// A query with an aggregate over all rows has a row from epoch 0 on, whenever the dataflow was
+/// built.
+///
+/// # Panics
+/// If there are not as many inputs as the query reads.
+pub fn render<'scope>(
+    scope: Scope<'scope, Epoch>,
+    query: &Query,
+    inputs: Vec<Tuples<'scope>>,
+) -> Tuples<'scope> {
+    assert_eq!(inputs.len(), query.inputs().len(), "a collection for each input");
+    let renderer = Renderer {
+        scope,
+        query,
+        inputs,
+    };
+    renderer.node(query.root()).consolidate()
+}
+
+struct Renderer<'q, 'scope> {
+    scope: Scope<'scope, Epoch>,
+    query: &'q Query,
+    inputs: Vec<Tuples<'scope>>,
+}
+
+impl<'scope> Renderer<'_, 'scope> {
+    fn node(&self, node: &Node) -> Tuples<'scope> {
+        match node {
+            Node::Scan(scan) => {
+                let inputs = self.query.inputs().iter().zip(&self.inputs);
+                let mut named = inputs.filter(|(input, _)| input.relation == scan.relation);
+                let (input, collection) = named.next().expect("every scan's relation is an input");
+                scan::scan(scan, &input.columns, collection.clone())
+            }
+            Node::Values { rows, .. } => values::values(self.scope, rows),
+            Node::Project { input, columns } => {
+                let layout = input.columns();
+                let columns = columns.iter().map(|(_, made)| placed(made, &layout)).collect();
+                project::project(self.node(input), columns)
+            }
+            Node::Filter { input, predicate } => {
+                filter::filter(self.node(input), all_placed(predicate, &input.columns()))
+            }
+            Node::Join(join) => {
+                let (left, right) = (self.node(&join.left), self.node(&join.right));
+                join::join(join, left, right)
+            }
+            Node::Union { inputs, .. } => {
+                let inputs = inputs.iter().map(|(input, wanted)| {
+                    union::arranged(self.node(input), &input.columns(), wanted)
+                });
+                union::union(self.scope, inputs.collect())
+            }
+            Node::Distinct { input } => distinct::distinct(self.node(input)),
+            Node::Reduce {
+                input,
+                keys,
+                aggregates,
+            } => {
+                let layout = input.columns();
+                let keys = keys.iter().map(|(_, key)| placed(key, &layout)).collect();
+                let aggregates = aggregates
+                    .iter()
+                    .map(|(_, aggregate)| reduce::Aggregate {
+                        function: aggregate.function,
+                        is_distinct: aggregate.is_distinct,
+                        argument: aggregate.argument.as_ref().map(|a| placed(a, &layout)),
+                    })
+                    .collect();
+                reduce::reduce(self.scope, self.node(input), keys, aggregates)
+            }
+            Node::Top {
+                input,
+                order,
+                limit,
+                offset,
+            } => {
+                let layout = input.columns();
+                let order = order
+                    .iter()
+                    .map(|key| top::SortKey {
+                        by: placed(&key.by, &layout),
+                        is_descending: key.is_descending,
+                        nulls_first: key.nulls_first,
+                    })
+                    .collect();
+                top::top(self.node(input), order, *limit, *offset)
+            }
+        }
+    }
+}
+
+/// An expression over the positions of a layout.
+fn placed(expression: &Scalar, layout: &[ColumnId]) -> Expression<usize> {
+    expression.substitute(|id| {
+        let at = layout.iter().position(|column| column == id);
+        Expression::Column(at.expect("an operator's input makes what the operator reads"))
+    })
+}
+
+fn all_placed(expressions: &[Scalar], layout: &[ColumnId]) -> Vec<Expression<usize>> {
+    expressions.iter().map(|expression| placed(expression, layout)).collect()
+}
+
+#[cfg(test)]
+mod tests;
