@@ -232,6 +232,11 @@ impl EngineBuilder {
             Some(durable) => durable.state.clone(),
             None => Arc::new(()),
         };
+        let embeddings = Arc::new(perennial_views::Embeddings::new(
+            self.runtime.embedder.clone(),
+            memo.clone(),
+            self.runtime.embed_executor.clone(),
+        ));
         let mut views = Vec::new();
         for plan in &plans {
             let (Some(context), Some(data_source)) =
@@ -242,9 +247,8 @@ impl EngineBuilder {
             let services = perennial_views::Services {
                 model: self.runtime.model.clone(),
                 references: references.clone(),
-                embedder: self.runtime.embedder.clone(),
+                embeddings: embeddings.clone(),
                 model_executor: self.runtime.model_executor.clone(),
-                embed_executor: self.runtime.embed_executor.clone(),
                 book: Arc::new(ContextBook::default()),
                 memo: memo.clone(),
                 observer: hub.clone(),
