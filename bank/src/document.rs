@@ -59,7 +59,14 @@ pub struct Document {
 }
 
 /// A piece of one document version, with its tokens under the view's model.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+///
+/// Compared and hashed by place, time, id and mark: the id names title and text, and tokens
+/// are a function of these and the view's model. So arranging a passage reads no text, and
+/// the order is the one that comparing every field would give.
+///
+/// # Contract
+/// Passages of one collection have their tokens from one model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Passage {
     /// The document it was cut from.
     pub document: DocumentKey,
@@ -77,6 +84,43 @@ pub struct Passage {
     pub tokens: Arc<[u32]>,
     /// Whether a newer document makes its document obsolete.
     pub is_superseded: bool,
+}
+
+impl Passage {
+    /// What tells one passage from another.
+    fn identity(&self) -> (&DocumentKey, u32, i64, PassageId, bool) {
+        let Self {
+            document,
+            ordinal,
+            updated_at_ms,
+            id,
+            is_superseded,
+            ..
+        } = self;
+        (document, *ordinal, *updated_at_ms, *id, *is_superseded)
+    }
+}
+
+impl PartialEq for Passage {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+impl Eq for Passage {}
+impl PartialOrd for Passage {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Passage {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.identity().cmp(&other.identity())
+    }
+}
+impl Hash for Passage {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
 }
 
 /// A passage as a member of a layout: what it says, where it is from, not when it changed.
@@ -172,5 +216,49 @@ impl Ord for PassageLayout {
 impl Hash for PassageLayout {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.digest.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    /// Every pair of values of each field: all that tells passages apart is in the order,
+    /// and it is the order of the fields.
+    #[test]
+    fn passages_are_ordered_as_all_their_fields_would_order_them() {
+        let mut passages = Vec::new();
+        for (document, ordinal, time, text, is_superseded) in (0..32).map(|i: u32| {
+            let bit = |n: u32| i >> n & 1;
+            let text = ["one", "two"][bit(1) as usize];
+            (bit(4).to_string(), bit(3), i64::from(bit(2)), text, bit(0) == 1)
+        }) {
+            passages.push(Passage {
+                document: DocumentKey::new(document),
+                ordinal,
+                updated_at_ms: time,
+                id: PassageId::of("title", text),
+                title: "title".into(),
+                text: text.into(),
+                tokens: text.bytes().map(u32::from).collect(),
+                is_superseded,
+            });
+        }
+        let fields = |p: &Passage| {
+            let place = (p.document.clone(), p.ordinal, p.updated_at_ms, p.id);
+            (place, p.title.clone(), p.text.clone(), p.tokens.clone(), p.is_superseded)
+        };
+        let hasher = std::hash::RandomState::new();
+        for a in &passages {
+            for b in &passages {
+                assert_eq!(a.cmp(b), fields(a).cmp(&fields(b)));
+                assert_eq!(a == b, fields(a) == fields(b));
+                if a == b {
+                    assert_eq!(hasher.hash_one(a), hasher.hash_one(b));
+                }
+            }
+        }
     }
 }

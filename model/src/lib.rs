@@ -14,6 +14,7 @@ pub mod config;
 pub mod decoder;
 pub mod digest;
 pub mod divergence;
+pub mod dot;
 pub mod embedding;
 pub mod error;
 pub mod generation;

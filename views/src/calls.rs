@@ -1,22 +1,18 @@
-//! The model calls of a view: from a row of the dataflow to a job, and back.
+//! The answering calls of a view: from a row of the dataflow to a job, and back.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_ask::Cancel;
-use perennial_ask::{
-    Answer, AnswerModel, AnswerRequest, Before, CallError, CallProgress, Dependency, Divergence,
-    Embed, Executor, Latitude, Outcome, Priority,
-};
-use perennial_bank::{ContextKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
-use perennial_operators::select::Vector;
+use perennial_ask::{Answer, AnswerModel, AnswerRequest, Before, CallError, CallProgress, Dependency, Divergence, Executor, Latitude, Outcome, Priority};
+use perennial_bank::{ContextKey, PassageLayout};
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::Epoch;
-use crate::memo::{Memo, RequestDigest, VectorDigest};
+use crate::memo::{Memo, RequestDigest};
 use crate::plan::Plan;
 use crate::view::Policy;
 
@@ -381,73 +377,5 @@ impl CallProgress for Reporter<'_> {
 
     fn writing(&mut self, text: &str) {
         self.observer.writing(self.view, self.context, text);
-    }
-}
-
-/// What embedding a text gives; an error is data.
-pub(crate) type Embedded = Result<Vector, String>;
-
-/// How many texts one worker of a view has had to embed, and has embedded.
-#[derive(Default)]
-pub(crate) struct EmbedCount {
-    pub(crate) n_done: AtomicUsize,
-    pub(crate) n_asked: AtomicUsize,
-}
-
-/// Embedding as calls.
-pub(crate) struct EmbedCalls {
-    pub(crate) count: Arc<EmbedCount>,
-    pub(crate) view: Arc<str>,
-    pub(crate) embedder: Arc<dyn Embed>,
-    pub(crate) memo: Arc<dyn Memo>,
-    pub(crate) executor: Arc<Executor>,
-    pub(crate) observer: Arc<dyn Observer>,
-}
-
-impl Calls<Epoch, Arc<str>, Embedded> for EmbedCalls {
-    fn start(&mut self, text: &Arc<str>, _epoch: &Epoch, reply: Reply<Embedded>, cancel: Cancel) {
-        let (text, view) = (text.clone(), self.view.clone());
-        let count = self.count.clone();
-        let (embedder, observer) = (self.embedder.clone(), self.observer.clone());
-        let digest = VectorDigest::of(&embedder.digest(), &text);
-        if let Some(vector) = self.memo.vector(&digest) {
-            count.n_done.fetch_add(1, Ordering::Relaxed);
-            reply.send(Ok(Vector::new(&vector)));
-            return;
-        }
-        let memo = Arc::downgrade(&self.memo);
-        let lane = view.clone();
-        self.executor.submit(Priority::Fresh, &lane, move || {
-            if cancel.is_cancelled() {
-                return;
-            }
-            let embedded = embedder.embed(&[&text]).and_then(|mut vectors| {
-                let vector = vectors
-                    .pop()
-                    .ok_or_else(|| "no vector was returned".to_owned())?;
-                if let Some(memo) = memo.upgrade() {
-                    memo.embedded(&digest, &vector);
-                }
-                Ok(Vector::new(&vector))
-            });
-            if let Err(reason) = &embedded {
-                observer.passed_over(&view, &text, reason);
-            }
-            let n_done = count.n_done.fetch_add(1, Ordering::Relaxed) + 1;
-            let n_asked = count.n_asked.load(Ordering::Relaxed).max(n_done);
-            observer.embedding(&view, n_done, n_asked);
-            reply.send(embedded);
-        });
-    }
-
-    fn lost(&mut self, text: &Arc<str>) -> Embedded {
-        let reason = "the embedding ended without a reply".to_owned();
-        self.observer.passed_over(&self.view, text, &reason);
-        Err(reason)
-    }
-
-    fn released(&mut self, text: &Arc<str>) {
-        let digest = VectorDigest::of(&self.embedder.digest(), text);
-        self.memo.released(&digest);
     }
 }

@@ -9,6 +9,8 @@
 
 pub mod calls;
 pub mod dataflow;
+pub mod embeddings;
+mod layout;
 pub mod memo;
 pub mod plan;
 pub mod query;
@@ -17,6 +19,7 @@ pub mod view;
 
 pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
 pub use dataflow::{Epoch, Services};
+pub use embeddings::Embeddings;
 pub use memo::Memo;
 pub use plan::Plan;
 pub use view::{Error, Order, Policy, SKIP_BELOW, View};

@@ -17,7 +17,9 @@ use crate::plan::{Plan, sampling_text};
 pub struct RequestDigest(pub [u8; 32]);
 
 /// Digest of an embedding model and a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct VectorDigest(pub [u8; 32]);
 
 /// Remembers results of model calls.
@@ -36,11 +38,11 @@ pub trait Memo: Send + Sync + 'static {
         request: &RequestDigest,
         outcome: &Outcome,
     );
-    /// A row asks for the vector of a text; [`Memo::released`] takes the request back.
+    /// A text's vector is in use from now on; [`Memo::released`] ends that.
     fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>>;
     /// Notes a vector.
     fn embedded(&self, text: &VectorDigest, vector: &[f32]);
-    /// A row no longer needs the vector of a text.
+    /// A text's vector is no longer in use.
     fn released(&self, text: &VectorDigest);
 }
 
@@ -82,10 +84,14 @@ impl RequestDigest {
 }
 
 impl VectorDigest {
-    /// The digest of a text under the embedding model with digest `embedder`.
-    pub fn of(embedder: &[u8; 32], text: &str) -> Self {
+    /// The digest of a text under the embedding model with digest `embedder`; the text in
+    /// pieces, wherever they are cut.
+    pub fn of(embedder: &[u8; 32], text: &[&str]) -> Self {
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 text vector");
-        hash.update(embedder).update(text.as_bytes());
+        hash.update(embedder);
+        for piece in text {
+            hash.update(piece.as_bytes());
+        }
         Self(*hash.finalize().as_bytes())
     }
 }

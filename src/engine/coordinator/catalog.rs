@@ -105,9 +105,8 @@ impl Coordinator {
         let services = Services {
             model: model.clone(),
             references: references.map(|all| Arc::new(ViewReferences::within(all))),
-            embedder: self.runtime.embedder.clone(),
+            embeddings: self.embeddings.clone(),
             model_executor: self.runtime.model_executor.clone(),
-            embed_executor: self.runtime.embed_executor.clone(),
             book: Arc::new(ContextBook::default()),
             memo: self.memo.clone(),
             observer: self.hub.clone(),

@@ -8,7 +8,7 @@ use perennial_bank::References;
 use perennial_bank::fragment_store::Attached;
 use perennial_connectors::{Digest, Key as SourceKey, Resume, Resumption};
 use perennial_rows::{Key, Row};
-use perennial_views::Memo;
+use perennial_views::{Embeddings, Memo};
 
 use super::recording::Recording;
 use super::{Coordinator, Request};
@@ -89,6 +89,11 @@ impl Coordinator {
             Some(durable) => durable.state.clone(),
             None => Arc::new(()),
         };
+        let embeddings = Embeddings::new(
+            runtime.embedder.clone(),
+            memo.clone(),
+            runtime.embed_executor.clone(),
+        );
         let last = durable.as_ref().and_then(|durable| durable.restored.epoch);
         Ok(Self {
             runtime,
@@ -103,6 +108,7 @@ impl Coordinator {
             hub,
             references,
             memo,
+            embeddings: Arc::new(embeddings),
             quarantine: Quarantine::default(),
             resubmitted: Vec::new(),
             announced: VecDeque::new(),

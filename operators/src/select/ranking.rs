@@ -1,0 +1,160 @@
+//! How far does one context know the order of its passages?
+//!
+//! A ranking holds the best passages of a context, best first: the selected run, the
+//! passage at which the run stops, and a reserve below it. The last of them is the *cut*:
+//! below it nothing is known. So an inserted passage that does not pass the cut is not this
+//! context's business, and a removed one is replaced out of the reserve.
+//!
+//! # Invariants
+//! - What is settled are the best passages of the group, none left out.
+//! - What is cut off is no part of the run, however many better passages come: the tokens
+//!   before it exceed the budget already, and those only grow.
+//! - Ties of score are broken by the passage itself.
+
+use std::cmp::Ordering;
+
+use super::slab::{PassageSlab, Slot};
+
+/// Unsettled entries that are waited for, so that a scan sorts seldom.
+const MAX_UNSETTLED: usize = 64;
+
+/// How much of the order a context keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tokens that the selected passages may have together.
+    pub budget_tokens: usize,
+    /// Passages that are kept below the run.
+    pub reserve: usize,
+}
+
+/// A passage with its score, which is a number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) score: f32,
+    pub(super) slot: Slot,
+}
+
+/// The best passages of one context.
+#[derive(Debug, Default)]
+pub(super) struct Ranking {
+    /// Best first as far as they are settled; later ones as they came.
+    entries: Vec<Entry>,
+    n_settled: usize,
+    /// Length of the run, as of the last settling.
+    n_selected: usize,
+    /// Length of the run that was told last.
+    n_told: usize,
+    /// The first settled place that changed since then.
+    first_change: Option<usize>,
+    /// Whether every passage of the group is an entry.
+    is_complete: bool,
+}
+
+impl Ranking {
+    /// Forgets all entries, and is complete over no passages: all are to be offered.
+    pub(super) fn restart(&mut self) {
+        self.entries.clear();
+        self.n_settled = 0;
+        self.is_complete = true;
+        self.changed_at(0);
+    }
+
+    /// Scores below this need not be offered.
+    pub(super) fn cut(&self) -> f32 {
+        match self.settled().last() {
+            Some(last) if !self.is_complete => last.score,
+            None if !self.is_complete => f32::INFINITY,
+            _ => f32::NEG_INFINITY,
+        }
+    }
+
+    /// Takes in a passage that was not there, if it passes the cut.
+    pub(super) fn offer(&mut self, entry: Entry, passages: &PassageSlab, limits: Limits) {
+        if !self.is_complete {
+            let last = self.settled().last();
+            if last.is_none_or(|last| order(passages, last, &entry).is_lt()) {
+                return;
+            }
+        }
+        self.entries.push(entry);
+        if self.entries.len() - self.n_settled >= MAX_UNSETTLED {
+            self.settle(passages, limits);
+        }
+    }
+
+    /// Lets go of passages that are gone.
+    pub(super) fn retain_live(&mut self, passages: &PassageSlab) {
+        let first_gone = self.settled().iter().position(|e| !passages.is_live(e.slot));
+        let Some(first_gone) = first_gone else {
+            return;
+        };
+        self.entries.retain(|entry| passages.is_live(entry.slot));
+        self.n_settled = self.entries.len();
+        self.changed_at(first_gone);
+    }
+
+    /// Puts what was offered into its place, and cuts off what is below the reserve.
+    pub(super) fn settle(&mut self, passages: &PassageSlab, limits: Limits) {
+        let (settled, offered) = self.entries.split_at_mut(self.n_settled);
+        offered.sort_unstable_by(|a, b| order(passages, a, b));
+        if let Some(best) = offered.first() {
+            let place = settled.partition_point(|e| order(passages, e, best).is_lt());
+            self.changed_at(place);
+            // Two sorted runs, which this sort merges.
+            self.entries.sort_by(|a, b| order(passages, a, b));
+        }
+        let mut left = limits.budget_tokens;
+        self.n_selected = 0;
+        for entry in &self.entries {
+            let Some(rest) = left.checked_sub(passages.n_tokens(entry.slot)) else {
+                break;
+            };
+            left = rest;
+            self.n_selected += 1;
+        }
+        // The run, what stops it, and the reserve.
+        let n_kept = self.n_selected.saturating_add(1).saturating_add(limits.reserve);
+        if self.entries.len() > n_kept {
+            self.entries.truncate(n_kept);
+            self.is_complete = false;
+        }
+        self.n_settled = self.entries.len();
+    }
+
+    /// Whether it was touched since [`Ranking::take_change`].
+    pub(super) fn is_touched(&self) -> bool {
+        self.first_change.is_some() || self.entries.len() > self.n_settled
+    }
+
+    /// Whether the run cannot be known: it may go on below the cut.
+    pub(super) fn is_exhausted(&self) -> bool {
+        !self.is_complete && self.n_selected >= self.entries.len()
+    }
+
+    /// Whether the run may be another than when this was asked last.
+    pub(super) fn take_change(&mut self) -> bool {
+        let is_other = self.first_change.take().is_some_and(|at| at < self.n_selected);
+        let n_told = std::mem::replace(&mut self.n_told, self.n_selected);
+        is_other || n_told != self.n_selected
+    }
+
+    /// The run, best first.
+    pub(super) fn selected(&self) -> impl Iterator<Item = Slot> {
+        self.entries[..self.n_selected].iter().map(|entry| entry.slot)
+    }
+
+    fn settled(&self) -> &[Entry] {
+        &self.entries[..self.n_settled]
+    }
+
+    fn changed_at(&mut self, place: usize) {
+        let first = self.first_change.map_or(place, |first| first.min(place));
+        self.first_change = Some(first);
+    }
+}
+
+/// Best first; equal scores by passage.
+fn order(passages: &PassageSlab, a: &Entry, b: &Entry) -> Ordering {
+    let by_passage = || passages.passage(a.slot).cmp(passages.passage(b.slot));
+    b.score.total_cmp(&a.score).then_with(by_passage)
+}

@@ -1,0 +1,342 @@
+//! Selections by deltas against selections from scratch.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+use differential_dataflow::input::Input;
+use perennial_model::dot::{Rows, Vectors, products};
+use proptest::prelude::*;
+use timely::dataflow::operators::Probe as _;
+
+use super::*;
+use perennial_bank::document::DocumentKey;
+use perennial_bank::id::PassageId;
+
+/// Which version of a passage or of a context stands.
+type Standing = BTreeMap<(u8, u8), u8>;
+type Told = BTreeMap<(u8, u8, u8), Vec<Passage>>;
+type Context = (u8, u8, u8);
+
+/// A passage of few tokens, at times of none.
+fn passage(i: u8, version: u8) -> Passage {
+    let text = format!("{i} {version}");
+    Passage {
+        document: DocumentKey::new(format!("d{i}")),
+        ordinal: 0,
+        updated_at_ms: version.into(),
+        id: PassageId::of("", &text),
+        title: "".into(),
+        text: text.into(),
+        tokens: vec![0; usize::from((i + version) % 7)].into(),
+        is_superseded: false,
+    }
+}
+
+/// Few distinct directions, so that ties happen; at times not a number, or longer.
+fn vector(i: u8, version: u8) -> Vector {
+    let kind = i.wrapping_mul(3).wrapping_add(version);
+    let angle = f32::from(kind % 5);
+    match kind % 17 {
+        11 => Vector::new(&[f32::NAN, 1.0]),
+        13 => Vector::new(&[f32::INFINITY, -1.0]),
+        7 => Vector::new(&[0.25; 40]),
+        _ => Vector::new(&[angle.cos(), angle.sin()]),
+    }
+}
+
+fn score(a: &Vector, b: &Vector) -> f32 {
+    let (mut left, mut right) = (Vectors::default(), Vectors::default());
+    left.set(0, a.elements());
+    right.set(0, b.elements());
+    left.widen(right.width());
+    right.widen(left.width());
+    let mut out = [0.0];
+    let row = |vectors| Rows { vectors, slots: &[0] };
+    products(row(&left), row(&right), &mut out);
+    out[0]
+}
+
+fn from_scratch(passages: &Standing, contexts: &Standing, budget: usize) -> Told {
+    let mut told = Told::new();
+    for (&(group, c), &version) in contexts {
+        let query = vector(c, version);
+        let here = passages.iter().filter(|((g, _), _)| *g == group);
+        let scored = here.map(|((_, i), v)| (score(&query, &vector(*i, *v)), passage(*i, *v)));
+        let mut scored: Vec<_> = scored.filter(|(score, _)| !score.is_nan()).collect();
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        let mut n_tokens = 0;
+        let run = scored.into_iter().map(|(_, passage)| passage);
+        let run = run.take_while(|passage| {
+            n_tokens += passage.tokens.len();
+            n_tokens <= budget
+        });
+        told.insert((group, c, version), run.collect());
+    }
+    told
+}
+
+/// One thing that happens: to a passage or a context, in a group; a new version of what
+/// stands, or its end where the version is the same.
+type Event = (bool, u8, u8, u8);
+
+fn deltas(standing: &mut Standing, (_, group, i, version): Event) -> Vec<(u8, isize)> {
+    let old = standing.remove(&(group, i));
+    let mut deltas: Vec<(u8, isize)> = old.map(|old| (old, -1)).into_iter().collect();
+    if old != Some(version) {
+        standing.insert((group, i), version);
+        deltas.push((version, 1));
+    }
+    deltas
+}
+
+/// The updates of one epoch.
+#[derive(Default)]
+struct Epoch {
+    passages: Vec<Update<u8, Passage>>,
+    contexts: Vec<Update<u8, Context>>,
+}
+
+/// The events as updates by epoch, and what stands after each.
+fn history(epochs: Vec<Vec<Event>>) -> Vec<(Epoch, Standing, Standing)> {
+    let (mut passages, mut contexts) = (Standing::new(), Standing::new());
+    let mut history = Vec::new();
+    for events in epochs {
+        let mut epoch = Epoch::default();
+        for event @ (is_passage, group, i, _) in events {
+            if is_passage {
+                let rows = deltas(&mut passages, event).into_iter();
+                let row = |(v, diff)| ((group, passage(i, v), vector(i, v)), diff);
+                epoch.passages.extend(rows.map(row));
+            } else {
+                let rows = deltas(&mut contexts, event).into_iter();
+                let row = |(v, diff)| ((group, (group, i, v), vector(i, v)), diff);
+                epoch.contexts.extend(rows.map(row));
+            }
+        }
+        history.push((epoch, passages.clone(), contexts.clone()));
+    }
+    history
+}
+
+fn epochs() -> impl Strategy<Value = Vec<Vec<Event>>> {
+    let passage = (Just(true), 0u8..3, 0u8..20, 0u8..3);
+    let context = (Just(false), 0u8..3, 0u8..5, 0u8..2);
+    let event = prop_oneof![3 => passage, 1 => context];
+    prop::collection::vec(prop::collection::vec(event, 1..12), 1..14)
+}
+
+fn clones(selected: &[&Passage]) -> Vec<Passage> {
+    selected.iter().copied().cloned().collect()
+}
+
+proptest! {
+    #[test]
+    fn deltas_add_up_to_a_run_from_scratch(
+        epochs in epochs(),
+        budget_tokens in 0usize..40,
+        reserve in 0usize..4,
+    ) {
+        let limits = Limits { budget_tokens, reserve };
+        let mut selection = Selection::new(limits, clones, Arc::default());
+        let mut folded: BTreeMap<(Context, Vec<Passage>), isize> = BTreeMap::new();
+        for (epoch, passages, contexts) in history(epochs) {
+            for (row, diff) in selection.apply(epoch.passages, epoch.contexts) {
+                *folded.entry(row).or_insert(0) += diff;
+            }
+            folded.retain(|_, count| *count != 0);
+            prop_assert!(folded.values().all(|count| *count == 1));
+            prop_assert_eq!(folded.len(), contexts.len());
+            let told: Told = folded.keys().cloned().collect();
+            prop_assert_eq!(told, from_scratch(&passages, &contexts, budget_tokens));
+        }
+    }
+}
+
+/// Everything that `select` says, by epoch, on so many workers.
+fn through_the_dataflow(
+    history: &[Epoch],
+    limits: Limits,
+    n_workers: usize,
+) -> BTreeMap<u64, Vec<((Context, Vec<Passage>), isize)>> {
+    let said: Arc<Mutex<BTreeMap<u64, Vec<_>>>> = Arc::default();
+    let heard = said.clone();
+    let shares: Vec<Vec<Epoch>> = (0..n_workers)
+        .map(|worker| {
+            let share = |epoch: &Epoch| Epoch {
+                passages: every(&epoch.passages, worker, n_workers),
+                contexts: every(&epoch.contexts, worker, n_workers),
+            };
+            history.iter().map(share).collect()
+        })
+        .collect();
+    let guards = timely::execute(timely::Config::process(n_workers), move |worker| {
+        let said = heard.clone();
+        let (mut passages, mut contexts, probe) = worker.dataflow(|scope| {
+            let (passages, passage_rows) = scope.new_collection();
+            let (contexts, context_rows) = scope.new_collection();
+            let told = select(passage_rows, context_rows, limits, Arc::default(), clones);
+            let (probe, _) = told
+                .consolidate()
+                .inspect(move |(row, epoch, diff)| {
+                    let mut said = said.lock().expect("no test panicked");
+                    said.entry(*epoch).or_default().push((row.clone(), *diff));
+                })
+                .probe();
+            (passages, contexts, probe)
+        });
+        for (epoch, share) in (0u64..).zip(&shares[worker.index()]) {
+            for (row, diff) in &share.passages {
+                passages.update(row.clone(), *diff);
+            }
+            for (row, diff) in &share.contexts {
+                contexts.update(row.clone(), *diff);
+            }
+            passages.advance_to(epoch + 1);
+            contexts.advance_to(epoch + 1);
+            passages.flush();
+            contexts.flush();
+            while probe.less_equal(&epoch) {
+                worker.step();
+            }
+        }
+    });
+    guards.expect("workers start").join();
+    let mut said = std::mem::take(&mut *said.lock().expect("no test panicked"));
+    said.values_mut().for_each(|rows| rows.sort());
+    said
+}
+
+fn every<D: Clone>(rows: &[D], from: usize, n: usize) -> Vec<D> {
+    rows.iter().skip(from).step_by(n).cloned().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_number_of_workers_says_the_same_in_every_epoch(epochs in epochs()) {
+        let limits = Limits { budget_tokens: 17, reserve: 1 };
+        let history: Vec<Epoch> = history(epochs).into_iter().map(|(epoch, ..)| epoch).collect();
+        let one = through_the_dataflow(&history, limits, 1);
+        prop_assert_eq!(&through_the_dataflow(&history, limits, 2), &one);
+        prop_assert_eq!(&through_the_dataflow(&history, limits, 3), &one);
+    }
+}
+
+/// Hundreds of contexts and passages: blocks end in the middle, and run beside one another.
+#[test]
+fn blocks_of_a_large_scan_give_what_single_contexts_are_given() {
+    let element = |i: usize| f32::from((i.wrapping_mul(7919) % 23) as u8) - 11.0;
+    let vector = |i: usize| Vector::new(&[element(i), element(i / 7), element(i * 3 + 1)]);
+    let limits = Limits {
+        budget_tokens: 9,
+        reserve: 2,
+    };
+    let row = |i: usize| {
+        let passage = Passage {
+            document: DocumentKey::new(i.to_string()),
+            ..passage((i % 250) as u8, 1)
+        };
+        (((), passage, vector(i)), 1)
+    };
+    let passages: Vec<Update<(), Passage>> = (0..300).map(row).collect();
+    let contexts: Vec<Update<(), usize>> =
+        (0..200).map(|i| (((), i, vector(i * 5 + 2)), 1)).collect();
+    let mut together = Selection::new(limits, clones, Arc::default());
+    let mut all = together.apply(passages.clone(), contexts.clone());
+    let mut one_by_one = Selection::new(limits, clones, Arc::default());
+    let mut single = Vec::new();
+    for context in contexts {
+        single.extend(one_by_one.apply(Vec::new(), vec![context]));
+    }
+    let mut folded: BTreeMap<_, isize> = single.into_iter().collect();
+    for passage in passages {
+        for (row, diff) in one_by_one.apply(vec![passage], Vec::new()) {
+            *folded.entry(row).or_default() += diff;
+        }
+    }
+    folded.retain(|_, count| *count != 0);
+    all.sort();
+    assert_eq!(folded.into_iter().collect::<Vec<_>>(), all);
+}
+
+/// A hundred passages of two tokens in falling order; one context that selects two.
+struct Rig {
+    selection: Selection<(), u8, Vec<Passage>, fn(&[&Passage]) -> Vec<Passage>>,
+    work: Arc<SelectWork>,
+}
+
+impl Rig {
+    fn row(i: u8) -> ((), Passage, Vector) {
+        let passage = Passage {
+            tokens: vec![0; 2].into(),
+            ..passage(i, 0)
+        };
+        ((), passage, Vector::new(&[100.0 - f32::from(i)]))
+    }
+
+    fn new(reserve: usize) -> Self {
+        let limits = Limits {
+            budget_tokens: 5,
+            reserve,
+        };
+        let work = Arc::new(SelectWork::default());
+        let lay_out: fn(&[&Passage]) -> Vec<Passage> = clones;
+        let mut selection = Selection::new(limits, lay_out, work.clone());
+        let passages = (0..100).map(|i| (Self::row(i * 2), 1)).collect();
+        let told = selection.apply(passages, vec![(((), 7, Vector::new(&[1.0])), 1)]);
+        assert_eq!(told.len(), 1);
+        Self { selection, work }
+    }
+
+    /// How many rows are said, rankings touched and scans made for one passage's change.
+    fn change(&mut self, i: u8, diff: isize) -> (usize, u64, u64) {
+        let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+        let (touched, scanned) = (count(&self.work.n_touched), count(&self.work.n_scanned));
+        let told = self.selection.apply(vec![(Self::row(i), diff)], Vec::new());
+        let n_touched = count(&self.work.n_touched) - touched;
+        (told.len(), n_touched, count(&self.work.n_scanned) - scanned)
+    }
+}
+
+#[test]
+fn a_passage_below_the_cut_comes_and_goes_without_touching_anybody() {
+    // The run is passages 0 and 2, 4 stops it, 6 and 8 are the reserve.
+    let mut rig = Rig::new(2);
+    assert_eq!(rig.change(9, 1), (0, 0, 0));
+    assert_eq!(rig.change(9, -1), (0, 0, 0));
+    assert_eq!(rig.change(7, 1), (0, 1, 0), "the reserve takes it in");
+    assert_eq!(rig.change(1, 1), (2, 1, 0), "the run takes it in");
+}
+
+#[test]
+fn removals_are_made_good_out_of_the_reserve_until_it_is_used_up() {
+    let mut rig = Rig::new(2);
+    assert_eq!(rig.change(0, -1), (2, 1, 0));
+    assert_eq!(rig.change(2, -1), (2, 1, 0));
+    // Passages 4, 6 and 8 are known: the third would stop the run. One more, and it is not
+    // known whether the run goes on.
+    assert_eq!(rig.change(4, -1), (2, 1, 1));
+    assert_eq!(rig.change(6, -1), (2, 1, 0));
+}
+
+#[test]
+fn a_passage_whose_score_is_no_number_is_passed_over() {
+    let limits = Limits {
+        budget_tokens: 100,
+        reserve: 2,
+    };
+    let mut selection = Selection::new(limits, clones, Arc::default());
+    let nan = (((), passage(3, 0), Vector::new(&[f32::NAN])), 1);
+    let good = (((), passage(4, 0), Vector::new(&[1.0])), 1);
+    let contexts = vec![
+        (((), "one", Vector::new(&[1.0])), 1),
+        (((), "none", Vector::new(&[f32::NAN])), 1),
+    ];
+    let mut told = selection.apply(vec![nan, good], contexts);
+    told.sort();
+    assert_eq!(
+        told,
+        [(("none", vec![]), 1), (("one", vec![passage(4, 0)]), 1)]
+    );
+}

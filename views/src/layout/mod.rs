@@ -1,0 +1,101 @@
+//! Which passages does each context's answer stand over, and in which order?
+//!
+//! ```text
+//! passages --+-> corpus: all of a group, while they fit the budget --+
+//!            |                                                      +-> a request a context
+//!            +-> embedded -> select per context, once they do not ---+
+//! contexts --+-> embedded ---^
+//! ```
+//! Passages and contexts carry a *group* and meet within it only: a context sees the
+//! passages of its own group. Nothing is embedded while a group's passages fit; when they
+//! no longer do, they flow into the embedding calls, and out of them again should they fit
+//! once more.
+//!
+//! What this does not do: it does not say what a group is. A view without one gives every
+//! row the group `()`.
+
+mod corpus;
+mod passages;
+mod selected;
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use differential_dataflow::{ExchangeData, VecCollection};
+use perennial_ask::Answer;
+use perennial_bank::{ContextKey, LayoutPassage, Passage, PassageLayout};
+
+pub(crate) use passages::{current, passages, superseded};
+
+use crate::calls::Request;
+use crate::dataflow::{Epoch, Services};
+use crate::plan::Plan;
+use crate::view::Order;
+
+type Rows<'scope, D> = VecCollection<'scope, Epoch, D, isize>;
+
+/// What a passage and a context share if they are to meet.
+pub(crate) trait Group: ExchangeData + Hash {}
+impl<T: ExchangeData + Hash> Group for T {}
+
+/// A context and its question.
+pub(crate) type Question = (ContextKey, Arc<str>);
+
+/// The outcome for each context.
+pub(crate) struct LaidOut<'scope> {
+    /// Contexts with the layout that they are to be answered over. It may be empty.
+    pub(crate) requests: Rows<'scope, Request>,
+    /// Answers of contexts that could not be embedded: errors.
+    pub(crate) failed: Rows<'scope, (ContextKey, Answer)>,
+}
+
+/// Lays passages out for contexts, each within its group.
+pub(crate) fn lay_out<'scope, G: Group>(
+    plan: &Arc<Plan>,
+    passages: Rows<'scope, (G, Passage)>,
+    contexts: Rows<'scope, (G, Question)>,
+    services: &Services,
+) -> LaidOut<'scope> {
+    let order = plan.order;
+    let corpus = corpus::corpus(
+        passages,
+        contexts.clone().map(|(group, _)| group),
+        plan.token_budget,
+        move |passages| ordered(order, passages.to_vec()),
+    );
+    let contexts = contexts.arrange_by_key();
+    let layouts = corpus.layouts.arrange_by_key();
+    let whole = contexts
+        .clone()
+        .join_core(layouts, |_group, question, layout| {
+            Some(request(question.clone(), layout.clone()))
+        });
+    let asking = contexts.join_core(corpus.too_large, |group, question, ()| {
+        Some((group.clone(), question.clone()))
+    });
+    let (selected, failed) = selected::selected(plan, corpus.passages, asking, services);
+    LaidOut {
+        requests: whole.concat(selected),
+        failed,
+    }
+}
+
+fn request((context, question): Question, layout: PassageLayout) -> Request {
+    Request {
+        context,
+        question,
+        layout,
+    }
+}
+
+/// The layout of these passages.
+fn ordered(order: Order, mut passages: Vec<&Passage>) -> PassageLayout {
+    passages.sort_by(|a, b| {
+        let by_key = || a.document.cmp(&b.document).then(a.ordinal.cmp(&b.ordinal));
+        match order {
+            Order::UpdatedAt => a.updated_at_ms.cmp(&b.updated_at_ms).then_with(by_key),
+            Order::Key => by_key(),
+        }
+    });
+    PassageLayout::new(passages.into_iter().map(LayoutPassage::from).collect())
+}
