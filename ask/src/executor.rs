@@ -88,12 +88,7 @@ impl Executor {
     }
 
     /// Queues a job in a lane.
-    pub fn submit(
-        &self,
-        priority: Priority,
-        lane: &Arc<str>,
-        job: impl FnOnce() + Send + 'static,
-    ) {
+    pub fn submit(&self, priority: Priority, lane: &Arc<str>, job: impl FnOnce() + Send + 'static) {
         let mut queue = self
             .shared
             .queue

@@ -9,6 +9,7 @@ use perennial_ask::Dependency;
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
 use perennial_rows::{Key, Row};
+use perennial_views::query::Query;
 use perennial_views::{Epoch, View};
 
 use super::audits::AuditStats;
@@ -22,7 +23,7 @@ use super::forget::Receipt;
 use super::hub::Hub;
 use super::names::{Names, StreamId};
 use super::quarantine::Quarantined;
-use super::relations::RelationInfo;
+use super::relations::{RelationInfo, Snapshot};
 use super::runtime::Runtime;
 use super::subscription::Subscription;
 use crate::state::{AsOf, State, StateAsOf};
@@ -118,6 +119,24 @@ impl Engine {
     pub fn create_view(&self, view: View) -> Result<(), Error> {
         let view = Box::new(view);
         self.ask(|reply| Request::CreateView { view, reply })?
+    }
+
+    /// Another view, which keeps the result of a query over streams and views.
+    ///
+    /// # Errors
+    /// As [`Engine::create_table`]; [`Error::UnknownStream`] for what it reads.
+    pub fn create_query(&self, name: &str, query: Query) -> Result<(), Error> {
+        let (name, query) = (name.into(), Arc::new(query));
+        self.ask(|reply| Request::CreateQuery { name, query, reply })?
+    }
+
+    /// What a stream or a view holds, as of the newest epoch that it reflects.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::Stopped`].
+    pub fn snapshot(&self, name: &str) -> Result<Snapshot, Error> {
+        let name = name.to_owned();
+        self.ask(|reply| Request::Snapshot { name, reply })?
     }
 
     /// Another sink. It gets all that stands, then every change.

@@ -46,10 +46,10 @@ pub use error::Error;
 pub use forget::Receipt;
 pub use handle::Engine;
 pub use quarantine::Quarantined;
-pub use relations::{RelationInfo, RelationKind};
+pub use relations::{RelationInfo, RelationKind, Snapshot};
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};
 pub use update::{
     AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart, EpochSummary,
-    MAX_NAMED_CHANGES, Progress, RungCounts, Update,
+    MAX_NAMED_CHANGES, Progress, RowsUpdate, RungCounts, Update,
 };

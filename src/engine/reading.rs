@@ -10,6 +10,7 @@ use perennial_rows::{
     Column, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Tuple, Type, UPDATED_AT, Value,
 };
 
+use super::change_log::{BagChange, KeyedChange};
 use super::names::{StreamId, ViewId};
 
 /// What a view reads from.
@@ -95,6 +96,31 @@ pub(crate) fn row(schema: &Schema, tuple: &Tuple) -> Option<(Key, Row)> {
             .collect(),
     };
     Some((key, row))
+}
+
+/// The change of a stream as tuples of these columns: rows that differ in others only are none.
+pub(crate) fn tuples(columns: &Schema, change: &KeyedChange) -> BagChange {
+    let mut tuples = BagChange::default();
+    for (key, old, new) in change.iter() {
+        old.into_iter()
+            .for_each(|row| tuples.add(row.tuple(key, columns), -1));
+        new.into_iter()
+            .for_each(|row| tuples.add(row.tuple(key, columns), 1));
+    }
+    tuples
+}
+
+/// The change of a view as tuples of some of its columns. One that it has not holds null.
+pub(crate) fn columns(schema: &Schema, columns: &Schema, change: &BagChange) -> BagChange {
+    let places = columns.columns().iter();
+    let places: Vec<Option<usize>> = places.map(|c| schema.position(&c.name)).collect();
+    let mut tuples = BagChange::default();
+    for (tuple, diff) in change.iter() {
+        let values = places.iter();
+        let values = values.map(|place| place.map_or(Value::Null, |place| tuple[place].clone()));
+        tuples.add(values.collect(), diff);
+    }
+    tuples
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use perennial_rows::Schema;
+use perennial_rows::{Schema, Tuple};
 use perennial_views::Epoch;
 
 /// What kind of relation it is.
@@ -34,4 +34,15 @@ pub struct RelationInfo {
     pub n_rows: usize,
     /// The newest epoch that it reflects.
     pub epoch: Option<Epoch>,
+}
+
+/// What a relation holds as of one epoch.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The newest epoch that it reflects; none before the first.
+    pub epoch: Option<Epoch>,
+    /// Its columns: of a stream those with a meaning, then all others that any of its rows has.
+    pub schema: Schema,
+    /// Its tuples, in their order, and how often each stands there.
+    pub rows: Vec<(Tuple, isize)>,
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 use perennial_ask::{AnswerText, Finish};
 
-use super::update::{AnswerUpdate, Update};
+use super::change_log::BagChange;
+use super::update::{AnswerUpdate, RowsUpdate, Update};
 
 /// Above this many waiting updates, answers are merged and notices dropped.
 const CAPACITY: usize = 4096;
@@ -122,6 +123,11 @@ impl Waiting {
                     self.merge_into(&mut answer);
                     self.updates.push_back(Update::Answer(answer));
                 }
+                Update::Rows(rows) => {
+                    let mut rows = rows.clone();
+                    self.merge_rows_into(&mut rows);
+                    self.updates.push_back(Update::Rows(rows));
+                }
                 _ => self.n_dropped += 1,
             }
             return;
@@ -141,6 +147,27 @@ impl Waiting {
             newer.old = older.old;
             newer.work += older.work;
         }
+    }
+
+    /// Takes every waiting change of the same result out; the newer one then tells of all.
+    fn merge_rows_into(&mut self, newer: &mut RowsUpdate) {
+        let mut net = BagChange::default();
+        let is_same = |update: &Update| matches!(update, Update::Rows(r) if r.view == newer.view);
+        let (same, others) = std::mem::take(&mut self.updates)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(is_same);
+        self.updates = others;
+        let older = same.into_iter().filter_map(|update| match update {
+            Update::Rows(older) => Some(older.rows),
+            _ => None,
+        });
+        for (tuple, diff) in older.flatten().chain(std::mem::take(&mut newer.rows)) {
+            net.add(tuple, diff);
+        }
+        newer.rows = net
+            .iter()
+            .map(|(tuple, diff)| (tuple.clone(), diff))
+            .collect();
     }
 
     fn take(&mut self) -> Option<Update> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use perennial_ask::{Answer, Rung, SubParagraph, Work};
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::Rejected;
+use perennial_rows::Tuple;
 use perennial_views::Epoch;
 
 use super::audits::AuditStats;
@@ -16,6 +17,8 @@ use super::audits::AuditStats;
 pub enum Update {
     /// An answer is new, changed, gone, or was checked and stands.
     Answer(AnswerUpdate),
+    /// The result of a query changed.
+    Rows(RowsUpdate),
     /// How far a call is. Only an observation: the answer counts when its epoch is complete.
     Progress(Progress),
     /// An epoch was closed: what changed is known, and the refreshes begin.
@@ -98,6 +101,18 @@ pub struct AnswerUpdate {
     /// Share of a provisional answer's attention to passages that went to borrowed
     /// fragments, 0 to 1: an estimate of how far it may be from exact.
     pub drift: f32,
+}
+
+/// By how much the result of a query changed in an epoch, or in several where the subscriber was
+/// slow.
+#[derive(Clone, Debug)]
+pub struct RowsUpdate {
+    /// The view.
+    pub view: Arc<str>,
+    /// The (last) epoch.
+    pub epoch: Epoch,
+    /// By how much the multiplicity of each tuple grows; never zero.
+    pub rows: Vec<(Tuple, isize)>,
 }
 
 impl AnswerUpdate {

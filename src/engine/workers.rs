@@ -20,6 +20,7 @@ use perennial_ask::{Answer, Dependency};
 use perennial_bank::{ContextKey, Document, DocumentKey};
 use perennial_rows::Tuple;
 use perennial_views::memo::RequestDigest;
+use perennial_views::query::Query;
 use perennial_views::{Epoch, Healed, Plan, Services};
 
 use timely::WorkerConfig;
@@ -45,12 +46,26 @@ const IDLE_MERGE_EFFORT: isize = 1000;
 #[derive(Clone)]
 pub(crate) enum DeclaredView {
     /// Asks a model.
-    Generate { plan: Arc<Plan>, services: Services },
+    Generate {
+        plan: Arc<Plan>,
+        services: Box<Services>,
+    },
+    /// Keeps the result of a query.
+    Query(Arc<Query>),
 }
 
 /// What one worker feeds to one view.
+#[derive(Clone, Debug)]
+pub(crate) enum Share {
+    /// Of one that asks a model.
+    Generate(GenerateShare),
+    /// Of a query: by input.
+    Query(Vec<Vec<(Tuple, isize)>>),
+}
+
+/// Documents, contexts, and requests whose exact answer is wanted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Share {
+pub(crate) struct GenerateShare {
     /// With the values that contexts must have to see them.
     pub(crate) documents: Vec<(Grouped<Document>, isize)>,
     pub(crate) contexts: Vec<(Grouped<(ContextKey, Arc<str>)>, isize)>,
@@ -92,6 +107,12 @@ pub(crate) enum Report {
         view: ViewId,
         context: ContextKey,
         answer: Answer,
+        diff: isize,
+    },
+    /// A change of a query's result.
+    Tuple {
+        view: ViewId,
+        tuple: Tuple,
         diff: isize,
     },
     /// An epoch of a view is complete on every worker.
@@ -223,14 +244,25 @@ type DependencyTrace = TraceAgent<ValSpine<DocumentKey, Dependency, Epoch, isize
 struct RunningView {
     /// Number of the dataflow.
     dataflow: usize,
+    inputs: Inputs,
+    probe: Probe<Epoch>,
+    /// The epoch that is being worked on.
+    open: Option<Epoch>,
+}
+
+/// Where a view is fed.
+enum Inputs {
+    Generate(Box<GenerateInputs>),
+    Query(Vec<InputSession<Epoch, Tuple, isize>>),
+}
+
+/// Where a view that asks a model is fed, and what is read of it.
+struct GenerateInputs {
     documents: InputSession<Epoch, Grouped<Document>, isize>,
     contexts: InputSession<Epoch, Grouped<(ContextKey, Arc<str>)>, isize>,
     healed: InputSession<Epoch, (ContextKey, RequestDigest), isize>,
     /// The dependency relation, arranged by document.
     dependencies: DependencyTrace,
-    probe: Probe<Epoch>,
-    /// The epoch that is being worked on.
-    open: Option<Epoch>,
 }
 
 fn run(
@@ -296,95 +328,73 @@ impl RunningView {
         declared: &DeclaredView,
         report: &(impl Fn(Report) + Clone + 'static),
     ) -> Self {
-        let DeclaredView::Generate { plan, services } = declared;
         let dataflow = worker.next_dataflow_index();
-        let report = report.clone();
-        worker.dataflow(|scope| {
-            let probe = Probe::new();
-            let (documents, document_rows) = scope.new_collection();
-            let (contexts, context_rows) = scope.new_collection();
-            let (healed, healed_rows) = scope.new_collection();
-            let built = perennial_views::dataflow::build(
-                scope,
-                plan,
-                document_rows
-                    .probe_with(&probe)
-                    .map(|(_, document)| document),
-                context_rows.probe_with(&probe).map(|(_, context)| context),
-                healed_rows.probe_with(&probe),
-                services,
-            );
-            let tell = move |context: &ContextKey, answer: &Answer, diff| {
-                let (context, answer) = (context.clone(), answer.clone());
-                report(Report::Answer {
-                    view: id,
-                    context,
-                    answer,
-                    diff,
-                });
-            };
-            built
-                .answers
-                .inspect(move |((context, answer), _epoch, diff)| tell(context, answer, *diff))
-                .probe_with(&probe);
-            built.references.probe_with(&probe);
-            let by_document = built
-                .dependencies
-                .map(|dependency| (dependency.document.clone(), dependency))
-                .arrange_by_key();
-            by_document.stream.clone().probe_with(&probe);
-            Self {
-                dataflow,
-                documents,
-                contexts,
-                healed,
-                dependencies: by_document.trace,
-                probe,
-                open: None,
+        let (probe, report) = (Probe::new(), report.clone());
+        let inputs = match declared {
+            DeclaredView::Generate { plan, services } => {
+                let inputs = generate(worker, id, plan, services, &probe, report);
+                Inputs::Generate(Box::new(inputs))
             }
-        })
+            DeclaredView::Query(declared) => {
+                Inputs::Query(query(worker, id, declared, &probe, report))
+            }
+        };
+        Self {
+            dataflow,
+            inputs,
+            probe,
+            open: None,
+        }
     }
 
     fn feed(&mut self, epoch: Epoch, share: Share) {
         // The first epoch is not 0 where others have gone before.
-        self.advance_to(epoch);
-        for (document, diff) in share.documents {
-            self.documents.update(document, diff);
+        self.inputs.advance_to(epoch);
+        match (&mut self.inputs, share) {
+            (Inputs::Generate(inputs), Share::Generate(share)) => {
+                for (document, diff) in share.documents {
+                    inputs.documents.update(document, diff);
+                }
+                for (context, diff) in share.contexts {
+                    inputs.contexts.update(context, diff);
+                }
+                for (row, diff) in share.healed {
+                    inputs.healed.update(row, diff);
+                }
+            }
+            (Inputs::Query(inputs), Share::Query(shares)) => {
+                for (input, tuples) in inputs.iter_mut().zip(shares) {
+                    for (tuple, diff) in tuples {
+                        input.update(tuple, diff);
+                    }
+                }
+            }
+            _ => unreachable!("a view is fed with what it reads"),
         }
-        for (context, diff) in share.contexts {
-            self.contexts.update(context, diff);
-        }
-        for (row, diff) in share.healed {
-            self.healed.update(row, diff);
-        }
-        self.advance_to(epoch + 1);
+        self.inputs.advance_to(epoch + 1);
         self.open = Some(epoch);
-    }
-
-    fn advance_to(&mut self, epoch: Epoch) {
-        self.documents.advance_to(epoch);
-        self.documents.flush();
-        self.contexts.advance_to(epoch);
-        self.contexts.flush();
-        self.healed.advance_to(epoch);
-        self.healed.flush();
     }
 
     /// The epoch that was being worked on, if it is complete by now.
     fn take_complete(&mut self) -> Option<Epoch> {
         let epoch = self.open.take_if(|epoch| !self.probe.less_equal(epoch))?;
-        // What is known of the dependencies counts as of this epoch, which is before the next.
-        let trace = &mut self.dependencies;
-        trace.set_logical_compaction(AntichainRef::new(&[epoch]));
-        trace.set_physical_compaction(AntichainRef::new(&[epoch + 1]));
+        if let Inputs::Generate(inputs) = &mut self.inputs {
+            // What is known of the dependencies counts as of this epoch, which is before the next.
+            let trace = &mut inputs.dependencies;
+            trace.set_logical_compaction(AntichainRef::new(&[epoch]));
+            trace.set_physical_compaction(AntichainRef::new(&[epoch + 1]));
+        }
         Some(epoch)
     }
 
     /// The dependencies on one document as of the last complete epoch.
     fn dependents(&mut self, document: &DocumentKey) -> Vec<Dependency> {
         let until = self.open.unwrap_or(Epoch::MAX);
-        let (mut cursor, storage) = self.dependencies.cursor();
         let mut found = Vec::new();
+        let Inputs::Generate(inputs) = &mut self.inputs else {
+            return found;
+        };
+        let (mut cursor, storage) = inputs.dependencies.cursor();
         cursor.seek_key(&storage, document);
         if cursor.get_key(&storage) != Some(document) {
             return found;
@@ -401,4 +411,99 @@ impl RunningView {
         }
         found
     }
+}
+
+impl Inputs {
+    fn advance_to(&mut self, epoch: Epoch) {
+        match self {
+            Self::Generate(inputs) => {
+                inputs.documents.advance_to(epoch);
+                inputs.documents.flush();
+                inputs.contexts.advance_to(epoch);
+                inputs.contexts.flush();
+                inputs.healed.advance_to(epoch);
+                inputs.healed.flush();
+            }
+            Self::Query(inputs) => {
+                for input in inputs {
+                    input.advance_to(epoch);
+                    input.flush();
+                }
+            }
+        }
+    }
+}
+
+/// The dataflow of a view that asks a model.
+fn generate(
+    worker: &mut Worker,
+    view: ViewId,
+    plan: &Arc<Plan>,
+    services: &Services,
+    probe: &Probe<Epoch>,
+    report: impl Fn(Report) + 'static,
+) -> GenerateInputs {
+    worker.dataflow(|scope| {
+        let (documents, document_rows) = scope.new_collection();
+        let (contexts, context_rows) = scope.new_collection();
+        let (healed, healed_rows) = scope.new_collection();
+        let built = perennial_views::dataflow::build(
+            plan,
+            document_rows.probe_with(probe),
+            context_rows.probe_with(probe),
+            healed_rows.probe_with(probe),
+            services,
+        );
+        let tell = move |context: &ContextKey, answer: &Answer, diff| {
+            let (context, answer) = (context.clone(), answer.clone());
+            report(Report::Answer {
+                view,
+                context,
+                answer,
+                diff,
+            });
+        };
+        built
+            .answers
+            .inspect(move |((context, answer), _epoch, diff)| tell(context, answer, *diff))
+            .probe_with(probe);
+        built.references.probe_with(probe);
+        let by_document = built
+            .dependencies
+            .map(|dependency| (dependency.document.clone(), dependency))
+            .arrange_by_key();
+        by_document.stream.clone().probe_with(probe);
+        GenerateInputs {
+            documents,
+            contexts,
+            healed,
+            dependencies: by_document.trace,
+        }
+    })
+}
+
+/// The dataflow of a query.
+fn query(
+    worker: &mut Worker,
+    view: ViewId,
+    query: &Query,
+    probe: &Probe<Epoch>,
+    report: impl Fn(Report) + 'static,
+) -> Vec<InputSession<Epoch, Tuple, isize>> {
+    worker.dataflow(|scope| {
+        let (mut inputs, mut rows) = (Vec::new(), Vec::new());
+        for _ in query.inputs() {
+            let (input, of_input) = scope.new_collection();
+            inputs.push(input);
+            rows.push(of_input.probe_with(probe));
+        }
+        let tell = move |tuple: &Tuple, diff| {
+            let tuple = tuple.clone();
+            report(Report::Tuple { view, tuple, diff });
+        };
+        perennial_views::render::render(scope, query, rows)
+            .inspect(move |(tuple, _epoch, diff)| tell(tuple, *diff))
+            .probe_with(probe);
+        inputs
+    })
 }

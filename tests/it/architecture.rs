@@ -17,7 +17,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     (
         "perennial-operators",
-        &["perennial-ask", "perennial-bank", "perennial-rows"],
+        &[
+            "perennial-ask",
+            "perennial-bank",
+            "perennial-model",
+            "perennial-rows",
+        ],
     ),
     (
         "perennial-views",

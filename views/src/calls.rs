@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_ask::Cancel;
-use perennial_operators::call::{Calls, Reply};
-use perennial_ask::{Answer, AnswerModel, AnswerRequest, Before, CallError, CallProgress, Dependency, Divergence, Executor, Latitude, Outcome, Priority};
+use perennial_ask::{
+    Answer, AnswerModel, AnswerRequest, Before, CallError, CallProgress, Dependency, Divergence,
+    Executor, Latitude, Outcome, Priority,
+};
 use perennial_bank::{ContextKey, PassageLayout};
+use perennial_operators::call::{Calls, Reply};
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::Epoch;

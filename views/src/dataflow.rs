@@ -13,11 +13,11 @@
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
-use perennial_operators::call::call;
-use perennial_rows::Tuple;
 use perennial_ask::{Answer, AnswerModel, Dependency, Executor};
 use perennial_bank::fragment_store::ViewReferences;
 use perennial_bank::{ContextKey, Document};
+use perennial_operators::call::call;
+use perennial_rows::Tuple;
 
 use crate::calls::{ContextBook, GenerateCalls, Observer, Request, Stage, Staged};
 use crate::embeddings::Embeddings;

@@ -12,22 +12,23 @@ use perennial_ask::Before;
 use perennial_bank::ContextKey;
 use perennial_bank::fragment_store::ViewReferences;
 use perennial_connectors::{Delivery, OutputRow, Resumption, Source};
-use perennial_rows::{Column, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT};
+use perennial_rows::{Key, Row};
+use perennial_views::query::Query;
 use perennial_views::{ContextBook, Epoch, Services, View as Declaration};
 
 use super::Coordinator;
 use super::acknowledging::Listener;
 use super::closing::ClosedEpoch;
 use super::stream::Stream;
-use super::view::{Body, Generating, View};
-use crate::engine::change_log::{Change as _, ChangeLog};
+use super::view::{Body, Generating, Querying, View};
+use crate::engine::change_log::{BagChange, Change as _, ChangeLog};
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
 use crate::engine::healing::Healing;
 use crate::engine::names::{Named, StreamId, ViewId};
 use crate::engine::reading::{self, Origin};
-use crate::engine::relations::{RelationInfo, RelationKind};
+use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
 use crate::engine::sinks::{RunningSink, SinkSpec};
 use crate::engine::tables::Table;
 use crate::engine::workers::{Command, DeclaredView};
@@ -128,6 +129,7 @@ impl Coordinator {
         self.restore_answers(&mut generating);
         let name: Arc<str> = plan.name.clone();
         let id = ViewId(self.take_id());
+        let services = Box::new(services);
         let build = DeclaredView::Generate { plan, services };
         let n_workers = self.workers.n_workers();
         self.workers.send((0..n_workers).map(|_| Command::Build {
@@ -145,7 +147,7 @@ impl Coordinator {
                 in_flight: None,
                 log: ChangeLog::default(),
                 schema: reading::answers_schema(),
-                body: Body::Generate(generating),
+                body: Body::Generate(Box::new(generating)),
             },
         );
         self.names.insert(name, Named::Answers(id));
@@ -159,6 +161,48 @@ impl Coordinator {
             } else {
                 self.feed_generating(id, epoch, &documents, &contexts);
             }
+        }
+        Ok(())
+    }
+
+    /// A view that keeps the result of a query.
+    pub(crate) fn create_query(&mut self, name: Arc<str>, query: Arc<Query>) -> Result<(), Error> {
+        self.check_new(&name)?;
+        let origins = query.inputs().iter();
+        let origins = origins.map(|input| self.origin(&input.relation));
+        let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
+        let id = ViewId(self.take_id());
+        let n_workers = self.workers.n_workers();
+        self.workers.send((0..n_workers).map(|_| Command::Build {
+            view: id,
+            declared: DeclaredView::Query(query.clone()),
+        }));
+        let stands = origins.iter();
+        let stands = stands.map(|origin| self.origin_stands_at(*origin));
+        let begins_at = stands.min().unwrap_or(self.closed);
+        let inputs = query.inputs().iter().zip(&origins);
+        let stood =
+            inputs.map(|(input, origin)| self.stood_as_tuples(*origin, &input.columns, begins_at));
+        let stood = stood.collect();
+        self.views.insert(
+            id,
+            View {
+                name: name.clone(),
+                stands_at: None,
+                in_flight: None,
+                log: ChangeLog::default(),
+                schema: query.schema().clone(),
+                body: Body::Query(Querying {
+                    query,
+                    origins,
+                    tuples: BTreeMap::new(),
+                    deltas: BagChange::default(),
+                }),
+            },
+        );
+        self.names.insert(name, Named::Query(id));
+        if let Some(epoch) = begins_at {
+            self.feed_query(id, epoch, stood);
         }
         Ok(())
     }
@@ -342,7 +386,9 @@ impl Coordinator {
         self.hub.close_view(&view.name);
         self.parked.retain(|(_, of_view)| *of_view != id);
         self.declare_sinks(Vec::new())?;
-        let Body::Generate(generating) = view.body;
+        let Body::Generate(generating) = view.body else {
+            return Ok(());
+        };
         generating.healing.stop();
         if let (Some(epoch), Some(durable)) = (self.stored, &mut self.durable) {
             let state = &durable.state;
@@ -375,14 +421,6 @@ impl Coordinator {
 
     /// What there is.
     pub(super) fn relations(&self) -> Vec<RelationInfo> {
-        let meaning = [
-            (KEY, Type::Text),
-            (TITLE, Type::Text),
-            (TEXT, Type::Text),
-            (UPDATED_AT, Type::Timestamp),
-            (SUPERSEDES, Type::Json),
-        ];
-        let meaning = Schema::new(meaning.map(|(name, of)| Column::new(name, of)));
         let streams = self.streams.iter().map(|(id, stream)| {
             let is_table = self.names.get(&stream.name) == Some(Named::Table(*id));
             RelationInfo {
@@ -391,7 +429,7 @@ impl Coordinator {
                     true => RelationKind::Table,
                     false => RelationKind::Source,
                 },
-                schema: meaning.clone(),
+                schema: stream.schema(),
                 reads: Vec::new(),
                 n_rows: stream.table.n_rows(),
                 epoch: self.closed,
@@ -405,6 +443,7 @@ impl Coordinator {
             name: view.name.clone(),
             kind: match &view.body {
                 Body::Generate(_) => RelationKind::Answers,
+                Body::Query(_) => RelationKind::Query,
             },
             schema: view.schema.clone(),
             reads: view.origins().into_iter().map(name).collect(),
@@ -412,6 +451,32 @@ impl Coordinator {
             epoch: view.stands_at,
         });
         streams.chain(views).collect()
+    }
+
+    /// What a relation holds.
+    pub(super) fn snapshot(&self, name: &str) -> Result<Snapshot, Error> {
+        match self.origin(name)? {
+            Origin::View(id) => {
+                let view = &self.views[&id];
+                Ok(Snapshot {
+                    epoch: view.stands_at,
+                    schema: view.schema.clone(),
+                    rows: view.tuples(),
+                })
+            }
+            Origin::Stream(id) => {
+                let stream = &self.streams[&id];
+                let schema = stream.schema();
+                let rows = stream.table.rows();
+                Ok(Snapshot {
+                    epoch: self.closed,
+                    rows: rows
+                        .map(|(key, row)| (row.tuple(key, &schema), 1))
+                        .collect(),
+                    schema,
+                })
+            }
+        }
     }
 
     /// What bears a name that a view reads.

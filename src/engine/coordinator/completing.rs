@@ -6,14 +6,17 @@ use std::sync::Arc;
 use perennial_ask::{Dependencies, Rung, Work};
 use perennial_bank::ContextKey;
 use perennial_connectors::OutputRow;
+use perennial_rows::Tuple;
 use perennial_views::{Epoch, Refresh};
 
 use super::Coordinator;
-use super::view::{AnswerDeltas, Body, Generating};
+use super::view::{AnswerDeltas, Body, Generating, Querying};
 use crate::engine::change_log::BagChange;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::names::ViewId;
-use crate::engine::update::{AnswerUpdate, ChangeKind, EpochSummary, RungCounts, Update};
+use crate::engine::update::{
+    AnswerUpdate, ChangeKind, EpochSummary, RowsUpdate, RungCounts, Update,
+};
 use crate::state::StateError;
 
 /// What a complete epoch of a view comes to.
@@ -46,15 +49,18 @@ impl Coordinator {
         };
         let name = view.name.clone();
         let refreshes = self.hub.take_refreshes(&name);
-        let Body::Generate(generating) = &mut view.body;
-        let mut completed = generating.complete(epoch, refreshes, is_taken);
+        let mut completed = match &mut view.body {
+            Body::Generate(generating) => generating.complete(epoch, refreshes, is_taken),
+            Body::Query(querying) => querying.complete(&name, epoch),
+        };
+        let healing = view.generating().map(|view| &view.healing);
         let summary = EpochSummary {
             view: name.clone(),
             epoch,
             rungs: completed.rungs,
             work: completed.work,
             elapsed: in_flight.closed_at.elapsed(),
-            audits: generating.healing.audits(),
+            audits: healing.map(|healing| healing.audits()).unwrap_or_default(),
         };
         completed.updates.push(Update::EpochComplete(summary));
         view.stands_at = Some(epoch);
@@ -205,6 +211,33 @@ impl Generating {
             }
         }
         Some(update)
+    }
+}
+
+impl Querying {
+    /// Takes in what an epoch gave.
+    fn complete(&mut self, name: &Arc<str>, epoch: Epoch) -> Completed {
+        let change = std::mem::take(&mut self.deltas);
+        for (tuple, diff) in change.iter() {
+            let count = self.tuples.entry(tuple.clone()).or_default();
+            *count += diff;
+            if *count == 0 {
+                self.tuples.remove(tuple);
+            }
+        }
+        let rows: Vec<(Tuple, isize)> = change.iter().map(|(t, diff)| (t.clone(), diff)).collect();
+        let told = (!rows.is_empty()).then(|| {
+            Update::Rows(RowsUpdate {
+                view: name.clone(),
+                epoch,
+                rows,
+            })
+        });
+        Completed {
+            updates: told.into_iter().collect(),
+            change,
+            ..Completed::default()
+        }
     }
 }
 

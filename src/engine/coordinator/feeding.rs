@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Instant;
 
 use perennial_bank::DocumentKey;
-use perennial_rows::Row;
+use perennial_rows::{Row, Schema};
 use perennial_views::Epoch;
 
 use super::Coordinator;
@@ -22,7 +22,7 @@ use crate::engine::reading::{self, Origin};
 use crate::engine::update::{
     DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
 };
-use crate::engine::workers::{Command, Share};
+use crate::engine::workers::{Command, GenerateShare, Share};
 
 impl Coordinator {
     /// Gives every view that is ready what changed since its last epoch.
@@ -64,6 +64,71 @@ impl Coordinator {
                 let contexts = self.changed(generating.contexts, after, upto);
                 self.feed_generating(id, upto, &documents, &contexts);
             }
+            Body::Query(querying) => {
+                let inputs = querying.query.inputs().iter().zip(&querying.origins);
+                let inputs = inputs.map(|(input, origin)| match *origin {
+                    Origin::Stream(read) => {
+                        let change = self.streams[&read].log.between(after, upto);
+                        reading::tuples(&input.columns, &change)
+                    }
+                    Origin::View(read) => {
+                        let view = &self.views[&read];
+                        let change = view.log.between(after, upto);
+                        reading::columns(&view.schema, &input.columns, &change)
+                    }
+                });
+                let inputs = inputs.collect();
+                self.feed_query(id, upto, inputs);
+            }
+        }
+    }
+
+    /// Lets a view of a query work on these changes of its inputs.
+    pub(super) fn feed_query(&mut self, id: ViewId, epoch: Epoch, inputs: Vec<BagChange>) {
+        let n_workers = self.workers.n_workers();
+        let Some(view) = self.views.get_mut(&id) else {
+            return;
+        };
+        view.in_flight = Some(InFlight {
+            epoch,
+            closed_at: Instant::now(),
+        });
+        let mut shares = vec![vec![Vec::new(); inputs.len()]; n_workers];
+        for (input, change) in inputs.iter().enumerate() {
+            for (tuple, diff) in change.iter() {
+                let worker = worker_of(tuple, n_workers);
+                shares[worker][input].push((tuple.clone(), diff));
+            }
+        }
+        let commands = shares.into_iter();
+        self.workers.send(commands.map(|share| Command::Epoch {
+            view: id,
+            epoch,
+            share: Share::Query(share),
+        }));
+    }
+
+    /// What stood in a relation at an epoch, as tuples of these columns.
+    pub(super) fn stood_as_tuples(
+        &self,
+        origin: Origin,
+        columns: &Schema,
+        at: Option<Epoch>,
+    ) -> BagChange {
+        match origin {
+            Origin::Stream(_) => reading::tuples(columns, &self.stood(origin, at)),
+            Origin::View(read) => {
+                let view = &self.views[&read];
+                let mut stood = BagChange::default();
+                for (tuple, count) in view.tuples() {
+                    stood.add(tuple, count);
+                }
+                for (tuple, diff) in view.log.since(at).iter() {
+                    // Backwards.
+                    stood.add(tuple.clone(), -diff);
+                }
+                reading::columns(&view.schema, columns, &stood)
+            }
         }
     }
 
@@ -79,7 +144,9 @@ impl Coordinator {
             // An exact answer to be emitted, or answers of an earlier process to be confirmed.
             view.healing.is_due() || view.restored.is_some()
         });
-        is_due || view.origins().into_iter().any(is_changed)
+        // A query over nothing may have a row, too.
+        let is_first = after.is_none() && view.generating().is_none();
+        is_due || is_first || view.origins().into_iter().any(is_changed)
     }
 
     /// What changed in a relation, by key.
@@ -161,8 +228,10 @@ impl Coordinator {
             epoch,
             closed_at: Instant::now(),
         });
-        let Body::Generate(generating) = &mut view.body;
-        let mut shares = vec![Share::default(); n_workers];
+        let Body::Generate(generating) = &mut view.body else {
+            return;
+        };
+        let mut shares = vec![GenerateShare::default(); n_workers];
         for (key, old, new) in documents.iter() {
             let share = &mut shares[worker_of(key, n_workers)].documents;
             for (row, diff) in [(old, -1), (new, 1)] {
@@ -203,7 +272,7 @@ impl Coordinator {
         self.workers.send(commands.map(|share| Command::Epoch {
             view: id,
             epoch,
-            share,
+            share: Share::Generate(share),
         }));
     }
 }

@@ -26,7 +26,7 @@ use perennial_views::{Embeddings, Epoch, Memo, Policy};
 use self::closing::ClosedEpoch;
 use self::recording::Recording;
 use self::stream::Stream;
-use self::view::View;
+use self::view::{Body, View};
 use super::forget::Forgetting;
 use super::healing::{Healing, Wanted};
 use super::hub::Hub;
@@ -134,6 +134,12 @@ impl Coordinator {
                     if let Some(view) = view {
                         let deltas = view.deltas.entry(context).or_default();
                         deltas.push((answer, diff));
+                    }
+                }
+                Woken::Report(Some(Report::Tuple { view, tuple, diff })) => {
+                    let view = self.views.get_mut(&view);
+                    if let Some(Body::Query(querying)) = view.map(|view| &mut view.body) {
+                        querying.deltas.add(tuple, diff);
                     }
                 }
                 Woken::Report(Some(Report::Complete { view, epoch })) => {

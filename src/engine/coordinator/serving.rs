@@ -7,8 +7,10 @@ use perennial_ask::Dependency;
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
 use perennial_rows::{Key, Row};
+use perennial_views::query::Query;
 use perennial_views::{Epoch, View as Declaration};
 
+use super::view::Body;
 use super::{Coordinator, Flush};
 use crate::engine::audits::AuditStats;
 use crate::engine::current::CurrentAnswer;
@@ -16,10 +18,10 @@ use crate::engine::error::Error;
 use crate::engine::forget::Receipt;
 use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::Quarantined;
-use crate::engine::relations::RelationInfo;
+use crate::engine::relations::{RelationInfo, Snapshot};
 use crate::engine::sinks::SinkSpec;
 use crate::engine::subscription::{Mailbox, Subscription};
-use crate::engine::update::{AnswerUpdate, Update};
+use crate::engine::update::{AnswerUpdate, RowsUpdate, Update};
 use crate::engine::workers::Command;
 
 /// What callers ask of the coordinator.
@@ -73,6 +75,15 @@ pub(crate) enum Request {
     CreateView {
         view: Box<Declaration>,
         reply: Sender<Result<(), Error>>,
+    },
+    CreateQuery {
+        name: Arc<str>,
+        query: Arc<Query>,
+        reply: Sender<Result<(), Error>>,
+    },
+    Snapshot {
+        name: String,
+        reply: Sender<Result<Snapshot, Error>>,
     },
     CreateSink {
         view: String,
@@ -160,6 +171,12 @@ impl Coordinator {
             Request::CreateView { view, reply } => {
                 let _ = reply.send(self.create_view(&view));
             }
+            Request::CreateQuery { name, query, reply } => {
+                let _ = reply.send(self.create_query(name, query));
+            }
+            Request::Snapshot { name, reply } => {
+                let _ = reply.send(self.snapshot(&name));
+            }
             Request::CreateSink { view, sink, reply } => {
                 let _ = reply.send(self.create_sinks(vec![SinkSpec { view, sink }]));
             }
@@ -203,6 +220,15 @@ impl Coordinator {
                 elapsed: current.elapsed,
                 is_exact: current.drift.is_none(),
                 drift: current.drift.unwrap_or(0.0),
+            }));
+        }
+        if let Body::Query(querying) = &view.body
+            && !querying.tuples.is_empty()
+        {
+            mailbox.put(Update::Rows(RowsUpdate {
+                view: view.name.clone(),
+                epoch: view.stands_at.unwrap_or_default(),
+                rows: view.tuples(),
             }));
         }
         self.hub.add(view.name.clone(), mailbox.clone());

@@ -1,10 +1,10 @@
 //! A stream: rows that a source or a caller gives, and what each epoch changed of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use perennial_connectors::{Offset, Running};
-use perennial_rows::{Key, Row};
+use perennial_rows::{Column, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT};
 
 use super::acknowledging::Listener;
 use crate::engine::change_log::{ChangeLog, KeyedChange};
@@ -34,6 +34,25 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// The columns with a meaning, then all others that any row has, by name.
+    pub(super) fn schema(&self) -> Schema {
+        let meaning = [
+            (KEY, Type::Text),
+            (TITLE, Type::Text),
+            (TEXT, Type::Text),
+            (UPDATED_AT, Type::Timestamp),
+            (SUPERSEDES, Type::Json),
+        ];
+        let rows = self.table.rows().map(|(_, row)| &row.columns);
+        let others: BTreeSet<&str> = rows.flat_map(|c| c.iter().map(|(name, _)| name)).collect();
+        let others = others
+            .into_iter()
+            .filter(|name| meaning.iter().all(|(of, _)| of != name));
+        let others = others.map(|name| Column::new(name, Type::Any));
+        let meaning = meaning.map(|(name, of)| Column::new(name, of));
+        Schema::new(meaning.into_iter().chain(others))
+    }
+
     /// A source that fails before it has said all that stands has not said what is gone.
     pub(super) fn keep_rows(&mut self) {
         if !self.has_caught_up {

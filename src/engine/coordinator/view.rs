@@ -7,6 +7,7 @@ use std::time::Instant;
 use perennial_ask::Answer;
 use perennial_bank::ContextKey;
 use perennial_rows::{Schema, Tuple};
+use perennial_views::query::Query;
 use perennial_views::{Epoch, Plan, Services};
 
 use crate::engine::change_log::{BagChange, ChangeLog};
@@ -35,7 +36,20 @@ pub(super) struct View {
 /// What a view does.
 pub(super) enum Body {
     /// It asks a model.
-    Generate(Generating),
+    Generate(Box<Generating>),
+    /// It keeps the result of a query.
+    Query(Querying),
+}
+
+/// A view of a query.
+pub(super) struct Querying {
+    pub(super) query: Arc<Query>,
+    /// What is read, in the order of the query's inputs.
+    pub(super) origins: Vec<Origin>,
+    /// How often each tuple stands in the result.
+    pub(super) tuples: BTreeMap<Tuple, isize>,
+    /// What the epoch in flight changes of it.
+    pub(super) deltas: BagChange,
 }
 
 /// An epoch that a view works on.
@@ -71,6 +85,7 @@ impl View {
     pub(super) fn origins(&self) -> Vec<Origin> {
         match &self.body {
             Body::Generate(view) => vec![view.documents, view.contexts],
+            Body::Query(view) => view.origins.clone(),
         }
     }
 
@@ -83,6 +98,7 @@ impl View {
     pub(super) fn generating(&self) -> Option<&Generating> {
         match &self.body {
             Body::Generate(view) => Some(view),
+            Body::Query(_) => None,
         }
     }
 
@@ -90,6 +106,7 @@ impl View {
     pub(super) fn generating_mut(&mut self) -> Option<&mut Generating> {
         match &mut self.body {
             Body::Generate(view) => Some(view),
+            Body::Query(_) => None,
         }
     }
 
@@ -97,6 +114,7 @@ impl View {
     pub(super) fn tuples(&self) -> Vec<(Tuple, isize)> {
         match &self.body {
             Body::Generate(view) => view.said.values().map(|t| (t.clone(), 1)).collect(),
+            Body::Query(view) => view.tuples.iter().map(|(t, n)| (t.clone(), *n)).collect(),
         }
     }
 }

@@ -21,9 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use perennial_ask::{Cancel, Embed, Executor, Priority};
 use perennial_operators::call::{Calls, Reply};
 use perennial_operators::select::Vector;
-use perennial_ask::{Cancel, Embed, Executor, Priority};
 use serde::{Deserialize, Serialize};
 
 use crate::calls::Observer;
@@ -238,8 +238,8 @@ impl Embeddings {
         while let Some(digest) = table.queue.front() {
             let wanted = table.entries.get(digest).and_then(Entry::wanted);
             if let Some(text) = wanted {
-                let is_full = batch.len() == MAX_BATCH_TEXTS
-                    || n_bytes + text.n_bytes() > MAX_BATCH_BYTES;
+                let is_full =
+                    batch.len() == MAX_BATCH_TEXTS || n_bytes + text.n_bytes() > MAX_BATCH_BYTES;
                 if is_full && !batch.is_empty() {
                     break;
                 }
