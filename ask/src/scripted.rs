@@ -24,6 +24,9 @@ pub const PANIC_WORD: &str = "!panic";
 /// A question with this word makes the scripted model report an error.
 pub const ERROR_WORD: &str = "!error";
 
+/// A word for questions that are to take long; see [`Scripted::taking_for`].
+pub const SLOW_WORD: &str = "!slow";
+
 /// How a provisional answer of [`Scripted::borrowing`] ends.
 pub const BORROWED: &str = " (borrowed)";
 
@@ -34,6 +37,8 @@ const N_POSITIONS: usize = 4096;
 #[derive(Default)]
 pub struct Scripted {
     delay: Duration,
+    /// A word, and how long questions with it take.
+    slow: Option<(&'static str, Duration)>,
     n_calls: AtomicUsize,
     n_running: AtomicUsize,
     n_running_peak: AtomicUsize,
@@ -74,6 +79,13 @@ impl Scripted {
     #[must_use]
     pub fn taking(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// The same, taking this long for questions with this word.
+    #[must_use]
+    pub fn taking_for(mut self, word: &'static str, delay: Duration) -> Self {
+        self.slow = Some((word, delay));
         self
     }
 
@@ -143,7 +155,8 @@ impl AnswerModel for Scripted {
         let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
         self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
         let _running = Running(&self.n_running);
-        std::thread::sleep(self.delay);
+        let slow = self.slow.filter(|(word, _)| request.question.contains(word));
+        std::thread::sleep(slow.map_or(self.delay, |(_, delay)| delay));
         if request.question.contains(PANIC_WORD) {
             panic!("the scripted model was asked to panic");
         }

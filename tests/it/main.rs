@@ -30,4 +30,5 @@ mod stand_in;
 mod state;
 mod supersede;
 mod tensors;
+mod views;
 mod webhooks;

@@ -1,0 +1,408 @@
+//! Many views: each at its own pace, one over another, created and dropped while others run.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use perennial::ask::scripted::{SLOW_WORD, Scripted};
+use perennial::engine::{Edit, RelationKind};
+use perennial::rows::Tuple;
+use perennial::views::query::{RelationSchema, Relations, builder};
+use perennial::{Engine, Error, Update, View};
+use proptest::prelude::*;
+
+use crate::rig::{Rig, view};
+
+/// A view of this name over these two.
+fn over(name: &str, contexts: &str, documents: &str) -> View {
+    View::named(name)
+        .prompt("Answer.")
+        .context(contexts)
+        .data_source(documents)
+        .token_budget(2000)
+        .max_tokens(200)
+}
+
+fn rig(model: Scripted, views: impl IntoIterator<Item = View>, n_workers: usize) -> Rig {
+    Rig::start(model, |builder| {
+        let tables = builder.table("docs").table("questions").table("others");
+        let views = views.into_iter();
+        views
+            .fold(tables, |builder, view| builder.view(view))
+            .workers(n_workers)
+    })
+}
+
+/// The texts of a view's answers, by context.
+fn texts(engine: &Engine, view: &str) -> BTreeMap<String, String> {
+    let answers = engine.answers(view).expect("runs").into_iter();
+    let text = |answer: perennial::engine::CurrentAnswer| match answer.answer {
+        Ok(answer) => answer.text.to_string(),
+        Err(error) => format!("error: {error}"),
+    };
+    answers
+        .map(|(key, answer)| (key.to_string(), text(answer)))
+        .collect()
+}
+
+/// What is said of an engine's relations to who binds a query.
+struct Known<'a>(&'a Engine);
+
+impl Relations for Known<'_> {
+    fn relation(&self, name: &str) -> Option<RelationSchema> {
+        let relations = self.0.relations().expect("runs");
+        let relation = relations.into_iter().find(|r| *r.name == *name)?;
+        Some(RelationSchema {
+            columns: relation.schema,
+            is_open: matches!(relation.kind, RelationKind::Source | RelationKind::Table),
+            unique: vec![vec!["key".into()]],
+        })
+    }
+}
+
+#[test]
+fn a_view_over_a_view_reflects_one_epoch_of_both() {
+    let views = [
+        over("first", "questions", "docs"),
+        over("second", "others", "first"),
+    ];
+    let rig = rig(Scripted::new(), views, 2);
+    let engine = &rig.engine;
+    engine
+        .upsert("docs", "hours", "The library opens at nine.")
+        .expect("runs");
+    engine.upsert("questions", "q", "library").expect("runs");
+    engine.upsert("others", "o", "opens").expect("runs");
+    engine.flush().expect("runs");
+    assert_eq!(texts(engine, "second")["o"], "The library opens at nine.");
+    let updates = engine.subscribe("second").expect("known");
+    for hour in ["ten", "eleven", "twelve"] {
+        // Both edits are of one epoch: no answer sees one without the other.
+        engine
+            .apply(vec![
+                Edit::upsert("docs", "hours", format!("The library opens at {hour}.")),
+                Edit::upsert("others", "o", hour),
+            ])
+            .expect("runs");
+        engine.flush().expect("runs");
+    }
+    let said: Vec<String> = std::iter::from_fn(|| updates.try_recv())
+        .filter_map(|update| match update {
+            Update::Answer(answer) => answer.new_text().map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    let of = |hour: &str| format!("The library opens at {hour}.");
+    assert_eq!(said, [of("nine"), of("ten"), of("eleven"), of("twelve")]);
+    // An early end: what the first says again moves nothing.
+    let n_calls = rig.model.n_calls();
+    engine
+        .upsert("docs", "pets", "No pets are allowed.")
+        .expect("runs");
+    engine.flush().expect("runs");
+    assert_eq!(rig.model.n_calls(), n_calls + 1);
+}
+
+#[test]
+fn a_slow_view_keeps_no_other_waiting() {
+    let slow = Duration::from_millis(1500);
+    let model = Scripted::new().taking_for(SLOW_WORD, slow);
+    let views = [
+        over("slow", "questions", "docs"),
+        over("fast", "others", "docs"),
+    ];
+    let rig = rig(model, views, 1);
+    let engine = &rig.engine;
+    engine
+        .upsert("docs", "d", "This is version 0.")
+        .expect("runs");
+    engine
+        .upsert("questions", "q", &format!("version {SLOW_WORD}"))
+        .expect("runs");
+    engine.upsert("others", "o", "version").expect("runs");
+    let updates = engine.subscribe("fast").expect("known");
+    let begin = Instant::now();
+    let mut answers = updates.answers();
+    assert_eq!(
+        answers.next().and_then(|a| a.new),
+        answers_of("This is version 0.")
+    );
+    for i in 1..=5 {
+        engine
+            .upsert("docs", "d", &format!("This is version {i}."))
+            .expect("runs");
+        let answer = answers.next().expect("runs");
+        assert_eq!(answer.new, answers_of(&format!("This is version {i}.")));
+    }
+    assert!(
+        begin.elapsed() < slow,
+        "the fast view waited: {:?}",
+        begin.elapsed()
+    );
+    engine.flush().expect("runs");
+    // One call for what stood first, and one for all that came meanwhile.
+    assert_eq!(texts(engine, "slow")["q"], "This is version 5.");
+    let of_fast = 6;
+    assert_eq!(rig.model.n_calls(), of_fast + 2);
+}
+
+fn answers_of(text: &str) -> Option<perennial::ask::Answer> {
+    Some(Ok(perennial::ask::AnswerText {
+        text: text.into(),
+        finish: perennial::ask::Finish::Stop,
+    }))
+}
+
+#[test]
+fn streams_and_views_come_and_go_while_others_run() {
+    let rig = rig(Scripted::new(), [view(2000)], 2);
+    let engine = rig.engine.clone();
+    engine
+        .upsert("docs", "hours", "The library opens at nine.")
+        .expect("runs");
+    engine.upsert("questions", "q", "library").expect("runs");
+    engine.flush().expect("runs");
+    engine.create_table("late").expect("new");
+    engine
+        .create_view(over("later", "late", "docs"))
+        .expect("new");
+    engine.upsert("late", "l", "nine.").expect("runs");
+    engine.flush().expect("runs");
+    assert_eq!(texts(&engine, "later")["l"], "The library opens at nine.");
+    // It begins with what stands, though nothing changes.
+    engine
+        .create_view(over("last", "questions", "docs"))
+        .expect("new");
+    engine.flush().expect("runs");
+    assert_eq!(texts(&engine, "last")["q"], "The library opens at nine.");
+
+    let says = |result: Result<(), Error>| result.expect_err("refused").to_string();
+    assert!(says(engine.create_table("late")).contains("`late` is declared twice"));
+    assert!(says(engine.create_view(over("answers", "late", "docs"))).contains("twice"));
+    assert!(says(engine.create_view(over("v", "late", "nowhere"))).contains("`nowhere`"));
+    let in_use = says(engine.drop_relation("docs"));
+    assert!(in_use.contains("answers, later, last"), "{in_use}");
+    assert!(says(engine.drop_relation("nothing")).contains("`nothing`"));
+
+    let updates = engine.subscribe("later").expect("known");
+    engine.drop_relation("later").expect("there");
+    assert!(updates.iter().last().is_some(), "its subscription ends");
+    assert!(matches!(
+        engine.answers("later"),
+        Err(Error::UnknownView { .. })
+    ));
+    engine.drop_relation("late").expect("no longer read");
+    assert!(matches!(
+        engine.upsert("late", "k", "t"),
+        Err(Error::UnknownStream { .. })
+    ));
+    // Its name is free.
+    engine.create_table("late").expect("new");
+    engine
+        .upsert("docs", "hours", "The library opens at ten.")
+        .expect("runs");
+    engine.flush().expect("runs");
+    assert_eq!(texts(&engine, "answers")["q"], "The library opens at ten.");
+}
+
+#[test]
+fn a_context_sees_the_documents_of_its_own_group() {
+    let view = view(2000).matching(["tenant"]);
+    let rig = rig(Scripted::new(), [view], 3);
+    let engine = &rig.engine;
+    let of = |table: &str, key: &str, text: &str, tenant: &str| {
+        Edit::upsert(table, key, text.to_owned()).with("tenant", tenant)
+    };
+    let edits = vec![
+        of("docs", "a", "The code is 1.", "red"),
+        of("docs", "b", "The code is 2.", "blue"),
+        Edit::upsert("docs", "c", "The code is 3."),
+        of("questions", "red", "code", "red"),
+        of("questions", "blue", "code", "blue"),
+        of("questions", "green", "code", "green"),
+        Edit::upsert("questions", "none", "code"),
+    ];
+    engine.apply(edits).expect("runs");
+    engine.flush().expect("runs");
+    let answers = texts(engine, "answers");
+    assert_eq!(answers["red"], "The code is 1.");
+    assert_eq!(answers["blue"], "The code is 2.");
+    assert_eq!(answers["green"], "Nothing is known of code.");
+    assert_eq!(answers["none"], "Nothing is known of code.");
+    // A document moves to another group; nobody else is asked.
+    let n_calls = rig.model.n_calls();
+    engine
+        .apply(vec![of("docs", "b", "The code is 2.", "green")])
+        .expect("runs");
+    engine.flush().expect("runs");
+    assert_eq!(texts(engine, "answers")["green"], "The code is 2.");
+    assert_eq!(
+        texts(engine, "answers")["blue"],
+        "Nothing is known of code."
+    );
+    assert_eq!(rig.model.n_calls(), n_calls + 2);
+}
+
+#[test]
+fn a_query_is_kept_and_read_by_a_view_that_asks() {
+    use builder::{col, lit, scan};
+    let rig = rig(Scripted::new(), [], 2);
+    let engine = &rig.engine;
+    let open = scan("docs").filter(col("state").eq(lit("open")));
+    let open = open.project(["key", "text", "state"].map(|name| col(name).named(name)));
+    let open = open.bind(&Known(engine)).expect("sound");
+    engine.create_query("open", open).expect("new");
+    engine
+        .create_view(over("answers", "questions", "open"))
+        .expect("new");
+    let ticket = |key: &str, text: &str, state: &str| {
+        Edit::upsert("docs", key, text.to_owned()).with("state", state)
+    };
+    engine
+        .apply(vec![
+            ticket("1", "The pump leaks.", "open"),
+            ticket("2", "The pump squeaks.", "closed"),
+            Edit::upsert("questions", "q", "pump"),
+        ])
+        .expect("runs");
+    engine.flush().expect("runs");
+    assert_eq!(texts(engine, "answers")["q"], "The pump leaks.");
+    let snapshot = engine.snapshot("open").expect("known");
+    let row: Tuple = ["1".into(), "The pump leaks.".into(), "open".into()].into();
+    assert_eq!(snapshot.rows, [(row.clone(), 1)]);
+    let updates = engine.subscribe("open").expect("known");
+    engine
+        .apply(vec![ticket("1", "The pump leaks.", "closed")])
+        .expect("runs");
+    engine.flush().expect("runs");
+    assert_eq!(texts(engine, "answers")["q"], "Nothing is known of pump.");
+    let rows = std::iter::from_fn(|| updates.try_recv()).filter_map(|update| match update {
+        Update::Rows(rows) => Some(rows.rows),
+        _ => None,
+    });
+    assert_eq!(
+        rows.collect::<Vec<_>>(),
+        [vec![(row.clone(), 1)], vec![(row, -1)]]
+    );
+    let relations = engine.relations().expect("runs");
+    let kinds: Vec<_> = relations.iter().map(|r| (&*r.name, r.kind)).collect();
+    assert_eq!(
+        kinds[3..],
+        [
+            ("open", RelationKind::Query),
+            ("answers", RelationKind::Answers)
+        ]
+    );
+    assert_eq!(relations[4].reads, ["open".into(), "questions".into()]);
+}
+
+/// One step of a history of many views.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Upsert or delete of a row of one of the tables.
+    Row(u8, u8, Option<u8>),
+    Create(u8),
+    Drop(u8),
+    Flush,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let row = (0u8..3, 0u8..4, prop::option::weighted(0.7, 0u8..6));
+    let step = prop_oneof![
+        6 => row.prop_map(|(table, key, text)| Step::Row(table, key, text)),
+        2 => (0u8..4).prop_map(Step::Create),
+        1 => (0u8..4).prop_map(Step::Drop),
+        2 => Just(Step::Flush),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+/// The views that a history may make: the last two read others.
+const VIEWS: [(&str, &str, &str); 4] = [
+    ("v0", "questions", "docs"),
+    ("v1", "others", "docs"),
+    ("v2", "others", "v0"),
+    ("v3", "v1", "v0"),
+];
+
+const TABLES: [&str; 3] = ["docs", "questions", "others"];
+
+fn row_text(table: u8, text: u8) -> String {
+    match table {
+        0 => format!("word{text} stands here. And word{} too.", text / 2),
+        1 => format!("word{text}"),
+        _ => format!("word{} stands", text / 2),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Whatever came and went, and when: each view that is there at the end says what it says in
+    /// a fresh engine over the same rows.
+    #[test]
+    fn views_that_came_and_went_leave_nothing(
+        steps in steps(),
+        workers in prop::sample::select(vec![1usize, 3]),
+        delay in prop::sample::select(vec![0u64, 3]),
+    ) {
+        let model = Scripted::new().taking(Duration::from_millis(delay));
+        let rig = rig(model, [], workers);
+        let engine = &rig.engine;
+        let mut rows: BTreeMap<(u8, u8), u8> = BTreeMap::new();
+        let mut there = [false; 4];
+        for step in steps {
+            match step {
+                Step::Row(table, key, Some(text)) => {
+                    rows.insert((table, key), text);
+                    let (name, key) = (TABLES[usize::from(table)], key.to_string());
+                    let edit = Edit::upsert(name, key, row_text(table, text)).at(0);
+                    engine.apply(vec![edit]).expect("runs");
+                }
+                Step::Row(table, key, None) => {
+                    rows.remove(&(table, key));
+                    engine.delete(TABLES[usize::from(table)], &key.to_string()).expect("runs");
+                }
+                Step::Create(view) => {
+                    let (name, contexts, documents) = VIEWS[usize::from(view)];
+                    let may = !there[usize::from(view)]
+                        && VIEWS.iter().zip(there).all(|(known, is_there)| {
+                            is_there || ![contexts, documents].contains(&known.0)
+                        });
+                    let made = engine.create_view(over(name, contexts, documents));
+                    prop_assert_eq!(made.is_ok(), may, "{:?}", made);
+                    there[usize::from(view)] |= may;
+                }
+                Step::Drop(view) => {
+                    let (name, ..) = VIEWS[usize::from(view)];
+                    let is_read = VIEWS.iter().zip(there).any(|(other, is_there)| {
+                        is_there && [other.1, other.2].contains(&name)
+                    });
+                    let may = there[usize::from(view)] && !is_read;
+                    let dropped = engine.drop_relation(name);
+                    prop_assert_eq!(dropped.is_ok(), may, "{:?}", dropped);
+                    if may {
+                        there[usize::from(view)] = false;
+                    }
+                }
+                Step::Flush => {
+                    engine.flush().expect("runs");
+                }
+            }
+        }
+        engine.flush().expect("runs");
+        let declared = VIEWS.iter().zip(there).filter(|(_, is_there)| *is_there);
+        let declared = declared.map(|((name, contexts, documents), _)| {
+            over(name, contexts, documents)
+        });
+        let fresh = crate::views::rig(Scripted::new(), declared.clone(), 1);
+        for ((table, key), text) in &rows {
+            let name = TABLES[usize::from(*table)];
+            let edit = Edit::upsert(name, key.to_string(), row_text(*table, *text)).at(0);
+            fresh.engine.apply(vec![edit]).expect("runs");
+        }
+        fresh.engine.flush().expect("runs");
+        for view in declared {
+            let name = view.name();
+            prop_assert_eq!(texts(engine, name), texts(&fresh.engine, name), "{}", name);
+        }
+    }
+}
