@@ -33,6 +33,8 @@ pub(super) struct ClosedEpoch {
 impl Coordinator {
     /// Closes an epoch if it is time, and gives views what they are ready for.
     pub(super) fn advance(&mut self) -> Result<(), StateError> {
+        // What is closed goes first: who takes it needs no further epoch to begin.
+        self.feed_views();
         self.close_epoch()?;
         self.feed_views();
         if !self.is_busy() {

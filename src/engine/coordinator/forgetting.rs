@@ -69,7 +69,7 @@ impl Coordinator {
                 mut receipt,
                 reply,
             } = forgetting;
-            receipt.epoch = self.stands_at();
+            receipt.epoch = self.last_complete();
             let (name, key) = (receipt.stream.clone(), receipt.key.clone());
             let is_its = |update: &Update| match update {
                 Update::Rejected(rejected) => is_of(rejected, &name, &key),

@@ -315,6 +315,14 @@ impl Coordinator {
         views.min().unwrap_or(self.closed).min(self.closed)
     }
 
+    /// The newest epoch that every view reflects, here or, before the first, in the process before.
+    fn last_complete(&self) -> Option<Epoch> {
+        match self.closed {
+            Some(_) => self.stands_at(),
+            None => self.stored,
+        }
+    }
+
     /// Tells every subscriber, and those to come: a source may speak before anybody
     /// listens.
     fn announce(&mut self, update: Update) {
@@ -346,9 +354,10 @@ impl Coordinator {
             true => is_done,
             false => flush.is_closed && stands_at >= flush.upto,
         };
+        let last_complete = self.last_complete();
         for flush in self.flushes.extract_if(.., is_served) {
             // A caller that no longer waits is no error.
-            let _ = flush.reply.send(stands_at);
+            let _ = flush.reply.send(last_complete);
         }
     }
 
