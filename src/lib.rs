@@ -40,4 +40,5 @@ pub use perennial_connectors as connectors;
 pub use perennial_model as model;
 pub use perennial_operators as operators;
 pub use perennial_operators::{Repair, Scope};
+pub use perennial_rows as rows;
 pub use perennial_views::{Order, Policy, SKIP_BELOW, View};

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use perennial_connectors::{Digest, Key, Resume, Sink, Source};
+use perennial_connectors::{Resume, Sink, Source};
 use perennial_operators::{ColdTier, ContextKey, Dependency, DocumentKey, References};
+use perennial_rows::{Key, Row};
 use perennial_views::{ContextBook, Epoch, Memo, Plan, View};
 
 use super::audits::AuditStats;
@@ -23,7 +24,6 @@ use super::quarantine::Quarantined;
 use super::runtime::Runtime;
 use super::sinks::SinkSpec;
 use super::subscription::Subscription;
-use super::tables::Row;
 use super::workers::BuiltView;
 use crate::recording::{
     Beginning, EpochAnswer, Log, RecordedAnswer, RecordedEpoch, RecordedModel, Run, hex,
@@ -385,10 +385,7 @@ fn recorded(answer: &StoredAnswer) -> RecordedAnswer {
 
 /// Where the source of a stream goes on.
 fn resume(restored: &Restored, stream: &str) -> Resume {
-    let held = |(key, row): (&String, &StoredRow)| {
-        let digest = Digest::of(row.title.as_deref(), &row.text);
-        (Key::new(key.as_str()), digest)
-    };
+    let held = |(key, row): (&String, &StoredRow)| (Key::new(key.as_str()), row.clone().into());
     let rows = restored.rows.get(stream).into_iter().flatten();
     Resume {
         held: rows.map(held).collect(),
@@ -474,11 +471,9 @@ impl Engine {
         supersedes: &[&str],
     ) -> Result<(), Error> {
         let row = Row {
-            title: None,
-            text: text.into(),
             updated_at_ms,
-            is_timed: false,
-            supersedes: supersedes.iter().map(|key| Arc::from(*key)).collect(),
+            supersedes: supersedes.iter().map(|key| Key::from(*key)).collect(),
+            ..Row::of_text(text)
         };
         self.set(Edit {
             table: table.to_owned(),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use perennial_rows::{Key, Row, Value, has_meaning};
+
 use super::clock::now_ms;
-use super::tables::Row;
 use crate::state::StoredRow;
 
 /// A change of one row of a table; several can be made visible together, with
@@ -34,11 +35,8 @@ impl Edit {
         text: impl Into<Arc<str>>,
     ) -> Self {
         let row = Row {
-            title: None,
-            text: text.into(),
             updated_at_ms: now_ms(),
-            is_timed: false,
-            supersedes: Arc::default(),
+            ..Row::of_text(text)
         };
         Self {
             table: table.into(),
@@ -80,7 +78,18 @@ impl Edit {
     #[must_use]
     pub fn superseding<'a>(mut self, keys: impl IntoIterator<Item = &'a str>) -> Self {
         if let Some(row) = &mut self.row {
-            row.supersedes = keys.into_iter().map(Arc::from).collect();
+            row.supersedes = keys.into_iter().map(Key::from).collect();
+        }
+        self
+    }
+
+    /// What the row holds besides, by name; those named before are gone. Names that have a meaning
+    /// (`key`, `text`, `title`, `updated_at`, `supersedes`) are not carried.
+    #[must_use]
+    pub fn columns<'a>(mut self, columns: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        if let Some(row) = &mut self.row {
+            let columns = columns.into_iter();
+            row.columns = columns.filter(|(name, _)| !has_meaning(name)).collect();
         }
         self
     }

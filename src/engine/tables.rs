@@ -3,72 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use perennial_connectors::Record;
 use perennial_operators::{ContextKey, Document, DocumentKey};
+pub(crate) use perennial_rows::Row;
 
-use crate::state::StoredRow;
-
-/// One row of a stream, as document or as context.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) title: Option<Arc<str>>,
-    pub(crate) text: Arc<str>,
-    pub(crate) updated_at_ms: i64,
-    /// Whether the time is the row's own claim.
-    pub(crate) is_timed: bool,
-    /// Keys of rows that it makes obsolete.
-    pub(crate) supersedes: Arc<[Arc<str>]>,
-}
-
-impl Row {
-    pub(crate) fn document(&self, key: &str) -> Document {
-        let title = self.title.clone().unwrap_or_else(|| key.into());
-        Document {
-            key: DocumentKey::new(key),
-            title,
-            text: self.text.clone(),
-            updated_at_ms: self.updated_at_ms,
-            supersedes: self
-                .supersedes
-                .iter()
-                .map(|key| DocumentKey::new(key.clone()))
-                .collect(),
-        }
-    }
-
-    pub(crate) fn context(&self, key: &str) -> (ContextKey, Arc<str>) {
-        (ContextKey::new(key), self.text.clone())
+/// A row as a document.
+pub(crate) fn document(key: &str, row: &Row) -> Document {
+    let supersedes = row.supersedes.iter();
+    Document {
+        key: DocumentKey::new(key),
+        title: row.title.clone().unwrap_or_else(|| key.into()),
+        text: row.text.clone(),
+        updated_at_ms: row.updated_at_ms,
+        supersedes: supersedes.map(|key| DocumentKey::new(key.text())).collect(),
     }
 }
 
-impl From<&Record> for Row {
-    fn from(record: &Record) -> Self {
-        StoredRow::from(record).into()
-    }
-}
-
-impl From<StoredRow> for Row {
-    fn from(stored: StoredRow) -> Self {
-        Self {
-            title: stored.title,
-            text: stored.text,
-            updated_at_ms: stored.updated_at_ms,
-            is_timed: stored.is_timed,
-            supersedes: stored.supersedes,
-        }
-    }
-}
-
-impl From<&Row> for StoredRow {
-    fn from(row: &Row) -> Self {
-        Self {
-            title: row.title.clone(),
-            text: row.text.clone(),
-            updated_at_ms: row.updated_at_ms,
-            is_timed: row.is_timed,
-            supersedes: row.supersedes.clone(),
-        }
-    }
+/// A row as a context.
+pub(crate) fn context(key: &str, row: &Row) -> (ContextKey, Arc<str>) {
+    (ContextKey::new(key), row.text.clone())
 }
 
 /// A row's change in one epoch: what it was and what it is.
@@ -212,13 +164,7 @@ mod tests {
     use super::*;
 
     fn row(text: &str) -> Option<Row> {
-        Some(Row {
-            title: None,
-            text: text.into(),
-            updated_at_ms: 0,
-            is_timed: false,
-            supersedes: Arc::default(),
-        })
+        Some(Row::of_text(text))
     }
 
     #[test]
@@ -261,6 +207,19 @@ mod tests {
             table.keep_restored();
             let new: Vec<_> = table.commit().into_iter().map(|d| d.new).collect();
             assert_eq!(new, [None, row("2b"), row("3")], "{stand}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_a_column_is_a_change() {
+        let priced = |price: i64| {
+            let columns = [("price", price.into())].into_iter().collect();
+            row("1").map(|row| Row { columns, ..row })
+        };
+        let mut table = Table::default();
+        for (price, n_deltas) in [(1, 1), (2, 1), (2, 0)] {
+            table.set("a".into(), priced(price));
+            assert_eq!(table.commit().len(), n_deltas, "{price}");
         }
     }
 

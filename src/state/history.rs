@@ -31,7 +31,7 @@ use super::format::{
 };
 use super::{State, StateError};
 use crate::engine::CurrentAnswer;
-use crate::engine::tables::Row;
+use crate::engine::tables::document;
 
 /// How much of the past is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -401,7 +401,7 @@ impl State {
             for ((stream, key), bytes) in stood(txn, DOCUMENTS, UNDO_ROWS, epoch)? {
                 let row: StoredRow = format::decode("a row", &bytes)?;
                 let of_stream = state.documents.entry(stream).or_default();
-                of_stream.push(Row::from(row).document(&key));
+                of_stream.push(document(&key, &row.into()));
             }
             Ok(Ok(state))
         })?

@@ -12,10 +12,11 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("perennial-model", &[]),
     ("perennial-operators", &["perennial-model"]),
     ("perennial-views", &["perennial-operators"]),
-    ("perennial-connectors", &[]),
+    ("perennial-connectors", &["perennial-rows"]),
     (
         "perennial",
         &[
+            "perennial-rows",
             "perennial-model",
             "perennial-operators",
             "perennial-views",

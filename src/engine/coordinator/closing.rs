@@ -8,7 +8,7 @@ use perennial_operators::DocumentKey;
 use super::{Coordinator, InFlight};
 use crate::engine::healing::Healing;
 use crate::engine::sinks::RunningSink;
-use crate::engine::tables::RowDelta;
+use crate::engine::tables::{RowDelta, context, document};
 use crate::engine::update::{
     DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
 };
@@ -61,10 +61,10 @@ impl Coordinator {
                 for (row, diff) in [(&delta.old, -1), (&delta.new, 1)] {
                     let Some(row) = row else { continue };
                     if as_documents {
-                        share.documents.push((row.document(&delta.key), diff));
+                        share.documents.push((document(&delta.key, row), diff));
                     }
                     if as_contexts {
-                        share.contexts.push((row.context(&delta.key), diff));
+                        share.contexts.push((context(&delta.key, row), diff));
                     }
                 }
             }

@@ -6,7 +6,6 @@ use perennial_connectors::{
 };
 
 use super::Coordinator;
-use crate::engine::tables::Row;
 use crate::engine::update::Update;
 
 impl Coordinator {
@@ -75,17 +74,10 @@ impl Coordinator {
             let (key, row) = match change {
                 Change::Upsert(record) => {
                     let stream = &self.streams[index];
-                    let row = Row::from(&record);
-                    if let Some(held_ms) = stream.table.newer_than(record.key.as_str(), &row) {
-                        let got_ms = record.updated_at_ms;
-                        let content = serde_json::json!({
-                            "key": record.key,
-                            "text": record.text,
-                            "title": record.title,
-                            "updated_at": got_ms,
-                            "supersedes": record.supersedes,
-                        });
-                        let content = content.to_string().into_bytes();
+                    let newer = stream.table.newer_than(record.key.as_str(), &record.row);
+                    if let Some(held_ms) = newer {
+                        let got_ms = record.row.updated_at_ms;
+                        let content = record.to_json().to_string().into_bytes();
                         rejected.push(Rejected {
                             source: SourceName::new(stream.name.as_str()),
                             offset: record.offset,
@@ -95,7 +87,7 @@ impl Coordinator {
                         });
                         continue;
                     }
-                    (record.key, Some(row))
+                    (record.key, Some(record.row))
                 }
                 Change::Delete { key, .. } => (key, None),
             };
