@@ -200,7 +200,7 @@ mod tests {
             columns: columns.into_iter().collect(),
             ..Row::of_text("text")
         };
-        let golden = "";
+        let golden = "9e005213e7186cd3b4abb69fbf327f318cc44a536c23d7ac8ecd71407bfb29d5";
         assert_eq!(Digest::of(&row).to_string(), golden);
     }
 

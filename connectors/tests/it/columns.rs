@@ -124,10 +124,10 @@ fn declared_columns_of_lines_are_of_their_types_and_no_text_is_needed() {
         found,
         [
             format!(
-                "{place}:5 (byte 152): unknown operation \"price\": expected upsert, insert, \
+                "{place}:5 (byte 149): unknown operation \"price\": expected upsert, insert, \
                      update, delete, or a record"
             ),
-            format!("{place}:3 (byte 103): the column \"price\" must be INTEGER, got FLOAT 1.5"),
+            format!("{place}:3 (byte 102): the column \"price\" must be INTEGER, got FLOAT 1.5"),
         ]
     );
     let content = listener.rejected[1].content.as_deref().unwrap();
