@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use perennial_rows::encoding::Encoder;
+use perennial_rows::{KEY, Key, Row, SUPERSEDES, TEXT, TITLE, UPDATED_AT};
 use serde::{Deserialize, Serialize};
 
 use crate::Offset;
@@ -31,37 +33,38 @@ impl fmt::Display for SourceName {
     }
 }
 
-/// Which record of a source: in a folder the path relative to the watched root, with `/`
-/// between its parts on every system; in JSON lines the record's own key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key(String);
-
-impl Key {
-    /// Makes a key of text.
-    pub fn new(key: impl Into<String>) -> Self {
-        Self(key.into())
-    }
-
-    /// The key as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The BLAKE3 hash of a record's title and text, 32 bytes. Times, keys and offsets are not
-/// part of it: a file that is touched, moved or re-encoded with other line ends keeps it.
+/// The BLAKE3 hash of a record's title, text and columns, 32 bytes. Its time, key and offset are
+/// not part of it, nor columns that change without the record, as the time of a file: a file that
+/// is touched, moved or re-encoded with other line ends keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
     /// Hashes what a model could see of a record.
-    pub fn of(title: Option<&str>, text: &str) -> Self {
+    pub fn of(row: &Row) -> Self {
+        Self::without(row, &[])
+    }
+
+    /// The same, but for the values of columns that tell nothing of what the record says. Whether
+    /// it has them counts.
+    pub(crate) fn without(row: &Row, volatile: &[&str]) -> Self {
+        let said = Self::of_text(row.title.as_deref(), &row.text);
+        // Digests of before there were columns stay what they were.
+        if row.columns.is_empty() {
+            return said;
+        }
+        let mut encoder = Encoder::new();
+        encoder.fixed(&said.0).number(row.columns.len() as u64);
+        for (name, value) in row.columns.iter() {
+            encoder.text(name);
+            if !volatile.contains(&name) {
+                encoder.value(value);
+            }
+        }
+        Self(encoder.digest("perennial connectors record digest v2"))
+    }
+
+    fn of_text(title: Option<&str>, text: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("perennial connectors record digest v1");
         // The title's length stands before it, so that no title and text can trade bytes.
         match title {
@@ -104,26 +107,46 @@ impl fmt::Debug for Digest {
 /// One version of one record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Which record this is a version of.
+    /// Which record this is a version of: in a folder the path relative to the watched root,
+    /// with `/` between its parts on every system; elsewhere the record's own key.
     pub key: Key,
-    /// The text, without byte-order mark; files have `\n` line ends. May be empty: such a
-    /// document exists and has no passages.
-    pub text: String,
-    /// What the record calls itself: a Markdown file's first heading, a JSON record's `title`.
-    pub title: Option<String>,
-    /// When the content changed, by the source's own account: milliseconds since 1970, or the
-    /// line's number where a JSON line carries no time. Never this machine's clock at reading,
-    /// but for what was posted and names no time: it is as new as its arrival.
-    pub updated_at_ms: i64,
-    /// Whether that time is the record's own claim: then an older version that comes later is
-    /// late, and does not take its place.
-    pub is_timed: bool,
-    /// Records of the same source that this one makes obsolete, though they stay.
-    pub supersedes: Vec<Key>,
-    /// The hash of title and text.
+    /// What it says. A text is without byte-order mark, and of a file with `\n` line ends; it
+    /// may be empty: such a document exists and has no passages. The time is that of the content
+    /// by the source's own account, or the line's number where a JSON line carries none; never
+    /// this machine's clock at reading, but for what was posted and names no time: it is as new
+    /// as its arrival.
+    pub row: Row,
+    /// The hash of what it says.
     pub digest: Digest,
     /// Where this version was read.
     pub offset: Offset,
+}
+
+impl Record {
+    /// A version of a record, all of whose columns belong to what it says.
+    pub fn new(key: Key, row: Row, offset: Offset) -> Self {
+        Self {
+            digest: Digest::of(&row),
+            key,
+            row,
+            offset,
+        }
+    }
+
+    /// The record as a line of JSON lines, by which it can be sent in again.
+    pub fn to_json(&self) -> serde_json::Value {
+        let columns = self.row.columns.iter();
+        let mut fields: serde_json::Map<_, _> = columns
+            .map(|(name, value)| (name.to_owned(), value.to_json()))
+            .collect();
+        let supersedes = self.row.supersedes.iter().map(Key::as_str);
+        fields.insert(KEY.to_owned(), self.key.as_str().into());
+        fields.insert(TEXT.to_owned(), (*self.row.text).into());
+        fields.insert(TITLE.to_owned(), self.row.title.as_deref().into());
+        fields.insert(UPDATED_AT.to_owned(), self.row.updated_at_ms.into());
+        fields.insert(SUPERSEDES.to_owned(), supersedes.collect());
+        fields.into()
+    }
 }
 
 /// One difference between what a source held before and what it holds now.
@@ -136,7 +159,7 @@ pub enum Change {
         /// Which record is gone.
         key: Key,
         /// When, in milliseconds since 1970: for files, when it was noticed (a folder does not
-        /// keep the time of a deletion); for JSON lines as [`Record::updated_at_ms`].
+        /// keep the time of a deletion); for JSON lines as a record's.
         at_ms: i64,
         /// What said so.
         offset: Offset,
@@ -155,15 +178,63 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
+    use perennial_rows::Value;
     use proptest::prelude::*;
 
     use super::*;
 
+    fn titled(title: Option<&str>, text: &str) -> Row {
+        Row {
+            title: title.map(Into::into),
+            ..Row::of_text(text)
+        }
+    }
+
     #[test]
     fn digests_are_stable_across_releases() {
-        // Stored digests are compared with new ones after a restart.
+        // Stored records are compared with new ones after a restart.
         let golden = "307e532b8d2fa24ec421a186d673672635cf20acb2dd74905c6af159907f6d01";
-        assert_eq!(Digest::of(None, "text").to_string(), golden);
+        assert_eq!(Digest::of(&Row::of_text("text")).to_string(), golden);
+        let columns = [("price", Value::from(12i64)), ("sold", true.into())];
+        let row = Row {
+            columns: columns.into_iter().collect(),
+            ..Row::of_text("text")
+        };
+        let golden = "9e005213e7186cd3b4abb69fbf327f318cc44a536c23d7ac8ecd71407bfb29d5";
+        assert_eq!(Digest::of(&row).to_string(), golden);
+    }
+
+    #[test]
+    fn a_volatile_column_counts_by_its_name_only() {
+        let with = |columns: &[(&'static str, i64)]| Row {
+            columns: columns.iter().map(|(n, v)| (*n, Value::from(*v))).collect(),
+            ..Row::of_text("text")
+        };
+        let digest = |columns: &[_]| Digest::without(&with(columns), &["size"]);
+        assert_eq!(digest(&[("size", 1)]), digest(&[("size", 2)]));
+        assert_ne!(digest(&[("size", 1)]), digest(&[]));
+        assert_ne!(digest(&[("price", 1)]), digest(&[("price", 2)]));
+    }
+
+    #[test]
+    fn a_record_is_a_line_that_can_be_sent_in_again() {
+        let row = Row {
+            title: Some("T".into()),
+            updated_at_ms: 7,
+            is_timed: true,
+            supersedes: [Key::new("old")].into(),
+            columns: [
+                ("price", Value::from(12i64)),
+                ("tags", Value::from_json(&serde_json::json!(["a"]))),
+            ]
+            .into_iter()
+            .collect(),
+            ..Row::of_text("text")
+        };
+        let record = Record::new(Key::new("k"), row, Offset::Sequence(0));
+        let line = record.to_json().to_string();
+        let read = crate::read_record(line.as_bytes(), None, 0);
+        assert_eq!(read, Ok(Change::Upsert(record)));
     }
 
     proptest! {
@@ -171,13 +242,14 @@ mod tests {
         fn title_and_text_cannot_trade_bytes(title in ".{0,8}", text in ".{0,8}", cut in 0usize..8) {
             let joined = format!("{title}{text}");
             let cut = (0..=cut).rev().find(|&at| joined.is_char_boundary(at)).unwrap_or(0);
+            let digest = |title: Option<&str>, text: &str| Digest::of(&titled(title, text));
             if cut <= joined.len() && cut != title.len() {
                 prop_assert_ne!(
-                    Digest::of(Some(&title), &text),
-                    Digest::of(Some(&joined[..cut]), &joined[cut..])
+                    digest(Some(&title), &text),
+                    digest(Some(&joined[..cut]), &joined[cut..])
                 );
             }
-            prop_assert_ne!(Digest::of(None, &text), Digest::of(Some(""), &text));
+            prop_assert_ne!(digest(None, &text), digest(Some(""), &text));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use perennial_rows::Type;
 use thiserror::Error;
 
 /// Why a source could not start, or had to end.
@@ -124,6 +125,16 @@ pub enum Error {
         field: &'static str,
         /// What the column holds.
         found: String,
+    },
+    /// A column that has a meaning is of one type.
+    #[error("the column {column:?} is {expected}: it cannot be declared to be {declared}")]
+    UnfitDeclaration {
+        /// Which column.
+        column: String,
+        /// What it was declared to be.
+        declared: Type,
+        /// What it is.
+        expected: Type,
     },
     /// A file cannot be read as a table: cut off, damaged, or of a kind that is not known.
     #[error("{}: cannot be read as a table: {reason}", path.display())]

@@ -15,13 +15,15 @@
 //! - **Prompt to stop.** A source notices its [`StopFlag`] within 100 ms and leaves no thread.
 //!
 //! Deliberately absent: passages, epochs and views. The crate knows records, changes and
-//! offsets of its own and depends on no other crate of the workspace.
+//! offsets of its own; of the workspace it knows the rows that records hold, and nothing else.
 
 #![forbid(unsafe_code)]
 
 mod acks;
+mod attributes;
 mod change;
-mod columns;
+mod column_names;
+mod declared;
 mod error;
 mod excerpt;
 mod fault;
@@ -40,8 +42,10 @@ mod table;
 mod unpacked;
 
 pub use acks::Acks;
-pub use change::{Change, Digest, Key, Record, SourceName};
-pub use columns::Columns;
+pub use attributes::{COLUMN_BYTES_LIMIT, COLUMN_NAME_LIMIT, COLUMNS_LIMIT};
+pub use change::{Change, Digest, Record, SourceName};
+pub use column_names::ColumnNames;
+pub use declared::{Declared, fit};
 pub use error::Error;
 pub use fault::FaultPoint;
 pub use folder::{Folder, Watching};
@@ -50,6 +54,7 @@ pub use json::{read_record, timestamp};
 pub use jsonl::JsonLines;
 pub use kafka::{Format, Kafka};
 pub use offset::{NextMessage, Offset, Revision};
+pub use perennial_rows::Key;
 pub use rejection::{CONTENT_LIMIT, JsonKind, Rejected, Rejection};
 pub use running::{Running, start};
 pub use sink::{

@@ -6,9 +6,10 @@
 use std::fmt;
 use std::io;
 
+use perennial_rows::{Key, Type};
 use thiserror::Error;
 
-use crate::{Key, Offset, SourceName};
+use crate::{Offset, SourceName};
 
 /// One thing that was refused, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,6 +238,42 @@ pub enum Rejection {
     MissingColumn {
         /// Which column (its beginning).
         name: String,
+    },
+    /// A column holds what its declared type cannot.
+    #[error("the column {column:?} must be {expected}, got {got}")]
+    Column {
+        /// Which column.
+        column: String,
+        /// What it was declared to hold.
+        expected: Type,
+        /// What stands there (its beginning).
+        got: String,
+    },
+    /// The record has too many columns.
+    #[error("{got} columns, the limit is {limit}")]
+    TooManyColumns {
+        /// How many.
+        got: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The name of a column is over its limit.
+    #[error("the column {name:?} has a name of {len} bytes, the limit is {limit}")]
+    ColumnNameTooLong {
+        /// The name (its beginning).
+        name: String,
+        /// Its length in bytes.
+        len: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The columns of the record are over their limit.
+    #[error("its columns have {len} bytes, the limit is {limit}")]
+    ColumnsTooLong {
+        /// Bytes of all names and values.
+        len: u64,
+        /// The limit in bytes.
+        limit: u64,
     },
     /// A change event of a kind that cannot be a change of one record.
     #[error("a change event with op {op:?}: expected c, r, u or d")]

@@ -11,11 +11,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, select};
 
-use crate::{Acks, Change, Digest, Error, Key, Offset, Rejected, SourceName, StopFlag};
+use perennial_rows::{Key, Row, Schema};
+
+use crate::{Acks, Change, Error, Offset, Rejected, SourceName, StopFlag};
 
 /// Something outside whose changes can be followed.
 ///
@@ -27,7 +30,8 @@ use crate::{Acks, Change, Digest, Error, Key, Offset, Rejected, SourceName, Stop
 ///    stands. A batch is what belongs together (a burst of saves, a run of lines): apply it
 ///    whole, in order, as one epoch. *(tested; breaking it breaks silently)*
 /// 3. A change is emitted only where content differs: an upsert's digest is new for its key, a
-///    deletion is of a key that is held. This holds for folders. A file of JSON lines says what
+///    deletion is of a key that is held. This holds for folders; so a column that changes
+///    without the content, as the time of a file that is touched, is that of the last change. A file of JSON lines says what
 ///    it says: whoever folds must take a repeated upsert and the deletion of an unknown key.
 /// 4. What cannot be a record is a [`Rejected`], in the batch where it was noticed. If an
 ///    earlier version was held under that file, the same batch deletes it.
@@ -50,6 +54,11 @@ pub trait Source: Send + 'static {
         None
     }
 
+    /// Told before it runs which columns its records are to have. Whoever declares them sees to
+    /// it ([`Declared`](crate::Declared)); a source needs to listen only where it would refuse a
+    /// record because it has no text, which is not needed if it is not declared.
+    fn declare(&mut self, _schema: &Schema) {}
+
     /// Emits into `out` until nothing more can come.
     ///
     /// # Errors
@@ -70,6 +79,10 @@ impl Source for Box<dyn Source> {
         (**self).acks()
     }
 
+    fn declare(&mut self, schema: &Schema) {
+        (**self).declare(schema);
+    }
+
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
         (*self).run(out)
     }
@@ -78,8 +91,8 @@ impl Source for Box<dyn Source> {
 /// What an earlier run emitted.
 #[derive(Clone, Debug, Default)]
 pub struct Resume {
-    /// The records held, by digest.
-    pub held: Vec<(Key, Digest)>,
+    /// The records held. What of a record tells whether it has changed is the source's to say.
+    pub held: Vec<(Key, Row)>,
     /// The last [`Batch::resume`].
     pub offset: Option<Offset>,
 }
@@ -254,16 +267,43 @@ impl From<Error> for Halt {
 }
 
 /// Where a source puts its events: a bounded channel that gives way to the stop flag.
-#[derive(Debug)]
 pub struct Outlet {
     sender: Sender<Event>,
     stop: StopFlag,
+    /// What becomes of a batch on its way.
+    refit: Option<Refit>,
+}
+
+/// Makes another batch of one.
+pub(crate) type Refit = Arc<dyn Fn(Batch) -> Batch + Send + Sync>;
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").finish_non_exhaustive()
+    }
 }
 
 impl Outlet {
     /// Events go to `sender` until `stop` is raised.
     pub fn new(sender: Sender<Event>, stop: StopFlag) -> Self {
-        Self { sender, stop }
+        Self {
+            sender,
+            stop,
+            refit: None,
+        }
+    }
+
+    /// The same outlet for a source whose batches become others on their way.
+    pub(crate) fn refitted(&self, refit: Refit) -> Self {
+        let refit: Refit = match self.refit.clone() {
+            Some(after) => Arc::new(move |batch| after(refit(batch))),
+            None => refit,
+        };
+        Self {
+            sender: self.sender.clone(),
+            stop: self.stop.clone(),
+            refit: Some(refit),
+        }
     }
 
     /// The flag that ends the source.
@@ -277,6 +317,17 @@ impl Outlet {
     /// [`Halt::Stopped`] if the flag is raised or the receiver is gone.
     pub fn send(&self, event: Event) -> Result<(), Halt> {
         self.check()?;
+        let event = match (event, &self.refit) {
+            (Event::Batch(batch), Some(refit)) => {
+                let batch = refit(batch);
+                // Nothing of it is left, and no place to go on from.
+                if batch.is_empty() && batch.resume.is_none() {
+                    return Ok(());
+                }
+                Event::Batch(batch)
+            }
+            (event, _) => event,
+        };
         select! {
             send(self.sender, event) -> sent => sent.map_err(|_| Halt::Stopped),
             recv(self.stop.signal()) -> _ => Err(Halt::Stopped),

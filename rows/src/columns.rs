@@ -17,6 +17,12 @@ pub const UPDATED_AT: &str = "updated_at";
 /// Name of the column that holds the keys of rows that it makes obsolete.
 pub const SUPERSEDES: &str = "supersedes";
 
+/// Whether a column of this name has a meaning of its own: no value that a row merely carries can
+/// be asked for by it.
+pub fn has_meaning(name: &str) -> bool {
+    [KEY, TEXT, TITLE, UPDATED_AT, SUPERSEDES].contains(&name)
+}
+
 /// Named values that a row carries, sorted by name, each name once. Without those that are
 /// [`Value::Null`]: a column that is not there and one that holds nothing are the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +38,11 @@ impl Columns {
     /// Names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether there are none.
@@ -67,6 +78,6 @@ mod tests {
         .collect();
         assert_eq!(columns.get("b"), Some(&Value::text("x")));
         assert_eq!(columns.get("a"), None);
-        assert_eq!(columns.iter().count(), 1);
+        assert_eq!(columns.len(), 1);
     }
 }

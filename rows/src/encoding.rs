@@ -89,7 +89,7 @@ impl Encoder {
         for key in row.supersedes.iter() {
             self.text(key.as_str());
         }
-        self.number(row.columns.iter().count() as u64);
+        self.number(row.columns.len() as u64);
         for (name, value) in row.columns.iter() {
             self.text(name).value(value);
         }

@@ -18,7 +18,7 @@ mod row;
 mod schema;
 mod value;
 
-pub use columns::{Columns, KEY, SUPERSEDES, TEXT, TITLE, UPDATED_AT};
+pub use columns::{Columns, KEY, SUPERSEDES, TEXT, TITLE, UPDATED_AT, has_meaning};
 pub use delta::RowDelta;
 pub use key::Key;
 pub use row::Row;

@@ -33,6 +33,8 @@ Examples:
 Paths are folders (files named .md .markdown .txt .text .rst .org .adoc, watched for
 changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
   {\"upsert\": {\"key\": \"k1\", \"text\": \"…\", \"title\": \"…\"}}   {\"delete\": {\"key\": \"k1\"}}
+All other fields are kept with the document as columns, and so are a table's other columns, what a
+message says of itself, and a file's path, modified, size and front matter (YAML).
 .csv, .tsv and .parquet files are tables, read again when they are written; a row that is gone is
 deleted. A field of a structure in Parquet is named by its path (--columns key=id,text=doc.body).
 Of these, .jsonl, .csv and .tsv may be packed (.gz, .zst).

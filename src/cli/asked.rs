@@ -2,8 +2,9 @@
 
 use crossbeam_channel::{Receiver, select};
 use perennial::connectors::{
-    Batch, Change, Digest, Event, Halt, Key, Offset, Outlet, Record, Source, SourceName,
+    Batch, Change, Event, Halt, Offset, Outlet, Record, Source, SourceName,
 };
+use perennial::rows::{Key, Row};
 
 /// Questions `q1`, `q2`, … in the order in which they were asked.
 pub(crate) struct Asked {
@@ -25,16 +26,8 @@ impl Asked {
 }
 
 fn record(number: u64, question: String) -> Record {
-    Record {
-        key: Key::new(format!("q{number}")),
-        title: None,
-        updated_at_ms: 0,
-        is_timed: false,
-        supersedes: Vec::new(),
-        digest: Digest::of(None, &question),
-        offset: Offset::Sequence(number),
-        text: question,
-    }
+    let key = Key::new(format!("q{number}"));
+    Record::new(key, Row::of_text(question), Offset::Sequence(number))
 }
 
 impl Source for Asked {

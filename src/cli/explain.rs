@@ -76,8 +76,8 @@ impl Found {
             n_tokens: 0,
         };
         for (key, record) in &records {
-            let title = record.title.as_deref().unwrap_or(key.as_str());
-            for text in passage::split(&record.text, plan.passage_sizes) {
+            let title = record.row.title.as_deref().unwrap_or(key.as_str());
+            for text in passage::split(&record.row.text, plan.passage_sizes) {
                 found.n_passages += 1;
                 found.n_tokens += codec.passage(title, text)?.len();
             }

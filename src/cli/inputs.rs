@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use perennial::connectors::{
-    Columns, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Table, Watching,
+    ColumnNames, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Table, Watching,
 };
 
 use super::args::WatchArgs;
@@ -42,7 +42,7 @@ pub(crate) struct Inputs {
     /// Of those that are URLs.
     webhook_secret: Option<PathBuf>,
     /// Of tables.
-    columns: Columns,
+    columns: ColumnNames,
     is_once: bool,
 }
 
@@ -323,7 +323,7 @@ impl Inputs {
             settings: Settings::default(),
             sinks: Vec::new(),
             webhook_secret: None,
-            columns: Columns::default(),
+            columns: ColumnNames::default(),
             is_once: false,
         }
     }
@@ -346,8 +346,8 @@ fn is_named(path: &Path, endings: &[&str]) -> bool {
 }
 
 /// Which columns of tables make a record: `FIELD=COLUMN`, with commas between.
-fn columns(typed: Option<&str>) -> Result<Columns, Failure> {
-    let mut columns = Columns::default();
+fn columns(typed: Option<&str>) -> Result<ColumnNames, Failure> {
+    let mut columns = ColumnNames::default();
     for pair in typed.iter().flat_map(|typed| typed.split(',')) {
         let is_set = match pair.split_once('=') {
             Some((field, column)) => columns.set(field.trim(), column.trim()),

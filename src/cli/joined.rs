@@ -17,6 +17,7 @@ use perennial::connectors::{
     Acks, Batch, Change, Event, Halt, Key, Notice, Offset, Outlet, Resume, Resumption, Running,
     Source, SourceName, start,
 };
+use perennial::rows::Schema;
 
 /// Events of one part that wait to be passed on.
 const CAPACITY: usize = 2;
@@ -173,11 +174,11 @@ impl Source for Joined {
             _ => BTreeMap::new(),
         };
         let mut held = vec![Vec::new(); self.parts.len()];
-        for (key, digest) in from.held {
+        for (key, row) in from.held {
             let owners = self.parts.iter().enumerate().filter(|(_, p)| p.owns(&key));
             match owners.max_by_key(|(_, part)| part.name().len()) {
                 Some((owner, part)) if part.key_prefix.is_some() || n_bare == 1 => {
-                    held[owner].push((key, digest));
+                    held[owner].push((key, row));
                 }
                 _ => {
                     self.orphans.insert(key);
@@ -198,8 +199,8 @@ impl Source for Joined {
             let keys = held.iter().map(|(key, _)| key.clone()).collect();
             let how = part.source.resume_from(Resume {
                 held: held
-                    .iter()
-                    .map(|(key, digest)| (own(key), *digest))
+                    .into_iter()
+                    .map(|(key, row)| (own(&key), row))
                     .collect(),
                 offset: offset.clone(),
             });
@@ -224,6 +225,12 @@ impl Source for Joined {
         let of_part = |part: &mut Part| Some((part.name(), part.source.acks()?));
         let listeners: Vec<_> = self.parts.iter_mut().filter_map(of_part).collect();
         (!listeners.is_empty()).then(|| Box::new(OfParts(listeners)) as Box<dyn Acks>)
+    }
+
+    fn declare(&mut self, schema: &Schema) {
+        for part in &mut self.parts {
+            part.source.declare(schema);
+        }
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
@@ -353,8 +360,8 @@ fn prefixed(mut batch: Batch, part: &RunningPart) -> Batch {
         match change {
             Change::Upsert(record) => {
                 // The model is told what the record calls itself, not where it stands.
-                let own = record.key.as_str().to_owned();
-                record.title.get_or_insert(own);
+                let own = record.key.text();
+                record.row.title.get_or_insert(own);
                 record.key = behind(&record.key);
             }
             Change::Delete { key, .. } => *key = behind(key),
@@ -371,7 +378,8 @@ mod tests {
     use std::fs;
 
     use crossbeam_channel::Sender;
-    use perennial::connectors::{Digest, Folder, JsonLines, Watching};
+    use perennial::connectors::{Folder, JsonLines, Watching};
+    use perennial::rows::{Row, Value};
 
     use super::*;
 
@@ -425,7 +433,7 @@ mod tests {
     /// where it ended.
     fn run(
         dir: &std::path::Path,
-        held: &BTreeMap<Key, Digest>,
+        held: &BTreeMap<Key, Row>,
         offset: Option<Offset>,
     ) -> (Resumption, Vec<String>, Option<Offset>) {
         let folder = Folder::open("docs", [dir.join("notes")]).expect("there");
@@ -437,7 +445,7 @@ mod tests {
         let how = joined.resume_from(Resume {
             held: held
                 .iter()
-                .map(|(key, digest)| (key.clone(), *digest))
+                .map(|(key, row)| (key.clone(), row.clone()))
                 .collect(),
             offset,
         });
@@ -459,11 +467,22 @@ mod tests {
         let (_, said, offset) = run(dir.path(), &BTreeMap::new(), None);
         assert_eq!(said, ["+a.md", "+b.md", "+d#x"]);
 
-        let text = |text| Digest::of(None, text);
+        let file = |path: &str, text: &str| {
+            let columns = [
+                ("path", Value::from(path)),
+                ("modified", Value::Timestamp(0)),
+                ("size", 4i64.into()),
+            ];
+            let row = Row {
+                columns: columns.into_iter().collect(),
+                ..Row::of_text(text)
+            };
+            (Key::new(path), row)
+        };
         let held = BTreeMap::from([
-            (Key::new("a.md"), text("One.")),
-            (Key::new("b.md"), text("Two.")),
-            (Key::new("d#x"), text("Text.")),
+            file("a.md", "One."),
+            file("b.md", "Two."),
+            (Key::new("d#x"), Row::of_text("Text.")),
         ]);
         let (how, said, _) = run(dir.path(), &held, offset.clone());
         assert_eq!((how, said), (Resumption::FromOffset, vec![]));
@@ -499,7 +518,7 @@ mod tests {
         fs::write(&path, "{\"key\": \"x\", \"text\": \"Text.\"}\n").expect("writable");
         let resumed = |joined: Joined, offset: Option<Offset>| {
             let mut joined = joined.boxed();
-            let held = vec![(Key::new("x"), Digest::of(None, "Text."))];
+            let held = vec![(Key::new("x"), Row::of_text("Text."))];
             let how = joined.resume_from(Resume { held, offset });
             let (mut n_changes, mut last) = (0, None);
             for event in start(joined, 8).expect("starts").events() {
@@ -568,9 +587,9 @@ mod tests {
             .with(JsonLines::open("q", &path).expect("there"), None)
             .with(Told(SourceName::new("q"), sender), Some("http#".into()))
             .boxed();
-        let text = Digest::of(None, "Text.");
+        let text = Row::of_text("Text.");
         let parts = BTreeMap::from([("http#".to_owned(), Offset::Sequence(7))]);
-        let held = ["x", "gone", "http#y"].map(|key| (Key::new(key), text));
+        let held = ["x", "gone", "http#y"].map(|key| (Key::new(key), text.clone()));
         let how = joined.resume_from(Resume {
             held: held.to_vec(),
             offset: Some(Offset::Parts(parts.clone())),
@@ -602,7 +621,7 @@ mod tests {
             });
             joined.boxed()
         };
-        let text = Digest::of(None, "Text.");
+        let text = Row::of_text("Text.");
         let mut held = Vec::new();
         let mut offset = None;
         for (names, changes) in [
@@ -619,7 +638,7 @@ mod tests {
             offset = last;
             assert_eq!(said, changes);
             let keys = names.iter().map(|name| Key::new(format!("{name}#{name}")));
-            held = keys.map(|key| (key, text)).collect();
+            held = keys.map(|key| (key, text.clone())).collect();
         }
     }
 

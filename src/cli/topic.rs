@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use perennial::connectors::{Columns, Format, JsonLinesSink, Kafka, KafkaSink, Sink};
+use perennial::connectors::{ColumnNames, Format, JsonLinesSink, Kafka, KafkaSink, Sink};
 
 use super::failure::Failure;
 
@@ -112,7 +112,7 @@ fn is_topic(name: &str) -> bool {
 /// How the messages are read: `format`, and the columns of a table.
 fn format(typed: &str, query: &str) -> Result<Format, Failure> {
     let mut format = None;
-    let mut columns = Columns::default();
+    let mut columns = ColumnNames::default();
     let mut has_columns = false;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = value.into_owned();

@@ -56,7 +56,8 @@ impl Source for Unposted {
 mod tests {
     use std::collections::BTreeMap;
 
-    use perennial::connectors::{Digest, Event, JsonLines, Key, start};
+    use perennial::connectors::{Event, JsonLines, Key, start};
+    use perennial::rows::Row;
 
     use super::*;
 
@@ -68,7 +69,7 @@ mod tests {
         let mut source = Unposted::over(Box::new(lines));
         let parts = BTreeMap::from([(part.to_owned(), Offset::Sequence(1))]);
         let how = source.resume_from(Resume {
-            held: vec![(Key::new(held), Digest::of(None, "text"))],
+            held: vec![(Key::new(held), Row::of_text("text"))],
             offset: Some(Offset::Parts(parts)),
         });
         let running = start(source, 4).expect("a thread");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use perennial_rows::{Key, Row};
+use perennial_rows::{Key, Row, Value, has_meaning};
 
 use super::clock::now_ms;
 use crate::state::StoredRow;
@@ -83,10 +83,13 @@ impl Edit {
         self
     }
 
-    /// A further column of the row, for filters, joins and prompts.
+    /// A further column of the row, for filters, joins and matching. Names that have a meaning
+    /// (`key`, `text`, `title`, `updated_at`, `supersedes`) are not carried.
     #[must_use]
-    pub fn with(mut self, column: &str, value: impl Into<perennial_rows::Value>) -> Self {
-        if let Some(row) = &mut self.row {
+    pub fn with(mut self, column: &str, value: impl Into<Value>) -> Self {
+        if let Some(row) = &mut self.row
+            && !has_meaning(column)
+        {
             let columns = row
                 .columns
                 .iter()

@@ -1,8 +1,8 @@
 //! What stands in a recording, line by line.
 //!
 //! ```json
-//! {"run":{"recording":1,"program":"0.1.0","model":{"name":"…","digest":"…"},"embedder":"…","streams":["docs","questions"],"views":[{…}],"resumed_at":null}}
-//! {"row":{"stream":"docs","key":"hours","title":null,"text":"…","updated_at_ms":0,"is_timed":false,"supersedes":[]}}
+//! {"run":{"recording":2,"program":"0.1.0","model":{"name":"…","digest":"…"},"embedder":"…","streams":["docs","questions"],"views":[{…}],"resumed_at":null}}
+//! {"row":{"stream":"docs","key":"hours","title":null,"text":"…","updated_at_ms":0,"is_timed":false,"supersedes":[],"columns":{"price":{"integer":12}}}}
 //! {"gone":{"stream":"docs","key":"pets"}}
 //! {"answer":{"view":"answers","context":"q","text":"…","finish":"stop","rung":"verify","exact":true,"digest":"…"}}
 //! {"no_answer":{"view":"answers","context":"r"}}
@@ -12,20 +12,26 @@
 //! one epoch: the lines since the one before are what it changed in rows, then in answers (those
 //! that were checked and stand are among them). In a run that is `resumed_at` an epoch, the first
 //! `end_of` ends what stood at that epoch, all of it. Views are plans, with every default said.
+//! A row without `columns` has none. Each says its type: `boolean`, `integer`, `float` (as text, so
+//! that it is the same when it is read), `text`, `timestamp` (milliseconds since 1970), `vector` (the
+//! bits of each number of 32 bits) or `json` (canonical, as text). Format 1 had no columns, and is
+//! read.
 //! `digest` is that of an answer's tokens: two answers of one text and one digest are the same,
 //! token for token.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial_ask::{Answer, Finish, Rung};
 use perennial_bank::ContextKey;
+use perennial_rows::Float;
 use perennial_views::Plan;
 use serde::{Deserialize, Serialize};
 
-use crate::state::StoredRow;
+use crate::state::{StoredRow, StoredValue};
 
 /// The format written here, and the newest that is read.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 /// No line is longer, in bytes: a reader allocates no more for one.
 pub(super) const LINE_LIMIT: u64 = 256 << 20;
 /// How the first line begins.
@@ -104,7 +110,98 @@ pub(super) struct RunRow {
     pub(super) stream: String,
     pub(super) key: String,
     #[serde(flatten)]
-    pub(super) row: StoredRow,
+    pub(super) row: RecordedRow,
+}
+
+/// A row as it is recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RecordedRow {
+    title: Option<Arc<str>>,
+    text: Arc<str>,
+    updated_at_ms: i64,
+    is_timed: bool,
+    supersedes: Arc<[Arc<str>]>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    columns: BTreeMap<Arc<str>, RecordedValue>,
+}
+
+/// What stands in a column, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RecordedValue {
+    Boolean(bool),
+    Integer(i64),
+    /// JSON has no word for some floats, and readers of it round others.
+    Float(#[serde(with = "float_as_text")] Float),
+    Text(Arc<str>),
+    Timestamp(i64),
+    Vector(Arc<[u32]>),
+    Json(Arc<str>),
+}
+
+/// A float as the shortest text that names it.
+mod float_as_text {
+    use std::borrow::Cow;
+
+    use perennial_rows::Float;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(float: &Float, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&float.get())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Float, D::Error> {
+        let text = Cow::<'_, str>::deserialize(from)?;
+        let number = text.parse().map_err(D::Error::custom)?;
+        Ok(Float::new(number))
+    }
+}
+
+impl From<StoredRow> for RecordedRow {
+    fn from(row: StoredRow) -> Self {
+        let value = |value| match value {
+            StoredValue::Boolean(is) => RecordedValue::Boolean(is),
+            StoredValue::Integer(integer) => RecordedValue::Integer(integer),
+            StoredValue::Float(float) => RecordedValue::Float(float),
+            StoredValue::Text(text) => RecordedValue::Text(text),
+            StoredValue::Timestamp(ms) => RecordedValue::Timestamp(ms),
+            StoredValue::Vector(elements) => RecordedValue::Vector(elements),
+            StoredValue::Json(json) => RecordedValue::Json(json),
+        };
+        let columns = row.columns.into_iter();
+        Self {
+            title: row.title,
+            text: row.text,
+            updated_at_ms: row.updated_at_ms,
+            is_timed: row.is_timed,
+            supersedes: row.supersedes,
+            columns: columns.map(|(name, of)| (name, value(of))).collect(),
+        }
+    }
+}
+
+impl From<RecordedRow> for StoredRow {
+    fn from(row: RecordedRow) -> Self {
+        let value = |value| match value {
+            RecordedValue::Boolean(is) => StoredValue::Boolean(is),
+            RecordedValue::Integer(integer) => StoredValue::Integer(integer),
+            RecordedValue::Float(float) => StoredValue::Float(float),
+            RecordedValue::Text(text) => StoredValue::Text(text),
+            RecordedValue::Timestamp(ms) => StoredValue::Timestamp(ms),
+            RecordedValue::Vector(elements) => StoredValue::Vector(elements),
+            RecordedValue::Json(json) => StoredValue::Json(json),
+        };
+        let columns = row.columns.into_iter();
+        Self {
+            title: row.title,
+            text: row.text,
+            updated_at_ms: row.updated_at_ms,
+            is_timed: row.is_timed,
+            supersedes: row.supersedes,
+            columns: columns.map(|(name, of)| (name, value(of))).collect(),
+        }
+    }
 }
 
 /// A row that an epoch took away.
@@ -214,7 +311,11 @@ impl RecordedEpoch {
         let rows = self.rows.iter().map(|(stream, key, row)| {
             let (stream, key) = (stream.to_string(), key.clone());
             match row.clone() {
-                Some(row) => Line::Row(RunRow { stream, key, row }),
+                Some(row) => Line::Row(RunRow {
+                    stream,
+                    key,
+                    row: row.into(),
+                }),
                 None => Line::Gone(Gone { stream, key }),
             }
         });
@@ -242,4 +343,60 @@ impl RecordedEpoch {
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_rows::{Columns, Row, Value};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            prop::sample::select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY])
+                .prop_map(Value::from),
+            ".{0,4}".prop_map(|text| Value::text(text.as_str())),
+            any::<i64>().prop_map(Value::Timestamp),
+            prop::collection::vec(any::<f32>(), 0..3).prop_map(|v| Value::vector(&v)),
+            prop::collection::vec(any::<i8>(), 0..3)
+                .prop_map(|list| Value::from_json(&serde_json::json!(list))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_read_as_they_were_recorded(
+            columns in prop::collection::btree_map("[a-c]{0,3}", value(), 0..4),
+        ) {
+            let columns: Columns = columns.into_iter().collect();
+            let row = Row { columns, ..Row::of_text("text") };
+            let recorded = RunRow {
+                stream: "docs".to_owned(),
+                key: "k".to_owned(),
+                row: StoredRow::from(&row).into(),
+            };
+            let line = serde_json::to_string(&Line::Row(recorded)).expect("JSON");
+            let read: Line = serde_json::from_str(&line).expect("a line");
+            let Line::Row(read) = read else {
+                panic!("{line}")
+            };
+            prop_assert_eq!(Row::from(StoredRow::from(read.row)), row);
+        }
+    }
+
+    #[test]
+    fn a_row_of_format_1_has_no_columns() {
+        let line = r#"{"row":{"stream":"docs","key":"k","title":null,"text":"t","updated_at_ms":0,"is_timed":false,"supersedes":["a"]}}"#;
+        let Line::Row(read) = serde_json::from_str(line).expect("a line") else {
+            panic!("{line}")
+        };
+        let row = StoredRow::from(read.row.clone());
+        assert_eq!((row.supersedes.len(), row.columns.len()), (1, 0));
+        // One without columns is written as it was.
+        assert_eq!(serde_json::to_string(&Line::Row(read)).expect("JSON"), line);
+    }
 }

@@ -190,7 +190,7 @@ impl<R: Read> Reader<R> {
         };
         match line {
             Line::Row(line) => {
-                let row = (stream(line.stream)?, line.key, Some(line.row));
+                let row = (stream(line.stream)?, line.key, Some(line.row.into()));
                 epoch.rows.push(row);
             }
             Line::Gone(line) => epoch.rows.push((stream(line.stream)?, line.key, None)),

@@ -12,7 +12,7 @@
 //! | | `"origin"` | u64 drawn at random: which history of epochs this is |
 //! | | `"history_bytes"` | u64, bytes of all undo records, keys included |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
-//! | `documents` | (stream, key) | [`StoredRow`] |
+//! | `documents` | (stream, key) | [`StoredRow`]; its columns are [`StoredValue`]s, by name |
 //! | `views` | view | 32 bytes: digest of what its answers depend on besides rows |
 //! | `answers` | (view, context) | [`StoredAnswer`] |
 //! | `vectors` | 32 bytes: digest of embedding model and text | f32, little-endian |
@@ -40,7 +40,7 @@
 //! | u64, u32, usize | 7 bits a byte, least first, the eighth bit set but in the last |
 //! | i64, i32 | the same of 0, -1, 1, -2, …, counted from 0 (zigzag) |
 //! | bool, u8 | one |
-//! | f32 | four, little-endian |
+//! | f32, f64 | four, eight; little-endian |
 //! | text, list, map | how many bytes or elements, as u64; then these, a map's by key |
 //! | `[u8; 32]` | 32 |
 //! | `Option` | 0, or 1 and the value |
@@ -54,25 +54,19 @@
 //!
 //! Versions: 1 lacked dependencies, and is refused. 2 had the tables `format`, `manifest` (of it
 //! `"epoch"`), `offsets`, `documents`, `views`, `answers` and `vectors`, and in `offsets` no cases
-//! behind `Sequence`. 3 lacked the history, and in receipts the epochs of it that were cut. Both
-//! become 4 when they are opened to go on.
+//! behind `Sequence`. 3 lacked the history, and in receipts the epochs of it that were cut. 4 lacked
+//! the columns of rows. Those from 2 on become 5 when they are opened to go on (`migration.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_ask::{Answer, AnswerText, Dependencies, Outcome, Rung, SubParagraph, Work};
-use perennial_connectors::Record;
-use perennial_rows::{Columns, Key, Row};
+use perennial_rows::{Float, Key, Row, Value};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Receipt;
-
 /// The format written here, and the newest that is read.
-pub(super) const VERSION: u64 = 4;
-/// Older formats, which become this one when they are opened. Both lack the history, and their
-/// receipts do not count it; the older one also lacks what sinks and quarantine need.
-pub(super) const COMPATIBLE: [u64; 2] = [2, 3];
+pub(super) const VERSION: u64 = 5;
 /// The database's name in the directory.
 pub(super) const FILE: &str = "state.redb";
 
@@ -108,7 +102,7 @@ pub(super) const ORIGIN_KEY: &str = "origin";
 pub(super) const HISTORY_BYTES_KEY: &str = "history_bytes";
 
 /// A row of a stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredRow {
     /// What a document calls itself.
     pub title: Option<Arc<str>>,
@@ -120,17 +114,66 @@ pub(crate) struct StoredRow {
     pub is_timed: bool,
     /// Keys of rows that it makes obsolete.
     pub supersedes: Arc<[Arc<str>]>,
+    /// What it holds besides, by name.
+    pub columns: Vec<(Arc<str>, StoredValue)>,
+}
+
+/// What stands in a column of a row; what is null is not stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StoredValue {
+    Boolean(bool),
+    Integer(i64),
+    Float(Float),
+    Text(Arc<str>),
+    /// Milliseconds since 1970.
+    Timestamp(i64),
+    /// The bits of each `f32`.
+    Vector(Arc<[u32]>),
+    /// Canonical JSON of a list or an object.
+    Json(Arc<str>),
+}
+
+impl StoredValue {
+    /// As it is stored; none of null.
+    fn of(value: &Value) -> Option<Self> {
+        Some(match value {
+            Value::Null => return None,
+            Value::Boolean(is) => Self::Boolean(*is),
+            Value::Integer(integer) => Self::Integer(*integer),
+            Value::Float(float) => Self::Float(*float),
+            Value::Text(text) => Self::Text(text.clone()),
+            Value::Timestamp(ms) => Self::Timestamp(*ms),
+            Value::Vector(elements) => Self::Vector(elements.clone()),
+            Value::Json(json) => Self::Json(json.clone()),
+        })
+    }
+}
+
+impl From<StoredValue> for Value {
+    fn from(stored: StoredValue) -> Self {
+        match stored {
+            StoredValue::Boolean(is) => Self::Boolean(is),
+            StoredValue::Integer(integer) => Self::Integer(integer),
+            StoredValue::Float(float) => Self::Float(float),
+            StoredValue::Text(text) => Self::Text(text),
+            StoredValue::Timestamp(ms) => Self::Timestamp(ms),
+            StoredValue::Vector(elements) => Self::Vector(elements),
+            StoredValue::Json(json) => Self::Json(json),
+        }
+    }
 }
 
 impl From<&Row> for StoredRow {
     fn from(row: &Row) -> Self {
-        let supersedes = row.supersedes.iter();
+        let columns = row.columns.iter();
+        let column = |(name, value): (&str, &Value)| Some((name.into(), StoredValue::of(value)?));
         Self {
             title: row.title.clone(),
             text: row.text.clone(),
             updated_at_ms: row.updated_at_ms,
             is_timed: row.is_timed,
-            supersedes: supersedes.map(|key| key.text()).collect(),
+            supersedes: row.supersedes.iter().map(Key::text).collect(),
+            columns: columns.filter_map(column).collect(),
         }
     }
 }
@@ -138,26 +181,16 @@ impl From<&Row> for StoredRow {
 impl From<StoredRow> for Row {
     fn from(stored: StoredRow) -> Self {
         let supersedes = stored.supersedes.iter();
+        let columns = stored.columns.into_iter();
         Self {
             title: stored.title,
             text: stored.text,
             updated_at_ms: stored.updated_at_ms,
             is_timed: stored.is_timed,
             supersedes: supersedes.map(|key| Key::new(key.clone())).collect(),
-            columns: Columns::default(),
-        }
-    }
-}
-
-impl From<&Record> for StoredRow {
-    fn from(record: &Record) -> Self {
-        let supersedes = record.supersedes.iter();
-        Self {
-            title: record.title.as_deref().map(Into::into),
-            text: record.text.as_str().into(),
-            updated_at_ms: record.updated_at_ms,
-            is_timed: record.is_timed,
-            supersedes: supersedes.map(|key| key.as_str().into()).collect(),
+            columns: columns
+                .map(|(name, value)| (name, Value::from(value)))
+                .collect(),
         }
     }
 }
@@ -219,41 +252,6 @@ impl StoredAnswer {
             dependencies: self.dependencies,
             live: Arc::default(),
         })
-    }
-}
-
-/// A receipt of format 3.
-#[derive(Deserialize)]
-pub(super) struct ReceiptOf3 {
-    stream: String,
-    key: String,
-    was_there: bool,
-    forgotten_at_ms: i64,
-    epoch: Option<u64>,
-    n_fragments: usize,
-    n_answers: usize,
-    n_rejected: usize,
-    n_updates: usize,
-    n_state_bytes: Option<u64>,
-    remains: Vec<String>,
-}
-
-impl From<ReceiptOf3> for Receipt {
-    fn from(old: ReceiptOf3) -> Self {
-        Self {
-            stream: old.stream,
-            key: old.key,
-            was_there: old.was_there,
-            forgotten_at_ms: old.forgotten_at_ms,
-            epoch: old.epoch,
-            n_fragments: old.n_fragments,
-            n_answers: old.n_answers,
-            n_rejected: old.n_rejected,
-            n_updates: old.n_updates,
-            n_epochs: 0,
-            n_state_bytes: old.n_state_bytes,
-            remains: old.remains,
-        }
     }
 }
 

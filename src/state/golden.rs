@@ -4,10 +4,11 @@
 //! | what | written by |
 //! | --- | --- |
 //! | `state-1/` | the program of that version |
-//! | `state-2/` | [`write`], as the program of that version did: it stored the same structures, in fewer tables |
+//! | `state-2/` | [`write`] of version 3, as the program of version 2 did |
 //! | `state-3/` | [`write`] of that version |
 //! | `records-3.txt` | the same: a name and the bytes of each structure, in hexadecimal |
-//! | `state-4/`, `records-4.txt` | [`write`] |
+//! | `state-4/`, `records-4.txt` | [`write`] of that version |
+//! | `state-5/`, `records-5.txt` | [`write`] |
 //!
 //! A structure or an enumeration that is changed makes [`records_have_the_bytes_they_had`] fail.
 //! Then [`VERSION`] is to rise, and after that
@@ -27,13 +28,14 @@ use perennial_ask::{
 };
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Delivery, NextMessage, Offset, Output, OutputRow, Revision};
+use perennial_rows::Float;
 use perennial_views::Memo as _;
 use perennial_views::memo::VectorDigest;
-use redb::{Database, TableHandle as _};
+use redb::ReadableTable as _;
 
 use super::format::{
-    self, ANSWERS, DOCUMENTS, EPOCH_KEY, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, RESUBMITTED,
-    Resubmitted, StoredAnswer, StoredRow, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    self, EPOCHS, FILE, FORMAT, HISTORY_BYTES_KEY, MANIFEST, ORIGIN_KEY, RESUBMITTED, Resubmitted,
+    StoredAnswer, StoredRow, StoredValue, VERSION, VERSION_KEY,
 };
 use super::history::StoredEpoch;
 use super::{
@@ -60,13 +62,12 @@ fn text(text: &str) -> Arc<str> {
     text.into()
 }
 
-fn rows() -> BTreeMap<&'static str, StoredRow> {
+/// Rows that there were from the beginning.
+fn rows_of_4() -> BTreeMap<&'static str, StoredRow> {
     let plain = StoredRow {
-        title: None,
         text: text("When does it open?"),
         updated_at_ms: -1,
-        is_timed: false,
-        supersedes: Arc::default(),
+        ..StoredRow::default()
     };
     let full = StoredRow {
         title: Some(text("Hours")),
@@ -74,8 +75,32 @@ fn rows() -> BTreeMap<&'static str, StoredRow> {
         updated_at_ms: 1_714_566_896_789,
         is_timed: true,
         supersedes: [text("old"), text("older")].into(),
+        columns: Vec::new(),
     };
     BTreeMap::from([("full", full), ("plain", plain)])
+}
+
+/// Rows of the present version: one has a value of every kind.
+fn rows() -> BTreeMap<&'static str, StoredRow> {
+    let values = [
+        StoredValue::Boolean(true),
+        StoredValue::Integer(-300),
+        StoredValue::Float(Float::new(0.5)),
+        StoredValue::Text(text("nine")),
+        StoredValue::Timestamp(1_714_566_896_789),
+        StoredValue::Vector([1, 0x3f80_0000].into()),
+        StoredValue::Json(text("[1,2]")),
+    ];
+    let names = ["a", "b", "c", "d", "e", "f", "g"];
+    let columns = names.into_iter().map(text).zip(values);
+    let columned = StoredRow {
+        text: text("The desk opens at nine."),
+        columns: columns.collect(),
+        ..StoredRow::default()
+    };
+    let mut rows = rows_of_4();
+    rows.insert("columned", columned);
+    rows
 }
 
 fn offsets() -> BTreeMap<&'static str, Offset> {
@@ -250,6 +275,21 @@ fn resubmitted() -> BTreeMap<u64, Resubmitted> {
     BTreeMap::from([(1, given), (2, deleted)])
 }
 
+/// The bytes of the undo records of the present version's directory.
+fn n_undo_bytes() -> u64 {
+    let older = StoredRow {
+        text: text(OLDER),
+        ..rows()["full"].clone()
+    };
+    // A row that was another, and what was not there: rows, and answers.
+    let n_changed = "docs".len() + "full".len() + format::encode(&older).len();
+    let new = rows().into_keys().filter(|key| *key != "full");
+    let n_new: usize = new.map(|key| "docs".len() + key.len()).sum();
+    let answers = answers().into_keys();
+    let n_answers: usize = answers.map(|key| "answers".len() + key.len()).sum();
+    (n_changed + n_new + n_answers) as u64
+}
+
 fn receipt() -> Receipt {
     Receipt {
         stream: "docs".to_owned(),
@@ -383,13 +423,17 @@ fn records_have_the_bytes_they_had() {
 
 /// What did not change with a version is read as it was written.
 #[test]
-fn records_of_version_3_are_read() {
-    let golden = fs::read_to_string(golden("records-3.txt")).expect("there");
+fn records_of_older_versions_are_read() {
     let present = record_lines();
-    let lines = golden.lines().filter(|line| !line.starts_with("receipt"));
-    assert!(lines.clone().count() > 20);
-    for line in lines {
-        assert!(present.lines().any(|present| present == line), "{line}");
+    let rows = ["row", "resubmitted 1"];
+    for (version, changed) in [(3, &["receipt", "row", "resubmitted 1"][..]), (4, &rows)] {
+        let golden = fs::read_to_string(golden(format!("records-{version}.txt"))).expect("there");
+        let is_same = |line: &&str| !changed.iter().any(|name| line.starts_with(name));
+        let lines = golden.lines().filter(is_same);
+        assert!(lines.clone().count() > 20);
+        for line in lines {
+            assert!(present.lines().any(|present| present == line), "{line}");
+        }
     }
 }
 
@@ -401,10 +445,10 @@ fn copy(name: &str) -> tempfile::TempDir {
 }
 
 /// What a directory of any version holds that could hold it.
-fn assert_holds_rows_and_answers(state: &State, streams: &[&str]) {
+fn assert_holds_rows_and_answers(state: &State, rows: BTreeMap<&str, StoredRow>, streams: &[&str]) {
     let restored = state.restore().expect("whole");
     assert_eq!(restored.epoch, Some(EPOCH));
-    let expected: BTreeMap<String, StoredRow> = rows()
+    let expected: BTreeMap<String, StoredRow> = rows
         .into_iter()
         .map(|(key, row)| (key.to_owned(), row))
         .collect();
@@ -453,11 +497,17 @@ fn assert_holds_what_is_owed_and_refused(state: &State) {
 fn a_state_of_this_version_holds_what_was_written() {
     let dir = copy(&format!("state-{VERSION}"));
     let state = State::open(dir.path()).expect("opens");
-    assert_holds_rows_and_answers(&state, &offsets().into_keys().collect::<Vec<_>>());
+    let streams: Vec<_> = offsets().into_keys().collect();
+    assert_holds_rows_and_answers(&state, rows(), &streams);
     assert_holds_what_is_owed_and_refused(&state);
     drop(state);
-    assert_eq!(receipts(dir.path()).expect("whole"), [receipt()]);
-    let before = as_of(dir.path(), AsOf::Epoch(EPOCH - 1)).expect("in the history");
+    assert_holds_its_history(dir.path(), &rows());
+}
+
+/// The epoch before, of any version since 4.
+fn assert_holds_its_history(dir: &Path, rows: &BTreeMap<&str, StoredRow>) {
+    assert_eq!(receipts(dir).expect("whole"), [receipt()]);
+    let before = as_of(dir, AsOf::Epoch(EPOCH - 1)).expect("in the history");
     assert_eq!(before.committed_at_ms, Some(COMMITTED_AT_MS));
     let texts = |of: &StateAsOf| -> Vec<String> {
         let rows = of.documents["docs"].iter();
@@ -465,16 +515,49 @@ fn a_state_of_this_version_holds_what_was_written() {
     };
     assert_eq!(texts(&before), [OLDER]);
     assert!(before.answers.is_empty(), "{:?}", before.answers);
-    let present = as_of(dir.path(), AsOf::Present).expect("in the history");
-    let expected: Vec<String> = rows().values().map(|row| row.text.to_string()).collect();
+    let present = as_of(dir, AsOf::Present).expect("in the history");
+    let expected: Vec<String> = rows.values().map(|row| row.text.to_string()).collect();
     assert_eq!(texts(&present), expected);
+}
+
+/// Bytes of the history: of all of it, and of each epoch.
+fn history_bytes(state: &State) -> (u64, Vec<u64>) {
+    let read = state.read(|txn| {
+        let manifest = txn.open_table(MANIFEST)?;
+        let n_bytes = manifest.get(HISTORY_BYTES_KEY)?.map_or(0, |n| n.value());
+        let mut of_epochs = Vec::new();
+        for entry in txn.open_table(EPOCHS)?.iter()? {
+            let entry: StoredEpoch = format::decode("an epoch", entry?.1.value())?;
+            of_epochs.push(entry.n_undo_bytes);
+        }
+        Ok((n_bytes, of_epochs))
+    });
+    read.expect("whole")
+}
+
+#[test]
+fn a_state_of_version_4_becomes_one_of_this_version() {
+    let dir = copy("state-4");
+    let state = State::open(dir.path()).expect("opens");
+    let streams: Vec<_> = offsets().into_keys().collect();
+    assert_holds_rows_and_answers(&state, rows_of_4(), &streams);
+    assert_holds_what_is_owed_and_refused(&state);
+    assert_eq!(version(&state), Some(VERSION));
+    // Of the row that is in the present version's only, nothing was there before.
+    let n_bytes = n_undo_bytes() - ("docs".len() + "columned".len()) as u64;
+    assert_eq!(history_bytes(&state), (n_bytes, vec![0, n_bytes]));
+    drop(state);
+    assert_holds_its_history(dir.path(), &rows_of_4());
+    // It is what it became.
+    let again = State::open(dir.path()).expect("opens");
+    assert_holds_rows_and_answers(&again, rows_of_4(), &streams);
 }
 
 #[test]
 fn a_state_of_version_3_becomes_one_of_this_version() {
     let dir = copy("state-3");
     let state = State::open(dir.path()).expect("opens");
-    assert_holds_rows_and_answers(&state, &offsets_of_3());
+    assert_holds_rows_and_answers(&state, rows_of_4(), &offsets_of_3());
     assert_holds_what_is_owed_and_refused(&state);
     assert_eq!(version(&state), Some(VERSION));
     drop(state);
@@ -499,7 +582,7 @@ fn version(state: &State) -> Option<u64> {
 fn a_state_of_version_2_becomes_one_of_this_version() {
     let dir = copy("state-2");
     let first = State::open(dir.path()).expect("opens");
-    assert_holds_rows_and_answers(&first, &FIRST_OFFSETS);
+    assert_holds_rows_and_answers(&first, rows_of_4(), &FIRST_OFFSETS);
     let restored = first.restore().expect("whole");
     assert!(restored.quarantine.is_empty() && restored.sinks.is_empty());
     assert_eq!(version(&first), Some(VERSION));
@@ -521,7 +604,13 @@ fn a_state_of_version_1_is_refused_by_its_number() {
 
 #[test]
 fn who_only_looks_at_a_golden_state_leaves_it_as_it_is() {
-    for (version, n_rows) in [(1, None), (2, Some(2)), (3, Some(2)), (4, Some(2))] {
+    for (version, n_rows) in [
+        (1, None),
+        (2, Some(2)),
+        (3, Some(2)),
+        (4, Some(2)),
+        (5, Some(3)),
+    ] {
         let dir = golden(format!("state-{version}"));
         let before = fs::read(dir.join(FILE)).expect("there");
         let found = check(&dir)
@@ -541,7 +630,7 @@ fn who_only_looks_at_a_golden_state_leaves_it_as_it_is() {
     }
 }
 
-/// Writes the golden files of versions that have none.
+/// Writes the golden files of the present version, if it has none.
 #[test]
 #[ignore = "writes files of this repository; see the module's documentation"]
 fn write() {
@@ -549,15 +638,11 @@ fn write() {
     if !records.exists() {
         fs::write(records, record_lines()).expect("writable");
     }
-    let add = |version: u64, write: fn(&Path)| {
-        let dir = golden(format!("state-{version}"));
-        if !dir.exists() {
-            fs::create_dir_all(&dir).expect("writable");
-            write(&dir);
-        }
-    };
-    add(2, write_version_2);
-    add(VERSION, write_present);
+    let dir = golden(format!("state-{VERSION}"));
+    if !dir.exists() {
+        fs::create_dir_all(&dir).expect("writable");
+        write_present(&dir);
+    }
 }
 
 fn write_present(dir: &Path) {
@@ -635,43 +720,4 @@ fn write_present(dir: &Path) {
             Ok(())
         })
         .expect("writable");
-}
-
-/// What the program of that version made: these tables and no others.
-fn write_version_2(dir: &Path) {
-    let write = || -> Result<(), redb::Error> {
-        let mut db = Database::create(dir.join(FILE))?;
-        let txn = db.begin_write()?;
-        {
-            txn.open_table(FORMAT)?.insert(VERSION_KEY, 2)?;
-            txn.open_table(MANIFEST)?.insert(EPOCH_KEY, EPOCH)?;
-            txn.open_table(VIEWS)?.insert("answers", VIEW)?;
-            let vector = format::vector_bytes(&VECTOR.1);
-            txn.open_table(VECTORS)?
-                .insert(VECTOR.0, vector.as_slice())?;
-            let mut table = txn.open_table(OFFSETS)?;
-            for stream in FIRST_OFFSETS {
-                table.insert(stream, format::encode(&offsets()[stream]).as_slice())?;
-            }
-            let mut table = txn.open_table(DOCUMENTS)?;
-            for (key, row) in rows() {
-                table.insert(("docs", key), format::encode(&row).as_slice())?;
-            }
-            let mut table = txn.open_table(ANSWERS)?;
-            for (context, answer) in answers() {
-                table.insert(("answers", context), format::encode(&answer).as_slice())?;
-            }
-        }
-        assert_eq!(
-            txn.list_tables()?
-                .filter(|t| t.name() != FORMAT.name())
-                .count(),
-            6
-        );
-        txn.commit()?;
-        // A file for a repository: without room to grow.
-        db.compact()?;
-        Ok(())
-    };
-    write().expect("writable");
 }

@@ -20,7 +20,8 @@
 //!
 //! A log of records with snapshots was rejected: the database does both, and a torn write
 //! is its business. Fragments are files beside it, in a folder: they are a cache, and need no
-//! transaction (`perennial_bank::cold_tier`). The byte layout is in `format.rs`.
+//! transaction (`perennial_bank::cold_tier`). The byte layout is in `format.rs`; what becomes
+//! of older ones, in `migration.rs`.
 
 mod check;
 mod error;
@@ -30,6 +31,7 @@ mod format;
 mod golden;
 mod history;
 mod memo;
+mod migration;
 mod quarantine;
 #[cfg(test)]
 mod tests;
@@ -47,16 +49,16 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 
 pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
-pub(crate) use format::{StoredAnswer, StoredRow};
+pub(crate) use format::{StoredAnswer, StoredRow, StoredValue};
 pub(crate) use history::Retention;
 pub use history::{AnswerChanges, AsOf, HistoryEntry, RowChanges, StateAsOf, as_of, history};
 pub use quarantine::{drop_quarantined, quarantine, resubmit};
 
 use file::{create, new_file, open_database, sweep, sync};
 use format::{
-    ANSWERS, COMPATIBLE, DOCUMENTS, EPOCH_KEY, EPOCHS, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY,
-    OUTBOX, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, ReceiptOf3, Resubmitted, SINKS,
-    UNDO_ANSWERS, UNDO_ROWS, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    ANSWERS, DOCUMENTS, EPOCH_KEY, EPOCHS, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
+    QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, UNDO_ANSWERS,
+    UNDO_ROWS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
 use history::Undo;
 use untouched::Untouched;
@@ -264,7 +266,7 @@ impl State {
         })?;
         match found {
             Some(VERSION) => return Ok(()),
-            Some(found) if COMPATIBLE.contains(&found) => {}
+            Some(migration::OLDEST..VERSION) => {}
             Some(found) if found > VERSION => {
                 return Err(StateError::Newer {
                     path: self.path.clone(),
@@ -300,7 +302,10 @@ impl State {
             txn.open_table(EPOCHS)?;
             txn.open_table(UNDO_ROWS)?;
             txn.open_table(UNDO_ANSWERS)?;
-            count_history_in_receipts(&txn)?;
+            txn.open_table(RECEIPTS)?;
+            if let Some(found) = found {
+                migration::migrate(&txn, found)?;
+            }
             txn.commit()?;
             Ok(())
         };
@@ -741,21 +746,6 @@ fn put_offsets<'a>(
             Some(offset) => table.insert(stream, format::encode(offset).as_slice())?,
             None => table.remove(stream)?,
         };
-    }
-    Ok(())
-}
-
-/// Writes the receipts of an older format in this one.
-fn count_history_in_receipts(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
-    let mut table = txn.open_table(RECEIPTS)?;
-    let mut receipts = Vec::new();
-    for entry in table.iter()? {
-        let (number, bytes) = entry?;
-        let old: ReceiptOf3 = format::decode("a receipt", bytes.value())?;
-        receipts.push((number.value(), Receipt::from(old)));
-    }
-    for (number, receipt) in receipts {
-        table.insert(number, format::encode(&receipt).as_slice())?;
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
     let change = change.map_err(no_record)?;
     let (own, row) = match change {
         Change::Upsert(record) => {
-            let row = StoredRow::from(&record);
+            let row = StoredRow::from(&record.row);
             (record.key, Some(row))
         }
         Change::Delete { key, .. } => (key, None),

@@ -146,11 +146,9 @@ impl Disk {
 /// Commits epoch `epoch`: a row that all others depend on, and something in every table.
 fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
     let row = StoredRow {
-        title: None,
         text: format!("text of {epoch} ").repeat(40).into(),
         updated_at_ms: i64::try_from(epoch).expect("small"),
-        is_timed: false,
-        supersedes: Arc::default(),
+        ..StoredRow::default()
     };
     let delivery = Delivery {
         origin: 1,

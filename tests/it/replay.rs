@@ -57,7 +57,9 @@ fn refused(file: &Path) -> RecordingError {
 fn session(rig: &mut Rig) {
     let edits = vec![
         Edit::upsert("docs", "hours", "The library opens at nine."),
-        Edit::upsert("docs", "pets", "Dogs wait outside.").titled("Pets"),
+        Edit::upsert("docs", "pets", "Dogs wait outside.")
+            .titled("Pets")
+            .with("price", 0.1),
         Edit::upsert("questions", "q", "library"),
         Edit::upsert("questions", "r", "Dogs"),
     ];
@@ -217,7 +219,7 @@ fn a_line_that_cannot_be_is_named_unless_nothing_follows_it() {
         line as usize == end && reason.contains("answers"),
         "{line}: {reason}"
     );
-    let newer = lines[0].replace("\"recording\":1", "\"recording\":9");
+    let newer = lines[0].replace("\"recording\":2", "\"recording\":9");
     let error = with(0, &newer);
     assert!(
         matches!(error, RecordingError::Newer { found: 9, .. }),

@@ -12,10 +12,11 @@ use std::time::Duration;
 use perennial::ask::Rung;
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::connectors::{
-    Batch, Change, Digest, Event, Folder, Halt, JsonLines, JsonLinesSink, Key, Offset, Outlet,
-    Record, Source, SourceName, Watching,
+    Batch, Change, Event, Folder, Halt, JsonLines, JsonLinesSink, Key, Offset, Outlet, Record,
+    Source, SourceName, Watching,
 };
 use perennial::engine::{ChangeKind, DocumentChangeKind};
+use perennial::rows::Row;
 use perennial::state::{self, StateError};
 use perennial::{Engine, EngineBuilder, Error, Policy, Runtime, Update, View};
 use proptest::prelude::*;
@@ -330,16 +331,7 @@ impl Source for Told {
             let path = "nowhere".into();
             return Err(Halt::Failed(perennial::connectors::Error::Missing { path }));
         };
-        let record = Record {
-            key: Key::new("a"),
-            text: text.to_owned(),
-            title: None,
-            updated_at_ms: 0,
-            is_timed: false,
-            supersedes: Vec::new(),
-            digest: Digest::of(None, text),
-            offset: Offset::Sequence(1),
-        };
+        let record = Record::new(Key::new("a"), Row::of_text(text), Offset::Sequence(1));
         out.batch(Batch {
             changes: vec![Change::Upsert(record)],
             ..Batch::default()

@@ -1,4 +1,4 @@
-//! What does a file say? Its text and title, or why it is no document.
+//! What does a file say? Its text, its title and its front matter, or why it is no document.
 //!
 //! The size is asked before reading and held to while reading: a file over the limit costs
 //! nothing, and one that grows meanwhile cannot exceed it.
@@ -7,8 +7,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::front_matter::front_matter;
 use super::title::markdown_title;
-use crate::{Digest, Rejection};
+use crate::Rejection;
+use crate::attributes::Attribute;
 
 /// A file's content as a document.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub(super) struct Document {
     /// Without byte-order mark, lines ended by `\n`.
     pub text: String,
     pub title: Option<String>,
-    pub digest: Digest,
+    pub front_matter: Vec<Attribute>,
 }
 
 /// What reading a file gave.
@@ -33,12 +35,14 @@ pub(super) fn read(path: &Path, limit: u64) -> Reading {
     match read_bytes(path, limit) {
         Ok(Ok(bytes)) => match decode(bytes) {
             Ok(text) => {
-                let title = is_markdown(path).then(|| markdown_title(&text)).flatten();
-                let digest = Digest::of(title.as_deref(), &text);
+                let (title, front_matter) = match is_markdown(path) {
+                    true => (markdown_title(&text), front_matter(&text)),
+                    false => (None, Vec::new()),
+                };
                 Reading::Document(Document {
                     text,
                     title,
-                    digest,
+                    front_matter,
                 })
             }
             Err(rejection) => Reading::Refused(rejection),
@@ -157,13 +161,21 @@ mod tests {
     }
 
     #[test]
-    fn only_markdown_has_titles() {
-        let title = |name| match read_as(name, b"# T\n", 10) {
-            Reading::Document(document) => document.title,
+    fn only_markdown_has_titles_and_front_matter() {
+        let bytes = b"---\na: 1\n---\n# T\n";
+        let found = |name| match read_as(name, bytes, 99) {
+            Reading::Document(document) => {
+                assert_eq!(
+                    document.text.as_bytes(),
+                    bytes,
+                    "the text is all of the file"
+                );
+                (document.title, document.front_matter.len())
+            }
             other => panic!("{other:?}"),
         };
-        assert_eq!(title("a.MD").as_deref(), Some("T"));
-        assert_eq!(title("a.txt"), None);
+        assert_eq!(found("a.MD"), (Some("T".to_owned()), 1));
+        assert_eq!(found("a.txt"), (None, 0));
     }
 
     proptest! {

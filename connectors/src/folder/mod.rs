@@ -13,12 +13,19 @@
 //! begins before the first scan, so nothing falls between; once a minute everything is compared
 //! by its file times, so that a notification lost by the system is a delay, not an error.
 //!
+//! A file's columns are its `path` below the watched root (behind the root's name where several are
+//! watched), its `size` in bytes, the time `modified` when it was written, and its front matter,
+//! which has the last word. The last two numbers change without the document, so they tell nothing:
+//! a file that is touched, or written with other line ends, is no event, and keeps those of its
+//! last change.
+//!
 //! Symbolic links below a root are not followed (no loops, nothing read twice) but reported;
 //! names that begin with a dot are skipped, and folders that hold what programs make
 //! (`node_modules`, `target`, …; see [`Folder::skip_folders`]).
 
 mod document;
 mod filter;
+mod front_matter;
 mod listing;
 mod place;
 mod snapshot;
@@ -29,9 +36,9 @@ mod watch;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{
-    Digest, Error, Event, Halt, Key, Notice, Outlet, Resume, Resumption, Source, SourceName,
-};
+use perennial_rows::{Key, Row};
+
+use crate::{Digest, Error, Event, Halt, Notice, Outlet, Resume, Resumption, Source, SourceName};
 
 use filter::Filter;
 use place::Roots;
@@ -42,6 +49,15 @@ use watch::{Burst, Watcher};
 const SIZE_LIMIT: u64 = 8 << 20;
 /// How often to look where the system cannot notify.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// Column of a file's path.
+const PATH: &str = "path";
+/// Column of the time when a file was written.
+const MODIFIED: &str = "modified";
+/// Column of a file's bytes.
+const SIZE: &str = "size";
+/// Columns of a file that change without what it says.
+pub(crate) const VOLATILE: [&str; 2] = [MODIFIED, SIZE];
 
 /// How a folder's changes are noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +88,7 @@ pub enum Watching {
 ///     if let Event::Batch(batch) = event {
 ///         let Change::Upsert(record) = &batch.changes[0] else { unreachable!() };
 ///         assert_eq!(record.key.as_str(), "note.md");
-///         assert_eq!(record.title.as_deref(), Some("A note"));
+///         assert_eq!(record.row.title.as_deref(), Some("A note"));
 ///     }
 /// }
 /// # Ok(())
@@ -167,7 +183,9 @@ impl Source for Folder {
     }
 
     fn resume_from(&mut self, from: Resume) -> Resumption {
-        self.held = from.held;
+        let held = from.held.into_iter();
+        let digest = |row: &Row| Digest::without(row, &VOLATILE);
+        self.held = held.map(|(key, row)| (key, digest(&row))).collect();
         Resumption::FromHeld
     }
 

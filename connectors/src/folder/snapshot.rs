@@ -10,16 +10,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use perennial_rows::{Key, Row, Value};
 
 use super::document::{self, Document, Reading};
 use super::filter::Filter;
 use super::listing::{self, Found, Listing};
 use super::place::{Place, Roots};
 use super::stamp::{self, Stamp};
-use crate::{
-    Batch, Change, Digest, Halt, Key, Offset, Outlet, Record, Rejected, Rejection, SourceName,
-};
+use super::{MODIFIED, PATH, SIZE, VOLATILE};
+use crate::attributes::{self, Attribute};
+use crate::{Batch, Change, Digest, Halt, Offset, Outlet, Record, Rejected, Rejection, SourceName};
 
 /// Where something may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +55,13 @@ pub(super) struct Snapshot {
     orphans: Vec<Key>,
     /// Files seen by the last scan of everything that are not named like documents.
     ignored: u64,
+}
+
+/// What a place was found to hold.
+enum Stands {
+    Nothing,
+    Document(Record),
+    Refused(Rejection),
 }
 
 /// What is known of a place.
@@ -161,23 +171,29 @@ impl Snapshot {
                         (document::read(&path, self.size_limit), Some(stamp))
                     }
                 };
+                let reading = match reading {
+                    Reading::Document(document) => match self.record(&place, document, stamp) {
+                        Ok(record) => Stands::Document(record),
+                        Err(reason) => Stands::Refused(reason),
+                    },
+                    Reading::Refused(reason) => Stands::Refused(reason),
+                    Reading::Gone => Stands::Nothing,
+                };
                 match reading {
-                    Reading::Gone => {
+                    Stands::Nothing => {
                         if let Some(Known::Held { .. }) = self.known.remove(&place) {
                             held_before.push(place);
                         }
                     }
-                    Reading::Document(document) => {
-                        let known = Known::Held {
-                            digest: document.digest,
-                            stamp,
-                        };
-                        let before = self.known.insert(place.clone(), known);
-                        if before.and_then(|known| known.digest()) != Some(document.digest) {
-                            upserts.push(self.upsert(&place, document, stamp));
+                    Stands::Document(record) => {
+                        let digest = record.digest;
+                        let known = Known::Held { digest, stamp };
+                        let before = self.known.insert(place, known);
+                        if before.and_then(|known| known.digest()) != Some(digest) {
+                            upserts.push(Change::Upsert(record));
                         }
                     }
-                    Reading::Refused(reason) => {
+                    Stands::Refused(reason) => {
                         let known = Known::Refused {
                             reason: reason.clone(),
                             stamp,
@@ -269,20 +285,37 @@ impl Snapshot {
             .collect()
     }
 
-    fn upsert(&self, place: &Place, document: Document, stamp: Option<Stamp>) -> Change {
+    /// The record that a file is.
+    fn record(
+        &self,
+        place: &Place,
+        document: Document,
+        stamp: Option<Stamp>,
+    ) -> Result<Record, Rejection> {
         let key = self
             .roots
             .key(place)
             .expect("only places with a key are read");
         let revision = stamp.map(Stamp::revision);
-        Change::Upsert(Record {
-            key,
-            text: document.text,
-            title: document.title,
-            updated_at_ms: revision.map_or(0, |revision| revision.mtime_ns.div_euclid(1_000_000)),
+        let updated_at_ms = revision.map_or(0, |revision| revision.mtime_ns.div_euclid(1_000_000));
+        let mut of_file: Vec<Attribute> = vec![(PATH.into(), Value::Text(key.text()))];
+        if let Some(revision) = revision {
+            let size = i64::try_from(revision.len).unwrap_or(i64::MAX);
+            of_file.push((MODIFIED.into(), Value::Timestamp(updated_at_ms)));
+            of_file.push((SIZE.into(), Value::Integer(size)));
+        }
+        let row = Row {
+            text: document.text.into(),
+            title: document.title.map(Into::into),
+            updated_at_ms,
             is_timed: false,
-            supersedes: Vec::new(),
-            digest: document.digest,
+            supersedes: Arc::default(),
+            columns: attributes::columns(&of_file, document.front_matter)?,
+        };
+        Ok(Record {
+            digest: Digest::without(&row, &VOLATILE),
+            key,
+            row,
             offset: Offset::file(self.roots.shown(place), revision),
         })
     }
@@ -456,12 +489,15 @@ mod tests {
         );
         assert_eq!(bench.snapshot.ignored(), 1);
         let record = &bench.fold[&Key::new("b.md")];
-        assert_eq!(record.title.as_deref(), Some("B"));
+        assert_eq!(record.row.title.as_deref(), Some("B"));
         let mtime = fs::metadata(bench.path("b.md"))
             .unwrap()
             .modified()
             .unwrap();
-        assert_eq!(record.updated_at_ms, stamp::nanoseconds(mtime) / 1_000_000);
+        assert_eq!(
+            record.row.updated_at_ms,
+            stamp::nanoseconds(mtime) / 1_000_000
+        );
         assert!(bench.scan().is_empty());
     }
 
@@ -492,7 +528,7 @@ mod tests {
         assert!(!bench.snapshot.known[&place].is_fresh(&Stamp::of(&meta, now_ns)));
         // As if the scan had been later. A wrong digest would be noticed by reading.
         let settled = Stamp::of(&meta, now_ns + 10_000_000_000);
-        let digest = Digest::of(None, "never read");
+        let digest = Digest::of(&Row::of_text("never read"));
         bench.snapshot.known.insert(
             place.clone(),
             Known::Held {
@@ -586,7 +622,7 @@ mod tests {
         }
         bench.scan();
         let mut held: Vec<_> = bench.folded().into_iter().collect();
-        held.push((Key::new("../outside.md"), Digest::of(None, "")));
+        held.push((Key::new("../outside.md"), Digest::of(&Row::of_text(""))));
         bench.write("edited.md", b"now");
         bench.write("new.md", b"new");
         fs::remove_file(bench.path("gone.md")).unwrap();

@@ -11,13 +11,17 @@ use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use perennial_rows::Schema;
 
 use super::limits::HttpLimits;
 use super::reply::Refusal;
+use super::stream::Stream;
+use crate::declared::{fit, is_textless, refused};
+use crate::json::record::Carrier;
 use crate::jsonl::lines::{Content, Line, Lines};
-use crate::jsonl::read_line;
+use crate::jsonl::{Place, read_line};
 use crate::unpacked::Packing;
-use crate::{Batch, Offset, SourceName};
+use crate::{Batch, Change, Offset, Record, SourceName};
 
 /// How much is unpacked at once, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -46,16 +50,16 @@ pub(super) fn packing(headers: &HeaderMap) -> Result<Packing, Refusal> {
 /// Reads a body to its end. The offsets of its records say their line; the request's number is
 /// still to be said.
 pub(super) async fn read(
-    name: &SourceName,
-    run: u64,
+    stream: &Stream,
     at_ms: i64,
     packing: Packing,
     body: &mut Incoming,
     limits: &HttpLimits,
 ) -> Result<Batch, Refusal> {
     let mut reading = Reading {
-        name,
-        run,
+        name: &stream.name,
+        run: stream.run,
+        schema: stream.schema(),
         at_ms,
         limits,
         lines: Lines::new(limits.line, 1, 0),
@@ -136,6 +140,8 @@ pub(super) fn discard(mut body: Incoming) {
 struct Reading<'a> {
     name: &'a SourceName,
     run: u64,
+    /// Which columns the records are to have, where that is declared.
+    schema: Option<&'a Schema>,
     at_ms: i64,
     limits: &'a HttpLimits,
     lines: Lines,
@@ -154,6 +160,7 @@ impl Reading<'_> {
         let Self {
             name,
             run,
+            schema,
             at_ms,
             limits,
             lines,
@@ -164,6 +171,7 @@ impl Reading<'_> {
         let mut take = Take {
             name,
             run: *run,
+            schema: *schema,
             at_ms: *at_ms,
             limits,
             n_records,
@@ -185,6 +193,7 @@ impl Reading<'_> {
         let mut take = Take {
             name: self.name,
             run: self.run,
+            schema: self.schema,
             at_ms: self.at_ms,
             limits: self.limits,
             n_records: &mut self.n_records,
@@ -206,6 +215,8 @@ impl Reading<'_> {
 struct Take<'a> {
     name: &'a SourceName,
     run: u64,
+    /// Which columns the records are to have, where that is declared.
+    schema: Option<&'a Schema>,
     at_ms: i64,
     limits: &'a HttpLimits,
     n_records: &'a mut usize,
@@ -228,7 +239,31 @@ impl Take<'_> {
             request: 0,
             line: line.number,
         };
-        let limit = self.limits.line;
-        read_line(self.name, offset, self.at_ms, limit, line, self.batch);
+        let place = Place {
+            source: self.name,
+            carrier: Carrier {
+                at_ms: self.at_ms,
+                offset: &offset,
+                key: None,
+                columns: &[],
+                is_textless: self.schema.is_some_and(is_textless),
+            },
+            limit: self.limits.line,
+        };
+        let n_before = self.batch.changes.len();
+        read_line(place, line, self.batch);
+        // Here, and not on its way to the engine, so that the reply names what is refused.
+        if let (Some(schema), Some(Change::Upsert(record))) =
+            (self.schema, self.batch.changes.get(n_before).cloned())
+        {
+            self.batch.changes.truncate(n_before);
+            match fit(schema, record.row.clone()) {
+                Ok(row) => {
+                    let fitted = Record::new(record.key, row, record.offset);
+                    self.batch.changes.push(Change::Upsert(fitted));
+                }
+                Err(reason) => self.batch.rejected.push(refused(self.name, record, reason)),
+            }
+        }
     }
 }

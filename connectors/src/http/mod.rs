@@ -43,6 +43,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, select};
+use perennial_rows::Schema;
 
 pub use guard::BearerToken;
 pub use limits::HttpLimits;
@@ -184,6 +185,10 @@ impl Source for Http {
 
     fn acks(&mut self) -> Option<Box<dyn Acks>> {
         Some(Box::new(Told(self.stream.clone())))
+    }
+
+    fn declare(&mut self, schema: &Schema) {
+        self.stream.declare(schema.clone());
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {

@@ -153,8 +153,7 @@ async fn post(
         Packing::Gzip | Packing::Zstd => sent + limits.body,
     });
     let held = held.await?;
-    let run = stream.run;
-    let batch = body::read(&stream.name, run, now_ms(), packing, body, limits).await?;
+    let batch = body::read(stream, now_ms(), packing, body, limits).await?;
     let slot = patiently(limits, stream.slots.clone().acquire_owned()).await?;
     let (n_accepted, rejected) = (batch.changes.len(), rejected(&batch));
     let n_rejected = batch.rejected.len();

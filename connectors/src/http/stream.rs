@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
+use perennial_rows::Schema;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::token::{Token, UpTo};
@@ -26,6 +27,8 @@ pub(super) struct Stream {
     progress: watch::Sender<Progress>,
     /// What of an earlier run is there for good.
     before: OnceLock<UpTo>,
+    /// Which columns its records are to have, where that is declared.
+    schema: OnceLock<Schema>,
 }
 
 #[derive(Debug)]
@@ -89,8 +92,20 @@ impl Stream {
             }),
             progress: watch::Sender::default(),
             before: OnceLock::new(),
+            schema: OnceLock::new(),
         };
         (stream, queue)
+    }
+
+    /// Says which columns its records are to have.
+    pub(super) fn declare(&self, schema: Schema) {
+        // Told once, before it runs.
+        let _ = self.schema.set(schema);
+    }
+
+    /// Which columns its records are to have, where that is declared.
+    pub(super) fn schema(&self) -> Option<&Schema> {
+        self.schema.get()
     }
 
     /// What an earlier run left is known from here on.

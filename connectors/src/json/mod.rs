@@ -9,7 +9,9 @@ pub(crate) mod record;
 pub mod timestamp;
 pub(crate) mod value;
 
-use crate::{Change, Key, Offset, Rejection};
+use perennial_rows::Key;
+
+use crate::{Change, Offset, Rejection};
 
 /// Reads a record, or an operation on one, as it stands in a line of JSON; `key` is that of what
 /// carries it, and `at_ms` its time, in milliseconds since 1970, if it names none.
@@ -21,6 +23,8 @@ pub fn read_record(json: &[u8], key: Option<&Key>, at_ms: i64) -> Result<Change,
         at_ms,
         offset: &Offset::Sequence(0),
         key,
+        columns: &[],
+        is_textless: false,
     };
     match record::read(json, carrier) {
         Ok(Some(change)) => Ok(change),

@@ -8,13 +8,20 @@
 //! `insert` and `update` are other words for `upsert`; a bare record is one. `title`,
 //! `updated_at` (milliseconds since 1970, or RFC 3339) and `supersedes` (a key, or a list of
 //! keys, of records that this one makes obsolete) may be absent or null. Without a time a
-//! record has that of its [`Carrier`]. Fields with other names are left alone. Nothing is
-//! guessed: what is ambiguous or of another type is refused.
+//! record has that of its [`Carrier`]. Fields with other names are columns, whatever they hold:
+//! whole numbers, other numbers, booleans, texts, and lists and objects as JSON; of one that is null
+//! the record says nothing. (Fields beside `upsert` are not the record's, and left alone.) Nothing
+//! is guessed: what is ambiguous or of another type is refused.
+
+use std::sync::Arc;
+
+use perennial_rows::{Key, Row};
 
 use super::timestamp;
 use super::value::{self, Json};
+use crate::attributes::{self, Attribute};
 use crate::excerpt::prefix;
-use crate::{Change, Digest, JsonKind, Key, Offset, Record, Rejection};
+use crate::{Change, JsonKind, Offset, Record, Rejection};
 
 /// The longest key, in bytes.
 const KEY_LIMIT: usize = 1024;
@@ -39,6 +46,10 @@ pub(crate) struct Carrier<'a> {
     pub(crate) offset: &'a Offset,
     /// The key that it has itself.
     pub(crate) key: Option<&'a Key>,
+    /// What it says itself besides.
+    pub(crate) columns: &'a [Attribute],
+    /// Whether a record may have no text.
+    pub(crate) is_textless: bool,
 }
 
 /// Reads an operation and its record. None if the text is blank.
@@ -49,7 +60,7 @@ pub(crate) fn read(text: &[u8], carrier: Carrier<'_>) -> Result<Option<Change>, 
         return Ok(None);
     }
     let fields = object(text).map_err(|reason| (known.clone(), reason))?;
-    let (operation, fields) = operation(fields).map_err(|reason| (known, reason))?;
+    let (operation, fields) = operation(fields, carrier).map_err(|reason| (known, reason))?;
     change(operation, fields, carrier).map(Some)
 }
 
@@ -99,7 +110,7 @@ pub(crate) enum Operation {
 pub(crate) type Fields = Vec<(String, Json)>;
 
 /// Which operation stands here, on which record.
-fn operation(fields: Fields) -> Result<(Operation, Fields), Rejection> {
+fn operation(fields: Fields, carrier: Carrier<'_>) -> Result<(Operation, Fields), Rejection> {
     let known = |name: &str| match name {
         "upsert" => Some(("upsert", Operation::Upsert)),
         "insert" => Some(("insert", Operation::Upsert)),
@@ -115,6 +126,10 @@ fn operation(fields: Fields) -> Result<(Operation, Fields), Rejection> {
     let Some((name, operation)) = operations.next() else {
         return match fields.first() {
             Some(_) if bare.is_some() => Ok((Operation::Upsert, fields)),
+            // Its key stands elsewhere, and it needs no text.
+            Some(_) if carrier.is_textless && carrier.key.is_some() => {
+                Ok((Operation::Upsert, fields))
+            }
             Some((name, _)) => Err(Rejection::UnknownOperation { name: shown(name) }),
             None => Err(Rejection::NoOperation),
         };
@@ -145,30 +160,31 @@ fn upsert(key: Key, mut fields: Fields, carrier: Carrier<'_>) -> Result<Record, 
     let updated_at_ms = time(&fields, carrier)?;
     let is_timed = !matches!(get(&fields, "updated_at"), None | Some(Json::Null));
     let supersedes = supersedes(&fields)?;
-    let title = match take(&mut fields, "title") {
+    let title: Option<Arc<str>> = match take(&mut fields, "title") {
         None | Some(Json::Null) => None,
         Some(Json::String(title)) => {
             within("title", title.len(), TITLE_LIMIT)?;
-            Some(title)
+            Some(title.into())
         }
         Some(other) => return Err(wrong_type("title", "a string", &other)),
     };
-    let text = match take(&mut fields, "text") {
+    let text: Arc<str> = match take(&mut fields, "text") {
+        Some(Json::String(text)) => text.into(),
+        None | Some(Json::Null) if carrier.is_textless => Arc::default(),
         None => return Err(Rejection::MissingField { field: "text" }),
-        Some(Json::String(text)) => text,
         Some(other) => return Err(wrong_type("text", "a string", &other)),
     };
-    let digest = Digest::of(title.as_deref(), &text);
-    Ok(Record {
-        key,
+    let fields = fields.into_iter();
+    let own = fields.map(|(name, value)| (name.into(), value.into_value()));
+    let row = Row {
         text,
         title,
         updated_at_ms,
         is_timed,
         supersedes,
-        digest,
-        offset: carrier.offset.clone(),
-    })
+        columns: attributes::columns(carrier.columns, own)?,
+    };
+    Ok(Record::new(key, row, carrier.offset.clone()))
 }
 
 /// The record's key; its carrier's, if it names none.
@@ -199,7 +215,7 @@ pub(crate) fn named(key: &str) -> Result<Key, Rejection> {
 }
 
 /// A key, or a list of keys.
-fn supersedes(fields: &Fields) -> Result<Vec<Key>, Rejection> {
+fn supersedes(fields: &Fields) -> Result<Arc<[Key]>, Rejection> {
     const FIELD: &str = "supersedes";
     let one = |value: &Json| match value {
         Json::String(key) if key.is_empty() => Err(Rejection::EmptyKey),
@@ -210,12 +226,12 @@ fn supersedes(fields: &Fields) -> Result<Vec<Key>, Rejection> {
         other => Err(wrong_type(FIELD, "a key or a list of keys", other)),
     };
     match get(fields, FIELD) {
-        None | Some(Json::Null) => Ok(Vec::new()),
+        None | Some(Json::Null) => Ok(Arc::default()),
         Some(Json::Array(keys)) => {
             within(FIELD, keys.len(), SUPERSEDES_LIMIT)?;
             keys.iter().map(one).collect()
         }
-        Some(key) => Ok(vec![one(key)?]),
+        Some(key) => Ok([one(key)?].into()),
     }
 }
 
@@ -278,17 +294,21 @@ pub(crate) fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use perennial_rows::Value;
     use proptest::prelude::*;
 
     use super::*;
 
+    const CARRIER: Carrier<'_> = Carrier {
+        at_ms: 3,
+        offset: &Offset::Sequence(3),
+        key: None,
+        columns: &[],
+        is_textless: false,
+    };
+
     fn read_line(line: impl AsRef<[u8]>) -> Result<Option<Change>, Refusal> {
-        let carrier = Carrier {
-            at_ms: 3,
-            offset: &Offset::Sequence(3),
-            key: None,
-        };
-        read(line.as_ref(), carrier)
+        read(line.as_ref(), CARRIER)
     }
 
     fn record(line: &str) -> Record {
@@ -306,20 +326,75 @@ mod tests {
     fn every_form_of_upsert_is_the_same_record() {
         let bare = record(r#"{"key":"k","text":"t"}"#);
         assert_eq!(
-            (bare.key.as_str(), bare.text.as_str(), bare.updated_at_ms),
+            (bare.key.as_str(), &*bare.row.text, bare.row.updated_at_ms),
             ("k", "t", 3)
         );
-        assert_eq!(bare.digest, Digest::of(None, "t"));
+        assert!(bare.row.columns.is_empty());
         for operation in ["upsert", "insert", "update"] {
-            let line = format!(r#" {{"{operation}": {{"text":"t","key":"k","author":[1]}}}} "#);
+            let line = format!(r#" {{"{operation}": {{"text":"t","key":"k"}},"author":[1]}} "#);
             assert_eq!(record(&line), bare);
         }
     }
 
     #[test]
+    fn other_fields_are_columns() {
+        let line =
+            r#"{"key":"k","text":"t","n":1,"x":1.5,"is":true,"no":null,"a":"b","tags":["c"]}"#;
+        let expected = [
+            ("a", Value::from("b")),
+            ("is", true.into()),
+            ("n", 1i64.into()),
+            ("tags", Value::Json(r#"["c"]"#.into())),
+            ("x", 1.5.into()),
+        ];
+        assert_eq!(record(line).row.columns, expected.into_iter().collect());
+        let carrier = Carrier {
+            columns: &[("n".into(), 7i64.into()), ("topic".into(), "docs".into())],
+            ..CARRIER
+        };
+        match read(line.as_bytes(), carrier) {
+            Ok(Some(Change::Upsert(record))) => {
+                assert_eq!(record.row.columns.get("topic"), Some(&"docs".into()));
+                assert_eq!(record.row.columns.get("n"), Some(&1i64.into()));
+            }
+            other => panic!("{other:?}"),
+        }
+        let other = record(&line.replace("1.5", "2.5"));
+        assert_ne!(other.digest, record(line).digest);
+        let name = "n".repeat(attributes::COLUMN_NAME_LIMIT + 1);
+        let long = format!(r#"{{"key":"k","text":"t","{name}":1}}"#);
+        assert!(matches!(refused(long), Rejection::ColumnNameTooLong { .. }));
+    }
+
+    #[test]
+    fn where_no_text_is_needed_a_record_may_be_without() {
+        let key = Key::new("k");
+        let carrier = Carrier {
+            key: Some(&key),
+            is_textless: true,
+            ..CARRIER
+        };
+        for line in [r#"{"n":1}"#, r#"{"key":"k","text":null,"n":1}"#] {
+            match read(line.as_bytes(), carrier) {
+                Ok(Some(Change::Upsert(record))) => {
+                    assert_eq!((record.key.as_str(), &*record.row.text), ("k", ""));
+                    assert_eq!(record.row.columns.len(), 1);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let keyless = Carrier {
+            key: None,
+            ..carrier
+        };
+        let refused = read(br#"{"n":1}"#, keyless).unwrap_err().1;
+        assert_eq!(refused, Rejection::UnknownOperation { name: "n".into() });
+    }
+
+    #[test]
     fn what_a_record_supersedes_is_a_key_or_a_list() {
         let keys = |line: &str| -> Vec<String> {
-            let keys = record(line).supersedes;
+            let keys = record(line).row.supersedes;
             keys.iter().map(|key| key.as_str().to_owned()).collect()
         };
         assert_eq!(keys(r#"{"key":"k","text":"t","supersedes":"a"}"#), ["a"]);
@@ -347,10 +422,13 @@ mod tests {
     #[test]
     fn titles_and_times_are_read() {
         let full = record(r#"{"upsert":{"key":"k","text":"t","title":"T","updated_at":17}}"#);
-        assert_eq!((full.title.as_deref(), full.updated_at_ms), (Some("T"), 17));
+        assert_eq!(
+            (full.row.title.as_deref(), full.row.updated_at_ms),
+            (Some("T"), 17)
+        );
         let line = r#"{"key":"k","text":"t","title":null,"updated_at":"1970-01-01T00:00:01Z"}"#;
         assert_eq!(
-            (record(line).title, record(line).updated_at_ms),
+            (record(line).row.title, record(line).row.updated_at_ms),
             (None, 1000)
         );
         match read_line(r#"{"delete":{"key":"k","updated_at":9}}"#) {
@@ -463,7 +541,8 @@ mod tests {
         fn any_record_is_read_back(key in "\\PC{1,40}", text in "(?s).{0,80}", time: i64) {
             let line = serde_json::json!({"upsert": {"key": key, "text": text, "updated_at": time}});
             let read = record(&line.to_string());
-            prop_assert_eq!((read.key.as_str(), &read.text, read.updated_at_ms), (&*key, &text, time));
+            prop_assert_eq!((read.key.as_str(), &*read.row.text), (&*key, &*text));
+            prop_assert_eq!(read.row.updated_at_ms, time);
         }
 
         #[test]

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use perennial_rows::Value;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::{JsonKind, Rejection};
@@ -14,10 +15,10 @@ use crate::{JsonKind, Rejection};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
-    Boolean,
+    Boolean(bool),
     Integer(i64),
     /// A number that is no 64-bit integer.
-    Number,
+    Number(serde_json::Number),
     String(String),
     Array(Vec<Json>),
     Object(Vec<(String, Json)>),
@@ -57,12 +58,37 @@ impl Json {
     pub(crate) fn kind(&self) -> JsonKind {
         match self {
             Self::Null => JsonKind::Null,
-            Self::Boolean => JsonKind::Boolean,
+            Self::Boolean(_) => JsonKind::Boolean,
             Self::Integer(_) => JsonKind::Integer,
-            Self::Number => JsonKind::Number,
+            Self::Number(_) => JsonKind::Number,
             Self::String(_) => JsonKind::String,
             Self::Array(_) => JsonKind::Array,
             Self::Object(_) => JsonKind::Object,
+        }
+    }
+
+    /// As what stands in a column.
+    pub(crate) fn into_value(self) -> Value {
+        match self {
+            Self::String(text) => Value::text(text),
+            other => Value::from_json(&other.into_serde()),
+        }
+    }
+
+    /// The same, where no object names a field twice.
+    fn into_serde(self) -> serde_json::Value {
+        match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Boolean(is) => is.into(),
+            Self::Integer(integer) => integer.into(),
+            Self::Number(number) => serde_json::Value::Number(number),
+            Self::String(text) => text.into(),
+            Self::Array(items) => items.into_iter().map(Self::into_serde).collect(),
+            Self::Object(fields) => {
+                let fields = fields.into_iter();
+                let fields = fields.map(|(name, value)| (name, value.into_serde()));
+                serde_json::Value::Object(fields.collect())
+            }
         }
     }
 
@@ -103,8 +129,8 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Boolean)
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Boolean(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
@@ -112,11 +138,14 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(i64::try_from(value).map_or(Json::Number, Json::Integer))
+        Ok(i64::try_from(value).map_or_else(|_| Json::Number(value.into()), Json::Integer))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::Number)
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json, E> {
+        let number = serde_json::Number::from_f64(value);
+        number
+            .map(Json::Number)
+            .ok_or_else(|| E::custom("a number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {
@@ -188,7 +217,26 @@ mod tests {
     #[test]
     fn numbers_keep_their_kind() {
         assert_eq!(parse("-3"), Ok(Json::Integer(-3)));
-        assert_eq!(parse("18446744073709551615"), Ok(Json::Number));
-        assert_eq!(parse("1.5"), Ok(Json::Number));
+        let number = |number: serde_json::Number| Ok(Json::Number(number));
+        assert_eq!(parse("18446744073709551615"), number(u64::MAX.into()));
+        let fraction = serde_json::Number::from_f64(1.5).unwrap();
+        assert_eq!(parse("1.5"), number(fraction));
+    }
+
+    #[test]
+    fn values_are_those_of_columns() {
+        let value = |line: &str| parse(line).unwrap().into_value();
+        assert_eq!(value("null"), Value::Null);
+        assert_eq!(value("true"), Value::Boolean(true));
+        assert_eq!(value("-3"), Value::Integer(-3));
+        assert_eq!(
+            value("18446744073709551615"),
+            Value::float(1.8446744073709552e19)
+        );
+        assert_eq!(value(r#""x""#), Value::text("x"));
+        assert_eq!(
+            value(r#"{"b": [1, 2.5, null], "a": "x"}"#),
+            Value::Json(r#"{"a":"x","b":[1,2.5,null]}"#.into())
+        );
     }
 }

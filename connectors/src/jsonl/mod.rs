@@ -22,9 +22,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use perennial_rows::{Key, Schema};
+
+use crate::declared::is_textless;
 use crate::{
-    Batch, Error, Event, Halt, Key, Notice, Offset, Outlet, Rejected, Rejection, Resume,
-    Resumption, Source, SourceName,
+    Batch, Error, Event, Halt, Notice, Offset, Outlet, Rejected, Rejection, Resume, Resumption,
+    Source, SourceName,
 };
 
 use crate::json::record::{self, Carrier};
@@ -58,7 +61,7 @@ const UNFINISHED_TIME: Duration = Duration::from_secs(1);
 /// let running = start(JsonLines::open("docs", &path)?, 16)?;
 /// for event in running.events() {
 ///     if let Event::Batch(batch) = event {
-///         assert!(matches!(&batch.changes[0], Change::Upsert(record) if record.text == "One."));
+///         assert!(matches!(&batch.changes[0], Change::Upsert(record) if &*record.row.text == "One."));
 ///         assert!(batch.rejected[0].to_string().ends_with(":2 (byte 30): the field \"key\" is missing"));
 ///     }
 /// }
@@ -77,6 +80,7 @@ pub struct JsonLines {
     resume: (u64, u64),
     /// Has taken the bytes before it.
     before: blake3::Hasher,
+    is_textless: bool,
 }
 
 impl JsonLines {
@@ -129,6 +133,7 @@ impl JsonLines {
             line_limit: LINE_LIMIT,
             resume: (1, 0),
             before: blake3::Hasher::new(),
+            is_textless: false,
         }
     }
 
@@ -188,6 +193,10 @@ impl Source for JsonLines {
         }
     }
 
+    fn declare(&mut self, schema: &Schema) {
+        self.is_textless = is_textless(schema);
+    }
+
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
         let Self {
             name,
@@ -196,8 +205,10 @@ impl Source for JsonLines {
             line_limit,
             resume: (line, byte),
             before,
+            is_textless,
         } = *self;
         let mut reader = Reader::new(name, path, line_limit);
+        reader.is_textless = is_textless;
         let resumed = match &mut feed {
             Feed::File(file) => file.go_to(byte)?,
             Feed::Packed(packed) => packed.go_to(byte, out)?,
@@ -296,6 +307,8 @@ struct Reader {
     begun: Option<Instant>,
     /// The unfinished line that was announced last.
     announced: Option<u64>,
+    /// Whether a record may have no text.
+    is_textless: bool,
 }
 
 impl Reader {
@@ -310,6 +323,7 @@ impl Reader {
             batch_bytes: 0,
             begun: None,
             announced: None,
+            is_textless: false,
         }
     }
 
@@ -330,28 +344,33 @@ impl Reader {
             batch,
             batch_bytes,
             begun,
+            is_textless,
             ..
         } = self;
         let limit = lines.limit();
         lines.push(bytes, |line| {
             begun.get_or_insert_with(Instant::now);
             *batch_bytes += LINE_COST + line.len();
-            let at_ms = number_as_time(line);
-            read_line(name, offset(path, line), at_ms, limit, line, batch);
+            let offset = offset(path, line);
+            let place = Place {
+                source: name,
+                carrier: carrier(&offset, line, *is_textless),
+                limit,
+            };
+            read_line(place, line, batch);
         });
     }
 
     /// Reads the last line, which no line feed ends.
     fn end_line(&mut self) {
         if let Some(line) = self.lines.unfinished() {
-            read_line(
-                &self.name,
-                offset(&self.path, line),
-                number_as_time(line),
-                self.lines.limit(),
-                line,
-                &mut self.batch,
-            );
+            let offset = offset(&self.path, line);
+            let place = Place {
+                source: &self.name,
+                carrier: carrier(&offset, line, self.is_textless),
+                limit: self.lines.limit(),
+            };
+            read_line(place, line, &mut self.batch);
         }
     }
 
@@ -399,16 +418,25 @@ impl Reader {
     }
 }
 
-/// Reads one line, which stands at `offset`, into a batch; `at_ms` is the time of a record that
-/// names none.
-pub(crate) fn read_line(
-    name: &SourceName,
-    offset: Offset,
-    at_ms: i64,
-    limit: usize,
-    line: Line<'_>,
-    batch: &mut Batch,
-) {
+/// Where a line stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) source: &'a SourceName,
+    pub(crate) carrier: Carrier<'a>,
+    /// The longest line, in bytes.
+    pub(crate) limit: usize,
+}
+
+/// Reads one line into a batch.
+pub(crate) fn read_line(place: Place<'_>, line: Line<'_>, batch: &mut Batch) {
+    let Place {
+        source,
+        carrier,
+        limit,
+    } = place;
+    let refuse = |key, reason, batch: &mut Batch| {
+        refuse(source, carrier.offset.clone(), line, key, reason, batch);
+    };
     let content = match line.content {
         Content::Bytes(bytes) if line.byte == 0 => {
             bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
@@ -419,18 +447,13 @@ pub(crate) fn read_line(
                 len,
                 limit: limit as u64,
             };
-            return refuse(name, offset, line, None, reason, batch);
+            return refuse(None, reason, batch);
         }
-    };
-    let carrier = Carrier {
-        at_ms,
-        offset: &offset,
-        key: None,
     };
     match record::read(content, carrier) {
         Ok(None) => {}
         Ok(Some(change)) => batch.changes.push(change),
-        Err((key, reason)) => refuse(name, offset, line, key, reason, batch),
+        Err((key, reason)) => refuse(key, reason, batch),
     }
 }
 
@@ -456,9 +479,15 @@ fn refuse(
     });
 }
 
-/// A line's number, as the time of a record that names none.
-fn number_as_time(line: Line<'_>) -> i64 {
-    i64::try_from(line.number).unwrap_or(i64::MAX)
+/// A line of a file: its number is the time of a record that names none.
+fn carrier<'a>(offset: &'a Offset, line: Line<'_>, is_textless: bool) -> Carrier<'a> {
+    Carrier {
+        at_ms: i64::try_from(line.number).unwrap_or(i64::MAX),
+        offset,
+        key: None,
+        columns: &[],
+        is_textless,
+    }
 }
 
 fn offset(path: &Path, line: Line<'_>) -> Offset {

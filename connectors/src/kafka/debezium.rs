@@ -6,16 +6,19 @@
 //! `c` (created), `r` (read in a snapshot) and `u` (updated) give the row as it now is, `d`
 //! (deleted) the row as it was. With schemas enabled all that is one level down, under
 //! `payload`. A row that stands alone (Debezium's `ExtractNewRecordState`) is the new row; a
-//! field `__deleted` of `"true"` says that it is gone. The tombstone that follows a deletion
+//! field `__deleted` of `"true"` says that it is gone. The row's other columns are those of the
+//! record, but for those that are called as a field of records and are not named for it. The tombstone that follows a deletion
 //! deletes once more, which is nothing.
 
-use crate::columns::Columns;
+use perennial_rows::{Key, has_meaning};
+
+use crate::column_names::ColumnNames;
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal};
 use crate::json::value::{self, Json};
-use crate::{Change, Key, Rejection};
+use crate::{Change, Rejection};
 
 /// The key of an event: `{"id": 7}`, with or without schema, or the bare value.
-pub(super) fn key(bytes: &[u8], columns: &Columns) -> Result<Option<Key>, Refusal> {
+pub(super) fn key(bytes: &[u8], columns: &ColumnNames) -> Result<Option<Key>, Refusal> {
     let read = || {
         let text = record::utf8(bytes)?;
         match value::parse(text).map(unwrapped) {
@@ -34,10 +37,10 @@ pub(super) fn key(bytes: &[u8], columns: &Columns) -> Result<Option<Key>, Refusa
 /// Reads the payload of an event.
 pub(super) fn read(
     payload: &[u8],
-    columns: &Columns,
+    columns: &ColumnNames,
     carrier: Carrier<'_>,
 ) -> Result<Change, Refusal> {
-    let parsed = event(payload, columns, carrier.at_ms);
+    let parsed = event(payload, columns, carrier);
     let (operation, fields, at_ms) = parsed.map_err(|reason| (carrier.key.cloned(), reason))?;
     record::change(operation, fields, Carrier { at_ms, ..carrier })
 }
@@ -45,9 +48,10 @@ pub(super) fn read(
 /// Operation, record and time of an event.
 fn event(
     payload: &[u8],
-    columns: &Columns,
-    at_ms: i64,
+    columns: &ColumnNames,
+    carrier: Carrier<'_>,
 ) -> Result<(Operation, Fields, i64), Rejection> {
+    let is_textless = carrier.is_textless;
     let parsed = value::parse(record::utf8(payload)?)?;
     let mut event = match unwrapped(parsed) {
         Json::Object(fields) => fields,
@@ -62,11 +66,12 @@ fn event(
             true => Operation::Delete,
             false => Operation::Upsert,
         };
-        return Ok((operation, row(event, columns, operation)?, at_ms));
+        let fields = row(event, columns, operation, is_textless)?;
+        return Ok((operation, fields, carrier.at_ms));
     };
     let at_ms = match record::get(&event, "ts_ms") {
         Some(Json::Integer(at_ms)) => *at_ms,
-        _ => at_ms,
+        _ => carrier.at_ms,
     };
     let (operation, side) = match &op {
         Json::String(op) if matches!(&**op, "c" | "r" | "u") => (Operation::Upsert, "after"),
@@ -79,7 +84,7 @@ fn event(
         other => return Err(record::wrong_type("op", "a string", other)),
     };
     let fields = match (record::take(&mut event, side), operation) {
-        (Some(Json::Object(fields)), _) => row(fields, columns, operation)?,
+        (Some(Json::Object(fields)), _) => row(fields, columns, operation, is_textless)?,
         // The message's key says which row it was.
         (None | Some(Json::Null), Operation::Delete) => Fields::new(),
         (None, _) => return Err(Rejection::MissingField { field: "after" }),
@@ -89,7 +94,12 @@ fn event(
 }
 
 /// The fields of a record from the columns of a row.
-fn row(mut row: Fields, columns: &Columns, operation: Operation) -> Result<Fields, Rejection> {
+fn row(
+    mut row: Fields,
+    columns: &ColumnNames,
+    operation: Operation,
+    is_textless: bool,
+) -> Result<Fields, Rejection> {
     let mut fields = Fields::new();
     if let Some(key) = record::take(&mut row, &columns.key) {
         let key = key_of(&key)?.as_str().to_owned();
@@ -98,8 +108,11 @@ fn row(mut row: Fields, columns: &Columns, operation: Operation) -> Result<Field
     if matches!(operation, Operation::Delete) {
         return Ok(fields);
     }
-    let text = record::take(&mut row, &columns.text).ok_or_else(|| missing(&columns.text))?;
-    fields.push(("text".to_owned(), text));
+    match record::take(&mut row, &columns.text) {
+        Some(text) => fields.push(("text".to_owned(), text)),
+        None if is_textless => {}
+        None => return Err(missing(&columns.text)),
+    }
     for (field, column) in [
         ("title", &columns.title),
         ("updated_at", &columns.updated_at),
@@ -108,6 +121,9 @@ fn row(mut row: Fields, columns: &Columns, operation: Operation) -> Result<Field
         let value = record::take(&mut row, column).ok_or_else(|| missing(column))?;
         fields.push((field.to_owned(), value));
     }
+    // Debezium's own word, no column of the table.
+    record::take(&mut row, "__deleted");
+    fields.extend(row.into_iter().filter(|(name, _)| !has_meaning(name)));
     Ok(fields)
 }
 
@@ -143,8 +159,8 @@ mod tests {
     use super::*;
     use crate::Offset;
 
-    fn columns() -> Columns {
-        Columns {
+    fn columns() -> ColumnNames {
+        ColumnNames {
             key: "id".to_owned(),
             text: "body".to_owned(),
             title: Some("subject".to_owned()),
@@ -158,6 +174,8 @@ mod tests {
             at_ms: 5,
             offset: &Offset::Sequence(1),
             key: key.as_ref(),
+            columns: &[],
+            is_textless: false,
         };
         read(payload.as_bytes(), &columns(), carrier)
     }
@@ -182,11 +200,13 @@ mod tests {
         ] {
             match read_one(key, &payload) {
                 Ok(Change::Upsert(record)) => {
-                    assert_eq!((record.key.as_str(), &*record.text), ("7", "b"));
+                    assert_eq!((record.key.as_str(), &*record.row.text), ("7", "b"));
                     assert_eq!(
-                        (record.title.as_deref(), record.updated_at_ms),
+                        (record.row.title.as_deref(), record.row.updated_at_ms),
                         (Some("s"), 9)
                     );
+                    let expected = [("n", 1.5.into())].into_iter().collect();
+                    assert_eq!(record.row.columns, expected);
                 }
                 other => panic!("{payload}: {other:?}"),
             }
@@ -209,7 +229,7 @@ mod tests {
             }
         }
         let flat = read_one(r#"{"id":7}"#, row);
-        assert!(matches!(flat, Ok(Change::Upsert(record)) if record.text == "b"));
+        assert!(matches!(flat, Ok(Change::Upsert(record)) if &*record.row.text == "b"));
     }
 
     #[test]

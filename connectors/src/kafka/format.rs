@@ -2,11 +2,22 @@
 //!
 //! A message has a key, headers, a time and a payload, or no payload: then it is a *tombstone*,
 //! the deletion of its key (an empty payload is none). What the payload is, [`Format`] says.
+//!
+//! A record's columns are what its payload says besides, and what the message says of itself:
+//! `topic`, `partition`, `offset`, `timestamp` (if it has one) and `headers` (if it has any: a JSON
+//! object of texts by name, of a list where a name stands more than once; bytes that are not UTF-8
+//! are `{"base64": "…"}`). The payload has the last word.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use perennial_rows::Value;
 use rdkafka::message::{Headers as _, Message};
 
 use super::debezium;
-use crate::columns::Columns;
+use crate::attributes::Attribute;
+use crate::column_names::ColumnNames;
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal, SUPERSEDES_LIMIT};
 use crate::json::value::Json;
 use crate::{Change, Offset, Rejection};
@@ -24,7 +35,7 @@ pub enum Format {
     Text,
     /// Debezium's change events of the rows of a table (JSON, with or without schema, whole or
     /// flattened to the new row).
-    Debezium(Columns),
+    Debezium(ColumnNames),
 }
 
 /// Reads a message of at most `limit` bytes.
@@ -33,6 +44,7 @@ pub(super) fn read(
     message: &impl Message,
     offset: &Offset,
     limit: usize,
+    is_textless: bool,
 ) -> Result<Change, Refusal> {
     let key = match (message.key(), format) {
         (None, _) => None,
@@ -42,7 +54,13 @@ pub(super) fn read(
             Some(key.map_err(|reason| (None, reason))?)
         }
     };
+    let columns = match message.payload() {
+        Some(_) => columns(message),
+        None => Vec::new(),
+    };
     let carrier = Carrier {
+        columns: &columns,
+        is_textless,
         // Without a time, its place: the same at every reading, and before any real time.
         at_ms: message.timestamp().to_millis().unwrap_or(message.offset()),
         offset,
@@ -68,6 +86,39 @@ pub(super) fn read(
         }
         Format::Debezium(columns) => debezium::read(payload, columns, carrier),
     }
+}
+
+/// What a message says of itself.
+fn columns(message: &impl Message) -> Vec<Attribute> {
+    let mut columns: Vec<Attribute> = vec![
+        ("topic".into(), message.topic().into()),
+        ("partition".into(), i64::from(message.partition()).into()),
+        ("offset".into(), message.offset().into()),
+    ];
+    if let Some(ms) = message.timestamp().to_millis() {
+        columns.push(("timestamp".into(), Value::Timestamp(ms)));
+    }
+    let mut headers: BTreeMap<&str, Vec<serde_json::Value>> = BTreeMap::new();
+    for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+        let value = header.value.map(|bytes| match std::str::from_utf8(bytes) {
+            Ok(text) => text.into(),
+            Err(_) => serde_json::json!({"base64": STANDARD.encode(bytes)}),
+        });
+        let values = headers.entry(header.key).or_default();
+        values.push(value.unwrap_or_default());
+    }
+    if !headers.is_empty() {
+        let headers = headers.into_iter().map(|(name, mut values)| {
+            let value = match values.len() {
+                1 => values.remove(0),
+                _ => values.into(),
+            };
+            (name.to_owned(), value)
+        });
+        let headers = serde_json::Value::Object(headers.collect());
+        columns.push(("headers".into(), Value::from_json(&headers)));
+    }
+    columns
 }
 
 /// The fields of a record that is its text.
@@ -117,7 +168,7 @@ mod tests {
     }
 
     fn read_one(format: &Format, message: &OwnedMessage) -> Result<Change, Refusal> {
-        read(format, message, &Offset::Sequence(5), 1 << 10)
+        read(format, message, &Offset::Sequence(5), 1 << 10, false)
     }
 
     fn record(format: &Format, message: &OwnedMessage) -> Record {
@@ -142,8 +193,8 @@ mod tests {
             of(Some("k"), r#"{"upsert":{"key":"k","text":"t"}}"#),
         ] {
             let record = record(&Format::Json, &sound);
-            assert_eq!((record.key.as_str(), &*record.text), ("k", "t"));
-            assert_eq!((record.updated_at_ms, record.is_timed), (77, false));
+            assert_eq!((record.key.as_str(), &*record.row.text), ("k", "t"));
+            assert_eq!((record.row.updated_at_ms, record.row.is_timed), (77, false));
         }
         let differ = reason(&Format::Json, &of(Some("a"), r#"{"key":"b","text":"t"}"#));
         assert!(matches!(differ, Rejection::KeysDiffer { .. }));
@@ -156,7 +207,7 @@ mod tests {
         for format in [
             Format::Json,
             Format::Text,
-            Format::Debezium(Columns::default()),
+            Format::Debezium(ColumnNames::default()),
         ] {
             let tombstone = read_one(&format, &message(Some(b"k"), None));
             let is_deletion =
@@ -165,7 +216,7 @@ mod tests {
         }
         let empty = message(Some(b"k"), Some(b""));
         assert_eq!(reason(&Format::Json, &empty), Rejection::EmptyMessage);
-        assert_eq!(record(&Format::Text, &empty).text, "");
+        assert_eq!(&*record(&Format::Text, &empty).row.text, "");
     }
 
     #[test]
@@ -185,13 +236,41 @@ mod tests {
             ("supersedes", "b"),
         ]);
         let full = record(&Format::Text, &full);
-        assert_eq!(full.title.as_deref(), Some("T"));
-        assert_eq!(full.supersedes, [Key::new("a"), Key::new("b")]);
+        assert_eq!(full.row.title.as_deref(), Some("T"));
+        assert_eq!(*full.row.supersedes, [Key::new("a"), Key::new("b")]);
+        let headers = r#"{"supersedes":["a","b"],"title":"T","x":"y"}"#;
+        let expected = [
+            ("topic", Value::from("docs")),
+            ("partition", 0i64.into()),
+            ("offset", 5i64.into()),
+            ("timestamp", Value::Timestamp(77)),
+            ("headers", Value::Json(headers.into())),
+        ];
+        assert_eq!(full.row.columns, expected.into_iter().collect());
         let twice = with(&[("title", "T"), ("title", "U")]);
         assert!(matches!(
             reason(&Format::Text, &twice),
             Rejection::DuplicateField { .. }
         ));
+    }
+
+    #[test]
+    fn headers_that_are_no_text_are_kept_and_the_payload_has_the_last_word() {
+        let header = Header {
+            key: "trace",
+            value: Some(&[0xff, 0]),
+        };
+        let headers = OwnedHeaders::new().insert(header).insert(Header {
+            key: "none",
+            value: None::<&[u8]>,
+        });
+        let payload = br#"{"text":"t","topic":"mine","price":12}"#;
+        let message = message(Some(b"k"), Some(payload)).replace_headers(Some(headers));
+        let columns = record(&Format::Json, &message).row.columns;
+        let headers = r#"{"none":null,"trace":{"base64":"/wA="}}"#;
+        assert_eq!(columns.get("headers"), Some(&Value::Json(headers.into())));
+        assert_eq!(columns.get("topic"), Some(&"mine".into()));
+        assert_eq!(columns.get("price"), Some(&12i64.into()));
     }
 
     #[test]
@@ -222,7 +301,7 @@ mod tests {
             payload in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
         ) {
             let message = message(key.as_deref(), payload.as_deref());
-            for format in [Format::Json, Format::Text, Format::Debezium(Columns::default())] {
+            for format in [Format::Json, Format::Text, Format::Debezium(ColumnNames::default())] {
                 let _ = read_one(&format, &message);
             }
         }

@@ -31,6 +31,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
+use perennial_rows::Schema;
+
+use crate::declared::is_textless;
 use crate::rejection;
 use crate::{
     Batch, Error, Event, Halt, NextMessage, Notice, Offset, Outlet, Rejected, Resume, Resumption,
@@ -103,6 +106,8 @@ pub struct Kafka {
     is_once: bool,
     look_every: Duration,
     resume: BTreeMap<i32, NextMessage>,
+    /// Whether a record may have no text.
+    is_textless: bool,
 }
 
 impl fmt::Debug for Kafka {
@@ -140,6 +145,7 @@ impl Kafka {
             is_once: false,
             look_every: LOOK_EVERY,
             resume: BTreeMap::new(),
+            is_textless: false,
         })
     }
 
@@ -203,6 +209,10 @@ impl Source for Kafka {
             }
             _ => Resumption::Anew,
         }
+    }
+
+    fn declare(&mut self, schema: &Schema) {
+        self.is_textless = is_textless(schema);
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
@@ -333,7 +343,8 @@ impl Reader<'_> {
             offset: message.offset(),
         };
         let limit = self.source.message_limit;
-        match format::read(&self.source.format, message, &offset, limit) {
+        let is_textless = self.source.is_textless;
+        match format::read(&self.source.format, message, &offset, limit, is_textless) {
             Ok(change) => self.batch.changes.push(change),
             Err((key, reason)) => self.batch.rejected.push(Rejected {
                 source: self.source.name.clone(),

@@ -1,7 +1,7 @@
 //! The rows of a table of comma-separated values, whose first row names the columns.
 //!
 //! The file may be packed (gzip or zstd). A row with another number of fields than the first is
-//! refused; a file without a first row is no table.
+//! refused; a file without a first row is no table. A value of another column that is empty is none.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::csv::{ByteRecord, Position, Reader, ReaderBuilder, WriterBuilder};
 
-use super::{Row, Rows, field, no_column};
-use crate::columns::Columns;
-use crate::json::record::{self, Fields};
+use perennial_rows::{Type, Value, has_meaning};
+
+use super::{Found, Rows, field, no_column};
+use crate::attributes::Attribute;
+use crate::json::record::{self, Fields, shown};
 use crate::unpacked::unpacked;
 use crate::{Error, Rejection};
 
@@ -32,12 +34,18 @@ pub(super) struct CsvRows {
     n_columns: usize,
     /// Which column is which field.
     fields: Vec<(&'static str, usize)>,
+    /// The columns besides.
+    others: Vec<(Arc<str>, usize)>,
     row: ByteRecord,
 }
 
 impl CsvRows {
     /// Reads the first row.
-    pub(super) fn open(path: &Path, columns: &Columns, delimiter: u8) -> Result<Self, Error> {
+    pub(super) fn open<'a>(
+        path: &Path,
+        of_record: impl Iterator<Item = (&'static str, &'a str, bool)>,
+        delimiter: u8,
+    ) -> Result<Self, Error> {
         let io = |source| unreadable(path, source);
         let file = File::open(path).map_err(io)?;
         let n_since_row = Arc::new(AtomicU64::new(0));
@@ -55,11 +63,21 @@ impl CsvRows {
             .map_err(|error| io(error.into()))?;
         let names: Vec<Cow<'_, str>> = row.iter().map(trimmed).collect();
         let mut fields = Vec::new();
-        for (field, column) in columns.fields() {
-            let at = names.iter().position(|name| name == column);
-            let at = at.ok_or_else(|| no_column(path, column, names.iter().map(|n| &**n)))?;
-            fields.push((field, at));
+        for (field, column, is_needed) in of_record {
+            match names.iter().position(|name| name == column) {
+                Some(at) => fields.push((field, at)),
+                None if is_needed => {
+                    return Err(no_column(path, column, names.iter().map(|n| &**n)));
+                }
+                None => {}
+            }
         }
+        let others = names.iter().enumerate().filter(|(at, name)| {
+            let is_field = fields.iter().any(|(_, of_field)| of_field == at);
+            let is_first = !names[..*at].contains(name);
+            !is_field && is_first && !name.is_empty() && !has_meaning(name)
+        });
+        let others = others.map(|(at, name)| (Arc::from(&**name), at)).collect();
         Ok(Self {
             path: path.to_path_buf(),
             reader,
@@ -67,11 +85,12 @@ impl CsvRows {
             delimiter,
             n_columns: names.len(),
             fields,
+            others,
             row,
         })
     }
 
-    fn fields(&self) -> Result<Fields, Rejection> {
+    fn fields(&self) -> Result<(Fields, Vec<Attribute>), Rejection> {
         if self.row.len() != self.n_columns {
             return Err(Rejection::WrongColumns {
                 got: self.row.len(),
@@ -83,20 +102,32 @@ impl CsvRows {
             let value = field(name, record::utf8(&self.row[*at])?);
             fields.extend(value.map(|value| ((*name).to_owned(), value)));
         }
-        Ok(fields)
+        let others = self.others.iter();
+        let held = others.filter(|(_, at)| !self.row[*at].is_empty());
+        let columns = held.map(|(name, at)| match std::str::from_utf8(&self.row[*at]) {
+            Ok(text) => Ok((name.clone(), Value::text(text))),
+            Err(_) => Err(Rejection::Column {
+                column: shown(name),
+                expected: Type::Text,
+                got: "bytes that are not UTF-8".to_owned(),
+            }),
+        });
+        Ok((fields, columns.collect::<Result<_, _>>()?))
     }
 }
 
 impl Rows for CsvRows {
-    fn next(&mut self) -> Result<Option<Row>, Error> {
+    fn next(&mut self) -> Result<Option<Found>, Error> {
         let read = self.reader.read_byte_record(&mut self.row);
         if !read.map_err(|error| unreadable(&self.path, error.into()))? {
             return Ok(None);
         }
         self.n_since_row.store(0, Ordering::Relaxed);
-        Ok(Some(Row {
+        let n_bytes = self.row.as_slice().len();
+        Ok(Some(Found {
             place: self.row.position().map_or(0, Position::line),
-            n_bytes: self.row.as_slice().len(),
+            n_bytes,
+            n_field_bytes: n_bytes,
             fields: self.fields(),
         }))
     }

@@ -1,11 +1,16 @@
 //! Which records does a table in a file hold, now and when it is written anew?
 //!
-//! The file is a table: a row that is no longer in it is deleted. [`Columns`] says which of its
+//! The file is a table: a row that is no longer in it is deleted. [`ColumnNames`] says which of its
 //! columns make a record. It is read from its beginning to its end, and again when it was
 //! written; what is emitted is the difference.
 //!
 //! - [`csv`]: comma-separated values, perhaps packed.
 //! - [`parquet`]: Parquet files.
+//!
+//! Its other columns are those of the record, by their names in the file: texts of comma-separated
+//! values, typed ones of Parquet. Left alone are columns without a name, the second of a name, those
+//! that are called as a field of records and are not named for it, and, of Parquet, what is neither
+//! text nor one value a row: lists, and bytes of which the file does not say that they are text.
 //!
 //! A row's time orders it and nothing else: the table says what stands, so no row is late. Rows
 //! without a time have time 0, since their place tells nothing that would outlive an insertion.
@@ -22,13 +27,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::columns::Columns;
+use perennial_rows::{Key, Schema};
+
+use crate::attributes::Attribute;
+use crate::column_names::ColumnNames;
+use crate::declared::is_textless;
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal};
 use crate::json::value::Json;
 use crate::rejection;
 use crate::{
-    Batch, Change, Digest, Error, Event, Halt, Key, Notice, Offset, Outlet, Rejected, Rejection,
-    Resume, Resumption, Source, SourceName,
+    Batch, Change, Digest, Error, Event, Halt, Notice, Offset, Outlet, Rejected, Rejection, Resume,
+    Resumption, Source, SourceName,
 };
 
 /// How often a followed file is looked at.
@@ -47,16 +56,16 @@ const PARQUET: [&str; 3] = [".parquet", ".parq", ".pq"];
 /// A table in a file as a source.
 ///
 /// ```
-/// use perennial_connectors::{Change, Columns, Event, Table, start};
+/// use perennial_connectors::{Change, ColumnNames, Event, Table, start};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = tempfile::tempdir()?;
 /// let path = dir.path().join("faq.csv");
 /// std::fs::write(&path, "id,body\n7,\"One, two.\"\n")?;
-/// let columns = Columns { key: "id".into(), text: "body".into(), ..Columns::default() };
+/// let columns = ColumnNames { key: "id".into(), text: "body".into(), ..ColumnNames::default() };
 /// for event in start(Table::open("docs", &path)?.columns(columns), 16)?.events() {
 ///     if let Event::Batch(batch) = event {
-///         assert!(matches!(&batch.changes[0], Change::Upsert(record) if record.text == "One, two."));
+///         assert!(matches!(&batch.changes[0], Change::Upsert(record) if &*record.row.text == "One, two."));
 ///     }
 /// }
 /// # Ok(())
@@ -66,12 +75,14 @@ const PARQUET: [&str; 3] = [".parquet", ".parq", ".pq"];
 pub struct Table {
     name: SourceName,
     path: PathBuf,
-    columns: Columns,
+    columns: ColumnNames,
     format: Format,
     follow: bool,
     known: BTreeMap<Key, Version>,
     /// Rows that the last reading refused: each is told once.
     refused: BTreeSet<(Vec<u8>, String)>,
+    /// Whether a record may have no text.
+    is_textless: bool,
 }
 
 /// How the file is written.
@@ -87,20 +98,22 @@ type Version = (Digest, Option<i64>);
 /// The rows of a table, in order, as one reading finds them.
 trait Rows {
     /// Reads on. None behind the last row.
-    fn next(&mut self) -> Result<Option<Row>, Error>;
+    fn next(&mut self) -> Result<Option<Found>, Error>;
 
     /// The row that was read last, as a person may read it.
     fn shown(&self) -> Option<Vec<u8>>;
 }
 
-/// A row of a table.
-struct Row {
+/// A row of a table, as it was found.
+struct Found {
     /// Its line, or its number where a file has no lines; from 1.
     place: u64,
-    /// Bytes of all its fields that were read.
+    /// Bytes of all that was read of it.
     n_bytes: usize,
-    /// The fields of its record.
-    fields: Result<Fields, Rejection>,
+    /// Of them those that a row may not have many of: columns have a limit of their own.
+    n_field_bytes: usize,
+    /// The fields of its record, and the record's columns.
+    fields: Result<(Fields, Vec<Attribute>), Rejection>,
 }
 
 /// What tells one state of a file from another.
@@ -127,17 +140,18 @@ impl Table {
         Ok(Self {
             name: SourceName::new(name),
             path,
-            columns: Columns::default(),
+            columns: ColumnNames::default(),
             format,
             follow: false,
             known: BTreeMap::new(),
             refused: BTreeSet::new(),
+            is_textless: false,
         })
     }
 
     /// Which columns make a record. By default `key` and `text`.
     #[must_use]
-    pub fn columns(mut self, columns: Columns) -> Self {
+    pub fn columns(mut self, columns: ColumnNames) -> Self {
         self.columns = columns;
         self
     }
@@ -178,13 +192,13 @@ impl Table {
                 line: row.place,
             };
             n_bytes += ROW_COST + row.n_bytes;
-            let (key, reason) = match found(row, &offset) {
+            let (key, reason) = match self.record(row, &offset) {
                 Ok(Change::Upsert(found)) if seen.contains(&found.key) => {
                     (Some(found.key), Rejection::DuplicateKey)
                 }
                 Ok(Change::Upsert(found)) => {
                     seen.insert(found.key.clone());
-                    let version = (found.digest, Some(found.updated_at_ms));
+                    let version = (found.digest, Some(found.row.updated_at_ms));
                     if self.known.get(&found.key) != Some(&version) {
                         said.push((found.key.clone(), version));
                         batch.changes.push(Change::Upsert(found));
@@ -214,7 +228,7 @@ impl Table {
         let gone: BTreeSet<Key> = self
             .known
             .keys()
-            .filter(|key| !seen.contains(key))
+            .filter(|key| !seen.contains(*key))
             .cloned()
             .collect();
         for key in &gone {
@@ -231,12 +245,40 @@ impl Table {
         Ok(())
     }
 
+    /// The record that a row holds.
+    fn record(&self, row: Found, offset: &Offset) -> Result<Change, Refusal> {
+        let (len, limit) = (row.n_field_bytes, ROW_LIMIT);
+        if len > limit {
+            let (len, limit) = (len as u64, limit as u64);
+            return Err((None, Rejection::LineTooLong { len, limit }));
+        }
+        let (fields, columns) = row.fields.map_err(|reason| (None, reason))?;
+        let carrier = Carrier {
+            at_ms: 0,
+            offset,
+            key: None,
+            columns: &columns,
+            is_textless: self.is_textless,
+        };
+        let mut change = record::change(Operation::Upsert, fields, carrier)?;
+        if let Change::Upsert(record) = &mut change {
+            record.row.is_timed = false;
+        }
+        Ok(change)
+    }
+
+    /// Fields of a record with the columns that hold them, and whether each must be there.
+    fn fields(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
+        let fields = self.columns.fields();
+        fields.map(|(field, column)| (field, column, !(self.is_textless && field == "text")))
+    }
+
     fn rows(&self) -> Result<Box<dyn Rows>, Error> {
         Ok(match self.format {
             Format::Csv { delimiter } => {
-                Box::new(csv::CsvRows::open(&self.path, &self.columns, delimiter)?)
+                Box::new(csv::CsvRows::open(&self.path, self.fields(), delimiter)?)
             }
-            Format::Parquet => Box::new(parquet::ParquetRows::open(&self.path, &self.columns)?),
+            Format::Parquet => Box::new(parquet::ParquetRows::open(&self.path, self.fields())?),
         })
     }
 
@@ -299,8 +341,13 @@ impl Source for Table {
 
     fn resume_from(&mut self, from: Resume) -> Resumption {
         let held = from.held.into_iter();
-        self.known = held.map(|(key, digest)| (key, (digest, None))).collect();
+        let version = |row| (Digest::of(&row), None);
+        self.known = held.map(|(key, row)| (key, version(row))).collect();
         Resumption::FromHeld
+    }
+
+    fn declare(&mut self, schema: &Schema) {
+        self.is_textless = is_textless(schema);
     }
 
     fn run(mut self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
@@ -321,26 +368,6 @@ impl Source for Table {
         }
         Ok(())
     }
-}
-
-/// The record that a row holds.
-fn found(row: Row, offset: &Offset) -> Result<Change, Refusal> {
-    let (len, limit) = (row.n_bytes, ROW_LIMIT);
-    if len > limit {
-        let (len, limit) = (len as u64, limit as u64);
-        return Err((None, Rejection::LineTooLong { len, limit }));
-    }
-    let carrier = Carrier {
-        at_ms: 0,
-        offset,
-        key: None,
-    };
-    let fields = row.fields.map_err(|reason| (None, reason))?;
-    let mut change = record::change(Operation::Upsert, fields, carrier)?;
-    if let Change::Upsert(record) = &mut change {
-        record.is_timed = false;
-    }
-    Ok(change)
 }
 
 /// What a text says as a field; none if the field is not there.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use perennial_connectors::{
     Event, Folder, HttpLimits, HttpListener, JsonLines, Kafka, Source, Table, Watching, start,
 };
+use perennial_rows::Row;
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Message, producer, write};
@@ -110,7 +111,7 @@ fn add_row(dir: &Path, i: usize) {
         .append(true)
         .open(dir.join("s.csv"))
         .unwrap();
-    writeln!(file, "{i}.md,text {i}").unwrap();
+    writeln!(file, "{i}.md,text {i},{i}").unwrap();
 }
 
 /// Tables of this format are written anew; documents are added in order.
@@ -131,7 +132,7 @@ fn add_message(dir: &Path, i: usize) {
         Message {
             partition: i32::try_from(i % 2).unwrap(),
             key: Some(&format!("{i}.md")),
-            payload: Some(format!("{{\"text\":\"text {i}\"}}").as_bytes()),
+            payload: Some(format!("{{\"text\":\"text {i}\",\"n\":{i}}}").as_bytes()),
             ..Message::default()
         },
     );
@@ -146,7 +147,7 @@ fn add_line(dir: &Path, i: usize) {
         .append(true)
         .open(dir.join("s.jsonl"))
         .unwrap();
-    writeln!(file, r#"{{"key":"{i}.md","text":"text {i}"}}"#).unwrap();
+    writeln!(file, r#"{{"key":"{i}.md","text":"text {i}","n":{i}}}"#).unwrap();
 }
 
 /// A folder with all that a case may read; it ends with its cluster.
@@ -164,7 +165,7 @@ impl Outside {
 fn outside(case: &Case, n_documents: usize) -> Outside {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("s.jsonl"), "").unwrap();
-    fs::write(dir.path().join("s.csv"), "key,text\n").unwrap();
+    fs::write(dir.path().join("s.csv"), "key,text,n\n").unwrap();
     write_parquet(&dir.path().join("s.parquet"), &[]);
     let cluster = case
         .name
@@ -190,6 +191,29 @@ fn the_first_state_stands_before_caught_up_and_changes_after() {
         (case.add)(dir.path(), 3);
         listener.until_held(|held| held.get("3.md").is_some_and(|text| text == "text 3"));
         listener.silence(Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn what_is_folded_has_the_columns_of_a_fresh_run() {
+    for case in LIVE {
+        let dir = outside(&case, 2);
+        let mut listener = Listener::start((case.open)(dir.path()));
+        listener.until(&Mark::CaughtUp);
+        (case.add)(dir.path(), 2);
+        listener.until_held(|held| held.get("2.md").is_some_and(|text| text == "text 2"));
+        let mut fresh = Listener::start((case.open)(dir.path()));
+        fresh.until(&Mark::CaughtUp);
+        assert_eq!(listener.rows, fresh.rows, "{}", case.name);
+        let has_columns = |row: &Row| !row.columns.is_empty();
+        // This file has none but key and text.
+        let is_bare = case.name == "followed Parquet file";
+        assert_eq!(fresh.rows.len(), 3, "{}", case.name);
+        assert!(
+            is_bare || fresh.rows.values().all(has_columns),
+            "{}",
+            case.name
+        );
     }
 }
 
@@ -321,6 +345,11 @@ fn random_edits_fold_to_a_fresh_run() {
             let mut fresh = Listener::start(once);
             fresh.until(&Mark::Ended);
             prop_assert_eq!(&listener.held, &fresh.held);
+            for (key, row) in &listener.rows {
+                // The time and the size may be those of the last change noticed.
+                let path = row.columns.get("path");
+                prop_assert_eq!(path, fresh.rows[key].columns.get("path"));
+            }
             Ok(())
         })
         .unwrap();

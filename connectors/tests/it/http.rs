@@ -123,15 +123,15 @@ fn a_request_is_one_batch_and_its_reply_names_what_was_refused() {
         panic!("{:?}", batch.changes);
     };
     assert_eq!(
-        (a.key.as_str(), &a.offset, a.is_timed),
+        (a.key.as_str(), &a.offset, a.row.is_timed),
         ("a", &at(1), false)
     );
     assert!(
-        a.updated_at_ms > 1_600_000_000_000,
+        a.row.updated_at_ms > 1_600_000_000_000,
         "it is as new as its arrival"
     );
     assert_eq!((key.as_str(), offset), ("b", &at(3)));
-    assert_eq!((e.updated_at_ms, &e.offset), (7, &at(9)));
+    assert_eq!((e.row.updated_at_ms, &e.offset), (7, &at(9)));
     let places: Vec<&Offset> = batch.rejected.iter().map(|r| &r.offset).collect();
     assert_eq!(places, [&at(4), &at(5), &at(6), &at(7), &at(8)]);
     assert_eq!(
@@ -424,7 +424,11 @@ fn a_hundred_senders_at_once_lose_and_mix_up_nothing() {
             panic!("{batch:?}")
         };
         let next = of_sender.entry(record.key.to_string()).or_default();
-        assert_eq!(record.text, next.to_string(), "in the order of its sender");
+        assert_eq!(
+            *record.row.text,
+            *next.to_string(),
+            "in the order of its sender"
+        );
         *next += 1;
     }
     senders
@@ -462,7 +466,7 @@ fn where_nobody_takes_what_waits_is_bounded_and_the_rest_is_refused() {
             let Change::Upsert(record) = &batch.changes[0] else {
                 panic!("{batch:?}")
             };
-            texts.push(record.text.clone());
+            texts.push(record.row.text.to_string());
         }
     }
     let expected: Vec<String> = (0..tokens.len()).map(|i| i.to_string()).collect();

@@ -192,7 +192,7 @@ fn a_run_resumes_where_another_stood() {
     match &listener.batches[0].changes[0] {
         Change::Upsert(record) => {
             assert_eq!(place(&record.offset), (2, first.len() as u64));
-            assert_eq!(record.updated_at_ms, 2);
+            assert_eq!(record.row.updated_at_ms, 2);
         }
         other => panic!("{other:?}"),
     }

@@ -102,12 +102,12 @@ fn text_is_read_with_its_headers_and_the_time_of_its_message() {
         panic!("an upsert");
     };
     assert_eq!(
-        (record.title.as_deref(), &*record.text),
+        (record.row.title.as_deref(), &*record.row.text),
         (Some("T"), "The text.")
     );
-    assert_eq!(record.supersedes.len(), 1);
+    assert_eq!(record.row.supersedes.len(), 1);
     // A producer gives its message the time of writing, which is no claim about the document.
-    assert!(record.updated_at_ms > 1_700_000_000_000 && !record.is_timed);
+    assert!(record.row.updated_at_ms > 1_700_000_000_000 && !record.row.is_timed);
 }
 
 #[test]
@@ -327,7 +327,7 @@ proptest! {
         let mut folded = BTreeMap::new();
         for change in changes {
             match change {
-                perennial_connectors::Change::Upsert(r) => folded.insert(r.key.to_string(), r.text),
+                perennial_connectors::Change::Upsert(r) => folded.insert(r.key.to_string(), r.row.text.to_string()),
                 perennial_connectors::Change::Delete { key, .. } => folded.remove(key.as_str()),
             };
         }

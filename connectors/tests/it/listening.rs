@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use perennial_connectors::{Batch, Change, Event, Notice, Rejected, Running, Source, start};
+use perennial_rows::{Key, Row, Value};
 
 /// Far beyond any delay on a busy machine: reached only when something is wrong.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -13,6 +14,8 @@ pub struct Listener {
     pub running: Running,
     /// Key to text.
     pub held: BTreeMap<String, String>,
+    /// Key to row.
+    pub rows: BTreeMap<Key, Row>,
     pub rejected: Vec<Rejected>,
     pub notices: Vec<Notice>,
     pub batches: Vec<Batch>,
@@ -33,6 +36,7 @@ impl Listener {
         Self {
             running: start(source, 4).unwrap(),
             held: BTreeMap::new(),
+            rows: BTreeMap::new(),
             rejected: Vec::new(),
             notices: Vec::new(),
             batches: Vec::new(),
@@ -53,10 +57,12 @@ impl Listener {
                     match change {
                         Change::Upsert(record) => {
                             self.held
-                                .insert(record.key.to_string(), record.text.clone());
+                                .insert(record.key.to_string(), record.row.text.to_string());
+                            self.rows.insert(record.key.clone(), record.row.clone());
                         }
                         Change::Delete { key, .. } => {
                             self.held.remove(key.as_str());
+                            self.rows.remove(key);
                         }
                     }
                 }
@@ -94,6 +100,15 @@ impl Listener {
         if let Ok(event) = self.running.events().recv_timeout(time) {
             panic!("unexpected {event:?}");
         }
+    }
+
+    /// The column of a row; null where there is none.
+    pub fn column(&self, key: &str, name: &str) -> Value {
+        self.rows[key]
+            .columns
+            .get(name)
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub fn keys(&self) -> Vec<&str> {

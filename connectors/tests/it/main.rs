@@ -5,6 +5,7 @@
 
 mod client;
 mod cluster;
+mod columns;
 mod contract;
 mod folder;
 mod http;

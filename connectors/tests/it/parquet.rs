@@ -10,7 +10,7 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use perennial_connectors::{Change, Columns, Offset, Rejection, Table};
+use perennial_connectors::{Change, ColumnNames, Offset, Rejection, Table};
 use proptest::prelude::*;
 
 use crate::listening::{Listener, Mark};
@@ -45,16 +45,16 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/parquet/{name}.parquet"))
 }
 
-fn columns(key: &str, text: &str) -> Columns {
-    Columns {
+fn columns(key: &str, text: &str) -> ColumnNames {
+    ColumnNames {
         key: key.to_owned(),
         text: text.to_owned(),
-        ..Columns::default()
+        ..ColumnNames::default()
     }
 }
 
 /// Reads a table to its end, or until it fails: then why.
-fn read(path: &Path, columns: Columns) -> (Listener, Option<String>) {
+fn read(path: &Path, columns: ColumnNames) -> (Listener, Option<String>) {
     let mut listener = Listener::start(Table::open("docs", path).unwrap().columns(columns));
     loop {
         match listener.next() {
@@ -65,13 +65,13 @@ fn read(path: &Path, columns: Columns) -> (Listener, Option<String>) {
     }
 }
 
-fn failure(path: &Path, columns: Columns) -> String {
+fn failure(path: &Path, columns: ColumnNames) -> String {
     read(path, columns).1.expect("no table")
 }
 
 #[test]
 fn rows_of_all_row_groups_are_records_and_bad_ones_are_told_by_number() {
-    let columns = Columns {
+    let columns = ColumnNames {
         key: "id".to_owned(),
         text: "body".to_owned(),
         title: Some("subject".to_owned()),
@@ -87,9 +87,9 @@ fn rows_of_all_row_groups_are_records_and_bad_ones_are_told_by_number() {
         .iter()
         .map(|change| match change {
             Change::Upsert(record) => (
-                record.title.as_deref(),
-                record.updated_at_ms,
-                record.is_timed,
+                record.row.title.as_deref(),
+                record.row.updated_at_ms,
+                record.row.is_timed,
             ),
             Change::Delete { .. } => panic!("rows are upserts"),
         });
@@ -171,14 +171,14 @@ fn values_of_every_type_are_texts() {
 #[test]
 fn times_come_from_every_type_that_is_one() {
     let at = |file: &str, column: &str| {
-        let columns = Columns {
+        let columns = ColumnNames {
             updated_at: Some(column.to_owned()),
             ..columns("key", if file == "types" { "string" } else { "text" })
         };
         let (listener, failure) = read(&golden(file), columns);
         assert_eq!(failure, None, "{column}");
         match &listener.batches[0].changes[0] {
-            Change::Upsert(record) => record.updated_at_ms,
+            Change::Upsert(record) => record.row.updated_at_ms,
             Change::Delete { .. } => panic!("rows are upserts"),
         }
     };
@@ -199,11 +199,11 @@ const ENCODINGS: [&str; 4] = [
 
 #[test]
 fn every_packing_and_encoding_says_the_same() {
-    let (first, failure) = read(&golden(ENCODINGS[0]), Columns::default());
+    let (first, failure) = read(&golden(ENCODINGS[0]), ColumnNames::default());
     assert_eq!((failure, first.held.len()), (None, 40));
     assert_eq!(first.held["key 039"], "The text of key 039.");
     for name in ENCODINGS {
-        let (listener, failure) = read(&golden(name), Columns::default());
+        let (listener, failure) = read(&golden(name), ColumnNames::default());
         assert_eq!(
             (listener.held, failure),
             (first.held.clone(), None),
@@ -224,7 +224,7 @@ fn what_is_not_read_is_said() {
     assert!(unfit("struct").contains("\"struct.body\""));
     assert!(of("types", "double", "string").contains("holds floats, which cannot be \"key\""));
     assert!(unfit("body").contains("no column \"body\"; there are: key, string"));
-    let timed = Columns {
+    let timed = ColumnNames {
         updated_at: Some("bool".to_owned()),
         ..columns("key", "string")
     };
@@ -233,7 +233,7 @@ fn what_is_not_read_is_said() {
     let path = dir.path().join("t.parquet");
     for bytes in [&b"key,text\na,One.\n"[..], b"PAR1", b"", b"PAR1PAR1"] {
         fs::write(&path, bytes).unwrap();
-        assert!(failure(&path, Columns::default()).contains("cannot be read as a table"));
+        assert!(failure(&path, ColumnNames::default()).contains("cannot be read as a table"));
     }
 }
 
@@ -245,7 +245,7 @@ fn a_file_cut_off_anywhere_is_no_table() {
         let whole = fs::read(golden(name)).unwrap();
         for len in 0..whole.len() {
             fs::write(&path, &whole[..len]).unwrap();
-            let said = failure(&path, Columns::default());
+            let said = failure(&path, ColumnNames::default());
             assert!(
                 said.contains("cannot be read as a table"),
                 "{name}, {len}: {said}"
@@ -262,14 +262,14 @@ fn a_byte_changed_anywhere_breaks_nothing() {
     let path = dir.path().join("t.parquet");
     for name in ENCODINGS {
         let mut bytes = fs::read(golden(name)).unwrap();
-        let (sound, _) = read(&golden(name), Columns::default());
+        let (sound, _) = read(&golden(name), ColumnNames::default());
         let has_checksums = name != ENCODINGS[0];
         for at in 0..bytes.len() {
             let flip = [0x01, 0x80, 0xff][at % 3];
             bytes[at] ^= flip;
             fs::write(&path, &bytes).unwrap();
             bytes[at] ^= flip;
-            let (listener, failure) = read(&path, Columns::default());
+            let (listener, failure) = read(&path, ColumnNames::default());
             match failure {
                 Some(said) => assert!(
                     said.contains("t.parquet") && !said.contains("panicked"),
@@ -306,7 +306,7 @@ proptest! {
             bytes[at..at + new.len()].copy_from_slice(&new);
         }
         fs::write(&path, &bytes).unwrap();
-        if let (_, Some(said)) = read(&path, Columns::default()) {
+        if let (_, Some(said)) = read(&path, ColumnNames::default()) {
             prop_assert!(said.contains("t.parquet") && !said.contains("panicked"), "{}", said);
         }
     }

@@ -5,14 +5,15 @@ use std::io::Write as _;
 use std::path::Path;
 
 use perennial_connectors::{
-    Columns, Digest, Error, JsonLines, Key, Rejection, Resume, Resumption, Source as _, Table,
+    ColumnNames, Error, JsonLines, Key, Rejection, Resume, Resumption, Source as _, Table,
 };
+use perennial_rows::Row;
 use proptest::prelude::*;
 
 use crate::listening::{Listener, Mark};
 
-fn columns() -> Columns {
-    Columns {
+fn columns() -> ColumnNames {
+    ColumnNames {
         key: "id".to_owned(),
         text: "body".to_owned(),
         title: Some("subject".to_owned()),
@@ -21,7 +22,7 @@ fn columns() -> Columns {
 }
 
 /// Reads a table to its end.
-fn read(table: impl AsRef<[u8]>, columns: Columns) -> Listener {
+fn read(table: impl AsRef<[u8]>, columns: ColumnNames) -> Listener {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("faq.csv");
     fs::write(&path, table).unwrap();
@@ -59,9 +60,10 @@ fn rows_are_records_and_bad_ones_are_told_where_they_stand() {
             perennial_connectors::Change::Upsert(a),
             perennial_connectors::Change::Upsert(b),
         ] => {
-            assert_eq!((a.title.as_deref(), a.is_timed), (Some("T"), false));
-            assert_eq!(a.updated_at_ms, 1_714_521_600_000);
-            assert_eq!((b.title.as_deref(), b.updated_at_ms), (None, 17));
+            assert_eq!((a.row.title.as_deref(), a.row.is_timed), (Some("T"), false));
+            assert_eq!(a.row.updated_at_ms, 1_714_521_600_000);
+            assert_eq!(a.row.columns, [("n", "1".into())].into_iter().collect());
+            assert_eq!((b.row.title.as_deref(), b.row.updated_at_ms), (None, 17));
         }
         _ => panic!("{records:?}"),
     }
@@ -190,7 +192,7 @@ fn a_run_that_resumes_says_what_changed_meanwhile() {
     fs::write(&path, "key,text\na,One.\nc,Three.\n").unwrap();
     let mut source = Table::open("docs", &path).unwrap();
     let held = [("a", "One."), ("b", "Two."), ("c", "Before.")];
-    let held = held.map(|(key, text)| (Key::new(key), Digest::of(None, text)));
+    let held = held.map(|(key, text)| (Key::new(key), Row::of_text(text)));
     let from = Resume {
         held: held.to_vec(),
         offset: None,
@@ -235,7 +237,7 @@ fn packed_files_are_read_as_what_they_hold() {
         again.until(&Mark::Ended);
         assert!(again.batches.is_empty(), "{name}");
     }
-    let listener = read(gzipped(b"key,text\na,One.\n"), Columns::default());
+    let listener = read(gzipped(b"key,text\na,One.\n"), ColumnNames::default());
     assert_eq!(listener.keys(), ["a"]);
 }
 
@@ -285,7 +287,7 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(if is_parquet { "t.parquet" } else { "t.csv" });
-        let mut held: Vec<(Key, Digest)> = Vec::new();
+        let mut held: Vec<(Key, Row)> = Vec::new();
         let mut folded = std::collections::BTreeMap::new();
         for table in tables {
             write(&path, &table);
@@ -298,8 +300,8 @@ proptest! {
             folded = listener.held.clone();
             let expected = table.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
             prop_assert_eq!(&folded, &expected);
-            let digest = |(key, text): (&String, &String)| (Key::new(&**key), Digest::of(None, text));
-            held = folded.iter().map(digest).collect();
+            let row = |(key, text): (&String, &String)| (Key::new(&**key), Row::of_text(&**text));
+            held = folded.iter().map(row).collect();
         }
     }
 }

@@ -5,12 +5,10 @@ use perennial_connectors::{
     Batch, CONTENT_LIMIT, Change, Event, Notice, Rejected, Rejection, SourceName,
 };
 
-use perennial_rows::{Key, Row};
 
 use super::Coordinator;
 use crate::engine::names::StreamId;
 use crate::engine::update::Update;
-use crate::state::StoredRow;
 
 impl Coordinator {
     pub(super) fn take_event(&mut self, id: StreamId, event: Option<Event>) {
@@ -81,18 +79,10 @@ impl Coordinator {
         for change in batch.changes {
             let (key, row) = match change {
                 Change::Upsert(record) => {
-                    let key = Key::from(record.key.as_str());
-                    let row = Row::from(StoredRow::from(&record));
-                    if let Some(held_ms) = stream.table.newer_than(key.as_str(), &row) {
-                        let got_ms = record.updated_at_ms;
-                        let content = serde_json::json!({
-                            "key": record.key,
-                            "text": record.text,
-                            "title": record.title,
-                            "updated_at": got_ms,
-                            "supersedes": record.supersedes,
-                        });
-                        let content = content.to_string().into_bytes();
+                    let newer = stream.table.newer_than(record.key.as_str(), &record.row);
+                    if let Some(held_ms) = newer {
+                        let got_ms = record.row.updated_at_ms;
+                        let content = record.to_json().to_string().into_bytes();
                         rejected.push(Rejected {
                             source: SourceName::new(&*stream.name),
                             offset: record.offset,
@@ -102,9 +92,9 @@ impl Coordinator {
                         });
                         continue;
                     }
-                    (key, Some(row))
+                    (record.key, Some(record.row))
                 }
-                Change::Delete { key, .. } => (Key::from(key.as_str()), None),
+                Change::Delete { key, .. } => (key, None),
             };
             self.quarantine.accept(&stream.name, key.as_str());
             stream.table.set(key, row);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, unbounded};
 use perennial_bank::References;
 use perennial_bank::fragment_store::Attached;
-use perennial_connectors::{Digest, Key as SourceKey, Resume, Resumption};
+use perennial_connectors::{Resume, Resumption};
 use perennial_rows::{Key, Row};
 use perennial_views::{Embeddings, Memo};
 
@@ -39,10 +39,8 @@ pub(crate) struct Durable {
 impl Durable {
     /// Where the source of a stream goes on.
     pub(super) fn resume(&self, stream: &str) -> Resume {
-        let held = |(key, row): (&String, &StoredRow)| {
-            let digest = Digest::of(row.title.as_deref(), &row.text);
-            (SourceKey::new(key.as_str()), digest)
-        };
+        let held =
+            |(key, row): (&String, &StoredRow)| (Key::new(key.as_str()), row.clone().into());
         let rows = self.restored.rows.get(stream).into_iter().flatten();
         Resume {
             held: rows.map(held).collect(),

@@ -1,10 +1,10 @@
 //! The rows of a Parquet file, whose footer names the columns.
 //!
-//! Row groups are read one after the other, and of each only the columns of records, a page of
-//! each at a time: that is what is held in memory. Columns are named as in the file; a field of
-//! a structure by its path (`doc.body`). A column that repeats within a row, or holds what
-//! nothing of a record can be, is an error that names it ([`value`] has the table). Nulls are
-//! fields that are not there.
+//! Row groups are read one after the other, a page of each column that is read at a time: that is
+//! what is held in memory. Columns are named as in the file; a field of a structure by its path
+//! (`doc.body`). One that is named for a field, and repeats within a row or holds what nothing of a
+//! record can be, is an error that names it ([`value`] has the table); others of this kind are left
+//! alone. Nulls are fields that are not there.
 //!
 //! Files come from anywhere, and the library trusts them more than that: claims of sizes are
 //! compared with what is there before it sees them ([`footer`], [`pages`]), its panics are
@@ -28,9 +28,11 @@ use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::{Row, Rows, field, no_column};
-use crate::columns::Columns;
-use crate::json::record::Fields;
+use perennial_rows::{Type, has_meaning};
+
+use super::{Found, Rows, field, no_column};
+use crate::attributes::Attribute;
+use crate::json::record::{Fields, shown};
 use crate::json::value::Json;
 use crate::{Error, Rejection};
 
@@ -52,10 +54,11 @@ pub(super) struct ParquetRows {
     row: Vec<Cell>,
 }
 
-/// A column that is a field of records.
+/// A column that is read.
 struct Column {
-    field: &'static str,
-    name: String,
+    /// The field of records that it is; none of one that they have besides.
+    field: Option<&'static str>,
+    name: Arc<str>,
     /// Which of the file's columns it is.
     at: usize,
     meaning: Meaning,
@@ -65,7 +68,10 @@ struct Column {
 
 impl ParquetRows {
     /// Reads the footer.
-    pub(super) fn open(path: &Path, columns: &Columns) -> Result<Self, Error> {
+    pub(super) fn open<'a>(
+        path: &Path,
+        of_record: impl Iterator<Item = (&'static str, &'a str, bool)>,
+    ) -> Result<Self, Error> {
         let io = |source| Error::Io {
             path: path.to_path_buf(),
             action: "cannot be read",
@@ -80,8 +86,8 @@ impl ParquetRows {
             .iter()
             .map(|column| column.path().string())
             .collect();
-        let mut found = Vec::new();
-        for (field, name) in columns.fields() {
+        let mut found: Vec<Column> = Vec::new();
+        for (field, name, is_needed) in of_record {
             let unfit = |found: String| Error::UnfitColumn {
                 path: path.to_path_buf(),
                 column: name.to_owned(),
@@ -90,24 +96,42 @@ impl ParquetRows {
             };
             let Some(at) = names.iter().position(|found| found == name) else {
                 let within = format!("{name}.");
-                return Err(
-                    match names.iter().find(|found| found.starts_with(&within)) {
-                        Some(inner) => unfit(format!("structures or lists, as {inner:?}")),
-                        None => no_column(path, name, names.iter().map(String::as_str)),
-                    },
-                );
+                match names.iter().find(|found| found.starts_with(&within)) {
+                    Some(inner) => {
+                        return Err(unfit(format!("structures or lists, as {inner:?}")));
+                    }
+                    None if is_needed => {
+                        return Err(no_column(path, name, names.iter().map(String::as_str)));
+                    }
+                    None => continue,
+                }
             };
             let meaning = Meaning::of(&schema.columns()[at]).map_err(unfit)?;
             if !meaning.suits(field) {
                 return Err(unfit(meaning.values().to_owned()));
             }
             found.push(Column {
-                field,
-                name: name.to_owned(),
+                field: Some(field),
+                name: name.into(),
                 at,
                 meaning,
                 values: None,
             });
+        }
+        for (at, name) in names.iter().enumerate() {
+            let is_field = found.iter().any(|column| column.at == at);
+            if is_field || name.is_empty() || has_meaning(name) || names[..at].contains(name) {
+                continue;
+            }
+            if let Some(meaning) = Meaning::said(&schema.columns()[at]) {
+                found.push(Column {
+                    field: None,
+                    name: name.as_str().into(),
+                    at,
+                    meaning,
+                    values: None,
+                });
+            }
         }
         Ok(Self {
             path: path.to_path_buf(),
@@ -159,36 +183,54 @@ impl ParquetRows {
         Ok(true)
     }
 
-    fn fields(&self) -> Result<Fields, Rejection> {
-        let mut fields = Fields::new();
+    fn fields(&self) -> Result<(Fields, Vec<Attribute>), Rejection> {
+        let (mut fields, mut columns) = (Fields::new(), Vec::new());
         for (column, cell) in self.columns.iter().zip(&self.row) {
-            let is_time = column.field == "updated_at";
+            let Some(of_record) = column.field else {
+                let value = column.meaning.value(cell);
+                let value = value.ok_or_else(|| Rejection::Column {
+                    column: shown(&column.name),
+                    expected: Type::Text,
+                    got: "bytes that are not UTF-8".to_owned(),
+                })?;
+                columns.push((column.name.clone(), value));
+                continue;
+            };
+            let is_time = of_record == "updated_at";
             let value = match cell {
                 Cell::Null => None,
                 Cell::Integer(ms) | Cell::Instant(ms, _) if is_time => Some(Json::Integer(*ms)),
                 Cell::Integer(integer) => Some(Json::String(integer.to_string())),
-                Cell::Text(text) | Cell::Instant(_, text) => field(column.field, text),
+                Cell::Text(text) | Cell::Instant(_, text) => field(of_record, text),
                 Cell::Bytes(bytes) => {
                     let text = std::str::from_utf8(bytes);
                     let at = text.map_or_else(|error| error.valid_up_to(), str::len);
                     return Err(Rejection::NotUtf8 { at: at as u64 });
                 }
             };
-            fields.extend(value.map(|value| (column.field.to_owned(), value)));
+            fields.extend(value.map(|value| (of_record.to_owned(), value)));
         }
-        Ok(fields)
+        Ok((fields, columns))
+    }
+
+    /// Bytes of the cells of columns that are so.
+    fn n_bytes(&self, is_counted: impl Fn(&Column) -> bool) -> usize {
+        let cells = self.columns.iter().zip(&self.row);
+        let counted = cells.filter(|(column, _)| is_counted(column));
+        counted.map(|(_, cell)| cell.n_bytes()).sum()
     }
 }
 
 impl Rows for ParquetRows {
-    fn next(&mut self) -> Result<Option<Row>, Error> {
+    fn next(&mut self) -> Result<Option<Found>, Error> {
         let path = self.path.clone();
         if !guarded(&path, || self.read())? {
             return Ok(None);
         }
-        Ok(Some(Row {
+        Ok(Some(Found {
             place: self.n_read,
-            n_bytes: self.row.iter().map(Cell::n_bytes).sum(),
+            n_bytes: self.n_bytes(|_| true),
+            n_field_bytes: self.n_bytes(|column| column.field.is_some()),
             fields: self.fields(),
         }))
     }
@@ -202,7 +244,7 @@ impl Rows for ParquetRows {
                 Cell::Text(text) | Cell::Instant(_, text) => text.as_str().into(),
                 Cell::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
             };
-            shown.insert(column.name.clone(), value);
+            shown.insert(column.name.to_string(), value);
         }
         serde_json::to_vec(&shown).ok()
     }

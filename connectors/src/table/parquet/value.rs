@@ -1,18 +1,22 @@
-//! What does a value of a column say, as text or as a time?
+//! What does a value of a column say, as text, as a time, or as the value of a record's column?
 //!
-//! | type | as text | as `updated_at` |
-//! | --- | --- | --- |
-//! | strings, enumerations, JSON, bytes | as they are, if they are UTF-8 | milliseconds or RFC 3339 |
-//! | integers | decimal | milliseconds |
-//! | booleans, decimals, floats, UUIDs, times of a day | as they are written | |
-//! | dates | `2024-05-01` | midnight, UTC |
-//! | timestamps | RFC 3339; without zone where they have none | that instant, or as if in UTC |
+//! | type | as text | as `updated_at` | as a column |
+//! | --- | --- | --- | --- |
+//! | strings, enumerations, JSON | as they are, if they are UTF-8 | milliseconds or RFC 3339 | text |
+//! | bytes | the same | the same | none: they may be anything |
+//! | integers | decimal | milliseconds | integer; beyond 64 bits with a sign a float |
+//! | booleans | as they are written | | boolean |
+//! | decimals, floats | as they are written | | the float that this names |
+//! | UUIDs, times of a day | as they are written | | text |
+//! | dates | `2024-05-01` | midnight, UTC | that, a timestamp |
+//! | timestamps | RFC 3339; without zone where they have none | that instant, or as if in UTC | that |
 //!
 //! Floats are no keys: they are not equal to themselves often enough. What is not in the table
 //! (BSON, intervals, geometries, variants) is nothing of a record.
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type};
 use parquet::schema::types::ColumnDescriptor;
+use perennial_rows::Value;
 
 use crate::json::timestamp;
 
@@ -130,6 +134,40 @@ impl Meaning {
         meaning.ok_or_else(|| match column.logical_type_ref() {
             Some(logical) => format!("{physical} as {logical:?}"),
             None => format!("{physical} as {}", column.converted_type()),
+        })
+    }
+
+    /// What a column means that is not named for a field, if the file says it: bytes may be
+    /// pictures as well.
+    pub(super) fn said(column: &ColumnDescriptor) -> Option<Self> {
+        let is_bytes = matches!(
+            column.physical_type(),
+            Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY
+        );
+        let is_said =
+            column.logical_type_ref().is_some() || column.converted_type() != ConvertedType::NONE;
+        Self::of(column).ok().filter(|_| is_said || !is_bytes)
+    }
+
+    /// A value of such a column; none of bytes that are not UTF-8.
+    pub(super) fn value(self, cell: &Cell) -> Option<Value> {
+        let number = |text: &str| {
+            text.parse()
+                .map_or_else(|_| Value::text(text), Value::float)
+        };
+        Some(match (self, cell) {
+            (_, Cell::Null) => Value::Null,
+            (_, Cell::Bytes(_)) => return None,
+            (Self::Date | Self::Instant { .. }, Cell::Integer(ms)) | (_, Cell::Instant(ms, _)) => {
+                Value::Timestamp(*ms)
+            }
+            (_, Cell::Integer(integer)) => Value::Integer(*integer),
+            (Self::Boolean, Cell::Text(text)) => Value::Boolean(text == "true"),
+            (
+                Self::Unsigned(_) | Self::Decimal { .. } | Self::Half | Self::Float,
+                Cell::Text(text),
+            ) => number(text),
+            (_, Cell::Text(text)) => Value::text(text.as_str()),
         })
     }
 
@@ -354,6 +392,37 @@ mod tests {
             Cell::of_int96(&[0, 0, 2_440_588]),
             at(0, "1970-01-01T00:00:00Z")
         );
+    }
+
+    #[test]
+    fn columns_have_values_of_their_types() {
+        let cases = [
+            (Meaning::Boolean, text("true"), Value::Boolean(true)),
+            (Meaning::Integer, Cell::Integer(7), Value::Integer(7)),
+            (
+                Meaning::Decimal { scale: 2 },
+                text("-1.25"),
+                Value::float(-1.25),
+            ),
+            (Meaning::Float, text("NaN"), Value::float(f64::NAN)),
+            (
+                Meaning::Unsigned(64),
+                text("18446744073709551615"),
+                Value::float(1.8446744073709552e19),
+            ),
+            (
+                Meaning::Date,
+                Meaning::Date.integer(1),
+                Value::Timestamp(86_400_000),
+            ),
+            (Meaning::Text, text("7"), Value::text("7")),
+            (Meaning::Uuid, text("x"), Value::text("x")),
+            (Meaning::Text, Cell::Null, Value::Null),
+        ];
+        for (meaning, cell, value) in cases {
+            assert_eq!(meaning.value(&cell), Some(value), "{meaning:?} {cell:?}");
+        }
+        assert_eq!(Meaning::Text.value(&Cell::Bytes(vec![0xff])), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// Which columns of a table make a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns {
+pub struct ColumnNames {
     /// The primary key: text or integers.
     pub key: String,
     /// The document's text.
@@ -13,7 +13,7 @@ pub struct Columns {
     pub updated_at: Option<String>,
 }
 
-impl Default for Columns {
+impl Default for ColumnNames {
     /// `key`, `text`, and nothing else.
     fn default() -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Default for Columns {
     }
 }
 
-impl Columns {
+impl ColumnNames {
     /// Gives the column of a field (`key`, `text`, `title`, `updated_at`) another name. False if
     /// there is no such field.
     pub fn set(&mut self, field: &str, column: impl Into<String>) -> bool {
