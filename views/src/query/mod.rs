@@ -16,7 +16,7 @@
 //!
 //! It does not parse SQL text, hold rows, or know a model.
 
-mod bind;
+pub(crate) mod bind;
 pub mod builder;
 mod cast;
 mod column;
