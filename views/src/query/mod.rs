@@ -21,7 +21,7 @@ pub mod builder;
 mod cast;
 mod column;
 pub(crate) mod compare;
-mod digest;
+pub(crate) mod digest;
 mod explain;
 pub(crate) mod expression;
 mod functions;

@@ -22,8 +22,19 @@ use crate::render::render;
 struct Tables;
 
 const TABLES: [(&str, &[(&str, Type)]); 2] = [
-    ("a", &[("x", Type::Integer), ("y", Type::Integer), ("t", Type::Text), ("f", Type::Float)]),
-    ("b", &[("x", Type::Integer), ("s", Type::Text), ("g", Type::Float)]),
+    (
+        "a",
+        &[
+            ("x", Type::Integer),
+            ("y", Type::Integer),
+            ("t", Type::Text),
+            ("f", Type::Float),
+        ],
+    ),
+    (
+        "b",
+        &[("x", Type::Integer), ("s", Type::Text), ("g", Type::Float)],
+    ),
 ];
 
 impl Relations for Tables {
@@ -49,11 +60,18 @@ type Bag = BTreeMap<Vec<Value>, isize>;
 
 /// The result after each epoch, maintained by several workers. `deltas` hold rows of all columns
 /// of the tables with these names.
-fn maintained(query: &Query, tables: &[(&str, Schema)], deltas: &[Vec<Delta>], n_workers: usize) -> Vec<Bag> {
+fn maintained(
+    query: &Query,
+    tables: &[(&str, Schema)],
+    deltas: &[Vec<Delta>],
+    n_workers: usize,
+) -> Vec<Bag> {
     let updates: Arc<Mutex<Vec<(Tuple, Epoch, isize)>>> = Arc::default();
     let (query, deltas, said) = (query.clone(), deltas.to_vec(), updates.clone());
-    let tables: Vec<(String, Schema)> =
-        tables.iter().map(|(name, schema)| (name.to_string(), schema.clone())).collect();
+    let tables: Vec<(String, Schema)> = tables
+        .iter()
+        .map(|(name, schema)| (name.to_string(), schema.clone()))
+        .collect();
     let n_epochs = deltas.len();
     let run = move |worker: &mut timely::worker::Worker| {
         let mut sessions = Vec::new();
@@ -62,7 +80,10 @@ fn maintained(query: &Query, tables: &[(&str, Schema)], deltas: &[Vec<Delta>], n
         }
         let said = said.clone();
         let probe = worker.dataflow(|scope| {
-            let inputs = sessions.iter_mut().map(|session| session.to_collection(scope)).collect();
+            let inputs = sessions
+                .iter_mut()
+                .map(|session| session.to_collection(scope))
+                .collect();
             render(scope, &query, inputs)
                 .inspect(move |update| said.lock().unwrap().push(update.clone()))
                 .probe()
@@ -112,11 +133,21 @@ fn maintained(query: &Query, tables: &[(&str, Schema)], deltas: &[Vec<Delta>], n
 /// The result of the same query on SQLite after each epoch.
 fn oracle(sql: &str, deltas: &[Vec<Delta>]) -> Vec<Bag> {
     let connection = rusqlite::Connection::open_in_memory().unwrap();
-    connection.execute_batch("PRAGMA case_sensitive_like = ON").unwrap();
+    connection
+        .execute_batch("PRAGMA case_sensitive_like = ON")
+        .unwrap();
     for (name, columns) in TABLES {
-        let of = |of: Type| if of == Type::Float { "REAL".to_owned() } else { of.to_string() };
-        let columns: Vec<String> =
-            columns.iter().map(|(name, t)| format!("{name} {}", of(*t))).collect();
+        let of = |of: Type| {
+            if of == Type::Float {
+                "REAL".to_owned()
+            } else {
+                of.to_string()
+            }
+        };
+        let columns: Vec<String> = columns
+            .iter()
+            .map(|(name, t)| format!("{name} {}", of(*t)))
+            .collect();
         let create = format!("CREATE TABLE {name} ({})", columns.join(", "));
         connection.execute_batch(&create).unwrap();
     }
@@ -133,16 +164,26 @@ fn oracle(sql: &str, deltas: &[Vec<Delta>]) -> Vec<Bag> {
             let (name, columns) = TABLES[*table];
             let values = rusqlite::params_from_iter(row.iter().map(bound));
             let change = if *diff > 0 {
-                format!("INSERT INTO {name} VALUES ({})", vec!["?"; row.len()].join(", "))
+                format!(
+                    "INSERT INTO {name} VALUES ({})",
+                    vec!["?"; row.len()].join(", ")
+                )
             } else {
-                let same: Vec<String> =
-                    columns.iter().map(|(column, _)| format!("{column} IS ?")).collect();
-                let one = format!("SELECT rowid FROM {name} WHERE {} LIMIT 1", same.join(" AND "));
+                let same: Vec<String> = columns
+                    .iter()
+                    .map(|(column, _)| format!("{column} IS ?"))
+                    .collect();
+                let one = format!(
+                    "SELECT rowid FROM {name} WHERE {} LIMIT 1",
+                    same.join(" AND ")
+                );
                 format!("DELETE FROM {name} WHERE rowid = ({one})")
             };
             assert_eq!(connection.execute(&change, values).unwrap(), 1);
         }
-        let mut statement = connection.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let mut statement = connection
+            .prepare(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
         let n_columns = statement.column_count();
         let mut rows = statement.query([]).unwrap();
         let mut bag = Bag::new();
@@ -220,7 +261,11 @@ impl Choices<'_> {
     }
 
     fn integer(&mut self, columns: &[Named], depth: usize) -> String {
-        let kind = if depth == 0 { self.pick(2) } else { self.pick(10) };
+        let kind = if depth == 0 {
+            self.pick(2)
+        } else {
+            self.pick(10)
+        };
         let literal = |choices: &mut Self| choices.one(&["1", "0", "2", "3", "NULL"]).to_owned();
         match kind {
             0 => match self.column(Type::Integer, columns) {
@@ -230,7 +275,10 @@ impl Choices<'_> {
             1 => literal(self),
             2 | 3 => {
                 let op = self.one(&["+", "-", "*", "/", "%"]);
-                let (a, b) = (self.integer(columns, depth - 1), self.integer(columns, depth - 1));
+                let (a, b) = (
+                    self.integer(columns, depth - 1),
+                    self.integer(columns, depth - 1),
+                );
                 format!("({a} {op} {b})")
             }
             4 => format!("(-({}))", self.integer(columns, depth - 1)),
@@ -243,7 +291,11 @@ impl Choices<'_> {
     }
 
     fn float(&mut self, columns: &[Named], depth: usize) -> String {
-        let kind = if depth == 0 { self.pick(2) } else { self.pick(7) };
+        let kind = if depth == 0 {
+            self.pick(2)
+        } else {
+            self.pick(7)
+        };
         let literal = |choices: &mut Self| choices.one(&["0.5", "2.0", "0.0", "1.25"]).to_owned();
         match kind {
             0 => match self.column(Type::Float, columns) {
@@ -253,12 +305,18 @@ impl Choices<'_> {
             1 => literal(self),
             2 => {
                 let op = self.one(&["+", "-", "*"]);
-                let (a, b) = (self.float(columns, depth - 1), self.float(columns, depth - 1));
+                let (a, b) = (
+                    self.float(columns, depth - 1),
+                    self.float(columns, depth - 1),
+                );
                 format!("({a} {op} {b})")
             }
             3 => {
                 let op = self.one(&["+", "-", "*"]);
-                let (a, b) = (self.integer(columns, depth - 1), self.float(columns, depth - 1));
+                let (a, b) = (
+                    self.integer(columns, depth - 1),
+                    self.float(columns, depth - 1),
+                );
                 format!("({a} {op} {b})")
             }
             4 => self.conditional(Type::Float, columns, depth),
@@ -268,7 +326,11 @@ impl Choices<'_> {
     }
 
     fn text(&mut self, columns: &[Named], depth: usize) -> String {
-        let kind = if depth == 0 { self.pick(2) } else { self.pick(9) };
+        let kind = if depth == 0 {
+            self.pick(2)
+        } else {
+            self.pick(9)
+        };
         let literal = |choices: &mut Self| choices.one(&["'a'", "'b'", "''", "'aB'"]).to_owned();
         match kind {
             0 => match self.column(Type::Text, columns) {
@@ -297,8 +359,10 @@ impl Choices<'_> {
 
     fn conditional(&mut self, of: Type, columns: &[Named], depth: usize) -> String {
         let when = self.condition(columns, depth - 1);
-        let (then, or) =
-            (self.of_type(of, columns, depth - 1), self.of_type(of, columns, depth - 1));
+        let (then, or) = (
+            self.of_type(of, columns, depth - 1),
+            self.of_type(of, columns, depth - 1),
+        );
         match self.pick(2) {
             0 => format!("CASE WHEN {when} THEN {then} ELSE {or} END"),
             _ => format!("CASE WHEN {when} THEN {then} END"),
@@ -307,18 +371,28 @@ impl Choices<'_> {
 
     fn nullable(&mut self, of: Type, columns: &[Named], depth: usize) -> String {
         let function = self.one(&["coalesce", "nullif"]);
-        let (a, b) = (self.of_type(of, columns, depth - 1), self.of_type(of, columns, depth - 1));
+        let (a, b) = (
+            self.of_type(of, columns, depth - 1),
+            self.of_type(of, columns, depth - 1),
+        );
         format!("{function}({a}, {b})")
     }
 
     fn condition(&mut self, columns: &[Named], depth: usize) -> String {
-        let kind = if depth == 0 { self.pick(3) } else { self.pick(11) };
+        let kind = if depth == 0 {
+            self.pick(3)
+        } else {
+            self.pick(11)
+        };
         let operand = depth.saturating_sub(1);
         match kind {
             0..=2 => {
                 let of = [Type::Integer, Type::Text, Type::Float][kind];
                 let op = self.one(&["=", "<>", "<", "<=", ">", ">="]);
-                let (a, b) = (self.of_type(of, columns, operand), self.of_type(of, columns, operand));
+                let (a, b) = (
+                    self.of_type(of, columns, operand),
+                    self.of_type(of, columns, operand),
+                );
                 format!("{a} {op} {b}")
             }
             3 => {
@@ -338,7 +412,11 @@ impl Choices<'_> {
             }
             6 => {
                 let op = self.one(&["BETWEEN", "NOT BETWEEN"]);
-                format!("{} {op} {} AND 2", self.integer(columns, operand), self.integer(columns, 0))
+                format!(
+                    "{} {op} {} AND 2",
+                    self.integer(columns, operand),
+                    self.integer(columns, 0)
+                )
             }
             7 => {
                 let op = self.one(&["LIKE", "NOT LIKE"]);
@@ -347,13 +425,19 @@ impl Choices<'_> {
             }
             8 => format!("NOT ({})", self.condition(columns, depth - 1)),
             9 => {
-                let (a, b) = (self.integer(columns, operand), self.integer(columns, operand));
+                let (a, b) = (
+                    self.integer(columns, operand),
+                    self.integer(columns, operand),
+                );
                 let op = self.one(&["IS DISTINCT FROM", "IS NOT DISTINCT FROM"]);
                 format!("{a} {op} {b}")
             }
             _ => {
                 let op = self.one(&["AND", "OR"]);
-                let (a, b) = (self.condition(columns, depth - 1), self.condition(columns, depth - 1));
+                let (a, b) = (
+                    self.condition(columns, depth - 1),
+                    self.condition(columns, depth - 1),
+                );
                 format!("({a} {op} {b})")
             }
         }
@@ -375,7 +459,10 @@ impl Choices<'_> {
                 let (inner, types) = self.query(depth.saturating_sub(1));
                 let descending = self.one(&["", " DESC"]);
                 let columns: Vec<String> = (1..types.len()).map(|at| format!("c{at}")).collect();
-                let rest = columns.iter().map(|column| format!(", {column}")).collect::<String>();
+                let rest = columns
+                    .iter()
+                    .map(|column| format!(", {column}"))
+                    .collect::<String>();
                 let (limit, offset) = (self.pick(4), self.pick(3));
                 let sql = format!(
                     "SELECT * FROM ({inner}) AS o ORDER BY c0{descending}{rest} LIMIT {limit} \
@@ -445,13 +532,25 @@ impl Choices<'_> {
         let number = if of == Type::Text { Type::Integer } else { of };
         match self.pick(8) {
             0 => ("count(*)".to_owned(), Type::Integer),
-            1 => (format!("count({})", self.of_type(of, columns, 1)), Type::Integer),
+            1 => (
+                format!("count({})", self.of_type(of, columns, 1)),
+                Type::Integer,
+            ),
             2 => (format!("sum({})", self.of_type(number, columns, 1)), number),
-            3 => (format!("avg({})", self.of_type(number, columns, 1)), Type::Float),
+            3 => (
+                format!("avg({})", self.of_type(number, columns, 1)),
+                Type::Float,
+            ),
             4 => (format!("min({})", self.of_type(of, columns, 1)), of),
             5 => (format!("max({})", self.of_type(of, columns, 1)), of),
-            6 => (format!("count(DISTINCT {})", self.of_type(of, columns, 1)), Type::Integer),
-            _ => (format!("sum(DISTINCT {})", self.of_type(number, columns, 1)), number),
+            6 => (
+                format!("count(DISTINCT {})", self.of_type(of, columns, 1)),
+                Type::Integer,
+            ),
+            _ => (
+                format!("sum(DISTINCT {})", self.of_type(number, columns, 1)),
+                number,
+            ),
         }
     }
 
@@ -488,7 +587,9 @@ impl Choices<'_> {
         if depth > 0 && self.pick(3) == 2 {
             let (inner, types) = self.query(depth - 1);
             let columns = types.iter().enumerate();
-            let columns = columns.map(|(at, of)| named(&format!("c{at}"), *of)).collect();
+            let columns = columns
+                .map(|(at, of)| named(&format!("c{at}"), *of))
+                .collect();
             return (format!("({inner}) AS {alias}"), columns);
         }
         let (name, columns) = TABLES[self.pick(2)];
@@ -580,7 +681,10 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     let schema = |columns: &[(&str, Type)]| {
         Schema::new(columns.iter().map(|(name, of)| Column::new(*name, *of)))
     };
-    TABLES.iter().map(|(name, columns)| (*name, schema(columns))).collect()
+    TABLES
+        .iter()
+        .map(|(name, columns)| (*name, schema(columns)))
+        .collect()
 }
 
 proptest! {
@@ -608,7 +712,11 @@ proptest! {
 /// The result of a query over rows of one relation without declared columns.
 fn of_any(sql: &str, rows: &[&[(&str, Value)]]) -> Vec<Vec<Value>> {
     let query = bind(&parse(sql), &Tables).unwrap_or_else(|errors| panic!("{sql}\n{errors}"));
-    let columns = query.inputs().first().map(|input| input.columns.clone()).unwrap_or_default();
+    let columns = query
+        .inputs()
+        .first()
+        .map(|input| input.columns.clone())
+        .unwrap_or_default();
     let row = |row: &&[(&str, Value)]| {
         let value = |column: &Column| {
             let found = row.iter().find(|(name, _)| *name == &*column.name);
@@ -618,7 +726,9 @@ fn of_any(sql: &str, rows: &[&[(&str, Value)]]) -> Vec<Vec<Value>> {
     };
     let deltas = vec![rows.iter().map(row).collect()];
     let results = maintained(&query, &[("any", columns.clone())], &deltas, 2);
-    let copies = results[0].iter().flat_map(|(row, n)| vec![row.clone(); *n as usize]);
+    let copies = results[0]
+        .iter()
+        .flat_map(|(row, n)| vec![row.clone(); *n as usize]);
     copies.collect()
 }
 
@@ -633,21 +743,38 @@ fn columns_of_any_type_are_looked_at_one_by_one() {
     let of = |sql: &str| of_any(sql, &rows);
     let texts = |sql: &str| {
         let rows = of(sql).into_iter();
-        rows.map(|row| row.iter().map(Value::to_string).collect::<Vec<_>>().join(" "))
-            .collect::<Vec<_>>()
+        rows.map(|row| {
+            row.iter()
+                .map(Value::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect::<Vec<_>>()
     };
     // Numbers compare by worth, other types not at all.
     assert_eq!(texts("SELECT v FROM any WHERE v = 1"), ["1", "1"]);
-    assert_eq!(texts("SELECT count(*) AS n FROM any x JOIN any y ON x.v = y.v"), ["5"]);
+    assert_eq!(
+        texts("SELECT count(*) AS n FROM any x JOIN any y ON x.v = y.v"),
+        ["5"]
+    );
     // Groups go by what a value is.
-    assert_eq!(texts("SELECT v, count(*) AS n FROM any GROUP BY v").len(), 4);
+    assert_eq!(
+        texts("SELECT v, count(*) AS n FROM any GROUP BY v").len(),
+        4
+    );
     assert_eq!(
         texts("SELECT k, sum(v) AS s, avg(v) AS a, count(v) AS n FROM any GROUP BY k"),
         ["a 2 1 3", "b NULL NULL 0"]
     );
     assert_eq!(texts("SELECT min(v) AS l, max(v) AS g FROM any"), ["1 1"]);
-    assert_eq!(texts("SELECT v + 1 AS w FROM any WHERE k = 'a'"), ["NULL", "2", "2"]);
-    assert_eq!(texts("SELECT k FROM any WHERE NOT v ORDER BY k LIMIT 1"), Vec::<String>::new());
+    assert_eq!(
+        texts("SELECT v + 1 AS w FROM any WHERE k = 'a'"),
+        ["NULL", "2", "2"]
+    );
+    assert_eq!(
+        texts("SELECT k FROM any WHERE NOT v ORDER BY k LIMIT 1"),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -666,8 +793,16 @@ fn sums_overflow_to_null_and_do_not_drift() {
 #[test]
 fn the_one_group_of_no_rows_is_there() {
     let sql = "SELECT count(*) AS n, sum(v) AS s, min(v) AS m, count(DISTINCT v) AS d FROM any";
-    let none = [Value::from(0i64), Value::Null, Value::Null, Value::from(0i64)];
+    let none = [
+        Value::from(0i64),
+        Value::Null,
+        Value::Null,
+        Value::from(0i64),
+    ];
     assert_eq!(of_any(sql, &[]), [none]);
-    assert_eq!(of_any("SELECT 1 AS x WHERE 1 = 2", &[]), Vec::<Vec<Value>>::new());
+    assert_eq!(
+        of_any("SELECT 1 AS x WHERE 1 = 2", &[]),
+        Vec::<Vec<Value>>::new()
+    );
     assert_eq!(of_any("SELECT 1 AS x", &[]), [[Value::from(1i64)]]);
 }
