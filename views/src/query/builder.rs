@@ -126,7 +126,9 @@ pub fn lit(value: impl Into<Value>) -> Term {
 
 /// A function, by the name that SQL calls it.
 pub fn call(function: &str, arguments: impl IntoIterator<Item = Term>) -> Term {
-    let arguments = arguments.into_iter().map(|term| ast::FunctionArgExpr::Expr(term.0));
+    let arguments = arguments
+        .into_iter()
+        .map(|term| ast::FunctionArgExpr::Expr(term.0));
     function_of(function, arguments.collect(), None)
 }
 
@@ -540,7 +542,9 @@ impl Rows {
                 top: None,
                 top_before_distinct: false,
                 projection: self.projection.unwrap_or_else(|| {
-                    vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())]
+                    vec![SelectItem::Wildcard(
+                        ast::WildcardAdditionalOptions::default(),
+                    )]
                 }),
                 exclude: None,
                 into: None,
@@ -577,9 +581,7 @@ impl Rows {
 
     /// Whether nothing was said but which tables there are.
     fn is_tables(&self) -> bool {
-        matches!(self.from, From::Tables(_))
-            && self.selection.is_none()
-            && self.is_ungrouped()
+        matches!(self.from, From::Tables(_)) && self.selection.is_none() && self.is_ungrouped()
     }
 
     /// Whether a condition on rows may still be added.
@@ -626,8 +628,10 @@ impl Rows {
         let is_tables = self.is_tables();
         match self.from {
             From::Tables(mut tables) if is_tables && tables.joins.is_empty() => {
-                if let (Some(_), TableFactor::Table { alias: to, .. } | TableFactor::Derived { alias: to, .. }) =
-                    (&alias, &mut tables.relation)
+                if let (
+                    Some(_),
+                    TableFactor::Table { alias: to, .. } | TableFactor::Derived { alias: to, .. },
+                ) = (&alias, &mut tables.relation)
                 {
                     *to = alias;
                 }
@@ -712,7 +716,10 @@ fn function_of(
         parameters: ast::FunctionArguments::None,
         args: ast::FunctionArguments::List(ast::FunctionArgumentList {
             duplicate_treatment,
-            args: arguments.into_iter().map(ast::FunctionArg::Unnamed).collect(),
+            args: arguments
+                .into_iter()
+                .map(ast::FunctionArg::Unnamed)
+                .collect(),
             clauses: Vec::new(),
         }),
         filter: None,
@@ -729,7 +736,9 @@ mod tests {
 
     fn digest(rows: Rows) -> [u8; 32] {
         let text = rows.to_sql();
-        let query = rows.bind(&Shop).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+        let query = rows
+            .bind(&Shop)
+            .unwrap_or_else(|errors| panic!("{text}: {errors}"));
         assert_eq!(sql(&text).unwrap().digest(), query.digest(), "{text}");
         query.digest()
     }
@@ -767,7 +776,10 @@ mod tests {
             (
                 scan("orders")
                     .left_join(scan("docs"), col("doc").eq(col("key")))
-                    .project([col("id").into(), call("coalesce", [col("title"), lit("")]).named("t")])
+                    .project([
+                        col("id").into(),
+                        call("coalesce", [col("title"), lit("")]).named("t"),
+                    ])
                     .distinct(),
                 "SELECT DISTINCT id, coalesce(title, '') AS t FROM orders LEFT JOIN docs ON doc = key",
             ),
@@ -783,7 +795,10 @@ mod tests {
 
     #[test]
     fn the_builder_is_checked_as_sql_is() {
-        let errors = scan("orders").filter(col("prise").gt(lit(3i64))).bind(&Shop).unwrap_err();
+        let errors = scan("orders")
+            .filter(col("prise").gt(lit(3i64)))
+            .bind(&Shop)
+            .unwrap_err();
         let message = "there is no column `prise` in `orders`; did you mean `price`?";
         assert_eq!(errors.to_string(), message);
     }

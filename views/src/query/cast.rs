@@ -105,9 +105,17 @@ mod tests {
             (Value::text("1.5"), Type::Integer, Value::from(1i64)),
             (Value::from(3i64), Type::Float, Value::float(3.0)),
             (Value::from(true), Type::Text, Value::text("true")),
-            (Value::Timestamp(0), Type::Text, Value::text("1970-01-01T00:00:00.000Z")),
+            (
+                Value::Timestamp(0),
+                Type::Text,
+                Value::text("1970-01-01T00:00:00.000Z"),
+            ),
             (Value::text("7"), Type::Json, Value::from(7i64)),
-            (Value::text(r#"{"b":1,"a":2}"#), Type::Json, Value::Json(r#"{"a":2,"b":1}"#.into())),
+            (
+                Value::text(r#"{"b":1,"a":2}"#),
+                Type::Json,
+                Value::Json(r#"{"a":2,"b":1}"#.into()),
+            ),
         ];
         for (value, to, expected) in casts {
             assert_eq!(cast(value, to), expected);

@@ -44,12 +44,10 @@ pub(crate) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
 /// one worth stand integer first.
 pub(crate) fn order(left: &Value, right: &Value) -> Ordering {
     match (left, right) {
-        (Value::Integer(n), Value::Float(x)) => {
-            compare_numbers(*n, x.get()).then(Ordering::Less)
-        }
-        (Value::Float(x), Value::Integer(n)) => {
-            compare_numbers(*n, x.get()).reverse().then(Ordering::Greater)
-        }
+        (Value::Integer(n), Value::Float(x)) => compare_numbers(*n, x.get()).then(Ordering::Less),
+        (Value::Float(x), Value::Integer(n)) => compare_numbers(*n, x.get())
+            .reverse()
+            .then(Ordering::Greater),
         _ => left.cmp(right),
     }
 }
@@ -95,8 +93,12 @@ mod tests {
             any::<f64>().prop_map(Value::from),
             prop::sample::select(vec![i64::MAX, i64::MIN, 1 << 53, (1 << 53) + 1])
                 .prop_map(Value::from),
-            prop::sample::select(vec![9.223372036854775807e18, -9.223372036854775808e18, 9e15])
-                .prop_map(Value::from),
+            prop::sample::select(vec![
+                9.223372036854775807e18,
+                -9.223372036854775808e18,
+                9e15
+            ])
+            .prop_map(Value::from),
         ]
     }
 
@@ -135,6 +137,9 @@ mod tests {
         let integer = Value::from((1i64 << 53) + 1);
         let float = Value::from((1i64 << 53) as f64);
         assert_eq!(compare(&integer, &float), Some(Ordering::Greater));
-        assert_eq!(compare(&Value::from(i64::MAX), &Value::from(f64::NAN)), Some(Ordering::Less));
+        assert_eq!(
+            compare(&Value::from(i64::MAX), &Value::from(f64::NAN)),
+            Some(Ordering::Less)
+        );
     }
 }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use perennial_rows::Value;
 
+use crate::query::Query;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
 use crate::query::node::{Aggregate, Join, JoinKind, Node, Scalar, SortKey};
-use crate::query::Query;
 
 /// How deep an operator of an expression binds; the deeper, the higher.
 mod binding {
@@ -121,8 +121,10 @@ impl Explain<'_> {
         let mut line = name.to_owned();
         if !join.keys.is_empty() {
             let key = |(left, right): &(Scalar, Scalar)| {
-                let (left, right) =
-                    (self.text(left, binding::SUM), self.text(right, binding::SUM));
+                let (left, right) = (
+                    self.text(left, binding::SUM),
+                    self.text(right, binding::SUM),
+                );
                 format!("{left} = {right}")
             };
             let keys: Vec<String> = join.keys.iter().map(key).collect();
@@ -135,7 +137,11 @@ impl Explain<'_> {
     }
 
     fn aggregate(&self, aggregate: &Aggregate) -> String {
-        let distinct = if aggregate.is_distinct { "DISTINCT " } else { "" };
+        let distinct = if aggregate.is_distinct {
+            "DISTINCT "
+        } else {
+            ""
+        };
         let argument = match &aggregate.argument {
             None => "*".to_owned(),
             Some(argument) => self.text(argument, 0),
@@ -195,7 +201,10 @@ impl Explain<'_> {
             }
             Expression::Literal(Value::Timestamp(ms)) => {
                 let text = crate::query::timestamp::format(*ms);
-                (format!("'{}'", text.unwrap_or_else(|| ms.to_string())), ATOM)
+                (
+                    format!("'{}'", text.unwrap_or_else(|| ms.to_string())),
+                    ATOM,
+                )
             }
             Expression::Literal(value) => (value.to_string(), ATOM),
             Expression::Not(inner) => match &**inner {
@@ -205,15 +214,17 @@ impl Explain<'_> {
                 other => (format!("NOT {}", self.text(other, NOT)), NOT),
             },
             Expression::Negate(inner) => (format!("-{}", self.text(inner, ATOM)), ATOM),
-            Expression::IsNull(inner) => {
-                (format!("{} IS NULL", self.text(inner, SUM)), COMPARISON)
-            }
+            Expression::IsNull(inner) => (format!("{} IS NULL", self.text(inner, SUM)), COMPARISON),
             Expression::Compare(how, left, right) => {
                 let (left, right) = (self.text(left, SUM), self.text(right, SUM));
                 (format!("{left} {} {right}", how.symbol()), COMPARISON)
             }
             Expression::Arithmetic(how, left, right) => {
-                let own = if matches!(how.symbol(), "+" | "-") { SUM } else { PRODUCT };
+                let own = if matches!(how.symbol(), "+" | "-") {
+                    SUM
+                } else {
+                    PRODUCT
+                };
                 binary(how.symbol(), left, right, own)
             }
             Expression::And(parts) => {
@@ -226,7 +237,10 @@ impl Explain<'_> {
             }
             Expression::In(value, items) => {
                 let items = list(items, |item| self.text(item, 0));
-                (format!("{} IN ({items})", self.text(value, SUM)), COMPARISON)
+                (
+                    format!("{} IN ({items})", self.text(value, SUM)),
+                    COMPARISON,
+                )
             }
             Expression::Like {
                 value,
@@ -249,9 +263,7 @@ impl Explain<'_> {
                 }
                 (format!("{text} ELSE {} END", self.text(otherwise, 0)), ATOM)
             }
-            Expression::Cast(inner, to) => {
-                (format!("CAST({} AS {to})", self.text(inner, 0)), ATOM)
-            }
+            Expression::Cast(inner, to) => (format!("CAST({} AS {to})", self.text(inner, 0)), ATOM),
             Expression::Call(function, arguments) => match (function.name().0, &arguments[..]) {
                 (arrow @ ("->" | "->>"), [json, which]) => binary(arrow, json, which, FIELD),
                 (name, arguments) => {

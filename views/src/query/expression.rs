@@ -124,8 +124,9 @@ impl Arithmetic {
             (Self::Add, Timestamp, Integer) | (Self::Add, Integer, Timestamp) => Some(Timestamp),
             (Self::Subtract, Timestamp, Integer) => Some(Timestamp),
             (Self::Subtract, Timestamp, Timestamp) => Some(Integer),
-            (_, Any, Any | Integer | Float | Timestamp)
-            | (_, Integer | Float | Timestamp, Any) => Some(Any),
+            (_, Any, Any | Integer | Float | Timestamp) | (_, Integer | Float | Timestamp, Any) => {
+                Some(Any)
+            }
             _ => None,
         }
     }
@@ -290,9 +291,7 @@ impl<C> Expression<C> {
             | Self::In(..)
             | Self::Like { .. } => Type::Boolean,
             Self::Negate(a) => a.of(column),
-            Self::Arithmetic(how, a, b) => {
-                how.of(a.of(column), b.of(column)).unwrap_or(Type::Any)
-            }
+            Self::Arithmetic(how, a, b) => how.of(a.of(column), b.of(column)).unwrap_or(Type::Any),
             Self::Case {
                 branches,
                 otherwise,
@@ -373,7 +372,10 @@ impl Expression<usize> {
             Self::In(value, list) => {
                 let value = value.value(tuple);
                 let each = list.iter().map(|item| item.value(tuple));
-                decided(each.map(|item| Comparison::Equal.value(&value, &item)), true)
+                decided(
+                    each.map(|item| Comparison::Equal.value(&value, &item)),
+                    true,
+                )
             }
             Self::Like {
                 value,
@@ -481,20 +483,41 @@ mod tests {
     #[test]
     fn division_of_integers_cuts_and_instants_have_distances() {
         let value = |how, a, b| E::Arithmetic(how, a, b).value(&[]);
-        assert_eq!(value(Arithmetic::Divide, lit(-7i64), lit(2i64)), Value::from(-3i64));
-        assert_eq!(value(Arithmetic::Remainder, lit(-7i64), lit(2i64)), Value::from(-1i64));
-        assert_eq!(value(Arithmetic::Divide, lit(7i64), lit(2.0)), Value::from(3.5));
+        assert_eq!(
+            value(Arithmetic::Divide, lit(-7i64), lit(2i64)),
+            Value::from(-3i64)
+        );
+        assert_eq!(
+            value(Arithmetic::Remainder, lit(-7i64), lit(2i64)),
+            Value::from(-1i64)
+        );
+        assert_eq!(
+            value(Arithmetic::Divide, lit(7i64), lit(2.0)),
+            Value::from(3.5)
+        );
         let at = |ms| Box::new(E::Literal(Value::Timestamp(ms)));
-        assert_eq!(value(Arithmetic::Subtract, at(10), at(4)), Value::from(6i64));
-        assert_eq!(value(Arithmetic::Add, lit(5i64), at(10)), Value::Timestamp(15));
+        assert_eq!(
+            value(Arithmetic::Subtract, at(10), at(4)),
+            Value::from(6i64)
+        );
+        assert_eq!(
+            value(Arithmetic::Add, lit(5i64), at(10)),
+            Value::Timestamp(15)
+        );
     }
 
     #[test]
     fn nulls_are_distinct_from_values_only() {
         let is = |how, a, b| E::Compare(how, a, b).value(&[]);
         assert_eq!(is(Comparison::Distinct, null(), null()), Value::from(false));
-        assert_eq!(is(Comparison::Distinct, null(), lit(1i64)), Value::from(true));
-        assert_eq!(is(Comparison::NotDistinct, lit(1i64), lit(1.0)), Value::from(true));
+        assert_eq!(
+            is(Comparison::Distinct, null(), lit(1i64)),
+            Value::from(true)
+        );
+        assert_eq!(
+            is(Comparison::NotDistinct, lit(1i64), lit(1.0)),
+            Value::from(true)
+        );
     }
 
     #[test]

@@ -350,14 +350,32 @@ mod tests {
         let cases = [
             (call("lower", &["ÄB".into()]), Value::text("äb")),
             (call("LENGTH", &["äb".into()]), Value::from(2i64)),
-            (call("substr", &["abcdef".into(), 2i64.into(), 3i64.into()]), "bcd".into()),
-            (call("substr", &["abc".into(), 0i64.into(), 2i64.into()]), "a".into()),
-            (call("substr", &["abc".into(), i64::MIN.into(), i64::MAX.into()]), "".into()),
-            (call("substr", &["abc".into(), 3i64.into(), (-1i64).into()]), "".into()),
+            (
+                call("substr", &["abcdef".into(), 2i64.into(), 3i64.into()]),
+                "bcd".into(),
+            ),
+            (
+                call("substr", &["abc".into(), 0i64.into(), 2i64.into()]),
+                "a".into(),
+            ),
+            (
+                call("substr", &["abc".into(), i64::MIN.into(), i64::MAX.into()]),
+                "".into(),
+            ),
+            (
+                call("substr", &["abc".into(), 3i64.into(), (-1i64).into()]),
+                "".into(),
+            ),
             (call("trim", &["  a ".into()]), "a".into()),
             (call("ltrim", &["xxay".into(), "x".into()]), "ay".into()),
-            (call("replace", &["aXbX".into(), "X".into(), "--".into()]), "a--b--".into()),
-            (call("replace", &["ab".into(), "".into(), "--".into()]), "ab".into()),
+            (
+                call("replace", &["aXbX".into(), "X".into(), "--".into()]),
+                "a--b--".into(),
+            ),
+            (
+                call("replace", &["ab".into(), "".into(), "--".into()]),
+                "ab".into(),
+            ),
             (call("round", &[2.5.into()]), 3.0.into()),
             (call("round", &[(-2.5).into()]), (-3.0).into()),
             (call("round", &[1.25.into(), 1i64.into()]), 1.3.into()),
@@ -372,9 +390,18 @@ mod tests {
             (call("strpos", &["äbc".into(), "c".into()]), 3i64.into()),
             (call("lower", &[1i64.into()]), Value::Null),
             (Function::JsonText.value(&[list(), 0i64.into()]), "1".into()),
-            (Function::JsonField.value(&[list(), (-2i64).into()]), "x".into()),
-            (Function::JsonField.value(&[list(), 9i64.into()]), Value::Null),
-            (Function::JsonText.value(&["no".into(), "a".into()]), Value::Null),
+            (
+                Function::JsonField.value(&[list(), (-2i64).into()]),
+                "x".into(),
+            ),
+            (
+                Function::JsonField.value(&[list(), 9i64.into()]),
+                Value::Null,
+            ),
+            (
+                Function::JsonText.value(&["no".into(), "a".into()]),
+                Value::Null,
+            ),
         ];
         for (at, (value, expected)) in cases.into_iter().enumerate() {
             assert_eq!(value, expected, "case {at}");

@@ -3,7 +3,12 @@
 /// Whether `text` matches `pattern`, in which `%` stands for any characters and `_` for one, and
 /// what follows `escape` stands for itself. Case-blind matching compares lower-case forms,
 /// character by character. Takes time of at most `text` times `pattern`, and no recursion.
-pub(crate) fn is_like(text: &str, pattern: &str, escape: Option<char>, is_case_blind: bool) -> bool {
+pub(crate) fn is_like(
+    text: &str,
+    pattern: &str,
+    escape: Option<char>,
+    is_case_blind: bool,
+) -> bool {
     let text: Vec<char> = folded(text, is_case_blind).collect();
     let pattern = parse(pattern, escape, is_case_blind);
     let (mut at, mut part) = (0, 0);
@@ -39,7 +44,10 @@ enum Part {
 fn folded(text: &str, is_case_blind: bool) -> impl Iterator<Item = char> + '_ {
     text.chars().map(move |c| match is_case_blind {
         // A character whose lower case is several stays what it is.
-        true => Some(c.to_lowercase()).filter(|lower| lower.len() == 1).and_then(|mut l| l.next()).unwrap_or(c),
+        true => Some(c.to_lowercase())
+            .filter(|lower| lower.len() == 1)
+            .and_then(|mut l| l.next())
+            .unwrap_or(c),
         false => c,
     })
 }

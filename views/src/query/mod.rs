@@ -16,12 +16,12 @@
 //!
 //! It does not parse SQL text, hold rows, or know a model.
 
-mod bind;
+pub(crate) mod bind;
 pub mod builder;
 mod cast;
 mod column;
 pub(crate) mod compare;
-mod digest;
+pub(crate) mod digest;
 mod explain;
 pub(crate) mod expression;
 mod functions;

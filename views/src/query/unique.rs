@@ -38,7 +38,8 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
                 found.map(|(_, id)| *id)
             };
             let sets = scan.unique.iter();
-            sets.filter_map(|set| set.iter().map(id).collect()).collect()
+            sets.filter_map(|set| set.iter().map(id).collect())
+                .collect()
         }
         Node::Values { rows, .. } if rows.len() <= 1 => vec![Set::new()],
         Node::Values { .. } | Node::Union { .. } => Vec::new(),
@@ -54,7 +55,9 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
             sets.push(keys.iter().map(|(id, _)| *id).collect());
             sets
         }
-        Node::Top { limit: Some(..=1), .. } => vec![Set::new()],
+        Node::Top {
+            limit: Some(..=1), ..
+        } => vec![Set::new()],
         Node::Top { input, .. } => sets(input, table),
         Node::Join(join) => of_join(join, table),
     };
@@ -67,7 +70,9 @@ fn renamed(sets: &[Set], columns: &[(ColumnId, Scalar)]) -> Vec<Set> {
         let passed_on = columns.iter().find(|(_, e)| *e == Expression::Column(*id));
         passed_on.map(|(name, _)| *name)
     };
-    let renamed = sets.iter().map(|set| set.iter().map(name).collect::<Option<Set>>());
+    let renamed = sets
+        .iter()
+        .map(|set| set.iter().map(name).collect::<Option<Set>>());
     renamed.flatten().collect()
 }
 

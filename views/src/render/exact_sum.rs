@@ -36,7 +36,11 @@ impl ExactSum {
             0 => (fraction, 0),
             _ => (fraction | 1 << 52, exponent - 1),
         };
-        let signed = if float.is_sign_negative() { -mantissa } else { mantissa };
+        let signed = if float.is_sign_negative() {
+            -mantissa
+        } else {
+            mantissa
+        };
         self.add_shifted(signed * times, shift);
     }
 

@@ -23,7 +23,10 @@ pub(super) fn join<'scope>(
     let (left_layout, right_layout) = (join.left.columns(), join.right.columns());
     let n_right = right_layout.len();
     let side = |at: fn(&(_, _)) -> &_, layout: &[_]| -> Vec<Expression<usize>> {
-        join.keys.iter().map(|key| placed(at(key), layout)).collect()
+        join.keys
+            .iter()
+            .map(|key| placed(at(key), layout))
+            .collect()
     };
     let left_keys = side(|(left, _)| left, &left_layout);
     let right_keys = side(|(_, right)| right, &right_layout);
@@ -43,7 +46,10 @@ pub(super) fn join<'scope>(
         JoinKind::Left => {
             let matched = pairs(keyed_left, keyed_right, residual);
             let lefts = left_parts(matched.clone(), left_layout.len());
-            let unmatched = left.map(|left| (left, ())).antijoin(lefts).map(|(left, ())| left);
+            let unmatched = left
+                .map(|left| (left, ()))
+                .antijoin(lefts)
+                .map(|(left, ())| left);
             matched.concat(with_nulls(unmatched, n_right))
         }
         JoinKind::Semi if residual.is_empty() => {
@@ -55,11 +61,15 @@ pub(super) fn join<'scope>(
         }
         JoinKind::Semi => {
             let lefts = left_parts(pairs(keyed_left, keyed_right, residual), left_layout.len());
-            left.map(|left| (left, ())).semijoin(lefts).map(|(left, ())| left)
+            left.map(|left| (left, ()))
+                .semijoin(lefts)
+                .map(|(left, ())| left)
         }
         JoinKind::Anti => {
             let lefts = left_parts(pairs(keyed_left, keyed_right, residual), left_layout.len());
-            left.map(|left| (left, ())).antijoin(lefts).map(|(left, ())| left)
+            left.map(|left| (left, ()))
+                .antijoin(lefts)
+                .map(|(left, ())| left)
         }
     }
 }
@@ -81,10 +91,7 @@ fn keyed<'scope>(tuples: Tuples<'scope>, keys: Vec<Expression<usize>>) -> Keyed<
 }
 
 /// The tuples that a NULL in their key keeps from every match.
-fn without_key<'scope>(
-    tuples: Tuples<'scope>,
-    keys: Vec<Expression<usize>>,
-) -> Tuples<'scope> {
+fn without_key<'scope>(tuples: Tuples<'scope>, keys: Vec<Expression<usize>>) -> Tuples<'scope> {
     tuples.filter(move |tuple| key_of(tuple, &keys).is_none())
 }
 
@@ -103,13 +110,18 @@ fn pairs<'scope>(
     let right = right.arrange_by_key();
     left.join_core(right, move |_, left: &Tuple, right: &Tuple| {
         let pair: Tuple = left.iter().chain(right.iter()).cloned().collect();
-        residual.iter().all(|condition| condition.is_true(&pair)).then_some(pair)
+        residual
+            .iter()
+            .all(|condition| condition.is_true(&pair))
+            .then_some(pair)
     })
 }
 
 /// The left tuples that occur in pairs.
 fn left_parts(pairs: Tuples<'_>, n_left: usize) -> Tuples<'_> {
-    pairs.map(move |pair| Tuple::from(&pair[..n_left])).distinct()
+    pairs
+        .map(move |pair| Tuple::from(&pair[..n_left]))
+        .distinct()
 }
 
 fn with_nulls(tuples: Tuples<'_>, n_nulls: usize) -> Tuples<'_> {

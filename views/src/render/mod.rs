@@ -29,11 +29,14 @@ mod totals;
 mod union;
 mod values;
 
+use std::collections::BTreeMap;
+
 use differential_dataflow::VecCollection;
 use perennial_rows::Tuple;
 use timely::dataflow::Scope;
 
 use crate::dataflow::Epoch;
+use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
 use crate::query::node::{Node, Scalar};
 use crate::query::{ColumnId, Query};
@@ -54,11 +57,16 @@ pub fn render<'scope>(
     query: &Query,
     inputs: Vec<Tuples<'scope>>,
 ) -> Tuples<'scope> {
-    assert_eq!(inputs.len(), query.inputs().len(), "a collection for each input");
-    let renderer = Renderer {
+    assert_eq!(
+        inputs.len(),
+        query.inputs().len(),
+        "a collection for each input"
+    );
+    let mut renderer = Renderer {
         scope,
         query,
         inputs,
+        rendered: BTreeMap::new(),
     };
     renderer.node(query.root()).consolidate()
 }
@@ -67,10 +75,24 @@ struct Renderer<'q, 'scope> {
     scope: Scope<'scope, Epoch>,
     query: &'q Query,
     inputs: Vec<Tuples<'scope>>,
+    /// What is rendered already, by the digest of its part of the tree.
+    rendered: BTreeMap<[u8; 32], Tuples<'scope>>,
 }
 
 impl<'scope> Renderer<'_, 'scope> {
-    fn node(&self, node: &Node) -> Tuples<'scope> {
+    /// The rows of a node. Equal parts of a query are one part of the dataflow: a common table
+    /// expression that is named twice is kept once.
+    fn node(&mut self, node: &Node) -> Tuples<'scope> {
+        let digest = part_digest(node);
+        if let Some(known) = self.rendered.get(&digest) {
+            return known.clone();
+        }
+        let tuples = self.new_node(node);
+        self.rendered.insert(digest, tuples.clone());
+        tuples
+    }
+
+    fn new_node(&mut self, node: &Node) -> Tuples<'scope> {
         match node {
             Node::Scan(scan) => {
                 let inputs = self.query.inputs().iter().zip(&self.inputs);
@@ -81,7 +103,10 @@ impl<'scope> Renderer<'_, 'scope> {
             Node::Values { rows, .. } => values::values(self.scope, rows),
             Node::Project { input, columns } => {
                 let layout = input.columns();
-                let columns = columns.iter().map(|(_, made)| placed(made, &layout)).collect();
+                let columns = columns
+                    .iter()
+                    .map(|(_, made)| placed(made, &layout))
+                    .collect();
                 project::project(self.node(input), columns)
             }
             Node::Filter { input, predicate } => {
@@ -95,7 +120,8 @@ impl<'scope> Renderer<'_, 'scope> {
                 let inputs = inputs.iter().map(|(input, wanted)| {
                     union::arranged(self.node(input), &input.columns(), wanted)
                 });
-                union::union(self.scope, inputs.collect())
+                let inputs = inputs.collect();
+                union::union(self.scope, inputs)
             }
             Node::Distinct { input } => distinct::distinct(self.node(input)),
             Node::Reduce {
@@ -145,7 +171,10 @@ fn placed(expression: &Scalar, layout: &[ColumnId]) -> Expression<usize> {
 }
 
 fn all_placed(expressions: &[Scalar], layout: &[ColumnId]) -> Vec<Expression<usize>> {
-    expressions.iter().map(|expression| placed(expression, layout)).collect()
+    expressions
+        .iter()
+        .map(|expression| placed(expression, layout))
+        .collect()
 }
 
 #[cfg(test)]

@@ -51,8 +51,10 @@ pub(super) fn reduce<'scope>(
         })
         .collect();
     for (at, aggregate) in (0u32..).zip(aggregates) {
-        let is_extreme =
-            matches!(aggregate.function, AggregateFunction::Min | AggregateFunction::Max);
+        let is_extreme = matches!(
+            aggregate.function,
+            AggregateFunction::Min | AggregateFunction::Max
+        );
         match aggregate.argument {
             Some(argument) if is_extreme || aggregate.is_distinct => {
                 let values = grouped(tuples.clone(), keys.clone(), argument);

@@ -83,9 +83,9 @@ impl Total {
         match function {
             AggregateFunction::Count => Value::Integer(self.n_known),
             AggregateFunction::Sum if n_numbers == 0 => Value::Null,
-            AggregateFunction::Sum if self.n_floats == 0 => {
-                i64::try_from(self.integers).map(Value::Integer).unwrap_or_default()
-            }
+            AggregateFunction::Sum if self.n_floats == 0 => i64::try_from(self.integers)
+                .map(Value::Integer)
+                .unwrap_or_default(),
             AggregateFunction::Sum => number(self.sum()),
             AggregateFunction::Avg if n_numbers == 0 => Value::Null,
             AggregateFunction::Avg => number(self.sum() / n_numbers as f64),

@@ -29,5 +29,7 @@ pub(super) fn union<'scope>(
     scope: Scope<'scope, Epoch>,
     inputs: Vec<Tuples<'scope>>,
 ) -> Tuples<'scope> {
-    scope.concatenate(inputs.into_iter().map(|input| input.inner)).as_collection()
+    scope
+        .concatenate(inputs.into_iter().map(|input| input.inner))
+        .as_collection()
 }

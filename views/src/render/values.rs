@@ -10,7 +10,10 @@ use crate::render::Tuples;
 
 pub(super) fn values<'scope>(scope: Scope<'scope, Epoch>, rows: &[Vec<Value>]) -> Tuples<'scope> {
     let rows: Vec<(Tuple, Epoch, isize)> = match scope.index() {
-        0 => rows.iter().map(|row| (row.as_slice().into(), 0, 1)).collect(),
+        0 => rows
+            .iter()
+            .map(|row| (row.as_slice().into(), 0, 1))
+            .collect(),
         _ => Vec::new(),
     };
     rows.to_stream(scope).as_collection()

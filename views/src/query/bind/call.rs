@@ -6,21 +6,24 @@ use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
 use crate::query::bind::error::did_you_mean;
-use crate::query::bind::expression::Place;
+use crate::query::bind::expression::{Place, place_of};
 use crate::query::expression::{Expression, common};
 use crate::query::functions::Function;
 use crate::query::node::{Aggregate, AggregateFunction, Scalar};
 
 impl<'q> Binder<'q> {
     pub(super) fn call(&mut self, place: Place<'_>, call: &'q ast::Function) -> Option<Scalar> {
-        let span = call.span();
+        let span = call.name.span();
         let name = call.name.to_string();
         if call.over.is_some() {
             self.refuse(&format!("the window function `{name}(…) OVER`"), span);
             return None;
         }
         let unsupported = [
-            (!matches!(call.parameters, FunctionArguments::None), "parameters before arguments"),
+            (
+                !matches!(call.parameters, FunctionArguments::None),
+                "parameters before arguments",
+            ),
             (!call.within_group.is_empty(), "WITHIN GROUP"),
             (call.null_treatment.is_some(), "IGNORE or RESPECT NULLS"),
         ];
@@ -60,7 +63,10 @@ impl<'q> Binder<'q> {
             return None;
         }
         if list.duplicate_treatment.is_some() {
-            self.refuse(&format!("DISTINCT in `{name}`, which is no aggregate,"), span);
+            self.refuse(
+                &format!("DISTINCT in `{name}`, which is no aggregate,"),
+                span,
+            );
             return None;
         }
         let mut arguments = Vec::new();
@@ -105,7 +111,7 @@ impl<'q> Binder<'q> {
             let of = self.of(argument);
             if !takes.accepts(of) {
                 let message = format!("`{name}` takes {} here, not {of}", takes.name());
-                self.error(message, arguments[at].span());
+                self.error(message, place_of(arguments[at]));
                 return None;
             }
         }
@@ -133,7 +139,7 @@ impl<'q> Binder<'q> {
         call: &'q ast::Function,
         list: &'q ast::FunctionArgumentList,
     ) -> Option<Scalar> {
-        let span = call.span();
+        let span = call.name.span();
         let name = function.name();
         if !place.allows_aggregates {
             let message = format!(
@@ -162,7 +168,7 @@ impl<'q> Binder<'q> {
                 let is_sum = matches!(function, AggregateFunction::Sum | AggregateFunction::Avg);
                 if is_sum && !matches!(of, Type::Integer | Type::Float | Type::Any) {
                     let message = format!("`{name}` takes INTEGER or FLOAT, not {of}");
-                    self.error(message, expr.span());
+                    self.error(message, place_of(expr));
                     return None;
                 }
                 Some(bound)
@@ -195,7 +201,10 @@ impl<'q> Binder<'q> {
             argument,
             is_distinct,
         };
-        let known = self.aggregates.iter().find(|(_, known)| *known == aggregate);
+        let known = self
+            .aggregates
+            .iter()
+            .find(|(_, known)| *known == aggregate);
         let id = match known {
             Some((id, _)) => *id,
             None => {

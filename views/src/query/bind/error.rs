@@ -17,7 +17,11 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(span) = self.span {
-            write!(f, "line {}, column {}: ", span.start.line, span.start.column)?;
+            write!(
+                f,
+                "line {}, column {}: ",
+                span.start.line, span.start.column
+            )?;
         }
         f.write_str(&self.message)
     }
@@ -39,10 +43,7 @@ impl fmt::Display for BindErrors {
 }
 
 /// "; did you mean `price`?" for the name nearest to one that there is not, if one is near.
-pub(super) fn did_you_mean<'n>(
-    name: &str,
-    known: impl IntoIterator<Item = &'n str>,
-) -> String {
+pub(super) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     // What is farther away is another word.
     let tolerance = (name.chars().count() / 3).max(1);
     let lower = name.to_lowercase();

@@ -44,24 +44,25 @@ impl<'q> Binder<'q> {
         place: Place<'_>,
         list: impl IntoIterator<Item = &'q Expr>,
     ) -> Option<Vec<Scalar>> {
-        let bound: Vec<Option<Scalar>> =
-            list.into_iter().map(|expr| self.scalar(place, expr)).collect();
+        let bound: Vec<Option<Scalar>> = list
+            .into_iter()
+            .map(|expr| self.scalar(place, expr))
+            .collect();
         bound.into_iter().collect()
     }
 
     /// An expression that is true, false or unknown.
     pub(super) fn condition(&mut self, place: Place<'_>, expr: &'q Expr) -> Option<Scalar> {
         let bound = self.scalar(place, expr)?;
-        self.boolean(bound, place.clause, expr.span())
+        self.boolean(bound, place.clause, place_of(expr))
     }
 
     fn boolean(&mut self, bound: Scalar, what: &str, span: Span) -> Option<Scalar> {
         match self.of(&bound) {
             Type::Boolean | Type::Any => Some(bound),
             of => {
-                let message = format!(
-                    "{what} takes a condition, not {of}; compare it with something"
-                );
+                let message =
+                    format!("{what} takes a condition, not {of}; compare it with something");
                 self.error(message, span);
                 None
             }
@@ -80,14 +81,14 @@ impl<'q> Binder<'q> {
                     Some(Expression::Column(column))
                 }
                 _ => {
-                    self.refuse("a name of more than two parts", expr.span());
+                    self.refuse("a name of more than two parts", place_of(expr));
                     None
                 }
             },
             Expr::Nested(inner) => self.scalar(place, inner),
             Expr::Value(literal) => self.literal(literal).map(Expression::Literal),
             Expr::TypedString(typed) => self.typed_string(typed).map(Expression::Literal),
-            Expr::UnaryOp { op, expr: inner } => self.unary(place, op, inner, expr.span()),
+            Expr::UnaryOp { op, expr: inner } => self.unary(place, op, inner, place_of(expr)),
             Expr::BinaryOp { left, op, right } => self.binary(place, left, op, right, expr),
             Expr::IsNull(inner) | Expr::IsUnknown(inner) => {
                 Some(Expression::IsNull(Box::new(self.scalar(place, inner)?)))
@@ -102,11 +103,11 @@ impl<'q> Binder<'q> {
             Expr::IsNotFalse(inner) => Some(self.is(place, inner, false)?.negated()),
             Expr::IsDistinctFrom(left, right) => {
                 let (left, right) = self.pair(place, left, right)?;
-                self.compared(Comparison::Distinct, left, right, expr.span())
+                self.compared(Comparison::Distinct, left, right, place_of(expr))
             }
             Expr::IsNotDistinctFrom(left, right) => {
                 let (left, right) = self.pair(place, left, right)?;
-                self.compared(Comparison::NotDistinct, left, right, expr.span())
+                self.compared(Comparison::NotDistinct, left, right, place_of(expr))
             }
             Expr::In {
                 expr: value,
@@ -114,18 +115,18 @@ impl<'q> Binder<'q> {
                 negated,
                 global: false,
             } => {
-                let is_in = self.in_list(place, value, list, expr.span())?;
+                let is_in = self.in_list(place, value, list, place_of(expr))?;
                 Some(if *negated { is_in.negated() } else { is_in })
             }
             Expr::In { .. } | Expr::Exists { .. } => {
                 let message = "a subquery in IN or EXISTS must stand in WHERE, by itself or joined \
                                to other conditions by AND";
-                self.error(message, expr.span());
+                self.error(message, place_of(expr));
                 None
             }
             Expr::Subquery(_) => {
                 let message = "a subquery as a value is not supported; join the subquery instead";
-                self.error(message, expr.span());
+                self.error(message, place_of(expr));
                 None
             }
             Expr::Between {
@@ -137,7 +138,7 @@ impl<'q> Binder<'q> {
                 let value = self.scalar(place, value);
                 let bounds = self.pair(place, low, high);
                 let (value, (low, high)) = value.zip(bounds)?;
-                let span = expr.span();
+                let span = place_of(expr);
                 let from = self.compared(Comparison::AtLeast, value.clone(), low, span);
                 let to = self.compared(Comparison::AtMost, value, high, span);
                 let between = Expression::And(vec![from?, to?]);
@@ -149,20 +150,36 @@ impl<'q> Binder<'q> {
                 expr: value,
                 pattern,
                 escape_char,
-            } => self.like(place, (value, pattern, escape_char.as_deref()), *negated, false),
+            } => self.like(
+                place,
+                (value, pattern, escape_char.as_deref()),
+                *negated,
+                false,
+            ),
             Expr::ILike {
                 negated,
                 any: false,
                 expr: value,
                 pattern,
                 escape_char,
-            } => self.like(place, (value, pattern, escape_char.as_deref()), *negated, true),
+            } => self.like(
+                place,
+                (value, pattern, escape_char.as_deref()),
+                *negated,
+                true,
+            ),
             Expr::Case {
                 operand,
                 conditions,
                 else_result,
                 ..
-            } => self.case(place, operand.as_deref(), conditions, else_result.as_deref(), expr),
+            } => self.case(
+                place,
+                operand.as_deref(),
+                conditions,
+                else_result.as_deref(),
+                expr,
+            ),
             Expr::Cast {
                 kind: ast::CastKind::Cast | ast::CastKind::TryCast | ast::CastKind::DoubleColon,
                 expr: inner,
@@ -170,12 +187,12 @@ impl<'q> Binder<'q> {
                 format: None,
             } => {
                 let bound = self.scalar(place, inner);
-                let to = self.data_type(data_type, inner.span());
+                let to = self.data_type(data_type, place_of(inner));
                 let (bound, to) = bound.zip(to)?;
                 let from = self.of(&bound);
                 if !is_castable(from, to) {
                     let message = format!("{from} cannot be cast to {to}");
-                    self.error(message, expr.span());
+                    self.error(message, place_of(expr));
                     return None;
                 }
                 Some(Expression::Cast(Box::new(bound), to))
@@ -184,11 +201,11 @@ impl<'q> Binder<'q> {
             Expr::Ceil {
                 expr: inner,
                 field: ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime),
-            } => self.apply(place, Function::Ceil, [&**inner], expr.span()),
+            } => self.apply(place, Function::Ceil, [&**inner], place_of(expr)),
             Expr::Floor {
                 expr: inner,
                 field: ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime),
-            } => self.apply(place, Function::Floor, [&**inner], expr.span()),
+            } => self.apply(place, Function::Floor, [&**inner], place_of(expr)),
             Expr::Substring {
                 expr: text,
                 substring_from,
@@ -196,16 +213,19 @@ impl<'q> Binder<'q> {
                 ..
             } => {
                 let Some(from) = substring_from else {
-                    self.refuse("SUBSTRING without a start", expr.span());
+                    self.refuse("SUBSTRING without a start", place_of(expr));
                     return None;
                 };
                 let arguments = [&**text, &**from].into_iter();
                 let arguments = arguments.chain(substring_for.as_deref());
-                self.apply(place, Function::Substr, arguments, expr.span())
+                self.apply(place, Function::Substr, arguments, place_of(expr))
             }
-            Expr::Position { expr: part, r#in } => {
-                self.apply(place, Function::Position, [&**r#in, &**part], expr.span())
-            }
+            Expr::Position { expr: part, r#in } => self.apply(
+                place,
+                Function::Position,
+                [&**r#in, &**part],
+                place_of(expr),
+            ),
             Expr::Trim {
                 trim_where,
                 trim_what,
@@ -219,10 +239,10 @@ impl<'q> Binder<'q> {
                 };
                 let characters = trim_characters.iter().flatten();
                 let arguments = std::iter::once(&**text).chain(trim_what.as_deref());
-                self.apply(place, function, arguments.chain(characters), expr.span())
+                self.apply(place, function, arguments.chain(characters), place_of(expr))
             }
             other => {
-                self.refuse(&format!("the expression `{other}`"), expr.span());
+                self.refuse(&format!("the expression `{other}`"), place_of(expr));
                 None
             }
         }
@@ -245,11 +265,14 @@ impl<'q> Binder<'q> {
         let bound = self.scalar(place, inner)?;
         let of = self.of(&bound);
         match op {
-            UnaryOperator::Not => Some(self.boolean(bound, "NOT", inner.span())?.negated()),
+            UnaryOperator::Not => Some(self.boolean(bound, "NOT", place_of(inner))?.negated()),
             UnaryOperator::Plus | UnaryOperator::Minus
                 if !matches!(of, Type::Integer | Type::Float | Type::Any) =>
             {
-                self.error(format!("`{op}` takes INTEGER or FLOAT, not {of}"), inner.span());
+                self.error(
+                    format!("`{op}` takes INTEGER or FLOAT, not {of}"),
+                    place_of(inner),
+                );
                 None
             }
             UnaryOperator::Plus => Some(bound),
@@ -278,7 +301,7 @@ impl<'q> Binder<'q> {
                     .into_iter()
                     .map(|part| {
                         let bound = self.scalar(place, part)?;
-                        self.boolean(bound, word, part.span())
+                        self.boolean(bound, word, place_of(part))
                     })
                     .collect();
                 let parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
@@ -289,11 +312,13 @@ impl<'q> Binder<'q> {
             }
             Op::StringConcat => {
                 let operands = operands(op, whole);
-                return self.apply(place, Function::Concat, operands, whole.span());
+                return self.apply(place, Function::Concat, operands, place_of(whole));
             }
-            Op::Arrow => return self.apply(place, Function::JsonField, [left, right], whole.span()),
+            Op::Arrow => {
+                return self.apply(place, Function::JsonField, [left, right], place_of(whole));
+            }
             Op::LongArrow => {
-                return self.apply(place, Function::JsonText, [left, right], whole.span());
+                return self.apply(place, Function::JsonText, [left, right], place_of(whole));
             }
             Op::Eq => Some(Comparison::Equal),
             Op::NotEq => Some(Comparison::Unequal),
@@ -305,7 +330,7 @@ impl<'q> Binder<'q> {
         };
         if let Some(how) = compare {
             let (left, right) = self.pair(place, left, right)?;
-            return self.compared(how, left, right, whole.span());
+            return self.compared(how, left, right, place_of(whole));
         }
         let how = match op {
             Op::Plus => Arithmetic::Add,
@@ -314,7 +339,7 @@ impl<'q> Binder<'q> {
             Op::Divide => Arithmetic::Divide,
             Op::Modulo => Arithmetic::Remainder,
             other => {
-                self.refuse(&format!("the operator `{other}`"), whole.span());
+                self.refuse(&format!("the operator `{other}`"), place_of(whole));
                 return None;
             }
         };
@@ -322,7 +347,7 @@ impl<'q> Binder<'q> {
         let (a, b) = (self.of(&left), self.of(&right));
         if how.of(a, b).is_none() {
             let message = format!("`{op}` does not take {a} and {b}; cast one of them");
-            self.error(message, whole.span());
+            self.error(message, place_of(whole));
             return None;
         }
         Some(Expression::Arithmetic(how, Box::new(left), Box::new(right)))
@@ -362,9 +387,12 @@ impl<'q> Binder<'q> {
 
     fn is(&mut self, place: Place<'_>, inner: &'q Expr, which: bool) -> Option<Scalar> {
         let bound = self.scalar(place, inner)?;
-        let bound = self.boolean(bound, "IS", inner.span())?;
+        let bound = self.boolean(bound, "IS", place_of(inner))?;
         let is = if which { bound } else { bound.negated() };
-        Some(Expression::Call(Function::Coalesce, vec![is, Expression::literal(false)]))
+        Some(Expression::Call(
+            Function::Coalesce,
+            vec![is, Expression::literal(false)],
+        ))
     }
 
     fn in_list(
@@ -380,7 +408,7 @@ impl<'q> Binder<'q> {
         let of = self.of(&bound);
         let mut fitting = Vec::with_capacity(items.len());
         for (item, expr) in items.into_iter().zip(list) {
-            let item = self.as_instant(item, of, expr.span())?;
+            let item = self.as_instant(item, of, place_of(expr))?;
             let item_of = self.of(&item);
             if common([of, item_of]).is_none() {
                 let message = format!("IN compares {of} with {item_of}; cast one of them");
@@ -412,7 +440,7 @@ impl<'q> Binder<'q> {
                 }
             },
             Some(other) => {
-                self.error("ESCAPE takes one character in quotes", other.span());
+                self.error("ESCAPE takes one character in quotes", place_of(other));
                 None
             }
         };
@@ -423,7 +451,7 @@ impl<'q> Binder<'q> {
             if let Some(of) = of
                 && !matches!(of, Type::Text | Type::Any)
             {
-                self.error(format!("LIKE takes TEXT, not {of}"), expr.span());
+                self.error(format!("LIKE takes TEXT, not {of}"), place_of(expr));
                 return None;
             }
             parts.push(bound);
@@ -453,7 +481,7 @@ impl<'q> Binder<'q> {
         };
         let mut whens = Vec::new();
         for when in conditions {
-            let span = when.condition.span();
+            let span = place_of(&when.condition);
             whens.push(match &operand {
                 None => None,
                 Some(None) => {
@@ -472,7 +500,7 @@ impl<'q> Binder<'q> {
             None => Expression::Literal(Value::Null),
             Some(otherwise) => self.scalar(place, otherwise)?,
         });
-        let mut thens = self.alike("the results of CASE", thens, whole.span())?;
+        let mut thens = self.alike("the results of CASE", thens, place_of(whole))?;
         let otherwise = Box::new(thens.pop()?);
         let whens = whens.into_iter().collect::<Option<Vec<_>>>()?;
         Some(Expression::Case {
@@ -508,12 +536,32 @@ impl<'q> Binder<'q> {
     }
 }
 
+/// Where an expression stands. The parser's own answer walks all of it, recursing; here a chain of
+/// operators is walked along its left side only.
+pub(super) fn place_of(expr: &Expr) -> Span {
+    match expr {
+        Expr::Nested(inner) => place_of(inner),
+        Expr::BinaryOp { right, .. } => {
+            let mut first = expr;
+            while let Expr::BinaryOp { left, .. } = first {
+                first = left;
+            }
+            place_of(first).union(&place_of(right))
+        }
+        other => other.span(),
+    }
+}
+
 /// The operands of a chain of one operator, from the left. Such a chain may be long, and the
 /// parser nests it to the left: so it is walked, not recursed into.
 pub(super) fn operands<'q>(op: &BinaryOperator, whole: &'q Expr) -> Vec<&'q Expr> {
     let mut operands = Vec::new();
     let mut rest = whole;
-    while let Expr::BinaryOp { left, op: at, right } = rest
+    while let Expr::BinaryOp {
+        left,
+        op: at,
+        right,
+    } = rest
         && at == op
     {
         operands.push(&**right);

@@ -47,7 +47,9 @@ impl<'q> Binder<'q> {
     }
 
     fn table_with_joins(&mut self, tables: &'q ast::TableWithJoins) -> Tables {
-        let mut left = self.nested(|binder| Some(binder.table(&tables.relation))).unwrap_or_default();
+        let mut left = self
+            .nested(|binder| Some(binder.table(&tables.relation)))
+            .unwrap_or_default();
         for join in &tables.joins {
             let right = self.table(&join.relation);
             left = self.join(left, right, join);
@@ -57,9 +59,9 @@ impl<'q> Binder<'q> {
 
     fn join(&mut self, left: Tables, right: Tables, join: &'q ast::Join) -> Tables {
         use JoinOperator as Op;
-        let span = join.relation.span();
+        let span = || join.relation.span();
         if join.global {
-            self.refuse("GLOBAL JOIN", span);
+            self.refuse("GLOBAL JOIN", span());
         }
         let (kind, is_swapped, constraint) = match &join.join_operator {
             Op::Join(constraint) | Op::Inner(constraint) => (JoinKind::Inner, false, constraint),
@@ -69,11 +71,11 @@ impl<'q> Binder<'q> {
                 (JoinKind::Left, true, constraint)
             }
             Op::FullOuter(_) => {
-                self.refuse("FULL JOIN", span);
+                self.refuse("FULL JOIN", span());
                 return refused(left, right);
             }
             _ => {
-                self.refuse(&format!("`{}`", join.to_string().trim()), span);
+                self.refuse(&format!("`{}`", join.to_string().trim()), span());
                 return refused(left, right);
             }
         };
@@ -101,22 +103,26 @@ impl<'q> Binder<'q> {
             }
             JoinConstraint::None => {
                 let message = "JOIN needs ON or USING; write CROSS JOIN for all pairs";
-                self.error(message, span);
+                self.error(message, span());
                 None
             }
             JoinConstraint::Natural => {
-                self.refuse("NATURAL JOIN (write USING)", span);
+                self.refuse("NATURAL JOIN (write USING)", span());
                 None
             }
             JoinConstraint::UsingAlias(..) => {
-                self.refuse("an alias of USING", span);
+                self.refuse("an alias of USING", span());
                 None
             }
         };
         tables.extend(right_tables);
         let sides = left_node.zip(right_node).zip(condition);
         let node = sides.map(|((left, right), residual)| {
-            let (left, right) = if is_swapped { (right, left) } else { (left, right) };
+            let (left, right) = if is_swapped {
+                (right, left)
+            } else {
+                (left, right)
+            };
             Node::Join(Box::new(Join {
                 kind,
                 left,
@@ -250,13 +256,23 @@ impl<'q> Binder<'q> {
         }
         let Some((relation, schema)) = self.relation(ident) else {
             let mut names = self.relations.names();
-            names.extend(self.ctes.iter().map(|named| named.cte.alias.name.value.as_str().into()));
+            names.extend(
+                self.ctes
+                    .iter()
+                    .map(|named| named.cte.alias.name.value.as_str().into()),
+            );
             let hint = did_you_mean(&ident.value, names.iter().map(|name| &**name));
-            self.error(format!("there is no table `{}`{hint}", ident.value), ident.span);
+            self.error(
+                format!("there is no table `{}`{hint}", ident.value),
+                ident.span,
+            );
             return (None, vec![refused_table(called)]);
         };
         if alias.is_some_and(|alias| !alias.columns.is_empty()) {
-            self.refuse("other names for the columns of a table (use SELECT … AS)", ident.span);
+            self.refuse(
+                "other names for the columns of a table (use SELECT … AS)",
+                ident.span,
+            );
         }
         let number = self.scans.len();
         let columns = schema.columns.columns().iter();

@@ -4,7 +4,7 @@ use sqlparser::ast::{self, Expr, GroupByExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
-use crate::query::bind::expression::Place;
+use crate::query::bind::expression::{Place, place_of};
 use crate::query::bind::scope::is_name;
 use crate::query::bind::select::{Item, SortBy};
 use crate::query::column::ColumnId;
@@ -23,7 +23,10 @@ impl<'q> Binder<'q> {
         let list = match &select.group_by {
             GroupByExpr::Expressions(list, modifiers) if modifiers.is_empty() => list,
             GroupByExpr::Expressions(..) => {
-                self.refuse("ROLLUP, CUBE or TOTALS after GROUP BY", select.group_by.span());
+                self.refuse(
+                    "ROLLUP, CUBE or TOTALS after GROUP BY",
+                    select.group_by.span(),
+                );
                 return None;
             }
             GroupByExpr::All(_) => {
@@ -57,15 +60,13 @@ impl<'q> Binder<'q> {
             _ => None,
         };
         if let Some(what) = refused {
-            self.refuse(what, expr.span());
+            self.refuse(what, place_of(expr));
             return None;
         }
         let is_column = match expr {
             Expr::Identifier(name) => place.scope.tables.iter().any(|table| {
                 let columns = self.columns_of(table);
-                columns.iter().any(|(known, _)| {
-                    is_name(name, known)
-                })
+                columns.iter().any(|(known, _)| is_name(name, known))
             }),
             _ => false,
         };
@@ -77,7 +78,7 @@ impl<'q> Binder<'q> {
             let aggregates = self.aggregates.iter().map(|(id, _)| *id);
             let made: Vec<ColumnId> = aggregates.collect();
             if item.expression.columns().iter().any(|id| made.contains(id)) {
-                self.error("GROUP BY cannot group by an aggregate", expr.span());
+                self.error("GROUP BY cannot group by an aggregate", place_of(expr));
                 return None;
             }
             return Some(item.expression);
@@ -108,8 +109,12 @@ impl<'q> Binder<'q> {
             SortBy::Item(_) => None,
             SortBy::Expression(expression, span) => Some((expression, *span)),
         });
-        let expressions = items.iter_mut().map(|item| (&mut item.expression, item.span));
-        let having = having.iter_mut().map(|(condition, span)| (condition, *span));
+        let expressions = items
+            .iter_mut()
+            .map(|item| (&mut item.expression, item.span));
+        let having = having
+            .iter_mut()
+            .map(|(condition, span)| (condition, *span));
         for (expression, span) in expressions.chain(having).chain(sorted) {
             let mut strays = Vec::new();
             *expression = self.of_group(expression, &named, &mut strays);

@@ -43,9 +43,8 @@ impl Binder<'_> {
             if let Ok(integer) = digits.parse() {
                 return Some(Value::Integer(integer));
             }
-            let message = format!(
-                "{digits} is beyond the integers of 64 bits; write {digits}.0 for a float"
-            );
+            let message =
+                format!("{digits} is beyond the integers of 64 bits; write {digits}.0 for a float");
             self.error(message, span);
             return None;
         }
@@ -79,8 +78,7 @@ impl Binder<'_> {
     pub(super) fn instant(&mut self, text: &str, span: Span) -> Option<Value> {
         let instant = timestamp::parse(text);
         if instant.is_none() {
-            let message =
-                format!("'{text}' is no timestamp; write one like '2024-05-01 09:30:00'");
+            let message = format!("'{text}' is no timestamp; write one like '2024-05-01 09:30:00'");
             self.error(message, span);
         }
         instant.map(Value::Timestamp)

@@ -32,7 +32,7 @@ use crate::query::expression::Expression;
 pub use error::{BindError, BindErrors, Span};
 
 /// How deep expressions and subqueries may nest.
-const MAX_DEPTH: usize = 128;
+const MAX_DEPTH: usize = 64;
 /// How many tables a query may read, each mention counted.
 const MAX_TABLES: usize = 256;
 

@@ -36,8 +36,7 @@ pub(super) enum Source {
 
 /// Whether a name as written is the name of something.
 pub(super) fn is_name(ident: &Ident, name: &str) -> bool {
-    *ident.value == *name
-        || (ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case(name))
+    *ident.value == *name || (ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case(name))
 }
 
 impl Binder<'_> {
@@ -116,7 +115,10 @@ impl Binder<'_> {
                 }
             }
         }
-        if tables.iter().any(|table| matches!(table.source, Source::Refused)) {
+        if tables
+            .iter()
+            .any(|table| matches!(table.source, Source::Refused))
+        {
             return Found::Refused;
         }
         let open = tables.iter().filter_map(|table| match table.source {
@@ -181,7 +183,10 @@ impl Binder<'_> {
                     tables => {
                         let aliases: Vec<String> =
                             tables.iter().map(|t| format!("`{}`", t.alias)).collect();
-                        format!("there is no column `{name}` in {}{hint}", aliases.join(", "))
+                        format!(
+                            "there is no column `{name}` in {}{hint}",
+                            aliases.join(", ")
+                        )
                     }
                 }
             }

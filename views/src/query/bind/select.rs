@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlparser::ast::{self, Expr, SelectItem, SetExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
-use crate::query::bind::expression::Place;
+use crate::query::bind::expression::{Place, place_of};
 use crate::query::bind::scope::{Scope, Source, is_name};
 use crate::query::bind::{Binder, Bound, NamedQuery, Output};
 use crate::query::column::ColumnId;
@@ -44,7 +44,6 @@ impl<'q> Binder<'q> {
     }
 
     fn query_at_depth(&mut self, query: &'q ast::Query, is_top: bool) -> Option<Bound> {
-        let span = query.span();
         let unsupported = [
             (query.fetch.is_some(), "FETCH (write LIMIT)"),
             (!query.locks.is_empty(), "FOR UPDATE or FOR SHARE"),
@@ -53,7 +52,10 @@ impl<'q> Binder<'q> {
             (query.format_clause.is_some(), "FORMAT"),
             (!query.pipe_operators.is_empty(), "the pipe operator `|>`"),
         ];
-        let is_refused = self.refuse_clauses(&unsupported, span);
+        let is_refused = unsupported.iter().any(|(is_there, _)| *is_there);
+        if is_refused {
+            self.refuse_clauses(&unsupported, query.span());
+        }
         let order = self.order_list(query.order_by.as_ref());
         let limit = self.limit(query.limit_clause.as_ref());
         let bound = match &*query.body {
@@ -76,10 +78,9 @@ impl<'q> Binder<'q> {
                 offset,
             };
         } else if !bound.sort.is_empty() {
-            let order_span = query.order_by.as_ref().map_or(span, Spanned::span);
-            let is_shown = |key: &SortKey| {
-                matches!(&key.by, Expression::Column(id) if outputs.contains(id))
-            };
+            let order_span = query.order_by.as_ref().map_or(Span::empty(), Spanned::span);
+            let is_shown =
+                |key: &SortKey| matches!(&key.by, Expression::Column(id) if outputs.contains(id));
             if !is_top {
                 let message = "ORDER BY in a subquery has no effect without LIMIT; remove it, or \
                                add a LIMIT";
@@ -116,8 +117,14 @@ impl<'q> Binder<'q> {
             if cte.from.is_some() {
                 self.refuse("FROM in WITH", name.span);
             }
-            let before = with.cte_tables.iter().take_while(|other| !std::ptr::eq(*other, cte));
-            if before.into_iter().any(|other| is_name(name, &other.alias.name.value)) {
+            let before = with
+                .cte_tables
+                .iter()
+                .take_while(|other| !std::ptr::eq(*other, cte));
+            if before
+                .into_iter()
+                .any(|other| is_name(name, &other.alias.name.value))
+            {
                 self.error(format!("WITH names `{}` twice", name.value), name.span);
             }
             self.ctes.push(NamedQuery {
@@ -209,7 +216,10 @@ impl<'q> Binder<'q> {
         {
             return Some(count);
         }
-        self.error(format!("{clause} takes a whole number of rows"), expr.span());
+        self.error(
+            format!("{clause} takes a whole number of rows"),
+            place_of(expr),
+        );
         None
     }
 
@@ -246,7 +256,7 @@ impl<'q> Binder<'q> {
             None => Some(Vec::new()),
             Some(having) => {
                 let bound = self.condition(place("HAVING", true), having);
-                bound.map(|bound| vec![(bound, having.span())])
+                bound.map(|bound| vec![(bound, place_of(having))])
             }
         };
         let sort = self.sort_keys(place("ORDER BY", true), order, items.as_deref());
@@ -337,7 +347,10 @@ impl<'q> Binder<'q> {
         let is_standard = select.flavor == ast::SelectFlavor::Standard;
         let clauses = [
             (is_distinct_on, "DISTINCT ON"),
-            (matches!(select.distinct, Some(ast::Distinct::All)), "SELECT ALL (leave ALL out)"),
+            (
+                matches!(select.distinct, Some(ast::Distinct::All)),
+                "SELECT ALL (leave ALL out)",
+            ),
             (!select.optimizer_hints.is_empty(), "an optimizer hint"),
             (select.select_modifiers.is_some(), "a modifier of SELECT"),
             (select.top.is_some(), "TOP (write LIMIT)"),
@@ -351,7 +364,10 @@ impl<'q> Binder<'q> {
             (!select.sort_by.is_empty(), "SORT BY"),
             (!select.named_window.is_empty(), "WINDOW"),
             (select.qualify.is_some(), "QUALIFY"),
-            (select.value_table_mode.is_some(), "SELECT AS VALUE or AS STRUCT"),
+            (
+                select.value_table_mode.is_some(),
+                "SELECT AS VALUE or AS STRUCT",
+            ),
             (!is_standard, "FROM before SELECT"),
         ];
         self.refuse_clauses(&clauses, select.select_token.0.span)
@@ -426,7 +442,10 @@ impl<'q> Binder<'q> {
             (None, Expr::Identifier(name)) => (name.value.clone(), false),
             (None, Expr::CompoundIdentifier(names)) => {
                 let last = names.last();
-                (last.map_or_else(String::new, |name| name.value.clone()), false)
+                (
+                    last.map_or_else(String::new, |name| name.value.clone()),
+                    false,
+                )
             }
             (None, Expr::Function(call)) => (call.name.to_string().to_lowercase(), true),
             (None, _) => ("column".to_owned(), true),
@@ -435,7 +454,7 @@ impl<'q> Binder<'q> {
             name: name.into(),
             is_generated,
             expression,
-            span: alias.map_or_else(|| expr.span(), |alias| alias.span),
+            span: alias.map_or_else(|| place_of(expr), |alias| alias.span),
         }])
     }
 
@@ -508,7 +527,7 @@ impl<'q> Binder<'q> {
                     Some(at) => at.map(SortBy::Item),
                     None => {
                         let bound = self.scalar(place, &key.expr);
-                        bound.map(|bound| SortBy::Expression(bound, key.expr.span()))
+                        bound.map(|bound| SortBy::Expression(bound, place_of(&key.expr)))
                     }
                 },
                 None => None,
@@ -595,7 +614,7 @@ impl<'q> Binder<'q> {
             let options = self.sort_options(key)?;
             let Some(at) = self.item_meant(&key.expr, &items, "ORDER BY") else {
                 let message = "ORDER BY of a UNION or VALUES takes names or numbers of its columns";
-                self.error(message, key.expr.span());
+                self.error(message, place_of(&key.expr));
                 return None;
             };
             sort.push(SortKey {

@@ -8,13 +8,13 @@
 //! keeps nothing, unless the subquery is empty. That is two antijoins: one by key, and one
 //! against whether a `y` is NULL, of which there are at most two rows.
 
-use sqlparser::ast::{self, Expr, GroupByExpr, InTarget, SetExpr, Spanned, UnaryOperator};
+use sqlparser::ast::{self, Expr, GroupByExpr, InTarget, SetExpr, UnaryOperator};
 use sqlparser::tokenizer::Span;
 
 use perennial_rows::Type;
 
 use crate::query::bind::Binder;
-use crate::query::bind::expression::{Place, operands};
+use crate::query::bind::expression::{Place, operands, place_of};
 use crate::query::bind::scope::Scope;
 use crate::query::expression::{Comparison, Expression};
 use crate::query::functions::Function;
@@ -79,9 +79,13 @@ impl<'q> Binder<'q> {
         for (part, value, subquery, is_negated) in joins {
             let joined = match value {
                 None => self.exists(node.clone(), scope, subquery, is_negated),
-                Some(value) => {
-                    self.is_in(node.clone(), place, (value, part.span()), subquery, is_negated)
-                }
+                Some(value) => self.is_in(
+                    node.clone(),
+                    place,
+                    (value, place_of(part)),
+                    subquery,
+                    is_negated,
+                ),
             };
             node = node.and(joined);
         }
@@ -96,7 +100,11 @@ impl<'q> Binder<'q> {
         is_negated: bool,
     ) -> Option<Node> {
         let subquery = self.subquery(subquery, scope)?;
-        let kind = if is_negated { JoinKind::Anti } else { JoinKind::Semi };
+        let kind = if is_negated {
+            JoinKind::Anti
+        } else {
+            JoinKind::Semi
+        };
         Some(join(kind, left?, subquery.node, subquery.lifted))
     }
 
@@ -193,8 +201,7 @@ impl<'q> Binder<'q> {
     fn plain_subquery(&mut self, select: &'q ast::Select, outer: &Scope) -> Option<Subquery> {
         let is_refused = self.refuse_select(select);
         let (node, scope) = self.from(&select.from);
-        let (node, lifted) =
-            self.filtered(node, select.selection.as_ref(), &scope, Some(outer));
+        let (node, lifted) = self.filtered(node, select.selection.as_ref(), &scope, Some(outer));
         let place = Place {
             scope: &scope,
             outer: None,

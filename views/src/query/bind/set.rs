@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use perennial_rows::{Type, Value};
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier, Spanned};
-use sqlparser::tokenizer::Span;
 
 use crate::query::bind::expression::Place;
 use crate::query::bind::scope::Scope;
@@ -39,7 +38,7 @@ impl<'q> Binder<'q> {
                 let [Some(left), Some(right)] = sides else {
                     return None;
                 };
-                binder.union(left, right, is_distinct, body.span())
+                binder.union(left, right, is_distinct, body)
             }
             SetExpr::SetOperation { op, .. } => {
                 let message = format!("{op} is not supported; use [NOT] EXISTS or [NOT] IN");
@@ -67,14 +66,14 @@ impl<'q> Binder<'q> {
         left: Bound,
         right: Bound,
         is_distinct: bool,
-        span: Span,
+        whole: &SetExpr,
     ) -> Option<Bound> {
         let (n_left, n_right) = (left.outputs.len(), right.outputs.len());
         if n_left != n_right {
             let message = format!(
                 "UNION needs as many columns on both sides; here are {n_left} and {n_right}"
             );
-            self.error(message, span);
+            self.error(message, whole.span());
             return None;
         }
         let mut outputs = Vec::new();
@@ -154,9 +153,10 @@ impl<'q> Binder<'q> {
         let mut is_refused = false;
         for row in &values.rows {
             if row.content.len() != n_columns {
-                let message =
-                    format!("rows of VALUES differ: one has {n_columns} columns, this one has {}",
-                        row.content.len());
+                let message = format!(
+                    "rows of VALUES differ: one has {n_columns} columns, this one has {}",
+                    row.content.len()
+                );
                 self.error(message, row.opening_token.0.span);
                 return None;
             }

@@ -29,7 +29,11 @@ impl Relations for Shop {
                 &["id"],
             )),
             "docs" => Some(schema(
-                &[("key", Type::Text), ("title", Type::Text), ("updated_at", Type::Timestamp)],
+                &[
+                    ("key", Type::Text),
+                    ("title", Type::Text),
+                    ("updated_at", Type::Timestamp),
+                ],
                 &["key"],
             )),
             "events" => Some(RelationSchema {
@@ -91,15 +95,24 @@ fn all_errors_are_told_with_their_places() {
     refused(
         "SELECT prise, o.nothing, lower(amount), x.y FROM orders o WHERE region = 3 AND amuont > 1",
         &[
-            ("prise", "there is no column `prise` in `o`; did you mean `price`?"),
+            (
+                "prise",
+                "there is no column `prise` in `o`; did you mean `price`?",
+            ),
             ("o.nothing", "there is no column `nothing` in `o`"),
             ("amount", "`lower` takes TEXT here, not INTEGER"),
-            ("x.y", "there is no table `x` in this query; did you mean `o`?"),
+            (
+                "x.y",
+                "there is no table `x` in this query; did you mean `o`?",
+            ),
             (
                 "region = 3",
                 "`=` compares TEXT with INTEGER, which are never equal; cast one of them",
             ),
-            ("amuont", "there is no column `amuont` in `o`; did you mean `amount`?"),
+            (
+                "amuont",
+                "there is no column `amuont` in `o`; did you mean `amount`?",
+            ),
         ],
     );
     refused(
@@ -112,7 +125,10 @@ fn all_errors_are_told_with_their_places() {
 fn names_must_be_clear() {
     refused(
         "SELECT id FROM orders a JOIN orders b ON a.id = b.id",
-        &[("id", "`id` may be a column of `a` or of `b`; write `a.id` or `b.id`")],
+        &[(
+            "id",
+            "`id` may be a column of `a` or of `b`; write `a.id` or `b.id`",
+        )],
     );
     refused(
         "SELECT kind FROM events a, events b",
@@ -162,7 +178,7 @@ fn groups_say_only_what_they_know() {
         &[
             ("region", "`sum` takes INTEGER or FLOAT, not TEXT"),
             (
-                "count(*",
+                "count",
                 "the aggregate `count` cannot stand in WHERE; aggregates stand in SELECT, HAVING \
                  and ORDER BY",
             ),
@@ -177,22 +193,52 @@ fn groups_say_only_what_they_know() {
 #[test]
 fn what_is_not_supported_is_named() {
     let cases = [
-        ("SELECT row_number() OVER () AS n FROM docs", "window function"),
-        ("WITH RECURSIVE a AS (SELECT 1 AS x) SELECT * FROM a", "WITH RECURSIVE"),
-        ("SELECT region FROM orders GROUP BY GROUPING SETS ((region))", "GROUPING SETS"),
-        ("SELECT region FROM orders GROUP BY ROLLUP (region)", "ROLLUP"),
-        ("SELECT id FROM orders FULL JOIN docs ON doc = key", "FULL JOIN"),
+        (
+            "SELECT row_number() OVER () AS n FROM docs",
+            "window function",
+        ),
+        (
+            "WITH RECURSIVE a AS (SELECT 1 AS x) SELECT * FROM a",
+            "WITH RECURSIVE",
+        ),
+        (
+            "SELECT region FROM orders GROUP BY GROUPING SETS ((region))",
+            "GROUPING SETS",
+        ),
+        (
+            "SELECT region FROM orders GROUP BY ROLLUP (region)",
+            "ROLLUP",
+        ),
+        (
+            "SELECT id FROM orders FULL JOIN docs ON doc = key",
+            "FULL JOIN",
+        ),
         ("SELECT id FROM orders NATURAL JOIN docs", "NATURAL JOIN"),
         ("SELECT id FROM orders EXCEPT SELECT 1", "EXCEPT"),
         ("SELECT DISTINCT ON (id) id FROM orders", "DISTINCT ON"),
-        ("SELECT id FROM orders ORDER BY price", "ORDER BY without LIMIT"),
-        ("SELECT id FROM (SELECT id FROM orders ORDER BY id) AS x", "ORDER BY in a subquery"),
-        ("SELECT id FROM orders LIMIT price", "LIMIT takes a whole number"),
+        (
+            "SELECT id FROM orders ORDER BY price",
+            "ORDER BY without LIMIT",
+        ),
+        (
+            "SELECT id FROM (SELECT id FROM orders ORDER BY id) AS x",
+            "ORDER BY in a subquery",
+        ),
+        (
+            "SELECT id FROM orders LIMIT price",
+            "LIMIT takes a whole number",
+        ),
         ("SELECT (SELECT 1) AS x", "a subquery as a value"),
-        ("SELECT id FROM orders WHERE id IN (SELECT 1) OR id = 2", "must stand in WHERE, by itself"),
+        (
+            "SELECT id FROM orders WHERE id IN (SELECT 1) OR id = 2",
+            "must stand in WHERE, by itself",
+        ),
         ("SELECT id FROM orders FOR UPDATE", "FOR UPDATE"),
         ("SELECT id & 1 AS x FROM orders", "`&`"),
-        ("SELECT CAST(id AS VARCHAR(3)) AS x FROM orders", "not kept within its bounds"),
+        (
+            "SELECT CAST(id AS VARCHAR(3)) AS x FROM orders",
+            "not kept within its bounds",
+        ),
         ("SELECT CAST(id AS BLOB) AS x FROM orders", "is no type"),
         ("SELECT nothing(id) FROM orders", "no function `nothing`"),
         ("SELECT * EXCEPT (id) FROM orders", "EXCEPT after `*`"),
@@ -200,15 +246,39 @@ fn what_is_not_supported_is_named() {
         ("SELECT $1 AS x", "placeholder"),
         ("SELECT 99999999999999999999 AS x", "beyond the integers"),
         ("SELECT id FROM orders WHERE price", "takes a condition"),
-        ("SELECT id FROM orders WHERE doc IN (SELECT key, title FROM docs)", "selects 2 columns"),
-        ("SELECT id FROM orders UNION SELECT key FROM docs", "cast one"),
-        ("SELECT id FROM orders UNION SELECT id, doc FROM orders", "as many columns"),
-        ("SELECT key FROM docs WHERE updated_at > 'yesterday'", "is no timestamp"),
-        ("SELECT id FROM orders ORDER BY 2 LIMIT 1", "names no column"),
-        ("SELECT DISTINCT id FROM orders ORDER BY price LIMIT 1", "beside DISTINCT"),
-        ("WITH a AS (SELECT nope FROM docs) SELECT 1 AS x", "no column `nope`"),
+        (
+            "SELECT id FROM orders WHERE doc IN (SELECT key, title FROM docs)",
+            "selects 2 columns",
+        ),
+        (
+            "SELECT id FROM orders UNION SELECT key FROM docs",
+            "cast one",
+        ),
+        (
+            "SELECT id FROM orders UNION SELECT id, doc FROM orders",
+            "as many columns",
+        ),
+        (
+            "SELECT key FROM docs WHERE updated_at > 'yesterday'",
+            "is no timestamp",
+        ),
+        (
+            "SELECT id FROM orders ORDER BY 2 LIMIT 1",
+            "names no column",
+        ),
+        (
+            "SELECT DISTINCT id FROM orders ORDER BY price LIMIT 1",
+            "beside DISTINCT",
+        ),
+        (
+            "WITH a AS (SELECT nope FROM docs) SELECT 1 AS x",
+            "no column `nope`",
+        ),
         ("SELECT id FROM orders JOIN docs", "JOIN needs ON or USING"),
-        ("SELECT coalesce(id, doc) AS x FROM orders", "cast them to one type"),
+        (
+            "SELECT coalesce(id, doc) AS x FROM orders",
+            "cast them to one type",
+        ),
         ("VALUES (1), (1, 2)", "rows of VALUES differ"),
     ];
     for (text, expected) in cases {
@@ -223,14 +293,23 @@ fn size_is_bounded() {
     let chain = |n: usize| format!("SELECT {} AS x", vec!["1"; n].join(" + "));
     assert!(sql(&chain(50)).is_ok());
     assert!(errors(&chain(2000))[0].1.contains("nests more than"));
-    let long = |n: usize| format!("SELECT id FROM orders WHERE {}", vec!["id = 1"; n].join(" OR "));
+    let long = |n: usize| {
+        format!(
+            "SELECT id FROM orders WHERE {}",
+            vec!["id = 1"; n].join(" OR ")
+        )
+    };
     assert!(sql(&long(1000)).is_ok());
     let mut doubling = "WITH t0 AS (SELECT id FROM orders)".to_owned();
-    for n in 1..30 {
+    for n in 1..12 {
         let m = n - 1;
         doubling += &format!(", t{n} AS (SELECT * FROM t{m} UNION ALL SELECT * FROM t{m})");
     }
-    assert!(errors(&format!("{doubling} SELECT * FROM t29"))[0].1.contains("more than 256 tables"));
+    assert!(
+        errors(&format!("{doubling} SELECT * FROM t11"))[0]
+            .1
+            .contains("more than 256 tables")
+    );
 }
 
 #[test]
@@ -244,7 +323,7 @@ fn conditions_go_down_and_columns_go_away() {
 └ filter sum > 10
   └ group by region: sum(price * amount)
     └ join on doc = key
-      ├ filter region IS NOT NULL AND price > 3 AND region <> 'x'
+      ├ filter region <> 'x' AND price > 3 AND region IS NOT NULL
       │ └ scan orders (amount, doc, price, region)
       └ project key
         └ filter title LIKE 'A%'
@@ -254,7 +333,10 @@ fn conditions_go_down_and_columns_go_away() {
     let query = query.unwrap();
     // A relation that is read twice is one input.
     assert_eq!(query.inputs().len(), 1);
-    assert_eq!(query.inputs()[0].columns.to_string(), "amount INTEGER, id INTEGER");
+    assert_eq!(
+        query.inputs()[0].columns.to_string(),
+        "amount INTEGER, id INTEGER"
+    );
 }
 
 #[test]
@@ -278,11 +360,12 @@ fn trees_are_told_as_they_are_run() {
          AND region NOT IN (SELECT title FROM docs)",
         "result (id INTEGER)
 └ project id
-  └ antijoin where region IS NULL OR is_null
+  └ antijoin where (region IS NULL OR is_null)
     ├ antijoin on region = title
-    │ ├ antijoin on doc = key
-    │ │ ├ scan orders (doc, id, region)
-    │ │ └ scan docs (key)
+    │ ├ project id, region
+    │ │ └ antijoin on doc = key
+    │ │   ├ scan orders (doc, id, region)
+    │ │   └ scan docs (key)
     │ └ scan docs (title)
     └ distinct
       └ project title IS NULL AS is_null
@@ -294,10 +377,9 @@ fn trees_are_told_as_they_are_run() {
         "result (id INTEGER, t TEXT)
 └ distinct
   └ union all
-    ├ project id, 'it''s' AS t
-    │ └ filter amount + 1 > 2
-    │   └ scan orders (amount, id)
-    └ values, 0 rows",
+    └ project id, 'it''s' AS t
+      └ filter amount + 1 > 2
+        └ scan orders (amount, id)",
     );
     explained(
         "SELECT payload->'a'->>0 AS x, CASE WHEN NOT (kind = 'b' OR n > 1) THEN -n END AS y
@@ -306,7 +388,10 @@ fn trees_are_told_as_they_are_run() {
 └ project payload -> 'a' ->> 0 AS x, CASE WHEN NOT (kind = 'b' OR n > 1) THEN -n ELSE NULL END AS y
   └ scan events (kind, n, payload)",
     );
-    explained("SELECT count(*) FROM orders", "result (count INTEGER)\n└ aggregate count(*)\n  └ scan orders ()");
+    explained(
+        "SELECT count(*) FROM orders",
+        "result (count INTEGER)\n└ aggregate count(*)\n  └ scan orders ()",
+    );
     explained(
         "SELECT DISTINCT id, region FROM orders WHERE id > 2 ORDER BY region DESC NULLS FIRST",
         "result (id INTEGER, region TEXT)\n└ filter id > 2\n  └ scan orders (id, region)",
@@ -316,24 +401,57 @@ fn trees_are_told_as_they_are_run() {
 #[test]
 fn an_order_to_be_shown_is_kept() {
     let query = sql("SELECT id, region AS r FROM orders ORDER BY r DESC, 1").unwrap();
-    let keys: Vec<_> = query.order().iter().map(|k| (k.column, k.is_descending)).collect();
+    let keys: Vec<_> = query
+        .order()
+        .iter()
+        .map(|k| (k.column, k.is_descending))
+        .collect();
     assert_eq!(keys, [(1, true), (0, false)]);
 }
 
 #[test]
 fn unique_columns_are_proven() {
-    let unique = |text: &str| sql(text).unwrap_or_else(|e| panic!("{text}: {e}")).unique().to_vec();
-    assert_eq!(unique("SELECT region, id FROM orders WHERE amount > 1"), [[1]]);
+    let unique = |text: &str| {
+        sql(text)
+            .unwrap_or_else(|e| panic!("{text}: {e}"))
+            .unique()
+            .to_vec()
+    };
+    assert_eq!(
+        unique("SELECT region, id FROM orders WHERE amount > 1"),
+        [[1]]
+    );
     assert_eq!(unique("SELECT region FROM orders"), [[0usize; 0]; 0]);
     assert_eq!(unique("SELECT DISTINCT region, doc FROM orders"), [[0, 1]]);
-    assert_eq!(unique("SELECT count(*), region FROM orders GROUP BY region"), [[1]]);
-    assert_eq!(unique("SELECT id, region, count(*) FROM orders GROUP BY region, id"), [[0]]);
+    assert_eq!(
+        unique("SELECT count(*), region FROM orders GROUP BY region"),
+        [[1]]
+    );
+    assert_eq!(
+        unique("SELECT id, region, count(*) FROM orders GROUP BY region, id"),
+        [[0]]
+    );
     assert_eq!(unique("SELECT count(*) FROM orders"), [[0usize; 0]]);
-    assert_eq!(unique("SELECT id, title FROM orders JOIN docs ON doc = key"), [[0]]);
-    assert_eq!(unique("SELECT id, key FROM orders JOIN docs ON region = title"), [[0, 1]]);
-    assert_eq!(unique("SELECT id, title FROM docs LEFT JOIN orders ON doc = key"), [[0usize; 0]; 0]);
-    assert_eq!(unique("SELECT id FROM orders UNION ALL SELECT id FROM orders"), [[0usize; 0]; 0]);
-    assert_eq!(unique("SELECT id FROM orders ORDER BY price LIMIT 1"), [[0usize; 0]]);
+    assert_eq!(
+        unique("SELECT id, title FROM orders JOIN docs ON doc = key"),
+        [[0]]
+    );
+    assert_eq!(
+        unique("SELECT id, key FROM orders JOIN docs ON region = title"),
+        [[0, 1]]
+    );
+    assert_eq!(
+        unique("SELECT id, title FROM docs LEFT JOIN orders ON doc = key"),
+        [[0usize; 0]; 0]
+    );
+    assert_eq!(
+        unique("SELECT id FROM orders UNION ALL SELECT id FROM orders"),
+        [[0usize; 0]; 0]
+    );
+    assert_eq!(
+        unique("SELECT id FROM orders ORDER BY price LIMIT 1"),
+        [[0usize; 0]]
+    );
 }
 
 #[test]
@@ -372,6 +490,26 @@ fn one_query_has_one_digest() {
 }
 
 #[test]
+fn equal_parts_have_equal_digests() {
+    let text = "WITH w AS (SELECT region, count(*) AS n FROM orders WHERE price > 1 AND doc <> 'x'
+                           GROUP BY region)
+                SELECT a.region, b.region AS other FROM w a JOIN w b ON a.n = b.n";
+    let query = sql(text).unwrap();
+    let root = match query.root() {
+        Node::Project { input, .. } => input,
+        other => other,
+    };
+    let Node::Join(join) = root else {
+        panic!("{query}");
+    };
+    assert_ne!(join.left.columns(), join.right.columns());
+    assert_eq!(
+        digest::part_digest(&join.left),
+        digest::part_digest(&join.right)
+    );
+}
+
+#[test]
 fn digests_are_stable_across_releases() {
     // What is stored is compared with what is computed after an upgrade: where this changes, the
     // version in `digest.rs` does.
@@ -385,5 +523,8 @@ fn digests_are_stable_across_releases() {
         ORDER BY n DESC, 1 LIMIT 10 OFFSET 2";
     let digest = sql(text).unwrap_or_else(|e| panic!("{e}")).digest();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "golden");
+    assert_eq!(
+        hex,
+        "fa445d0816205ca40044b1e298a21344141ed5f1e5b2ed5ebbb69c6080a1ffdb"
+    );
 }

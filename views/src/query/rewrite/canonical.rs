@@ -1,6 +1,7 @@
 //! Which form do all trees of one query have?
 //!
-//! Columns are numbered as a walk from the leaves meets their makers. The columns of a scan stand
+//! Columns are numbered as a walk from the leaves meets their makers, so that what is sorted by
+//! them is sorted alike. The columns of a scan stand
 //! by name; conditions and join keys, which have no order, by cost, then by what they are.
 
 use std::collections::BTreeMap;
@@ -32,9 +33,7 @@ pub(super) fn canonical(mut root: Node, outputs: &[ColumnId], table: &ColumnTabl
         inputs: inputs
             .map(|(relation, columns)| Input {
                 relation,
-                columns: Schema::new(
-                    columns.into_iter().map(|(name, of)| Column::new(name, of)),
-                ),
+                columns: Schema::new(columns.into_iter().map(|(name, of)| Column::new(name, of))),
             })
             .collect(),
     }
@@ -51,7 +50,10 @@ struct Numbering<'t> {
 impl Numbering<'_> {
     /// The new id of a column that a node below makes.
     fn id(&self, old: ColumnId) -> ColumnId {
-        *self.ids.get(&old).expect("every column of a plan has a maker below its readers")
+        *self
+            .ids
+            .get(&old)
+            .expect("every column of a plan has a maker below its readers")
     }
 
     /// The new id of a column that a node makes, or passes on.
@@ -80,7 +82,10 @@ impl Numbering<'_> {
                 let read = scan.columns.iter();
                 let read = read.map(|(name, id)| (name.clone(), self.old.of(*id)));
                 let read: Vec<_> = read.collect();
-                let known = self.inputs.iter_mut().find(|(name, _)| *name == scan.relation);
+                let known = self
+                    .inputs
+                    .iter_mut()
+                    .find(|(name, _)| *name == scan.relation);
                 match known {
                     Some((_, columns)) => columns.extend(read),
                     None => {
@@ -132,12 +137,16 @@ impl Numbering<'_> {
 
     fn named(&mut self, columns: &mut [(ColumnId, Scalar)]) {
         // All are read before any is made.
-        columns.iter_mut().for_each(|(_, expression)| self.scalar(expression));
+        columns
+            .iter_mut()
+            .for_each(|(_, expression)| self.scalar(expression));
         columns.iter_mut().for_each(|(id, _)| *id = self.made(*id));
     }
 
     fn conditions(&self, conditions: &mut Vec<Scalar>) {
-        conditions.iter_mut().for_each(|condition| self.scalar(condition));
+        conditions
+            .iter_mut()
+            .for_each(|condition| self.scalar(condition));
         conditions.sort_by_cached_key(|condition| (cost(condition), condition.clone()));
         conditions.dedup();
     }

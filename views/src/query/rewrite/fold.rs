@@ -14,18 +14,25 @@ pub(super) fn fold(mut node: Node) -> Node {
     match &mut node {
         Node::Scan(_) | Node::Values { .. } | Node::Union { .. } | Node::Distinct { .. } => {}
         Node::Project { columns, .. } => {
-            columns.iter_mut().for_each(|(_, expression)| *expression = simple(expression));
+            columns
+                .iter_mut()
+                .for_each(|(_, expression)| *expression = simple(expression));
         }
         Node::Filter { predicate, .. } => {
-            predicate.iter_mut().for_each(|expression| *expression = simple(expression));
+            predicate
+                .iter_mut()
+                .for_each(|expression| *expression = simple(expression));
         }
         Node::Join(join) => {
-            join.residual.iter_mut().for_each(|expression| *expression = simple(expression));
+            join.residual
+                .iter_mut()
+                .for_each(|expression| *expression = simple(expression));
         }
         Node::Reduce {
             keys, aggregates, ..
         } => {
-            keys.iter_mut().for_each(|(_, expression)| *expression = simple(expression));
+            keys.iter_mut()
+                .for_each(|(_, expression)| *expression = simple(expression));
             for (_, aggregate) in aggregates {
                 aggregate.argument = aggregate.argument.as_ref().map(simple);
             }
@@ -51,7 +58,11 @@ pub(super) fn simple(expression: &Scalar) -> Scalar {
 /// An expression whose parts are simple.
 fn simplified(expression: Scalar) -> Scalar {
     let parts = expression.parts();
-    if !parts.is_empty() && parts.iter().all(|part| matches!(part, Expression::Literal(_))) {
+    if !parts.is_empty()
+        && parts
+            .iter()
+            .all(|part| matches!(part, Expression::Literal(_)))
+    {
         let constant = expression.substitute(|_| Expression::<usize>::Literal(Value::Null));
         return Expression::Literal(constant.value(&[]));
     }
@@ -65,7 +76,10 @@ fn simplified(expression: Scalar) -> Scalar {
         }
         Expression::Compare(how, left, right) => compared(how, *left, *right),
         Expression::In(value, mut list) => {
-            if list.iter().all(|item| matches!(item, Expression::Literal(_))) {
+            if list
+                .iter()
+                .all(|item| matches!(item, Expression::Literal(_)))
+            {
                 list.sort();
                 list.dedup();
             }

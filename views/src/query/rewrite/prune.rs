@@ -15,8 +15,9 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
             Node::Scan(scan)
         }
         Node::Values { columns, rows } => {
-            let kept: Vec<usize> =
-                (0..columns.len()).filter(|at| needed.contains(&columns[*at])).collect();
+            let kept: Vec<usize> = (0..columns.len())
+                .filter(|at| needed.contains(&columns[*at]))
+                .collect();
             Node::Values {
                 columns: kept.iter().map(|at| columns[*at]).collect(),
                 rows: rows
@@ -45,8 +46,9 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
         }
         Node::Join(join) => prune_join(*join, needed),
         Node::Union { columns, inputs } => {
-            let kept: Vec<usize> =
-                (0..columns.len()).filter(|at| needed.contains(&columns[*at])).collect();
+            let kept: Vec<usize> = (0..columns.len())
+                .filter(|at| needed.contains(&columns[*at]))
+                .collect();
             let inputs = inputs.into_iter().map(|(input, ids)| {
                 let ids: Vec<ColumnId> = kept.iter().map(|at| ids[*at]).collect();
                 (prune(input, &ids.iter().copied().collect()), ids)
@@ -98,7 +100,9 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
 
 fn prune_join(join: Join, needed: &BTreeSet<ColumnId>) -> Node {
     let mut below = needed.clone();
-    below.extend(read(join.keys.iter().flat_map(|(left, right)| [left, right])));
+    below.extend(read(
+        join.keys.iter().flat_map(|(left, right)| [left, right]),
+    ));
     below.extend(read(&join.residual));
     // What a join holds is arranged: no column more than is read.
     let side = |node: Node| trimmed(prune(node, &below), &below);

@@ -17,7 +17,9 @@ const MAX_SIZE: usize = 1000;
 pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
     match node {
         Node::Filter { input, predicate } => {
-            predicate.into_iter().for_each(|part| conjuncts(part, &mut conditions));
+            predicate
+                .into_iter()
+                .for_each(|part| conjuncts(part, &mut conditions));
             push(*input, conditions, table)
         }
         Node::Project { input, columns } => {
@@ -27,8 +29,14 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
                 .partition(|(below, _)| below.size() <= MAX_SIZE);
             let below = below.into_iter().map(|(below, _)| simple(&below)).collect();
             let input = push(*input, below, table);
+            if is_empty(&input) {
+                return no_rows(columns.iter().map(|(id, _)| *id).collect());
+            }
             let node = merged(input, columns);
-            filtered(node, above.into_iter().map(|(_, condition)| condition).collect())
+            filtered(
+                node,
+                above.into_iter().map(|(_, condition)| condition).collect(),
+            )
         }
         Node::Join(join) => push_join(*join, conditions, table),
         Node::Union { columns, inputs } => {
@@ -42,14 +50,16 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
                 let below = conditions.iter().map(of_input).collect();
                 (push(input, below, table), ids)
             });
-            Node::Union {
-                inputs: inputs.collect(),
-                columns,
+            let mut inputs: Vec<_> = inputs.collect();
+            inputs.retain(|(input, _)| !is_empty(input));
+            match inputs.is_empty() {
+                true => no_rows(columns),
+                false => Node::Union { columns, inputs },
             }
         }
         Node::Distinct { input } => {
             let input = push(*input, conditions, table);
-            match unique::sets(&input, table).is_empty() {
+            match unique::sets(&input, table).is_empty() && !is_empty(&input) {
                 true => Node::Distinct {
                     input: Box::new(input),
                 },
@@ -68,11 +78,18 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
                 let columns = condition.columns();
                 !columns.is_empty() && columns.is_subset(&ids)
             };
-            let (of_keys, above): (Vec<_>, Vec<_>) =
-                conditions.into_iter().partition(is_of_keys);
-            let below = of_keys.iter().map(|condition| through(condition, &keys)).collect();
+            let (of_keys, above): (Vec<_>, Vec<_>) = conditions.into_iter().partition(is_of_keys);
+            let below = of_keys
+                .iter()
+                .map(|condition| through(condition, &keys))
+                .collect();
+            let input = push(*input, below, table);
+            if is_empty(&input) && !keys.is_empty() {
+                let aggregates = aggregates.iter().map(|(id, _)| *id);
+                return no_rows(keys.iter().map(|(id, _)| *id).chain(aggregates).collect());
+            }
             let node = Node::Reduce {
-                input: Box::new(push(*input, below, table)),
+                input: Box::new(input),
                 keys,
                 aggregates,
             };
@@ -100,8 +117,22 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
 fn through(condition: &Scalar, columns: &[(ColumnId, Scalar)]) -> Scalar {
     condition.substitute(|id| {
         let made = columns.iter().find(|(column, _)| column == id);
-        made.map_or(Expression::Column(*id), |(_, expression)| expression.clone())
+        made.map_or(Expression::Column(*id), |(_, expression)| {
+            expression.clone()
+        })
     })
+}
+
+/// Whether a node is known to have no rows.
+fn is_empty(node: &Node) -> bool {
+    matches!(node, Node::Values { rows, .. } if rows.is_empty())
+}
+
+fn no_rows(columns: Vec<ColumnId>) -> Node {
+    Node::Values {
+        columns,
+        rows: Vec::new(),
+    }
 }
 
 /// The rows of a node that stays where it is; none where a condition never holds.
@@ -111,10 +142,7 @@ fn filtered(node: Node, conditions: Vec<Scalar>) -> Node {
         match condition {
             Expression::Literal(Value::Boolean(true)) => {}
             Expression::Literal(_) => {
-                return Node::Values {
-                    columns: node.columns(),
-                    rows: Vec::new(),
-                };
+                return no_rows(node.columns());
             }
             other if predicate.contains(&other) => {}
             other => predicate.push(other),
@@ -189,7 +217,8 @@ fn push_join(join: Join, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
     let (mut to_left, mut to_right) = (Vec::new(), Vec::new());
     let (mut residual, mut above) = (Vec::new(), Vec::new());
     let mut matching = Vec::new();
-    on.into_iter().for_each(|part| conjuncts(part, &mut matching));
+    on.into_iter()
+        .for_each(|part| conjuncts(part, &mut matching));
     for condition in conditions {
         let columns = condition.columns();
         match kind {
@@ -216,14 +245,20 @@ fn push_join(join: Join, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
             residual.push(condition);
         }
     }
+    let (left, right) = (push(left, to_left, table), push(right, to_right, table));
+    let needs_right = matches!(kind, JoinKind::Inner | JoinKind::Semi);
+    let has_none = is_empty(&left) || (needs_right && is_empty(&right));
     let node = Node::Join(Box::new(Join {
         kind,
-        left: push(left, to_left, table),
-        right: push(right, to_right, table),
+        left,
+        right,
         keys,
         residual,
     }));
-    filtered(node, above)
+    match has_none {
+        true => no_rows(node.columns()),
+        false => filtered(node, above),
+    }
 }
 
 /// The two sides of an equality between what one side makes and what the other does.
