@@ -237,6 +237,7 @@ impl EngineBuilder {
             memo.clone(),
             self.runtime.embed_executor.clone(),
         ));
+        let shelf = Arc::new(perennial_views::PassageShelf::default());
         let mut views = Vec::new();
         for plan in &plans {
             let (Some(context), Some(data_source)) =
@@ -247,6 +248,7 @@ impl EngineBuilder {
             let services = perennial_views::Services {
                 model: self.runtime.model.clone(),
                 references: references.clone(),
+                shelf: shelf.clone(),
                 embeddings: embeddings.clone(),
                 model_executor: self.runtime.model_executor.clone(),
                 book: Arc::new(ContextBook::default()),

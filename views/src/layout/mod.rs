@@ -17,6 +17,7 @@
 mod corpus;
 mod passages;
 mod selected;
+mod shelf;
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use differential_dataflow::{ExchangeData, VecCollection};
 use perennial_operators::{Answer, ContextKey, LayoutPassage, Passage, PassageLayout};
 
 pub(crate) use passages::{current, passages, superseded};
+pub use shelf::PassageShelf;
 
 use crate::calls::Request;
 use crate::dataflow::{Epoch, Services};
