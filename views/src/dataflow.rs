@@ -21,7 +21,7 @@ use perennial_rows::Tuple;
 
 use crate::calls::{ContextBook, GenerateCalls, Observer, Request, Stage, Staged};
 use crate::embeddings::Embeddings;
-use crate::layout::{LaidOut, current, lay_out, passages, superseded};
+use crate::layout::{LaidOut, PassageShelf, current, lay_out, passages, superseded};
 use crate::memo::{Memo, RequestDigest};
 use crate::plan::Plan;
 use crate::view::Policy;
@@ -39,6 +39,8 @@ pub struct Services {
     pub model: Arc<dyn AnswerModel>,
     /// Hears which fragments layouts refer to. `None` for a model without tensors.
     pub references: Option<Arc<ViewReferences>>,
+    /// Texts and tokens of passages; shared by all views.
+    pub shelf: Arc<PassageShelf>,
     /// Embeds passages and contexts where documents exceed the budget; shared by all views.
     pub embeddings: Arc<Embeddings>,
     /// Runs the model calls.

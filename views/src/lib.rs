@@ -20,6 +20,7 @@ pub mod view;
 pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
 pub use dataflow::{Epoch, Services};
 pub use embeddings::Embeddings;
+pub use layout::PassageShelf;
 pub use memo::Memo;
 pub use plan::Plan;
 pub use view::{Error, Order, Policy, SKIP_BELOW, View};

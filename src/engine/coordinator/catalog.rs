@@ -106,6 +106,7 @@ impl Coordinator {
         let services = Services {
             model: model.clone(),
             references: references.map(|all| Arc::new(ViewReferences::within(all))),
+            shelf: self.shelf.clone(),
             embeddings: self.embeddings.clone(),
             model_executor: self.runtime.model_executor.clone(),
             book: Arc::new(ContextBook::default()),

@@ -8,7 +8,7 @@ use perennial_bank::References;
 use perennial_bank::fragment_store::Attached;
 use perennial_connectors::{Resume, Resumption};
 use perennial_rows::{Key, Row};
-use perennial_views::{Embeddings, Memo};
+use perennial_views::{Embeddings, Memo, PassageShelf};
 
 use super::recording::Recording;
 use super::{Coordinator, Request};
@@ -107,6 +107,7 @@ impl Coordinator {
             references,
             memo,
             embeddings: Arc::new(embeddings),
+            shelf: Arc::new(PassageShelf::default()),
             quarantine: Quarantine::default(),
             resubmitted: Vec::new(),
             announced: VecDeque::new(),

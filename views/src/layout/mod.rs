@@ -17,6 +17,7 @@
 mod corpus;
 mod passages;
 mod selected;
+mod shelf;
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use perennial_ask::Answer;
 use perennial_bank::{ContextKey, LayoutPassage, Passage, PassageLayout};
 
 pub(crate) use passages::{current, passages, superseded};
+pub use shelf::PassageShelf;
 
 use crate::calls::Request;
 use crate::dataflow::{Epoch, Services};

@@ -17,8 +17,12 @@ pub(crate) fn passages<'scope, G: Group>(
     let (plan, services) = (plan.clone(), services.clone());
     documents.flat_map(move |(group, document)| {
         let passage = |(text, ordinal): (&str, u32)| {
-            let tokens = match services.model.passage_tokens(&document.title, text) {
-                Ok(tokens) => tokens.into(),
+            let id = PassageId::of(&document.title, text);
+            let shelved = services
+                .shelf
+                .take(&*services.model, id, &document.title, text);
+            let (text, tokens) = match shelved {
+                Ok(shelved) => shelved,
                 Err(reason) => {
                     services.observer.passed_over(&plan.name, text, &reason);
                     return None;
@@ -28,9 +32,9 @@ pub(crate) fn passages<'scope, G: Group>(
                 document: document.key.clone(),
                 ordinal,
                 updated_at_ms: document.updated_at_ms,
-                id: PassageId::of(&document.title, text),
+                id,
                 title: document.title.clone(),
-                text: text.into(),
+                text,
                 tokens,
                 is_superseded: false,
             })
