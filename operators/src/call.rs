@@ -15,8 +15,8 @@
 //! # Contract
 //! - Time is totally ordered (checked by the bound).
 //! - A call that ends without a reply (a panic) yields what [`Calls::lost`] says.
-//! - An epoch must not be retracted before its calls are done: the engine closes an epoch
-//!   only when the one before it is complete. Cancelling for a retraction at a later time
+//! - An epoch must not be retracted before its calls are done: the engine gives a view
+//!   an epoch only when the one before it is complete. Cancelling for a retraction at a later time
 //!   would leave a hole between the two times.
 //!
 //! A call in `map` was rejected: a retraction would call again and may hear another

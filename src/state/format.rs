@@ -26,7 +26,7 @@
 //! | `undo_answers` | (epoch, view, context) | what stood in `answers` before it; none: nothing |
 //!
 //! Beside it, in `fragments/`, stand segments of KV fragments, `00000000.kv` and so on; their bytes
-//! are described in `operators/src/cold_tier/segment.rs`. They are a cache: without them nothing is
+//! are described in `bank/src/cold_tier/segment.rs`. They are a cache: without them nothing is
 //! lost.
 //!
 //! Keys and numbers are redb's own types: a number is little-endian; a text its UTF-8; of a pair
