@@ -167,7 +167,7 @@ proptest! {
             drop(last.take());
             let mut started = rig(&case, &decoder, state.path(), disk);
             collections.fill(&mut started.engine);
-            let mut ended = collections.go_on(started, part.to_vec(), at * 100);
+            let ended = collections.go_on(started, part.to_vec(), at * 100);
             ended.engine.flush().expect("runs");
             last = Some(ended);
         }
@@ -210,7 +210,7 @@ fn an_engine_that_ended_holds_nothing_for_the_next_one() {
     collections.fill(&mut first);
     first.flush().expect("runs");
     // Another beside it keeps nothing: not in its own directory, nor in that of the first.
-    let mut beside = start("other");
+    let beside = start("other");
     beside
         .upsert("docs", "guest", "The guest is a canary.")
         .expect("runs");
@@ -219,7 +219,7 @@ fn an_engine_that_ended_holds_nothing_for_the_next_one() {
     drop(beside);
     let ended = store.ids();
     drop(first);
-    let mut again = start("one");
+    let again = start("one");
     for key in 0..4 {
         again.forget("docs", &key.to_string()).expect("forgets");
     }

@@ -179,7 +179,7 @@ fn who_subscribes_late_still_hears_what_sources_said() {
         Arc::new(Scripted::new()),
         Arc::new(ScriptedEmbedder::default()),
     );
-    let mut engine = Engine::builder(runtime)
+    let engine = Engine::builder(runtime)
         .source(source)
         .table("questions")
         .view(view(100))
@@ -227,7 +227,7 @@ fn declarations_that_cannot_work_are_refused() {
         .table("docs")
         .start();
     assert!(matches!(twice, Err(Error::DeclaredTwice { .. })));
-    let mut rig = rig();
+    let rig = rig();
     assert!(matches!(
         rig.engine.subscribe("nothing"),
         Err(Error::UnknownView { .. })

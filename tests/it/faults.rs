@@ -82,7 +82,7 @@ fn child_of_the_fault_test() {
     let log = JsonLines::open("log", dir.join(LOG)).expect("there");
     let sink = JsonLinesSink::open(dir.join(SINK)).expect("sound");
     let runtime = StandIn::writing(dir.join(ASKED)).runtime();
-    let mut engine = Engine::builder(runtime)
+    let engine = Engine::builder(runtime)
         .table("docs")
         .table("questions")
         .source(log.follow(true))

@@ -117,7 +117,7 @@ fn forgotten_is_as_never_inserted_in_answers_updates_and_on_disk() {
         (found.n_rows, found.n_answers, found.n_vectors),
         (expected.n_rows, expected.n_answers, expected.n_vectors)
     );
-    let mut again = tables(dir.path());
+    let again = tables(dir.path());
     again.flush().expect("runs");
     assert_eq!(texts(&again), before);
     assert!(!is_on_disk(dir.path()));
@@ -173,7 +173,7 @@ fn a_source_must_let_go_first_and_its_refusals_go_too() {
             builder.source(folder).table("questions")
         })
     };
-    let mut engine = open();
+    let engine = open();
     engine.flush().expect("runs");
     let error = engine.forget("docs", "secret.md").expect_err("stands");
     assert!(matches!(error, Error::StillThere { .. }), "{error}");
@@ -185,7 +185,7 @@ fn a_source_must_let_go_first_and_its_refusals_go_too() {
 
     fs::remove_file(&file).expect("there");
     fs::remove_file(&bad).expect("there");
-    let mut engine = open();
+    let engine = open();
     engine.flush().expect("runs");
     let receipt = engine.forget("docs", "secret.md").expect("forgets");
     assert!(receipt.remains.is_empty() && !is_on_disk(state.path()));

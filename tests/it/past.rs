@@ -110,7 +110,7 @@ proptest! {
         let dir = tempfile::tempdir().expect("a folder");
         let (mut rows, mut history) = (BTreeMap::new(), BTreeMap::<u64, Told>::new());
         for (part, at) in parts.iter().zip((0i64..).step_by(100)) {
-            let mut rig = start(dir.path(), |builder| {
+            let rig = start(dir.path(), |builder| {
                 builder.view(view(2000).policy(policy)).history(n_epochs)
             });
             let nothing = Vec::new();
@@ -164,7 +164,7 @@ proptest! {
 #[test]
 fn what_each_epoch_changed_is_listed_and_a_time_names_the_last_epoch_by_then() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut rig = tables(dir.path());
+    let rig = tables(dir.path());
     rig.engine
         .apply(vec![
             Edit::upsert("docs", "hours", "The library opens at nine."),
@@ -229,10 +229,10 @@ fn what_each_epoch_changed_is_listed_and_a_time_names_the_last_epoch_by_then() {
 #[test]
 fn the_history_keeps_to_its_bytes_and_a_change_beyond_them_begins_it_anew() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut rig = start(dir.path(), |builder| {
+    let rig = start(dir.path(), |builder| {
         builder.view(view(2000)).history_bytes(10_000)
     });
-    let mut change = |text: &str, n: usize| {
+    let change = |text: &str, n: usize| {
         let edits = (0..n).map(|i| Edit::upsert("docs", i.to_string(), text));
         rig.engine.apply(edits.collect()).expect("runs");
         rig.engine.flush().expect("runs").expect("an epoch")
@@ -243,7 +243,7 @@ fn the_history_keeps_to_its_bytes_and_a_change_beyond_them_begins_it_anew() {
     }
     let held = |engine: &Engine, epoch| engine.as_of(AsOf::Epoch(epoch)).is_ok();
     assert!(held(&rig.engine, newest - 8) && !held(&rig.engine, newest - 11));
-    let mut change = |text: &str, n: usize| {
+    let change = |text: &str, n: usize| {
         let edits = (0..n).map(|i| Edit::upsert("docs", i.to_string(), text));
         rig.engine.apply(edits.collect()).expect("runs");
         rig.engine.flush().expect("runs").expect("an epoch")

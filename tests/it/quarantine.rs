@@ -162,7 +162,7 @@ fn a_file_is_in_quarantine_as_long_as_it_is_bad() {
     fs::write(&bad, b"\xff").expect("writable");
     let quarantined = |state: &Path| {
         let folder = Folder::open("docs", [docs.path()]).expect("there");
-        let mut rig = Rig::start(Scripted::new(), |builder| {
+        let rig = Rig::start(Scripted::new(), |builder| {
             builder
                 .source(folder.watching(Watching::Once))
                 .table("questions")
@@ -194,7 +194,7 @@ fn what_is_forgotten_is_not_kept_in_quarantine_either() {
         bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes())
     };
     assert!(on_disk());
-    let mut rig = dir.start();
+    let rig = dir.start();
     rig.engine.flush().expect("runs");
     // The refused line names its key only where it can be told.
     let key = rig.engine.quarantine().expect("runs")[0].key.clone();

@@ -28,7 +28,7 @@ fn a_corrected_fact_shows_and_a_deleted_fact_is_gone() {
         Scope::Window { tokens: 64 },
         Scope::Independent,
     ] {
-        let mut engine = Engine::builder(model.runtime())
+        let engine = Engine::builder(model.runtime())
             .table("docs")
             .table("questions")
             .view(

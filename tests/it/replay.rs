@@ -172,7 +172,7 @@ fn an_engine_that_goes_on_says_what_stands_and_whatever_it_changed_is_the_same_a
     second.upsert("questions", "t", "Dogs");
     second.engine.flush().expect("runs");
     drop(second);
-    let mut third = go_on("Answer again.");
+    let third = go_on("Answer again.");
     third.engine.flush().expect("runs");
     drop(third);
     let (epochs, is_cut) = replayed(&file, Scripted::new(), 1);
@@ -281,7 +281,7 @@ proptest! {
             let rig = start(Scripted::new(), &file, |builder| {
                 builder.view(view(budget)).state(dir.path().join("state"))
             });
-            let mut rig = collections.go_on(rig, part, at * 100);
+            let rig = collections.go_on(rig, part, at * 100);
             last = rig.engine.flush().expect("runs").or(last);
         }
         let (epochs, is_cut) = replayed(&file, Scripted::new(), n_workers);

@@ -315,7 +315,7 @@ proptest! {
         let state = dir.path().join("state");
         let mut collections = Collections::empty(text, wording);
         for (at, part) in (1i64..).zip(parts) {
-            let mut rig = collections.go_on(rig(Some(&state), file(dir.path())), part, at * 100);
+            let rig = collections.go_on(rig(Some(&state), file(dir.path())), part, at * 100);
             rig.engine.flush().expect("runs");
         }
         let (sink, _gets, attempt) = told("told");

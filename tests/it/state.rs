@@ -390,7 +390,7 @@ fn answers_of_views_that_are_declared_no_more_are_not_kept() {
     first.upsert("questions", "q", "library");
     first.texts();
     drop(first);
-    let mut other = rig(|builder| {
+    let other = rig(|builder| {
         let view = View::named("others")
             .context("questions")
             .data_source("docs");
@@ -425,7 +425,7 @@ proptest! {
         let dir = tempfile::tempdir().expect("a folder");
         let mut collections = Collections::empty(text, wording);
         for (at, part) in (1i64..).zip(parts) {
-            let mut rig = collections.go_on(tables(dir.path(), budget), part, at * 100);
+            let rig = collections.go_on(tables(dir.path(), budget), part, at * 100);
             rig.engine.flush().expect("runs");
         }
         let mut last = tables(dir.path(), budget);
@@ -768,7 +768,7 @@ fn a_cut_or_flipped_file_is_refused_or_right_and_never_a_panic() {
     let mut open_with = |bytes: &[u8]| {
         fs::write(&file, bytes).expect("writable");
         match open(dir.path()) {
-            Ok(mut engine) => {
+            Ok(engine) => {
                 engine.flush().expect("runs");
                 let answers = engine.answers("answers").expect("runs");
                 let texts: BTreeMap<String, String> = answers
