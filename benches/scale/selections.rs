@@ -3,17 +3,17 @@
 #[path = "../rig/random.rs"]
 mod random;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use differential_dataflow::input::{Input as _, InputSession};
-use perennial::operators::select::{Limits, RESERVE, SelectWork, Vector, select};
 use perennial::bank::{DocumentKey, LayoutPassage, Passage, PassageId, PassageLayout};
+use perennial::operators::select::{Limits, RESERVE, SelectWork, Vector, select};
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::Probe as _;
 use timely::worker::Worker;

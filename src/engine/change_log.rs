@@ -12,6 +12,7 @@
 //! - A change and its inverse are no change.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use perennial_rows::{Key, Row, Tuple};
 use perennial_views::Epoch;
@@ -50,6 +51,13 @@ impl KeyedChange {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, Option<&Row>, Option<&Row>)> {
         let rows = self.0.iter();
         rows.map(|(key, (old, new))| (key, old.as_ref(), new.as_ref()))
+    }
+}
+
+impl KeyedChange {
+    /// The change that takes it back: keys, with what stands and what stood.
+    pub(crate) fn backwards(&self) -> impl Iterator<Item = (&Key, Option<&Row>, Option<&Row>)> {
+        self.iter().map(|(key, old, new)| (key, new, old))
     }
 }
 
@@ -120,25 +128,27 @@ impl<C: Change> ChangeLog<C> {
     }
 
     /// The net change after one epoch, up to and with another.
-    pub(crate) fn between(&self, after: Option<Epoch>, upto: Epoch) -> C {
+    pub(crate) fn between(&self, after: Epoch, upto: Epoch) -> C {
         let mut net = C::default();
-        for (epoch, change) in self.changes.range(..=upto) {
-            if Some(*epoch) > after {
-                net.then(change);
-            }
-        }
+        self.within(after, upto).for_each(|change| net.then(change));
         net
     }
 
     /// The net change after an epoch.
-    pub(crate) fn since(&self, after: Option<Epoch>) -> C {
+    pub(crate) fn since(&self, after: Epoch) -> C {
         self.between(after, Epoch::MAX)
     }
 
     /// Whether anything changed after one epoch, up to and with another.
-    pub(crate) fn has_between(&self, after: Option<Epoch>, upto: Epoch) -> bool {
-        let mut changed = self.changes.range(..=upto);
-        changed.any(|(epoch, _)| Some(*epoch) > after)
+    pub(crate) fn has_between(&self, after: Epoch, upto: Epoch) -> bool {
+        self.within(after, upto).next().is_some()
+    }
+
+    fn within(&self, after: Epoch, upto: Epoch) -> impl Iterator<Item = &C> {
+        let bounds = (Bound::Excluded(after), Bound::Included(upto.max(after)));
+        // Nothing lies between an epoch and itself.
+        let changes = (after < upto).then(|| self.changes.range(bounds));
+        changes.into_iter().flatten().map(|(_, change)| change)
     }
 
     /// Drops what nobody will ask for, and makes one entry of those between which nobody stands.
@@ -203,7 +213,7 @@ mod tests {
             prop_assert!(log.n_entries() <= epochs.len() - stands[0] as usize);
             for (at, from) in stands.iter().enumerate() {
                 for upto in stands[at..].iter().copied().chain([last]) {
-                    let change = log.between(Some(*from), upto);
+                    let change = log.between(*from, upto);
                     let mut expected = KeyedChange::default();
                     let (old, new) = (as_of[*from as usize], as_of[upto as usize]);
                     for key in 0..4 {
@@ -211,7 +221,7 @@ mod tests {
                     }
                     prop_assert_eq!(&change, &expected);
                     prop_assert_eq!(
-                        log.has_between(Some(*from), upto) || change.is_empty(), true);
+                        log.has_between(*from, upto) || change.is_empty(), true);
                 }
             }
         }
@@ -228,6 +238,6 @@ mod tests {
         }
         assert_eq!(log.n_entries(), 1);
         let tuple: Tuple = [perennial_rows::Value::from(1i64)].into();
-        assert_eq!(log.since(None).iter().collect::<Vec<_>>(), [(&tuple, 1000)]);
+        assert_eq!(log.since(0).iter().collect::<Vec<_>>(), [(&tuple, 1000)]);
     }
 }

@@ -71,7 +71,7 @@ fn a_view_over_a_view_reflects_one_epoch_of_both() {
         .upsert("docs", "hours", "The library opens at nine.")
         .expect("runs");
     engine.upsert("questions", "q", "library").expect("runs");
-    engine.upsert("others", "o", "opens").expect("runs");
+    engine.upsert("others", "o", "nine.").expect("runs");
     engine.flush().expect("runs");
     assert_eq!(texts(engine, "second")["o"], "The library opens at nine.");
     let updates = engine.subscribe("second").expect("known");
@@ -80,7 +80,7 @@ fn a_view_over_a_view_reflects_one_epoch_of_both() {
         engine
             .apply(vec![
                 Edit::upsert("docs", "hours", format!("The library opens at {hour}.")),
-                Edit::upsert("others", "o", hour),
+                Edit::upsert("others", "o", format!("{hour}.")),
             ])
             .expect("runs");
         engine.flush().expect("runs");

@@ -14,14 +14,14 @@ use perennial_bank::fragment_store::ViewReferences;
 use perennial_connectors::{Delivery, OutputRow, Resumption, Source};
 use perennial_rows::{Key, Row};
 use perennial_views::query::Query;
-use perennial_views::{ContextBook, Epoch, Services, View as Declaration};
+use perennial_views::{ContextBook, Services, View as Declaration};
 
 use super::Coordinator;
 use super::acknowledging::Listener;
 use super::closing::ClosedEpoch;
 use super::stream::Stream;
 use super::view::{Body, Generating, Querying, View};
-use crate::engine::change_log::{BagChange, Change as _, ChangeLog};
+use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
@@ -137,9 +137,6 @@ impl Coordinator {
             view: id,
             declared: build.clone(),
         }));
-        // It begins where all that it reads stands.
-        let stands = [documents, contexts].map(|origin| self.origin_stands_at(origin));
-        let begins_at = stands.into_iter().min().flatten();
         self.views.insert(
             id,
             View {
@@ -152,17 +149,6 @@ impl Coordinator {
             },
         );
         self.names.insert(name, Named::Answers(id));
-        if let Some(epoch) = begins_at {
-            let stood = [documents, contexts].map(|origin| self.stood(origin, Some(epoch)));
-            let [documents, contexts] = stood;
-            if documents.is_empty() && contexts.is_empty() {
-                if let Some(view) = self.views.get_mut(&id) {
-                    view.stands_at = Some(epoch);
-                }
-            } else {
-                self.feed_generating(id, epoch, &documents, &contexts);
-            }
-        }
         Ok(())
     }
 
@@ -178,13 +164,6 @@ impl Coordinator {
             view: id,
             declared: DeclaredView::Query(query.clone()),
         }));
-        let stands = origins.iter();
-        let stands = stands.map(|origin| self.origin_stands_at(*origin));
-        let begins_at = stands.min().unwrap_or(self.closed);
-        let inputs = query.inputs().iter().zip(&origins);
-        let stood =
-            inputs.map(|(input, origin)| self.stood_as_tuples(*origin, &input.columns, begins_at));
-        let stood = stood.collect();
         self.views.insert(
             id,
             View {
@@ -202,9 +181,6 @@ impl Coordinator {
             },
         );
         self.names.insert(name, Named::Query(id));
-        if let Some(epoch) = begins_at {
-            self.feed_query(id, epoch, stood);
-        }
         Ok(())
     }
 
@@ -489,14 +465,6 @@ impl Coordinator {
                 name: name.to_owned(),
                 declared: self.names.list(|_| true),
             }),
-        }
-    }
-
-    /// The newest epoch that a relation reflects.
-    fn origin_stands_at(&self, origin: Origin) -> Option<Epoch> {
-        match origin {
-            Origin::Stream(_) => self.closed,
-            Origin::View(id) => self.views[&id].stands_at,
         }
     }
 

@@ -168,10 +168,12 @@ impl Coordinator {
 
     /// Drops of every log what nobody will ask for.
     pub(super) fn compact_logs(&mut self) {
+        let have_all_begun = self.views.values().all(|view| view.stands_at.is_some());
         let views = self.views.values();
         let stands = views.map(|view| [view.stands_at, view.in_flight.as_ref().map(|f| f.epoch)]);
-        let Some(least) = self.stands_at() else {
-            // Somebody has not begun, and will ask for all.
+        // Who has not begun takes what stands, at an epoch that all it reads have reached.
+        let begun = self.views.values().filter_map(|view| view.stands_at);
+        let Some(least) = begun.min().or(self.closed) else {
             return;
         };
         let stands: BTreeSet<Epoch> = stands.flatten().flatten().chain([least]).collect();
@@ -179,7 +181,9 @@ impl Coordinator {
         let stands: Vec<Epoch> = stands.into_iter().filter(|at| *at >= least).collect();
         for stream in self.streams.values_mut() {
             stream.log.compact(&stands);
-            stream.restored.clear();
+            if have_all_begun {
+                stream.restored.clear();
+            }
         }
         for view in self.views.values_mut() {
             view.log.compact(&stands);

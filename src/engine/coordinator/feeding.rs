@@ -66,19 +66,82 @@ impl Coordinator {
             }
             Body::Query(querying) => {
                 let inputs = querying.query.inputs().iter().zip(&querying.origins);
-                let inputs = inputs.map(|(input, origin)| match *origin {
-                    Origin::Stream(read) => {
-                        let change = self.streams[&read].log.between(after, upto);
-                        reading::tuples(&input.columns, &change)
-                    }
-                    Origin::View(read) => {
-                        let view = &self.views[&read];
-                        let change = view.log.between(after, upto);
-                        reading::columns(&view.schema, &input.columns, &change)
-                    }
+                let inputs = inputs.map(|(input, origin)| {
+                    self.changed_tuples(*origin, &input.columns, after, upto)
                 });
                 let inputs = inputs.collect();
                 self.feed_query(id, upto, inputs);
+            }
+        }
+    }
+
+    /// Whether an epoch is more to a view than its number.
+    pub(super) fn has_work(&self, id: ViewId, upto: Epoch) -> bool {
+        let view = &self.views[&id];
+        let Some(after) = view.stands_at else {
+            // Whatever stands is new to it, and of nothing a query may say something, too.
+            return true;
+        };
+        let is_changed = |origin| match origin {
+            Origin::Stream(read) => self.streams[&read].log.has_between(after, upto),
+            Origin::View(read) => self.views[&read].log.has_between(after, upto),
+        };
+        let is_due = view.generating().is_some_and(|view| view.healing.is_due());
+        is_due || view.origins().into_iter().any(is_changed)
+    }
+
+    /// What changed in a relation, by key; all that stands for who has not begun.
+    fn changed(&self, origin: Origin, after: Option<Epoch>, upto: Epoch) -> KeyedChange {
+        let Some(after) = after else {
+            return self.stood(origin, upto);
+        };
+        match origin {
+            Origin::Stream(read) => self.streams[&read].log.between(after, upto),
+            Origin::View(read) => {
+                let view = &self.views[&read];
+                keyed(view, &view.log.between(after, upto))
+            }
+        }
+    }
+
+    /// The same, as tuples of these columns.
+    fn changed_tuples(
+        &self,
+        origin: Origin,
+        columns: &Schema,
+        after: Option<Epoch>,
+        upto: Epoch,
+    ) -> BagChange {
+        match origin {
+            Origin::Stream(_) => reading::tuples(columns, &self.changed(origin, after, upto)),
+            Origin::View(read) => {
+                let view = &self.views[&read];
+                let change = match after {
+                    Some(after) => view.log.between(after, upto),
+                    None => view.stood(upto),
+                };
+                reading::columns(&view.schema, columns, &change)
+            }
+        }
+    }
+
+    /// What stood in a relation at an epoch, as a change from nothing.
+    fn stood(&self, origin: Origin, at: Epoch) -> KeyedChange {
+        match origin {
+            Origin::Stream(read) => {
+                let stream: &Stream = &self.streams[&read];
+                let mut stood = KeyedChange::default();
+                for (key, row) in stream.table.rows() {
+                    stood.note(key.clone(), None, Some(row.clone()));
+                }
+                for (key, _, old) in stream.log.since(at).backwards() {
+                    stood.note(key.clone(), None, old.cloned());
+                }
+                stood
+            }
+            Origin::View(read) => {
+                let view = &self.views[&read];
+                keyed(view, &view.stood(at))
             }
         }
     }
@@ -106,85 +169,6 @@ impl Coordinator {
             epoch,
             share: Share::Query(share),
         }));
-    }
-
-    /// What stood in a relation at an epoch, as tuples of these columns.
-    pub(super) fn stood_as_tuples(
-        &self,
-        origin: Origin,
-        columns: &Schema,
-        at: Option<Epoch>,
-    ) -> BagChange {
-        match origin {
-            Origin::Stream(_) => reading::tuples(columns, &self.stood(origin, at)),
-            Origin::View(read) => {
-                let view = &self.views[&read];
-                let mut stood = BagChange::default();
-                for (tuple, count) in view.tuples() {
-                    stood.add(tuple, count);
-                }
-                for (tuple, diff) in view.log.since(at).iter() {
-                    // Backwards.
-                    stood.add(tuple.clone(), -diff);
-                }
-                reading::columns(&view.schema, columns, &stood)
-            }
-        }
-    }
-
-    /// Whether an epoch is more to a view than its number.
-    pub(super) fn has_work(&self, id: ViewId, upto: Epoch) -> bool {
-        let view = &self.views[&id];
-        let after = view.stands_at;
-        let is_changed = |origin| match origin {
-            Origin::Stream(read) => self.streams[&read].log.has_between(after, upto),
-            Origin::View(read) => self.views[&read].log.has_between(after, upto),
-        };
-        let is_due = view.generating().is_some_and(|view| {
-            // An exact answer to be emitted, or answers of an earlier process to be confirmed.
-            view.healing.is_due() || view.restored.is_some()
-        });
-        // A query over nothing may have a row, too.
-        let is_first = after.is_none() && view.generating().is_none();
-        is_due || is_first || view.origins().into_iter().any(is_changed)
-    }
-
-    /// What changed in a relation, by key.
-    fn changed(&self, origin: Origin, after: Option<Epoch>, upto: Epoch) -> KeyedChange {
-        match origin {
-            Origin::Stream(read) => self.streams[&read].log.between(after, upto),
-            Origin::View(read) => {
-                let view = &self.views[&read];
-                keyed(view, &view.log.between(after, upto))
-            }
-        }
-    }
-
-    /// What stood in a relation at an epoch, as a change from nothing.
-    pub(super) fn stood(&self, origin: Origin, at: Option<Epoch>) -> KeyedChange {
-        let (mut stood, since) = match origin {
-            Origin::Stream(read) => {
-                let stream: &Stream = &self.streams[&read];
-                let mut rows = KeyedChange::default();
-                for (key, row) in stream.table.rows() {
-                    rows.note(key.clone(), None, Some(row.clone()));
-                }
-                (rows, stream.log.since(at))
-            }
-            Origin::View(read) => {
-                let view = &self.views[&read];
-                let mut rows = BagChange::default();
-                for (tuple, count) in view.tuples() {
-                    rows.add(tuple, count);
-                }
-                (keyed(view, &rows), keyed(view, &view.log.since(at)))
-            }
-        };
-        for (key, old, new) in since.iter() {
-            // Backwards.
-            stood.note(key.clone(), new.cloned(), old.cloned());
-        }
-        stood
     }
 
     /// What subscribers are told of the documents' changes: in the first epoch after a restart,
@@ -312,6 +296,21 @@ fn named_changes(documents: &KeyedChange) -> Vec<DocumentChange> {
             },
         })
         .collect()
+}
+
+impl View {
+    /// What it said at an epoch, as a change from nothing.
+    fn stood(&self, at: Epoch) -> BagChange {
+        let mut stood = BagChange::default();
+        for (tuple, count) in self.tuples() {
+            stood.add(tuple, count);
+        }
+        for (tuple, diff) in self.log.since(at).iter() {
+            // Backwards.
+            stood.add(tuple.clone(), -diff);
+        }
+        stood
+    }
 }
 
 /// The change of a view by key, for those who read it as rows. A tuple without key or text is no

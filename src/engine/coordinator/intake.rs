@@ -5,7 +5,6 @@ use perennial_connectors::{
     Batch, CONTENT_LIMIT, Change, Event, Notice, Rejected, Rejection, SourceName,
 };
 
-
 use super::Coordinator;
 use crate::engine::names::StreamId;
 use crate::engine::update::Update;

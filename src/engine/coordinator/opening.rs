@@ -39,8 +39,7 @@ pub(crate) struct Durable {
 impl Durable {
     /// Where the source of a stream goes on.
     pub(super) fn resume(&self, stream: &str) -> Resume {
-        let held =
-            |(key, row): (&String, &StoredRow)| (Key::new(key.as_str()), row.clone().into());
+        let held = |(key, row): (&String, &StoredRow)| (Key::new(key.as_str()), row.clone().into());
         let rows = self.restored.rows.get(stream).into_iter().flatten();
         Resume {
             held: rows.map(held).collect(),
