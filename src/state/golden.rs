@@ -680,6 +680,7 @@ fn write_present(dir: &Path) {
             offsets: Vec::new(),
             views: Vec::new(),
             answers: Vec::new(),
+            knows_uses: true,
             quarantine: &Default::default(),
             resubmitted: &[],
             deliveries: Vec::new(),
@@ -703,6 +704,7 @@ fn write_present(dir: &Path) {
                 .into_iter()
                 .map(|(context, answer)| ("answers", ContextKey::new(context), Some(answer)))
                 .collect(),
+            knows_uses: true,
             quarantine: &refusals.collect(),
             resubmitted: &[],
             deliveries: vec![("behind", &next)],

@@ -180,6 +180,7 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
         offsets: vec![("docs", Some(Offset::Sequence(epoch)))],
         views: Vec::new(),
         answers: Vec::new(),
+        knows_uses: true,
         quarantine: &vec![(epoch, Some(refused))],
         resubmitted: &[],
         deliveries: vec![("sink", &delivery)],
