@@ -9,8 +9,12 @@
 //! - *before*: building and changing, beside a plain copy of the algorithm that ranked all
 //!   passages for each context (`ranking.rs`), at a size that it manages.
 //!
+//! - *views*: an edit of one source with five views, with no, four and nineteen sources beside it;
+//! - *pace*: an edit of what a view reads, alone and beside a view whose model takes ten seconds.
+//!
 //! Work is printed beside time: inner products, rankings that were touched, scans.
 
+mod pace;
 mod ranking;
 mod selections;
 
@@ -46,7 +50,7 @@ struct Options {
     /// Workers of the dataflow.
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// Only these: selections, before.
+    /// Only these: views, pace, selections, before.
     #[arg(long, num_args = 1..)]
     only: Vec<String>,
     /// Given by `cargo bench`; without meaning here.
@@ -69,6 +73,12 @@ fn run(options: &Options) -> Result<(), Error> {
         return Err("--changes and --elements are at least 1".into());
     }
     let is_wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|o| o == name);
+    if is_wanted("views") {
+        pace::views(options)?;
+    }
+    if is_wanted("pace") {
+        pace::pace(options)?;
+    }
     // Peaks of memory only grow: the largest size comes last, the other algorithm after it.
     if is_wanted("selections") {
         selections::growth(options)?;

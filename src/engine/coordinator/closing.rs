@@ -172,7 +172,7 @@ impl Coordinator {
         let views = self.views.values();
         let stands = views.map(|view| [view.stands_at, view.in_flight.as_ref().map(|f| f.epoch)]);
         // Who has not begun takes what stands, at an epoch that all it reads have reached.
-        let begun = self.views.values().filter_map(|view| view.stands_at);
+        let begun = self.views.values().filter_map(View::least_epoch);
         let Some(least) = begun.min().or(self.closed) else {
             return;
         };

@@ -89,6 +89,13 @@ impl View {
         }
     }
 
+    /// The epoch after which changes are of interest to it, or to who reads it; none before its
+    /// first.
+    pub(super) fn least_epoch(&self) -> Option<Epoch> {
+        let in_flight = self.in_flight.as_ref().map(|in_flight| in_flight.epoch);
+        self.stands_at.or(in_flight)
+    }
+
     /// Whether it reads this.
     pub(super) fn reads(&self, origin: Origin) -> bool {
         self.origins().contains(&origin)
