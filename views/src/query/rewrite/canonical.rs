@@ -1,8 +1,8 @@
 //! Which form do all trees of one query have?
 //!
 //! Columns are numbered as a walk from the leaves meets their makers, so that what is sorted by
-//! them is sorted alike. The columns of a scan stand
-//! by name; conditions and join keys, which have no order, by cost, then by what they are.
+//! them is sorted alike. Conditions and join keys, which have no order, are sorted by cost, then
+//! by what they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,7 +78,6 @@ impl Numbering<'_> {
             Node::Scan(scan) => {
                 scan.number = self.n_scans;
                 self.n_scans += 1;
-                scan.columns.sort();
                 let read = scan.columns.iter();
                 let read = read.map(|(name, id)| (name.clone(), self.old.of(*id)));
                 let read: Vec<_> = read.collect();
