@@ -11,7 +11,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("perennial-rows", &[]),
     ("perennial-model", &[]),
     ("perennial-operators", &["perennial-model"]),
-    ("perennial-views", &["perennial-operators", "perennial-rows"]),
+    ("perennial-views", &["perennial-operators"]),
     ("perennial-connectors", &[]),
     (
         "perennial",

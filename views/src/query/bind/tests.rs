@@ -411,6 +411,29 @@ fn columns_stand_as_they_are_selected() {
 }
 
 #[test]
+fn using_makes_one_column_of_two() {
+    let schema = |text: &str| {
+        sql(text)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .schema()
+            .to_string()
+    };
+    assert_eq!(
+        schema("SELECT * FROM docs JOIN events USING (key)"),
+        "key TEXT, title TEXT, updated_at TIMESTAMP"
+    );
+    // Where the left side may be missing, the right side's column is the one that is there.
+    explained(
+        "SELECT key, title FROM docs RIGHT JOIN events USING (key)",
+        "result (key TEXT, title TEXT)
+└ project key, title
+  └ left join on key = key
+    ├ scan events (key)
+    └ scan docs (key, title)",
+    );
+}
+
+#[test]
 fn an_order_to_be_shown_is_kept() {
     let query = sql("SELECT id, region AS r FROM orders ORDER BY r DESC, 1").unwrap();
     let keys: Vec<_> = query

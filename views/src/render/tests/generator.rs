@@ -347,7 +347,7 @@ impl Choices<'_> {
         let (mut from, mut columns) = self.table(depth);
         for _ in 0..[0, 0, 1, 1, 2][self.pick(5)] {
             let (right, right_columns) = self.table(0);
-            let kind = self.one(&["JOIN", "LEFT JOIN", ","]);
+            let kind = self.one(&["JOIN", "LEFT JOIN", ",", "RIGHT JOIN"]);
             let left = columns.clone();
             columns.extend(right_columns.clone());
             if kind == "," {
@@ -390,6 +390,21 @@ impl Choices<'_> {
         let mut all = Vec::new();
         for _ in 0..self.pick(3) {
             all.push(match self.pick(5) {
+                2 => {
+                    let not = self.one(&["", "NOT "]);
+                    let (inner, inner_columns) = self.table(0);
+                    let selected = self.integer(&inner_columns, 1);
+                    let (a, b) = (
+                        self.column(Type::Text, &inner_columns),
+                        self.column(Type::Text, columns),
+                    );
+                    let on = match (a, b) {
+                        (Some(a), Some(b)) => format!("{a} = {b}"),
+                        _ => self.condition(&inner_columns, 1),
+                    };
+                    let value = self.integer(columns, 1);
+                    format!("{value} {not}IN (SELECT {selected} FROM {inner} WHERE {on})")
+                }
                 3 if depth > 0 => {
                     let not = self.one(&["", "NOT "]);
                     let inner = self.select_of(&[Type::Integer], depth - 1);
