@@ -105,15 +105,15 @@ mod tests {
 
     #[test]
     fn a_change_looks_at_few_of_many() {
-        let n_compared = Arc::new(AtomicUsize::new(0));
-        let (counter, counted) = (n_compared.clone(), n_compared);
-        let order: Order<u64> = Arc::new(move |a, b| {
-            counter.fetch_add(1, atomic::Ordering::Relaxed);
-            a.cmp(b)
-        });
         let found = Arc::new(Mutex::new(Vec::new()));
         let said = found.clone();
         timely::execute_directly(move |worker| {
+            let n_compared = Arc::new(AtomicUsize::new(0));
+            let counter = n_compared.clone();
+            let order: Order<u64> = Arc::new(move |a, b| {
+                counter.fetch_add(1, atomic::Ordering::Relaxed);
+                a.cmp(b)
+            });
             let mut input = InputSession::new();
             let probe = worker.dataflow(|scope| {
                 leaders(input.to_collection(scope), 0, Some(1), &order)
@@ -125,13 +125,13 @@ mod tests {
             input.advance_to(1);
             input.flush();
             worker.step_while(|| probe.less_than(&1));
-            let before = counted.load(atomic::Ordering::Relaxed);
+            let before = n_compared.load(atomic::Ordering::Relaxed);
             input.insert(((), 0));
             input.remove(((), 1));
             input.advance_to(2);
             input.flush();
             worker.step_while(|| probe.less_than(&2));
-            let n = counted.load(atomic::Ordering::Relaxed) - before;
+            let n = n_compared.load(atomic::Ordering::Relaxed) - before;
             assert!(n < 2_000, "{n} comparisons");
         });
         let mut found = found.lock().unwrap().clone();

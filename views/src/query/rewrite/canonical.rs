@@ -25,26 +25,32 @@ pub(super) fn canonical(mut root: Node, outputs: &[ColumnId], table: &ColumnTabl
     };
     numbering.number(&mut root);
     let outputs = outputs.iter().map(|id| numbering.id(*id)).collect();
+    let schema = |columns: NamedTypes| {
+        let columns = columns.into_iter();
+        Schema::new(columns.map(|(name, of)| Column::new(name, of)))
+    };
     let inputs = numbering.inputs.into_iter();
+    let inputs = inputs.map(|(relation, columns)| Input {
+        relation,
+        columns: schema(columns),
+    });
     Plan {
         root,
         outputs,
         table: numbering.new,
-        inputs: inputs
-            .map(|(relation, columns)| Input {
-                relation,
-                columns: Schema::new(columns.into_iter().map(|(name, of)| Column::new(name, of))),
-            })
-            .collect(),
+        inputs: inputs.collect(),
     }
 }
+
+/// Columns that are read of a relation.
+type NamedTypes = BTreeMap<Arc<str>, Type>;
 
 struct Numbering<'t> {
     old: &'t ColumnTable,
     new: ColumnTable,
     ids: BTreeMap<ColumnId, ColumnId>,
     n_scans: usize,
-    inputs: Vec<(Arc<str>, BTreeMap<Arc<str>, Type>)>,
+    inputs: Vec<(Arc<str>, NamedTypes)>,
 }
 
 impl Numbering<'_> {
