@@ -16,7 +16,7 @@ impl Float {
     /// The number, with one zero and one NaN.
     pub fn new(number: f64) -> Self {
         Self(match number {
-            n if n == 0.0 => 0.0,
+            0.0 => 0.0,
             n if n.is_nan() => f64::NAN,
             n => n,
         })

@@ -49,14 +49,15 @@ pub(crate) enum Takes {
 
 impl Takes {
     pub(crate) fn accepts(self, of: Type) -> bool {
-        match (self, of) {
-            (_, Type::Any) | (Self::Anything, _) => true,
-            (Self::Integer | Self::TextOrInteger, Type::Integer) => true,
-            (Self::Number, Type::Integer | Type::Float) => true,
-            (Self::Text | Self::TextOrInteger, Type::Text) => true,
-            (Self::Json, Type::Json) => true,
-            _ => false,
-        }
+        matches!(
+            (self, of),
+            (_, Type::Any)
+                | (Self::Anything, _)
+                | (Self::Integer | Self::TextOrInteger, Type::Integer)
+                | (Self::Number, Type::Integer | Type::Float)
+                | (Self::Text | Self::TextOrInteger, Type::Text)
+                | (Self::Json, Type::Json)
+        )
     }
 
     pub(crate) fn name(self) -> &'static str {

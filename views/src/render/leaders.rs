@@ -86,6 +86,11 @@ fn slice<V: Clone>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{self, AtomicUsize};
+
+    use differential_dataflow::input::InputSession;
+
     use super::*;
 
     #[test]
@@ -96,5 +101,41 @@ mod tests {
         assert_eq!(slice(&input, 0, Some(0), &order), []);
         assert_eq!(slice(&input, 4, None, &order), [(3, 2)]);
         assert_eq!(slice(&input, u64::MAX, Some(1), &order), []);
+    }
+
+    #[test]
+    fn a_change_looks_at_few_of_many() {
+        let found = Arc::new(Mutex::new(Vec::new()));
+        let said = found.clone();
+        timely::execute_directly(move |worker| {
+            let n_compared = Arc::new(AtomicUsize::new(0));
+            let counter = n_compared.clone();
+            let order: Order<u64> = Arc::new(move |a, b| {
+                counter.fetch_add(1, atomic::Ordering::Relaxed);
+                a.cmp(b)
+            });
+            let mut input = InputSession::new();
+            let probe = worker.dataflow(|scope| {
+                leaders(input.to_collection(scope), 0, Some(1), &order)
+                    .inspect(move |update| said.lock().unwrap().push(*update))
+                    .probe()
+                    .0
+            });
+            (1..20_000u64).for_each(|value| input.insert(((), value)));
+            input.advance_to(1);
+            input.flush();
+            worker.step_while(|| probe.less_than(&1));
+            let before = n_compared.load(atomic::Ordering::Relaxed);
+            input.insert(((), 0));
+            input.remove(((), 1));
+            input.advance_to(2);
+            input.flush();
+            worker.step_while(|| probe.less_than(&2));
+            let n = n_compared.load(atomic::Ordering::Relaxed) - before;
+            assert!(n < 2_000, "{n} comparisons");
+        });
+        let mut found = found.lock().unwrap().clone();
+        found.sort_by_key(|(_, epoch, diff)| (*epoch, *diff));
+        assert_eq!(found, [(((), 1), 0, 1), (((), 1), 1, -1), (((), 0), 1, 1)]);
     }
 }

@@ -5,8 +5,9 @@ use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
 use crate::query::bind::expression::{Place, place_of};
+use crate::query::bind::items::Item;
+use crate::query::bind::order::SortBy;
 use crate::query::bind::scope::is_name;
-use crate::query::bind::select::{Item, SortBy};
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
 use crate::query::node::{Node, Scalar, SortKey};

@@ -399,6 +399,41 @@ fn trees_are_told_as_they_are_run() {
 }
 
 #[test]
+fn columns_stand_as_they_are_selected() {
+    explained(
+        "SELECT region, amount FROM orders",
+        "result (region TEXT, amount INTEGER)\n└ project region, amount\n  └ scan orders (amount, region)",
+    );
+    explained(
+        "SELECT amount, region FROM orders",
+        "result (amount INTEGER, region TEXT)\n└ scan orders (amount, region)",
+    );
+}
+
+#[test]
+fn using_makes_one_column_of_two() {
+    let schema = |text: &str| {
+        sql(text)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .schema()
+            .to_string()
+    };
+    assert_eq!(
+        schema("SELECT * FROM docs JOIN events USING (key)"),
+        "key TEXT, title TEXT, updated_at TIMESTAMP"
+    );
+    // Where the left side may be missing, the right side's column is the one that is there.
+    explained(
+        "SELECT key, title FROM docs RIGHT JOIN events USING (key)",
+        "result (key TEXT, title TEXT)
+└ project key, title
+  └ left join on key = key
+    ├ scan events (key)
+    └ scan docs (key, title)",
+    );
+}
+
+#[test]
 fn an_order_to_be_shown_is_kept() {
     let query = sql("SELECT id, region AS r FROM orders ORDER BY r DESC, 1").unwrap();
     let keys: Vec<_> = query
@@ -525,6 +560,6 @@ fn digests_are_stable_across_releases() {
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         hex,
-        "fa445d0816205ca40044b1e298a21344141ed5f1e5b2ed5ebbb69c6080a1ffdb"
+        "0de1602ce3249acf0a43d40ccaab39410f5e231d3f505e0c2ae0aeab9f43355e"
     );
 }

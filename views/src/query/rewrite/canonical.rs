@@ -1,8 +1,8 @@
 //! Which form do all trees of one query have?
 //!
 //! Columns are numbered as a walk from the leaves meets their makers, so that what is sorted by
-//! them is sorted alike. The columns of a scan stand
-//! by name; conditions and join keys, which have no order, by cost, then by what they are.
+//! them is sorted alike. Conditions and join keys, which have no order, are sorted by cost, then
+//! by what they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,26 +25,32 @@ pub(super) fn canonical(mut root: Node, outputs: &[ColumnId], table: &ColumnTabl
     };
     numbering.number(&mut root);
     let outputs = outputs.iter().map(|id| numbering.id(*id)).collect();
+    let schema = |columns: NamedTypes| {
+        let columns = columns.into_iter();
+        Schema::new(columns.map(|(name, of)| Column::new(name, of)))
+    };
     let inputs = numbering.inputs.into_iter();
+    let inputs = inputs.map(|(relation, columns)| Input {
+        relation,
+        columns: schema(columns),
+    });
     Plan {
         root,
         outputs,
         table: numbering.new,
-        inputs: inputs
-            .map(|(relation, columns)| Input {
-                relation,
-                columns: Schema::new(columns.into_iter().map(|(name, of)| Column::new(name, of))),
-            })
-            .collect(),
+        inputs: inputs.collect(),
     }
 }
+
+/// Columns that are read of a relation.
+type NamedTypes = BTreeMap<Arc<str>, Type>;
 
 struct Numbering<'t> {
     old: &'t ColumnTable,
     new: ColumnTable,
     ids: BTreeMap<ColumnId, ColumnId>,
     n_scans: usize,
-    inputs: Vec<(Arc<str>, BTreeMap<Arc<str>, Type>)>,
+    inputs: Vec<(Arc<str>, NamedTypes)>,
 }
 
 impl Numbering<'_> {
@@ -78,7 +84,6 @@ impl Numbering<'_> {
             Node::Scan(scan) => {
                 scan.number = self.n_scans;
                 self.n_scans += 1;
-                scan.columns.sort();
                 let read = scan.columns.iter();
                 let read = read.map(|(name, id)| (name.clone(), self.old.of(*id)));
                 let read: Vec<_> = read.collect();

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use crate::query::Input;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
-use crate::query::node::Node;
+use crate::query::node::{Node, Scalar};
 
 /// A rewritten query.
 pub(super) struct Plan {
@@ -42,14 +42,24 @@ pub(super) fn rewrite(root: Node, outputs: &[ColumnId], table: ColumnTable) -> P
     canonical::canonical(root, outputs, &table)
 }
 
-/// A node that makes these columns in this order.
+/// A node that makes these columns of another in this order.
 fn project(node: Node, columns: &[ColumnId]) -> Node {
     if node.columns() == columns {
         return node;
     }
+    let input = match node {
+        Node::Project { input, columns } if is_passed_on(&columns) => input,
+        node => Box::new(node),
+    };
     let pass_on = |id: &ColumnId| (*id, Expression::Column(*id));
     Node::Project {
-        input: Box::new(node),
+        input,
         columns: columns.iter().map(pass_on).collect(),
     }
+}
+
+/// Whether a projection computes nothing.
+fn is_passed_on(columns: &[(ColumnId, Scalar)]) -> bool {
+    let mut columns = columns.iter();
+    columns.all(|(id, expression)| *expression == Expression::Column(*id))
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::query::column::ColumnId;
-use crate::query::expression::Expression;
 use crate::query::node::{Join, Node, Scalar};
-use crate::query::rewrite::project;
+use crate::query::rewrite::{is_passed_on, project};
 
 /// A node that makes the needed columns, and few others: none that a scan need not read.
 pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
     match node {
         Node::Scan(mut scan) => {
             scan.columns.retain(|(_, id)| needed.contains(id));
+            // By name, so that it does not matter in which order the query names them.
+            scan.columns.sort();
             Node::Scan(scan)
         }
         Node::Values { columns, rows } => {
@@ -29,10 +30,8 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
         Node::Project { input, mut columns } => {
             columns.retain(|(id, _)| needed.contains(id));
             let input = prune(*input, &read(columns.iter().map(|(_, e)| e)));
-            let is_passed_on = columns.iter().all(|(id, e)| *e == Expression::Column(*id));
-            let ids: Vec<ColumnId> = columns.iter().map(|(id, _)| *id).collect();
-            if is_passed_on && input.columns() == ids {
-                return input;
+            if is_passed_on(&columns) {
+                return trimmed(input, &columns.iter().map(|(id, _)| *id).collect());
             }
             Node::Project {
                 input: Box::new(input),

@@ -73,16 +73,17 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
             aggregates,
         } => {
             let ids: BTreeSet<ColumnId> = keys.iter().map(|(id, _)| *id).collect();
-            // A condition on no column must not empty the one group of all rows.
-            let is_of_keys = |condition: &Scalar| {
+            let (mut below, mut above) = (Vec::new(), Vec::new());
+            for condition in conditions {
                 let columns = condition.columns();
-                !columns.is_empty() && columns.is_subset(&ids)
-            };
-            let (of_keys, above): (Vec<_>, Vec<_>) = conditions.into_iter().partition(is_of_keys);
-            let below = of_keys
-                .iter()
-                .map(|condition| through(condition, &keys))
-                .collect();
+                let of_input = through(&condition, &keys);
+                // A condition on no column must not empty the one group of all rows.
+                let is_of_keys = !columns.is_empty() && columns.is_subset(&ids);
+                match is_of_keys && of_input.size() <= MAX_SIZE {
+                    true => below.push(simple(&of_input)),
+                    false => above.push(condition),
+                }
+            }
             let input = push(*input, below, table);
             if is_empty(&input) && !keys.is_empty() {
                 let aggregates = aggregates.iter().map(|(id, _)| *id);

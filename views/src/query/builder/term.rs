@@ -1,0 +1,367 @@
+//! How does a Rust program write an expression?
+
+use std::ops;
+
+use perennial_rows::{Type, Value};
+use sqlparser::ast::{self, BinaryOperator, Expr, SelectItem};
+
+/// A scalar expression.
+#[derive(Clone, Debug)]
+pub struct Term(pub(super) Expr);
+
+/// An expression and the name of the column that it becomes.
+#[derive(Clone, Debug)]
+pub struct Named(pub(super) SelectItem);
+
+/// An expression to sort by.
+#[derive(Clone, Debug)]
+pub struct Sort(pub(super) ast::OrderByExpr);
+/// A column: `price`, or of a table among several `orders.price`.
+pub fn col(name: &str) -> Term {
+    Term(match name.split_once('.') {
+        None => Expr::Identifier(ident(name)),
+        Some((table, name)) => Expr::CompoundIdentifier(vec![ident(table), ident(name)]),
+    })
+}
+
+/// A value.
+pub fn lit(value: impl Into<Value>) -> Term {
+    let number = |digits: String| match digits.strip_prefix('-') {
+        None => literal(ast::Value::Number(digits, false)),
+        Some(digits) => Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr: Box::new(literal(ast::Value::Number(digits.to_owned(), false))),
+        },
+    };
+    let text = |text: &str| literal(ast::Value::SingleQuotedString(text.to_owned()));
+    Term(match value.into() {
+        Value::Null => literal(ast::Value::Null),
+        Value::Boolean(is) => literal(ast::Value::Boolean(is)),
+        Value::Integer(n) => number(n.to_string()),
+        // `Debug` of a finite float is the shortest text that is read as that float.
+        Value::Float(x) if x.get().is_finite() => number(format!("{:?}", x.get())),
+        Value::Float(x) => cast(text(&x.get().to_string()), Type::Float),
+        Value::Text(of) => text(&of),
+        Value::Timestamp(ms) => cast(number(ms.to_string()), Type::Timestamp),
+        Value::Json(json) => cast(text(&json), Type::Json),
+        vector @ Value::Vector(_) => cast(text(&vector.to_string()), Type::Vector),
+    })
+}
+
+/// A function, by the name that SQL calls it.
+pub fn call(function: &str, arguments: impl IntoIterator<Item = Term>) -> Term {
+    let arguments = arguments
+        .into_iter()
+        .map(|term| ast::FunctionArgExpr::Expr(term.0));
+    function_of(function, arguments.collect(), None)
+}
+
+/// The number of rows.
+pub fn count_all() -> Term {
+    function_of("count", vec![ast::FunctionArgExpr::Wildcard], None)
+}
+
+/// The number of values.
+pub fn count(of: Term) -> Term {
+    call("count", [of])
+}
+
+/// The number of different values.
+pub fn count_distinct(of: Term) -> Term {
+    let distinct = Some(ast::DuplicateTreatment::Distinct);
+    function_of("count", vec![ast::FunctionArgExpr::Expr(of.0)], distinct)
+}
+
+/// The sum of values.
+pub fn sum(of: Term) -> Term {
+    call("sum", [of])
+}
+
+/// The least value.
+pub fn min(of: Term) -> Term {
+    call("min", [of])
+}
+
+/// The greatest value.
+pub fn max(of: Term) -> Term {
+    call("max", [of])
+}
+
+/// The mean of values.
+pub fn avg(of: Term) -> Term {
+    call("avg", [of])
+}
+
+impl Term {
+    /// This expression as a column of this name.
+    pub fn named(self, name: &str) -> Named {
+        Named(SelectItem::ExprWithAlias {
+            expr: self.0,
+            alias: ident(name),
+        })
+    }
+
+    /// `=`
+    #[must_use]
+    pub fn eq(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Eq, other)
+    }
+
+    /// `<>`
+    #[must_use]
+    pub fn ne(self, other: Self) -> Self {
+        self.binary(BinaryOperator::NotEq, other)
+    }
+
+    /// `<`
+    #[must_use]
+    pub fn lt(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Lt, other)
+    }
+
+    /// `<=`
+    #[must_use]
+    pub fn le(self, other: Self) -> Self {
+        self.binary(BinaryOperator::LtEq, other)
+    }
+
+    /// `>`
+    #[must_use]
+    pub fn gt(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Gt, other)
+    }
+
+    /// `>=`
+    #[must_use]
+    pub fn ge(self, other: Self) -> Self {
+        self.binary(BinaryOperator::GtEq, other)
+    }
+
+    /// `AND`
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        self.binary(BinaryOperator::And, other)
+    }
+
+    /// `OR`
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Or, other)
+    }
+
+    /// `||`
+    #[must_use]
+    pub fn concat(self, other: Self) -> Self {
+        self.binary(BinaryOperator::StringConcat, other)
+    }
+
+    /// `->`: a field or an element of JSON.
+    #[must_use]
+    pub fn field(self, which: Self) -> Self {
+        self.binary(BinaryOperator::Arrow, which)
+    }
+
+    /// `IS NULL`
+    #[must_use]
+    pub fn is_null(self) -> Self {
+        Self(Expr::IsNull(self.operand()))
+    }
+
+    /// `IS NOT NULL`
+    #[must_use]
+    pub fn is_not_null(self) -> Self {
+        Self(Expr::IsNotNull(self.operand()))
+    }
+
+    /// `IN (…)`
+    #[must_use]
+    pub fn is_in(self, list: impl IntoIterator<Item = Self>) -> Self {
+        Self(Expr::In {
+            expr: self.operand(),
+            target: ast::InTarget::List(list.into_iter().map(|term| term.0).collect()),
+            negated: false,
+            global: false,
+        })
+    }
+
+    /// `BETWEEN … AND …`
+    #[must_use]
+    pub fn between(self, low: Self, high: Self) -> Self {
+        Self(Expr::Between {
+            expr: self.operand(),
+            negated: false,
+            low: low.operand(),
+            high: high.operand(),
+        })
+    }
+
+    /// `LIKE`
+    #[must_use]
+    pub fn like(self, pattern: &str) -> Self {
+        Self(Expr::Like {
+            negated: false,
+            any: false,
+            expr: self.operand(),
+            pattern: Box::new(lit(pattern).0),
+            escape_char: None,
+        })
+    }
+
+    /// `ILIKE`
+    #[must_use]
+    pub fn ilike(self, pattern: &str) -> Self {
+        Self(Expr::ILike {
+            negated: false,
+            any: false,
+            expr: self.operand(),
+            pattern: Box::new(lit(pattern).0),
+            escape_char: None,
+        })
+    }
+
+    /// `CAST(… AS …)`
+    #[must_use]
+    pub fn cast(self, to: Type) -> Self {
+        Self(cast(self.0, to))
+    }
+
+    /// To sort by this, least first.
+    pub fn asc(self) -> Sort {
+        self.sort(ast::OrderBySort::Asc)
+    }
+
+    /// To sort by this, greatest first.
+    pub fn desc(self) -> Sort {
+        self.sort(ast::OrderBySort::Desc)
+    }
+
+    fn sort(self, sort: ast::OrderBySort) -> Sort {
+        Sort(ast::OrderByExpr {
+            expr: self.0,
+            options: ast::OrderByOptions {
+                sort: Some(sort),
+                nulls_first: None,
+            },
+            with_fill: None,
+        })
+    }
+
+    fn binary(self, op: BinaryOperator, other: Self) -> Self {
+        Self(Expr::BinaryOp {
+            left: self.operand(),
+            op,
+            right: other.operand(),
+        })
+    }
+
+    /// In parentheses where SQL would need them.
+    fn operand(self) -> Box<Expr> {
+        let is_atom = matches!(
+            self.0,
+            Expr::Identifier(_)
+                | Expr::CompoundIdentifier(_)
+                | Expr::Value(_)
+                | Expr::Function(_)
+                | Expr::Cast { .. }
+                | Expr::Nested(_)
+        );
+        match is_atom {
+            true => Box::new(self.0),
+            false => Box::new(Expr::Nested(Box::new(self.0))),
+        }
+    }
+}
+
+impl ops::Not for Term {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        Self(Expr::UnaryOp {
+            op: ast::UnaryOperator::Not,
+            expr: self.operand(),
+        })
+    }
+}
+
+impl ops::Add for Term {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Plus, other)
+    }
+}
+
+impl ops::Sub for Term {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Minus, other)
+    }
+}
+
+impl ops::Mul for Term {
+    type Output = Self;
+
+    fn mul(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Multiply, other)
+    }
+}
+
+impl ops::Div for Term {
+    type Output = Self;
+
+    fn div(self, other: Self) -> Self {
+        self.binary(BinaryOperator::Divide, other)
+    }
+}
+
+impl From<Term> for Named {
+    /// A column keeps its name.
+    fn from(term: Term) -> Self {
+        Self(SelectItem::UnnamedExpr(term.0))
+    }
+}
+
+/// A name as it is, in any case.
+pub(super) fn ident(name: &str) -> ast::Ident {
+    ast::Ident::with_quote('"', name)
+}
+
+pub(super) fn literal(value: ast::Value) -> Expr {
+    Expr::Value(value.with_empty_span())
+}
+
+fn cast(expr: Expr, to: Type) -> Expr {
+    let name = ast::ObjectNamePart::Identifier(ast::Ident::new(to.to_string()));
+    Expr::Cast {
+        kind: ast::CastKind::Cast,
+        expr: Box::new(expr),
+        data_type: ast::DataType::Custom(ast::ObjectName(vec![name]), Vec::new()),
+        format: None,
+    }
+}
+
+fn function_of(
+    name: &str,
+    arguments: Vec<ast::FunctionArgExpr>,
+    duplicate_treatment: Option<ast::DuplicateTreatment>,
+) -> Term {
+    let name = ast::ObjectNamePart::Identifier(ast::Ident::new(name));
+    Term(Expr::Function(ast::Function {
+        name: ast::ObjectName(vec![name]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment,
+            args: arguments
+                .into_iter()
+                .map(ast::FunctionArg::Unnamed)
+                .collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    }))
+}

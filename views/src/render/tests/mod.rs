@@ -1,0 +1,399 @@
+//! Is the maintained result what a batch database computes of the same rows?
+//!
+//! The oracle is SQLite. Queries are generated as SQL text within what both mean alike: integers,
+//! floats and texts do not mix in one column; floats are small multiples of a quarter, so that
+//! sums are exact in any order; LIKE looks at case (a pragma there); texts are ASCII; no integer
+//! overflows; LIMIT stands behind an order of all columns.
+
+mod generator;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use differential_dataflow::input::InputSession;
+use perennial_rows::{Column, Schema, Tuple, Type, Value};
+use proptest::prelude::*;
+use rusqlite::types::ValueRef;
+
+use crate::dataflow::Epoch;
+use crate::query::bind::tests::parse;
+use crate::query::{Query, RelationSchema, Relations, bind};
+use crate::render::render;
+
+use generator::Choices;
+
+/// Two tables without keys: a row may stand in them several times.
+struct Tables;
+
+const TABLES: [(&str, &[(&str, Type)]); 2] = [
+    (
+        "a",
+        &[
+            ("x", Type::Integer),
+            ("y", Type::Integer),
+            ("t", Type::Text),
+            ("f", Type::Float),
+        ],
+    ),
+    (
+        "b",
+        &[("x", Type::Integer), ("s", Type::Text), ("g", Type::Float)],
+    ),
+];
+
+impl Relations for Tables {
+    fn relation(&self, name: &str) -> Option<RelationSchema> {
+        if name == "any" {
+            return Some(RelationSchema {
+                is_open: true,
+                ..RelationSchema::default()
+            });
+        }
+        let (_, columns) = TABLES.iter().find(|(table, _)| *table == name)?;
+        Some(RelationSchema {
+            columns: Schema::new(columns.iter().map(|(name, of)| Column::new(*name, *of))),
+            ..RelationSchema::default()
+        })
+    }
+}
+
+/// A row that comes (1) or goes (-1), by table.
+type Delta = (usize, Vec<Value>, isize);
+/// What stands in a bag, and how often.
+type Bag = BTreeMap<Vec<Value>, isize>;
+
+/// The result after each epoch, maintained by several workers. `deltas` hold rows of all columns
+/// of the tables with these names.
+fn maintained(
+    query: &Query,
+    tables: &[(&str, Schema)],
+    deltas: &[Vec<Delta>],
+    n_workers: usize,
+) -> Vec<Bag> {
+    let updates: Arc<Mutex<Vec<(Tuple, Epoch, isize)>>> = Arc::default();
+    let (query, deltas, said) = (query.clone(), deltas.to_vec(), updates.clone());
+    let tables: Vec<(String, Schema)> = tables
+        .iter()
+        .map(|(name, schema)| (name.to_string(), schema.clone()))
+        .collect();
+    let n_epochs = deltas.len();
+    let run = move |worker: &mut timely::worker::Worker| {
+        let mut sessions = Vec::new();
+        for _ in query.inputs() {
+            sessions.push(InputSession::<Epoch, Tuple, isize>::new());
+        }
+        let said = said.clone();
+        let probe = worker.dataflow(|scope| {
+            let inputs = sessions
+                .iter_mut()
+                .map(|session| session.to_collection(scope))
+                .collect();
+            render(scope, &query, inputs)
+                .inspect(move |update| said.lock().unwrap().push(update.clone()))
+                .probe()
+                .0
+        });
+        for (epoch, deltas) in (0..).zip(&deltas) {
+            for (at, (table, row, diff)) in deltas.iter().enumerate() {
+                let (name, schema) = &tables[*table];
+                for (input, session) in query.inputs().iter().zip(&mut sessions) {
+                    // Updates come in on any worker.
+                    if *input.relation == **name && at % worker.peers() == worker.index() {
+                        let column = |column: &Column| {
+                            let at = schema.position(&column.name);
+                            at.map_or(Value::Null, |at| row[at].clone())
+                        };
+                        let tuple = input.columns.columns().iter().map(column).collect();
+                        session.update(tuple, *diff);
+                    }
+                }
+            }
+            for session in &mut sessions {
+                session.advance_to(epoch + 1);
+                session.flush();
+            }
+            worker.step_while(|| probe.less_than(&(epoch + 1)));
+        }
+    };
+    let config = timely::Config::process(n_workers);
+    let workers = timely::execute(config, run).expect("workers start");
+    for result in workers.join() {
+        result.expect("no worker fails");
+    }
+    let updates = updates.lock().unwrap();
+    let at = |epoch: Epoch| {
+        let mut bag = Bag::new();
+        for (tuple, time, diff) in updates.iter() {
+            if *time <= epoch {
+                *bag.entry(tuple.to_vec()).or_default() += diff;
+            }
+        }
+        bag.retain(|_, count| *count != 0);
+        bag
+    };
+    (0..n_epochs as Epoch).map(at).collect()
+}
+
+/// The result of the same query on SQLite after each epoch.
+fn oracle(sql: &str, deltas: &[Vec<Delta>]) -> Vec<Bag> {
+    let connection = rusqlite::Connection::open_in_memory().unwrap();
+    connection
+        .execute_batch("PRAGMA case_sensitive_like = ON")
+        .unwrap();
+    for (name, columns) in TABLES {
+        let of = |of: Type| {
+            if of == Type::Float {
+                "REAL".to_owned()
+            } else {
+                of.to_string()
+            }
+        };
+        let columns: Vec<String> = columns
+            .iter()
+            .map(|(name, t)| format!("{name} {}", of(*t)))
+            .collect();
+        let create = format!("CREATE TABLE {name} ({})", columns.join(", "));
+        connection.execute_batch(&create).unwrap();
+    }
+    let bound = |value: &Value| match value {
+        Value::Null => rusqlite::types::Value::Null,
+        Value::Integer(n) => (*n).into(),
+        Value::Float(x) => x.get().into(),
+        Value::Text(text) => text.to_string().into(),
+        other => panic!("{other} in a table"),
+    };
+    let mut results = Vec::new();
+    for deltas in deltas {
+        for (table, row, diff) in deltas {
+            let (name, columns) = TABLES[*table];
+            let values = rusqlite::params_from_iter(row.iter().map(bound));
+            let change = if *diff > 0 {
+                format!(
+                    "INSERT INTO {name} VALUES ({})",
+                    vec!["?"; row.len()].join(", ")
+                )
+            } else {
+                let same: Vec<String> = columns
+                    .iter()
+                    .map(|(column, _)| format!("{column} IS ?"))
+                    .collect();
+                let one = format!(
+                    "SELECT rowid FROM {name} WHERE {} LIMIT 1",
+                    same.join(" AND ")
+                );
+                format!("DELETE FROM {name} WHERE rowid = ({one})")
+            };
+            assert_eq!(connection.execute(&change, values).unwrap(), 1);
+        }
+        let mut statement = connection
+            .prepare(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let n_columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        let mut bag = Bag::new();
+        while let Some(row) = rows.next().unwrap_or_else(|error| panic!("{sql}: {error}")) {
+            let value = |at| match row.get_ref(at).unwrap() {
+                ValueRef::Null => Value::Null,
+                ValueRef::Integer(n) => n.into(),
+                ValueRef::Real(x) => x.into(),
+                ValueRef::Text(text) => std::str::from_utf8(text).unwrap().into(),
+                ValueRef::Blob(_) => panic!("{sql}: a blob"),
+            };
+            *bag.entry((0..n_columns).map(value).collect()).or_default() += 1;
+        }
+        results.push(bag);
+    }
+    results
+}
+
+/// SQLite knows truth as 1 and 0.
+fn as_sqlite(bag: &Bag) -> Bag {
+    let value = |value: &Value| match value {
+        Value::Boolean(is) => Value::Integer((*is).into()),
+        other => other.clone(),
+    };
+    let mut alike = Bag::new();
+    for (row, count) in bag {
+        *alike.entry(row.iter().map(value).collect()).or_default() += count;
+    }
+    alike
+}
+
+fn integer() -> impl Strategy<Value = Value> {
+    prop_oneof![1 => Just(Value::Null), 5 => (-2i64..4).prop_map(Value::from)]
+}
+
+fn float() -> impl Strategy<Value = Value> {
+    prop_oneof![1 => Just(Value::Null), 5 => (-6i64..8).prop_map(|n| Value::from(n as f64 / 4.0))]
+}
+
+fn text() -> impl Strategy<Value = Value> {
+    let texts = prop::sample::select(vec!["a", "b", "ab", "aB", "", " a"]);
+    prop_oneof![1 => Just(Value::Null), 5 => texts.prop_map(Value::from)]
+}
+
+/// A row for either table, whether it takes the place of one that is there, and of which.
+fn operation() -> impl Strategy<Value = (usize, Vec<Value>, u8, prop::sample::Index)> {
+    let rows = prop_oneof![
+        (integer(), integer(), text(), float()).prop_map(|(x, y, t, f)| (0, vec![x, y, t, f])),
+        (integer(), text(), float()).prop_map(|(x, s, g)| (1, vec![x, s, g])),
+    ];
+    (rows, 0u8..4, any::<prop::sample::Index>())
+        .prop_map(|((table, row), kind, which)| (table, row, kind, which))
+}
+
+/// Inserts, updates and deletes by epoch, as rows that come and go.
+fn history() -> impl Strategy<Value = Vec<Vec<Delta>>> {
+    let epochs = prop::collection::vec(prop::collection::vec(operation(), 0..9), 1..6);
+    epochs.prop_map(|epochs| {
+        let mut standing: [Vec<Vec<Value>>; 2] = Default::default();
+        let mut history = Vec::new();
+        for operations in epochs {
+            let mut deltas = Vec::new();
+            for (table, row, kind, which) in operations {
+                let rows = &mut standing[table];
+                // One in four is a delete, one an update.
+                if kind >= 2 && !rows.is_empty() {
+                    let old = rows.swap_remove(which.index(rows.len()));
+                    deltas.push((table, old, -1));
+                }
+                if kind != 3 {
+                    rows.push(row.clone());
+                    deltas.push((table, row, 1));
+                }
+            }
+            history.push(deltas);
+        }
+        history
+    })
+}
+
+fn schemas() -> Vec<(&'static str, Schema)> {
+    let schema = |columns: &[(&str, Type)]| {
+        Schema::new(columns.iter().map(|(name, of)| Column::new(*name, *of)))
+    };
+    TABLES
+        .iter()
+        .map(|(name, columns)| (*name, schema(columns)))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(160))]
+
+    #[test]
+    fn what_is_maintained_is_what_sqlite_computes(
+        choices in prop::collection::vec(any::<u8>(), 0..120),
+        history in history(),
+        n_workers in 1usize..4,
+    ) {
+        let mut generator = Choices { choices: &choices, n_aliases: 0 };
+        let (sql, _) = generator.query(2);
+        let query = bind(&parse(&sql), &Tables).unwrap_or_else(|errors| panic!("{sql}\n{errors}"));
+        let found = maintained(&query, &schemas(), &history, n_workers);
+        let expected = oracle(&sql, &history);
+        for (epoch, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            prop_assert_eq!(
+                &as_sqlite(found), expected, "epoch {} of\n{}\n{}", epoch, sql, query
+            );
+        }
+    }
+}
+
+/// The result of a query over rows of one relation without declared columns.
+fn of_any(sql: &str, rows: &[&[(&str, Value)]]) -> Vec<Vec<Value>> {
+    let query = bind(&parse(sql), &Tables).unwrap_or_else(|errors| panic!("{sql}\n{errors}"));
+    let columns = query
+        .inputs()
+        .first()
+        .map(|input| input.columns.clone())
+        .unwrap_or_default();
+    let row = |row: &&[(&str, Value)]| {
+        let value = |column: &Column| {
+            let found = row.iter().find(|(name, _)| *name == &*column.name);
+            found.map_or(Value::Null, |(_, value)| value.clone())
+        };
+        (0, columns.columns().iter().map(value).collect(), 1)
+    };
+    let deltas = vec![rows.iter().map(row).collect()];
+    let results = maintained(&query, &[("any", columns.clone())], &deltas, 2);
+    let copies = results[0]
+        .iter()
+        .flat_map(|(row, n)| vec![row.clone(); *n as usize]);
+    copies.collect()
+}
+
+#[test]
+fn columns_of_any_type_are_looked_at_one_by_one() {
+    let rows: [&[(&str, Value)]; 4] = [
+        &[("v", 1i64.into()), ("k", "a".into())],
+        &[("v", 1.0.into()), ("k", "a".into())],
+        &[("v", "1".into()), ("k", "a".into())],
+        &[("k", "b".into())],
+    ];
+    let of = |sql: &str| of_any(sql, &rows);
+    let texts = |sql: &str| {
+        let rows = of(sql).into_iter();
+        rows.map(|row| {
+            row.iter()
+                .map(Value::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect::<Vec<_>>()
+    };
+    // Numbers compare by worth, other types not at all.
+    assert_eq!(texts("SELECT v FROM any WHERE v = 1"), ["1", "1"]);
+    assert_eq!(
+        texts("SELECT count(*) AS n FROM any x JOIN any y ON x.v = y.v"),
+        ["5"]
+    );
+    // Groups go by what a value is.
+    assert_eq!(
+        texts("SELECT v, count(*) AS n FROM any GROUP BY v").len(),
+        4
+    );
+    assert_eq!(
+        texts("SELECT k, sum(v) AS s, avg(v) AS a, count(v) AS n FROM any GROUP BY k"),
+        ["a 2 1 3", "b NULL NULL 0"]
+    );
+    assert_eq!(texts("SELECT min(v) AS l, max(v) AS g FROM any"), ["1 1"]);
+    assert_eq!(
+        texts("SELECT v + 1 AS w FROM any WHERE k = 'a'"),
+        ["NULL", "2", "2"]
+    );
+    assert_eq!(
+        texts("SELECT k FROM any WHERE NOT v ORDER BY k LIMIT 1"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn sums_overflow_to_null_and_do_not_drift() {
+    let rows: [&[(&str, Value)]; 3] = [
+        &[("n", i64::MAX.into()), ("x", 1e300.into())],
+        &[("n", 1i64.into()), ("x", 1.5.into())],
+        &[("n", 0i64.into()), ("x", (-1e300).into())],
+    ];
+    let sql = "SELECT sum(n) AS n, sum(x) AS x, sum(CAST(x AS FLOAT)) AS y FROM any";
+    assert_eq!(of_any(sql, &rows), [[Value::Null, 1.5.into(), 1.5.into()]]);
+    let sql = "SELECT sum(x) AS x FROM any WHERE n > 0";
+    assert_eq!(of_any(sql, &rows), [[Value::from(1e300)]]);
+}
+
+#[test]
+fn the_one_group_of_no_rows_is_there() {
+    let sql = "SELECT count(*) AS n, sum(v) AS s, min(v) AS m, count(DISTINCT v) AS d FROM any";
+    let none = [
+        Value::from(0i64),
+        Value::Null,
+        Value::Null,
+        Value::from(0i64),
+    ];
+    assert_eq!(of_any(sql, &[]), [none]);
+    assert_eq!(
+        of_any("SELECT 1 AS x WHERE 1 = 2", &[]),
+        Vec::<Vec<Value>>::new()
+    );
+    assert_eq!(of_any("SELECT 1 AS x", &[]), [[Value::from(1i64)]]);
+}
