@@ -6,27 +6,15 @@
 //! ```
 
 use perennial::connectors::Folder;
-use perennial::model::locator::{Locator, OnStderr, Progress, Settings};
-use perennial::{Engine, LocalModel, LocalModelOptions, View};
+use perennial::{Engine, LocalModel, View};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(question)) = (arguments.next(), arguments.next()) else {
         return Err("usage: subscribe FOLDER QUESTION".into());
     };
-    let locator = Locator::new(Settings::from_env()?);
-    let on_stderr = || Box::new(OnStderr::default()) as Box<dyn Progress>;
-    let options = LocalModelOptions::default();
-    let mut progress = OnStderr::default();
-    let model = LocalModel::open(
-        "qwen2.5-coder-0.5b",
-        &options,
-        &locator,
-        &mut progress,
-        on_stderr,
-    )?;
-
-    let mut engine = Engine::builder(model.runtime())
+    let model = LocalModel::open("qwen2.5-coder-0.5b")?;
+    let engine = Engine::builder(model.runtime())
         .source(Folder::open("docs", [folder])?)
         .table("questions")
         .view(

@@ -7,7 +7,7 @@ use perennial_ask::{Embed, TensorModel};
 use perennial_bank::FragmentStore;
 use perennial_model::embedding::Embedder;
 use perennial_model::error::Error as ModelError;
-use perennial_model::locator::{Locator, ModelSpec, Progress};
+use perennial_model::locator::{Locator, ModelSpec, OnStderr, Progress, Settings};
 use perennial_model::model::{Model, OpenOptions};
 
 use crate::engine::Runtime;
@@ -45,6 +45,18 @@ pub struct LocalModel {
 }
 
 impl LocalModel {
+    /// Finds and opens the model that `spec` names: a known name, a file or a folder. Where weights
+    /// come from is as the environment says, and progress is told on standard error.
+    ///
+    /// # Errors
+    /// As [`LocalModel::open_with`].
+    pub fn open(spec: &str) -> Result<Self, ModelError> {
+        let locator = Locator::new(Settings::from_env()?);
+        let on_stderr = || Box::new(OnStderr::default()) as Box<dyn Progress>;
+        let (options, mut progress) = (LocalModelOptions::default(), OnStderr::default());
+        Self::open_with(spec, &options, &locator, &mut progress, on_stderr)
+    }
+
     /// Finds and opens the model that `spec` names: a known name, a file or a folder.
     /// Weights that are not on this machine are fetched, with `progress` told.
     ///
@@ -53,7 +65,7 @@ impl LocalModel {
     ///
     /// # Errors
     /// What was tried and why it failed, and what to do about it.
-    pub fn open(
+    pub fn open_with(
         spec: &str,
         options: &LocalModelOptions,
         locator: &Locator,

@@ -182,7 +182,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Box::new(perennial::model::locator::Silent)
         };
         let mut progress = OnStderr::default();
-        let model = LocalModel::open(spec, &options, &locator, &mut progress, silent)?;
+        let model = LocalModel::open_with(spec, &options, &locator, &mut progress, silent)?;
         for n_tokens in &arguments.tokens {
             match &peaks {
                 Some(peaks) => measure_model(&model, *n_tokens, peaks, &arguments)?,

@@ -37,7 +37,7 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<LocalModel, Failure>
         options.n_threads = n_threads;
     }
     let embedder_live = live.clone();
-    Ok(LocalModel::open(
+    Ok(LocalModel::open_with(
         &args.model,
         &options,
         &locator,

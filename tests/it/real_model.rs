@@ -10,7 +10,7 @@ fn open() -> LocalModel {
     let locator = Locator::new(Settings::from_env().expect("settings"));
     let on_stderr = || Box::new(OnStderr::default()) as Box<dyn Progress>;
     let options = LocalModelOptions::default();
-    LocalModel::open(
+    LocalModel::open_with(
         "smollm2-135m",
         &options,
         &locator,
