@@ -20,6 +20,15 @@ pub enum Error {
         /// The names there are.
         declared: String,
     },
+    /// What is asked of answers, of a relation that has none.
+    #[error(
+        "`{name}` has no answers of a model: only a view that asks one has them, and can be \
+         delivered to a sink"
+    )]
+    NotAnswers {
+        /// The name asked for.
+        name: String,
+    },
     /// Two streams or two views with one name.
     #[error("`{name}` is declared twice; give each stream and each view a name of its own")]
     DeclaredTwice {

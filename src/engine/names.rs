@@ -70,10 +70,13 @@ impl Names {
     /// A view that asks a model.
     ///
     /// # Errors
-    /// [`Error::UnknownView`].
+    /// [`Error::UnknownView`], [`Error::NotAnswers`].
     pub(crate) fn answers(&self, name: &str) -> Result<ViewId, Error> {
         match self.get(name) {
             Some(Named::Answers(id)) => Ok(id),
+            Some(Named::Query(_)) => Err(Error::NotAnswers {
+                name: name.to_owned(),
+            }),
             _ => Err(Error::UnknownView {
                 name: name.to_owned(),
                 declared: self.list(|n| matches!(n, Named::Answers(_))),
