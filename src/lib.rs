@@ -32,6 +32,7 @@ pub mod engine;
 pub mod fault;
 pub mod local_model;
 pub mod recording;
+pub mod sql;
 pub mod state;
 
 pub use engine::{AuditStats, Edit, Engine, EngineBuilder, Error, Runtime, Subscription, Update};

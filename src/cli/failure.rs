@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use perennial::connectors;
 use perennial::model::error::Error as ModelError;
+use perennial::sql::SessionError;
 
 /// Why a command ends without success.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,12 @@ pub(crate) enum Failure {
     /// The engine or the model cannot go on.
     #[error(transparent)]
     Engine(#[from] perennial::Error),
+    /// A script asks for what cannot be.
+    #[error("{errors}")]
+    Script {
+        /// What, and where.
+        errors: perennial::sql::Errors,
+    },
     /// A source cannot be opened.
     #[error(transparent)]
     Source(#[from] connectors::Error),
@@ -144,16 +151,20 @@ impl Failure {
             }
             Self::NotNoticed { .. } => "check that files can be watched in the temporary folder",
             Self::Io { .. } => "check permissions and free space",
-            Self::Engine(_) | Self::Source(_) | Self::OutputClosed => return None,
+            Self::Engine(_) | Self::Source(_) | Self::OutputClosed | Self::Script { .. } => {
+                return None;
+            }
         })
     }
 
     /// Prints it to standard error: one line on what is wrong, one on what to do.
     pub(crate) fn tell(&self) {
-        if matches!(self, Self::OutputClosed) {
-            return;
+        match self {
+            Self::OutputClosed => return,
+            // Each says where it is, and what can be done.
+            Self::Script { errors } => return eprintln!("{errors}"),
+            _ => eprintln!("error: {self}"),
         }
-        eprintln!("error: {self}");
         if let Some(hint) = self.hint() {
             eprintln!("  try: {hint}");
         }
@@ -162,9 +173,23 @@ impl Failure {
     /// The program's exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage { .. } => ExitCode::from(2),
+            Self::Usage { .. } | Self::Script { .. } => ExitCode::from(2),
             Self::OutputClosed => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Script(errors) => Self::Script { errors },
+            SessionError::Engine(error) => Self::Engine(error),
+            SessionError::Told(error) => match error.downcast::<Self>() {
+                Ok(failure) => *failure,
+                Err(other) => Self::output(io::Error::other(other)),
+            },
+            other => Self::output(io::Error::other(other)),
         }
     }
 }

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use perennial::connectors::Rejected;
-use perennial::engine::{EpochStart, Progress};
+use perennial::engine::{EpochStart, Progress, RowsUpdate};
+use perennial::rows::Schema;
 use perennial::{Engine, Subscription, Update};
+use perennial_views::Epoch;
 
 use super::failure::Failure;
 use super::interrupt::Interrupt;
@@ -15,8 +19,30 @@ use super::report::{EpochReport, Gathering};
 
 /// How often the loop looks up when nothing comes.
 const IDLE: Duration = Duration::from_millis(50);
-/// Streams of the program's view: documents and questions.
-const N_STREAMS: usize = 2;
+/// How often it looks up where several views may have something to say.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// What is followed.
+pub(crate) struct Followed<'a> {
+    /// The engine that says it.
+    pub(crate) engine: &'a Engine,
+    /// The views.
+    pub(crate) feeds: &'a [Feed],
+    /// Sources, which may end; with all of them, it is over.
+    pub(crate) n_sources: usize,
+}
+
+/// What a view says.
+pub(crate) struct Feed {
+    /// Its name.
+    pub(crate) view: Arc<str>,
+    /// Where it comes.
+    pub(crate) updates: Subscription,
+    /// Answers and rows of this epoch and before are not shown.
+    pub(crate) after: Option<Epoch>,
+    /// The view's columns.
+    pub(crate) columns: Schema,
+}
 
 /// Where updates are shown.
 pub(crate) trait Display {
@@ -26,6 +52,8 @@ pub(crate) trait Display {
     fn progress(&mut self, progress: &Progress) -> io::Result<()>;
     /// An epoch is complete.
     fn epoch(&mut self, report: &EpochReport) -> io::Result<()>;
+    /// Rows of a query came and went.
+    fn rows(&mut self, update: &RowsUpdate, columns: &Schema) -> io::Result<()>;
     /// A record went to quarantine.
     fn rejected(&mut self, rejected: &Rejected) -> io::Result<()>;
     /// Something to know about a source.
@@ -77,32 +105,41 @@ pub(crate) enum Ending {
 /// # Errors
 /// A source's failure, the engine's, or that of writing.
 pub(crate) fn follow<D: Display>(
-    engine: &mut Engine,
-    updates: &Subscription,
+    followed: &Followed<'_>,
     display: &mut D,
     course: &mut impl Course<D>,
     interrupt: &Interrupt,
 ) -> Result<Ending, Failure> {
-    let mut gathering = Gathering::default();
-    let mut ended = BTreeSet::new();
+    let feeds = followed.feeds;
+    let mut showing = Showing {
+        gatherings: feeds.iter().map(|_| Gathering::default()).collect(),
+        ended: BTreeSet::new(),
+        turn: 0,
+    };
+    // What came last may still wait for its epoch: after a flush, it is delivered.
+    let mut flushing: Option<JoinHandle<Result<(), perennial::Error>>> = None;
     let outcome = loop {
         if interrupt.is_raised() {
             break Ok(Ending::Interrupted);
         }
-        let next = match updates.recv_timeout(IDLE) {
-            Ok(Some(update)) => take(update, display, course, &mut gathering, &mut ended),
-            Ok(None) => Err(perennial::Error::Stopped {
+        let next = match showing.arrival(feeds) {
+            Arrival::Update(at, update) => showing.take(&feeds[at], at, update, display, course),
+            Arrival::Stopped => Err(perennial::Error::Stopped {
                 reason: "see the messages above".to_owned(),
             }
             .into()),
-            Err(_) if ended.len() == N_STREAMS && !gathering.is_under_way() => {
-                // What came last may still wait for its epoch: after this, it is delivered.
-                match engine.flush() {
-                    Ok(_) => rest(updates, display, course, &mut gathering, &mut ended),
-                    Err(error) => Err(error.into()),
+            Arrival::Nothing if flushing.as_ref().is_some_and(JoinHandle::is_finished) => {
+                match flushing.take().map(JoinHandle::join) {
+                    Some(Ok(Err(error))) => Err(error.into()),
+                    _ => showing.rest(feeds, display, course),
                 }
             }
-            Err(_) => course.idle(gathering.is_under_way()),
+            Arrival::Nothing if flushing.is_none() && showing.ended.len() == followed.n_sources => {
+                let engine = followed.engine.clone();
+                flushing = Some(std::thread::spawn(move || engine.flush().map(|_| ())));
+                Ok(Next::GoOn)
+            }
+            Arrival::Nothing => course.idle(showing.is_under_way()),
         };
         match next {
             Ok(Next::GoOn) => {}
@@ -116,65 +153,125 @@ pub(crate) fn follow<D: Display>(
     outcome
 }
 
-/// Shows what is there already, and finishes.
-fn rest<D: Display>(
-    updates: &Subscription,
-    display: &mut D,
-    course: &mut impl Course<D>,
-    gathering: &mut Gathering,
-    ended: &mut BTreeSet<String>,
-) -> Result<Next, Failure> {
-    while let Some(update) = updates.try_recv() {
-        take(update, display, course, gathering, ended)?;
-    }
-    Ok(Next::Finish)
+/// What came.
+enum Arrival {
+    /// An update of the feed at this place.
+    Update(usize, Update),
+    /// The engine has stopped.
+    Stopped,
+    /// Nothing, for a while.
+    Nothing,
 }
 
-fn take<D: Display>(
-    update: Update,
-    display: &mut D,
-    course: &mut impl Course<D>,
-    gathering: &mut Gathering,
-    ended: &mut BTreeSet<String>,
-) -> Result<Next, Failure> {
-    let shown = match update {
-        Update::EpochStarted(start) => {
-            let shown = display.started(&start);
-            gathering.start(start);
-            shown
+/// How far the showing is.
+struct Showing {
+    /// For each feed, what its present epoch has brought.
+    gatherings: Vec<Gathering>,
+    /// The sources that have ended.
+    ended: BTreeSet<String>,
+    /// The feed that is looked at first, so that none is overheard for another.
+    turn: usize,
+}
+
+impl Showing {
+    fn is_under_way(&self) -> bool {
+        self.gatherings.iter().any(Gathering::is_under_way)
+    }
+
+    /// The next update of any feed.
+    fn arrival(&mut self, feeds: &[Feed]) -> Arrival {
+        let patience = if feeds.len() == 1 {
+            IDLE
+        } else {
+            Duration::ZERO
+        };
+        for step in 0..feeds.len() {
+            let at = (self.turn + step) % feeds.len();
+            match feeds[at].updates.recv_timeout(patience) {
+                Ok(Some(update)) => {
+                    self.turn = at + 1;
+                    return Arrival::Update(at, update);
+                }
+                Ok(None) => return Arrival::Stopped,
+                Err(_) => {}
+            }
         }
-        Update::Answer(answer) => {
-            gathering.answer(answer);
-            Ok(())
+        if feeds.len() != 1 {
+            std::thread::sleep(GLANCE);
         }
-        Update::EpochComplete(summary) => {
-            let report = gathering.complete(summary);
-            display.epoch(&report).map_err(Failure::output)?;
-            return course.after(&report, display);
+        Arrival::Nothing
+    }
+
+    /// Shows what is there already, and finishes.
+    fn rest<D: Display>(
+        &mut self,
+        feeds: &[Feed],
+        display: &mut D,
+        course: &mut impl Course<D>,
+    ) -> Result<Next, Failure> {
+        for (at, feed) in feeds.iter().enumerate() {
+            while let Some(update) = feed.updates.try_recv() {
+                self.take(feed, at, update, display, course)?;
+            }
         }
-        Update::Progress(progress) => display.progress(&progress),
-        Update::Rejected(rejected) => display.rejected(&rejected),
-        Update::Notice { source, message } => display.notice(&source, &message),
-        Update::SourceEnded { source } => {
-            ended.insert(source);
-            Ok(())
-        }
-        Update::SourceFailed { source, message } => {
-            display.failed(&source, &message).map_err(Failure::output)?;
-            return Err(Failure::SourceFailed {
-                source_name: source,
-                message,
-            });
-        }
-        Update::Failed { reason } => {
-            display.failed("engine", &reason).map_err(Failure::output)?;
-            return Err(perennial::Error::Stopped { reason }.into());
-        }
-        Update::Lagged { n_dropped } => {
-            display.notice("program", &format!("{n_dropped} notices were dropped"))
-        }
-        _ => Ok(()),
-    };
-    shown.map_err(Failure::output)?;
-    Ok(Next::GoOn)
+        Ok(Next::Finish)
+    }
+
+    fn take<D: Display>(
+        &mut self,
+        feed: &Feed,
+        at: usize,
+        update: Update,
+        display: &mut D,
+        course: &mut impl Course<D>,
+    ) -> Result<Next, Failure> {
+        let gathering = &mut self.gatherings[at];
+        let is_news = |epoch| feed.after.is_none_or(|after| epoch > after);
+        let shown = match update {
+            Update::EpochStarted(start) => {
+                let shown = display.started(&start);
+                gathering.start(start);
+                shown
+            }
+            Update::Answer(answer) => {
+                if is_news(answer.epoch) {
+                    gathering.answer(answer);
+                }
+                Ok(())
+            }
+            Update::Rows(rows) if is_news(rows.epoch) => display.rows(&rows, &feed.columns),
+            Update::EpochComplete(summary) => {
+                let report = gathering.complete(summary);
+                display.epoch(&report).map_err(Failure::output)?;
+                return course.after(&report, display);
+            }
+            Update::Progress(progress) => display.progress(&progress),
+            // What sources say is said to every view; once is enough.
+            Update::Rejected(rejected) if at == 0 => display.rejected(&rejected),
+            Update::Notice { source, message } if at == 0 || *source == *feed.view => {
+                display.notice(&source, &message)
+            }
+            Update::SourceEnded { source } => {
+                self.ended.insert(source);
+                Ok(())
+            }
+            Update::SourceFailed { source, message } => {
+                display.failed(&source, &message).map_err(Failure::output)?;
+                return Err(Failure::SourceFailed {
+                    source_name: source,
+                    message,
+                });
+            }
+            Update::Failed { reason } => {
+                display.failed("engine", &reason).map_err(Failure::output)?;
+                return Err(perennial::Error::Stopped { reason }.into());
+            }
+            Update::Lagged { n_dropped } => {
+                display.notice("program", &format!("{n_dropped} notices were dropped"))
+            }
+            _ => Ok(()),
+        };
+        shown.map_err(Failure::output)?;
+        Ok(Next::GoOn)
+    }
 }

@@ -25,6 +25,8 @@ struct State {
     is_raised: AtomicBool,
     /// Whether someone looks at `is_raised`.
     is_watched: AtomicBool,
+    /// Whether the program goes on after what was interrupted.
+    is_lasting: AtomicBool,
     /// Exit code should the orderly end take too long.
     exit_code: AtomicU8,
 }
@@ -45,8 +47,22 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// From here on, an interruption ends what goes on, and not the program; a second one before
+    /// anyone has looked does.
+    pub(crate) fn last(&self) {
+        self.0.is_lasting.store(true, Ordering::SeqCst);
+    }
+
+    /// What was to be ended has ended.
+    pub(crate) fn lower(&self) {
+        self.0.is_raised.store(false, Ordering::SeqCst);
+    }
+
     fn hear(&self) {
-        self.0.is_raised.store(true, Ordering::SeqCst);
+        let is_repeated = self.0.is_raised.swap(true, Ordering::SeqCst);
+        if self.0.is_lasting.load(Ordering::SeqCst) && !is_repeated {
+            return;
+        }
         if self.0.is_watched.load(Ordering::SeqCst) {
             std::thread::sleep(GRACE);
         }

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 
 use perennial::ask::{Finish, Work};
 use perennial::connectors::Rejected;
-use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress};
+use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress, RowsUpdate};
+use perennial::rows::Schema;
 use serde_json::{Value, json};
 
 use super::follow::Display;
@@ -43,6 +44,16 @@ pub(crate) fn work(work: &Work) -> Value {
     })
 }
 
+/// A tuple by the names of its columns.
+pub(crate) fn row(columns: &Schema, tuple: &[perennial::rows::Value]) -> Value {
+    let names = columns
+        .columns()
+        .iter()
+        .map(|column| column.name.to_string());
+    let values = tuple.iter().map(perennial::rows::Value::to_json);
+    Value::Object(names.zip(values).collect())
+}
+
 fn milliseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -67,6 +78,7 @@ fn answer(update: &AnswerUpdate) -> Value {
     }
     json!({
         "event": "answer",
+        "view": update.view,
         "context": update.context,
         "question": update.question,
         "epoch": update.epoch,
@@ -122,6 +134,7 @@ impl<W: Write> Display for JsonLines<W> {
         done["from_scratch"] = report.n_rerun.into();
         self.line(&json!({
             "event": "epoch",
+            "view": report.summary.view,
             "epoch": report.summary.epoch,
             "documents": start.map_or(&[][..], |start| &start.changes),
             "n_changes": start.map(|start| start.n_changes),
@@ -132,6 +145,19 @@ impl<W: Write> Display for JsonLines<W> {
             "work": done,
             "elapsed_ms": milliseconds(report.summary.elapsed),
         }))
+    }
+
+    fn rows(&mut self, update: &RowsUpdate, columns: &Schema) -> io::Result<()> {
+        for (tuple, count) in &update.rows {
+            self.line(&json!({
+                "event": "row",
+                "view": update.view,
+                "epoch": update.epoch,
+                "count": count,
+                "row": row(columns, tuple),
+            }))?;
+        }
+        Ok(())
     }
 
     fn rejected(&mut self, rejected: &Rejected) -> io::Result<()> {

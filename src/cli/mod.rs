@@ -3,7 +3,8 @@
 //! Arguments are parsed once ([`args`], [`values`]) into what the engine takes
 //! ([`inputs`], [`opening`]); [`follow`] reads a view's updates, gathers them epoch by
 //! epoch ([`report`]) and shows them: for people on a [`screen`], for programs as
-//! [`json`]. Each command is one module.
+//! [`json`]. Each command is one module. Scripts are carried out by a session of the engine's
+//! ([`run`], [`prompt`]), and what comes of a statement is [`told`].
 //!
 //! # Invariants
 //! - Standard output carries answers (or JSON) only; how far things are, and warnings, go
@@ -29,10 +30,14 @@ mod models;
 mod opening;
 mod paint;
 mod past;
+mod prompt;
 mod quarantine;
 mod replay;
 mod report;
+mod run;
 mod screen;
+mod table;
+mod told;
 mod topic;
 mod unposted;
 mod values;
@@ -58,6 +63,8 @@ pub(crate) fn run() -> ExitCode {
     }
     let outcome = match &cli.command {
         Command::Watch(args) => watch::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Sql(args) => prompt::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Answers(args) => past::answers(args),

@@ -28,6 +28,14 @@ pub(crate) fn locator(cache: Option<&std::path::Path>) -> Result<Locator, Failur
 /// # Errors
 /// Why it cannot be had or opened.
 pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<LocalModel, Failure> {
+    open_by(&args.model, args, live)
+}
+
+/// The same for a model that something else names.
+///
+/// # Errors
+/// Why it cannot be had or opened.
+pub(crate) fn open_by(spec: &str, args: &ModelArgs, live: &Live) -> Result<LocalModel, Failure> {
     let locator = locator(args.cache.as_deref())?;
     let mut options = LocalModelOptions {
         store_bytes: args.memory.0,
@@ -38,7 +46,7 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<LocalModel, Failure>
     }
     let embedder_live = live.clone();
     Ok(LocalModel::open_with(
-        &args.model,
+        spec,
         &options,
         &locator,
         &mut *live.bytes(),

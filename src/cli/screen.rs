@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use perennial::ask::Rung;
 use perennial::ask::provenance::sub_paragraphs;
-use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress};
+use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress, RowsUpdate};
+use perennial::rows::Schema;
 
 use super::diff::{self, Piece};
 use super::follow::Display;
@@ -32,9 +34,12 @@ pub(crate) struct Screen<W> {
     answers: Answers,
     told: HashSet<String>,
     n_warnings: usize,
-    /// Documents that the shown answer of each context comes from.
-    shown: BTreeMap<String, BTreeSet<String>>,
-    has_answered: bool,
+    /// Documents that the shown answer of each context of each view comes from.
+    shown: BTreeMap<(Arc<str>, String), BTreeSet<String>>,
+    /// Views whose first answers were shown.
+    answered: BTreeSet<Arc<str>>,
+    /// Whether there are several views, and what is shown says of which it is.
+    names_views: bool,
     totals: Totals,
 }
 
@@ -49,8 +54,23 @@ impl<W: Write> Screen<W> {
             told: HashSet::new(),
             n_warnings: 0,
             shown: BTreeMap::new(),
-            has_answered: false,
+            answered: BTreeSet::new(),
+            names_views: false,
             totals: Totals::default(),
+        }
+    }
+
+    /// The same for several views: what is shown says of which it is.
+    pub(crate) fn naming_views(mut self) -> Self {
+        self.names_views = true;
+        self
+    }
+
+    /// What stands before a heading.
+    fn of(&self, view: &str) -> String {
+        match self.names_views {
+            true => format!("{view}: "),
+            false => String::new(),
         }
     }
 
@@ -122,7 +142,8 @@ impl<W: Write> Screen<W> {
     }
 
     fn answer(&mut self, update: &AnswerUpdate) -> io::Result<()> {
-        let old_sources = self.shown.get(update.context.as_str()).cloned();
+        let shown_as = (update.view.clone(), update.context.as_str().to_owned());
+        let old_sources = self.shown.get(&shown_as).cloned();
         let sources: BTreeSet<String> = update
             .sub_paragraphs
             .iter()
@@ -142,10 +163,8 @@ impl<W: Write> Screen<W> {
             _ => first_changed = self.sentences(update)?,
         }
         match update.new {
-            Some(_) => self
-                .shown
-                .insert(update.context.as_str().to_owned(), sources),
-            None => self.shown.remove(update.context.as_str()),
+            Some(_) => self.shown.insert(shown_as, sources),
+            None => self.shown.remove(&shown_as),
         };
         self.costs(update, first_changed)?;
         self.blank()
@@ -209,8 +228,9 @@ fn span(piece: &Piece) -> Span {
 impl<W: Write> Display for Screen<W> {
     fn started(&mut self, start: &EpochStart) -> io::Result<()> {
         self.tell_of_more_warnings();
-        if self.has_answered {
-            self.say(Style::Strong, &format!("── {}", wording::changes(start)), 0)?;
+        if self.answered.contains(&start.view) {
+            let heading = format!("── {}{}", self.of(&start.view), wording::changes(start));
+            self.say(Style::Strong, &heading, 0)?;
             self.out.flush()?;
         }
         Ok(())
@@ -223,11 +243,16 @@ impl<W: Write> Display for Screen<W> {
 
     fn epoch(&mut self, report: &EpochReport) -> io::Result<()> {
         self.answers.clear();
-        if std::mem::replace(&mut self.has_answered, true) {
+        let view = &report.summary.view;
+        if !self.answered.insert(view.clone()) {
             self.totals.add(report);
         } else if let Some(start) = &report.start {
             let documents = wording::count(start.n_documents, "document");
-            self.live.say(&format!("{documents} read\n"));
+            self.live
+                .say(&format!("{}{documents} read\n", self.of(view)));
+            if self.names_views {
+                self.say(Style::Strong, &format!("── {view}"), 0)?;
+            }
         }
         let has_nothing = |start: &EpochStart| start.n_documents == 0;
         if report.start.as_ref().is_some_and(has_nothing) {
@@ -263,6 +288,32 @@ impl<W: Write> Display for Screen<W> {
         {
             self.say(Style::Faint, &audits, INDENT)?;
             self.blank()?;
+        }
+        self.out.flush()
+    }
+
+    fn rows(&mut self, update: &RowsUpdate, columns: &Schema) -> io::Result<()> {
+        let names = columns.columns().iter().map(|column| &*column.name);
+        let names: Vec<&str> = names.collect();
+        let heading = format!(
+            "── {}, epoch {}: {}",
+            update.view,
+            update.epoch,
+            names.join(" | ")
+        );
+        self.say(Style::Strong, &heading, 0)?;
+        for (tuple, count) in &update.rows {
+            let (style, sign) = match *count > 0 {
+                true => (Style::Added, '+'),
+                false => (Style::Removed, '-'),
+            };
+            let cells = tuple.iter().map(|value| wording::cell(&value.to_string()));
+            let cells = cells.collect::<Vec<_>>().join(" | ");
+            let times = match count.unsigned_abs() {
+                1 => String::new(),
+                n => format!(" ({n} times)"),
+            };
+            self.line(style, &format!("{sign} {cells}{times}"))?;
         }
         self.out.flush()
     }

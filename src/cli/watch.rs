@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use perennial::ask::Answer;
-use perennial::{Engine, EngineBuilder, LocalModel, Subscription, View};
+use perennial::rows::Schema;
+use perennial::{Engine, EngineBuilder, LocalModel, View};
 
 use super::args::WatchArgs;
 use super::failure::Failure;
-use super::follow::{Course, Display, Ending, Next, follow};
+use super::follow::{Course, Display, Ending, Feed, Followed, Next, follow};
 use super::inputs::Inputs;
 use super::interrupt::Interrupt;
 use super::json::JsonLines;
@@ -21,6 +22,8 @@ use super::report::EpochReport;
 use super::screen::Screen;
 use super::wording;
 
+/// Streams of the program's view: documents and questions.
+const N_STREAMS: usize = 2;
 /// How long `--once` waits for sinks.
 const DELIVERY: Duration = Duration::from_secs(10);
 
@@ -76,7 +79,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
         ending
     };
     if args.once && matches!(ending, Ending::Finished) && course.failed.is_none() {
-        course.failed = watch.undelivered(args.state.is_some())?;
+        course.failed = undelivered(&watch.engine, args.state.is_some())?;
     }
     drop(watch);
     match (ending, course.failed) {
@@ -93,7 +96,7 @@ pub(crate) struct Watch {
     /// By stream: where its records may be posted, in words.
     invitations: Vec<(&'static str, String)>,
     engine: Engine,
-    updates: Subscription,
+    feed: Feed,
     gate: Option<super::inputs::Gate>,
 }
 
@@ -128,7 +131,12 @@ impl Watch {
                 .iter()
                 .flat_map(|l| listen::invitations(l, inputs))
                 .collect(),
-            updates: engine.subscribe(VIEW)?,
+            feed: Feed {
+                view: VIEW.into(),
+                updates: engine.subscribe(VIEW)?,
+                after: None,
+                columns: Schema::default(),
+            },
             engine,
             gate: Some(gate),
         })
@@ -148,23 +156,26 @@ impl Watch {
         if let Some(gate) = self.gate.take() {
             gate.open();
         }
-        follow(&mut self.engine, &self.updates, display, course, interrupt)
+        let followed = Followed {
+            engine: &self.engine,
+            feeds: std::slice::from_ref(&self.feed),
+            n_sources: N_STREAMS,
+        };
+        follow(&followed, display, course, interrupt)
     }
 }
 
-impl Watch {
-    /// Waits a while until the sinks have what is complete. Why they do not, otherwise.
-    fn undelivered(&self, is_kept: bool) -> Result<Option<Failure>, Failure> {
-        let until = Instant::now() + DELIVERY;
-        loop {
-            let Some((sink, _)) = self.engine.undelivered()?.into_iter().next() else {
-                return Ok(None);
-            };
-            if Instant::now() >= until {
-                return Ok(Some(Failure::NotDelivered { sink, is_kept }));
-            }
-            std::thread::sleep(Duration::from_millis(20));
+/// Waits a while until the sinks have what is complete. Why they do not, otherwise.
+pub(crate) fn undelivered(engine: &Engine, is_kept: bool) -> Result<Option<Failure>, Failure> {
+    let until = Instant::now() + DELIVERY;
+    loop {
+        let Some((sink, _)) = engine.undelivered()?.into_iter().next() else {
+            return Ok(None);
+        };
+        if Instant::now() >= until {
+            return Ok(Some(Failure::NotDelivered { sink, is_kept }));
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -183,20 +194,21 @@ impl<D> Course<D> for Watching {
             self.interrupt.ends_with(0);
             return Ok(Next::GoOn);
         }
-        let reasons: Vec<String> = report
-            .answers
-            .iter()
-            .filter_map(|update| reason(update.new.as_ref()?))
-            .collect();
-        if let Some(reason) = reasons.first() {
-            self.failed = Some(Failure::NotAnswered {
-                n_failed: reasons.len(),
-                n_asked: report.answers.len(),
-                reason: reason.clone(),
-            });
-        }
+        self.failed = not_answered(report);
         Ok(Next::Finish)
     }
+}
+
+/// Why some questions of an epoch have no answer, if any has none.
+pub(crate) fn not_answered(report: &EpochReport) -> Option<Failure> {
+    let answers = report.answers.iter();
+    let reasons = answers.filter_map(|update| reason(update.new.as_ref()?));
+    let reasons: Vec<String> = reasons.collect();
+    Some(Failure::NotAnswered {
+        n_failed: reasons.len(),
+        n_asked: report.answers.len(),
+        reason: reasons.first()?.clone(),
+    })
 }
 
 fn reason(answer: &Answer) -> Option<String> {

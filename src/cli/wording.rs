@@ -24,6 +24,19 @@ pub(crate) fn thousands(number: usize) -> String {
     text
 }
 
+/// Characters of a cell of a table; answers and documents are longer.
+const MOST_OF_A_CELL: usize = 200;
+
+/// A value in one line, cut where it is long. Control characters could move the cursor.
+pub(crate) fn cell(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut line: String = text.chars().take(MOST_OF_A_CELL).map(plain).collect();
+    if text.chars().nth(MOST_OF_A_CELL).is_some() {
+        line.push('…');
+    }
+    line
+}
+
 /// `1 document`, `20 documents`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };

@@ -26,6 +26,7 @@ mod replay;
 mod rig;
 mod score;
 mod sinks;
+mod sql;
 mod stand_in;
 mod state;
 mod supersede;

@@ -10,16 +10,19 @@
 pub mod calls;
 pub mod dataflow;
 pub mod embeddings;
+pub mod evaluate;
 mod layout;
 pub mod memo;
 pub mod plan;
 pub mod query;
 pub mod render;
+pub mod sql;
 pub mod view;
 
 pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
 pub use dataflow::{Epoch, Services};
 pub use embeddings::Embeddings;
+pub use evaluate::evaluate;
 pub use layout::PassageShelf;
 pub use memo::Memo;
 pub use plan::Plan;

@@ -1,0 +1,226 @@
+//! `perennial run`: a script of SQL, carried out, and its views kept right.
+
+use std::io::{self, Read as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
+use perennial::sql::{self, Outcome, Script, Session, Spanned, Statement};
+use perennial::{Engine, EngineBuilder, Runtime};
+
+use super::args::{EngineArgs, ModelArgs, RunArgs};
+use super::failure::Failure;
+use super::follow::{Course, Display, Ending, Feed, Followed, Next, follow};
+use super::interrupt::Interrupt;
+use super::json::JsonLines;
+use super::live::Live;
+use super::opening;
+use super::paint::Paint;
+use super::report::EpochReport;
+use super::screen::Screen;
+use super::told::Teller;
+use super::watch::{not_answered, undelivered};
+use super::wording;
+
+/// Bytes of a script.
+const MAX_SCRIPT: u64 = 16 << 20;
+
+/// Runs the command.
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let interrupt = Interrupt::listen()?;
+    let script = read(&args.script)?;
+    let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
+    let live = Live::new(args.json);
+    let (runtime, model) = runtime(&script, &statements, &args.model, &live)?;
+    let builder = declared(Engine::builder(runtime), &args.engine).held();
+    let mut session = Session::new(builder.start()?, model).held();
+    if args.once {
+        session = session.once();
+    }
+    let teller = Teller {
+        live: live.clone(),
+        is_json: args.json,
+        is_talkative: false,
+        width: width(),
+    };
+    let feeds = carry_out(&mut session, &script, &statements, &teller)?;
+    let is_source = |one: &&Spanned<Statement>| matches!(one.of, Statement::CreateSource(_));
+    let n_sources = statements.iter().filter(is_source).count();
+    let followed = Followed {
+        engine: session.engine(),
+        feeds: &feeds,
+        // That a source has ended is heard from a view; without one, what it had is waited for.
+        n_sources: match feeds.is_empty() && args.once {
+            true => 0,
+            false => n_sources,
+        },
+    };
+    if feeds.is_empty() {
+        // There is no answer to wait for: an interruption is the normal end.
+        interrupt.ends_with(0);
+    }
+    let mut course = Running {
+        is_once: args.once,
+        interrupt: interrupt.clone(),
+        failed: None,
+    };
+    let stdout = io::stdout();
+    interrupt.watch();
+    let ending = if args.json {
+        let mut lines = JsonLines::new(stdout.lock(), args.progress);
+        follow(&followed, &mut lines, &mut course, &interrupt)?
+    } else {
+        let paint = Paint::of(&console::Term::stdout(), args.engine.color);
+        let mut screen = Screen::new(stdout.lock(), paint, live.clone());
+        if feeds.len() > 1 {
+            screen = screen.naming_views();
+        }
+        let ending = follow(&followed, &mut screen, &mut course, &interrupt)?;
+        if let Some(totals) = wording::totals(screen.totals()) {
+            live.say(&totals);
+        }
+        ending
+    };
+    if matches!(ending, Ending::Finished) && course.failed.is_none() {
+        let is_kept = args.engine.state.is_some();
+        course.failed = undelivered(session.engine(), is_kept)?;
+    }
+    drop(session);
+    match (ending, course.failed) {
+        (Ending::Interrupted, _) => Ok(ExitCode::from(interrupt.exit_code())),
+        (Ending::Finished, Some(failure)) => Err(failure),
+        (Ending::Finished, None) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A script by its path; `-` is standard input.
+///
+/// # Errors
+/// What cannot be read, is no text, or is too long.
+pub(crate) fn read(path: &std::path::Path) -> Result<Script, Failure> {
+    let is_stdin = path == std::path::Path::new("-");
+    let name = if is_stdin {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    let cannot = || Failure::io(format!("read {name}"));
+    let input: Box<dyn io::Read> = match is_stdin {
+        true => Box::new(io::stdin()),
+        false => Box::new(std::fs::File::open(path).map_err(cannot())?),
+    };
+    let mut text = String::new();
+    let n_bytes = input.take(MAX_SCRIPT + 1).read_to_string(&mut text);
+    if n_bytes.map_err(cannot())? as u64 > MAX_SCRIPT {
+        let what = format!("{name} has more than {} MiB", MAX_SCRIPT >> 20);
+        return Err(Failure::usage(what, "rows in bulk come from a source"));
+    }
+    Ok(Script::new(name, text))
+}
+
+/// What a script's engine computes with, and what its model is opened by.
+fn runtime(
+    script: &Script,
+    statements: &[Spanned<Statement>],
+    args: &ModelArgs,
+    live: &Live,
+) -> Result<(Runtime, Arc<str>), Failure> {
+    let spec = sql::asked_model(script, statements)?;
+    let spec = spec.unwrap_or_else(|| args.model.as_str().into());
+    let asks = |one: &Spanned<Statement>| match &one.of {
+        Statement::CreateContinuousView(_) => true,
+        Statement::Explain(of) => matches!(of.of, Statement::CreateContinuousView(_)),
+        _ => false,
+    };
+    if !statements.iter().any(asks) {
+        // Nobody will ask it.
+        let (model, embedder) = (Scripted::new(), ScriptedEmbedder::default());
+        return Ok((Runtime::scripted(Arc::new(model), Arc::new(embedder)), spec));
+    }
+    let model = opening::open_by(&spec, args, live)?;
+    Ok((model.runtime(), spec))
+}
+
+/// An engine as the options want it.
+pub(crate) fn declared(builder: EngineBuilder, args: &EngineArgs) -> EngineBuilder {
+    let mut builder = builder.workers(args.workers);
+    if let Some(dir) = &args.state {
+        builder = builder.state(dir).fragments_on_disk(args.disk.0 as u64);
+    }
+    match args.history {
+        Some(n_epochs) => builder.history(n_epochs),
+        None => builder,
+    }
+}
+
+/// Columns of the terminal that rows are shown on.
+pub(crate) fn width() -> Option<u16> {
+    let terminal = console::Term::stdout();
+    terminal.is_term().then(|| terminal.size().1)
+}
+
+/// Carries the statements out, and returns the views to be shown.
+fn carry_out(
+    session: &mut Session,
+    script: &Script,
+    statements: &[Spanned<Statement>],
+    teller: &Teller,
+) -> Result<Vec<Feed>, Failure> {
+    let is_subscription = |one: &Spanned<Statement>| matches!(one.of, Statement::Subscribe(_));
+    let has_chosen = statements.iter().any(is_subscription);
+    let mut feeds = Vec::new();
+    for statement in statements {
+        let outcome = session.execute(script, statement)?;
+        let mut stdout = io::stdout().lock();
+        teller
+            .tell(&mut stdout, &outcome)
+            .map_err(Failure::output)?;
+        if let Outcome::Subscription {
+            view,
+            updates,
+            after,
+            ..
+        } = outcome
+        {
+            let columns = session.engine().snapshot(&view)?.schema;
+            feeds.push(Feed {
+                view,
+                updates,
+                after,
+                columns,
+            });
+            continue;
+        }
+        if let (false, Statement::CreateContinuousView(view)) = (has_chosen, &statement.of) {
+            // At once: an update that comes before is not missed.
+            feeds.push(Feed {
+                view: view.name.of.clone(),
+                updates: session.engine().subscribe(&view.name.of)?,
+                after: None,
+                columns: Default::default(),
+            });
+        }
+    }
+    session.release()?;
+    Ok(feeds)
+}
+
+/// Goes on until told otherwise, or until all sources have ended.
+struct Running {
+    is_once: bool,
+    interrupt: Interrupt,
+    /// Why `--once` fails, if it does.
+    failed: Option<Failure>,
+}
+
+impl<D: Display> Course<D> for Running {
+    fn after(&mut self, report: &EpochReport, _display: &mut D) -> Result<Next, Failure> {
+        if self.is_once {
+            self.failed = not_answered(report).or(self.failed.take());
+        } else {
+            // There is an answer: from here on, an interruption is the normal end.
+            self.interrupt.ends_with(0);
+        }
+        Ok(Next::GoOn)
+    }
+}

@@ -1,0 +1,48 @@
+//! How do rows stand on a terminal? As an aligned table, long values in several lines.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use perennial::rows::{Schema, Tuple, Value};
+
+use super::wording;
+
+/// Columns of a table where the output is no terminal.
+const WIDTH: u16 = 160;
+
+/// Rows under the names of their columns, with their number.
+pub(crate) fn table(schema: &Schema, rows: &[Tuple], width: Option<u16>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width.unwrap_or(WIDTH))
+        .set_header(schema.columns().iter().map(|column| &*column.name));
+    for row in rows {
+        table.add_row(row.iter().map(|value| wording::cell(&value.to_string())));
+    }
+    for (at, column) in table.column_iter_mut().enumerate() {
+        let is_number = |row: &Tuple| matches!(row[at], Value::Integer(_) | Value::Float(_));
+        if !rows.is_empty() && rows.iter().all(is_number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    format!("{table}\n{}", wording::count(rows.len(), "row"))
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial::rows::{Column, Type};
+
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_numbers_stand_right() {
+        let names = ["name", "n"];
+        let schema = Schema::new(names.map(|name| Column::new(name, Type::Any)));
+        let row = |name: &str, n: i64| Tuple::from([Value::from(name), n.into()]);
+        let text = table(&schema, &[row("a\nb", 5), row("long name", 1000)], None);
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        assert!(lines.contains(&"a b             5"), "{text}");
+        assert!(lines.contains(&"long name    1000"), "{text}");
+        assert!(text.ends_with("2 rows"), "{text}");
+    }
+}

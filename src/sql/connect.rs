@@ -1,0 +1,257 @@
+//! From what a script names to sources and sinks.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use perennial_connectors::{
+    BearerToken, Columns, Folder, Format, HttpLimits, HttpListener, JsonLines, JsonLinesSink,
+    Kafka, KafkaSink, Sink, Source, Table, Watching, Webhook,
+};
+use perennial_views::sql::{
+    self, CreateSink, CreateSource, Diagnostic, Origin, SinkOption, SourceOption, Spanned,
+};
+
+use super::outcome::{At, Fault};
+
+/// Listeners that sources of a session share, by their address as it was written.
+#[derive(Default)]
+pub(super) struct Listeners(Vec<(Arc<str>, HttpListener)>);
+
+/// The options of a source, each where it was given.
+#[derive(Default)]
+struct Options<'a> {
+    follow: Option<bool>,
+    columns: Columns,
+    format: Option<sql::Format>,
+    listen: Option<Spanned<&'a Arc<str>>>,
+    token_file: Option<Spanned<&'a Arc<str>>>,
+    settings_file: Option<Spanned<&'a Arc<str>>>,
+    settings: Vec<(String, String)>,
+}
+
+impl<'a> Options<'a> {
+    fn of(source: &'a CreateSource) -> Self {
+        let mut options = Self::default();
+        for Spanned { of, span } in &source.options {
+            match of {
+                SourceOption::Follow(follow) => options.follow = Some(*follow),
+                SourceOption::Field(field, column) => {
+                    options.columns.set(field.name(), &**column);
+                }
+                SourceOption::Format(format) => options.format = Some(*format),
+                SourceOption::Listen(address) => {
+                    options.listen = Some(Spanned::new(address, *span));
+                }
+                SourceOption::TokenFile(path) => {
+                    options.token_file = Some(Spanned::new(path, *span));
+                }
+                SourceOption::SettingsFile(path) => {
+                    options.settings_file = Some(Spanned::new(path, *span));
+                }
+                SourceOption::Setting(name, value) => {
+                    options.settings.push((name.to_string(), value.to_string()));
+                }
+                _ => {}
+            }
+        }
+        options
+    }
+}
+
+/// The source that a statement names, and where records may be posted, if they may. One that is
+/// read `once` ends when it has said what it holds.
+pub(super) fn source(
+    source: &CreateSource,
+    listeners: &mut Listeners,
+    once: bool,
+) -> Result<(Box<dyn Source>, Option<String>), Fault> {
+    let name = source.name.of.to_string();
+    let options = Options::of(source);
+    let follows = options.follow.unwrap_or(true) && !once;
+    let source: Box<dyn Source> = match &source.from {
+        Origin::Folder(path) => {
+            let watching = match follows {
+                true => Watching::Auto,
+                false => Watching::Once,
+            };
+            let folder = Folder::open(name, [&*path.of]).at(path.span)?;
+            Box::new(folder.watching(watching))
+        }
+        Origin::File(path) if &*path.of == "-" => Box::new(JsonLines::stdin(name).at(path.span)?),
+        Origin::File(path) => {
+            let lines = JsonLines::open(name, &*path.of).at(path.span)?;
+            Box::new(lines.follow(follows))
+        }
+        Origin::Table(path) => {
+            let table = Table::open(name, &*path.of).at(path.span)?;
+            Box::new(table.columns(options.columns).follow(follows))
+        }
+        Origin::Kafka(topic) => {
+            let settings = settings(options.settings_file.as_ref(), options.settings)?;
+            let format = match options.format {
+                None | Some(sql::Format::Json) => Format::Json,
+                Some(sql::Format::Text) => Format::Text,
+                Some(sql::Format::Debezium) => Format::Debezium(options.columns),
+            };
+            let Topic { servers, name: of } = Topic::of(topic)?;
+            let kafka = Kafka::open(name, servers, of).at(topic.span)?;
+            let kafka = kafka.settings(settings).at(topic.span)?;
+            Box::new(kafka.format(format).once(!follows))
+        }
+        Origin::Http => {
+            let Some(listen) = &options.listen else {
+                let what = "where the source listens is missing";
+                return Err(Fault::said(what, source.name.span));
+            };
+            if once {
+                let what = "what is posted has no end: it cannot be read once";
+                return Err(Fault::said(what, listen.span));
+            }
+            let listener = listeners.at(listen, options.token_file.as_ref())?;
+            let address = listener.address();
+            let source = listener.source(&*name).at(listen.span)?;
+            let invitation = format!("{name} may be posted to http://{address}/v1/streams/{name}");
+            return Ok((Box::new(source), Some(invitation)));
+        }
+    };
+    Ok((source, None))
+}
+
+impl Listeners {
+    /// The listener at an address; sources that name one share it.
+    fn at(
+        &mut self,
+        listen: &Spanned<&Arc<str>>,
+        token_file: Option<&Spanned<&Arc<str>>>,
+    ) -> Result<&HttpListener, Fault> {
+        if let Some(at) = self.0.iter().position(|(address, _)| address == listen.of) {
+            if let Some(file) = token_file {
+                let what = format!("{} is listened at already, with its token", listen.of);
+                return Err(Diagnostic::new(what, file.span)
+                    .help("give TOKEN_FILE where the address is named first")
+                    .into());
+            }
+            return Ok(&self.0[at].1);
+        }
+        let token = match token_file {
+            Some(file) => {
+                let secret = read(file)?;
+                Some(BearerToken::new(&secret).at(file.span)?)
+            }
+            None => None,
+        };
+        let listener = HttpListener::bind(listen.of, token, HttpLimits::default());
+        self.0.push((listen.of.clone(), listener.at(listen.span)?));
+        Ok(&self.0[self.0.len() - 1].1)
+    }
+}
+
+/// The sink that a statement names. Delivered is under its place, so that a script that gives it
+/// another name goes on where it was.
+pub(super) fn sink(sink: &CreateSink) -> Result<Box<dyn Sink>, Fault> {
+    let into = &sink.into;
+    let mut secret_file = None;
+    let mut settings_file = None;
+    let mut transactional_id = None;
+    let mut given = Vec::new();
+    for Spanned { of, span } in &sink.options {
+        match of {
+            SinkOption::SecretFile(path) => secret_file = Some(Spanned::new(path, *span)),
+            SinkOption::SettingsFile(path) => settings_file = Some(Spanned::new(path, *span)),
+            SinkOption::TransactionalId(id) => transactional_id = Some((id, *span)),
+            SinkOption::Setting(name, value) => given.push((name.to_string(), value.to_string())),
+            _ => {}
+        }
+    }
+    if into.of.starts_with("http://") || into.of.starts_with("https://") {
+        let mut webhook = Webhook::open(&into.of).at(into.span)?;
+        if let Some(file) = &secret_file {
+            webhook = webhook.secret(&read(file)?).at(file.span)?;
+        }
+        return Ok(Box::new(webhook));
+    }
+    if !into.of.starts_with(SCHEME) {
+        return Ok(Box::new(JsonLinesSink::open(&*into.of).at(into.span)?));
+    }
+    let Topic { servers, name } = Topic::of(into)?;
+    let settings = settings(settings_file.as_ref(), given)?;
+    let mut topic = KafkaSink::open(servers, name).at(into.span)?;
+    topic = topic.settings(settings).at(into.span)?;
+    if let Some((id, span)) = transactional_id {
+        topic = topic.transactional(&**id).at(span)?;
+    }
+    Ok(Box::new(topic))
+}
+
+const SCHEME: &str = "kafka://";
+
+/// A topic of a cluster.
+struct Topic<'a> {
+    servers: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Topic<'a> {
+    fn of(text: &'a Spanned<Arc<str>>) -> Result<Self, Fault> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let place = text
+            .of
+            .strip_prefix(SCHEME)
+            .and_then(|rest| rest.split_once('/'));
+        match place {
+            Some((servers, name))
+                if !servers.is_empty()
+                    && (1..250).contains(&name.len())
+                    && name.chars().all(is_allowed) =>
+            {
+                Ok(Self { servers, name })
+            }
+            Some((_, name)) if name.contains('?') => Err(Diagnostic::new(
+                "options of a topic do not stand in its name here",
+                text.span,
+            )
+            .help("WITH (FORMAT = …, …)")
+            .into()),
+            _ => Err(
+                Diagnostic::new(format!("'{}' names no topic", text.of), text.span)
+                    .help("'kafka://host:port/topic', several servers with commas between")
+                    .into(),
+            ),
+        }
+    }
+}
+
+/// Settings of a Kafka client: those of a file, then those that were given.
+fn settings(
+    file: Option<&Spanned<&Arc<str>>>,
+    given: Vec<(String, String)>,
+) -> Result<Vec<(String, String)>, Fault> {
+    let mut settings = Vec::new();
+    if let Some(file) = file {
+        for (number, line) in (1..).zip(read(file)?.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            // The line is not shown: it may hold a password.
+            let Some((name, value)) = line.split_once('=') else {
+                let what = format!("{}:{number}: not a setting", file.of);
+                return Err(Diagnostic::new(what, file.span)
+                    .help("write name=value, such as security.protocol=SASL_SSL")
+                    .into());
+            };
+            settings.push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+    settings.extend(given);
+    Ok(settings)
+}
+
+/// A file of secrets or settings.
+fn read(file: &Spanned<&Arc<str>>) -> Result<String, Fault> {
+    let path = Path::new(&**file.of);
+    std::fs::read_to_string(path).map_err(|error| {
+        let what = format!("cannot read {}: {error}", path.display());
+        Fault::said(what, file.span)
+    })
+}

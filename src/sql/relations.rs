@@ -1,0 +1,124 @@
+//! Which relations may a statement read, with which columns, and what do they hold?
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use perennial_rows::{KEY, Schema, Tuple};
+use perennial_views::evaluate;
+use perennial_views::query::{Query, RelationSchema, Relations, bind};
+use perennial_views::sql::{self, Diagnostic, Name, Span, nearest};
+
+use super::outcome::{At, Fault};
+use crate::engine::{Engine, RelationInfo, RelationKind};
+
+/// The relations of an engine, with what a session declared of them.
+pub(super) struct Catalog {
+    all: BTreeMap<Arc<str>, (RelationInfo, Option<Schema>)>,
+}
+
+impl Catalog {
+    /// What there is now. `declared` has the columns that statements gave.
+    pub(super) fn of(
+        engine: &Engine,
+        declared: &BTreeMap<Arc<str>, Schema>,
+        span: Span,
+    ) -> Result<Self, Fault> {
+        let relations = engine.relations().at(span)?;
+        let all = relations.into_iter().map(|relation| {
+            let declared = declared.get(&relation.name).cloned();
+            (relation.name.clone(), (relation, declared))
+        });
+        Ok(Self { all: all.collect() })
+    }
+
+    /// All of them, by name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RelationInfo> {
+        self.all.values().map(|(relation, _)| relation)
+    }
+
+    /// Whether there is one of this name.
+    pub(super) fn get(&self, name: &str) -> Option<&RelationInfo> {
+        self.all.get(name).map(|(relation, _)| relation)
+    }
+
+    /// The relation of a name.
+    pub(super) fn expect(&self, name: &Name) -> Result<&RelationInfo, Fault> {
+        self.get(&name.of).ok_or_else(|| {
+            let what = format!("there is no relation {}", name.of);
+            let names = self.all.keys().map(|name| &**name);
+            let fault = Diagnostic::new(what, name.span);
+            let fault = match nearest(&name.of, names) {
+                Some(meant) => fault.help(format!("did you mean {meant}?")),
+                None if self.all.is_empty() => fault.help("CREATE it first"),
+                None => {
+                    let names: Vec<&str> = self.all.keys().map(|name| &**name).collect();
+                    fault.help(format!("there are {}", names.join(", ")))
+                }
+            };
+            fault.into()
+        })
+    }
+
+    /// The columns of a relation: those declared, else those that it is seen to have.
+    pub(super) fn columns(&self, name: &str) -> Option<&Schema> {
+        let (relation, declared) = self.all.get(name)?;
+        Some(declared.as_ref().unwrap_or(&relation.schema))
+    }
+
+    /// A query over what there is.
+    pub(super) fn bind(&self, query: &sql::Query, span: Span) -> Result<Query, Fault> {
+        bind(query, self).map_err(|errors| Fault::bind(errors, span))
+    }
+}
+
+impl Relations for Catalog {
+    fn relation(&self, name: &str) -> Option<RelationSchema> {
+        let named = self.all.get_key_value(name).map(|(name, _)| name.clone());
+        // Unquoted names are lower case here, as they are where they are made.
+        let name = named.or_else(|| {
+            let lower = name.to_lowercase();
+            self.all
+                .get_key_value(&*lower)
+                .map(|(name, _)| name.clone())
+        })?;
+        let (relation, declared) = &self.all[&name];
+        let is_fed = matches!(relation.kind, RelationKind::Source | RelationKind::Table);
+        let has_key = |schema: &Schema| schema.position(KEY).is_some();
+        let columns = declared.as_ref().unwrap_or(&relation.schema).clone();
+        let is_keyed = relation.kind != RelationKind::Query && has_key(&columns);
+        Some(RelationSchema {
+            is_open: is_fed && declared.is_none(),
+            unique: match is_keyed {
+                true => vec![vec![Arc::from(KEY)]],
+                false => Vec::new(),
+            },
+            columns,
+        })
+    }
+
+    fn names(&self) -> Vec<Arc<str>> {
+        self.all.keys().cloned().collect()
+    }
+}
+
+/// The rows of a query over what its relations hold now.
+pub(super) fn rows(engine: &Engine, query: &Query, span: Span) -> Result<Vec<Tuple>, Fault> {
+    let inputs = query.inputs().iter().map(|input| {
+        let held = engine.snapshot(&input.relation).at(span)?;
+        let columns = input.columns.columns().iter();
+        let places: Vec<_> = columns
+            .map(|column| (held.schema.position(&column.name), column.of))
+            .collect();
+        let rows = held.rows.into_iter().map(|(tuple, count)| {
+            let values = places.iter().map(|(at, of)| match at {
+                // What is not of its declared type is no value of the column.
+                Some(at) => tuple[*at].clone().coerce(*of).unwrap_or_default(),
+                None => perennial_rows::Value::Null,
+            });
+            (values.collect::<Tuple>(), count)
+        });
+        Ok(rows.collect())
+    });
+    let inputs: Vec<Vec<(Tuple, isize)>> = inputs.collect::<Result<_, Fault>>()?;
+    Ok(evaluate(query, inputs))
+}

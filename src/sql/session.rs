@@ -1,0 +1,570 @@
+//! Which statement does what to an engine?
+//!
+//! A session knows what an engine does not: the columns that were declared, the names of sinks
+//! and models, who listens where. An engine may be [held](crate::EngineBuilder::held) while a
+//! script declares: it is released before the first statement that needs rows, and at the end.
+
+use std::collections::BTreeMap;
+use std::error::Error as Cause;
+use std::sync::Arc;
+
+use perennial_rows::{Column, Schema, Tuple, Type, Value};
+use perennial_views::View;
+use perennial_views::sql::{
+    self, CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable, CreateView,
+    Diagnostic, Drop, Forget, Kind, Name, Script, Show, Span, Spanned, Statement, Subscribe,
+    ViewOption, nearest,
+};
+
+use super::connect::{self, Listeners};
+use super::edits;
+use super::outcome::{At, Fault, Outcome, SessionError};
+use super::relations::{self, Catalog};
+use crate::engine::{Engine, RelationKind};
+
+/// Carries statements out, one after the other.
+pub struct Session {
+    engine: Engine,
+    /// What the engine's model was opened by.
+    model: Arc<str>,
+    is_held: bool,
+    reads_once: bool,
+    /// The columns that were declared, by relation.
+    declared: BTreeMap<Arc<str>, Schema>,
+    models: BTreeMap<Arc<str>, Arc<str>>,
+    sinks: BTreeMap<Arc<str>, Delivered>,
+    listeners: Listeners,
+}
+
+/// A sink by the name that a script gave it.
+struct Delivered {
+    view: Arc<str>,
+    into: Arc<str>,
+    /// What the engine calls it.
+    name: String,
+}
+
+impl Session {
+    /// A session over an engine, whose model was opened by `model`: a known name, a file or a
+    /// folder.
+    pub fn new(engine: Engine, model: impl Into<Arc<str>>) -> Self {
+        Self {
+            engine,
+            model: model.into(),
+            is_held: false,
+            reads_once: false,
+            declared: BTreeMap::new(),
+            models: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// The same over an engine that is held: it is released when rows are first needed.
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.is_held = true;
+        self
+    }
+
+    /// Sources are read once, and not followed.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.reads_once = true;
+        self
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Carries a script out, and tells what comes of each statement.
+    ///
+    /// # Errors
+    /// All that is wrong with the script, before any of it is carried out; else the first
+    /// statement that cannot be, with what `told` says of it.
+    pub fn run(
+        &mut self,
+        script: &Script,
+        mut told: impl FnMut(&Spanned<Statement>, Outcome) -> Result<(), Box<dyn Cause + Send + Sync>>,
+    ) -> Result<(), SessionError> {
+        for statement in sql::parse(script)? {
+            let outcome = self.execute(script, &statement)?;
+            told(&statement, outcome).map_err(SessionError::Told)?;
+        }
+        self.release()?;
+        Ok(())
+    }
+
+    /// Lets epochs close, where the engine is held.
+    ///
+    /// # Errors
+    /// What [`Engine::release`] reports.
+    pub fn release(&mut self) -> Result<(), SessionError> {
+        if std::mem::take(&mut self.is_held) {
+            self.engine.release()?;
+        }
+        Ok(())
+    }
+
+    /// Carries one statement of a script out.
+    ///
+    /// # Errors
+    /// What is wrong with it, at its place; or with the engine.
+    pub fn execute(
+        &mut self,
+        script: &Script,
+        statement: &Spanned<Statement>,
+    ) -> Result<Outcome, SessionError> {
+        let Spanned { of, span } = statement;
+        self.carry_out(of, *span).map_err(|fault| fault.of(script))
+    }
+
+    fn carry_out(&mut self, statement: &Statement, span: Span) -> Result<Outcome, Fault> {
+        match statement {
+            Statement::CreateSource(source) => self.create_source(source),
+            Statement::CreateTable(table) => self.create_table(table),
+            Statement::CreateModel(model) => self.create_model(model),
+            Statement::CreateContinuousView(view) => self.create_continuous_view(view, span),
+            Statement::CreateView(view) => self.create_view(view, span),
+            Statement::CreateSink(sink) => self.create_sink(sink),
+            Statement::Insert(insert) => {
+                let edits = edits::insert(insert, &self.catalog(span)?)?;
+                let n_rows = edits.len();
+                self.engine.apply(edits).at(span)?;
+                Ok(Outcome::Done { n_rows })
+            }
+            Statement::Update(update) => {
+                self.settle(span)?;
+                let catalog = self.catalog(span)?;
+                let (edits, n_rows) = edits::update(update, &catalog, &self.engine, span)?;
+                self.engine.apply(edits).at(span)?;
+                Ok(Outcome::Done { n_rows })
+            }
+            Statement::Delete(delete) => {
+                self.settle(span)?;
+                let catalog = self.catalog(span)?;
+                let edits = edits::delete(delete, &catalog, &self.engine, span)?;
+                let n_rows = edits.len();
+                self.engine.apply(edits).at(span)?;
+                Ok(Outcome::Done { n_rows })
+            }
+            Statement::Select(query) => {
+                // What is wrong is said before anything is waited for.
+                self.catalog(span)?.bind(query, span)?;
+                self.settle(span)?;
+                let query = self.catalog(span)?.bind(query, span)?;
+                Ok(Outcome::Rows {
+                    rows: relations::rows(&self.engine, &query, span)?,
+                    schema: query.schema().clone(),
+                })
+            }
+            Statement::Subscribe(subscribe) => self.subscribe(subscribe, span),
+            Statement::Show(Show::Columns(name)) => self.show_columns(name),
+            Statement::Show(Show::All(kind)) => self.show(*kind, span),
+            Statement::Drop(drop) => self.drop(drop),
+            Statement::Explain(explained) => self.explain(&explained.of, explained.span),
+            Statement::Forget(forget) => self.forget(forget),
+            _ => Err(Fault::said("this statement is not known here", span)),
+        }
+    }
+
+    /// Waits until everything that was said before is visible.
+    fn settle(&mut self, span: Span) -> Result<(), Fault> {
+        if std::mem::take(&mut self.is_held) {
+            self.engine.release().at(span)?;
+        }
+        self.engine.flush().at(span)?;
+        Ok(())
+    }
+
+    fn catalog(&self, span: Span) -> Result<Catalog, Fault> {
+        Catalog::of(&self.engine, &self.declared, span)
+    }
+
+    /// A name that nothing bears yet.
+    fn check_new(&self, name: &Name) -> Result<(), Fault> {
+        let catalog = self.catalog(name.span)?;
+        let Some(relation) = catalog.get(&name.of) else {
+            return Ok(());
+        };
+        let (kind, of) = (noun(relation.kind), &name.of);
+        let what = format!("there is a {kind} {of} already");
+        let keyword = kind.to_uppercase();
+        Err(Diagnostic::new(what, name.span)
+            .help(format!("another name, or DROP {keyword} {of} first"))
+            .into())
+    }
+
+    fn create_source(&mut self, source: &CreateSource) -> Result<Outcome, Fault> {
+        let name = &source.name;
+        self.check_new(name)?;
+        let (opened, notice) = connect::source(source, &mut self.listeners, self.reads_once)?;
+        self.engine.create_source(opened).at(name.span)?;
+        if let Some(columns) = &source.columns {
+            self.declared.insert(name.of.clone(), columns.clone());
+        }
+        Ok(created(Kind::Source, name, notice))
+    }
+
+    fn create_table(&mut self, table: &CreateTable) -> Result<Outcome, Fault> {
+        let name = &table.name;
+        self.check_new(name)?;
+        self.engine.create_table(&name.of).at(name.span)?;
+        self.declared.insert(name.of.clone(), table.columns.clone());
+        Ok(created(Kind::Table, name, None))
+    }
+
+    fn create_model(&mut self, model: &CreateModel) -> Result<Outcome, Fault> {
+        let (name, spec) = (&model.name, &model.spec);
+        if self.models.contains_key(&name.of) {
+            let what = format!("there is a model {} already", name.of);
+            return Err(Fault::said(what, name.span));
+        }
+        self.models.insert(name.of.clone(), spec.of.clone());
+        Ok(created(Kind::Model, name, None))
+    }
+
+    fn create_continuous_view(
+        &mut self,
+        view: &CreateContinuousView,
+        span: Span,
+    ) -> Result<Outcome, Fault> {
+        self.check_new(&view.name)?;
+        let declared = self.declared_view(view, span)?;
+        self.engine.create_view(declared).at(span)?;
+        Ok(created(Kind::View, &view.name, None))
+    }
+
+    /// The view that a statement declares, its names looked up.
+    fn declared_view(&self, view: &CreateContinuousView, span: Span) -> Result<View, Fault> {
+        let catalog = self.catalog(span)?;
+        for read in [&view.context, &view.data_source] {
+            catalog.expect(read)?;
+        }
+        let matching = view.matching.iter().map(|column| {
+            for read in [&view.context, &view.data_source] {
+                self.check_column(&catalog, &read.of, column)?;
+            }
+            Ok(column.of.to_string())
+        });
+        let matching: Vec<String> = matching.collect::<Result<_, Fault>>()?;
+        for option in &view.options {
+            if let ViewOption::Model(name) = &option.of {
+                self.check_model(name, option.span)?;
+            }
+        }
+        Ok(view.view().matching(matching))
+    }
+
+    /// Whether a relation with declared columns has this one. Others may have any.
+    fn check_column(&self, catalog: &Catalog, relation: &str, column: &Name) -> Result<(), Fault> {
+        let is_fixed = |name: &str| {
+            let kind = catalog.get(name).map(|relation| relation.kind);
+            self.declared.contains_key(name)
+                || matches!(kind, Some(RelationKind::Query | RelationKind::Answers))
+        };
+        let Some(schema) = catalog.columns(relation).filter(|_| is_fixed(relation)) else {
+            return Ok(());
+        };
+        if schema.position(&column.of).is_some() {
+            return Ok(());
+        }
+        let what = format!("{relation} has no column {}", column.of);
+        Err(Diagnostic::new(what, column.span)
+            .help(format!("it has {schema}"))
+            .into())
+    }
+
+    fn check_model(&self, name: &Arc<str>, span: Span) -> Result<(), Fault> {
+        let Some(spec) = self.models.get(name) else {
+            let what = format!("there is no model {name}");
+            let fault = Diagnostic::new(what, span);
+            let names = self.models.keys().map(|name| &**name);
+            return Err(match nearest(name, names) {
+                Some(meant) => fault.help(format!("did you mean {meant}?")),
+                None => fault.help(format!("CREATE MODEL {name} FROM '{}' first", self.model)),
+            }
+            .into());
+        };
+        if *spec != self.model {
+            let what = format!(
+                "model {name} is '{spec}', but the one that is open is '{}'",
+                self.model
+            );
+            let help = "one model answers all views of an engine: start it with that one";
+            return Err(Diagnostic::new(what, span).help(help).into());
+        }
+        Ok(())
+    }
+
+    fn create_view(&mut self, view: &CreateView, span: Span) -> Result<Outcome, Fault> {
+        self.check_new(&view.name)?;
+        let query = self.catalog(span)?.bind(&view.query, span)?;
+        self.engine.create_query(&view.name.of, query).at(span)?;
+        Ok(created(Kind::View, &view.name, None))
+    }
+
+    fn create_sink(&mut self, sink: &CreateSink) -> Result<Outcome, Fault> {
+        let name = &sink.name;
+        if self.sinks.contains_key(&name.of) {
+            let what = format!("there is a sink {} already", name.of);
+            return Err(Fault::said(what, name.span));
+        }
+        self.catalog(name.span)?.expect(&sink.from)?;
+        let opened = connect::sink(sink)?;
+        let delivered = Delivered {
+            view: sink.from.of.clone(),
+            into: sink.into.of.clone(),
+            name: opened.name().to_owned(),
+        };
+        self.engine
+            .create_sink(&sink.from.of, opened)
+            .at(sink.from.span)?;
+        self.sinks.insert(name.of.clone(), delivered);
+        Ok(created(Kind::Sink, name, None))
+    }
+
+    fn subscribe(&mut self, subscribe: &Subscribe, span: Span) -> Result<Outcome, Fault> {
+        let to = &subscribe.to;
+        let relation = self.catalog(span)?.expect(to)?.clone();
+        if matches!(relation.kind, RelationKind::Source | RelationKind::Table) {
+            let what = format!("{} is a {}", to.of, noun(relation.kind));
+            return Err(Diagnostic::new(what, to.span)
+                .help(format!(
+                    "subscribe to a view of it: CREATE VIEW v AS SELECT * FROM {}",
+                    to.of
+                ))
+                .into());
+        }
+        if let Some(as_of) = &subscribe.as_of
+            && relation.epoch != Some(as_of.of)
+        {
+            let present = match relation.epoch {
+                Some(epoch) => format!("{} stands at epoch {epoch}", to.of),
+                None => format!("{} has not reached its first epoch", to.of),
+            };
+            let what = format!("a subscription begins at the present epoch; {present}");
+            return Err(Diagnostic::new(what, as_of.span)
+                .help("leave AS OF out")
+                .into());
+        }
+        let updates = self.engine.subscribe(&to.of).at(to.span)?;
+        Ok(Outcome::Subscription {
+            view: to.of.clone(),
+            updates,
+            // What is told first is up to there.
+            after: relation.epoch.filter(|_| !subscribe.snapshot),
+            progress: subscribe.progress,
+        })
+    }
+
+    fn show_columns(&self, name: &Name) -> Result<Outcome, Fault> {
+        let catalog = self.catalog(name.span)?;
+        catalog.expect(name)?;
+        let columns = catalog.columns(&name.of).cloned().unwrap_or_default();
+        let columns = columns.columns().iter().map(|column| {
+            let of = column.of.to_string();
+            vec![Value::Text(column.name.clone()), Value::text(of)]
+        });
+        Ok(table(["column", "type"], columns))
+    }
+
+    fn show(&self, kind: Kind, span: Span) -> Result<Outcome, Fault> {
+        let text = |text: &Arc<str>| Value::Text(text.clone());
+        let catalog = self.catalog(span)?;
+        let of_kind = |kinds: &'static [RelationKind]| {
+            catalog
+                .iter()
+                .filter(|relation| kinds.contains(&relation.kind))
+        };
+        let number = |n: usize| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+        let epoch = |epoch: Option<u64>| {
+            let epoch = epoch.and_then(|epoch| i64::try_from(epoch).ok());
+            epoch.map(Value::Integer).unwrap_or_default()
+        };
+        Ok(match kind {
+            Kind::Source | Kind::Table => {
+                let kinds: &'static [RelationKind] = match kind {
+                    Kind::Source => &[RelationKind::Source],
+                    _ => &[RelationKind::Table],
+                };
+                let rows = of_kind(kinds).map(|relation| {
+                    let (name, rows) = (text(&relation.name), number(relation.n_rows));
+                    vec![name, rows, epoch(relation.epoch)]
+                });
+                table(["name", "rows", "epoch"], rows)
+            }
+            Kind::View => {
+                let views = of_kind(&[RelationKind::Answers, RelationKind::Query]);
+                let rows = views.map(|relation| {
+                    let of = match relation.kind {
+                        RelationKind::Answers => "LLM_GENERATE",
+                        _ => "SELECT",
+                    };
+                    let reads: Vec<&str> = relation.reads.iter().map(|name| &**name).collect();
+                    vec![
+                        text(&relation.name),
+                        of.into(),
+                        Value::text(reads.join(", ")),
+                        number(relation.n_rows),
+                        epoch(relation.epoch),
+                    ]
+                });
+                table(["name", "as", "reads", "rows", "epoch"], rows)
+            }
+            Kind::Sink => {
+                let sinks = self.sinks.iter();
+                let rows = sinks.map(|(name, of)| vec![text(name), text(&of.view), text(&of.into)]);
+                table(["name", "from", "into"], rows)
+            }
+            Kind::Model => {
+                let rows = self
+                    .models
+                    .iter()
+                    .map(|(name, spec)| vec![text(name), text(spec), (*spec == self.model).into()]);
+                table(["name", "spec", "is_open"], rows)
+            }
+        })
+    }
+
+    fn drop(&mut self, drop: &Drop) -> Result<Outcome, Fault> {
+        let Drop {
+            kind,
+            name,
+            if_exists,
+        } = drop;
+        let is_there = match kind {
+            Kind::Sink => self.sinks.contains_key(&name.of),
+            Kind::Model => self.models.contains_key(&name.of),
+            _ => self.catalog(name.span)?.get(&name.of).is_some(),
+        };
+        if !is_there && !if_exists {
+            let kind = kind.keyword().to_lowercase();
+            let what = format!("there is no {kind} {}", name.of);
+            return Err(Fault::said(what, name.span));
+        }
+        if is_there {
+            self.drop_there(*kind, name)?;
+        }
+        Ok(Outcome::Dropped {
+            kind: *kind,
+            name: name.of.clone(),
+            was_there: is_there,
+        })
+    }
+
+    fn drop_there(&mut self, kind: Kind, name: &Name) -> Result<(), Fault> {
+        match kind {
+            Kind::Sink => {
+                if let Some(sink) = self.sinks.get(&name.of) {
+                    self.engine.drop_sink(&sink.name).at(name.span)?;
+                }
+                self.sinks.remove(&name.of);
+            }
+            Kind::Model => {
+                self.models.remove(&name.of);
+            }
+            _ => {
+                let catalog = self.catalog(name.span)?;
+                let is = catalog.expect(name)?.kind;
+                if noun(is) != kind.keyword().to_lowercase() {
+                    let what = format!("{} is a {}", name.of, noun(is));
+                    let help = format!("DROP {} {}", noun(is).to_uppercase(), name.of);
+                    return Err(Diagnostic::new(what, name.span).help(help).into());
+                }
+                self.engine.drop_relation(&name.of).at(name.span)?;
+                self.declared.remove(&name.of);
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&self, explained: &Statement, span: Span) -> Result<Outcome, Fault> {
+        let plan = match explained {
+            Statement::Select(query) => self.catalog(span)?.bind(query, span)?.to_string(),
+            Statement::CreateView(view) => self.catalog(span)?.bind(&view.query, span)?.to_string(),
+            Statement::CreateContinuousView(view) => {
+                let model = &self.engine.runtime().model;
+                let (n_positions, n_prefix) = (model.n_positions(), model.n_prefix_tokens());
+                let plan = self.declared_view(view, span)?.plan(n_positions, n_prefix);
+                let plan = plan.map_err(|error| Fault::said(error.to_string(), span))?;
+                plan.to_string()
+            }
+            _ => return Err(Fault::said("only queries and views have a plan", span)),
+        };
+        Ok(Outcome::Plan(plan))
+    }
+
+    fn forget(&mut self, forget: &Forget) -> Result<Outcome, Fault> {
+        self.catalog(forget.from.span)?.expect(&forget.from)?;
+        self.settle(forget.key.span)?;
+        let receipt = self.engine.forget(&forget.from.of, &forget.key.of);
+        Ok(Outcome::Forgotten(Box::new(receipt.at(forget.key.span)?)))
+    }
+}
+
+fn created(kind: Kind, name: &Name, notice: Option<String>) -> Outcome {
+    Outcome::Created {
+        kind,
+        name: name.of.clone(),
+        notice,
+    }
+}
+
+/// What a relation is called in a sentence, and in upper case in SQL.
+fn noun(kind: RelationKind) -> &'static str {
+    match kind {
+        RelationKind::Source => "source",
+        RelationKind::Table => "table",
+        RelationKind::Answers | RelationKind::Query => "view",
+    }
+}
+
+/// Rows of a listing.
+fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = Vec<Value>>) -> Outcome {
+    Outcome::Rows {
+        schema: Schema::new(names.map(|name| Column::new(name, Type::Any))),
+        rows: rows.map(Tuple::from).collect(),
+    }
+}
+
+/// The model that a script's views ask, by what opens it: that of their option `MODEL`, else the
+/// first that the script names. `None` if it names none.
+///
+/// # Errors
+/// Two views that ask two models: one answers all views of an engine.
+pub fn asked_model(
+    script: &Script,
+    statements: &[Spanned<Statement>],
+) -> Result<Option<Arc<str>>, SessionError> {
+    let mut models: Vec<(&Arc<str>, &Arc<str>)> = Vec::new();
+    let mut asked: Option<&Arc<str>> = None;
+    for Spanned { of, .. } in statements {
+        match of {
+            Statement::CreateModel(CreateModel { name, spec }) => models.push((&name.of, &spec.of)),
+            Statement::CreateContinuousView(view) => {
+                for option in &view.options {
+                    let ViewOption::Model(name) = &option.of else {
+                        continue;
+                    };
+                    // A name that is not there is said when the view is made.
+                    let Some((_, spec)) = models.iter().find(|(of, _)| *of == name) else {
+                        continue;
+                    };
+                    if asked.is_some_and(|asked| asked != *spec) {
+                        let what = "another view of this script asks another model";
+                        let help = "one model answers all views of an engine";
+                        let fault = Diagnostic::new(what, option.span).help(help);
+                        return Err(script.errors(vec![fault]).into());
+                    }
+                    asked = Some(spec);
+                }
+            }
+            _ => {}
+        }
+    }
+    let first = models.first().map(|(_, spec)| *spec);
+    Ok(asked.or(first).cloned())
+}

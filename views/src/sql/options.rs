@@ -1,0 +1,402 @@
+//! Which options does a `WITH (…)` know, and what do they take?
+//!
+//! Each kind of statement has a table: a name, what it takes in words, and how it is read. An
+//! option that is in no table is refused with the names that are, and one that is given twice
+//! is refused too: which of them would count?
+
+use std::sync::Arc;
+
+use perennial_bank::{Repair, Scope};
+use perennial_rows::Float;
+use sqlparser::tokenizer::{Span, Token};
+
+use super::cursor::{self, Cursor};
+use super::diagnostic::{Diagnostic, nearest};
+use super::statement::{Literal, Spanned};
+use crate::view::{Order, Policy};
+
+/// How a source is read.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SourceOption {
+    /// `FOLLOW`: whether it is watched for changes after it was read; so unless told otherwise.
+    Follow(bool),
+    /// `KEY`, `TEXT`, `TITLE`, `UPDATED_AT`: the column that holds a field of records.
+    Field(Field, Arc<str>),
+    /// `FORMAT` of a topic's messages.
+    Format(Format),
+    /// `LISTEN`: the address at which records are taken, `host:port`.
+    Listen(Arc<str>),
+    /// `TOKEN_FILE`: a file with the secret that whoever posts must bring.
+    TokenFile(Arc<str>),
+    /// `SETTINGS_FILE`: a file of a Kafka client's settings.
+    SettingsFile(Arc<str>),
+    /// A setting of a Kafka client, by librdkafka's name for it.
+    Setting(Arc<str>, Arc<str>),
+}
+
+/// A field of records that a column of a table may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The primary key.
+    Key,
+    /// The text.
+    Text,
+    /// The title.
+    Title,
+    /// The time.
+    UpdatedAt,
+}
+
+impl Field {
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Text => "text",
+            Self::Title => "title",
+            Self::UpdatedAt => "updated_at",
+        }
+    }
+}
+
+/// What a topic's messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Records or operations of JSON lines.
+    Json,
+    /// The text itself.
+    Text,
+    /// Change events of a database table.
+    Debezium,
+}
+
+impl Format {
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Debezium => "debezium",
+        }
+    }
+}
+
+/// How a view is kept.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ViewOption {
+    /// `SCOPE`: what a passage may attend to.
+    Scope(Scope),
+    /// `ORDER_BY`: the order of passages.
+    OrderBy(Order),
+    /// `POLICY`: the promise of answers.
+    Policy(Policy),
+    /// `SUPERSEDED`: what becomes of documents that others supersede.
+    Superseded(Repair),
+    /// `TOKEN_BUDGET`: most tokens of passages a context.
+    TokenBudget(usize),
+    /// `MAX_TOKENS`: most tokens of an answer.
+    MaxTokens(usize),
+    /// `REENCODE`: passages behind a change that a provisional answer reads again.
+    Reencode(usize),
+    /// `SKIP_BELOW`: the dependency score below which a change is without effect.
+    SkipBelow(Float),
+    /// `MODEL`: the name of a model.
+    Model(Arc<str>),
+    /// `SEED` of sampled answers.
+    Seed(u64),
+    /// `TEMPERATURE` of sampled answers.
+    Temperature(Float),
+}
+
+/// How a sink delivers.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SinkOption {
+    /// `SECRET_FILE`: a file with the secret that posted answers are signed with.
+    SecretFile(Arc<str>),
+    /// `TRANSACTIONAL_ID`: makes each epoch a transaction of a topic.
+    TransactionalId(Arc<str>),
+    /// `SETTINGS_FILE`: a file of a Kafka client's settings.
+    SettingsFile(Arc<str>),
+    /// A setting of a Kafka client, by librdkafka's name for it.
+    Setting(Arc<str>, Arc<str>),
+}
+
+/// What a subscription tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SubscribeOption {
+    Snapshot(bool),
+    Progress(bool),
+}
+
+/// An option as a table knows it.
+pub(super) struct Known<O> {
+    name: &'static str,
+    read: fn(&Literal) -> Result<O, String>,
+}
+
+const fn known<O>(name: &'static str, read: fn(&Literal) -> Result<O, String>) -> Known<O> {
+    Known { name, read }
+}
+
+/// Options of folders and of files of JSON lines.
+pub(super) const OF_FILES: &[Known<SourceOption>] =
+    &[known("FOLLOW", |v| boolean(v).map(SourceOption::Follow))];
+
+/// Options of tables in files.
+pub(super) const OF_TABLES: &[Known<SourceOption>] = &[
+    known("FOLLOW", |v| boolean(v).map(SourceOption::Follow)),
+    known("KEY", |v| field(Field::Key, v)),
+    known("TEXT", |v| field(Field::Text, v)),
+    known("TITLE", |v| field(Field::Title, v)),
+    known("UPDATED_AT", |v| field(Field::UpdatedAt, v)),
+];
+
+/// Options of topics.
+pub(super) const OF_TOPICS: &[Known<SourceOption>] = &[
+    known("FOLLOW", |v| boolean(v).map(SourceOption::Follow)),
+    known("FORMAT", |v| format(v).map(SourceOption::Format)),
+    known("KEY", |v| field(Field::Key, v)),
+    known("TEXT", |v| field(Field::Text, v)),
+    known("TITLE", |v| field(Field::Title, v)),
+    known("UPDATED_AT", |v| field(Field::UpdatedAt, v)),
+    known("SETTINGS_FILE", |v| text(v).map(SourceOption::SettingsFile)),
+];
+
+/// Options of what is posted.
+pub(super) const OF_HTTP: &[Known<SourceOption>] = &[
+    known("LISTEN", |v| text(v).map(SourceOption::Listen)),
+    known("TOKEN_FILE", |v| text(v).map(SourceOption::TokenFile)),
+];
+
+/// Options of `LLM_GENERATE` views.
+pub(super) const OF_VIEWS: &[Known<ViewOption>] = &[
+    known("SCOPE", |v| parsed(v).map(ViewOption::Scope)),
+    known("ORDER_BY", |v| parsed(v).map(ViewOption::OrderBy)),
+    known("POLICY", |v| parsed(v).map(ViewOption::Policy)),
+    known("SUPERSEDED", |v| parsed(v).map(ViewOption::Superseded)),
+    known("TOKEN_BUDGET", |v| positive(v).map(ViewOption::TokenBudget)),
+    known("MAX_TOKENS", |v| positive(v).map(ViewOption::MaxTokens)),
+    known("REENCODE", |v| whole(v).map(ViewOption::Reencode)),
+    known("SKIP_BELOW", |v| score(v).map(ViewOption::SkipBelow)),
+    known("MODEL", |v| name(v).map(ViewOption::Model)),
+    known("SEED", |v| whole(v).map(ViewOption::Seed)),
+    known("TEMPERATURE", |v| {
+        temperature(v).map(ViewOption::Temperature)
+    }),
+];
+
+/// Options of sinks.
+pub(super) const OF_SINKS: &[Known<SinkOption>] = &[
+    known("SECRET_FILE", |v| text(v).map(SinkOption::SecretFile)),
+    known("TRANSACTIONAL_ID", |v| {
+        text(v).map(SinkOption::TransactionalId)
+    }),
+    known("SETTINGS_FILE", |v| text(v).map(SinkOption::SettingsFile)),
+];
+
+/// Options of subscriptions.
+pub(super) const OF_SUBSCRIPTIONS: &[Known<SubscribeOption>] = &[
+    known("SNAPSHOT", |v| boolean(v).map(SubscribeOption::Snapshot)),
+    known("PROGRESS", |v| boolean(v).map(SubscribeOption::Progress)),
+];
+
+/// Reads `WITH (name = value, …)`, if it stands here. A name with a dot is a setting of a client
+/// where `setting` makes an option of such; a name without a value is one that is true.
+pub(super) fn options<O>(
+    cursor: &mut Cursor<'_>,
+    of: &str,
+    known: &[Known<O>],
+    setting: Option<fn(Arc<str>, Arc<str>) -> O>,
+) -> Result<Vec<Spanned<O>>, Diagnostic> {
+    if !cursor.eat("WITH") {
+        return Ok(Vec::new());
+    }
+    let mut given: Vec<(Arc<str>, Span)> = Vec::new();
+    cursor.list(|cursor| {
+        let (name, span) = option_name(cursor)?;
+        if let Some((_, first)) = given.iter().find(|(other, _)| *other == name) {
+            let what = format!("option {name} is given twice");
+            let help = format!("keep one; the first stands at line {}", first.start.line);
+            return Err(Diagnostic::new(what, span).help(help));
+        }
+        given.push((name.clone(), span));
+        let is_setting = name.contains('.');
+        let row = known.iter().find(|known| *known.name == *name);
+        if row.is_none() && !(is_setting && setting.is_some()) {
+            return Err(unknown(of, &name, span, known, setting.is_some()));
+        }
+        let is_flag = matches!(cursor.peek(), Some(Token::Comma | Token::RParen));
+        let value = match is_flag {
+            true => Spanned::new(Literal::Boolean(true), span),
+            false => {
+                cursor.expect_equals()?;
+                literal(cursor)?
+            }
+        };
+        let read = match (row, setting) {
+            (Some(row), _) => (row.read)(&value.of),
+            (None, Some(setting)) => Ok(setting(name.clone(), as_setting(&value.of))),
+            (None, None) => return Err(unknown(of, &name, span, known, false)),
+        };
+        match read {
+            Ok(option) => Ok(Spanned::new(option, span.union(&value.span))),
+            Err(takes) => {
+                let what = format!("{name}: {takes}");
+                Err(Diagnostic::new(what, value.span))
+            }
+        }
+    })
+}
+
+fn unknown<O>(
+    of: &str,
+    name: &str,
+    span: Span,
+    known: &[Known<O>],
+    has_settings: bool,
+) -> Diagnostic {
+    let names: Vec<&str> = known.iter().map(|known| known.name).collect();
+    let mut help = match nearest(name, names.iter().copied()) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => String::new(),
+    };
+    if help.is_empty() || names.len() > 1 {
+        let blank = if help.is_empty() { "" } else { " " };
+        help.push_str(&format!("{blank}known are {}", names.join(", ")));
+    }
+    if has_settings {
+        help.push_str(", and librdkafka's settings in quotes, as \"security.protocol\" = 'SSL'");
+    }
+    Diagnostic::new(format!("{of} has no option {name}"), span).help(help)
+}
+
+/// The name of an option: a word in upper case, or what stands in quotes as it is.
+fn option_name(cursor: &mut Cursor<'_>) -> Result<(Arc<str>, Span), Diagnostic> {
+    let span = cursor.span();
+    let name: Arc<str> = match cursor.peek() {
+        Some(Token::Word(word)) if word.quote_style.is_none() => word.value.to_uppercase().into(),
+        Some(Token::Word(word)) => word.value.as_str().into(),
+        Some(Token::SingleQuotedString(text)) => text.as_str().into(),
+        _ => {
+            cursor.tried("the name of an option");
+            return Err(cursor.unexpected());
+        }
+    };
+    cursor.advance();
+    Ok((name, span))
+}
+
+/// A value of an option.
+fn literal(cursor: &mut Cursor<'_>) -> Result<Spanned<Literal>, Diagnostic> {
+    let begin = cursor.span();
+    let is_negative = cursor.eat_symbol(&Token::Minus);
+    let found = cursor.peek();
+    let value = match found {
+        Some(Token::Number(digits, _)) => {
+            let sign = if is_negative { "-" } else { "" };
+            Some(Literal::Number(format!("{sign}{digits}").into()))
+        }
+        _ if is_negative => None,
+        Some(Token::Word(word)) => Some(match &*word.value.to_ascii_lowercase() {
+            "true" | "on" if word.quote_style.is_none() => Literal::Boolean(true),
+            "false" | "off" if word.quote_style.is_none() => Literal::Boolean(false),
+            _ if word.quote_style.is_none() => Literal::Word(word.value.as_str().into()),
+            _ => Literal::Text(word.value.as_str().into()),
+        }),
+        Some(token) => cursor::string(token).map(Literal::Text),
+        None => None,
+    };
+    let Some(value) = value else {
+        cursor.tried("a value: a string, a number, true or false");
+        return Err(cursor.unexpected());
+    };
+    let span = begin.union(&cursor.span());
+    cursor.advance();
+    Ok(Spanned::new(value, span))
+}
+
+fn as_setting(value: &Literal) -> Arc<str> {
+    match value {
+        Literal::Text(text) | Literal::Word(text) | Literal::Number(text) => text.clone(),
+        Literal::Boolean(is) => is.to_string().into(),
+    }
+}
+
+fn text(value: &Literal) -> Result<Arc<str>, String> {
+    match value {
+        Literal::Text(text) | Literal::Word(text) if !text.trim().is_empty() => Ok(text.clone()),
+        _ => Err("expected a string in '…'".to_owned()),
+    }
+}
+
+/// A name of the catalog: a bare word is folded, as everywhere.
+fn name(value: &Literal) -> Result<Arc<str>, String> {
+    match value {
+        Literal::Word(word) => Ok(word.to_lowercase().into()),
+        other => text(other),
+    }
+}
+
+fn field(field: Field, value: &Literal) -> Result<SourceOption, String> {
+    text(value).map(|column| SourceOption::Field(field, column))
+}
+
+fn format(value: &Literal) -> Result<Format, String> {
+    let all = [Format::Json, Format::Text, Format::Debezium];
+    let named = |text: &str| {
+        all.into_iter()
+            .find(|f| f.name().eq_ignore_ascii_case(text))
+    };
+    let found = text(value).ok().and_then(|text| named(&text));
+    found.ok_or_else(|| "expected json, text or debezium".to_owned())
+}
+
+fn boolean(value: &Literal) -> Result<bool, String> {
+    match value {
+        Literal::Boolean(is) => Ok(*is),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err: ToString>>(value: &Literal) -> Result<T, String> {
+    as_setting(value)
+        .parse()
+        .map_err(|error: T::Err| error.to_string())
+}
+
+fn whole<T: std::str::FromStr>(value: &Literal) -> Result<T, String> {
+    let number = match value {
+        Literal::Number(text) => text.parse().ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| "expected a whole number".to_owned())
+}
+
+fn positive(value: &Literal) -> Result<usize, String> {
+    match whole(value) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("expected a whole number of at least 1".to_owned()),
+    }
+}
+
+fn number(value: &Literal) -> Option<f64> {
+    match value {
+        Literal::Number(text) => text.parse().ok().filter(|n: &f64| n.is_finite()),
+        _ => None,
+    }
+}
+
+fn score(value: &Literal) -> Result<Float, String> {
+    let found = number(value).filter(|number| *number >= 0.0);
+    let found = found.ok_or_else(|| "expected a number of 0 or more".to_owned())?;
+    Ok(Float::new(found))
+}
+
+fn temperature(value: &Literal) -> Result<Float, String> {
+    let found = number(value).filter(|number| *number > 0.0);
+    let found = found.ok_or_else(|| "expected a number above 0".to_owned())?;
+    Ok(Float::new(found))
+}

@@ -1,0 +1,237 @@
+//! From tokens to statements: which statement is it, and where does it go wrong?
+//!
+//! Every statement of a script is read, whatever is wrong with those before it, so that all its
+//! errors are told at once: the first of each statement.
+
+use sqlparser::tokenizer::{Span, Token};
+
+use super::create;
+use super::cursor::Cursor;
+use super::diagnostic::{Diagnostic, Errors, Script};
+use super::edit;
+use super::embedded;
+use super::lexer::{self, Piece};
+use super::options::{self, SubscribeOption};
+use super::statement::{Drop, Forget, Kind, Show, Spanned, Statement, Subscribe};
+
+/// Statements within one another: `EXPLAIN EXPLAIN` is none.
+const BEGINNINGS: [&str; 13] = [
+    "CREATE",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "SELECT",
+    "WITH",
+    "VALUES",
+    "SUBSCRIBE",
+    "SHOW",
+    "DROP",
+    "EXPLAIN",
+    "FORGET",
+    "(",
+];
+
+/// Reads a script.
+///
+/// # Errors
+/// Everything that is wrong with it; nothing of a script is to be carried out then.
+pub fn parse(script: &Script) -> Result<Vec<Spanned<Statement>>, Errors> {
+    let pieces = lexer::split(script);
+    let mut statements = Vec::new();
+    let mut faults = Vec::new();
+    for piece in &pieces.all {
+        match statement(piece) {
+            Ok(statement) => statements.push(statement),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    faults.extend(pieces.fault);
+    match faults.is_empty() {
+        true => Ok(statements),
+        false => Err(script.errors(faults)),
+    }
+}
+
+fn statement(piece: &Piece) -> Result<Spanned<Statement>, Diagnostic> {
+    let mut cursor = Cursor::new(piece);
+    let statement = one(&mut cursor)?;
+    if !cursor.is_at_end() {
+        let fault = cursor.finish().expect_err("something is left");
+        let starts_anew = BEGINNINGS.iter().any(|word| cursor.is_at(word));
+        return Err(match starts_anew && fault.help.is_none() {
+            true => fault.help("end the statement before it with `;`"),
+            false => fault,
+        });
+    }
+    Ok(statement)
+}
+
+fn one(cursor: &mut Cursor<'_>) -> Result<Spanned<Statement>, Diagnostic> {
+    let begin = cursor.span();
+    let of = if cursor.eat("CREATE") {
+        create::create(cursor)?
+    } else if cursor.eat("INSERT") {
+        edit::insert(cursor)?
+    } else if cursor.eat("UPDATE") {
+        edit::update(cursor)?
+    } else if cursor.eat("DELETE") {
+        edit::delete(cursor)?
+    } else if is_query(cursor) {
+        Statement::Select(query(cursor)?)
+    } else if cursor.eat("SUBSCRIBE") {
+        subscribe(cursor)?
+    } else if cursor.eat("SHOW") {
+        show(cursor)?
+    } else if cursor.eat("DROP") {
+        drop(cursor)?
+    } else if cursor.eat("EXPLAIN") {
+        explain(cursor)?
+    } else if cursor.eat("FORGET") {
+        forget(cursor)?
+    } else {
+        return Err(cursor.unexpected());
+    };
+    Ok(Spanned::new(of, begin.union(&cursor.last_span())))
+}
+
+fn is_query(cursor: &mut Cursor<'_>) -> bool {
+    let is_one = ["SELECT", "WITH", "VALUES"]
+        .iter()
+        .any(|word| cursor.is_at(word))
+        || cursor.peek() == Some(&Token::LParen);
+    if !is_one {
+        cursor.tried("SELECT");
+    }
+    is_one
+}
+
+/// A query that goes on to the end of the statement.
+pub(super) fn query(cursor: &mut Cursor<'_>) -> Result<Box<sqlparser::ast::Query>, Diagnostic> {
+    let tokens = cursor.until(|_| false);
+    embedded::query(tokens, cursor.span())
+}
+
+fn subscribe(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    cursor.expect("TO")?;
+    let to = cursor.name("the name of a view, table or source")?;
+    let given = options::options(cursor, "a subscription", options::OF_SUBSCRIPTIONS, None)?;
+    let (mut snapshot, mut progress) = (true, false);
+    for option in given {
+        match option.of {
+            SubscribeOption::Snapshot(is) => snapshot = is,
+            SubscribeOption::Progress(is) => progress = is,
+        }
+    }
+    let as_of = if cursor.eat("AS") {
+        cursor.expect("OF")?;
+        Some(epoch(cursor)?)
+    } else {
+        None
+    };
+    Ok(Statement::Subscribe(Subscribe {
+        to,
+        snapshot,
+        progress,
+        as_of,
+    }))
+}
+
+fn epoch(cursor: &mut Cursor<'_>) -> Result<Spanned<u64>, Diagnostic> {
+    let span = cursor.span();
+    let found = match cursor.peek() {
+        Some(Token::Number(digits, false)) => digits.parse().ok(),
+        _ => None,
+    };
+    match found {
+        Some(epoch) => {
+            cursor.advance();
+            Ok(Spanned::new(epoch, span))
+        }
+        None => {
+            cursor.tried("the number of an epoch");
+            Err(cursor.unexpected())
+        }
+    }
+}
+
+fn show(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    for (kind, _, many) in Kind::ALL {
+        if cursor.eat(many) {
+            return Ok(Statement::Show(Show::All(kind)));
+        }
+    }
+    cursor.expect("COLUMNS")?;
+    if !cursor.eat("FROM") {
+        cursor.expect("IN")?;
+    }
+    let name = cursor.name("the name of a relation")?;
+    Ok(Statement::Show(Show::Columns(name)))
+}
+
+fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    // What it is called when it is made.
+    let is_continuous = cursor.eat("CONTINUOUS");
+    let kind = if is_continuous {
+        cursor.expect("VIEW")?;
+        Kind::View
+    } else {
+        kind(cursor)?
+    };
+    let if_exists = cursor.eat("IF");
+    if if_exists {
+        cursor.expect("EXISTS")?;
+    }
+    let name = cursor.name("a name")?;
+    for (word, help) in [
+        (
+            "CASCADE",
+            "drop what reads it first; it is named if there is anything",
+        ),
+        ("RESTRICT", "leave it out: what is read is never dropped"),
+    ] {
+        if cursor.is_at(word) {
+            return Err(cursor.unexpected().help(help));
+        }
+    }
+    Ok(Statement::Drop(Drop {
+        kind,
+        name,
+        if_exists,
+    }))
+}
+
+fn kind(cursor: &mut Cursor<'_>) -> Result<Kind, Diagnostic> {
+    for (kind, one, _) in Kind::ALL {
+        if cursor.eat(one) {
+            return Ok(kind);
+        }
+    }
+    Err(cursor.unexpected())
+}
+
+fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    let begin: Span = cursor.span();
+    for word in ["SELECT", "WITH", "VALUES", "CREATE"] {
+        if cursor.is_at(word) {
+            let explained = one(cursor)?;
+            return match &explained.of {
+                Statement::Select(_)
+                | Statement::CreateView(_)
+                | Statement::CreateContinuousView(_) => Ok(Statement::Explain(Box::new(explained))),
+                _ => {
+                    let what = "only queries and views have a plan to explain";
+                    Err(Diagnostic::new(what, begin))
+                }
+            };
+        }
+        cursor.tried(word);
+    }
+    Err(cursor.unexpected())
+}
+
+fn forget(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    let key = cursor.string("a key in '…'")?;
+    cursor.expect("FROM")?;
+    let from = cursor.name("the name of a table or source")?;
+    Ok(Statement::Forget(Forget { key, from }))
+}

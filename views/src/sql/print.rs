@@ -1,0 +1,305 @@
+//! How is a statement written? In one line, in one way: what is printed reads as an equal one.
+
+use std::fmt::{self, Display, Formatter};
+
+use perennial_bank::repair::{Band, Part};
+use perennial_bank::{Repair, Scope};
+use perennial_rows::Schema;
+
+use super::cursor::needs_quotes;
+use super::options::{SinkOption, SourceOption, ViewOption};
+use super::statement::{
+    CreateContinuousView, CreateSink, CreateSource, Delete, Drop, Insert, Origin, Show, Spanned,
+    Statement, Subscribe, Update,
+};
+use crate::view::{Order, Policy};
+
+/// A name, in quotes where it needs them.
+pub(super) struct Identifier<'a>(pub(super) &'a str);
+
+impl Display for Identifier<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match needs_quotes(self.0) {
+            true => write!(f, "\"{}\"", self.0.replace('"', "\"\"")),
+            false => f.write_str(self.0),
+        }
+    }
+}
+
+/// A string in quotes.
+struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}'", self.0.replace('\'', "''"))
+    }
+}
+
+/// Items with commas between.
+struct Listed<T>(T);
+
+impl<T: Clone + IntoIterator<Item: Display>> Display for Listed<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (at, item) in self.0.clone().into_iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{item}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `(column TYPE, …)`
+struct Declared<'a>(&'a Schema);
+
+impl Display for Declared<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("(")?;
+        for (at, column) in self.0.columns().iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{} {}", Identifier(&column.name), column.of)?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// ` WITH (…)`, or nothing.
+struct With<'a, O>(&'a [Spanned<O>]);
+
+impl<O: Display> Display for With<'_, O> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let options = self.0.iter().map(|option| &option.of);
+        write!(f, " WITH ({})", Listed(options))
+    }
+}
+
+impl Display for SourceOption {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Follow(is) => write!(f, "FOLLOW = {is}"),
+            Self::Field(field, column) => {
+                write!(f, "{} = {}", field.name().to_uppercase(), Quoted(column))
+            }
+            Self::Format(format) => write!(f, "FORMAT = {}", format.name()),
+            Self::Listen(address) => write!(f, "LISTEN = {}", Quoted(address)),
+            Self::TokenFile(path) => write!(f, "TOKEN_FILE = {}", Quoted(path)),
+            Self::SettingsFile(path) => write!(f, "SETTINGS_FILE = {}", Quoted(path)),
+            Self::Setting(name, value) => setting(f, name, value),
+        }
+    }
+}
+
+impl Display for SinkOption {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SecretFile(path) => write!(f, "SECRET_FILE = {}", Quoted(path)),
+            Self::TransactionalId(id) => write!(f, "TRANSACTIONAL_ID = {}", Quoted(id)),
+            Self::SettingsFile(path) => write!(f, "SETTINGS_FILE = {}", Quoted(path)),
+            Self::Setting(name, value) => setting(f, name, value),
+        }
+    }
+}
+
+/// Always in quotes: librdkafka's names are lower case.
+fn setting(f: &mut Formatter<'_>, name: &str, value: &str) -> fmt::Result {
+    write!(f, "\"{}\" = {}", name.replace('"', "\"\""), Quoted(value))
+}
+
+impl Display for ViewOption {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scope(Scope::Causal) => f.write_str("SCOPE = 'causal'"),
+            Self::Scope(Scope::Independent) => f.write_str("SCOPE = 'independent'"),
+            Self::Scope(Scope::Window { tokens }) => write!(f, "SCOPE = 'window:{tokens}'"),
+            Self::OrderBy(order) => match order {
+                Order::UpdatedAt => f.write_str("ORDER_BY = 'updated_at'"),
+                Order::Key => f.write_str("ORDER_BY = 'key'"),
+            },
+            Self::Policy(policy) => match policy {
+                Policy::Exact => f.write_str("POLICY = 'exact'"),
+                Policy::Eventual => f.write_str("POLICY = 'eventual'"),
+                Policy::Bounded { millinats } => {
+                    write!(f, "POLICY = 'bounded:{}'", f64::from(*millinats) / 1000.0)
+                }
+            },
+            Self::Superseded(repair) => write!(f, "SUPERSEDED = '{}'", spelt(*repair)),
+            Self::TokenBudget(tokens) => write!(f, "TOKEN_BUDGET = {tokens}"),
+            Self::MaxTokens(tokens) => write!(f, "MAX_TOKENS = {tokens}"),
+            Self::Reencode(passages) => write!(f, "REENCODE = {passages}"),
+            Self::SkipBelow(score) => write!(f, "SKIP_BELOW = {}", score.get()),
+            Self::Model(name) => write!(f, "MODEL = {}", Quoted(name)),
+            Self::Seed(seed) => write!(f, "SEED = {seed}"),
+            Self::Temperature(heat) => write!(f, "TEMPERATURE = {}", heat.get()),
+        }
+    }
+}
+
+/// A repair as its `FromStr` reads it.
+fn spelt(repair: Repair) -> String {
+    let (name, extent) = match repair {
+        Repair::Hide => return "hide".to_owned(),
+        Repair::ZeroValues(extent) => ("zero-values", extent),
+        Repair::ZeroKeys(extent) => ("zero-keys", extent),
+        Repair::ZeroBoth(extent) => ("zero-both", extent),
+        _ => return "evict".to_owned(),
+    };
+    // A script can only say the default band.
+    debug_assert_eq!(extent.band, Band::default());
+    let part = match extent.part {
+        Part::Whole => "whole",
+        Part::Header => "header",
+        Part::Body => "body",
+        Part::FirstTenth => "first-tenth",
+    };
+    format!("{name}:{part}")
+}
+
+impl Display for Statement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateSource(source) => source.fmt(f),
+            Self::CreateTable(table) => {
+                let columns = Declared(&table.columns);
+                write!(f, "CREATE TABLE {} {columns}", Identifier(&table.name.of))
+            }
+            Self::CreateModel(model) => {
+                let name = Identifier(&model.name.of);
+                write!(f, "CREATE MODEL {name} FROM {}", Quoted(&model.spec.of))
+            }
+            Self::CreateContinuousView(view) => view.fmt(f),
+            Self::CreateView(view) => {
+                write!(
+                    f,
+                    "CREATE VIEW {} AS {}",
+                    Identifier(&view.name.of),
+                    view.query
+                )
+            }
+            Self::CreateSink(sink) => sink.fmt(f),
+            Self::Insert(insert) => insert.fmt(f),
+            Self::Update(update) => update.fmt(f),
+            Self::Delete(delete) => delete.fmt(f),
+            Self::Select(query) => write!(f, "{query}"),
+            Self::Subscribe(subscribe) => subscribe.fmt(f),
+            Self::Show(Show::Columns(name)) => {
+                write!(f, "SHOW COLUMNS FROM {}", Identifier(&name.of))
+            }
+            Self::Show(Show::All(kind)) => write!(f, "SHOW {}S", kind.keyword()),
+            Self::Drop(drop) => drop.fmt(f),
+            Self::Explain(explained) => write!(f, "EXPLAIN {}", explained.of),
+            Self::Forget(forget) => {
+                let from = Identifier(&forget.from.of);
+                write!(f, "FORGET {} FROM {from}", Quoted(&forget.key.of))
+            }
+        }
+    }
+}
+
+impl Display for CreateSource {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "CREATE SOURCE {}", Identifier(&self.name.of))?;
+        if let Some(columns) = &self.columns {
+            write!(f, " {}", Declared(columns))?;
+        }
+        f.write_str(" FROM ")?;
+        match &self.from {
+            Origin::Folder(path) => write!(f, "FOLDER {}", Quoted(&path.of)),
+            Origin::File(path) => write!(f, "FILE {}", Quoted(&path.of)),
+            Origin::Table(path) => write!(f, "TABLE {}", Quoted(&path.of)),
+            Origin::Kafka(topic) => write!(f, "KAFKA {}", Quoted(&topic.of)),
+            Origin::Http => f.write_str("HTTP"),
+        }?;
+        With(&self.options).fmt(f)
+    }
+}
+
+impl Display for CreateContinuousView {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let name = Identifier(&self.name.of);
+        write!(f, "CREATE CONTINUOUS VIEW {name} AS LLM_GENERATE(")?;
+        if let Some(prompt) = &self.prompt {
+            write!(f, "PROMPT = {}, ", Quoted(&prompt.of))?;
+        }
+        let (context, data_source) = (&self.context.of, &self.data_source.of);
+        write!(f, "CONTEXT = STREAM({}), ", Identifier(context))?;
+        write!(f, "DATA_SOURCE = STREAM({})", Identifier(data_source))?;
+        if !self.matching.is_empty() {
+            let columns = self.matching.iter().map(|column| Identifier(&column.of));
+            write!(f, " MATCHING ({})", Listed(columns))?;
+        }
+        f.write_str(")")?;
+        With(&self.options).fmt(f)
+    }
+}
+
+impl Display for CreateSink {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (name, from) = (Identifier(&self.name.of), Identifier(&self.from.of));
+        let into = Quoted(&self.into.of);
+        write!(f, "CREATE SINK {name} FROM {from} INTO {into}")?;
+        With(&self.options).fmt(f)
+    }
+}
+
+impl Display for Insert {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "INSERT INTO {}", Identifier(&self.table.of))?;
+        if let Some(columns) = &self.columns {
+            let columns = columns.iter().map(|column| Identifier(&column.of));
+            write!(f, " ({})", Listed(columns))?;
+        }
+        f.write_str(" VALUES ")?;
+        for (at, row) in self.rows.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let values = row.iter().map(|value| &value.of);
+            write!(f, "{comma}({})", Listed(values))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Update {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "UPDATE {} SET ", Identifier(&self.table.of))?;
+        for (at, (column, value)) in self.set.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{} = {}", Identifier(&column.of), value.of)?;
+        }
+        match &self.filter {
+            Some(filter) => write!(f, " WHERE {}", filter.of),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for Delete {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "DELETE FROM {}", Identifier(&self.table.of))?;
+        match &self.filter {
+            Some(filter) => write!(f, " WHERE {}", filter.of),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for Subscribe {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (snapshot, progress) = (self.snapshot, self.progress);
+        write!(f, "SUBSCRIBE TO {}", Identifier(&self.to.of))?;
+        write!(f, " WITH (SNAPSHOT = {snapshot}, PROGRESS = {progress})")?;
+        match &self.as_of {
+            Some(epoch) => write!(f, " AS OF {}", epoch.of),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Display for Drop {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let if_exists = if self.if_exists { "IF EXISTS " } else { "" };
+        let name = Identifier(&self.name.of);
+        write!(f, "DROP {} {if_exists}{name}", self.kind.keyword())
+    }
+}

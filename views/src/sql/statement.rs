@@ -1,0 +1,326 @@
+//! What can be said in a script?
+//!
+//! Two statements are equal if they say the same, wherever they stand: places take no part in
+//! it. Printed, a statement reads as one that is equal to it.
+
+use std::sync::Arc;
+
+use perennial_rows::Schema;
+use sqlparser::ast::{Expr, Query};
+use sqlparser::tokenizer::Span;
+
+use super::options::{SinkOption, SourceOption, ViewOption};
+use crate::view::View;
+
+/// Something with its place in the script. Equal to the same thing at another place.
+#[derive(Clone, Debug)]
+pub struct Spanned<T> {
+    /// What stands there.
+    pub of: T,
+    /// Where.
+    pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// This, there.
+    pub fn new(of: T, span: Span) -> Self {
+        Self { of, span }
+    }
+
+    /// Something made of it, at the same place.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Spanned<U> {
+        Spanned::new(make(self.of), self.span)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Spanned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.of == other.of
+    }
+}
+
+/// A name with its place. Unquoted names are lower case already, but for those of columns.
+pub type Name = Spanned<Arc<str>>;
+
+/// A statement.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Statement {
+    /// `CREATE SOURCE name [(column TYPE, …)] FROM … [WITH (…)]`
+    CreateSource(CreateSource),
+    /// `CREATE TABLE name (column TYPE, …)`
+    CreateTable(CreateTable),
+    /// `CREATE MODEL name FROM 'spec'`
+    CreateModel(CreateModel),
+    /// `CREATE CONTINUOUS VIEW name AS LLM_GENERATE(…) [WITH (…)]`
+    CreateContinuousView(CreateContinuousView),
+    /// `CREATE VIEW name AS query`
+    CreateView(CreateView),
+    /// `CREATE SINK name FROM view INTO 'target' [WITH (…)]`
+    CreateSink(CreateSink),
+    /// `INSERT INTO table [(column, …)] VALUES (expression, …), …`
+    Insert(Insert),
+    /// `UPDATE table SET column = expression, … [WHERE condition]`
+    Update(Update),
+    /// `DELETE FROM table [WHERE condition]`
+    Delete(Delete),
+    /// A query, answered once.
+    Select(Box<Query>),
+    /// `SUBSCRIBE TO relation [WITH (…)] [AS OF epoch]`
+    Subscribe(Subscribe),
+    /// `SHOW …`
+    Show(Show),
+    /// `DROP kind [IF EXISTS] name`
+    Drop(Drop),
+    /// `EXPLAIN statement`
+    Explain(Box<Spanned<Statement>>),
+    /// `FORGET 'key' FROM relation`
+    Forget(Forget),
+}
+
+/// A relation that something outside feeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSource {
+    /// Its name.
+    pub name: Name,
+    /// Its columns, where they are declared.
+    pub columns: Option<Schema>,
+    /// What feeds it.
+    pub from: Origin,
+    /// How.
+    pub options: Vec<Spanned<SourceOption>>,
+}
+
+/// What feeds a source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// The files of a folder.
+    Folder(Spanned<Arc<str>>),
+    /// A file of JSON lines; `-` is standard input.
+    File(Spanned<Arc<str>>),
+    /// A table in a file.
+    Table(Spanned<Arc<str>>),
+    /// A topic, as `kafka://servers/topic`.
+    Kafka(Spanned<Arc<str>>),
+    /// Whoever posts to it.
+    Http,
+}
+
+/// A relation that is fed by hand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTable {
+    /// Its name.
+    pub name: Name,
+    /// Its columns, `key` among them.
+    pub columns: Schema,
+}
+
+/// A model by a name of the script's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateModel {
+    /// Its name.
+    pub name: Name,
+    /// A known name, a file or a folder.
+    pub spec: Spanned<Arc<str>>,
+}
+
+/// A view that a model writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateContinuousView {
+    /// Its name.
+    pub name: Name,
+    /// The instruction, where one is given.
+    pub prompt: Option<Spanned<Arc<str>>>,
+    /// The relation of contexts.
+    pub context: Name,
+    /// The relation of documents.
+    pub data_source: Name,
+    /// Columns in which a document must be equal to a context to be read for it.
+    pub matching: Vec<Name>,
+    /// How it is kept.
+    pub options: Vec<Spanned<ViewOption>>,
+}
+
+/// A view that is computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateView {
+    /// Its name.
+    pub name: Name,
+    /// What it holds.
+    pub query: Box<Query>,
+}
+
+/// Where a view is delivered to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSink {
+    /// Its name.
+    pub name: Name,
+    /// The view.
+    pub from: Name,
+    /// A file, a topic or a URL.
+    pub into: Spanned<Arc<str>>,
+    /// How.
+    pub options: Vec<Spanned<SinkOption>>,
+}
+
+/// Rows to set. A row whose key stands already takes its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Insert {
+    /// The table.
+    pub table: Name,
+    /// The columns that are given; all of the table's in their order unless named.
+    pub columns: Option<Vec<Name>>,
+    /// Their values, each row as many as the first.
+    pub rows: Vec<Vec<Spanned<Expr>>>,
+}
+
+/// A change of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// The table.
+    pub table: Name,
+    /// Columns with what they become.
+    pub set: Vec<(Name, Spanned<Expr>)>,
+    /// Of which rows; of all without.
+    pub filter: Option<Spanned<Expr>>,
+}
+
+/// A removal of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delete {
+    /// The table.
+    pub table: Name,
+    /// Which rows; all without.
+    pub filter: Option<Spanned<Expr>>,
+}
+
+/// Changes of a relation as they come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscribe {
+    /// The relation.
+    pub to: Name,
+    /// Whether what stands comes first; so unless told otherwise.
+    pub snapshot: bool,
+    /// Whether each complete epoch is told, changes or not.
+    pub progress: bool,
+    /// The epoch to begin at; the present one unless told.
+    pub as_of: Option<Spanned<u64>>,
+}
+
+/// What is to be listed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Show {
+    /// All of a kind.
+    All(Kind),
+    /// The columns of a relation.
+    Columns(Name),
+}
+
+/// What can be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// See [`CreateSource`].
+    Source,
+    /// See [`CreateTable`].
+    Table,
+    /// See [`CreateView`] and [`CreateContinuousView`].
+    View,
+    /// See [`CreateSink`].
+    Sink,
+    /// See [`CreateModel`].
+    Model,
+}
+
+impl Kind {
+    /// All kinds, each with its keyword and that of many.
+    pub const ALL: [(Self, &'static str, &'static str); 5] = [
+        (Self::Source, "SOURCE", "SOURCES"),
+        (Self::Table, "TABLE", "TABLES"),
+        (Self::View, "VIEW", "VIEWS"),
+        (Self::Sink, "SINK", "SINKS"),
+        (Self::Model, "MODEL", "MODELS"),
+    ];
+
+    /// Its keyword.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::Source => "SOURCE",
+            Self::Table => "TABLE",
+            Self::View => "VIEW",
+            Self::Sink => "SINK",
+            Self::Model => "MODEL",
+        }
+    }
+}
+
+/// Something to be taken away.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drop {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Name,
+    /// Whether it is no error that there is none.
+    pub if_exists: bool,
+}
+
+/// A record to be erased, with all that remembers it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forget {
+    /// Its key.
+    pub key: Spanned<Arc<str>>,
+    /// Its relation.
+    pub from: Name,
+}
+
+/// A value as an option gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Literal {
+    /// A string.
+    Text(Arc<str>),
+    /// A bare word as it was typed.
+    Word(Arc<str>),
+    /// A number as it was typed, with its sign.
+    Number(Arc<str>),
+    /// `true` or `false`.
+    Boolean(bool),
+}
+
+impl CreateContinuousView {
+    /// The view that is declared, but for [`CreateContinuousView::matching`] and the model, which
+    /// are names to be looked up.
+    pub fn view(&self) -> View {
+        let mut view = View::named(&*self.name.of)
+            .context(&*self.context.of)
+            .data_source(&*self.data_source.of);
+        if let Some(prompt) = &self.prompt {
+            view = view.prompt(&*prompt.of);
+        }
+        let (mut seed, mut temperature) = (0, None);
+        for option in &self.options {
+            view = match &option.of {
+                ViewOption::Scope(scope) => view.scope(*scope),
+                ViewOption::OrderBy(order) => view.order_by(*order),
+                ViewOption::Policy(policy) => view.policy(*policy),
+                ViewOption::Superseded(repair) => view.superseded(*repair),
+                ViewOption::TokenBudget(tokens) => view.token_budget(*tokens),
+                ViewOption::MaxTokens(tokens) => view.max_tokens(*tokens),
+                ViewOption::Reencode(passages) => view.reencode(*passages),
+                ViewOption::SkipBelow(score) => view.skip_below(score.get() as f32),
+                ViewOption::Model(_) => view,
+                ViewOption::Seed(of) => {
+                    seed = *of;
+                    view
+                }
+                ViewOption::Temperature(heat) => {
+                    temperature = Some(heat.get() as f32);
+                    view
+                }
+            };
+        }
+        match temperature {
+            Some(temperature) => view.sampled(seed, temperature),
+            None => view,
+        }
+    }
+}
