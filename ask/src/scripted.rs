@@ -155,7 +155,9 @@ impl AnswerModel for Scripted {
         let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
         self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
         let _running = Running(&self.n_running);
-        let slow = self.slow.filter(|(word, _)| request.question.contains(word));
+        let slow = self
+            .slow
+            .filter(|(word, _)| request.question.contains(word));
         std::thread::sleep(slow.map_or(self.delay, |(_, delay)| delay));
         if request.question.contains(PANIC_WORD) {
             panic!("the scripted model was asked to panic");

@@ -233,7 +233,13 @@ mod tests {
         for (document, ordinal, time, text, is_superseded) in (0..32).map(|i: u32| {
             let bit = |n: u32| i >> n & 1;
             let text = ["one", "two"][bit(1) as usize];
-            (bit(4).to_string(), bit(3), i64::from(bit(2)), text, bit(0) == 1)
+            (
+                bit(4).to_string(),
+                bit(3),
+                i64::from(bit(2)),
+                text,
+                bit(0) == 1,
+            )
         }) {
             passages.push(Passage {
                 document: DocumentKey::new(document),
@@ -248,7 +254,13 @@ mod tests {
         }
         let fields = |p: &Passage| {
             let place = (p.document.clone(), p.ordinal, p.updated_at_ms, p.id);
-            (place, p.title.clone(), p.text.clone(), p.tokens.clone(), p.is_superseded)
+            (
+                place,
+                p.title.clone(),
+                p.text.clone(),
+                p.tokens.clone(),
+                p.is_superseded,
+            )
         };
         let hasher = std::hash::RandomState::new();
         for a in &passages {

@@ -149,7 +149,7 @@ fn row(what: &str, n: usize, time: Duration, state: &Path, n_calls: usize) -> Re
 /// From nothing until all is committed and told.
 fn ingest(what: &str, source: impl Source, n: usize, state: &Path) -> Result<(), Error> {
     let begun = Instant::now();
-    let (mut engine, model) = engine(state, |b| b.source(source).table("questions"))?;
+    let (engine, model) = engine(state, |b| b.source(source).table("questions"))?;
     engine.upsert("questions", "q", "shelf 5")?;
     engine.flush()?;
     let time = begun.elapsed();
@@ -158,7 +158,7 @@ fn ingest(what: &str, source: impl Source, n: usize, state: &Path) -> Result<(),
 
 /// One change after the other, each waited for.
 fn commits(state: &Path) -> Result<(), Error> {
-    let (mut engine, _) = engine(state, |b| b.table("docs").table("questions"))?;
+    let (engine, _) = engine(state, |b| b.table("docs").table("questions"))?;
     for i in 0..RESTART.0 {
         engine.upsert_at("docs", &i.to_string(), &document(i), 0)?;
     }
@@ -201,7 +201,7 @@ fn commits(state: &Path) -> Result<(), Error> {
 fn restart(state: &Path) -> Result<(), Error> {
     let (n_documents, n_answers) = RESTART;
     let tables = |b: EngineBuilder| b.table("docs").table("questions");
-    let (mut first, _) = engine(state, tables)?;
+    let (first, _) = engine(state, tables)?;
     for i in 0..n_documents {
         first.upsert_at("docs", &i.to_string(), &document(i), 0)?;
     }
@@ -212,7 +212,7 @@ fn restart(state: &Path) -> Result<(), Error> {
     first.flush()?;
     drop(first);
     let begun = Instant::now();
-    let (mut second, model) = engine(state, tables)?;
+    let (second, model) = engine(state, tables)?;
     let updates = second.subscribe("answers")?;
     let told = std::iter::from_fn(|| updates.try_recv());
     let n_told = told.filter(|u| matches!(u, Update::Answer(_))).count();

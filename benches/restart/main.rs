@@ -70,7 +70,8 @@ fn main() -> Result<(), Error> {
     let mut rates = Vec::new();
     for spec in &options.model {
         let silent = || -> Box<dyn Progress> { Box::new(Silent) };
-        let model = LocalModel::open_with(spec, &local, &locator, &mut OnStderr::default(), silent)?;
+        let model =
+            LocalModel::open_with(spec, &local, &locator, &mut OnStderr::default(), silent)?;
         for n_tokens in &options.tokens {
             rates.push(measure(&model, *n_tokens)?);
         }

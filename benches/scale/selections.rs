@@ -15,7 +15,6 @@ use differential_dataflow::input::{Input as _, InputSession};
 use perennial::bank::{DocumentKey, LayoutPassage, Passage, PassageId, PassageLayout};
 use perennial::operators::select::{Limits, RESERVE, SelectWork, Vector, select};
 use timely::dataflow::ProbeHandle;
-use timely::dataflow::operators::Probe as _;
 use timely::worker::Worker;
 
 use random::Random;

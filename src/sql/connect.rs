@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use perennial_connectors::{
-    BearerToken, Columns, Folder, Format, HttpLimits, HttpListener, JsonLines, JsonLinesSink,
+    BearerToken, ColumnNames, Folder, Format, HttpLimits, HttpListener, JsonLines, JsonLinesSink,
     Kafka, KafkaSink, Sink, Source, Table, Watching, Webhook,
 };
 use perennial_views::sql::{
@@ -21,7 +21,7 @@ pub(super) struct Listeners(Vec<(Arc<str>, HttpListener)>);
 #[derive(Default)]
 struct Options<'a> {
     follow: Option<bool>,
-    columns: Columns,
+    columns: ColumnNames,
     format: Option<sql::Format>,
     listen: Option<Spanned<&'a Arc<str>>>,
     token_file: Option<Spanned<&'a Arc<str>>>,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::error::Error as Cause;
 use std::sync::Arc;
 
+use perennial_connectors::Declared;
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
 use perennial_views::View;
 use perennial_views::sql::{
@@ -201,9 +202,13 @@ impl Session {
         let name = &source.name;
         self.check_new(name)?;
         let (opened, notice) = connect::source(source, &mut self.listeners, self.reads_once)?;
-        self.engine.create_source(opened).at(name.span)?;
-        if let Some(columns) = &source.columns {
-            self.declared.insert(name.of.clone(), columns.clone());
+        match &source.columns {
+            Some(columns) => {
+                let declared = Declared::over(opened, columns.clone()).at(name.span)?;
+                self.engine.create_source(declared).at(name.span)?;
+                self.declared.insert(name.of.clone(), columns.clone());
+            }
+            None => self.engine.create_source(opened).at(name.span)?,
         }
         Ok(created(Kind::Source, name, notice))
     }

@@ -50,8 +50,8 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 pub use ranking::Limits;
-use selection::{Selection, Update};
 pub use selection::SelectWork;
+use selection::{Selection, Update};
 
 use perennial_bank::document::Passage;
 

@@ -84,7 +84,10 @@ impl Ranking {
 
     /// Lets go of passages that are gone.
     pub(super) fn retain_live(&mut self, passages: &PassageSlab) {
-        let first_gone = self.settled().iter().position(|e| !passages.is_live(e.slot));
+        let first_gone = self
+            .settled()
+            .iter()
+            .position(|e| !passages.is_live(e.slot));
         let Some(first_gone) = first_gone else {
             return;
         };
@@ -113,7 +116,10 @@ impl Ranking {
             self.n_selected += 1;
         }
         // The run, what stops it, and the reserve.
-        let n_kept = self.n_selected.saturating_add(1).saturating_add(limits.reserve);
+        let n_kept = self
+            .n_selected
+            .saturating_add(1)
+            .saturating_add(limits.reserve);
         if self.entries.len() > n_kept {
             self.entries.truncate(n_kept);
             self.is_complete = false;
@@ -133,14 +139,19 @@ impl Ranking {
 
     /// Whether the run may be another than when this was asked last.
     pub(super) fn take_change(&mut self) -> bool {
-        let is_other = self.first_change.take().is_some_and(|at| at < self.n_selected);
+        let is_other = self
+            .first_change
+            .take()
+            .is_some_and(|at| at < self.n_selected);
         let n_told = std::mem::replace(&mut self.n_told, self.n_selected);
         is_other || n_told != self.n_selected
     }
 
     /// The run, best first.
     pub(super) fn selected(&self) -> impl Iterator<Item = Slot> {
-        self.entries[..self.n_selected].iter().map(|entry| entry.slot)
+        self.entries[..self.n_selected]
+            .iter()
+            .map(|entry| entry.slot)
     }
 
     fn settled(&self) -> &[Entry] {

@@ -119,7 +119,10 @@ where
         output: &mut Vec<((C, L), isize)>,
     ) {
         for context in deltas.contexts_gone {
-            if let Some(Asked { told: Some(told), .. }) = self.remove_context(group, &context) {
+            if let Some(Asked {
+                told: Some(told), ..
+            }) = self.remove_context(group, &context)
+            {
                 output.push(((context, told), -1));
             }
         }
@@ -251,7 +254,9 @@ where
         let width = self.passages.widen(self.queries.width());
         self.queries.widen(width);
         let n_products = contexts.len() as u64 * passages.len() as u64;
-        self.work.n_products.fetch_add(n_products, Ordering::Relaxed);
+        self.work
+            .n_products
+            .fetch_add(n_products, Ordering::Relaxed);
         let take = |slot: &Slot| std::mem::take(&mut of(&mut self.asked, *slot).ranking);
         let mut rankings: Vec<Ranking> = contexts.iter().map(take).collect();
         let scan = Scan {

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use differential_dataflow::input::Input;
 use perennial_model::dot::{Rows, Vectors, products};
 use proptest::prelude::*;
-use timely::dataflow::operators::Probe as _;
 
 use super::*;
 use perennial_bank::document::DocumentKey;
@@ -52,7 +51,10 @@ fn score(a: &Vector, b: &Vector) -> f32 {
     left.widen(right.width());
     right.widen(left.width());
     let mut out = [0.0];
-    let row = |vectors| Rows { vectors, slots: &[0] };
+    let row = |vectors| Rows {
+        vectors,
+        slots: &[0],
+    };
     products(row(&left), row(&right), &mut out);
     out[0]
 }

@@ -4,11 +4,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
 
 use differential_dataflow::input::{Input, InputSession};
-use perennial_operators::call::call;
 use perennial_ask::Outcome;
 use perennial_bank::ContextKey;
+use perennial_operators::call::call;
 use timely::dataflow::ProbeHandle;
-use timely::dataflow::operators::Probe as _;
 use timely::worker::Worker;
 
 use super::*;
@@ -29,7 +28,13 @@ impl Embed for Recorder {
         if texts.contains(&"fail") {
             return Err("asked to fail".to_owned());
         }
-        let element = |text: &&str| if **text == *"nan" { f32::NAN } else { text.len() as f32 };
+        let element = |text: &&str| {
+            if **text == *"nan" {
+                f32::NAN
+            } else {
+                text.len() as f32
+            }
+        };
         Ok(texts.iter().map(|text| vec![element(text)]).collect())
     }
 
@@ -85,7 +90,10 @@ impl Observer for Listener {
         self.progress.lock().expect("no panic").push((done, total));
     }
     fn passed_over(&self, _: &str, text: &str, _: &str) {
-        self.passed_over.lock().expect("no panic").push(text.to_owned());
+        self.passed_over
+            .lock()
+            .expect("no panic")
+            .push(text.to_owned());
     }
 }
 
@@ -115,7 +123,9 @@ impl Rig {
         let executor = Arc::new(Executor::new(1));
         let (gate, wait) = mpsc::channel();
         // An error is the end of a test that never opened it.
-        executor.submit(Priority::Fresh, move || wait.recv().unwrap_or(()));
+        executor.submit(Priority::Fresh, &"gate".into(), move || {
+            wait.recv().unwrap_or(())
+        });
         let embeddings = Arc::new(Embeddings::new(embedder.clone(), memo.clone(), executor));
         let probe = ProbeHandle::new();
         let views = [(); 2].map(|()| {
@@ -204,7 +214,10 @@ fn what_waits_is_embedded_in_batches_once_for_all_views() {
         assert_eq!(progress.len(), 250);
         assert!(progress.contains(&(150, 150)) && progress.contains(&(100, 100)));
         let count = |n: &AtomicUsize| n.load(SeqCst);
-        assert_eq!((count(&rig.memo.n_used), count(&rig.memo.n_noted)), (200, 200));
+        assert_eq!(
+            (count(&rig.memo.n_used), count(&rig.memo.n_noted)),
+            (200, 200)
+        );
     });
 }
 

@@ -77,7 +77,6 @@ mod tests {
     use differential_dataflow::input::Input;
     use perennial_bank::{DocumentKey, PassageId};
     use proptest::prelude::*;
-    use timely::dataflow::operators::Probe as _;
 
     use super::super::ordered;
     use super::*;
@@ -147,7 +146,11 @@ mod tests {
                 let (probe, _) = corpus
                     .layouts
                     .map(|(group, layout)| Row::Layout(group, layout))
-                    .concat(corpus.too_large.as_collection(|group, ()| Row::TooLarge(*group)))
+                    .concat(
+                        corpus
+                            .too_large
+                            .as_collection(|group, ()| Row::TooLarge(*group)),
+                    )
                     .concat(corpus.passages.map(|(group, p)| Row::Passage(group, p)))
                     .inspect(move |(row, _, diff)| {
                         *heard.borrow_mut().entry(row.clone()).or_default() += diff;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use perennial_operators::call::call;
-use perennial_operators::select::{Limits, RESERVE, SelectWork, Vector, select};
 use perennial_ask::{Answer, CallError};
 use perennial_bank::{ContextKey, Passage};
+use perennial_operators::call::call;
+use perennial_operators::select::{Limits, RESERVE, SelectWork, Vector, select};
 
 use super::{Group, Question, Rows, ordered, request};
 use crate::calls::Request;
