@@ -5,7 +5,7 @@
 //! [`AnswerModel`] demands, so incremental runs can be held against runs from scratch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::answer::{
@@ -24,7 +24,7 @@ pub const PANIC_WORD: &str = "!panic";
 /// A question with this word makes the scripted model report an error.
 pub const ERROR_WORD: &str = "!error";
 
-/// A word for questions that are to take long; see [`Scripted::taking_for`].
+/// A word for questions whose calls are held; see [`Scripted::held_while`].
 pub const SLOW_WORD: &str = "!slow";
 
 /// How a provisional answer of [`Scripted::borrowing`] ends.
@@ -37,8 +37,8 @@ const N_POSITIONS: usize = 4096;
 #[derive(Default)]
 pub struct Scripted {
     delay: Duration,
-    /// A word, and how long questions with it take.
-    slow: Option<(&'static str, Duration)>,
+    /// While this is set, questions with [`SLOW_WORD`] are not answered.
+    is_held: Option<Arc<AtomicBool>>,
     n_calls: AtomicUsize,
     n_running: AtomicUsize,
     n_running_peak: AtomicUsize,
@@ -82,10 +82,11 @@ impl Scripted {
         self
     }
 
-    /// The same, taking this long for questions with this word.
+    /// The same, answering questions with [`SLOW_WORD`] only once the flag is not set any more.
+    /// Whoever sets it clears it before the engine is dropped.
     #[must_use]
-    pub fn taking_for(mut self, word: &'static str, delay: Duration) -> Self {
-        self.slow = Some((word, delay));
+    pub fn held_while(mut self, is_held: Arc<AtomicBool>) -> Self {
+        self.is_held = Some(is_held);
         self
     }
 
@@ -155,10 +156,14 @@ impl AnswerModel for Scripted {
         let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
         self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
         let _running = Running(&self.n_running);
-        let slow = self
-            .slow
-            .filter(|(word, _)| request.question.contains(word));
-        std::thread::sleep(slow.map_or(self.delay, |(_, delay)| delay));
+        std::thread::sleep(self.delay);
+        if let Some(is_held) = &self.is_held
+            && request.question.contains(SLOW_WORD)
+        {
+            while is_held.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         if request.question.contains(PANIC_WORD) {
             panic!("the scripted model was asked to panic");
         }

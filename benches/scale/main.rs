@@ -10,7 +10,7 @@
 //!   passages for each context (`ranking.rs`), at a size that it manages.
 //!
 //! - *views*: an edit of one source with five views, with no, four and nineteen sources beside it;
-//! - *pace*: an edit of what a view reads, alone and beside a view whose model takes ten seconds.
+//! - *pace*: an edit of what a view reads, alone and beside a view whose call goes on all the while.
 //!
 //! Work is printed beside time: inner products, rankings that were touched, scans.
 

@@ -1,15 +1,14 @@
 //! Many views: what an epoch of one source costs, and whether a slow view keeps a fast one waiting.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use perennial::ask::scripted::{SLOW_WORD, Scripted, ScriptedEmbedder};
 use perennial::{Engine, Runtime, View};
 
 use super::{Error, Options, spread};
 
-/// How long one answer of the slow view takes.
-const SLOW: Duration = Duration::from_secs(10);
 /// Views of each source.
 const VIEWS_A_SOURCE: usize = 5;
 /// Contexts of each view.
@@ -69,13 +68,14 @@ pub(super) fn views(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// The same edits, of a view alone and of one beside a view whose model takes ten seconds a call.
+/// The same edits, of a view alone and of one beside a view whose call goes on all the while.
 pub(super) fn pace(options: &Options) -> Result<(), Error> {
     println!("An edit, until the view says so:\n");
     println!("| | median / p99 / most |");
     println!("| --- | ---: |");
     for is_beside in [false, true] {
-        let model = Scripted::new().taking_for(SLOW_WORD, SLOW);
+        let is_held = Arc::new(AtomicBool::new(is_beside));
+        let model = Scripted::new().held_while(is_held.clone());
         let embedder = Arc::new(ScriptedEmbedder::default());
         let engine = Engine::builder(Runtime::scripted(Arc::new(model), embedder))
             .table("docs")
@@ -100,10 +100,11 @@ pub(super) fn pace(options: &Options) -> Result<(), Error> {
             times.push(begin.elapsed());
         }
         let what = match is_beside {
-            true => "beside a view of 10 s a call",
+            true => "beside a view whose call goes on",
             false => "alone",
         };
         println!("| {what} | {} |", spread(&times));
+        is_held.store(false, Ordering::SeqCst);
     }
     println!();
     Ok(())
