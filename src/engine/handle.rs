@@ -21,7 +21,7 @@ use super::edit::Edit;
 use super::error::Error;
 use super::forget::Receipt;
 use super::hub::Hub;
-use super::names::{Names, StreamId};
+use super::names::{Named, Names, StreamId};
 use super::quarantine::Quarantined;
 use super::relations::{RelationInfo, Snapshot};
 use super::runtime::Runtime;
@@ -268,6 +268,32 @@ impl Engine {
     pub fn flush(&self) -> Result<Option<Epoch>, Error> {
         self.ask(|reply| Request::Flush {
             is_exact: false,
+            views: None,
+            reply,
+        })
+    }
+
+    /// Waits until everything sent before is visible in these relations, whatever others are at,
+    /// and every source has given what it had at the start. Returns the last epoch that is complete
+    /// in every view.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRelation`], [`Error::Stopped`].
+    pub fn flush_into(&self, relations: &[&str]) -> Result<Option<Epoch>, Error> {
+        let names = &self.shared.names;
+        let view = |name: &&str| match names.get(name) {
+            Some(Named::Answers(view) | Named::Query(view)) => Some(Ok(view)),
+            Some(_) => None,
+            None => Some(Err(Error::UnknownRelation {
+                name: (*name).to_owned(),
+                declared: names.list(|_| true),
+            })),
+        };
+        let views: Result<Vec<_>, _> = relations.iter().filter_map(view).collect();
+        let views = Some(views?);
+        self.ask(|reply| Request::Flush {
+            is_exact: false,
+            views,
             reply,
         })
     }
@@ -280,6 +306,7 @@ impl Engine {
     pub fn settle(&self) -> Result<Option<Epoch>, Error> {
         self.ask(|reply| Request::Flush {
             is_exact: true,
+            views: None,
             reply,
         })
     }

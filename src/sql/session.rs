@@ -137,14 +137,16 @@ impl Session {
                 Ok(Outcome::Done { n_rows })
             }
             Statement::Update(update) => {
-                self.settle(span)?;
+                self.catalog(span)?.expect(&update.table)?;
+                self.settle(&[&update.table.of], span)?;
                 let catalog = self.catalog(span)?;
                 let (edits, n_rows) = edits::update(update, &catalog, &self.engine, span)?;
                 self.engine.apply(edits).at(span)?;
                 Ok(Outcome::Done { n_rows })
             }
             Statement::Delete(delete) => {
-                self.settle(span)?;
+                self.catalog(span)?.expect(&delete.table)?;
+                self.settle(&[&delete.table.of], span)?;
                 let catalog = self.catalog(span)?;
                 let edits = edits::delete(delete, &catalog, &self.engine, span)?;
                 let n_rows = edits.len();
@@ -153,8 +155,9 @@ impl Session {
             }
             Statement::Select(query) => {
                 // What is wrong is said before anything is waited for.
-                self.catalog(span)?.bind(query, span)?;
-                self.settle(span)?;
+                let read = self.catalog(span)?.bind(query, span)?;
+                let read: Vec<&str> = read.inputs().iter().map(|i| &*i.relation).collect();
+                self.settle(&read, span)?;
                 let query = self.catalog(span)?.bind(query, span)?;
                 Ok(Outcome::Rows {
                     rows: relations::rows(&self.engine, &query, span)?,
@@ -171,12 +174,12 @@ impl Session {
         }
     }
 
-    /// Waits until everything that was said before is visible.
-    fn settle(&mut self, span: Span) -> Result<(), Fault> {
+    /// Waits until everything that was said before is visible in these relations.
+    fn settle(&mut self, relations: &[&str], span: Span) -> Result<(), Fault> {
         if std::mem::take(&mut self.is_held) {
             self.engine.release().at(span)?;
         }
-        self.engine.flush().at(span)?;
+        self.engine.flush_into(relations).at(span)?;
         Ok(())
     }
 
@@ -504,7 +507,7 @@ impl Session {
 
     fn forget(&mut self, forget: &Forget) -> Result<Outcome, Fault> {
         self.catalog(forget.from.span)?.expect(&forget.from)?;
-        self.settle(forget.key.span)?;
+        self.settle(&[&forget.from.of], forget.key.span)?;
         let receipt = self.engine.forget(&forget.from.of, &forget.key.of);
         Ok(Outcome::Forgotten(Box::new(receipt.at(forget.key.span)?)))
     }

@@ -11,8 +11,8 @@ use perennial_connectors::Offset;
 use perennial_rows::Key;
 use perennial_views::Epoch;
 
-use super::Coordinator;
 use super::view::View;
+use super::{Coordinator, Flush};
 use crate::engine::change_log::KeyedChange;
 use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::QuarantineDeltas;
@@ -103,6 +103,11 @@ impl Coordinator {
             healing.is_some_and(|healing| healing.is_due()) && self.is_ready(*id)
         };
         if self.views.iter().any(is_due) {
+            return true;
+        }
+        // Who waits for some views waits for no others.
+        let is_asked = |flush: &Flush| !flush.is_closed && flush.views.is_some();
+        if self.flushes.iter().any(is_asked) {
             return true;
         }
         match readers.next() {

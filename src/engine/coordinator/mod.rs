@@ -54,6 +54,8 @@ type Parked = Vec<(String, ViewId)>;
 struct Flush {
     /// Whether to wait for exact answers, too.
     is_exact: bool,
+    /// In which views it is to be visible; in all of them where none are named.
+    views: Option<Vec<ViewId>>,
     /// Whether all that was sent before is in a closed epoch: in `upto` or one before.
     is_closed: bool,
     upto: Option<Epoch>,
@@ -351,9 +353,18 @@ impl Coordinator {
         if is_done {
             self.forget();
         }
+        let (views, closed) = (&self.views, self.closed);
+        let stand = |of: &Vec<ViewId>| {
+            // One that was dropped meanwhile is not waited for.
+            let views = of.iter().filter_map(|id| views.get(id));
+            views.map(|view| view.stands_at).min().unwrap_or(closed)
+        };
         let is_served = |flush: &mut Flush| match flush.is_exact {
             true => is_done,
-            false => flush.is_closed && stands_at >= flush.upto,
+            false => {
+                let stand = flush.views.as_ref().map_or(stands_at, stand);
+                flush.is_closed && stand >= flush.upto
+            }
         };
         let last_complete = self.last_complete();
         for flush in self.flushes.extract_if(.., is_served) {

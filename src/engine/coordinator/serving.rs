@@ -33,6 +33,8 @@ pub(crate) enum Request {
     Flush {
         /// Whether to wait for exact answers.
         is_exact: bool,
+        /// In which views it is to be visible; in all of them where none are named.
+        views: Option<Vec<ViewId>>,
         reply: Sender<Option<Epoch>>,
     },
     Subscribe {
@@ -119,8 +121,13 @@ impl Coordinator {
                     }
                 }
             }
-            Request::Flush { is_exact, reply } => self.flushes.push(Flush {
+            Request::Flush {
                 is_exact,
+                views,
+                reply,
+            } => self.flushes.push(Flush {
+                is_exact,
+                views,
                 is_closed: false,
                 upto: None,
                 reply,
