@@ -20,6 +20,7 @@ mod history;
 #[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
 mod not_built;
 mod past;
+mod paths;
 #[cfg(feature = "http")]
 mod posted;
 mod quarantine;
