@@ -7,6 +7,8 @@ use std::time::Duration;
 use perennial_rows::Type;
 use thiserror::Error;
 
+use crate::Feature;
+
 /// Why a source could not start, or had to end.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -211,6 +213,12 @@ pub enum Error {
     WouldBeLost {
         /// The stream's name.
         name: String,
+    },
+    /// The program has no such part.
+    #[error("this program was built without {feature}; build it with --features {}", feature.name())]
+    NotBuilt {
+        /// Which.
+        feature: Feature,
     },
     /// A thread could not be started.
     #[error("source {name:?}: cannot start a thread: {source}")]

@@ -12,6 +12,8 @@
 //! - **Bad input is data.** What cannot be a record is a [`Rejected`] with source, offset and
 //!   reason; the source goes on. Only what ends the source is an [`Error`].
 //! - **Bounded.** Channels, lines, files and sets of touched paths all have limits.
+//! - **As small as wanted.** A program may be built without Kafka, Parquet or HTTP ([`Feature`]);
+//!   what is missing is told by name to whoever opens it.
 //! - **Prompt to stop.** A source notices its [`StopFlag`] within 100 ms and leaves no thread.
 //!
 //! Deliberately absent: passages, epochs and views. The crate knows records, changes and
@@ -19,6 +21,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+#[allow(dead_code, reason = "its tests open what they can, and no more")]
+mod absent;
 mod acks;
 mod attributes;
 mod change;
@@ -27,11 +32,16 @@ mod declared;
 mod error;
 mod excerpt;
 mod fault;
+mod feature;
 mod folder;
+#[cfg_attr(not(feature = "http"), path = "absent/http.rs")]
 mod http;
+mod http_limits;
 mod json;
 mod jsonl;
+#[cfg_attr(not(feature = "kafka"), path = "absent/kafka.rs")]
 mod kafka;
+mod message_format;
 mod offset;
 mod rejection;
 mod running;
@@ -48,11 +58,14 @@ pub use column_names::ColumnNames;
 pub use declared::{Declared, fit};
 pub use error::Error;
 pub use fault::FaultPoint;
+pub use feature::Feature;
 pub use folder::{Folder, Watching};
-pub use http::{BearerToken, Http, HttpLimits, HttpListener};
+pub use http::{BearerToken, Http, HttpListener};
+pub use http_limits::HttpLimits;
 pub use json::{read_record, timestamp};
 pub use jsonl::JsonLines;
-pub use kafka::{Format, Kafka};
+pub use kafka::Kafka;
+pub use message_format::Format;
 pub use offset::{NextMessage, Offset, Revision};
 pub use perennial_rows::Key;
 pub use rejection::{CONTENT_LIMIT, JsonKind, Rejected, Rejection};

@@ -175,6 +175,7 @@ impl Failure {
         match self {
             Self::Usage { .. } | Self::Script { .. } => ExitCode::from(2),
             Self::OutputClosed => ExitCode::SUCCESS,
+            Self::Source(connectors::Error::NotBuilt { .. }) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -203,5 +204,34 @@ impl From<ModelError> for Failure {
 impl From<perennial_views::Error> for Failure {
     fn from(error: perennial_views::Error) -> Self {
         Self::Engine(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial::connectors::{Error, Feature};
+
+    use super::*;
+
+    #[test]
+    fn what_the_program_was_built_without_is_wrong_usage() {
+        for (feature, says) in [
+            (
+                Feature::Kafka,
+                "this program was built without Kafka; build it with --features kafka",
+            ),
+            (
+                Feature::Parquet,
+                "this program was built without Parquet; build it with --features parquet",
+            ),
+            (
+                Feature::Http,
+                "this program was built without HTTP; build it with --features http",
+            ),
+        ] {
+            let failure = Failure::from(Error::NotBuilt { feature });
+            assert_eq!(failure.to_string(), says);
+            assert_eq!(failure.exit_code(), ExitCode::from(2));
+        }
     }
 }

@@ -1,10 +1,14 @@
-//! The rules of the house that a machine can check: which crate may know which, which
-//! licences come in, and that no dependency stands twice in two versions without reason.
+//! The rules of the house that a machine can check: which crate may know which, and which room
+//! of a crate which other; which licences come in; and that the program and the tests are built of
+//! the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+
+use crate::paths;
 
 /// `ARCHITECTURE.md`, "Layers": a crate and the workspace crates it may depend on.
 const ARROWS: [(&str, &[&str]); 8] = [
@@ -46,6 +50,50 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "perennial-connectors",
         ],
     ),
+];
+
+/// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
+/// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 7] = [
+    ("fault", &[]),
+    ("state", &["engine", "fault"]),
+    ("recording", &["engine", "fault", "state"]),
+    ("engine", &["fault", "recording", "state"]),
+    ("local_model", &["engine"]),
+    ("sql", &["engine"]),
+    (
+        "cli",
+        &[
+            "engine",
+            "fault",
+            "local_model",
+            "recording",
+            "sql",
+            "state",
+        ],
+    ),
+];
+
+/// The same of `views`. What asks a model (`calls`, `memo`, `embeddings`, `layout`, `dataflow`)
+/// shares the types of its traces, in a circle; queries stand apart from it.
+const ROOMS_OF_VIEWS: [(&str, &[&str]); 11] = [
+    ("view", &[]),
+    ("plan", &["view"]),
+    ("query", &[]),
+    ("sql", &["query", "view"]),
+    ("memo", &["calls", "plan"]),
+    ("calls", &["dataflow", "memo", "plan", "view"]),
+    ("embeddings", &["calls", "dataflow", "memo"]),
+    (
+        "layout",
+        &["calls", "dataflow", "embeddings", "plan", "view"],
+    ),
+    (
+        "dataflow",
+        &["calls", "embeddings", "layout", "memo", "plan", "view"],
+    ),
+    ("render", &["dataflow", "query"]),
+    ("evaluate", &["dataflow", "query", "render", "sql"]),
 ];
 
 /// Licences under which a dependency may come.
@@ -115,6 +163,51 @@ fn crates_know_only_what_the_layers_allow() {
         let extra: Vec<_> = dependencies.difference(&allowed[name]).collect();
         assert!(extra.is_empty(), "{name} must not know {extra:?}");
     }
+}
+
+/// What a crate's rooms name that they may not, or that is not declared at all.
+fn forbidden(folder: &str, name: &str, allowed: &[(&str, &[&str])]) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let (rooms, arrows) = paths::arrows(&folder, name);
+    assert!(rooms.len() > 5 && arrows.len() > 5, "{rooms:?} {arrows:?}");
+    let allowed: BTreeMap<&str, &[&str]> = allowed.iter().copied().collect();
+    let undeclared = rooms.iter().filter(|room| !allowed.contains_key(&***room));
+    let undeclared = undeclared.map(|room| format!("{room} is a room that no table has"));
+    let is_extra = |((from, to), _): &(&(String, String), &String)| {
+        !allowed
+            .get(&**from)
+            .is_some_and(|known| known.contains(&&**to))
+    };
+    let extra = arrows.iter().filter(is_extra);
+    let extra = extra.map(|((_, to), file)| format!("{file} must not name {to}"));
+    undeclared.chain(extra).collect()
+}
+
+#[test]
+fn rooms_name_only_what_the_tables_allow() {
+    for (folder, name, allowed) in [
+        ("src", "perennial", &ROOMS_OF_THE_FACADE[..]),
+        ("views/src", "perennial_views", &ROOMS_OF_VIEWS[..]),
+    ] {
+        assert_eq!(forbidden(folder, name, allowed), [""; 0], "{folder}");
+    }
+}
+
+#[test]
+fn an_arrow_that_no_table_has_is_found() {
+    let mut allowed = ROOMS_OF_VIEWS;
+    for (room, known) in &mut allowed {
+        if *room == "render" {
+            *known = &["dataflow"];
+        }
+    }
+    let found = forbidden("views/src", "perennial_views", &allowed);
+    assert!(
+        matches!(&found[..], [only] if only.starts_with("render") && only.ends_with("query")),
+        "{found:?}"
+    );
+    let undeclared = forbidden("views/src", "perennial_views", &allowed[1..]);
+    assert!(undeclared.iter().any(|found| found.starts_with("view is")));
 }
 
 #[test]

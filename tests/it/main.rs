@@ -2,9 +2,11 @@
 
 mod architecture;
 mod bounded;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "kafka", target_os = "linux", target_arch = "x86_64"))]
 mod broker;
+#[cfg(feature = "http")]
 mod cli;
+#[cfg(feature = "http")]
 #[path = "../../connectors/tests/it/client.rs"]
 #[allow(dead_code, reason = "the tests of the connectors use all of it")]
 mod client;
@@ -15,10 +17,15 @@ mod exact;
 mod faults;
 mod forget;
 mod history;
+#[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
+mod not_built;
 mod past;
+mod paths;
+#[cfg(feature = "http")]
 mod posted;
 mod quarantine;
 mod real_model;
+#[cfg(feature = "http")]
 #[path = "../../connectors/tests/it/receiver.rs"]
 #[allow(dead_code, reason = "the tests of the connectors use all of it")]
 mod receiver;
@@ -32,4 +39,5 @@ mod state;
 mod supersede;
 mod tensors;
 mod views;
+#[cfg(feature = "http")]
 mod webhooks;

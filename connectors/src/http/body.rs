@@ -13,10 +13,10 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use perennial_rows::Schema;
 
-use super::limits::HttpLimits;
 use super::reply::Refusal;
 use super::stream::Stream;
 use crate::declared::{fit, is_textless, refused};
+use crate::http_limits::HttpLimits;
 use crate::json::record::Carrier;
 use crate::jsonl::lines::{Content, Line, Lines};
 use crate::jsonl::{Place, read_line};

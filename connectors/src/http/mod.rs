@@ -32,7 +32,6 @@
 
 mod body;
 mod guard;
-mod limits;
 mod reply;
 mod routes;
 mod server;
@@ -46,8 +45,8 @@ use crossbeam_channel::{Receiver, select};
 use perennial_rows::Schema;
 
 pub use guard::BearerToken;
-pub use limits::HttpLimits;
 
+use crate::http_limits::HttpLimits;
 use crate::{Acks, Error, Event, Halt, Outlet, Resume, Resumption, Source, SourceName};
 use routes::Service;
 use server::Server;

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::limits::HttpLimits;
 use super::reply::{Refusal, Reply};
 use super::stream::{Fate, Stream, now_ms};
 use super::token::Token;
 use super::{body, guard, reply};
+use crate::http_limits::HttpLimits;
 use crate::unpacked::Packing;
 use crate::{Batch, BearerToken, Offset};
 

@@ -17,26 +17,10 @@ use rdkafka::message::{Headers as _, Message};
 
 use super::debezium;
 use crate::attributes::Attribute;
-use crate::column_names::ColumnNames;
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal, SUPERSEDES_LIMIT};
 use crate::json::value::Json;
+use crate::message_format::Format;
 use crate::{Change, Offset, Rejection};
-
-/// What the messages of a topic are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// JSON as in files of lines: a record, or an operation on one. The record's `key` may be
-    /// left out, since the message has one; if both are there they must be equal.
-    #[default]
-    Json,
-    /// The payload is the text of the document, under the message's key. Headers `title` and
-    /// `supersedes` (it may be repeated) are read.
-    Text,
-    /// Debezium's change events of the rows of a table (JSON, with or without schema, whole or
-    /// flattened to the new row).
-    Debezium(ColumnNames),
-}
 
 /// Reads a message of at most `limit` bytes.
 pub(super) fn read(
@@ -153,7 +137,7 @@ mod tests {
     use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 
     use super::*;
-    use crate::{Key, Record};
+    use crate::{ColumnNames, Key, Record};
 
     fn message(key: Option<&[u8]>, payload: Option<&[u8]>) -> OwnedMessage {
         OwnedMessage::new(

@@ -34,6 +34,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use perennial_rows::Schema;
 
 use crate::declared::is_textless;
+use crate::message_format::Format;
 use crate::rejection;
 use crate::{
     Batch, Error, Event, Halt, NextMessage, Notice, Offset, Outlet, Rejected, Resume, Resumption,
@@ -41,7 +42,6 @@ use crate::{
 };
 
 use client::Complaints;
-pub use format::Format;
 use partitions::{Arrival, Extent, Partitions, Standing};
 
 /// Messages over this many bytes are refused, unless said otherwise: 1 MiB.

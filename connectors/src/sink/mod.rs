@@ -9,8 +9,10 @@
 //! has (same `origin`, an `epoch` that is not higher; the same idempotency key) applies each
 //! exactly once.
 
+#[cfg_attr(not(feature = "kafka"), path = "../absent/kafka_sink.rs")]
 mod kafka;
 mod lines;
+#[cfg_attr(not(feature = "http"), path = "../absent/webhook.rs")]
 mod webhook;
 
 use serde::{Deserialize, Serialize};

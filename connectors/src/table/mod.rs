@@ -20,6 +20,7 @@
 //! source, or, once it was read, deletes nothing that is held.
 
 mod csv;
+#[cfg_attr(not(feature = "parquet"), path = "../absent/parquet.rs")]
 mod parquet;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +37,8 @@ use crate::json::record::{self, Carrier, Fields, Operation, Refusal};
 use crate::json::value::Json;
 use crate::rejection;
 use crate::{
-    Batch, Change, Digest, Error, Event, Halt, Notice, Offset, Outlet, Rejected, Rejection, Resume,
-    Resumption, Source, SourceName,
+    Batch, Change, Digest, Error, Event, Feature, Halt, Notice, Offset, Outlet, Rejected,
+    Rejection, Resume, Resumption, Source, SourceName,
 };
 
 /// How often a followed file is looked at.
@@ -128,7 +129,8 @@ impl Table {
     /// comma-separated values, or, where the name holds `.tsv`, values between tabs.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::NotAFile`].
+    /// [`Error::Missing`], [`Error::NotAFile`]; [`Error::NotBuilt`] for a Parquet file where the
+    /// program was built without.
     pub fn open(name: impl Into<String>, path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
         match fs::metadata(&path) {
@@ -137,6 +139,9 @@ impl Table {
             Ok(_) => {}
         }
         let format = Format::of(&path);
+        if let Format::Parquet = format {
+            Feature::Parquet.require()?;
+        }
         Ok(Self {
             name: SourceName::new(name),
             path,
