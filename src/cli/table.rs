@@ -41,8 +41,8 @@ mod tests {
         let row = |name: &str, n: i64| Tuple::from([Value::from(name), n.into()]);
         let text = table(&schema, &[row("a\nb", 5), row("long name", 1000)], None);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        assert!(lines.contains(&"a b             5"), "{text}");
-        assert!(lines.contains(&"long name    1000"), "{text}");
+        assert!(lines.contains(&"a b            5"), "{text}");
+        assert!(lines.contains(&"long name   1000"), "{text}");
         assert!(text.ends_with("2 rows"), "{text}");
     }
 }
