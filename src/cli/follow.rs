@@ -123,7 +123,7 @@ pub(crate) fn follow<D: Display>(
             break Ok(Ending::Interrupted);
         }
         let next = match showing.arrival(feeds) {
-            Arrival::Update(at, update) => showing.take(&feeds[at], at, update, display, course),
+            Arrival::Update(at, update) => showing.take(&feeds[at], at, *update, display, course),
             Arrival::Stopped => Err(perennial::Error::Stopped {
                 reason: "see the messages above".to_owned(),
             }
@@ -156,7 +156,7 @@ pub(crate) fn follow<D: Display>(
 /// What came.
 enum Arrival {
     /// An update of the feed at this place.
-    Update(usize, Update),
+    Update(usize, Box<Update>),
     /// The engine has stopped.
     Stopped,
     /// Nothing, for a while.
@@ -190,7 +190,7 @@ impl Showing {
             match feeds[at].updates.recv_timeout(patience) {
                 Ok(Some(update)) => {
                     self.turn = at + 1;
-                    return Arrival::Update(at, update);
+                    return Arrival::Update(at, Box::new(update));
                 }
                 Ok(None) => return Arrival::Stopped,
                 Err(_) => {}

@@ -68,9 +68,12 @@ pub(crate) enum Share {
 pub(crate) struct GenerateShare {
     /// With the values that contexts must have to see them.
     pub(crate) documents: Vec<(Grouped<Document>, isize)>,
-    pub(crate) contexts: Vec<(Grouped<(ContextKey, Arc<str>)>, isize)>,
+    pub(crate) contexts: Vec<(Grouped<Question>, isize)>,
     pub(crate) healed: Vec<HealedDelta>,
 }
+
+/// A context and its text.
+type Question = (ContextKey, Arc<str>);
 
 /// A row with the values by which documents and contexts meet; none where all meet.
 pub(crate) type Grouped<D> = (Tuple, D);
@@ -259,7 +262,7 @@ enum Inputs {
 /// Where a view that asks a model is fed, and what is read of it.
 struct GenerateInputs {
     documents: InputSession<Epoch, Grouped<Document>, isize>,
-    contexts: InputSession<Epoch, Grouped<(ContextKey, Arc<str>)>, isize>,
+    contexts: InputSession<Epoch, Grouped<Question>, isize>,
     healed: InputSession<Epoch, (ContextKey, RequestDigest), isize>,
     /// The dependency relation, arranged by document.
     dependencies: DependencyTrace,

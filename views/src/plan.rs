@@ -381,8 +381,14 @@ mod tests {
             .policy(Policy::bounded(0.05).expect("a budget"))
             .superseded("zero-keys:header".parse().expect("a repair"))
             .sampled(7, 0.8);
-        assert_eq!(hex(view()), "de6cb585a81bd383f3356bb48f056339ef901bb142256a2af8fa3b2160287f1b");
-        assert_eq!(hex(special.clone()), "110696b7afd0098238b1c48f032d9c3973281b5068b37092481b7105e1a345c2");
+        assert_eq!(
+            hex(view()),
+            "de6cb585a81bd383f3356bb48f056339ef901bb142256a2af8fa3b2160287f1b"
+        );
+        assert_eq!(
+            hex(special.clone()),
+            "110696b7afd0098238b1c48f032d9c3973281b5068b37092481b7105e1a345c2"
+        );
         assert_ne!(hex(special.clone().matching(["session"])), hex(special));
     }
 

@@ -132,6 +132,12 @@ fn clones(selected: &[&Passage]) -> Vec<Passage> {
     selected.iter().copied().cloned().collect()
 }
 
+/// What an epoch changes of the selections.
+type Changes = Vec<((Context, Vec<Passage>), isize)>;
+
+/// A layout is the list of its passages.
+type LayOut = fn(&[&Passage]) -> Vec<Passage>;
+
 proptest! {
     #[test]
     fn deltas_add_up_to_a_run_from_scratch(
@@ -160,7 +166,7 @@ fn through_the_dataflow(
     history: &[Epoch],
     limits: Limits,
     n_workers: usize,
-) -> BTreeMap<u64, Vec<((Context, Vec<Passage>), isize)>> {
+) -> BTreeMap<u64, Changes> {
     let said: Arc<Mutex<BTreeMap<u64, Vec<_>>>> = Arc::default();
     let heard = said.clone();
     let shares: Vec<Vec<Epoch>> = (0..n_workers)
@@ -264,7 +270,7 @@ fn blocks_of_a_large_scan_give_what_single_contexts_are_given() {
 
 /// A hundred passages of two tokens in falling order; one context that selects two.
 struct Rig {
-    selection: Selection<(), u8, Vec<Passage>, fn(&[&Passage]) -> Vec<Passage>>,
+    selection: Selection<(), u8, Vec<Passage>, LayOut>,
     work: Arc<SelectWork>,
 }
 

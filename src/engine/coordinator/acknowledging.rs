@@ -70,7 +70,7 @@ impl Coordinator {
             let n = listener
                 .untold
                 .partition_point(|(epoch, _)| *epoch <= visible);
-            if let Some((_, offset)) = listener.untold.drain(..n).last() {
+            if let Some((_, offset)) = listener.untold.drain(..n).next_back() {
                 listener.acks.committed(&offset, visible);
             }
         }

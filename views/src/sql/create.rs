@@ -67,7 +67,7 @@ fn source(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     } else {
         return Err(cursor.unexpected());
     };
-    let setting: Option<fn(Arc<str>, Arc<str>) -> SourceOption> = match from {
+    let setting: Option<options::Setting<SourceOption>> = match from {
         Origin::Kafka(_) => Some(SourceOption::Setting),
         _ => None,
     };
@@ -421,7 +421,7 @@ fn sink(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
         return Err(Diagnostic::new("the place of delivery is empty", into.span));
     }
     let is_topic = into.of.starts_with("kafka://");
-    let setting: Option<fn(Arc<str>, Arc<str>) -> SinkOption> = match is_topic {
+    let setting: Option<options::Setting<SinkOption>> = match is_topic {
         true => Some(SinkOption::Setting),
         false => None,
     };

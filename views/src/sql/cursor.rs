@@ -295,7 +295,7 @@ fn is_keyword(word: &Word, keyword: &str) -> bool {
 /// Whether a word cannot be a name unless it is quoted.
 pub(super) fn is_reserved(word: &Word) -> bool {
     let is = |reserved: &&str| is_keyword(word, reserved);
-    RESERVED.iter().chain([&WITH]).any(|reserved| is(&reserved))
+    RESERVED.iter().chain([&WITH]).any(is)
 }
 
 /// Whether a name needs quotes to be read as it is.
@@ -306,7 +306,7 @@ pub(super) fn needs_quotes(name: &str) -> bool {
     name.is_empty()
         || name.starts_with(is_digit)
         || !name.chars().all(is_plain)
-        || RESERVED.iter().chain([&WITH]).any(|r| is_reserved(&r))
+        || RESERVED.iter().chain([&WITH]).any(is_reserved)
 }
 
 /// A token in an error, cut where it is long.

@@ -98,7 +98,7 @@ fn is_operator(token: &Token) -> bool {
     match token {
         Token::Word(word) => {
             let is = |joining: &&str| joining.eq_ignore_ascii_case(&word.value);
-            word.quote_style.is_none() && JOINING.iter().any(|joining| is(&joining))
+            word.quote_style.is_none() && JOINING.iter().any(is)
         }
         Token::LParen | Token::RParen | Token::Comma | Token::Period | Token::Number(..) => false,
         token => super::cursor::string(token).is_none(),

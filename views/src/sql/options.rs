@@ -203,13 +203,16 @@ pub(super) const OF_SUBSCRIPTIONS: &[Known<SubscribeOption>] = &[
     known("PROGRESS", |v| boolean(v).map(SubscribeOption::Progress)),
 ];
 
+/// Makes an option of a client's setting: its name and value.
+pub(super) type Setting<O> = fn(Arc<str>, Arc<str>) -> O;
+
 /// Reads `WITH (name = value, …)`, if it stands here. A name with a dot is a setting of a client
 /// where `setting` makes an option of such; a name without a value is one that is true.
 pub(super) fn options<O>(
     cursor: &mut Cursor<'_>,
     of: &str,
     known: &[Known<O>],
-    setting: Option<fn(Arc<str>, Arc<str>) -> O>,
+    setting: Option<Setting<O>>,
 ) -> Result<Vec<Spanned<O>>, Diagnostic> {
     if !cursor.eat("WITH") {
         return Ok(Vec::new());
