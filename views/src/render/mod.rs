@@ -9,7 +9,7 @@
 //! | scan, project, filter, union | itself |
 //! | join | the tuples of the other side that have its key |
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
-//! | min, max, top | its bucket, and the leaders of few others ([`leaders`]) |
+//! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
 //!
 //! # Invariants
 //! - The result at an epoch is a function of the inputs at that epoch: not of their history, the

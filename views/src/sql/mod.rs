@@ -24,7 +24,7 @@
 //! case unless they stand in double quotes.
 //!
 //! # Invariants
-//! - No text makes this panic, and none makes it nest deeper than a bound ([`embedded`]).
+//! - No text makes this panic, and none makes it nest deeper than a bound (`embedded.rs`).
 //! - Printed, a statement reads as one that is equal to it.
 //! - Every error has a place, and says what was expected there.
 //!
