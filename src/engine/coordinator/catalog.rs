@@ -12,7 +12,7 @@ use perennial_ask::Before;
 use perennial_bank::ContextKey;
 use perennial_bank::fragment_store::ViewReferences;
 use perennial_connectors::{Delivery, OutputRow, Resumption, Source};
-use perennial_rows::{Key, Row};
+use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{ContextBook, Services, View as Declaration};
 
@@ -128,26 +128,11 @@ impl Coordinator {
             restored: None,
         };
         self.restore_answers(&mut generating);
-        let name: Arc<str> = plan.name.clone();
-        let id = ViewId(self.take_id());
+        let name = plan.name.clone();
         let services = Box::new(services);
         let build = DeclaredView::Generate { plan, services };
-        let n_workers = self.workers.n_workers();
-        self.workers.send((0..n_workers).map(|_| Command::Build {
-            view: id,
-            declared: build.clone(),
-        }));
-        self.views.insert(
-            id,
-            View {
-                name: name.clone(),
-                stands_at: None,
-                in_flight: None,
-                log: ChangeLog::default(),
-                schema: reading::answers_schema(),
-                body: Body::Generate(Box::new(generating)),
-            },
-        );
+        let body = Body::Generate(Box::new(generating));
+        let id = self.install(name.clone(), reading::answers_schema(), body, &build);
         self.names.insert(name, Named::Answers(id));
         Ok(())
     }
@@ -158,30 +143,43 @@ impl Coordinator {
         let origins = query.inputs().iter();
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
+        let schema = query.schema().clone();
+        let build = DeclaredView::Query(query.clone());
+        let body = Body::Query(Querying {
+            query,
+            origins,
+            tuples: BTreeMap::new(),
+            deltas: BagChange::default(),
+        });
+        let id = self.install(name.clone(), schema, body, &build);
+        self.names.insert(name, Named::Query(id));
+        Ok(())
+    }
+
+    /// Has every worker build a view, which begins with the next epoch that it may take.
+    fn install(
+        &mut self,
+        name: Arc<str>,
+        schema: Schema,
+        body: Body,
+        build: &DeclaredView,
+    ) -> ViewId {
         let id = ViewId(self.take_id());
         let n_workers = self.workers.n_workers();
         self.workers.send((0..n_workers).map(|_| Command::Build {
             view: id,
-            declared: DeclaredView::Query(query.clone()),
+            declared: build.clone(),
         }));
-        self.views.insert(
-            id,
-            View {
-                name: name.clone(),
-                stands_at: None,
-                in_flight: None,
-                log: ChangeLog::default(),
-                schema: query.schema().clone(),
-                body: Body::Query(Querying {
-                    query,
-                    origins,
-                    tuples: BTreeMap::new(),
-                    deltas: BagChange::default(),
-                }),
-            },
-        );
-        self.names.insert(name, Named::Query(id));
-        Ok(())
+        let view = View {
+            name,
+            stands_at: None,
+            in_flight: None,
+            log: ChangeLog::default(),
+            schema,
+            body,
+        };
+        self.views.insert(id, view);
+        id
     }
 
     /// Takes up what an earlier process answered.
@@ -346,7 +344,7 @@ impl Coordinator {
                 offsets: vec![(id, None)],
                 ..ClosedEpoch::nothing(epoch)
             };
-            self.store_epoch(gone, Vec::new(), (&Vec::new(), &Vec::new()), now_ms())?;
+            self.store_rows(gone, now_ms())?;
         }
         // Its source ends with it.
         self.streams.remove(&id);
@@ -377,7 +375,7 @@ impl Coordinator {
             let left = &mut durable.restored.answers;
             left.insert(view.name.to_string(), answers);
             let nothing = ClosedEpoch::nothing(epoch);
-            self.store_epoch(nothing, Vec::new(), (&Vec::new(), &Vec::new()), now_ms())?;
+            self.store_rows(nothing, now_ms())?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! - An epoch in which nothing changed that a view reads costs it nothing: it stands there at once.
 //! - A view reads only what was made before it, so one pass in their order is enough.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Instant;
 
@@ -173,18 +174,21 @@ impl Coordinator {
 
     /// What subscribers are told of the documents' changes: in the first epoch after a restart,
     /// how they differ from what an earlier process left.
-    fn told(&self, id: ViewId, documents: &KeyedChange) -> KeyedChange {
+    fn told<'a>(&self, id: ViewId, documents: &'a KeyedChange) -> Cow<'a, KeyedChange> {
         let view = &self.views[&id];
         let before = match view.generating().map(|view| view.documents) {
             Some(Origin::Stream(read)) if view.stands_at.is_none() => &self.streams[&read].restored,
-            _ => return documents.clone(),
+            _ => return Cow::Borrowed(documents),
         };
+        if before.is_empty() {
+            return Cow::Borrowed(documents);
+        }
         let mut told = KeyedChange::default();
         for (key, row) in before {
             told.note(key.clone(), Some(row.clone()), None);
         }
         told.then(documents);
-        told
+        Cow::Owned(told)
     }
 
     /// Lets a view that asks a model work on these changes.

@@ -41,7 +41,7 @@ impl Coordinator {
         let mut closed = self.take_closed(epoch);
         let last = closed.pop();
         for earlier in closed {
-            self.store_epoch(earlier, Vec::new(), (&Vec::new(), &Vec::new()), at_ms)?;
+            self.store_rows(earlier, at_ms)?;
         }
         let sinks = self.sinks.iter().map(|sink| sink.view);
         let deliveries = self.owed(id, epoch, &completed.outputs, sinks);
@@ -83,7 +83,7 @@ impl Coordinator {
         }
         let at_ms = now_ms();
         for closed in self.take_closed(Epoch::MAX) {
-            self.store_epoch(closed, Vec::new(), (&Vec::new(), &Vec::new()), at_ms)?;
+            self.store_rows(closed, at_ms)?;
         }
         self.record_if_even(at_ms);
         self.compact_logs();
@@ -134,8 +134,13 @@ impl Coordinator {
         contexts.iter().map(answer).collect()
     }
 
+    /// One transaction of rows alone, with no answers over them.
+    pub(super) fn store_rows(&mut self, closed: ClosedEpoch, at_ms: i64) -> Result<(), StateError> {
+        self.store_epoch(closed, Vec::new(), (&Vec::new(), &Vec::new()), at_ms)
+    }
+
     /// One transaction.
-    pub(super) fn store_epoch(
+    fn store_epoch(
         &mut self,
         closed: ClosedEpoch,
         mut answers: StoredAnswers,
