@@ -11,7 +11,6 @@
 //! - A text is shared by reference, not copied.
 
 mod columns;
-mod delta;
 pub mod encoding;
 mod key;
 mod row;
@@ -19,7 +18,6 @@ mod schema;
 mod value;
 
 pub use columns::{Columns, KEY, SUPERSEDES, TEXT, TITLE, UPDATED_AT, has_meaning};
-pub use delta::RowDelta;
 pub use key::Key;
 pub use row::Row;
 pub use schema::{Column, Schema, Tuple};
