@@ -59,6 +59,9 @@ pub struct Pass {
     pub logits: Logits,
     /// How they choose.
     pub sampling: Sampling,
+    /// The only tokens that may be chosen, each with what is taken off its logit before they are
+    /// compared; all of the vocabulary without. Not empty. The highest is chosen, however others are.
+    pub among: Option<Arc<[(u32, f32)]>>,
     /// Index in the answer of the first choice.
     pub n_emitted: usize,
     /// Whether each row's attention mass is wanted.
@@ -217,10 +220,10 @@ impl Passes {
             [one] => one.cancel.clone(),
             _ => Cancel::new(),
         };
-        let choosers: Vec<(Sampling, usize)> = taken
+        let choosers: Vec<(Sampling, Option<Arc<[(u32, f32)]>>, usize)> = taken
             .iter()
             .flat_map(|queued| &queued.batch)
-            .map(|pass| (pass.sampling, pass.n_emitted))
+            .map(|pass| (pass.sampling, pass.among.clone(), pass.n_emitted))
             .collect();
         let mut rows: Vec<Rows<'_>> = taken
             .iter_mut()
@@ -230,8 +233,11 @@ impl Passes {
         let forwarded = self
             .decoder
             .forward_with(&mut rows, &cancel, |run, number, logits| {
-                let (sampling, n_emitted) = choosers[run];
-                sampling.choose(n_emitted + number, logits)
+                let (sampling, among, n_emitted) = &choosers[run];
+                match among {
+                    Some(tokens) => Choice::among(tokens, logits),
+                    None => sampling.choose(n_emitted + number, logits),
+                }
             });
         drop(rows);
         match forwarded {
@@ -417,6 +423,7 @@ mod tests {
             tokens: vec![1, 2, 3],
             logits: Logits::Last,
             sampling: Sampling::Greedy,
+            among: None,
             n_emitted: 0,
             mass: false,
         };
@@ -457,6 +464,7 @@ mod tests {
                 tokens: vec![tokens[number]],
                 logits: Logits::Last,
                 sampling: Sampling::Greedy,
+                among: None,
                 n_emitted: 0,
                 mass: false,
             };
@@ -497,6 +505,7 @@ mod tests {
             tokens: vec![u32::MAX],
             logits: Logits::None,
             sampling: Sampling::Greedy,
+            among: None,
             n_emitted: 0,
             mass: false,
         };

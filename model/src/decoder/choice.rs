@@ -21,6 +21,25 @@ impl Choice {
             margin: highest - second,
         }
     }
+
+    /// The choice among these tokens only, each once, by their logits less what stands beside them:
+    /// of equals, the lowest id. The margin is to the next of them, infinite where there is one.
+    ///
+    /// # Panics
+    /// If there is none, or one that has no logit.
+    pub fn among(tokens: &[(u32, f32)], logits: &[f32]) -> Self {
+        let scores = tokens
+            .iter()
+            .map(|(token, less)| (*token, logits[*token as usize] - less));
+        let mut ranked: Vec<(u32, f32)> = scores.collect();
+        ranked.sort_unstable_by(|(a, x), (b, y)| y.total_cmp(x).then(a.cmp(b)));
+        let (token, highest) = ranked[0];
+        let next = ranked.get(1).map(|(_, score)| *score);
+        Self {
+            token,
+            margin: highest - next.unwrap_or(f32::NEG_INFINITY),
+        }
+    }
 }
 
 /// The highest and the second highest of some numbers.
@@ -57,6 +76,16 @@ impl Kernel for TopTwo<'_> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_choice_among_few_ignores_the_others() {
+        let logits = [9.0, 1.0, 4.0, 4.0, -2.0];
+        let choice = Choice::among(&[(4, 0.0), (3, 0.0), (1, 0.0), (2, 0.0)], &logits);
+        assert_eq!((choice.token, choice.margin), (2, 0.0));
+        let choice = Choice::among(&[(1, 5.0), (4, -1.0)], &logits);
+        assert_eq!((choice.token, choice.margin), (4, 3.0));
+        assert_eq!(Choice::among(&[(4, 0.0)], &logits).margin, f32::INFINITY);
+    }
 
     proptest! {
         #[test]

@@ -141,6 +141,7 @@ pub fn generate(
             tokens: next,
             logits: Logits::From(first),
             sampling: request.sampling,
+            among: None,
             n_emitted,
             mass: request.mass,
         };
