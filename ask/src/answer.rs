@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::before::Before;
 use crate::dependency::Dependencies;
+use crate::provider::Failure;
 use perennial_bank::document::{DocumentKey, LayoutPassage, PassageLayout};
 use perennial_bank::live_layout::LiveLayout;
 use perennial_bank::repair::Repair;
@@ -281,12 +282,12 @@ pub trait AnswerModel: Send + Sync + 'static {
     /// Answers one request.
     ///
     /// # Errors
-    /// [`CallError`] where no answer can be given; the error is the answer then.
+    /// [`Failure`]; of one that is final, the error is the answer.
     fn answer(
         &self,
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
-    ) -> Result<Outcome, CallError>;
+    ) -> Result<Outcome, Failure>;
     /// How far the answer before, which was provisional and given to this very request, is
     /// from exact. `None` where that cannot be known any more.
     ///

@@ -5,15 +5,45 @@
 //! Fresh answers go before background work. Within a priority every *lane* (a view, most often)
 //! has a queue of its own, and lanes take turns: a view with ten thousand calls to make holds up
 //! another view's call by one call, not by ten thousand. Jobs of one lane run in order of arrival.
+//!
+//! A call that failed and may succeed later is tried again after a pause that doubles
+//! ([`Attempt::Later`]). It holds no thread meanwhile, and comes back at the head of its lane: it
+//! has waited longest.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 pub use perennial_model::passes::Priority;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Before a call is tried for the second time; each pause is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause, unless the provider asks for a longer one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause that a provider may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
+/// What a try came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// There is nothing more to do.
+    Done,
+    /// It is to be tried again: after this pause, or one that grows with each try.
+    Later(Option<Duration>),
+}
+
+/// What runs; it is told how often it was tried before.
+type Run = Box<dyn FnMut(u32) -> Attempt + Send>;
+
+/// What runs, and where it queues.
+struct Job {
+    priority: Priority,
+    lane: Arc<str>,
+    n_tries: u32,
+    run: Run,
+}
 
 /// The jobs of one priority.
 #[derive(Default)]
@@ -24,12 +54,15 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn push(&mut self, lane: &Arc<str>, job: Job) {
-        let jobs = self.jobs.entry(lane.clone()).or_default();
+    fn push(&mut self, job: Job) {
+        let jobs = self.jobs.entry(job.lane.clone()).or_default();
         if jobs.is_empty() {
-            self.turns.push_back(lane.clone());
+            self.turns.push_back(job.lane.clone());
         }
-        jobs.push_back(job);
+        match job.n_tries {
+            0 => jobs.push_back(job),
+            _ => jobs.push_front(job),
+        }
     }
 
     fn pop(&mut self) -> Option<Job> {
@@ -49,12 +82,41 @@ impl Lanes {
 struct Queue {
     fresh: Lanes,
     background: Lanes,
+    /// Jobs to be tried again, by when, and a number that tells those of one instant apart.
+    paused: BTreeMap<(Instant, u64), Job>,
+    n_paused: u64,
     is_closed: bool,
 }
 
 impl Queue {
+    fn push(&mut self, job: Job) {
+        match job.priority {
+            Priority::Fresh => self.fresh.push(job),
+            Priority::Background => self.background.push(job),
+        }
+    }
+
+    fn pause(&mut self, job: Job, pause: Duration) {
+        self.n_paused += 1;
+        let until = (Instant::now() + pause, self.n_paused);
+        self.paused.insert(until, job);
+    }
+
     fn pop(&mut self) -> Option<Job> {
+        let now = Instant::now();
+        while let Some(first) = self.paused.first_entry()
+            && first.key().0 <= now
+        {
+            let job = first.remove();
+            self.push(job);
+        }
         self.fresh.pop().or_else(|| self.background.pop())
+    }
+
+    /// How long until the first of those that pause may run.
+    fn pauses_for(&self) -> Option<Duration> {
+        let ((until, _), _) = self.paused.first_key_value()?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -89,6 +151,28 @@ impl Executor {
 
     /// Queues a job in a lane.
     pub fn submit(&self, priority: Priority, lane: &Arc<str>, job: impl FnOnce() + Send + 'static) {
+        let mut job = Some(job);
+        self.submit_until_done(priority, lane, move |_| {
+            if let Some(job) = job.take() {
+                job();
+            }
+            Attempt::Done
+        });
+    }
+
+    /// Queues a job in a lane that is run until it is done. It is told how often it was run before.
+    pub fn submit_until_done(
+        &self,
+        priority: Priority,
+        lane: &Arc<str>,
+        run: impl FnMut(u32) -> Attempt + Send + 'static,
+    ) {
+        let job = Job {
+            priority,
+            lane: lane.clone(),
+            n_tries: 0,
+            run: Box::new(run),
+        };
         let mut queue = self
             .shared
             .queue
@@ -97,11 +181,7 @@ impl Executor {
         if queue.is_closed {
             return;
         }
-        let lanes = match priority {
-            Priority::Fresh => &mut queue.fresh,
-            Priority::Background => &mut queue.background,
-        };
-        lanes.push(lane, Box::new(job));
+        queue.push(job);
         self.shared.changed.notify_one();
     }
 }
@@ -118,6 +198,7 @@ impl Drop for Executor {
             (
                 std::mem::take(&mut queue.fresh),
                 std::mem::take(&mut queue.background),
+                std::mem::take(&mut queue.paused),
             )
         };
         // Jobs report their loss when dropped, and may do so only outside the lock.
@@ -136,22 +217,50 @@ impl Drop for Executor {
 fn run(shared: &Shared) {
     loop {
         let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let job = loop {
+        let mut job = loop {
             if let Some(job) = queue.pop() {
                 break job;
             }
             if queue.is_closed {
                 return;
             }
-            queue = shared
-                .changed
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = match queue.pauses_for() {
+                None => shared
+                    .changed
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(pause) => {
+                    let waited = shared.changed.wait_timeout(queue, pause);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         };
         drop(queue);
-        // The submitter learns of a panic from the reply that the unwinding drops.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        let n_tries = job.n_tries;
+        // The submitter learns of a panic from the reply that dropping the job drops.
+        let ran = catch_unwind(AssertUnwindSafe(|| (job.run)(n_tries)));
+        let Ok(Attempt::Later(asked)) = ran else {
+            continue;
+        };
+        let pause = pause(n_tries, asked);
+        job.n_tries = n_tries.saturating_add(1);
+        let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.is_closed {
+            // Dropped outside the lock.
+            drop(queue);
+            continue;
+        }
+        queue.pause(job, pause);
+        // Who sleeps longer than that sleeps anew.
+        shared.changed.notify_one();
     }
+}
+
+/// How long to wait before a job that was tried so often before is tried again.
+fn pause(n_tries: u32, asked: Option<Duration>) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << n_tries.min(16));
+    let asked = asked.map(|asked| asked.min(LONGEST_ASKED));
+    asked.unwrap_or(doubled.min(LONGEST_PAUSE))
 }
 
 #[cfg(test)]
@@ -201,6 +310,49 @@ mod tests {
             (Priority::Fresh, "few", "f2"),
         ]);
         assert_eq!(ran, ["m1", "f1", "o1", "m2", "f2", "m3"]);
+    }
+
+    #[test]
+    fn a_job_is_tried_until_it_is_done_and_holds_up_no_other() {
+        let executor = Executor::new(1);
+        let (tx, rx) = mpsc::channel();
+        let (again, lane) = (tx.clone(), Arc::from("v"));
+        executor.submit_until_done(Priority::Fresh, &lane, move |n_tries| {
+            again.send(n_tries).expect("receiver lives");
+            match n_tries {
+                2 => Attempt::Done,
+                _ => Attempt::Later(Some(Duration::from_millis(20))),
+            }
+        });
+        executor.submit(Priority::Fresh, &lane, move || {
+            tx.send(100).expect("receiver lives")
+        });
+        assert_eq!(rx.iter().collect::<Vec<_>>(), [0, 100, 1, 2]);
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_limit_unless_one_is_asked_for() {
+        let pauses: Vec<u128> = [0, 1, 5, 8, 40]
+            .map(|n| pause(n, None).as_millis())
+            .to_vec();
+        assert_eq!(pauses, [250, 500, 8_000, 60_000, 60_000]);
+        let asked = |seconds| pause(9, Some(Duration::from_secs(seconds))).as_secs();
+        assert_eq!((asked(2), asked(100_000)), (2, 3600));
+    }
+
+    #[test]
+    fn what_pauses_is_given_up_with_its_executor() {
+        let (tx, rx) = mpsc::channel::<()>();
+        let executor = Executor::new(1);
+        let (began, begun) = mpsc::channel();
+        executor.submit_until_done(Priority::Fresh, &"v".into(), move |_| {
+            let _held = &tx;
+            began.send(()).expect("receiver lives");
+            Attempt::Later(Some(Duration::from_secs(3000)))
+        });
+        begun.recv().expect("it ran");
+        drop(executor);
+        rx.recv().expect_err("the job is dropped");
     }
 
     #[test]

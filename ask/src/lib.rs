@@ -1,6 +1,7 @@
 //! What is a model asked, and what does it give?
 //!
-//! A request and its outcome are in [`answer`]; whoever answers is an
+//! A [`task`] is asked about a row, and a [`provider`] performs it. What a view that reads many
+//! documents asks, a request, and its outcome are in [`answer`]; whoever answers is an
 //! [`answer::AnswerModel`]. The model of this machine climbs a ladder of rungs ([`local`]),
 //! from what is known of the answer [`before`], over prompts that [`chat`] makes; a
 //! [`scripted`] one has no tensors. Calls run on the threads of an [`executor`]. An answer says
@@ -21,7 +22,9 @@ pub mod executor;
 pub mod local;
 pub mod patch;
 pub mod provenance;
+pub mod provider;
 pub mod scripted;
+pub mod task;
 
 pub use answer::{
     Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Finish,
@@ -30,7 +33,9 @@ pub use answer::{
 pub use before::{Before, LayoutDelta, Written};
 pub use dependency::{Dependencies, Dependency};
 pub use embed::Embed;
-pub use executor::{Executor, Priority};
+pub use executor::{Attempt, Executor, Priority};
 pub use local::{TensorModel, TextCodec};
 pub use perennial_model::cancel::Cancel;
 pub use perennial_model::sampling::Sampling;
+pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall};
+pub use task::{Output, Task, TaskDigest};

@@ -246,6 +246,7 @@ impl<'a> Encoder<'a> {
                         tokens: piece.tokens.to_vec(),
                         logits: Logits::None,
                         sampling: Sampling::Greedy,
+                        among: None,
                         n_emitted: 0,
                         mass: false,
                     });

@@ -121,7 +121,7 @@ impl TensorModel {
         Ok(self.exact(plan, &mut encoder)?.layout)
     }
 
-    fn exact<'a>(
+    pub(super) fn exact<'a>(
         &self,
         plan: &'a FragmentPlan,
         encoder: &mut Encoder<'a>,

@@ -4,6 +4,7 @@
 mod auditing;
 mod encoder;
 mod laid_out;
+mod perform;
 mod skip;
 mod written;
 
@@ -22,6 +23,7 @@ use crate::answer::{
 use crate::before::{LayoutDelta, Written};
 use crate::patch;
 use crate::provenance;
+use crate::provider::Failure;
 use perennial_bank::document::LayoutPassage;
 use perennial_bank::fragment_store::FragmentStore;
 use perennial_bank::id::{FragmentId, ModelIdentity};
@@ -71,6 +73,8 @@ pub struct TensorModel {
     /// Held while fragments are encoded: of two calls that miss the same, one encodes it and
     /// the other finds it.
     encoding: Mutex<()>,
+    /// What it says of no row.
+    inclinations: perform::Inclinations,
 }
 
 impl TensorModel {
@@ -93,6 +97,7 @@ impl TensorModel {
             identity,
             digest: *hash.finalize().as_bytes(),
             encoding: Mutex::default(),
+            inclinations: Mutex::default(),
         }
     }
 
@@ -108,6 +113,7 @@ impl TensorModel {
             digest: self.digest,
             prefix: self.prefix.clone(),
             encoding: Mutex::default(),
+            inclinations: Mutex::default(),
         }
     }
 
@@ -237,11 +243,8 @@ impl AnswerModel for TensorModel {
         &self,
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
-    ) -> Result<Outcome, CallError> {
+    ) -> Result<Outcome, Failure> {
         let plan = self.plan(request.scope, request.layout.passages());
-        let failed = |error: ModelError| CallError::Model {
-            reason: error.to_string(),
-        };
         let suffix = self
             .codec
             .suffix(request.prompt, request.question)
@@ -255,10 +258,8 @@ impl AnswerModel for TensorModel {
         let n_prompt = self.prefix.len() + n_passages + suffix.len();
         let required = n_prompt + request.max_tokens;
         if required > self.n_positions() {
-            return Err(CallError::DoesNotFit {
-                required,
-                limit: self.n_positions(),
-            });
+            let limit = self.n_positions();
+            return Err(CallError::DoesNotFit { required, limit }.into());
         }
         let mut work = Work::default();
         let skipped = self.skip(request, &plan, &suffix, progress, &mut work);
@@ -277,7 +278,7 @@ impl AnswerModel for TensorModel {
             .map_err(failed)?;
         work.n_from_scratch = n_prompt + generation.tokens.len();
         let rung = written::rung(&draft, is_patched, &generation);
-        self.written(request, &laid_out, generation, rung, work)
+        Ok(self.written(request, &laid_out, generation, rung, work)?)
     }
 
     fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError> {
@@ -285,6 +286,14 @@ impl AnswerModel for TensorModel {
             reason: error.to_string(),
         })
     }
+}
+
+/// What the model reports will not be otherwise the next time.
+fn failed(error: ModelError) -> Failure {
+    CallError::Model {
+        reason: error.to_string(),
+    }
+    .into()
 }
 
 /// The old answer with the words exchanged that were exchanged in its documents: in each

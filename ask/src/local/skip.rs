@@ -174,6 +174,7 @@ impl TensorModel {
             pending: Vec::new(),
             logits: Logits::None,
             sampling: Sampling::Greedy,
+            among: None,
             n_emitted: 0,
             mass: true,
             tokens: suffix.iter().chain(answer.iter()).copied().collect(),

@@ -4,8 +4,11 @@
 //! Its answer is a function of the request without the draft, as the contract of
 //! [`AnswerModel`] demands, so incremental runs can be held against runs from scratch.
 
-use std::sync::Arc;
+mod perform;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::answer::{
@@ -15,14 +18,22 @@ use crate::answer::{
 use crate::dependency::{Dependencies, Read};
 use crate::embed::Embed;
 use crate::provenance;
+use crate::provider::Failure;
 use perennial_bank::document::LayoutPassage;
 use perennial_bank::id::{FragmentId, ModelIdentity};
 use perennial_bank::scope::{self, Scope};
+
+pub use perform::output;
 
 /// A question with this word makes the scripted model panic.
 pub const PANIC_WORD: &str = "!panic";
 /// A question with this word makes the scripted model report an error.
 pub const ERROR_WORD: &str = "!error";
+
+/// A question with this word is refused twice before it is answered.
+pub const REFUSED_WORD: &str = "!refused";
+/// How often.
+const N_REFUSED: usize = 2;
 
 /// A word for questions whose calls are held; see [`Scripted::held_while`].
 pub const SLOW_WORD: &str = "!slow";
@@ -42,6 +53,8 @@ pub struct Scripted {
     n_calls: AtomicUsize,
     n_running: AtomicUsize,
     n_running_peak: AtomicUsize,
+    /// How often a question with [`REFUSED_WORD`] was refused.
+    n_refused: Mutex<HashMap<String, usize>>,
     borrows: bool,
     skips: bool,
     cannot_heal: bool,
@@ -118,6 +131,44 @@ impl Scripted {
     }
 }
 
+impl Scripted {
+    /// Counts a call, and does what a word of what is asked tells it to.
+    fn begin(&self, asked: &str) -> Result<Running<'_>, Failure> {
+        self.n_calls.fetch_add(1, Ordering::SeqCst);
+        let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
+        let running = Running(&self.n_running);
+        std::thread::sleep(self.delay);
+        if let Some(is_held) = &self.is_held
+            && asked.contains(SLOW_WORD)
+        {
+            while is_held.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        if asked.contains(PANIC_WORD) {
+            panic!("the scripted model was asked to panic");
+        }
+        if asked.contains(ERROR_WORD) {
+            let reason = "asked to fail".to_owned();
+            return Err(CallError::Model { reason }.into());
+        }
+        if asked.contains(REFUSED_WORD) {
+            let refused = self.n_refused.lock();
+            let mut refused = refused.unwrap_or_else(PoisonError::into_inner);
+            let n = refused.entry(asked.to_owned()).or_default();
+            if *n < N_REFUSED {
+                *n += 1;
+                return Err(Failure::Retry {
+                    reason: "asked to refuse".to_owned(),
+                    after: Some(Duration::from_millis(1)),
+                });
+            }
+        }
+        Ok(running)
+    }
+}
+
 impl AnswerModel for Scripted {
     fn digest(&self) -> [u8; 32] {
         *blake3::hash(b"scripted").as_bytes()
@@ -151,29 +202,10 @@ impl AnswerModel for Scripted {
         &self,
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
-    ) -> Result<Outcome, CallError> {
-        self.n_calls.fetch_add(1, Ordering::SeqCst);
-        let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
-        self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
-        let _running = Running(&self.n_running);
-        std::thread::sleep(self.delay);
-        if let Some(is_held) = &self.is_held
-            && request.question.contains(SLOW_WORD)
-        {
-            while is_held.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        if request.question.contains(PANIC_WORD) {
-            panic!("the scripted model was asked to panic");
-        }
+    ) -> Result<Outcome, Failure> {
+        let _running = self.begin(request.question)?;
         if self.cannot_heal && request.latitude == Latitude::Exact {
             panic!("the scripted model was asked not to heal");
-        }
-        if request.question.contains(ERROR_WORD) {
-            return Err(CallError::Model {
-                reason: "asked to fail".to_owned(),
-            });
         }
         let passages: usize = request
             .layout
@@ -184,10 +216,8 @@ impl AnswerModel for Scripted {
         let n_prompt = request.prompt.len() + request.question.len();
         let required = PREFIX.len() + passages + n_prompt + request.max_tokens;
         if required > N_POSITIONS {
-            return Err(CallError::DoesNotFit {
-                required,
-                limit: N_POSITIONS,
-            });
+            let limit = N_POSITIONS;
+            return Err(CallError::DoesNotFit { required, limit }.into());
         }
         let draft = &request.before.tokens[..];
         if let (true, Latitude::Skip { .. }, Some(written)) =

@@ -1,0 +1,298 @@
+//! How does a model on this machine perform a task?
+//!
+//! The row's texts are passages, encoded like those of any layout: a text that another task asked
+//! about is not encoded again. What is written freely is an answer over them; a choice is read from
+//! the logits, token by token where choices begin alike, so that it is always one of them.
+//!
+//! A model is inclined to some answers whatever it reads; small ones so much that they give no other.
+//! So what it would say of no row is taken off first: a choice is what the row makes likelier
+//! (contextual calibration: Zhao et al., "Calibrate Before Use", 2021). That is one pass more for a
+//! task, not for a row.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use perennial_bank::document::{DocumentKey, LayoutPassage, PassageLayout};
+use perennial_bank::id::PassageId;
+use perennial_bank::passage::{PassageSizes, split};
+use perennial_bank::repair::Repair;
+use perennial_bank::scope::Scope;
+use perennial_model::decoder::{Logits, Rows};
+use perennial_model::error::Error as ModelError;
+use perennial_model::layout::Layout;
+use perennial_model::passes::Pass;
+use perennial_model::sampling::Sampling;
+use perennial_rows as rows;
+use perennial_rows::Value;
+
+use super::encoder::Encoder;
+use super::{TensorModel, failed};
+use crate::answer::{AnswerModel, AnswerRequest, CallError, Latitude, Work};
+use crate::before::Before;
+use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
+use crate::task::{Output, Rendered, Task};
+
+/// Most places of tasks of which is known what the model says there of no row.
+const MAX_INCLINATIONS: usize = 10_000;
+
+/// The logits of candidates where there is no row, by the digest of a task and the beginning of an
+/// answer.
+pub(super) type Inclinations = Mutex<HashMap<([u8; 32], Vec<u32>), Arc<[f32]>>>;
+
+impl Provider for TensorModel {
+    fn digest(&self) -> [u8; 32] {
+        AnswerModel::digest(self)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            n_positions: self.n_positions(),
+            is_exact: true,
+        }
+    }
+
+    fn check(&self, task: &Task) -> Result<(), String> {
+        let bare = vec![Value::Null; task.columns().len()];
+        let instruction = task.rendered(&bare).instruction;
+        let said = |error: ModelError| error.to_string();
+        let suffix = self.codec.suffix("", &instruction).map_err(said)?;
+        let n_output = self.n_output(task).map_err(said)?;
+        let (required, limit) = (
+            self.prefix.len() + suffix.len() + n_output,
+            self.n_positions(),
+        );
+        match required < limit {
+            true => Ok(()),
+            false => Err(format!(
+                "the prompt does not fit: with its output it has {required} tokens before any \
+                 row is read, and the model attends to {limit}"
+            )),
+        }
+    }
+
+    fn perform(&self, call: &TaskCall<'_>) -> Result<Performed, Failure> {
+        let rendered = call.task.rendered(call.values);
+        let layout = self.documents(&rendered).map_err(failed)?;
+        match call.task.output() {
+            Output::Text { max_tokens } => self.write(call, &rendered, &layout, *max_tokens),
+            Output::Truth | Output::Label(_) => self.decide(call, &rendered, &layout),
+        }
+    }
+}
+
+impl TensorModel {
+    /// The texts of a task as passages.
+    fn documents(&self, rendered: &Rendered) -> Result<PassageLayout, ModelError> {
+        let mut passages = Vec::new();
+        for (name, text) in &rendered.documents {
+            for (ordinal, part) in (0..).zip(split(text, PassageSizes::default())) {
+                passages.push(LayoutPassage {
+                    document: DocumentKey::new(name.clone()),
+                    ordinal,
+                    id: PassageId::of(name, part),
+                    title: name.clone(),
+                    text: part.into(),
+                    tokens: self.codec.passage(name, part)?.into(),
+                    is_superseded: false,
+                });
+            }
+        }
+        Ok(PassageLayout::new(passages))
+    }
+
+    /// Most tokens of a task's output.
+    fn n_output(&self, task: &Task) -> Result<usize, ModelError> {
+        match task.output() {
+            Output::Text { max_tokens } => Ok(*max_tokens),
+            Output::Truth | Output::Label(_) => {
+                let choices = self.choices(task)?;
+                Ok(choices.iter().map(Vec::len).max().unwrap_or(0))
+            }
+        }
+    }
+
+    fn choices(&self, task: &Task) -> Result<Vec<Vec<u32>>, ModelError> {
+        let choices = task.choices();
+        choices.iter().map(|text| self.codec.answer(text)).collect()
+    }
+
+    fn write(
+        &self,
+        call: &TaskCall<'_>,
+        rendered: &Rendered,
+        layout: &PassageLayout,
+        max_tokens: usize,
+    ) -> Result<Performed, Failure> {
+        let request = AnswerRequest {
+            scope: Scope::Causal,
+            prompt: "",
+            question: &rendered.instruction,
+            layout,
+            repair: Repair::default(),
+            before: &Before::default(),
+            latitude: Latitude::Exact,
+            reencode: 0,
+            max_tokens,
+            sampling: Sampling::Greedy,
+            priority: call.priority,
+            cancel: call.cancel.clone(),
+        };
+        let outcome = self.answer(&request, &mut ())?;
+        Ok(Performed {
+            value: Value::text(outcome.answer.text.trim()),
+            work: outcome.work,
+        })
+    }
+
+    fn decide(
+        &self,
+        call: &TaskCall<'_>,
+        rendered: &Rendered,
+        layout: &PassageLayout,
+    ) -> Result<Performed, Failure> {
+        let suffix = self
+            .codec
+            .suffix("", &rendered.instruction)
+            .map_err(failed)?;
+        let choices = self.choices(call.task).map_err(failed)?;
+        let n_prompt = self.prefix.len() + layout.n_tokens() + suffix.len();
+        let longest = choices.iter().map(Vec::len).max().unwrap_or(0);
+        let (required, limit) = (n_prompt + longest, self.n_positions());
+        if required > limit {
+            return Err(CallError::DoesNotFit { required, limit }.into());
+        }
+        let mut work = Work {
+            n_from_scratch: n_prompt,
+            ..Work::default()
+        };
+        let layout = self
+            .lay_out_documents(call, layout, &mut work)
+            .map_err(failed)?;
+        let chosen = self.choose(call, &layout, suffix, &choices, &mut work);
+        Ok(Performed {
+            value: call.task.chosen(chosen.map_err(failed)?),
+            work,
+        })
+    }
+
+    fn lay_out_documents(
+        &self,
+        call: &TaskCall<'_>,
+        documents: &PassageLayout,
+        work: &mut Work,
+    ) -> Result<Arc<Layout>, ModelError> {
+        let plan = self.plan(Scope::Causal, documents.passages());
+        let mut progress = ();
+        let mut encoder = Encoder::new(self, call.priority, &call.cancel, &mut progress, work);
+        Ok(self.exact(&plan, &mut encoder)?.layout)
+    }
+
+    /// Which of several answers is chosen behind a prompt: greedily, token by token, among what the
+    /// answers that are left have there.
+    fn choose(
+        &self,
+        call: &TaskCall<'_>,
+        layout: &Arc<Layout>,
+        prompt: Vec<u32>,
+        choices: &[Vec<u32>],
+        work: &mut Work,
+    ) -> Result<usize, ModelError> {
+        let _caller = self.passes.enter(call.priority);
+        let mut left: Vec<usize> = (0..choices.len()).collect();
+        let mut tail = self.decoder().new_tail(layout.end());
+        work.n_prompt += prompt.len();
+        let (mut next, mut path) = (prompt, Vec::new());
+        while left.len() > 1 {
+            let at = path.len();
+            // An answer that ends here is followed by what ends answers.
+            let ended = left.iter().position(|i| choices[*i].len() == at);
+            let mut among: Vec<u32> = left
+                .iter()
+                .filter_map(|i| choices[*i].get(at).copied())
+                .collect();
+            if ended.is_some() {
+                among.extend(&self.stop);
+            }
+            among.sort_unstable();
+            among.dedup();
+            let token = match among[..] {
+                // Nothing tells them apart.
+                [] => break,
+                [only] => only,
+                _ => {
+                    let inclined = self.inclination(call, &path, &among, work)?;
+                    let pass = Pass {
+                        layout: layout.clone(),
+                        pending: Vec::new(),
+                        tail,
+                        tokens: std::mem::take(&mut next),
+                        logits: Logits::Last,
+                        sampling: Sampling::Greedy,
+                        among: Some(among.into_iter().zip(inclined.iter().copied()).collect()),
+                        n_emitted: at,
+                        mass: false,
+                    };
+                    let passed = self.passes.run(call.priority, vec![pass], &call.cancel);
+                    let passed = passed?.swap_remove(0);
+                    work.n_passes += 1;
+                    tail = passed.tail;
+                    passed.choices[0].token
+                }
+            };
+            if let Some(ended) = ended
+                && self.stop.contains(&token)
+            {
+                return Ok(left[ended]);
+            }
+            left.retain(|i| choices[*i].get(at) == Some(&token));
+            next.push(token);
+            path.push(token);
+            work.n_decoded += usize::from(left.len() > 1);
+        }
+        Ok(left[0])
+    }
+
+    /// The logits of these tokens behind the same beginning of an answer, where there is no row.
+    fn inclination(
+        &self,
+        call: &TaskCall<'_>,
+        path: &[u32],
+        among: &[u32],
+        work: &mut Work,
+    ) -> Result<Arc<[f32]>, ModelError> {
+        let mut encoder = rows::encoding::Encoder::new();
+        call.task.encode(&mut encoder);
+        let key = (encoder.digest("perennial task inclination"), path.to_vec());
+        // Held while it is computed: who needs the same waits for it.
+        let mut known = self
+            .inclinations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&key) {
+            return Ok(known.clone());
+        }
+        let neutral = call.task.neutral();
+        let layout = self.lay_out_documents(call, &self.documents(&neutral)?, work)?;
+        let mut tokens = self.codec.suffix("", &neutral.instruction)?;
+        tokens.extend(path);
+        let mut tail = self.decoder().new_tail(layout.end());
+        let rows = Rows {
+            layout: &layout,
+            pending: &[],
+            tail: &mut tail,
+            tokens: &tokens,
+            logits: Logits::Last,
+            mass: false,
+        };
+        work.n_prompt += tokens.len();
+        work.n_passes += 1;
+        let mut outputs = self.decoder().forward(&mut [rows], &call.cancel)?;
+        let logits = outputs.swap_remove(0).logits;
+        let inclined: Arc<[f32]> = among.iter().map(|token| logits[*token as usize]).collect();
+        if known.len() >= MAX_INCLINATIONS {
+            known.clear();
+        }
+        known.insert(key, inclined.clone());
+        Ok(inclined)
+    }
+}

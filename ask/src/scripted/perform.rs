@@ -1,0 +1,115 @@
+//! What does the scripted model say of a row?
+//!
+//! A text is the instruction and the row's texts, cut to the limit. A truth, or a label, is the one
+//! that a text of the row holds as a word of the prompt, or that a hash picks where there is none:
+//! so outputs look like outputs, and random rows give each.
+
+use crate::answer::{AnswerModel, CallError, Work};
+use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
+use crate::scripted::{ERROR_WORD, N_POSITIONS, PANIC_WORD, PREFIX, Scripted};
+use crate::task::{Output, Rendered, Task, TaskDigest};
+use perennial_rows::Value;
+
+/// What comes of a row, NULL where the model fails: the function that maintained outputs are held
+/// against.
+pub fn output(task: &Task, values: &[Value]) -> Value {
+    let rendered = task.rendered(values);
+    let asked = whole(&rendered);
+    let fails = asked.contains(ERROR_WORD) || asked.contains(PANIC_WORD);
+    match fails || values.contains(&Value::Null) {
+        true => Value::Null,
+        false => said(task, values, &rendered),
+    }
+}
+
+fn said(task: &Task, values: &[Value], rendered: &Rendered) -> Value {
+    let words =
+        |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let said: Vec<String> = rendered
+        .documents
+        .iter()
+        .flat_map(|(_, t)| words(t))
+        .collect();
+    let hash = TaskDigest::of(&[0; 32], task, values).0;
+    match task.output() {
+        Output::Text { max_tokens } => {
+            let mut text = rendered.instruction.clone();
+            for (_, document) in &rendered.documents {
+                text.push_str(" | ");
+                text.push_str(document);
+            }
+            let end = (0..=text.len().min(*max_tokens)).rev();
+            text.truncate(
+                end.into_iter()
+                    .find(|i| text.is_char_boundary(*i))
+                    .unwrap_or(0),
+            );
+            Value::text(text.trim())
+        }
+        Output::Truth if said.is_empty() => task.chosen(usize::from(hash[0] % 2)),
+        Output::Truth => {
+            let asked = words(&task.prompt());
+            let is_so = said.iter().any(|word| asked.contains(word));
+            task.chosen(usize::from(!is_so))
+        }
+        Output::Label(labels) => {
+            let held = labels
+                .iter()
+                .position(|label| said.iter().any(|w| **w == **label));
+            task.chosen(held.unwrap_or(usize::from(hash[0]) % labels.len()))
+        }
+    }
+}
+
+impl Provider for Scripted {
+    fn digest(&self) -> [u8; 32] {
+        AnswerModel::digest(self)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            n_positions: N_POSITIONS,
+            is_exact: true,
+        }
+    }
+
+    fn check(&self, task: &Task) -> Result<(), String> {
+        let n_prompt = task.prompt().len();
+        match n_prompt < N_POSITIONS {
+            true => Ok(()),
+            false => Err(format!(
+                "the prompt does not fit: {n_prompt} of {N_POSITIONS} tokens"
+            )),
+        }
+    }
+
+    fn perform(&self, call: &TaskCall<'_>) -> Result<Performed, Failure> {
+        let rendered = call.task.rendered(call.values);
+        let n_prompt = n_bytes(&rendered);
+        let _running = self.begin(&whole(&rendered))?;
+        let required = PREFIX.len() + n_prompt;
+        if required > N_POSITIONS {
+            let limit = N_POSITIONS;
+            return Err(CallError::DoesNotFit { required, limit }.into());
+        }
+        Ok(Performed {
+            value: said(call.task, call.values, &rendered),
+            work: Work {
+                n_prompt,
+                n_passes: 1,
+                n_from_scratch: required,
+                ..Work::default()
+            },
+        })
+    }
+}
+
+fn whole(rendered: &Rendered) -> String {
+    let documents = rendered.documents.iter().map(|(_, text)| &**text);
+    let parts: Vec<&str> = documents.chain([&*rendered.instruction]).collect();
+    parts.join("\n")
+}
+
+fn n_bytes(rendered: &Rendered) -> usize {
+    whole(rendered).len()
+}

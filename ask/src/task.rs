@@ -1,0 +1,460 @@
+//! What is a model asked about one row?
+//!
+//! A [`Task`] is a prompt with places for columns, and what its output is. With a row's values in
+//! their places it is [`Rendered`]: texts and JSON stand before the instruction, under their
+//! columns' names, where their KV fragments serve every task that asks about them; numbers,
+//! instants and the like stand where the prompt names them.
+//!
+//! ```text
+//! Is {text} worth more than {price} euros?
+//!
+//!     ## text                                          a document
+//!     An oil painting, 60 x 80 cm, …
+//!
+//!     Is the text above worth more than 300 euros?     the instruction
+//!
+//!     Answer Yes if that is so, and No if it is not.   by the output's type
+//! ```
+//!
+//! Identities hash an explicit encoding: [`Task::encode`], [`TaskDigest`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use perennial_rows::encoding::Encoder;
+use perennial_rows::{Type, Value};
+use serde::{Deserialize, Serialize};
+
+/// Answers of a task whose output is a truth, true first.
+const TRUTHS: [&str; 2] = ["Yes", "No"];
+/// Labels of one task.
+const MAX_LABELS: usize = 256;
+/// What a task's digest covers, and its version: another when prompts are rendered otherwise.
+const DIGEST_OF: &str = "perennial task 1";
+
+/// A part of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Piece {
+    /// It stands there as it is.
+    Text(Arc<str>),
+    /// The value of a column, by its place in [`Task::columns`].
+    Column(usize),
+}
+
+/// What a task gives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// A text that the model writes, of at most so many tokens.
+    Text {
+        /// Most tokens.
+        max_tokens: usize,
+    },
+    /// Whether something is so; decided by which of two answers is likelier.
+    Truth,
+    /// One of these, decided by which is likelier. They differ.
+    Label(Arc<[Arc<str>]>),
+}
+
+impl Output {
+    /// The type of the column that it becomes.
+    pub fn of(&self) -> Type {
+        match self {
+            Self::Text { .. } | Self::Label(_) => Type::Text,
+            Self::Truth => Type::Boolean,
+        }
+    }
+}
+
+/// A place in a prompt where a column is named, and by which name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mention {
+    /// The name as it is written, without spaces around it.
+    pub name: Arc<str>,
+    /// Which bytes of the prompt it is, braces included.
+    pub at: Range<usize>,
+}
+
+/// What is wrong with a task.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct TaskError {
+    /// What is wrong, and what to do about it.
+    pub what: String,
+    /// Which bytes of the prompt are; none where it is not the prompt.
+    pub at: Option<Range<usize>>,
+}
+
+/// A question to a model about any row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    pieces: Arc<[Piece]>,
+    columns: Arc<[Arc<str>]>,
+    output: Output,
+}
+
+/// Digest of a provider, a task and a row's values: all that an output depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskDigest(pub [u8; 32]);
+
+/// A task with a row's values in their places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// What stands before the instruction: the names of columns and their texts.
+    pub documents: Vec<(Arc<str>, Arc<str>)>,
+    /// What is asked about them.
+    pub instruction: String,
+}
+
+impl Task {
+    /// The task of a prompt in which `{name}` is the value of a column; a brace is written twice.
+    ///
+    /// # Errors
+    /// A prompt that names no column, an empty name, a brace without its other; labels that are
+    /// empty, alike, fewer than two or too many; a limit of no tokens.
+    pub fn new(prompt: &str, output: Output) -> Result<Self, TaskError> {
+        check_output(&output)?;
+        let (pieces, mentions) = parse(prompt)?;
+        let mut columns: Vec<Arc<str>> = Vec::new();
+        for mention in mentions {
+            if !columns.contains(&mention.name) {
+                columns.push(mention.name);
+            }
+        }
+        if columns.is_empty() {
+            return Err(TaskError {
+                what: "the prompt names no column; write it in braces, as in {text}".to_owned(),
+                at: None,
+            });
+        }
+        let place = |name: &Arc<str>| columns.iter().position(|column| column == name);
+        let pieces = pieces.into_iter().map(|piece| match piece {
+            Parsed::Text(text) => Piece::Text(text.into()),
+            Parsed::Column(name) => Piece::Column(place(&name).unwrap_or_default()),
+        });
+        Ok(Self {
+            pieces: pieces.collect(),
+            columns: columns.into(),
+            output,
+        })
+    }
+
+    /// Where a prompt names columns, in order.
+    ///
+    /// # Errors
+    /// As [`Task::new`], of the prompt.
+    pub fn mentions(prompt: &str) -> Result<Vec<Mention>, TaskError> {
+        Ok(parse(prompt)?.1)
+    }
+
+    /// The columns that it names, each once.
+    pub fn columns(&self) -> &[Arc<str>] {
+        &self.columns
+    }
+
+    /// What it gives.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// The prompt as it is written.
+    pub fn prompt(&self) -> String {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.replace('{', "{{").replace('}', "}}"),
+            Piece::Column(at) => format!("{{{}}}", self.columns[*at]),
+        });
+        pieces.collect()
+    }
+
+    /// The answers that it may have, in the order of what they stand for; none where the model
+    /// writes freely.
+    pub fn choices(&self) -> Vec<Arc<str>> {
+        match &self.output {
+            Output::Text { .. } => Vec::new(),
+            Output::Truth => TRUTHS.map(Arc::from).to_vec(),
+            Output::Label(labels) => labels.to_vec(),
+        }
+    }
+
+    /// The value that a choice stands for, by its place in [`Task::choices`].
+    pub fn chosen(&self, at: usize) -> Value {
+        match &self.output {
+            Output::Truth => Value::Boolean(at == 0),
+            _ => self
+                .choices()
+                .get(at)
+                .map_or(Value::Null, |label| label.clone().into()),
+        }
+    }
+
+    /// What the model reads where there is no row: of what it says then, nothing is the row's.
+    pub fn neutral(&self) -> Rendered {
+        self.rendered(&vec![Value::text("N/A"); self.columns.len()])
+    }
+
+    /// What the model reads for a row with these values of [`Task::columns`].
+    pub fn rendered(&self, values: &[Value]) -> Rendered {
+        let is_document = |value: &Value| matches!(value, Value::Text(_) | Value::Json(_));
+        let pairs = self.columns.iter().zip(values);
+        let documents = pairs.filter(|(_, value)| is_document(value));
+        let documents = documents.map(|(name, value)| (name.clone(), text_of(value)));
+        let mut instruction = String::new();
+        for piece in &*self.pieces {
+            match piece {
+                Piece::Text(text) => instruction.push_str(text),
+                Piece::Column(at) => match values.get(*at) {
+                    Some(value) if !is_document(value) => instruction.push_str(&text_of(value)),
+                    _ => {
+                        instruction.push_str("the ");
+                        instruction.push_str(&self.columns[*at]);
+                        instruction.push_str(" above");
+                    }
+                },
+            }
+        }
+        match &self.output {
+            Output::Text { .. } => {}
+            Output::Truth => {
+                instruction.push_str("\n\nAnswer Yes if that is so, and No if it is not.");
+            }
+            Output::Label(labels) => {
+                instruction.push_str("\n\nAnswer with one of these and nothing else: ");
+                instruction.push_str(&labels.join(", "));
+                instruction.push('.');
+            }
+        }
+        Rendered {
+            documents: documents.collect(),
+            instruction,
+        }
+    }
+
+    /// Writes all that tells this task from others.
+    pub fn encode(&self, encoder: &mut Encoder) {
+        encoder.number(self.columns.len() as u64);
+        for column in &*self.columns {
+            encoder.text(column);
+        }
+        encoder.number(self.pieces.len() as u64);
+        for piece in &*self.pieces {
+            match piece {
+                Piece::Text(text) => encoder.number(1).text(text),
+                Piece::Column(at) => encoder.number(2).number(*at as u64),
+            };
+        }
+        match &self.output {
+            Output::Text { max_tokens } => encoder.number(1).number(*max_tokens as u64),
+            Output::Truth => encoder.number(2),
+            Output::Label(labels) => {
+                encoder.number(3).number(labels.len() as u64);
+                labels
+                    .iter()
+                    .fold(encoder, |encoder, label| encoder.text(label))
+            }
+        };
+    }
+}
+
+impl TaskDigest {
+    /// The digest of a task over a row's values, asked of a provider with this digest.
+    pub fn of(provider: &[u8; 32], task: &Task, values: &[Value]) -> Self {
+        let mut encoder = Encoder::new();
+        encoder.fixed(provider);
+        task.encode(&mut encoder);
+        encoder.values(values);
+        Self(encoder.digest(DIGEST_OF))
+    }
+}
+
+/// A value as a prompt shows it.
+fn text_of(value: &Value) -> Arc<str> {
+    match value {
+        Value::Text(text) | Value::Json(text) => text.clone(),
+        other => other.to_string().into(),
+    }
+}
+
+fn check_output(output: &Output) -> Result<(), TaskError> {
+    let what = match output {
+        Output::Text { max_tokens: 0 } => "an output of 0 tokens says nothing".to_owned(),
+        Output::Label(labels) if labels.len() < 2 => "give two labels or more".to_owned(),
+        Output::Label(labels) if labels.len() > MAX_LABELS => {
+            format!("{} labels; at most {MAX_LABELS}", labels.len())
+        }
+        Output::Label(labels) => {
+            let is_empty = |label: &&Arc<str>| label.trim().is_empty();
+            let is_twice =
+                |(at, label): &(usize, &Arc<str>)| labels[..*at].iter().any(|l| l == *label);
+            if labels.iter().any(|label| is_empty(&label)) {
+                "a label is empty".to_owned()
+            } else if let Some((_, label)) = labels.iter().enumerate().find(is_twice) {
+                format!("the label `{label}` is given twice")
+            } else {
+                return Ok(());
+            }
+        }
+        Output::Text { .. } | Output::Truth => return Ok(()),
+    };
+    Err(TaskError { what, at: None })
+}
+
+/// A piece that still names its column.
+enum Parsed {
+    Text(String),
+    Column(Arc<str>),
+}
+
+fn parse(prompt: &str) -> Result<(Vec<Parsed>, Vec<Mention>), TaskError> {
+    let (mut pieces, mut mentions) = (Vec::new(), Vec::new());
+    let mut text = String::new();
+    let mut rest = prompt;
+    while let Some(brace) = rest.find(['{', '}']) {
+        let begin = prompt.len() - rest.len() + brace;
+        text.push_str(&rest[..brace]);
+        let (is_open, behind) = (rest[brace..].starts_with('{'), &rest[brace + 1..]);
+        let same = if is_open { '{' } else { '}' };
+        if let Some(behind) = behind.strip_prefix(same) {
+            text.push(same);
+            rest = behind;
+            continue;
+        }
+        let fault = |what: &str, end: usize| TaskError {
+            what: what.to_owned(),
+            at: Some(begin..end),
+        };
+        if !is_open {
+            return Err(fault("`}` closes nothing; write }} for a brace", begin + 1));
+        }
+        let Some(close) = behind.find(['{', '}']) else {
+            let what = "`{` is not closed; write {{ for a brace";
+            return Err(fault(what, prompt.len()));
+        };
+        let end = begin + 1 + close;
+        if behind[close..].starts_with('{') {
+            return Err(fault("`{` is not closed; write {{ for a brace", end));
+        }
+        let name = behind[..close].trim();
+        if name.is_empty() {
+            return Err(fault("`{}` names no column", end + 1));
+        }
+        let name: Arc<str> = name.into();
+        if !text.is_empty() {
+            pieces.push(Parsed::Text(std::mem::take(&mut text)));
+        }
+        pieces.push(Parsed::Column(name.clone()));
+        mentions.push(Mention {
+            name,
+            at: begin..end + 1,
+        });
+        rest = &behind[close + 1..];
+    }
+    text.push_str(rest);
+    if !text.is_empty() {
+        pieces.push(Parsed::Text(text));
+    }
+    Ok((pieces, mentions))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn truth(prompt: &str) -> Task {
+        Task::new(prompt, Output::Truth).expect("sound")
+    }
+
+    #[test]
+    fn texts_stand_before_the_instruction_and_numbers_in_it() {
+        let task = truth("Is {text} worth more than {price} euros? {{{text}}}");
+        assert_eq!(*task.columns(), ["text".into(), "price".into()]);
+        let rendered = task.rendered(&["A painting.".into(), 300i64.into()]);
+        assert_eq!(rendered.documents, [("text".into(), "A painting.".into())]);
+        assert_eq!(
+            rendered.instruction,
+            "Is the text above worth more than 300 euros? {the text above}\n\n\
+             Answer Yes if that is so, and No if it is not."
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_prompt_is_said_with_its_place() {
+        let cases = [
+            ("is { } so", "`{}` names no column", Some(3..6)),
+            (
+                "is {a so",
+                "`{` is not closed; write {{ for a brace",
+                Some(3..8),
+            ),
+            (
+                "is {a{b}",
+                "`{` is not closed; write {{ for a brace",
+                Some(3..5),
+            ),
+            (
+                "is a} so",
+                "`}` closes nothing; write }} for a brace",
+                Some(4..5),
+            ),
+            (
+                "is it {{so}}",
+                "the prompt names no column; write it in braces, as in {text}",
+                None,
+            ),
+        ];
+        for (prompt, what, at) in cases {
+            let error = Task::new(prompt, Output::Truth).expect_err(prompt);
+            assert_eq!((error.what.as_str(), error.at), (what, at), "{prompt}");
+        }
+    }
+
+    #[test]
+    fn labels_must_tell_something_apart() {
+        let labels = |all: &[&str]| {
+            let labels = all.iter().map(|label| Arc::from(*label)).collect();
+            Task::new("{a}", Output::Label(labels)).map_err(|error| error.what)
+        };
+        assert_eq!(labels(&["x"]).expect_err("one"), "give two labels or more");
+        let twice = labels(&["x", "y", "x"]).expect_err("twice");
+        assert_eq!(twice, "the label `x` is given twice");
+        assert_eq!(labels(&["x", " "]).expect_err("empty"), "a label is empty");
+        let task = labels(&["x", "y"]).expect("two");
+        assert_eq!(task.chosen(1), "y".into());
+        assert_eq!(truth("{a}").chosen(1), Value::Boolean(false));
+    }
+
+    /// State directories hold these: a change here makes every kept output another task's.
+    #[test]
+    fn a_digest_is_the_same_in_every_release() {
+        let digest = TaskDigest::of(&[1; 32], &truth("is {a} so?"), &["x".into()]);
+        let hex: String = digest.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "85f0bbec470aa0a70b68251b3cef28db6ac182c4e2211bba38da9c2cdf413888"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_prompt_is_written_as_it_is_read(prompt in "[a{} ]{0,12}") {
+            if let Ok(task) = Task::new(&prompt, Output::Truth) {
+                let again = truth(&task.prompt());
+                prop_assert_eq!(again, task);
+            }
+        }
+
+        #[test]
+        fn tasks_that_differ_have_digests_that_do(
+            a in "[a{} b]{0,10}", b in "[a{} b]{0,10}", x in 0i64..3, y in 0i64..3,
+        ) {
+            let task = |prompt: &str| Task::new(prompt, Output::Truth).ok();
+            if let (Some(a), Some(b)) = (task(&a), task(&b)) {
+                let digest = |task: &Task, x: i64| {
+                    let values = vec![Value::from(x); task.columns().len()];
+                    TaskDigest::of(&[0; 32], task, &values)
+                };
+                prop_assert_eq!(digest(&a, x) == digest(&b, y), a == b && x == y);
+            }
+        }
+    }
+}
