@@ -32,6 +32,10 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
                 "vector",
             ),
         ];
+        if found.n_outputs > 0 {
+            let n = usize::try_from(found.n_outputs).unwrap_or(usize::MAX);
+            counts.push(wording::count(n, "output"));
+        }
         if found.n_epochs > 1 {
             let epochs = wording::count(found.n_epochs, "epoch");
             counts.push(format!("a history of {epochs}"));

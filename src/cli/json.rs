@@ -109,6 +109,9 @@ impl<W: Write> Display for JsonLines<W> {
             Progress::Embedding { done, total, .. } => {
                 json!({"event": "progress", "stage": "embedding", "context": null, "done": done, "total": total, "text": null})
             }
+            Progress::Asking { done, total, .. } => {
+                json!({"event": "progress", "stage": "asking", "context": null, "done": done, "total": total, "text": null})
+            }
             Progress::Encoding {
                 context,
                 done,

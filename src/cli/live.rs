@@ -86,6 +86,12 @@ impl Answers {
                 }
                 self.count("indexing passages", *done, *total, "");
             }
+            Progress::Asking { done, total, .. } => {
+                if self.region.is_none() && std::mem::take(&mut self.owes_line) {
+                    eprintln!("asking about {} rows", thousands(*total));
+                }
+                self.count("asking about rows", *done, *total, "");
+            }
             Progress::Encoding { done, total, .. } => {
                 self.count("reading", *done, *total, " tokens");
             }

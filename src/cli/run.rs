@@ -127,12 +127,7 @@ fn runtime(
 ) -> Result<(Runtime, Arc<str>), Failure> {
     let spec = sql::asked_model(script, statements)?;
     let spec = spec.unwrap_or_else(|| args.model.as_str().into());
-    let asks = |one: &Spanned<Statement>| match &one.of {
-        Statement::CreateContinuousView(_) => true,
-        Statement::Explain(of) => matches!(of.of, Statement::CreateContinuousView(_)),
-        _ => false,
-    };
-    if !statements.iter().any(asks) {
+    if !statements.iter().any(|one| one.of.may_ask()) {
         // Nobody will ask it.
         let (model, embedder) = (Scripted::new(), ScriptedEmbedder::default());
         return Ok((Runtime::scripted(Arc::new(model), Arc::new(embedder)), spec));

@@ -265,7 +265,18 @@ impl<W: Write> Display for Screen<W> {
         let is_shown = |update: &&AnswerUpdate| update.rung == Rung::Keep && update.new.is_some();
         let n_shown = report.answers.iter().filter(is_shown).count();
         let n_kept = report.summary.rungs.keep.saturating_sub(n_shown);
-        if report.answers.is_empty() {
+        let rungs = &report.summary.rungs;
+        if report.answers.is_empty() && report.start.is_none() && rungs.keep == 0 {
+            // A view of a query: its rows were shown, and what they cost is left to say.
+            let n_asked = rungs.regenerate + rungs.failed;
+            if n_asked > 0 {
+                let n_tokens = wording::thousands(report.summary.work.n_forwarded());
+                let asked = wording::count(n_asked, "row");
+                let text = format!("asked about {asked} · {n_tokens} tokens");
+                self.say(Style::Faint, &text, INDENT)?;
+                self.blank()?;
+            }
+        } else if report.answers.is_empty() {
             let text = match n_kept {
                 0 => "there is no question to answer".to_owned(),
                 _ => format!(

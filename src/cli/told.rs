@@ -51,14 +51,28 @@ impl Teller {
                 false => format!("there was no {} {name}", noun(*kind)),
             }),
             Outcome::Done { n_rows } => self.say(&wording::count(*n_rows, "row")),
-            Outcome::Rows { schema, rows } if self.is_json => {
+            Outcome::Rows {
+                schema,
+                rows,
+                notices,
+            } if self.is_json => {
                 let names = schema.columns().iter().map(|column| &*column.name);
                 let names: Vec<&str> = names.collect();
                 let rows: Vec<Value> = rows.iter().map(|row| json::row(schema, row)).collect();
-                let result = json!({"event": "result", "columns": names, "rows": rows});
+                let mut result = json!({"event": "result", "columns": names, "rows": rows});
+                if !notices.is_empty() {
+                    result["notices"] = json!(notices);
+                }
                 writeln!(out, "{result}")?;
             }
-            Outcome::Rows { schema, rows } => writeln!(out, "{}", table(schema, rows, self.width))?,
+            Outcome::Rows {
+                schema,
+                rows,
+                notices,
+            } => {
+                writeln!(out, "{}", table(schema, rows, self.width))?;
+                notices.iter().for_each(|notice| self.live.say(notice));
+            }
             Outcome::Plan(plan) if self.is_json => {
                 writeln!(out, "{}", json!({"event": "plan", "plan": plan}))?;
             }

@@ -249,6 +249,7 @@ impl EngineBuilder {
         let handle = Handle {
             requests,
             names,
+            outputs: coordinator.outputs().clone(),
             runtime: self.runtime,
             hub,
             n_workers: self.n_workers,

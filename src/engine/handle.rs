@@ -10,7 +10,7 @@ use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
 use perennial_rows::{Key, Row};
 use perennial_views::query::Query;
-use perennial_views::{Epoch, View};
+use perennial_views::{Asking, Epoch, Observer, Outputs, View};
 
 use super::audits::AuditStats;
 use super::builder::EngineBuilder;
@@ -48,6 +48,8 @@ pub(super) struct Handle {
     pub(super) requests: Sender<Request>,
     pub(super) names: Arc<Names>,
     pub(super) runtime: Runtime,
+    /// What models said of rows.
+    pub(super) outputs: Arc<Outputs>,
     /// Knows why the coordinator ended, if it failed.
     pub(super) hub: Arc<Hub>,
     pub(super) n_workers: usize,
@@ -182,6 +184,11 @@ impl Engine {
     /// [`Error::State`], [`Error::Recording`], [`Error::Stopped`].
     pub fn release(&self) -> Result<(), Error> {
         self.ask(|reply| Request::Release { reply })?
+    }
+
+    /// Whom a query asks that is evaluated once; `observer` hears of its calls.
+    pub(crate) fn asking(&self, observer: Arc<dyn Observer>) -> Asking {
+        Asking::new("a query".into(), self.shared.outputs.clone(), observer)
     }
 
     /// What the engine computes with.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::{CallError, Priority};
+use perennial_ask::{Attempt, CallError, Priority};
 use perennial_bank::ContextKey;
 use perennial_model::cancel::Cancel;
 use perennial_views::calls::Request;
@@ -205,18 +205,27 @@ impl Healing {
             }),
             tell: Some(tell),
         };
-        services
-            .model_executor
-            .submit(Priority::Background, &lane, move || {
-                let mut done = done;
-                if cancel.is_cancelled() {
-                    return;
+        let mut done = Some(done);
+        let run = move |_| {
+            let healed = match cancel.is_cancelled() {
+                true => None,
+                false => {
+                    let cancel = cancel.clone();
+                    match heal(&plan, &*model, &book, &request, digest, is_audit, cancel) {
+                        Ok(healed) => Some(Box::new(healed)),
+                        Err(after) => return Attempt::Later(after),
+                    }
                 }
-                let result = heal(&plan, &*model, &book, &request, digest, is_audit, cancel);
-                if let Some(Report::Healed { healed, .. }) = &mut done.report {
-                    *healed = Some(Box::new(result));
-                }
-            });
+            };
+            if let Some(mut done) = done.take()
+                && let Some(Report::Healed { healed: told, .. }) = &mut done.report
+            {
+                *told = healed;
+            }
+            Attempt::Done
+        };
+        let executor = &services.model_executor;
+        executor.submit_until_done(Priority::Background, &lane, run);
     }
 
     /// Takes what healing gave; nothing if it was given up.

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use perennial_ask::{Performed, Work};
 use perennial_bank::ContextKey;
 use perennial_views::{Observer, Refresh};
 
@@ -18,8 +20,18 @@ const MAX_REFRESHES: usize = 1_000_000;
 pub(crate) struct Hub {
     /// By view.
     refreshes: Mutex<HashMap<Arc<str>, HashMap<ContextKey, Refresh>>>,
+    /// What tasks came to, by view.
+    tasks: Mutex<HashMap<Arc<str>, TaskCounts>>,
     mailboxes: Mutex<Vec<(Arc<str>, Arc<Mailbox>)>>,
     failure: OnceLock<String>,
+}
+
+/// What the tasks of an epoch came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TaskCounts {
+    pub(super) n_performed: usize,
+    pub(super) n_failed: usize,
+    pub(super) work: Work,
 }
 
 impl Hub {
@@ -62,6 +74,7 @@ impl Hub {
         }
         drop(mailboxes);
         self.take_refreshes(view);
+        self.take_tasks(view);
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<Mailbox>)>> {
@@ -97,6 +110,12 @@ impl Hub {
         of_each
             .map(|(_, mailbox)| mailbox.withdraw(&is_withdrawn))
             .sum()
+    }
+
+    /// What the tasks of a view came to since the last time.
+    pub(super) fn take_tasks(&self, view: &str) -> TaskCounts {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.remove(view).unwrap_or_default()
     }
 
     /// The refreshes of a view heard of since the last time.
@@ -148,6 +167,33 @@ impl Observer for Hub {
             total,
         };
         self.tell(Some(view), &Update::Progress(progress));
+    }
+
+    fn asking(&self, view: &str, done: usize, total: usize) {
+        let progress = Progress::Asking {
+            view: view.into(),
+            done,
+            total,
+        };
+        self.tell(Some(view), &Update::Progress(progress));
+    }
+
+    fn performed(&self, view: &str, performed: Option<&Performed>, _elapsed: Duration) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = tasks.entry(view.into()).or_default();
+        match performed {
+            Some(performed) => {
+                counts.n_performed += 1;
+                counts.work += performed.work;
+            }
+            None => counts.n_failed += 1,
+        }
+    }
+
+    fn late(&self, view: &str, n_tries: u32, reason: &str) {
+        let message = format!("late: a call failed {n_tries} times and is tried again: {reason}");
+        let source = view.to_owned();
+        self.tell(Some(view), &Update::Notice { source, message });
     }
 
     fn passed_over(&self, view: &str, text: &str, reason: &str) {

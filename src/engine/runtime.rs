@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
-use perennial_ask::{AnswerModel, Embed, Executor};
+use perennial_ask::{AnswerModel, Embed, Executor, Provider};
 use perennial_bank::FragmentStore;
 
 /// Answers written at a time: rows of one forward pass while decoding. Past this, reading
@@ -16,6 +16,7 @@ pub struct Runtime {
     /// What the model is called, where it has a name.
     pub(crate) name: Option<Arc<str>>,
     pub(crate) model: Arc<dyn AnswerModel>,
+    pub(crate) provider: Arc<dyn Provider>,
     pub(crate) store: Option<Arc<FragmentStore>>,
     pub(crate) embedder: Arc<dyn Embed>,
     pub(crate) model_executor: Arc<Executor>,
@@ -27,14 +28,15 @@ impl Runtime {
     /// time and share their forward passes, each on all threads of the decoder; texts are
     /// embedded `n_embed_threads` at a time.
     pub fn new(
-        model: Arc<dyn AnswerModel>,
+        model: Arc<impl AnswerModel + Provider>,
         store: Arc<FragmentStore>,
         embedder: Arc<dyn Embed>,
         n_embed_threads: usize,
     ) -> Self {
         Self {
             name: None,
-            model,
+            model: model.clone(),
+            provider: model,
             store: Some(store),
             embedder,
             model_executor: Arc::new(Executor::new(CALLS_AT_A_TIME)),
@@ -46,7 +48,8 @@ impl Runtime {
     pub fn scripted(model: Arc<Scripted>, embedder: Arc<ScriptedEmbedder>) -> Self {
         Self {
             name: None,
-            model,
+            model: model.clone(),
+            provider: model,
             store: None,
             embedder,
             model_executor: Arc::new(Executor::new(4)),
@@ -59,6 +62,11 @@ impl Runtime {
     pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
+    }
+
+    /// Who performs tasks.
+    pub fn provider(&self) -> &Arc<dyn Provider> {
+        &self.provider
     }
 
     /// The store of fragments, where the model has one.

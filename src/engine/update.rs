@@ -161,6 +161,15 @@ pub enum Progress {
         /// Texts that this worker has met since then.
         total: usize,
     },
+    /// A model is being asked about rows.
+    Asking {
+        /// The view.
+        view: Arc<str>,
+        /// Rows that it was answered about since it was made.
+        done: usize,
+        /// Rows that it has had to ask about since then.
+        total: usize,
+    },
     /// The answer is being written.
     Writing {
         /// The view.
@@ -179,7 +188,7 @@ impl Progress {
             Self::Encoding { view, context, .. } | Self::Writing { view, context, .. } => {
                 (view, Some(context))
             }
-            Self::Embedding { view, .. } => (view, None),
+            Self::Embedding { view, .. } | Self::Asking { view, .. } => (view, None),
         }
     }
 }

@@ -21,7 +21,7 @@ use perennial_bank::{ContextKey, Document, DocumentKey};
 use perennial_rows::Tuple;
 use perennial_views::memo::RequestDigest;
 use perennial_views::query::Query;
-use perennial_views::{Epoch, Healed, Plan, Services};
+use perennial_views::{Asking, Epoch, Healed, Plan, Services};
 
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
@@ -51,7 +51,11 @@ pub(crate) enum DeclaredView {
         services: Box<Services>,
     },
     /// Keeps the result of a query.
-    Query(Arc<Query>),
+    Query {
+        query: Arc<Query>,
+        /// Whom it asks, if it asks a model.
+        asking: Option<Asking>,
+    },
 }
 
 /// What one worker feeds to one view.
@@ -338,8 +342,12 @@ impl RunningView {
                 let inputs = generate(worker, id, plan, services, &probe, report);
                 Inputs::Generate(Box::new(inputs))
             }
-            DeclaredView::Query(declared) => {
-                Inputs::Query(query(worker, id, declared, &probe, report))
+            DeclaredView::Query {
+                query: declared,
+                asking,
+            } => {
+                let inputs = query(worker, id, declared, asking.as_ref(), &probe, report);
+                Inputs::Query(inputs)
             }
         };
         Self {
@@ -490,6 +498,7 @@ fn query(
     worker: &mut Worker,
     view: ViewId,
     query: &Query,
+    asking: Option<&Asking>,
     probe: &Probe<Epoch>,
     report: impl Fn(Report) + 'static,
 ) -> Vec<InputSession<Epoch, Tuple, isize>> {
@@ -504,7 +513,7 @@ fn query(
             let tuple = tuple.clone();
             report(Report::Tuple { view, tuple, diff });
         };
-        perennial_views::render::render(scope, query, rows)
+        perennial_views::render::render(scope, query, rows, asking)
             .inspect(move |(tuple, _epoch, diff)| tell(tuple, *diff))
             .probe_with(probe);
         inputs

@@ -77,7 +77,7 @@ pub(super) fn update(
         .map(|(column, _)| place(&schema, &update.table, column))
         .collect::<Result<_, _>>()?;
     let query = catalog.bind(&update.query(), span)?;
-    let rows = relations::rows(engine, &query, span)?;
+    let (rows, _) = relations::rows(engine, &query, span)?;
     let n_columns = schema.columns().len();
     let key = schema.position(KEY).unwrap_or_default();
     let mut edits = Vec::new();
@@ -112,7 +112,7 @@ pub(super) fn delete(
     let schema = table(&delete.table, catalog)?;
     let query = catalog.bind(&delete.query(), span)?;
     let key = schema.position(KEY).unwrap_or_default();
-    let rows = relations::rows(engine, &query, span)?;
+    let (rows, _) = relations::rows(engine, &query, span)?;
     let keys = rows.iter().filter_map(|row| row[key].as_text());
     Ok(keys
         .map(|key| Edit::delete(&*delete.table.of, &**key))

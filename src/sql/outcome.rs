@@ -42,6 +42,8 @@ pub enum Outcome {
         schema: Schema,
         /// Their values.
         rows: Vec<Tuple>,
+        /// What whoever reads them should know: which values a model failed to give.
+        notices: Vec<String>,
     },
     /// Changes of a view, from now on.
     Subscription {

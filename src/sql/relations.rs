@@ -1,12 +1,13 @@
 //! Which relations may a statement read, with which columns, and what do they hold?
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use perennial_ask::{Provider, Task};
 use perennial_rows::{KEY, Schema, Tuple};
-use perennial_views::evaluate;
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
 use perennial_views::sql::{self, Diagnostic, Name, Span, nearest};
+use perennial_views::{Observer, evaluate};
 
 use super::outcome::{At, Fault};
 use crate::engine::{Engine, RelationInfo, RelationKind};
@@ -14,6 +15,8 @@ use crate::engine::{Engine, RelationInfo, RelationKind};
 /// The relations of an engine, with what a session declared of them.
 pub(super) struct Catalog {
     all: BTreeMap<Arc<str>, (RelationInfo, Option<Schema>)>,
+    /// Who would be asked.
+    provider: Arc<dyn Provider>,
 }
 
 impl Catalog {
@@ -28,7 +31,10 @@ impl Catalog {
             let declared = declared.get(&relation.name).cloned();
             (relation.name.clone(), (relation, declared))
         });
-        Ok(Self { all: all.collect() })
+        Ok(Self {
+            all: all.collect(),
+            provider: engine.runtime().provider().clone(),
+        })
     }
 
     /// All of them, by name.
@@ -99,10 +105,30 @@ impl Relations for Catalog {
     fn names(&self) -> Vec<Arc<str>> {
         self.all.keys().cloned().collect()
     }
+
+    fn check_task(&self, task: &Task) -> Result<(), String> {
+        self.provider.check(task)
+    }
 }
 
-/// The rows of a query over what its relations hold now.
-pub(super) fn rows(engine: &Engine, query: &Query, span: Span) -> Result<Vec<Tuple>, Fault> {
+/// Hears which calls of one query fail.
+#[derive(Default)]
+struct Failures(Mutex<Vec<String>>);
+
+impl Observer for Failures {
+    fn passed_over(&self, _view: &str, text: &str, reason: &str) {
+        let beginning: String = text.chars().take(60).collect();
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.push(format!("NULL was said of `{beginning}…`: {reason}"));
+    }
+}
+
+/// The rows of a query over what its relations hold now, and what failed on the way.
+pub(super) fn rows(
+    engine: &Engine,
+    query: &Query,
+    span: Span,
+) -> Result<(Vec<Tuple>, Vec<String>), Fault> {
     let inputs = query.inputs().iter().map(|input| {
         let held = engine.snapshot(&input.relation).at(span)?;
         let columns = input.columns.columns().iter();
@@ -120,5 +146,8 @@ pub(super) fn rows(engine: &Engine, query: &Query, span: Span) -> Result<Vec<Tup
         Ok(rows.collect())
     });
     let inputs: Vec<Vec<(Tuple, isize)>> = inputs.collect::<Result<_, Fault>>()?;
-    Ok(evaluate(query, inputs))
+    let failures = Arc::new(Failures::default());
+    let rows = evaluate(query, inputs, Some(&engine.asking(failures.clone())));
+    let mut failures = failures.0.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((rows, std::mem::take(&mut failures)))
 }

@@ -159,9 +159,12 @@ impl Session {
                 let read: Vec<&str> = read.inputs().iter().map(|i| &*i.relation).collect();
                 self.settle(&read, span)?;
                 let query = self.catalog(span)?.bind(query, span)?;
+                let (rows, notices) = relations::rows(&self.engine, &query, span)?;
+                let schema = query.schema().clone();
                 Ok(Outcome::Rows {
-                    rows: relations::rows(&self.engine, &query, span)?,
-                    schema: query.schema().clone(),
+                    schema,
+                    rows,
+                    notices,
                 })
             }
             Statement::Subscribe(subscribe) => self.subscribe(subscribe, span),
@@ -491,8 +494,8 @@ impl Session {
 
     fn explain(&self, explained: &Statement, span: Span) -> Result<Outcome, Fault> {
         let plan = match explained {
-            Statement::Select(query) => self.catalog(span)?.bind(query, span)?.to_string(),
-            Statement::CreateView(view) => self.catalog(span)?.bind(&view.query, span)?.to_string(),
+            Statement::Select(query) => self.explain_query(query, span)?,
+            Statement::CreateView(view) => self.explain_query(&view.query, span)?,
             Statement::CreateContinuousView(view) => {
                 let model = &self.engine.runtime().model;
                 let (n_positions, n_prefix) = (model.n_positions(), model.n_prefix_tokens());
@@ -503,6 +506,24 @@ impl Session {
             _ => return Err(Fault::said("only queries and views have a plan", span)),
         };
         Ok(Outcome::Plan(plan))
+    }
+
+    /// The plan of a query, and who is asked where it asks.
+    fn explain_query(&self, query: &sql::Query, span: Span) -> Result<String, Fault> {
+        let query = self.catalog(span)?.bind(query, span)?;
+        let mut plan = query.to_string();
+        if query.asks() {
+            let can = self.engine.runtime().provider().capabilities();
+            let promise = match can.is_exact {
+                true => "the same row always gets the same answer",
+                false => "an answer stands until its row changes",
+            };
+            let (model, n) = (&self.model, can.n_positions);
+            plan.push_str(&format!(
+                "\nasked is {model}, which attends to {n} tokens: {promise}"
+            ));
+        }
+        Ok(plan)
     }
 
     fn forget(&mut self, forget: &Forget) -> Result<Outcome, Fault> {
@@ -535,6 +556,7 @@ fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = Vec<Value>
     Outcome::Rows {
         schema: Schema::new(names.map(|name| Column::new(name, Type::Any))),
         rows: rows.map(Tuple::from).collect(),
+        notices: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use perennial_ask::Task;
 use perennial_connectors::timestamp;
 use perennial_rows::{Schema, Type, Value};
 use perennial_views::evaluate;
@@ -17,6 +18,10 @@ impl Relations for Nothing {
     fn relation(&self, _name: &str) -> Option<RelationSchema> {
         None
     }
+
+    fn check_task(&self, _task: &Task) -> Result<(), String> {
+        Err("a value that is written down asks no model".to_owned())
+    }
 }
 
 /// The values of a row that an `INSERT` writes down.
@@ -31,7 +36,7 @@ pub(super) fn row(written: &[Spanned<Expr>]) -> Result<Vec<Value>, Fault> {
         .reduce(|all, one| all.union(&one))
         .unwrap_or(Span::empty());
     let query = bind(&sql::row(written), &Nothing).map_err(|e| Fault::bind(e, span))?;
-    match evaluate(&query, Vec::new()).as_slice() {
+    match evaluate(&query, Vec::new(), None).as_slice() {
         [row] => Ok(row.to_vec()),
         _ => Err(Fault::said("these values are no single row", span)),
     }

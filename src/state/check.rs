@@ -4,7 +4,7 @@ use std::path::Path;
 
 use perennial_bank::cold_tier;
 
-use super::format::{self, FILE, RECEIPTS, VECTORS};
+use super::format::{self, FILE, OUTPUTS, RECEIPTS, StoredValue, VECTORS};
 use crate::engine::Receipt;
 
 use super::{FRAGMENTS, ReadableTable, ReadableTableMetadata, State, StateError, history};
@@ -23,6 +23,8 @@ pub struct StateSummary {
     pub n_answers: usize,
     /// Vectors of texts.
     pub n_vectors: u64,
+    /// Outputs of tasks.
+    pub n_outputs: u64,
     /// Records in quarantine.
     pub n_quarantined: usize,
     /// Epochs that sinks have not taken.
@@ -55,6 +57,13 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         }
         Ok(vectors.len()?)
     })?;
+    let n_outputs = state.read(|txn| {
+        let outputs = txn.open_table(OUTPUTS)?;
+        for entry in outputs.iter()? {
+            format::decode::<Option<StoredValue>>("an output", entry?.1.value())?;
+        }
+        Ok(outputs.len()?)
+    })?;
     let fragments = cold_tier::verify(&dir.join(FRAGMENTS))?;
     let n_epochs = state.read(history::verify)?;
     Ok(StateSummary {
@@ -64,6 +73,7 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         n_rows: restored.rows.values().map(|rows| rows.len()).sum(),
         n_answers: restored.answers.values().map(|answers| answers.len()).sum(),
         n_vectors,
+        n_outputs,
         n_owed: restored.sinks.values().map(|(_, owed)| owed.len()).sum(),
         n_quarantined: restored.quarantine.len(),
         n_bytes,

@@ -16,6 +16,7 @@
 //! | `views` | view | 32 bytes: digest of what its answers depend on besides rows |
 //! | `answers` | (view, context) | [`StoredAnswer`] |
 //! | `vectors` | 32 bytes: digest of embedding model and text | f32, little-endian |
+//! | `outputs` | 32 bytes: digest of provider, task and values | [`StoredValue`], or none for NULL |
 //! | `sinks` | sink | view that it takes |
 //! | `quarantine` | u64 number | [`Quarantined`](crate::engine::Quarantined) |
 //! | `receipts` | u64, rising | [`Receipt`](crate::engine::Receipt) of a document forgotten |
@@ -55,7 +56,7 @@
 //! Versions: 1 lacked dependencies, and is refused. 2 had the tables `format`, `manifest` (of it
 //! `"epoch"`), `offsets`, `documents`, `views`, `answers` and `vectors`, and in `offsets` no cases
 //! behind `Sequence`. 3 lacked the history, and in receipts the epochs of it that were cut. 4 lacked
-//! the columns of rows. Those from 2 on become 5 when they are opened to go on (`migration.rs`).
+//! the columns of rows, 5 the outputs of tasks. Those from 2 on become 6 when they are opened to go on (`migration.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,7 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
 /// The format written here, and the newest that is read.
-pub(super) const VERSION: u64 = 5;
+pub(super) const VERSION: u64 = 6;
 /// The database's name in the directory.
 pub(super) const FILE: &str = "state.redb";
 
@@ -79,6 +80,7 @@ pub(super) const VIEWS: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::n
 pub(super) const ANSWERS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("answers");
 pub(super) const VECTORS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("vectors");
+pub(super) const OUTPUTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("outputs");
 pub(super) const SINKS: TableDefinition<'_, &str, &str> = TableDefinition::new("sinks");
 pub(super) const OUTBOX: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("outbox");
 pub(super) const QUARANTINE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("quarantine");
@@ -135,7 +137,7 @@ pub(crate) enum StoredValue {
 
 impl StoredValue {
     /// As it is stored; none of null.
-    fn of(value: &Value) -> Option<Self> {
+    pub(super) fn of(value: &Value) -> Option<Self> {
         Some(match value {
             Value::Null => return None,
             Value::Boolean(is) => Self::Boolean(*is),

@@ -24,11 +24,11 @@ use std::time::Duration;
 
 use perennial_ask::dependency::Read;
 use perennial_ask::{
-    AnswerText, CallError, Dependencies, Finish, Rung, Source, SubParagraph, Work,
+    AnswerText, CallError, Dependencies, Finish, Rung, Source, SubParagraph, TaskDigest, Work,
 };
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Delivery, NextMessage, Offset, Output, OutputRow, Revision};
-use perennial_rows::Float;
+use perennial_rows::{Float, Value};
 use perennial_views::Memo as _;
 use perennial_views::memo::VectorDigest;
 use redb::ReadableTable as _;
@@ -352,6 +352,13 @@ fn delivery() -> Delivery {
 }
 
 /// Every structure that is stored, and every case of every enumeration in one.
+/// Outputs of tasks, by digest.
+fn outputs() -> BTreeMap<TaskDigest, Value> {
+    let outputs = [Value::Null, true.into(), "a label".into()];
+    let digests = (1..).map(|n| TaskDigest([n; 32]));
+    digests.zip(outputs).collect()
+}
+
 fn records() -> BTreeMap<String, Vec<u8>> {
     let rungs = [
         Rung::Keep,
@@ -391,6 +398,10 @@ fn records() -> BTreeMap<String, Vec<u8>> {
     add("receipt".to_owned(), format::encode(&receipt()));
     add("delivery".to_owned(), format::encode(&delivery()));
     add("vector".to_owned(), format::vector_bytes(&VECTOR.1));
+    for (digest, output) in outputs() {
+        let name = format!("output {}", digest.0[0]);
+        add(name, format::encode(&StoredValue::of(&output)));
+    }
     records
 }
 
@@ -426,7 +437,12 @@ fn records_have_the_bytes_they_had() {
 fn records_of_older_versions_are_read() {
     let present = record_lines();
     let rows = ["row", "resubmitted 1"];
-    for (version, changed) in [(3, &["receipt", "row", "resubmitted 1"][..]), (4, &rows)] {
+    let of_each = [
+        (3, &["receipt", "row", "resubmitted 1"][..]),
+        (4, &rows),
+        (5, &[]),
+    ];
+    for (version, changed) in of_each {
         let golden = fs::read_to_string(golden(format!("records-{version}.txt"))).expect("there");
         let is_same = |line: &&str| !changed.iter().any(|name| line.starts_with(name));
         let lines = golden.lines().filter(is_same);
@@ -471,6 +487,14 @@ fn assert_holds_rows_and_answers(state: &State, rows: BTreeMap<&str, StoredRow>,
     assert_eq!(found.as_deref(), Some(&VECTOR.1[..]));
 }
 
+/// What a directory of this version holds besides.
+fn assert_holds_outputs(state: &State) {
+    for (digest, output) in outputs() {
+        assert_eq!(state.output(&digest), Some(output));
+    }
+    assert_eq!(state.output(&TaskDigest([99; 32])), None);
+}
+
 /// What a directory holds besides, of any version since 3.
 fn assert_holds_what_is_owed_and_refused(state: &State) {
     let restored = state.restore().expect("whole");
@@ -500,6 +524,20 @@ fn a_state_of_this_version_holds_what_was_written() {
     let streams: Vec<_> = offsets().into_keys().collect();
     assert_holds_rows_and_answers(&state, rows(), &streams);
     assert_holds_what_is_owed_and_refused(&state);
+    assert_holds_outputs(&state);
+    drop(state);
+    assert_holds_its_history(dir.path(), &rows());
+}
+
+#[test]
+fn a_state_of_version_5_becomes_one_of_this_version() {
+    let dir = copy("state-5");
+    let state = State::open(dir.path()).expect("opens");
+    let streams: Vec<_> = offsets().into_keys().collect();
+    assert_holds_rows_and_answers(&state, rows(), &streams);
+    assert_holds_what_is_owed_and_refused(&state);
+    assert_eq!(version(&state), Some(VERSION));
+    assert_eq!(state.output(&TaskDigest([1; 32])), None);
     drop(state);
     assert_holds_its_history(dir.path(), &rows());
 }
@@ -610,6 +648,7 @@ fn who_only_looks_at_a_golden_state_leaves_it_as_it_is() {
         (3, Some(2)),
         (4, Some(2)),
         (5, Some(3)),
+        (6, Some(3)),
     ] {
         let dir = golden(format!("state-{version}"));
         let before = fs::read(dir.join(FILE)).expect("there");
@@ -651,6 +690,10 @@ fn write_present(dir: &Path) {
     // Who asks for a vector keeps it.
     assert_eq!(state.vector(&digest), None);
     state.embedded(&digest, &VECTOR.1);
+    for (digest, output) in outputs() {
+        assert_eq!(state.output(&digest), None);
+        state.performed(&digest, &output);
+    }
     let sink = |name, snapshot| DeclaredSink {
         name,
         view: "answers",

@@ -1,12 +1,13 @@
 //! Was this asked before? What calls find in a state directory, and leave for its next commit.
 
-use perennial_ask::Outcome;
+use perennial_ask::{Outcome, TaskDigest};
 use perennial_bank::ContextKey;
+use perennial_rows::Value;
 use perennial_views::Memo;
 use perennial_views::memo::{RequestDigest, VectorDigest};
 
 use super::State;
-use super::format::{self, ANSWERS, StoredAnswer, VECTORS};
+use super::format::{self, ANSWERS, OUTPUTS, StoredAnswer, StoredValue, VECTORS};
 
 /// A lookup that fails finds nothing: the call is made again.
 impl Memo for State {
@@ -34,14 +35,32 @@ impl Memo for State {
             .insert((view.to_owned(), context.clone()), *request);
     }
 
-    fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>> {
-        let mut staged = self.staged();
-        *staged.uses.entry(*text).or_default() += 1;
-        staged.unused.remove(text);
-        if let Some(vector) = staged.vectors.get(text) {
-            return Some(vector.clone());
+    fn output(&self, task: &TaskDigest) -> Option<Value> {
+        if let Some(output) = self.staged().outputs.used(task) {
+            return Some(output);
         }
-        drop(staged);
+        let found = self.read(|txn| {
+            let outputs = txn.open_table(OUTPUTS)?;
+            let bytes = outputs.get(task.0)?;
+            let decode = |bytes: &[u8]| format::decode::<Option<StoredValue>>("an output", bytes);
+            bytes.map(|bytes| decode(bytes.value())).transpose()
+        });
+        let found: Option<Option<StoredValue>> = found.ok().flatten();
+        found.map(|stored| stored.map(Value::from).unwrap_or_default())
+    }
+
+    fn performed(&self, task: &TaskDigest, output: &Value) {
+        self.staged().outputs.stage(task, output.clone());
+    }
+
+    fn output_released(&self, task: &TaskDigest) {
+        self.staged().outputs.released(task);
+    }
+
+    fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>> {
+        if let Some(vector) = self.staged().vectors.used(text) {
+            return Some(vector);
+        }
         let found = self.read(|txn| {
             let vectors = txn.open_table(VECTORS)?;
             let bytes = vectors.get(text.0)?;
@@ -51,18 +70,10 @@ impl Memo for State {
     }
 
     fn embedded(&self, text: &VectorDigest, vector: &[f32]) {
-        self.staged().vectors.insert(*text, vector.to_vec());
+        self.staged().vectors.stage(text, vector.to_vec());
     }
 
-    fn released(&self, text: &VectorDigest) {
-        let mut staged = self.staged();
-        if let Some(uses) = staged.uses.get_mut(text) {
-            *uses -= 1;
-            if *uses == 0 {
-                staged.uses.remove(text);
-                staged.vectors.remove(text);
-                staged.unused.insert(*text);
-            }
-        }
+    fn vector_released(&self, text: &VectorDigest) {
+        self.staged().vectors.released(text);
     }
 }

@@ -5,6 +5,7 @@
 //! | 2 | what sinks and quarantine need: tables that are made empty |
 //! | 3 | the history, and in receipts the epochs of it that were cut |
 //! | 4 | in rows, their columns |
+//! | 5 | the outputs of tasks: a table that is made empty |
 //!
 //! Each step is taken by all that are older, in one transaction with the new version: a crash
 //! leaves the old format, whole. Rows of before have no columns; a source that goes on from its

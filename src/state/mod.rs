@@ -13,8 +13,8 @@
 //!
 //! # Invariants
 //! - One process at a time (the database holds a lock on its file).
-//! - What is stored is as large as what is live: rows that stand, one answer a context, one
-//!   vector a live text; and a history within its budget (`history.rs`).
+//! - What is stored is as large as what is live: rows that stand, one answer a context, one output
+//!   a live task and row, one vector a live text; and a history within its budget (`history.rs`).
 //! - Anything unreadable is an error that names the file; nothing is guessed.
 //! - Who only looks ([`check()`], [`receipts`], [`quarantine()`]) changes no byte (`untouched.rs`).
 //!
@@ -30,6 +30,7 @@ mod format;
 #[cfg(test)]
 mod golden;
 mod history;
+mod kept;
 mod memo;
 mod migration;
 mod quarantine;
@@ -37,13 +38,15 @@ mod quarantine;
 mod tests;
 mod untouched;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use perennial_ask::TaskDigest;
 use perennial_bank::ContextKey;
 use perennial_connectors::{Delivery, Offset};
+use perennial_rows::Value;
 use perennial_views::memo::{RequestDigest, VectorDigest};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
 
@@ -57,10 +60,11 @@ pub use quarantine::{drop_quarantined, quarantine, resubmit};
 use file::{create, new_file, open_database, sweep, sync};
 use format::{
     ANSWERS, DOCUMENTS, EPOCH_KEY, EPOCHS, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
-    QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, UNDO_ANSWERS,
+    OUTPUTS, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, UNDO_ANSWERS,
     UNDO_ROWS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
 use history::Undo;
+use kept::Kept;
 use untouched::Untouched;
 
 use crate::engine::quarantine::QuarantineDeltas;
@@ -86,13 +90,8 @@ pub(crate) struct State {
 struct Staged {
     /// By view and context: which request the answer was given to.
     requests: HashMap<(String, ContextKey), RequestDigest>,
-    vectors: BTreeMap<VectorDigest, Vec<f32>>,
-    /// Rows that need a vector.
-    uses: HashMap<VectorDigest, usize>,
-    /// Vectors that no row needs any more.
-    unused: HashSet<VectorDigest>,
-    /// Whether `uses` knew all that is live at a commit of this process.
-    knows_uses: bool,
+    vectors: Kept<VectorDigest, Vec<f32>>,
+    outputs: Kept<TaskDigest, Value>,
 }
 
 /// What an earlier process left.
@@ -146,7 +145,7 @@ pub(crate) struct Commit<'a> {
     pub rows: Vec<(&'a str, String, Option<StoredRow>)>,
     pub offsets: Vec<(&'a str, Option<Offset>)>,
     pub views: Vec<(&'a str, Option<[u8; 32]>)>,
-    /// Whether every view has asked for the vectors that it needs: others are not live.
+    /// Whether every view has asked for the vectors and outputs that it needs: others are not live.
     pub knows_uses: bool,
     /// View, context, and the answer or its end.
     pub answers: Vec<(&'a str, ContextKey, Option<StoredAnswer>)>,
@@ -295,6 +294,7 @@ impl State {
             txn.open_table(VIEWS)?;
             txn.open_table(ANSWERS)?;
             txn.open_table(VECTORS)?;
+            txn.open_table(OUTPUTS)?;
             txn.open_table(SINKS)?;
             txn.open_table(OUTBOX)?;
             txn.open_table(QUARANTINE)?;
@@ -451,16 +451,22 @@ impl State {
                 }
                 undo.finish(&txn, commit.at_ms)?;
                 let mut vectors = txn.open_table(VECTORS)?;
-                for (digest, vector) in &staged.vectors {
-                    vectors.insert(digest.0, format::vector_bytes(vector).as_slice())?;
-                }
-                if staged.knows_uses {
-                    for digest in &staged.unused {
-                        vectors.remove(digest.0)?;
-                    }
-                } else if commit.knows_uses {
-                    vectors.retain(|digest, _| staged.uses.contains_key(&VectorDigest(digest)))?;
-                }
+                let knows_uses = commit.knows_uses;
+                staged.vectors.commit(
+                    &mut vectors,
+                    knows_uses,
+                    |digest| digest.0,
+                    VectorDigest,
+                    |vector| format::vector_bytes(vector),
+                )?;
+                let mut outputs = txn.open_table(OUTPUTS)?;
+                staged.outputs.commit(
+                    &mut outputs,
+                    knows_uses,
+                    |digest| digest.0,
+                    TaskDigest,
+                    |output| format::encode(&StoredValue::of(output)),
+                )?;
                 let mut outbox = txn.open_table(OUTBOX)?;
                 for (sink, delivery) in &commit.deliveries {
                     outbox.insert((*sink, delivery.epoch), format::encode(delivery).as_slice())?;
@@ -481,9 +487,8 @@ impl State {
             let key = ((*view).to_owned(), context.clone());
             staged.requests.remove(&key);
         }
-        staged.vectors.clear();
-        staged.unused.clear();
-        staged.knows_uses |= commit.knows_uses;
+        staged.vectors.committed(commit.knows_uses);
+        staged.outputs.committed(commit.knows_uses);
         Ok(())
     }
 
@@ -634,6 +639,7 @@ impl State {
                 VIEWS,
                 ANSWERS,
                 VECTORS,
+                OUTPUTS,
                 SINKS,
                 OUTBOX,
                 QUARANTINE,

@@ -37,6 +37,7 @@ mod sql;
 mod stand_in;
 mod state;
 mod supersede;
+mod tasks;
 mod tensors;
 mod views;
 #[cfg(feature = "http")]

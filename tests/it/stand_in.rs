@@ -7,7 +7,8 @@ use std::sync::Arc;
 use perennial::Runtime;
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::ask::{
-    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Outcome,
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Capabilities, Divergence,
+    Failure, Outcome, Performed, Provider, Task, TaskCall,
 };
 use perennial::bank::{FragmentId, FragmentStore, LayoutPassage, Scope};
 
@@ -46,9 +47,45 @@ impl StandIn {
     }
 }
 
+impl StandIn {
+    /// Writes down what it is asked.
+    fn note(&self, question: &str, texts: &[&str]) {
+        let Some(asked) = &self.asked else { return };
+        let line = format!("{question} | {}\n", texts.join(" "));
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(asked);
+        // One write, so that a line is there or is not.
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .expect("writable");
+    }
+}
+
+impl Provider for StandIn {
+    fn digest(&self) -> [u8; 32] {
+        AnswerModel::digest(self)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn check(&self, task: &Task) -> Result<(), String> {
+        self.inner.check(task)
+    }
+
+    fn perform(&self, call: &TaskCall<'_>) -> Result<Performed, Failure> {
+        let rendered = call.task.rendered(call.values);
+        let texts: Vec<&str> = rendered.documents.iter().map(|(_, text)| &**text).collect();
+        self.note(&rendered.instruction, &texts);
+        self.inner.perform(call)
+    }
+}
+
 impl AnswerModel for StandIn {
     fn digest(&self) -> [u8; 32] {
-        let mut digest = self.inner.digest();
+        let mut digest = AnswerModel::digest(&self.inner);
         for (byte, other) in digest.iter_mut().zip(self.ending.bytes()) {
             *byte ^= other;
         }
@@ -75,19 +112,10 @@ impl AnswerModel for StandIn {
         &self,
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
-    ) -> Result<Outcome, CallError> {
-        if let Some(asked) = &self.asked {
-            let passages = request.layout.passages().iter();
-            let texts: Vec<&str> = passages.map(|passage| &*passage.text).collect();
-            let line = format!("{} | {}\n", request.question, texts.join(" "));
-            let file = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(asked);
-            // One write, so that a line is there or is not.
-            file.and_then(|mut file| file.write_all(line.as_bytes()))
-                .expect("writable");
-        }
+    ) -> Result<Outcome, Failure> {
+        let passages = request.layout.passages().iter();
+        let texts: Vec<&str> = passages.map(|passage| &*passage.text).collect();
+        self.note(request.question, &texts);
         let mut outcome = self.inner.answer(request, progress)?;
         outcome.answer = AnswerText {
             text: format!("{}{}", outcome.answer.text, self.ending).into(),

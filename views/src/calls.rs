@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use perennial_ask::Cancel;
 use perennial_ask::{
-    Answer, AnswerModel, AnswerRequest, Before, CallError, CallProgress, Dependency, Divergence,
-    Executor, Latitude, Outcome, Priority,
+    Answer, AnswerModel, AnswerRequest, Attempt, Before, CallError, CallProgress, Dependency,
+    Divergence, Executor, Failure, Latitude, Outcome, Performed, Priority,
 };
 use perennial_bank::{ContextKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
@@ -48,23 +48,34 @@ pub struct Refresh {
     pub elapsed: Duration,
 }
 
-/// Hears of calls while and when they run. Called from executor threads.
+/// Hears of calls while and when they run. Called from executor threads. What it does not want to
+/// hear it need not implement.
 ///
 /// # Contract
 /// `refreshed` is called before the answer enters the dataflow, so it has been heard when
 /// the epoch is complete.
 pub trait Observer: Send + Sync + 'static {
     /// Fragments are being encoded for an answer.
-    fn encoding(&self, view: &str, context: &ContextKey, done: usize, total: usize);
+    fn encoding(&self, _view: &str, _context: &ContextKey, _done: usize, _total: usize) {}
     /// An answer is being written; `text` is all of it so far.
-    fn writing(&self, view: &str, context: &ContextKey, text: &str);
+    fn writing(&self, _view: &str, _context: &ContextKey, _text: &str) {}
     /// A call is done.
-    fn refreshed(&self, refresh: Refresh);
+    fn refreshed(&self, _refresh: Refresh) {}
     /// A text was embedded: `done` of `total` that one worker met since the view was made.
-    fn embedding(&self, view: &str, done: usize, total: usize);
-    /// A text could not be tokenized or embedded: the view goes on without it.
-    fn passed_over(&self, view: &str, text: &str, reason: &str);
+    fn embedding(&self, _view: &str, _done: usize, _total: usize) {}
+    /// Rows were asked about: `done` of `total` that the view met since it was made.
+    fn asking(&self, _view: &str, _done: usize, _total: usize) {}
+    /// A provider was asked about a row; nothing came of it where that is `None`.
+    fn performed(&self, _view: &str, _performed: Option<&Performed>, _elapsed: Duration) {}
+    /// A call has failed so often by now, and is tried again.
+    fn late(&self, _view: &str, _n_tries: u32, _reason: &str) {}
+    /// A text could not be tokenized or embedded, or a task about it never will succeed: the view
+    /// goes on without.
+    fn passed_over(&self, _view: &str, _text: &str, _reason: &str) {}
 }
+
+/// Hears nothing.
+impl Observer for () {}
 
 /// Which answer a call is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -168,6 +179,9 @@ impl ContextBook {
 
 /// Asks for the exact answer to a request whose answer is provisional, and, for an audit, how
 /// far that was from it.
+///
+/// # Errors
+/// How long to wait before it is asked for again, where the model said so, if it may be had later.
 pub fn heal(
     plan: &Plan,
     model: &dyn AnswerModel,
@@ -176,14 +190,18 @@ pub fn heal(
     digest: RequestDigest,
     is_audit: bool,
     cancel: Cancel,
-) -> Healed {
+) -> Result<Healed, Option<Duration>> {
     let begin = Instant::now();
     let before = book.before(&request.context);
     let asked = AnswerRequest {
         priority: Priority::Background,
         ..asked(plan, request, &before, Latitude::Exact, cancel)
     };
-    let outcome = model.answer(&asked, &mut ());
+    let outcome = match model.answer(&asked, &mut ()) {
+        Ok(outcome) => Ok(outcome),
+        Err(Failure::Final(error)) => Err(error),
+        Err(Failure::Retry { after, .. }) => return Err(after),
+    };
     let written = before.written.as_deref();
     let is_changed = match (&outcome, written) {
         (Ok(outcome), Some(written)) => outcome.answer != written.answer,
@@ -193,14 +211,14 @@ pub fn heal(
     let divergence = (is_audit && outcome.is_ok())
         .then(|| model.audit(&asked).ok().flatten())
         .flatten();
-    Healed {
+    Ok(Healed {
         request: digest,
         divergence,
         is_missed: is_changed && written.is_some_and(|written| written.was_skipped),
         is_changed,
         outcome,
         elapsed: begin.elapsed(),
-    }
+    })
 }
 
 fn asked<'a>(
@@ -263,22 +281,38 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
             return job.done(healed.outcome, healed.elapsed, reply);
         }
         let lane = plan.name.clone();
-        self.executor.submit(Priority::Fresh, &lane, move || {
+        let mut waiting = Some((job, reply));
+        let run = move |n_tries| {
+            let Some((job, reply)) = waiting.take() else {
+                return Attempt::Done;
+            };
             if cancel.is_cancelled() {
-                return;
+                return Attempt::Done;
             }
             let before = job.book.before(&job.request.context);
             let latitude = latitude(&plan, stage, &job.book);
-            let asked = asked(&plan, &job.request, &before, latitude, cancel);
+            let asked = asked(&plan, &job.request, &before, latitude, cancel.clone());
             let mut progress = Reporter {
                 view: &plan.name,
                 context: &job.request.context,
                 observer: &*job.observer,
             };
             let begin = Instant::now();
-            let outcome = model.answer(&asked, &mut progress);
+            let outcome = match model.answer(&asked, &mut progress) {
+                Ok(outcome) => Ok(outcome),
+                Err(Failure::Final(error)) => Err(error),
+                Err(Failure::Retry { reason, after }) => {
+                    if is_told(n_tries) {
+                        job.observer.late(&plan.name, n_tries + 1, &reason);
+                    }
+                    waiting = Some((job, reply));
+                    return Attempt::Later(after);
+                }
+            };
             job.done(outcome, begin.elapsed(), reply);
-        });
+            Attempt::Done
+        };
+        self.executor.submit_until_done(Priority::Fresh, &lane, run);
     }
 
     fn lost(&mut self, _staged: &Staged) -> Generated {
@@ -334,6 +368,12 @@ impl Answering {
         });
         reply.send(generated);
     }
+}
+
+/// Whether it is told that a call failed which had failed so often before: when it did for the
+/// second time, and then whenever that doubles.
+pub(crate) fn is_told(n_tries: u32) -> bool {
+    n_tries.is_power_of_two()
 }
 
 /// How far from exact the answer of a stage may be.

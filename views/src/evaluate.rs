@@ -11,26 +11,33 @@ use perennial_rows::{Tuple, Value};
 use timely::dataflow::operators::ToStream;
 
 use crate::dataflow::Epoch;
+use crate::outputs::Asking;
 use crate::query::compare::{order, order_tuples};
 use crate::query::{OrderBy, Query};
 use crate::render::render;
 
 /// The rows of a query over its inputs, each as often as it stands, in the order that the query
 /// asks for (among equals, and without one, by value). The inputs are those of
-/// [`Query::inputs`], in that order, with the columns that it names.
+/// [`Query::inputs`], in that order, with the columns that it names. Models are asked through
+/// `asking`, and waited for.
 ///
 /// # Panics
-/// If there are not as many inputs as the query reads.
-pub fn evaluate(query: &Query, inputs: Vec<Vec<(Tuple, isize)>>) -> Vec<Tuple> {
+/// If there are not as many inputs as the query reads, or nobody to ask where it [asks](Query::asks).
+pub fn evaluate(
+    query: &Query,
+    inputs: Vec<Vec<(Tuple, isize)>>,
+    asking: Option<&Asking>,
+) -> Vec<Tuple> {
     let (sender, changes) = mpsc::channel();
-    let rendered = query.clone();
+    let (rendered, asking) = (query.clone(), asking.cloned());
     timely::execute_directly(move |worker| {
         worker.dataflow::<Epoch, _, _>(|scope| {
             let inputs = inputs.into_iter().map(|rows| {
                 let rows = rows.into_iter().map(|(tuple, count)| (tuple, 0, count));
                 rows.to_stream(scope).container::<Vec<_>>().as_collection()
             });
-            render(scope, &rendered, inputs.collect()).inspect(move |(tuple, _, count)| {
+            let rows = render(scope, &rendered, inputs.collect(), asking.as_ref());
+            rows.inspect(move |(tuple, _, count)| {
                 // Nobody hears only if this function is gone.
                 let _ = sender.send((tuple.clone(), *count));
             });
@@ -113,7 +120,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("|")
         };
-        evaluate(&query, inputs).iter().map(shown).collect()
+        evaluate(&query, inputs, None).iter().map(shown).collect()
     }
 
     #[test]

@@ -13,9 +13,11 @@ pub mod embeddings;
 pub mod evaluate;
 mod layout;
 pub mod memo;
+pub mod outputs;
 pub mod plan;
 pub mod query;
 pub mod render;
+mod shared;
 pub mod sql;
 pub mod view;
 
@@ -25,5 +27,6 @@ pub use embeddings::Embeddings;
 pub use evaluate::evaluate;
 pub use layout::PassageShelf;
 pub use memo::Memo;
+pub use outputs::{Asking, Outputs};
 pub use plan::Plan;
 pub use view::{Error, Order, Policy, SKIP_BELOW, View};

@@ -1,11 +1,12 @@
 //! What was computed before, in this run or an earlier one: asked before a model is.
 //!
 //! A memo is a cache with a complete key. It holds one answer a context (that of its last
-//! refresh) and one vector a text, so it is as large as what is live, never as large as
-//! history.
+//! refresh), one output a task and row, and one vector a text, so it is as large as what is live,
+//! never as large as history.
 
-use perennial_ask::Outcome;
+use perennial_ask::{Outcome, TaskDigest};
 use perennial_bank::ContextKey;
+use perennial_rows::Value;
 
 use crate::calls::Request;
 use crate::plan::{Plan, sampling_text};
@@ -38,12 +39,18 @@ pub trait Memo: Send + Sync + 'static {
         request: &RequestDigest,
         outcome: &Outcome,
     );
-    /// A text's vector is in use from now on; [`Memo::released`] ends that.
+    /// A task's output is in use from now on; [`Memo::output_released`] ends that.
+    fn output(&self, task: &TaskDigest) -> Option<Value>;
+    /// Notes an output.
+    fn performed(&self, task: &TaskDigest, output: &Value);
+    /// A task's output is no longer in use.
+    fn output_released(&self, task: &TaskDigest);
+    /// A text's vector is in use from now on; [`Memo::vector_released`] ends that.
     fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>>;
     /// Notes a vector.
     fn embedded(&self, text: &VectorDigest, vector: &[f32]);
     /// A text's vector is no longer in use.
-    fn released(&self, text: &VectorDigest);
+    fn vector_released(&self, text: &VectorDigest);
 }
 
 /// Remembers nothing.
@@ -52,11 +59,16 @@ impl Memo for () {
         None
     }
     fn answered(&self, _: &str, _: &ContextKey, _: &RequestDigest, _: &Outcome) {}
+    fn output(&self, _: &TaskDigest) -> Option<Value> {
+        None
+    }
+    fn performed(&self, _: &TaskDigest, _: &Value) {}
+    fn output_released(&self, _: &TaskDigest) {}
     fn vector(&self, _: &VectorDigest) -> Option<Vec<f32>> {
         None
     }
     fn embedded(&self, _: &VectorDigest, _: &[f32]) {}
-    fn released(&self, _: &VectorDigest) {}
+    fn vector_released(&self, _: &VectorDigest) {}
 }
 
 impl RequestDigest {

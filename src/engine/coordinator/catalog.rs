@@ -14,7 +14,7 @@ use perennial_bank::fragment_store::ViewReferences;
 use perennial_connectors::{Delivery, OutputRow, Resumption, Source};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
-use perennial_views::{ContextBook, Services, View as Declaration};
+use perennial_views::{Asking, ContextBook, Outputs, Services, View as Declaration};
 
 use super::Coordinator;
 use super::acknowledging::Listener;
@@ -144,7 +144,10 @@ impl Coordinator {
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
         let schema = query.schema().clone();
-        let build = DeclaredView::Query(query.clone());
+        let build = DeclaredView::Query {
+            query: query.clone(),
+            asking: query.asks().then(|| self.asking(name.clone())),
+        };
         let body = Body::Query(Querying {
             query,
             origins,
@@ -154,6 +157,16 @@ impl Coordinator {
         let id = self.install(name.clone(), schema, body, &build);
         self.names.insert(name, Named::Query(id));
         Ok(())
+    }
+
+    /// What models said of rows.
+    pub(crate) fn outputs(&self) -> &Arc<Outputs> {
+        &self.outputs
+    }
+
+    /// Whom a view asks.
+    fn asking(&self, view: Arc<str>) -> Asking {
+        Asking::new(view, self.outputs.clone(), self.hub.clone())
     }
 
     /// Has every worker build a view, which begins with the next epoch that it may take.

@@ -13,6 +13,7 @@ use super::Coordinator;
 use super::view::{AnswerDeltas, Body, Generating, Querying};
 use crate::engine::change_log::BagChange;
 use crate::engine::current::CurrentAnswer;
+use crate::engine::hub::TaskCounts;
 use crate::engine::names::ViewId;
 use crate::engine::update::{
     AnswerUpdate, ChangeKind, EpochSummary, RowsUpdate, RungCounts, Update,
@@ -51,7 +52,7 @@ impl Coordinator {
         let refreshes = self.hub.take_refreshes(&name);
         let mut completed = match &mut view.body {
             Body::Generate(generating) => generating.complete(epoch, refreshes, is_taken),
-            Body::Query(querying) => querying.complete(&name, epoch),
+            Body::Query(querying) => querying.complete(&name, epoch, self.hub.take_tasks(&name)),
         };
         let healing = view.generating().map(|view| &view.healing);
         let summary = EpochSummary {
@@ -216,7 +217,7 @@ impl Generating {
 
 impl Querying {
     /// Takes in what an epoch gave.
-    fn complete(&mut self, name: &Arc<str>, epoch: Epoch) -> Completed {
+    fn complete(&mut self, name: &Arc<str>, epoch: Epoch, tasks: TaskCounts) -> Completed {
         let change = std::mem::take(&mut self.deltas);
         for (tuple, diff) in change.iter() {
             let count = self.tuples.entry(tuple.clone()).or_default();
@@ -236,6 +237,12 @@ impl Querying {
         Completed {
             updates: told.into_iter().collect(),
             change,
+            rungs: RungCounts {
+                regenerate: tasks.n_performed,
+                failed: tasks.n_failed,
+                ..RungCounts::default()
+            },
+            work: tasks.work,
             ..Completed::default()
         }
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Select, Sender, never};
 use perennial_bank::References;
 use perennial_connectors::Event;
-use perennial_views::{Embeddings, Epoch, Memo, PassageShelf, Policy};
+use perennial_views::{Embeddings, Epoch, Memo, Outputs, PassageShelf, Policy};
 
 use self::closing::ClosedEpoch;
 use self::recording::Recording;
@@ -78,6 +78,7 @@ pub(crate) struct Coordinator {
     references: Option<Arc<References>>,
     memo: Arc<dyn Memo>,
     embeddings: Arc<Embeddings>,
+    outputs: Arc<Outputs>,
     shelf: Arc<PassageShelf>,
     quarantine: Quarantine,
     /// Resubmitted rows that are taken in and not yet struck off in the state directory.

@@ -8,7 +8,7 @@ use perennial_bank::References;
 use perennial_bank::fragment_store::Attached;
 use perennial_connectors::{Resume, Resumption};
 use perennial_rows::{Key, Row};
-use perennial_views::{Embeddings, Memo, PassageShelf};
+use perennial_views::{Embeddings, Memo, Outputs, PassageShelf};
 
 use super::recording::Recording;
 use super::{Coordinator, Request};
@@ -91,6 +91,11 @@ impl Coordinator {
             memo.clone(),
             runtime.embed_executor.clone(),
         );
+        let outputs = Outputs::new(
+            runtime.provider.clone(),
+            memo.clone(),
+            runtime.model_executor.clone(),
+        );
         let last = durable.as_ref().and_then(|durable| durable.restored.epoch);
         Ok(Self {
             runtime,
@@ -106,6 +111,7 @@ impl Coordinator {
             references,
             memo,
             embeddings: Arc::new(embeddings),
+            outputs: Arc::new(outputs),
             shelf: Arc::new(PassageShelf::default()),
             quarantine: Quarantine::default(),
             resubmitted: Vec::new(),

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::calls::Observer;
 use crate::dataflow::Epoch;
 use crate::memo::{Memo, VectorDigest};
+use crate::shared::{Asked, SharedResults};
 
 /// Texts of one batch.
 const MAX_BATCH_TEXTS: usize = 64;
@@ -119,22 +120,10 @@ struct Waiting {
     observer: Arc<dyn Observer>,
 }
 
-enum State {
-    /// Queued, or in a batch under way.
-    Asked(EmbedText, Vec<Waiting>),
-    Known(Embedded),
-}
-
-struct Entry {
-    /// Workers of views that use it.
-    n_uses: usize,
-    state: State,
-}
-
 #[derive(Default)]
 struct Table {
-    entries: HashMap<VectorDigest, Entry>,
-    /// Texts that no batch has taken; those without an entry are no longer wanted.
+    results: SharedResults<VectorDigest, EmbedText, Embedded, Waiting>,
+    /// Texts that no batch has taken; those that nobody asks for are no longer wanted.
     queue: VecDeque<VectorDigest>,
 }
 
@@ -172,33 +161,17 @@ impl Embeddings {
 
     /// Has `waiting` told the vector of `text`, now or later, and counts one use.
     fn ask(self: &Arc<Self>, text: &EmbedText, waiting: Waiting) {
-        let mut table = self.table();
-        if let Some(entry) = table.entries.get_mut(&text.digest) {
-            entry.n_uses += 1;
-            match &mut entry.state {
-                State::Known(embedded) => {
-                    let embedded = embedded.clone();
-                    drop(table);
-                    waiting.tell(text, embedded, false);
-                }
-                State::Asked(_, others) => {
-                    // A batch passes over a text that only a view that is gone waited for.
-                    let is_passed_over = !others.iter().any(Waiting::is_wanted);
-                    others.push(waiting);
-                    drop(table);
-                    if is_passed_over {
-                        self.queue(text.digest);
-                    }
-                }
-            }
-            return;
-        }
-        let entry = Entry {
-            n_uses: 1,
-            state: State::Asked(text.clone(), vec![waiting]),
+        let asked = {
+            let results = &mut self.table().results;
+            results.ask(text.digest, text, waiting, Waiting::is_wanted)
         };
-        table.entries.insert(text.digest, entry);
-        drop(table);
+        match asked {
+            Asked::Known(embedded, waiting) => return waiting.tell(text, embedded, false),
+            // A batch passes over a text that only a view that is gone waited for.
+            Asked::Joined { was_wanted: false } => return self.queue(text.digest),
+            Asked::Joined { was_wanted: true } => return,
+            Asked::First => {}
+        }
         let kept = self.memo.vector(&text.digest);
         match kept.map(|kept| checked(&kept)) {
             Some(Ok(vector)) => self.know(text.digest, Ok(vector), false),
@@ -217,17 +190,11 @@ impl Embeddings {
 
     /// Takes one use back.
     fn release(&self, digest: &VectorDigest) {
-        let mut table = self.table();
-        let Some(entry) = table.entries.get_mut(digest) else {
-            return;
-        };
-        entry.n_uses -= 1;
-        if entry.n_uses == 0 {
-            let unused = table.entries.remove(digest);
-            drop(table);
+        let unused = self.table().results.release(digest);
+        if let Some(waiting) = unused {
             // Those who wait hear of their loss, outside the lock.
-            drop(unused);
-            self.memo.released(digest);
+            drop(waiting);
+            self.memo.vector_released(digest);
         }
     }
 
@@ -236,7 +203,7 @@ impl Embeddings {
         let mut table = self.table();
         let (mut batch, mut n_bytes) = (Vec::new(), 0);
         while let Some(digest) = table.queue.front() {
-            let wanted = table.entries.get(digest).and_then(Entry::wanted);
+            let wanted = table.results.wanted(digest, Waiting::is_wanted);
             if let Some(text) = wanted {
                 let is_full =
                     batch.len() == MAX_BATCH_TEXTS || n_bytes + text.n_bytes() > MAX_BATCH_BYTES;
@@ -254,11 +221,7 @@ impl Embeddings {
     /// Notes what a text's embedding is, and tells all who wait.
     fn know(&self, digest: VectorDigest, embedded: Embedded, is_computed: bool) {
         let mut table = self.table();
-        let Some(entry) = table.entries.get_mut(&digest) else {
-            return;
-        };
-        let known = State::Known(embedded.clone());
-        let State::Asked(text, waiting) = std::mem::replace(&mut entry.state, known) else {
+        let Some((text, waiting)) = table.results.know(&digest, embedded.clone()) else {
             return;
         };
         if let (true, Ok(vector)) = (is_computed, &embedded) {
@@ -269,16 +232,6 @@ impl Embeddings {
         drop(table);
         for waiting in waiting {
             waiting.tell(&text, embedded.clone(), is_computed);
-        }
-    }
-}
-
-impl Entry {
-    /// The text, if it is to be embedded and somebody waits for it.
-    fn wanted(&self) -> Option<&EmbedText> {
-        match &self.state {
-            State::Asked(text, waiting) if waiting.iter().any(Waiting::is_wanted) => Some(text),
-            _ => None,
         }
     }
 }

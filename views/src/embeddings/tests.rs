@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
 
 use differential_dataflow::input::{Input, InputSession};
-use perennial_ask::Outcome;
+use perennial_ask::{Outcome, TaskDigest};
 use perennial_bank::ContextKey;
 use perennial_operators::call::call;
+use perennial_rows::Value;
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
 use super::*;
-use crate::calls::Refresh;
 use crate::memo::RequestDigest;
 
 /// Embeds a text as its length; some words make it fail.
@@ -63,6 +63,11 @@ impl Memo for Counter {
         None
     }
     fn answered(&self, _: &str, _: &ContextKey, _: &RequestDigest, _: &Outcome) {}
+    fn output(&self, _: &TaskDigest) -> Option<Value> {
+        None
+    }
+    fn performed(&self, _: &TaskDigest, _: &Value) {}
+    fn output_released(&self, _: &TaskDigest) {}
     fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>> {
         self.n_used.fetch_add(1, SeqCst);
         (self.known == Some(*text)).then(|| vec![99.0])
@@ -70,7 +75,7 @@ impl Memo for Counter {
     fn embedded(&self, _: &VectorDigest, _: &[f32]) {
         self.n_noted.fetch_add(1, SeqCst);
     }
-    fn released(&self, _: &VectorDigest) {
+    fn vector_released(&self, _: &VectorDigest) {
         self.n_released.fetch_add(1, SeqCst);
     }
 }
@@ -83,9 +88,6 @@ struct Listener {
 }
 
 impl Observer for Listener {
-    fn encoding(&self, _: &str, _: &ContextKey, _: usize, _: usize) {}
-    fn writing(&self, _: &str, _: &ContextKey, _: &str) {}
-    fn refreshed(&self, _: Refresh) {}
     fn embedding(&self, _: &str, done: usize, total: usize) {
         self.progress.lock().expect("no panic").push((done, total));
     }

@@ -152,6 +152,13 @@ impl Writer {
                 self.encoder.number(limit.unwrap_or(0)).number(*offset);
                 self.node(input);
             }
+            Node::Ask(ask) => {
+                self.encoder.number(10);
+                ask.task.encode(&mut self.encoder);
+                self.scalars(&ask.arguments);
+                self.id(ask.output);
+                self.node(&ask.input);
+            }
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use perennial_ask::Output;
 use perennial_rows::Value;
 
 use crate::query::Query;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
-use crate::query::node::{Aggregate, Join, JoinKind, Node, Scalar, SortKey};
+use crate::query::node::{Aggregate, Ask, Join, JoinKind, Node, Scalar, SortKey};
 
 /// How deep an operator of an expression binds; the deeper, the higher.
 mod binding {
@@ -45,16 +46,7 @@ impl Explain<'_> {
         let branch = if is_last { "└" } else { "├" };
         write!(f, "\n{indent}{branch} {}", self.line(node))?;
         let indent = format!("{indent}{} ", if is_last { " " } else { "│" });
-        let inputs: Vec<&Node> = match node {
-            Node::Scan(_) | Node::Values { .. } => Vec::new(),
-            Node::Project { input, .. }
-            | Node::Filter { input, .. }
-            | Node::Distinct { input }
-            | Node::Reduce { input, .. }
-            | Node::Top { input, .. } => vec![input],
-            Node::Join(join) => vec![&join.left, &join.right],
-            Node::Union { inputs, .. } => inputs.iter().map(|(input, _)| input).collect(),
-        };
+        let inputs = node.inputs();
         for (at, input) in inputs.iter().enumerate() {
             self.tree(f, input, &indent, at + 1 == inputs.len())?;
         }
@@ -107,7 +99,32 @@ impl Explain<'_> {
                 }
                 line + " by " + &list(order, |key| self.sort_key(key))
             }
+            Node::Ask(ask) => self.ask(ask),
         }
+    }
+
+    /// What is asked, of which columns where those are called otherwise in the prompt.
+    fn ask(&self, ask: &Ask) -> String {
+        let (function, more) = match ask.task.output() {
+            Output::Text { max_tokens } => ("sem_map", format!(", max_tokens => {max_tokens}")),
+            Output::Truth => ("sem_filter", String::new()),
+            Output::Label(labels) => {
+                let labels = labels.iter().map(|label| format!(", {}", quoted(label)));
+                ("sem_classify", labels.collect())
+            }
+        };
+        let pairs = ask.task.columns().iter().zip(&ask.arguments);
+        let renamed = pairs.filter_map(|(name, argument)| {
+            let text = self.text(argument, 0);
+            (text != **name).then(|| format!("{{{name}}} = {text}"))
+        });
+        let renamed: Vec<String> = renamed.collect();
+        let renamed = match renamed.is_empty() {
+            true => String::new(),
+            false => format!(" where {}", renamed.join(", ")),
+        };
+        let (prompt, name) = (quoted(&ask.task.prompt()), self.table.name(ask.output));
+        format!("ask {function}({prompt}{more}) AS {name}{renamed}")
     }
 
     fn join(&self, join: &Join) -> String {
@@ -193,9 +210,7 @@ impl Explain<'_> {
         };
         match expression {
             Expression::Column(id) => (self.table.name(*id).to_string(), ATOM),
-            Expression::Literal(Value::Text(text)) => {
-                (format!("'{}'", text.replace('\'', "''")), ATOM)
-            }
+            Expression::Literal(Value::Text(text)) => (quoted(text), ATOM),
             Expression::Literal(Value::Boolean(is)) => {
                 (if *is { "TRUE" } else { "FALSE" }.to_owned(), ATOM)
             }
@@ -273,6 +288,11 @@ impl Explain<'_> {
             },
         }
     }
+}
+
+/// A text as a literal.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {

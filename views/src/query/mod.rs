@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use perennial_rows::Schema;
 
-pub use bind::{BindError, BindErrors, RelationSchema, Relations, Span, bind};
+pub use bind::{BindError, BindErrors, RelationSchema, Relations, SEM_FUNCTIONS, Span, bind};
 
 pub(crate) use column::{ColumnId, ColumnTable};
 pub(crate) use node::Node;
@@ -96,6 +96,11 @@ impl Query {
     /// row.
     pub fn unique(&self) -> &[Vec<usize>] {
         &self.unique
+    }
+
+    /// Whether a model is asked.
+    pub fn asks(&self) -> bool {
+        !self.root.asks().is_empty()
     }
 
     /// The order in which the query asks its rows to be shown. Rows that flow have none; this is

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use perennial_ask::Task;
 use perennial_rows::Value;
 
 use crate::query::column::ColumnId;
@@ -54,6 +55,19 @@ pub(crate) enum Node {
         limit: Option<u64>,
         offset: u64,
     },
+    /// The input's tuples, each with what a model says of it as its last column.
+    Ask(Box<Ask>),
+}
+
+/// A model that is asked about each tuple. Tuples that are alike in the arguments are asked about
+/// once; where an argument is NULL so is the output, and nobody is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) input: Node,
+    pub(crate) task: Arc<Task>,
+    /// One for each of the task's columns.
+    pub(crate) arguments: Vec<Scalar>,
+    pub(crate) output: ColumnId,
 }
 
 /// A relation that is read.
@@ -176,6 +190,11 @@ impl Node {
                 let keys = keys.iter().map(|(id, _)| *id);
                 keys.chain(aggregates.iter().map(|(id, _)| *id)).collect()
             }
+            Self::Ask(ask) => {
+                let mut columns = ask.input.columns();
+                columns.push(ask.output);
+                columns
+            }
         }
     }
 
@@ -190,7 +209,33 @@ impl Node {
             | Self::Top { input, .. } => vec![input],
             Self::Join(join) => vec![&mut join.left, &mut join.right],
             Self::Union { inputs, .. } => inputs.iter_mut().map(|(node, _)| node).collect(),
+            Self::Ask(ask) => vec![&mut ask.input],
         }
+    }
+
+    /// Its inputs, in order.
+    pub(crate) fn inputs(&self) -> Vec<&Node> {
+        match self {
+            Self::Scan(_) | Self::Values { .. } => Vec::new(),
+            Self::Project { input, .. }
+            | Self::Filter { input, .. }
+            | Self::Distinct { input }
+            | Self::Reduce { input, .. }
+            | Self::Top { input, .. } => vec![input],
+            Self::Join(join) => vec![&join.left, &join.right],
+            Self::Union { inputs, .. } => inputs.iter().map(|(node, _)| node).collect(),
+            Self::Ask(ask) => vec![&ask.input],
+        }
+    }
+
+    /// The models that are asked, from the root down.
+    pub(crate) fn asks(&self) -> Vec<&Ask> {
+        let own = match self {
+            Self::Ask(ask) => Some(&**ask),
+            _ => None,
+        };
+        let below = self.inputs().into_iter().flat_map(Node::asks);
+        own.into_iter().chain(below).collect()
     }
 
     /// Itself where every expression is true.

@@ -60,6 +60,7 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
         } => vec![Set::new()],
         Node::Top { input, .. } => sets(input, table),
         Node::Join(join) => of_join(join, table),
+        Node::Ask(ask) => sets(&ask.input, table),
     };
     least(sets)
 }

@@ -10,12 +10,14 @@
 //! | join | the tuples of the other side that have its key |
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
 //! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
+//! | ask | a model call, if its values were not asked about before |
 //!
 //! # Invariants
 //! - The result at an epoch is a function of the inputs at that epoch: not of their history, the
 //!   order of tuples, or the number of workers.
-//! - No operator calls anything slow, or fails.
+//! - No operator calls anything slow, or fails; models are asked elsewhere, and the frontier waits.
 
+mod ask;
 mod distinct;
 mod exact_sum;
 mod filter;
@@ -36,6 +38,7 @@ use perennial_rows::Tuple;
 use timely::dataflow::Scope;
 
 use crate::dataflow::Epoch;
+use crate::outputs::Asking;
 use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
 use crate::query::node::{Node, Scalar};
@@ -48,14 +51,15 @@ pub type Tuples<'scope> = VecCollection<'scope, Epoch, Tuple, isize>;
 /// [`Query::inputs`], in that order, with the columns that it names.
 ///
 /// A query with an aggregate over all rows has a row from epoch 0 on, whenever the dataflow was
-/// built.
+/// built. Models are asked through `asking`, which a query that asks none does not need.
 ///
 /// # Panics
-/// If there are not as many inputs as the query reads.
+/// If there are not as many inputs as the query reads, or nobody to ask where it [asks](Query::asks).
 pub fn render<'scope>(
     scope: Scope<'scope, Epoch>,
     query: &Query,
     inputs: Vec<Tuples<'scope>>,
+    asking: Option<&Asking>,
 ) -> Tuples<'scope> {
     assert_eq!(
         inputs.len(),
@@ -66,6 +70,7 @@ pub fn render<'scope>(
         scope,
         query,
         inputs,
+        asking,
         rendered: BTreeMap::new(),
     };
     renderer.node(query.root()).consolidate()
@@ -75,6 +80,7 @@ struct Renderer<'q, 'scope> {
     scope: Scope<'scope, Epoch>,
     query: &'q Query,
     inputs: Vec<Tuples<'scope>>,
+    asking: Option<&'q Asking>,
     /// What is rendered already, by the digest of its part of the tree.
     rendered: BTreeMap<[u8; 32], Tuples<'scope>>,
 }
@@ -157,6 +163,11 @@ impl<'scope> Renderer<'_, 'scope> {
                     })
                     .collect();
                 top::top(self.node(input), order, *limit, *offset)
+            }
+            Node::Ask(ask) => {
+                let asking = self.asking.expect("a query that asks a model is given one");
+                let arguments = all_placed(&ask.arguments, &ask.input.columns());
+                ask::ask(self.node(&ask.input), arguments, ask.task.clone(), asking)
             }
         }
     }

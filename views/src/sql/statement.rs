@@ -10,6 +10,7 @@ use sqlparser::ast::{Expr, Query};
 use sqlparser::tokenizer::Span;
 
 use super::options::{SinkOption, SourceOption, ViewOption};
+use crate::query::SEM_FUNCTIONS;
 use crate::view::View;
 
 /// Something with its place in the script. Equal to the same thing at another place.
@@ -76,6 +77,22 @@ pub enum Statement {
     Explain(Box<Spanned<Statement>>),
     /// `FORGET 'key' FROM relation`
     Forget(Forget),
+}
+
+impl Statement {
+    /// Whether carrying it out may ask a model. True too of one that only writes the name of a
+    /// function that does.
+    pub fn may_ask(&self) -> bool {
+        match self {
+            Self::CreateContinuousView(_) => true,
+            Self::Explain(explained) => explained.of.may_ask(),
+            Self::CreateView(_) | Self::Select(_) | Self::Update(_) | Self::Delete(_) => {
+                let text = self.to_string().to_lowercase();
+                SEM_FUNCTIONS.iter().any(|name| text.contains(name))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A relation that something outside feeds.

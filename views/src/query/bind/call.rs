@@ -5,6 +5,7 @@ use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
+use crate::query::bind::ask::{SEM_FUNCTIONS, SemFunction};
 use crate::query::bind::error::did_you_mean;
 use crate::query::bind::expression::{Place, place_of};
 use crate::query::expression::{Expression, common};
@@ -51,10 +52,18 @@ impl<'q> Binder<'q> {
         if let Some(function) = AggregateFunction::named(&name) {
             return self.aggregate(place, function, call, list);
         }
+        if let Some(function) = SemFunction::named(&name) {
+            if call.filter.is_some() || list.duplicate_treatment.is_some() {
+                self.refuse(&format!("FILTER or DISTINCT in `{name}`"), span);
+                return None;
+            }
+            return self.ask(place, function, &list.args, span);
+        }
         let Some(function) = Function::named(&name) else {
             let functions = Function::NAMES.iter().map(|(name, _)| *name);
             let aggregates = AggregateFunction::NAMES.iter().map(|(name, _)| *name);
-            let hint = did_you_mean(&name, functions.chain(aggregates));
+            let known = functions.chain(aggregates).chain(SEM_FUNCTIONS);
+            let hint = did_you_mean(&name, known);
             self.error(format!("there is no function `{name}`{hint}"), span);
             return None;
         };

@@ -20,6 +20,8 @@ pub(super) struct Place<'s> {
     /// What the clause is called.
     pub(super) clause: &'static str,
     pub(super) allows_aggregates: bool,
+    /// Whether a model may be asked there.
+    pub(super) allows_asks: bool,
 }
 
 impl<'q> Binder<'q> {

@@ -94,6 +94,7 @@ impl<'q> Binder<'q> {
                     outer: None,
                     clause: "ON",
                     allows_aggregates: false,
+                    allows_asks: false,
                 };
                 self.condition(place, condition).map(|condition| {
                     let mut all = Vec::new();

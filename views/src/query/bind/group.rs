@@ -1,5 +1,7 @@
 //! Which rows make a group, and what may be said of one?
 
+use std::collections::BTreeSet;
+
 use sqlparser::ast::{self, Expr, GroupByExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
@@ -105,7 +107,20 @@ impl<'q> Binder<'q> {
             let of = self.of(&key);
             named.push((self.table.add(name, of), key));
         }
+        // What keys and aggregates read is asked of rows; all else of groups.
+        let of_rows = {
+            let arguments = self
+                .aggregates
+                .iter()
+                .filter_map(|(_, a)| a.argument.as_ref());
+            let read = named.iter().map(|(_, key)| key).chain(arguments);
+            let read: BTreeSet<ColumnId> = read.flat_map(Scalar::columns).collect();
+            self.asks.take(|id| read.contains(&id))
+        };
+        let node = self.place(node, of_rows);
         let mut is_valid = true;
+        // About groups, a prompt may name what a group has.
+        let mut arguments: Vec<Scalar> = self.pending_arguments().map(|a| a.clone()).collect();
         let sorted = sort.iter_mut().filter_map(|(by, _)| match by {
             SortBy::Item(_) => None,
             SortBy::Expression(expression, span) => Some((expression, *span)),
@@ -116,7 +131,10 @@ impl<'q> Binder<'q> {
         let having = having
             .iter_mut()
             .map(|(condition, span)| (condition, *span));
-        for (expression, span) in expressions.chain(having).chain(sorted) {
+        let asked = arguments
+            .iter_mut()
+            .map(|argument| (argument, Span::empty()));
+        for (expression, span) in expressions.chain(having).chain(sorted).chain(asked) {
             let mut strays = Vec::new();
             *expression = self.of_group(expression, &named, &mut strays);
             if let Some(stray) = strays.first() {
@@ -130,6 +148,9 @@ impl<'q> Binder<'q> {
                 );
                 self.error(message, span);
             }
+        }
+        for (slot, argument) in self.pending_arguments().zip(arguments) {
+            *slot = argument;
         }
         is_valid.then(|| Node::Reduce {
             input: Box::new(node),
@@ -151,7 +172,8 @@ impl<'q> Binder<'q> {
         match expression.rebuilt(&mut |part| self.of_group(part, keys, strays)) {
             Ok(rebuilt) => rebuilt,
             Err(column) => {
-                if self.aggregates.iter().all(|(id, _)| id != column) {
+                let is_made = self.aggregates.iter().any(|(id, _)| id == column);
+                if !is_made && !self.asks.is_pending(*column) {
                     strays.push(*column);
                 }
                 Expression::Column(*column)

@@ -7,6 +7,7 @@
 //! Work is bounded: a query may nest [`MAX_DEPTH`] deep, and a common table expression, which is
 //! bound anew wherever it is named, counts each time towards [`MAX_TABLES`].
 
+mod ask;
 mod call;
 mod error;
 mod expression;
@@ -22,6 +23,7 @@ mod set;
 
 use std::sync::Arc;
 
+use perennial_ask::Task;
 use perennial_rows::{Column, Schema, Type};
 use sqlparser::ast;
 
@@ -30,7 +32,9 @@ use crate::query::node::{Aggregate, Node, Scalar, Scan, SortKey};
 use crate::query::{OrderBy, Query, digest, rewrite, unique};
 
 use crate::query::expression::Expression;
+use ask::Asks;
 
+pub use ask::SEM_FUNCTIONS;
 pub use error::{BindError, BindErrors, Span};
 
 /// How deep expressions and subqueries may nest.
@@ -58,6 +62,14 @@ pub trait Relations {
     fn names(&self) -> Vec<Arc<str>> {
         Vec::new()
     }
+
+    /// Whether the model that would be asked can perform a task; any can, unless told.
+    ///
+    /// # Errors
+    /// Why it cannot, for people.
+    fn check_task(&self, _task: &Task) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The query, resolved against relations.
@@ -72,6 +84,7 @@ pub fn bind(query: &ast::Query, relations: &dyn Relations) -> Result<Query, Bind
         ctes: Vec::new(),
         errors: Vec::new(),
         aggregates: Vec::new(),
+        asks: Asks::default(),
         uses: Vec::new(),
         uses_outer: false,
         depth: 0,
@@ -99,6 +112,8 @@ struct Binder<'q> {
     errors: Vec<BindError>,
     /// Aggregates of the SELECT at hand.
     aggregates: Vec<(ColumnId, Aggregate)>,
+    /// Models asked by the SELECT at hand.
+    asks: Asks,
     /// Where columns were named, so that an error can point there.
     uses: Vec<(ColumnId, Span)>,
     /// Whether a column of the query around this one was named since this was last reset.

@@ -153,9 +153,11 @@ impl<'q> Binder<'q> {
     ) -> Option<Bound> {
         let aggregates = std::mem::take(&mut self.aggregates);
         let uses = std::mem::take(&mut self.uses);
+        let asks = std::mem::take(&mut self.asks);
         let bound = self.select_alone(select, order);
         self.aggregates = aggregates;
         self.uses = uses;
+        self.asks = asks;
         bound
     }
 
@@ -172,6 +174,7 @@ impl<'q> Binder<'q> {
             outer: None,
             clause,
             allows_aggregates,
+            allows_asks: true,
         };
         let items = self.items(place("SELECT", true), &select.projection);
         let keys = self.group_keys(place("GROUP BY", false), select, items.as_deref());
@@ -191,6 +194,7 @@ impl<'q> Binder<'q> {
         if !keys.is_empty() || !self.aggregates.is_empty() || select.having.is_some() {
             node = self.grouped(node, keys, &mut items, &mut sort, &mut having)?;
         }
+        node = self.asked(node);
         let node = node.filtered(having.into_iter().map(|(condition, _)| condition).collect());
         self.projected(node, items, sort, select.distinct.is_some())
     }

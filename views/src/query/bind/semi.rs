@@ -43,6 +43,7 @@ impl<'q> Binder<'q> {
             outer,
             clause: "WHERE",
             allows_aggregates: false,
+            allows_asks: true,
         };
         let mut parts = Vec::new();
         if let Some(selection) = selection {
@@ -75,7 +76,14 @@ impl<'q> Binder<'q> {
                 }
             }
         }
-        let mut node = node.filter(|_| !is_refused).map(|node| node.filtered(own));
+        // Conditions that a model decides come behind all others, also those that are joins.
+        let (asking, cheap): (Vec<_>, Vec<_>) = own.into_iter().partition(|condition| {
+            let mut columns = condition.columns().into_iter();
+            columns.any(|id| self.asks.is_pending(id))
+        });
+        let mut node = node
+            .filter(|_| !is_refused)
+            .map(|node| node.filtered(cheap));
         for (part, value, subquery, is_negated) in joins {
             let joined = match value {
                 None => self.exists(node.clone(), scope, subquery, is_negated),
@@ -89,6 +97,7 @@ impl<'q> Binder<'q> {
             };
             node = node.and(joined);
         }
+        let node = node.map(|node| self.asked(node).filtered(asking));
         (node, lifted)
     }
 
@@ -118,6 +127,10 @@ impl<'q> Binder<'q> {
     ) -> Option<Node> {
         let before = std::mem::replace(&mut self.uses_outer, false);
         let bound = self.scalar(place, value);
+        // The join reads it: what it asks of a model is asked below.
+        let read = bound.as_ref().map(Scalar::columns).unwrap_or_default();
+        let asked = self.asks.take(|id| read.contains(&id));
+        let left = left.map(|left| self.place(left, asked));
         let uses_outer = std::mem::replace(&mut self.uses_outer, before);
         if uses_outer {
             self.refuse("IN with a column of the query around on its left", span);
@@ -181,9 +194,11 @@ impl<'q> Binder<'q> {
     fn subquery(&mut self, query: &'q ast::Query, outer: &Scope) -> Option<Subquery> {
         if let Some(select) = plain_select(query) {
             let aggregates = std::mem::take(&mut self.aggregates);
+            let asks = std::mem::take(&mut self.asks);
             let plain = self.nested(|binder| Some(binder.plain_subquery(select, outer)));
             let has_aggregates = !self.aggregates.is_empty();
             self.aggregates = aggregates;
+            self.asks = asks;
             if !has_aggregates {
                 return plain?;
             }
@@ -207,6 +222,7 @@ impl<'q> Binder<'q> {
             outer: None,
             clause: "SELECT",
             allows_aggregates: true,
+            allows_asks: true,
         };
         let items = self.items(place, &select.projection)?;
         if is_refused {
@@ -214,7 +230,7 @@ impl<'q> Binder<'q> {
         }
         let selected = items.into_iter().map(|item| (item.expression, item.span));
         Some(Subquery {
-            node: node?,
+            node: self.asked(node?),
             lifted,
             selected: selected.collect(),
         })

@@ -147,6 +147,7 @@ impl<'q> Binder<'q> {
             outer: None,
             clause: "VALUES",
             allows_aggregates: false,
+            allows_asks: false,
         };
         let n_columns = values.rows.first().map_or(0, |row| row.content.len());
         let mut columns: Vec<Vec<Scalar>> = vec![Vec::new(); n_columns];

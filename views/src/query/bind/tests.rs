@@ -399,6 +399,77 @@ fn trees_are_told_as_they_are_run() {
 }
 
 #[test]
+fn models_are_asked_behind_what_is_cheaper() {
+    // Conditions of all kinds go first; the second question is about what the first kept.
+    explained(
+        "SELECT key, sem_map('Sum {title} up', max_tokens => 9) AS s FROM docs
+         WHERE sem_filter('Is {title} new?') AND sem_filter('Is {docs.title} good?')
+           AND updated_at > '2024-01-01' AND key IN (SELECT doc FROM orders)",
+        concat!(
+            "result (key TEXT, s TEXT)\n",
+            "└ project key, sem_map\n",
+            "  └ ask sem_map('Sum {title} up', max_tokens => 9) AS sem_map\n",
+            "    └ project key, title\n",
+            "      └ filter sem_filter\n",
+            "        └ ask sem_filter('Is {docs.title} good?') AS sem_filter where {docs.title} = title\n",
+            "          └ project key, title\n",
+            "            └ filter sem_filter\n",
+            "              └ ask sem_filter('Is {title} new?') AS sem_filter\n",
+            "                └ semijoin on key = doc\n",
+            "                  ├ project key, title\n",
+            "                  │ └ filter updated_at > '2024-01-01T00:00:00.000Z'\n",
+            "                  │   └ scan docs (key, title, updated_at)\n",
+            "                  └ scan orders (doc)",
+        ),
+    );
+    // A group is asked about behind HAVING; a key that a model makes, before.
+    explained(
+        "SELECT sem_classify('What is {doc}?', 'a', 'b') AS kind, count(*) AS n,
+                sem_map('Describe {region}') AS d
+         FROM orders GROUP BY kind, region HAVING count(*) > 1",
+        concat!(
+            "result (kind TEXT, n INTEGER, d TEXT)\n",
+            "└ project sem_classify, count, sem_map\n",
+            "  └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
+            "    └ filter count > 1\n",
+            "      └ group by sem_classify, region: count(*)\n",
+            "        └ ask sem_classify('What is {doc}?', 'a', 'b') AS sem_classify\n",
+            "          └ scan orders (doc, region)",
+        ),
+    );
+    // What is not read is not asked; behind a LIMIT only what stays is.
+    explained(
+        "SELECT n FROM (SELECT id AS n, sem_map('Describe {doc}') AS d FROM orders) AS s",
+        concat!("result (n INTEGER)\n", "└ scan orders (id)",),
+    );
+    explained(
+        "SELECT id, sem_map('Describe {doc}') AS d FROM orders ORDER BY price, id LIMIT 3",
+        concat!(
+            "result (id INTEGER, d TEXT)\n",
+            "└ project id, sem_map\n",
+            "  └ ask sem_map('Describe {doc}', max_tokens => 128) AS sem_map\n",
+            "    └ project doc, id\n",
+            "      └ top 3 by price, id\n",
+            "        └ scan orders (doc, id, price)",
+        ),
+    );
+    explained(
+        "SELECT id, sem_map('Describe {doc}') AS d FROM orders
+         WHERE sem_filter('Is {doc} good?') ORDER BY d LIMIT 3",
+        concat!(
+            "result (id INTEGER, d TEXT)\n",
+            "└ top 3 by sem_map, id\n",
+            "  └ project id, sem_map\n",
+            "    └ ask sem_map('Describe {doc}', max_tokens => 128) AS sem_map\n",
+            "      └ project doc, id\n",
+            "        └ filter sem_filter\n",
+            "          └ ask sem_filter('Is {doc} good?') AS sem_filter\n",
+            "            └ scan orders (doc, id)",
+        ),
+    );
+}
+
+#[test]
 fn columns_stand_as_they_are_selected() {
     explained(
         "SELECT region, amount FROM orders",

@@ -3,7 +3,7 @@
 use std::ops;
 
 use perennial_rows::{Type, Value};
-use sqlparser::ast::{self, BinaryOperator, Expr, SelectItem};
+use sqlparser::ast::{self, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, SelectItem};
 
 /// A scalar expression.
 #[derive(Clone, Debug)]
@@ -52,13 +52,13 @@ pub fn lit(value: impl Into<Value>) -> Term {
 pub fn call(function: &str, arguments: impl IntoIterator<Item = Term>) -> Term {
     let arguments = arguments
         .into_iter()
-        .map(|term| ast::FunctionArgExpr::Expr(term.0));
+        .map(|term| FunctionArgExpr::Expr(term.0));
     function_of(function, arguments.collect(), None)
 }
 
 /// The number of rows.
 pub fn count_all() -> Term {
-    function_of("count", vec![ast::FunctionArgExpr::Wildcard], None)
+    function_of("count", vec![FunctionArgExpr::Wildcard], None)
 }
 
 /// The number of values.
@@ -69,7 +69,7 @@ pub fn count(of: Term) -> Term {
 /// The number of different values.
 pub fn count_distinct(of: Term) -> Term {
     let distinct = Some(ast::DuplicateTreatment::Distinct);
-    function_of("count", vec![ast::FunctionArgExpr::Expr(of.0)], distinct)
+    function_of("count", vec![FunctionArgExpr::Expr(of.0)], distinct)
 }
 
 /// The sum of values.
@@ -90,6 +90,31 @@ pub fn max(of: Term) -> Term {
 /// The mean of values.
 pub fn avg(of: Term) -> Term {
     call("avg", [of])
+}
+
+/// Whether a model says that something is so of a row; the prompt names columns in braces:
+/// `"Is {text} about refunds?"`.
+pub fn sem_filter(prompt: &str) -> Term {
+    call("sem_filter", [lit(prompt)])
+}
+
+/// What a model writes about a row, in at most so many tokens: `"Translate {word} to French."`
+pub fn sem_map(prompt: &str, max_tokens: u32) -> Term {
+    let max_tokens = FunctionArg::Named {
+        name: ident("max_tokens"),
+        arg: FunctionArgExpr::Expr(lit(i64::from(max_tokens)).0),
+        operator: ast::FunctionArgOperator::RightArrow,
+    };
+    let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
+    function_with("sem_map", vec![prompt, max_tokens], None)
+}
+
+/// Which of these labels a model gives a row.
+pub fn sem_classify(prompt: &str, labels: impl IntoIterator<Item = impl Into<String>>) -> Term {
+    let labels = labels
+        .into_iter()
+        .map(|label| lit(Value::text(label.into())));
+    call("sem_classify", std::iter::once(lit(prompt)).chain(labels))
 }
 
 impl Term {
@@ -343,7 +368,16 @@ fn cast(expr: Expr, to: Type) -> Expr {
 
 fn function_of(
     name: &str,
-    arguments: Vec<ast::FunctionArgExpr>,
+    arguments: Vec<FunctionArgExpr>,
+    duplicate_treatment: Option<ast::DuplicateTreatment>,
+) -> Term {
+    let arguments = arguments.into_iter().map(FunctionArg::Unnamed);
+    function_with(name, arguments.collect(), duplicate_treatment)
+}
+
+fn function_with(
+    name: &str,
+    arguments: Vec<FunctionArg>,
     duplicate_treatment: Option<ast::DuplicateTreatment>,
 ) -> Term {
     let name = ast::ObjectNamePart::Identifier(ast::Ident::new(name));
@@ -353,10 +387,7 @@ fn function_of(
         parameters: ast::FunctionArguments::None,
         args: ast::FunctionArguments::List(ast::FunctionArgumentList {
             duplicate_treatment,
-            args: arguments
-                .into_iter()
-                .map(ast::FunctionArg::Unnamed)
-                .collect(),
+            args: arguments,
             clauses: Vec::new(),
         }),
         filter: None,

@@ -137,6 +137,10 @@ impl Numbering<'_> {
             Node::Top { order, .. } => {
                 order.iter_mut().for_each(|key| self.scalar(&mut key.by));
             }
+            Node::Ask(ask) => {
+                ask.arguments.iter_mut().for_each(|e| self.scalar(e));
+                ask.output = self.made(ask.output);
+            }
         }
     }
 

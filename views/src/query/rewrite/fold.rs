@@ -38,6 +38,7 @@ pub(super) fn fold(mut node: Node) -> Node {
             }
         }
         Node::Top { order, .. } => order.iter_mut().for_each(|key| key.by = simple(&key.by)),
+        Node::Ask(ask) => ask.arguments.iter_mut().for_each(|e| *e = simple(e)),
     }
     node
 }

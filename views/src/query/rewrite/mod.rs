@@ -1,11 +1,14 @@
 //! Which cheaper query makes the same rows?
 //!
-//! Four passes, each once:
+//! A model call costs more than all else together: what can be asked of fewer rows is.
+//!
+//! Passes, each once:
 //! 1. [`fold`]: what is constant is computed, conditions get their plain form;
 //! 2. [`pushdown`]: conditions go to where their columns are made, equalities become join keys,
 //!    projections of projections one, DISTINCT of what is distinct goes;
-//! 3. [`prune`]: columns that nobody reads go, down to the scans;
-//! 4. [`canonical`]: columns are numbered, and what has no order is sorted, so that one query has
+//! 3. [`lift`]: models are asked behind LIMITs that do not order by what they say;
+//! 4. [`prune`]: columns that nobody reads go, down to the scans;
+//! 5. [`canonical`]: columns are numbered, and what has no order is sorted, so that one query has
 //!    one digest.
 //!
 //! Expressions are total, so they may be moved anywhere. Conditions never pass a LIMIT, nor the
@@ -13,6 +16,7 @@
 
 mod canonical;
 mod fold;
+mod lift;
 mod prune;
 mod pushdown;
 
@@ -36,6 +40,7 @@ pub(super) struct Plan {
 pub(super) fn rewrite(root: Node, outputs: &[ColumnId], table: ColumnTable) -> Plan {
     let root = fold::fold(root);
     let root = pushdown::push(root, Vec::new(), &table);
+    let root = lift::lift(root, &table);
     let needed: BTreeSet<ColumnId> = outputs.iter().copied().collect();
     let root = prune::prune(root, &needed);
     let root = project(root, outputs);

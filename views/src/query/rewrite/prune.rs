@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::query::column::ColumnId;
-use crate::query::node::{Join, Node, Scalar};
+use crate::query::node::{Ask, Join, Node, Scalar};
 use crate::query::rewrite::{is_passed_on, project};
 
 /// A node that makes the needed columns, and few others: none that a scan need not read.
@@ -93,6 +93,16 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
                 limit,
                 offset,
             }
+        }
+        // What nobody reads is not asked.
+        Node::Ask(ask) if !needed.contains(&ask.output) => prune(ask.input, needed),
+        Node::Ask(ask) => {
+            let mut below = needed.clone();
+            below.remove(&ask.output);
+            below.extend(read(&ask.arguments));
+            // Rows are arranged until they are answered: no column more than is read.
+            let input = trimmed(prune(ask.input, &below), &below);
+            Node::Ask(Box::new(Ask { input, ..*ask }))
         }
     }
 }

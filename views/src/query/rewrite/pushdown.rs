@@ -6,7 +6,7 @@ use perennial_rows::Value;
 
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
-use crate::query::node::{Join, JoinKind, Node, Scalar, conjuncts};
+use crate::query::node::{Ask, Join, JoinKind, Node, Scalar, conjuncts};
 use crate::query::rewrite::fold::simple;
 use crate::query::unique;
 
@@ -110,13 +110,14 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
             };
             filtered(node, conditions)
         }
+        Node::Ask(ask) => push_ask(*ask, conditions, table),
         Node::Scan(_) | Node::Values { .. } => filtered(node, conditions),
     }
 }
 
-/// A condition on a projection's columns as one on what they are made of.
-fn through(condition: &Scalar, columns: &[(ColumnId, Scalar)]) -> Scalar {
-    condition.substitute(|id| {
+/// An expression over a projection's columns as one over what they are made of.
+pub(super) fn through(expression: &Scalar, columns: &[(ColumnId, Scalar)]) -> Scalar {
+    expression.substitute(|id| {
         let made = columns.iter().find(|(column, _)| column == id);
         made.map_or(Expression::Column(*id), |(_, expression)| {
             expression.clone()
@@ -203,6 +204,20 @@ fn collect_uses(expression: &Scalar, uses: &mut Vec<ColumnId>) {
     for part in expression.parts() {
         collect_uses(part, uses);
     }
+}
+
+/// A model is asked about the rows that every other condition has kept.
+fn push_ask(ask: Ask, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
+    let (above, below): (Vec<_>, Vec<_>) = conditions
+        .into_iter()
+        .partition(|condition| condition.columns().contains(&ask.output));
+    let input = push(ask.input, below, table);
+    if is_empty(&input) {
+        let mut columns = input.columns();
+        columns.push(ask.output);
+        return no_rows(columns);
+    }
+    filtered(Node::Ask(Box::new(Ask { input, ..ask })), above)
 }
 
 fn push_join(join: Join, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {

@@ -7,8 +7,12 @@ use super::TABLES;
 /// Choices that make a query; where they end, the first alternative is taken. So a shorter list
 /// makes a simpler query, and a failing case shrinks.
 pub(super) struct Choices<'c> {
-    pub(super) choices: &'c [u8],
-    pub(super) n_aliases: usize,
+    choices: &'c [u8],
+    n_aliases: usize,
+    /// Whether a model may be asked where the query is now.
+    may_ask: bool,
+    /// What a model is asked: as we write it, and as SQLite is told.
+    pub(super) asked: Vec<(String, String)>,
 }
 
 /// A column that an expression may name.
@@ -18,7 +22,40 @@ struct Named {
     of: Type,
 }
 
-impl Choices<'_> {
+impl<'c> Choices<'c> {
+    pub(super) fn new(choices: &'c [u8]) -> Self {
+        Self {
+            choices,
+            n_aliases: 0,
+            may_ask: true,
+            asked: Vec::new(),
+        }
+    }
+
+    /// A call of this function about one or two columns, if it may be asked here.
+    fn ask(&mut self, function: &str, columns: &[Named]) -> Option<String> {
+        if !self.may_ask || columns.is_empty() {
+            return None;
+        }
+        let names: Vec<String> = (0..self.pick(2) + 1)
+            .map(|_| columns[self.pick(columns.len())].name.clone())
+            .collect();
+        let words = self.one(&["about a", "is it b", "it''s so"]);
+        let in_braces: Vec<String> = names.iter().map(|name| format!("{{{name}}}")).collect();
+        let prompt = format!("{} {words}", in_braces.join(" "));
+        let more = match function {
+            "sem_map" => ", max_tokens => 9",
+            "sem_classify" => ", 'a', 'b', 'x'",
+            _ => "",
+        };
+        let ours = format!("{function}('{prompt}'{more})");
+        let mut distinct = names.clone();
+        distinct.dedup();
+        let theirs = format!("{function}('{prompt}', {})", distinct.join(", "));
+        self.asked.push((ours.clone(), theirs));
+        Some(ours)
+    }
+
     fn pick(&mut self, n: usize) -> usize {
         match self.choices.split_first() {
             None => 0,
@@ -118,7 +155,7 @@ impl Choices<'_> {
         let kind = if depth == 0 {
             self.pick(2)
         } else {
-            self.pick(9)
+            self.pick(11)
         };
         let literal = |choices: &mut Self| choices.one(&["'a'", "'b'", "''", "'aB'"]).to_owned();
         match kind {
@@ -142,6 +179,11 @@ impl Choices<'_> {
             5 => format!("replace({}, 'a', 'xy')", self.text(columns, depth - 1)),
             6 => self.conditional(Type::Text, columns, depth),
             7 => format!("CAST({} AS TEXT)", self.integer(columns, depth - 1)),
+            8 | 9 => {
+                let function = self.one(&["sem_map", "sem_classify"]);
+                let asked = self.ask(function, columns);
+                asked.unwrap_or_else(|| literal(self))
+            }
             _ => self.nullable(Type::Text, columns, depth),
         }
     }
@@ -171,7 +213,7 @@ impl Choices<'_> {
         let kind = if depth == 0 {
             self.pick(3)
         } else {
-            self.pick(11)
+            self.pick(13)
         };
         let operand = depth.saturating_sub(1);
         match kind {
@@ -220,6 +262,10 @@ impl Choices<'_> {
                 );
                 let op = self.one(&["IS DISTINCT FROM", "IS NOT DISTINCT FROM"]);
                 format!("{a} {op} {b}")
+            }
+            10 | 11 => {
+                let asked = self.ask("sem_filter", columns);
+                asked.unwrap_or_else(|| "1 = 1".to_owned())
             }
             _ => {
                 let op = self.one(&["AND", "OR"]);
@@ -299,6 +345,15 @@ impl Choices<'_> {
             types.push(of);
             keys.push(key);
         }
+        // A model may be asked about groups: of what is the same in each.
+        let plain = columns.iter().filter(|column| keys.contains(&column.name));
+        let plain: Vec<Named> = plain.cloned().collect();
+        if self.pick(3) == 2
+            && let Some(asked) = self.ask("sem_map", &plain)
+        {
+            items.push(format!("{asked} AS c{}", items.len()));
+            types.push(Type::Text);
+        }
         for _ in 0..self.pick(3) + 1 {
             let (text, of) = self.aggregate(&columns);
             items.push(format!("{text} AS c{}", items.len()));
@@ -359,11 +414,14 @@ impl Choices<'_> {
             }
             let of = [Type::Integer, Type::Text, Type::Float][self.pick(3)];
             let (a, b) = (self.column(of, &left), self.column(of, &right_columns));
+            // No model decides what is joined.
+            let may_ask = std::mem::replace(&mut self.may_ask, false);
             let on = match (a, b, self.pick(4)) {
                 (Some(a), Some(b), 0 | 1) => format!("{a} = {b}"),
                 (Some(a), Some(b), 2) => format!("{a} = {b} AND {}", self.condition(&columns, 1)),
                 _ => self.condition(&columns, 2),
             };
+            self.may_ask = may_ask;
             from = format!("{from} {kind} {right} ON {on}");
         }
         (from, columns)

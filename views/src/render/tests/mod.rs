@@ -11,11 +11,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::input::InputSession;
+use perennial_ask::scripted::{self, Scripted};
+use perennial_ask::{Executor, Output, Task};
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
 use proptest::prelude::*;
 use rusqlite::types::ValueRef;
 
 use crate::dataflow::Epoch;
+use crate::outputs::{Asking, Outputs};
 use crate::query::bind::tests::parse;
 use crate::query::{Query, RelationSchema, Relations, bind};
 use crate::render::render;
@@ -77,6 +80,10 @@ fn maintained(
         .map(|(name, schema)| (name.to_string(), schema.clone()))
         .collect();
     let n_epochs = deltas.len();
+    let executor = Arc::new(Executor::new(2));
+    let provider = Arc::new(Scripted::new());
+    let outputs = Arc::new(Outputs::new(provider, Arc::new(()), executor));
+    let asking = Asking::new("v".into(), outputs, Arc::new(()));
     let run = move |worker: &mut timely::worker::Worker| {
         let mut sessions = Vec::new();
         for _ in query.inputs() {
@@ -88,7 +95,7 @@ fn maintained(
                 .iter_mut()
                 .map(|session| session.to_collection(scope))
                 .collect();
-            render(scope, &query, inputs)
+            render(scope, &query, inputs, Some(&asking))
                 .inspect(move |update| said.lock().unwrap().push(update.clone()))
                 .probe()
                 .0
@@ -140,6 +147,7 @@ fn oracle(sql: &str, deltas: &[Vec<Delta>]) -> Vec<Bag> {
     connection
         .execute_batch("PRAGMA case_sensitive_like = ON")
         .unwrap();
+    asking(&connection);
     for (name, columns) in TABLES {
         let of = |of: Type| {
             if of == Type::Float {
@@ -192,18 +200,51 @@ fn oracle(sql: &str, deltas: &[Vec<Delta>]) -> Vec<Bag> {
         let mut rows = statement.query([]).unwrap();
         let mut bag = Bag::new();
         while let Some(row) = rows.next().unwrap_or_else(|error| panic!("{sql}: {error}")) {
-            let value = |at| match row.get_ref(at).unwrap() {
-                ValueRef::Null => Value::Null,
-                ValueRef::Integer(n) => n.into(),
-                ValueRef::Real(x) => x.into(),
-                ValueRef::Text(text) => std::str::from_utf8(text).unwrap().into(),
-                ValueRef::Blob(_) => panic!("{sql}: a blob"),
-            };
+            let value = |at| value_of(row.get_ref(at).unwrap());
             *bag.entry((0..n_columns).map(value).collect()).or_default() += 1;
         }
         results.push(bag);
     }
     results
+}
+
+/// Lets SQLite ask the scripted model: its functions take the prompt, and the values of the columns
+/// that are named in it.
+fn asking(connection: &rusqlite::Connection) {
+    let labels = ["a", "b", "x"].map(Arc::from);
+    let outputs = [
+        ("sem_map", Output::Text { max_tokens: 9 }),
+        ("sem_filter", Output::Truth),
+        ("sem_classify", Output::Label(Arc::from(labels))),
+    ];
+    for (name, of) in outputs {
+        let flags = rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC;
+        let function =
+            move |context: &mut rusqlite::functions::Context<'_>| -> rusqlite::Result<_> {
+                let prompt: String = context.get(0)?;
+                let task = Task::new(&prompt, of.clone()).unwrap();
+                let values = (1..context.len()).map(|at| value_of(context.get_raw(at)));
+                let values: Vec<Value> = values.collect();
+                Ok(match scripted::output(&task, &values) {
+                    Value::Boolean(is) => rusqlite::types::Value::Integer(is.into()),
+                    Value::Text(text) => rusqlite::types::Value::Text(text.to_string()),
+                    _ => rusqlite::types::Value::Null,
+                })
+            };
+        connection
+            .create_scalar_function(name, -1, flags, function)
+            .unwrap();
+    }
+}
+
+fn value_of(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(n) => n.into(),
+        ValueRef::Real(x) => x.into(),
+        ValueRef::Text(text) => std::str::from_utf8(text).unwrap().into(),
+        ValueRef::Blob(_) => panic!("a blob"),
+    }
 }
 
 /// SQLite knows truth as 1 and 0.
@@ -229,7 +270,13 @@ fn float() -> impl Strategy<Value = Value> {
 
 fn text() -> impl Strategy<Value = Value> {
     let texts = prop::sample::select(vec!["a", "b", "ab", "aB", "", " a"]);
-    prop_oneof![1 => Just(Value::Null), 5 => texts.prop_map(Value::from)]
+    // A model that is asked about these refuses at first, or fails.
+    let troubles = prop::sample::select(vec![scripted::REFUSED_WORD, scripted::ERROR_WORD]);
+    prop_oneof![
+        2 => Just(Value::Null),
+        10 => texts.prop_map(Value::from),
+        1 => troubles.prop_map(Value::from),
+    ]
 }
 
 /// A row for either table, whether it takes the place of one that is there, and of which.
@@ -287,11 +334,14 @@ proptest! {
         history in history(),
         n_workers in 1usize..4,
     ) {
-        let mut generator = Choices { choices: &choices, n_aliases: 0 };
+        let mut generator = Choices::new(&choices);
         let (sql, _) = generator.query(2);
         let query = bind(&parse(&sql), &Tables).unwrap_or_else(|errors| panic!("{sql}\n{errors}"));
         let found = maintained(&query, &schemas(), &history, n_workers);
-        let expected = oracle(&sql, &history);
+        let theirs = generator.asked.iter().fold(sql.clone(), |sql, (ours, theirs)| {
+            sql.replace(ours, theirs)
+        });
+        let expected = oracle(&theirs, &history);
         for (epoch, (found, expected)) in found.iter().zip(&expected).enumerate() {
             prop_assert_eq!(
                 &as_sqlite(found), expected, "epoch {} of\n{}\n{}", epoch, sql, query

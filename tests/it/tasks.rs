@@ -1,0 +1,445 @@
+//! Models that are asked about rows: what is asked, how often, and what becomes of failures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use perennial::ask::scripted::{PANIC_WORD, REFUSED_WORD, SLOW_WORD, Scripted, ScriptedEmbedder};
+use perennial::ask::{Cancel, Output as TaskOutput, Task, TensorModel, TextCodec};
+use perennial::bank::FragmentStore;
+use perennial::rows::Value;
+use perennial::sql::{Outcome, Script, Session};
+use perennial::{Engine, Runtime, Update};
+
+use crate::tensors::{CharCodec, decoder};
+
+/// A session over a scripted model.
+struct Rig {
+    session: Session,
+    model: Arc<Scripted>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::over(Scripted::new(), |builder| builder)
+    }
+
+    fn over(
+        model: Scripted,
+        build: impl FnOnce(perennial::EngineBuilder) -> perennial::EngineBuilder,
+    ) -> Self {
+        let model = Arc::new(model);
+        let embedder = Arc::new(ScriptedEmbedder::default());
+        let builder = Engine::builder(Runtime::scripted(model.clone(), embedder)).workers(2);
+        let engine = build(builder).start().expect("starts");
+        Self {
+            session: Session::new(engine, "scripted"),
+            model,
+        }
+    }
+
+    /// Rows of the last statement, as text.
+    fn run(&mut self, text: &str) -> Vec<String> {
+        self.try_run(text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn try_run(&mut self, text: &str) -> Result<Vec<String>, String> {
+        let mut rows = Vec::new();
+        let ran = self.session.run(&Script::new("t.sql", text), |_, outcome| {
+            if let Outcome::Rows { rows: all, .. } = outcome {
+                let shown = all.iter().map(|row| {
+                    let values: Vec<String> = row.iter().map(ToString::to_string).collect();
+                    values.join("|")
+                });
+                rows = shown.collect();
+            }
+            Ok(())
+        });
+        ran.map_err(|error| error.to_string())?;
+        Ok(rows)
+    }
+
+    fn n_calls(&self) -> usize {
+        self.model.n_calls()
+    }
+}
+
+const DOCS: &str = "
+    CREATE TABLE docs (key TEXT, text TEXT, price INTEGER);
+    INSERT INTO docs (key, text, price) VALUES
+      ('a', 'refunds take days', 10), ('b', 'shipping is free', 20), ('c', 'refunds are rare', 30),
+      ('d', 'refunds take days', 40);";
+
+#[test]
+fn a_view_asks_about_each_text_once_and_about_changed_ones_again() {
+    let mut rig = Rig::new();
+    rig.run(DOCS);
+    rig.run(
+        "CREATE VIEW about AS SELECT key, text FROM docs
+         WHERE sem_filter('Is {text} about refunds ?') AND price < 100;
+         CREATE VIEW topics AS
+         SELECT sem_classify('What is {text} about?', 'refunds', 'shipping') AS topic,
+                count(*) AS n
+         FROM docs GROUP BY topic;",
+    );
+    let about = "SELECT key FROM about ORDER BY key";
+    let topics = "SELECT topic, n FROM topics ORDER BY topic";
+    assert_eq!(rig.run(about), ["a", "c", "d"]);
+    assert_eq!(rig.run(topics), ["refunds|3", "shipping|1"]);
+    // Three texts, asked about by two views.
+    assert_eq!(rig.n_calls(), 6);
+    rig.run("INSERT INTO docs (key, text, price) VALUES ('e', 'shipping is free', 5)");
+    assert_eq!(rig.run(topics), ["refunds|3", "shipping|2"]);
+    assert_eq!(rig.n_calls(), 6, "the text is known");
+    rig.run("UPDATE docs SET text = 'refunds are free' WHERE key = 'b'");
+    assert_eq!(rig.run(about), ["a", "b", "c", "d"]);
+    assert_eq!(rig.run(topics), ["refunds|4", "shipping|1"]);
+    assert_eq!(rig.n_calls(), 8);
+    rig.run("DELETE FROM docs WHERE key = 'a'");
+    assert_eq!(rig.run(about), ["b", "c", "d"]);
+    assert_eq!(rig.n_calls(), 8, "a deletion asks nobody");
+}
+
+#[test]
+fn views_and_queries_share_what_was_said() {
+    let mut rig = Rig::new();
+    rig.run(DOCS);
+    let question = "sem_map('Say {text} again', max_tokens => 40)";
+    rig.run(&format!(
+        "CREATE VIEW one AS SELECT key, {question} AS said FROM docs"
+    ));
+    rig.run("SELECT count(*) FROM one");
+    assert_eq!(rig.n_calls(), 3);
+    rig.run(&format!(
+        "CREATE VIEW two AS SELECT key, {question} AS said FROM docs WHERE price > 10"
+    ));
+    rig.run("SELECT count(*) FROM two");
+    let once = format!("SELECT {question} FROM docs WHERE key = 'b'");
+    assert_eq!(rig.run(&once), ["Say `text` again | shipping is free"]);
+    assert_eq!(rig.n_calls(), 3);
+    // What one view drops, the other still uses; what nobody uses is asked again.
+    rig.run("DROP VIEW one");
+    rig.run(&once);
+    assert_eq!(rig.n_calls(), 3);
+    rig.run("DROP VIEW two");
+    // Workers drop a view when they come to it.
+    for _ in 0..500 {
+        rig.run(&once);
+        if rig.n_calls() > 3 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(rig.n_calls(), 4);
+}
+
+#[test]
+fn what_is_cheap_goes_before_what_is_asked() {
+    let mut rig = Rig::new();
+    rig.run(DOCS);
+    // What nobody reads is not asked, a NULL asks nobody, and one answer may spare another.
+    assert_eq!(
+        rig.run("SELECT key FROM (SELECT key, sem_map('Say {text}') AS said FROM docs) AS s WHERE key = 'a'"),
+        ["a"]
+    );
+    assert_eq!(rig.n_calls(), 0);
+    rig.run("INSERT INTO docs (key, text, price) VALUES ('n', 'refunds are null', NULL)");
+    let sql = "SELECT key FROM docs
+               WHERE sem_filter('Is {text} about shipping ?') AND sem_filter('Is {price} much?')
+                 AND price >= 20 ORDER BY key";
+    rig.run(sql);
+    // Of three texts one is about shipping; only of its row the price is asked about.
+    assert_eq!(rig.n_calls(), 4);
+}
+
+#[test]
+fn what_was_said_outlives_the_process_and_what_is_unused_does_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let view = "CREATE VIEW v AS SELECT key, sem_map('Say {text}') AS said FROM docs;";
+    let table = "CREATE TABLE docs (key TEXT, text TEXT, price INTEGER);";
+    // What an earlier process left is taken up by what is declared before rows are needed.
+    let open = || {
+        let Rig { session, model } =
+            Rig::over(Scripted::new(), |builder| builder.state(dir.path()).held());
+        Rig {
+            session: session.held(),
+            model,
+        }
+    };
+    let mut rig = open();
+    rig.run(&format!("{DOCS}{view}"));
+    let all = "SELECT key, said FROM v ORDER BY key";
+    let said = rig.run(all);
+    assert_eq!((said.len(), rig.n_calls()), (4, 3));
+    drop(rig);
+    let mut rig = open();
+    rig.run(&format!("{table}{view}"));
+    assert_eq!(rig.run(all), said);
+    assert_eq!(rig.n_calls(), 0, "a restart asks nobody");
+    rig.run("DELETE FROM docs WHERE key = 'b'");
+    assert_eq!(rig.run(all).len(), 3);
+    drop(rig);
+    let mut rig = open();
+    rig.run(&format!("{table}{view}"));
+    rig.run("INSERT INTO docs (key, text, price) VALUES ('b', 'shipping is free', 20)");
+    assert_eq!(rig.run(all), said);
+    assert_eq!(rig.n_calls(), 1, "what nobody used is forgotten");
+}
+
+#[test]
+fn a_refusal_is_tried_again_and_told_and_a_failure_is_null() {
+    let mut rig = Rig::new();
+    rig.run("CREATE TABLE t (key TEXT, text TEXT)");
+    rig.run("CREATE VIEW v AS SELECT key, sem_filter('Is {text} so ?') AS is_so FROM t");
+    let updates = rig.session.engine().subscribe("v").expect("there");
+    rig.run(&format!(
+        "INSERT INTO t (key, text) VALUES ('a', 'so'), ('b', 'so {REFUSED_WORD}'),
+         ('c', 'so {PANIC_WORD}')"
+    ));
+    assert_eq!(
+        rig.run("SELECT key, is_so FROM v ORDER BY key"),
+        ["a|true", "b|true", "c|NULL"]
+    );
+    // One call each, and two refusals.
+    assert_eq!(rig.n_calls(), 5);
+    let mut notices = Vec::new();
+    while let Ok(Some(update)) = updates.recv_timeout(Duration::from_millis(200)) {
+        if let Update::Notice { message, .. } = update {
+            notices.push(message);
+        }
+    }
+    notices.sort();
+    let [late, lost] = &notices[..] else {
+        panic!("{notices:?}");
+    };
+    assert!(
+        late.starts_with("late: a call failed 2 times and is tried again"),
+        "{late}"
+    );
+    assert!(lost.contains("without the text `so !panic"), "{lost}");
+}
+
+#[test]
+fn a_provider_that_is_slow_for_one_view_holds_up_no_other() {
+    let is_held = Arc::new(AtomicBool::new(true));
+    let mut rig = Rig::over(Scripted::new().held_while(is_held.clone()), |builder| {
+        builder
+    });
+    rig.run("CREATE TABLE t (key TEXT, text TEXT)");
+    rig.run(
+        "CREATE VIEW slow AS SELECT key, sem_map('Say {text}') AS said FROM t;
+         CREATE VIEW fast AS SELECT key, sem_map('Say {key}') AS said FROM t;",
+    );
+    rig.run(&format!(
+        "INSERT INTO t (key, text) VALUES ('a', '{SLOW_WORD}')"
+    ));
+    assert_eq!(rig.run("SELECT key FROM fast"), ["a"]);
+    rig.run("INSERT INTO t (key, text) VALUES ('b', 'quick')");
+    assert_eq!(rig.run("SELECT key FROM fast ORDER BY key"), ["a", "b"]);
+    is_held.store(false, Ordering::SeqCst);
+    assert_eq!(rig.run("SELECT key FROM slow ORDER BY key"), ["a", "b"]);
+}
+
+#[test]
+fn what_cannot_be_asked_is_said_where_it_stands() {
+    let mut rig = Rig::new();
+    rig.run(DOCS);
+    let cases = [
+        (
+            "SELECT sem_map('Say {txt}') FROM docs",
+            "there is no column `txt` in `docs`; did you mean `text`?",
+        ),
+        (
+            "SELECT sem_map('Say {text') FROM docs",
+            "`{` is not closed; write {{ for a brace",
+        ),
+        (
+            "SELECT sem_map('Say it') FROM docs",
+            "the prompt names no column; write it in braces, as in {text}",
+        ),
+        (
+            "SELECT sem_map(text) FROM docs",
+            "the prompt of `sem_map` must be a text in quotes; columns stand in it in braces",
+        ),
+        (
+            "SELECT sem_map('{text}', 3) FROM docs",
+            "`sem_map` takes `max_tokens => n`, not `3`",
+        ),
+        (
+            "SELECT sem_filter('{text}', 'a') FROM docs",
+            "`sem_filter` takes a prompt and nothing else",
+        ),
+        (
+            "SELECT sem_classify('{text}', 'a') FROM docs",
+            "give two labels or more",
+        ),
+        (
+            "SELECT a.key FROM docs a JOIN docs b ON sem_filter('{a.text} {b.text}')",
+            "`sem_filter` cannot stand in ON; filter or select by it in a query around",
+        ),
+        (
+            "SELECT sem_map('{text}') AS s, count(*) AS n FROM docs GROUP BY price",
+            "`text` is not the same for all rows of a group; add it to GROUP BY, or put it into an aggregate",
+        ),
+        (
+            "SELECT sem_mop('{text}') FROM docs",
+            "there is no function `sem_mop`; did you mean `sem_map`?",
+        ),
+        (
+            "INSERT INTO docs (key, text, price) VALUES (sem_map('{a}'), '', 1)",
+            "`sem_map` cannot stand in VALUES",
+        ),
+    ];
+    for (sql, expected) in cases {
+        let error = rig.try_run(sql).expect_err(sql);
+        assert!(error.contains(expected), "{sql}\n{error}");
+    }
+    let error = rig
+        .try_run("SELECT key, sem_map('It''s {txt}') FROM docs")
+        .expect_err("unknown");
+    let caret = error
+        .lines()
+        .find(|line| line.contains("^"))
+        .unwrap_or_default();
+    let line = error
+        .lines()
+        .find(|line| line.contains("SELECT"))
+        .unwrap_or_default();
+    let at = caret.find('^').expect("a caret");
+    assert_eq!(
+        &line[at..at + caret.matches('^').count()],
+        "{txt}",
+        "{error}"
+    );
+    let long = format!("SELECT sem_map('{} {{text}}') FROM docs", "x ".repeat(3000));
+    let error = rig.try_run(&long).expect_err("too long");
+    assert!(error.contains("the prompt does not fit"), "{error}");
+}
+
+/// The highest of some tokens behind a prompt that is one plain run, by their logits less those that
+/// they have behind another.
+fn plainly_chosen(
+    decoder: &Arc<perennial::model::decoder::Decoder>,
+    (prompt, neutral): (&[u32], &[u32]),
+    among: &[u32],
+) -> u32 {
+    use perennial::model::decoder::{Logits, Rows};
+    let logits = |tokens: &[u32]| {
+        let layout = perennial::model::layout::Layout::new();
+        let mut tail = decoder.new_tail(0);
+        let rows = Rows {
+            layout: &layout,
+            pending: &[],
+            tail: &mut tail,
+            tokens,
+            logits: Logits::Last,
+            mass: false,
+        };
+        let outputs = decoder.forward(&mut [rows], &Cancel::new());
+        outputs.expect("fits").swap_remove(0).logits
+    };
+    let (of_row, of_none) = (logits(prompt), logits(neutral));
+    let score = |token: &u32| of_row[*token as usize] - of_none[*token as usize];
+    let best = among.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
+    *best.expect("some")
+}
+
+/// Greedy descent along the labels, each step over the whole prompt anew.
+fn plainly_labelled(task: &Task, labels: &[&str], text: &str) -> Value {
+    let decoder = decoder(1);
+    let stop = CharCodec.stop().to_vec();
+    let whole = |rendered: perennial::ask::task::Rendered| {
+        let mut tokens = CharCodec.prefix().to_vec();
+        for (name, text) in &rendered.documents {
+            tokens.extend(CharCodec.passage(name, text).expect("text"));
+        }
+        tokens.extend(CharCodec.suffix("", &rendered.instruction).expect("text"));
+        tokens
+    };
+    let mut prompt = whole(task.rendered(&[text.into()]));
+    let mut neutral = whole(task.neutral());
+    let of_labels: Vec<Vec<u32>> = labels
+        .iter()
+        .map(|label| CharCodec.answer(label).expect("text"))
+        .collect();
+    let mut left: Vec<usize> = (0..labels.len()).collect();
+    let mut at = 0;
+    while left.len() > 1 {
+        let mut among: Vec<u32> = left
+            .iter()
+            .filter_map(|i| of_labels[*i].get(at).copied())
+            .collect();
+        let ended = left.iter().copied().find(|i| of_labels[*i].len() == at);
+        if ended.is_some() {
+            among.extend(&stop);
+        }
+        among.sort_unstable();
+        among.dedup();
+        let token = plainly_chosen(&decoder, (&prompt, &neutral), &among);
+        if let Some(ended) = ended.filter(|_| stop.contains(&token)) {
+            return labels[ended].into();
+        }
+        left.retain(|i| of_labels[*i].get(at) == Some(&token));
+        prompt.push(token);
+        neutral.push(token);
+        at += 1;
+    }
+    labels[left[0]].into()
+}
+
+/// Over fragments, in joined passes and from a shared inclination, a choice is that of plain prompts;
+/// and what is written is what a plain prompt is continued with.
+#[test]
+fn a_model_with_tensors_chooses_as_over_plain_prompts() {
+    let store = Arc::new(FragmentStore::new(1 << 26));
+    let model = TensorModel::new(decoder(1), &[11; 32], CharCodec, store.clone());
+    let embedder = Arc::new(ScriptedEmbedder::default());
+    let runtime = Runtime::new(Arc::new(model), store, embedder, 1);
+    let engine = Engine::builder(runtime).workers(2).start().expect("starts");
+    let mut session = Session::new(engine, "tiny");
+    let texts = ["loud", "quiet", "a b c", "no", "open, or opening", "zzz"];
+    let labels = ["open", "opening", "shut", "op"];
+    let mut run = |text: &str| {
+        let mut found: Vec<(String, Value)> = Vec::new();
+        let ran = session.run(&Script::new("t.sql", text), |_, outcome| {
+            if let Outcome::Rows { rows, .. } = outcome {
+                found = rows
+                    .iter()
+                    .map(|row| (row[0].to_string(), row[1].clone()))
+                    .collect();
+            }
+            Ok(())
+        });
+        ran.unwrap_or_else(|error| panic!("{error}"));
+        found
+    };
+    run("CREATE TABLE t (key TEXT, text TEXT)");
+    let rows: Vec<String> = texts
+        .iter()
+        .map(|text| format!("('{text}', '{text}')"))
+        .collect();
+    run(&format!(
+        "INSERT INTO t (key, text) VALUES {}",
+        rows.join(", ")
+    ));
+    let quoted: Vec<String> = labels.iter().map(|label| format!("'{label}'")).collect();
+    let chosen = run(&format!(
+        "SELECT key, sem_classify('Is {{text}} so?', {}) FROM t ORDER BY key",
+        quoted.join(", ")
+    ));
+    let of: Arc<[Arc<str>]> = labels.iter().map(|label| Arc::from(*label)).collect();
+    let task = Task::new("Is {text} so?", TaskOutput::Label(of)).expect("sound");
+    assert_eq!(chosen.len(), texts.len());
+    for (text, label) in &chosen {
+        assert_eq!(*label, plainly_labelled(&task, &labels, text), "{text}");
+    }
+    let distinct: std::collections::BTreeSet<String> =
+        chosen.iter().map(|(_, label)| label.to_string()).collect();
+    assert!(distinct.len() > 1, "{chosen:?}");
+    let truths = run("SELECT key, sem_filter('Is {text} so?') FROM t ORDER BY key");
+    let task = Task::new("Is {text} so?", TaskOutput::Truth).expect("sound");
+    for (text, truth) in truths {
+        let said = plainly_labelled(&task, &["Yes", "No"], &text);
+        assert_eq!(truth, Value::Boolean(said == "Yes".into()), "{text}");
+    }
+}

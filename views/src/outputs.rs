@@ -1,0 +1,315 @@
+//! What does a model say of a row? One table of outputs for all views.
+//!
+//! # Design
+//! An output is named by the digest of its provider, task and values. The first view that needs it
+//! has the provider asked; a view that needs it meanwhile waits for the same call, and one that
+//! needs it later is given what was said. The memo is asked before the provider is, so a restart
+//! asks nothing again.
+//!
+//! # Invariants
+//! - A call that nobody waits for any more is not begun, and told to end if it was.
+//! - A failure that may pass is tried again for as long as somebody waits. One that never will is
+//!   NULL, said once, and kept in no memo.
+//! - The memo hears of an output's first use and of its last, whatever number of views use it.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use perennial_ask::{
+    Attempt, CallError, Cancel, Executor, Failure, Performed, Priority, Provider, Task, TaskCall,
+    TaskDigest,
+};
+use perennial_operators::call::{Calls, Reply};
+use perennial_rows::{Tuple, Value};
+
+use crate::calls::{Observer, is_told};
+use crate::dataflow::Epoch;
+use crate::memo::Memo;
+use crate::shared::{Asked, SharedResults};
+
+/// A task over a row's values.
+#[derive(Clone)]
+struct Question {
+    task: Arc<Task>,
+    values: Tuple,
+    /// Raised when nobody uses the output any more.
+    cancel: Cancel,
+}
+
+/// Who waits for an output.
+struct Waiting {
+    reply: Reply<Value>,
+    view: Arc<str>,
+    observer: Arc<dyn Observer>,
+    count: Arc<AskCount>,
+}
+
+/// How many rows a view has had to ask about, and was answered.
+#[derive(Debug, Default)]
+struct AskCount {
+    n_asked: AtomicUsize,
+    n_done: AtomicUsize,
+}
+
+/// The outputs of all tasks in use.
+pub struct Outputs {
+    provider: Arc<dyn Provider>,
+    memo: Arc<dyn Memo>,
+    executor: Arc<Executor>,
+    results: Mutex<SharedResults<TaskDigest, Question, Value, Waiting>>,
+}
+
+/// Whom a view asks.
+#[derive(Clone)]
+pub struct Asking {
+    /// Where its calls queue, and who is told of them.
+    view: Arc<str>,
+    outputs: Arc<Outputs>,
+    observer: Arc<dyn Observer>,
+    count: Arc<AskCount>,
+}
+
+impl Asking {
+    /// A view that asks; `observer` hears of its calls.
+    pub fn new(view: Arc<str>, outputs: Arc<Outputs>, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            view,
+            outputs,
+            observer,
+            count: Arc::default(),
+        }
+    }
+}
+
+impl Outputs {
+    /// An empty table over a provider, which is called by `executor` if the memo does not know.
+    pub fn new(provider: Arc<dyn Provider>, memo: Arc<dyn Memo>, executor: Arc<Executor>) -> Self {
+        Self {
+            provider,
+            memo,
+            executor,
+            results: Mutex::default(),
+        }
+    }
+
+    /// The provider's digest.
+    pub fn digest(&self) -> [u8; 32] {
+        self.provider.digest()
+    }
+
+    fn results(&self) -> MutexGuard<'_, SharedResults<TaskDigest, Question, Value, Waiting>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `waiting` told an output, now or later, and counts one use.
+    fn ask(self: &Arc<Self>, digest: TaskDigest, question: &Question, waiting: Waiting) {
+        let lane = waiting.view.clone();
+        let asked = self.results().ask(digest, question, waiting, |_| true);
+        match asked {
+            Asked::Known(output, waiting) => waiting.tell(output, false),
+            Asked::Joined { .. } => {}
+            Asked::First => match self.memo.output(&digest) {
+                Some(output) => self.know(&digest, output, false),
+                None => self.submit(digest, &lane),
+            },
+        }
+    }
+
+    /// Has the provider asked.
+    fn submit(self: &Arc<Self>, digest: TaskDigest, lane: &Arc<str>) {
+        // Not held: who stops the engine does not wait for a call to close the memo.
+        let outputs = Arc::downgrade(self);
+        let run = move |n_tries| {
+            let Some(held) = outputs.upgrade() else {
+                return Attempt::Done;
+            };
+            let question = held.results().wanted(&digest, |_| true).cloned();
+            let Some(question) = question else {
+                return Attempt::Done;
+            };
+            let provider = held.provider.clone();
+            drop(held);
+            let (begin, performed) = (Instant::now(), perform(&*provider, &question));
+            let elapsed = begin.elapsed();
+            let Some(held) = outputs.upgrade() else {
+                return Attempt::Done;
+            };
+            if let Err(Failure::Retry { reason, after }) = &performed {
+                if is_told(n_tries) {
+                    held.tell(&digest, |observer, view| {
+                        observer.late(view, n_tries + 1, reason)
+                    });
+                }
+                return Attempt::Later(*after);
+            }
+            held.tell_first(&digest, |observer, view| {
+                observer.performed(view, performed.as_ref().ok(), elapsed);
+            });
+            match performed {
+                Ok(Performed { value, .. }) => held.know(&digest, value, true),
+                Err(failure) => {
+                    let reason = failure.to_string();
+                    let about = question.values.first().map(ToString::to_string);
+                    let about = about.unwrap_or_default();
+                    held.tell(&digest, |observer, view| {
+                        observer.passed_over(view, &about, &reason);
+                    });
+                    held.know(&digest, Value::Null, false);
+                }
+            }
+            Attempt::Done
+        };
+        self.executor.submit_until_done(Priority::Fresh, lane, run);
+    }
+
+    /// Tells every view that waits for an output.
+    fn tell(&self, digest: &TaskDigest, tell: impl Fn(&dyn Observer, &str)) {
+        let waiting = self.results().waiting(digest, |waiting| {
+            (waiting.observer.clone(), waiting.view.clone())
+        });
+        let mut told: Vec<Arc<str>> = Vec::new();
+        for (observer, view) in waiting {
+            if !told.contains(&view) {
+                tell(&*observer, &view);
+                told.push(view);
+            }
+        }
+    }
+
+    /// Tells the view that had it computed.
+    fn tell_first(&self, digest: &TaskDigest, tell: impl Fn(&dyn Observer, &str)) {
+        let waiting = self.results().waiting(digest, |waiting| {
+            (waiting.observer.clone(), waiting.view.clone())
+        });
+        if let Some((observer, view)) = waiting.into_iter().next() {
+            tell(&*observer, &view);
+        }
+    }
+
+    /// Takes one use back.
+    fn release(&self, digest: &TaskDigest) {
+        let unused = self.results().release(digest);
+        let Some(unanswered) = unused else { return };
+        if let Some((question, waiting)) = unanswered {
+            question.cancel.cancel();
+            // Those who wait hear of their loss, outside the lock.
+            drop(waiting);
+        }
+        self.memo.output_released(digest);
+    }
+
+    /// Notes an output, and tells all who wait.
+    fn know(&self, digest: &TaskDigest, output: Value, is_new: bool) {
+        let mut results = self.results();
+        let Some((_, waiting)) = results.know(digest, output.clone()) else {
+            return;
+        };
+        if is_new {
+            // Under the lock, so that the last use cannot end before this is noted.
+            self.memo.performed(digest, &output);
+        }
+        drop(results);
+        for waiting in waiting {
+            waiting.tell(output.clone(), is_new);
+        }
+    }
+}
+
+impl Waiting {
+    fn tell(self, output: Value, is_new: bool) {
+        let n_done = self.count.n_done.fetch_add(1, Relaxed) + 1;
+        if is_new {
+            let n_asked = self.count.n_asked.load(Relaxed).max(n_done);
+            self.observer.asking(&self.view, n_done, n_asked);
+        }
+        self.reply.send(output);
+    }
+}
+
+/// Asks the provider; a panic is a failure like any other.
+fn perform(provider: &dyn Provider, question: &Question) -> Result<Performed, Failure> {
+    let call = TaskCall {
+        task: &question.task,
+        values: &question.values,
+        priority: Priority::Fresh,
+        cancel: question.cancel.clone(),
+    };
+    let performed = catch_unwind(AssertUnwindSafe(|| provider.perform(&call)));
+    performed.unwrap_or(Err(Failure::Final(CallError::Lost)))
+}
+
+/// A task as calls of one worker of a view.
+pub(crate) struct TaskCalls {
+    task: Arc<Task>,
+    asking: Asking,
+    provider: [u8; 32],
+    /// How often this worker uses each output.
+    uses: HashMap<TaskDigest, usize>,
+}
+
+impl TaskCalls {
+    pub(crate) fn new(task: Arc<Task>, asking: Asking) -> Self {
+        Self {
+            task,
+            provider: asking.outputs.digest(),
+            asking,
+            uses: HashMap::new(),
+        }
+    }
+
+    fn digest(&self, values: &Tuple) -> TaskDigest {
+        TaskDigest::of(&self.provider, &self.task, values)
+    }
+}
+
+impl Calls<Epoch, Tuple, Value> for TaskCalls {
+    fn start(&mut self, values: &Tuple, _: &Epoch, reply: Reply<Value>, _: Cancel) {
+        let digest = self.digest(values);
+        *self.uses.entry(digest).or_default() += 1;
+        let question = Question {
+            task: self.task.clone(),
+            values: values.clone(),
+            cancel: Cancel::new(),
+        };
+        let waiting = Waiting {
+            reply,
+            view: self.asking.view.clone(),
+            observer: self.asking.observer.clone(),
+            count: self.asking.count.clone(),
+        };
+        self.asking.count.n_asked.fetch_add(1, Relaxed);
+        self.asking.outputs.ask(digest, &question, waiting);
+    }
+
+    fn lost(&mut self, values: &Tuple) -> Value {
+        let about = values.first().map(ToString::to_string).unwrap_or_default();
+        let reason = CallError::Lost.to_string();
+        let Asking { view, observer, .. } = &self.asking;
+        observer.passed_over(view, &about, &reason);
+        Value::Null
+    }
+
+    fn released(&mut self, values: &Tuple) {
+        let digest = self.digest(values);
+        if let Some(n_uses) = self.uses.get_mut(&digest) {
+            *n_uses -= 1;
+            if *n_uses == 0 {
+                self.uses.remove(&digest);
+            }
+        }
+        self.asking.outputs.release(&digest);
+    }
+}
+
+/// A view that is dropped uses nothing any more.
+impl Drop for TaskCalls {
+    fn drop(&mut self) {
+        for (digest, n_uses) in self.uses.drain() {
+            (0..n_uses).for_each(|_| self.asking.outputs.release(&digest));
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What is a model asked, about which columns?
+//!
+//! `sem_filter('…{column}…')` and its like are columns that a model makes. They are bound where they
+//! stand, as aggregates are, and put into the tree below what reads them: those of WHERE behind all
+//! that is cheaper, those of a grouped query above its groups, unless a key or an aggregate reads
+//! them. The same question is asked once.
+
+use std::sync::Arc;
+
+use perennial_ask::task::TaskError;
+use perennial_ask::{Output, Task};
+use perennial_rows::Type;
+use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Ident};
+use sqlparser::tokenizer::{Location, Span};
+
+use crate::query::bind::Binder;
+use crate::query::bind::expression::{Place, place_of};
+use crate::query::column::ColumnId;
+use crate::query::expression::Expression;
+use crate::query::node::{Ask, Node, Scalar};
+
+/// Most tokens of a text that a model writes, unless told.
+const MAX_TOKENS: usize = 128;
+
+/// The functions that ask a model.
+pub const SEM_FUNCTIONS: [&str; 3] = ["sem_filter", "sem_map", "sem_classify"];
+
+/// What a function asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SemFunction {
+    Filter,
+    Map,
+    Classify,
+}
+
+impl SemFunction {
+    const ALL: [Self; 3] = [Self::Filter, Self::Map, Self::Classify];
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|function| function.name().eq_ignore_ascii_case(name))
+    }
+
+    fn name(self) -> &'static str {
+        SEM_FUNCTIONS[self as usize]
+    }
+}
+
+/// A model that is to be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    output: ColumnId,
+    task: Arc<Task>,
+    arguments: Vec<Scalar>,
+}
+
+/// The models asked by one SELECT.
+#[derive(Default)]
+pub(super) struct Asks {
+    /// Not in the tree yet.
+    pending: Vec<Pending>,
+    /// In the tree, below all that is bound from now on.
+    placed: Vec<Pending>,
+}
+
+impl Asks {
+    /// Whether a column is made by a model that is not in the tree yet.
+    pub(super) fn is_pending(&self, id: ColumnId) -> bool {
+        self.pending.iter().any(|ask| ask.output == id)
+    }
+
+    /// Takes those of the pending whose outputs, or what these are made of, are among `columns`.
+    pub(super) fn take(&mut self, is_taken: impl Fn(ColumnId) -> bool) -> Vec<Pending> {
+        self.pending
+            .extract_if(.., |ask| is_taken(ask.output))
+            .collect()
+    }
+}
+
+impl<'q> Binder<'q> {
+    /// A column that a model makes.
+    pub(super) fn ask(
+        &mut self,
+        place: Place<'_>,
+        function: SemFunction,
+        arguments: &'q [FunctionArg],
+        span: Span,
+    ) -> Option<Scalar> {
+        let name = function.name();
+        if !place.allows_asks {
+            let message = format!(
+                "`{name}` cannot stand in {}; filter or select by it in a query around",
+                place.clause
+            );
+            self.error(message, span);
+            return None;
+        }
+        let (prompt, rest) = self.prompt(name, arguments, span)?;
+        let output = match function {
+            SemFunction::Filter => match rest {
+                [] => Output::Truth,
+                _ => {
+                    self.error(format!("`{name}` takes a prompt and nothing else"), span);
+                    return None;
+                }
+            },
+            SemFunction::Map => Output::Text {
+                max_tokens: self.max_tokens(name, rest, span)?,
+            },
+            SemFunction::Classify => Output::Label(self.labels(name, rest)?),
+        };
+        let (text, at) = (&prompt.0, prompt.1);
+        let mentions = match Task::mentions(text) {
+            Ok(mentions) => mentions,
+            Err(error) => return self.refuse_task(&error, text, at),
+        };
+        let task = match Task::new(text, output) {
+            Ok(task) => Arc::new(task),
+            Err(error) => return self.refuse_task(&error, text, at),
+        };
+        let mut bound: Vec<Option<Scalar>> = Vec::new();
+        for name in task.columns() {
+            let mention = mentions.iter().find(|mention| mention.name == *name);
+            let span = mention.map_or(at, |mention| within(at, text, &mention.at));
+            bound.push(self.mentioned(place, name, span));
+        }
+        let arguments: Vec<Scalar> = bound.into_iter().collect::<Option<_>>()?;
+        if let Err(why) = self.relations.check_task(&task) {
+            self.error(why, at);
+            return None;
+        }
+        Some(Expression::Column(self.output(function, task, arguments)))
+    }
+
+    /// The column that the answers to a question make: that of the same question, if it is asked.
+    fn output(
+        &mut self,
+        function: SemFunction,
+        task: Arc<Task>,
+        arguments: Vec<Scalar>,
+    ) -> ColumnId {
+        let asked = self.asks.pending.iter().chain(&self.asks.placed);
+        let mut same = asked.filter(|ask| ask.task == task && ask.arguments == arguments);
+        if let Some(ask) = same.next() {
+            return ask.output;
+        }
+        let output = self.table.add(function.name(), task.output().of());
+        self.asks.pending.push(Pending {
+            output,
+            task,
+            arguments,
+        });
+        output
+    }
+
+    /// The prompt, with its place, and the arguments behind it.
+    fn prompt(
+        &mut self,
+        name: &str,
+        arguments: &'q [FunctionArg],
+        span: Span,
+    ) -> Option<((&'q str, Span), &'q [FunctionArg])> {
+        let (first, rest) = match arguments.split_first() {
+            Some((FunctionArg::Unnamed(FunctionArgExpr::Expr(first)), rest)) => (first, rest),
+            _ => {
+                let message = format!("`{name}` takes a prompt first: {name}('… {{column}} …')");
+                self.error(message, span);
+                return None;
+            }
+        };
+        match literal_text(first) {
+            Some(text) => Some(((text, place_of(first)), rest)),
+            None => {
+                let message = format!(
+                    "the prompt of `{name}` must be a text in quotes; columns stand in it in braces"
+                );
+                self.error(message, place_of(first));
+                None
+            }
+        }
+    }
+
+    fn max_tokens(&mut self, name: &str, rest: &'q [FunctionArg], span: Span) -> Option<usize> {
+        let [argument] = rest else {
+            if rest.is_empty() {
+                return Some(MAX_TOKENS);
+            }
+            let message = format!("`{name}` takes a prompt and `max_tokens => n`");
+            self.error(message, span);
+            return None;
+        };
+        let (named, value) = match argument {
+            FunctionArg::Named { name, arg, .. } => (Some(name), arg),
+            FunctionArg::ExprNamed {
+                name: Expr::Identifier(name),
+                arg,
+                ..
+            } => (Some(name), arg),
+            FunctionArg::ExprNamed { arg, .. } | FunctionArg::Unnamed(arg) => (None, arg),
+        };
+        let is_limit = named.is_some_and(|name| name.value.eq_ignore_ascii_case("max_tokens"));
+        let given = match value {
+            FunctionArgExpr::Expr(Expr::Value(literal)) if is_limit => match &literal.value {
+                ast::Value::Number(digits, _) => digits.parse().ok().filter(|n: &usize| *n > 0),
+                _ => None,
+            },
+            _ => None,
+        };
+        if given.is_none() {
+            let message = format!("`{name}` takes `max_tokens => n`, not `{argument}`");
+            self.error(message, span);
+        }
+        given
+    }
+
+    fn labels(&mut self, name: &str, rest: &'q [FunctionArg]) -> Option<Arc<[Arc<str>]>> {
+        let mut labels: Vec<Arc<str>> = Vec::new();
+        for argument in rest {
+            let expr = match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => expr,
+                other => {
+                    self.refuse(
+                        &format!("the argument `{other}` of `{name}`"),
+                        Span::empty(),
+                    );
+                    return None;
+                }
+            };
+            match literal_text(expr) {
+                Some(label) => labels.push(label.into()),
+                None => {
+                    let message = format!("the labels of `{name}` must be texts in quotes");
+                    self.error(message, place_of(expr));
+                    return None;
+                }
+            }
+        }
+        Some(labels.into())
+    }
+
+    /// The column that a prompt names.
+    fn mentioned(&mut self, place: Place<'_>, name: &str, span: Span) -> Option<Scalar> {
+        let part = |part: &str| {
+            let mut ident = Ident::new(part.trim());
+            ident.span = span;
+            ident
+        };
+        let (table, column) = match name.split_once('.') {
+            Some((table, column)) => (Some(part(table)), part(column)),
+            None => (None, part(name)),
+        };
+        let before = std::mem::replace(&mut self.uses_outer, false);
+        let id = self.column(place.scope, place.outer, table.as_ref(), &column);
+        let uses_outer = std::mem::replace(&mut self.uses_outer, before);
+        let id = id?;
+        if uses_outer {
+            self.refuse("a prompt that names a column of the query around", span);
+            return None;
+        }
+        match self.table.of(id) {
+            Type::Vector => {
+                let message = format!("`{name}` is a VECTOR, which no prompt can show");
+                self.error(message, span);
+                None
+            }
+            _ => Some(Expression::Column(id)),
+        }
+    }
+
+    fn refuse_task(&mut self, error: &TaskError, prompt: &str, at: Span) -> Option<Scalar> {
+        let place = error.at.as_ref().map(|bytes| within(at, prompt, bytes));
+        self.error(error.what.clone(), place.unwrap_or(at));
+        None
+    }
+
+    /// A node with the columns of all models that are asked and not in the tree yet.
+    pub(super) fn asked(&mut self, node: Node) -> Node {
+        let pending = std::mem::take(&mut self.asks.pending);
+        self.place(node, pending)
+    }
+
+    /// A node with the columns of these models.
+    pub(super) fn place(&mut self, node: Node, pending: Vec<Pending>) -> Node {
+        pending.into_iter().fold(node, |input, ask| {
+            let node = Node::Ask(Box::new(Ask {
+                input,
+                task: ask.task.clone(),
+                arguments: ask.arguments.clone(),
+                output: ask.output,
+            }));
+            self.asks.placed.push(ask);
+            node
+        })
+    }
+
+    /// The arguments of models that are asked about groups, to be said of groups.
+    pub(super) fn pending_arguments(&mut self) -> impl Iterator<Item = &mut Scalar> {
+        let pending = self.asks.pending.iter_mut();
+        pending.flat_map(|ask| &mut ask.arguments)
+    }
+}
+
+fn literal_text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Nested(inner) => literal_text(inner),
+        Expr::Value(literal) => match &literal.value {
+            ast::Value::SingleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The place of some bytes of a text whose literal stands at `literal`: where that is on one line,
+/// or up to its first line break; else the literal's own.
+fn within(literal: Span, text: &str, bytes: &std::ops::Range<usize>) -> Span {
+    if literal == Span::empty() || text[..bytes.end].contains('\n') {
+        return literal;
+    }
+    // A quote is written twice; the literal begins with one.
+    let width = |text: &str| text.chars().map(|c| 1 + u64::from(c == '\'')).sum::<u64>();
+    let (line, column) = (literal.start.line, literal.start.column + 1);
+    let begin = column + width(&text[..bytes.start]);
+    let end = begin + width(&text[bytes.clone()]);
+    Span::new(Location::new(line, begin), Location::new(line, end))
+}

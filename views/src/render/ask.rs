@@ -1,0 +1,44 @@
+//! What does a model say of each tuple?
+//!
+//! Tuples are arranged by the values that the task reads, and each such set of values is asked
+//! about once, however many tuples have it. A retraction asks nobody: what was said is retracted as
+//! it was said.
+
+use std::sync::Arc;
+
+use perennial_ask::Task;
+use perennial_operators::call::call;
+use perennial_rows::{Tuple, Value};
+
+use crate::outputs::{Asking, TaskCalls};
+use crate::query::expression::Expression;
+use crate::render::Tuples;
+
+/// Questions of one node that are asked at a time by each worker; what is asked of the provider at
+/// a time is the executor's to bound.
+const MAX_IN_FLIGHT: usize = 256;
+
+/// The tuples, each with what is said of it behind it.
+pub(super) fn ask<'scope>(
+    tuples: Tuples<'scope>,
+    arguments: Vec<Expression<usize>>,
+    task: Arc<Task>,
+    asking: &Asking,
+) -> Tuples<'scope> {
+    let calls = TaskCalls::new(task, asking.clone());
+    let by_values = tuples.map(move |tuple| {
+        let values = arguments.iter().map(|argument| argument.value(&tuple));
+        (values.collect::<Tuple>(), tuple)
+    });
+    let is_unknown = |(values, _): &(Tuple, Tuple)| values.contains(&Value::Null);
+    let unknown = by_values.clone().filter(is_unknown);
+    let known = by_values.filter(move |row| !is_unknown(row));
+    let questions = known.clone().map(|(values, _)| values).distinct();
+    let outputs = call(questions, "Ask", MAX_IN_FLIGHT, calls);
+    let answered = known.join_map(outputs, |_, tuple, output| with(tuple, output.clone()));
+    answered.concat(unknown.map(|(_, tuple)| with(&tuple, Value::Null)))
+}
+
+fn with(tuple: &Tuple, output: Value) -> Tuple {
+    tuple.iter().cloned().chain([output]).collect()
+}
