@@ -77,8 +77,8 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 7] = [
 /// The same of `views`. What asks a model (`calls`, `memo`, `embeddings`, `outputs`, `layout`,
 /// `dataflow`) shares the types of its traces, in a circle; queries stand apart from it.
 const ROOMS_OF_VIEWS: [(&str, &[&str]); 13] = [
-    ("shared", &[]),
     ("view", &[]),
+    ("shared", &[]),
     ("plan", &["view"]),
     ("query", &[]),
     ("sql", &["query", "view"]),

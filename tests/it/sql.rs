@@ -468,3 +468,51 @@ fn the_real_model_answers_a_script() {
     assert_eq!(again["text"], first["text"]);
     assert_eq!(again["rung"], "keep");
 }
+
+#[test]
+fn the_real_model_is_asked_about_rows_and_says_the_same_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = "
+        CREATE MODEL small FROM 'smollm2-135m';
+        CREATE TABLE notes (key TEXT, text TEXT);
+        INSERT INTO notes VALUES
+            ('a', 'What a wonderful evening, thank you so much!'),
+            ('b', 'The heating is broken again. Terrible.');
+        CREATE VIEW moods AS
+            SELECT key,
+                   sem_classify('Is {text} happy or angry?', 'happy', 'angry') AS mood,
+                   sem_map('Repeat {text}', max_tokens => 6) AS said
+            FROM notes WHERE sem_filter('Is {text} written in English?') IS NOT NULL;
+        SELECT key, mood, said FROM moods ORDER BY key;";
+    let state = dir.path().join("state");
+    let state = state.to_str().expect("UTF-8");
+    let run = |args: &[&str]| {
+        let args = [&["run", "--once", "--json"], args, &["-"]].concat();
+        let output = perennial(&args, script);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines = text(&output.stdout);
+        let results = lines.lines().filter(|line| line.contains("\"result\""));
+        let results: Vec<String> = results.map(str::to_owned).collect();
+        assert_eq!(results.len(), 1, "{lines}");
+        results[0].clone()
+    };
+    let first = run(&["--state", state]);
+    let result: serde_json::Value = serde_json::from_str(&first).expect("an object");
+    let rows = result["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 2, "{first}");
+    for row in rows {
+        assert!(
+            matches!(row["mood"].as_str(), Some("happy" | "angry")),
+            "{row}"
+        );
+        assert!(
+            row["said"].as_str().is_some_and(|said| !said.is_empty()),
+            "{row}"
+        );
+    }
+    let summary = perennial::state::check(std::path::Path::new(state)).expect("whole");
+    assert_eq!(summary.n_outputs, 6);
+    // The state, or one worker more, changes nothing of what is said.
+    assert_eq!(run(&["--state", state]), first);
+    assert_eq!(run(&["--workers", "2"]), first);
+}

@@ -104,7 +104,7 @@ fn a_view_asks_about_each_text_once_and_about_changed_ones_again() {
 fn views_and_queries_share_what_was_said() {
     let mut rig = Rig::new();
     rig.run(DOCS);
-    let question = "sem_map('Say {text} again', max_tokens => 40)";
+    let question = "sem_map('Say {text} again', max_tokens => 60)";
     rig.run(&format!(
         "CREATE VIEW one AS SELECT key, {question} AS said FROM docs"
     ));
@@ -115,7 +115,7 @@ fn views_and_queries_share_what_was_said() {
     ));
     rig.run("SELECT count(*) FROM two");
     let once = format!("SELECT {question} FROM docs WHERE key = 'b'");
-    assert_eq!(rig.run(&once), ["Say `text` again | shipping is free"]);
+    assert_eq!(rig.run(&once), ["Say the text above again | shipping is free"]);
     assert_eq!(rig.n_calls(), 3);
     // What one view drops, the other still uses; what nobody uses is asked again.
     rig.run("DROP VIEW one");
