@@ -1,33 +1,33 @@
--- What people write to a library, sorted by a model and counted by the engine.
+-- What readers write to a library, sorted by a model and counted by the engine.
 --
 --   cargo run --release -- run --once examples/triage.sql
 --
--- Each message is asked about once: one forward pass for its topic, one for whether it is about
--- money. A message that comes, changes or goes costs its own questions, and moves the counts.
+-- Each letter is asked about once: one forward pass for its kind, one for whether it mentions
+-- children. A letter that comes, changes or goes costs its own questions, and moves the counts.
 
 CREATE MODEL qwen FROM 'qwen2.5-coder-0.5b';
 
-CREATE TABLE messages (key TEXT, text TEXT);
+CREATE TABLE letters (key TEXT, text TEXT);
 
-INSERT INTO messages (key, text) VALUES
-  ('anna', 'When does the library close on Saturday?'),
-  ('ben',  'What does a library card cost for a child of twelve?'),
-  ('carl', 'My book is two weeks late. How much do I have to pay?'),
-  ('dora', 'Are you open on Sunday morning?');
+INSERT INTO letters (key, text) VALUES
+  ('anna', 'What a friendly library! Thank you for the reading evening, my children loved it.'),
+  ('ben',  'The heating was broken again and nobody cared. Terrible.'),
+  ('carl', 'The new opening hours are wonderful, I can come after work now.'),
+  ('dora', 'I waited an hour, and then the librarian was rude to me.');
 
 CREATE VIEW triage AS
 SELECT key,
-       sem_classify('What is {text} about?', 'opening hours', 'cards', 'late books') AS topic,
-       sem_filter('Is {text} a question about money?') AS is_about_money
-FROM messages;
+       sem_classify('Is {text} praise or a complaint?', 'praise', 'complaint') AS kind,
+       sem_filter('Does {text} mention children?') AS mentions_children
+FROM letters;
 
-CREATE VIEW topics AS
-SELECT topic, count(*) AS n FROM triage GROUP BY topic;
+CREATE VIEW kinds AS
+SELECT kind, count(*) AS n FROM triage GROUP BY kind;
 
 SELECT * FROM triage ORDER BY key;
-SELECT * FROM topics ORDER BY topic;
+SELECT * FROM kinds ORDER BY kind;
 
--- One message changes: one question about its topic, one about money, and no other.
-UPDATE messages SET text = 'When do you open on Monday?' WHERE key = 'ben';
+-- One letter changes: two questions about it, and none about the others.
+UPDATE letters SET text = 'The heating works again, thank you, it is lovely and warm.' WHERE key = 'ben';
 
-SELECT * FROM topics ORDER BY topic;
+SELECT * FROM kinds ORDER BY kind;
