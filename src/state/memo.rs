@@ -41,6 +41,9 @@ impl Memo for State {
         if let Some(vector) = staged.vectors.get(text) {
             return Some(vector.clone());
         }
+        if staged.is_without_vectors {
+            return None;
+        }
         drop(staged);
         let found = self.read(|txn| {
             let vectors = txn.open_table(VECTORS)?;

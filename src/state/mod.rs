@@ -93,6 +93,8 @@ struct Staged {
     unused: HashSet<VectorDigest>,
     /// Whether `uses` knew all that is live at a commit of this process.
     knows_uses: bool,
+    /// Whether no vector is stored, so that none is looked for.
+    is_without_vectors: bool,
 }
 
 /// What an earlier process left.
@@ -143,7 +145,7 @@ pub(crate) struct Commit<'a> {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
     /// Stream, key, and the row or its end.
-    pub rows: Vec<(&'a str, String, Option<StoredRow>)>,
+    pub rows: Vec<(&'a str, &'a str, Option<&'a StoredRow>)>,
     pub offsets: Vec<(&'a str, Option<Offset>)>,
     pub views: Vec<(&'a str, Option<[u8; 32]>)>,
     /// Whether every view has asked for the vectors that it needs: others are not live.
@@ -188,6 +190,9 @@ impl State {
             retention: Retention::default(),
         };
         state.settle_version()?;
+        // A table that cannot be read is reported by whoever needs what is in it.
+        let is_empty = state.read(|txn| Ok(txn.open_table(VECTORS)?.is_empty()?));
+        state.staged().is_without_vectors = is_empty.unwrap_or(false);
         Ok(state)
     }
 
@@ -415,8 +420,8 @@ impl State {
                 let mut undo = Undo::begin(&txn, commit.epoch, self.retention)?;
                 let mut documents = txn.open_table(DOCUMENTS)?;
                 for (stream, key, row) in &commit.rows {
-                    let key = (*stream, key.as_str());
-                    let now = row.as_ref().map(format::encode);
+                    let key = (*stream, *key);
+                    let now = row.map(format::encode);
                     let before = match &now {
                         Some(bytes) => documents.insert(key, bytes.as_slice())?,
                         None => documents.remove(key)?,
@@ -481,6 +486,7 @@ impl State {
             let key = ((*view).to_owned(), context.clone());
             staged.requests.remove(&key);
         }
+        staged.is_without_vectors &= staged.vectors.is_empty();
         staged.vectors.clear();
         staged.unused.clear();
         staged.knows_uses |= commit.knows_uses;
