@@ -40,6 +40,11 @@ impl Columns {
         self.0.iter().map(|(name, value)| (&**name, value))
     }
 
+    /// The same, each name shared with the columns.
+    pub fn shared(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -54,12 +59,24 @@ impl Columns {
 impl<N: Into<Arc<str>>> FromIterator<(N, Value)> for Columns {
     /// Of a name that comes twice, the last value counts.
     fn from_iter<I: IntoIterator<Item = (N, Value)>>(columns: I) -> Self {
-        let named: std::collections::BTreeMap<Arc<str>, Value> = columns
-            .into_iter()
-            .map(|(name, value)| (name.into(), value))
-            .collect();
-        let held = named.into_iter().filter(|(_, value)| *value != Value::Null);
-        Self(held.collect())
+        let columns = columns.into_iter();
+        let mut named: Vec<(Arc<str>, Value)> =
+            columns.map(|(name, value)| (name.into(), value)).collect();
+        // Most rows carry nothing, and share that.
+        if named.is_empty() {
+            return Self::default();
+        }
+        // Equal names stay in their order; of these the last is kept.
+        named.sort_by(|(a, _), (b, _)| a.cmp(b));
+        named.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                std::mem::swap(later, kept);
+            }
+            is_same
+        });
+        named.retain(|(_, value)| *value != Value::Null);
+        Self(named.into())
     }
 }
 

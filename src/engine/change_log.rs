@@ -12,13 +12,14 @@
 //! - A change and its inverse are no change.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use perennial_rows::{Key, Row, Tuple};
 use perennial_views::Epoch;
 
 /// A net change that another may follow.
-pub(crate) trait Change: Default {
+pub(crate) trait Change: Clone + Default {
     /// This change and then a later one, as one.
     fn then(&mut self, later: &Self);
     /// Whether nothing changes.
@@ -33,12 +34,12 @@ impl KeyedChange {
     /// Notes what becomes of one row.
     pub(crate) fn note(&mut self, key: Key, old: Option<Row>, new: Option<Row>) {
         match self.0.entry(key) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
+            Entry::Vacant(entry) => {
                 if old != new {
                     entry.insert((old, new));
                 }
             }
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
+            Entry::Occupied(mut entry) => {
                 entry.get_mut().1 = new;
                 if entry.get().0 == entry.get().1 {
                     entry.remove();
@@ -51,6 +52,14 @@ impl KeyedChange {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, Option<&Row>, Option<&Row>)> {
         let rows = self.0.iter();
         rows.map(|(key, (old, new))| (key, old.as_ref(), new.as_ref()))
+    }
+}
+
+/// Of rows that are noted once each, and in order: what many of them cost is no search for each.
+impl FromIterator<(Key, Option<Row>, Option<Row>)> for KeyedChange {
+    fn from_iter<I: IntoIterator<Item = (Key, Option<Row>, Option<Row>)>>(rows: I) -> Self {
+        let rows = rows.into_iter().filter(|(_, old, new)| old != new);
+        Self(rows.map(|(key, old, new)| (key, (old, new))).collect())
     }
 }
 
@@ -81,12 +90,12 @@ impl BagChange {
     /// Adds to the multiplicity of a tuple.
     pub(crate) fn add(&mut self, tuple: Tuple, diff: isize) {
         match self.0.entry(tuple) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
+            Entry::Vacant(entry) => {
                 if diff != 0 {
                     entry.insert(diff);
                 }
             }
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
+            Entry::Occupied(mut entry) => {
                 *entry.get_mut() += diff;
                 if *entry.get() == 0 {
                     entry.remove();
@@ -129,8 +138,9 @@ impl<C: Change> ChangeLog<C> {
 
     /// The net change after one epoch, up to and with another.
     pub(crate) fn between(&self, after: Epoch, upto: Epoch) -> C {
-        let mut net = C::default();
-        self.within(after, upto).for_each(|change| net.then(change));
+        let mut changes = self.within(after, upto);
+        let mut net = changes.next().cloned().unwrap_or_default();
+        changes.for_each(|change| net.then(change));
         net
     }
 
@@ -164,7 +174,13 @@ impl<C: Change> ChangeLog<C> {
             // The next place where somebody stands; behind the last, entries are apart.
             let at = stands.partition_point(|stand| *stand < epoch);
             let epoch = stands.get(at).copied().unwrap_or(epoch);
-            self.changes.entry(epoch).or_default().then(&change);
+            match self.changes.entry(epoch) {
+                // Most often nothing is to be joined, and nothing is copied.
+                Entry::Vacant(entry) => {
+                    entry.insert(change);
+                }
+                Entry::Occupied(mut entry) => entry.get_mut().then(&change),
+            }
         }
         self.changes.retain(|_, change| !change.is_empty());
     }

@@ -10,7 +10,8 @@
 //! The receipt is kept in the state directory; it names the key, and holds nothing of the text.
 //!
 //! It does not reach what was delivered or recorded (the receipt names the recording of this
-//! engine), and not the device's blocks under a file that is gone. Arrangements drop a deleted row when they merge, which idle workers do.
+//! engine), and not the device's blocks under a file that is gone. Arrangements drop a deleted row
+//! when they merge, which they do once the views rest (`merging.rs`).
 
 use std::collections::BTreeSet;
 

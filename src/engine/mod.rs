@@ -27,6 +27,7 @@ mod forget;
 mod handle;
 mod healing;
 mod hub;
+mod merging;
 mod names;
 pub(crate) mod quarantine;
 pub(crate) mod reading;

@@ -33,6 +33,9 @@ pub(crate) fn answers_schema() -> Schema {
 /// The values by which contexts and documents meet. `None` if one of them is null: such a
 /// document is seen by no context.
 pub(crate) fn group(key: &Key, row: &Row, matching: &[Arc<str>]) -> Option<Tuple> {
+    if matching.is_empty() {
+        return Some(Tuple::default());
+    }
     let values = matching.iter().map(|name| row.column(key, name));
     let group: Tuple = values.collect();
     (!group.contains(&Value::Null)).then_some(group)
@@ -51,7 +54,10 @@ pub(crate) fn document(key: &Key, row: &Row) -> Document {
         title: row.title.clone().unwrap_or_else(|| key.text()),
         text: row.text.clone(),
         updated_at_ms: row.updated_at_ms,
-        supersedes: supersedes.map(|key| DocumentKey::new(key.text())).collect(),
+        supersedes: match row.supersedes.is_empty() {
+            true => Arc::default(),
+            false => supersedes.map(|key| DocumentKey::new(key.text())).collect(),
+        },
     }
 }
 

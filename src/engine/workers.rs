@@ -31,16 +31,13 @@ use timely::progress::frontier::AntichainRef;
 use timely::worker::Worker;
 
 use super::healing::HealedDelta;
+use super::merging::{Merges, Operators, Rest};
 use super::names::ViewId;
 use super::sinks::SinkEvent;
 use crate::recording::RecordingError;
 
 /// How long a worker sleeps at most; it is woken for whatever is to do.
 const PARK: Duration = Duration::from_millis(250);
-
-/// Updates that an idle arrangement merges at a time, so that rows which are gone leave
-/// memory without waiting for others to come.
-const IDLE_MERGE_EFFORT: isize = 1000;
 
 /// A view as the workers build it.
 #[derive(Clone)]
@@ -160,9 +157,8 @@ impl Workers {
         let (thread_sender, thread_receiver) = mpsc::channel();
         let thread_sender = Mutex::new(thread_sender);
         let mut worker = WorkerConfig::default();
-        let merging = differential_dataflow::Config::default();
-        let merging = merging.idle_merge_effort(Some(IDLE_MERGE_EFFORT));
-        differential_dataflow::configure(&mut worker, &merging);
+        let rest = Rest::new();
+        rest.configure(&mut worker);
         let config = timely::Config {
             communication: timely::CommunicationConfig::Process(n_workers),
             worker,
@@ -184,7 +180,7 @@ impl Workers {
                 report: report.clone(),
                 is_armed: true,
             };
-            run(worker, &receiver, &report);
+            run(worker, &receiver, &rest, &report);
             alarm.disarm();
         })?;
         let mut threads: Vec<(usize, Thread)> = thread_receiver.iter().take(n_workers).collect();
@@ -251,6 +247,7 @@ type DependencyTrace = TraceAgent<ValSpine<DocumentKey, Dependency, Epoch, isize
 struct RunningView {
     /// Number of the dataflow.
     dataflow: usize,
+    operators: Operators,
     inputs: Inputs,
     probe: Probe<Epoch>,
     /// The epoch that is being worked on.
@@ -275,9 +272,11 @@ struct GenerateInputs {
 fn run(
     worker: &mut Worker,
     commands: &mpsc::Receiver<Command>,
+    rest: &Rest,
     report: &(impl Fn(Report) + Clone + 'static),
 ) {
     let mut views: BTreeMap<ViewId, RunningView> = BTreeMap::new();
+    let mut merges = Merges::new(rest.clone());
     loop {
         // All of them: one wake-up may stand for several.
         let is_stopped = loop {
@@ -292,6 +291,7 @@ fn run(
                 }
                 Ok(Command::Epoch { view, epoch, share }) => {
                     if let Some(view) = views.get_mut(&view) {
+                        rest.disturb();
                         view.feed(epoch, share);
                     }
                 }
@@ -313,13 +313,16 @@ fn run(
             break;
         }
         for (view, running) in &mut views {
-            if let Some(epoch) = running.take_complete()
-                // The frontier is the same everywhere: one worker speaks for all.
-                && worker.index() == 0
-            {
+            let Some(epoch) = running.take_complete() else {
+                continue;
+            };
+            rest.disturb();
+            // The frontier is the same everywhere: one worker speaks for all.
+            if worker.index() == 0 {
                 report(Report::Complete { view: *view, epoch });
             }
         }
+        merges.go_on(worker, views.values().map(|view| &view.operators));
         worker.step_or_park(Some(PARK));
     }
     // Calls still under way are cancelled with the operators that wait for them.
@@ -337,21 +340,23 @@ impl RunningView {
     ) -> Self {
         let dataflow = worker.next_dataflow_index();
         let (probe, report) = (Probe::new(), report.clone());
-        let inputs = match declared {
+        let (inputs, operators) = match declared {
             DeclaredView::Generate { plan, services } => {
-                let inputs = generate(worker, id, plan, services, &probe, report);
-                Inputs::Generate(Box::new(inputs))
+                let (inputs, operators) = generate(worker, id, plan, services, &probe, report);
+                (Inputs::Generate(Box::new(inputs)), operators)
             }
             DeclaredView::Query {
                 query: declared,
                 asking,
             } => {
-                let inputs = query(worker, id, declared, asking.as_ref(), &probe, report);
-                Inputs::Query(inputs)
+                let asking = asking.as_ref();
+                let (inputs, operators) = query(worker, id, declared, asking, &probe, report);
+                (Inputs::Query(inputs), operators)
             }
         };
         Self {
             dataflow,
+            operators,
             inputs,
             probe,
             open: None,
@@ -453,7 +458,7 @@ fn generate(
     services: &Services,
     probe: &Probe<Epoch>,
     report: impl Fn(Report) + 'static,
-) -> GenerateInputs {
+) -> (GenerateInputs, Operators) {
     worker.dataflow(|scope| {
         let (documents, document_rows) = scope.new_collection();
         let (contexts, context_rows) = scope.new_collection();
@@ -484,12 +489,13 @@ fn generate(
             .map(|dependency| (dependency.document.clone(), dependency))
             .arrange_by_key();
         by_document.stream.clone().probe_with(probe);
-        GenerateInputs {
+        let inputs = GenerateInputs {
             documents,
             contexts,
             healed,
             dependencies: by_document.trace,
-        }
+        };
+        (inputs, Operators::so_far(scope))
     })
 }
 
@@ -501,7 +507,7 @@ fn query(
     asking: Option<&Asking>,
     probe: &Probe<Epoch>,
     report: impl Fn(Report) + 'static,
-) -> Vec<InputSession<Epoch, Tuple, isize>> {
+) -> (Vec<InputSession<Epoch, Tuple, isize>>, Operators) {
     worker.dataflow(|scope| {
         let (mut inputs, mut rows) = (Vec::new(), Vec::new());
         for _ in query.inputs() {
@@ -516,6 +522,6 @@ fn query(
         perennial_views::render::render(scope, query, rows, asking)
             .inspect(move |(tuple, _epoch, diff)| tell(tuple, *diff))
             .probe_with(probe);
-        inputs
+        (inputs, Operators::so_far(scope))
     })
 }

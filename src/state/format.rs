@@ -167,14 +167,20 @@ impl From<StoredValue> for Value {
 
 impl From<&Row> for StoredRow {
     fn from(row: &Row) -> Self {
-        let columns = row.columns.iter();
-        let column = |(name, value): (&str, &Value)| Some((name.into(), StoredValue::of(value)?));
+        let columns = row.columns.shared();
+        let column = |(name, value): (&Arc<str>, &Value)| {
+            let value = StoredValue::of(value)?;
+            Some((name.clone(), value))
+        };
         Self {
             title: row.title.clone(),
             text: row.text.clone(),
             updated_at_ms: row.updated_at_ms,
             is_timed: row.is_timed,
-            supersedes: row.supersedes.iter().map(Key::text).collect(),
+            supersedes: match row.supersedes.is_empty() {
+                true => Arc::default(),
+                false => row.supersedes.iter().map(Key::text).collect(),
+            },
             columns: columns.filter_map(column).collect(),
         }
     }

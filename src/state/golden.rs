@@ -711,15 +711,16 @@ fn write_present(dir: &Path) {
     };
     let refusals = refusals().into_iter();
     let refusals = refusals.map(|refused| (refused.number, Some(refused)));
+    let rows = rows();
     let older = StoredRow {
         text: text(OLDER),
-        ..rows()["full"].clone()
+        ..rows["full"].clone()
     };
     state
         .commit(&Commit {
             epoch: EPOCH - 1,
             at_ms: COMMITTED_AT_MS,
-            rows: vec![("docs", "full".to_owned(), Some(older))],
+            rows: vec![("docs", "full", Some(&older))],
             offsets: Vec::new(),
             views: Vec::new(),
             answers: Vec::new(),
@@ -734,9 +735,9 @@ fn write_present(dir: &Path) {
         .commit(&Commit {
             epoch: EPOCH,
             at_ms: COMMITTED_AT_MS,
-            rows: rows()
-                .into_iter()
-                .map(|(key, row)| ("docs", key.to_owned(), Some(row)))
+            rows: rows
+                .iter()
+                .map(|(key, row)| ("docs", *key, Some(row)))
                 .collect(),
             offsets: offsets()
                 .into_iter()

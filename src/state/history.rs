@@ -276,7 +276,7 @@ impl<'txn> Undo<'txn> {
         }
         let record = (self.epoch, stream, key);
         // Of several transactions of one epoch, what stood before the first counts.
-        let is_new = self.tables.rows.get(record)?.is_none();
+        let is_new = self.is_kept && self.tables.rows.get(record)?.is_none();
         if is_new && self.has_room(stream, key, before) {
             self.tables.rows.insert(record, before)?;
         }
@@ -305,7 +305,7 @@ impl<'txn> Undo<'txn> {
             }
         }
         let record = (self.epoch, view, context);
-        let is_new = self.tables.answers.get(record)?.is_none();
+        let is_new = self.is_kept && self.tables.answers.get(record)?.is_none();
         if is_new && self.has_room(view, context, before) {
             self.tables.answers.insert(record, before)?;
         }

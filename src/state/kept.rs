@@ -18,6 +18,8 @@ pub(super) struct Kept<D, V> {
     unused: HashSet<D>,
     /// Whether `uses` knew all that is live at a commit of this process.
     knows_uses: bool,
+    /// Whether anything may be written down; where not, nothing is looked for.
+    may_be_stored: bool,
 }
 
 impl<D, V> Default for Kept<D, V> {
@@ -27,11 +29,22 @@ impl<D, V> Default for Kept<D, V> {
             uses: HashMap::new(),
             unused: HashSet::new(),
             knows_uses: false,
+            may_be_stored: true,
         }
     }
 }
 
 impl<D: Copy + Eq + Ord + Hash, V: Clone> Kept<D, V> {
+    /// Notes whether anything is written down.
+    pub(super) fn note_stored(&mut self, is_any_stored: bool) {
+        self.may_be_stored = is_any_stored;
+    }
+
+    /// Whether a result that is not staged may be written down.
+    pub(super) fn may_be_stored(&self) -> bool {
+        self.may_be_stored
+    }
+
     /// Counts a use. Returns the result, if it is staged.
     pub(super) fn used(&mut self, digest: &D) -> Option<V> {
         *self.uses.entry(*digest).or_default() += 1;
@@ -81,6 +94,7 @@ impl<D: Copy + Eq + Ord + Hash, V: Clone> Kept<D, V> {
 
     /// Notes that the commit is durable.
     pub(super) fn committed(&mut self, knows_uses: bool) {
+        self.may_be_stored |= !self.staged.is_empty();
         self.staged.clear();
         self.unused.clear();
         self.knows_uses |= knows_uses;

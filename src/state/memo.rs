@@ -36,9 +36,14 @@ impl Memo for State {
     }
 
     fn output(&self, task: &TaskDigest) -> Option<Value> {
-        if let Some(output) = self.staged().outputs.used(task) {
+        let mut staged = self.staged();
+        if let Some(output) = staged.outputs.used(task) {
             return Some(output);
         }
+        if !staged.outputs.may_be_stored() {
+            return None;
+        }
+        drop(staged);
         let found = self.read(|txn| {
             let outputs = txn.open_table(OUTPUTS)?;
             let bytes = outputs.get(task.0)?;
@@ -58,9 +63,14 @@ impl Memo for State {
     }
 
     fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>> {
-        if let Some(vector) = self.staged().vectors.used(text) {
+        let mut staged = self.staged();
+        if let Some(vector) = staged.vectors.used(text) {
             return Some(vector);
         }
+        if !staged.vectors.may_be_stored() {
+            return None;
+        }
+        drop(staged);
         let found = self.read(|txn| {
             let vectors = txn.open_table(VECTORS)?;
             let bytes = vectors.get(text.0)?;

@@ -48,7 +48,9 @@ use perennial_bank::ContextKey;
 use perennial_connectors::{Delivery, Offset};
 use perennial_rows::Value;
 use perennial_views::memo::{RequestDigest, VectorDigest};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError,
+};
 
 pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
@@ -142,7 +144,7 @@ pub(crate) struct Commit<'a> {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
     /// Stream, key, and the row or its end.
-    pub rows: Vec<(&'a str, String, Option<StoredRow>)>,
+    pub rows: Vec<(&'a str, &'a str, Option<&'a StoredRow>)>,
     pub offsets: Vec<(&'a str, Option<Offset>)>,
     pub views: Vec<(&'a str, Option<[u8; 32]>)>,
     /// Whether every view has asked for the vectors and outputs that it needs: others are not live.
@@ -187,6 +189,16 @@ impl State {
             retention: Retention::default(),
         };
         state.settle_version()?;
+        // A table that cannot be read is reported by whoever needs what is in it.
+        let is_empty = |table: TableDefinition<'_, [u8; 32], &[u8]>| {
+            let is_empty = state.read(|txn| Ok(txn.open_table(table)?.is_empty()?));
+            is_empty.unwrap_or(false)
+        };
+        let (no_vectors, no_outputs) = (is_empty(VECTORS), is_empty(OUTPUTS));
+        let mut staged = state.staged();
+        staged.vectors.note_stored(!no_vectors);
+        staged.outputs.note_stored(!no_outputs);
+        drop(staged);
         Ok(state)
     }
 
@@ -415,8 +427,8 @@ impl State {
                 let mut undo = Undo::begin(&txn, commit.epoch, self.retention)?;
                 let mut documents = txn.open_table(DOCUMENTS)?;
                 for (stream, key, row) in &commit.rows {
-                    let key = (*stream, key.as_str());
-                    let now = row.as_ref().map(format::encode);
+                    let key = (*stream, *key);
+                    let now = row.map(format::encode);
                     let before = match &now {
                         Some(bytes) => documents.insert(key, bytes.as_slice())?,
                         None => documents.remove(key)?,

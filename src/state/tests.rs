@@ -173,9 +173,9 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
         epoch,
         at_ms: row.updated_at_ms,
         rows: vec![
-            ("docs", "last".to_owned(), Some(row.clone())),
-            ("docs", format!("k{epoch}"), Some(row)),
-            ("docs", format!("k{}", epoch.saturating_sub(3)), None),
+            ("docs", "last", Some(&row)),
+            ("docs", &format!("k{epoch}"), Some(&row)),
+            ("docs", &format!("k{}", epoch.saturating_sub(3)), None),
         ],
         offsets: vec![("docs", Some(Offset::Sequence(epoch)))],
         views: Vec::new(),

@@ -115,7 +115,10 @@ fn views_and_queries_share_what_was_said() {
     ));
     rig.run("SELECT count(*) FROM two");
     let once = format!("SELECT {question} FROM docs WHERE key = 'b'");
-    assert_eq!(rig.run(&once), ["Say the text above again | shipping is free"]);
+    assert_eq!(
+        rig.run(&once),
+        ["Say the text above again | shipping is free"]
+    );
     assert_eq!(rig.n_calls(), 3);
     // What one view drops, the other still uses; what nobody uses is asked again.
     rig.run("DROP VIEW one");

@@ -4,6 +4,8 @@
 //! refresh), one output a task and row, and one vector a text, so it is as large as what is live,
 //! never as large as history.
 
+use std::hash::{Hash, Hasher};
+
 use perennial_ask::{Outcome, TaskDigest};
 use perennial_bank::ContextKey;
 use perennial_rows::Value;
@@ -19,9 +21,17 @@ pub struct RequestDigest(pub [u8; 32]);
 
 /// Digest of an embedding model and a text.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 pub struct VectorDigest(pub [u8; 32]);
+
+/// Its first bytes are as good as all of them, and a text's digest is looked up often.
+impl Hash for VectorDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
 
 /// Remembers results of model calls.
 ///

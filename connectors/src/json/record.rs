@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use perennial_rows::{Key, Row};
+use perennial_rows::{Key, Row, has_meaning};
 
 use super::timestamp;
 use super::value::{self, Json};
@@ -174,7 +174,8 @@ fn upsert(key: Key, mut fields: Fields, carrier: Carrier<'_>) -> Result<Record, 
         None => return Err(Rejection::MissingField { field: "text" }),
         Some(other) => return Err(wrong_type("text", "a string", &other)),
     };
-    let fields = fields.into_iter();
+    // What has a meaning is no column: of it no value is made.
+    let fields = fields.into_iter().filter(|(name, _)| !has_meaning(name));
     let own = fields.map(|(name, value)| (name.into(), value.into_value()));
     let row = Row {
         text,

@@ -9,6 +9,7 @@
 //! are `{"base64": "…"}`). The payload has the last word.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,10 +23,36 @@ use crate::json::value::Json;
 use crate::message_format::Format;
 use crate::{Change, Offset, Rejection};
 
+/// The words in which the messages of a topic say something of themselves: all share them.
+#[derive(Debug)]
+pub(super) struct Words {
+    topic: Arc<str>,
+    partition: Arc<str>,
+    offset: Arc<str>,
+    timestamp: Arc<str>,
+    headers: Arc<str>,
+    /// What the topic is called.
+    of_topic: Arc<str>,
+}
+
+impl Words {
+    pub(super) fn of(topic: &str) -> Self {
+        Self {
+            topic: "topic".into(),
+            partition: "partition".into(),
+            offset: "offset".into(),
+            timestamp: "timestamp".into(),
+            headers: "headers".into(),
+            of_topic: topic.into(),
+        }
+    }
+}
+
 /// Reads a message of at most `limit` bytes.
 pub(super) fn read(
     format: &Format,
     message: &impl Message,
+    words: &Words,
     offset: &Offset,
     limit: usize,
     is_textless: bool,
@@ -39,7 +66,7 @@ pub(super) fn read(
         }
     };
     let columns = match message.payload() {
-        Some(_) => columns(message),
+        Some(_) => columns(message, words),
         None => Vec::new(),
     };
     let carrier = Carrier {
@@ -73,14 +100,15 @@ pub(super) fn read(
 }
 
 /// What a message says of itself.
-fn columns(message: &impl Message) -> Vec<Attribute> {
+fn columns(message: &impl Message, words: &Words) -> Vec<Attribute> {
+    let partition = i64::from(message.partition());
     let mut columns: Vec<Attribute> = vec![
-        ("topic".into(), message.topic().into()),
-        ("partition".into(), i64::from(message.partition()).into()),
-        ("offset".into(), message.offset().into()),
+        (words.topic.clone(), words.of_topic.clone().into()),
+        (words.partition.clone(), partition.into()),
+        (words.offset.clone(), message.offset().into()),
     ];
     if let Some(ms) = message.timestamp().to_millis() {
-        columns.push(("timestamp".into(), Value::Timestamp(ms)));
+        columns.push((words.timestamp.clone(), Value::Timestamp(ms)));
     }
     let mut headers: BTreeMap<&str, Vec<serde_json::Value>> = BTreeMap::new();
     for header in message.headers().iter().flat_map(|headers| headers.iter()) {
@@ -100,7 +128,7 @@ fn columns(message: &impl Message) -> Vec<Attribute> {
             (name.to_owned(), value)
         });
         let headers = serde_json::Value::Object(headers.collect());
-        columns.push(("headers".into(), Value::from_json(&headers)));
+        columns.push((words.headers.clone(), Value::from_json(&headers)));
     }
     columns
 }
@@ -152,7 +180,8 @@ mod tests {
     }
 
     fn read_one(format: &Format, message: &OwnedMessage) -> Result<Change, Refusal> {
-        read(format, message, &Offset::Sequence(5), 1 << 10, false)
+        let (words, offset) = (Words::of(message.topic()), Offset::Sequence(5));
+        read(format, message, &words, &offset, 1 << 10, false)
     }
 
     fn record(format: &Format, message: &OwnedMessage) -> Record {

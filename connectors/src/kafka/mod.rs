@@ -42,6 +42,7 @@ use crate::{
 };
 
 use client::Complaints;
+use format::Words;
 use partitions::{Arrival, Extent, Partitions, Standing};
 
 /// Messages over this many bytes are refused, unless said otherwise: 1 MiB.
@@ -222,6 +223,7 @@ impl Source for Kafka {
             partitions: Partitions::resume(&self.resume),
             consumer: Arc::new(consumer),
             source: &self,
+            words: Words::of(&self.topic),
             batch: Batch::default(),
             batch_bytes: 0,
             begun: None,
@@ -236,6 +238,7 @@ impl Source for Kafka {
 /// Turns messages into batches.
 struct Reader<'a> {
     source: &'a Kafka,
+    words: Words,
     consumer: Arc<BaseConsumer<Complaints>>,
     partitions: Partitions,
     batch: Batch,
@@ -344,7 +347,8 @@ impl Reader<'_> {
         };
         let limit = self.source.message_limit;
         let is_textless = self.source.is_textless;
-        match format::read(&self.source.format, message, &offset, limit, is_textless) {
+        let (format, words) = (&self.source.format, &self.words);
+        match format::read(format, message, words, &offset, limit, is_textless) {
             Ok(change) => self.batch.changes.push(change),
             Err((key, reason)) => self.batch.rejected.push(Rejected {
                 source: self.source.name.clone(),

@@ -344,13 +344,20 @@ fn of<C, L>(asked: &mut [Option<Asked<C, L>>], slot: Slot) -> &mut Asked<C, L> {
     asked.expect("a group names live slots only")
 }
 
+/// Takes out what comes and goes in one. Rows are sets, so nothing that only comes is taken out.
+fn cancel<G: Ord, D: Ord>(updates: &mut Vec<Update<G, D>>) {
+    if updates.iter().any(|(_, diff)| *diff < 0) {
+        differential_dataflow::consolidation::consolidate(updates);
+    }
+}
+
 /// The net deltas of each group.
 fn by_group<G: Hash + Ord, C: Ord>(
     mut passages: Vec<Update<G, Passage>>,
     mut contexts: Vec<Update<G, C>>,
 ) -> HashMap<G, Deltas<C>> {
-    differential_dataflow::consolidation::consolidate(&mut passages);
-    differential_dataflow::consolidation::consolidate(&mut contexts);
+    cancel(&mut passages);
+    cancel(&mut contexts);
     let mut groups: HashMap<G, Deltas<C>> = HashMap::new();
     for ((group, passage, vector), diff) in passages {
         let deltas = groups.entry(group).or_default();

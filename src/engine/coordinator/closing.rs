@@ -58,15 +58,17 @@ impl Coordinator {
         let epoch = self.next_epoch;
         let (mut rows, mut n_deltas) = (Vec::new(), 0);
         for (id, stream) in &mut self.streams {
-            let mut change = KeyedChange::default();
-            for delta in stream.table.commit() {
-                n_deltas += 1;
-                if is_kept && delta.stored != delta.new {
+            let deltas = stream.table.commit();
+            n_deltas += deltas.len();
+            if is_kept {
+                let kept = deltas.iter().filter(|delta| delta.stored != delta.new);
+                rows.extend(kept.map(|delta| {
                     let row = delta.new.as_ref().map(StoredRow::from);
-                    rows.push((*id, delta.key.clone(), row));
-                }
-                change.note(delta.key, delta.old, delta.new);
+                    (*id, delta.key.clone(), row)
+                }));
             }
+            let deltas = deltas.into_iter();
+            let change: KeyedChange = deltas.map(|d| (d.key, d.old, d.new)).collect();
             stream.log.push(epoch, change);
         }
         let is_due = self.healings().any(|(_, healing)| healing.is_due());

@@ -131,10 +131,9 @@ impl Coordinator {
         match origin {
             Origin::Stream(read) => {
                 let stream: &Stream = &self.streams[&read];
-                let mut stood = KeyedChange::default();
-                for (key, row) in stream.table.rows() {
-                    stood.note(key.clone(), None, Some(row.clone()));
-                }
+                let rows = stream.table.rows();
+                let rows = rows.map(|(key, row)| (key.clone(), None, Some(row.clone())));
+                let mut stood: KeyedChange = rows.collect();
                 for (key, _, old) in stream.log.since(at).backwards() {
                     stood.note(key.clone(), None, old.cloned());
                 }

@@ -180,9 +180,7 @@ impl Coordinator {
             epoch: closed.epoch,
             at_ms,
             rows: rows
-                .filter_map(|(id, key, row)| {
-                    Some((name(*id)?, key.as_str().to_owned(), row.clone()))
-                })
+                .filter_map(|(id, key, row)| Some((name(*id)?, key.as_str(), row.as_ref())))
                 .collect(),
             offsets: offsets
                 .filter_map(|(id, offset)| Some((name(*id)?, offset.clone())))

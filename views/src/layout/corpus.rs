@@ -34,35 +34,45 @@ pub(super) fn corpus<'scope, G: Group>(
 ) -> Corpus<'scope, G> {
     // No collection of passages has more tokens than the largest sum.
     let budget = isize::try_from(budget_tokens).unwrap_or(isize::MAX);
-    let too_large = passages
-        .clone()
-        .explode(|(group, passage)| Some((group, passage.tokens.len() as isize)))
-        .count()
-        .filter(move |(_, n_tokens)| *n_tokens > budget)
-        .map(|(group, _)| (group, ()))
-        .arrange_by_key();
     // A member that is no passage, so that no passages are a corpus as well.
     let nothing = asking.distinct().map(|group| (group, None));
     let members = passages
         .map(|(group, passage)| (group, Some(passage)))
-        .concat(nothing)
-        .arrange_by_key();
-    let beyond = members
+        .concat(nothing);
+    // Members are counted beside their tokens: a group without tokens is one, too.
+    let sizes = members
         .clone()
-        .join_core(too_large.clone(), |group, member, ()| {
-            Some((group.clone(), member.clone()))
-        });
+        .explode(|(group, member)| {
+            let n_tokens = member.map_or(0, |passage| passage.tokens.len());
+            Some((group, (n_tokens as isize, 1)))
+        })
+        .count();
+    let (small, large) = (sizes.clone(), sizes);
+    let fitting = small
+        .filter(move |(_, (n_tokens, _))| *n_tokens <= budget)
+        .map(|(group, _)| (group, ()))
+        .arrange_by_key();
+    let too_large = large
+        .filter(move |(_, (n_tokens, _))| *n_tokens > budget)
+        .map(|(group, _)| (group, ()))
+        .arrange_by_key();
+    let members = members.arrange_by_key();
     let layouts = members
-        .as_collection(|group, member| (group.clone(), member.clone()))
-        .concat(beyond.clone().negate())
+        .clone()
+        .join_core(fitting, |group, member, ()| {
+            Some((group.clone(), member.clone()))
+        })
         .reduce(move |_group, members, output| {
             let members = members.iter().filter_map(|(member, _)| member.as_ref());
             output.push((lay_out(&members.collect::<Vec<_>>()), 1));
         });
+    let passages = members.join_core(too_large.clone(), |group, member, ()| {
+        Some((group.clone(), member.clone()?))
+    });
     Corpus {
         layouts,
         too_large,
-        passages: beyond.flat_map(|(group, member)| Some((group, member?))),
+        passages,
     }
 }
 

@@ -5,6 +5,7 @@
 //! its place is swept up when as many again have come.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use perennial_ask::AnswerModel;
@@ -65,9 +66,6 @@ impl Held {
 
     /// Shelves a copy, unless another stands there meanwhile; gives the one that stands.
     fn put(&mut self, place: Place, copy: Shelved) -> Shelved {
-        if let Some(shelved) = self.find(&place) {
-            return shelved;
-        }
         if self.places.len() >= self.n_swept.max(MIN_PLACES) {
             let stands = |(text, tokens): &(Weak<str>, Weak<[u32]>)| {
                 text.strong_count() > 0 && tokens.strong_count() > 0
@@ -76,7 +74,18 @@ impl Held {
             self.n_swept = 2 * self.places.len();
         }
         let weak = (Arc::downgrade(&copy.0), Arc::downgrade(&copy.1));
-        self.places.insert(place, weak);
+        match self.places.entry(place) {
+            Entry::Vacant(entry) => {
+                entry.insert(weak);
+            }
+            Entry::Occupied(mut entry) => {
+                let (text, tokens) = entry.get();
+                if let (Some(text), Some(tokens)) = (text.upgrade(), tokens.upgrade()) {
+                    return (text, tokens);
+                }
+                entry.insert(weak);
+            }
+        }
         copy
     }
 }
