@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::answer::{
     AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Finish, Latitude,
@@ -100,6 +100,26 @@ impl Scripted {
         self.n_running_peak.load(Ordering::SeqCst)
     }
 
+    /// Takes its time, unless nobody wants the answer any more.
+    fn wait(&self, request: &AnswerRequest<'_>) {
+        let moment = Duration::from_millis(1);
+        let end = Instant::now() + self.delay;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || request.cancel.is_cancelled() {
+                break;
+            }
+            std::thread::sleep(left.min(moment));
+        }
+        let is_slow = request.question.contains(SLOW_WORD);
+        while let Some(is_held) = self.is_held.as_ref().filter(|_| is_slow) {
+            if !is_held.load(Ordering::SeqCst) || request.cancel.is_cancelled() {
+                break;
+            }
+            std::thread::sleep(moment);
+        }
+    }
+
     fn text(request: &AnswerRequest<'_>) -> String {
         let words: Vec<&str> = request.question.split_whitespace().collect();
         let sentences = request
@@ -156,13 +176,9 @@ impl AnswerModel for Scripted {
         let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
         self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
         let _running = Running(&self.n_running);
-        std::thread::sleep(self.delay);
-        if let Some(is_held) = &self.is_held
-            && request.question.contains(SLOW_WORD)
-        {
-            while is_held.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        self.wait(request);
+        if request.cancel.is_cancelled() {
+            return Err(CallError::Lost);
         }
         if request.question.contains(PANIC_WORD) {
             panic!("the scripted model was asked to panic");

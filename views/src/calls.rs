@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_ask::Cancel;
@@ -14,10 +14,11 @@ use perennial_bank::{ContextKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
 use serde::{Deserialize, Serialize};
 
+use crate::agenda::Agenda;
 use crate::dataflow::Epoch;
 use crate::memo::{Memo, RequestDigest};
 use crate::plan::Plan;
-use crate::view::Policy;
+use crate::view::{Delivery, Policy};
 
 /// One context with the layout it is to be answered over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,7 +53,8 @@ pub struct Refresh {
 ///
 /// # Contract
 /// `refreshed` is called before the answer enters the dataflow, so it has been heard when
-/// the epoch is complete.
+/// the epoch is complete. Of one context the epochs only grow: nothing is heard of a call that a
+/// newer one has overtaken.
 pub trait Observer: Send + Sync + 'static {
     /// Fragments are being encoded for an answer.
     fn encoding(&self, view: &str, context: &ContextKey, done: usize, total: usize);
@@ -111,10 +113,15 @@ pub struct Healed {
 ///
 /// What is known of the last answer changes what the next costs and, where it may be
 /// provisional, what it says; an exact answer never depends on it.
+///
+/// Where newer edits overtake, a call may end after a newer one of its context has begun, or even
+/// ended. What it says does not count any more: the book tells which call is the newest.
 #[derive(Default)]
 pub struct ContextBook {
     contexts: Mutex<HashMap<ContextKey, Before>>,
     healed: Mutex<HashMap<ContextKey, Healed>>,
+    /// The newest epoch for which a call of each context has begun. Locked before all others.
+    newest: Mutex<HashMap<ContextKey, Epoch>>,
     has_fallen_back: AtomicBool,
 }
 
@@ -133,8 +140,37 @@ impl ContextBook {
             .insert(context, before);
     }
 
+    /// Notes that a call begins.
+    fn begin(&self, context: &ContextKey, epoch: Epoch) {
+        let mut newest = self.newest();
+        let of_context = newest.entry(context.clone()).or_default();
+        *of_context = epoch.max(*of_context);
+    }
+
+    /// Whether no newer call of the context has begun.
+    fn is_newest(&self, context: &ContextKey, epoch: Epoch) -> bool {
+        let newest = self.newest();
+        newest.get(context).is_none_or(|newest| *newest <= epoch)
+    }
+
+    /// Has a call say what it gave, if that counts. A newer call that begins waits until it has,
+    /// and a context that is gone stays forgotten.
+    fn say(&self, context: &ContextKey, epoch: Epoch, cancel: &Cancel, say: impl FnOnce()) {
+        let newest = self.newest();
+        let is_newest = newest.get(context).is_none_or(|newest| *newest <= epoch);
+        if is_newest && !cancel.is_cancelled() {
+            say();
+        }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, HashMap<ContextKey, Epoch>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets a context that is gone.
     pub fn remove(&self, context: &ContextKey) {
+        let mut newest = self.newest();
+        newest.remove(context);
         self.contexts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -233,6 +269,8 @@ pub(crate) struct GenerateCalls {
     pub(crate) book: Arc<ContextBook>,
     pub(crate) memo: Arc<dyn Memo>,
     pub(crate) executor: Arc<Executor>,
+    /// What waits, where newer edits overtake.
+    pub(crate) agenda: Arc<Agenda>,
     pub(crate) observer: Arc<dyn Observer>,
 }
 
@@ -243,15 +281,17 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
         let job = Answering {
             digest: RequestDigest::of(&model.digest(), &plan, &request),
             epoch: *epoch,
-            plan: plan.clone(),
+            plan,
             request,
             book: self.book.clone(),
             memo: Arc::downgrade(&self.memo),
             observer: self.observer.clone(),
+            cancel,
         };
+        job.book.begin(&job.request.context, *epoch);
         let kept = self
             .memo
-            .answer(&plan.name, &job.request.context, &job.digest);
+            .answer(&self.plan.name, &job.request.context, &job.digest);
         if let Some(kept) = kept {
             return job.done(Ok(kept), Duration::ZERO, reply);
         }
@@ -262,29 +302,48 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
         {
             return job.done(healed.outcome, healed.elapsed, reply);
         }
-        let lane = plan.name.clone();
-        self.executor.submit(Priority::Fresh, &lane, move || {
-            if cancel.is_cancelled() {
-                return;
+        match self.plan.delivery {
+            Delivery::Epoch => {
+                let lane = &self.plan.name;
+                self.executor.submit(Priority::Fresh, lane, move || {
+                    job.ask(&*model, stage, reply);
+                });
             }
-            let before = job.book.before(&job.request.context);
-            let latitude = latitude(&plan, stage, &job.book);
-            let asked = asked(&plan, &job.request, &before, latitude, cancel);
-            let mut progress = Reporter {
-                view: &plan.name,
-                context: &job.request.context,
-                observer: &*job.observer,
-            };
-            let begin = Instant::now();
-            let outcome = model.answer(&asked, &mut progress);
-            job.done(outcome, begin.elapsed(), reply);
-        });
+            Delivery::Each => self.ask_in_turn(job, stage, reply),
+        }
     }
 
     fn lost(&mut self, _staged: &Staged) -> Generated {
         Generated {
             answer: Err(CallError::Lost),
             dependencies: Arc::default(),
+        }
+    }
+}
+
+impl GenerateCalls {
+    /// Has a call wait for its turn among those of the view.
+    fn ask_in_turn(&self, job: Answering, stage: Stage, reply: Reply<Generated>) {
+        let (model, agenda) = (self.model.clone(), Arc::downgrade(&self.agenda));
+        let (context, epoch) = (job.request.context.clone(), job.epoch);
+        let cancel = job.cancel.clone();
+        let is_short = self
+            .agenda
+            .put(context.clone(), epoch, cancel.clone(), move || {
+                job.ask(&*model, stage, reply);
+                if let Some(agenda) = agenda.upgrade() {
+                    agenda.ended(&context, cancel.is_cancelled());
+                }
+            });
+        if is_short {
+            let agenda = self.agenda.clone();
+            let ticket = move || {
+                if let Some(job) = agenda.take() {
+                    job();
+                }
+            };
+            self.executor
+                .submit(Priority::Fresh, &self.plan.name, ticket);
         }
     }
 }
@@ -299,10 +358,52 @@ struct Answering {
     /// Not held: who stops the engine does not wait for a call to close the memo.
     memo: Weak<dyn Memo>,
     observer: Arc<dyn Observer>,
+    /// Raised when nobody wants the answer any more.
+    cancel: Cancel,
 }
 
 impl Answering {
+    /// Asks the model, unless nobody wants to know any more: then the reply is lost.
+    fn ask(self, model: &dyn AnswerModel, stage: Stage, reply: Reply<Generated>) {
+        let context = &self.request.context;
+        if self.cancel.is_cancelled() || !self.book.is_newest(context, self.epoch) {
+            return;
+        }
+        let before = self.book.before(context);
+        let latitude = latitude(&self.plan, stage, &self.book);
+        let cancel = self.cancel.clone();
+        let asked = asked(&self.plan, &self.request, &before, latitude, cancel);
+        let mut progress = Reporter {
+            view: &self.plan.name,
+            context,
+            observer: &*self.observer,
+        };
+        let begin = Instant::now();
+        let outcome = model.answer(&asked, &mut progress);
+        self.done(outcome, begin.elapsed(), reply);
+    }
+
     fn done(self, outcome: Result<Outcome, CallError>, elapsed: Duration, reply: Reply<Generated>) {
+        let generated = match &outcome {
+            Ok(outcome) => Generated {
+                answer: Ok(outcome.answer.clone()),
+                dependencies: depends(&self.plan, &self.request, outcome),
+            },
+            Err(error) => Generated {
+                answer: Err(error.clone()),
+                dependencies: Arc::default(),
+            },
+        };
+        let (book, cancel, epoch) = (self.book.clone(), self.cancel.clone(), self.epoch);
+        let context = self.request.context.clone();
+        book.say(&context, epoch, &cancel, move || {
+            self.say(outcome, elapsed);
+        });
+        reply.send(generated);
+    }
+
+    /// Leaves what was heard where the next call, a restart and the engine find it.
+    fn say(self, outcome: Result<Outcome, CallError>, elapsed: Duration) {
         let context = &self.request.context;
         if let Ok(outcome) = &outcome {
             let (question, layout) = (self.request.question.clone(), self.request.layout.clone());
@@ -314,16 +415,6 @@ impl Answering {
                 memo.answered(&self.plan.name, context, &self.digest, outcome);
             }
         }
-        let generated = match &outcome {
-            Ok(outcome) => Generated {
-                answer: Ok(outcome.answer.clone()),
-                dependencies: depends(&self.plan, &self.request, outcome),
-            },
-            Err(error) => Generated {
-                answer: Err(error.clone()),
-                dependencies: Arc::default(),
-            },
-        };
         self.observer.refreshed(Refresh {
             view: self.plan.name.clone(),
             digest: self.digest,
@@ -332,7 +423,6 @@ impl Answering {
             outcome,
             elapsed,
         });
-        reply.send(generated);
     }
 }
 

@@ -7,6 +7,7 @@
 //! A [`query::Query`] is a relational view, written in SQL or by a builder;
 //! [`render::render`] turns it into operators.
 
+mod agenda;
 pub mod calls;
 pub mod dataflow;
 pub mod embeddings;
@@ -19,6 +20,7 @@ pub mod render;
 pub mod sql;
 pub mod view;
 
+pub use agenda::Agenda;
 pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
 pub use dataflow::{Epoch, Services};
 pub use embeddings::Embeddings;
@@ -26,4 +28,4 @@ pub use evaluate::evaluate;
 pub use layout::PassageShelf;
 pub use memo::Memo;
 pub use plan::Plan;
-pub use view::{Error, Order, Policy, SKIP_BELOW, View};
+pub use view::{Delivery, Error, Order, Policy, SKIP_BELOW, View};

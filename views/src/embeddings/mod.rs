@@ -409,6 +409,11 @@ impl Calls<Epoch, EmbedText, Embedded> for EmbedCalls {
         }
         self.embeddings.release(&text.digest);
     }
+
+    /// An answer reflects an epoch, also where a later one is under way: so its selection must.
+    fn fills_holes(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
