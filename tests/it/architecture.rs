@@ -74,15 +74,16 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 7] = [
     ),
 ];
 
-/// The same of `views`. What asks a model (`calls`, `memo`, `embeddings`, `layout`, `dataflow`)
-/// shares the types of its traces, in a circle; queries stand apart from it.
-const ROOMS_OF_VIEWS: [(&str, &[&str]); 11] = [
+/// The same of `views`. What asks a model (`agenda`, `calls`, `memo`, `embeddings`, `layout`,
+/// `dataflow`) shares the types of its traces, in a circle; queries stand apart from it.
+const ROOMS_OF_VIEWS: [(&str, &[&str]); 12] = [
     ("view", &[]),
     ("plan", &["view"]),
     ("query", &[]),
     ("sql", &["query", "view"]),
     ("memo", &["calls", "plan"]),
-    ("calls", &["dataflow", "memo", "plan", "view"]),
+    ("agenda", &["dataflow"]),
+    ("calls", &["agenda", "dataflow", "memo", "plan", "view"]),
     ("embeddings", &["calls", "dataflow", "memo"]),
     (
         "layout",
@@ -90,7 +91,15 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 11] = [
     ),
     (
         "dataflow",
-        &["calls", "embeddings", "layout", "memo", "plan", "view"],
+        &[
+            "agenda",
+            "calls",
+            "embeddings",
+            "layout",
+            "memo",
+            "plan",
+            "view",
+        ],
     ),
     ("render", &["dataflow", "query"]),
     ("evaluate", &["dataflow", "query", "render", "sql"]),

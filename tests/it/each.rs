@@ -325,6 +325,8 @@ fn a_context_that_changes_while_it_waits_is_asked_once() {
     next_start(&updates);
     engine.delete("questions", "guest").expect("runs");
     next_start(&updates);
+    // All of that has reached the operators.
+    std::thread::sleep(Duration::from_millis(500));
     hold.release();
     engine.flush().expect("runs");
     assert_eq!(rig.model.n_calls(), 2);
@@ -367,7 +369,7 @@ fn what_is_urgent_goes_first_then_what_is_newest() {
     engine.apply(vec![raised]).expect("runs");
     next_start(&updates);
     // All of them wait.
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(500));
     hold.release();
     engine.flush().expect("runs");
     let told = until_complete(&updates);
