@@ -300,20 +300,20 @@ mod tests {
                 waiting: waiting.clone(),
                 fills_holes,
             };
-            let (heard_by, mut input, probe) = worker.dataflow(|scope| {
+            let (mut input, probe) = worker.dataflow(|scope| {
                 let heard_by = heard.clone();
                 let (input, rows) = scope.new_collection::<u8, isize>();
                 let (probe, _) = call(rows, "Slow", 2, calls)
                     .inspect(move |((x, y), time, diff)| {
                         assert_eq!(*y, u64::from(*x) * 10);
-                        heard
+                        heard_by
                             .borrow_mut()
                             .entry(*time)
                             .or_default()
                             .push((*x, *diff));
                     })
                     .probe();
-                (heard_by, input, probe)
+                (input, probe)
             });
             let (mut standing, mut after) = (Vec::<u8>::new(), Vec::new());
             let mut time = 0;
@@ -357,7 +357,7 @@ mod tests {
                 }
                 worker.step();
             }
-            (heard_by.take(), after)
+            (heard.take(), after)
         })
     }
 
@@ -381,7 +381,8 @@ mod tests {
         #[test]
         fn with_holes_the_newest_time_is_right(steps in steps()) {
             let (changes, after) = run(steps, false);
-            prop_assert_eq!(sums(&changes, after.len()).last(), after.last());
+            let sums = sums(&changes, after.len());
+            prop_assert_eq!(sums.last(), after.last());
         }
 
         #[test]
