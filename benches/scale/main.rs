@@ -10,7 +10,9 @@
 //!   passages for each context (`ranking.rs`), at a size that it manages.
 //!
 //! - *views*: an edit of one source with five views, with no, four and nineteen sources beside it;
-//! - *pace*: an edit of what a view reads, alone and beside a view whose call goes on all the while.
+//! - *pace*: an edit of what a view reads, alone and beside a view whose call goes on all the while;
+//! - *overtaking*: an edit of one context behind an edit that touches all of them, where each answer is
+//!   told when it is there, and where an epoch's are told at once.
 //!
 //! Work is printed beside time: inner products, rankings that were touched, scans.
 
@@ -50,7 +52,7 @@ struct Options {
     /// Workers of the dataflow.
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// Only these: views, pace, selections, before.
+    /// Only these: views, pace, overtaking, selections, before.
     #[arg(long, num_args = 1..)]
     only: Vec<String>,
     /// Given by `cargo bench`; without meaning here.
@@ -78,6 +80,9 @@ fn run(options: &Options) -> Result<(), Error> {
     }
     if is_wanted("pace") {
         pace::pace(options)?;
+    }
+    if is_wanted("overtaking") {
+        pace::overtaking(options)?;
     }
     // Peaks of memory only grow: the largest size comes last, the other algorithm after it.
     if is_wanted("selections") {

@@ -1,11 +1,13 @@
-//! Many views: what an epoch of one source costs, and whether a slow view keeps a fast one waiting.
+//! Many views: what an epoch of one source costs, whether a slow view keeps a fast one waiting, and
+//! whether a large edit keeps a small one waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use perennial::ask::scripted::{SLOW_WORD, Scripted, ScriptedEmbedder};
-use perennial::{Engine, Runtime, View};
+use perennial::engine::Edit;
+use perennial::{Delivery, Engine, Runtime, View};
 
 use super::{Error, Options, spread};
 
@@ -105,6 +107,65 @@ pub(super) fn pace(options: &Options) -> Result<(), Error> {
         };
         println!("| {what} | {} |", spread(&times));
         is_held.store(false, Ordering::SeqCst);
+    }
+    println!();
+    Ok(())
+}
+
+/// What a call takes where edits overtake.
+const CALL: Duration = Duration::from_millis(20);
+/// Calls at a time.
+const CALLS_AT_A_TIME: usize = 4;
+/// Small edits behind a large one, where not all of that is waited for.
+const SMALL_EDITS: usize = 100;
+
+/// An edit of one context behind one that touches all of them, until it is answered.
+pub(super) fn overtaking(options: &Options) -> Result<(), Error> {
+    let n_contexts = options.contexts;
+    println!(
+        "An edit that touches {n_contexts} contexts, {CALLS_AT_A_TIME} calls of {} ms at a time; then \
+         one context is edited at a time, each until it is answered:\n",
+        CALL.as_millis()
+    );
+    println!("| delivery | small edits | median / p99 / most | most, in calls' time |");
+    println!("| --- | ---: | ---: | ---: |");
+    for (delivery, n_edits) in [(Delivery::Each, SMALL_EDITS), (Delivery::Epoch, 1)] {
+        let (model, embedder) = (Scripted::new().taking(CALL), ScriptedEmbedder::default());
+        let runtime = Runtime::scripted(Arc::new(model), Arc::new(embedder));
+        let view = View::named("answers").context("questions");
+        let view = view.data_source("docs").deliver(delivery);
+        let engine = Engine::builder(runtime.calling_at_a_time(CALLS_AT_A_TIME))
+            .workers(options.workers)
+            .table("docs")
+            .table("questions")
+            .view(view)
+            .start()?;
+        let updates = engine.subscribe("answers")?;
+        let mut answers = updates.answers();
+        let mut edits = vec![Edit::upsert("docs", "d", "This is version 0.")];
+        let contexts = 0..n_contexts;
+        edits.extend(contexts.map(|i| Edit::upsert("questions", i.to_string(), "version")));
+        engine.apply(edits)?;
+        if delivery == Delivery::Each {
+            // The large edit is under way.
+            answers.next();
+        } else {
+            std::thread::sleep(10 * CALL);
+        }
+        let mut times = Vec::new();
+        for edit in 0..n_edits {
+            let (key, question) = (n_contexts / 2 + edit, format!("is {edit}"));
+            let begin = Instant::now();
+            engine.upsert("questions", &key.to_string(), &question)?;
+            if !answers.any(|answer| *answer.question == *question) {
+                return Err("the engine has stopped".into());
+            }
+            times.push(begin.elapsed());
+        }
+        let most = times.iter().max().copied().unwrap_or_default();
+        let in_calls = most.as_secs_f64() / CALL.as_secs_f64();
+        let times = spread(&times);
+        println!("| {delivery} | {n_edits} | {times} | {in_calls:.1} |");
     }
     println!();
     Ok(())

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
-use perennial::{Order, Policy, Repair, Scope};
+use perennial::{Delivery, Order, Policy, Repair, Scope};
 
 use super::values::{self, Asked, Size};
 
@@ -55,8 +55,9 @@ With --json, standard output has one object a line, told apart by \"event\":
             n_healed, n_documents, rungs {keep, skip, patch, verify, rewrite, regenerate,
             failed}, audits, work,
             elapsed_ms; it follows the answers of its epoch
+            (with --deliver each, all that were taken since the one before)
   answer    context, question, epoch, change: new|changed|stands|gone, text, old_text,
-            error, finish: stop|length, rung, exact, drift,
+            error, finish: stop|length, rung, exact, drift, early,
             sub_paragraphs [{text, sources [{document, ordinal, share}]}], work, elapsed_ms
   rejected  source, place, key, reason
   notice    source, message
@@ -319,6 +320,11 @@ pub(crate) struct ViewArgs {
     /// within DRIFT nats a token of exact, such as bounded:0.05).
     #[arg(long, value_name = "POLICY", default_value = "exact")]
     pub(crate) policy: Policy,
+
+    /// When answers are told: epoch (all that a change touches, at once) or each (every answer
+    /// when it is there; newer edits overtake).
+    #[arg(long, value_name = "WHEN", default_value = "epoch")]
+    pub(crate) deliver: Delivery,
 
     /// What becomes of documents that a newer one supersedes (a field of JSON lines): evict
     /// (they are not read), hide, or zero-values, zero-keys, zero-both with :whole, :header,

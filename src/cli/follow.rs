@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use perennial::connectors::Rejected;
-use perennial::engine::{EpochStart, Progress, RowsUpdate};
+use perennial::engine::{AnswerUpdate, EpochStart, Progress, RowsUpdate};
 use perennial::rows::Schema;
 use perennial::{Engine, Subscription, Update};
 use perennial_views::Epoch;
@@ -50,6 +50,8 @@ pub(crate) trait Display {
     fn started(&mut self, start: &EpochStart) -> io::Result<()>;
     /// Something goes on.
     fn progress(&mut self, progress: &Progress) -> io::Result<()>;
+    /// An answer is there before its epoch is complete.
+    fn early(&mut self, update: &AnswerUpdate) -> io::Result<()>;
     /// An epoch is complete.
     fn epoch(&mut self, report: &EpochReport) -> io::Result<()>;
     /// Rows of a query came and went.
@@ -234,10 +236,15 @@ impl Showing {
                 shown
             }
             Update::Answer(answer) => {
-                if is_news(answer.epoch) {
+                if !is_news(answer.epoch) {
+                    Ok(())
+                } else if answer.is_early {
+                    let news = gathering.early(answer);
+                    news.map_or(Ok(()), |news| display.early(&news))
+                } else {
                     gathering.answer(answer);
+                    Ok(())
                 }
-                Ok(())
             }
             Update::Rows(rows) if is_news(rows.epoch) => display.rows(&rows, &feed.columns),
             Update::EpochComplete(summary) => {

@@ -90,6 +90,7 @@ fn answer(update: &AnswerUpdate) -> Value {
         "rung": update.rung,
         "exact": update.is_exact,
         "drift": update.drift,
+        "early": update.is_early,
         "sub_paragraphs": update.sub_paragraphs,
         "work": work(&update.work),
         "elapsed_ms": milliseconds(update.elapsed),
@@ -126,6 +127,10 @@ impl<W: Write> Display for JsonLines<W> {
             _ => return Ok(()),
         };
         self.line(&object)
+    }
+
+    fn early(&mut self, update: &AnswerUpdate) -> io::Result<()> {
+        self.line(&answer(update))
     }
 
     fn epoch(&mut self, report: &EpochReport) -> io::Result<()> {
@@ -208,6 +213,7 @@ mod tests {
         assert_eq!(objects[0]["event"], "answer");
         assert_eq!(objects[0]["change"], "changed");
         assert_eq!(objects[0]["text"], "New.\n");
+        assert_eq!(objects[0]["early"], false);
         assert_eq!(objects[0]["work"]["forwarded"], 10);
         assert_eq!(objects[1]["event"], "epoch");
         assert_eq!(objects[1]["work"]["from_scratch"], 100);

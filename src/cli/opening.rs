@@ -61,6 +61,7 @@ pub(crate) fn view(args: &ViewArgs) -> View {
         .data_source(DOCUMENTS)
         .scope(args.scope)
         .policy(args.policy)
+        .deliver(args.deliver)
         .superseded(args.superseded)
         .token_budget(args.budget)
         .max_tokens(args.max_tokens);

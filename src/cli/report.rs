@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use perennial::bank::ContextKey;
-use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, EpochSummary};
+use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, EpochSummary, MAX_NAMED_CHANGES};
 
 /// One complete epoch.
 #[derive(Debug)]
@@ -13,8 +13,11 @@ pub(crate) struct EpochReport {
     pub(crate) start: Option<EpochStart>,
     /// How it ended.
     pub(crate) summary: EpochSummary,
-    /// The answers that were refreshed, in order of their contexts.
+    /// The answers that were refreshed, in order of their contexts, without those that were told
+    /// before.
     pub(crate) answers: Vec<AnswerUpdate>,
+    /// Number of answers that were told before the epoch was complete.
+    pub(crate) n_early: usize,
     /// Tokens that a rerun of every context would have forwarded, kept ones included.
     pub(crate) n_rerun: usize,
 }
@@ -24,13 +27,21 @@ pub(crate) struct EpochReport {
 pub(crate) struct Gathering {
     start: Option<EpochStart>,
     answers: Vec<AnswerUpdate>,
+    n_early: usize,
     /// Tokens of a run from scratch of each context with an answer.
     from_scratch: BTreeMap<ContextKey, usize>,
 }
 
 impl Gathering {
-    /// An epoch begins.
-    pub(crate) fn start(&mut self, start: EpochStart) {
+    /// An epoch begins; perhaps beside others, which become complete with it.
+    pub(crate) fn start(&mut self, mut start: EpochStart) {
+        if let Some(mut earlier) = self.start.take() {
+            start.n_changes += earlier.n_changes;
+            start.n_healed += earlier.n_healed;
+            earlier.changes.append(&mut start.changes);
+            earlier.changes.truncate(MAX_NAMED_CHANGES);
+            start.changes = earlier.changes;
+        }
         self.start = Some(start);
     }
 
@@ -39,8 +50,20 @@ impl Gathering {
         self.start.is_some()
     }
 
-    /// An answer of the present epoch.
-    pub(crate) fn answer(&mut self, mut update: AnswerUpdate) {
+    /// An answer of the present epoch, to be shown when that is complete.
+    pub(crate) fn answer(&mut self, update: AnswerUpdate) {
+        let news = self.news(update);
+        self.answers.extend(news);
+    }
+
+    /// An answer that is told before the present epoch is complete. What is to be shown of it.
+    pub(crate) fn early(&mut self, update: AnswerUpdate) -> Option<AnswerUpdate> {
+        self.n_early += 1;
+        self.news(update)
+    }
+
+    /// What is new about an answer, with what waits to be shown of its context.
+    fn news(&mut self, mut update: AnswerUpdate) -> Option<AnswerUpdate> {
         match (&update.new, update.work.n_from_scratch) {
             (None, _) => {
                 self.from_scratch.remove(&update.context);
@@ -56,14 +79,14 @@ impl Gathering {
             let seen = self.answers.remove(at);
             match update.kind() {
                 // Asked before a restart, and no more: nobody has seen it.
-                ChangeKind::Gone if seen.old.is_none() => return,
+                ChangeKind::Gone if seen.old.is_none() => return None,
                 ChangeKind::Stands => update.old = seen.old,
                 // An answer to another question is not its past.
                 ChangeKind::Changed if update.question != seen.question => update.old = seen.old,
                 _ => {}
             }
         }
-        self.answers.push(update);
+        Some(update)
     }
 
     /// The epoch is complete.
@@ -72,6 +95,7 @@ impl Gathering {
             start: self.start.take(),
             summary,
             answers: std::mem::take(&mut self.answers),
+            n_early: std::mem::take(&mut self.n_early),
             n_rerun: self.from_scratch.values().sum(),
         }
     }
@@ -136,6 +160,7 @@ pub(crate) mod tests {
             elapsed: Duration::from_millis(20),
             is_exact: true,
             drift: 0.0,
+            is_early: false,
         }
     }
 
@@ -171,6 +196,28 @@ pub(crate) mod tests {
         };
         assert_eq!(kinds(&told(of_another)), [ChangeKind::New]);
         assert!(told(answer("a", Some("A."), None, 0)).is_empty());
+    }
+
+    #[test]
+    fn what_is_told_early_is_not_shown_again_and_overtaken_epochs_are_one() {
+        let mut gathering = Gathering::default();
+        let begin = |n_changes| EpochStart {
+            view: "answers".into(),
+            epoch: 1,
+            changes: Vec::new(),
+            n_changes,
+            n_healed: 0,
+            n_documents: 3,
+        };
+        gathering.answer(answer("a", None, Some("A."), 100));
+        gathering.start(begin(2));
+        gathering.start(begin(1));
+        let early = gathering.early(answer("a", Some("A."), Some("B."), 100));
+        assert_eq!(early.map(|a| a.kind()), Some(ChangeKind::Changed));
+        let report = gathering.complete(summary());
+        assert_eq!((report.answers.len(), report.n_early), (0, 1));
+        assert_eq!(report.start.map(|start| start.n_changes), Some(3));
+        assert_eq!(report.n_rerun, 100);
     }
 
     #[test]

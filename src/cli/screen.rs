@@ -212,6 +212,7 @@ impl<W: Write> Screen<W> {
             _ => wording::work(n_forwarded, update.work.n_from_scratch),
         });
         facts.extend(wording::provisional(update));
+        facts.extend(wording::early(update).map(str::to_owned));
         facts.extend(wording::cut_off(update).map(str::to_owned));
         self.write(&[Span::new(Style::Faint, facts.join(" · "))], INDENT)
     }
@@ -239,6 +240,12 @@ impl<W: Write> Display for Screen<W> {
     fn progress(&mut self, progress: &Progress) -> io::Result<()> {
         self.answers.show(progress);
         Ok(())
+    }
+
+    fn early(&mut self, update: &AnswerUpdate) -> io::Result<()> {
+        self.answers.clear();
+        self.answer(update)?;
+        self.out.flush()
     }
 
     fn epoch(&mut self, report: &EpochReport) -> io::Result<()> {
@@ -278,6 +285,7 @@ impl<W: Write> Display for Screen<W> {
             }
         } else if report.answers.is_empty() {
             let text = match n_kept {
+                _ if report.n_early > 0 => "every answer is up to date".to_owned(),
                 0 => "there is no question to answer".to_owned(),
                 _ => format!(
                     "no answer is touched · {}",
@@ -384,6 +392,22 @@ mod tests {
         let costs =
             "  rewritten from sentence 1 · 0.02 s · 10 of 100 tokens (10.0x less than a rerun)";
         assert!(text.contains(costs), "{text}");
+    }
+
+    #[test]
+    fn an_early_answer_is_marked_and_shown_once() {
+        let mut screen = Screen::new(Vec::new(), Paint::plain(), Live::new(true));
+        let mut gathering = Gathering::default();
+        let mut update = sample::answer("q", None, Some("It costs 12 crowns."), 100);
+        update.is_early = true;
+        let news = gathering.early(update).expect("news");
+        screen.early(&news).expect("a vector takes all");
+        let report = gathering.complete(sample::summary());
+        screen.epoch(&report).expect("a vector takes all");
+        let text = String::from_utf8(screen.into_out()).expect("text");
+        assert_eq!(text.matches("It costs 12 crowns.").count(), 1, "{text}");
+        assert!(text.contains("· others follow\n"), "{text}");
+        assert!(text.contains("every answer is up to date"), "{text}");
     }
 
     #[test]

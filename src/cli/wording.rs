@@ -124,6 +124,11 @@ pub(crate) fn provisional(update: &AnswerUpdate) -> Option<String> {
     })
 }
 
+/// A remark on an answer that is told before all of its epoch are there.
+pub(crate) fn early(update: &AnswerUpdate) -> Option<&'static str> {
+    update.is_early.then_some("others follow")
+}
+
 /// What audits found of provisional answers, once there are any.
 pub(crate) fn audits(stats: &AuditStats) -> Option<String> {
     (stats.n_audited > 0).then(|| {

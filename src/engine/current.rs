@@ -6,7 +6,7 @@ use std::time::Duration;
 use perennial_ask::{Answer, Dependencies, Rung, SubParagraph, Work};
 use perennial_bank::DocumentKey;
 use perennial_connectors::Output;
-use perennial_views::Epoch;
+use perennial_views::{Epoch, Refresh};
 
 use crate::recording::RecordedAnswer;
 use crate::state::StoredAnswer;
@@ -39,6 +39,14 @@ pub struct CurrentAnswer {
     pub drift: Option<f32>,
 }
 
+/// The answer that a call gave.
+pub(super) fn answer_of(refresh: &Refresh) -> Answer {
+    match &refresh.outcome {
+        Ok(outcome) => Ok(outcome.answer.clone()),
+        Err(error) => Err(error.clone()),
+    }
+}
+
 /// A delivered row quotes no more of its question, in bytes: brokers refuse long messages.
 const MAX_QUESTION: usize = 16 << 10;
 /// A delivered row names no more documents.
@@ -57,6 +65,33 @@ fn shortened(question: &str) -> String {
 }
 
 impl CurrentAnswer {
+    /// An answer as of an epoch, with how a call reached it; nothing is known of that where none
+    /// was made.
+    pub(super) fn of(answer: Answer, epoch: Epoch, refresh: Option<Refresh>) -> Self {
+        let mut current = Self {
+            answer,
+            epoch,
+            rung: Rung::Regenerate,
+            sub_paragraphs: Vec::new(),
+            work: Work::default(),
+            elapsed: refresh.as_ref().map(|r| r.elapsed).unwrap_or_default(),
+            tokens: Arc::default(),
+            min_margin: f32::INFINITY,
+            dependencies: Dependencies::default(),
+            drift: None,
+        };
+        if let Some(outcome) = refresh.and_then(|refresh| refresh.outcome.ok()) {
+            current.rung = outcome.rung;
+            current.sub_paragraphs = outcome.sub_paragraphs;
+            current.work = outcome.work;
+            current.tokens = outcome.tokens;
+            current.min_margin = outcome.min_margin;
+            current.dependencies = outcome.dependencies;
+            current.drift = (!outcome.is_exact).then_some(outcome.drift);
+        }
+        current
+    }
+
     /// As it is delivered.
     pub(super) fn output(&self, question: &str) -> Output {
         let mut shares: Vec<(&DocumentKey, f32)> = Vec::new();

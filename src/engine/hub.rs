@@ -128,6 +128,48 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// The newest refresh of a context that was heard of since the last time.
+    pub(super) fn refresh(&self, view: &str, context: &ContextKey) -> Option<Refresh> {
+        let refreshes = self
+            .refreshes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        refreshes.get(view)?.get(context).cloned()
+    }
+}
+
+/// A hub that also says at once when an answer is there: that of a view which tells each.
+pub(crate) struct PromptHub<F> {
+    pub(super) hub: Arc<Hub>,
+    /// Is told of which context.
+    pub(super) tell: F,
+}
+
+impl<F: Fn(ContextKey) + Send + Sync + 'static> Observer for PromptHub<F> {
+    fn encoding(&self, view: &str, context: &ContextKey, done: usize, total: usize) {
+        self.hub.encoding(view, context, done, total);
+    }
+
+    fn writing(&self, view: &str, context: &ContextKey, text: &str) {
+        self.hub.writing(view, context, text);
+    }
+
+    fn refreshed(&self, refresh: Refresh) {
+        let context = refresh.request.context.clone();
+        self.hub.refreshed(refresh);
+        (self.tell)(context);
+    }
+
+    fn embedding(&self, view: &str, done: usize, total: usize) {
+        self.hub.embedding(view, done, total);
+    }
+
+    fn passed_over(&self, view: &str, text: &str, reason: &str) {
+        self.hub.passed_over(view, text, reason);
+    }
+}
+
 impl Observer for Hub {
     fn encoding(&self, view: &str, context: &ContextKey, done: usize, total: usize) {
         let progress = Progress::Encoding {
@@ -155,7 +197,7 @@ impl Observer for Hub {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let of_view = refreshes.entry(refresh.view.clone()).or_default();
-        if of_view.len() < MAX_REFRESHES {
+        if of_view.len() < MAX_REFRESHES || of_view.contains_key(&refresh.request.context) {
             of_view.insert(refresh.request.context.clone(), refresh);
         }
     }

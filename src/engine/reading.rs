@@ -25,6 +25,9 @@ pub(crate) enum Origin {
 /// Name of the column in which a view of answers holds the context's text.
 pub(crate) const QUESTION: &str = "question";
 
+/// Name of the column of contexts that says how urgent they are.
+const PRIORITY: &str = "priority";
+
 /// The columns of a view of answers. Of a context whose call failed there is no tuple.
 pub(crate) fn answers_schema() -> Schema {
     Schema::new([KEY, QUESTION, TEXT].map(|name| Column::new(name, Type::Text)))
@@ -64,6 +67,15 @@ pub(crate) fn document(key: &Key, row: &Row) -> Document {
 /// A row as a context.
 pub(crate) fn context(key: &Key, row: &Row) -> (ContextKey, Arc<str>) {
     (ContextKey::new(key.text()), row.text.clone())
+}
+
+/// How urgent a row is as a context: the higher, the sooner it is answered. Zero where it does
+/// not say, or not by a whole number.
+pub(crate) fn priority(row: &Row) -> i64 {
+    match row.columns.get(PRIORITY) {
+        Some(Value::Integer(priority)) => *priority,
+        _ => 0,
+    }
 }
 
 /// A tuple of a view as a row, for those who read documents or contexts of it. `None` if it has no

@@ -57,6 +57,13 @@ impl Runtime {
         }
     }
 
+    /// The same with so many model calls at a time.
+    #[must_use]
+    pub fn calling_at_a_time(mut self, n_calls: usize) -> Self {
+        self.model_executor = Arc::new(Executor::new(n_calls));
+        self
+    }
+
     /// Names the model, for recordings to say how it was called.
     #[must_use]
     pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {

@@ -10,6 +10,7 @@ use perennial_rows::Tuple;
 use perennial_views::Epoch;
 
 use super::audits::AuditStats;
+use super::current::CurrentAnswer;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -101,6 +102,10 @@ pub struct AnswerUpdate {
     /// Share of a provisional answer's attention to passages that went to borrowed
     /// fragments, 0 to 1: an estimate of how far it may be from exact.
     pub drift: f32,
+    /// Whether this was told before its epoch was complete, as views do that tell each answer when
+    /// it is there: others of the same epoch follow, or stand as of an earlier one. It is not told
+    /// again when the epoch is complete.
+    pub is_early: bool,
 }
 
 /// By how much the result of a query changed in an epoch, or in several where the subscriber was
@@ -116,6 +121,31 @@ pub struct RowsUpdate {
 }
 
 impl AnswerUpdate {
+    /// That an answer stands now, or that there is none any more.
+    pub(super) fn of(
+        view: Arc<str>,
+        context: ContextKey,
+        question: Arc<str>,
+        epoch: Epoch,
+        (old, new): (Option<Answer>, Option<&CurrentAnswer>),
+    ) -> Self {
+        Self {
+            view,
+            context,
+            question,
+            epoch,
+            old,
+            new: new.map(|new| new.answer.clone()),
+            rung: new.map_or(Rung::Regenerate, |new| new.rung),
+            sub_paragraphs: new.map_or_else(Vec::new, |new| new.sub_paragraphs.clone()),
+            work: new.map(|new| new.work).unwrap_or_default(),
+            elapsed: new.map(|new| new.elapsed).unwrap_or_default(),
+            is_exact: new.is_none_or(|new| new.drift.is_none()),
+            drift: new.and_then(|new| new.drift).unwrap_or(0.0),
+            is_early: false,
+        }
+    }
+
     /// What happened.
     pub fn kind(&self) -> ChangeKind {
         match (&self.old, &self.new) {
@@ -264,7 +294,8 @@ pub struct EpochSummary {
     pub rungs: RungCounts,
     /// Work of all its refreshes.
     pub work: Work,
-    /// From the epoch's closing to its completion.
+    /// From the epoch's closing to its completion; from that of the first one, where it overtook
+    /// others.
     pub elapsed: Duration,
     /// What audits found of provisional answers so far.
     pub audits: AuditStats,

@@ -94,6 +94,8 @@ pub(crate) enum Command {
         epoch: Epoch,
         share: Share,
     },
+    /// All that a view says reflects this epoch.
+    Completed { view: ViewId, epoch: Epoch },
     /// Say which sub-paragraphs depend on a document, as far as this worker knows.
     Dependents {
         view: ViewId,
@@ -121,6 +123,8 @@ pub(crate) enum Report {
     },
     /// An epoch of a view is complete on every worker.
     Complete { view: ViewId, epoch: Epoch },
+    /// A call of a view that tells each answer has ended.
+    Refreshed { view: ViewId, context: ContextKey },
     /// An exact answer was computed, or was given up.
     Healed {
         view: ViewId,
@@ -250,8 +254,11 @@ struct RunningView {
     operators: Operators,
     inputs: Inputs,
     probe: Probe<Epoch>,
-    /// The epoch that is being worked on.
+    /// The newest epoch that is being worked on. One that is fed beside it takes its place: only
+    /// of the newest it is of interest that all up to it is done.
     open: Option<Epoch>,
+    /// The last epoch that is complete everywhere.
+    complete: Option<Epoch>,
 }
 
 /// Where a view is fed.
@@ -293,6 +300,11 @@ fn run(
                     if let Some(view) = views.get_mut(&view) {
                         rest.disturb();
                         view.feed(epoch, share);
+                    }
+                }
+                Ok(Command::Completed { view, epoch }) => {
+                    if let Some(view) = views.get_mut(&view) {
+                        view.note_complete(epoch);
                     }
                 }
                 Ok(Command::Dependents {
@@ -360,6 +372,7 @@ impl RunningView {
             inputs,
             probe,
             open: None,
+            complete: None,
         }
     }
 
@@ -393,21 +406,23 @@ impl RunningView {
 
     /// The epoch that was being worked on, if it is complete by now.
     fn take_complete(&mut self) -> Option<Epoch> {
-        let epoch = self.open.take_if(|epoch| !self.probe.less_equal(epoch))?;
+        self.open.take_if(|epoch| !self.probe.less_equal(epoch))
+    }
+
+    /// Notes that an epoch is complete on every worker, and nobody asks for those before it.
+    fn note_complete(&mut self, epoch: Epoch) {
+        self.complete = Some(epoch);
         if let Inputs::Generate(inputs) = &mut self.inputs {
-            // What is known of the dependencies counts as of this epoch, which is before the next.
             let trace = &mut inputs.dependencies;
             trace.set_logical_compaction(AntichainRef::new(&[epoch]));
             trace.set_physical_compaction(AntichainRef::new(&[epoch + 1]));
         }
-        Some(epoch)
     }
 
     /// The dependencies on one document as of the last complete epoch.
     fn dependents(&mut self, document: &DocumentKey) -> Vec<Dependency> {
-        let until = self.open.unwrap_or(Epoch::MAX);
         let mut found = Vec::new();
-        let Inputs::Generate(inputs) = &mut self.inputs else {
+        let (Inputs::Generate(inputs), Some(complete)) = (&mut self.inputs, self.complete) else {
             return found;
         };
         let (mut cursor, storage) = inputs.dependencies.cursor();
@@ -418,7 +433,7 @@ impl RunningView {
         while let Some(dependency) = cursor.get_val(&storage) {
             let mut count = 0;
             cursor.map_times(&storage, |time, diff| {
-                count += if *time < until { *diff } else { 0 };
+                count += if *time <= complete { *diff } else { 0 };
             });
             if count > 0 {
                 found.push(dependency.clone());

@@ -74,16 +74,17 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 7] = [
     ),
 ];
 
-/// The same of `views`. What asks a model (`calls`, `memo`, `embeddings`, `outputs`, `layout`,
-/// `dataflow`) shares the types of its traces, in a circle; queries stand apart from it.
-const ROOMS_OF_VIEWS: [(&str, &[&str]); 13] = [
+/// The same of `views`. What asks a model (`agenda`, `calls`, `memo`, `embeddings`, `outputs`,
+/// `layout`, `dataflow`) shares the types of its traces, in a circle; queries stand apart from it.
+const ROOMS_OF_VIEWS: [(&str, &[&str]); 14] = [
     ("view", &[]),
     ("shared", &[]),
     ("plan", &["view"]),
     ("query", &[]),
     ("sql", &["query", "view"]),
     ("memo", &["calls", "plan"]),
-    ("calls", &["dataflow", "memo", "plan", "view"]),
+    ("agenda", &["dataflow"]),
+    ("calls", &["agenda", "dataflow", "memo", "plan", "view"]),
     ("embeddings", &["calls", "dataflow", "memo", "shared"]),
     ("outputs", &["calls", "dataflow", "memo", "shared"]),
     (
@@ -92,7 +93,15 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 13] = [
     ),
     (
         "dataflow",
-        &["calls", "embeddings", "layout", "memo", "plan", "view"],
+        &[
+            "agenda",
+            "calls",
+            "embeddings",
+            "layout",
+            "memo",
+            "plan",
+            "view",
+        ],
     ),
     ("render", &["dataflow", "outputs", "query"]),
     (

@@ -12,6 +12,7 @@ mod cli;
 mod client;
 mod cold;
 mod delivered;
+mod each;
 mod engine;
 mod exact;
 mod faults;

@@ -243,7 +243,7 @@ fn a_document_is_forgotten_and_a_plan_explained() {
          EXPLAIN SELECT key FROM towns WHERE people > 1;
          EXPLAIN CREATE CONTINUOUS VIEW a AS
              LLM_GENERATE(CONTEXT = STREAM(towns), DATA_SOURCE = STREAM(towns))
-             WITH (SCOPE = 'window:64');",
+             WITH (SCOPE = 'window:64', DELIVER = EACH);",
     );
     let ran = session.run(&script, |_, outcome| {
         match outcome {
@@ -257,6 +257,7 @@ fn a_document_is_forgotten_and_a_plan_explained() {
     assert_eq!(told[0], "true");
     assert!(told[1].contains("towns"), "{}", told[1]);
     assert!(told[2].contains("WINDOW(64)"), "{}", told[2]);
+    assert!(told[2].contains("delivery EACH"), "{}", told[2]);
     assert_eq!(rows(&mut session, "SELECT count(*) FROM towns"), ["3"]);
     assert_eq!(rows(&mut session, "SHOW VIEWS"), [""; 0]);
 }

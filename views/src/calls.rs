@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_ask::Cancel;
@@ -14,10 +14,11 @@ use perennial_bank::{ContextKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
 use serde::{Deserialize, Serialize};
 
+use crate::agenda::Agenda;
 use crate::dataflow::Epoch;
 use crate::memo::{Memo, RequestDigest};
 use crate::plan::Plan;
-use crate::view::Policy;
+use crate::view::{Delivery, Policy};
 
 /// One context with the layout it is to be answered over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,7 +54,8 @@ pub struct Refresh {
 ///
 /// # Contract
 /// `refreshed` is called before the answer enters the dataflow, so it has been heard when
-/// the epoch is complete.
+/// the epoch is complete. Of one context the epochs only grow: nothing is heard of a call that a
+/// newer one has overtaken.
 pub trait Observer: Send + Sync + 'static {
     /// Fragments are being encoded for an answer.
     fn encoding(&self, _view: &str, _context: &ContextKey, _done: usize, _total: usize) {}
@@ -122,10 +124,15 @@ pub struct Healed {
 ///
 /// What is known of the last answer changes what the next costs and, where it may be
 /// provisional, what it says; an exact answer never depends on it.
+///
+/// Where newer edits overtake, a call may end after a newer one of its context has begun, or even
+/// ended. What it says does not count any more: the book tells which call is the newest.
 #[derive(Default)]
 pub struct ContextBook {
     contexts: Mutex<HashMap<ContextKey, Before>>,
     healed: Mutex<HashMap<ContextKey, Healed>>,
+    /// The newest epoch for which a call of each context has begun. Locked before all others.
+    newest: Mutex<HashMap<ContextKey, Epoch>>,
     has_fallen_back: AtomicBool,
 }
 
@@ -144,8 +151,37 @@ impl ContextBook {
             .insert(context, before);
     }
 
+    /// Notes that a call begins.
+    fn begin(&self, context: &ContextKey, epoch: Epoch) {
+        let mut newest = self.newest();
+        let of_context = newest.entry(context.clone()).or_default();
+        *of_context = epoch.max(*of_context);
+    }
+
+    /// Whether no newer call of the context has begun.
+    fn is_newest(&self, context: &ContextKey, epoch: Epoch) -> bool {
+        let newest = self.newest();
+        newest.get(context).is_none_or(|newest| *newest <= epoch)
+    }
+
+    /// Has a call say what it gave, if that counts. A newer call that begins waits until it has,
+    /// and a context that is gone stays forgotten.
+    fn say(&self, context: &ContextKey, epoch: Epoch, cancel: &Cancel, say: impl FnOnce()) {
+        let newest = self.newest();
+        let is_newest = newest.get(context).is_none_or(|newest| *newest <= epoch);
+        if is_newest && !cancel.is_cancelled() {
+            say();
+        }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, HashMap<ContextKey, Epoch>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets a context that is gone.
     pub fn remove(&self, context: &ContextKey) {
+        let mut newest = self.newest();
+        newest.remove(context);
         self.contexts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -251,6 +287,8 @@ pub(crate) struct GenerateCalls {
     pub(crate) book: Arc<ContextBook>,
     pub(crate) memo: Arc<dyn Memo>,
     pub(crate) executor: Arc<Executor>,
+    /// What waits, where newer edits overtake.
+    pub(crate) agenda: Arc<Agenda>,
     pub(crate) observer: Arc<dyn Observer>,
 }
 
@@ -261,15 +299,17 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
         let job = Answering {
             digest: RequestDigest::of(&model.digest(), &plan, &request),
             epoch: *epoch,
-            plan: plan.clone(),
+            plan,
             request,
             book: self.book.clone(),
             memo: Arc::downgrade(&self.memo),
             observer: self.observer.clone(),
+            cancel,
         };
+        job.book.begin(&job.request.context, *epoch);
         let kept = self
             .memo
-            .answer(&plan.name, &job.request.context, &job.digest);
+            .answer(&self.plan.name, &job.request.context, &job.digest);
         if let Some(kept) = kept {
             return job.done(Ok(kept), Duration::ZERO, reply);
         }
@@ -280,39 +320,14 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
         {
             return job.done(healed.outcome, healed.elapsed, reply);
         }
-        let lane = plan.name.clone();
-        let mut waiting = Some((job, reply));
-        let run = move |n_tries| {
-            let Some((job, reply)) = waiting.take() else {
-                return Attempt::Done;
-            };
-            if cancel.is_cancelled() {
-                return Attempt::Done;
+        match self.plan.delivery {
+            Delivery::Epoch => {
+                let lane = &self.plan.name;
+                let run = asking(model, job, stage, reply);
+                self.executor.submit_until_done(Priority::Fresh, lane, run);
             }
-            let before = job.book.before(&job.request.context);
-            let latitude = latitude(&plan, stage, &job.book);
-            let asked = asked(&plan, &job.request, &before, latitude, cancel.clone());
-            let mut progress = Reporter {
-                view: &plan.name,
-                context: &job.request.context,
-                observer: &*job.observer,
-            };
-            let begin = Instant::now();
-            let outcome = match model.answer(&asked, &mut progress) {
-                Ok(outcome) => Ok(outcome),
-                Err(Failure::Final(error)) => Err(error),
-                Err(Failure::Retry { reason, after }) => {
-                    if is_told(n_tries) {
-                        job.observer.late(&plan.name, n_tries + 1, &reason);
-                    }
-                    waiting = Some((job, reply));
-                    return Attempt::Later(after);
-                }
-            };
-            job.done(outcome, begin.elapsed(), reply);
-            Attempt::Done
-        };
-        self.executor.submit_until_done(Priority::Fresh, &lane, run);
+            Delivery::Each => self.ask_in_turn(job, stage, reply),
+        }
     }
 
     fn lost(&mut self, _staged: &Staged) -> Generated {
@@ -320,6 +335,72 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
             answer: Err(CallError::Lost),
             dependencies: Arc::default(),
         }
+    }
+}
+
+impl GenerateCalls {
+    /// Has a call wait for its turn among those of the view.
+    fn ask_in_turn(&self, job: Answering, stage: Stage, reply: Reply<Generated>) {
+        let agenda = Arc::downgrade(&self.agenda);
+        let (context, epoch) = (job.request.context.clone(), job.epoch);
+        let cancel = job.cancel.clone();
+        let (key, is_given_up) = (context.clone(), cancel.clone());
+        let mut run = asking(self.model.clone(), job, stage, reply);
+        let in_turn = move |n_tries| {
+            let attempt = run(n_tries);
+            if attempt == Attempt::Done
+                && let Some(agenda) = agenda.upgrade()
+            {
+                agenda.ended(&key, is_given_up.is_cancelled());
+            }
+            attempt
+        };
+        if self.agenda.put(context, epoch, cancel, in_turn) {
+            let agenda = self.agenda.clone();
+            // A call that is to be tried again keeps its ticket.
+            let mut taken = None;
+            let ticket = move |n_tries| {
+                let Some(mut job) = taken.take().or_else(|| agenda.take()) else {
+                    return Attempt::Done;
+                };
+                let attempt = job(n_tries);
+                taken = (attempt != Attempt::Done).then_some(job);
+                attempt
+            };
+            let lane = &self.plan.name;
+            self.executor
+                .submit_until_done(Priority::Fresh, lane, ticket);
+        }
+    }
+}
+
+/// Asks the model until it answers, or nobody wants to know any more: then the reply is lost.
+fn asking(
+    model: Arc<dyn AnswerModel>,
+    job: Answering,
+    stage: Stage,
+    reply: Reply<Generated>,
+) -> impl FnMut(u32) -> Attempt + Send + 'static {
+    let mut waiting = Some((job, reply));
+    move |n_tries| {
+        let Some((job, reply)) = waiting.take() else {
+            return Attempt::Done;
+        };
+        let begin = Instant::now();
+        let outcome = match job.ask(&*model, stage) {
+            None => return Attempt::Done,
+            Some(Ok(outcome)) => Ok(outcome),
+            Some(Err(Failure::Final(error))) => Err(error),
+            Some(Err(Failure::Retry { reason, after })) => {
+                if is_told(n_tries) {
+                    job.observer.late(&job.plan.name, n_tries + 1, &reason);
+                }
+                waiting = Some((job, reply));
+                return Attempt::Later(after);
+            }
+        };
+        job.done(outcome, begin.elapsed(), reply);
+        Attempt::Done
     }
 }
 
@@ -333,10 +414,50 @@ struct Answering {
     /// Not held: who stops the engine does not wait for a call to close the memo.
     memo: Weak<dyn Memo>,
     observer: Arc<dyn Observer>,
+    /// Raised when nobody wants the answer any more.
+    cancel: Cancel,
 }
 
 impl Answering {
+    /// Asks the model; nothing if nobody wants to know any more.
+    fn ask(&self, model: &dyn AnswerModel, stage: Stage) -> Option<Result<Outcome, Failure>> {
+        let context = &self.request.context;
+        if self.cancel.is_cancelled() || !self.book.is_newest(context, self.epoch) {
+            return None;
+        }
+        let before = self.book.before(context);
+        let latitude = latitude(&self.plan, stage, &self.book);
+        let cancel = self.cancel.clone();
+        let asked = asked(&self.plan, &self.request, &before, latitude, cancel);
+        let mut progress = Reporter {
+            view: &self.plan.name,
+            context,
+            observer: &*self.observer,
+        };
+        Some(model.answer(&asked, &mut progress))
+    }
+
     fn done(self, outcome: Result<Outcome, CallError>, elapsed: Duration, reply: Reply<Generated>) {
+        let generated = match &outcome {
+            Ok(outcome) => Generated {
+                answer: Ok(outcome.answer.clone()),
+                dependencies: depends(&self.plan, &self.request, outcome),
+            },
+            Err(error) => Generated {
+                answer: Err(error.clone()),
+                dependencies: Arc::default(),
+            },
+        };
+        let (book, cancel, epoch) = (self.book.clone(), self.cancel.clone(), self.epoch);
+        let context = self.request.context.clone();
+        book.say(&context, epoch, &cancel, move || {
+            self.say(outcome, elapsed);
+        });
+        reply.send(generated);
+    }
+
+    /// Leaves what was heard where the next call, a restart and the engine find it.
+    fn say(self, outcome: Result<Outcome, CallError>, elapsed: Duration) {
         let context = &self.request.context;
         if let Ok(outcome) = &outcome {
             let (question, layout) = (self.request.question.clone(), self.request.layout.clone());
@@ -348,16 +469,6 @@ impl Answering {
                 memo.answered(&self.plan.name, context, &self.digest, outcome);
             }
         }
-        let generated = match &outcome {
-            Ok(outcome) => Generated {
-                answer: Ok(outcome.answer.clone()),
-                dependencies: depends(&self.plan, &self.request, outcome),
-            },
-            Err(error) => Generated {
-                answer: Err(error.clone()),
-                dependencies: Arc::default(),
-            },
-        };
         self.observer.refreshed(Refresh {
             view: self.plan.name.clone(),
             digest: self.digest,
@@ -366,7 +477,6 @@ impl Answering {
             outcome,
             elapsed,
         });
-        reply.send(generated);
     }
 }
 

@@ -19,12 +19,13 @@ use perennial_bank::{ContextKey, Document};
 use perennial_operators::call::call;
 use perennial_rows::Tuple;
 
+use crate::agenda::Agenda;
 use crate::calls::{ContextBook, GenerateCalls, Observer, Request, Stage, Staged};
 use crate::embeddings::Embeddings;
 use crate::layout::{LaidOut, PassageShelf, current, lay_out, passages, superseded};
 use crate::memo::{Memo, RequestDigest};
 use crate::plan::Plan;
-use crate::view::Policy;
+use crate::view::{Delivery, Policy};
 
 /// The logical time at which a set of deltas becomes visible.
 pub type Epoch = u64;
@@ -47,6 +48,8 @@ pub struct Services {
     pub model_executor: Arc<Executor>,
     /// What is known of this view's last answers.
     pub book: Arc<ContextBook>,
+    /// What of this view waits for a model, where newer edits overtake.
+    pub agenda: Arc<Agenda>,
     /// Asked before a model is.
     pub memo: Arc<dyn Memo>,
     /// Hears of calls.
@@ -88,10 +91,16 @@ pub fn build<'scope>(
         book: services.book.clone(),
         memo: services.memo.clone(),
         executor: services.model_executor.clone(),
+        agenda: services.agenda.clone(),
         observer: services.observer.clone(),
     };
     let staged = staged(plan, requests, healed, services);
-    let generated = call(staged, "LlmGenerate", MAX_ANSWERS_IN_FLIGHT, calls);
+    let max_in_flight = match plan.delivery {
+        Delivery::Epoch => MAX_ANSWERS_IN_FLIGHT,
+        // What waits is the agenda's: there a newer call goes first.
+        Delivery::Each => usize::MAX,
+    };
+    let generated = call(staged, "LlmGenerate", max_in_flight, calls);
     let dependencies = generated
         .clone()
         .flat_map(|(_, generated)| generated.dependencies.to_vec());

@@ -7,6 +7,7 @@
 //! A [`query::Query`] is a relational view, written in SQL or by a builder;
 //! [`render::render`] turns it into operators.
 
+mod agenda;
 pub mod calls;
 pub mod dataflow;
 pub mod embeddings;
@@ -21,6 +22,7 @@ mod shared;
 pub mod sql;
 pub mod view;
 
+pub use agenda::Agenda;
 pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
 pub use dataflow::{Epoch, Services};
 pub use embeddings::Embeddings;
@@ -29,4 +31,4 @@ pub use layout::PassageShelf;
 pub use memo::Memo;
 pub use outputs::{Asking, Outputs};
 pub use plan::Plan;
-pub use view::{Error, Order, Policy, SKIP_BELOW, View};
+pub use view::{Delivery, Error, Order, Policy, SKIP_BELOW, View};

@@ -9,7 +9,7 @@ use perennial_bank::{PassageSizes, Repair, Scope};
 
 use serde::{Deserialize, Serialize};
 
-use crate::view::{Error, Order, Policy, View};
+use crate::view::{Delivery, Error, Order, Policy, View};
 
 /// Tokens set aside for instruction and question where the window is the limit.
 const QUESTION_ALLOWANCE: usize = 512;
@@ -34,6 +34,9 @@ pub struct Plan {
     pub order: Order,
     /// The promise of the answers.
     pub policy: Policy,
+    /// When they are told.
+    #[serde(default, skip_serializing_if = "Delivery::is_epoch")]
+    pub delivery: Delivery,
     /// What is laid on passages of superseded documents.
     pub superseded: Repair,
     /// Passages behind a change that a provisional answer encodes again.
@@ -132,6 +135,7 @@ impl View {
             scope: self.scope,
             order: self.order.unwrap_or(default_order),
             policy: self.policy,
+            delivery: self.delivery,
             superseded: self.superseded,
             reencode: self.reencode,
             skip_below: self.skip_below,
@@ -152,7 +156,8 @@ impl View {
 }
 
 impl Plan {
-    /// Digest of all that the answers depend on besides rows, under models of these digests.
+    /// Digest of all that the answers depend on besides rows, under models of these digests. When
+    /// they are told is no part of it.
     ///
     /// The text that is hashed is written out here, field by field, so that a field which is
     /// renamed or added changes no identity: state directories hold these digests.
@@ -166,6 +171,7 @@ impl Plan {
             scope,
             order,
             policy,
+            delivery: _,
             superseded,
             reencode,
             skip_below,
@@ -260,6 +266,7 @@ impl From<&Plan> for View {
             .scope(plan.scope)
             .order_by(plan.order)
             .policy(plan.policy)
+            .deliver(plan.delivery)
             .superseded(plan.superseded)
             .reencode(plan.reencode)
             .skip_below(plan.skip_below)
@@ -287,7 +294,11 @@ impl fmt::Display for Plan {
             policy,
             ..
         } = self;
-        writeln!(f, "answers of `{name}`, policy {policy}")?;
+        write!(f, "answers of `{name}`, policy {policy}")?;
+        if !self.delivery.is_epoch() {
+            write!(f, ", delivery {}", self.delivery)?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "└ LLM_GENERATE, at most {} tokens, {:?}",
@@ -357,6 +368,7 @@ mod tests {
                 .superseded("zero-keys:header".parse().expect("a repair"))
                 .token_budget(100_000)
                 .skip_below(0.1)
+                .deliver(Delivery::Each)
                 .sampled(7, 0.8),
         ];
         for view in views {
@@ -389,7 +401,12 @@ mod tests {
             hex(special.clone()),
             "110696b7afd0098238b1c48f032d9c3973281b5068b37092481b7105e1a345c2"
         );
-        assert_ne!(hex(special.clone().matching(["session"])), hex(special));
+        assert_ne!(
+            hex(special.clone().matching(["session"])),
+            hex(special.clone())
+        );
+        // Whenever they are told, they are the same answers.
+        assert_eq!(hex(special.clone().deliver(Delivery::Each)), hex(special));
     }
 
     #[test]

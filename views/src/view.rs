@@ -73,6 +73,48 @@ impl std::fmt::Display for Policy {
     }
 }
 
+/// When the answers of a view are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// All answers of an epoch at once, when the last of them is there. The view takes its next
+    /// epoch after that.
+    #[default]
+    Epoch,
+    /// Every answer when it is there. The view takes newer epochs meanwhile: they overtake what
+    /// has not begun, and what nobody wants any more is dropped.
+    Each,
+}
+
+impl Delivery {
+    /// Whether it is the default.
+    pub fn is_epoch(&self) -> bool {
+        *self == Self::Epoch
+    }
+}
+
+impl std::str::FromStr for Delivery {
+    type Err = String;
+
+    /// `epoch` or `each`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "epoch" => Ok(Self::Epoch),
+            "each" => Ok(Self::Each),
+            _ => Err("expected each or epoch".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Epoch => "EPOCH",
+            Self::Each => "EACH",
+        })
+    }
+}
+
 /// In which order passages stand in a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -171,6 +213,7 @@ pub struct View {
     pub(crate) scope: Scope,
     pub(crate) order: Option<Order>,
     pub(crate) policy: Policy,
+    pub(crate) delivery: Delivery,
     pub(crate) superseded: Repair,
     pub(crate) reencode: usize,
     pub(crate) skip_below: f32,
@@ -193,6 +236,7 @@ impl View {
             scope: Scope::Causal,
             order: None,
             policy: Policy::default(),
+            delivery: Delivery::default(),
             superseded: Repair::default(),
             reencode: 0,
             skip_below: SKIP_BELOW,
@@ -252,6 +296,14 @@ impl View {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// When answers are told: all of an epoch at once, unless told otherwise, or each when it is
+    /// there.
+    #[must_use]
+    pub fn deliver(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
         self
     }
 

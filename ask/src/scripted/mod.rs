@@ -9,7 +9,7 @@ mod perform;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::answer::{
     AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Finish, Latitude,
@@ -22,6 +22,7 @@ use crate::provider::Failure;
 use perennial_bank::document::LayoutPassage;
 use perennial_bank::id::{FragmentId, ModelIdentity};
 use perennial_bank::scope::{self, Scope};
+use perennial_model::cancel::Cancel;
 
 pub use perform::output;
 
@@ -113,6 +114,26 @@ impl Scripted {
         self.n_running_peak.load(Ordering::SeqCst)
     }
 
+    /// Takes its time, unless nobody wants the answer any more.
+    fn wait(&self, asked: &str, cancel: &Cancel) {
+        let moment = Duration::from_millis(1);
+        let end = Instant::now() + self.delay;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || cancel.is_cancelled() {
+                break;
+            }
+            std::thread::sleep(left.min(moment));
+        }
+        let is_slow = asked.contains(SLOW_WORD);
+        while let Some(is_held) = self.is_held.as_ref().filter(|_| is_slow) {
+            if !is_held.load(Ordering::SeqCst) || cancel.is_cancelled() {
+                break;
+            }
+            std::thread::sleep(moment);
+        }
+    }
+
     fn text(request: &AnswerRequest<'_>) -> String {
         let words: Vec<&str> = request.question.split_whitespace().collect();
         let sentences = request
@@ -133,18 +154,14 @@ impl Scripted {
 
 impl Scripted {
     /// Counts a call, and does what a word of what is asked tells it to.
-    fn begin(&self, asked: &str) -> Result<Running<'_>, Failure> {
+    fn begin(&self, asked: &str, cancel: &Cancel) -> Result<Running<'_>, Failure> {
         self.n_calls.fetch_add(1, Ordering::SeqCst);
         let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
         self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
         let running = Running(&self.n_running);
-        std::thread::sleep(self.delay);
-        if let Some(is_held) = &self.is_held
-            && asked.contains(SLOW_WORD)
-        {
-            while is_held.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        self.wait(asked, cancel);
+        if cancel.is_cancelled() {
+            return Err(CallError::Lost.into());
         }
         if asked.contains(PANIC_WORD) {
             panic!("the scripted model was asked to panic");
@@ -203,7 +220,7 @@ impl AnswerModel for Scripted {
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
     ) -> Result<Outcome, Failure> {
-        let _running = self.begin(request.question)?;
+        let _running = self.begin(request.question, &request.cancel)?;
         if self.cannot_heal && request.latitude == Latitude::Exact {
             panic!("the scripted model was asked not to heal");
         }

@@ -86,7 +86,7 @@ impl Provider for Scripted {
     fn perform(&self, call: &TaskCall<'_>) -> Result<Performed, Failure> {
         let rendered = call.task.rendered(call.values);
         let n_prompt = n_bytes(&rendered);
-        let _running = self.begin(&whole(&rendered))?;
+        let _running = self.begin(&whole(&rendered), &call.cancel)?;
         let required = PREFIX.len() + n_prompt;
         if required > N_POSITIONS {
             let limit = N_POSITIONS;

@@ -8,13 +8,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use perennial_ask::Before;
+use perennial_ask::{Before, Work};
 use perennial_bank::ContextKey;
 use perennial_bank::fragment_store::ViewReferences;
-use perennial_connectors::{Delivery, OutputRow, Resumption, Source};
+use perennial_connectors::{self as connectors, OutputRow, Resumption, Source};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
-use perennial_views::{Asking, ContextBook, Outputs, Services, View as Declaration};
+use perennial_views::{
+    Agenda, Asking, ContextBook, Delivery, Observer, Outputs, Services, View as Declaration,
+};
 
 use super::Coordinator;
 use super::acknowledging::Listener;
@@ -26,12 +28,13 @@ use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
 use crate::engine::healing::Healing;
+use crate::engine::hub::PromptHub;
 use crate::engine::names::{Named, StreamId, ViewId};
 use crate::engine::reading::{self, Origin};
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
 use crate::engine::sinks::{RunningSink, SinkSpec};
 use crate::engine::tables::Table;
-use crate::engine::workers::{Command, DeclaredView};
+use crate::engine::workers::{Command, DeclaredView, Report};
 use crate::state::{DeclaredSink, StateError};
 
 /// Events of one source that wait for the coordinator.
@@ -97,6 +100,7 @@ impl Coordinator {
     /// A view that asks a model.
     pub(crate) fn create_view(&mut self, declared: &Declaration) -> Result<(), Error> {
         self.check_new(declared.name())?;
+        let id = ViewId(self.take_id());
         let model = &self.runtime.model;
         let plan = declared.plan(model.n_positions(), model.n_prefix_tokens())?;
         let plan = Arc::new(plan);
@@ -110,8 +114,9 @@ impl Coordinator {
             embeddings: self.embeddings.clone(),
             model_executor: self.runtime.model_executor.clone(),
             book: Arc::new(ContextBook::default()),
+            agenda: Arc::new(Agenda::default()),
             memo: self.memo.clone(),
-            observer: self.hub.clone(),
+            observer: self.observer(id, plan.delivery),
         };
         let mut generating = Generating {
             plan: plan.clone(),
@@ -125,6 +130,8 @@ impl Coordinator {
             n_documents: 0,
             deltas: BTreeMap::new(),
             healing: Healing::default(),
+            early: BTreeMap::new(),
+            overtaken_work: Work::default(),
             restored: None,
         };
         self.restore_answers(&mut generating);
@@ -132,9 +139,24 @@ impl Coordinator {
         let services = Box::new(services);
         let build = DeclaredView::Generate { plan, services };
         let body = Body::Generate(Box::new(generating));
-        let id = self.install(name.clone(), reading::answers_schema(), body, &build);
+        self.install(id, name.clone(), reading::answers_schema(), body, &build);
         self.names.insert(name, Named::Answers(id));
         Ok(())
+    }
+
+    /// Who hears of a view's calls.
+    fn observer(&self, view: ViewId, delivery: Delivery) -> Arc<dyn Observer> {
+        let (hub, report) = (self.hub.clone(), self.report.clone());
+        match delivery {
+            Delivery::Epoch => hub,
+            Delivery::Each => {
+                let tell = move |context| {
+                    // Nobody listens only when the engine is stopping.
+                    let _ = report.send(Report::Refreshed { view, context });
+                };
+                Arc::new(PromptHub { hub, tell })
+            }
+        }
     }
 
     /// A view that keeps the result of a query.
@@ -154,7 +176,8 @@ impl Coordinator {
             tuples: BTreeMap::new(),
             deltas: BagChange::default(),
         });
-        let id = self.install(name.clone(), schema, body, &build);
+        let id = ViewId(self.take_id());
+        self.install(id, name.clone(), schema, body, &build);
         self.names.insert(name, Named::Query(id));
         Ok(())
     }
@@ -172,12 +195,12 @@ impl Coordinator {
     /// Has every worker build a view, which begins with the next epoch that it may take.
     fn install(
         &mut self,
+        id: ViewId,
         name: Arc<str>,
         schema: Schema,
         body: Body,
         build: &DeclaredView,
-    ) -> ViewId {
-        let id = ViewId(self.take_id());
+    ) {
         let n_workers = self.workers.n_workers();
         self.workers.send((0..n_workers).map(|_| Command::Build {
             view: id,
@@ -192,7 +215,6 @@ impl Coordinator {
             body,
         };
         self.views.insert(id, view);
-        id
     }
 
     /// Takes up what an earlier process answered.
@@ -227,7 +249,7 @@ impl Coordinator {
     /// Sinks that take views, each with what it is owed: what an earlier process left, or, for one
     /// that is new, all that stands.
     pub(crate) fn create_sinks(&mut self, specs: Vec<SinkSpec>) -> Result<(), Error> {
-        let mut new: Vec<(ViewId, SinkSpec, bool, Vec<Delivery>)> = Vec::new();
+        let mut new: Vec<(ViewId, SinkSpec, bool, Vec<connectors::Delivery>)> = Vec::new();
         for spec in specs {
             let name = spec.sink.name();
             let is_known = |known: &str| known == name;
@@ -265,7 +287,7 @@ impl Coordinator {
             let sender = self.report.clone();
             let tell = move |event| {
                 // Nobody listens only when the engine is stopping.
-                let _ = sender.send(crate::engine::workers::Report::Sink(event));
+                let _ = sender.send(Report::Sink(event));
             };
             let sink = RunningSink::start(view, spec.sink, owed, state.clone(), tell);
             self.sinks.push(sink.map_err(|error| Error::Stopped {
@@ -295,7 +317,7 @@ impl Coordinator {
     }
 
     /// All that a view says, for a sink that is new.
-    fn snapshot_for_sink(&self, id: ViewId) -> Delivery {
+    fn snapshot_for_sink(&self, id: ViewId) -> connectors::Delivery {
         let view = &self.views[&id];
         let answers = view.generating().into_iter().flat_map(|view| {
             let output = |(context, current): (&ContextKey, &CurrentAnswer)| OutputRow {
@@ -304,7 +326,7 @@ impl Coordinator {
             };
             view.answers.iter().map(output)
         });
-        Delivery {
+        connectors::Delivery {
             origin: self.origin,
             view: view.name.to_string(),
             epoch: view.stands_at.or(self.stored).unwrap_or_default(),

@@ -3,7 +3,8 @@
 //! # Design
 //! An epoch is the net change of all streams since the one before. It is closed when rows wait and
 //! a view that reads them is ready for more (or nobody reads them): so a burst of edits while
-//! every reader is at work is one epoch, and a slow view does not keep a fast one waiting.
+//! every reader is at work is one epoch, and a slow view does not keep a fast one waiting. A view
+//! that tells each answer when it is there is ready for more while it is at work.
 
 use std::collections::BTreeSet;
 
@@ -37,8 +38,9 @@ impl Coordinator {
         self.feed_views();
         self.close_epoch()?;
         self.feed_views();
-        if !self.is_busy() {
-            self.store_closed()?;
+        match self.is_busy() {
+            true => self.store_overdue()?,
+            false => self.store_closed()?,
         }
         self.acknowledge();
         Ok(())
@@ -123,11 +125,11 @@ impl Coordinator {
     }
 
     /// Whether a view could take in the next epoch at once: neither it nor what it reads is at
-    /// work, and its sinks have room.
+    /// work, or what is may be overtaken, and its sinks have room.
     pub(super) fn is_ready(&self, id: ViewId) -> bool {
         let view = &self.views[&id];
         let has_room = |sink: &RunningSink| sink.view != id || !sink.is_full();
-        view.in_flight.is_none()
+        view.takes_more()
             && self.sinks.iter().all(has_room)
             && view.origins().into_iter().all(|origin| match origin {
                 Origin::Stream(_) => true,

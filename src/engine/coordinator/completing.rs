@@ -1,9 +1,9 @@
 //! What becomes of an epoch that a view has completed: answers made current, stored, and told.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use perennial_ask::{Dependencies, Rung, Work};
+use perennial_ask::{Answer, Rung, Work};
 use perennial_bank::ContextKey;
 use perennial_connectors::OutputRow;
 use perennial_rows::Tuple;
@@ -12,12 +12,13 @@ use perennial_views::{Epoch, Refresh};
 use super::Coordinator;
 use super::view::{AnswerDeltas, Body, Generating, Querying};
 use crate::engine::change_log::BagChange;
-use crate::engine::current::CurrentAnswer;
+use crate::engine::current::{CurrentAnswer, answer_of};
 use crate::engine::hub::TaskCounts;
 use crate::engine::names::ViewId;
 use crate::engine::update::{
     AnswerUpdate, ChangeKind, EpochSummary, RowsUpdate, RungCounts, Update,
 };
+use crate::engine::workers::Command;
 use crate::state::StateError;
 
 /// What a complete epoch of a view comes to.
@@ -49,7 +50,9 @@ impl Coordinator {
             return Ok(());
         };
         let name = view.name.clone();
-        let refreshes = self.hub.take_refreshes(&name);
+        let mut refreshes = self.hub.take_refreshes(&name);
+        // A call that was given up may have said something after its epoch was complete.
+        refreshes.retain(|_, refresh| Some(refresh.epoch) > view.stands_at);
         let mut completed = match &mut view.body {
             Body::Generate(generating) => generating.complete(epoch, refreshes, is_taken),
             Body::Query(querying) => querying.complete(&name, epoch, self.hub.take_tasks(&name)),
@@ -65,6 +68,9 @@ impl Coordinator {
         };
         completed.updates.push(Update::EpochComplete(summary));
         view.stands_at = Some(epoch);
+        let n_workers = self.workers.n_workers();
+        self.workers
+            .send((0..n_workers).map(|_| Command::Completed { view: id, epoch }));
         view.log.push(epoch, std::mem::take(&mut completed.change));
         for forgetting in &mut self.forgetting {
             if view.reads(forgetting.origin()) {
@@ -92,7 +98,7 @@ impl Generating {
         is_taken: bool,
     ) -> Completed {
         let mut completed = Completed::default();
-        let mut deltas = std::mem::take(&mut self.deltas);
+        let mut deltas = net(std::mem::take(&mut self.deltas));
         // The first epoch after a restart says what stands: answers of an earlier process that are
         // not among it are gone.
         for (context, stored) in self.restored.take().into_iter().flatten() {
@@ -103,7 +109,13 @@ impl Generating {
             deltas.keys().chain(refreshes.keys()).cloned().collect();
         for context in touched {
             let delta = deltas.remove(&context).unwrap_or_default();
-            let refresh = refreshes.remove(&context);
+            let new = self.stands(&context, &delta);
+            // A call that ended without a word left that of one before it.
+            let is_its = |refresh: &Refresh| new.as_ref().is_none_or(|n| *n == answer_of(refresh));
+            let refresh = refreshes.remove(&context).filter(is_its);
+            if delta.is_empty() && refresh.is_none() {
+                continue;
+            }
             if let Some(refresh) = &refresh {
                 self.healing.note(refresh);
                 completed.n_refreshed += 1;
@@ -112,7 +124,7 @@ impl Generating {
             completed.touched.push(context.clone());
             let was_exact = self.answers.get(&context).map(|c| c.drift.is_none());
             let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
-            let update = self.apply(epoch, context.clone(), delta, refresh);
+            let update = self.apply(epoch, context.clone(), new, refresh);
             self.say(&context, &mut completed.change);
             let kind = update.as_ref().map(AnswerUpdate::kind);
             let current = self.answers.get(&context);
@@ -130,10 +142,27 @@ impl Generating {
                     answer: current.map(|current| current.output(&question)),
                 });
             }
+            let update = self.untold(&context, epoch, update);
             completed.updates.extend(update.map(Update::Answer));
         }
+        let (left, overtaken) = self.left_untold(epoch);
+        completed
+            .updates
+            .extend(left.into_iter().map(Update::Answer));
+        completed.work += overtaken;
         completed.rungs.keep += self.answers.len().saturating_sub(completed.n_refreshed);
         completed
+    }
+
+    /// The answer that stands after a change.
+    fn stands(&self, context: &ContextKey, delta: &AnswerDeltas) -> Option<Answer> {
+        let emitted = delta.iter().find(|(_, diff)| *diff > 0);
+        let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
+        match emitted {
+            Some((answer, _)) => Some(answer.clone()),
+            None if is_retracted => None,
+            None => self.answers.get(context).map(|c| c.answer.clone()),
+        }
     }
 
     /// Makes an answer current and says what became of it; `None` where nothing did.
@@ -141,69 +170,20 @@ impl Generating {
         &mut self,
         epoch: Epoch,
         context: ContextKey,
-        delta: AnswerDeltas,
+        new: Option<Answer>,
         refresh: Option<Refresh>,
     ) -> Option<AnswerUpdate> {
-        let question = self.question(&context);
         let old = self.answers.get(&context).map(|c| c.answer.clone());
-        let emitted = delta
-            .iter()
-            .find(|(_, diff)| *diff > 0)
-            .map(|(answer, _)| answer.clone());
-        let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
-        let new = match emitted {
-            Some(answer) => Some(answer),
-            None if is_retracted => None,
-            None => old.clone(),
-        };
-        let elapsed = refresh.as_ref().map(|r| r.elapsed).unwrap_or_default();
-        let outcome = refresh.and_then(|refresh| refresh.outcome.ok());
-        let mut tokens: Arc<[u32]> = Arc::default();
-        let mut min_margin = f32::INFINITY;
-        let mut dependencies = Dependencies::default();
-        let mut update = AnswerUpdate {
-            view: self.plan.name.clone(),
-            context: context.clone(),
-            question,
-            epoch,
-            old,
-            new: new.clone(),
-            rung: Rung::Regenerate,
-            sub_paragraphs: Vec::new(),
-            work: Work::default(),
-            elapsed,
-            is_exact: true,
-            drift: 0.0,
-        };
-        if let Some(outcome) = outcome {
-            update.rung = outcome.rung;
-            update.sub_paragraphs = outcome.sub_paragraphs;
-            update.work = outcome.work;
-            tokens = outcome.tokens;
-            min_margin = outcome.min_margin;
-            dependencies = outcome.dependencies;
-            update.is_exact = outcome.is_exact;
-            update.drift = outcome.drift;
-        }
+        let new = new.map(|answer| CurrentAnswer::of(answer, epoch, refresh));
+        let update = self.update(&context, epoch, (old, new.as_ref()));
         match new {
             Some(answer) => {
-                let answer = CurrentAnswer {
-                    answer,
-                    epoch,
-                    rung: update.rung,
-                    sub_paragraphs: update.sub_paragraphs.clone(),
-                    work: update.work,
-                    elapsed,
-                    tokens,
-                    min_margin,
-                    dependencies,
-                    drift: (!update.is_exact).then_some(update.drift),
-                };
                 self.answers.insert(context, answer);
             }
             None => {
                 self.answers.remove(&context);
                 self.services.book.remove(&context);
+                self.services.agenda.forget(&context);
                 self.healing.forget(&context);
                 // A call for a context that never had an answer: nothing to tell.
                 if update.kind() == ChangeKind::New {
@@ -213,6 +193,22 @@ impl Generating {
         }
         Some(update)
     }
+}
+
+/// What is left of answers that came and went.
+fn net(deltas: BTreeMap<ContextKey, AnswerDeltas>) -> BTreeMap<ContextKey, AnswerDeltas> {
+    let sum = |(context, deltas): (ContextKey, AnswerDeltas)| {
+        let mut net = AnswerDeltas::new();
+        for (answer, diff) in deltas {
+            match net.iter_mut().find(|(known, _)| *known == answer) {
+                Some((_, sum)) => *sum += diff,
+                None => net.push((answer, diff)),
+            }
+        }
+        net.retain(|(_, diff)| *diff != 0);
+        (!net.is_empty()).then_some((context, net))
+    };
+    deltas.into_iter().filter_map(sum).collect()
 }
 
 impl Querying {

@@ -2,13 +2,13 @@
 //!
 //! # Invariants
 //! - A view takes all that changed since the epoch it stands at, up to the newest that everything
-//!   it reads stands at: each of its answers reflects one epoch of all its inputs.
+//!   it reads stands at: each of its answers reflects one epoch of all its inputs. One that tells
+//!   each answer takes what changed since the epoch that it took last, which may be in flight.
 //! - An epoch in which nothing changed that a view reads costs it nothing: it stands there at once.
 //! - A view reads only what was made before it, so one pass in their order is enough.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
-use std::time::Instant;
 
 use perennial_bank::DocumentKey;
 use perennial_rows::{Row, Schema};
@@ -16,7 +16,7 @@ use perennial_views::Epoch;
 
 use super::Coordinator;
 use super::stream::Stream;
-use super::view::{Body, Generating, InFlight, View};
+use super::view::{Body, Generating, View};
 use crate::engine::change_log::{BagChange, Change as _, KeyedChange};
 use crate::engine::names::ViewId;
 use crate::engine::reading::{self, Origin};
@@ -46,19 +46,21 @@ impl Coordinator {
             Origin::View(read) => self.views[&read].stands_at,
         });
         let upto = stands.min().unwrap_or(self.closed)?;
-        (Some(upto) > view.stands_at).then_some(upto)
+        (Some(upto) > view.taken()).then_some(upto)
     }
 
     /// Lets a view work on an epoch; one that changes nothing for it is complete at once.
     fn take_epoch(&mut self, id: ViewId, upto: Epoch) {
         if !self.has_work(id, upto) {
-            if let Some(view) = self.views.get_mut(&id) {
+            // What is in flight is complete first.
+            let view = self.views.get_mut(&id);
+            if let Some(view) = view.filter(|view| view.in_flight.is_none()) {
                 view.stands_at = Some(upto);
             }
             return;
         }
         let view = &self.views[&id];
-        let after = view.stands_at;
+        let after = view.taken();
         match &view.body {
             Body::Generate(generating) => {
                 let documents = self.changed(generating.documents, after, upto);
@@ -79,7 +81,7 @@ impl Coordinator {
     /// Whether an epoch is more to a view than its number.
     pub(super) fn has_work(&self, id: ViewId, upto: Epoch) -> bool {
         let view = &self.views[&id];
-        let Some(after) = view.stands_at else {
+        let Some(after) = view.taken() else {
             // Whatever stands is new to it, and of nothing a query may say something, too.
             return true;
         };
@@ -152,10 +154,7 @@ impl Coordinator {
         let Some(view) = self.views.get_mut(&id) else {
             return;
         };
-        view.in_flight = Some(InFlight {
-            epoch,
-            closed_at: Instant::now(),
-        });
+        view.begin(epoch);
         let mut shares = vec![vec![Vec::new(); inputs.len()]; n_workers];
         for (input, change) in inputs.iter().enumerate() {
             for (tuple, diff) in change.iter() {
@@ -176,7 +175,7 @@ impl Coordinator {
     fn told<'a>(&self, id: ViewId, documents: &'a KeyedChange) -> Cow<'a, KeyedChange> {
         let view = &self.views[&id];
         let before = match view.generating().map(|view| view.documents) {
-            Some(Origin::Stream(read)) if view.stands_at.is_none() => &self.streams[&read].restored,
+            Some(Origin::Stream(read)) if view.taken().is_none() => &self.streams[&read].restored,
             _ => return Cow::Borrowed(documents),
         };
         if before.is_empty() {
@@ -211,10 +210,7 @@ impl Coordinator {
             return;
         };
         let name = view.name.clone();
-        view.in_flight = Some(InFlight {
-            epoch,
-            closed_at: Instant::now(),
-        });
+        view.begin(epoch);
         let Body::Generate(generating) = &mut view.body else {
             return;
         };
@@ -246,6 +242,7 @@ impl Coordinator {
             shares[worker].healed.push((row, diff));
         }
         generating.note_contexts(contexts);
+        let gone = generating.note_gone(epoch, contexts);
         let started = EpochStart {
             view: name.clone(),
             epoch,
@@ -255,6 +252,9 @@ impl Coordinator {
             n_changes: told.iter().count(),
         };
         self.hub.tell(Some(&name), &Update::EpochStarted(started));
+        for update in gone {
+            self.hub.tell(Some(&name), &Update::Answer(update));
+        }
         let commands = shares.into_iter();
         self.workers.send(commands.map(|share| Command::Epoch {
             view: id,
@@ -269,6 +269,8 @@ impl Generating {
     fn note_contexts(&mut self, contexts: &KeyedChange) {
         for (key, _, new) in contexts.iter() {
             let (context, _) = reading::context(key, &Row::default());
+            let priority = new.map_or(0, reading::priority);
+            self.services.agenda.prioritise(&context, priority);
             match new {
                 Some(row) => self.questions.insert(context, row.text.clone()),
                 None => self.questions.remove(&context),

@@ -5,6 +5,7 @@ mod acknowledging;
 mod catalog;
 mod closing;
 mod completing;
+mod early;
 mod feeding;
 mod forgetting;
 mod intake;
@@ -151,6 +152,9 @@ impl Coordinator {
                         self.fail(error.to_string());
                         break;
                     }
+                }
+                Woken::Report(Some(Report::Refreshed { view, context })) => {
+                    self.tell_early(view, &context);
                 }
                 Woken::Report(Some(Report::Healed {
                     view,

@@ -10,7 +10,7 @@ use perennial_rows::{Key, Row};
 use perennial_views::query::Query;
 use perennial_views::{Epoch, View as Declaration};
 
-use super::view::Body;
+use super::view::{Body, Generating};
 use super::{Coordinator, Flush};
 use crate::engine::audits::AuditStats;
 use crate::engine::current::CurrentAnswer;
@@ -21,7 +21,7 @@ use crate::engine::quarantine::Quarantined;
 use crate::engine::relations::{RelationInfo, Snapshot};
 use crate::engine::sinks::SinkSpec;
 use crate::engine::subscription::{Mailbox, Subscription};
-use crate::engine::update::{AnswerUpdate, RowsUpdate, Update};
+use crate::engine::update::{RowsUpdate, Update};
 use crate::engine::workers::Command;
 
 /// What callers ask of the coordinator.
@@ -211,23 +211,8 @@ impl Coordinator {
         let Some(view) = self.views.get(&id) else {
             return Err(Error::Dropped);
         };
-        let answers = view.generating().map(|view| &view.answers);
-        for (context, current) in answers.into_iter().flatten() {
-            let question = view.generating().map(|view| view.question(context));
-            mailbox.put(Update::Answer(AnswerUpdate {
-                view: view.name.clone(),
-                context: context.clone(),
-                question: question.unwrap_or_default(),
-                epoch: current.epoch,
-                old: None,
-                new: Some(current.answer.clone()),
-                rung: current.rung,
-                sub_paragraphs: current.sub_paragraphs.clone(),
-                work: current.work,
-                elapsed: current.elapsed,
-                is_exact: current.drift.is_none(),
-                drift: current.drift.unwrap_or(0.0),
-            }));
+        for update in view.generating().into_iter().flat_map(Generating::told) {
+            mailbox.put(Update::Answer(update));
         }
         if let Body::Query(querying) = &view.body
             && !querying.tuples.is_empty()

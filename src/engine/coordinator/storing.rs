@@ -5,6 +5,8 @@
 //! reflects it; so for one view, rows and the answers over them are there together or not at all.
 //! Slower views bring their answers later, into the last epoch that is stored: its history tells
 //! what stood while it was the last. Rows that no view reads are stored when nothing is at work.
+//! Where epochs overtake one another for long, all but the last of them are stored without the
+//! answers, too: what waits in memory is bounded.
 
 use std::sync::Arc;
 
@@ -12,9 +14,9 @@ use perennial_bank::ContextKey;
 use perennial_connectors::{Delivery, OutputRow};
 use perennial_views::Epoch;
 
-use super::Coordinator;
 use super::closing::ClosedEpoch;
 use super::completing::Completed;
+use super::{Coordinator, MAX_PENDING_ROWS};
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::names::ViewId;
@@ -22,6 +24,9 @@ use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::sinks::MAX_OWED;
 use crate::engine::update::Update;
 use crate::state::{Commit, StateError, StoredAnswer};
+
+/// Closed epochs that wait for the answers over them.
+const MAX_UNSTORED: usize = 64;
 
 /// What sinks are owed, by their place.
 type Owed = Vec<(usize, Delivery)>;
@@ -87,6 +92,22 @@ impl Coordinator {
         }
         self.record_if_even(at_ms);
         self.compact_logs();
+        Ok(())
+    }
+
+    /// Stores closed epochs that wait for their answers too long to be kept in memory.
+    pub(super) fn store_overdue(&mut self) -> Result<(), StateError> {
+        let n_rows = |closed: &ClosedEpoch| closed.rows.len();
+        let mut n_waiting: usize = self.unstored.iter().map(n_rows).sum();
+        while self.unstored.len() > MAX_UNSTORED
+            || self.unstored.len() > 1 && n_waiting > MAX_PENDING_ROWS
+        {
+            let Some(closed) = self.unstored.pop_front() else {
+                break;
+            };
+            n_waiting -= n_rows(&closed);
+            self.store_rows(closed, now_ms())?;
+        }
         Ok(())
     }
 

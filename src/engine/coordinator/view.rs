@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use perennial_ask::Answer;
+use perennial_ask::{Answer, Work};
 use perennial_bank::ContextKey;
 use perennial_rows::{Schema, Tuple};
 use perennial_views::query::Query;
-use perennial_views::{Epoch, Plan, Services};
+use perennial_views::{Delivery, Epoch, Plan, Services};
 
 use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::current::CurrentAnswer;
@@ -24,7 +24,7 @@ pub(super) struct View {
     pub(super) name: Arc<str>,
     /// The newest epoch that all it says reflects; none before its first.
     pub(super) stands_at: Option<Epoch>,
-    /// The epoch that it works on.
+    /// The epoch that it works on, with all before it that are not complete.
     pub(super) in_flight: Option<InFlight>,
     /// What each of its epochs changed, for those who read it.
     pub(super) log: ChangeLog<BagChange>,
@@ -52,11 +52,25 @@ pub(super) struct Querying {
     pub(super) deltas: BagChange,
 }
 
-/// An epoch that a view works on.
+/// An epoch that a view works on. Where newer ones overtake it, they are one: of all that is in
+/// flight, only the newest becomes complete.
 pub(super) struct InFlight {
     pub(super) epoch: Epoch,
+    /// When the first of them was closed.
     pub(super) closed_at: Instant,
+    /// How many were overtaken.
+    n_overtaken: usize,
+    /// How many since a call has ended that counts.
+    n_unanswered: usize,
 }
+
+/// After so many epochs that overtook one another a view finishes what it has: so it is complete
+/// some time, whatever comes.
+const MAX_OVERTAKEN: usize = 1_024;
+
+/// After so many without a single answer between them, and so many calls given up, a view waits for
+/// an answer: edits that come faster than it can answer must not cancel every call.
+const MAX_UNANSWERED: usize = 8;
 
 /// A view that asks a model.
 pub(super) struct Generating {
@@ -73,14 +87,76 @@ pub(super) struct Generating {
     pub(super) questions: BTreeMap<ContextKey, Arc<str>>,
     /// Number of documents then.
     pub(super) n_documents: usize,
-    /// Answer deltas of the epoch in flight: retracted and emitted.
+    /// Answer deltas of the epochs in flight: retracted and emitted.
     pub(super) deltas: BTreeMap<ContextKey, AnswerDeltas>,
     pub(super) healing: Healing,
+    /// What subscribers were told of the epoch in flight already.
+    pub(super) early: BTreeMap<ContextKey, EarlyAnswer>,
+    /// Work of answers that were told, and overtaken before the epoch was complete.
+    pub(super) overtaken_work: Work,
     /// Answers of an earlier process, until its first epoch has said what stands.
     pub(super) restored: Option<BTreeMap<ContextKey, StoredAnswer>>,
 }
 
+/// An answer that was told before its epoch was complete.
+pub(super) struct EarlyAnswer {
+    /// The epoch that it reflects.
+    pub(super) epoch: Epoch,
+    /// The text of its context then.
+    pub(super) question: Arc<str>,
+    /// None where the context is gone.
+    pub(super) answer: Option<CurrentAnswer>,
+}
+
+impl InFlight {
+    /// Whether another epoch may come beside, given how many calls were given up since the last
+    /// answer.
+    fn may_be_overtaken(&self, n_given_up: usize) -> bool {
+        let is_answering = self.n_unanswered.min(n_given_up) < MAX_UNANSWERED;
+        self.n_overtaken < MAX_OVERTAKEN && is_answering
+    }
+
+    /// A call has ended that counts.
+    pub(super) fn note_answer(&mut self) {
+        self.n_unanswered = 0;
+    }
+}
+
 impl View {
+    /// Lets an epoch begin, beside what is in flight.
+    pub(super) fn begin(&mut self, epoch: Epoch) {
+        let Some(in_flight) = &mut self.in_flight else {
+            self.in_flight = Some(InFlight {
+                epoch,
+                closed_at: Instant::now(),
+                n_overtaken: 0,
+                n_unanswered: 0,
+            });
+            return;
+        };
+        in_flight.epoch = epoch;
+        in_flight.n_overtaken += 1;
+        in_flight.n_unanswered += 1;
+    }
+
+    /// The newest epoch that it has taken, complete or not.
+    pub(super) fn taken(&self) -> Option<Epoch> {
+        let in_flight = self.in_flight.as_ref().map(|in_flight| in_flight.epoch);
+        in_flight.or(self.stands_at)
+    }
+
+    /// Whether it may take another epoch now.
+    pub(super) fn takes_more(&self) -> bool {
+        let Some(in_flight) = &self.in_flight else {
+            return true;
+        };
+        let each = self.generating();
+        let mut each = each
+            .filter(|view| view.plan.delivery == Delivery::Each)
+            .into_iter();
+        each.any(|view| in_flight.may_be_overtaken(view.services.agenda.n_given_up()))
+    }
+
     /// What it reads.
     pub(super) fn origins(&self) -> Vec<Origin> {
         match &self.body {

@@ -322,6 +322,8 @@ pub(crate) struct EmbedCalls {
     pub(crate) observer: Arc<dyn Observer>,
     /// How often this worker uses each text.
     pub(crate) uses: HashMap<VectorDigest, usize>,
+    /// Whether epochs overlap, and what is told reflects each of them.
+    pub(crate) overlaps: bool,
 }
 
 /// A view that is dropped uses nothing any more.
@@ -361,6 +363,11 @@ impl Calls<Epoch, EmbedText, Embedded> for EmbedCalls {
             }
         }
         self.embeddings.release(&text.digest);
+    }
+
+    /// An answer reflects an epoch, also where a later one is under way: so its selection must.
+    fn fills_holes(&self) -> bool {
+        self.overlaps
     }
 }
 

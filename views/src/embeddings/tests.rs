@@ -137,6 +137,7 @@ impl Rig {
                 view: "view".into(),
                 observer: listener.clone(),
                 uses: Default::default(),
+                overlaps: false,
             };
             let told = Told::default();
             let heard = told.clone();

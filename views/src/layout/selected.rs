@@ -13,6 +13,7 @@ use crate::calls::Request;
 use crate::dataflow::Services;
 use crate::embeddings::{EmbedCalls, EmbedCount, EmbedText, Embedded};
 use crate::plan::Plan;
+use crate::view::Delivery;
 
 /// Texts that each worker of a view has the embedder see at a time: enough to fill the
 /// batches of a few threads.
@@ -39,6 +40,7 @@ pub(super) fn selected<'scope, G: Group>(
             view: plan.name.clone(),
             observer: services.observer.clone(),
             uses: Default::default(),
+            overlaps: plan.delivery == Delivery::Each,
         };
         call(texts, name, MAX_EMBEDDINGS_IN_FLIGHT, calls)
     };

@@ -362,6 +362,7 @@ fn argument(cursor: &mut Cursor<'_>, given: &mut Arguments) -> Result<(), Diagno
         let options = [
             "SCOPE",
             "POLICY",
+            "DELIVER",
             "MAX_TOKENS",
             "TOKEN_BUDGET",
             "ORDER_BY",

@@ -13,7 +13,7 @@ use sqlparser::tokenizer::{Span, Token};
 use super::cursor::{self, Cursor};
 use super::diagnostic::{Diagnostic, nearest};
 use super::statement::{Literal, Spanned};
-use crate::view::{Order, Policy};
+use crate::view::{Delivery, Order, Policy};
 
 /// How a source is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +92,8 @@ pub enum ViewOption {
     OrderBy(Order),
     /// `POLICY`: the promise of answers.
     Policy(Policy),
+    /// `DELIVER`: when answers are told.
+    Deliver(Delivery),
     /// `SUPERSEDED`: what becomes of documents that others supersede.
     Superseded(Repair),
     /// `TOKEN_BUDGET`: most tokens of passages a context.
@@ -176,6 +178,7 @@ pub(super) const OF_VIEWS: &[Known<ViewOption>] = &[
     known("SCOPE", |v| parsed(v).map(ViewOption::Scope)),
     known("ORDER_BY", |v| parsed(v).map(ViewOption::OrderBy)),
     known("POLICY", |v| parsed(v).map(ViewOption::Policy)),
+    known("DELIVER", |v| parsed(v).map(ViewOption::Deliver)),
     known("SUPERSEDED", |v| parsed(v).map(ViewOption::Superseded)),
     known("TOKEN_BUDGET", |v| positive(v).map(ViewOption::TokenBudget)),
     known("MAX_TOKENS", |v| positive(v).map(ViewOption::MaxTokens)),

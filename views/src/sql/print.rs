@@ -12,7 +12,7 @@ use super::statement::{
     CreateContinuousView, CreateSink, CreateSource, Delete, Drop, Insert, Origin, Show, Spanned,
     Statement, Subscribe, Update,
 };
-use crate::view::{Order, Policy};
+use crate::view::{Delivery, Order, Policy};
 
 /// A name, in quotes where it needs them.
 pub(super) struct Identifier<'a>(pub(super) &'a str);
@@ -124,6 +124,10 @@ impl Display for ViewOption {
                     write!(f, "POLICY = 'bounded:{}'", f64::from(*millinats) / 1000.0)
                 }
             },
+            Self::Deliver(delivery) => f.write_str(match delivery {
+                Delivery::Epoch => "DELIVER = 'epoch'",
+                Delivery::Each => "DELIVER = 'each'",
+            }),
             Self::Superseded(repair) => write!(f, "SUPERSEDED = '{}'", spelt(*repair)),
             Self::TokenBudget(tokens) => write!(f, "TOKEN_BUDGET = {tokens}"),
             Self::MaxTokens(tokens) => write!(f, "MAX_TOKENS = {tokens}"),

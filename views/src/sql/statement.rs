@@ -319,6 +319,7 @@ impl CreateContinuousView {
                 ViewOption::Scope(scope) => view.scope(*scope),
                 ViewOption::OrderBy(order) => view.order_by(*order),
                 ViewOption::Policy(policy) => view.policy(*policy),
+                ViewOption::Deliver(delivery) => view.deliver(*delivery),
                 ViewOption::Superseded(repair) => view.superseded(*repair),
                 ViewOption::TokenBudget(tokens) => view.token_budget(*tokens),
                 ViewOption::MaxTokens(tokens) => view.max_tokens(*tokens),
