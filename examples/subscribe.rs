@@ -8,6 +8,15 @@
 use perennial::connectors::Folder;
 use perennial::{Engine, LocalModel, View};
 
+/// One answer for each question, over all documents:
+/// `CREATE CONTINUOUS VIEW answers AS LLM_GENERATE(CONTEXT = STREAM(questions), DATA_SOURCE =
+/// STREAM(docs))`.
+pub fn view() -> View {
+    View::named("answers")
+        .context("questions")
+        .data_source("docs")
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(question)) = (arguments.next(), arguments.next()) else {
@@ -17,11 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::builder(model.runtime())
         .source(Folder::open("docs", [folder])?)
         .table("questions")
-        .view(
-            View::named("answers")
-                .context("questions")
-                .data_source("docs"),
-        )
+        .view(view())
         .start()?;
     let answers = engine.subscribe("answers")?;
     engine.upsert("questions", "q", &question)?;

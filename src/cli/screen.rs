@@ -273,7 +273,8 @@ impl<W: Write> Display for Screen<W> {
         let n_shown = report.answers.iter().filter(is_shown).count();
         let n_kept = report.summary.rungs.keep.saturating_sub(n_shown);
         let rungs = &report.summary.rungs;
-        if report.answers.is_empty() && report.start.is_none() && rungs.keep == 0 {
+        let is_of_query = report.start.is_none() && report.n_early == 0 && rungs.keep == 0;
+        if report.answers.is_empty() && is_of_query {
             // A view of a query: its rows were shown, and what they cost is left to say.
             let n_asked = rungs.regenerate + rungs.failed;
             if n_asked > 0 {

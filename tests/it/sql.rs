@@ -9,6 +9,11 @@ use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::sql::{Outcome, Script, Session, SessionError};
 use perennial::{Engine, Runtime, Update};
 
+/// The example, of which only the declaration is called here.
+#[path = "../../examples/subscribe.rs"]
+#[allow(dead_code)]
+mod subscribe;
+
 fn session() -> Session {
     let (model, embedder) = (Scripted::new(), ScriptedEmbedder::default());
     let runtime = Runtime::scripted(Arc::new(model), Arc::new(embedder));
@@ -516,4 +521,23 @@ fn the_real_model_is_asked_about_rows_and_says_the_same_again() {
     // The state, or one worker more, changes nothing of what is said.
     assert_eq!(run(&["--state", state]), first);
     assert_eq!(run(&["--workers", "2"]), first);
+}
+
+#[test]
+fn the_example_in_rust_declares_what_the_statement_says() {
+    use perennial::views::sql::{Statement, parse};
+    let text = "CREATE CONTINUOUS VIEW answers AS
+                LLM_GENERATE(CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(docs));";
+    let mut statements = parse(&Script::new("x.sql", text)).expect("sound");
+    let Statement::CreateContinuousView(of_sql) = statements.remove(0).of else {
+        panic!("a view");
+    };
+    let plan = |view: perennial::View| view.plan(8192, 12).expect("fits");
+    let (of_sql, of_rust) = (plan(of_sql.view()), plan(subscribe::view()));
+    assert_eq!(of_sql, of_rust);
+    let digests = ([1; 32], [2; 32]);
+    assert_eq!(
+        of_sql.definition(&digests.0, &digests.1),
+        of_rust.definition(&digests.0, &digests.1)
+    );
 }
