@@ -44,6 +44,9 @@ pub enum Priority {
     Fresh,
 }
 
+/// Tokens, each with what is taken off its logit.
+pub type Candidates = Arc<[(u32, f32)]>;
+
 /// One run of a forward pass.
 #[derive(Clone, Debug)]
 pub struct Pass {
@@ -61,7 +64,7 @@ pub struct Pass {
     pub sampling: Sampling,
     /// The only tokens that may be chosen, each with what is taken off its logit before they are
     /// compared; all of the vocabulary without. Not empty. The highest is chosen, however others are.
-    pub among: Option<Arc<[(u32, f32)]>>,
+    pub among: Option<Candidates>,
     /// Index in the answer of the first choice.
     pub n_emitted: usize,
     /// Whether each row's attention mass is wanted.
@@ -220,7 +223,7 @@ impl Passes {
             [one] => one.cancel.clone(),
             _ => Cancel::new(),
         };
-        let choosers: Vec<(Sampling, Option<Arc<[(u32, f32)]>>, usize)> = taken
+        let choosers: Vec<(Sampling, Option<Candidates>, usize)> = taken
             .iter()
             .flat_map(|queued| &queued.batch)
             .map(|pass| (pass.sampling, pass.among.clone(), pass.n_emitted))

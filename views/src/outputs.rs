@@ -146,18 +146,17 @@ impl Outputs {
                 }
                 return Attempt::Later(*after);
             }
-            held.tell_first(&digest, |observer, view| {
+            let waiting = held.waiting(&digest);
+            if let Some((observer, view)) = waiting.first() {
                 observer.performed(view, performed.as_ref().ok(), elapsed);
-            });
+            }
             match performed {
                 Ok(Performed { value, .. }) => held.know(&digest, value, true),
                 Err(failure) => {
-                    let reason = failure.to_string();
-                    let about = question.values.first().map(ToString::to_string);
-                    let about = about.unwrap_or_default();
-                    held.tell(&digest, |observer, view| {
-                        observer.passed_over(view, &about, &reason);
-                    });
+                    let (about, reason) = (about(&question.values), failure.to_string());
+                    for (observer, view) in waiting {
+                        observer.passed_over(&view, &about, &reason);
+                    }
                     held.know(&digest, Value::Null, false);
                 }
             }
@@ -166,28 +165,18 @@ impl Outputs {
         self.executor.submit_until_done(Priority::Fresh, lane, run);
     }
 
-    /// Tells every view that waits for an output.
-    fn tell(&self, digest: &TaskDigest, tell: impl Fn(&dyn Observer, &str)) {
-        let waiting = self.results().waiting(digest, |waiting| {
+    /// The views that wait for an output, each once, the one that had it computed first.
+    fn waiting(&self, digest: &TaskDigest) -> Vec<(Arc<dyn Observer>, Arc<str>)> {
+        let mut waiting = self.results().waiting(digest, |waiting| {
             (waiting.observer.clone(), waiting.view.clone())
         });
-        let mut told: Vec<Arc<str>> = Vec::new();
-        for (observer, view) in waiting {
-            if !told.contains(&view) {
-                tell(&*observer, &view);
-                told.push(view);
-            }
-        }
-    }
-
-    /// Tells the view that had it computed.
-    fn tell_first(&self, digest: &TaskDigest, tell: impl Fn(&dyn Observer, &str)) {
-        let waiting = self.results().waiting(digest, |waiting| {
-            (waiting.observer.clone(), waiting.view.clone())
+        let mut seen: Vec<Arc<str>> = Vec::new();
+        waiting.retain(|(_, view)| {
+            let is_new = !seen.contains(view);
+            seen.push(view.clone());
+            is_new
         });
-        if let Some((observer, view)) = waiting.into_iter().next() {
-            tell(&*observer, &view);
-        }
+        waiting
     }
 
     /// Takes one use back.
@@ -228,6 +217,11 @@ impl Waiting {
         }
         self.reply.send(output);
     }
+}
+
+/// How a row is called in a sentence: by the first of its values that is read.
+fn about(values: &Tuple) -> String {
+    values.first().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Asks the provider; a panic is a failure like any other.
@@ -286,10 +280,9 @@ impl Calls<Epoch, Tuple, Value> for TaskCalls {
     }
 
     fn lost(&mut self, values: &Tuple) -> Value {
-        let about = values.first().map(ToString::to_string).unwrap_or_default();
         let reason = CallError::Lost.to_string();
         let Asking { view, observer, .. } = &self.asking;
-        observer.passed_over(view, &about, &reason);
+        observer.passed_over(view, &about(values), &reason);
         Value::Null
     }
 
