@@ -140,9 +140,9 @@ impl Outputs {
             };
             if let Err(Failure::Retry { reason, after }) = &performed {
                 if is_told(n_tries) {
-                    held.tell(&digest, |observer, view| {
-                        observer.late(view, n_tries + 1, reason)
-                    });
+                    for (observer, view) in held.waiting(&digest) {
+                        observer.late(&view, n_tries + 1, reason);
+                    }
                 }
                 return Attempt::Later(*after);
             }
