@@ -57,12 +57,13 @@ def consume(servers, topic):
     partitions = [TopicPartition(topic, number) for number in numbers]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
-    # The broker's end offsets are not to be relied on: the end is where nothing more comes.
-    quiet_since = time.monotonic()
-    while time.monotonic() - quiet_since < 3:
+    # The broker's end offsets are not to be relied on: the end is where nothing more comes. The
+    # first message may take long where a machine is busy.
+    quiet_since, patience = time.monotonic(), 20
+    while time.monotonic() - quiet_since < patience:
         for messages in consumer.poll(timeout_ms=500).values():
             for message in messages:
-                quiet_since = time.monotonic()
+                quiet_since, patience = time.monotonic(), 3
                 headers = {key: decoded(value) for key, value in message.headers}
                 row = {
                     "key": decoded(message.key),
