@@ -153,7 +153,7 @@ impl Outputs {
             match performed {
                 Ok(Performed { value, .. }) => held.know(&digest, value, true),
                 Err(failure) => {
-                    let (about, reason) = (about(&question.values), failure.to_string());
+                    let (about, reason) = (about(&question.values), reason(&failure));
                     for (observer, view) in waiting {
                         observer.passed_over(&view, &about, &reason);
                     }
@@ -222,6 +222,17 @@ impl Waiting {
 /// How a row is called in a sentence: by the first of its values that is read.
 fn about(values: &Tuple) -> String {
     values.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Why nothing came of a row, for people.
+fn reason(failure: &Failure) -> String {
+    match failure {
+        Failure::Final(CallError::DoesNotFit { required, limit }) => format!(
+            "with the prompt and its output it has {required} tokens, but the model attends to \
+             {limit}; ask about less of it, as of substr(text, 1, 8000) in a query below"
+        ),
+        other => other.to_string(),
+    }
 }
 
 /// Asks the provider; a panic is a failure like any other.
