@@ -219,8 +219,8 @@ Examples:
   perennial run --state ./state examples/support.sql
 
 Shown are the views that the script SUBSCRIBEs to; if it subscribes to none, all that it CREATEs
-with LLM_GENERATE. The model is the one that the script CREATEs, else --model; a script without
-LLM_GENERATE opens none.
+with LLM_GENERATE. The model is the one that the script CREATEs, else --model; a script that
+asks no model opens none.
 
 With --json, what SELECT and SHOW give is one object, {\"event\": \"result\", columns, rows}; rows of a
 view of a query come and go as {\"event\": \"row\", view, epoch, count, row}; all else is as `perennial
