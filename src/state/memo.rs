@@ -1,13 +1,17 @@
 //! Was this asked before? What calls find in a state directory, and leave for its next commit.
 
+use std::hash::Hash;
+
 use perennial_ask::{Outcome, TaskDigest};
 use perennial_bank::ContextKey;
 use perennial_rows::Value;
 use perennial_views::Memo;
 use perennial_views::memo::{RequestDigest, VectorDigest};
+use redb::TableDefinition;
 
-use super::State;
 use super::format::{self, ANSWERS, OUTPUTS, StoredAnswer, StoredValue, VECTORS};
+use super::kept::Kept;
+use super::{Staged, State};
 
 /// A lookup that fails finds nothing: the call is made again.
 impl Memo for State {
@@ -36,22 +40,16 @@ impl Memo for State {
     }
 
     fn output(&self, task: &TaskDigest) -> Option<Value> {
-        let mut staged = self.staged();
-        if let Some(output) = staged.outputs.used(task) {
-            return Some(output);
-        }
-        if !staged.outputs.may_be_stored() {
-            return None;
-        }
-        drop(staged);
-        let found = self.read(|txn| {
-            let outputs = txn.open_table(OUTPUTS)?;
-            let bytes = outputs.get(task.0)?;
-            let decode = |bytes: &[u8]| format::decode::<Option<StoredValue>>("an output", bytes);
-            bytes.map(|bytes| decode(bytes.value())).transpose()
-        });
-        let found: Option<Option<StoredValue>> = found.ok().flatten();
-        found.map(|stored| stored.map(Value::from).unwrap_or_default())
+        let decode = |bytes: &[u8]| {
+            let output: Option<StoredValue> = format::decode("an output", bytes)?;
+            Ok(output.map(Value::from).unwrap_or_default())
+        };
+        self.used(
+            |staged| &mut staged.outputs,
+            task,
+            (OUTPUTS, task.0),
+            decode,
+        )
     }
 
     fn performed(&self, task: &TaskDigest, output: &Value) {
@@ -63,20 +61,12 @@ impl Memo for State {
     }
 
     fn vector(&self, text: &VectorDigest) -> Option<Vec<f32>> {
-        let mut staged = self.staged();
-        if let Some(vector) = staged.vectors.used(text) {
-            return Some(vector);
-        }
-        if !staged.vectors.may_be_stored() {
-            return None;
-        }
-        drop(staged);
-        let found = self.read(|txn| {
-            let vectors = txn.open_table(VECTORS)?;
-            let bytes = vectors.get(text.0)?;
-            bytes.map(|bytes| format::vector(bytes.value())).transpose()
-        });
-        found.ok().flatten()
+        self.used(
+            |staged| &mut staged.vectors,
+            text,
+            (VECTORS, text.0),
+            format::vector,
+        )
     }
 
     fn embedded(&self, text: &VectorDigest, vector: &[f32]) {
@@ -85,5 +75,32 @@ impl Memo for State {
 
     fn vector_released(&self, text: &VectorDigest) {
         self.staged().vectors.released(text);
+    }
+}
+
+impl State {
+    /// Counts a use of a result, and finds it: staged, or at this place of a table.
+    fn used<D: Copy + Eq + Ord + Hash, V: Clone>(
+        &self,
+        kept: impl FnOnce(&mut Staged) -> &mut Kept<D, V>,
+        digest: &D,
+        (table, key): (TableDefinition<'_, [u8; 32], &[u8]>, [u8; 32]),
+        decode: impl FnOnce(&[u8]) -> Result<V, redb::Error>,
+    ) -> Option<V> {
+        let mut staged = self.staged();
+        let kept = kept(&mut staged);
+        if let Some(result) = kept.used(digest) {
+            return Some(result);
+        }
+        if !kept.may_be_stored() {
+            return None;
+        }
+        drop(staged);
+        let found = self.read(|txn| {
+            let table = txn.open_table(table)?;
+            let bytes = table.get(key)?;
+            bytes.map(|bytes| decode(bytes.value())).transpose()
+        });
+        found.ok().flatten()
     }
 }
