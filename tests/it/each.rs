@@ -25,6 +25,18 @@ fn each(budget: usize) -> View {
     view(budget).deliver(Delivery::Each)
 }
 
+/// Over a document, asks what is not answered for now, and waits until the model was asked.
+fn keep_the_thread_busy(rig: &Rig) {
+    let engine = &rig.engine;
+    engine
+        .upsert("docs", "d", "The library opens at nine.")
+        .expect("runs");
+    engine.upsert("questions", "slow", SLOW_WORD).expect("runs");
+    while rig.model.n_calls() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// An engine that makes so many calls at a time.
 fn rig(
     model: Scripted,
@@ -314,13 +326,7 @@ fn a_context_that_changes_while_it_waits_is_asked_once() {
     let model = Scripted::new().held_while(hold.0.clone());
     let rig = rig(model, 1, |builder| builder.view(each(2000)));
     let (engine, updates) = (&rig.engine, rig.engine.subscribe("answers").expect("known"));
-    engine
-        .upsert("docs", "d", "The library opens at nine.")
-        .expect("runs");
-    engine.upsert("questions", "slow", SLOW_WORD).expect("runs");
-    while rig.model.n_calls() == 0 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    keep_the_thread_busy(&rig);
     while updates.try_recv().is_some() {}
     for word in ["library", "opens", "nine."] {
         engine.upsert("questions", "q", word).expect("runs");
@@ -351,13 +357,7 @@ fn what_is_urgent_goes_first_then_what_is_newest() {
     let model = Scripted::new().held_while(hold.0.clone());
     let rig = rig(model, 1, |builder| builder.view(each(2000)).workers(2));
     let (engine, updates) = (&rig.engine, rig.engine.subscribe("answers").expect("known"));
-    engine
-        .upsert("docs", "d", "The library opens at nine.")
-        .expect("runs");
-    engine.upsert("questions", "slow", SLOW_WORD).expect("runs");
-    while rig.model.n_calls() == 0 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    keep_the_thread_busy(&rig);
     while updates.try_recv().is_some() {}
     let edits = vec![
         Edit::upsert("questions", "late", "library").with("priority", -1i64),
@@ -393,13 +393,7 @@ fn a_running_call_that_nobody_wants_is_cancelled() {
     let model = Scripted::new().held_while(hold.0.clone());
     let rig = rig(model, 1, |builder| builder.view(each(2000)));
     let (engine, updates) = (&rig.engine, rig.engine.subscribe("answers").expect("known"));
-    engine
-        .upsert("docs", "d", "The library opens at nine.")
-        .expect("runs");
-    engine.upsert("questions", "slow", SLOW_WORD).expect("runs");
-    while rig.model.n_calls() == 0 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    keep_the_thread_busy(&rig);
     // The only thread is free again.
     engine.upsert("questions", "slow", "library").expect("runs");
     assert_eq!(
