@@ -90,10 +90,12 @@ impl LocalModel {
             embedder: OnceLock::new(),
             digest: digest_of_embedder(),
         };
+        let embedder: Arc<dyn Embed> = Arc::new(embedder);
+        let model = TensorModel::new(decoder, digest.as_bytes(), codec, store);
         Ok(Self {
             name,
-            model: Arc::new(TensorModel::new(decoder, digest.as_bytes(), codec, store)),
-            embedder: Arc::new(embedder),
+            model: Arc::new(model.judging_by(embedder.clone())),
+            embedder,
             n_threads,
         })
     }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use perennial_model::cancel::Cancel;
+use perennial_model::generation::DraftCheck;
 use perennial_model::passes::Priority;
 use perennial_model::sampling::Sampling;
 use serde::{Deserialize, Serialize};
@@ -173,8 +174,14 @@ pub struct Outcome {
     /// Least difference of logits between the chosen token and the next best, over the
     /// answer: how near the answer was to being another.
     pub min_margin: f32,
-    /// Whether a run from scratch gives the same: not if fragments were borrowed.
+    /// Whether a run from scratch gives the same: not if fragments were borrowed, if it stands though
+    /// another is likelier, or if it was not read.
     pub is_exact: bool,
+    /// By how much another answer was likelier where this one was read, in nats a token; of one that
+    /// was left unread, what is expected. 0 for an exact answer.
+    pub regret: f32,
+    /// How well the answer before stood, where all of it was read.
+    pub draft: Option<DraftCheck>,
     /// Share of the answer's attention to passages that went to borrowed fragments, 0 to 1:
     /// an estimate of how far it may be from exact. 0 for an exact answer.
     pub drift: f32,
@@ -184,20 +191,43 @@ pub struct Outcome {
     pub live: Arc<LiveLayout>,
 }
 
-/// How far an answer may be from what a run from scratch gives.
+/// How far an answer may be from what a run from scratch gives; not at all by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Latitude {
-    /// Not at all.
-    #[default]
-    Exact,
-    /// It is checked, but fragments may be borrowed from the layout before.
-    Borrow,
-    /// As `Borrow`; and if no dependency on what changed is as high as `below`, the answer
-    /// before may be left as it is.
-    Skip {
-        /// A score of [`Dependencies`].
-        below: f32,
-    },
+pub struct Tolerance {
+    /// The answer before stands while its regret is at most this, in nats a token: while no other
+    /// is likelier by more. Where this is 0 it stands if nothing is likelier.
+    pub regret: f32,
+    /// Whether fragments may be borrowed from the layout before.
+    pub borrows: bool,
+    /// Whether the answer before may be left as it is, unread, where what changed is unlikely to
+    /// matter to it.
+    pub skips: Option<Skip>,
+}
+
+/// Which answers are left unread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Skip {
+    /// Those whose expected regret is below this, in nats a token.
+    pub below: f32,
+}
+
+impl Tolerance {
+    /// What a run from scratch gives.
+    pub const EXACT: Self = Self {
+        regret: 0.0,
+        borrows: false,
+        skips: None,
+    };
+    /// Checked over fragments that may be borrowed.
+    pub const BORROWED: Self = Self {
+        borrows: true,
+        ..Self::EXACT
+    };
+
+    /// Whether the answer must be the one of a run from scratch.
+    pub fn is_exact(&self) -> bool {
+        *self == Self::EXACT
+    }
 }
 
 /// One question over one layout.
@@ -216,7 +246,7 @@ pub struct AnswerRequest<'a> {
     /// What is known of the answer before: it changes the cost, never an exact answer.
     pub before: &'a Before,
     /// How far the answer may be from exact.
-    pub latitude: Latitude,
+    pub tolerance: Tolerance,
     /// Where fragments are borrowed: passages behind each change that are encoded again all
     /// the same.
     pub reencode: usize,
@@ -230,17 +260,6 @@ pub struct AnswerRequest<'a> {
     pub cancel: Cancel,
 }
 
-/// How far a provisional answer is from the exact one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Divergence {
-    /// KL(exact || provisional) of the next-token distributions along the provisional answer,
-    /// mean over its tokens, in nats.
-    pub kl: f32,
-    /// Share of the provisional answer's tokens that are the exact choice after those before
-    /// them, 0 to 1.
-    pub agreement: f32,
-}
-
 /// What a call reports while it runs. Observations only: an answer counts when its epoch
 /// is complete.
 pub trait CallProgress {
@@ -248,6 +267,8 @@ pub trait CallProgress {
     fn encoding(&mut self, done: usize, total: usize);
     /// The answer so far, whole; it replaces what was reported before.
     fn writing(&mut self, text: &str);
+    /// What changed cannot be judged for this reason, so the answer is read.
+    fn cannot_judge(&mut self, _reason: &str) {}
 }
 
 impl CallProgress for () {
@@ -288,10 +309,4 @@ pub trait AnswerModel: Send + Sync + 'static {
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
     ) -> Result<Outcome, Failure>;
-    /// How far the answer before, which was provisional and given to this very request, is
-    /// from exact. `None` where that cannot be known any more.
-    ///
-    /// # Errors
-    /// [`CallError::Model`].
-    fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError>;
 }

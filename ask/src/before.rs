@@ -42,6 +42,8 @@ pub struct Written {
     pub min_margin: f32,
     /// As in [`Outcome::drift`].
     pub drift: f32,
+    /// As in [`Outcome::regret`].
+    pub regret: f32,
 }
 
 impl Before {
@@ -59,6 +61,7 @@ impl Before {
                 was_skipped: outcome.rung == Rung::Skip,
                 min_margin: outcome.min_margin,
                 drift: outcome.drift,
+                regret: outcome.regret,
             })),
         }
     }

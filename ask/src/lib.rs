@@ -5,7 +5,8 @@
 //! [`answer::AnswerModel`]. The model of this machine climbs a ladder of rungs ([`local`]),
 //! from what is known of the answer [`before`], over prompts that [`chat`] makes; a
 //! [`scripted`] one has no tensors. Calls run on the threads of an [`executor`]. An answer says
-//! which passages it leans on ([`provenance`]) and how much ([`dependency`]).
+//! which passages it leans on ([`provenance`]) and how much ([`dependency`]), and what a change has to
+//! do with it is guessed by [`pull`].
 //!
 //! # Invariants
 //! - What was known before changes what an exact answer costs, never the answer.
@@ -23,12 +24,13 @@ pub mod local;
 pub mod patch;
 pub mod provenance;
 pub mod provider;
+pub mod pull;
 pub mod scripted;
 pub mod task;
 
 pub use answer::{
-    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Finish,
-    Latitude, Outcome, Rung, Source, SubParagraph, Work,
+    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung,
+    Skip, Source, SubParagraph, Tolerance, Work,
 };
 pub use before::{Before, LayoutDelta, Written};
 pub use dependency::{Dependencies, Dependency};
@@ -36,6 +38,8 @@ pub use embed::Embed;
 pub use executor::{Attempt, Executor, Priority};
 pub use local::{TensorModel, TextCodec};
 pub use perennial_model::cancel::Cancel;
+pub use perennial_model::generation::DraftCheck;
 pub use perennial_model::sampling::Sampling;
 pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall};
+pub use pull::{Pull, Pulled};
 pub use task::{Output, Task, TaskDigest};

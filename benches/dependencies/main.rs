@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use perennial::ask::{Before, Latitude};
+use perennial::ask::{Before, Tolerance};
 use perennial::bank::PassageLayout;
 
 use curve::{Pair, Pairs};
@@ -94,13 +94,13 @@ fn measure(rig: &Rig, row: &rig::question::Question, pairs: &mut Pairs) -> Resul
     let question = format!("Question: {}", row.question);
     let layout = rig.layout(&row.passages)?;
     let nothing = Before::default();
-    let base = rig.answer(&question, &layout, &nothing, Latitude::Exact)?;
+    let base = rig.answer(&question, &layout, &nothing, Tolerance::EXACT)?;
     let draft = Before::draft(base.tokens.clone());
     for place in 0..row.passages.len() {
         let mut passages = layout.passages().to_vec();
         passages.remove(place);
         let without = PassageLayout::new(passages);
-        let after = rig.answer(&question, &without, &draft, Latitude::Exact)?;
+        let after = rig.answer(&question, &without, &draft, Tolerance::EXACT)?;
         for (part, scores) in base.sub_paragraphs.iter().zip(base.dependencies.scores()) {
             let stands = after.sub_paragraphs.iter().any(|p| p.text == part.text);
             pairs.0.push(Pair {

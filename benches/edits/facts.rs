@@ -8,10 +8,10 @@
 //!   other in random order. Nothing is healed in between, so most of what is left at the end
 //!   was encoded beside neighbours that are gone.
 //!
-//! The first answer (`Latitude::Borrow`) is compared with the exact one. Tokens are those
+//! The first answer (`Tolerance::BORROWED`) is compared with the exact one. Tokens are those
 //! encoded for the edit beyond the new passages themselves, as a share of the layout.
 
-use perennial::ask::{Before, Latitude, LayoutDelta, Outcome};
+use perennial::ask::{Before, LayoutDelta, Outcome, Tolerance};
 use perennial::bank::PassageLayout;
 
 use crate::rig::question::{Question, TitledText};
@@ -128,10 +128,10 @@ fn one_edit(
 ) -> Result<(), Error> {
     let question = format!("Question: {}", row.question);
     let before = rig.layout(&row.passages)?;
-    let base = rig.answer(&question, &before, &Before::default(), Latitude::Exact)?;
+    let base = rig.answer(&question, &before, &Before::default(), Tolerance::EXACT)?;
     let base = Before::of(question.as_str().into(), before.clone(), &base);
     let after = rig.layout(passages)?;
-    let first = rig.answer(&question, &after, &base, Latitude::Borrow)?;
+    let first = rig.answer(&question, &after, &base, Tolerance::BORROWED)?;
     let encoded_again = encoded_again(&before, &after, &first);
     finish(rig, &question, &after, &first, |first, exact| {
         line.add(&Seen {
@@ -156,7 +156,7 @@ fn every_passage(
     let n = row.passages.len();
     let mut passages = strangers(row, other);
     let mut layout = rig.layout(&passages)?;
-    let mut last = rig.answer(&question, &layout, &Before::default(), Latitude::Exact)?;
+    let mut last = rig.answer(&question, &layout, &Before::default(), Tolerance::EXACT)?;
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {
         order.swap(i, random.below(i + 1));
@@ -166,7 +166,7 @@ fn every_passage(
         passages[place] = row.passages[place].clone();
         let next = rig.layout(&passages)?;
         let before = Before::of(question.as_str().into(), layout.clone(), &last);
-        last = rig.answer(&question, &next, &before, Latitude::Borrow)?;
+        last = rig.answer(&question, &next, &before, Tolerance::BORROWED)?;
         again += encoded_again(&layout, &next, &last);
         layout = next;
     }
@@ -228,7 +228,7 @@ fn finish(
     tell: impl FnOnce(&str, &str),
 ) -> Result<(), Error> {
     let draft = Before::draft(first.tokens.clone());
-    let exact = rig.answer(question, layout, &draft, Latitude::Exact)?;
+    let exact = rig.answer(question, layout, &draft, Tolerance::EXACT)?;
     tell(&first.answer.text, &exact.answer.text);
     rig.model.store().sweep();
     Ok(())

@@ -128,7 +128,7 @@ fn print_audits(policy: &str, stats: &[AuditStats]) {
     let sum = |of: fn(&AuditStats) -> usize| stats.iter().map(of).sum::<usize>();
     let audited: Vec<&AuditStats> = stats.iter().filter(|s| s.n_audited > 0).collect();
     let n = audited.len().max(1) as f32;
-    let kl = audited.iter().map(|s| s.mean_kl).sum::<f32>() / n;
+    let kl = audited.iter().map(|s| s.mean_regret).sum::<f32>() / n;
     let agreement = audited.iter().map(|s| s.mean_agreement).sum::<f32>() / n;
     println!(
         "{policy}: {} provisional answers, {} healed, {} of them were another, {} of those \

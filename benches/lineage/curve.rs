@@ -5,12 +5,12 @@
 //!
 //! - *from scratch*: nothing is there; measured once, for the layout before the edits;
 //! - *prefix cache*: fragments before the edit are there, all behind it are encoded again, the
-//!   answer is decoded (`Latitude::Exact`, nothing known of the answer before);
+//!   answer is decoded (`Tolerance::EXACT`, nothing known of the answer before);
 //! - *EVENTUAL*: the first, provisional answer of such a view: fragments behind the edit are
-//!   borrowed and the answer before is the draft (`Latitude::Borrow`). It is held against the
+//!   borrowed and the answer before is the draft (`Tolerance::BORROWED`). It is held against the
 //!   exact one, which the prefix cache gives;
 //! - *BOUNDED*: where no sentence depends on the passage, the answer stays as it is (*skip*),
-//!   after the passage and a probe of a few others (`Latitude::Skip`).
+//!   after what is judged of the change by its texts ([`BOUNDED`]).
 //!
 //! Every edit is one of the same layout: each measurement has a store of its own that holds that
 //! layout's fragments and nothing else. Times are of the model call. With llama.cpp the ids are
@@ -19,13 +19,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use perennial::Scope;
 use perennial::ask::{
-    AnswerModel, AnswerRequest, Before, Latitude, Outcome, Priority, TensorModel,
+    AnswerModel, AnswerRequest, Before, Outcome, Priority, Skip, TensorModel, Tolerance,
 };
 use perennial::bank::{FragmentStore, PassageLayout, Repair};
 use perennial::model::cancel::Cancel;
 use perennial::model::sampling::Sampling;
-use perennial::{SKIP_BELOW, Scope};
 
 use crate::corpus::Corpus;
 use crate::options::Options;
@@ -49,6 +49,13 @@ const QUESTION: &str = "The quick brown fox jumps over the lazy dog near the qui
 /// Tokens and ratio of each published measurement: a prompt without the stale record encoded
 /// again, by a repair of the cache, both with decoding.
 const PUBLISHED: [(f64, &str); 3] = [(6700.0, "15.35x"), (31_000.0, "37.9x"), (32_000.0, "38.5x")];
+
+/// `BOUNDED(0.05)`.
+const BOUNDED: Tolerance = Tolerance {
+    regret: 0.05,
+    borrows: true,
+    skips: Some(Skip { below: 0.05 }),
+};
 
 /// What one answer cost.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +132,7 @@ pub fn measure(opened: Opened, options: &Options) -> Result<(), Error> {
 fn warm_up(model: &TensorModel) -> Result<(), Error> {
     let model = model.without_stop(Arc::new(FragmentStore::new(STORE_BYTES)));
     let layout = Corpus::new(&model, 200)?.layout();
-    answer(&model, &layout, &Before::default(), Latitude::Exact)?;
+    answer(&model, &layout, &Before::default(), Tolerance::EXACT)?;
     Ok(())
 }
 
@@ -143,11 +150,11 @@ fn at(
     let n_tokens = layout.n_tokens();
     eprintln!("{n_tokens} tokens: from scratch");
     let nothing = Before::default();
-    let (outcome, scratch) = answer(&base, &layout, &nothing, Latitude::Exact)?;
+    let (outcome, scratch) = answer(&base, &layout, &nothing, Tolerance::EXACT)?;
     if options.verbose {
         eprintln!("{}", outcome.answer.text);
     }
-    let prompt = base.prompt_tokens(&request(&layout, &nothing, Latitude::Exact))?;
+    let prompt = base.prompt_tokens(&request(&layout, &nothing, Tolerance::EXACT))?;
     let before = Before::of(QUESTION.into(), layout.clone(), &outcome);
     let peer_scratch = match &mut peer {
         Some(peer) => Some(peer.answer(&prompt, 0, ANSWER_TOKENS)?),
@@ -166,15 +173,14 @@ fn at(
         eprintln!("{n_tokens} tokens: passage {place} of {}", corpus.len());
         let edited = corpus.edited(&base, place)?;
         let model = with_fragments_of(&base, &layout)?;
-        let (provisional, cost) = answer(&model, &edited, &before, Latitude::Borrow)?;
+        let (provisional, cost) = answer(&model, &edited, &before, Tolerance::BORROWED)?;
         eventual.push(cost);
         let model = with_fragments_of(&base, &layout)?;
-        let skip = Latitude::Skip { below: SKIP_BELOW };
-        let (left, cost) = answer(&model, &edited, &before, skip)?;
+        let (left, cost) = answer(&model, &edited, &before, BOUNDED)?;
         bounded.push(cost);
         bounded_rungs.push(left.rung.to_string());
         let model = with_fragments_of(&base, &layout)?;
-        let (exact, cost) = answer(&model, &edited, &nothing, Latitude::Exact)?;
+        let (exact, cost) = answer(&model, &edited, &nothing, Tolerance::EXACT)?;
         prefix_cache.push(cost);
         rungs.push(provisional.rung.to_string());
         n_same += usize::from(provisional.tokens == exact.tokens);
@@ -183,7 +189,7 @@ fn at(
             eprintln!("exact: {}", exact.answer.text);
         }
         if let Some(peer) = &mut peer {
-            let edited = base.prompt_tokens(&request(&edited, &nothing, Latitude::Exact))?;
+            let edited = base.prompt_tokens(&request(&edited, &nothing, Tolerance::EXACT))?;
             let n_cached = prompt.iter().zip(&edited).take_while(|(a, b)| a == b);
             peer_cache.push(peer.answer(&edited, n_cached.count(), ANSWER_TOKENS)?);
         }
@@ -216,7 +222,7 @@ fn with_fragments_of(base: &TensorModel, layout: &PassageLayout) -> Result<Tenso
 fn request<'a>(
     layout: &'a PassageLayout,
     before: &'a Before,
-    latitude: Latitude,
+    tolerance: Tolerance,
 ) -> AnswerRequest<'a> {
     AnswerRequest {
         scope: Scope::Causal,
@@ -225,7 +231,7 @@ fn request<'a>(
         layout,
         repair: Repair::default(),
         before,
-        latitude,
+        tolerance,
         reencode: 0,
         max_tokens: ANSWER_TOKENS,
         sampling: Sampling::Greedy,
@@ -238,9 +244,9 @@ fn answer(
     model: &TensorModel,
     layout: &PassageLayout,
     before: &Before,
-    latitude: Latitude,
+    tolerance: Tolerance,
 ) -> Result<(Outcome, Cost), Error> {
-    let request = request(layout, before, latitude);
+    let request = request(layout, before, tolerance);
     let begin = Instant::now();
     let outcome = model.answer(&request, &mut ())?;
     let cost = Cost {

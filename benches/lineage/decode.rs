@@ -75,6 +75,7 @@ fn answer(
         layout,
         prompt,
         draft: &[],
+        tolerance: 0.0,
         max_tokens: MAX_TOKENS,
         sampling: Sampling::Greedy,
         stop: tokenizer.stop_tokens(),

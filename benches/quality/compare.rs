@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perennial::Scope;
-use perennial::ask::{AnswerModel, Before, Latitude};
+use perennial::ask::{AnswerModel, Before, Tolerance};
 use perennial::model::cancel::Cancel;
 use perennial::model::decoder::{Decoder, Logits, Rows};
 use perennial::model::divergence::log_softmax;
@@ -57,7 +57,7 @@ impl Answerer {
         let text = format!("Question: {}", question.question);
         let request = self
             .rig
-            .request(&text, &layout, &before, Latitude::Exact, Scope::Causal);
+            .request(&text, &layout, &before, Tolerance::EXACT, Scope::Causal);
         Ok(self.rig.model.prompt_tokens(&request)?)
     }
 
@@ -68,7 +68,7 @@ impl Answerer {
         let text = format!("Question: {}", question.question);
         let request = self
             .rig
-            .request(&text, &layout, &before, Latitude::Exact, scope);
+            .request(&text, &layout, &before, Tolerance::EXACT, scope);
         let outcome = model.answer(&request, &mut ())?;
         let mut fragments = Layout::new();
         for id in model.fragment_ids(scope, layout.passages()) {

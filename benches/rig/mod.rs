@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use perennial::Scope;
 use perennial::ask::{
-    AnswerModel, AnswerRequest, Before, Latitude, Outcome, Priority, TensorModel,
+    AnswerModel, AnswerRequest, Before, Outcome, Priority, TensorModel, Tolerance,
 };
 use perennial::bank::{
     DocumentKey, FragmentStore, LayoutPassage, PassageId, PassageLayout, Repair,
@@ -67,9 +67,19 @@ impl Rig {
 
     /// The passages of a row, one a document, in the row's order.
     pub fn layout(&self, passages: &[TitledText]) -> Result<PassageLayout, Error> {
-        let passage = |(n, passage): (usize, &TitledText)| {
+        let keys: Vec<String> = (0..passages.len()).map(|n| n.to_string()).collect();
+        self.layout_of(passages, keys.iter().map(|key| &**key))
+    }
+
+    /// Passages, one a document, whose keys are these.
+    pub fn layout_of<'a>(
+        &self,
+        passages: &[TitledText],
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Result<PassageLayout, Error> {
+        let passage = |(key, passage): (&str, &TitledText)| {
             Ok(LayoutPassage {
-                document: DocumentKey::new(n.to_string()),
+                document: DocumentKey::new(key),
                 ordinal: 0,
                 id: PassageId::of(&passage.title, &passage.text),
                 title: passage.title.as_str().into(),
@@ -81,7 +91,7 @@ impl Rig {
                 is_superseded: false,
             })
         };
-        let passages = passages.iter().enumerate().map(passage);
+        let passages = keys.zip(passages).map(passage);
         Ok(PassageLayout::new(passages.collect::<Result<_, Error>>()?))
     }
 
@@ -91,9 +101,9 @@ impl Rig {
         question: &str,
         layout: &PassageLayout,
         before: &Before,
-        latitude: Latitude,
+        tolerance: Tolerance,
     ) -> Result<Outcome, Error> {
-        let request = self.request(question, layout, before, latitude, Scope::Causal);
+        let request = self.request(question, layout, before, tolerance, Scope::Causal);
         Ok(self.model.answer(&request, &mut ())?)
     }
 
@@ -103,7 +113,7 @@ impl Rig {
         question: &'a str,
         layout: &'a PassageLayout,
         before: &'a Before,
-        latitude: Latitude,
+        tolerance: Tolerance,
         scope: Scope,
     ) -> AnswerRequest<'a> {
         AnswerRequest {
@@ -113,7 +123,7 @@ impl Rig {
             layout,
             repair: Repair::default(),
             before,
-            latitude,
+            tolerance,
             reencode: self.reencode,
             max_tokens: self.max_tokens,
             sampling: Sampling::Greedy,

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use perennial::ask::TensorModel;
 use perennial::ask::chat::ChatCodec;
+use perennial::ask::{Embed, TensorModel};
 use perennial::bank::FragmentStore;
 use perennial::model::decoder::Decoder;
+use perennial::model::embedding::Embedder;
 use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
 use perennial::model::model::{Model, OpenOptions};
 use perennial::model::tokenizer::Tokenizer;
@@ -43,12 +44,13 @@ impl Opened {
         let digest = model.digest();
         let decoder = Arc::new(model.into_decoder());
         let store = Arc::new(FragmentStore::new(0));
+        let model = TensorModel::new(decoder.clone(), digest.as_bytes(), codec, store);
         Ok(Self {
             name: located.name,
             path: located.path,
-            decoder: decoder.clone(),
+            decoder,
             tokenizer,
-            model: TensorModel::new(decoder, digest.as_bytes(), codec, store),
+            model: model.judging_by(embedder(n_threads)?),
         })
     }
 
@@ -57,4 +59,12 @@ impl Opened {
         let name = self.path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
+}
+
+/// The embedding model.
+pub fn embedder(n_threads: usize) -> Result<Arc<dyn Embed>, Error> {
+    let mut progress = OnStderr::default();
+    let spec = ModelSpec::parse("all-minilm-l6-v2")?;
+    let located = Locator::new(Settings::from_env()?).locate(&spec, &mut progress)?;
+    Ok(Arc::new(Embedder::open(&located.path, n_threads)?))
 }

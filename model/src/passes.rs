@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
-use crate::decoder::{Choice, Decoder, Logits, Pending, Rows};
+use crate::decoder::{Choice, Decoder, Logits, Pending, Rows, gap};
 use crate::error::Error;
 use crate::kv::Tail;
 use crate::layout::Layout;
@@ -65,10 +65,40 @@ pub struct Pass {
     /// The only tokens that may be chosen, each with what is taken off its logit before they are
     /// compared; all of the vocabulary without. Not empty. The highest is chosen, however others are.
     pub among: Option<Candidates>,
+    /// What the wanted rows are held against, if anything.
+    pub expected: Option<Expected>,
     /// Index in the answer of the first choice.
     pub n_emitted: usize,
     /// Whether each row's attention mass is wanted.
     pub mass: bool,
+}
+
+/// Tokens that the wanted rows of a pass are held against.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// By wanted row.
+    pub tokens: Vec<u32>,
+    /// Of the row behind these, any of these; it is not held against anything where there are none.
+    pub ends: Arc<[u32]>,
+}
+
+impl Expected {
+    /// Number of rows of which something is expected.
+    pub fn n_rows(&self) -> usize {
+        self.tokens.len() + usize::from(!self.ends.is_empty())
+    }
+
+    /// How far what is expected of a wanted row is below the likeliest, in nats; none where nothing
+    /// is.
+    fn gap(&self, row: usize, logits: &[f32]) -> Option<f32> {
+        match self.tokens.get(row) {
+            Some(token) => Some(gap(&[*token], logits)),
+            None if row == self.tokens.len() && !self.ends.is_empty() => {
+                Some(gap(&self.ends, logits))
+            }
+            None => None,
+        }
+    }
 }
 
 /// What a run gave.
@@ -78,6 +108,9 @@ pub struct Passed {
     pub tail: Tail,
     /// One a wanted row.
     pub choices: Vec<Choice>,
+    /// One a row of which something was expected: how far that is below the likeliest token, in nats
+    /// (a difference of logits is one of log-probabilities); infinite where that is no number.
+    pub gaps: Vec<f32>,
     /// `[n_rows][n_segments + n_pending + 1]`, as in [`RowsOutput::mass`](crate::decoder::RowsOutput).
     pub mass: Vec<Vec<f32>>,
 }
@@ -223,10 +256,10 @@ impl Passes {
             [one] => one.cancel.clone(),
             _ => Cancel::new(),
         };
-        let choosers: Vec<(Sampling, Option<Candidates>, usize)> = taken
+        let choosers: Vec<Chooser> = taken
             .iter()
             .flat_map(|queued| &queued.batch)
-            .map(|pass| (pass.sampling, pass.among.clone(), pass.n_emitted))
+            .map(Chooser::of)
             .collect();
         let mut rows: Vec<Rows<'_>> = taken
             .iter_mut()
@@ -236,11 +269,7 @@ impl Passes {
         let forwarded = self
             .decoder
             .forward_with(&mut rows, &cancel, |run, number, logits| {
-                let (sampling, among, n_emitted) = &choosers[run];
-                match among {
-                    Some(tokens) => Choice::among(tokens, logits),
-                    None => sampling.choose(n_emitted + number, logits),
-                }
+                choosers[run].choose(number, logits)
             });
         drop(rows);
         match forwarded {
@@ -249,10 +278,14 @@ impl Passes {
                 for (queued, (_, result)) in taken.into_iter().zip(&mut lead.results) {
                     let passes = queued.batch.into_iter();
                     let passed = passes.zip(outputs.by_ref());
-                    let passed = passed.map(|(pass, output)| Passed {
-                        tail: pass.tail,
-                        choices: output.chosen,
-                        mass: output.mass,
+                    let passed = passed.map(|(pass, output)| {
+                        let (choices, gaps): (Vec<_>, Vec<_>) = output.chosen.into_iter().unzip();
+                        Passed {
+                            tail: pass.tail,
+                            choices,
+                            gaps: gaps.into_iter().flatten().collect(),
+                            mass: output.mass,
+                        }
                     });
                     *result = Some(Ok(passed.collect()));
                 }
@@ -275,6 +308,35 @@ impl Passes {
         self.changed
             .wait(state)
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What becomes of the logits of a run's wanted rows.
+struct Chooser {
+    sampling: Sampling,
+    among: Option<Candidates>,
+    expected: Option<Expected>,
+    n_emitted: usize,
+}
+
+impl Chooser {
+    fn of(pass: &Pass) -> Self {
+        Self {
+            sampling: pass.sampling,
+            among: pass.among.clone(),
+            expected: pass.expected.clone(),
+            n_emitted: pass.n_emitted,
+        }
+    }
+
+    /// The choice of a wanted row, and how far below the likeliest is what was expected of it.
+    fn choose(&self, row: usize, logits: &[f32]) -> (Choice, Option<f32>) {
+        let choice = match &self.among {
+            Some(tokens) => Choice::among(tokens, logits),
+            None => self.sampling.choose(self.n_emitted + row, logits),
+        };
+        let expected = self.expected.as_ref();
+        (choice, expected.and_then(|e| e.gap(row, logits)))
     }
 }
 
@@ -369,6 +431,7 @@ mod tests {
             layout,
             prompt: &prompt,
             draft: &[],
+            tolerance: 0.0,
             max_tokens: 20,
             sampling: Sampling::Greedy,
             stop: &[],
@@ -427,6 +490,7 @@ mod tests {
             logits: Logits::Last,
             sampling: Sampling::Greedy,
             among: None,
+            expected: None,
             n_emitted: 0,
             mass: false,
         };
@@ -468,6 +532,7 @@ mod tests {
                 logits: Logits::Last,
                 sampling: Sampling::Greedy,
                 among: None,
+                expected: None,
                 n_emitted: 0,
                 mass: false,
             };
@@ -509,6 +574,7 @@ mod tests {
             logits: Logits::None,
             sampling: Sampling::Greedy,
             among: None,
+            expected: None,
             n_emitted: 0,
             mass: false,
         };

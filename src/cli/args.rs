@@ -57,7 +57,7 @@ With --json, standard output has one object a line, told apart by \"event\":
             elapsed_ms; it follows the answers of its epoch
             (with --deliver each, all that were taken since the one before)
   answer    context, question, epoch, change: new|changed|stands|gone, text, old_text,
-            error, finish: stop|length, rung, exact, drift, early,
+            error, finish: stop|length, rung, exact, drift, regret, early,
             sub_paragraphs [{text, sources [{document, ordinal, share}]}], work, elapsed_ms
   rejected  source, place, key, reason
   notice    source, message
@@ -315,9 +315,10 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_name = "ORDER")]
     pub(crate) order: Option<Order>,
 
-    /// The promise of an answer: exact (what a rerun says), eventual (at once, marked as
-    /// provisional, then exact), or bounded:DRIFT (provisional for good while audits find it
-    /// within DRIFT nats a token of exact, such as bounded:0.05).
+    /// The promise of an answer: exact (what a rerun says); eventual (at once, marked as
+    /// provisional, then exact); stable:REGRET (the old one stands while no other is likelier by
+    /// more than REGRET nats a token, such as stable:0.05); or bounded:REGRET (the same, and not even
+    /// read where the change is unlikely to matter; audits watch over that).
     #[arg(long, value_name = "POLICY", default_value = "exact")]
     pub(crate) policy: Policy,
 

@@ -90,6 +90,7 @@ fn answer(update: &AnswerUpdate) -> Value {
         "rung": update.rung,
         "exact": update.is_exact,
         "drift": update.drift,
+        "regret": update.regret,
         "early": update.is_early,
         "sub_paragraphs": update.sub_paragraphs,
         "work": work(&update.work),
@@ -139,7 +140,8 @@ impl<W: Write> Display for JsonLines<W> {
         }
         let start = report.start.as_ref();
         let mut done = work(&report.summary.work);
-        done["from_scratch"] = report.n_rerun.into();
+        done["rerun"] = report.summary.n_rerun.into();
+        done["from_scratch"] = report.n_unshared.into();
         self.line(&json!({
             "event": "epoch",
             "view": report.summary.view,

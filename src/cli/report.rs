@@ -1,10 +1,12 @@
-//! What did one epoch bring? Updates gathered until their epoch is complete, with what a
-//! rerun of everything would have cost.
+//! What did one epoch bring? Updates gathered until their epoch is complete, with what runs of every
+//! context by itself would have cost.
 
 use std::collections::BTreeMap;
 
 use perennial::bank::ContextKey;
-use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, EpochSummary, MAX_NAMED_CHANGES};
+use perennial::engine::{
+    AnswerUpdate, ChangeKind, EpochStart, EpochSummary, MAX_NAMED_CHANGES, RungCounts,
+};
 
 /// One complete epoch.
 #[derive(Debug)]
@@ -18,8 +20,25 @@ pub(crate) struct EpochReport {
     pub(crate) answers: Vec<AnswerUpdate>,
     /// Number of answers that were told before the epoch was complete.
     pub(crate) n_early: usize,
-    /// Tokens that a rerun of every context would have forwarded, kept ones included.
-    pub(crate) n_rerun: usize,
+    /// Tokens that runs of every context by itself would have forwarded, kept ones included.
+    pub(crate) n_unshared: usize,
+}
+
+impl EpochReport {
+    /// Number of contexts that have an answer or an error.
+    pub(crate) fn n_contexts(&self) -> usize {
+        let rungs = &self.summary.rungs;
+        rungs.keep + rungs.failed + rungs.skip + n_read(rungs)
+    }
+
+    /// Number of those whose question was read.
+    pub(crate) fn n_read(&self) -> usize {
+        n_read(&self.summary.rungs)
+    }
+}
+
+fn n_read(rungs: &RungCounts) -> usize {
+    rungs.patch + rungs.verify + rungs.rewrite + rungs.regenerate
 }
 
 /// Updates on their way to a report.
@@ -96,7 +115,7 @@ impl Gathering {
             summary,
             answers: std::mem::take(&mut self.answers),
             n_early: std::mem::take(&mut self.n_early),
-            n_rerun: self.from_scratch.values().sum(),
+            n_unshared: self.from_scratch.values().sum(),
         }
     }
 }
@@ -117,7 +136,7 @@ impl Totals {
     pub(crate) fn add(&mut self, report: &EpochReport) {
         self.n_epochs += 1;
         self.n_forwarded += report.summary.work.n_forwarded();
-        self.n_rerun += report.n_rerun;
+        self.n_rerun += report.summary.n_rerun;
     }
 }
 
@@ -160,6 +179,7 @@ pub(crate) mod tests {
             elapsed: Duration::from_millis(20),
             is_exact: true,
             drift: 0.0,
+            regret: 0.0,
             is_early: false,
         }
     }
@@ -171,6 +191,7 @@ pub(crate) mod tests {
             epoch: 1,
             rungs: RungCounts::default(),
             work: Work::default(),
+            n_rerun: 0,
             elapsed: Duration::from_millis(30),
             audits: Default::default(),
         }
@@ -217,19 +238,19 @@ pub(crate) mod tests {
         let report = gathering.complete(summary());
         assert_eq!((report.answers.len(), report.n_early), (0, 1));
         assert_eq!(report.start.map(|start| start.n_changes), Some(3));
-        assert_eq!(report.n_rerun, 100);
+        assert_eq!(report.n_unshared, 100);
     }
 
     #[test]
-    fn a_rerun_counts_what_was_kept_and_forgets_what_is_gone() {
+    fn runs_by_themselves_count_what_was_kept_and_forgets_what_is_gone() {
         let mut gathering = Gathering::default();
         gathering.answer(answer("a", None, Some("A."), 100));
         gathering.answer(answer("b", None, Some("B."), 200));
-        assert_eq!(gathering.complete(summary()).n_rerun, 300);
+        assert_eq!(gathering.complete(summary()).n_unshared, 300);
         gathering.answer(answer("b", Some("B."), Some("C."), 210));
         let report = gathering.complete(summary());
-        assert_eq!((report.answers.len(), report.n_rerun), (1, 310));
+        assert_eq!((report.answers.len(), report.n_unshared), (1, 310));
         gathering.answer(answer("a", Some("A."), None, 0));
-        assert_eq!(gathering.complete(summary()).n_rerun, 210);
+        assert_eq!(gathering.complete(summary()).n_unshared, 210);
     }
 }

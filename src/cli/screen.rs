@@ -38,6 +38,8 @@ pub(crate) struct Screen<W> {
     shown: BTreeMap<(Arc<str>, String), BTreeSet<String>>,
     /// Views whose first answers were shown.
     answered: BTreeSet<Arc<str>>,
+    /// Whether the epoch that is shown is of a view of one question.
+    is_alone: bool,
     /// Whether there are several views, and what is shown says of which it is.
     names_views: bool,
     totals: Totals,
@@ -55,6 +57,7 @@ impl<W: Write> Screen<W> {
             n_warnings: 0,
             shown: BTreeMap::new(),
             answered: BTreeSet::new(),
+            is_alone: false,
             names_views: false,
             totals: Totals::default(),
         }
@@ -209,6 +212,8 @@ impl<W: Write> Screen<W> {
             ChangeKind::New if update.rung != Rung::Keep => {
                 format!("{} read and written", wording::count(n_forwarded, "token"))
             }
+            // What it shares with others is not its own to save.
+            _ if !self.is_alone => wording::count(n_forwarded, "token"),
             _ => wording::work(n_forwarded, update.work.n_from_scratch),
         });
         facts.extend(wording::provisional(update));
@@ -265,6 +270,7 @@ impl<W: Write> Display for Screen<W> {
         if report.start.as_ref().is_some_and(has_nothing) {
             self.warn("there are no documents: answers come from the model alone".to_owned());
         }
+        self.is_alone = report.n_contexts() <= 1;
         for update in &report.answers {
             self.answer(update)?;
         }
@@ -290,7 +296,7 @@ impl<W: Write> Display for Screen<W> {
                 0 => "there is no question to answer".to_owned(),
                 _ => format!(
                     "no answer is touched · {}",
-                    wording::work(0, report.n_rerun)
+                    wording::work(0, report.summary.n_rerun)
                 ),
             };
             self.say(Style::Faint, &text, INDENT)?;
@@ -298,6 +304,10 @@ impl<W: Write> Display for Screen<W> {
         } else if n_kept > 0 {
             let text = format!("{} not touched", wording::count(n_kept, "other answer"));
             self.say(Style::Faint, &text, INDENT)?;
+            self.blank()?;
+        }
+        if let Some(read) = wording::read(report) {
+            self.say(Style::Faint, &read, INDENT)?;
             self.blank()?;
         }
         if report

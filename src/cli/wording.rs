@@ -6,7 +6,7 @@ use perennial::AuditStats;
 use perennial::ask::{Finish, Rung, SubParagraph};
 use perennial::engine::{AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart};
 
-use super::report::Totals;
+use super::report::{EpochReport, Totals};
 
 /// Changed documents that are named in one line.
 const MOST_NAMED: usize = 4;
@@ -80,6 +80,20 @@ pub(crate) fn work(n_forwarded: usize, n_rerun: usize) -> String {
     }
 }
 
+/// How many of several questions an epoch read, and what that cost beside a rerun of all.
+pub(crate) fn read(report: &EpochReport) -> Option<String> {
+    let (n_read, n_contexts) = (report.n_read(), report.n_contexts());
+    let is_first = report.answers.iter().any(|a| a.kind() == ChangeKind::New);
+    (n_contexts > 1 && !is_first && report.summary.n_rerun > 0).then(|| {
+        let cost = work(report.summary.work.n_forwarded(), report.summary.n_rerun);
+        format!(
+            "read {} of {}: {cost}",
+            thousands(n_read),
+            count(n_contexts, "question")
+        )
+    })
+}
+
 /// What a watch came to; nothing if nothing was refreshed.
 pub(crate) fn totals(totals: Totals) -> Option<String> {
     let times = match totals.n_epochs {
@@ -119,9 +133,13 @@ pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String
 /// A remark on an answer that an exact one will follow.
 pub(crate) fn provisional(update: &AnswerUpdate) -> Option<String> {
     let percent = (update.drift * 100.0).ceil();
-    (!update.is_exact).then(|| {
-        format!("provisional: {percent}% of it leans on passages as they were read before")
-    })
+    let regret = update.regret;
+    let words = match (update.rung, percent) {
+        (Rung::Skip, _) => format!("left unread: expected regret {regret:.3} nats a token"),
+        (_, 0.0) => format!("stands, though another is likelier by {regret:.3} nats a token"),
+        _ => format!("provisional: {percent}% of it leans on passages as they were read before"),
+    };
+    (!update.is_exact).then_some(words)
 }
 
 /// A remark on an answer that is told before all of its epoch are there.
@@ -135,8 +153,8 @@ pub(crate) fn audits(stats: &AuditStats) -> Option<String> {
         let audited = count(stats.n_audited, "provisional answer");
         let agreeing = (stats.mean_agreement * 100.0).floor();
         format!(
-            "audited {audited} of {}: {:.4} nats a token from exact, {agreeing}% of tokens agree",
-            stats.n_provisional, stats.mean_kl
+            "audited {audited} of {}: regret {:.4} nats a token, {agreeing}% of tokens agree",
+            stats.n_provisional, stats.mean_regret
         )
     })
 }

@@ -1,18 +1,26 @@
 //! How far are the provisional answers of a view from exact, and is that within its budget?
 //!
 //! Of the answers that are provisional, a sample is audited: the exact answer is computed in
-//! the background and compared. Under `BOUNDED` the mean divergence of the latest audits is
-//! held against the view's budget; past it the view falls back, for good: it skips nothing
-//! any more and heals whatever is provisional.
+//! the background, with the provisional one as its draft, so the same pass that checks the draft says
+//! its regret. Under `BOUNDED` the mean regret of the latest audits is held against the view's
+//! bound; past it the view falls back, for good: it skips nothing any more and heals whatever is
+//! provisional. So it does when audits cannot measure.
+//!
+//! Under `STABLE` the regret of every answer was measured when it was read: there is nothing to
+//! audit.
 
 use std::collections::VecDeque;
 
-use perennial_ask::Divergence;
+use perennial_ask::DraftCheck;
 use perennial_views::memo::RequestDigest;
 use perennial_views::{Healed, Policy};
 
-/// Of this many provisional answers one is audited.
-const AUDIT_EVERY: u8 = 4;
+/// Of so many answers that were read over borrowed fragments one is audited.
+const AUDIT_READ: u8 = 4;
+/// And of so many that were left unread: an audit reads one.
+const AUDIT_SKIPPED: u8 = 32;
+/// After so many audits in a row that could not measure, nothing is known of the view.
+const MAX_UNMEASURED: usize = 4;
 /// Audits that are given up for fresh work in a row.
 const MAX_GIVEN_UP: usize = 8;
 /// Audits whose mean counts.
@@ -29,15 +37,19 @@ pub struct AuditStats {
     pub n_healed: usize,
     /// Of the healed, those whose exact answer was another.
     pub n_changed: usize,
-    /// Of the healed, those that had been skipped and whose exact answer was another: missed
-    /// dependencies.
+    /// Of the healed, those that had been skipped although their regret is past the view's bound.
     pub n_missed: usize,
+    /// Answers that were left unread.
+    pub n_skipped: usize,
     /// Answers that were chosen to be audited.
     pub n_sampled: usize,
-    /// Answers whose divergence from exact was measured.
+    /// Answers whose regret was measured.
     pub n_audited: usize,
-    /// Mean over the latest sixteen of them: KL(exact || provisional) in nats a token.
-    pub mean_kl: f32,
+    /// Of those that were chosen, answers whose regret could not be measured.
+    pub n_unmeasured: usize,
+    /// Mean over the latest sixteen that were measured: by how much another answer is likelier over
+    /// the exact layout, in nats a token.
+    pub mean_regret: f32,
     /// Mean over the same: share of tokens that are the exact choice.
     pub mean_agreement: f32,
     /// Whether the view fell back to exact answers because its audits went past its budget.
@@ -48,7 +60,9 @@ pub struct AuditStats {
 #[derive(Debug, Default)]
 pub(super) struct Audits {
     stats: AuditStats,
-    latest: VecDeque<Divergence>,
+    latest: VecDeque<DraftCheck>,
+    /// Audits since the last one that measured.
+    n_unmeasured: usize,
     /// Since the last one was done.
     n_given_up: usize,
 }
@@ -58,18 +72,28 @@ impl Audits {
         self.stats
     }
 
-    /// Notes a provisional answer to this request; says whether it is to be audited. `is_owed`
-    /// if it takes the place of one that was to be and was not.
+    /// Notes a provisional answer to this request, skipped or read; says whether it is to be audited.
+    /// `is_owed` if it takes the place of one that was to be and was not.
     ///
     /// Which are is chance by the request and the count: no context is left out for standing
     /// where it stands.
-    pub(super) fn sample(&mut self, request: &RequestDigest, is_owed: bool) -> bool {
+    pub(super) fn sample(
+        &mut self,
+        request: &RequestDigest,
+        was_skipped: bool,
+        is_owed: bool,
+    ) -> bool {
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 audit sample");
         hash.update(&request.0)
             .update(&(self.stats.n_provisional as u64).to_le_bytes());
-        let chance = hash.finalize().as_bytes()[0] % AUDIT_EVERY;
-        let is_sampled = chance == 0 || self.stats.n_provisional == 0;
+        let (every, is_first) = match was_skipped {
+            true => (AUDIT_SKIPPED, self.stats.n_skipped == 0),
+            false => (AUDIT_READ, self.stats.n_provisional == 0),
+        };
+        let chance = hash.finalize().as_bytes()[0] % every;
+        let is_sampled = chance == 0 || is_first;
         self.stats.n_provisional += 1;
+        self.stats.n_skipped += usize::from(was_skipped);
         self.stats.n_sampled += usize::from(is_sampled && !is_owed);
         is_sampled || is_owed
     }
@@ -90,26 +114,44 @@ impl Audits {
         self.stats.n_healed += 1;
         self.stats.n_changed += usize::from(healed.is_changed);
         self.stats.n_missed += usize::from(healed.is_missed);
-        let Some(divergence) = healed.divergence else {
+        let Some(check) = healed.audit else {
             return false;
         };
         self.n_given_up = 0;
+        match check {
+            Some(check) => self.measure(check),
+            None => {
+                self.stats.n_unmeasured += 1;
+                self.n_unmeasured += 1;
+            }
+        }
+        let Policy::Bounded { .. } = policy else {
+            return false;
+        };
+        let is_past = self.stats.mean_regret > policy.tolerated_regret();
+        let is_past = is_past && self.latest.len() >= MIN_AUDITS;
+        let is_blind = self.n_unmeasured >= MAX_UNMEASURED;
+        let falls = (is_past || is_blind) && !self.stats.has_fallen_back;
+        self.stats.has_fallen_back |= falls;
+        falls
+    }
+
+    fn measure(&mut self, check: DraftCheck) {
+        self.n_unmeasured = 0;
         self.stats.n_audited += 1;
         if self.latest.len() == WINDOW {
             self.latest.pop_front();
         }
-        self.latest.push_back(divergence);
+        self.latest.push_back(check);
         let n = self.latest.len() as f32;
-        let mean = |of: fn(&Divergence) -> f32| self.latest.iter().map(of).sum::<f32>() / n;
-        self.stats.mean_kl = mean(|d| d.kl);
-        self.stats.mean_agreement = mean(|d| d.agreement);
-        let Policy::Bounded { millinats } = policy else {
-            return false;
+        let mean = |of: fn(&DraftCheck) -> f32| self.latest.iter().map(of).sum::<f32>() / n;
+        // What is no number is past every bound.
+        let regret = |check: &DraftCheck| match check.regret.is_nan() {
+            true => f32::INFINITY,
+            false => check.regret,
         };
-        let is_past = self.stats.mean_kl * 1000.0 > millinats as f32;
-        let falls = is_past && self.latest.len() >= MIN_AUDITS && !self.stats.has_fallen_back;
-        self.stats.has_fallen_back |= falls;
-        falls
+        self.stats.mean_regret = mean(regret);
+        self.stats.mean_agreement = mean(|check| check.agreement);
     }
 }
 
@@ -121,11 +163,16 @@ mod tests {
 
     use super::*;
 
-    fn healed(kl: f32) -> Healed {
+    fn healed(regret: f32) -> Healed {
+        let agreement = 1.0;
+        audited(Some(DraftCheck { regret, agreement }))
+    }
+
+    fn audited(check: Option<DraftCheck>) -> Healed {
         Healed {
             request: RequestDigest([0; 32]),
             outcome: Err(CallError::Lost),
-            divergence: Some(Divergence { kl, agreement: 1.0 }),
+            audit: Some(check),
             is_missed: false,
             is_changed: false,
             elapsed: Duration::ZERO,
@@ -136,7 +183,7 @@ mod tests {
     fn a_view_falls_back_once_and_only_past_its_budget() {
         let policy = Policy::Bounded { millinats: 100 };
         let mut audits = Audits::default();
-        let falls = |audits: &mut Audits, kl| audits.note(policy, &healed(kl));
+        let falls = |audits: &mut Audits, regret| audits.note(policy, &healed(regret));
         for _ in 0..WINDOW {
             assert!(!falls(&mut audits, 0.09));
         }
@@ -150,6 +197,40 @@ mod tests {
         let mut audits = Audits::default();
         let eventual = (0..20).any(|_| audits.note(Policy::Eventual, &healed(9.0)));
         assert!(!eventual, "an eventual view has no budget");
+        let mut audits = Audits::default();
+        assert!(!falls(&mut audits, 0.0) && !falls(&mut audits, 0.0));
+        assert!(
+            falls(&mut audits, f32::NAN),
+            "what is no number is past every bound"
+        );
+    }
+
+    #[test]
+    fn a_view_whose_audits_cannot_measure_falls_back_and_one_that_measures_again_does_not() {
+        let policy = Policy::Bounded { millinats: 100 };
+        let mut audits = Audits::default();
+        for _ in 1..MAX_UNMEASURED {
+            assert!(!audits.note(policy, &audited(None)));
+        }
+        assert!(!audits.note(policy, &healed(0.0)));
+        for _ in 1..MAX_UNMEASURED {
+            assert!(!audits.note(policy, &audited(None)));
+        }
+        assert!(audits.note(policy, &audited(None)));
+        assert_eq!(audits.stats().n_unmeasured, 2 * MAX_UNMEASURED - 1);
+    }
+
+    #[test]
+    fn of_skipped_answers_fewer_are_audited_and_the_first_is() {
+        let mut audits = Audits::default();
+        let request = |i: usize| RequestDigest([i as u8; 32]);
+        assert!(audits.sample(&request(0), false, false));
+        assert!(audits.sample(&request(0), true, false));
+        let n = (0..6400)
+            .filter(|i| audits.sample(&request(*i), true, false))
+            .count();
+        assert!((120..290).contains(&n), "{n}");
+        assert_eq!(audits.stats().n_skipped, 6401);
     }
 
     #[test]
@@ -160,7 +241,7 @@ mod tests {
             // Four contexts, refreshed in turn.
             let context = i % 4;
             let request = RequestDigest([context as u8; 32]);
-            let is_sampled = audits.sample(&request, false);
+            let is_sampled = audits.sample(&request, false, false);
             assert!(is_sampled || i > 0);
             n_sampled[context] += usize::from(is_sampled);
         }
@@ -170,7 +251,7 @@ mod tests {
         );
         assert_eq!(audits.stats().n_sampled, n_sampled.iter().sum::<usize>());
         assert!(
-            audits.sample(&RequestDigest([9; 32]), true),
+            audits.sample(&RequestDigest([9; 32]), false, true),
             "what is owed is paid"
         );
         for _ in 0..MAX_GIVEN_UP {

@@ -37,6 +37,10 @@ pub struct CurrentAnswer {
     ///
     /// [`AnswerUpdate`]: super::AnswerUpdate
     pub drift: Option<f32>,
+    /// Its regret (see [`AnswerUpdate`]); not known any more after a restart.
+    ///
+    /// [`AnswerUpdate`]: super::AnswerUpdate
+    pub regret: f32,
 }
 
 /// The answer that a call gave.
@@ -79,6 +83,7 @@ impl CurrentAnswer {
             min_margin: f32::INFINITY,
             dependencies: Dependencies::default(),
             drift: None,
+            regret: 0.0,
         };
         if let Some(outcome) = refresh.and_then(|refresh| refresh.outcome.ok()) {
             current.rung = outcome.rung;
@@ -88,6 +93,7 @@ impl CurrentAnswer {
             current.min_margin = outcome.min_margin;
             current.dependencies = outcome.dependencies;
             current.drift = (!outcome.is_exact).then_some(outcome.drift);
+            current.regret = outcome.regret;
         }
         current
     }
@@ -155,6 +161,7 @@ impl From<StoredAnswer> for CurrentAnswer {
             min_margin: stored.min_margin,
             dependencies: stored.dependencies,
             drift: stored.drift,
+            regret: 0.0,
         }
     }
 }

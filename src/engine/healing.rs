@@ -16,12 +16,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::{Attempt, CallError, Priority};
+use perennial_ask::{Attempt, CallError, Priority, Rung};
 use perennial_bank::ContextKey;
 use perennial_model::cancel::Cancel;
 use perennial_views::calls::Request;
 use perennial_views::memo::RequestDigest;
-use perennial_views::{Healed, Plan, Refresh, Services, heal};
+use perennial_views::{Healed, Plan, Policy, Refresh, Services, heal};
 
 use super::audits::{AuditStats, Audits};
 use super::names::ViewId;
@@ -93,18 +93,20 @@ impl Healing {
     }
 
     /// Notes an answer of a complete epoch.
-    pub(crate) fn note(&mut self, refresh: &Refresh) {
+    pub(crate) fn note(&mut self, refresh: &Refresh, policy: Policy) {
         let context = &refresh.request.context;
         let before = self.provisional.remove(context);
         let is_owed = before.is_some_and(|before| before.is_audit);
         if let Ok(outcome) = &refresh.outcome
             && !outcome.is_exact
         {
+            let was_skipped = outcome.rung == Rung::Skip;
+            let is_measured = matches!(policy, Policy::Stable { .. });
             let provisional = Provisional {
                 request: refresh.request.clone(),
                 digest: refresh.digest,
                 drift: outcome.drift,
-                is_audit: self.audits.sample(&refresh.digest, is_owed),
+                is_audit: !is_measured && self.audits.sample(&refresh.digest, was_skipped, is_owed),
             };
             self.provisional.insert(context.clone(), provisional);
         }
@@ -240,25 +242,26 @@ impl Healing {
             Some((_, cancel)) => cancel.is_cancelled(),
             None => true,
         };
-        // What an audit found counts, even if its answer has been overtaken.
-        if let Some(healed) = healed.as_ref().filter(|_| !is_given_up)
-            && self.audits.note(plan.policy, healed)
-        {
-            services.book.fall_back();
-        }
-        let Some(wanted) = self.provisional.get(&context).map(|p| p.digest) else {
-            return;
-        };
+        let provisional = self.provisional.get(&context);
+        let wanted = provisional.map(|p| (p.digest, p.is_audit));
         // A call that ended without a word is not made again: it would end so again.
-        let healed = healed.unwrap_or_else(|| Healed {
-            request: wanted,
+        let lost = |(request, is_audit): (RequestDigest, bool)| Healed {
+            request,
             outcome: Err(CallError::Lost),
-            divergence: None,
+            audit: is_audit.then_some(None),
             is_missed: false,
             is_changed: false,
             elapsed: Duration::ZERO,
-        });
-        if is_given_up || healed.request != wanted {
+        };
+        let healed = healed.or_else(|| wanted.map(lost));
+        let Some(healed) = healed.filter(|_| !is_given_up) else {
+            return;
+        };
+        // What an audit found counts, even if its answer has been overtaken.
+        if self.audits.note(plan.policy, &healed) {
+            services.book.fall_back();
+        }
+        if wanted.is_none_or(|(wanted, _)| healed.request != wanted) {
             return;
         }
         let digest = healed.request;

@@ -1,6 +1,6 @@
 //! Who is told what is going on: the observer of calls and the list of subscribers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(crate) struct Hub {
     tasks: Mutex<HashMap<Arc<str>, TaskCounts>>,
     mailboxes: Mutex<Vec<(Arc<str>, Arc<Mailbox>)>>,
     failure: OnceLock<String>,
+    /// Views of which it was told that changes cannot be judged.
+    are_blind: Mutex<HashSet<String>>,
 }
 
 /// What the tasks of an epoch came to.
@@ -165,6 +167,10 @@ impl<F: Fn(ContextKey) + Send + Sync + 'static> Observer for PromptHub<F> {
         self.hub.embedding(view, done, total);
     }
 
+    fn cannot_judge(&self, view: &str, reason: &str) {
+        self.hub.cannot_judge(view, reason);
+    }
+
     fn passed_over(&self, view: &str, text: &str, reason: &str) {
         self.hub.passed_over(view, text, reason);
     }
@@ -234,6 +240,18 @@ impl Observer for Hub {
 
     fn late(&self, view: &str, n_tries: u32, reason: &str) {
         let message = format!("late: a call failed {n_tries} times and is tried again: {reason}");
+        let source = view.to_owned();
+        self.tell(Some(view), &Update::Notice { source, message });
+    }
+
+    fn cannot_judge(&self, view: &str, reason: &str) {
+        let are_blind = self.are_blind.lock();
+        let mut are_blind = are_blind.unwrap_or_else(PoisonError::into_inner);
+        if !are_blind.insert(view.to_owned()) {
+            return;
+        }
+        drop(are_blind);
+        let message = format!("no answer is left unread, for changes cannot be judged: {reason}");
         let source = view.to_owned();
         self.tell(Some(view), &Update::Notice { source, message });
     }

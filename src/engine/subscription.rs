@@ -326,6 +326,7 @@ mod tests {
             elapsed: Duration::ZERO,
             is_exact: true,
             drift: 0.0,
+            regret: 0.0,
             is_early: false,
         })
     }

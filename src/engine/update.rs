@@ -102,6 +102,9 @@ pub struct AnswerUpdate {
     /// Share of a provisional answer's attention to passages that went to borrowed
     /// fragments, 0 to 1: an estimate of how far it may be from exact.
     pub drift: f32,
+    /// By how much another answer was likelier where this one was read, in nats a token; of one that was
+    /// left unread, what is expected of it. 0 for an exact answer.
+    pub regret: f32,
     /// Whether this was told before its epoch was complete, as views do that tell each answer when
     /// it is there: others of the same epoch follow, or stand as of an earlier one. It is not told
     /// again when the epoch is complete.
@@ -142,6 +145,7 @@ impl AnswerUpdate {
             elapsed: new.map(|new| new.elapsed).unwrap_or_default(),
             is_exact: new.is_none_or(|new| new.drift.is_none()),
             drift: new.and_then(|new| new.drift).unwrap_or(0.0),
+            regret: new.map_or(0.0, |new| new.regret),
             is_early: false,
         }
     }
@@ -294,6 +298,9 @@ pub struct EpochSummary {
     pub rungs: RungCounts,
     /// Work of all its refreshes.
     pub work: Work,
+    /// Tokens that a run from nothing over the same collections would forward: what contexts share
+    /// once, and of each its question and its answer. 0 for a view of a query.
+    pub n_rerun: usize,
     /// From the epoch's closing to its completion; from that of the first one, where it overtook
     /// others.
     pub elapsed: Duration,

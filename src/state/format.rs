@@ -256,6 +256,8 @@ impl StoredAnswer {
             sub_paragraphs: self.sub_paragraphs,
             min_margin: self.min_margin,
             is_exact: true,
+            regret: 0.0,
+            draft: None,
             drift: 0.0,
             dependencies: self.dependencies,
             live: Arc::default(),

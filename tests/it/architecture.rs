@@ -76,10 +76,11 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 7] = [
 
 /// The same of `views`. What asks a model (`agenda`, `calls`, `memo`, `embeddings`, `outputs`,
 /// `layout`, `dataflow`) shares the types of its traces, in a circle; queries stand apart from it.
-const ROOMS_OF_VIEWS: [(&str, &[&str]); 14] = [
+const ROOMS_OF_VIEWS: [(&str, &[&str]); 15] = [
     ("view", &[]),
     ("shared", &[]),
     ("plan", &["view"]),
+    ("rerun", &[]),
     ("query", &[]),
     ("sql", &["query", "view"]),
     ("memo", &["calls", "plan"]),
@@ -100,6 +101,7 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 14] = [
             "layout",
             "memo",
             "plan",
+            "rerun",
             "view",
         ],
     ),

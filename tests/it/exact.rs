@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use perennial::ask::scripted::ScriptedEmbedder;
-use perennial::ask::{AnswerModel, AnswerRequest, Before, Latitude, Priority, Rung, TensorModel};
+use perennial::ask::{AnswerModel, AnswerRequest, Before, Priority, TensorModel, Tolerance};
 use perennial::bank::repair::Extent;
 use perennial::bank::{FragmentStore, PassageLayout, Repair};
-use perennial::{Engine, Order, Policy, Runtime, Scope};
+use perennial::{Order, Policy, Scope};
 use proptest::prelude::*;
 
 use crate::history::steps;
@@ -23,7 +22,8 @@ fn scope() -> impl Strategy<Value = Scope> {
 
 fn policy() -> impl Strategy<Value = Policy> {
     let bounded = Policy::Bounded { millinats: 50 };
-    prop::sample::select(vec![Policy::Exact, Policy::Eventual, bounded])
+    let stable = Policy::Stable { millinats: 200 };
+    prop::sample::select(vec![Policy::Exact, Policy::Eventual, stable, bounded])
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -236,63 +236,12 @@ fn passages_behind_a_change_are_read_again_where_the_view_says_so() {
     assert!(two < 150, "two passages of at most 64 bytes: {two}");
 }
 
-/// What no sentence depends on is left unread, encodes no more than itself, and is exact as
-/// soon as somebody insists.
-#[test]
-fn a_change_that_nothing_depends_on_is_skipped() {
-    let decoder = decoder(2);
-    let case = Case {
-        policy: Policy::Bounded { millinats: 100_000 },
-        ..PLAIN
-    };
-    let store = Arc::new(FragmentStore::new(1 << 26));
-    let model = TensorModel::new(decoder, &[9; 32], CharCodec, store.clone());
-    let embedder = Arc::new(ScriptedEmbedder::default());
-    let runtime = Runtime::new(Arc::new(model), store, embedder, 1);
-    // Everything is below so high a score.
-    let view = case.view().skip_below(1e9);
-    let mut engine = Engine::builder(runtime)
-        .table("docs")
-        .table("questions")
-        .view(view)
-        .start()
-        .expect("starts");
-    let mut collections = collections();
-    collections.documents = (0..8).map(|i| (i, (i * 9, 0))).collect();
-    collections.questions.insert(0, 1);
-    collections.fill(&mut engine);
-    engine.settle().expect("runs");
-    let updates = engine.subscribe("answers").expect("known");
-    let first = updates.answers().next().expect("present");
-    engine.delete("docs", "5").expect("runs");
-    engine.flush().expect("runs");
-    let deleted = updates.answers().next().expect("told");
-    assert_eq!((deleted.rung, deleted.work.n_forwarded()), (Rung::Skip, 0));
-    assert_eq!((deleted.is_exact, &deleted.new), (false, &first.new));
-    engine
-        .upsert_at("docs", "3", "The grey fern meets the hill.", 0)
-        .expect("runs");
-    engine.flush().expect("runs");
-    let edited = updates
-        .answers()
-        .find(|a| a.epoch > deleted.epoch + 1 || a.rung == Rung::Skip);
-    let edited = edited.expect("told");
-    assert_eq!(edited.rung, Rung::Skip);
-    // The passage itself, question and answer; of nothing else a token.
-    let n_new = "3: The grey fern meets the hill. ".len();
-    assert_eq!(edited.work.n_encoded, n_new);
-    collections.documents.remove(&5);
-    collections.documents.insert(3, (0, 0));
-    engine.settle().expect("runs");
-    let answers = engine.answers("answers").expect("runs");
-    assert!(answers[0].1.drift.is_none(), "settled is exact");
-}
-
 #[test]
 fn forgetting_drops_the_fragments_that_attended_to_it() {
     let decoder = decoder(2);
     let bounded = Policy::Bounded { millinats: 50 };
-    for policy in [Policy::Exact, Policy::Eventual, bounded] {
+    let stable = Policy::Stable { millinats: 200 };
+    for policy in [Policy::Exact, Policy::Eventual, stable, bounded] {
         let case = Case { policy, ..PLAIN };
         let mut rig = case.rig(&decoder, 1, 1 << 26);
         let mut collections = collections();
@@ -329,7 +278,7 @@ fn a_draft_of_another_model_is_no_draft() {
             layout: &PassageLayout::new(Vec::new()),
             repair: Repair::default(),
             before: &Before::draft(draft.into()),
-            latitude: Latitude::Exact,
+            tolerance: Tolerance::EXACT,
             reencode: 0,
             priority: Priority::Fresh,
             max_tokens: 16,

@@ -30,6 +30,7 @@ mod real_model;
 #[path = "../../connectors/tests/it/receiver.rs"]
 #[allow(dead_code, reason = "the tests of the connectors use all of it")]
 mod receiver;
+mod regret;
 mod replay;
 mod rig;
 mod score;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use perennial::Runtime;
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::ask::{
-    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Capabilities, Divergence,
-    Failure, Outcome, Performed, Provider, Task, TaskCall,
+    AnswerModel, AnswerRequest, AnswerText, CallProgress, Capabilities, Failure, Outcome,
+    Performed, Provider, Task, TaskCall,
 };
 use perennial::bank::{FragmentId, FragmentStore, LayoutPassage, Scope};
 
@@ -122,9 +122,5 @@ impl AnswerModel for StandIn {
             finish: outcome.answer.finish,
         };
         Ok(outcome)
-    }
-
-    fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError> {
-        self.inner.audit(request)
     }
 }

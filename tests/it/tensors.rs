@@ -110,17 +110,14 @@ impl Case {
         store_bytes: usize,
         declare: impl FnOnce(EngineBuilder) -> EngineBuilder,
     ) -> Rig {
-        let store = Arc::new(FragmentStore::new(store_bytes));
-        let model = TensorModel::new(decoder.clone(), &[9; 32], CharCodec, store.clone());
-        let embedder = Arc::new(ScriptedEmbedder::default());
-        let runtime = Runtime::new(Arc::new(model), store.clone(), embedder, 1);
-        let builder = Engine::builder(runtime)
-            .table("docs")
-            .table("questions")
-            .view(self.view())
-            .workers(workers);
-        let engine = declare(builder).start().expect("starts");
-        Rig { engine, store }
+        let declare = |builder: EngineBuilder| declare(builder.view(self.view()).workers(workers));
+        Rig::start(decoder, store_bytes, declare)
+    }
+
+    /// An engine over this view.
+    pub(crate) fn rig_of(&self, decoder: &Arc<Decoder>, view: View) -> Rig {
+        let declare = |builder: EngineBuilder| builder.view(view).workers(self.workers);
+        Rig::start(decoder, self.store_bytes, declare)
     }
 
     pub(crate) fn view(&self) -> View {
@@ -150,6 +147,21 @@ impl AsMut<Engine> for Rig {
 }
 
 impl Rig {
+    fn start(
+        decoder: &Arc<Decoder>,
+        store_bytes: usize,
+        declare: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Self {
+        let store = Arc::new(FragmentStore::new(store_bytes));
+        let embedder = Arc::new(ScriptedEmbedder::default());
+        let model = TensorModel::new(decoder.clone(), &[9; 32], CharCodec, store.clone());
+        let model = Arc::new(model.judging_by(embedder.clone()));
+        let runtime = Runtime::new(model, store.clone(), embedder, 1);
+        let builder = Engine::builder(runtime).table("docs").table("questions");
+        let engine = declare(builder).start().expect("starts");
+        Self { engine, store }
+    }
+
     pub(crate) fn texts(&mut self) -> BTreeMap<String, String> {
         self.engine.flush().expect("runs");
         let answers = self.engine.answers("answers").expect("runs");

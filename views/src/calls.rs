@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use perennial_ask::Cancel;
 use perennial_ask::{
     Answer, AnswerModel, AnswerRequest, Attempt, Before, CallError, CallProgress, Dependency,
-    Divergence, Executor, Failure, Latitude, Outcome, Performed, Priority,
+    DraftCheck, Executor, Failure, Outcome, Performed, Priority, Skip, Tolerance,
 };
 use perennial_bank::{ContextKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
@@ -18,7 +18,7 @@ use crate::agenda::Agenda;
 use crate::dataflow::Epoch;
 use crate::memo::{Memo, RequestDigest};
 use crate::plan::Plan;
-use crate::view::{Delivery, Policy};
+use crate::view::{DEPENDENCY_FLOOR, Delivery, Policy};
 
 /// One context with the layout it is to be answered over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub trait Observer: Send + Sync + 'static {
     fn performed(&self, _view: &str, _performed: Option<&Performed>, _elapsed: Duration) {}
     /// A call has failed so often by now, and is tried again.
     fn late(&self, _view: &str, _n_tries: u32, _reason: &str) {}
+    /// What a change has to do with an answer cannot be told: all answers are read.
+    fn cannot_judge(&self, _view: &str, _reason: &str) {}
     /// A text could not be tokenized or embedded, or a task about it never will succeed: the view
     /// goes on without.
     fn passed_over(&self, _view: &str, _text: &str, _reason: &str) {}
@@ -110,9 +112,10 @@ pub struct Healed {
     pub request: RequestDigest,
     /// The answer.
     pub outcome: Result<Outcome, CallError>,
-    /// How far the provisional one was from it, if that was asked for and can be known.
-    pub divergence: Option<Divergence>,
-    /// Whether the provisional answer was left unread although it was another.
+    /// If that was asked for, how well the provisional one stood where this was written; nothing in it
+    /// where that cannot be known.
+    pub audit: Option<Option<DraftCheck>>,
+    /// Whether the provisional answer was left unread although its regret is past the view's bound.
     pub is_missed: bool,
     /// Whether the exact answer is another.
     pub is_changed: bool,
@@ -231,7 +234,7 @@ pub fn heal(
     let before = book.before(&request.context);
     let asked = AnswerRequest {
         priority: Priority::Background,
-        ..asked(plan, request, &before, Latitude::Exact, cancel)
+        ..asked(plan, request, &before, Tolerance::EXACT, cancel)
     };
     let outcome = match model.answer(&asked, &mut ()) {
         Ok(outcome) => Ok(outcome),
@@ -243,14 +246,14 @@ pub fn heal(
         (Ok(outcome), Some(written)) => outcome.answer != written.answer,
         _ => false,
     };
-    // A divergence that cannot be had is none: the exact answer counts.
-    let divergence = (is_audit && outcome.is_ok())
-        .then(|| model.audit(&asked).ok().flatten())
-        .flatten();
+    // The provisional answer was the draft.
+    let check = outcome.as_ref().ok().and_then(|outcome| outcome.draft);
+    let was_skipped = written.is_some_and(|written| written.was_skipped);
+    let bound = plan.policy.tolerated_regret();
     Ok(Healed {
         request: digest,
-        divergence,
-        is_missed: is_changed && written.is_some_and(|written| written.was_skipped),
+        audit: is_audit.then_some(check),
+        is_missed: was_skipped && check.is_some_and(|check| check.regret > bound),
         is_changed,
         outcome,
         elapsed: begin.elapsed(),
@@ -261,7 +264,7 @@ fn asked<'a>(
     plan: &'a Plan,
     request: &'a Request,
     before: &'a Before,
-    latitude: Latitude,
+    tolerance: Tolerance,
     cancel: Cancel,
 ) -> AnswerRequest<'a> {
     AnswerRequest {
@@ -271,7 +274,7 @@ fn asked<'a>(
         layout: &request.layout,
         repair: plan.superseded,
         before,
-        latitude,
+        tolerance,
         reencode: plan.reencode,
         max_tokens: plan.max_tokens,
         sampling: plan.sampling,
@@ -426,9 +429,9 @@ impl Answering {
             return None;
         }
         let before = self.book.before(context);
-        let latitude = latitude(&self.plan, stage, &self.book);
+        let tolerance = tolerance(&self.plan, stage, &self.book);
         let cancel = self.cancel.clone();
-        let asked = asked(&self.plan, &self.request, &before, latitude, cancel);
+        let asked = asked(&self.plan, &self.request, &before, tolerance, cancel);
         let mut progress = Reporter {
             view: &self.plan.name,
             context,
@@ -441,7 +444,7 @@ impl Answering {
         let generated = match &outcome {
             Ok(outcome) => Generated {
                 answer: Ok(outcome.answer.clone()),
-                dependencies: depends(&self.plan, &self.request, outcome),
+                dependencies: depends(&self.request, outcome),
             },
             Err(error) => Generated {
                 answer: Err(error.clone()),
@@ -487,23 +490,35 @@ pub(crate) fn is_told(n_tries: u32) -> bool {
 }
 
 /// How far from exact the answer of a stage may be.
-fn latitude(plan: &Plan, stage: Stage, book: &ContextBook) -> Latitude {
+fn tolerance(plan: &Plan, stage: Stage, book: &ContextBook) -> Tolerance {
+    let regret = plan.policy.tolerated_regret();
     match (stage, plan.policy) {
-        (Stage::Exact, _) | (Stage::Provisional, Policy::Exact) => Latitude::Exact,
-        (Stage::Provisional, Policy::Bounded { .. }) if !book.has_fallen_back() => Latitude::Skip {
-            below: plan.skip_below,
+        (Stage::Exact, _) | (Stage::Provisional, Policy::Exact) => Tolerance::EXACT,
+        (Stage::Provisional, Policy::Eventual) => Tolerance::BORROWED,
+        (Stage::Provisional, Policy::Stable { .. }) => Tolerance {
+            regret,
+            ..Tolerance::EXACT
         },
-        (Stage::Provisional, Policy::Bounded { .. } | Policy::Eventual) => Latitude::Borrow,
+        (Stage::Provisional, Policy::Bounded { .. }) if book.has_fallen_back() => {
+            Tolerance::BORROWED
+        }
+        (Stage::Provisional, Policy::Bounded { .. }) => Tolerance {
+            regret,
+            borrows: true,
+            skips: Some(Skip {
+                below: plan.skip_below.unwrap_or(regret),
+            }),
+        },
     }
 }
 
 /// The rows of the dependency relation that an answer gives.
-fn depends(plan: &Plan, request: &Request, outcome: &Outcome) -> Arc<[Dependency]> {
+fn depends(request: &Request, outcome: &Outcome) -> Arc<[Dependency]> {
     let passages = request.layout.passages();
     let mut rows = Vec::new();
     for (sub_paragraph, scores) in (0..).zip(outcome.dependencies.scores()) {
         for (passage, score) in passages.iter().zip(scores) {
-            if *score >= plan.skip_below {
+            if *score >= DEPENDENCY_FLOOR {
                 rows.push(Dependency {
                     document: passage.document.clone(),
                     ordinal: passage.ordinal,
@@ -530,5 +545,9 @@ impl CallProgress for Reporter<'_> {
 
     fn writing(&mut self, text: &str) {
         self.observer.writing(self.view, self.context, text);
+    }
+
+    fn cannot_judge(&mut self, reason: &str) {
+        self.observer.cannot_judge(self.view, reason);
     }
 }

@@ -25,6 +25,7 @@ use crate::embeddings::Embeddings;
 use crate::layout::{LaidOut, PassageShelf, current, lay_out, passages, superseded};
 use crate::memo::{Memo, RequestDigest};
 use crate::plan::Plan;
+use crate::rerun::Rerun;
 use crate::view::{Delivery, Policy};
 
 /// The logical time at which a set of deltas becomes visible.
@@ -50,6 +51,8 @@ pub struct Services {
     pub book: Arc<ContextBook>,
     /// What of this view waits for a model, where newer edits overtake.
     pub agenda: Arc<Agenda>,
+    /// What a run from nothing would cost.
+    pub rerun: Arc<Rerun>,
     /// Asked before a model is.
     pub memo: Arc<dyn Memo>,
     /// Hears of calls.
@@ -142,7 +145,7 @@ fn staged<'scope>(
 }
 
 /// Arranges the ids of the fragments that layouts need; the multiplicities are the store's
-/// reference counts.
+/// reference counts. Each is counted once among the tokens that a rerun encodes.
 fn refer<'scope>(
     plan: &Arc<Plan>,
     requests: Rows<'scope, Request>,
@@ -150,16 +153,26 @@ fn refer<'scope>(
 ) -> Rows<'scope, ()> {
     let (scope, model) = (plan.scope, services.model.clone());
     let references = services.references.clone();
+    let rerun = services.rerun.clone();
+    let n_prefix = model.n_prefix_tokens();
     requests
         .map(|request| request.layout)
         .distinct()
-        .flat_map(move |layout| model.fragment_ids(scope, layout.passages()))
+        .flat_map(move |layout| {
+            let passages = layout.passages();
+            let n_tokens = passages.iter().map(|passage| passage.tokens.len());
+            let n_tokens = std::iter::once(n_prefix).chain(n_tokens);
+            let ids = model.fragment_ids(scope, passages).into_iter();
+            ids.zip(n_tokens.collect::<Vec<_>>())
+        })
         .consolidate()
-        .inspect(move |(id, _epoch, diff)| {
+        .inspect(move |((id, _), _epoch, diff)| {
             if let Some(references) = &references {
                 references.add(*id, *diff);
             }
         })
+        .distinct()
+        .inspect(move |((_, n_tokens), _epoch, diff)| rerun.add(*n_tokens, *diff))
         .filter(|_| false)
         .map(|_| ())
 }

@@ -41,8 +41,10 @@ pub struct Plan {
     pub superseded: Repair,
     /// Passages behind a change that a provisional answer encodes again.
     pub reencode: usize,
-    /// Dependency score below which a change is without effect.
-    pub skip_below: f32,
+    /// Expected regret below which an answer may be left unread, in nats a token; the policy's bound
+    /// without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_below: Option<f32>,
     /// Most tokens of passages a context.
     pub token_budget: usize,
     /// Most tokens of an answer.
@@ -87,8 +89,9 @@ impl View {
                 given,
             );
         }
-        if !(self.skip_below.is_finite() && self.skip_below >= 0.0) {
-            return out_of_range("skip_below", "0 or more", self.skip_below.to_string());
+        let is_bound = |regret: &f32| regret.is_finite() && *regret >= 0.0;
+        if let Some(regret) = self.skip_below.filter(|regret| !is_bound(regret)) {
+            return out_of_range("skip_below", "0 or more", regret.to_string());
         }
         if let Scope::Window { tokens: 0 } = self.scope {
             return out_of_range(
@@ -194,7 +197,10 @@ impl Plan {
             Policy::Exact => "Exact".to_owned(),
             Policy::Eventual => "Eventual".to_owned(),
             Policy::Bounded { millinats } => format!("Bounded {{ millinats: {millinats} }}"),
+            Policy::Stable { millinats } => format!("Stable {{ millinats: {millinats} }}"),
         };
+        // What it was before it could be left unsaid.
+        let skip_below = skip_below.unwrap_or(0.045);
         let sizes = format!(
             "PassageSizes {{ min: {}, max: {} }}",
             passage_sizes.min, passage_sizes.max
@@ -269,10 +275,13 @@ impl From<&Plan> for View {
             .deliver(plan.delivery)
             .superseded(plan.superseded)
             .reencode(plan.reencode)
-            .skip_below(plan.skip_below)
             .token_budget(plan.token_budget)
             .max_tokens(plan.max_tokens)
             .passage_sizes(plan.passage_sizes);
+        let view = match plan.skip_below {
+            Some(regret) => view.skip_below(regret),
+            None => view,
+        };
         match plan.sampling {
             Sampling::Greedy => view,
             Sampling::Seeded {

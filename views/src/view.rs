@@ -3,9 +3,9 @@
 use perennial_bank::{PassageSizes, Repair, Scope};
 use serde::{Deserialize, Serialize};
 
-/// Dependency score of a passage that an answer does not depend on, unless told: chosen by
-/// `cargo bench --bench dependencies` at 99 % recall.
-pub const SKIP_BELOW: f32 = 0.045;
+/// Dependency score of a passage that an answer does not depend on: lower ones are no rows of the
+/// dependency relation. Chosen by `cargo bench --bench dependencies` at 99 % recall.
+pub const DEPENDENCY_FLOOR: f32 = 0.045;
 
 /// Which promise the answers of a view keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,45 +19,67 @@ pub enum Policy {
     /// marked provisional with its drift; then heals it in the background, and emits the
     /// exact answer.
     Eventual,
-    /// As `Eventual`, but stays with provisional answers, and may leave an answer unread where
-    /// nothing in it depends on what changed, while audits of a sample find them within a
-    /// budget. Past it, the view falls back to `Eventual` by itself.
+    /// As `Stable`, but over what can be borrowed of the layout before, and an answer is left unread
+    /// where what changed is unlikely to matter to it: where its expected regret is within the bound.
+    /// Audits of a sample measure the regret of such answers. Past the bound, the view falls back to
+    /// `Eventual` by itself.
     Bounded {
-        /// Mean divergence of provisional answers from exact ones, KL in thousandths of a nat
-        /// a token.
+        /// Most regret of an answer, and of audited ones on average, in thousandths of a nat a token.
+        millinats: u32,
+    },
+    /// An answer changes only when its documents give reason to: the old one stands while its regret
+    /// is within the bound. That is the mean over its tokens of by how much the likeliest is
+    /// likelier, in nats, where they are read over the present documents.
+    Stable {
+        /// Most regret of an answer, in thousandths of a nat a token.
         millinats: u32,
     },
 }
 
+/// What a policy may be, for people.
+const POLICIES: &str = "expected `exact`, `eventual`, `stable:REGRET` or `bounded:REGRET`, where REGRET \
+                        is in nats a token, 0.001 or more, such as bounded:0.05";
+
 impl Policy {
-    /// `BOUNDED(drift)`, in nats a token; `None` for what is no budget.
-    pub fn bounded(drift: f32) -> Option<Self> {
-        let millinats = (drift * 1000.0).round();
-        let is_budget = (1.0..=1e6).contains(&millinats);
-        is_budget.then_some(Self::Bounded {
-            millinats: millinats as u32,
-        })
+    /// `BOUNDED(regret)`, in nats a token; `None` for what is no bound.
+    pub fn bounded(regret: f32) -> Option<Self> {
+        millinats(regret).map(|millinats| Self::Bounded { millinats })
     }
+
+    /// `STABLE(regret)`, in nats a token; `None` for what is no bound.
+    pub fn stable(regret: f32) -> Option<Self> {
+        millinats(regret).map(|millinats| Self::Stable { millinats })
+    }
+
+    /// The most regret with which an answer stands that decoding would not give, in nats a token.
+    pub fn tolerated_regret(&self) -> f32 {
+        match self {
+            Self::Exact | Self::Eventual => 0.0,
+            Self::Bounded { millinats } | Self::Stable { millinats } => *millinats as f32 / 1000.0,
+        }
+    }
+}
+
+/// In thousandths, if it is a bound.
+fn millinats(regret: f32) -> Option<u32> {
+    let millinats = (regret * 1000.0).round();
+    (1.0..=1e6).contains(&millinats).then_some(millinats as u32)
 }
 
 impl std::str::FromStr for Policy {
     type Err = String;
 
-    /// `exact`, `eventual` or `bounded:DRIFT`.
+    /// `exact`, `eventual`, `stable:REGRET` or `bounded:REGRET`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.to_ascii_lowercase();
-        let bounded = |drift: &str| Self::bounded(drift.parse().ok()?);
         match text.split_once(':') {
             None if text == "exact" => Some(Self::Exact),
             None if text == "eventual" => Some(Self::Eventual),
-            Some(("bounded", drift)) => bounded(drift),
+            Some(("stable", regret)) => regret.parse().ok().and_then(Self::stable),
+            Some(("bounded", regret)) => regret.parse().ok().and_then(Self::bounded),
             _ => None,
         }
-        .ok_or_else(|| {
-            "expected `exact`, `eventual` or `bounded:DRIFT`, where DRIFT is a divergence in nats \
-             a token of 0.001 or more, such as bounded:0.05"
-                .to_owned()
-        })
+        .ok_or_else(|| POLICIES.to_owned())
     }
 }
 
@@ -66,6 +88,9 @@ impl std::fmt::Display for Policy {
         match self {
             Self::Exact => f.write_str("EXACT"),
             Self::Eventual => f.write_str("EVENTUAL"),
+            Self::Stable { millinats } => {
+                write!(f, "STABLE({})", f64::from(*millinats) / 1000.0)
+            }
             Self::Bounded { millinats } => {
                 write!(f, "BOUNDED({})", f64::from(*millinats) / 1000.0)
             }
@@ -216,7 +241,7 @@ pub struct View {
     pub(crate) delivery: Delivery,
     pub(crate) superseded: Repair,
     pub(crate) reencode: usize,
-    pub(crate) skip_below: f32,
+    pub(crate) skip_below: Option<f32>,
     pub(crate) token_budget: usize,
     pub(crate) max_tokens: usize,
     pub(crate) passage_sizes: PassageSizes,
@@ -239,7 +264,7 @@ impl View {
             delivery: Delivery::default(),
             superseded: Repair::default(),
             reencode: 0,
-            skip_below: SKIP_BELOW,
+            skip_below: None,
             token_budget: 2048,
             max_tokens: 128,
             passage_sizes: PassageSizes::default(),
@@ -325,11 +350,11 @@ impl View {
         self
     }
 
-    /// The dependency score below which a change is taken to be without effect on an answer:
-    /// what the dependency relation leaves out, and what policy `BOUNDED` may skip.
+    /// Under policy `BOUNDED`, the expected regret below which an answer is left unread, in nats a
+    /// token: the policy's bound, unless told.
     #[must_use]
-    pub fn skip_below(mut self, score: f32) -> Self {
-        self.skip_below = score;
+    pub fn skip_below(mut self, regret: f32) -> Self {
+        self.skip_below = Some(regret);
         self
     }
 

@@ -247,6 +247,7 @@ impl<'a> Encoder<'a> {
                         logits: Logits::None,
                         sampling: Sampling::Greedy,
                         among: None,
+                        expected: None,
                         n_emitted: 0,
                         mass: false,
                     });

@@ -9,7 +9,7 @@ use perennial_model::passes::Priority;
 
 use super::TensorModel;
 use super::encoder::{Chain, Encoder};
-use crate::answer::{AnswerRequest, CallProgress, Latitude, Work};
+use crate::answer::{AnswerRequest, CallProgress, Work};
 use perennial_bank::id::FragmentId;
 use perennial_bank::live_layout::{Lent, LiveLayout};
 use perennial_bank::repair::Stale;
@@ -67,7 +67,7 @@ impl TensorModel {
         work: &'a mut Work,
     ) -> Result<LaidOut, ModelError> {
         let mut encoder = Encoder::new(self, request.priority, &request.cancel, progress, work);
-        let borrows = request.latitude != Latitude::Exact && request.scope == Scope::Causal;
+        let borrows = request.tolerance.borrows && request.scope == Scope::Causal;
         if borrows && !request.before.live.is_empty() {
             self.splice(plan, request, &mut encoder)
         } else {

@@ -1,7 +1,6 @@
 //! A real model behind [`AnswerModel`]: fragments from the store, missing ones encoded,
 //! the answer written or verified over their layout.
 
-mod auditing;
 mod encoder;
 mod laid_out;
 mod perform;
@@ -17,13 +16,13 @@ use perennial_model::generation::{self, Generation, GenerationRequest};
 use perennial_model::layout::Layout;
 use perennial_model::passes::Passes;
 
-use crate::answer::{
-    AnswerModel, AnswerRequest, CallError, CallProgress, Divergence, Outcome, Source, Work,
-};
+use crate::answer::{AnswerModel, AnswerRequest, CallError, CallProgress, Outcome, Source, Work};
 use crate::before::{LayoutDelta, Written};
+use crate::embed::Embed;
 use crate::patch;
 use crate::provenance;
 use crate::provider::Failure;
+use crate::pull::Pull;
 use perennial_bank::document::LayoutPassage;
 use perennial_bank::fragment_store::FragmentStore;
 use perennial_bank::id::{FragmentId, ModelIdentity};
@@ -75,6 +74,8 @@ pub struct TensorModel {
     encoding: Mutex<()>,
     /// What it says of no row.
     inclinations: perform::Inclinations,
+    /// Who judges what a change has to do with an answer.
+    pull: Option<Arc<Pull>>,
 }
 
 impl TensorModel {
@@ -98,7 +99,16 @@ impl TensorModel {
             digest: *hash.finalize().as_bytes(),
             encoding: Mutex::default(),
             inclinations: Mutex::default(),
+            pull: None,
         }
+    }
+
+    /// The same model, leaving answers unread where that is allowed and texts that `embedder` finds
+    /// alike tell that nothing changed for them. Without, it reads all.
+    #[must_use]
+    pub fn judging_by(mut self, embedder: Arc<dyn Embed>) -> Self {
+        self.pull = Some(Arc::new(Pull::new(embedder)));
+        self
     }
 
     /// The same model over another store.
@@ -114,6 +124,7 @@ impl TensorModel {
             prefix: self.prefix.clone(),
             encoding: Mutex::default(),
             inclinations: Mutex::default(),
+            pull: self.pull.clone(),
         }
     }
 
@@ -197,6 +208,7 @@ impl TensorModel {
             layout,
             prompt: suffix,
             draft,
+            tolerance: request.tolerance.regret,
             max_tokens: request.max_tokens,
             sampling: request.sampling,
             stop: &self.stop,
@@ -262,8 +274,7 @@ impl AnswerModel for TensorModel {
             return Err(CallError::DoesNotFit { required, limit }.into());
         }
         let mut work = Work::default();
-        let skipped = self.skip(request, &plan, &suffix, progress, &mut work);
-        if let Some(outcome) = skipped.map_err(failed)? {
+        if let Some(outcome) = self.skip(request, &plan, n_prompt, progress) {
             return Ok(outcome);
         }
         let laid_out = self
@@ -279,12 +290,6 @@ impl AnswerModel for TensorModel {
         work.n_from_scratch = n_prompt + generation.tokens.len();
         let rung = written::rung(&draft, is_patched, &generation);
         Ok(self.written(request, &laid_out, generation, rung, work)?)
-    }
-
-    fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError> {
-        self.divergence(request).map_err(|error| CallError::Model {
-            reason: error.to_string(),
-        })
     }
 }
 

@@ -27,7 +27,7 @@ use perennial_rows::Value;
 
 use super::encoder::Encoder;
 use super::{TensorModel, failed};
-use crate::answer::{AnswerModel, AnswerRequest, CallError, Latitude, Work};
+use crate::answer::{AnswerModel, AnswerRequest, CallError, Tolerance, Work};
 use crate::before::Before;
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::task::{Output, Rendered, Task};
@@ -130,7 +130,7 @@ impl TensorModel {
             layout,
             repair: Repair::default(),
             before: &Before::default(),
-            latitude: Latitude::Exact,
+            tolerance: Tolerance::EXACT,
             reencode: 0,
             max_tokens,
             sampling: Sampling::Greedy,
@@ -229,6 +229,7 @@ impl TensorModel {
                         logits: Logits::Last,
                         sampling: Sampling::Greedy,
                         among: Some(among.into_iter().zip(inclined.iter().copied()).collect()),
+                        expected: None,
                         n_emitted: at,
                         mass: false,
                     };

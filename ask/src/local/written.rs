@@ -55,7 +55,12 @@ impl TensorModel {
                 .iter()
                 .copied()
                 .fold(f32::INFINITY, f32::min),
-            is_exact: !laid_out.is_stale.contains(&true),
+            is_exact: !laid_out.is_stale.contains(&true) && !generation.is_tolerated,
+            regret: match generation.is_tolerated {
+                true => generation.draft.map_or(0.0, |draft| draft.regret),
+                false => 0.0,
+            },
+            draft: generation.draft,
             drift: drift(&mass, &laid_out.is_stale),
             live: Arc::new(laid_out.live()),
             answer: AnswerText {

@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::answer::{
-    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Divergence, Finish, Latitude,
-    Outcome, Rung, Work,
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
 };
 use crate::dependency::{Dependencies, Read};
 use crate::embed::Embed;
@@ -23,6 +22,7 @@ use perennial_bank::document::LayoutPassage;
 use perennial_bank::id::{FragmentId, ModelIdentity};
 use perennial_bank::scope::{self, Scope};
 use perennial_model::cancel::Cancel;
+use perennial_model::generation::DraftCheck;
 
 pub use perform::output;
 
@@ -221,7 +221,7 @@ impl AnswerModel for Scripted {
         progress: &mut dyn CallProgress,
     ) -> Result<Outcome, Failure> {
         let _running = self.begin(request.question, &request.cancel)?;
-        if self.cannot_heal && request.latitude == Latitude::Exact {
+        if self.cannot_heal && request.tolerance.is_exact() {
             panic!("the scripted model was asked not to heal");
         }
         let passages: usize = request
@@ -237,9 +237,8 @@ impl AnswerModel for Scripted {
             return Err(CallError::DoesNotFit { required, limit }.into());
         }
         let draft = &request.before.tokens[..];
-        if let (true, Latitude::Skip { .. }, Some(written)) =
-            (self.skips, request.latitude, &request.before.written)
-        {
+        let written = request.before.written.as_deref();
+        if let (true, Some(_), Some(written)) = (self.skips, request.tolerance.skips, written) {
             return Ok(Outcome {
                 answer: written.answer.clone(),
                 tokens: draft.into(),
@@ -248,13 +247,15 @@ impl AnswerModel for Scripted {
                 sub_paragraphs: written.sub_paragraphs.clone(),
                 min_margin: 1.0,
                 is_exact: false,
+                regret: 0.0,
+                draft: None,
                 drift: 0.25,
                 dependencies: written.dependencies.clone(),
                 live: Arc::default(),
             });
         }
         let mut text = Self::text(request);
-        let is_borrowed = self.borrows && request.latitude != Latitude::Exact && !draft.is_empty();
+        let is_borrowed = self.borrows && request.tolerance.borrows && !draft.is_empty();
         if is_borrowed {
             text.push_str(BORROWED);
         }
@@ -268,6 +269,18 @@ impl AnswerModel for Scripted {
         }
         progress.writing(&text);
         let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
+        let check = (!draft.is_empty()).then(|| checked(draft, &tokens));
+        let standing = written.filter(|_| {
+            let regret = check.map_or(f32::INFINITY, |check| check.regret);
+            (0.0..=request.tolerance.regret).contains(&regret) && regret > 0.0
+        });
+        let tokens = match standing {
+            Some(written) => {
+                (text, finish) = (written.answer.text.to_string(), written.answer.finish);
+                draft.to_vec()
+            }
+            None => tokens,
+        };
         let n_accepted = tokens.iter().zip(draft).take_while(|(a, b)| a == b).count();
         let rung = if n_accepted == 0 {
             Rung::Regenerate
@@ -312,34 +325,22 @@ impl AnswerModel for Scripted {
             rung,
             work,
             min_margin: 1.0,
-            is_exact: !is_borrowed,
+            is_exact: !is_borrowed && standing.is_none(),
+            regret: standing.and(check).map_or(0.0, |check| check.regret),
+            draft: check,
             drift: f32::from(u8::from(is_borrowed)) / 2.0,
             dependencies: Dependencies::of(&vec![0.0; n_passages], &read),
             live: Arc::default(),
         })
     }
-
-    /// One nat where the texts differ.
-    fn audit(&self, request: &AnswerRequest<'_>) -> Result<Option<Divergence>, CallError> {
-        let Some(written) = &request.before.written else {
-            return Ok(None);
-        };
-        let differs = *written.answer.text != *self.exact_text(request);
-        let kl = f32::from(u8::from(differs));
-        Ok(Some(Divergence {
-            kl,
-            agreement: 1.0 - kl,
-        }))
-    }
 }
 
-impl Scripted {
-    fn exact_text(&self, request: &AnswerRequest<'_>) -> String {
-        let mut text = Self::text(request);
-        let cut = (0..=request.max_tokens.min(text.len())).rev();
-        let cut = cut.into_iter().find(|i| text.is_char_boundary(*i));
-        text.truncate(cut.unwrap_or(0));
-        text
+/// How well a draft stands beside the true answer: a regret of one nat where they differ.
+fn checked(draft: &[u32], tokens: &[u32]) -> DraftCheck {
+    let regret = f32::from(u8::from(draft != tokens));
+    DraftCheck {
+        regret,
+        agreement: 1.0 - regret,
     }
 }
 

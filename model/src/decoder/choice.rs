@@ -42,6 +42,19 @@ impl Choice {
     }
 }
 
+/// How far the likeliest of these tokens is below the likeliest of all, in nats: a difference of
+/// logits is one of log-probabilities. Infinite where that is no number, or one of them has no logit.
+pub(crate) fn gap(tokens: &[u32], logits: &[f32]) -> f32 {
+    let (highest, _) = Isa::best().run(TopTwo(logits));
+    let of_tokens = tokens.iter().map(|token| logits.get(*token as usize));
+    let likeliest = of_tokens
+        .flatten()
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max);
+    let gap = highest - likeliest;
+    if gap.is_finite() { gap } else { f32::INFINITY }
+}
+
 /// The highest and the second highest of some numbers.
 struct TopTwo<'a>(&'a [f32]);
 
@@ -85,6 +98,15 @@ mod tests {
         let choice = Choice::among(&[(1, 5.0), (4, -1.0)], &logits);
         assert_eq!((choice.token, choice.margin), (4, 3.0));
         assert_eq!(Choice::among(&[(4, 0.0)], &logits).margin, f32::INFINITY);
+    }
+
+    #[test]
+    fn a_gap_is_to_the_likeliest_and_what_is_no_number_is_infinitely_far() {
+        let logits = [9.0, 1.0, 4.0];
+        assert_eq!(gap(&[0], &logits), 0.0);
+        assert_eq!(gap(&[1, 2], &logits), 5.0);
+        assert_eq!(gap(&[7], &logits), f32::INFINITY);
+        assert_eq!(gap(&[1], &[f32::NAN, f32::NAN]), f32::INFINITY);
     }
 
     proptest! {

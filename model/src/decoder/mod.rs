@@ -16,6 +16,7 @@ mod forward;
 mod layers;
 
 pub use choice::Choice;
+pub(crate) use choice::gap;
 
 use std::sync::Mutex;
 

@@ -6,9 +6,12 @@
 //! with the prompt. After a disagreement, `Draft` proposes what follows in the draft
 //! where it seems to go on, and backs off when it is wrong.
 //!
-//! Contract: tokens do not depend on the draft. A row's logits are the same bits in any
-//! batch, and a token is emitted only if it was chosen from logits that follow the tokens
-//! emitted before it.
+//! Contract: without a tolerance, tokens do not depend on the draft. A row's logits are the same
+//! bits in any batch, and a token is emitted only if it was chosen from logits that follow the
+//! tokens emitted before it.
+//!
+//! With a tolerance, the draft stands as it is while its *regret* is at most that: the mean over its
+//! tokens, and over its end, of how far below the likeliest they are, each behind those before it.
 
 mod draft;
 
@@ -19,7 +22,7 @@ use crate::cancel::Cancel;
 use crate::decoder::{Choice, Logits};
 use crate::error::Error;
 use crate::layout::Layout;
-use crate::passes::{Pass, Passes, Priority};
+use crate::passes::{Expected, Pass, Passed, Passes, Priority};
 use crate::sampling::Sampling;
 use draft::Draft;
 
@@ -32,6 +35,9 @@ pub struct GenerationRequest<'a> {
     pub prompt: &'a [u32],
     /// A guess at the answer, such as the old one; empty for none.
     pub draft: &'a [u32],
+    /// The most regret, in nats a token, with which the draft stands though other tokens are
+    /// likelier; 0 for none.
+    pub tolerance: f32,
     /// Longest answer.
     pub max_tokens: usize,
     /// How tokens are chosen.
@@ -70,6 +76,33 @@ pub struct Work {
     pub n_passes: usize,
 }
 
+/// How well a draft stood.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DraftCheck {
+    /// Mean over its tokens, and over its end, of the likeliest log-probability less theirs, in nats;
+    /// 0 where greedy decoding gives the draft.
+    pub regret: f32,
+    /// Share of them that are the likeliest, 0 to 1.
+    pub agreement: f32,
+}
+
+impl DraftCheck {
+    /// From how far each token is below the likeliest; nothing if there are none.
+    fn of(gaps: &[f32]) -> Option<Self> {
+        let n = gaps.len() as f32;
+        let n_agreed = gaps.iter().filter(|gap| **gap == 0.0).count();
+        (!gaps.is_empty()).then(|| Self {
+            regret: gaps.iter().sum::<f32>() / n,
+            agreement: n_agreed as f32 / n,
+        })
+    }
+
+    /// Whether the draft is the answer though other tokens are likelier.
+    fn stands(&self, request: &GenerationRequest<'_>) -> bool {
+        request.tolerance > 0.0 && self.regret <= request.tolerance
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Generation {
@@ -87,8 +120,12 @@ pub struct Generation {
     /// `[n_segments + 1]`: the same, mean over the rows of the prompt.
     pub prompt_mass: Vec<f32>,
     /// Difference between the two highest logits where each token was chosen, the token
-    /// that ended the answer included.
+    /// that ended the answer included; where another is likelier, what it is ahead by, negative.
     pub margins: Vec<f32>,
+    /// How well the draft stood, where all of it was read.
+    pub draft: Option<DraftCheck>,
+    /// Whether the answer is the draft though decoding gives another.
+    pub is_tolerated: bool,
 }
 
 /// Generates an answer, calling `on_token` as soon as a token stands.
@@ -112,6 +149,8 @@ pub fn generate(
         mass: Vec::new(),
         prompt_mass: Vec::new(),
         margins: Vec::new(),
+        draft: None,
+        is_tolerated: false,
     };
     let decoder = passes.decoder();
     let _caller = passes.enter(request.priority);
@@ -134,6 +173,8 @@ pub fn generate(
         let n_next = next.len();
         next.extend(&proposal);
         let n_emitted = answer.tokens.len();
+        let is_first = answer.work.n_passes == 0;
+        let expected = expected(request, proposal.len()).filter(|_| is_first);
         let pass = Pass {
             layout: request.layout.clone(),
             pending: Vec::new(),
@@ -142,6 +183,7 @@ pub fn generate(
             logits: Logits::From(first),
             sampling: request.sampling,
             among: None,
+            expected: expected.clone(),
             n_emitted,
             mass: request.mass,
         };
@@ -153,8 +195,13 @@ pub fn generate(
             }
             Err(error) => return Err(error),
         };
-        let (choices, mut masses) = (passed.choices, passed.mass);
-        tail = passed.tail;
+        let Passed {
+            choices,
+            gaps,
+            mass: mut masses,
+            tail: grown,
+        } = passed;
+        tail = grown;
         answer.work.n_draft_rows += proposal.len();
         answer.work.n_passes += 1;
         if answer.work.n_passes == 1 {
@@ -163,7 +210,14 @@ pub fn generate(
         } else {
             answer.work.n_decode_rows += n_next;
         }
-        let ended = take(&mut answer, request, &choices, &proposal, on_token);
+        let is_whole = |expected: &Expected| gaps.len() == expected.n_rows();
+        if expected.as_ref().is_some_and(is_whole) {
+            answer.draft = DraftCheck::of(&gaps);
+        }
+        let ended = match answer.draft.filter(|draft| draft.stands(request)) {
+            Some(_) => Some(stand(&mut answer, request, (&choices, &gaps), on_token)),
+            None => take(&mut answer, request, &choices, &proposal, on_token),
+        };
         if request.mass {
             let taken = answer.tokens.len() - n_emitted;
             answer.mass.extend(masses.drain(first..first + taken));
@@ -186,6 +240,54 @@ pub fn generate(
         .take_while(|(a, b)| a == b);
     answer.n_draft_accepted = same.count();
     Ok(answer)
+}
+
+/// What the draft says of the rows of the first pass, which reads so many of its tokens; nothing
+/// where that is not all of it, or where tokens are not to be the likeliest.
+fn expected(request: &GenerationRequest<'_>, n_proposed: usize) -> Option<Expected> {
+    let draft = request.draft;
+    let is_read = n_proposed == draft.len().min(request.max_tokens.saturating_sub(1));
+    let is_answer = !draft.is_empty() && draft.len() <= request.max_tokens;
+    let is_greedy = request.sampling == Sampling::Greedy;
+    // One of full length was cut, and has no end.
+    let is_cut = draft.len() == request.max_tokens;
+    let has_end = is_cut || !request.stop.is_empty();
+    (is_read && is_answer && has_end && is_greedy).then(|| Expected {
+        tokens: draft.to_vec(),
+        ends: match is_cut {
+            true => Arc::default(),
+            false => request.stop.into(),
+        },
+    })
+}
+
+/// Emits the draft as it is.
+fn stand(
+    answer: &mut Generation,
+    request: &GenerationRequest<'_>,
+    (choices, gaps): (&[Choice], &[f32]),
+    on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+) -> Finish {
+    let is_chosen = |(i, choice): (usize, &Choice)| match request.draft.get(i) {
+        Some(token) => *token == choice.token,
+        None => request.stop.contains(&choice.token),
+    };
+    answer.is_tolerated = !choices.iter().enumerate().all(is_chosen);
+    let margin = |(choice, gap): (&Choice, &f32)| match *gap > 0.0 {
+        true => -gap,
+        false => choice.margin,
+    };
+    answer.margins.extend(choices.iter().zip(gaps).map(margin));
+    for token in request.draft {
+        answer.tokens.push(*token);
+        if on_token(*token).is_break() {
+            return Finish::Cancelled;
+        }
+    }
+    match request.draft.len() == request.max_tokens {
+        true => Finish::Length,
+        false => Finish::Stop,
+    }
 }
 
 /// Emits the choices up to the first that disagrees with the proposal, and says whether

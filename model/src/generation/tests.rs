@@ -92,11 +92,12 @@ proptest! {
         let passes = passes(seed);
         let layout = layout(passes.decoder(), &document);
         let cancel = Cancel::new();
-        let run = |draft: &[u32]| {
+        let run_with = |draft: &[u32], tolerance: f32| {
             let request = GenerationRequest {
                 layout: &layout,
                 prompt: &prompt,
                 draft,
+                tolerance,
                 max_tokens,
                 sampling,
                 stop: &[5, 6, 7],
@@ -113,6 +114,7 @@ proptest! {
             assert_eq!(told, answer.tokens);
             answer
         };
+        let run = |draft: &[u32]| run_with(draft, 0.0);
         let plain = run(&[]);
         prop_assert_eq!(plain.mass.len(), if mass { plain.tokens.len() } else { 0 });
         let n_all = plain.tokens.len() + usize::from(plain.finish == Finish::Stop);
@@ -125,10 +127,88 @@ proptest! {
             prop_assert_eq!(&drafted.mass, &plain.mass);
             prop_assert_eq!(&drafted.prompt_mass, &plain.prompt_mass);
         }
+        for draft in [&plain.tokens[..], &corrupt(&plain.tokens, &corruptions), &noise] {
+            let tolerated = run_with(draft, f32::MAX);
+            let is_answer = !draft.is_empty() && draft.len() <= max_tokens;
+            match tolerated.draft.filter(|_| is_answer && sampling == Sampling::Greedy) {
+                // It stands as it is, and says by how much the answer would be likelier.
+                Some(check) => {
+                    prop_assert_eq!(&tolerated.tokens, draft);
+                    prop_assert_eq!(tolerated.is_tolerated, *draft != plain.tokens);
+                    prop_assert_eq!(check.regret == 0.0, *draft == plain.tokens);
+                    prop_assert_eq!(check.agreement == 1.0, *draft == plain.tokens);
+                    prop_assert!(tolerated.work.n_passes == 1);
+                    prop_assert!(tolerated.margins.iter().any(|m| *m < 0.0) == tolerated.is_tolerated);
+                    let n_mass = if mass { draft.len() } else { 0 };
+                    prop_assert_eq!(tolerated.mass.len(), n_mass);
+                    let less = run_with(draft, check.regret * 0.99);
+                    prop_assert_eq!(&less.tokens, &plain.tokens);
+                    prop_assert_eq!(less.draft, tolerated.draft);
+                }
+                None => prop_assert_eq!(&tolerated.tokens, &plain.tokens),
+            }
+        }
         let verified = run(&plain.tokens);
         prop_assert!(verified.work.n_passes <= 1);
         prop_assert_eq!(verified.n_draft_accepted, plain.tokens.len());
     }
+}
+
+/// The regret of a draft is what its tokens' log-probabilities say, computed one by one.
+#[test]
+fn regret_is_the_mean_of_what_the_likeliest_would_gain() {
+    let passes = passes(11);
+    let decoder = passes.decoder();
+    let layout = layout(decoder, &[1, 2, 3]);
+    let draft = [40, 41, 42, 43];
+    let request = GenerationRequest {
+        layout: &layout,
+        prompt: &[9, 8],
+        draft: &draft,
+        tolerance: f32::MAX,
+        max_tokens: 20,
+        sampling: Sampling::Greedy,
+        stop: &[5, 6],
+        mass: false,
+        priority: Priority::Fresh,
+        cancel: &Cancel::new(),
+    };
+    let answer = generate(&passes, &request, &mut |_| ControlFlow::Continue(())).expect("valid");
+    assert_eq!(
+        (&answer.tokens[..], answer.finish),
+        (&draft[..], Finish::Stop)
+    );
+    let mut tail = decoder.new_tail(layout.end());
+    let tokens: Vec<u32> = [9, 8].into_iter().chain(draft).collect();
+    let rows = Rows {
+        layout: &layout,
+        pending: &[],
+        tail: &mut tail,
+        tokens: &tokens,
+        logits: Logits::From(1),
+        mass: false,
+    };
+    let logits = decoder
+        .forward(&mut [rows], &Cancel::new())
+        .expect("valid")
+        .swap_remove(0)
+        .logits;
+    let n_vocab = decoder.config().n_vocab;
+    let highest = |row: &[f32]| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let gaps = logits.chunks(n_vocab).enumerate().map(|(i, row)| {
+        let chosen = match draft.get(i) {
+            Some(token) => row[*token as usize],
+            None => row[5].max(row[6]),
+        };
+        highest(row) - chosen
+    });
+    let gaps: Vec<f32> = gaps.collect();
+    assert_eq!(gaps.len(), 5);
+    let regret = answer.draft.expect("read whole").regret;
+    assert!(
+        (regret - gaps.iter().sum::<f32>() / 5.0).abs() < 1e-4,
+        "{regret} {gaps:?}"
+    );
 }
 
 #[test]
@@ -140,6 +220,7 @@ fn a_replaced_token_costs_few_passes() {
         layout: &layout,
         prompt: &[9, 8],
         draft: &[],
+        tolerance: 0.0,
         max_tokens: 120,
         sampling: Sampling::Greedy,
         stop: &[],
@@ -166,6 +247,7 @@ fn a_listener_or_a_flag_can_end_it() {
         layout: &layout,
         prompt: &[9, 8],
         draft: &[],
+        tolerance: 0.0,
         max_tokens: 50,
         sampling: Sampling::Greedy,
         stop: &[],

@@ -39,7 +39,7 @@ impl Summary {
             what: edit.map_or("first answer", |edit| edit.short),
             answer: answer.unwrap_or("untouched"),
             n_forwarded: report.summary.work.n_forwarded(),
-            n_rerun: report.n_rerun,
+            n_rerun: report.summary.n_rerun,
             elapsed: report.summary.elapsed,
         });
     }

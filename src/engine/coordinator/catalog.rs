@@ -115,6 +115,7 @@ impl Coordinator {
             model_executor: self.runtime.model_executor.clone(),
             book: Arc::new(ContextBook::default()),
             agenda: Arc::new(Agenda::default()),
+            rerun: Arc::default(),
             memo: self.memo.clone(),
             observer: self.observer(id, plan.delivery),
         };

@@ -63,6 +63,10 @@ impl Coordinator {
             epoch,
             rungs: completed.rungs,
             work: completed.work,
+            n_rerun: match &view.body {
+                Body::Generate(view) => view.services.rerun.n_tokens(),
+                Body::Query(_) => 0,
+            },
             elapsed: in_flight.closed_at.elapsed(),
             audits: healing.map(|healing| healing.audits()).unwrap_or_default(),
         };
@@ -117,7 +121,8 @@ impl Generating {
                 continue;
             }
             if let Some(refresh) = &refresh {
-                self.healing.note(refresh);
+                self.note_rerun(refresh);
+                self.healing.note(refresh, self.plan.policy);
                 completed.n_refreshed += 1;
             }
             completed.count(refresh.as_ref());
@@ -154,6 +159,17 @@ impl Generating {
         completed
     }
 
+    /// Notes what a context costs a run from nothing beside the fragments of its layout.
+    fn note_rerun(&self, refresh: &Refresh) {
+        let n_prefix = self.services.model.n_prefix_tokens();
+        let n_shared = n_prefix + refresh.request.layout.n_tokens();
+        // A call that failed costs a rerun as little as it cost this one.
+        let outcome = refresh.outcome.as_ref();
+        let n_all = outcome.map_or(0, |outcome| outcome.work.n_from_scratch);
+        let n_own = n_all.saturating_sub(n_shared);
+        self.services.rerun.note(&refresh.request.context, n_own);
+    }
+
     /// The answer that stands after a change.
     fn stands(&self, context: &ContextKey, delta: &AnswerDeltas) -> Option<Answer> {
         let emitted = delta.iter().find(|(_, diff)| *diff > 0);
@@ -184,6 +200,7 @@ impl Generating {
                 self.answers.remove(&context);
                 self.services.book.remove(&context);
                 self.services.agenda.forget(&context);
+                self.services.rerun.forget(&context);
                 self.healing.forget(&context);
                 // A call for a context that never had an answer: nothing to tell.
                 if update.kind() == ChangeKind::New {

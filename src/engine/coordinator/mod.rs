@@ -238,7 +238,8 @@ impl Coordinator {
         let Some(view) = self.views.get(&view).and_then(View::generating) else {
             return Wanted::All;
         };
-        let is_bounded = matches!(view.plan.policy, Policy::Bounded { .. });
+        let policy = view.plan.policy;
+        let is_bounded = matches!(policy, Policy::Bounded { .. } | Policy::Stable { .. });
         let is_asked =
             self.flushes.iter().any(|flush| flush.is_exact) || !self.forgetting.is_empty();
         match is_bounded && !is_asked && !view.services.book.has_fallen_back() {
@@ -254,10 +255,14 @@ impl Coordinator {
         };
         let (stats, plan) = (view.healing.audits(), &view.plan);
         if stats.has_fallen_back && !had_fallen {
+            let why = match stats.n_unmeasured {
+                0 => format!("{:.3} nats a token on average", stats.mean_regret),
+                n => format!("unknown of {n} of them"),
+            };
             let message = format!(
-                "provisional answers are {:.3} nats a token from exact ones on average, past the \
-                 budget of {}: the view falls back to exact answers",
-                stats.mean_kl, plan.policy
+                "the regret of audited answers is {why}, past the bound of {}: the view falls back to \
+                 exact answers",
+                plan.policy
             );
             let source = plan.name.to_string();
             self.announce(Update::Notice { source, message });

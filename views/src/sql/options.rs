@@ -102,7 +102,7 @@ pub enum ViewOption {
     MaxTokens(usize),
     /// `REENCODE`: passages behind a change that a provisional answer reads again.
     Reencode(usize),
-    /// `SKIP_BELOW`: the dependency score below which a change is without effect.
+    /// `SKIP_BELOW`: the expected regret below which an answer is left unread.
     SkipBelow(Float),
     /// `MODEL`: the name of a model.
     Model(Arc<str>),

@@ -120,6 +120,9 @@ impl Display for ViewOption {
             Self::Policy(policy) => match policy {
                 Policy::Exact => f.write_str("POLICY = 'exact'"),
                 Policy::Eventual => f.write_str("POLICY = 'eventual'"),
+                Policy::Stable { millinats } => {
+                    write!(f, "POLICY = 'stable:{}'", f64::from(*millinats) / 1000.0)
+                }
                 Policy::Bounded { millinats } => {
                     write!(f, "POLICY = 'bounded:{}'", f64::from(*millinats) / 1000.0)
                 }

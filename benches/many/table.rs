@@ -1,0 +1,228 @@
+//! What does the refresh after an edit cost beside a cold run, and which answers does it change?
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use perennial::ask::Answer;
+use perennial::bank::FragmentStore;
+use perennial::{Edit as PendingEdit, Engine, LocalModel, Policy, Runtime, Update, View};
+
+use crate::Options;
+use crate::corpus::{self, Asked, Edit, Kind, Passage};
+use crate::rig::random::Random;
+use crate::rig::{Error, PROMPT};
+
+const VIEW: &str = "many";
+const STORE_BYTES: usize = 4 << 30;
+/// When edits are made: after all that stands.
+const NOW_MS: i64 = 1_000_000;
+
+/// What a run or refresh came to.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    seconds: f64,
+    n_forwarded: usize,
+    /// Questions that were read.
+    n_read: usize,
+}
+
+/// Answers by how they fared in all edits.
+#[derive(Default)]
+struct Tally {
+    n_answers: usize,
+    /// Answers whose gold changed, and of those the ones that stand as they were.
+    n_concerned: usize,
+    n_left: usize,
+    /// Answers whose gold stands, and of those the ones that are others now.
+    n_unconcerned: usize,
+    n_moved: usize,
+}
+
+/// A view of many questions.
+struct Many<'a> {
+    engine: Engine,
+    documents: Vec<Passage>,
+    asked: &'a [(&'a str, &'a Asked)],
+    answers: BTreeMap<String, Answer>,
+}
+
+/// Prints a row for each policy.
+pub fn measure(model: &str, passages: &[Passage], options: &Options) -> Result<(), Error> {
+    let model = LocalModel::open(model)?;
+    let documents: Vec<Passage> = passages.iter().take(options.documents).cloned().collect();
+    let asked = corpus::questions(&documents, options.questions);
+    println!(
+        "| model | policy | scope | documents | questions | cold run | refresh after an edit | sooner | \
+         fewer tokens | read again | had to change and did not | others that changed | audited: mean \
+         regret |"
+    );
+    println!(
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
+    for name in &options.policies {
+        let policy: Policy = match &**name {
+            "stable" | "bounded" => format!("{name}:{}", options.bound).parse()?,
+            other => other.parse()?,
+        };
+        let (mut many, cold) = Many::start(&model, policy, &documents, &asked, options)?;
+        eprintln!(
+            "{policy}: cold {:.2} s, {} tokens",
+            cold.seconds, cold.n_forwarded
+        );
+        let (mut refreshes, mut tally) = (Vec::new(), Tally::default());
+        // The same edits for every policy.
+        let mut random = Random(options.seed);
+        for kind in Kind::ALL.iter().cycle().take(options.edits) {
+            let Some(edit) = Edit::draw(*kind, &many.documents, passages, &mut random) else {
+                continue;
+            };
+            let refresh = many.edit(&edit, &mut tally)?;
+            eprintln!(
+                "{policy}: {}: {:.2} s, {} tokens, {} questions read",
+                kind.name(),
+                refresh.seconds,
+                refresh.n_forwarded,
+                refresh.n_read
+            );
+            refreshes.push(refresh);
+        }
+        many.print(model.name(), policy, options, (cold, &refreshes), &tally)?;
+    }
+    Ok(())
+}
+
+fn key(question: usize) -> String {
+    format!("q{question:05}")
+}
+
+impl<'a> Many<'a> {
+    /// A view that has answered everything, and what that took.
+    fn start(
+        model: &LocalModel,
+        policy: Policy,
+        documents: &[Passage],
+        asked: &'a [(&'a str, &'a Asked)],
+        options: &Options,
+    ) -> Result<(Self, Cost), Error> {
+        let store = Arc::new(FragmentStore::new(STORE_BYTES));
+        let fresh = Arc::new(model.tensor_model().with_store(store.clone()));
+        let runtime = Runtime::new(fresh, store, model.embedder().clone(), options.threads);
+        let mut view = View::named(VIEW)
+            .prompt(PROMPT)
+            .context("questions")
+            .data_source("docs")
+            .scope(options.scope)
+            .policy(policy)
+            .token_budget(options.token_budget)
+            .max_tokens(options.max_tokens);
+        if let Some(order) = options.order {
+            view = view.order_by(order);
+        }
+        let engine = Engine::builder(runtime).table("docs").table("questions");
+        let mut many = Self {
+            engine: engine.view(view).start()?,
+            documents: documents.to_vec(),
+            asked,
+            answers: BTreeMap::new(),
+        };
+        for (n, document) in documents.iter().enumerate() {
+            many.put(document, n as i64)?;
+        }
+        for (n, (_, asked)) in asked.iter().enumerate() {
+            many.engine.upsert("questions", &key(n), &asked.question)?;
+        }
+        let cold = many.flush()?;
+        Ok((many, cold))
+    }
+
+    fn put(&self, document: &Passage, at_ms: i64) -> Result<(), Error> {
+        let edit = PendingEdit::upsert("docs", &*document.id, &*document.text);
+        self.engine
+            .apply(vec![edit.titled(&*document.title).at(at_ms)])?;
+        Ok(())
+    }
+
+    /// Makes everything that was said visible.
+    fn flush(&mut self) -> Result<Cost, Error> {
+        let updates = self.engine.subscribe(VIEW)?;
+        while updates.try_recv().is_some() {}
+        let begin = Instant::now();
+        self.engine.flush()?;
+        let mut cost = Cost {
+            seconds: begin.elapsed().as_secs_f64(),
+            ..Cost::default()
+        };
+        while let Some(update) = updates.try_recv() {
+            if let Update::EpochComplete(summary) = update {
+                let rungs = summary.rungs;
+                cost.n_forwarded += summary.work.n_forwarded();
+                cost.n_read += rungs.verify + rungs.patch + rungs.rewrite + rungs.regenerate;
+            }
+        }
+        let answers = self.engine.answers(VIEW)?.into_iter();
+        let answers =
+            answers.map(|(context, current)| (context.as_str().to_owned(), current.answer));
+        self.answers = answers.collect();
+        Ok(cost)
+    }
+
+    /// Makes an edit, and notes what it did to the answers.
+    fn edit(&mut self, edit: &Edit, tally: &mut Tally) -> Result<Cost, Error> {
+        match &edit.after {
+            Some(document) => self.put(document, NOW_MS)?,
+            None => self.engine.delete("docs", &self.documents[edit.place].id)?,
+        }
+        let before = std::mem::take(&mut self.answers);
+        let cost = self.flush()?;
+        for (n, (of, asked)) in self.asked.iter().enumerate() {
+            let is_same = before.get(&key(n)) == self.answers.get(&key(n));
+            tally.n_answers += 1;
+            if edit.concerns(&self.documents, of, asked) {
+                tally.n_concerned += 1;
+                tally.n_left += usize::from(is_same);
+            } else {
+                tally.n_unconcerned += 1;
+                tally.n_moved += usize::from(!is_same);
+            }
+        }
+        self.documents = edit.apply(&self.documents);
+        Ok(cost)
+    }
+
+    fn print(
+        &self,
+        model: &str,
+        policy: Policy,
+        options: &Options,
+        (cold, refreshes): (Cost, &[Cost]),
+        tally: &Tally,
+    ) -> Result<(), Error> {
+        let n = refreshes.len().max(1) as f64;
+        let seconds = refreshes.iter().map(|r| r.seconds).sum::<f64>() / n;
+        let n_forwarded = refreshes.iter().map(|r| r.n_forwarded).sum::<usize>() as f64 / n;
+        let n_read: usize = refreshes.iter().map(|r| r.n_read).sum();
+        let audits = self.engine.audits(VIEW)?;
+        let audited = match audits.n_audited {
+            0 => "-".to_owned(),
+            n => format!("{n}: {:.4}", audits.mean_regret),
+        };
+        println!(
+            "| {model} | {policy} | {} | {} | {} | {:.1} s, {} tokens | {seconds:.1} s, {n_forwarded:.0} tokens | \
+             {:.1}x | {:.1}x | {n_read} of {} | {} of {} | {} of {} | {audited} |",
+            options.scope,
+            options.documents,
+            self.asked.len(),
+            cold.seconds,
+            cold.n_forwarded,
+            cold.seconds / seconds,
+            cold.n_forwarded as f64 / n_forwarded.max(1.0),
+            tally.n_answers,
+            tally.n_left,
+            tally.n_concerned,
+            tally.n_moved,
+            tally.n_unconcerned,
+        );
+        Ok(())
+    }
+}

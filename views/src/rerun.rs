@@ -1,0 +1,78 @@
+//! What would a run from nothing cost?
+//!
+//! A rerun answers the same contexts over the same documents by a fresh engine. What contexts have in
+//! common it encodes once, as any run does: so its cost is that of every fragment that the view's
+//! layouts need, once, and of each context its question and its answer. That is what a refresh is
+//! compared with; a run that shares nothing is one that nobody would make.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use perennial_bank::ContextKey;
+
+/// The tokens that a rerun of one view forwards.
+#[derive(Default)]
+pub struct Rerun {
+    counted: Mutex<Counted>,
+}
+
+#[derive(Default)]
+struct Counted {
+    /// Tokens of all fragments; below zero only while workers have heard of different changes.
+    n_of_fragments: i64,
+    /// Tokens of question and answer, by context, and their sum.
+    own: HashMap<ContextKey, usize>,
+    n_own: usize,
+}
+
+impl Rerun {
+    /// Notes that a fragment of so many tokens came, or went.
+    pub(crate) fn add(&self, n_tokens: usize, diff: isize) {
+        self.lock().n_of_fragments += n_tokens as i64 * diff as i64;
+    }
+
+    /// Notes how many tokens a context has to itself: its question and its answer.
+    pub fn note(&self, context: &ContextKey, n_own: usize) {
+        let mut counted = self.lock();
+        let before = counted.own.insert(context.clone(), n_own);
+        counted.n_own = counted.n_own + n_own - before.unwrap_or_default();
+    }
+
+    /// Notes that a context is gone.
+    pub fn forget(&self, context: &ContextKey) {
+        let mut counted = self.lock();
+        let before = counted.own.remove(context);
+        counted.n_own -= before.unwrap_or_default();
+    }
+
+    /// Tokens that a rerun forwards.
+    pub fn n_tokens(&self) -> usize {
+        let counted = self.lock();
+        usize::try_from(counted.n_of_fragments).unwrap_or_default() + counted.n_own
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shared_counts_once_and_what_is_gone_not_at_all() {
+        let rerun = Rerun::default();
+        let [a, b] = ["a", "b"].map(ContextKey::new);
+        rerun.add(100, 1);
+        rerun.note(&a, 10);
+        rerun.note(&b, 20);
+        rerun.note(&b, 25);
+        assert_eq!(rerun.n_tokens(), 135);
+        rerun.forget(&a);
+        rerun.forget(&a);
+        rerun.add(100, -1);
+        rerun.add(40, 1);
+        assert_eq!(rerun.n_tokens(), 65);
+    }
+}
