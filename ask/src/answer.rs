@@ -309,4 +309,7 @@ pub trait AnswerModel: Send + Sync + 'static {
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
     ) -> Result<Outcome, Failure>;
+    /// Makes ready what judging the next change for a question over this layout will need. It is called
+    /// when its answer has been told, for requests that may be left unread.
+    fn prepare(&self, _question: &str, _layout: &PassageLayout) {}
 }

@@ -199,43 +199,66 @@ pub fn dump(points: &[Point], path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// How well what is expected tells the answers apart that have to change: by kind of edit, and the
-/// share of answers that would be read at some recalls.
+/// How well what is expected tells the answers apart that have to change, by kind of edit, and the
+/// share of the others that would be read: twice, for those whose gold answer changes, and for those
+/// whose regret is past the bound.
 pub fn print(model: &str, points: &[Point], bound: f32) {
+    print_by(model, points, bound, "gold changed", |p| p.is_concerned);
+    print_by(model, points, bound, "regret past the bound", |p| {
+        p.regret > bound
+    });
+    let mean = |points: Vec<&Point>| {
+        points.iter().map(|p| p.regret).sum::<f32>() / points.len().max(1) as f32
+    };
+    let (concerned, others): (Vec<&Point>, Vec<&Point>) =
+        points.iter().partition(|p| p.is_concerned);
     println!(
-        "| model | edit | answers | regret past {bound} | AUC | read at recall .95 | .99 | 1.0 | read at the bound | of them missed |"
+        "{model}: mean regret {:.3} where the gold answer changed, {:.3} elsewhere; {} of {} answers are \
+         others from scratch.\n",
+        mean(concerned),
+        mean(others),
+        points.iter().filter(|p| p.is_changed).count(),
+        points.len()
+    );
+}
+
+fn print_by(
+    model: &str,
+    points: &[Point],
+    bound: f32,
+    what: &str,
+    is_positive: impl Fn(&Point) -> bool,
+) {
+    println!(
+        "| model | edit | answers | {what} | AUC | others read at recall .95 | .99 | 1.0 | others read at \
+         the bound | missed there |"
     );
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    let all: Vec<&Point> = points.iter().collect();
     for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
-        let of_kind = all
+        let of_kind = points
             .iter()
             .filter(|p| kind.is_none_or(|kind| p.kind == kind));
-        let of_kind: Vec<&Point> = of_kind.copied().collect();
         let name = kind.map_or("**all**", Kind::name);
-        let (mut moved, still): (Vec<&Point>, Vec<&Point>) =
-            of_kind.iter().partition(|p| p.regret > bound);
-        moved.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        let (mut positive, others): (Vec<&Point>, Vec<&Point>) =
+            of_kind.partition(|p| is_positive(p));
+        positive.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        let read = |cut: f32| others.iter().filter(|p| score(p) >= cut).count();
+        let share = |n: usize| format!("{:.3}", n as f64 / others.len().max(1) as f64);
         let read_at = |recall: f64| {
-            let n = (moved.len() as f64 * recall).ceil() as usize;
-            let cut = moved.get(n.saturating_sub(1)).map(|p| score(p));
-            cut.map(|cut| still.iter().filter(|p| score(p) >= cut).count())
+            let n = (positive.len() as f64 * recall).ceil() as usize;
+            let cut = positive.get(n.saturating_sub(1)).map(|p| score(p));
+            cut.map_or_else(|| "-".to_owned(), |cut| share(read(cut)))
         };
-        let share = |n: Option<usize>| match n {
-            Some(n) => format!("{:.3}", n as f64 / still.len().max(1) as f64),
-            None => "-".to_owned(),
-        };
-        let is_read = |p: &&&Point| score(p) >= bound;
-        let n_missed = moved.iter().filter(|p| score(p) < bound).count();
         println!(
-            "| {model} | {name} | {} | {} | {:.4} | {} | {} | {} | {:.3} | {n_missed} |",
-            of_kind.len(),
-            moved.len(),
-            auc(&moved, &still),
-            share(read_at(0.95)),
-            share(read_at(0.99)),
-            share(read_at(1.0)),
-            still.iter().filter(is_read).count() as f64 / still.len().max(1) as f64,
+            "| {model} | {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            positive.len() + others.len(),
+            positive.len(),
+            auc(&positive, &others).map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}")),
+            read_at(0.95),
+            read_at(0.99),
+            read_at(1.0),
+            share(read(bound)),
+            positive.iter().filter(|p| score(p) < bound).count(),
         );
     }
     println!();
@@ -245,11 +268,11 @@ fn score(point: &Point) -> f32 {
     point.pulled.expected_regret()
 }
 
-/// The chance that one of `moved` has a higher score than one of `still`.
-fn auc(moved: &[&Point], still: &[&Point]) -> f64 {
+/// The chance that one that has to change has a higher score than one that has not.
+fn auc(positive: &[&Point], others: &[&Point]) -> Option<f64> {
     let mut wins = 0.0;
-    for a in moved {
-        for b in still {
+    for a in positive {
+        for b in others {
             wins += match score(a).total_cmp(&score(b)) {
                 std::cmp::Ordering::Greater => 1.0,
                 std::cmp::Ordering::Equal => 0.5,
@@ -257,5 +280,6 @@ fn auc(moved: &[&Point], still: &[&Point]) -> f64 {
             };
         }
     }
-    wins / (moved.len() * still.len()).max(1) as f64
+    let n_pairs = positive.len() * others.len();
+    (n_pairs > 0).then(|| wins / n_pairs as f64)
 }

@@ -402,7 +402,14 @@ fn asking(
                 return Attempt::Later(after);
             }
         };
+        let next = job.plan.policy.leaves_unread().then(|| job.request.clone());
         job.done(outcome, begin.elapsed(), reply);
+        if let Some(Request {
+            question, layout, ..
+        }) = next
+        {
+            model.prepare(&question, &layout);
+        }
         Attempt::Done
     }
 }

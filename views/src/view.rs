@@ -51,6 +51,11 @@ impl Policy {
         millinats(regret).map(|millinats| Self::Stable { millinats })
     }
 
+    /// Whether answers may be left unread.
+    pub fn leaves_unread(&self) -> bool {
+        matches!(self, Self::Bounded { .. })
+    }
+
     /// The most regret with which an answer stands that decoding would not give, in nats a token.
     pub fn tolerated_regret(&self) -> f32 {
         match self {

@@ -23,7 +23,7 @@ use crate::patch;
 use crate::provenance;
 use crate::provider::Failure;
 use crate::pull::Pull;
-use perennial_bank::document::LayoutPassage;
+use perennial_bank::document::{LayoutPassage, PassageLayout};
 use perennial_bank::fragment_store::FragmentStore;
 use perennial_bank::id::{FragmentId, ModelIdentity};
 use perennial_bank::scope::{self, FragmentPlan, Scope};
@@ -290,6 +290,12 @@ impl AnswerModel for TensorModel {
         work.n_from_scratch = n_prompt + generation.tokens.len();
         let rung = written::rung(&draft, is_patched, &generation);
         Ok(self.written(request, &laid_out, generation, rung, work)?)
+    }
+
+    fn prepare(&self, question: &str, layout: &PassageLayout) {
+        if let Some(pull) = &self.pull {
+            pull.prepare(question, layout.passages());
+        }
     }
 }
 
