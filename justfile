@@ -36,6 +36,10 @@ bench-refresh *ARGS:
 bench-quality *ARGS:
     cargo bench --bench quality -- {{ARGS}}
 
+# One edit, many standing questions.
+bench-many *ARGS:
+    cargo bench --bench many -- {{ARGS}}
+
 # What edits do to answers, by policy and rung.
 bench-edits *ARGS:
     cargo bench --bench edits -- {{ARGS}}
