@@ -45,4 +45,4 @@ pub use perennial_model as model;
 pub use perennial_operators as operators;
 pub use perennial_rows as rows;
 pub use perennial_views as views;
-pub use perennial_views::{Delivery, Order, Policy, SKIP_BELOW, View};
+pub use perennial_views::{Delivery, Order, Pace, PaceOption, Policy, SKIP_BELOW, View};
