@@ -45,4 +45,4 @@ pub use perennial_model as model;
 pub use perennial_operators as operators;
 pub use perennial_rows as rows;
 pub use perennial_views as views;
-pub use perennial_views::{DEPENDENCY_FLOOR, Delivery, Order, Policy, View};
+pub use perennial_views::{DEPENDENCY_FLOOR, Delivery, Order, Pace, PaceOption, Policy, View};

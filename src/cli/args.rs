@@ -1,9 +1,11 @@
 //! What may be typed? Every command with its options, help and examples.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 use perennial::{Delivery, Order, Policy, Repair, Scope};
+use perennial_views::pace::parse_duration;
 
 use super::values::{self, Asked, Size};
 
@@ -326,6 +328,11 @@ pub(crate) struct ViewArgs {
     /// when it is there; newer edits overtake).
     #[arg(long, value_name = "WHEN", default_value = "epoch")]
     pub(crate) deliver: Delivery,
+
+    /// How long changes may wait, as 500ms, 30s, 5m or 1h: all that come meanwhile are one refresh.
+    /// By default none waits.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) target_lag: Option<Duration>,
 
     /// What becomes of documents that a newer one supersedes (a field of JSON lines): evict
     /// (they are not read), hide, or zero-values, zero-keys, zero-both with :whole, :header,

@@ -65,6 +65,9 @@ pub(crate) fn view(args: &ViewArgs) -> View {
         .superseded(args.superseded)
         .token_budget(args.budget)
         .max_tokens(args.max_tokens);
+    if let Some(lag) = args.target_lag {
+        view = view.target_lag(lag);
+    }
     if let Some(order) = args.order {
         view = view.order_by(order);
     }

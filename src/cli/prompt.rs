@@ -33,11 +33,13 @@ const PROMPT: &str = "perennial> ";
 /// Lines of history that are kept.
 const MOST_REMEMBERED: usize = 1000;
 /// Words that are completed, besides names.
-const KEYWORDS: [&str; 44] = [
+const KEYWORDS: [&str; 48] = [
+    "ALTER VIEW",
     "AND",
     "AS",
     "AS OF",
     "BY",
+    "CALLS_PER_HOUR",
     "COLUMNS",
     "CONTEXT",
     "CONTINUOUS",
@@ -72,6 +74,8 @@ const KEYWORDS: [&str; 44] = [
     "STREAM",
     "SUBSCRIBE TO",
     "TABLE",
+    "TARGET_LAG",
+    "TOKENS_PER_HOUR",
     "UNION",
     "UPDATE",
     "VALUES",
@@ -86,7 +90,7 @@ CREATE SOURCE name [(column TYPE, …)] FROM FOLDER 'path' | FILE 'x.jsonl' | TA
 CREATE TABLE name (key TEXT, text TEXT, …);
 CREATE CONTINUOUS VIEW name AS LLM_GENERATE(PROMPT = '…', CONTEXT = STREAM(x),
        DATA_SOURCE = STREAM(y) [MATCHING (column, …)]) [WITH (SCOPE = 'window:512', …)];
-CREATE VIEW name AS SELECT …;
+CREATE VIEW name AS SELECT …;   ALTER VIEW name SET (TARGET_LAG = '30 s', …);
 CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…';
 INSERT INTO t VALUES (…), …;   UPDATE t SET … WHERE …;   DELETE FROM t WHERE …;
 SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN SELECT …;

@@ -42,6 +42,7 @@ impl Teller {
                     None => {}
                 }
             }
+            Outcome::Altered { name } => self.say(&format!("view {name} altered")),
             Outcome::Dropped {
                 kind,
                 name,

@@ -59,6 +59,19 @@ pub enum Error {
         /// Who uses it.
         users: String,
     },
+    /// A view takes no epoch, since what it may spend in an hour is used up.
+    #[error(
+        "view `{view}` is stale: {budget} is used up, and it goes on at {resumes_at}; ALTER VIEW \
+         raises it"
+    )]
+    OverBudget {
+        /// The view.
+        view: String,
+        /// The budget, as it was set.
+        budget: String,
+        /// When there is room again, as RFC 3339.
+        resumes_at: String,
+    },
     /// It was dropped meanwhile.
     #[error("it was dropped meanwhile")]
     Dropped,

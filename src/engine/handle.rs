@@ -10,7 +10,7 @@ use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
 use perennial_rows::{Key, Row};
 use perennial_views::query::Query;
-use perennial_views::{Asking, Epoch, Observer, Outputs, View};
+use perennial_views::{Asking, Epoch, Observer, Outputs, Pace, PaceOption, View};
 
 use super::audits::AuditStats;
 use super::builder::EngineBuilder;
@@ -128,8 +128,36 @@ impl Engine {
     /// # Errors
     /// As [`Engine::create_table`]; [`Error::UnknownStream`] for what it reads.
     pub fn create_query(&self, name: &str, query: Query) -> Result<(), Error> {
+        self.create_paced_query(name, query, Pace::default())
+    }
+
+    /// The same with a target lag and budgets, which count what the query asks a model.
+    ///
+    /// # Errors
+    /// As [`Engine::create_query`]; [`Error::View`] for a budget of nothing.
+    pub fn create_paced_query(&self, name: &str, query: Query, pace: Pace) -> Result<(), Error> {
         let (name, query) = (name.into(), Arc::new(query));
-        self.ask(|reply| Request::CreateQuery { name, query, reply })?
+        self.ask(|reply| Request::CreateQuery {
+            name,
+            query,
+            pace,
+            reply,
+        })?
+    }
+
+    /// Sets when a view takes its epochs, from now on; what is not named stays as it was. No answer
+    /// is dropped or asked for again. It holds while the engine runs: a view that is declared again
+    /// is as it is declared.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`]; [`Error::View`] for a budget of nothing; [`Error::Stopped`].
+    pub fn alter_view(
+        &self,
+        view: &str,
+        set: impl IntoIterator<Item = PaceOption>,
+    ) -> Result<(), Error> {
+        let (name, set) = (view.to_owned(), set.into_iter().collect());
+        self.ask(|reply| Request::AlterView { name, set, reply })?
     }
 
     /// What a stream or a view holds, as of the newest epoch that it reflects.
@@ -268,16 +296,18 @@ impl Engine {
     }
 
     /// Waits until everything sent before is visible in every view, and every source has
-    /// given what it had at the start. Returns the last complete epoch.
+    /// given what it had at the start. Returns the last complete epoch. No target lag is waited
+    /// for.
     ///
     /// # Errors
-    /// [`Error::Stopped`].
+    /// [`Error::OverBudget`] where a view would take it, and has spent what it may, once all others
+    /// that can are done; [`Error::Stopped`].
     pub fn flush(&self) -> Result<Option<Epoch>, Error> {
         self.ask(|reply| Request::Flush {
             is_exact: false,
             views: None,
             reply,
-        })
+        })?
     }
 
     /// Waits until everything sent before is visible in these relations, whatever others are at,
@@ -285,7 +315,8 @@ impl Engine {
     /// in every view.
     ///
     /// # Errors
-    /// [`Error::UnknownRelation`], [`Error::Stopped`].
+    /// [`Error::UnknownRelation`]; [`Error::OverBudget`] as of [`Engine::flush`];
+    /// [`Error::Stopped`].
     pub fn flush_into(&self, relations: &[&str]) -> Result<Option<Epoch>, Error> {
         let names = &self.shared.names;
         let view = |name: &&str| match names.get(name) {
@@ -302,20 +333,20 @@ impl Engine {
             is_exact: false,
             views,
             reply,
-        })
+        })?
     }
 
     /// Waits as [`Engine::flush`] does, and until every provisional answer is replaced by
     /// an exact one.
     ///
     /// # Errors
-    /// [`Error::Stopped`].
+    /// As [`Engine::flush`]: exact answers are asked for within the budget, too.
     pub fn settle(&self) -> Result<Option<Epoch>, Error> {
         self.ask(|reply| Request::Flush {
             is_exact: true,
             views: None,
             reply,
-        })
+        })?
     }
 
     /// Updates of a view: first what sources had to say so far (rejected records, failures)
@@ -404,7 +435,8 @@ impl Engine {
     /// read (which lose their old texts), drafts, and free pages of the state file, which
     /// is written anew. The receipt says what was removed and where anything was left.
     ///
-    /// A document of a source must be gone there first, or it would come again.
+    /// A document of a source must be gone there first, or it would come again. No view lets it
+    /// wait: it is taken past target lags and budgets.
     ///
     /// # Errors
     /// [`Error::UnknownStream`], [`Error::StillThere`], [`Error::State`],

@@ -92,6 +92,11 @@ impl Healing {
         next.map(|(_, provisional)| provisional.drift)
     }
 
+    /// Whether an answer is the exact one that was computed here: it was counted then.
+    pub(crate) fn has_healed(&self, refresh: &Refresh) -> bool {
+        self.rows.get(&refresh.request.context) == Some(&refresh.digest)
+    }
+
     /// Notes an answer of a complete epoch.
     pub(crate) fn note(&mut self, refresh: &Refresh, policy: Policy) {
         let context = &refresh.request.context;

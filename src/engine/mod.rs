@@ -4,7 +4,8 @@
 //! One coordinator thread owns every decision. It folds what sources and callers send into
 //! pending rows, and closes an epoch when a view that reads them is ready for more. Every view has
 //! its own pace: it takes, as one net change, all that changed in what it reads since the epoch it
-//! stands at (group commit), and when its dataflow is complete its updates are delivered whole.
+//! stands at (group commit), at once or when its target lag and its budget say so; and when its
+//! dataflow is complete its updates are delivered whole.
 //! Workers step the dataflows and compute nothing slow; model calls run on executors.
 //!
 //! # Invariants
@@ -16,6 +17,7 @@
 //!   their capacity, subscriptions by merging updates of the same context.
 
 mod audits;
+mod budget;
 mod builder;
 mod change_log;
 mod clock;
@@ -47,7 +49,7 @@ pub use error::Error;
 pub use forget::Receipt;
 pub use handle::Engine;
 pub use quarantine::Quarantined;
-pub use relations::{RelationInfo, RelationKind, Snapshot};
+pub use relations::{RelationInfo, RelationKind, Snapshot, Staleness, ViewStatus};
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};
 pub use update::{

@@ -1,9 +1,11 @@
 //! What is there, as a caller is told of it.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use perennial_rows::{Schema, Tuple};
-use perennial_views::Epoch;
+use perennial_views::{Epoch, Pace};
 
 /// What kind of relation it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,55 @@ pub struct RelationInfo {
     pub n_rows: usize,
     /// The newest epoch that it reflects.
     pub epoch: Option<Epoch>,
+    /// How far it is behind what it reads, where it is a view.
+    pub staleness: Option<Staleness>,
+    /// When it takes its epochs, where it is a view.
+    pub pace: Pace,
+}
+
+/// How far a view is behind what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    /// Closed epochs with changes for it that it has not taken.
+    pub n_behind: usize,
+    /// How long the oldest of these changes has waited; none where there is none.
+    pub lag: Option<Duration>,
+    /// What it does, or waits for.
+    pub status: ViewStatus,
+}
+
+/// What a view does, or waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ViewStatus {
+    /// It reflects all that it reads.
+    Fresh,
+    /// Its first epoch has not begun.
+    Starting,
+    /// It works on an epoch.
+    Refreshing,
+    /// It lets changes wait, as it was told.
+    TargetLag,
+    /// What it may spend in an hour is used up.
+    Budget,
+    /// A sink has not taken what is owed to it.
+    SinkFull,
+    /// What it reads is not as far.
+    Upstream,
+}
+
+impl fmt::Display for ViewStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fresh => "fresh",
+            Self::Starting => "starting",
+            Self::Refreshing => "refreshing",
+            Self::TargetLag => "target lag",
+            Self::Budget => "budget",
+            Self::SinkFull => "sink full",
+            Self::Upstream => "upstream",
+        })
+    }
 }
 
 /// What a relation holds as of one epoch.

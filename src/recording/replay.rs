@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
-use perennial_views::View;
+use perennial_views::{Pace, View};
 
 use super::error::RecordingError;
 use super::format::{RecordedAnswer, RecordedEpoch, RecordedModel, Run, hex};
@@ -160,7 +160,8 @@ impl Replay {
             builder = builder.table(stream);
         }
         for plan in &run.views {
-            builder = builder.view(View::from(plan));
+            // What was recorded is replayed epoch by epoch, whatever it cost then.
+            builder = builder.view(View::from(plan).paced(Pace::default()));
         }
         self.run = Some(Running {
             engine: builder.start()?,

@@ -22,6 +22,11 @@ pub enum Outcome {
         /// What whoever created it should know: where records may be posted.
         notice: Option<String>,
     },
+    /// A view takes its epochs otherwise from now on.
+    Altered {
+        /// Its name.
+        name: Arc<str>,
+    },
     /// Something is there no more; or never was, where that is no error.
     Dropped {
         /// What it was.

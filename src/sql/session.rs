@@ -7,21 +7,22 @@
 use std::collections::BTreeMap;
 use std::error::Error as Cause;
 use std::sync::Arc;
+use std::time::Duration;
 
 use perennial_connectors::Declared;
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
 use perennial_views::View;
 use perennial_views::sql::{
-    self, CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable, CreateView,
-    Diagnostic, Drop, Forget, Kind, Name, Script, Show, Span, Spanned, Statement, Subscribe,
-    ViewOption, nearest,
+    self, AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable,
+    CreateView, Diagnostic, Drop, Forget, Kind, Name, Script, Show, Span, Spanned, Statement,
+    Subscribe, ViewOption, nearest,
 };
 
 use super::connect::{self, Listeners};
 use super::edits;
 use super::outcome::{At, Fault, Outcome, SessionError};
 use super::relations::{self, Catalog};
-use crate::engine::{Engine, RelationKind};
+use crate::engine::{Engine, Error, RelationKind};
 
 /// Carries statements out, one after the other.
 pub struct Session {
@@ -129,6 +130,7 @@ impl Session {
             Statement::CreateModel(model) => self.create_model(model),
             Statement::CreateContinuousView(view) => self.create_continuous_view(view, span),
             Statement::CreateView(view) => self.create_view(view, span),
+            Statement::AlterView(alter) => self.alter_view(alter),
             Statement::CreateSink(sink) => self.create_sink(sink),
             Statement::Insert(insert) => {
                 let edits = edits::insert(insert, &self.catalog(span)?)?;
@@ -157,9 +159,10 @@ impl Session {
                 // What is wrong is said before anything is waited for.
                 let read = self.catalog(span)?.bind(query, span)?;
                 let read: Vec<&str> = read.inputs().iter().map(|i| &*i.relation).collect();
-                self.settle(&read, span)?;
+                let stale = self.settle_or_say(&read, span)?;
                 let query = self.catalog(span)?.bind(query, span)?;
-                let (rows, notices) = relations::rows(&self.engine, &query, span)?;
+                let (rows, failed) = relations::rows(&self.engine, &query, span)?;
+                let notices = stale.into_iter().chain(failed).collect();
                 let schema = query.schema().clone();
                 Ok(Outcome::Rows {
                     schema,
@@ -179,11 +182,22 @@ impl Session {
 
     /// Waits until everything that was said before is visible in these relations.
     fn settle(&mut self, relations: &[&str], span: Span) -> Result<(), Fault> {
+        match self.settle_or_say(relations, span)? {
+            Some(stale) => Err(Fault::said(stale, span)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same, or says of which it is not: its budget is used up. Who reads it gets what stands.
+    fn settle_or_say(&mut self, relations: &[&str], span: Span) -> Result<Option<String>, Fault> {
         if std::mem::take(&mut self.is_held) {
             self.engine.release().at(span)?;
         }
-        self.engine.flush_into(relations).at(span)?;
-        Ok(())
+        match self.engine.flush_into(relations) {
+            Ok(_) => Ok(None),
+            Err(stale @ Error::OverBudget { .. }) => Ok(Some(stale.to_string())),
+            Err(error) => Err(Fault::engine(error, span)),
+        }
     }
 
     fn catalog(&self, span: Span) -> Result<Catalog, Fault> {
@@ -313,8 +327,24 @@ impl Session {
     fn create_view(&mut self, view: &CreateView, span: Span) -> Result<Outcome, Fault> {
         self.check_new(&view.name)?;
         let query = self.catalog(span)?.bind(&view.query, span)?;
-        self.engine.create_query(&view.name.of, query).at(span)?;
+        let name = &view.name.of;
+        self.engine
+            .create_paced_query(name, query, view.pace())
+            .at(span)?;
         Ok(created(Kind::View, &view.name, None))
+    }
+
+    fn alter_view(&mut self, alter: &AlterView) -> Result<Outcome, Fault> {
+        let AlterView { name, set } = alter;
+        let is = self.catalog(name.span)?.expect(name)?.kind;
+        if noun(is) != "view" {
+            let what = format!("{} is a {}", name.of, noun(is));
+            return Err(Fault::said(what, name.span));
+        }
+        let set = set.iter().map(|option| option.of);
+        self.engine.alter_view(&name.of, set).at(name.span)?;
+        let name = name.of.clone();
+        Ok(Outcome::Altered { name })
     }
 
     fn create_sink(&mut self, sink: &CreateSink) -> Result<Outcome, Fault> {
@@ -391,6 +421,8 @@ impl Session {
                 .filter(|relation| kinds.contains(&relation.kind))
         };
         let number = |n: usize| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
+        let milliseconds =
+            |lag: Duration| Value::Integer(i64::try_from(lag.as_millis()).unwrap_or(i64::MAX));
         let epoch = |epoch: Option<u64>| {
             let epoch = epoch.and_then(|epoch| i64::try_from(epoch).ok());
             epoch.map(Value::Integer).unwrap_or_default()
@@ -415,15 +447,29 @@ impl Session {
                         _ => "SELECT",
                     };
                     let reads: Vec<&str> = relation.reads.iter().map(|name| &**name).collect();
+                    let staleness = relation.staleness;
+                    let lag = staleness.and_then(|of| of.lag);
                     vec![
                         text(&relation.name),
                         of.into(),
                         Value::text(reads.join(", ")),
                         number(relation.n_rows),
                         epoch(relation.epoch),
+                        staleness.map(|of| number(of.n_behind)).unwrap_or_default(),
+                        lag.map(milliseconds).unwrap_or_default(),
+                        staleness
+                            .map(|of| Value::text(of.status.to_string()))
+                            .unwrap_or_default(),
+                        match relation.pace.is_unlimited() {
+                            true => Value::Null,
+                            false => Value::text(relation.pace.to_string()),
+                        },
                     ]
                 });
-                table(["name", "as", "reads", "rows", "epoch"], rows)
+                let names = [
+                    "name", "as", "reads", "rows", "epoch", "behind", "lag_ms", "status", "options",
+                ];
+                table(names, rows)
             }
             Kind::Sink => {
                 let sinks = self.sinks.iter();

@@ -76,13 +76,14 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 7] = [
 
 /// The same of `views`. What asks a model (`agenda`, `calls`, `memo`, `embeddings`, `outputs`,
 /// `layout`, `dataflow`) shares the types of its traces, in a circle; queries stand apart from it.
-const ROOMS_OF_VIEWS: [(&str, &[&str]); 15] = [
-    ("view", &[]),
+const ROOMS_OF_VIEWS: [(&str, &[&str]); 16] = [
+    ("view", &["pace"]),
+    ("pace", &[]),
     ("shared", &[]),
-    ("plan", &["view"]),
+    ("plan", &["pace", "view"]),
     ("rerun", &[]),
     ("query", &[]),
-    ("sql", &["query", "view"]),
+    ("sql", &["pace", "query", "view"]),
     ("memo", &["calls", "plan"]),
     ("agenda", &["dataflow"]),
     ("calls", &["agenda", "dataflow", "memo", "plan", "view"]),

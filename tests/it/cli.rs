@@ -87,6 +87,10 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ),
         (vec!["watch", folder, "Q?", "--memory", "much"], "512M"),
         (
+            vec!["watch", folder, "Q?", "--target-lag", "1 day"],
+            "30 s, 5 m or 1 h",
+        ),
+        (
             vec!["watch", folder, "Q?", "--max-tokens", "0"],
             "at least 1",
         ),

@@ -210,7 +210,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 /// Has an engine hold what stands, whatever it held.
-fn refill(collections: &Collections, engine: &mut Engine) {
+pub(crate) fn refill(collections: &Collections, engine: &mut Engine) {
     for key in 0..6u8 {
         if !collections.documents.contains_key(&key) {
             engine.delete("docs", &key.to_string()).expect("runs");

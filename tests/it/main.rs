@@ -20,6 +20,7 @@ mod forget;
 mod history;
 #[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
 mod not_built;
+mod pace;
 mod past;
 mod paths;
 #[cfg(feature = "http")]

@@ -9,6 +9,7 @@ use perennial_bank::{PassageSizes, Repair, Scope};
 
 use serde::{Deserialize, Serialize};
 
+use crate::pace::Pace;
 use crate::view::{Delivery, Error, Order, Policy, View};
 
 /// Tokens set aside for instruction and question where the window is the limit.
@@ -37,6 +38,9 @@ pub struct Plan {
     /// When they are told.
     #[serde(default, skip_serializing_if = "Delivery::is_epoch")]
     pub delivery: Delivery,
+    /// When the view takes its epochs, as it was declared.
+    #[serde(default, skip_serializing_if = "Pace::is_unlimited")]
+    pub pace: Pace,
     /// What is laid on passages of superseded documents.
     pub superseded: Repair,
     /// Passages behind a change that a provisional answer encodes again.
@@ -110,6 +114,7 @@ impl View {
         {
             return out_of_range("matching", "columns, each named once", twice.1.clone());
         }
+        self.pace.check(&self.name)?;
         let outside_passages = n_prefix + QUESTION_ALLOWANCE + self.max_tokens;
         let Some(room) = n_positions
             .checked_sub(outside_passages)
@@ -139,6 +144,7 @@ impl View {
             order: self.order.unwrap_or(default_order),
             policy: self.policy,
             delivery: self.delivery,
+            pace: self.pace,
             superseded: self.superseded,
             reencode: self.reencode,
             skip_below: self.skip_below,
@@ -160,7 +166,7 @@ impl View {
 
 impl Plan {
     /// Digest of all that the answers depend on besides rows, under models of these digests. When
-    /// they are told is no part of it.
+    /// they are asked for and told is no part of it.
     ///
     /// The text that is hashed is written out here, field by field, so that a field which is
     /// renamed or added changes no identity: state directories hold these digests.
@@ -175,6 +181,7 @@ impl Plan {
             order,
             policy,
             delivery: _,
+            pace: _,
             superseded,
             reencode,
             skip_below,
@@ -273,6 +280,7 @@ impl From<&Plan> for View {
             .order_by(plan.order)
             .policy(plan.policy)
             .deliver(plan.delivery)
+            .paced(plan.pace)
             .superseded(plan.superseded)
             .reencode(plan.reencode)
             .token_budget(plan.token_budget)
@@ -307,6 +315,9 @@ impl fmt::Display for Plan {
         if !self.delivery.is_epoch() {
             write!(f, ", delivery {}", self.delivery)?;
         }
+        if !self.pace.is_unlimited() {
+            write!(f, ", {}", self.pace)?;
+        }
         writeln!(f)?;
         writeln!(
             f,
@@ -340,6 +351,8 @@ impl fmt::Display for Plan {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn view() -> View {
@@ -360,6 +373,7 @@ mod tests {
             view().max_tokens(4000).plan(4096, 0),
             view().scope(Scope::Window { tokens: 0 }).plan(4096, 0),
             view().sampled(1, f32::NAN).plan(4096, 0),
+            view().calls_per_hour(0).plan(4096, 0),
         ];
         for result in refused {
             let message = result.expect_err("refused").to_string();
@@ -378,6 +392,8 @@ mod tests {
                 .token_budget(100_000)
                 .skip_below(0.1)
                 .deliver(Delivery::Each)
+                .target_lag(Duration::from_secs(30))
+                .calls_per_hour(100)
                 .sampled(7, 0.8),
         ];
         for view in views {
@@ -415,6 +431,8 @@ mod tests {
             hex(special.clone())
         );
         // Whenever they are told, they are the same answers.
+        let paced = special.clone().target_lag(Duration::from_secs(30));
+        assert_eq!(hex(paced.tokens_per_hour(1)), hex(special.clone()));
         assert_eq!(hex(special.clone().deliver(Delivery::Each)), hex(special));
     }
 

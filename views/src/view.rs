@@ -1,7 +1,11 @@
 //! What a user declares: a view, by a builder.
 
+use std::time::Duration;
+
 use perennial_bank::{PassageSizes, Repair, Scope};
 use serde::{Deserialize, Serialize};
+
+use crate::pace::Pace;
 
 /// Dependency score of a passage that an answer does not depend on: lower ones are no rows of the
 /// dependency relation. Chosen by `cargo bench --bench dependencies` at 99 % recall.
@@ -218,6 +222,28 @@ pub enum Error {
     },
 }
 
+impl Pace {
+    /// Whether a view of this name can keep it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a budget of nothing: the view would never go on.
+    pub fn check(&self, view: &str) -> Result<(), Error> {
+        let budgets = [
+            ("calls_per_hour", self.calls_per_hour),
+            ("tokens_per_hour", self.tokens_per_hour),
+        ];
+        match budgets.into_iter().find(|(_, budget)| *budget == Some(0)) {
+            Some((field, _)) => Err(Error::OutOfRange {
+                view: view.to_owned(),
+                field,
+                allowed: "at least 1",
+                given: "0".to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// `LLM_GENERATE` over a context stream and a document stream, kept fresh.
 ///
 /// ```
@@ -244,6 +270,7 @@ pub struct View {
     pub(crate) order: Option<Order>,
     pub(crate) policy: Policy,
     pub(crate) delivery: Delivery,
+    pub(crate) pace: Pace,
     pub(crate) superseded: Repair,
     pub(crate) reencode: usize,
     pub(crate) skip_below: Option<f32>,
@@ -267,6 +294,7 @@ impl View {
             order: None,
             policy: Policy::default(),
             delivery: Delivery::default(),
+            pace: Pace::default(),
             superseded: Repair::default(),
             reencode: 0,
             skip_below: None,
@@ -334,6 +362,37 @@ impl View {
     #[must_use]
     pub fn deliver(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
+        self
+    }
+
+    /// How long changes wait before the view takes them, with all that came since: a burst of edits
+    /// is one refresh. At once unless told. Who flushes, or asks for what is visible, waits for
+    /// nothing.
+    #[must_use]
+    pub fn target_lag(mut self, lag: Duration) -> Self {
+        self.pace.target_lag = Some(lag);
+        self
+    }
+
+    /// How many calls the view may make in an hour. When those of the past hour are as many, it
+    /// takes no further epoch until some of them are longer ago: it is stale, and says so.
+    #[must_use]
+    pub fn calls_per_hour(mut self, calls: u64) -> Self {
+        self.pace.calls_per_hour = Some(calls);
+        self
+    }
+
+    /// How many tokens the view may forward in an hour; see [`View::calls_per_hour`].
+    #[must_use]
+    pub fn tokens_per_hour(mut self, tokens: u64) -> Self {
+        self.pace.tokens_per_hour = Some(tokens);
+        self
+    }
+
+    /// Target lag and budgets at once, in place of those that were said.
+    #[must_use]
+    pub fn paced(mut self, pace: Pace) -> Self {
+        self.pace = pace;
         self
     }
 

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! - An offset is told after the commit that holds it, and when every view that reads the stream
-//!   reflects it; never before. Without a state directory, when these views reflect it.
+//!   reflects it; never before. Without a state directory, when these views reflect it. Views that
+//!   let changes wait on purpose (`pacing.rs`), and those that read one, are not waited for.
 //! - Each offset is told once.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -61,7 +62,8 @@ impl Coordinator {
         let heard: Vec<_> = heard.map(|(id, _)| *id).collect();
         for id in heard {
             let readers = self.readers(Origin::Stream(id));
-            let stands = readers.iter().map(|view| self.views[view].stands_at);
+            let prompt = readers.iter().filter(|view| self.is_prompt(**view));
+            let stands = prompt.map(|view| self.views[view].stands_at);
             let visible = stands.min().unwrap_or(self.closed);
             let stream = self.streams.get_mut(&id);
             let Some(listener) = stream.and_then(|stream| stream.listener.as_mut()) else {

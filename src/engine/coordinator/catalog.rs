@@ -15,14 +15,16 @@ use perennial_connectors::{self as connectors, OutputRow, Resumption, Source};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{
-    Agenda, Asking, ContextBook, Delivery, Observer, Outputs, Services, View as Declaration,
+    Agenda, Asking, ContextBook, Delivery, Observer, Outputs, Pace, Services, View as Declaration,
 };
 
 use super::Coordinator;
 use super::acknowledging::Listener;
+use super::backlog::Backlog;
 use super::closing::ClosedEpoch;
 use super::stream::Stream;
 use super::view::{Body, Generating, Querying, View};
+use crate::engine::budget::Ledger;
 use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
@@ -136,11 +138,12 @@ impl Coordinator {
             restored: None,
         };
         self.restore_answers(&mut generating);
-        let name = plan.name.clone();
+        let (name, pace) = (plan.name.clone(), plan.pace);
         let services = Box::new(services);
         let build = DeclaredView::Generate { plan, services };
         let body = Body::Generate(Box::new(generating));
-        self.install(id, name.clone(), reading::answers_schema(), body, &build);
+        let schema = reading::answers_schema();
+        self.install(id, name.clone(), (schema, pace), body, &build);
         self.names.insert(name, Named::Answers(id));
         Ok(())
     }
@@ -161,8 +164,14 @@ impl Coordinator {
     }
 
     /// A view that keeps the result of a query.
-    pub(crate) fn create_query(&mut self, name: Arc<str>, query: Arc<Query>) -> Result<(), Error> {
+    pub(crate) fn create_query(
+        &mut self,
+        name: Arc<str>,
+        query: Arc<Query>,
+        pace: Pace,
+    ) -> Result<(), Error> {
         self.check_new(&name)?;
+        pace.check(&name)?;
         let origins = query.inputs().iter();
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
@@ -178,7 +187,7 @@ impl Coordinator {
             deltas: BagChange::default(),
         });
         let id = ViewId(self.take_id());
-        self.install(id, name.clone(), schema, body, &build);
+        self.install(id, name.clone(), (schema, pace), body, &build);
         self.names.insert(name, Named::Query(id));
         Ok(())
     }
@@ -198,7 +207,7 @@ impl Coordinator {
         &mut self,
         id: ViewId,
         name: Arc<str>,
-        schema: Schema,
+        (schema, pace): (Schema, Pace),
         body: Body,
         build: &DeclaredView,
     ) {
@@ -213,6 +222,10 @@ impl Coordinator {
             in_flight: None,
             log: ChangeLog::default(),
             schema,
+            pace,
+            backlog: Backlog::default(),
+            ledger: Ledger::default(),
+            is_told_stale: false,
             body,
         };
         self.views.insert(id, view);
@@ -444,13 +457,15 @@ impl Coordinator {
                 reads: Vec::new(),
                 n_rows: stream.table.n_rows(),
                 epoch: self.closed,
+                staleness: None,
+                pace: Pace::default(),
             }
         });
         let name = |origin| match origin {
             Origin::Stream(id) => self.streams[&id].name.clone(),
             Origin::View(id) => self.views[&id].name.clone(),
         };
-        let views = self.views.values().map(|view| RelationInfo {
+        let views = self.views.iter().map(|(id, view)| RelationInfo {
             name: view.name.clone(),
             kind: match &view.body {
                 Body::Generate(_) => RelationKind::Answers,
@@ -460,6 +475,8 @@ impl Coordinator {
             reads: view.origins().into_iter().map(name).collect(),
             n_rows: view.tuples().len(),
             epoch: view.stands_at,
+            staleness: Some(self.staleness(*id)),
+            pace: view.pace,
         });
         streams.chain(views).collect()
     }

@@ -4,9 +4,11 @@
 //! An epoch is the net change of all streams since the one before. It is closed when rows wait and
 //! a view that reads them is ready for more (or nobody reads them): so a burst of edits while
 //! every reader is at work is one epoch, and a slow view does not keep a fast one waiting. A view
-//! that tells each answer when it is there is ready for more while it is at work.
+//! that tells each answer when it is there is ready for more while it is at work. One that lets changes
+//! wait on purpose (`pacing.rs`) is ready, too: what is closed can be stored while it waits.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use perennial_connectors::Offset;
 use perennial_rows::Key;
@@ -14,7 +16,7 @@ use perennial_views::Epoch;
 
 use super::view::View;
 use super::{Coordinator, Flush};
-use crate::engine::change_log::KeyedChange;
+use crate::engine::change_log::{Change as _, KeyedChange};
 use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
@@ -34,12 +36,17 @@ pub(super) struct ClosedEpoch {
 impl Coordinator {
     /// Closes an epoch if it is time, and gives views what they are ready for.
     pub(super) fn advance(&mut self) -> Result<(), StateError> {
+        // Who flushes what is closed already waits for no target lag.
+        self.close_flushes();
         // What is closed goes first: who takes it needs no further epoch to begin.
         self.feed_views();
         self.close_epoch()?;
         self.feed_views();
         match self.is_busy() {
-            true => self.store_overdue()?,
+            true => {
+                self.store_overdue()?;
+                self.store_held()?;
+            }
             false => self.store_closed()?,
         }
         self.acknowledge();
@@ -59,6 +66,7 @@ impl Coordinator {
         let is_kept = self.durable.is_some() || self.recording.is_some();
         let epoch = self.next_epoch;
         let (mut rows, mut n_deltas) = (Vec::new(), 0);
+        let mut changed = BTreeSet::new();
         for (id, stream) in &mut self.streams {
             let deltas = stream.table.commit();
             n_deltas += deltas.len();
@@ -71,9 +79,12 @@ impl Coordinator {
             }
             let deltas = deltas.into_iter();
             let change: KeyedChange = deltas.map(|d| (d.key, d.old, d.new)).collect();
+            if !change.is_empty() {
+                changed.insert(Origin::Stream(*id));
+            }
             stream.log.push(epoch, change);
         }
-        let is_due = self.healings().any(|(_, healing)| healing.is_due());
+        let is_due = self.views.keys().any(|id| self.is_due(*id));
         if n_deltas == 0 && !is_due && !self.is_to_begin() {
             self.note_closed_flushes();
             if self.unstored.is_empty() {
@@ -83,6 +94,7 @@ impl Coordinator {
         }
         self.next_epoch += 1;
         self.closed = Some(epoch);
+        self.note_changed(&changed, epoch);
         self.note_closed_flushes();
         let offsets = self.streams.iter();
         self.unstored.push_back(ClosedEpoch {
@@ -95,6 +107,16 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Notes for every view that reads one of these that an epoch changed it.
+    pub(super) fn note_changed(&mut self, changed: &BTreeSet<Origin>, epoch: Epoch) {
+        let now = Instant::now();
+        for view in self.views.values_mut() {
+            if view.origins().iter().any(|read| changed.contains(read)) {
+                view.backlog.push(epoch, now);
+            }
+        }
+    }
+
     /// Whether somebody is ready for the epoch that would be closed, or nobody would read it.
     fn is_wanted(&self) -> bool {
         let pending = self.streams.iter();
@@ -102,11 +124,8 @@ impl Coordinator {
         let pending: BTreeSet<Origin> = pending.map(|(id, _)| Origin::Stream(*id)).collect();
         let is_reader = |view: &View| view.origins().iter().any(|o| pending.contains(o));
         let mut readers = self.views.iter().filter(|(_, view)| is_reader(view));
-        let is_due = |(id, view): (&ViewId, &View)| {
-            let healing = view.generating().map(|view| &view.healing);
-            healing.is_some_and(|healing| healing.is_due()) && self.is_ready(*id)
-        };
-        if self.views.iter().any(is_due) {
+        let is_due = |id: &ViewId| self.is_due(*id) && self.is_ready(*id);
+        if self.views.keys().any(is_due) {
             return true;
         }
         // Who waits for some views waits for no others.

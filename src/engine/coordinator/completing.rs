@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use perennial_ask::{Answer, Rung, Work};
 use perennial_bank::ContextKey;
@@ -11,10 +12,12 @@ use perennial_views::{Epoch, Refresh};
 
 use super::Coordinator;
 use super::view::{AnswerDeltas, Body, Generating, Querying};
-use crate::engine::change_log::BagChange;
+use crate::engine::budget::Spending;
+use crate::engine::change_log::{BagChange, Change as _};
 use crate::engine::current::{CurrentAnswer, answer_of};
 use crate::engine::hub::TaskCounts;
 use crate::engine::names::ViewId;
+use crate::engine::reading::Origin;
 use crate::engine::update::{
     AnswerUpdate, ChangeKind, EpochSummary, RowsUpdate, RungCounts, Update,
 };
@@ -34,6 +37,8 @@ pub(super) struct Completed {
     change: BagChange,
     rungs: RungCounts,
     work: Work,
+    /// What was spent on it.
+    spent: Spending,
     n_refreshed: usize,
 }
 
@@ -72,6 +77,9 @@ impl Coordinator {
         };
         completed.updates.push(Update::EpochComplete(summary));
         view.stands_at = Some(epoch);
+        let spent = completed.spent.beyond(in_flight.charged);
+        view.ledger.add(spent, Instant::now());
+        let is_changed = !completed.change.is_empty();
         let n_workers = self.workers.n_workers();
         self.workers
             .send((0..n_workers).map(|_| Command::Completed { view: id, epoch }));
@@ -80,6 +88,9 @@ impl Coordinator {
             if view.reads(forgetting.origin()) {
                 forgetting.receipt.n_answers += completed.n_refreshed;
             }
+        }
+        if is_changed {
+            self.note_changed(&BTreeSet::from([Origin::View(id)]), epoch);
         }
         self.store_view(id, &completed, epoch)?;
         for update in completed.updates {
@@ -122,6 +133,9 @@ impl Generating {
             }
             if let Some(refresh) = &refresh {
                 self.note_rerun(refresh);
+                if !self.healing.has_healed(refresh) {
+                    completed.spent += Spending::of_answer(&refresh.outcome);
+                }
                 self.healing.note(refresh, self.plan.policy);
                 completed.n_refreshed += 1;
             }
@@ -256,6 +270,7 @@ impl Querying {
                 ..RungCounts::default()
             },
             work: tasks.work,
+            spent: Spending::of(tasks.n_performed + tasks.n_failed, &tasks.work),
             ..Completed::default()
         }
     }

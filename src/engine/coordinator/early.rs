@@ -9,6 +9,8 @@
 //! - Only subscribers hear early answers. Sinks, views over the view, the state directory and the
 //!   history have what is complete, so nothing that outlives the process rests on them.
 
+use std::time::Instant;
+
 use perennial_ask::{Answer, Work};
 use perennial_bank::ContextKey;
 use perennial_rows::Row;
@@ -16,6 +18,7 @@ use perennial_views::{Epoch, Refresh};
 
 use super::Coordinator;
 use super::view::{EarlyAnswer, Generating};
+use crate::engine::budget::Spending;
 use crate::engine::change_log::KeyedChange;
 use crate::engine::current::{CurrentAnswer, answer_of};
 use crate::engine::names::ViewId;
@@ -40,6 +43,13 @@ impl Coordinator {
             return;
         };
         in_flight.note_answer();
+        let is_healed = |view: &Generating| view.healing.has_healed(&refresh);
+        if !view.generating().is_some_and(is_healed) {
+            // What is in flight may take epochs for long: it is counted as it is spent.
+            let spent = Spending::of_answer(&refresh.outcome);
+            view.ledger.add(spent, Instant::now());
+            view.in_flight.iter_mut().for_each(|f| f.charged += spent);
+        }
         let update = view.generating_mut().and_then(|view| view.early(refresh));
         if let Some(update) = update {
             self.hub.tell(Some(&name), &Update::Answer(update));

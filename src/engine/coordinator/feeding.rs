@@ -6,6 +6,7 @@
 //!   each answer takes what changed since the epoch that it took last, which may be in flight.
 //! - An epoch in which nothing changed that a view reads costs it nothing: it stands there at once.
 //! - A view reads only what was made before it, so one pass in their order is enough.
+//! - A view that lets changes wait (`pacing.rs`) is given none before it is time.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -30,8 +31,11 @@ impl Coordinator {
     pub(super) fn feed_views(&mut self) {
         let ids: Vec<ViewId> = self.views.keys().copied().collect();
         for id in ids {
-            let upto = self.may_take(id);
-            if let Some(upto) = upto.filter(|_| self.is_ready(id)) {
+            let Some(upto) = self.may_take(id).filter(|_| self.is_ready(id)) else {
+                continue;
+            };
+            // What was edited and edited back is no change any more.
+            if self.held_back(id).is_none() || !self.has_work(id, upto) {
                 self.take_epoch(id, upto);
             }
         }
@@ -56,8 +60,13 @@ impl Coordinator {
             let view = self.views.get_mut(&id);
             if let Some(view) = view.filter(|view| view.in_flight.is_none()) {
                 view.stands_at = Some(upto);
+                view.backlog.take(upto);
             }
             return;
+        }
+        if let Some(view) = self.views.get_mut(&id) {
+            view.backlog.take(upto);
+            view.is_told_stale = false;
         }
         let view = &self.views[&id];
         let after = view.taken();

@@ -2,6 +2,7 @@
 //! subscribers are told.
 
 mod acknowledging;
+mod backlog;
 mod catalog;
 mod closing;
 mod completing;
@@ -10,6 +11,7 @@ mod feeding;
 mod forgetting;
 mod intake;
 mod opening;
+mod pacing;
 mod recording;
 mod serving;
 mod storing;
@@ -28,6 +30,8 @@ use self::closing::ClosedEpoch;
 use self::recording::Recording;
 use self::stream::Stream;
 use self::view::{Body, View};
+use super::budget::Spending;
+use super::error::Error;
 use super::forget::Forgetting;
 use super::healing::{Healing, Wanted};
 use super::hub::Hub;
@@ -60,7 +64,7 @@ struct Flush {
     /// Whether all that was sent before is in a closed epoch: in `upto` or one before.
     is_closed: bool,
     upto: Option<Epoch>,
-    reply: Sender<Option<Epoch>>,
+    reply: Sender<Result<Option<Epoch>, Error>>,
 }
 
 pub(crate) struct Coordinator {
@@ -113,6 +117,8 @@ enum Woken {
     Request(Option<Request>),
     Report(Option<Report>),
     Source(StreamId, Option<Event>),
+    /// Something that waited for the clock may go on.
+    Clock,
 }
 
 impl Coordinator {
@@ -124,6 +130,7 @@ impl Coordinator {
             }
             self.heal();
             self.answer_flushes();
+            self.tell_stale();
             self.tell_trouble();
             match self.wait() {
                 Woken::Request(None | Some(Request::Stop)) => break,
@@ -161,6 +168,9 @@ impl Coordinator {
                     context,
                     healed,
                 })) => {
+                    if let Some(healed) = &healed {
+                        self.charge(view, Spending::of_answer(&healed.outcome));
+                    }
                     let generating = self.views.get_mut(&view).and_then(View::generating_mut);
                     if let Some(of) = generating {
                         let healed = healed.map(|healed| *healed);
@@ -189,6 +199,7 @@ impl Coordinator {
                     break;
                 }
                 Woken::Source(stream, event) => self.take_event(stream, event),
+                Woken::Clock => {}
             }
         }
         self.healings().for_each(|(_, healing)| healing.stop());
@@ -215,6 +226,7 @@ impl Coordinator {
         };
         let most = self
             .healings()
+            .filter(|(id, _)| self.background_hold(*id).is_none())
             .filter_map(|(id, h)| Some((id, h.urgency(self.wanted(id))?)))
             .map(weight)
             .max_by(|(_, a), (_, b)| a.total_cmp(b));
@@ -301,7 +313,13 @@ impl Coordinator {
                 sources.insert(select.recv(source.events()), (*id, source));
             }
         }
-        let ready = select.select();
+        let ready = match self.wakes_at() {
+            None => select.select(),
+            Some(at) => match select.select_deadline(at) {
+                Ok(ready) => ready,
+                Err(_) => return Woken::Clock,
+            },
+        };
         match ready.index() {
             i if i == request => Woken::Request(ready.recv(&self.inbox).ok()),
             i if i == report => Woken::Report(ready.recv(&self.reports).ok()),
@@ -351,9 +369,7 @@ impl Coordinator {
             return;
         }
         let is_empty = self.n_pending() == 0;
-        if is_empty {
-            self.note_closed_flushes();
-        }
+        self.close_flushes();
         let stands_at = self.stands_at();
         let is_quiet = is_empty && !self.is_busy() && stands_at == self.closed;
         let is_done = is_quiet && {
@@ -379,7 +395,25 @@ impl Coordinator {
         let last_complete = self.last_complete();
         for flush in self.flushes.extract_if(.., is_served) {
             // A caller that no longer waits is no error.
-            let _ = flush.reply.send(last_complete);
+            let _ = flush.reply.send(Ok(last_complete));
+        }
+        // None waits for an hour because a view has no budget left.
+        let flushes = std::mem::take(&mut self.flushes);
+        for flush in flushes {
+            match self.blocked(&flush) {
+                None => self.flushes.push(flush),
+                Some(over) => {
+                    let _ = flush.reply.send(Err(over));
+                }
+            }
+        }
+    }
+
+    /// Closes the flushes whose rows are in closed epochs already.
+    fn close_flushes(&mut self) {
+        let have_caught_up = self.streams.values().all(|stream| stream.has_caught_up);
+        if have_caught_up && self.n_pending() == 0 {
+            self.note_closed_flushes();
         }
     }
 

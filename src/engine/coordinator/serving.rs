@@ -8,7 +8,7 @@ use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
 use perennial_rows::{Key, Row};
 use perennial_views::query::Query;
-use perennial_views::{Epoch, View as Declaration};
+use perennial_views::{Epoch, Pace, PaceOption, View as Declaration};
 
 use super::view::{Body, Generating};
 use super::{Coordinator, Flush};
@@ -35,7 +35,7 @@ pub(crate) enum Request {
         is_exact: bool,
         /// In which views it is to be visible; in all of them where none are named.
         views: Option<Vec<ViewId>>,
-        reply: Sender<Option<Epoch>>,
+        reply: Sender<Result<Option<Epoch>, Error>>,
     },
     Subscribe {
         view: ViewId,
@@ -81,6 +81,12 @@ pub(crate) enum Request {
     CreateQuery {
         name: Arc<str>,
         query: Arc<Query>,
+        pace: Pace,
+        reply: Sender<Result<(), Error>>,
+    },
+    AlterView {
+        name: String,
+        set: Vec<PaceOption>,
         reply: Sender<Result<(), Error>>,
     },
     Snapshot {
@@ -178,8 +184,16 @@ impl Coordinator {
             Request::CreateView { view, reply } => {
                 let _ = reply.send(self.create_view(&view));
             }
-            Request::CreateQuery { name, query, reply } => {
-                let _ = reply.send(self.create_query(name, query));
+            Request::CreateQuery {
+                name,
+                query,
+                pace,
+                reply,
+            } => {
+                let _ = reply.send(self.create_query(name, query, pace));
+            }
+            Request::AlterView { name, set, reply } => {
+                let _ = reply.send(self.alter_view(&name, &set));
             }
             Request::Snapshot { name, reply } => {
                 let _ = reply.send(self.snapshot(&name));

@@ -6,7 +6,8 @@
 //! Slower views bring their answers later, into the last epoch that is stored: its history tells
 //! what stood while it was the last. Rows that no view reads are stored when nothing is at work.
 //! Where epochs overtake one another for long, all but the last of them are stored without the
-//! answers, too: what waits in memory is bounded.
+//! answers, too: what waits in memory is bounded. Rows that a view lets wait on purpose (`pacing.rs`) are
+//! stored at once, unless somebody is at work on them.
 
 use std::sync::Arc;
 
@@ -16,11 +17,13 @@ use perennial_views::Epoch;
 
 use super::closing::ClosedEpoch;
 use super::completing::Completed;
+use super::view::View;
 use super::{Coordinator, MAX_PENDING_ROWS};
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::names::ViewId;
 use crate::engine::quarantine::QuarantineDeltas;
+use crate::engine::reading::Origin;
 use crate::engine::sinks::MAX_OWED;
 use crate::engine::update::Update;
 use crate::state::{Commit, StateError, StoredAnswer};
@@ -108,6 +111,34 @@ impl Coordinator {
             n_waiting -= n_rows(&closed);
             self.store_rows(closed, now_ms())?;
         }
+        Ok(())
+    }
+
+    /// Stores closed epochs that nobody is at work on, and that a view lets wait on purpose: its
+    /// rows are not to wait, too.
+    pub(super) fn store_held(&mut self) -> Result<(), StateError> {
+        let (Some(closed), Some(stored)) = (self.closed, self.stored) else {
+            return Ok(());
+        };
+        let is_at_work = |view: &View| view.in_flight.as_ref().is_some_and(|f| f.epoch >= closed);
+        let is_held = |(id, view): (&ViewId, &View)| {
+            let is_changed = |read: Origin| match read {
+                Origin::Stream(read) => self.streams[&read].log.has_between(stored, closed),
+                Origin::View(_) => false,
+            };
+            view.origins().into_iter().any(is_changed) && self.held_back(*id).is_some()
+        };
+        let is_to_store = !self.unstored.is_empty()
+            && !self.views.values().any(is_at_work)
+            && self.views.iter().any(is_held);
+        if !is_to_store {
+            return Ok(());
+        }
+        let at_ms = now_ms();
+        for closed in self.take_closed(closed) {
+            self.store_rows(closed, at_ms)?;
+        }
+        self.compact_logs();
         Ok(())
     }
 

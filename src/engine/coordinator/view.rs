@@ -8,8 +8,10 @@ use perennial_ask::{Answer, Work};
 use perennial_bank::ContextKey;
 use perennial_rows::{Schema, Tuple};
 use perennial_views::query::Query;
-use perennial_views::{Delivery, Epoch, Plan, Services};
+use perennial_views::{Delivery, Epoch, Pace, Plan, Services};
 
+use super::backlog::Backlog;
+use crate::engine::budget::{Ledger, Spending};
 use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::current::CurrentAnswer;
 use crate::engine::healing::Healing;
@@ -30,6 +32,14 @@ pub(super) struct View {
     pub(super) log: ChangeLog<BagChange>,
     /// The columns of what it says.
     pub(super) schema: Schema,
+    /// When it takes its epochs. It may be changed, which the plan of its dataflow is not.
+    pub(super) pace: Pace,
+    /// What it has not taken.
+    pub(super) backlog: Backlog,
+    /// What it spent.
+    pub(super) ledger: Ledger,
+    /// Whether it was said that its budget is used up, since it took an epoch.
+    pub(super) is_told_stale: bool,
     pub(super) body: Body,
 }
 
@@ -62,6 +72,8 @@ pub(super) struct InFlight {
     n_overtaken: usize,
     /// How many since a call has ended that counts.
     n_unanswered: usize,
+    /// What of its cost is in the ledger already.
+    pub(super) charged: Spending,
 }
 
 /// After so many epochs that overtook one another a view finishes what it has: so it is complete
@@ -131,6 +143,7 @@ impl View {
                 closed_at: Instant::now(),
                 n_overtaken: 0,
                 n_unanswered: 0,
+                charged: Spending::default(),
             });
             return;
         };

@@ -260,6 +260,7 @@ fn model(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
 
 fn view(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     let name = cursor.name("the name of the view")?;
+    let options = options::options(cursor, "a view of a query", options::OF_QUERIES, None)?;
     cursor.expect("AS")?;
     if cursor.is_at("LLM_GENERATE") {
         let what = "LLM_GENERATE makes a continuous view";
@@ -267,7 +268,11 @@ fn view(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
         return Err(Diagnostic::new(what, cursor.span()).help(help));
     }
     let query = parse::query(cursor)?;
-    Ok(Statement::CreateView(CreateView { name, query }))
+    Ok(Statement::CreateView(CreateView {
+        name,
+        options,
+        query,
+    }))
 }
 
 /// The arguments of `LLM_GENERATE`, as far as they were given.
@@ -367,6 +372,9 @@ fn argument(cursor: &mut Cursor<'_>, given: &mut Arguments) -> Result<(), Diagno
             "TOKEN_BUDGET",
             "ORDER_BY",
             "MODEL",
+            "TARGET_LAG",
+            "CALLS_PER_HOUR",
+            "TOKENS_PER_HOUR",
         ];
         return Err(match options.into_iter().any(is_option) {
             true => fault.help("options stand behind: LLM_GENERATE(…) WITH (…)"),

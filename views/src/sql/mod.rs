@@ -7,7 +7,8 @@
 //! CREATE MODEL name FROM 'spec'
 //! CREATE CONTINUOUS VIEW name AS LLM_GENERATE(PROMPT = '…', CONTEXT = STREAM(x),
 //!     DATA_SOURCE = STREAM(y) [MATCHING (column, …)]) [WITH (option = value, …)]
-//! CREATE VIEW name AS query
+//! CREATE VIEW name [WITH (option = value, …)] AS query
+//! ALTER VIEW name SET (option = value, …)
 //! CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…' [WITH (…)]
 //! INSERT INTO t [(column, …)] VALUES (expression, …), …
 //! UPDATE t SET column = expression, … [WHERE condition]
@@ -54,6 +55,7 @@ pub use parse::parse;
 pub use sqlparser::ast::{Expr, Query};
 pub use sqlparser::tokenizer::{Location, Span};
 pub use statement::{
-    CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable, CreateView, Delete,
-    Drop, Forget, Insert, Kind, Name, Origin, Show, Spanned, Statement, Subscribe, Update,
+    AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable,
+    CreateView, Delete, Drop, Forget, Insert, Kind, Name, Origin, Show, Spanned, Statement,
+    Subscribe, Update,
 };

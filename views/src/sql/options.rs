@@ -13,6 +13,7 @@ use sqlparser::tokenizer::{Span, Token};
 use super::cursor::{self, Cursor};
 use super::diagnostic::{Diagnostic, nearest};
 use super::statement::{Literal, Spanned};
+use crate::pace::{PaceOption, parse_duration};
 use crate::view::{Delivery, Order, Policy};
 
 /// How a source is read.
@@ -110,6 +111,8 @@ pub enum ViewOption {
     Seed(u64),
     /// `TEMPERATURE` of sampled answers.
     Temperature(Float),
+    /// `TARGET_LAG`, `CALLS_PER_HOUR`, `TOKENS_PER_HOUR`: when the next epoch is taken.
+    Pace(PaceOption),
 }
 
 /// How a sink delivers.
@@ -189,6 +192,20 @@ pub(super) const OF_VIEWS: &[Known<ViewOption>] = &[
     known("TEMPERATURE", |v| {
         temperature(v).map(ViewOption::Temperature)
     }),
+    known("TARGET_LAG", |v| target_lag(v).map(ViewOption::Pace)),
+    known("CALLS_PER_HOUR", |v| {
+        budget(v, PaceOption::CallsPerHour).map(ViewOption::Pace)
+    }),
+    known("TOKENS_PER_HOUR", |v| {
+        budget(v, PaceOption::TokensPerHour).map(ViewOption::Pace)
+    }),
+];
+
+/// Options of views of queries.
+pub(super) const OF_QUERIES: &[Known<PaceOption>] = &[
+    known("TARGET_LAG", target_lag),
+    known("CALLS_PER_HOUR", |v| budget(v, PaceOption::CallsPerHour)),
+    known("TOKENS_PER_HOUR", |v| budget(v, PaceOption::TokensPerHour)),
 ];
 
 /// Options of sinks.
@@ -209,17 +226,27 @@ pub(super) const OF_SUBSCRIPTIONS: &[Known<SubscribeOption>] = &[
 /// Makes an option of a client's setting: its name and value.
 pub(super) type Setting<O> = fn(Arc<str>, Arc<str>) -> O;
 
-/// Reads `WITH (name = value, …)`, if it stands here. A name with a dot is a setting of a client
-/// where `setting` makes an option of such; a name without a value is one that is true.
+/// Reads `WITH (name = value, …)`, if it stands here.
 pub(super) fn options<O>(
     cursor: &mut Cursor<'_>,
     of: &str,
     known: &[Known<O>],
     setting: Option<Setting<O>>,
 ) -> Result<Vec<Spanned<O>>, Diagnostic> {
-    if !cursor.eat("WITH") {
-        return Ok(Vec::new());
+    match cursor.eat("WITH") {
+        true => list(cursor, of, known, setting),
+        false => Ok(Vec::new()),
     }
+}
+
+/// Reads `(name = value, …)`. A name with a dot is a setting of a client where `setting` makes an
+/// option of such; a name without a value is one that is true.
+pub(super) fn list<O>(
+    cursor: &mut Cursor<'_>,
+    of: &str,
+    known: &[Known<O>],
+    setting: Option<Setting<O>>,
+) -> Result<Vec<Spanned<O>>, Diagnostic> {
     let mut given: Vec<(Arc<str>, Span)> = Vec::new();
     cursor.list(|cursor| {
         let (name, span) = option_name(cursor)?;
@@ -386,6 +413,31 @@ fn positive(value: &Literal) -> Result<usize, String> {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("expected a whole number of at least 1".to_owned()),
     }
+}
+
+/// A duration, or `none`.
+fn target_lag(value: &Literal) -> Result<PaceOption, String> {
+    if is_none(value) {
+        return Ok(PaceOption::TargetLag(None));
+    }
+    let lag = parse_duration(&as_setting(value));
+    let lag = lag.map_err(|expected| format!("{expected}, in '…', or none"))?;
+    Ok(PaceOption::TargetLag(Some(lag)))
+}
+
+/// What may be spent in an hour, or `none` where that is all one.
+fn budget(value: &Literal, of: fn(Option<u64>) -> PaceOption) -> Result<PaceOption, String> {
+    if is_none(value) {
+        return Ok(of(None));
+    }
+    match whole(value) {
+        Ok(number) if number > 0 => Ok(of(Some(number))),
+        _ => Err("expected a whole number of at least 1, or none".to_owned()),
+    }
+}
+
+fn is_none(value: &Literal) -> bool {
+    matches!(value, Literal::Word(word) if word.eq_ignore_ascii_case("none"))
 }
 
 fn number(value: &Literal) -> Option<f64> {

@@ -11,12 +11,14 @@ use super::diagnostic::{Diagnostic, Errors, Script};
 use super::edit;
 use super::embedded;
 use super::lexer::{self, Piece};
-use super::options::{self, SubscribeOption};
-use super::statement::{Drop, Forget, Kind, Show, Spanned, Statement, Subscribe};
+use super::options::{self, SubscribeOption, ViewOption};
+use super::print::Identifier;
+use super::statement::{AlterView, Drop, Forget, Kind, Show, Spanned, Statement, Subscribe};
 
 /// Statements within one another: `EXPLAIN EXPLAIN` is none.
-const BEGINNINGS: [&str; 13] = [
+const BEGINNINGS: [&str; 14] = [
     "CREATE",
+    "ALTER",
     "INSERT",
     "UPDATE",
     "DELETE",
@@ -70,6 +72,8 @@ fn one(cursor: &mut Cursor<'_>) -> Result<Spanned<Statement>, Diagnostic> {
     let begin = cursor.span();
     let of = if cursor.eat("CREATE") {
         create::create(cursor)?
+    } else if cursor.eat("ALTER") {
+        alter(cursor)?
     } else if cursor.eat("INSERT") {
         edit::insert(cursor)?
     } else if cursor.eat("UPDATE") {
@@ -198,6 +202,33 @@ fn drop(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
         name,
         if_exists,
     }))
+}
+
+/// What follows `ALTER`. All options of views are known here: which of them can be changed is not a
+/// question of spelling.
+fn alter(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    // What it is called when it is made.
+    cursor.eat("CONTINUOUS");
+    cursor.expect("VIEW")?;
+    let name = cursor.name("the name of the view")?;
+    cursor.expect("SET")?;
+    let given = options::list(cursor, "a view", options::OF_VIEWS, None)?;
+    let set = given.into_iter().map(|option| match option.of {
+        ViewOption::Pace(of) => Ok(Spanned::new(of, option.span)),
+        fixed => {
+            let printed = fixed.to_string();
+            let (fixed, _) = printed.split_once(' ').unwrap_or((&printed, ""));
+            let what = format!("{fixed} of a view that is kept cannot be changed");
+            let view = Identifier(&name.of);
+            let help = format!(
+                "DROP VIEW {view} and create it again; TARGET_LAG, CALLS_PER_HOUR and \
+                 TOKENS_PER_HOUR can be changed"
+            );
+            Err(Diagnostic::new(what, option.span).help(help))
+        }
+    });
+    let set = set.collect::<Result<_, _>>()?;
+    Ok(Statement::AlterView(AlterView { name, set }))
 }
 
 fn kind(cursor: &mut Cursor<'_>) -> Result<Kind, Diagnostic> {

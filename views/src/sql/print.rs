@@ -9,8 +9,8 @@ use perennial_rows::Schema;
 use super::cursor::needs_quotes;
 use super::options::{SinkOption, SourceOption, ViewOption};
 use super::statement::{
-    CreateContinuousView, CreateSink, CreateSource, Delete, Drop, Insert, Origin, Show, Spanned,
-    Statement, Subscribe, Update,
+    AlterView, CreateContinuousView, CreateSink, CreateSource, Delete, Drop, Insert, Origin, Show,
+    Spanned, Statement, Subscribe, Update,
 };
 use crate::view::{Delivery, Order, Policy};
 
@@ -139,6 +139,7 @@ impl Display for ViewOption {
             Self::Model(name) => write!(f, "MODEL = {}", Quoted(name)),
             Self::Seed(seed) => write!(f, "SEED = {seed}"),
             Self::Temperature(heat) => write!(f, "TEMPERATURE = {}", heat.get()),
+            Self::Pace(option) => option.fmt(f),
         }
     }
 }
@@ -177,12 +178,13 @@ impl Display for Statement {
             }
             Self::CreateContinuousView(view) => view.fmt(f),
             Self::CreateView(view) => {
-                write!(
-                    f,
-                    "CREATE VIEW {} AS {}",
-                    Identifier(&view.name.of),
-                    view.query
-                )
+                let (name, with) = (Identifier(&view.name.of), With(&view.options));
+                write!(f, "CREATE VIEW {name}{with} AS {}", view.query)
+            }
+            Self::AlterView(AlterView { name, set }) => {
+                let set = set.iter().map(|option| &option.of);
+                let name = Identifier(&name.of);
+                write!(f, "ALTER VIEW {name} SET ({})", Listed(set))
             }
             Self::CreateSink(sink) => sink.fmt(f),
             Self::Insert(insert) => insert.fmt(f),

@@ -10,6 +10,7 @@ use sqlparser::ast::{Expr, Query};
 use sqlparser::tokenizer::Span;
 
 use super::options::{SinkOption, SourceOption, ViewOption};
+use crate::pace::{Pace, PaceOption};
 use crate::query::SEM_FUNCTIONS;
 use crate::view::View;
 
@@ -55,8 +56,10 @@ pub enum Statement {
     CreateModel(CreateModel),
     /// `CREATE CONTINUOUS VIEW name AS LLM_GENERATE(…) [WITH (…)]`
     CreateContinuousView(CreateContinuousView),
-    /// `CREATE VIEW name AS query`
+    /// `CREATE VIEW name [WITH (…)] AS query`
     CreateView(CreateView),
+    /// `ALTER VIEW name SET (…)`
+    AlterView(AlterView),
     /// `CREATE SINK name FROM view INTO 'target' [WITH (…)]`
     CreateSink(CreateSink),
     /// `INSERT INTO table [(column, …)] VALUES (expression, …), …`
@@ -163,8 +166,19 @@ pub struct CreateContinuousView {
 pub struct CreateView {
     /// Its name.
     pub name: Name,
+    /// When it takes its epochs.
+    pub options: Vec<Spanned<PaceOption>>,
     /// What it holds.
     pub query: Box<Query>,
+}
+
+/// What a view does otherwise from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlterView {
+    /// The view.
+    pub name: Name,
+    /// When it takes its epochs; what is not named stays as it is.
+    pub set: Vec<Spanned<PaceOption>>,
 }
 
 /// Where a view is delivered to.
@@ -313,7 +327,7 @@ impl CreateContinuousView {
         if let Some(prompt) = &self.prompt {
             view = view.prompt(&*prompt.of);
         }
-        let (mut seed, mut temperature) = (0, None);
+        let (mut seed, mut temperature, mut pace) = (0, None, Pace::default());
         for option in &self.options {
             view = match &option.of {
                 ViewOption::Scope(scope) => view.scope(*scope),
@@ -326,6 +340,10 @@ impl CreateContinuousView {
                 ViewOption::Reencode(passages) => view.reencode(*passages),
                 ViewOption::SkipBelow(score) => view.skip_below(score.get() as f32),
                 ViewOption::Model(_) => view,
+                ViewOption::Pace(option) => {
+                    pace.set(*option);
+                    view
+                }
                 ViewOption::Seed(of) => {
                     seed = *of;
                     view
@@ -336,9 +354,19 @@ impl CreateContinuousView {
                 }
             };
         }
+        let view = view.paced(pace);
         match temperature {
             Some(temperature) => view.sampled(seed, temperature),
             None => view,
         }
+    }
+}
+
+impl CreateView {
+    /// When the view takes its epochs.
+    pub fn pace(&self) -> Pace {
+        let mut pace = Pace::default();
+        self.options.iter().for_each(|option| pace.set(option.of));
+        pace
     }
 }

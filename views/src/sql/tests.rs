@@ -82,6 +82,13 @@ const QUERIES: [&str; 12] = [
     "SELECT TRIM(text), EXTRACT(YEAR FROM at), j -> 'x' ->> 'y' FROM t",
 ];
 
+/// Options of when a view takes its epochs.
+const PACE: [&str; 3] = [
+    "TARGET_LAG = '1500 ms'",
+    "CALLS_PER_HOUR = none",
+    "TOKENS_PER_HOUR = 18446744073709551615",
+];
+
 /// Expressions likewise.
 const EXPRESSIONS: [&str; 8] = [
     "'it''s'",
@@ -175,7 +182,10 @@ fn statement() -> impl Strategy<Value = String> {
         "SKIP_BELOW = 0.045",
         "MODEL = Small",
         "TEMPERATURE = 1e-3",
+        "TARGET_LAG = '5m'",
+        "CALLS_PER_HOUR = 3",
     ]);
+    let pace = some_of(&PACE);
     let matching = prop_oneof![
         Just(""),
         Just(" MATCHING (a)"),
@@ -199,7 +209,9 @@ fn statement() -> impl Strategy<Value = String> {
                 )
             }
         ),
-        (name(), one_of(&QUERIES)).prop_map(|(n, q)| format!("CREATE VIEW {} AS {q}", quoted(&n))),
+        (name(), pace, one_of(&QUERIES))
+            .prop_map(|(n, o, q)| format!("CREATE VIEW {}{o} AS {q}", quoted(&n))),
+        (name(), one_of(&PACE)).prop_map(|(n, o)| format!("ALTER VIEW {} SET ({o})", quoted(&n))),
         (name(), string())
             .prop_map(|(n, to)| format!("CREATE SINK {} FROM v INTO {to}", quoted(&n))),
         prop::collection::vec(one_of(&EXPRESSIONS), 1..4)
