@@ -179,7 +179,7 @@ fn regret_of_unread_changes_adds_up_until_the_answer_is_read() {
         let updates = rig.engine.subscribe("answers").expect("known");
         updates.answers().next().expect("present");
         [0, 1, 2].map(|key| {
-            write(&rig.engine, key, 200 + key);
+            write(&rig.engine, key, 201 + key);
             rig.engine.flush().expect("runs");
             let update = updates.answers().next().expect("told");
             (update.rung, update.regret)
