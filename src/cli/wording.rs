@@ -115,7 +115,7 @@ pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String
         (ChangeKind::Gone, _) => "gone, with its question".to_owned(),
         (ChangeKind::Stands, Rung::Keep) => "not touched".to_owned(),
         (ChangeKind::Stands, Rung::Verify) => "checked in one pass and stands".to_owned(),
-        (ChangeKind::Stands, Rung::Skip) => "nothing in it depends on the change".to_owned(),
+        (ChangeKind::Stands, Rung::Skip) => "not read: the change is unlikely to matter".to_owned(),
         (ChangeKind::Stands, Rung::Patch) => "checked with its words exchanged".to_owned(),
         (ChangeKind::Stands, Rung::Rewrite) => "checked in parts and stands".to_owned(),
         (ChangeKind::Stands, Rung::Regenerate) => "written anew, and the same".to_owned(),
@@ -134,10 +134,13 @@ pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String
 pub(crate) fn provisional(update: &AnswerUpdate) -> Option<String> {
     let percent = (update.drift * 100.0).ceil();
     let regret = update.regret;
-    let words = match (update.rung, percent) {
-        (Rung::Skip, _) => format!("left unread: expected regret {regret:.3} nats a token"),
-        (_, 0.0) => format!("stands, though another is likelier by {regret:.3} nats a token"),
-        _ => format!("provisional: {percent}% of it leans on passages as they were read before"),
+    let is_borrowed = update.drift > 0.0;
+    let words = match (update.rung, is_borrowed) {
+        (Rung::Skip, _) => format!("expected regret {regret:.4} nats a token"),
+        (_, false) => format!("another is likelier by {regret:.3} nats a token"),
+        (_, true) => {
+            format!("provisional: {percent}% of it leans on passages as they were read before")
+        }
     };
     (!update.is_exact).then_some(words)
 }
@@ -211,6 +214,62 @@ mod tests {
         assert_eq!(count(1, "file"), "1 file");
         assert_eq!(duration(Duration::from_millis(1234)), "1.23 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
+    }
+
+    #[test]
+    fn what_is_not_exact_says_why() {
+        let told = |rung, drift, regret| {
+            let mut update = super::super::report::tests::answer("a", Some("A."), Some("A."), 100);
+            (update.rung, update.drift, update.regret) = (rung, drift, regret);
+            update.is_exact = false;
+            provisional(&update).expect("not exact")
+        };
+        assert_eq!(
+            told(Rung::Skip, 0.2, 0.0123),
+            "expected regret 0.0123 nats a token"
+        );
+        assert_eq!(
+            told(Rung::Verify, 0.0, 0.0123),
+            "another is likelier by 0.012 nats a token"
+        );
+        assert!(told(Rung::Verify, 0.201, 0.01).starts_with("provisional: 21% of it"));
+        let exact = super::super::report::tests::answer("a", Some("A."), Some("A."), 100);
+        assert_eq!(provisional(&exact), None);
+    }
+
+    #[test]
+    fn several_questions_are_compared_with_a_rerun_that_shares() {
+        use super::super::report::{Gathering, tests as sample};
+        use perennial::engine::RungCounts;
+
+        let read = |rungs: RungCounts, answer: Option<AnswerUpdate>| {
+            let mut gathering = Gathering::default();
+            answer
+                .into_iter()
+                .for_each(|answer| gathering.answer(answer));
+            let mut summary = sample::summary();
+            (summary.rungs, summary.n_rerun) = (rungs, 8858);
+            summary.work.n_draft = 1204;
+            read(&gathering.complete(summary))
+        };
+        let rungs = RungCounts {
+            skip: 91,
+            verify: 8,
+            rewrite: 1,
+            ..RungCounts::default()
+        };
+        let changed = sample::answer("a", Some("A."), Some("B."), 100);
+        assert_eq!(
+            read(rungs, Some(changed)).as_deref(),
+            Some("read 9 of 100 questions: 1,204 of 8,858 tokens (7.4x less than a rerun)")
+        );
+        let first = sample::answer("a", None, Some("B."), 100);
+        assert_eq!(read(rungs, Some(first)), None, "all of it is new");
+        let one = RungCounts {
+            verify: 1,
+            ..RungCounts::default()
+        };
+        assert_eq!(read(one, None), None, "its answer has it beside it");
     }
 
     #[test]

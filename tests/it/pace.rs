@@ -66,6 +66,12 @@ fn until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// How far a view is behind, once it waits for this: an edit is closed a moment after it is taken.
+fn once(engine: &Engine, view: &str, status: ViewStatus) -> Staleness {
+    until(|| staleness(engine, view).status == status);
+    staleness(engine, view)
+}
+
 /// What came so far: epochs that began, and notices.
 fn heard(updates: &Subscription) -> (usize, Vec<String>) {
     let (mut n_begun, mut notices) = (0, Vec::new());
@@ -92,8 +98,7 @@ fn a_burst_under_a_target_lag_is_one_refresh() {
     for i in 1..=50 {
         engine.upsert("docs", "d", &version(i)).expect("runs");
     }
-    let waiting = staleness(engine, "answers");
-    assert_eq!(waiting.status, ViewStatus::TargetLag);
+    let waiting = once(engine, "answers", ViewStatus::TargetLag);
     assert!((1..=50).contains(&waiting.n_behind), "{waiting:?}");
     assert!(waiting.lag.is_some());
     assert_eq!(answer(engine, "answers"), version(0));
@@ -166,8 +171,7 @@ fn a_view_over_one_that_lags_brings_it_along_when_it_is_flushed() {
     engine.upsert("docs", "d", &version(1)).expect("runs");
     engine.upsert("others", "q", "is version").expect("runs");
     // It reflects one epoch of all that it reads, so it waits for the other.
-    let waiting = staleness(engine, "second");
-    assert_eq!(waiting.status, ViewStatus::Upstream);
+    once(engine, "second", ViewStatus::Upstream);
     engine.flush_into(&["second"]).expect("runs");
     assert_eq!(answer(engine, "second"), version(1));
     assert_eq!(answer(engine, "answers"), version(1));
@@ -179,7 +183,7 @@ fn a_lag_may_be_changed_while_changes_wait_for_it() {
     let engine = &rig.engine;
     begin(engine);
     engine.upsert("docs", "d", &version(1)).expect("runs");
-    assert_eq!(staleness(engine, "answers").status, ViewStatus::TargetLag);
+    once(engine, "answers", ViewStatus::TargetLag);
     let at_once = [PaceOption::TargetLag(None)];
     engine.alter_view("answers", at_once).expect("known");
     until(|| answer(engine, "answers") == version(1));
@@ -189,7 +193,7 @@ fn a_lag_may_be_changed_while_changes_wait_for_it() {
     let long = [PaceOption::TargetLag(Some(Duration::MAX))];
     engine.alter_view("answers", long).expect("known");
     engine.upsert("docs", "d", &version(2)).expect("runs");
-    assert_eq!(staleness(engine, "answers").status, ViewStatus::TargetLag);
+    once(engine, "answers", ViewStatus::TargetLag);
 }
 
 /// Lets held calls go on.
@@ -246,7 +250,7 @@ fn rows_for_a_view_that_lags_are_stored_and_acknowledged_before_it_takes_them() 
         let reply = client.post("docs?wait=60", line(i));
         assert_eq!(reply.status, 200, "{}", reply.body);
         assert_eq!(answer(engine, "answers"), version(0));
-        assert_eq!(staleness(engine, "answers").status, ViewStatus::TargetLag);
+        once(engine, "answers", ViewStatus::TargetLag);
     }
     drop(release);
     drop(rig);
@@ -472,8 +476,11 @@ const VERSIONS: &str = "
 fn a_select_waits_for_no_lag_and_show_views_tells_of_it() {
     let mut session = session();
     assert_eq!(run(&mut session, VERSIONS).0, ["This is version 0."]);
-    let edit = "UPDATE docs SET text = 'This is version 1.'; SHOW VIEWS";
-    let (shown, _) = run(&mut session, edit);
+    run(&mut session, "UPDATE docs SET text = 'This is version 1.'");
+    for name in ["answers", "texts"] {
+        once(session.engine(), name, ViewStatus::TargetLag);
+    }
+    let (shown, _) = run(&mut session, "SHOW VIEWS");
     let of = |name: &str| shown.iter().find(|row| row.starts_with(name)).cloned();
     for name in ["answers|", "texts|"] {
         let row = of(name).expect("a view");
