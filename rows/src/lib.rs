@@ -12,6 +12,7 @@
 
 mod columns;
 pub mod encoding;
+pub mod json;
 mod key;
 mod row;
 mod schema;

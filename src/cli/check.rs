@@ -44,6 +44,10 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
             let owed = wording::count(found.n_owed, "epoch");
             counts.push(format!("{owed} not delivered"));
         }
+        if found.n_upserts > 0 {
+            let rows = wording::count(found.n_upserts, "row");
+            counts.push(format!("{rows} at sinks"));
+        }
         if found.n_quarantined > 0 {
             let refused = wording::count(found.n_quarantined, "record");
             counts.push(format!("{refused} in quarantine"));

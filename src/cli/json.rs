@@ -46,12 +46,8 @@ pub(crate) fn work(work: &Work) -> Value {
 
 /// A tuple by the names of its columns.
 pub(crate) fn row(columns: &Schema, tuple: &[perennial::rows::Value]) -> Value {
-    let names = columns
-        .columns()
-        .iter()
-        .map(|column| column.name.to_string());
-    let values = tuple.iter().map(perennial::rows::Value::to_json);
-    Value::Object(names.zip(values).collect())
+    let names = columns.columns().iter().map(|column| &*column.name);
+    perennial::rows::json::object(names.zip(tuple))
 }
 
 fn milliseconds(time: std::time::Duration) -> u64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use perennial_ask::{Answer, Dependencies, Rung, SubParagraph, Work};
 use perennial_bank::DocumentKey;
-use perennial_connectors::Output;
+use perennial_connectors::{Output, OutputAnswer};
 use perennial_views::{Epoch, Refresh};
 
 use crate::recording::RecordedAnswer;
@@ -112,7 +112,7 @@ impl CurrentAnswer {
         }
         shares.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         shares.truncate(MAX_SOURCES);
-        Output {
+        Output::Answer(OutputAnswer {
             question: shortened(question),
             text: match &self.answer {
                 Ok(answer) => Ok(answer.text.to_string()),
@@ -122,7 +122,7 @@ impl CurrentAnswer {
             is_exact: self.drift.is_none(),
             drift: self.drift.unwrap_or(0.0),
             sources: shares.iter().map(|(key, _)| key.to_string()).collect(),
-        }
+        })
     }
 
     /// As it is recorded.

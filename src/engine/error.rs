@@ -22,8 +22,8 @@ pub enum Error {
     },
     /// What is asked of answers, of a relation that has none.
     #[error(
-        "`{name}` has no answers of a model: only a view that asks one has them, and can be \
-         delivered to a sink"
+        "`{name}` has no answers of a model: only a view of LLM_GENERATE has them; what a query \
+         says is its rows"
     )]
     NotAnswers {
         /// The name asked for.

@@ -39,6 +39,7 @@ mod sinks;
 mod subscription;
 pub(crate) mod tables;
 mod update;
+pub(crate) mod upserts;
 mod workers;
 
 pub use audits::AuditStats;

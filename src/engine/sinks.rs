@@ -1,4 +1,4 @@
-//! Who takes a view's answers away, and what has it not taken yet?
+//! Who takes away what a view says, and what has it not taken yet?
 //!
 //! # Design
 //! An epoch's rows for a sink are stored in the transaction that commits the epoch, then put in
@@ -47,6 +47,9 @@ pub(crate) struct RunningSink {
     pub(crate) name: String,
     /// The view that it takes.
     pub(crate) view: ViewId,
+    /// Whether it is new, and gets all that stands with the first epoch of its view. Before that
+    /// the state directory does not know it: after a crash it is new again.
+    pub(crate) is_waiting: bool,
     outbox: Arc<Outbox>,
     stop: StopFlag,
     thread: Option<JoinHandle<()>>,
@@ -154,6 +157,7 @@ impl RunningSink {
         Ok(Self {
             name,
             view,
+            is_waiting: false,
             outbox,
             stop,
             thread: Some(thread),
@@ -333,7 +337,7 @@ mod tests {
     fn delivery(epoch: u64, keys: &[&str]) -> Delivery {
         let row = |key: &&str| OutputRow {
             key: (*key).to_owned(),
-            answer: None,
+            output: None,
         };
         Delivery {
             origin: 1,

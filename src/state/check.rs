@@ -29,6 +29,8 @@ pub struct StateSummary {
     pub n_quarantined: usize,
     /// Epochs that sinks have not taken.
     pub n_owed: usize,
+    /// Rows of queries that sinks have, or are owed.
+    pub n_upserts: usize,
     /// Epochs in the history, the present one included.
     pub n_epochs: usize,
     /// Bytes of the file.
@@ -75,6 +77,7 @@ pub fn check(dir: &Path) -> Result<StateSummary, StateError> {
         n_vectors,
         n_outputs,
         n_owed: restored.sinks.values().map(|(_, owed)| owed.len()).sum(),
+        n_upserts: restored.upserts.values().map(|given| given.len()).sum(),
         n_quarantined: restored.quarantine.len(),
         n_bytes,
         n_fragments: fragments.n_fragments,

@@ -22,6 +22,7 @@
 //! | `receipts` | u64, rising | [`Receipt`](crate::engine::Receipt) of a document forgotten |
 //! | `resubmitted` | u64 number | [`Resubmitted`], to be taken in by the next engine |
 //! | `outbox` | (sink, epoch) | [`Delivery`](perennial_connectors::Delivery) that it is owed |
+//! | `upserts` | (view of a query, key) | 32 bytes: digest of the row that its sinks have or are owed |
 //! | `epochs` | u64 epoch | [`StoredEpoch`](super::history::StoredEpoch), of each in the history |
 //! | `undo_rows` | (epoch, stream, key) | what stood in `documents` before it; none: nothing |
 //! | `undo_answers` | (epoch, view, context) | what stood in `answers` before it; none: nothing |
@@ -56,7 +57,8 @@
 //! Versions: 1 lacked dependencies, and is refused. 2 had the tables `format`, `manifest` (of it
 //! `"epoch"`), `offsets`, `documents`, `views`, `answers` and `vectors`, and in `offsets` no cases
 //! behind `Sequence`. 3 lacked the history, and in receipts the epochs of it that were cut. 4 lacked
-//! the columns of rows, 5 the outputs of tasks. Those from 2 on become 6 when they are opened to go on (`migration.rs`).
+//! the columns of rows, 5 the outputs of tasks. 6 lacked `upserts`, and in deliveries all but answers.
+//! Those from 2 on become 7 when they are opened to go on (`migration.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +69,7 @@ use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
 /// The format written here, and the newest that is read.
-pub(super) const VERSION: u64 = 6;
+pub(super) const VERSION: u64 = 7;
 /// The database's name in the directory.
 pub(super) const FILE: &str = "state.redb";
 
@@ -83,6 +85,8 @@ pub(super) const VECTORS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition
 pub(super) const OUTPUTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("outputs");
 pub(super) const SINKS: TableDefinition<'_, &str, &str> = TableDefinition::new("sinks");
 pub(super) const OUTBOX: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("outbox");
+pub(super) const UPSERTS: TableDefinition<'_, (&str, &str), [u8; 32]> =
+    TableDefinition::new("upserts");
 pub(super) const QUARANTINE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("quarantine");
 pub(super) const RESUBMITTED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("resubmitted");
 pub(super) const RECEIPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("receipts");

@@ -8,7 +8,9 @@
 //! | `state-3/` | [`write`] of that version |
 //! | `records-3.txt` | the same: a name and the bytes of each structure, in hexadecimal |
 //! | `state-4/`, `records-4.txt` | [`write`] of that version |
-//! | `state-5/`, `records-5.txt` | [`write`] |
+//! | `state-5/`, `records-5.txt` | the same |
+//! | `state-6/`, `records-6.txt` | the same |
+//! | `state-7/`, `records-7.txt` | [`write`] |
 //!
 //! A structure or an enumeration that is changed makes [`records_have_the_bytes_they_had`] fail.
 //! Then [`VERSION`] is to rise, and after that
@@ -27,7 +29,9 @@ use perennial_ask::{
     AnswerText, CallError, Dependencies, Finish, Rung, Source, SubParagraph, TaskDigest, Work,
 };
 use perennial_bank::{ContextKey, DocumentKey};
-use perennial_connectors::{Delivery, NextMessage, Offset, Output, OutputRow, Revision};
+use perennial_connectors::{
+    Delivery, NextMessage, Offset, Output, OutputAnswer, OutputRow, OutputTuple, Revision,
+};
 use perennial_rows::{Float, Value};
 use perennial_views::Memo as _;
 use perennial_views::memo::VectorDigest;
@@ -327,17 +331,19 @@ fn stored_epoch() -> StoredEpoch {
 }
 
 fn delivery() -> Delivery {
-    let output = |text| Output {
-        question: "When does it open?".to_owned(),
-        text,
-        rung: "verify".to_owned(),
-        is_exact: true,
-        drift: 0.0,
-        sources: vec!["full".to_owned()],
+    let output = |text| {
+        Output::Answer(OutputAnswer {
+            question: "When does it open?".to_owned(),
+            text,
+            rung: "verify".to_owned(),
+            is_exact: true,
+            drift: 0.0,
+            sources: vec!["full".to_owned()],
+        })
     };
-    let row = |key: &str, answer| OutputRow {
+    let row = |key: &str, output| OutputRow {
         key: key.to_owned(),
-        answer,
+        output,
     };
     Delivery {
         origin: ORIGIN,
@@ -351,7 +357,34 @@ fn delivery() -> Delivery {
     }
 }
 
-/// Every structure that is stored, and every case of every enumeration in one.
+/// Rows of a query: one has a value of every kind.
+fn delivery_of_rows() -> Delivery {
+    let values = rows()["columned"].columns.clone().into_iter();
+    let values = values.map(|(_, value)| Value::from(value));
+    let values: Vec<Value> = values.chain([Value::Null]).collect();
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let tuple = OutputTuple {
+        columns: names.into_iter().map(text).collect(),
+        values: values.into(),
+        count: 300,
+    };
+    Delivery {
+        origin: ORIGIN,
+        view: "totals".to_owned(),
+        epoch: EPOCH,
+        rows: vec![
+            OutputRow {
+                key: "a".to_owned(),
+                output: Some(Output::Tuple(tuple)),
+            },
+            OutputRow {
+                key: "b".to_owned(),
+                output: None,
+            },
+        ],
+    }
+}
+
 /// Outputs of tasks, by digest.
 fn outputs() -> BTreeMap<TaskDigest, Value> {
     let outputs = [Value::Null, true.into(), "a label".into()];
@@ -359,6 +392,7 @@ fn outputs() -> BTreeMap<TaskDigest, Value> {
     digests.zip(outputs).collect()
 }
 
+/// Every structure that is stored, and every case of every enumeration in one.
 fn records() -> BTreeMap<String, Vec<u8>> {
     let rungs = [
         Rung::Keep,
@@ -397,6 +431,10 @@ fn records() -> BTreeMap<String, Vec<u8>> {
     add("epoch".to_owned(), format::encode(&stored_epoch()));
     add("receipt".to_owned(), format::encode(&receipt()));
     add("delivery".to_owned(), format::encode(&delivery()));
+    add(
+        "delivery of rows".to_owned(),
+        format::encode(&delivery_of_rows()),
+    );
     add("vector".to_owned(), format::vector_bytes(&VECTOR.1));
     for (digest, output) in outputs() {
         let name = format!("output {}", digest.0[0]);
@@ -436,11 +474,11 @@ fn records_have_the_bytes_they_had() {
 #[test]
 fn records_of_older_versions_are_read() {
     let present = record_lines();
-    let rows = ["row", "resubmitted 1"];
     let of_each = [
-        (3, &["receipt", "row", "resubmitted 1"][..]),
-        (4, &rows),
-        (5, &[]),
+        (3, &["delivery", "receipt", "row", "resubmitted 1"][..]),
+        (4, &["delivery", "row", "resubmitted 1"]),
+        (5, &["delivery"]),
+        (6, &["delivery"]),
     ];
     for (version, changed) in of_each {
         let golden = fs::read_to_string(golden(format!("records-{version}.txt"))).expect("there");
@@ -488,6 +526,16 @@ fn assert_holds_rows_and_answers(state: &State, rows: BTreeMap<&str, StoredRow>,
 }
 
 /// What a directory of this version holds besides.
+fn assert_holds_what_sinks_have(state: &State) {
+    let restored = state.restore().expect("whole");
+    let given = [("a".to_owned(), [11; 32]), ("b".to_owned(), [12; 32])];
+    assert_eq!(restored.upserts["totals"], BTreeMap::from(given));
+    assert_eq!(restored.upserts.len(), 1);
+    let (view, owed) = &restored.sinks["rows"];
+    assert_eq!((&**view, &owed[..]), ("totals", &[delivery_of_rows()][..]));
+}
+
+/// What a directory of version 6 holds besides, and one of this version.
 fn assert_holds_outputs(state: &State) {
     for (digest, output) in outputs() {
         assert_eq!(state.output(&digest), Some(output));
@@ -504,7 +552,9 @@ fn assert_holds_what_is_owed_and_refused(state: &State) {
         (refusals(), 5)
     );
     assert_eq!(restored.resubmitted, resubmitted());
-    let sinks: BTreeMap<_, _> = restored.sinks.into_iter().collect();
+    let of_answers = |(_, (view, _)): &(String, (String, Vec<Delivery>))| view == "answers";
+    let sinks = restored.sinks.into_iter().filter(of_answers);
+    let sinks: BTreeMap<_, _> = sinks.collect();
     let sink = |owed: &[Delivery]| ("answers".to_owned(), owed.to_vec());
     let next = Delivery {
         epoch: EPOCH + 1,
@@ -525,6 +575,21 @@ fn a_state_of_this_version_holds_what_was_written() {
     assert_holds_rows_and_answers(&state, rows(), &streams);
     assert_holds_what_is_owed_and_refused(&state);
     assert_holds_outputs(&state);
+    assert_holds_what_sinks_have(&state);
+    drop(state);
+    assert_holds_its_history(dir.path(), &rows());
+}
+
+#[test]
+fn a_state_of_version_6_becomes_one_of_this_version() {
+    let dir = copy("state-6");
+    let state = State::open(dir.path()).expect("opens");
+    let streams: Vec<_> = offsets().into_keys().collect();
+    assert_holds_rows_and_answers(&state, rows(), &streams);
+    assert_holds_what_is_owed_and_refused(&state);
+    assert_holds_outputs(&state);
+    assert_eq!(version(&state), Some(VERSION));
+    assert!(state.restore().expect("whole").upserts.is_empty());
     drop(state);
     assert_holds_its_history(dir.path(), &rows());
 }
@@ -649,6 +714,7 @@ fn who_only_looks_at_a_golden_state_leaves_it_as_it_is() {
         (4, Some(2)),
         (5, Some(3)),
         (6, Some(3)),
+        (7, Some(3)),
     ] {
         let dir = golden(format!("state-{version}"));
         let before = fs::read(dir.join(FILE)).expect("there");
@@ -694,15 +760,16 @@ fn write_present(dir: &Path) {
         assert_eq!(state.output(&digest), None);
         state.performed(&digest, &output);
     }
-    let sink = |name, snapshot| DeclaredSink {
+    let sink = |name, view, snapshot| DeclaredSink {
         name,
-        view: "answers",
+        view,
+        is_waiting: false,
         snapshot,
     };
     let first = delivery();
     let sinks = [
-        sink("behind", Some(Some(&first))),
-        sink("level", Some(None)),
+        sink("behind", "answers", Some(Some(&first))),
+        sink("level", "answers", Some(None)),
     ];
     state.declare_sinks(&sinks).expect("writable");
     let next = Delivery {
@@ -729,8 +796,11 @@ fn write_present(dir: &Path) {
             resubmitted: &[],
             deliveries: Vec::new(),
             parked: Vec::new(),
+            given: Vec::new(),
+            begun: vec![("rows", "totals")],
         })
         .expect("writable");
+    let of_rows = delivery_of_rows();
     state
         .commit(&Commit {
             epoch: EPOCH,
@@ -751,8 +821,13 @@ fn write_present(dir: &Path) {
             knows_uses: true,
             quarantine: &refusals.collect(),
             resubmitted: &[],
-            deliveries: vec![("behind", &next)],
+            deliveries: vec![("behind", &next), ("rows", &of_rows)],
             parked: Vec::new(),
+            given: vec![
+                ("totals", "a", Some([11; 32])),
+                ("totals", "b", Some([12; 32])),
+            ],
+            begun: Vec::new(),
         })
         .expect("writable");
     state.keep_receipt(&receipt()).expect("writable");

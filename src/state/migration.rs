@@ -6,6 +6,7 @@
 //! | 3 | the history, and in receipts the epochs of it that were cut |
 //! | 4 | in rows, their columns |
 //! | 5 | the outputs of tasks: a table that is made empty |
+//! | 6 | in deliveries, what is no answer; what sinks have of queries: a table that is made empty |
 //!
 //! Each step is taken by all that are older, in one transaction with the new version: a crash
 //! leaves the old format, whole. Rows of before have no columns; a source that goes on from its
@@ -14,12 +15,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use perennial_connectors::{Delivery, Output, OutputAnswer, OutputRow};
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 
 use super::format::{
-    self, DOCUMENTS, EPOCHS, HISTORY_BYTES_KEY, MANIFEST, RECEIPTS, RESUBMITTED, Resubmitted,
-    StoredRow, UNDO_ROWS,
+    self, DOCUMENTS, EPOCHS, HISTORY_BYTES_KEY, MANIFEST, OUTBOX, RECEIPTS, RESUBMITTED,
+    Resubmitted, StoredRow, UNDO_ROWS,
 };
 use super::history::StoredEpoch;
 use crate::engine::Receipt;
@@ -34,6 +36,9 @@ pub(super) fn migrate(txn: &WriteTransaction, found: u64) -> Result<(), redb::Er
     }
     if found < 5 {
         add_columns(txn)?;
+    }
+    if found < 7 {
+        name_answers_in_deliveries(txn)?;
     }
     Ok(())
 }
@@ -172,6 +177,53 @@ fn add_columns(txn: &WriteTransaction) -> Result<(), redb::Error> {
 fn row_with_columns(bytes: &[u8]) -> Result<Vec<u8>, redb::Error> {
     let old: RowOf4 = format::decode("a row", bytes)?;
     Ok(format::encode(&StoredRow::from(old)))
+}
+
+/// A delivery of formats before 7.
+#[derive(Deserialize)]
+struct DeliveryOf6 {
+    origin: u64,
+    view: String,
+    epoch: u64,
+    rows: Vec<OutputRowOf6>,
+}
+
+/// A row of it.
+#[derive(Deserialize)]
+struct OutputRowOf6 {
+    key: String,
+    answer: Option<OutputAnswer>,
+}
+
+impl From<DeliveryOf6> for Delivery {
+    fn from(old: DeliveryOf6) -> Self {
+        let row = |row: OutputRowOf6| OutputRow {
+            key: row.key,
+            output: row.answer.map(Output::Answer),
+        };
+        Self {
+            origin: old.origin,
+            view: old.view,
+            epoch: old.epoch,
+            rows: old.rows.into_iter().map(row).collect(),
+        }
+    }
+}
+
+/// Writes what sinks are owed in this format.
+fn name_answers_in_deliveries(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut outbox = txn.open_table(OUTBOX)?;
+    let mut deliveries = Vec::new();
+    for entry in outbox.iter()? {
+        let (key, bytes) = entry?;
+        let (sink, epoch) = key.value();
+        let old: DeliveryOf6 = format::decode("a delivery", bytes.value())?;
+        deliveries.push((sink.to_owned(), epoch, Delivery::from(old)));
+    }
+    for (sink, epoch, delivery) in deliveries {
+        outbox.insert((&*sink, epoch), format::encode(&delivery).as_slice())?;
+    }
+    Ok(())
 }
 
 /// Writes every value of a table anew. A table is not changed while it is read, so the values are

@@ -63,13 +63,14 @@ use file::{create, new_file, open_database, sweep, sync};
 use format::{
     ANSWERS, DOCUMENTS, EPOCH_KEY, EPOCHS, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
     OUTPUTS, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, UNDO_ANSWERS,
-    UNDO_ROWS, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    UNDO_ROWS, UPSERTS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
 use history::Undo;
 use kept::Kept;
 use untouched::Untouched;
 
 use crate::engine::quarantine::QuarantineDeltas;
+use crate::engine::upserts::{UpsertDigest, UpsertDigests, digest_of_row};
 use crate::engine::{Quarantined, Receipt};
 use crate::fault;
 
@@ -119,12 +120,27 @@ pub(crate) struct Restored {
     pub resubmitted: BTreeMap<u64, Resubmitted>,
     /// By sink: the view that it takes, and what it is owed, in order.
     pub sinks: HashMap<String, (String, Vec<Delivery>)>,
+    /// By view of a query: what its sinks were given, or are owed.
+    pub upserts: HashMap<String, UpsertDigests>,
+}
+
+impl Restored {
+    /// Takes what sinks were given of a view. Of one that was declared as a view of answers, these
+    /// are other things than rows.
+    pub(crate) fn given(&mut self, view: &str) -> UpsertDigests {
+        let mut given = self.upserts.remove(view).unwrap_or_default();
+        let answers = self.answers.get(view).into_iter().flatten();
+        given.extend(answers.map(|(context, _)| (context.as_str().to_owned(), [0; 32])));
+        given
+    }
 }
 
 /// A sink that is declared, or was and is not there now.
 pub(crate) struct DeclaredSink<'a> {
     pub name: &'a str,
     pub view: &'a str,
+    /// Whether it is known only once its view's first epoch is there.
+    pub is_waiting: bool,
     /// Of one that is new: what it is owed, if anything.
     pub snapshot: Option<Option<&'a Delivery>>,
 }
@@ -158,6 +174,10 @@ pub(crate) struct Commit<'a> {
     pub deliveries: Vec<(&'a str, &'a Delivery)>,
     /// What sinks are owed that are not there now: added to the last of what they are.
     pub parked: Vec<(&'a str, &'a Delivery)>,
+    /// View of a query, key, and the digest of what its sinks then have, or its end.
+    pub given: Vec<(&'a str, &'a str, Option<UpsertDigest>)>,
+    /// Sinks that were waiting for their view, and the view.
+    pub begun: Vec<(&'a str, &'a str)>,
 }
 
 impl State {
@@ -309,6 +329,7 @@ impl State {
             txn.open_table(OUTPUTS)?;
             txn.open_table(SINKS)?;
             txn.open_table(OUTBOX)?;
+            txn.open_table(UPSERTS)?;
             txn.open_table(QUARANTINE)?;
             txn.open_table(RESUBMITTED)?;
             txn.open_table(EPOCHS)?;
@@ -369,6 +390,12 @@ impl State {
                 if let Some((_, owed)) = restored.sinks.get_mut(key.value().0) {
                     owed.push(delivery);
                 }
+            }
+            for entry in txn.open_table(UPSERTS)?.iter()? {
+                let (key, digest) = entry?;
+                let (view, key) = key.value();
+                let given = restored.upserts.entry(view.to_owned()).or_default();
+                given.insert(key.to_owned(), digest.value());
             }
             for entry in txn.open_table(OFFSETS)?.iter()? {
                 let (stream, bytes) = entry?;
@@ -486,6 +513,17 @@ impl State {
                 for (sink, delivery) in &commit.parked {
                     add_parked(&mut outbox, sink, delivery)?;
                 }
+                let mut sinks = txn.open_table(SINKS)?;
+                for (sink, view) in &commit.begun {
+                    sinks.insert(*sink, *view)?;
+                }
+                let mut upserts = txn.open_table(UPSERTS)?;
+                for (view, key, digest) in &commit.given {
+                    match digest {
+                        Some(digest) => upserts.insert((*view, *key), digest)?,
+                        None => upserts.remove((*view, *key))?,
+                    };
+                }
                 txn.open_table(MANIFEST)?.insert(EPOCH_KEY, commit.epoch)?;
             }
             fault::COMMIT_STAGED.reach();
@@ -548,18 +586,22 @@ impl State {
     }
 
     /// Notes which sinks there are, and for a new one that it is owed this and nothing else; what
-    /// others were owed is dropped.
+    /// others were owed is dropped, and so is what was given of views that no sink takes any more.
     ///
     /// # Errors
     /// [`StateError::Write`].
     pub(crate) fn declare_sinks(&self, sinks: &[DeclaredSink<'_>]) -> Result<(), StateError> {
         self.write(|txn| {
-            let is_declared = |name: &str| sinks.iter().any(|sink| sink.name == name);
+            let known = || sinks.iter().filter(|sink| !sink.is_waiting);
+            let is_declared = |name: &str| known().any(|sink| sink.name == name);
+            let is_taken = |view: &str| known().any(|sink| sink.view == view);
+            let mut upserts = txn.open_table(UPSERTS)?;
+            upserts.retain(|(view, _), _| is_taken(view))?;
             let mut table = txn.open_table(SINKS)?;
             table.retain(|sink, _| is_declared(sink))?;
             let mut outbox = txn.open_table(OUTBOX)?;
             outbox.retain(|(sink, _), _| is_declared(sink))?;
-            for sink in sinks {
+            for sink in known() {
                 table.insert(sink.name, sink.view)?;
                 let Some(snapshot) = sink.snapshot else {
                     continue;
@@ -568,9 +610,27 @@ impl State {
                 if let Some(delivery) = snapshot {
                     let bytes = format::encode(delivery);
                     outbox.insert((sink.name, delivery.epoch), bytes.as_slice())?;
+                    for row in &delivery.rows {
+                        if let Some(digest) = digest_of_row(row) {
+                            upserts.insert((sink.view, &*row.key), digest)?;
+                        }
+                    }
                 }
             }
             Ok(())
+        })
+    }
+
+    /// What a sink is owed, in order.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`].
+    pub(crate) fn owed(&self, sink: &str) -> Result<Vec<Delivery>, StateError> {
+        self.read(|txn| {
+            let outbox = txn.open_table(OUTBOX)?;
+            let owed = outbox.range((sink, 0)..=(sink, u64::MAX))?;
+            owed.map(|entry| format::decode("a delivery", entry?.1.value()))
+                .collect()
         })
     }
 
@@ -654,6 +714,7 @@ impl State {
                 OUTPUTS,
                 SINKS,
                 OUTBOX,
+                UPSERTS,
                 QUARANTINE,
                 RESUBMITTED,
                 RECEIPTS,

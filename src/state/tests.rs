@@ -156,7 +156,7 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
         epoch,
         rows: vec![OutputRow {
             key: "q".to_owned(),
-            answer: None,
+            output: None,
         }],
     };
     let refused = Quarantined {
@@ -185,6 +185,8 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
         resubmitted: &[],
         deliveries: vec![("sink", &delivery)],
         parked: vec![("away", &delivery)],
+        given: vec![("totals", "q", Some([7; 32]))],
+        begun: vec![("new", "totals")],
     })
 }
 

@@ -26,6 +26,7 @@ mod paths;
 #[cfg(feature = "http")]
 mod posted;
 mod quarantine;
+mod query_sinks;
 mod real_model;
 #[cfg(feature = "http")]
 #[path = "../../connectors/tests/it/receiver.rs"]

@@ -5,7 +5,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use perennial::ask::scripted::Scripted;
-use perennial::connectors::{Delivery, Error as ConnectorError, JsonLinesSink, Sink, StopFlag};
+use perennial::connectors::{
+    Delivery, Error as ConnectorError, JsonLinesSink, Output, OutputAnswer, OutputRow, Sink,
+    StopFlag,
+};
 use perennial::{Error, Update};
 use proptest::prelude::*;
 
@@ -80,9 +83,16 @@ fn last_without_canary(gets: &Receiver<Delivery>) -> Delivery {
     last.expect("a delivery")
 }
 
+fn answer(row: &OutputRow) -> Option<OutputAnswer> {
+    match row.output.clone()? {
+        Output::Answer(answer) => Some(answer),
+        Output::Tuple(row) => panic!("a row of a query: {row:?}"),
+    }
+}
+
 fn texts(delivery: &Delivery) -> Vec<(&str, Option<&str>)> {
-    let text = |row: &perennial::connectors::OutputRow| {
-        let answer = row.answer.clone()?;
+    let text = |row: &OutputRow| {
+        let answer = answer(row)?;
         Some(answer.text.expect("no error"))
     };
     let rows = delivery.rows.iter();
@@ -110,7 +120,7 @@ fn epochs_are_delivered_in_order_and_only_what_changed() {
             ("r", Some("Nothing is known of omega."))
         ]
     );
-    let answer = first.rows[0].answer.as_ref().expect("an answer");
+    let answer = answer(&first.rows[0]).expect("an answer");
     assert_eq!((&*answer.question, answer.is_exact), ("alpha", true));
     assert_eq!(answer.sources, ["a"]);
     // What stands is not said again.

@@ -1,8 +1,7 @@
-//! Answers as messages of a topic of a Kafka-compatible cluster.
+//! What views say as messages of a topic of a Kafka-compatible cluster.
 //!
-//! The message's key is the context's, its payload the row as JSON; an answer that is gone is a
-//! tombstone, so a compacted topic holds the present answers. Headers say which delivery a row
-//! is of:
+//! The message's key is the row's, its payload the row as JSON; what is gone is a tombstone, so a
+//! compacted topic holds what stands. Headers say which delivery a row is of:
 //!
 //! | header | value |
 //! | --- | --- |
@@ -10,8 +9,8 @@
 //! | `origin` | which history of epochs, 16 hexadecimal digits |
 //! | `epoch` | the epoch, decimal |
 //! | `row`, `rows` | which row of its epoch, from 1, of how many |
-//! | `rung` | how the answer was reached |
-//! | `exact` | `true`, or `false` for a provisional answer |
+//! | `rung` | of an answer, how it was reached |
+//! | `exact` | of an answer, `true`, or `false` for a provisional one |
 //!
 //! Rows are written by an idempotent producer and acknowledged by all replicas before the epoch
 //! counts as delivered. After a crash the last epoch may be written once more, with the same
@@ -28,7 +27,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::{Delivery, Sink};
+use super::{Delivery, Output, Sink};
 use crate::kafka::client;
 use crate::{Error, StopFlag};
 
@@ -147,7 +146,7 @@ impl KafkaSink {
         let n_rows = delivery.rows.len();
         for (i, row) in delivery.rows.iter().enumerate() {
             let payload = row
-                .answer
+                .output
                 .is_some()
                 .then(|| delivery.row_json(row).to_string());
             let mut record = BaseRecord::to(&self.topic)
@@ -256,7 +255,7 @@ fn headers(delivery: &Delivery, i: usize) -> OwnedHeaders {
     headers = header(headers, "epoch", &delivery.epoch.to_string());
     headers = header(headers, "row", &(i + 1).to_string());
     headers = header(headers, "rows", &delivery.rows.len().to_string());
-    if let Some(answer) = &row.answer {
+    if let Some(Output::Answer(answer)) = &row.output {
         headers = header(headers, "rung", &answer.rung);
         headers = header(headers, "exact", &answer.is_exact.to_string());
     }

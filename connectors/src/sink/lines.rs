@@ -1,4 +1,4 @@
-//! Answers as JSON lines: a file that holds whole epochs, each once.
+//! What views say as JSON lines: a file that holds whole epochs, each once.
 //!
 //! ```json
 //! {"perennial":"answers","format":1}
@@ -6,9 +6,10 @@
 //! {"view":"answers","key":"q2","epoch":7,"gone":true}
 //! {"end_of":{"origin":"00f1…","view":"answers","epoch":7,"rows":2}}
 //! ```
-//! The first line says whose file it is. An epoch counts once its last line is there. What stands behind the last of these lines when
-//! the file is opened is the beginning of an epoch that a crash cut off: it is removed, and the
-//! epoch is delivered again. An epoch that is there is not written twice.
+//! The first line says whose file it is, and is the same for every view. An epoch counts once its
+//! last line is there. What stands behind the last of these lines when the file is opened is the
+//! beginning of an epoch that a crash cut off: it is removed, and the epoch is delivered again. An
+//! epoch that is there is not written twice.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
@@ -235,23 +236,25 @@ fn scan(path: &Path, file: &File) -> Result<(u64, Option<Last>), Error> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Output, OutputRow};
+    use super::super::{Output, OutputAnswer, OutputRow};
     use super::*;
 
     fn delivery(origin: u64, epoch: u64, n_rows: usize) -> Delivery {
         let row = |i: usize| OutputRow {
             key: format!("q{i}"),
-            answer: (i % 3 != 2).then(|| Output {
-                question: "Why?".to_owned(),
-                text: match i % 2 {
-                    0 => Ok(format!("Because of {epoch}.\nAnd \u{2028} ü.")),
-                    _ => Err("too long".to_owned()),
-                },
-                rung: "verify".to_owned(),
-                is_exact: true,
-                drift: 0.0,
-                sources: vec!["a.md".to_owned()],
-            }),
+            output: (i % 3 != 2)
+                .then(|| OutputAnswer {
+                    question: "Why?".to_owned(),
+                    text: match i % 2 {
+                        0 => Ok(format!("Because of {epoch}.\nAnd \u{2028} ü.")),
+                        _ => Err("too long".to_owned()),
+                    },
+                    rung: "verify".to_owned(),
+                    is_exact: true,
+                    drift: 0.0,
+                    sources: vec!["a.md".to_owned()],
+                })
+                .map(Output::Answer),
         };
         Delivery {
             origin,

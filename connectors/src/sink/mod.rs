@@ -1,4 +1,4 @@
-//! Where do answers go? What a sink promises, and what it is given.
+//! Where do answers and rows go? What a sink promises, and what it is given.
 //!
 //! # Design
 //! The engine keeps each epoch's [`Delivery`] until the sink has it, in the state directory
@@ -8,6 +8,10 @@
 //! [`Webhook`]), each row or request says which delivery it is of, and a reader who skips what it
 //! has (same `origin`, an `epoch` that is not higher; the same idempotency key) applies each
 //! exactly once.
+//!
+//! What it is given is one stream of upserts, whatever the view: a row under a key takes the place
+//! of the one before, or is gone. So what waits can be merged by key, and a compacted topic holds
+//! what the view says.
 
 #[cfg_attr(not(feature = "kafka"), path = "../absent/kafka_sink.rs")]
 mod kafka;
@@ -15,6 +19,9 @@ mod lines;
 #[cfg_attr(not(feature = "http"), path = "../absent/webhook.rs")]
 mod webhook;
 
+use std::sync::Arc;
+
+use perennial_rows::{Tuple, json as rows_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,7 +31,7 @@ pub use webhook::Webhook;
 
 use crate::{Error, StopFlag};
 
-/// Something outside that answers are delivered to.
+/// Something outside that answers or rows are delivered to.
 ///
 /// # Contract
 /// 1. When `deliver` returns without an error, the delivery is there for good, whole, behind all
@@ -64,7 +71,7 @@ impl Sink for Box<dyn Sink> {
     }
 }
 
-/// What one epoch changed in the answers of one view.
+/// What one epoch changed in what one view says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Which history of epochs this is: drawn once for a state directory, else for a process.
@@ -78,18 +85,39 @@ pub struct Delivery {
     pub rows: Vec<OutputRow>,
 }
 
-/// An answer that came, changed, became exact, or went.
+/// What stands under a key from now on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputRow {
-    /// The context that it answers.
+    /// Of an answer, the context's; of a row of a query, what tells it from the others
+    /// ([`perennial_rows::json::key`]).
     pub key: String,
-    /// The answer; none if it is gone with its context.
-    pub answer: Option<Output>,
+    /// What stands there; none if it is gone.
+    pub output: Option<Output>,
+}
+
+/// What a view says under a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Output {
+    /// Of a view that asks a model: an answer that came, changed, or became exact.
+    Answer(OutputAnswer),
+    /// Of a view of a query: a row that came or changed.
+    Tuple(OutputTuple),
+}
+
+/// A row of a query as it is delivered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputTuple {
+    /// The names of its columns, in order.
+    pub columns: Arc<[Arc<str>]>,
+    /// What stands in them.
+    pub values: Tuple,
+    /// How often the row stands in the result: once, unless nothing tells such rows apart.
+    pub count: u64,
 }
 
 /// An answer as it is delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Output {
+pub struct OutputAnswer {
     /// The context's text; of a long one, its beginning.
     pub question: String,
     /// The answer's text, or why there is none.
@@ -113,26 +141,80 @@ impl Delivery {
     /// A row as a JSON object.
     pub fn row_json(&self, row: &OutputRow) -> Value {
         let mut object = json!({ "view": self.view, "key": row.key, "epoch": self.epoch });
-        let fields = match &row.answer {
+        let fields = match &row.output {
             None => json!({ "gone": true }),
-            Some(output) => {
-                let (name, text) = match &output.text {
-                    Ok(text) => ("text", text),
-                    Err(reason) => ("error", reason),
-                };
-                json!({
-                    "question": output.question,
-                    name: text,
-                    "rung": output.rung,
-                    "exact": output.is_exact,
-                    "drift": output.drift,
-                    "sources": output.sources,
-                })
-            }
+            Some(Output::Answer(answer)) => answer.fields(),
+            Some(Output::Tuple(tuple)) => tuple.fields(),
         };
         if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
             object.extend(fields);
         }
         object
+    }
+}
+
+impl OutputAnswer {
+    fn fields(&self) -> Value {
+        let (name, text) = match &self.text {
+            Ok(text) => ("text", text),
+            Err(reason) => ("error", reason),
+        };
+        json!({
+            "question": self.question,
+            name: text,
+            "rung": self.rung,
+            "exact": self.is_exact,
+            "drift": self.drift,
+            "sources": self.sources,
+        })
+    }
+}
+
+impl OutputTuple {
+    fn fields(&self) -> Value {
+        let names = self.columns.iter().map(|name| &**name);
+        let row = rows_json::object(names.zip(&*self.values));
+        match self.count {
+            1 => json!({ "row": row }),
+            count => json!({ "row": row, "count": count }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_rows::Value as Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_row_of_a_query_stands_by_its_columns_names() {
+        let tuple = |count| OutputTuple {
+            columns: ["country", "at", "share"].map(Arc::from).into(),
+            values: ["no".into(), Cell::Timestamp(7), f64::NAN.into()].into(),
+            count,
+        };
+        let row = |output| OutputRow {
+            key: "no".to_owned(),
+            output,
+        };
+        let delivery = Delivery {
+            origin: 1,
+            view: "totals".to_owned(),
+            epoch: 7,
+            rows: vec![
+                row(Some(Output::Tuple(tuple(1)))),
+                row(Some(Output::Tuple(tuple(3)))),
+                row(None),
+            ],
+        };
+        let of_row = json!({"country": "no", "at": 7, "share": null});
+        let said: Vec<Value> = delivery.rows.iter().map(|r| delivery.row_json(r)).collect();
+        let expected = [
+            json!({"view": "totals", "key": "no", "epoch": 7, "row": of_row}),
+            json!({"view": "totals", "key": "no", "epoch": 7, "row": of_row, "count": 3}),
+            json!({"view": "totals", "key": "no", "epoch": 7, "gone": true}),
+        ];
+        assert_eq!(said, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers as requests to somebody's server.
+//! What views say as requests to somebody's server.
 //!
 //! ```json
 //! {"origin":"00f1…","view":"answers","epoch":7,"part":1,"parts":1,"rows":[{"key":"q1",…}]}
@@ -19,7 +19,7 @@
 //! has seen applies each part once. The digest is of the body, for parts of one epoch may be cut
 //! anew where rows were taken out in between: another body has another key.
 //!
-//! Redirects are not followed, and no proxy of the environment is used: answers go where they were
+//! Redirects are not followed, and no proxy of the environment is used: rows go where they were
 //! told to, or nowhere.
 
 use std::collections::HashSet;
@@ -53,7 +53,7 @@ const SHOWN_LIMIT: usize = 200;
 /// How much of an answer is read, in bytes, so that the connection can be used again.
 const READ_LIMIT: u64 = 16 << 10;
 
-/// A URL that answers are posted to.
+/// A URL that answers or rows are posted to.
 ///
 /// ```
 /// use perennial_connectors::{Sink as _, Webhook};
@@ -373,7 +373,7 @@ mod tests {
     fn delivery(keys: &[&str]) -> Delivery {
         let row = |key: &&str| OutputRow {
             key: (*key).to_owned(),
-            answer: None,
+            output: None,
         };
         Delivery {
             origin: 0xf1,

@@ -1,8 +1,11 @@
 //! Where answers go, as readers find them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use perennial_connectors::{Delivery, KafkaSink, Output, OutputRow, Sink as _, StopFlag};
+use perennial_connectors::{
+    Delivery, KafkaSink, Output, OutputAnswer, OutputRow, OutputTuple, Sink as _, StopFlag,
+};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -13,14 +16,16 @@ use crate::listening::DEADLINE;
 fn delivery(epoch: u64, texts: &[Option<&str>]) -> Delivery {
     let rows = texts.iter().enumerate().map(|(i, text)| OutputRow {
         key: format!("q{i}"),
-        answer: text.map(|text| Output {
-            question: "Why?".to_owned(),
-            text: Ok(text.to_owned()),
-            rung: "verify".to_owned(),
-            is_exact: i == 0,
-            drift: 0.25,
-            sources: vec!["a.md".to_owned()],
-        }),
+        output: text
+            .map(|text| OutputAnswer {
+                question: "Why?".to_owned(),
+                text: Ok(text.to_owned()),
+                rung: "verify".to_owned(),
+                is_exact: i == 0,
+                drift: 0.25,
+                sources: vec!["a.md".to_owned()],
+            })
+            .map(Output::Answer),
     });
     Delivery {
         origin: 0xf1,
@@ -145,4 +150,45 @@ fn a_cluster_that_is_away_is_an_error_or_a_wait_that_ends_when_told() {
     let again = delivery(1, &[Some("One.")]);
     sink.deliver(&again, &StopFlag::new()).unwrap();
     assert_eq!(read(&cluster, 1)[0].0, "q0");
+}
+
+#[test]
+fn rows_of_a_query_have_their_key_and_no_headers_of_answers() {
+    let cluster = Cluster::new();
+    cluster.mock.create_topic("answers", 1, 1).unwrap();
+    let tuple = OutputTuple {
+        columns: ["country", "people"].map(Arc::from).into(),
+        values: ["no".into(), 1000i64.into()].into(),
+        count: 2,
+    };
+    let row = |key: &str, output| OutputRow {
+        key: key.to_owned(),
+        output,
+    };
+    let delivery = Delivery {
+        origin: 0xf1,
+        view: "totals".to_owned(),
+        epoch: 3,
+        rows: vec![
+            row("[\"no\",1000]", Some(Output::Tuple(tuple))),
+            row("fi", None),
+        ],
+    };
+    let mut sink = KafkaSink::open(cluster.servers(), "answers").unwrap();
+    sink.deliver(&delivery, &StopFlag::new()).unwrap();
+    let messages = read(&cluster, 2);
+    let (key, payload, headers) = &messages[0];
+    assert_eq!(key, "[\"no\",1000]");
+    let payload: serde_json::Value = serde_json::from_str(payload.as_ref().unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "view": "totals", "key": "[\"no\",1000]", "epoch": 3, "count": 2,
+        "row": {"country": "no", "people": 1000},
+    });
+    assert_eq!(payload, expected);
+    assert_eq!(header(headers, "rows"), Some("2"));
+    assert_eq!(header(headers, "rung"), None);
+    assert_eq!(header(headers, "exact"), None);
+    let (key, payload, headers) = &messages[1];
+    assert_eq!((&**key, payload), ("fi", &None));
+    assert_eq!(header(headers, "epoch"), Some("3"));
 }

@@ -1,24 +1,30 @@
 //! Answers as a server receives them that fails now and then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use hmac::{Hmac, Mac as _};
-use perennial_connectors::{Delivery, Output, OutputRow, Sink as _, StopFlag, Webhook};
+use perennial_connectors::{
+    Delivery, Output, OutputAnswer, OutputRow, OutputTuple, Sink as _, StopFlag, Webhook,
+};
+use perennial_rows::Value;
 
 use crate::receiver::{Act, Got, Receiver};
 
 fn delivery(epoch: u64, n_rows: usize) -> Delivery {
     let row = |i| OutputRow {
         key: format!("q{i}"),
-        answer: (i > 0).then(|| Output {
-            question: "Why?".to_owned(),
-            text: Ok(format!("Because of {i}.")),
-            rung: "verify".to_owned(),
-            is_exact: true,
-            drift: 0.25,
-            sources: vec!["a.md".to_owned()],
-        }),
+        output: (i > 0)
+            .then(|| OutputAnswer {
+                question: "Why?".to_owned(),
+                text: Ok(format!("Because of {i}.")),
+                rung: "verify".to_owned(),
+                is_exact: true,
+                drift: 0.25,
+                sources: vec!["a.md".to_owned()],
+            })
+            .map(Output::Answer),
     };
     Delivery {
         origin: 0xf1,
@@ -178,4 +184,35 @@ fn a_receiver_that_hangs_does_not_hold_up_the_end() {
     let error = hook.deliver(&delivery(7, 1), &stop).unwrap_err();
     assert!(error.to_string().contains("stopped"), "{error}");
     raiser.join().unwrap();
+}
+
+#[test]
+fn rows_of_a_query_are_posted_by_their_columns() {
+    let receiver = Receiver::start([]);
+    let mut hook = Webhook::open(&receiver.url()).unwrap();
+    let row = |n: i64| OutputRow {
+        key: format!("[{n}]"),
+        output: (n > 0).then(|| {
+            Output::Tuple(OutputTuple {
+                columns: ["n", "since"].map(Arc::from).into(),
+                values: [n.into(), Value::Timestamp(7)].into(),
+                count: 1,
+            })
+        }),
+    };
+    let delivery = Delivery {
+        origin: 0xf1,
+        view: "totals".to_owned(),
+        epoch: 7,
+        rows: vec![row(0), row(1)],
+    };
+    hook.deliver(&delivery, &StopFlag::new()).unwrap();
+    let expected = serde_json::json!({
+        "origin": "00000000000000f1", "view": "totals", "epoch": 7, "part": 1, "parts": 1,
+        "rows": [
+            {"view": "totals", "key": "[0]", "epoch": 7, "gone": true},
+            {"view": "totals", "key": "[1]", "epoch": 7, "row": {"n": 1, "since": 7}},
+        ],
+    });
+    assert_eq!(receiver.got()[0].json(), expected);
 }

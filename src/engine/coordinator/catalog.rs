@@ -5,13 +5,12 @@
 //! - What an earlier process left under a name in the state directory is taken up when the name is
 //!   declared; what is dropped leaves the state directory, too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use perennial_ask::{Before, Work};
-use perennial_bank::ContextKey;
 use perennial_bank::fragment_store::ViewReferences;
-use perennial_connectors::{self as connectors, OutputRow, Resumption, Source};
+use perennial_connectors::{self as connectors, Resumption, Source};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{
@@ -36,8 +35,21 @@ use crate::engine::reading::{self, Origin};
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
 use crate::engine::sinks::{RunningSink, SinkSpec};
 use crate::engine::tables::Table;
+use crate::engine::upserts::Upserts;
 use crate::engine::workers::{Command, DeclaredView, Report};
 use crate::state::{DeclaredSink, StateError};
+
+/// A sink that is being declared.
+struct NewSink {
+    view: ViewId,
+    spec: SinkSpec,
+    /// Whether nobody knows it: it gets all that stands.
+    is_new: bool,
+    /// See [`RunningSink::is_waiting`].
+    is_waiting: bool,
+    /// What it is owed from the beginning.
+    owed: Vec<connectors::Delivery>,
+}
 
 /// Events of one source that wait for the coordinator.
 const EVENT_CAPACITY: usize = 8;
@@ -181,6 +193,7 @@ impl Coordinator {
             asking: query.asks().then(|| self.asking(name.clone())),
         };
         let body = Body::Query(Querying {
+            upserts: Upserts::of(&query),
             query,
             origins,
             tuples: BTreeMap::new(),
@@ -216,6 +229,8 @@ impl Coordinator {
             view: id,
             declared: build.clone(),
         }));
+        let restored = self.durable.as_mut().map(|durable| &mut durable.restored);
+        let given = restored.map(|restored| restored.given(&name));
         let view = View {
             name,
             stands_at: None,
@@ -227,6 +242,7 @@ impl Coordinator {
             ledger: Ledger::default(),
             is_told_stale: false,
             body,
+            given: given.unwrap_or_default(),
         };
         self.views.insert(id, view);
     }
@@ -261,23 +277,23 @@ impl Coordinator {
     }
 
     /// Sinks that take views, each with what it is owed: what an earlier process left, or, for one
-    /// that is new, all that stands.
+    /// that is new, all that stands. What stands in a query's result is known once its view has
+    /// begun; until then a new sink waits for it.
     pub(crate) fn create_sinks(&mut self, specs: Vec<SinkSpec>) -> Result<(), Error> {
-        let mut new: Vec<(ViewId, SinkSpec, bool, Vec<connectors::Delivery>)> = Vec::new();
+        let mut new: Vec<NewSink> = Vec::new();
         for spec in specs {
             let name = spec.sink.name();
             let is_known = |known: &str| known == name;
             if self.sinks.iter().any(|sink| is_known(&sink.name))
-                || new.iter().any(|(_, other, ..)| is_known(other.sink.name()))
+                || new.iter().any(|other| is_known(other.spec.sink.name()))
             {
                 let name = name.to_owned();
                 return Err(Error::DeclaredTwice { name });
             }
-            let view = self.names.answers(&spec.view)?;
-            let left = self.durable.as_mut().and_then(|durable| {
-                let left = durable.restored.sinks.remove(name);
-                left.filter(|(of_view, _)| *of_view == spec.view && !spec.sink.is_empty())
-            });
+            let view = self.names.view(&spec.view)?;
+            let left = self.left_by(name)?;
+            let left = left.filter(|(of_view, _)| *of_view == spec.view && !spec.sink.is_empty());
+            let is_query = self.views[&view].generating().is_none();
             let (is_new, owed) = match left {
                 Some((_, owed)) => (false, owed),
                 None => {
@@ -286,65 +302,108 @@ impl Coordinator {
                     (true, all.into_iter().collect())
                 }
             };
-            new.push((view, spec, is_new, owed));
+            new.push(NewSink {
+                view,
+                spec,
+                is_new,
+                is_waiting: is_new && is_query && self.views[&view].stands_at.is_none(),
+                owed,
+            });
         }
         self.parked
-            .retain(|(name, _)| new.iter().all(|(_, spec, ..)| spec.sink.name() != name));
-        let declared = new.iter().map(|(_, spec, is_new, owed)| DeclaredSink {
-            name: spec.sink.name(),
-            view: &spec.view,
-            snapshot: is_new.then(|| owed.first()),
+            .retain(|(name, _)| new.iter().all(|sink| sink.spec.sink.name() != name));
+        let declared = new.iter().map(|sink| DeclaredSink {
+            name: sink.spec.sink.name(),
+            view: &sink.spec.view,
+            is_waiting: sink.is_waiting,
+            snapshot: sink.is_new.then(|| sink.owed.first()),
         });
         self.declare_sinks(declared.collect())?;
         let state = self.durable.as_ref().map(|durable| durable.state.clone());
-        for (view, spec, _, owed) in new {
+        for NewSink {
+            view,
+            spec,
+            is_waiting,
+            owed,
+            ..
+        } in new
+        {
             let sender = self.report.clone();
             let tell = move |event| {
                 // Nobody listens only when the engine is stopping.
                 let _ = sender.send(Report::Sink(event));
             };
             let sink = RunningSink::start(view, spec.sink, owed, state.clone(), tell);
-            self.sinks.push(sink.map_err(|error| Error::Stopped {
+            let mut sink = sink.map_err(|error| Error::Stopped {
                 reason: error.to_string(),
-            })?);
+            })?;
+            sink.is_waiting = is_waiting;
+            self.sinks.push(sink);
         }
         Ok(())
     }
 
+    /// What a sink takes that is known and not there, and what it is owed.
+    fn left_by(
+        &mut self,
+        sink: &str,
+    ) -> Result<Option<(String, Vec<connectors::Delivery>)>, StateError> {
+        let Some(durable) = &mut self.durable else {
+            return Ok(None);
+        };
+        if let Some(left) = durable.restored.sinks.remove(sink) {
+            return Ok(Some(left));
+        }
+        let mut parked = self.parked.iter().filter(|(name, _)| name == sink);
+        let Some((_, view)) = parked.next() else {
+            return Ok(None);
+        };
+        let owed = durable.state.owed(sink)?;
+        Ok(Some((self.views[view].name.to_string(), owed)))
+    }
+
     /// Notes in the state directory which sinks there are: these, and all others that are known.
-    pub(super) fn declare_sinks(&self, new: Vec<DeclaredSink<'_>>) -> Result<(), StateError> {
+    pub(super) fn declare_sinks(&mut self, new: Vec<DeclaredSink<'_>>) -> Result<(), StateError> {
         let Some(durable) = &self.durable else {
             return Ok(());
         };
         let known = |name, view| DeclaredSink {
             name,
             view,
+            is_waiting: false,
             snapshot: None,
         };
         let view = |id| &*self.views[&id].name;
-        let running = self.sinks.iter().map(|s| known(&*s.name, view(s.view)));
+        let running = self.sinks.iter().map(|s| DeclaredSink {
+            is_waiting: s.is_waiting,
+            ..known(&*s.name, view(s.view))
+        });
         let parked = self.parked.iter().map(|(name, id)| known(name, view(*id)));
         let left = durable.restored.sinks.iter();
         let left = left.map(|(name, (view, _))| known(name, view));
         let all = new.into_iter().chain(running).chain(parked).chain(left);
-        durable.state.declare_sinks(&all.collect::<Vec<_>>())
+        let all: Vec<DeclaredSink<'_>> = all.collect();
+        durable.state.declare_sinks(&all)?;
+        // What a view's last sink was given is nobody's any more.
+        let known = all.iter().filter(|sink| !sink.is_waiting);
+        let known: BTreeSet<String> = known.map(|sink| sink.view.to_owned()).collect();
+        let views = self.views.values_mut();
+        let unknown = views.filter(|view| !known.contains(&*view.name));
+        unknown.for_each(|view| view.given.clear());
+        Ok(())
     }
 
     /// All that a view says, for a sink that is new.
     fn snapshot_for_sink(&self, id: ViewId) -> connectors::Delivery {
         let view = &self.views[&id];
-        let answers = view.generating().into_iter().flat_map(|view| {
-            let output = |(context, current): (&ContextKey, &CurrentAnswer)| OutputRow {
-                key: context.as_str().to_owned(),
-                answer: Some(current.output(&view.question(context))),
-            };
-            view.answers.iter().map(output)
-        });
+        // A view may stand at an epoch that changed nothing for it and is not stored yet: after a
+        // crash its number would be given again.
+        let epochs = [view.stands_at, self.stored];
         connectors::Delivery {
             origin: self.origin,
             view: view.name.to_string(),
-            epoch: view.stands_at.or(self.stored).unwrap_or_default(),
-            rows: answers.collect(),
+            epoch: epochs.into_iter().flatten().min().unwrap_or_default(),
+            rows: view.outputs(),
         }
     }
 
@@ -409,6 +468,10 @@ impl Coordinator {
         };
         self.hub.close_view(&view.name);
         self.parked.retain(|(_, of_view)| *of_view != id);
+        if let Some(durable) = &mut self.durable {
+            let left = &mut durable.restored.sinks;
+            left.retain(|_, (of_view, _)| **of_view != *view.name);
+        }
         self.declare_sinks(Vec::new())?;
         let Body::Generate(generating) = view.body else {
             return Ok(());

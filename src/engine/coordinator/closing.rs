@@ -156,10 +156,16 @@ impl Coordinator {
             })
     }
 
-    /// Whether a view has answers of an earlier process that nothing has confirmed yet.
+    /// Whether a view has answers of an earlier process that nothing has confirmed yet, or sinks
+    /// that are to hear how what stands differs from what they have.
     fn is_to_begin(&self) -> bool {
-        let mut views = self.views.values().filter_map(View::generating);
-        views.any(|view| view.restored.is_some())
+        let mut generating = self.views.values().filter_map(View::generating);
+        let is_waited_for = || {
+            self.sinks.iter().any(|sink| sink.is_waiting)
+                || self.views.values().any(|view| !view.given.is_empty())
+        };
+        // Once there is an epoch, every view takes it in its time.
+        generating.any(|view| view.restored.is_some()) || self.closed.is_none() && is_waited_for()
     }
 
     /// What is to be stored though no row changes.

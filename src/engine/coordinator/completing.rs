@@ -21,6 +21,7 @@ use crate::engine::reading::Origin;
 use crate::engine::update::{
     AnswerUpdate, ChangeKind, EpochSummary, RowsUpdate, RungCounts, Update,
 };
+use crate::engine::upserts::{UpsertDigest, UpsertDigests, digest_of_row};
 use crate::engine::workers::Command;
 use crate::state::StateError;
 
@@ -33,6 +34,8 @@ pub(super) struct Completed {
     pub(super) touched: Vec<ContextKey>,
     /// What sinks are owed.
     pub(super) outputs: Vec<OutputRow>,
+    /// By key: the digest of a query's row that sinks then have.
+    pub(super) given: Vec<(String, Option<UpsertDigest>)>,
     /// What readers of the view take.
     change: BagChange,
     rungs: RungCounts,
@@ -58,9 +61,20 @@ impl Coordinator {
         let mut refreshes = self.hub.take_refreshes(&name);
         // A call that was given up may have said something after its epoch was complete.
         refreshes.retain(|_, refresh| Some(refresh.epoch) > view.stands_at);
+        let given = std::mem::take(&mut view.given);
         let mut completed = match &mut view.body {
-            Body::Generate(generating) => generating.complete(epoch, refreshes, is_taken),
-            Body::Query(querying) => querying.complete(&name, epoch, self.hub.take_tasks(&name)),
+            Body::Generate(generating) => {
+                let mut completed = generating.complete(epoch, refreshes, is_taken);
+                completed.take_back(given, &generating.answers);
+                completed
+            }
+            Body::Query(querying) => {
+                let mut completed = querying.complete(&name, epoch, self.hub.take_tasks(&name));
+                if is_taken {
+                    completed.give(querying, given);
+                }
+                completed
+            }
         };
         let healing = view.generating().map(|view| &view.healing);
         let summary = EpochSummary {
@@ -158,7 +172,7 @@ impl Generating {
                 let question = self.question(&context);
                 completed.outputs.push(OutputRow {
                     key: context.as_str().to_owned(),
-                    answer: current.map(|current| current.output(&question)),
+                    output: current.map(|current| current.output(&question)),
                 });
             }
             let update = self.untold(&context, epoch, update);
@@ -277,6 +291,33 @@ impl Querying {
 }
 
 impl Completed {
+    /// Owes sinks what has changed of a query's rows.
+    fn give(&mut self, querying: &Querying, given: UpsertDigests) {
+        let (upserts, tuples) = (&querying.upserts, &querying.tuples);
+        self.outputs = upserts.changed(&self.change, tuples, given);
+        let rows = self.outputs.iter();
+        self.given = rows
+            .map(|row| (row.key.clone(), digest_of_row(row)))
+            .collect();
+    }
+
+    /// Owes sinks the end of rows that a query gave them which had the name of this view.
+    fn take_back(&mut self, given: UpsertDigests, answers: &BTreeMap<ContextKey, CurrentAnswer>) {
+        for key in given.into_keys() {
+            if !answers.contains_key(&ContextKey::new(&*key)) {
+                self.outputs.push(OutputRow {
+                    key: key.clone(),
+                    output: None,
+                });
+            }
+            self.given.push((key, None));
+        }
+        if !self.given.is_empty() {
+            self.outputs.sort_by(|a, b| a.key.cmp(&b.key));
+            self.outputs.dedup_by(|a, b| a.key == b.key);
+        }
+    }
+
     /// Counts a refresh by its rung, with its work.
     fn count(&mut self, refresh: Option<&Refresh>) {
         match refresh.map(|refresh| &refresh.outcome) {

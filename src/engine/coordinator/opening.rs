@@ -150,7 +150,7 @@ impl Coordinator {
         if let Some(durable) = &mut self.durable {
             // Those of views that are gone are owed nothing any more.
             for (name, (view, _)) in std::mem::take(&mut durable.restored.sinks) {
-                if let Ok(view) = self.names.answers(&view) {
+                if let Ok(view) = self.names.view(&view) {
                     self.parked.push((name, view));
                 }
             }

@@ -26,6 +26,7 @@ use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
 use crate::engine::sinks::MAX_OWED;
 use crate::engine::update::Update;
+use crate::engine::upserts::UpsertDigest;
 use crate::state::{Commit, StateError, StoredAnswer};
 
 /// Closed epochs that wait for the answers over them.
@@ -35,7 +36,20 @@ const MAX_UNSTORED: usize = 64;
 type Owed = Vec<(usize, Delivery)>;
 
 /// Answers to be stored, by view and context; none where there is none any more.
-pub(super) type StoredAnswers = Vec<(Arc<str>, ContextKey, Option<StoredAnswer>)>;
+type StoredAnswers = Vec<(Arc<str>, ContextKey, Option<StoredAnswer>)>;
+
+/// What is stored with the rows of an epoch: what a view says of them.
+#[derive(Default)]
+struct Said {
+    answers: StoredAnswers,
+    deliveries: Owed,
+    /// What sinks are owed that are not there, by their place among these.
+    parked: Owed,
+    /// By view and key: what its sinks then have.
+    given: Vec<(Arc<str>, String, Option<UpsertDigest>)>,
+    /// By place: sinks that have waited for the first epoch of their view.
+    begun: Vec<usize>,
+}
 
 impl Coordinator {
     /// Stores what a view says as of an epoch, with all rows up to it, and owes it to its sinks.
@@ -51,11 +65,7 @@ impl Coordinator {
         for earlier in closed {
             self.store_rows(earlier, at_ms)?;
         }
-        let sinks = self.sinks.iter().map(|sink| sink.view);
-        let deliveries = self.owed(id, epoch, &completed.outputs, sinks);
-        let parked = self.parked.iter().map(|(_, view)| *view);
-        let parked = self.owed(id, epoch, &completed.outputs, parked);
-        let answers = self.stored_answers(id, &completed.touched);
+        let said = self.said(id, epoch, completed);
         if let Some(recording) = &mut self.recording {
             let view = self.views[&id].generating();
             let answers = view.into_iter().flat_map(|view| {
@@ -69,9 +79,12 @@ impl Coordinator {
         }
         // A slower view adds to the last epoch that is stored.
         let last = last.unwrap_or_else(|| ClosedEpoch::nothing(self.stored.unwrap_or(epoch)));
-        self.store_epoch(last, answers, (&deliveries, &parked), at_ms)?;
+        let said = self.store_epoch(last, said, at_ms)?;
         self.record_if_even(at_ms);
-        for (sink, delivery) in deliveries {
+        for sink in said.begun {
+            self.sinks[sink].is_waiting = false;
+        }
+        for (sink, delivery) in said.deliveries {
             self.sinks[sink].owe(delivery);
             if self.sinks[sink].is_full() {
                 let source = self.sinks[sink].name.clone();
@@ -148,26 +161,45 @@ impl Coordinator {
         self.unstored.drain(..n).collect()
     }
 
-    /// What sinks are owed of an epoch of a view.
-    fn owed(
-        &self,
-        id: ViewId,
-        epoch: Epoch,
-        rows: &[OutputRow],
-        views: impl Iterator<Item = ViewId>,
-    ) -> Owed {
-        let owed = views.enumerate();
-        let owed = owed.filter(|(_, view)| *view == id && !rows.is_empty());
-        let delivery = |(index, _)| {
-            let delivery = Delivery {
-                origin: self.origin,
-                view: self.views[&id].name.to_string(),
-                epoch,
-                rows: rows.to_vec(),
-            };
-            (index, delivery)
+    /// What a view says of an epoch: to be stored, and for its sinks.
+    fn said(&self, id: ViewId, epoch: Epoch, completed: &Completed) -> Said {
+        let view = &self.views[&id];
+        let places = |is_waiting| -> Vec<usize> {
+            let sinks = self.sinks.iter().enumerate();
+            let sinks = sinks.filter(|(_, s)| s.view == id && s.is_waiting == is_waiting);
+            sinks.map(|(place, _)| place).collect()
         };
-        owed.map(delivery).collect()
+        let (begun, known) = (places(true), places(false));
+        let parked = self.parked.iter().enumerate();
+        let parked = parked.filter(|(_, (_, of_view))| *of_view == id);
+        let parked: Vec<usize> = parked.map(|(place, _)| place).collect();
+        let owed = |places: &[usize], rows: &[OutputRow]| -> Owed {
+            let delivery = |place: &usize| {
+                let delivery = Delivery {
+                    origin: self.origin,
+                    view: view.name.to_string(),
+                    epoch,
+                    rows: rows.to_vec(),
+                };
+                (*place, delivery)
+            };
+            let places = places.iter().filter(|_| !rows.is_empty());
+            places.map(delivery).collect()
+        };
+        let mut deliveries = owed(&known, &completed.outputs);
+        if !begun.is_empty() {
+            deliveries.extend(owed(&begun, &view.outputs()));
+        }
+        let given = completed.given.iter();
+        Said {
+            answers: self.stored_answers(id, &completed.touched),
+            deliveries,
+            parked: owed(&parked, &completed.outputs),
+            given: given
+                .map(|(key, digest)| (view.name.clone(), key.clone(), *digest))
+                .collect(),
+            begun,
+        }
     }
 
     /// The answers of a view in these contexts, as they are stored.
@@ -188,17 +220,17 @@ impl Coordinator {
 
     /// One transaction of rows alone, with no answers over them.
     pub(super) fn store_rows(&mut self, closed: ClosedEpoch, at_ms: i64) -> Result<(), StateError> {
-        self.store_epoch(closed, Vec::new(), (&Vec::new(), &Vec::new()), at_ms)
+        self.store_epoch(closed, Said::default(), at_ms)?;
+        Ok(())
     }
 
-    /// One transaction.
+    /// One transaction. Returns what was stored with the rows.
     fn store_epoch(
         &mut self,
         closed: ClosedEpoch,
-        mut answers: StoredAnswers,
-        (deliveries, parked): (&Owed, &Owed),
+        mut said: Said,
         at_ms: i64,
-    ) -> Result<(), StateError> {
+    ) -> Result<Said, StateError> {
         if let Some(recording) = &mut self.recording {
             let rows = closed.rows.iter().filter_map(|(id, key, row)| {
                 let stream = self.streams.get(id)?;
@@ -213,14 +245,15 @@ impl Coordinator {
             }
         }
         let Some(durable) = &mut self.durable else {
-            return Ok(());
+            return Ok(said);
         };
         // Nobody keeps the answers of views that are declared no more.
         let undeclared = std::mem::take(&mut durable.restored.answers);
         for (view, left) in &undeclared {
             let contexts = left.keys();
             let view: &Arc<str> = &Arc::from(view.as_str());
-            answers.extend(contexts.map(|context| (view.clone(), context.clone(), None)));
+            let gone = contexts.map(|context| (view.clone(), context.clone(), None));
+            said.answers.extend(gone);
         }
         let generating = self.views.values().filter_map(|view| view.generating());
         let declared = generating.map(|view| (&*view.plan.name, Some(view.definition)));
@@ -239,21 +272,36 @@ impl Coordinator {
                 .collect(),
             views: declared.chain(gone).collect(),
             knows_uses: self.views.values().all(|view| view.stands_at.is_some()),
-            answers: answers
+            answers: said
+                .answers
                 .iter()
                 .map(|(view, context, answer)| (&**view, context.clone(), answer.clone()))
                 .collect(),
             quarantine: &closed.quarantine,
             resubmitted: &closed.resubmitted,
-            deliveries: deliveries
+            deliveries: said
+                .deliveries
                 .iter()
                 .map(|(sink, delivery)| (&*self.sinks[*sink].name, delivery))
                 .collect(),
-            parked: parked
+            parked: said
+                .parked
                 .iter()
                 .map(|(sink, delivery)| (&*self.parked[*sink].0, delivery))
                 .collect(),
-        })
+            given: said
+                .given
+                .iter()
+                .map(|(view, key, digest)| (&**view, &**key, *digest))
+                .collect(),
+            begun: said
+                .begun
+                .iter()
+                .map(|sink| &self.sinks[*sink])
+                .map(|sink| (&*sink.name, &*self.views[&sink.view].name))
+                .collect(),
+        })?;
+        Ok(said)
     }
 }
 

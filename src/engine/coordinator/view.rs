@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use perennial_ask::{Answer, Work};
 use perennial_bank::ContextKey;
+use perennial_connectors::OutputRow;
 use perennial_rows::{Schema, Tuple};
 use perennial_views::query::Query;
 use perennial_views::{Delivery, Epoch, Pace, Plan, Services};
@@ -16,6 +17,7 @@ use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::current::CurrentAnswer;
 use crate::engine::healing::Healing;
 use crate::engine::reading::Origin;
+use crate::engine::upserts::{UpsertDigests, Upserts};
 use crate::state::StoredAnswer;
 
 /// What an epoch retracts and emits for one context.
@@ -40,6 +42,8 @@ pub(super) struct View {
     pub(super) ledger: Ledger,
     /// Whether it was said that its budget is used up, since it took an epoch.
     pub(super) is_told_stale: bool,
+    /// What sinks were given of it by an earlier process, until its first epoch is complete.
+    pub(super) given: UpsertDigests,
     pub(super) body: Body,
 }
 
@@ -54,6 +58,8 @@ pub(super) enum Body {
 /// A view of a query.
 pub(super) struct Querying {
     pub(super) query: Arc<Query>,
+    /// How its rows are told apart for sinks.
+    pub(super) upserts: Upserts,
     /// What is read, in the order of the query's inputs.
     pub(super) origins: Vec<Origin>,
     /// How often each tuple stands in the result.
@@ -203,6 +209,20 @@ impl View {
         match &mut self.body {
             Body::Generate(view) => Some(view),
             Body::Query(_) => None,
+        }
+    }
+
+    /// All that it says, as sinks get it.
+    pub(super) fn outputs(&self) -> Vec<OutputRow> {
+        match &self.body {
+            Body::Generate(view) => {
+                let output = |(context, current): (&ContextKey, &CurrentAnswer)| OutputRow {
+                    key: context.as_str().to_owned(),
+                    output: Some(current.output(&view.question(context))),
+                };
+                view.answers.iter().map(output).collect()
+            }
+            Body::Query(view) => view.upserts.all(&view.tuples),
         }
     }
 

@@ -33,7 +33,7 @@ mod unique;
 
 use std::sync::Arc;
 
-use perennial_rows::Schema;
+use perennial_rows::{KEY, Schema};
 
 pub use bind::{BindError, BindErrors, RelationSchema, Relations, SEM_FUNCTIONS, Span, bind};
 
@@ -96,6 +96,18 @@ impl Query {
     /// row.
     pub fn unique(&self) -> &[Vec<usize>] {
         &self.unique
+    }
+
+    /// The columns that tell the result's rows apart, by position: of the sets that are known to
+    /// be unique the one that is the column `key` alone, else the smallest, and of several the
+    /// first. None where nothing is known to be unique.
+    pub fn key(&self) -> Option<&[usize]> {
+        let key = self.schema.position(KEY);
+        let is_key = |set: &Vec<usize>| set.len() == 1 && set.first().copied() == key;
+        let rank = |set: &&Vec<usize>| (!is_key(set), set.len());
+        // Of equals the first is found, and sets are in order.
+        let best = self.unique.iter().min_by_key(rank);
+        best.map(Vec::as_slice)
     }
 
     /// Whether a model is asked.

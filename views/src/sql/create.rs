@@ -438,7 +438,7 @@ fn sink(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     let is_url = into.of.starts_with("http://") || into.of.starts_with("https://");
     for option in &options {
         let (fits, what) = match option.of {
-            SinkOption::SecretFile(_) => (is_url, "SECRET_FILE: only posted answers are signed"),
+            SinkOption::SecretFile(_) => (is_url, "SECRET_FILE: only what is posted is signed"),
             _ => (is_topic, "this is an option of topics, kafka://…"),
         };
         if !fits {

@@ -516,6 +516,26 @@ fn an_order_to_be_shown_is_kept() {
 }
 
 #[test]
+fn rows_are_told_apart_by_the_column_key_else_by_the_fewest() {
+    let key = |text: &str| {
+        let query = sql(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        query.key().map(<[usize]>::to_vec)
+    };
+    assert_eq!(key("SELECT title, key FROM docs"), Some(vec![1]));
+    assert_eq!(key("SELECT amount, id FROM orders"), Some(vec![1]));
+    assert_eq!(
+        key("SELECT id AS other, id AS key FROM orders"),
+        Some(vec![1])
+    );
+    assert_eq!(
+        key("SELECT id, key FROM orders JOIN docs ON region = title"),
+        Some(vec![0, 1])
+    );
+    assert_eq!(key("SELECT count(*) FROM orders"), Some(Vec::new()));
+    assert_eq!(key("SELECT region FROM orders"), None);
+}
+
+#[test]
 fn unique_columns_are_proven() {
     let unique = |text: &str| {
         sql(text)
