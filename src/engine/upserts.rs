@@ -235,6 +235,6 @@ mod tests {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        assert_eq!(hex, "");
+        assert_eq!(hex, "ffc1396bd286405c");
     }
 }

@@ -596,7 +596,7 @@ impl State {
             let is_declared = |name: &str| known().any(|sink| sink.name == name);
             let is_taken = |view: &str| known().any(|sink| sink.view == view);
             let mut upserts = txn.open_table(UPSERTS)?;
-            upserts.retain(|(view, _), _| is_taken(view))?;
+            drop_upserts(&mut upserts, is_taken)?;
             let mut table = txn.open_table(SINKS)?;
             table.retain(|sink, _| is_declared(sink))?;
             let mut outbox = txn.open_table(OUTBOX)?;
@@ -813,6 +813,25 @@ fn add_parked(
     };
     outbox.insert((sink, merged.epoch), format::encode(&merged).as_slice())?;
     Ok(())
+}
+
+/// Drops what was given of views that are not taken. Of those that are, one row is looked at.
+fn drop_upserts(
+    upserts: &mut redb::Table<'_, (&str, &str), [u8; 32]>,
+    is_taken: impl Fn(&str) -> bool,
+) -> Result<(), redb::Error> {
+    let mut from = String::new();
+    loop {
+        let next = upserts.range((&*from, "")..)?.next().transpose()?;
+        let Some(view) = next.map(|(key, _)| key.value().0.to_owned()) else {
+            return Ok(());
+        };
+        // The least text behind the view's name.
+        from = format!("{view}\0");
+        if !is_taken(&view) {
+            upserts.retain_in((&*view, "")..(&*from, ""), |_, _| false)?;
+        }
+    }
 }
 
 fn put_offsets<'a>(

@@ -154,6 +154,7 @@ impl Coordinator {
                     self.parked.push((name, view));
                 }
             }
+            durable.restored.upserts.clear();
         }
         self.declare_sinks(Vec::new())?;
         match self.log.take() {
