@@ -231,6 +231,11 @@ fn span(piece: &Piece) -> Span {
     }
 }
 
+/// Whether an answer stands and was not read: of many questions, those are most.
+fn is_left_unread(update: &AnswerUpdate) -> bool {
+    update.rung == Rung::Skip && update.kind() == ChangeKind::Stands
+}
+
 impl<W: Write> Display for Screen<W> {
     fn started(&mut self, start: &EpochStart) -> io::Result<()> {
         self.tell_of_more_warnings();
@@ -271,8 +276,12 @@ impl<W: Write> Display for Screen<W> {
             self.warn("there are no documents: answers come from the model alone".to_owned());
         }
         self.is_alone = report.n_contexts() <= 1;
+        let is_left = |update: &&AnswerUpdate| !self.is_alone && is_left_unread(update);
+        let n_left = report.answers.iter().filter(is_left).count();
         for update in &report.answers {
-            self.answer(update)?;
+            if self.is_alone || !is_left_unread(update) {
+                self.answer(update)?;
+            }
         }
         // Answers of an earlier run are shown, though nothing touched them.
         let is_shown = |update: &&AnswerUpdate| update.rung == Rung::Keep && update.new.is_some();
@@ -301,8 +310,8 @@ impl<W: Write> Display for Screen<W> {
             };
             self.say(Style::Faint, &text, INDENT)?;
             self.blank()?;
-        } else if n_kept > 0 {
-            let text = format!("{} not touched", wording::count(n_kept, "other answer"));
+        } else if n_kept + n_left > 0 {
+            let text = wording::others(n_kept, n_left);
             self.say(Style::Faint, &text, INDENT)?;
             self.blank()?;
         }

@@ -80,6 +80,21 @@ pub(crate) fn work(n_forwarded: usize, n_rerun: usize) -> String {
     }
 }
 
+/// Answers that are not shown: those that nothing touched, and those that were not read.
+pub(crate) fn others(n_kept: usize, n_unread: usize) -> String {
+    let mut words = Vec::new();
+    if n_kept > 0 {
+        words.push(format!("{} not touched", count(n_kept, "other answer")));
+    }
+    if n_unread > 0 {
+        let unread = count(n_unread, "other answer");
+        words.push(format!(
+            "{unread} not read: the change is unlikely to matter"
+        ));
+    }
+    words.join(" · ")
+}
+
 /// How many of several questions an epoch read, and what that cost beside a rerun of all.
 pub(crate) fn read(report: &EpochReport) -> Option<String> {
     let (n_read, n_contexts) = (report.n_read(), report.n_contexts());
@@ -214,6 +229,15 @@ mod tests {
         assert_eq!(count(1, "file"), "1 file");
         assert_eq!(duration(Duration::from_millis(1234)), "1.23 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
+    }
+
+    #[test]
+    fn answers_that_are_not_shown_are_counted() {
+        assert_eq!(others(2, 0), "2 other answers not touched");
+        assert_eq!(
+            others(1, 90),
+            "1 other answer not touched · 90 other answers not read: the change is unlikely to matter"
+        );
     }
 
     #[test]
