@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,19 +18,16 @@ use perennial::{Edit, Engine, fault};
 use serde_json::Value;
 
 use crate::delivered::folded;
+use crate::killed;
 use crate::rig::view;
 use crate::stand_in::StandIn;
 
 const SINK: &str = "answers.jsonl";
 const RECORDING: &str = "session.rec";
 const ASKED: &str = "asked.txt";
-const DONE: &str = "done";
 const LOG: &str = "log.jsonl";
 /// Stands in a document that is forgotten.
 const CANARY: &str = "the heron nests behind the pump house";
-/// The environment of the child, which the program itself never reads.
-const DIR: &str = "PERENNIAL_TEST_FAULT_DIR";
-const FAULT: &str = "PERENNIAL_TEST_FAULT";
 
 /// What the child does, one after the other.
 enum Step {
@@ -74,11 +71,8 @@ fn script() -> Vec<Step> {
 #[test]
 #[ignore = "runs in a process of its own"]
 fn child_of_the_fault_test() {
-    let Ok(dir) = std::env::var(DIR) else { return };
-    let dir = Path::new(&dir);
-    if let Ok(point) = std::env::var(FAULT) {
-        fault::arm(&point).expect("a point");
-    }
+    let Some(dir) = killed::begin() else { return };
+    let dir = &*dir;
     let log = JsonLines::open("log", dir.join(LOG)).expect("there");
     let sink = JsonLinesSink::open(dir.join(SINK)).expect("sound");
     let runtime = StandIn::writing(dir.join(ASKED)).runtime();
@@ -92,7 +86,7 @@ fn child_of_the_fault_test() {
         .record(dir.join(RECORDING))
         .start()
         .expect("starts");
-    let done = fs::read_to_string(dir.join(DONE)).map_or(0, |n| n.parse().expect("a number"));
+    let done = killed::n_done(dir);
     let mut n_refused = 0;
     for (i, step) in script().into_iter().enumerate() {
         n_refused += usize::from(matches!(step, Step::Refuse));
@@ -123,26 +117,12 @@ fn child_of_the_fault_test() {
             }
         }
         engine.flush().expect("runs");
-        // Another thread may end the process at any time: it is there whole or not at all.
-        let new = dir.join(DONE).with_extension("new");
-        fs::write(&new, (i + 1).to_string()).expect("writable");
-        fs::rename(&new, dir.join(DONE)).expect("writable");
+        killed::note_done(dir, i + 1);
     }
 }
 
-/// Runs the child in `dir` until it ends, or gets to the point.
 fn run(dir: &Path, point: Option<&str>) -> ExitStatus {
-    let mut child = Command::new(std::env::current_exe().expect("this test"));
-    child
-        .args(["faults::child_of_the_fault_test", "--exact", "--ignored"])
-        .env(DIR, dir)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    match point {
-        Some(point) => child.env(FAULT, point),
-        None => child.env_remove(FAULT),
-    };
-    child.status().expect("starts")
+    killed::run("faults::child_of_the_fault_test", dir, point)
 }
 
 fn was_aborted(status: ExitStatus) -> bool {

@@ -18,6 +18,7 @@ mod exact;
 mod faults;
 mod forget;
 mod history;
+mod killed;
 #[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
 mod not_built;
 mod pace;

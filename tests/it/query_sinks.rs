@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +17,8 @@ use perennial::sql::{Script, Session};
 use perennial::{Engine, Runtime, fault};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use crate::killed;
 
 /// Longer than any delivery takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -538,11 +539,6 @@ fn a_view_that_is_declared_otherwise_takes_back_what_it_does_not_say() {
     assert_eq!(with(rows, ""), is(&["a", "b"], true));
 }
 
-/// The environment of the child, which the program itself never reads.
-const DIR: &str = "PERENNIAL_TEST_QUERY_SINKS_DIR";
-const FAULT: &str = "PERENNIAL_TEST_QUERY_SINKS_FAULT";
-const DONE: &str = "done";
-
 /// What the child does, one after the other; a step that is taken twice does no more.
 const SCRIPT: [&str; 5] = [
     "INSERT INTO t VALUES ('k1', 'a', 2), ('k2', 'a', 3), ('k3', 'b', 2)",
@@ -556,39 +552,20 @@ const SCRIPT: [&str; 5] = [
 #[test]
 #[ignore = "runs in a process of its own"]
 fn child_of_the_fault_test() {
-    let Ok(dir) = std::env::var(DIR) else { return };
-    let dir = Path::new(&dir);
-    if let Ok(point) = std::env::var(FAULT) {
-        fault::arm(&point).expect("a point");
-    }
+    let Some(dir) = killed::begin() else { return };
+    let dir = &*dir;
     let mut session = session(Some(&dir.join("state")));
     run(&mut session, &declared(dir, &[]));
-    let done = fs::read_to_string(dir.join(DONE)).map_or(0, |n| n.parse().expect("a number"));
+    let done = killed::n_done(dir);
     for (at, step) in SCRIPT.iter().enumerate().skip(done) {
         run(&mut session, step);
         session.engine().flush().expect("runs");
-        // Another thread may end the process at any time: it is there whole or not at all.
-        let new = dir.join(DONE).with_extension("new");
-        fs::write(&new, (at + 1).to_string()).expect("writable");
-        fs::rename(&new, dir.join(DONE)).expect("writable");
+        killed::note_done(dir, at + 1);
     }
 }
 
 fn child(dir: &Path, point: Option<&str>) -> bool {
-    let mut child = Command::new(std::env::current_exe().expect("this test"));
-    child
-        .args([
-            "query_sinks::child_of_the_fault_test",
-            "--exact",
-            "--ignored",
-        ])
-        .env(DIR, dir)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    if let Some(point) = point {
-        child.env(FAULT, point);
-    }
-    child.status().expect("starts").success()
+    killed::run("query_sinks::child_of_the_fault_test", dir, point).success()
 }
 
 #[test]
