@@ -153,6 +153,26 @@ impl<'q> Binder<'q> {
         output
     }
 
+    /// The column of a question that is asked of what now stands above where `output` answers it;
+    /// `None` if no model makes `output`.
+    pub(super) fn asked_again(&mut self, output: ColumnId) -> Option<ColumnId> {
+        let mut placed = self.asks.placed.iter();
+        let ask = placed.find(|ask| ask.output == output)?;
+        let (task, arguments) = (ask.task.clone(), ask.arguments.clone());
+        let mut pending = self.asks.pending.iter();
+        if let Some(ask) = pending.find(|ask| ask.task == task && ask.arguments == arguments) {
+            return Some(ask.output);
+        }
+        let name = self.table.name(output).clone();
+        let again = self.table.add(name, task.output().of());
+        self.asks.pending.push(Pending {
+            output: again,
+            task,
+            arguments,
+        });
+        Some(again)
+    }
+
     /// The prompt, with its place, and the arguments behind it.
     fn prompt(
         &mut self,

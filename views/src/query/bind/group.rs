@@ -118,9 +118,6 @@ impl<'q> Binder<'q> {
             self.asks.take(|id| read.contains(&id))
         };
         let node = self.place(node, of_rows);
-        let mut is_valid = true;
-        // About groups, a prompt may name what a group has.
-        let mut arguments: Vec<Scalar> = self.pending_arguments().map(|a| a.clone()).collect();
         let sorted = sort.iter_mut().filter_map(|(by, _)| match by {
             SortBy::Item(_) => None,
             SortBy::Expression(expression, span) => Some((expression, *span)),
@@ -131,23 +128,14 @@ impl<'q> Binder<'q> {
         let having = having
             .iter_mut()
             .map(|(condition, span)| (condition, *span));
-        let asked = arguments
-            .iter_mut()
-            .map(|argument| (argument, Span::empty()));
-        for (expression, span) in expressions.chain(having).chain(sorted).chain(asked) {
-            let mut strays = Vec::new();
-            *expression = self.of_group(expression, &named, &mut strays);
-            if let Some(stray) = strays.first() {
-                is_valid = false;
-                let used = self.uses.iter().find(|(id, _)| id == stray);
-                let span = used.map_or(span, |(_, span)| *span);
-                let message = format!(
-                    "`{}` is not the same for all rows of a group; add it to GROUP BY, or put it \
-                     into an aggregate",
-                    self.table.name(*stray)
-                );
-                self.error(message, span);
-            }
+        let mut is_valid = true;
+        for (expression, span) in expressions.chain(having).chain(sorted) {
+            is_valid &= self.say_of_group(expression, &named, span);
+        }
+        // About groups, a prompt may name what a group has.
+        let mut arguments: Vec<Scalar> = self.pending_arguments().map(|a| a.clone()).collect();
+        for argument in &mut arguments {
+            is_valid &= self.say_of_group(argument, &named, Span::empty());
         }
         for (slot, argument) in self.pending_arguments().zip(arguments) {
             *slot = argument;
@@ -157,6 +145,40 @@ impl<'q> Binder<'q> {
             keys: named,
             aggregates: self.aggregates.clone(),
         })
+    }
+
+    /// Makes an expression one over the columns of a group; tells what cannot be said of one, and
+    /// whether all can.
+    fn say_of_group(
+        &mut self,
+        expression: &mut Scalar,
+        keys: &[(ColumnId, Scalar)],
+        span: Span,
+    ) -> bool {
+        let mut strays = Vec::new();
+        *expression = self.of_group(expression, keys, &mut strays);
+        // A question that rows are asked is another one of groups.
+        strays.retain(|stray| match self.asked_again(*stray) {
+            Some(again) => {
+                *expression = expression.substitute(|id| {
+                    Expression::Column(if id == stray { again } else { *id })
+                });
+                false
+            }
+            None => true,
+        });
+        let Some(stray) = strays.first() else {
+            return true;
+        };
+        let used = self.uses.iter().find(|(id, _)| id == stray);
+        let span = used.map_or(span, |(_, span)| *span);
+        let message = format!(
+            "`{}` is not the same for all rows of a group; add it to GROUP BY, or put it into an \
+             aggregate",
+            self.table.name(*stray)
+        );
+        self.error(message, span);
+        false
     }
 
     /// An expression over the columns of a group. What is no key and no aggregate is a stray.

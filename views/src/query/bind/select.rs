@@ -194,8 +194,11 @@ impl<'q> Binder<'q> {
         if !keys.is_empty() || !self.aggregates.is_empty() || select.having.is_some() {
             node = self.grouped(node, keys, &mut items, &mut sort, &mut having)?;
         }
-        node = self.asked(node);
-        let node = node.filtered(having.into_iter().map(|(condition, _)| condition).collect());
+        let having: Vec<Scalar> = having.into_iter().map(|(condition, _)| condition).collect();
+        let read: BTreeSet<ColumnId> = having.iter().flat_map(Scalar::columns).collect();
+        let of_having = self.asks.take(|id| read.contains(&id));
+        let node = self.place(node, of_having).filtered(having);
+        let node = self.asked(node);
         self.projected(node, items, sort, select.distinct.is_some())
     }
 

@@ -185,6 +185,14 @@ fn groups_say_only_what_they_know() {
         ],
     );
     refused(
+        "SELECT sem_map('Sum {region} up') AS s, min(sem_map('Sum {region} up')) AS m FROM orders",
+        &[(
+            "{region}",
+            "`region` is not the same for all rows of a group; add it to GROUP BY, or put it into \
+             an aggregate",
+        )],
+    );
+    refused(
         "SELECT count(*) FROM orders GROUP BY 1",
         &[("1", "GROUP BY cannot group by an aggregate")],
     );
@@ -435,6 +443,25 @@ fn models_are_asked_behind_what_is_cheaper() {
             "      └ group by sem_classify, region: count(*)\n",
             "        └ ask sem_classify('What is {doc}?', 'a', 'b') AS sem_classify\n",
             "          └ scan orders (doc, region)",
+        ),
+    );
+    // A question that an aggregate, or a condition on rows, asks of rows is asked of groups as well.
+    explained(
+        "SELECT region, sem_map('Describe {region}') AS d, min(sem_map('Describe {region}')) AS m
+         FROM orders WHERE sem_filter('Is {region} far?')
+         GROUP BY region HAVING NOT sem_filter('Is {region} far?')",
+        concat!(
+            "result (region TEXT, d TEXT, m TEXT)\n",
+            "└ project region, sem_map, min\n",
+            "  └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
+            "    └ filter NOT sem_filter\n",
+            "      └ ask sem_filter('Is {region} far?') AS sem_filter\n",
+            "        └ group by region: min(sem_map)\n",
+            "          └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
+            "            └ project region\n",
+            "              └ filter sem_filter\n",
+            "                └ ask sem_filter('Is {region} far?') AS sem_filter\n",
+            "                  └ scan orders (region)",
         ),
     );
     // What is not read is not asked; behind a LIMIT only what stays is.
