@@ -358,7 +358,7 @@ pub(crate) struct ViewArgs {
 }
 
 /// Which model, and what it may use.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
     /// A known name (see `perennial models`), a GGUF file, or a folder of safetensors.

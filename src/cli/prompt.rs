@@ -112,8 +112,12 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
     let live = Live::new(false);
     let model = opening::open(&args.model, &live)?;
     let engine = declared(Engine::builder(model.runtime()), &args.engine).start()?;
+    let (model_args, opening_live) = (args.model.clone(), live.clone());
     let mut prompt = Prompt {
-        session: Session::new(engine, args.model.model.as_str()),
+        session: Session::new(engine, args.model.model.as_str()).opening(move |spec| {
+            let opened = opening::open_by(spec, &model_args, &opening_live)?;
+            Ok(opened.runtime())
+        }),
         teller: Teller {
             live: live.clone(),
             is_json: false,

@@ -31,9 +31,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let script = read(&args.script)?;
     let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
     let live = Live::new(args.json);
-    let (runtime, model) = runtime(&script, &statements, &args.model, &live)?;
-    let builder = declared(Engine::builder(runtime), &args.engine).held();
-    let mut session = Session::new(builder.start()?, model).held();
+    let spec = sql::first_model(&statements);
+    let spec = spec.unwrap_or_else(|| args.model.model.as_str().into());
+    let mut open = opener(&statements, &args.model, &live);
+    let builder = declared(Engine::builder(open(&spec)?), &args.engine).held();
+    let mut session = Session::new(builder.start()?, spec)
+        .held()
+        .opening(move |spec| Ok(open(spec)?));
     if args.once {
         session = session.once();
     }
@@ -118,22 +122,21 @@ pub(crate) fn read(path: &std::path::Path) -> Result<Script, Failure> {
     Ok(Script::new(name, text))
 }
 
-/// What a script's engine computes with, and what its model is opened by.
-fn runtime(
-    script: &Script,
+/// Opens models for a script: such as say nothing, where nobody will ask them.
+fn opener(
     statements: &[Spanned<Statement>],
     args: &ModelArgs,
     live: &Live,
-) -> Result<(Runtime, Arc<str>), Failure> {
-    let spec = sql::asked_model(script, statements)?;
-    let spec = spec.unwrap_or_else(|| args.model.as_str().into());
-    if !statements.iter().any(|one| one.of.may_ask()) {
-        // Nobody will ask it.
-        let (model, embedder) = (Scripted::new(), ScriptedEmbedder::default());
-        return Ok((Runtime::scripted(Arc::new(model), Arc::new(embedder)), spec));
+) -> impl FnMut(&str) -> Result<Runtime, Failure> + use<> {
+    let is_asked = statements.iter().any(|one| one.of.may_ask());
+    let (args, live) = (args.clone(), live.clone());
+    move |spec| match is_asked {
+        true => Ok(opening::open_by(spec, &args, &live)?.runtime()),
+        false => {
+            let (model, embedder) = (Scripted::new(), ScriptedEmbedder::default());
+            Ok(Runtime::scripted(Arc::new(model), Arc::new(embedder)))
+        }
     }
-    let model = opening::open_by(&spec, args, live)?;
-    Ok((model.runtime(), spec))
 }
 
 /// An engine as the options want it.

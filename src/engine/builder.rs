@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
+use perennial_ask::AnswerModel;
 use perennial_bank::{ColdTier, References};
 use perennial_connectors::{Sink, Source};
 use perennial_views::{Plan, View};
@@ -27,6 +28,7 @@ const DISK_BYTES: u64 = 4 << 30;
 /// Declares streams and views; [`EngineBuilder::start`] makes the engine.
 pub struct EngineBuilder {
     runtime: Runtime,
+    models: Vec<(String, Runtime)>,
     streams: Vec<Stream>,
     views: Vec<View>,
     sinks: Vec<SinkSpec>,
@@ -57,6 +59,7 @@ impl EngineBuilder {
     pub(super) fn over(runtime: Runtime) -> Self {
         Self {
             runtime,
+            models: Vec::new(),
             streams: Vec::new(),
             views: Vec::new(),
             sinks: Vec::new(),
@@ -80,6 +83,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn table(mut self, name: impl Into<String>) -> Self {
         self.streams.push(Stream::Table(name.into()));
+        self
+    }
+
+    /// Another model, which views ask for by this name; see [`Engine::create_model`].
+    #[must_use]
+    pub fn model(mut self, name: impl Into<String>, runtime: Runtime) -> Self {
+        self.models.push((name.into(), runtime));
         self
     }
 
@@ -186,9 +196,9 @@ impl EngineBuilder {
                 });
             }
         }
-        let model = &self.runtime.model;
         let mut plans = Vec::new();
         for (at, view) in self.views.iter().enumerate() {
+            let model = self.model_of(view)?;
             let plan = view.plan(model.n_positions(), model.n_prefix_tokens())?;
             // A view reads what was declared before it.
             let known = &relations[..self.streams.len() + at];
@@ -203,6 +213,23 @@ impl EngineBuilder {
             plans.push(plan);
         }
         Ok(plans)
+    }
+
+    /// The model that a view asks.
+    fn model_of(&self, view: &View) -> Result<&dyn AnswerModel, Error> {
+        let Some(name) = view.asked_model() else {
+            return Ok(&*self.runtime.model);
+        };
+        let mut models = self.models.iter();
+        let named = models.find(|(of, _)| of == name);
+        let (_, runtime) = named.ok_or_else(|| {
+            let names = self.models.iter().map(|(name, _)| &**name);
+            Error::UnknownModel {
+                name: name.to_owned(),
+                declared: names.collect::<Vec<_>>().join(", "),
+            }
+        })?;
+        Ok(&*runtime.model)
     }
 
     /// Starts sources, workers and the coordinator.
@@ -232,6 +259,9 @@ impl EngineBuilder {
             references,
             durable,
         })?;
+        for (name, runtime) in &self.models {
+            coordinator.models().add(name, runtime)?;
+        }
         for stream in self.streams {
             match stream {
                 Stream::Table(name) => coordinator.create_table(name.as_str().into())?,
@@ -249,7 +279,7 @@ impl EngineBuilder {
         let handle = Handle {
             requests,
             names,
-            outputs: coordinator.outputs().clone(),
+            models: coordinator.models().clone(),
             runtime: self.runtime,
             hub,
             n_workers: self.n_workers,

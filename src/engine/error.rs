@@ -43,6 +43,14 @@ pub enum Error {
         /// The names there are.
         declared: String,
     },
+    /// No model of this name.
+    #[error("there is no model `{name}` in this engine; there are: {declared}")]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        declared: String,
+    },
     /// No sink of this name.
     #[error("there is no sink `{name}`; there are: {declared}")]
     UnknownSink {
@@ -77,8 +85,8 @@ pub enum Error {
     Dropped,
     /// A recording holds streams and the views over them that it began with.
     #[error(
-        "an engine that records keeps what it began with, and its views read streams only; do \
-         without the recording, or declare everything before it starts"
+        "an engine that records keeps what it began with, and its views read streams only and ask \
+         one model; do without the recording, or declare everything before it starts"
     )]
     Recorded,
     /// Rows for a stream that a source feeds.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use perennial_ask::Dependency;
+use perennial_ask::{Dependency, Provider};
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
 use perennial_rows::{Key, Row};
 use perennial_views::query::Query;
-use perennial_views::{Asking, Epoch, Observer, Outputs, Pace, PaceOption, View};
+use perennial_views::{Asking, Epoch, Observer, Pace, PaceOption, Plan, View};
 
 use super::audits::AuditStats;
 use super::builder::EngineBuilder;
@@ -21,6 +21,7 @@ use super::edit::Edit;
 use super::error::Error;
 use super::forget::Receipt;
 use super::hub::Hub;
+use super::models::Models;
 use super::names::{Named, Names, StreamId};
 use super::quarantine::Quarantined;
 use super::relations::{RelationInfo, Snapshot};
@@ -48,8 +49,7 @@ pub(super) struct Handle {
     pub(super) requests: Sender<Request>,
     pub(super) names: Arc<Names>,
     pub(super) runtime: Runtime,
-    /// What models said of rows.
-    pub(super) outputs: Arc<Outputs>,
+    pub(super) models: Arc<Models>,
     /// Knows why the coordinator ended, if it failed.
     pub(super) hub: Arc<Hub>,
     pub(super) n_workers: usize,
@@ -216,10 +216,51 @@ impl Engine {
 
     /// Whom a query asks that is evaluated once; `observer` hears of its calls.
     pub(crate) fn asking(&self, observer: Arc<dyn Observer>) -> Asking {
-        Asking::new("a query".into(), self.shared.outputs.clone(), observer)
+        self.shared.models.asking("a query".into(), observer)
     }
 
-    /// What the engine computes with.
+    /// Adds a model, that of a runtime, which views ask for by this name: a
+    /// [`View`](perennial_views::View) by [`model`](perennial_views::View::model), a query by
+    /// `model => name`. The runtime's embedder is not used: there is one an engine. A model that the
+    /// engine has already gets another name. Its fragments are kept in memory only.
+    ///
+    /// # Errors
+    /// [`Error::DeclaredTwice`].
+    pub fn create_model(&self, name: &str, runtime: &Runtime) -> Result<(), Error> {
+        self.shared.models.add(name, runtime)
+    }
+
+    /// Takes the name of a model away.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], [`Error::InUse`] while a view asks it by this name,
+    /// [`Error::Stopped`].
+    pub fn drop_model(&self, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        self.ask(|reply| Request::DropModel { name, reply })?
+    }
+
+    /// The names of models.
+    pub fn models(&self) -> Vec<Arc<str>> {
+        self.shared.models.names()
+    }
+
+    /// The plan that a view would have.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], [`Error::View`].
+    pub fn plan(&self, view: &View) -> Result<Plan, Error> {
+        let asked = self.shared.models.get(view.asked_model())?;
+        let model = &asked.model;
+        Ok(view.plan(model.n_positions(), model.n_prefix_tokens())?)
+    }
+
+    /// Who performs tasks: the model of a name, or that which is asked where none is named.
+    pub(crate) fn provider(&self, model: Option<&str>) -> Result<Arc<dyn Provider>, Error> {
+        Ok(self.shared.models.get(model)?.provider.clone())
+    }
+
+    /// What the engine computes with where no model is named.
     pub fn runtime(&self) -> &Runtime {
         &self.shared.runtime
     }

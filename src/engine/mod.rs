@@ -30,6 +30,7 @@ mod handle;
 mod healing;
 mod hub;
 mod merging;
+mod models;
 mod names;
 pub(crate) mod quarantine;
 pub(crate) mod reading;

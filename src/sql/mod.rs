@@ -26,8 +26,9 @@
 //! # }
 //! ```
 //!
-//! What this deliberately does not do: it opens no model and prints nothing. Who runs a session
-//! has an engine over a model already, and shows outcomes as it likes.
+//! What this deliberately does not do: it opens no model by itself and prints nothing. Who runs a
+//! session has an engine over a model already, says how others are
+//! [opened](Session::opening), and shows outcomes as it likes.
 
 mod connect;
 mod edits;
@@ -41,4 +42,4 @@ pub use perennial_views::sql::{
     CreateContinuousView, CreateModel, Diagnostic, Errors, Kind, Script, Spanned, Statement,
     Subscribe, is_complete, parse,
 };
-pub use session::{Session, asked_model};
+pub use session::{Session, first_model};

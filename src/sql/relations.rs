@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use perennial_ask::{Provider, Task};
+use perennial_ask::Task;
 use perennial_rows::{KEY, Schema, Tuple};
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
 use perennial_views::sql::{self, Diagnostic, Name, Span, nearest};
@@ -15,8 +15,8 @@ use crate::engine::{Engine, RelationInfo, RelationKind};
 /// The relations of an engine, with what a session declared of them.
 pub(super) struct Catalog {
     all: BTreeMap<Arc<str>, (RelationInfo, Option<Schema>)>,
-    /// Who would be asked.
-    provider: Arc<dyn Provider>,
+    /// Whose models may be asked.
+    engine: Engine,
 }
 
 impl Catalog {
@@ -33,7 +33,7 @@ impl Catalog {
         });
         Ok(Self {
             all: all.collect(),
-            provider: engine.runtime().provider().clone(),
+            engine: engine.clone(),
         })
     }
 
@@ -106,8 +106,13 @@ impl Relations for Catalog {
         self.all.keys().cloned().collect()
     }
 
-    fn check_task(&self, task: &Task) -> Result<(), String> {
-        self.provider.check(task)
+    fn models(&self) -> Vec<Arc<str>> {
+        self.engine.models()
+    }
+
+    fn check_task(&self, model: Option<&str>, task: &Task) -> Result<(), String> {
+        let provider = self.engine.provider(model);
+        provider.map_err(|error| error.to_string())?.check(task)
     }
 }
 

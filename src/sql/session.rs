@@ -1,7 +1,7 @@
 //! Which statement does what to an engine?
 //!
-//! A session knows what an engine does not: the columns that were declared, the names of sinks
-//! and models, who listens where. An engine may be [held](crate::EngineBuilder::held) while a
+//! A session knows what an engine does not: the columns that were declared, the names of sinks,
+//! what opens a model, who listens where. An engine may be [held](crate::EngineBuilder::held) while a
 //! script declares: it is released before the first statement that needs rows, and at the end.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,10 @@ use super::connect::{self, Listeners};
 use super::edits;
 use super::outcome::{At, Fault, Outcome, SessionError};
 use super::relations::{self, Catalog};
-use crate::engine::{Engine, Error, RelationKind};
+use crate::engine::{Engine, Error, RelationKind, Runtime};
+
+/// Opens a model by its spec: a known name, a file or a folder.
+type Open = dyn FnMut(&str) -> Result<Runtime, Box<dyn Cause + Send + Sync>>;
 
 /// Carries statements out, one after the other.
 pub struct Session {
@@ -33,7 +36,9 @@ pub struct Session {
     reads_once: bool,
     /// The columns that were declared, by relation.
     declared: BTreeMap<Arc<str>, Schema>,
+    /// What opened the models that statements created.
     models: BTreeMap<Arc<str>, Arc<str>>,
+    open: Option<Box<Open>>,
     sinks: BTreeMap<Arc<str>, Delivered>,
     listeners: Listeners,
 }
@@ -57,6 +62,7 @@ impl Session {
             reads_once: false,
             declared: BTreeMap::new(),
             models: BTreeMap::new(),
+            open: None,
             sinks: BTreeMap::new(),
             listeners: Listeners::default(),
         }
@@ -66,6 +72,16 @@ impl Session {
     #[must_use]
     pub fn held(mut self) -> Self {
         self.is_held = true;
+        self
+    }
+
+    /// The same, which opens the models that statements create.
+    #[must_use]
+    pub fn opening(
+        mut self,
+        open: impl FnMut(&str) -> Result<Runtime, Box<dyn Cause + Send + Sync>> + 'static,
+    ) -> Self {
+        self.open = Some(Box::new(open));
         self
     }
 
@@ -243,10 +259,22 @@ impl Session {
 
     fn create_model(&mut self, model: &CreateModel) -> Result<Outcome, Fault> {
         let (name, spec) = (&model.name, &model.spec);
-        if self.models.contains_key(&name.of) {
+        if self.engine.models().contains(&name.of) {
             let what = format!("there is a model {} already", name.of);
             return Err(Fault::said(what, name.span));
         }
+        let runtime = match &mut self.open {
+            _ if spec.of == self.model => self.engine.runtime().clone(),
+            Some(open) => {
+                open(&spec.of).map_err(|error| Fault::said(error.to_string(), spec.span))?
+            }
+            None => {
+                let what = format!("'{}' is not open, and nothing opens models here", spec.of);
+                let help = format!("the model that is open is '{}'", self.model);
+                return Err(Diagnostic::new(what, spec.span).help(help).into());
+            }
+        };
+        self.engine.create_model(&name.of, &runtime).at(name.span)?;
         self.models.insert(name.of.clone(), spec.of.clone());
         Ok(created(Kind::Model, name, None))
     }
@@ -303,25 +331,17 @@ impl Session {
     }
 
     fn check_model(&self, name: &Arc<str>, span: Span) -> Result<(), Fault> {
-        let Some(spec) = self.models.get(name) else {
-            let what = format!("there is no model {name}");
-            let fault = Diagnostic::new(what, span);
-            let names = self.models.keys().map(|name| &**name);
-            return Err(match nearest(name, names) {
-                Some(meant) => fault.help(format!("did you mean {meant}?")),
-                None => fault.help(format!("CREATE MODEL {name} FROM '{}' first", self.model)),
-            }
-            .into());
-        };
-        if *spec != self.model {
-            let what = format!(
-                "model {name} is '{spec}', but the one that is open is '{}'",
-                self.model
-            );
-            let help = "one model answers all views of an engine: start it with that one";
-            return Err(Diagnostic::new(what, span).help(help).into());
+        let models = self.engine.models();
+        if models.contains(name) {
+            return Ok(());
         }
-        Ok(())
+        let what = format!("there is no model {name}");
+        let fault = Diagnostic::new(what, span);
+        Err(match nearest(name, models.iter().map(|name| &**name)) {
+            Some(meant) => fault.help(format!("did you mean {meant}?")),
+            None => fault.help(format!("CREATE MODEL {name} FROM '{}' first", self.model)),
+        }
+        .into())
     }
 
     fn create_view(&mut self, view: &CreateView, span: Span) -> Result<Outcome, Fault> {
@@ -477,11 +497,14 @@ impl Session {
                 table(["name", "from", "into"], rows)
             }
             Kind::Model => {
-                let rows = self
-                    .models
-                    .iter()
-                    .map(|(name, spec)| vec![text(name), text(spec), (*spec == self.model).into()]);
-                table(["name", "spec", "is_open"], rows)
+                let models = self.engine.models().into_iter();
+                let rows = models.map(|name| {
+                    let spec = self.models.get(&name);
+                    let is_default = spec == Some(&self.model);
+                    let spec = spec.map(text).unwrap_or_default();
+                    vec![text(&name), spec, is_default.into()]
+                });
+                table(["name", "spec", "is_default"], rows)
             }
         })
     }
@@ -494,7 +517,7 @@ impl Session {
         } = drop;
         let is_there = match kind {
             Kind::Sink => self.sinks.contains_key(&name.of),
-            Kind::Model => self.models.contains_key(&name.of),
+            Kind::Model => self.engine.models().contains(&name.of),
             _ => self.catalog(name.span)?.get(&name.of).is_some(),
         };
         if !is_there && !if_exists {
@@ -521,6 +544,7 @@ impl Session {
                 self.sinks.remove(&name.of);
             }
             Kind::Model => {
+                self.engine.drop_model(&name.of).at(name.span)?;
                 self.models.remove(&name.of);
             }
             _ => {
@@ -543,11 +567,8 @@ impl Session {
             Statement::Select(query) => self.explain_query(query, span)?,
             Statement::CreateView(view) => self.explain_query(&view.query, span)?,
             Statement::CreateContinuousView(view) => {
-                let model = &self.engine.runtime().model;
-                let (n_positions, n_prefix) = (model.n_positions(), model.n_prefix_tokens());
-                let plan = self.declared_view(view, span)?.plan(n_positions, n_prefix);
-                let plan = plan.map_err(|error| Fault::said(error.to_string(), span))?;
-                plan.to_string()
+                let view = self.declared_view(view, span)?;
+                self.engine.plan(&view).at(span)?.to_string()
             }
             _ => return Err(Fault::said("only queries and views have a plan", span)),
         };
@@ -558,13 +579,24 @@ impl Session {
     fn explain_query(&self, query: &sql::Query, span: Span) -> Result<String, Fault> {
         let query = self.catalog(span)?.bind(query, span)?;
         let mut plan = query.to_string();
-        if query.asks() {
-            let can = self.engine.runtime().provider().capabilities();
+        for name in query.asked() {
+            let can = self
+                .engine
+                .provider(name.as_deref())
+                .at(span)?
+                .capabilities();
             let promise = match can.is_exact {
                 true => "the same row always gets the same answer",
                 false => "an answer stands until its row changes",
             };
-            let (model, n) = (&self.model, can.n_positions);
+            let model = match name.as_ref() {
+                None => self.model.to_string(),
+                Some(name) => match self.models.get(name) {
+                    Some(spec) => format!("{name} ({spec})"),
+                    None => name.to_string(),
+                },
+            };
+            let n = can.n_positions;
             plan.push_str(&format!(
                 "\nasked is {model}, which attends to {n} tokens: {promise}"
             ));
@@ -606,41 +638,10 @@ fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = Vec<Value>
     }
 }
 
-/// The model that a script's views ask, by what opens it: that of their option `MODEL`, else the
-/// first that the script names. `None` if it names none.
-///
-/// # Errors
-/// Two views that ask two models: one answers all views of an engine.
-pub fn asked_model(
-    script: &Script,
-    statements: &[Spanned<Statement>],
-) -> Result<Option<Arc<str>>, SessionError> {
-    let mut models: Vec<(&Arc<str>, &Arc<str>)> = Vec::new();
-    let mut asked: Option<&Arc<str>> = None;
-    for Spanned { of, .. } in statements {
-        match of {
-            Statement::CreateModel(CreateModel { name, spec }) => models.push((&name.of, &spec.of)),
-            Statement::CreateContinuousView(view) => {
-                for option in &view.options {
-                    let ViewOption::Model(name) = &option.of else {
-                        continue;
-                    };
-                    // A name that is not there is said when the view is made.
-                    let Some((_, spec)) = models.iter().find(|(of, _)| *of == name) else {
-                        continue;
-                    };
-                    if asked.is_some_and(|asked| asked != *spec) {
-                        let what = "another view of this script asks another model";
-                        let help = "one model answers all views of an engine";
-                        let fault = Diagnostic::new(what, option.span).help(help);
-                        return Err(script.errors(vec![fault]).into());
-                    }
-                    asked = Some(spec);
-                }
-            }
-            _ => {}
-        }
-    }
-    let first = models.first().map(|(_, spec)| *spec);
-    Ok(asked.or(first).cloned())
+/// The first model that a script creates, by what opens it: that which is asked where none is named.
+pub fn first_model(statements: &[Spanned<Statement>]) -> Option<Arc<str>> {
+    statements.iter().find_map(|statement| match &statement.of {
+        Statement::CreateModel(model) => Some(model.spec.of.clone()),
+        _ => None,
+    })
 }

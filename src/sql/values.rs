@@ -19,7 +19,7 @@ impl Relations for Nothing {
         None
     }
 
-    fn check_task(&self, _task: &Task) -> Result<(), String> {
+    fn check_task(&self, _model: Option<&str>, _task: &Task) -> Result<(), String> {
         Err("a value that is written down asks no model".to_owned())
     }
 }

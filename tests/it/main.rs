@@ -19,6 +19,7 @@ mod faults;
 mod forget;
 mod history;
 mod killed;
+mod models;
 #[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
 mod not_built;
 mod pace;

@@ -273,7 +273,7 @@ fn what_cannot_be_carried_out_is_said_at_its_place() {
     rows(&mut session, TOWNS);
     rows(
         &mut session,
-        "CREATE VIEW v AS SELECT key, country FROM towns; CREATE MODEL small FROM 'other'",
+        "CREATE VIEW v AS SELECT key, country FROM towns; CREATE MODEL small FROM 'scripted'",
     );
     let over = |context: &str, rest: &str| {
         format!(
@@ -295,7 +295,17 @@ fn what_cannot_be_carried_out_is_said_at_its_place() {
             "2:75",
             "there is no model big",
         ),
-        (&over("towns", ") WITH (MODEL = small)"), "2:75", "'other'"),
+        (
+            &over("towns", ") WITH (MODEL = smal)"),
+            "2:75",
+            "did you mean small?",
+        ),
+        ("CREATE MODEL small FROM 'scripted'", "1:14", "already"),
+        (
+            "CREATE MODEL big FROM 'other'",
+            "1:23",
+            "nothing opens models here",
+        ),
         (
             &over("towns", ") WITH (MAX_TOKENS = 100000000)"),
             "1:1",

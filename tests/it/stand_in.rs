@@ -11,11 +11,12 @@ use perennial::ask::{
     Performed, Provider, Task, TaskCall,
 };
 use perennial::bank::{FragmentId, FragmentStore, LayoutPassage, Scope};
+use perennial::rows::Value;
 
 /// Answers as [`Scripted`] does.
 pub(crate) struct StandIn {
     inner: Scripted,
-    /// What it says behind every answer: with words of its own it is another model.
+    /// What it says behind every answer and every text of a row: with words of its own it is another model.
     ending: &'static str,
     /// Where every request is written down, a line each.
     asked: Option<PathBuf>,
@@ -79,7 +80,11 @@ impl Provider for StandIn {
         let rendered = call.task.rendered(call.values);
         let texts: Vec<&str> = rendered.documents.iter().map(|(_, text)| &**text).collect();
         self.note(&rendered.instruction, &texts);
-        self.inner.perform(call)
+        let mut performed = self.inner.perform(call)?;
+        if let Value::Text(said) = &performed.value {
+            performed.value = Value::text(format!("{said}{}", self.ending));
+        }
+        Ok(performed)
     }
 }
 

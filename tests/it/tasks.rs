@@ -266,11 +266,11 @@ fn what_cannot_be_asked_is_said_where_it_stands() {
         ),
         (
             "SELECT sem_map('{text}', 3) FROM docs",
-            "`sem_map` takes `max_tokens => n`, not `3`",
+            "`sem_map` takes `max_tokens => n`, a whole number from 1, not `3`",
         ),
         (
             "SELECT sem_filter('{text}', 'a') FROM docs",
-            "`sem_filter` takes a prompt and nothing else",
+            "`sem_filter` takes a prompt, and `model => name` behind it",
         ),
         (
             "SELECT sem_classify('{text}', 'a') FROM docs",

@@ -12,7 +12,7 @@
 //!   NULL, said once, and kept in no memo.
 //! - The memo hears of an output's first use and of its last, whatever number of views use it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -68,7 +68,10 @@ pub struct Outputs {
 pub struct Asking {
     /// Where its calls queue, and who is told of them.
     view: Arc<str>,
+    /// Of the model that is asked where none is named.
     outputs: Arc<Outputs>,
+    /// Of models that may be asked by name.
+    named: BTreeMap<Arc<str>, Arc<Outputs>>,
     observer: Arc<dyn Observer>,
     count: Arc<AskCount>,
 }
@@ -79,8 +82,27 @@ impl Asking {
         Self {
             view,
             outputs,
+            named: BTreeMap::new(),
             observer,
             count: Arc::default(),
+        }
+    }
+
+    /// The same, which may ask these models by name besides.
+    #[must_use]
+    pub fn naming(mut self, named: BTreeMap<Arc<str>, Arc<Outputs>>) -> Self {
+        self.named = named;
+        self
+    }
+
+    /// The outputs of a model.
+    pub(crate) fn outputs(&self, model: Option<&Arc<str>>) -> &Arc<Outputs> {
+        match model {
+            None => &self.outputs,
+            Some(name) => {
+                let named = self.named.get(name);
+                named.expect("a view is given every model that it names")
+            }
         }
     }
 }
@@ -250,6 +272,7 @@ fn perform(provider: &dyn Provider, question: &Question) -> Result<Performed, Fa
 /// A task as calls of one worker of a view.
 pub(crate) struct TaskCalls {
     task: Arc<Task>,
+    outputs: Arc<Outputs>,
     asking: Asking,
     provider: [u8; 32],
     /// How often this worker uses each output.
@@ -257,11 +280,13 @@ pub(crate) struct TaskCalls {
 }
 
 impl TaskCalls {
-    pub(crate) fn new(task: Arc<Task>, asking: Asking) -> Self {
+    /// Of a task, whose outputs are in `outputs`.
+    pub(crate) fn new(task: Arc<Task>, outputs: &Arc<Outputs>, asking: &Asking) -> Self {
         Self {
             task,
-            provider: asking.outputs.digest(),
-            asking,
+            provider: outputs.digest(),
+            outputs: outputs.clone(),
+            asking: asking.clone(),
             uses: HashMap::new(),
         }
     }
@@ -287,7 +312,7 @@ impl Calls<Epoch, Tuple, Value> for TaskCalls {
             count: self.asking.count.clone(),
         };
         self.asking.count.n_asked.fetch_add(1, Relaxed);
-        self.asking.outputs.ask(digest, &question, waiting);
+        self.outputs.ask(digest, &question, waiting);
     }
 
     fn lost(&mut self, values: &Tuple) -> Value {
@@ -305,7 +330,7 @@ impl Calls<Epoch, Tuple, Value> for TaskCalls {
                 self.uses.remove(&digest);
             }
         }
-        self.asking.outputs.release(&digest);
+        self.outputs.release(&digest);
     }
 }
 
@@ -313,7 +338,7 @@ impl Calls<Epoch, Tuple, Value> for TaskCalls {
 impl Drop for TaskCalls {
     fn drop(&mut self) {
         for (digest, n_uses) in self.uses.drain() {
-            (0..n_uses).for_each(|_| self.asking.outputs.release(&digest));
+            (0..n_uses).for_each(|_| self.outputs.release(&digest));
         }
     }
 }

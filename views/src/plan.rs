@@ -20,6 +20,9 @@ const QUESTION_ALLOWANCE: usize = 512;
 pub struct Plan {
     /// The view's name.
     pub name: Arc<str>,
+    /// The model that writes the answers; the engine's own without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Arc<str>>,
     /// Name of the context stream.
     pub context: Arc<str>,
     /// Name of the document stream.
@@ -132,6 +135,7 @@ impl View {
         };
         Ok(Plan {
             name: self.name.as_str().into(),
+            model: self.model.as_deref().map(Arc::from),
             context: required(&self.context, "context stream", "context")?,
             data_source: required(&self.data_source, "document stream", "data_source")?,
             matching: self
@@ -173,6 +177,8 @@ impl Plan {
     pub fn definition(&self, model: &[u8; 32], embedder: &[u8; 32]) -> [u8; 32] {
         let Self {
             name,
+            // By its digest.
+            model: _,
             context,
             data_source,
             matching,
@@ -290,6 +296,10 @@ impl From<&Plan> for View {
             Some(regret) => view.skip_below(regret),
             None => view,
         };
+        let view = match &plan.model {
+            Some(model) => view.model(&**model),
+            None => view,
+        };
         match plan.sampling {
             Sampling::Greedy => view,
             Sampling::Seeded {
@@ -317,6 +327,9 @@ impl fmt::Display for Plan {
         }
         if !self.pace.is_unlimited() {
             write!(f, ", {}", self.pace)?;
+        }
+        if let Some(model) = &self.model {
+            write!(f, ", by model {model}")?;
         }
         writeln!(f)?;
         writeln!(
@@ -394,6 +407,7 @@ mod tests {
                 .deliver(Delivery::Each)
                 .target_lag(Duration::from_secs(30))
                 .calls_per_hour(100)
+                .model("small")
                 .sampled(7, 0.8),
         ];
         for view in views {

@@ -262,6 +262,7 @@ impl Pace {
 #[derive(Clone, Debug)]
 pub struct View {
     pub(crate) name: String,
+    pub(crate) model: Option<String>,
     pub(crate) prompt: String,
     pub(crate) context: Option<String>,
     pub(crate) data_source: Option<String>,
@@ -286,6 +287,7 @@ impl View {
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            model: None,
             prompt: "Answer the question from the documents above, in one or two sentences.".into(),
             context: None,
             data_source: None,
@@ -303,6 +305,19 @@ impl View {
             passage_sizes: PassageSizes::default(),
             seeded: None,
         }
+    }
+
+    /// The model that writes the answers, of those that the engine has by name; without, it is the
+    /// engine's own.
+    #[must_use]
+    pub fn model(mut self, name: impl Into<String>) -> Self {
+        self.model = Some(name.into());
+        self
+    }
+
+    /// The name of the model that it asks, if it names one.
+    pub fn asked_model(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 
     /// The instruction, which the model reads after the documents and before the context.

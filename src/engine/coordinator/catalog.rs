@@ -14,7 +14,7 @@ use perennial_connectors::{self as connectors, Resumption, Source};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{
-    Agenda, Asking, ContextBook, Delivery, Observer, Outputs, Pace, Services, View as Declaration,
+    Agenda, ContextBook, Delivery, Observer, Pace, Services, View as Declaration,
 };
 
 use super::Coordinator;
@@ -30,6 +30,7 @@ use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
 use crate::engine::healing::Healing;
 use crate::engine::hub::PromptHub;
+use crate::engine::models::Models;
 use crate::engine::names::{Named, StreamId, ViewId};
 use crate::engine::reading::{self, Origin};
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
@@ -115,18 +116,19 @@ impl Coordinator {
     pub(crate) fn create_view(&mut self, declared: &Declaration) -> Result<(), Error> {
         self.check_new(declared.name())?;
         let id = ViewId(self.take_id());
-        let model = &self.runtime.model;
+        let asked = self.models.get(declared.asked_model())?;
+        let model = &asked.model;
         let plan = declared.plan(model.n_positions(), model.n_prefix_tokens())?;
         let plan = Arc::new(plan);
         let (documents, contexts) = (self.origin(&plan.data_source)?, self.origin(&plan.context)?);
         let definition = plan.definition(&model.digest(), &self.runtime.embedder.digest());
-        let references = self.references.clone();
+        let references = asked.references.clone();
         let services = Services {
             model: model.clone(),
             references: references.map(|all| Arc::new(ViewReferences::within(all))),
-            shelf: self.shelf.clone(),
+            shelf: asked.shelf.clone(),
             embeddings: self.embeddings.clone(),
-            model_executor: self.runtime.model_executor.clone(),
+            model_executor: asked.executor.clone(),
             book: Arc::new(ContextBook::default()),
             agenda: Arc::new(Agenda::default()),
             rerun: Arc::default(),
@@ -184,13 +186,18 @@ impl Coordinator {
     ) -> Result<(), Error> {
         self.check_new(&name)?;
         pace.check(&name)?;
+        for model in query.asked() {
+            self.models.get(model.as_deref())?;
+        }
         let origins = query.inputs().iter();
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
         let schema = query.schema().clone();
         let build = DeclaredView::Query {
             query: query.clone(),
-            asking: query.asks().then(|| self.asking(name.clone())),
+            asking: query
+                .asks()
+                .then(|| self.models.asking(name.clone(), self.hub.clone())),
         };
         let body = Body::Query(Querying {
             upserts: Upserts::of(&query),
@@ -205,14 +212,24 @@ impl Coordinator {
         Ok(())
     }
 
-    /// What models said of rows.
-    pub(crate) fn outputs(&self) -> &Arc<Outputs> {
-        &self.outputs
+    /// The models that may be asked.
+    pub(crate) fn models(&self) -> &Arc<Models> {
+        &self.models
     }
 
-    /// Whom a view asks.
-    fn asking(&self, view: Arc<str>) -> Asking {
-        Asking::new(view, self.outputs.clone(), self.hub.clone())
+    /// Drops the name of a model that no view asks by it.
+    pub(super) fn drop_model(&self, name: &str) -> Result<(), Error> {
+        self.models.get(Some(name))?;
+        let users = self.views.values().filter(|view| view.asks_by(name));
+        let users: Vec<&str> = users.map(|view| &*view.name).collect();
+        if !users.is_empty() {
+            return Err(Error::InUse {
+                name: name.to_owned(),
+                users: users.join(", "),
+            });
+        }
+        self.models.remove(name);
+        Ok(())
     }
 
     /// Has every worker build a view, which begins with the next epoch that it may take.

@@ -110,9 +110,7 @@ impl Coordinator {
         for update in completed.updates {
             self.hub.tell(Some(&name), &update);
         }
-        if let Some(store) = &self.runtime.store {
-            store.sweep();
-        }
+        self.models.sweep();
         self.compact_logs();
         Ok(())
     }

@@ -43,12 +43,7 @@ impl Coordinator {
         self.forgetting.push(Forgetting {
             stream: id,
             row,
-            fragments: self
-                .runtime
-                .store
-                .as_ref()
-                .map(|s| s.ids())
-                .unwrap_or_default(),
+            fragments: self.models.fragments(),
             receipt: Receipt {
                 stream: stream.name.to_string(),
                 key: key.to_string(),
@@ -90,12 +85,7 @@ impl Coordinator {
                 }
             }
             receipt.n_updates += self.sinks.iter().map(RunningSink::forget).sum::<usize>();
-            let kept = self
-                .runtime
-                .store
-                .as_ref()
-                .map(|s| s.ids())
-                .unwrap_or_default();
+            let kept = self.models.fragments();
             receipt.n_fragments = fragments.difference(&kept).count();
             // Every row is stored: nothing is in flight or pending.
             let note = self.note();
@@ -104,9 +94,7 @@ impl Coordinator {
                 None => Ok(None),
             };
             let outcome = erased.map_err(Error::from).and_then(|erased| {
-                if let Some(store) = &self.runtime.store {
-                    store.purge().map_err(StateError::from)?;
-                }
+                self.models.purge().map_err(StateError::from)?;
                 if let Some((n_epochs, n_bytes)) = erased {
                     receipt.n_epochs = n_epochs;
                     receipt.n_state_bytes = Some(n_bytes);
@@ -138,12 +126,7 @@ impl Coordinator {
         {
             remains.push("the stream".to_owned());
         }
-        if self
-            .runtime
-            .store
-            .as_ref()
-            .is_some_and(|s| s.n_unreferenced() > 0)
-        {
+        if self.models.hold_unreferenced() {
             remains.push("the fragment store".to_owned());
         }
         if let Some(recorder) = &self.recording {

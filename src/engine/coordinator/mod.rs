@@ -22,9 +22,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Select, Sender, never};
-use perennial_bank::References;
 use perennial_connectors::Event;
-use perennial_views::{Embeddings, Epoch, Memo, Outputs, PassageShelf, Policy};
+use perennial_views::{Embeddings, Epoch, Memo, Policy};
 
 use self::closing::ClosedEpoch;
 use self::recording::Recording;
@@ -35,6 +34,7 @@ use super::error::Error;
 use super::forget::Forgetting;
 use super::healing::{Healing, Wanted};
 use super::hub::Hub;
+use super::models::Models;
 use super::names::{Names, StreamId, ViewId};
 use super::quarantine::Quarantine;
 use super::runtime::Runtime;
@@ -80,11 +80,9 @@ pub(crate) struct Coordinator {
     reports: Receiver<Report>,
     inbox: Receiver<Request>,
     hub: Arc<Hub>,
-    references: Option<Arc<References>>,
     memo: Arc<dyn Memo>,
+    models: Arc<Models>,
     embeddings: Arc<Embeddings>,
-    outputs: Arc<Outputs>,
-    shelf: Arc<PassageShelf>,
     quarantine: Quarantine,
     /// Resubmitted rows that are taken in and not yet struck off in the state directory.
     resubmitted: Vec<u64>,

@@ -8,14 +8,16 @@ use perennial_bank::References;
 use perennial_bank::fragment_store::Attached;
 use perennial_connectors::{Resume, Resumption};
 use perennial_rows::{Key, Row};
-use perennial_views::{Embeddings, Memo, Outputs, PassageShelf};
+use perennial_views::{Embeddings, Memo};
 
 use super::recording::Recording;
+use super::view::Generating;
 use super::{Coordinator, Request};
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
 use crate::engine::hub::Hub;
+use crate::engine::models::Models;
 use crate::engine::names::Names;
 use crate::engine::quarantine::Quarantine;
 use crate::engine::reading::Origin;
@@ -91,11 +93,7 @@ impl Coordinator {
             memo.clone(),
             runtime.embed_executor.clone(),
         );
-        let outputs = Outputs::new(
-            runtime.provider.clone(),
-            memo.clone(),
-            runtime.model_executor.clone(),
-        );
+        let models = Models::new(&runtime, references, memo.clone());
         let last = durable.as_ref().and_then(|durable| durable.restored.epoch);
         Ok(Self {
             runtime,
@@ -108,11 +106,9 @@ impl Coordinator {
             reports,
             inbox,
             hub,
-            references,
             memo,
+            models: Arc::new(models),
             embeddings: Arc::new(embeddings),
-            outputs: Arc::new(outputs),
-            shelf: Arc::new(PassageShelf::default()),
             quarantine: Quarantine::default(),
             resubmitted: Vec::new(),
             announced: VecDeque::new(),
@@ -189,8 +185,10 @@ impl Coordinator {
         let views = self.views.values();
         let reads_a_view = |origin: &Origin| matches!(origin, Origin::View(_));
         let mut all = views.clone();
-        let is_told =
-            all.all(|view| view.generating().is_some() && !view.origins().iter().any(reads_a_view));
+        let is_told = all.all(|view| {
+            let is_of_one = |of: &Generating| of.plan.model.is_none();
+            view.generating().is_some_and(is_of_one) && !view.origins().iter().any(reads_a_view)
+        });
         if !is_told {
             return Err(Error::Recorded);
         }

@@ -106,6 +106,10 @@ pub(crate) enum Request {
         name: String,
         reply: Sender<Result<(), Error>>,
     },
+    DropModel {
+        name: String,
+        reply: Sender<Result<(), Error>>,
+    },
     Relations {
         reply: Sender<Vec<RelationInfo>>,
     },
@@ -206,6 +210,9 @@ impl Coordinator {
             }
             Request::DropSink { name, reply } => {
                 let _ = reply.send(self.drop_sink(&name));
+            }
+            Request::DropModel { name, reply } => {
+                let _ = reply.send(self.drop_model(&name));
             }
             Request::Relations { reply } => {
                 let _ = reply.send(self.relations());

@@ -196,6 +196,14 @@ impl View {
         self.origins().contains(&origin)
     }
 
+    /// Whether it asks a model by this name.
+    pub(super) fn asks_by(&self, model: &str) -> bool {
+        match &self.body {
+            Body::Generate(view) => view.plan.model.as_deref() == Some(model),
+            Body::Query(view) => view.query.asked().contains(&Some(model.into())),
+        }
+    }
+
     /// The part that asks a model, if it has one.
     pub(super) fn generating(&self) -> Option<&Generating> {
         match &self.body {

@@ -153,7 +153,10 @@ impl Writer {
                 self.node(input);
             }
             Node::Ask(ask) => {
-                self.encoder.number(10);
+                match &ask.model {
+                    None => self.encoder.number(10),
+                    Some(model) => self.encoder.number(11).text(model),
+                };
                 ask.task.encode(&mut self.encoder);
                 self.scalars(&ask.arguments);
                 self.id(ask.output);

@@ -113,6 +113,8 @@ impl Explain<'_> {
                 ("sem_classify", labels.collect())
             }
         };
+        let model = ask.model.as_ref();
+        let model = model.map_or_else(String::new, |name| format!(", model => {name}"));
         let pairs = ask.task.columns().iter().zip(&ask.arguments);
         let renamed = pairs.filter_map(|(name, argument)| {
             let text = self.text(argument, 0);
@@ -124,7 +126,7 @@ impl Explain<'_> {
             false => format!(" where {}", renamed.join(", ")),
         };
         let (prompt, name) = (quoted(&ask.task.prompt()), self.table.name(ask.output));
-        format!("ask {function}({prompt}{more}) AS {name}{renamed}")
+        format!("ask {function}({prompt}{more}{model}) AS {name}{renamed}")
     }
 
     fn join(&self, join: &Join) -> String {

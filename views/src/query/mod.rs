@@ -31,6 +31,7 @@ mod rewrite;
 mod timestamp;
 mod unique;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use perennial_rows::{KEY, Schema};
@@ -113,6 +114,12 @@ impl Query {
     /// Whether a model is asked.
     pub fn asks(&self) -> bool {
         !self.root.asks().is_empty()
+    }
+
+    /// The models that are asked: by name, and `None` for the one that is asked where none is named.
+    pub fn asked(&self) -> BTreeSet<Option<Arc<str>>> {
+        let asks = self.root.asks().into_iter();
+        asks.map(|ask| ask.model.clone()).collect()
     }
 
     /// The order in which the query asks its rows to be shown. Rows that flow have none; this is

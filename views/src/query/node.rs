@@ -64,6 +64,8 @@ pub(crate) enum Node {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) input: Node,
+    /// Which model is asked: the engine's own unless one is named.
+    pub(crate) model: Option<Arc<str>>,
     pub(crate) task: Arc<Task>,
     /// One for each of the task's columns.
     pub(crate) arguments: Vec<Scalar>,

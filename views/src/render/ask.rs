@@ -4,13 +4,10 @@
 //! about once, however many tuples have it. A retraction asks nobody: what was said is retracted as
 //! it was said.
 
-use std::sync::Arc;
-
-use perennial_ask::Task;
 use perennial_operators::call::call;
 use perennial_rows::{Tuple, Value};
 
-use crate::outputs::{Asking, TaskCalls};
+use crate::outputs::TaskCalls;
 use crate::query::expression::Expression;
 use crate::render::Tuples;
 
@@ -22,10 +19,8 @@ const MAX_IN_FLIGHT: usize = 256;
 pub(super) fn ask<'scope>(
     tuples: Tuples<'scope>,
     arguments: Vec<Expression<usize>>,
-    task: Arc<Task>,
-    asking: &Asking,
+    calls: TaskCalls,
 ) -> Tuples<'scope> {
-    let calls = TaskCalls::new(task, asking.clone());
     let by_values = tuples.map(move |tuple| {
         let values = arguments.iter().map(|argument| argument.value(&tuple));
         (values.collect::<Tuple>(), tuple)

@@ -38,7 +38,7 @@ use perennial_rows::Tuple;
 use timely::dataflow::Scope;
 
 use crate::dataflow::Epoch;
-use crate::outputs::Asking;
+use crate::outputs::{Asking, TaskCalls};
 use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
 use crate::query::node::{Node, Scalar};
@@ -167,7 +167,9 @@ impl<'scope> Renderer<'_, 'scope> {
             Node::Ask(ask) => {
                 let asking = self.asking.expect("a query that asks a model is given one");
                 let arguments = all_placed(&ask.arguments, &ask.input.columns());
-                ask::ask(self.node(&ask.input), arguments, ask.task.clone(), asking)
+                let outputs = asking.outputs(ask.model.as_ref());
+                let calls = TaskCalls::new(ask.task.clone(), outputs, asking);
+                ask::ask(self.node(&ask.input), arguments, calls)
             }
         }
     }

@@ -318,8 +318,8 @@ pub(super) enum Literal {
 }
 
 impl CreateContinuousView {
-    /// The view that is declared, but for [`CreateContinuousView::matching`] and the model, which
-    /// are names to be looked up.
+    /// The view that is declared, but for [`CreateContinuousView::matching`]: names to be
+    /// looked up.
     pub fn view(&self) -> View {
         let mut view = View::named(&*self.name.of)
             .context(&*self.context.of)
@@ -339,7 +339,7 @@ impl CreateContinuousView {
                 ViewOption::MaxTokens(tokens) => view.max_tokens(*tokens),
                 ViewOption::Reencode(passages) => view.reencode(*passages),
                 ViewOption::SkipBelow(score) => view.skip_below(score.get() as f32),
-                ViewOption::Model(_) => view,
+                ViewOption::Model(name) => view.model(&**name),
                 ViewOption::Pace(option) => {
                     pace.set(*option);
                     view

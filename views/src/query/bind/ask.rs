@@ -14,6 +14,7 @@ use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Ident};
 use sqlparser::tokenizer::{Location, Span};
 
 use crate::query::bind::Binder;
+use crate::query::bind::error::did_you_mean;
 use crate::query::bind::expression::{Place, place_of};
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
@@ -50,8 +51,15 @@ impl SemFunction {
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     output: ColumnId,
-    task: Arc<Task>,
+    question: Question,
     arguments: Vec<Scalar>,
+}
+
+/// What is asked, and whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Question {
+    model: Option<Arc<str>>,
+    task: Arc<Task>,
 }
 
 /// The models asked by one SELECT.
@@ -96,18 +104,22 @@ impl<'q> Binder<'q> {
             return None;
         }
         let (prompt, rest) = self.prompt(name, arguments, span)?;
+        let (model, rest) = self.model(name, rest, span)?;
         let output = match function {
-            SemFunction::Filter => match rest {
+            SemFunction::Filter => match &*rest {
                 [] => Output::Truth,
                 _ => {
-                    self.error(format!("`{name}` takes a prompt and nothing else"), span);
+                    self.error(
+                        format!("`{name}` takes a prompt, and `model => name` behind it"),
+                        span,
+                    );
                     return None;
                 }
             },
             SemFunction::Map => Output::Text {
-                max_tokens: self.max_tokens(name, rest, span)?,
+                max_tokens: self.max_tokens(name, &rest, span)?,
             },
-            SemFunction::Classify => Output::Label(self.labels(name, rest)?),
+            SemFunction::Classify => Output::Label(self.labels(name, &rest)?),
         };
         let (text, at) = (&prompt.0, prompt.1);
         let mentions = match Task::mentions(text) {
@@ -125,29 +137,33 @@ impl<'q> Binder<'q> {
             bound.push(self.mentioned(place, name, span));
         }
         let arguments: Vec<Scalar> = bound.into_iter().collect::<Option<_>>()?;
-        if let Err(why) = self.relations.check_task(&task) {
+        if let Err(why) = self.relations.check_task(model.as_deref(), &task) {
             self.error(why, at);
             return None;
         }
-        Some(Expression::Column(self.output(function, task, arguments)))
+        let question = Question { model, task };
+        Some(Expression::Column(
+            self.output(function, question, arguments),
+        ))
     }
 
     /// The column that the answers to a question make: that of the same question, if it is asked.
     fn output(
         &mut self,
         function: SemFunction,
-        task: Arc<Task>,
+        question: Question,
         arguments: Vec<Scalar>,
     ) -> ColumnId {
         let asked = self.asks.pending.iter().chain(&self.asks.placed);
-        let mut same = asked.filter(|ask| ask.task == task && ask.arguments == arguments);
+        let mut same = asked.filter(|ask| ask.question == question && ask.arguments == arguments);
         if let Some(ask) = same.next() {
             return ask.output;
         }
-        let output = self.table.add(function.name(), task.output().of());
+        let of = question.task.output().of();
+        let output = self.table.add(function.name(), of);
         self.asks.pending.push(Pending {
             output,
-            task,
+            question,
             arguments,
         });
         output
@@ -158,16 +174,18 @@ impl<'q> Binder<'q> {
     pub(super) fn asked_again(&mut self, output: ColumnId) -> Option<ColumnId> {
         let mut placed = self.asks.placed.iter();
         let ask = placed.find(|ask| ask.output == output)?;
-        let (task, arguments) = (ask.task.clone(), ask.arguments.clone());
+        let (question, arguments) = (ask.question.clone(), ask.arguments.clone());
         let mut pending = self.asks.pending.iter();
-        if let Some(ask) = pending.find(|ask| ask.task == task && ask.arguments == arguments) {
+        if let Some(ask) =
+            pending.find(|ask| ask.question == question && ask.arguments == arguments)
+        {
             return Some(ask.output);
         }
-        let name = self.table.name(output).clone();
-        let again = self.table.add(name, task.output().of());
+        let (name, of) = (self.table.name(output).clone(), question.task.output().of());
+        let again = self.table.add(name, of);
         self.asks.pending.push(Pending {
             output: again,
-            task,
+            question,
             arguments,
         });
         Some(again)
@@ -200,7 +218,55 @@ impl<'q> Binder<'q> {
         }
     }
 
-    fn max_tokens(&mut self, name: &str, rest: &'q [FunctionArg], span: Span) -> Option<usize> {
+    /// The model that `model => name` names, and the arguments besides.
+    fn model(
+        &mut self,
+        function: &str,
+        arguments: &'q [FunctionArg],
+        span: Span,
+    ) -> Option<(Option<Arc<str>>, Vec<&'q FunctionArg>)> {
+        let is_model = |argument: &&FunctionArg| {
+            named_argument(argument).is_some_and(|(name, _)| name.eq_ignore_ascii_case("model"))
+        };
+        let (named, rest): (Vec<_>, Vec<_>) = arguments.iter().partition(is_model);
+        let argument = match &*named {
+            [] => return Some((None, rest)),
+            [argument] => *argument,
+            _ => {
+                self.error(format!("`{function}` asks one model"), span);
+                return None;
+            }
+        };
+        let (name, at) = match named_argument(argument) {
+            Some((_, FunctionArgExpr::Expr(Expr::Identifier(name)))) => {
+                let of: Arc<str> = match name.quote_style {
+                    Some(_) => name.value.as_str().into(),
+                    None => name.value.to_lowercase().into(),
+                };
+                (of, name.span)
+            }
+            Some((_, FunctionArgExpr::Expr(expr))) if literal_text(expr).is_some() => (
+                literal_text(expr).unwrap_or_default().into(),
+                place_of(expr),
+            ),
+            _ => {
+                self.error(
+                    format!("`{function}` takes `model => name`, not `{argument}`"),
+                    span,
+                );
+                return None;
+            }
+        };
+        let known = self.relations.models();
+        if !known.contains(&name) {
+            let hint = did_you_mean(&name, known.iter().map(|name| &**name));
+            self.error(format!("there is no model `{name}`{hint}"), at);
+            return None;
+        }
+        Some((Some(name), rest))
+    }
+
+    fn max_tokens(&mut self, name: &str, rest: &[&'q FunctionArg], span: Span) -> Option<usize> {
         let [argument] = rest else {
             if rest.is_empty() {
                 return Some(MAX_TOKENS);
@@ -209,31 +275,25 @@ impl<'q> Binder<'q> {
             self.error(message, span);
             return None;
         };
-        let (named, value) = match argument {
-            FunctionArg::Named { name, arg, .. } => (Some(name), arg),
-            FunctionArg::ExprNamed {
-                name: Expr::Identifier(name),
-                arg,
-                ..
-            } => (Some(name), arg),
-            FunctionArg::ExprNamed { arg, .. } | FunctionArg::Unnamed(arg) => (None, arg),
-        };
-        let is_limit = named.is_some_and(|name| name.value.eq_ignore_ascii_case("max_tokens"));
+        let value = named_argument(argument);
+        let value = value.filter(|(name, _)| name.eq_ignore_ascii_case("max_tokens"));
         let given = match value {
-            FunctionArgExpr::Expr(Expr::Value(literal)) if is_limit => match &literal.value {
+            Some((_, FunctionArgExpr::Expr(Expr::Value(literal)))) => match &literal.value {
                 ast::Value::Number(digits, _) => digits.parse().ok().filter(|n: &usize| *n > 0),
                 _ => None,
             },
             _ => None,
         };
         if given.is_none() {
-            let message = format!("`{name}` takes `max_tokens => n`, not `{argument}`");
+            let message = format!(
+                "`{name}` takes `max_tokens => n`, a whole number from 1, not `{argument}`"
+            );
             self.error(message, span);
         }
         given
     }
 
-    fn labels(&mut self, name: &str, rest: &'q [FunctionArg]) -> Option<Arc<[Arc<str>]>> {
+    fn labels(&mut self, name: &str, rest: &[&'q FunctionArg]) -> Option<Arc<[Arc<str>]>> {
         let mut labels: Vec<Arc<str>> = Vec::new();
         for argument in rest {
             let expr = match argument {
@@ -304,7 +364,8 @@ impl<'q> Binder<'q> {
         pending.into_iter().fold(node, |input, ask| {
             let node = Node::Ask(Box::new(Ask {
                 input,
-                task: ask.task.clone(),
+                model: ask.question.model.clone(),
+                task: ask.question.task.clone(),
                 arguments: ask.arguments.clone(),
                 output: ask.output,
             }));
@@ -317,6 +378,19 @@ impl<'q> Binder<'q> {
     pub(super) fn pending_arguments(&mut self) -> impl Iterator<Item = &mut Scalar> {
         let pending = self.asks.pending.iter_mut();
         pending.flat_map(|ask| &mut ask.arguments)
+    }
+}
+
+/// The name and the value of `name => value`.
+fn named_argument(argument: &FunctionArg) -> Option<(&str, &FunctionArgExpr)> {
+    match argument {
+        FunctionArg::Named { name, arg, .. }
+        | FunctionArg::ExprNamed {
+            name: Expr::Identifier(name),
+            arg,
+            ..
+        } => Some((&name.value, arg)),
+        FunctionArg::ExprNamed { .. } | FunctionArg::Unnamed(_) => None,
     }
 }
 

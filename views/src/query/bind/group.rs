@@ -160,9 +160,8 @@ impl<'q> Binder<'q> {
         // A question that rows are asked is another one of groups.
         strays.retain(|stray| match self.asked_again(*stray) {
             Some(again) => {
-                *expression = expression.substitute(|id| {
-                    Expression::Column(if id == stray { again } else { *id })
-                });
+                *expression = expression
+                    .substitute(|id| Expression::Column(if id == stray { again } else { *id }));
                 false
             }
             None => true,

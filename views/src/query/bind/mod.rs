@@ -63,11 +63,17 @@ pub trait Relations {
         Vec::new()
     }
 
-    /// Whether the model that would be asked can perform a task; any can, unless told.
+    /// The names of models that may be asked besides the one that is asked where none is named.
+    fn models(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
+    /// Whether the model of this name, or the one that is asked where none is named, can perform a
+    /// task; any can, unless told.
     ///
     /// # Errors
     /// Why it cannot, for people.
-    fn check_task(&self, _task: &Task) -> Result<(), String> {
+    fn check_task(&self, _model: Option<&str>, _task: &Task) -> Result<(), String> {
         Ok(())
     }
 }

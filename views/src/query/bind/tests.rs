@@ -1,5 +1,6 @@
 //! What is bound, and what is refused with which words.
 
+use perennial_ask::{Output, Task};
 use perennial_rows::{Column, Schema, Type};
 use sqlparser::ast::Statement;
 use sqlparser::dialect::GenericDialect;
@@ -46,6 +47,17 @@ impl Relations for Shop {
 
     fn names(&self) -> Vec<Arc<str>> {
         ["docs", "events", "orders"].map(Arc::from).to_vec()
+    }
+
+    fn models(&self) -> Vec<Arc<str>> {
+        vec!["small".into()]
+    }
+
+    fn check_task(&self, model: Option<&str>, task: &Task) -> Result<(), String> {
+        match (model, task.output()) {
+            (Some("small"), Output::Text { max_tokens: 100.. }) => Err("too long".to_owned()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -454,15 +466,43 @@ fn models_are_asked_behind_what_is_cheaper() {
             "result (region TEXT, d TEXT, m TEXT)\n",
             "└ project region, sem_map, min\n",
             "  └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
-            "    └ filter NOT sem_filter\n",
-            "      └ ask sem_filter('Is {region} far?') AS sem_filter\n",
-            "        └ group by region: min(sem_map)\n",
-            "          └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
-            "            └ project region\n",
-            "              └ filter sem_filter\n",
-            "                └ ask sem_filter('Is {region} far?') AS sem_filter\n",
-            "                  └ scan orders (region)",
+            "    └ project region, min\n",
+            "      └ filter NOT sem_filter\n",
+            "        └ ask sem_filter('Is {region} far?') AS sem_filter\n",
+            "          └ group by region: min(sem_map)\n",
+            "            └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
+            "              └ project region\n",
+            "                └ filter sem_filter\n",
+            "                  └ ask sem_filter('Is {region} far?') AS sem_filter\n",
+            "                    └ scan orders (region)",
         ),
+    );
+    // What another model is asked is another question.
+    explained(
+        "SELECT sem_filter('Is {region} far?') AS a,
+                sem_filter('Is {region} far?', model => Small) AS b,
+                sem_map('{region}', max_tokens => 9, model => 'small') AS c FROM orders",
+        concat!(
+            "result (a BOOLEAN, b BOOLEAN, c TEXT)\n",
+            "└ project sem_filter, sem_filter, sem_map\n",
+            "  └ ask sem_map('{region}', max_tokens => 9, model => small) AS sem_map\n",
+            "    └ ask sem_filter('Is {region} far?', model => small) AS sem_filter\n",
+            "      └ ask sem_filter('Is {region} far?') AS sem_filter\n",
+            "        └ scan orders (region)",
+        ),
+    );
+    let asked = sql("SELECT sem_map('{region}', model => small, max_tokens => 9) AS a FROM orders");
+    assert_eq!(asked.expect("binds").asked(), [Some("small".into())].into());
+    refused(
+        "SELECT sem_filter('{region}', model => smal) AS a, sem_map('{region}', model => small) AS b, sem_classify('{region}', 'a', 'b', model => 3) AS c FROM orders",
+        &[
+            ("smal", "there is no model `smal`; did you mean `small`?"),
+            ("'{region}'", "too long"),
+            (
+                "sem_classify",
+                "`sem_classify` takes `model => name`, not `model => 3`",
+            ),
+        ],
     );
     // What is not read is not asked; behind a LIMIT only what stays is.
     explained(

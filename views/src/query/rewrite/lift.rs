@@ -72,6 +72,7 @@ fn over(input: Node, order: Vec<SortKey>, limit: Option<u64>, offset: u64) -> No
         below = input;
         asks.push(Ask {
             input: empty(),
+            model: ask.model,
             task: ask.task,
             arguments: ask.arguments,
             output: ask.output,

@@ -1,0 +1,170 @@
+//! Which models does an engine ask, and what has each of its own?
+//!
+//! One is asked where none is named; others are added by name, while views run. Two names of the
+//! same model are one model here: what one was asked is known to the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use perennial_ask::{AnswerModel, Executor, Provider};
+use perennial_bank::cold_tier::ColdTierError;
+use perennial_bank::{FragmentId, FragmentStore, References};
+use perennial_views::{Asking, Memo, Observer, Outputs, PassageShelf};
+
+use super::error::Error;
+use super::runtime::Runtime;
+
+/// A model, and what is shared by all who ask it.
+pub(crate) struct EngineModel {
+    pub(crate) model: Arc<dyn AnswerModel>,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) store: Option<Arc<FragmentStore>>,
+    /// What this engine's layouts refer to in the store.
+    pub(crate) references: Option<Arc<References>>,
+    /// Runs its calls.
+    pub(crate) executor: Arc<Executor>,
+    /// What it said of rows.
+    pub(crate) outputs: Arc<Outputs>,
+    /// Passages, with their tokens.
+    pub(crate) shelf: Arc<PassageShelf>,
+}
+
+impl EngineModel {
+    fn of(runtime: &Runtime, references: Option<Arc<References>>, memo: Arc<dyn Memo>) -> Self {
+        let (provider, executor) = (runtime.provider.clone(), runtime.model_executor.clone());
+        let outputs = Outputs::new(provider.clone(), memo, executor.clone());
+        Self {
+            model: runtime.model.clone(),
+            provider,
+            store: runtime.store.clone(),
+            references,
+            executor,
+            outputs: Arc::new(outputs),
+            shelf: Arc::new(PassageShelf::default()),
+        }
+    }
+}
+
+/// The models of an engine.
+pub(crate) struct Models {
+    default: Arc<EngineModel>,
+    named: RwLock<BTreeMap<Arc<str>, Arc<EngineModel>>>,
+    memo: Arc<dyn Memo>,
+}
+
+impl Models {
+    /// The model that is asked where none is named. `references` are those of this engine to its
+    /// store.
+    pub(crate) fn new(
+        runtime: &Runtime,
+        references: Option<Arc<References>>,
+        memo: Arc<dyn Memo>,
+    ) -> Self {
+        Self {
+            default: Arc::new(EngineModel::of(runtime, references, memo.clone())),
+            named: RwLock::default(),
+            memo,
+        }
+    }
+
+    fn named(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<EngineModel>>> {
+        self.named.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a model, that of a runtime, by name.
+    ///
+    /// # Errors
+    /// [`Error::DeclaredTwice`].
+    pub(crate) fn add(&self, name: &str, runtime: &Runtime) -> Result<(), Error> {
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        if named.contains_key(name) {
+            let name = name.to_owned();
+            return Err(Error::DeclaredTwice { name });
+        }
+        let digest = runtime.model.digest();
+        let mut known = std::iter::once(&self.default).chain(named.values());
+        let same = known.find(|of| of.model.digest() == digest).cloned();
+        let of = same.unwrap_or_else(|| {
+            let references = runtime.store.clone().map(References::to).map(Arc::new);
+            Arc::new(EngineModel::of(runtime, references, self.memo.clone()))
+        });
+        named.insert(name.into(), of);
+        Ok(())
+    }
+
+    /// Takes a name away.
+    pub(crate) fn remove(&self, name: &str) {
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        named.remove(name);
+    }
+
+    /// The model of a name; without one, that which is asked where none is named.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub(crate) fn get(&self, name: Option<&str>) -> Result<Arc<EngineModel>, Error> {
+        let Some(name) = name else {
+            return Ok(self.default.clone());
+        };
+        let named = self.named();
+        named.get(name).cloned().ok_or_else(|| Error::UnknownModel {
+            name: name.to_owned(),
+            declared: named
+                .keys()
+                .map(|name| &**name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    }
+
+    /// The names that there are.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.named().keys().cloned().collect()
+    }
+
+    /// Whom a view may ask; `observer` hears of its calls.
+    pub(crate) fn asking(&self, view: Arc<str>, observer: Arc<dyn Observer>) -> Asking {
+        let named = self.named();
+        let named = named
+            .iter()
+            .map(|(name, of)| (name.clone(), of.outputs.clone()));
+        Asking::new(view, self.default.outputs.clone(), observer).naming(named.collect())
+    }
+
+    /// The stores of fragments, each once.
+    fn stores(&self) -> Vec<Arc<FragmentStore>> {
+        let named = self.named();
+        let all = std::iter::once(&self.default).chain(named.values());
+        let mut stores: Vec<Arc<FragmentStore>> = Vec::new();
+        for store in all.filter_map(|of| of.store.as_ref()) {
+            if !stores.iter().any(|known| Arc::ptr_eq(known, store)) {
+                stores.push(store.clone());
+            }
+        }
+        stores
+    }
+
+    /// The fragments that are held.
+    pub(crate) fn fragments(&self) -> BTreeSet<FragmentId> {
+        self.stores().iter().flat_map(|store| store.ids()).collect()
+    }
+
+    /// Whether a fragment is held that no layout refers to.
+    pub(crate) fn hold_unreferenced(&self) -> bool {
+        let mut stores = self.stores().into_iter();
+        stores.any(|store| store.n_unreferenced() > 0)
+    }
+
+    /// Lets go of fragments that no layout refers to.
+    pub(crate) fn sweep(&self) {
+        self.stores().iter().for_each(|store| store.sweep());
+    }
+
+    /// The same at once, on disk too.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(crate) fn purge(&self) -> Result<(), ColdTierError> {
+        self.stores().iter().try_for_each(|store| store.purge())
+    }
+}
