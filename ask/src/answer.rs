@@ -66,6 +66,18 @@ pub enum CallError {
     /// The call ended without a reply.
     #[error("the model call ended without a reply; see the log for a panic")]
     Lost,
+    /// No document stands that the context may see.
+    #[error("there are no documents to answer from")]
+    NoDocuments,
+    /// Documents stand, but not one of their passages is within the view's budget.
+    #[error(
+        "no passage of the documents fits the token budget of {budget}; raise it, so that there is \
+         something to answer from"
+    )]
+    NothingFits {
+        /// Most tokens of passages a context.
+        budget: usize,
+    },
 }
 
 /// What a view emits for one context.

@@ -196,6 +196,12 @@ pub enum Error {
     /// A generation was asked for without a single prompt token.
     #[error("the prompt is empty: there is nothing to continue")]
     EmptyPrompt,
+    /// The logits are no finite numbers: what was computed overflowed.
+    #[error(
+        "the model computes no finite numbers over this text, so it cannot say anything; where it \
+         does so over every text, its weights are damaged"
+    )]
+    NotFinite,
     /// The computation was cancelled.
     #[error("cancelled")]
     Cancelled,

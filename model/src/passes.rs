@@ -88,13 +88,13 @@ impl Expected {
         self.tokens.len() + usize::from(!self.ends.is_empty())
     }
 
-    /// How far what is expected of a wanted row is below the likeliest, in nats; none where nothing
-    /// is.
-    fn gap(&self, row: usize, logits: &[f32]) -> Option<f32> {
+    /// How far what is expected of a wanted row is below the likeliest, whose logit is `highest`, in
+    /// nats; none where nothing is.
+    fn gap(&self, row: usize, highest: f32, logits: &[f32]) -> Option<f32> {
         match self.tokens.get(row) {
-            Some(token) => Some(gap(&[*token], logits)),
+            Some(token) => Some(gap(&[*token], highest, logits)),
             None if row == self.tokens.len() && !self.ends.is_empty() => {
-                Some(gap(&self.ends, logits))
+                Some(gap(&self.ends, highest, logits))
             }
             None => None,
         }
@@ -287,7 +287,12 @@ impl Passes {
                             mass: output.mass,
                         }
                     });
-                    *result = Some(Ok(passed.collect()));
+                    let passed: Vec<Passed> = passed.collect();
+                    let mut choices = passed.iter().flat_map(|passed| &passed.choices);
+                    *result = Some(match choices.all(Choice::is_finite) {
+                        true => Ok(passed),
+                        false => Err(Error::NotFinite),
+                    });
                 }
             }
             // Everything else was checked when it was asked for.
@@ -336,7 +341,15 @@ impl Chooser {
             None => self.sampling.choose(self.n_emitted + row, logits),
         };
         let expected = self.expected.as_ref();
-        (choice, expected.and_then(|e| e.gap(row, logits)))
+        let gap = expected.and_then(|expected| {
+            let highest = match (&self.among, self.sampling) {
+                (None, Sampling::Greedy) => choice.logit,
+                // What was chosen need not be the likeliest.
+                _ => Choice::of(logits).logit,
+            };
+            expected.gap(row, highest, logits)
+        });
+        (choice, gap)
     }
 }
 
@@ -416,8 +429,10 @@ mod tests {
     use std::ops::ControlFlow;
 
     use super::*;
+    use crate::config::ModelConfig;
     use crate::generation::{Generation, GenerationRequest, generate};
-    use crate::seeded::{tiny, tiny_config};
+    use crate::seeded::{SeededTensors, tiny, tiny_config};
+    use crate::weights::{RawTensor, TensorSource};
 
     fn passes() -> Passes {
         let config = tiny_config();
@@ -561,6 +576,71 @@ mod tests {
                 assert_eq!(joined.tail.freeze(), alone.tail.freeze());
             }
         }
+    }
+
+    /// Weights of which one token's are no numbers.
+    struct Overflowing {
+        weights: SeededTensors,
+        embeddings: Vec<u8>,
+    }
+
+    impl Overflowing {
+        fn at(token: usize, config: &ModelConfig) -> Self {
+            let weights = tiny(config, 3);
+            let tensor = weights.tensor("token_embd.weight").expect("there");
+            let mut embeddings = tensor.bytes.to_vec();
+            let start = token * config.d_model * size_of::<f32>();
+            embeddings[start..start + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+            Self {
+                weights,
+                embeddings,
+            }
+        }
+    }
+
+    impl TensorSource for Overflowing {
+        fn tensor(&self, name: &str) -> Option<RawTensor<'_>> {
+            let tensor = self.weights.tensor(name)?;
+            Some(match name {
+                "token_embd.weight" => RawTensor {
+                    bytes: &self.embeddings,
+                    ..tensor
+                },
+                _ => tensor,
+            })
+        }
+    }
+
+    #[test]
+    fn numbers_that_overflow_choose_no_token_and_spoil_no_other_run() {
+        let config = tiny_config();
+        let weights = Overflowing::at(5, &config);
+        let decoder = Decoder::load(config, &weights, 1, &mut |_, _| {}).expect("loads");
+        let passes = Passes::new(Arc::new(decoder));
+        let pass = |tokens: &[u32]| Pass {
+            layout: Arc::new(Layout::new()),
+            pending: Vec::new(),
+            tail: passes.decoder().new_tail(0),
+            tokens: tokens.to_vec(),
+            logits: Logits::Last,
+            sampling: Sampling::Greedy,
+            among: None,
+            expected: None,
+            n_emitted: 0,
+            mass: false,
+        };
+        let callers: Vec<_> = (0..2).map(|_| passes.enter(Priority::Fresh)).collect();
+        let (bad, good) = std::thread::scope(|scope| {
+            let run = |tokens: &'static [u32]| {
+                let (passes, pass) = (&passes, pass(tokens));
+                scope.spawn(move || passes.run(Priority::Fresh, vec![pass], &Cancel::new()))
+            };
+            let (bad, good) = (run(&[1, 5, 2]), run(&[1, 4, 2]));
+            (bad.join().expect("ends"), good.join().expect("ends"))
+        });
+        drop(callers);
+        assert!(matches!(bad, Err(Error::NotFinite)), "{bad:?}");
+        assert_eq!(good.expect("finite")[0].choices.len(), 1);
     }
 
     #[test]

@@ -340,6 +340,11 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_name = "REPAIR", default_value = "evict")]
     pub(crate) superseded: Repair,
 
+    /// Answers, from what the model knows, where there are no documents; else the answer is an error
+    /// that says so.
+    #[arg(long)]
+    pub(crate) answer_without_documents: bool,
+
     /// Most tokens of passages a question; above it, the most relevant are selected.
     #[arg(long, value_parser = values::at_least_one, value_name = "TOKENS", default_value = "2048")]
     pub(crate) budget: usize,

@@ -63,6 +63,7 @@ pub(crate) fn view(args: &ViewArgs) -> View {
         .policy(args.policy)
         .deliver(args.deliver)
         .superseded(args.superseded)
+        .answer_without_documents(args.answer_without_documents)
         .token_budget(args.budget)
         .max_tokens(args.max_tokens);
     if let Some(lag) = args.target_lag {

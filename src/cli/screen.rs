@@ -272,7 +272,9 @@ impl<W: Write> Display for Screen<W> {
             }
         }
         let has_nothing = |start: &EpochStart| start.n_documents == 0;
-        if report.start.as_ref().is_some_and(has_nothing) {
+        let is_answered = |update: &AnswerUpdate| matches!(update.new, Some(Ok(_)));
+        if report.start.as_ref().is_some_and(has_nothing) && report.answers.iter().any(is_answered)
+        {
             self.warn("there are no documents: answers come from the model alone".to_owned());
         }
         self.is_alone = report.n_contexts() <= 1;

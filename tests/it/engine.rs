@@ -7,7 +7,7 @@ use perennial::ask::scripted::{BORROWED, ERROR_WORD, PANIC_WORD, Scripted, Scrip
 use perennial::ask::{CallError, Rung};
 use perennial::connectors::JsonLines;
 use perennial::engine::ChangeKind;
-use perennial::{Engine, Error, Order, Policy, Runtime, Scope, Update, View};
+use perennial::{Delivery, Engine, Error, Order, Policy, Runtime, Scope, Update, View};
 use proptest::prelude::*;
 
 use crate::history::{Collections, steps};
@@ -37,6 +37,37 @@ fn an_answer_follows_inserts_corrections_and_deletes() {
     assert_eq!(rig.texts()["q"], "Nothing is known of library.");
     rig.engine.delete("questions", "q").expect("runs");
     assert!(rig.texts().is_empty());
+}
+
+#[test]
+fn without_documents_there_is_no_answer_and_nobody_is_asked() {
+    let without = "error: there are no documents to answer from";
+    let view = |budget| view(budget).answer_without_documents(false);
+    for (policy, delivery) in [
+        (Policy::Exact, Delivery::Epoch),
+        (Policy::Eventual, Delivery::Epoch),
+        (Policy::Exact, Delivery::Each),
+    ] {
+        let declared = view(2000).policy(policy).deliver(delivery);
+        let mut rig = rig_of(Scripted::new(), declared, 2);
+        rig.upsert("questions", "q", "library");
+        assert_eq!(rig.texts()["q"], without);
+        rig.upsert("docs", "hours", "The library opens at nine.");
+        assert_eq!(rig.texts()["q"], "The library opens at nine.");
+        rig.engine.delete("docs", "hours").expect("runs");
+        assert_eq!(rig.texts()["q"], without);
+        assert_eq!(rig.model.n_calls(), 1, "{policy}, {delivery}");
+    }
+    // Documents of which nothing can be read are none either.
+    let mut rig = rig_of(Scripted::new(), view(2), 1);
+    rig.upsert("docs", "hours", "The library opens at nine.");
+    rig.upsert("questions", "q", "library");
+    let text = &rig.texts()["q"];
+    assert!(
+        text.starts_with("error: no passage of the documents fits the token budget of 2"),
+        "{text}"
+    );
+    assert_eq!(rig.model.n_calls(), 0);
 }
 
 #[test]

@@ -13,10 +13,12 @@ pub(crate) struct Rig {
     pub(crate) embedder: Arc<ScriptedEmbedder>,
 }
 
-/// The view `answers` over `docs` and `questions`.
+/// The view `answers` over `docs` and `questions`. Without documents the scripted model is asked, too:
+/// it says that nothing is known.
 pub(crate) fn view(budget: usize) -> View {
     View::named("answers")
         .prompt("Answer.")
+        .answer_without_documents(true)
         .context("questions")
         .data_source("docs")
         .token_budget(budget)

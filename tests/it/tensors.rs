@@ -123,6 +123,7 @@ impl Case {
     pub(crate) fn view(&self) -> View {
         let view = View::named("answers")
             .prompt("Say.")
+            .answer_without_documents(true)
             .context("questions")
             .data_source("docs")
             .scope(self.scope)

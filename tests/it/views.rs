@@ -18,6 +18,7 @@ use crate::rig::{Rig, view};
 fn over(name: &str, contexts: &str, documents: &str) -> View {
     View::named(name)
         .prompt("Answer.")
+        .answer_without_documents(true)
         .context(contexts)
         .data_source(documents)
         .token_budget(2000)

@@ -60,6 +60,14 @@ pub struct Plan {
     pub passage_sizes: PassageSizes,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Whether a context that sees no document is answered all the same.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub answers_without_documents: bool,
+}
+
+/// For fields that are written only where they say something.
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl View {
@@ -164,6 +172,7 @@ impl View {
                     top_p: 1.0,
                 },
             },
+            answers_without_documents: self.answers_without_documents,
         })
     }
 }
@@ -195,6 +204,7 @@ impl Plan {
             max_tokens,
             passage_sizes,
             sampling,
+            answers_without_documents,
         } = self;
         let scope = match scope {
             Scope::Causal => "Causal".to_owned(),
@@ -228,6 +238,9 @@ impl Plan {
         // Behind the rest, and only where it is said.
         if !matching.is_empty() {
             text.push_str(&format!(" matching {matching:?}"));
+        }
+        if *answers_without_documents {
+            text.push_str(" without documents too");
         }
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 view definition");
         hash.update(model).update(embedder).update(text.as_bytes());
@@ -291,7 +304,8 @@ impl From<&Plan> for View {
             .reencode(plan.reencode)
             .token_budget(plan.token_budget)
             .max_tokens(plan.max_tokens)
-            .passage_sizes(plan.passage_sizes);
+            .passage_sizes(plan.passage_sizes)
+            .answer_without_documents(plan.answers_without_documents);
         let view = match plan.skip_below {
             Some(regret) => view.skip_below(regret),
             None => view,
@@ -358,7 +372,11 @@ impl fmt::Display for Plan {
                 self.matching.join(", ")
             )?;
         }
-        write!(f, "  └ contexts of `{context}`")
+        write!(f, "  └ contexts of `{context}`")?;
+        if self.answers_without_documents {
+            f.write_str(", without documents too")?;
+        }
+        Ok(())
     }
 }
 
@@ -408,6 +426,7 @@ mod tests {
                 .target_lag(Duration::from_secs(30))
                 .calls_per_hour(100)
                 .model("small")
+                .answer_without_documents(true)
                 .sampled(7, 0.8),
         ];
         for view in views {

@@ -279,6 +279,7 @@ pub struct View {
     pub(crate) max_tokens: usize,
     pub(crate) passage_sizes: PassageSizes,
     pub(crate) seeded: Option<(u64, f32)>,
+    pub(crate) answers_without_documents: bool,
 }
 
 impl View {
@@ -304,6 +305,7 @@ impl View {
             max_tokens: 128,
             passage_sizes: PassageSizes::default(),
             seeded: None,
+            answers_without_documents: false,
         }
     }
 
@@ -324,6 +326,14 @@ impl View {
     #[must_use]
     pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
         self.prompt = prompt.into();
+        self
+    }
+
+    /// Whether a context that sees no document is answered all the same, from what the model knows.
+    /// Without, its answer is an error that says so.
+    #[must_use]
+    pub fn answer_without_documents(mut self, answers: bool) -> Self {
+        self.answers_without_documents = answers;
         self
     }
 

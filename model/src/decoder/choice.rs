@@ -7,6 +7,8 @@ use crate::lanes::{Isa, Kernel, Lane, Lanes, WIDTH};
 pub struct Choice {
     /// Token with the highest logit; of equals, the lowest id.
     pub token: u32,
+    /// Its logit.
+    pub logit: f32,
     /// Its logit minus the second highest: how near a tie it was.
     pub margin: f32,
 }
@@ -18,6 +20,7 @@ impl Choice {
         let token = logits.iter().position(|x| *x == highest).unwrap_or(0) as u32;
         Self {
             token,
+            logit: highest,
             margin: highest - second,
         }
     }
@@ -37,15 +40,21 @@ impl Choice {
         let next = ranked.get(1).map(|(_, score)| *score);
         Self {
             token,
+            logit: logits[token as usize],
             margin: highest - next.unwrap_or(f32::NEG_INFINITY),
         }
     }
+
+    /// Whether there was anything to choose by: numbers that overflow give none.
+    pub fn is_finite(&self) -> bool {
+        self.logit.is_finite()
+    }
 }
 
-/// How far the likeliest of these tokens is below the likeliest of all, in nats: a difference of
-/// logits is one of log-probabilities. Infinite where that is no number, or one of them has no logit.
-pub(crate) fn gap(tokens: &[u32], logits: &[f32]) -> f32 {
-    let (highest, _) = Isa::best().run(TopTwo(logits));
+/// How far the likeliest of these tokens is below the likeliest of all, whose logit is `highest`, in
+/// nats: a difference of logits is one of log-probabilities. Infinite where that is no number, or one
+/// of them has no logit.
+pub(crate) fn gap(tokens: &[u32], highest: f32, logits: &[f32]) -> f32 {
     let of_tokens = tokens.iter().map(|token| logits.get(*token as usize));
     let likeliest = of_tokens
         .flatten()
@@ -103,10 +112,23 @@ mod tests {
     #[test]
     fn a_gap_is_to_the_likeliest_and_what_is_no_number_is_infinitely_far() {
         let logits = [9.0, 1.0, 4.0];
-        assert_eq!(gap(&[0], &logits), 0.0);
-        assert_eq!(gap(&[1, 2], &logits), 5.0);
-        assert_eq!(gap(&[7], &logits), f32::INFINITY);
-        assert_eq!(gap(&[1], &[f32::NAN, f32::NAN]), f32::INFINITY);
+        assert_eq!(gap(&[0], 9.0, &logits), 0.0);
+        assert_eq!(gap(&[1, 2], 9.0, &logits), 5.0);
+        assert_eq!(gap(&[7], 9.0, &logits), f32::INFINITY);
+        assert_eq!(gap(&[1], f32::NAN, &[f32::NAN, f32::NAN]), f32::INFINITY);
+    }
+
+    #[test]
+    fn among_what_is_no_number_there_is_no_choice() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(!Choice::of(&[bad; 40]).is_finite(), "{bad}");
+            assert!(
+                !Choice::among(&[(1, 0.0), (2, 0.5)], &[bad; 4]).is_finite(),
+                "{bad}"
+            );
+        }
+        assert!(!Choice::of(&[1.0, f32::INFINITY, 2.0]).is_finite());
+        assert!(Choice::of(&[1.0, f32::NEG_INFINITY, 2.0]).is_finite());
     }
 
     proptest! {

@@ -23,7 +23,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use differential_dataflow::{ExchangeData, VecCollection};
-use perennial_ask::Answer;
+use perennial_ask::{Answer, CallError};
 use perennial_bank::{ContextKey, LayoutPassage, Passage, PassageLayout};
 
 pub(crate) use passages::{current, passages, superseded};
@@ -45,9 +45,10 @@ pub(crate) type Question = (ContextKey, Arc<str>);
 
 /// The outcome for each context.
 pub(crate) struct LaidOut<'scope> {
-    /// Contexts with the layout that they are to be answered over. It may be empty.
+    /// Contexts with the layout that they are to be answered over: empty only where the view answers
+    /// without documents.
     pub(crate) requests: Rows<'scope, Request>,
-    /// Answers of contexts that could not be embedded: errors.
+    /// Answers of contexts that have nothing to be answered from, or could not be embedded: errors.
     pub(crate) failed: Rows<'scope, (ContextKey, Answer)>,
 }
 
@@ -76,10 +77,28 @@ pub(crate) fn lay_out<'scope, G: Group>(
         Some((group.clone(), question.clone()))
     });
     let (selected, failed) = selected::selected(plan, corpus.passages, asking, services);
+    let (whole, without) = over_documents(plan, whole, CallError::NoDocuments);
+    let budget = plan.token_budget;
+    let (selected, unfit) = over_documents(plan, selected, CallError::NothingFits { budget });
     LaidOut {
         requests: whole.concat(selected),
-        failed,
+        failed: failed.concatenate([without, unfit]),
     }
+}
+
+/// Requests that have something to be answered from, and the error of each that has not.
+fn over_documents<'scope>(
+    plan: &Plan,
+    requests: Rows<'scope, Request>,
+    otherwise: CallError,
+) -> (Rows<'scope, Request>, Rows<'scope, (ContextKey, Answer)>) {
+    let answers_all = plan.answers_without_documents;
+    let is_answered = move |request: &Request| answers_all || !request.layout.passages().is_empty();
+    let failed = requests
+        .clone()
+        .filter(move |request| !is_answered(request));
+    let failed = failed.map(move |request| (request.context, Err(otherwise.clone())));
+    (requests.filter(is_answered), failed)
 }
 
 fn request((context, question): Question, layout: PassageLayout) -> Request {

@@ -111,6 +111,8 @@ pub enum ViewOption {
     Seed(u64),
     /// `TEMPERATURE` of sampled answers.
     Temperature(Float),
+    /// `ANSWER_WITHOUT_DOCUMENTS`: whether a context that sees no document is answered.
+    AnswerWithoutDocuments(bool),
     /// `TARGET_LAG`, `CALLS_PER_HOUR`, `TOKENS_PER_HOUR`: when the next epoch is taken.
     Pace(PaceOption),
 }
@@ -191,6 +193,9 @@ pub(super) const OF_VIEWS: &[Known<ViewOption>] = &[
     known("SEED", |v| whole(v).map(ViewOption::Seed)),
     known("TEMPERATURE", |v| {
         temperature(v).map(ViewOption::Temperature)
+    }),
+    known("ANSWER_WITHOUT_DOCUMENTS", |v| {
+        boolean(v).map(ViewOption::AnswerWithoutDocuments)
     }),
     known("TARGET_LAG", |v| target_lag(v).map(ViewOption::Pace)),
     known("CALLS_PER_HOUR", |v| {

@@ -139,6 +139,9 @@ impl Display for ViewOption {
             Self::Model(name) => write!(f, "MODEL = {}", Quoted(name)),
             Self::Seed(seed) => write!(f, "SEED = {seed}"),
             Self::Temperature(heat) => write!(f, "TEMPERATURE = {}", heat.get()),
+            Self::AnswerWithoutDocuments(answers) => {
+                write!(f, "ANSWER_WITHOUT_DOCUMENTS = {answers}")
+            }
             Self::Pace(option) => option.fmt(f),
         }
     }

@@ -340,6 +340,9 @@ impl CreateContinuousView {
                 ViewOption::Reencode(passages) => view.reencode(*passages),
                 ViewOption::SkipBelow(score) => view.skip_below(score.get() as f32),
                 ViewOption::Model(name) => view.model(&**name),
+                ViewOption::AnswerWithoutDocuments(answers) => {
+                    view.answer_without_documents(*answers)
+                }
                 ViewOption::Pace(option) => {
                     pace.set(*option);
                     view
