@@ -4,6 +4,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use perennial::ask::CallError;
 use perennial::connectors;
 use perennial::model::error::Error as ModelError;
 use perennial::sql::SessionError;
@@ -48,7 +49,7 @@ pub(crate) enum Failure {
         /// Number of questions.
         n_asked: usize,
         /// Why the first has none.
-        reason: String,
+        reason: CallError,
     },
     /// A sink did not take the answers.
     #[error("the answers could not be delivered to {sink}")]
@@ -140,9 +141,16 @@ impl Failure {
                 "write a new one: openssl rand -hex 32 > FILE"
             }
             Self::SourceFailed { .. } => "mend that, and start again",
-            Self::NotAnswered { .. } => {
-                "shorten the question, lower --budget, or choose another --model"
-            }
+            Self::NotAnswered { reason, .. } => match reason {
+                CallError::NoDocuments => {
+                    "add some; --answer-without-documents answers without any"
+                }
+                CallError::NothingFits { .. } => "raise the token budget (--budget)",
+                CallError::DoesNotFit { .. } => {
+                    "shorten the question, lower --budget, or choose another --model"
+                }
+                _ => "choose another --model",
+            },
             Self::NotDelivered { is_kept: true, .. } => {
                 "mend that: they are kept, and delivered by the next watch over this state"
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use perennial::ask::Answer;
+use perennial::ask::CallError;
 use perennial::rows::Schema;
 use perennial::{Engine, EngineBuilder, LocalModel, View};
 
@@ -202,15 +202,11 @@ impl<D> Course<D> for Watching {
 /// Why some questions of an epoch have no answer, if any has none.
 pub(crate) fn not_answered(report: &EpochReport) -> Option<Failure> {
     let answers = report.answers.iter();
-    let reasons = answers.filter_map(|update| reason(update.new.as_ref()?));
-    let reasons: Vec<String> = reasons.collect();
+    let reasons = answers.filter_map(|update| update.new.as_ref()?.as_ref().err());
+    let reasons: Vec<&CallError> = reasons.collect();
     Some(Failure::NotAnswered {
         n_failed: reasons.len(),
         n_asked: report.answers.len(),
-        reason: reasons.first()?.clone(),
+        reason: (*reasons.first()?).clone(),
     })
-}
-
-fn reason(answer: &Answer) -> Option<String> {
-    answer.as_ref().err().map(ToString::to_string)
 }

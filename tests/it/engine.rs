@@ -51,7 +51,14 @@ fn without_documents_there_is_no_answer_and_nobody_is_asked() {
         let declared = view(2000).policy(policy).deliver(delivery);
         let mut rig = rig_of(Scripted::new(), declared, 2);
         rig.upsert("questions", "q", "library");
+        let updates = rig.engine.subscribe("answers").expect("known");
         assert_eq!(rig.texts()["q"], without);
+        let epoch = std::iter::from_fn(|| updates.try_recv()).find_map(|update| match update {
+            Update::EpochComplete(summary) => Some(summary.rungs),
+            _ => None,
+        });
+        let rungs = epoch.expect("an epoch");
+        assert_eq!((rungs.failed, rungs.keep), (1, 0));
         rig.upsert("docs", "hours", "The library opens at nine.");
         assert_eq!(rig.texts()["q"], "The library opens at nine.");
         rig.engine.delete("docs", "hours").expect("runs");

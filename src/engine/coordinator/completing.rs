@@ -124,7 +124,7 @@ impl Generating {
         mut refreshes: HashMap<ContextKey, Refresh>,
         is_taken: bool,
     ) -> Completed {
-        let mut completed = Completed::default();
+        let (mut completed, mut n_unasked) = (Completed::default(), 0);
         let mut deltas = net(std::mem::take(&mut self.deltas));
         // The first epoch after a restart says what stands: answers of an earlier process that are
         // not among it are gone.
@@ -152,6 +152,11 @@ impl Generating {
                 completed.n_refreshed += 1;
             }
             completed.count(refresh.as_ref());
+            if refresh.is_none() && !delta.is_empty() && matches!(new, Some(Err(_))) {
+                // Nobody was asked: there was nothing to ask about.
+                completed.rungs.failed += 1;
+                n_unasked += 1;
+            }
             completed.touched.push(context.clone());
             let was_exact = self.answers.get(&context).map(|c| c.drift.is_none());
             let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
@@ -181,7 +186,8 @@ impl Generating {
             .updates
             .extend(left.into_iter().map(Update::Answer));
         completed.work += overtaken;
-        completed.rungs.keep += self.answers.len().saturating_sub(completed.n_refreshed);
+        let n_touched = completed.n_refreshed + n_unasked;
+        completed.rungs.keep += self.answers.len().saturating_sub(n_touched);
         completed
     }
 
