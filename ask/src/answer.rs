@@ -69,10 +69,10 @@ pub enum CallError {
     /// No document stands that the context may see.
     #[error("there are no documents to answer from")]
     NoDocuments,
-    /// Documents stand, but not one of their passages is within the view's budget.
+    /// Documents stand, but the passage that matters most is larger than the view's budget.
     #[error(
-        "no passage of the documents fits the token budget of {budget}; raise it, so that there is \
-         something to answer from"
+        "the most relevant passage does not fit the token budget of {budget}, so there is nothing to \
+         answer from"
     )]
     NothingFits {
         /// Most tokens of passages a context.

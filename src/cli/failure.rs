@@ -143,13 +143,14 @@ impl Failure {
             Self::SourceFailed { .. } => "mend that, and start again",
             Self::NotAnswered { reason, .. } => match reason {
                 CallError::NoDocuments => {
-                    "add some; --answer-without-documents answers without any"
+                    "add some; --answer-without-documents (in SQL ANSWER_WITHOUT_DOCUMENTS) answers \
+                     without any"
                 }
-                CallError::NothingFits { .. } => "raise the token budget (--budget)",
+                CallError::NothingFits { .. } => "raise --budget (in SQL TOKEN_BUDGET)",
                 CallError::DoesNotFit { .. } => {
                     "shorten the question, lower --budget, or choose another --model"
                 }
-                _ => "choose another --model",
+                _ => return None,
             },
             Self::NotDelivered { is_kept: true, .. } => {
                 "mend that: they are kept, and delivered by the next watch over this state"

@@ -181,7 +181,8 @@ impl EngineBuilder {
         let relations: Vec<&str> = streams.chain(views.clone()).collect();
         let views: Vec<&str> = views.collect();
         let sinks: Vec<&str> = self.sinks.iter().map(|s| s.sink.name()).collect();
-        for names in [&relations, &sinks] {
+        let models: Vec<&str> = self.models.iter().map(|(name, _)| &**name).collect();
+        for names in [&relations, &sinks, &models] {
             let mut numbered = names.iter().enumerate();
             if let Some((_, name)) = numbered.find(|(i, name)| names[..*i].contains(name)) {
                 let name = (*name).to_owned();

@@ -215,8 +215,15 @@ impl Engine {
     }
 
     /// Whom a query asks that is evaluated once; `observer` hears of its calls.
-    pub(crate) fn asking(&self, observer: Arc<dyn Observer>) -> Asking {
-        self.shared.models.asking("a query".into(), observer)
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub(crate) fn asking(
+        &self,
+        query: &Query,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Asking, Error> {
+        self.shared.models.asking("a query".into(), query, observer)
     }
 
     /// Adds a model, that of a runtime, which views ask for by this name: a

@@ -124,10 +124,15 @@ impl Healing {
         }
     }
 
-    /// Notes that a context is gone.
+    /// Notes that a context, or all that it was answered from, is gone.
     pub(crate) fn forget(&mut self, context: &ContextKey) {
         self.provisional.remove(context);
         self.take_back(context);
+        if let Some((running, cancel)) = &self.running
+            && running == context
+        {
+            cancel.cancel();
+        }
     }
 
     fn take_back(&mut self, context: &ContextKey) {

@@ -4,11 +4,12 @@
 //! same model are one model here: what one was asked is known to the other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use perennial_ask::{AnswerModel, Executor, Provider};
 use perennial_bank::cold_tier::ColdTierError;
 use perennial_bank::{FragmentId, FragmentStore, References};
+use perennial_views::query::Query;
 use perennial_views::{Asking, Memo, Observer, Outputs, PassageShelf};
 
 use super::error::Error;
@@ -49,6 +50,8 @@ impl EngineModel {
 pub(crate) struct Models {
     default: Arc<EngineModel>,
     named: RwLock<BTreeMap<Arc<str>, Arc<EngineModel>>>,
+    /// Stores of models whose name was taken away: who gave them may hold them, with fragments.
+    left: Mutex<Vec<Weak<FragmentStore>>>,
     memo: Arc<dyn Memo>,
 }
 
@@ -63,6 +66,7 @@ impl Models {
         Self {
             default: Arc::new(EngineModel::of(runtime, references, memo.clone())),
             named: RwLock::default(),
+            left: Mutex::default(),
             memo,
         }
     }
@@ -95,7 +99,12 @@ impl Models {
     /// Takes a name away.
     pub(crate) fn remove(&self, name: &str) {
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
-        named.remove(name);
+        let removed = named.remove(name);
+        if let Some(store) = removed.and_then(|of| of.store.as_ref().map(Arc::downgrade)) {
+            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            left.retain(|store| store.strong_count() > 0);
+            left.push(store);
+        }
     }
 
     /// The model of a name; without one, that which is asked where none is named.
@@ -122,23 +131,35 @@ impl Models {
         self.named().keys().cloned().collect()
     }
 
-    /// Whom a view may ask; `observer` hears of its calls.
-    pub(crate) fn asking(&self, view: Arc<str>, observer: Arc<dyn Observer>) -> Asking {
-        let named = self.named();
-        let named = named
-            .iter()
-            .map(|(name, of)| (name.clone(), of.outputs.clone()));
-        Asking::new(view, self.default.outputs.clone(), observer).naming(named.collect())
+    /// Whom a query asks, under the name of its view; `observer` hears of its calls.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub(crate) fn asking(
+        &self,
+        view: Arc<str>,
+        query: &Query,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Asking, Error> {
+        let names = query.asked().into_iter().flatten();
+        let named = names.map(|name| {
+            let outputs = self.get(Some(&name))?.outputs.clone();
+            Ok((name, outputs))
+        });
+        let named = named.collect::<Result<_, Error>>()?;
+        Ok(Asking::new(view, self.default.outputs.clone(), observer).naming(named))
     }
 
     /// The stores of fragments, each once.
     fn stores(&self) -> Vec<Arc<FragmentStore>> {
         let named = self.named();
         let all = std::iter::once(&self.default).chain(named.values());
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = left.iter().filter_map(Weak::upgrade);
         let mut stores: Vec<Arc<FragmentStore>> = Vec::new();
-        for store in all.filter_map(|of| of.store.as_ref()) {
-            if !stores.iter().any(|known| Arc::ptr_eq(known, store)) {
-                stores.push(store.clone());
+        for store in all.filter_map(|of| of.store.clone()).chain(left) {
+            if !stores.iter().any(|known| Arc::ptr_eq(known, &store)) {
+                stores.push(store);
             }
         }
         stores

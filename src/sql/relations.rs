@@ -152,7 +152,8 @@ pub(super) fn rows(
     });
     let inputs: Vec<Vec<(Tuple, isize)>> = inputs.collect::<Result<_, Fault>>()?;
     let failures = Arc::new(Failures::default());
-    let rows = evaluate(query, inputs, Some(&engine.asking(failures.clone())));
+    let asking = engine.asking(query, failures.clone()).at(span)?;
+    let rows = evaluate(query, inputs, Some(&asking));
     let mut failures = failures.0.lock().unwrap_or_else(PoisonError::into_inner);
     Ok((rows, std::mem::take(&mut failures)))
 }

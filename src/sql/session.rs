@@ -36,8 +36,8 @@ pub struct Session {
     reads_once: bool,
     /// The columns that were declared, by relation.
     declared: BTreeMap<Arc<str>, Schema>,
-    /// What opened the models that statements created.
-    models: BTreeMap<Arc<str>, Arc<str>>,
+    /// The models that statements created, with what opened them.
+    models: BTreeMap<Arc<str>, (Arc<str>, Runtime)>,
     open: Option<Box<Open>>,
     sinks: BTreeMap<Arc<str>, Delivered>,
     listeners: Listeners,
@@ -263,19 +263,23 @@ impl Session {
             let what = format!("there is a model {} already", name.of);
             return Err(Fault::said(what, name.span));
         }
-        let runtime = match &mut self.open {
+        let mut opened = self.models.values();
+        let opened = opened.find(|(of, _)| *of == spec.of);
+        let runtime = match (opened, &mut self.open) {
             _ if spec.of == self.model => self.engine.runtime().clone(),
-            Some(open) => {
+            (Some((_, runtime)), _) => runtime.clone(),
+            (None, Some(open)) => {
                 open(&spec.of).map_err(|error| Fault::said(error.to_string(), spec.span))?
             }
-            None => {
+            (None, None) => {
                 let what = format!("'{}' is not open, and nothing opens models here", spec.of);
                 let help = format!("the model that is open is '{}'", self.model);
                 return Err(Diagnostic::new(what, spec.span).help(help).into());
             }
         };
         self.engine.create_model(&name.of, &runtime).at(name.span)?;
-        self.models.insert(name.of.clone(), spec.of.clone());
+        let opened = (spec.of.clone(), runtime);
+        self.models.insert(name.of.clone(), opened);
         Ok(created(Kind::Model, name, None))
     }
 
@@ -339,7 +343,7 @@ impl Session {
         let fault = Diagnostic::new(what, span);
         Err(match nearest(name, models.iter().map(|name| &**name)) {
             Some(meant) => fault.help(format!("did you mean {meant}?")),
-            None => fault.help(format!("CREATE MODEL {name} FROM '{}' first", self.model)),
+            None => fault.help("a name of CREATE MODEL: CREATE MODEL small FROM 'smollm2-135m'"),
         }
         .into())
     }
@@ -499,7 +503,7 @@ impl Session {
             Kind::Model => {
                 let models = self.engine.models().into_iter();
                 let rows = models.map(|name| {
-                    let spec = self.models.get(&name);
+                    let spec = self.models.get(&name).map(|(spec, _)| spec);
                     let is_default = spec == Some(&self.model);
                     let spec = spec.map(text).unwrap_or_default();
                     vec![text(&name), spec, is_default.into()]
@@ -592,7 +596,7 @@ impl Session {
             let model = match name.as_ref() {
                 None => self.model.to_string(),
                 Some(name) => match self.models.get(name) {
-                    Some(spec) => format!("{name} ({spec})"),
+                    Some((spec, _)) => format!("{name} ({spec})"),
                     None => name.to_string(),
                 },
             };

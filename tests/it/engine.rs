@@ -7,7 +7,7 @@ use perennial::ask::scripted::{BORROWED, ERROR_WORD, PANIC_WORD, Scripted, Scrip
 use perennial::ask::{CallError, Rung};
 use perennial::connectors::JsonLines;
 use perennial::engine::ChangeKind;
-use perennial::{Delivery, Engine, Error, Order, Policy, Runtime, Scope, Update, View};
+use perennial::{Delivery, Engine, Error, Order, PaceOption, Policy, Runtime, Scope, Update, View};
 use proptest::prelude::*;
 
 use crate::history::{Collections, steps};
@@ -65,13 +65,28 @@ fn without_documents_there_is_no_answer_and_nobody_is_asked() {
         assert_eq!(rig.texts()["q"], without);
         assert_eq!(rig.model.n_calls(), 1, "{policy}, {delivery}");
     }
+    // An answer that waits to be made exact waits for nothing any more.
+    let declared = view(2000).policy(Policy::Eventual).calls_per_hour(2);
+    let mut rig = rig_of(Scripted::borrowing(), declared, 1);
+    rig.upsert("questions", "q", "library");
+    for time in ["nine", "ten"] {
+        rig.upsert("docs", "hours", &format!("The library opens at {time}."));
+        rig.engine.flush().expect("there is room");
+    }
+    rig.engine.delete("docs", "hours").expect("runs");
+    assert!(rig.engine.flush().is_err(), "the budget is used up");
+    let unlimited = [PaceOption::CallsPerHour(None)];
+    rig.engine.alter_view("answers", unlimited).expect("known");
+    rig.engine.settle().expect("runs");
+    assert_eq!(rig.texts()["q"], without);
+    assert_eq!(rig.model.n_calls(), 2);
     // Documents of which nothing can be read are none either.
     let mut rig = rig_of(Scripted::new(), view(2), 1);
     rig.upsert("docs", "hours", "The library opens at nine.");
     rig.upsert("questions", "q", "library");
     let text = &rig.texts()["q"];
     assert!(
-        text.starts_with("error: no passage of the documents fits the token budget of 2"),
+        text.starts_with("error: the most relevant passage does not fit the token budget of 2"),
         "{text}"
     );
     assert_eq!(rig.model.n_calls(), 0);

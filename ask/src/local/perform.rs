@@ -237,7 +237,7 @@ impl TensorModel {
                     let passed = passed?.swap_remove(0);
                     work.n_passes += 1;
                     tail = passed.tail;
-                    passed.choices[0].token
+                    passed.choices[0].finite()?
                 }
             };
             if let Some(ended) = ended

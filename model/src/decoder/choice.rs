@@ -1,5 +1,6 @@
 //! Which token is the likeliest, and by how much?
 
+use crate::error::Error;
 use crate::lanes::{Isa, Kernel, Lane, Lanes, WIDTH};
 
 /// The greedy choice of one row.
@@ -45,9 +46,15 @@ impl Choice {
         }
     }
 
-    /// Whether there was anything to choose by: numbers that overflow give none.
-    pub fn is_finite(&self) -> bool {
-        self.logit.is_finite()
+    /// The token, where there was anything to choose by: numbers that overflow give none.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub fn finite(&self) -> Result<u32, Error> {
+        match self.logit.is_finite() {
+            true => Ok(self.token),
+            false => Err(Error::NotFinite),
+        }
     }
 }
 
@@ -121,14 +128,16 @@ mod tests {
     #[test]
     fn among_what_is_no_number_there_is_no_choice() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(!Choice::of(&[bad; 40]).is_finite(), "{bad}");
+            assert!(!Choice::of(&[bad; 40]).finite().is_ok(), "{bad}");
             assert!(
-                !Choice::among(&[(1, 0.0), (2, 0.5)], &[bad; 4]).is_finite(),
+                !Choice::among(&[(1, 0.0), (2, 0.5)], &[bad; 4])
+                    .finite()
+                    .is_ok(),
                 "{bad}"
             );
         }
-        assert!(!Choice::of(&[1.0, f32::INFINITY, 2.0]).is_finite());
-        assert!(Choice::of(&[1.0, f32::NEG_INFINITY, 2.0]).is_finite());
+        assert!(!Choice::of(&[1.0, f32::INFINITY, 2.0]).finite().is_ok());
+        assert!(Choice::of(&[1.0, f32::NEG_INFINITY, 2.0]).finite().is_ok());
     }
 
     proptest! {

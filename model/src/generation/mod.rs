@@ -162,6 +162,7 @@ pub fn generate(
         .saturating_sub(tail.start() as usize);
     let mut next = request.prompt.to_vec();
     let mut proposal = draft.whole();
+    let mut is_begun = false;
     while answer.tokens.len() < request.max_tokens {
         let fits = room.saturating_sub(tail.n_tokens() + next.len());
         let useful = request.max_tokens - answer.tokens.len() - 1;
@@ -170,11 +171,11 @@ pub fn generate(
             break;
         }
         let first = next.len() - 1;
-        let n_next = next.len();
+        let (n_next, n_before) = (next.len(), tail.n_tokens());
+        let asked = next.clone();
         next.extend(&proposal);
         let n_emitted = answer.tokens.len();
-        let is_first = answer.work.n_passes == 0;
-        let expected = expected(request, proposal.len()).filter(|_| is_first);
+        let expected = expected(request, proposal.len()).filter(|_| !is_begun);
         let pass = Pass {
             layout: request.layout.clone(),
             pending: Vec::new(),
@@ -204,7 +205,7 @@ pub fn generate(
         tail = grown;
         answer.work.n_draft_rows += proposal.len();
         answer.work.n_passes += 1;
-        if answer.work.n_passes == 1 {
+        if !is_begun {
             answer.work.n_prompt_rows += n_next;
             answer.prompt_mass = mean(&masses[..n_next.min(masses.len())]);
         } else {
@@ -216,8 +217,18 @@ pub fn generate(
         }
         let ended = match answer.draft.filter(|draft| draft.stands(request)) {
             Some(_) => Some(stand(&mut answer, request, (&choices, &gaps), on_token)),
-            None => take(&mut answer, request, &choices, &proposal, on_token),
+            None => match take(&mut answer, request, &choices, &proposal, on_token) {
+                Err(Error::NotFinite) if !proposal.is_empty() => {
+                    // What overflows may be of the proposal: it is as if there had been none.
+                    tail.truncate(n_before);
+                    next = asked;
+                    proposal.clear();
+                    continue;
+                }
+                ended => ended?,
+            },
         };
+        is_begun = true;
         if request.mass {
             let taken = answer.tokens.len() - n_emitted;
             answer.mass.extend(masses.drain(first..first + taken));
@@ -291,28 +302,36 @@ fn stand(
 }
 
 /// Emits the choices up to the first that disagrees with the proposal, and says whether
-/// the answer ended with them.
+/// the answer ended with them. What stands behind that is not looked at.
+///
+/// # Errors
+/// [`Error::NotFinite`] where not even the first is a choice.
 fn take(
     answer: &mut Generation,
     request: &GenerationRequest<'_>,
     choices: &[Choice],
     proposal: &[u32],
     on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
-) -> Option<Finish> {
+) -> Result<Option<Finish>, Error> {
     for (i, choice) in choices.iter().enumerate() {
+        let token = match choice.finite() {
+            Err(error) if i == 0 => return Err(error),
+            Err(_) => break,
+            Ok(token) => token,
+        };
         answer.margins.push(choice.margin);
-        if request.stop.contains(&choice.token) {
-            return Some(Finish::Stop);
+        if request.stop.contains(&token) {
+            return Ok(Some(Finish::Stop));
         }
-        answer.tokens.push(choice.token);
-        if on_token(choice.token).is_break() {
-            return Some(Finish::Cancelled);
+        answer.tokens.push(token);
+        if on_token(token).is_break() {
+            return Ok(Some(Finish::Cancelled));
         }
-        if proposal.get(i) != Some(&choice.token) {
+        if proposal.get(i) != Some(&token) {
             break;
         }
     }
-    (answer.tokens.len() >= request.max_tokens).then_some(Finish::Length)
+    Ok((answer.tokens.len() >= request.max_tokens).then_some(Finish::Length))
 }
 
 fn mean(rows: &[Vec<f32>]) -> Vec<f32> {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::ModelConfig;
 use crate::decoder::{Decoder, Rows};
-use crate::seeded::{tiny, tiny_config};
+use crate::seeded::{SeededTensors, tiny, tiny_config};
+use crate::weights::{RawTensor, TensorSource};
 
 fn passes(seed: u64) -> Passes {
     let config = tiny_config();
@@ -278,4 +280,73 @@ fn a_listener_or_a_flag_can_end_it() {
     };
     let error = generate(&passes, &nothing, &mut |_| ControlFlow::Continue(()));
     assert!(matches!(error, Err(Error::EmptyPrompt)));
+}
+
+/// Weights of which one token's are no numbers.
+struct Overflowing {
+    weights: SeededTensors,
+    embeddings: Vec<u8>,
+}
+
+impl Overflowing {
+    fn at(token: usize, config: &ModelConfig) -> Self {
+        let weights = tiny(config, 3);
+        let tensor = weights.tensor("token_embd.weight").expect("there");
+        let mut embeddings = tensor.bytes.to_vec();
+        let start = token * config.d_model * size_of::<f32>();
+        embeddings[start..start + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+        Self {
+            weights,
+            embeddings,
+        }
+    }
+}
+
+impl TensorSource for Overflowing {
+    fn tensor(&self, name: &str) -> Option<RawTensor<'_>> {
+        let tensor = self.weights.tensor(name)?;
+        Some(match name {
+            "token_embd.weight" => RawTensor {
+                bytes: &self.embeddings,
+                ..tensor
+            },
+            _ => tensor,
+        })
+    }
+}
+
+#[test]
+fn numbers_that_overflow_choose_no_token_unless_nobody_looks_at_them() {
+    const BAD: u32 = 5;
+    let config = tiny_config();
+    let weights = Overflowing::at(BAD as usize, &config);
+    let decoder = Decoder::load(config, &weights, 1, &mut |_, _| {}).expect("loads");
+    let passes = Passes::new(Arc::new(decoder));
+    let layout = Arc::new(Layout::new());
+    let written = |prompt: &[u32], draft: &[u32], tolerance| {
+        let request = GenerationRequest {
+            layout: &layout,
+            prompt,
+            draft,
+            tolerance,
+            max_tokens: 4,
+            sampling: Sampling::Greedy,
+            stop: &[],
+            mass: false,
+            priority: Priority::Fresh,
+            cancel: &Cancel::new(),
+        };
+        let written = generate(&passes, &request, &mut |_| ControlFlow::Continue(()));
+        written.map(|generation| generation.tokens)
+    };
+    let bad = written(&[1, BAD, 2], &[], 0.0);
+    assert!(matches!(bad, Err(Error::NotFinite)), "{bad:?}");
+    let plain = written(&[1, 4, 2], &[], 0.0).expect("finite");
+    assert!(!plain.contains(&BAD));
+    // Behind what the draft has wrong nothing counts; and no tolerance takes what overflows.
+    for tolerance in [0.0, 1e9] {
+        let draft = [plain[0], BAD, 1, 1];
+        let again = written(&[1, 4, 2], &draft, tolerance).expect("finite");
+        assert_eq!(again, plain, "{tolerance}");
+    }
 }

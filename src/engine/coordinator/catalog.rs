@@ -186,18 +186,14 @@ impl Coordinator {
     ) -> Result<(), Error> {
         self.check_new(&name)?;
         pace.check(&name)?;
-        for model in query.asked() {
-            self.models.get(model.as_deref())?;
-        }
+        let asking = self.models.asking(name.clone(), &query, self.hub.clone())?;
         let origins = query.inputs().iter();
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
         let schema = query.schema().clone();
         let build = DeclaredView::Query {
             query: query.clone(),
-            asking: query
-                .asks()
-                .then(|| self.models.asking(name.clone(), self.hub.clone())),
+            asking: query.asks().then_some(asking),
         };
         let body = Body::Query(Querying {
             upserts: Upserts::of(&query),

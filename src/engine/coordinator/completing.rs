@@ -153,9 +153,11 @@ impl Generating {
             }
             completed.count(refresh.as_ref());
             if refresh.is_none() && !delta.is_empty() && matches!(new, Some(Err(_))) {
-                // Nobody was asked: there was nothing to ask about.
+                // Nobody was asked: there was nothing to ask about, and there is nothing to heal.
                 completed.rungs.failed += 1;
                 n_unasked += 1;
+                self.services.rerun.forget(&context);
+                self.healing.forget(&context);
             }
             completed.touched.push(context.clone());
             let was_exact = self.answers.get(&context).map(|c| c.drift.is_none());
