@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use perennial::connectors::Rejected;
+use perennial::engine::Flushing;
 use perennial::engine::{AnswerUpdate, EpochStart, Progress, RowsUpdate};
 use perennial::rows::Schema;
 use perennial::{Engine, Subscription, Update};
@@ -119,7 +119,7 @@ pub(crate) fn follow<D: Display>(
         turn: 0,
     };
     // What came last may still wait for its epoch: after a flush, it is delivered.
-    let mut flushing: Option<JoinHandle<Result<(), perennial::Error>>> = None;
+    let mut flushing: Option<Flushing> = None;
     let outcome = loop {
         if interrupt.is_raised() {
             break Ok(Ending::Interrupted);
@@ -130,18 +130,23 @@ pub(crate) fn follow<D: Display>(
                 reason: "see the messages above".to_owned(),
             }
             .into()),
-            Arrival::Nothing if flushing.as_ref().is_some_and(JoinHandle::is_finished) => {
-                match flushing.take().map(JoinHandle::join) {
-                    Some(Ok(Err(error))) => Err(error.into()),
-                    _ => showing.rest(feeds, display, course),
+            Arrival::Nothing => match flushing.as_ref().map(Flushing::outcome) {
+                Some(Some(Err(error))) => Err(error.into()),
+                Some(Some(Ok(_))) => {
+                    flushing = None;
+                    showing.rest(feeds, display, course)
                 }
-            }
-            Arrival::Nothing if flushing.is_none() && showing.ended.len() == followed.n_sources => {
-                let engine = followed.engine.clone();
-                flushing = Some(std::thread::spawn(move || engine.flush().map(|_| ())));
-                Ok(Next::GoOn)
-            }
-            Arrival::Nothing => course.idle(showing.is_under_way()),
+                None if showing.ended.len() == followed.n_sources => {
+                    match followed.engine.begin_flush() {
+                        Ok(begun) => {
+                            flushing = Some(begun);
+                            Ok(Next::GoOn)
+                        }
+                        Err(error) => Err(error.into()),
+                    }
+                }
+                _ => course.idle(showing.is_under_way()),
+            },
         };
         match next {
             Ok(Next::GoOn) => {}

@@ -19,7 +19,7 @@ use super::paint::Paint;
 use super::report::EpochReport;
 use super::screen::Screen;
 use super::told::Teller;
-use super::watch::{not_answered, undelivered};
+use super::watch::undelivered;
 use super::wording;
 
 /// Bytes of a script.
@@ -66,7 +66,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut course = Running {
         is_once: args.once,
         interrupt: interrupt.clone(),
-        failed: None,
     };
     let stdout = io::stdout();
     interrupt.watch();
@@ -85,12 +84,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         }
         ending
     };
-    if matches!(ending, Ending::Finished) && course.failed.is_none() {
-        let is_kept = args.engine.state.is_some();
-        course.failed = undelivered(session.engine(), is_kept)?;
+    let mut failed = None;
+    if matches!(ending, Ending::Finished) {
+        if args.once {
+            failed = unanswered(session.engine(), &feeds)?;
+        }
+        if failed.is_none() {
+            failed = undelivered(session.engine(), args.engine.state.is_some())?;
+        }
     }
     drop(session);
-    match (ending, course.failed) {
+    match (ending, failed) {
         (Ending::Interrupted, _) => Ok(ExitCode::from(interrupt.exit_code())),
         (Ending::Finished, Some(failure)) => Err(failure),
         (Ending::Finished, None) => Ok(ExitCode::SUCCESS),
@@ -203,19 +207,39 @@ fn carry_out(
     Ok(feeds)
 }
 
+/// What of these views has no answer in the end, if anything has none.
+fn unanswered(engine: &Engine, feeds: &[Feed]) -> Result<Option<Failure>, Failure> {
+    let (mut n_asked, mut reasons) = (0, Vec::new());
+    for feed in feeds {
+        let answers = match engine.answers(&feed.view) {
+            // A query has rows, and no answers.
+            Err(perennial::Error::NotAnswers { .. }) => continue,
+            answers => answers?,
+        };
+        n_asked += answers.len();
+        let answers = answers.into_iter();
+        reasons.extend(answers.filter_map(|(_, current)| current.answer.err()));
+    }
+    let n_failed = reasons.len();
+    Ok(reasons
+        .into_iter()
+        .next()
+        .map(|reason| Failure::NotAnswered {
+            n_failed,
+            n_asked,
+            reason,
+        }))
+}
+
 /// Goes on until told otherwise, or until all sources have ended.
 struct Running {
     is_once: bool,
     interrupt: Interrupt,
-    /// Why `--once` fails, if it does.
-    failed: Option<Failure>,
 }
 
 impl<D: Display> Course<D> for Running {
-    fn after(&mut self, report: &EpochReport, _display: &mut D) -> Result<Next, Failure> {
-        if self.is_once {
-            self.failed = not_answered(report).or(self.failed.take());
-        } else {
+    fn after(&mut self, _report: &EpochReport, _display: &mut D) -> Result<Next, Failure> {
+        if !self.is_once {
             // There is an answer: from here on, an interruption is the normal end.
             self.interrupt.ends_with(0);
         }

@@ -200,7 +200,7 @@ impl<D> Course<D> for Watching {
 }
 
 /// Why some questions of an epoch have no answer, if any has none.
-pub(crate) fn not_answered(report: &EpochReport) -> Option<Failure> {
+fn not_answered(report: &EpochReport) -> Option<Failure> {
     let answers = report.answers.iter();
     let reasons = answers.filter_map(|update| update.new.as_ref()?.as_ref().err());
     let reasons: Vec<&CallError> = reasons.collect();

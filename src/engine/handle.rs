@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select, unbounded};
 use perennial_ask::{Dependency, Provider};
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
@@ -358,6 +358,20 @@ impl Engine {
         })?
     }
 
+    /// Begins what [`Engine::flush`] waits for. It does not hold the engine.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn begin_flush(&self) -> Result<Flushing, Error> {
+        let (reply, outcome) = bounded(1);
+        self.send(Request::Flush {
+            is_exact: false,
+            views: None,
+            reply,
+        })?;
+        Ok(Flushing { outcome })
+    }
+
     /// Waits until everything sent before is visible in these relations, whatever others are at,
     /// and every source has given what it had at the start. Returns the last epoch that is complete
     /// in every view.
@@ -526,6 +540,24 @@ impl Engine {
         let reason = self.shared.hub.failure().cloned();
         Error::Stopped {
             reason: reason.unwrap_or_else(|| "it was told to".to_owned()),
+        }
+    }
+}
+
+/// A flush that is under way.
+pub struct Flushing {
+    outcome: Receiver<Result<Option<Epoch>, Error>>,
+}
+
+impl Flushing {
+    /// How it ended, told once; `None` while it is under way.
+    pub fn outcome(&self) -> Option<Result<Option<Epoch>, Error>> {
+        match self.outcome.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(Error::Stopped {
+                reason: "it was told to".to_owned(),
+            })),
         }
     }
 }

@@ -49,7 +49,7 @@ pub use current::CurrentAnswer;
 pub use edit::Edit;
 pub use error::Error;
 pub use forget::Receipt;
-pub use handle::Engine;
+pub use handle::{Engine, Flushing};
 pub use quarantine::Quarantined;
 pub use relations::{RelationInfo, RelationKind, Snapshot, Staleness, ViewStatus};
 pub use runtime::Runtime;

@@ -486,6 +486,32 @@ fn the_real_model_answers_a_script() {
 }
 
 #[test]
+fn all_that_has_no_answer_in_the_end_is_counted() {
+    let script = "
+        CREATE TABLE notes (key TEXT, text TEXT);
+        CREATE TABLE nothing (key TEXT, text TEXT);
+        CREATE TABLE questions (key TEXT, text TEXT);
+        INSERT INTO questions VALUES ('q', 'When?'), ('r', 'Where?');
+        CREATE CONTINUOUS VIEW a AS
+            LLM_GENERATE(CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(nothing));
+        CREATE CONTINUOUS VIEW b AS
+            LLM_GENERATE(CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(nothing));
+        CREATE CONTINUOUS VIEW c AS
+            LLM_GENERATE(CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(notes))
+            WITH (MAX_TOKENS = 4);
+        SELECT count(*) FROM c;
+        INSERT INTO notes VALUES ('hours', 'The library opens at nine.');";
+    let run = ["run", "--once", "--model", "smollm2-135m", "-"];
+    let output = perennial(&run, script);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("4 of 6 questions could not be answered"),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_real_model_is_asked_about_rows_and_says_the_same_again() {
     let dir = tempfile::tempdir().expect("a folder");
     let script = "

@@ -201,6 +201,7 @@ impl Coordinator {
             }
         }
         self.healings().for_each(|(_, healing)| healing.stop());
+        self.record_last();
         // They finish side by side.
         self.sinks.iter().for_each(RunningSink::close);
         self.hub.close();

@@ -13,6 +13,7 @@ use perennial_rows::Key;
 use perennial_views::Epoch;
 
 use super::Coordinator;
+use crate::engine::clock::now_ms;
 use crate::recording::{EpochAnswer, RecordedAnswer, RecordedEpoch, Recorder};
 use crate::state::StoredRow;
 
@@ -80,6 +81,17 @@ impl Recording {
 }
 
 impl Coordinator {
+    /// Records at the end what was noted, if all views stand at one epoch: what they have not taken
+    /// yet is not among it.
+    pub(super) fn record_last(&mut self) {
+        let mut stand = self.views.values().map(|view| view.stands_at);
+        let first = stand.next();
+        let are_even = stand.all(|at| Some(at) == first);
+        if let Some(recording) = self.recording.as_mut().filter(|_| are_even) {
+            recording.tell(now_ms());
+        }
+    }
+
     /// Records what was noted, if all views stand at one epoch.
     pub(super) fn record_if_even(&mut self, at_ms: i64) {
         if self.recording.is_none() {
