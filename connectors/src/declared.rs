@@ -16,8 +16,9 @@
 //! - A file that is touched is no event, whatever columns are declared.
 //!
 //! Deliberately absent: what to do when other columns are declared than before. Records of before
-//! have the columns of before, so whoever runs the source begins anew: without an offset, and with
-//! nothing held.
+//! have the columns of before, so whoever runs the source compares its [schema](Source::schema) with
+//! that of the records, and has a source that [replays](Source::replays) begin anew: without an
+//! offset, and with nothing held.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -124,6 +125,14 @@ impl Source for Declared {
 
     fn declare(&mut self, schema: &Schema) {
         self.source.declare(schema);
+    }
+
+    fn schema(&self) -> Option<&Schema> {
+        Some(&self.fitting.schema)
+    }
+
+    fn replays(&self) -> bool {
+        self.source.replays()
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {

@@ -59,6 +59,16 @@ pub trait Source: Send + 'static {
     /// record because it has no text, which is not needed if it is not declared.
     fn declare(&mut self, _schema: &Schema) {}
 
+    /// The columns that its records have, where these are declared.
+    fn schema(&self) -> Option<&Schema> {
+        None
+    }
+
+    /// Whether it would say once more, run anew, what it has said: what is posted to it is said once.
+    fn replays(&self) -> bool {
+        true
+    }
+
     /// Emits into `out` until nothing more can come.
     ///
     /// # Errors
@@ -81,6 +91,14 @@ impl Source for Box<dyn Source> {
 
     fn declare(&mut self, schema: &Schema) {
         (**self).declare(schema);
+    }
+
+    fn schema(&self) -> Option<&Schema> {
+        (**self).schema()
+    }
+
+    fn replays(&self) -> bool {
+        (**self).replays()
     }
 
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {

@@ -164,6 +164,10 @@ impl Source for Joined {
         &self.name
     }
 
+    fn replays(&self) -> bool {
+        self.parts.iter().all(|part| part.source.replays())
+    }
+
     fn resume_from(&mut self, from: Resume) -> Resumption {
         let n_bare = self.n_bare();
         if n_bare > 1 && !self.parts.iter().any(|part| part.key_prefix.is_some()) {

@@ -43,6 +43,10 @@ impl Source for Unposted {
         self.source.acks()
     }
 
+    fn replays(&self) -> bool {
+        self.source.replays()
+    }
+
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
         if self.has_posted {
             let name = self.source.name().as_str().to_owned();

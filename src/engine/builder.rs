@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
-use perennial_ask::AnswerModel;
 use perennial_bank::{ColdTier, References};
 use perennial_connectors::{Sink, Source};
-use perennial_views::{Plan, View};
+use perennial_rows::Schema;
+use perennial_views::query::Query;
+use perennial_views::{Pace, Plan, View};
 
 use super::coordinator::{Coordinator, Durable, Parts};
 use super::error::Error;
 use super::handle::{Engine, Handle};
 use super::hub::Hub;
 use super::names::Names;
+use super::reading::answers_schema;
+use super::relations::RelationKind;
 use super::runtime::Runtime;
 use super::sinks::SinkSpec;
 use crate::recording::Log;
@@ -30,7 +33,7 @@ pub struct EngineBuilder {
     runtime: Runtime,
     models: Vec<(String, Runtime)>,
     streams: Vec<Stream>,
-    views: Vec<View>,
+    views: Vec<Declared>,
     sinks: Vec<SinkSpec>,
     n_workers: usize,
     state: Option<PathBuf>,
@@ -41,15 +44,38 @@ pub struct EngineBuilder {
 }
 
 enum Stream {
-    Table(String),
+    Table(String, Option<Schema>),
     Source(Box<dyn Source>),
 }
 
 impl Stream {
     fn name(&self) -> &str {
         match self {
-            Self::Table(name) => name,
+            Self::Table(name, _) => name,
             Self::Source(source) => source.name().as_str(),
+        }
+    }
+}
+
+/// A relation that is declared.
+pub(super) struct DeclaredRelation<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: RelationKind,
+    /// None where its rows may have any.
+    pub(super) columns: Option<Schema>,
+}
+
+/// A view that is declared.
+enum Declared {
+    Answers(Box<View>),
+    Query(String, Box<Query>),
+}
+
+impl Declared {
+    fn name(&self) -> &str {
+        match self {
+            Self::Answers(view) => view.name(),
+            Self::Query(name, _) => name,
         }
     }
 }
@@ -82,7 +108,14 @@ impl EngineBuilder {
     /// A stream fed by hand, with [`Engine::upsert`] and [`Engine::delete`].
     #[must_use]
     pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.streams.push(Stream::Table(name.into()));
+        self.streams.push(Stream::Table(name.into(), None));
+        self
+    }
+
+    /// The same with these columns and no others; see [`Engine::create_table_of`].
+    #[must_use]
+    pub fn table_of(mut self, name: impl Into<String>, columns: Schema) -> Self {
+        self.streams.push(Stream::Table(name.into(), Some(columns)));
         self
     }
 
@@ -93,10 +126,18 @@ impl EngineBuilder {
         self
     }
 
-    /// A view to keep.
+    /// A view to keep, over streams and the views that are declared before it.
     #[must_use]
     pub fn view(mut self, view: View) -> Self {
-        self.views.push(view);
+        self.views.push(Declared::Answers(Box::new(view)));
+        self
+    }
+
+    /// The same of a query, whose result is kept.
+    #[must_use]
+    pub fn query(mut self, name: impl Into<String>, query: Query) -> Self {
+        let declared = Declared::Query(name.into(), Box::new(query));
+        self.views.push(declared);
         self
     }
 
@@ -171,17 +212,17 @@ impl EngineBuilder {
         self
     }
 
-    /// The logical plans of the declared views.
+    /// The logical plans of the declared views that ask a model for answers.
     ///
     /// # Errors
     /// [`Error::View`] and the naming errors for a declaration that cannot be carried out.
     pub fn plans(&self) -> Result<Vec<Plan>, Error> {
         let streams = self.streams.iter().map(Stream::name);
-        let views = self.views.iter().map(View::name);
+        let views = self.views.iter().map(Declared::name);
         let relations: Vec<&str> = streams.chain(views.clone()).collect();
         let views: Vec<&str> = views.collect();
         let sinks: Vec<&str> = self.sinks.iter().map(|s| s.sink.name()).collect();
-        let models: Vec<&str> = self.models.iter().map(|(name, _)| &**name).collect();
+        let models: Vec<&str> = self.model_names().collect();
         for names in [&relations, &sinks, &models] {
             let mut numbered = names.iter().enumerate();
             if let Some((_, name)) = numbered.find(|(i, name)| names[..*i].contains(name)) {
@@ -199,38 +240,75 @@ impl EngineBuilder {
         }
         let mut plans = Vec::new();
         for (at, view) in self.views.iter().enumerate() {
-            let model = self.model_of(view)?;
-            let plan = view.plan(model.n_positions(), model.n_prefix_tokens())?;
             // A view reads what was declared before it.
             let known = &relations[..self.streams.len() + at];
-            for stream in [&plan.context, &plan.data_source] {
-                if !known.contains(&&**stream) {
-                    return Err(Error::UnknownStream {
-                        name: stream.to_string(),
-                        declared: known.join(", "),
-                    });
+            let check = |read: &str| match known.contains(&read) {
+                true => Ok(()),
+                false => Err(Error::UnknownStream {
+                    name: read.to_owned(),
+                    declared: known.join(", "),
+                }),
+            };
+            match view {
+                Declared::Answers(view) => {
+                    let model = &self.runtime_of(view.asked_model())?.model;
+                    let plan = view.plan(model.n_positions(), model.n_prefix_tokens())?;
+                    check(&plan.context)?;
+                    check(&plan.data_source)?;
+                    plans.push(plan);
+                }
+                Declared::Query(_, query) => {
+                    let mut inputs = query.inputs().iter();
+                    inputs.try_for_each(|input| check(&input.relation))?;
                 }
             }
-            plans.push(plan);
         }
         Ok(plans)
     }
 
-    /// The model that a view asks.
-    fn model_of(&self, view: &View) -> Result<&dyn AnswerModel, Error> {
-        let Some(name) = view.asked_model() else {
-            return Ok(&*self.runtime.model);
+    /// What is declared so far: streams, then views.
+    pub(super) fn relations(&self) -> impl Iterator<Item = DeclaredRelation<'_>> {
+        let streams = self.streams.iter().map(|stream| {
+            let (kind, columns) = match stream {
+                Stream::Table(_, columns) => (RelationKind::Table, columns.as_ref()),
+                Stream::Source(source) => (RelationKind::Source, source.schema()),
+            };
+            DeclaredRelation {
+                name: stream.name(),
+                kind,
+                columns: columns.cloned(),
+            }
+        });
+        let views = self.views.iter().map(|view| {
+            let (kind, columns) = match view {
+                Declared::Answers(_) => (RelationKind::Answers, answers_schema()),
+                Declared::Query(_, query) => (RelationKind::Query, query.schema().clone()),
+            };
+            DeclaredRelation {
+                name: view.name(),
+                kind,
+                columns: Some(columns),
+            }
+        });
+        streams.chain(views)
+    }
+
+    pub(super) fn model_names(&self) -> impl Iterator<Item = &str> {
+        self.models.iter().map(|(name, _)| &**name)
+    }
+
+    /// The model of a name, or that which is asked where none is named.
+    pub(super) fn runtime_of(&self, model: Option<&str>) -> Result<&Runtime, Error> {
+        let Some(name) = model else {
+            return Ok(&self.runtime);
         };
         let mut models = self.models.iter();
         let named = models.find(|(of, _)| of == name);
-        let (_, runtime) = named.ok_or_else(|| {
-            let names = self.models.iter().map(|(name, _)| &**name);
-            Error::UnknownModel {
-                name: name.to_owned(),
-                declared: names.collect::<Vec<_>>().join(", "),
-            }
+        let (_, runtime) = named.ok_or_else(|| Error::UnknownModel {
+            name: name.to_owned(),
+            declared: self.model_names().collect::<Vec<_>>().join(", "),
         })?;
-        Ok(&*runtime.model)
+        Ok(runtime)
     }
 
     /// Starts sources, workers and the coordinator.
@@ -265,12 +343,17 @@ impl EngineBuilder {
         }
         for stream in self.streams {
             match stream {
-                Stream::Table(name) => coordinator.create_table(name.as_str().into())?,
+                Stream::Table(name, columns) => coordinator.create_table(name.into(), columns)?,
                 Stream::Source(source) => coordinator.create_source(source)?,
             }
         }
-        for view in &self.views {
-            coordinator.create_view(view)?;
+        for view in self.views {
+            match view {
+                Declared::Answers(view) => coordinator.create_view(&view)?,
+                Declared::Query(name, query) => {
+                    coordinator.create_query(name.into(), Arc::new(*query), Pace::default())?;
+                }
+            }
         }
         coordinator.create_sinks(self.sinks)?;
         coordinator.hold(log);

@@ -45,6 +45,15 @@ impl Edit {
         }
     }
 
+    /// Inserts or replaces a row as it is.
+    pub fn row(table: impl Into<String>, key: impl Into<Key>, row: Row) -> Self {
+        Self {
+            table: table.into(),
+            key: key.into(),
+            row: Some(row),
+        }
+    }
+
     /// Deletes a row, if it is there.
     pub fn delete(table: impl Into<String>, key: impl Into<Key>) -> Self {
         Self {

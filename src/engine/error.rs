@@ -1,5 +1,7 @@
 //! What can go wrong between a caller and the engine.
 
+use perennial_connectors::Rejection;
+
 /// Errors of the engine's interface.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -94,6 +96,31 @@ pub enum Error {
     NotATable {
         /// The stream.
         name: String,
+    },
+    /// A row that does not fit the columns of its table.
+    #[error("`{key}` does not fit table `{name}`: {reason}")]
+    UnfitRow {
+        /// The table.
+        name: String,
+        /// The row.
+        key: String,
+        /// Which column, and why.
+        reason: Rejection,
+    },
+    /// Rows of an earlier process that do not fit the columns that are declared now.
+    #[error(
+        "{n_rows} rows that `{name}` holds do not fit these columns, `{key}` for one: {reason}; \
+         declare the columns as before, mend or drop these rows, and declare them anew"
+    )]
+    UnfitRows {
+        /// The stream.
+        name: String,
+        /// How many.
+        n_rows: usize,
+        /// The first of them.
+        key: String,
+        /// Which column of it, and why.
+        reason: Rejection,
     },
     /// A document cannot be forgotten while its source holds it.
     #[error("`{key}` still stands in source `{stream}`; delete it there first, then forget it")]

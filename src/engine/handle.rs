@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select, unbounded};
 use perennial_ask::{Dependency, Provider};
 use perennial_bank::{ContextKey, DocumentKey};
-use perennial_connectors::{Sink, Source};
-use perennial_rows::{Key, Row};
+use perennial_connectors::{Sink, Source, fit};
+use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{Asking, Epoch, Observer, Pace, PaceOption, Plan, View};
 
@@ -93,20 +93,39 @@ impl Engine {
         })
     }
 
-    /// Another stream that is fed by hand.
+    /// Another stream that is fed by hand, whose rows may have any columns.
     ///
     /// # Errors
     /// [`Error::DeclaredTwice`], [`Error::Recorded`], [`Error::Stopped`].
     pub fn create_table(&self, name: &str) -> Result<(), Error> {
+        self.create_any_table(name, None)
+    }
+
+    /// The same with these columns and no others: a row has the type of each where nothing is lost
+    /// ([`fit`] has the table), or is refused. Rows that an earlier process left under other columns
+    /// are made to fit.
+    ///
+    /// # Errors
+    /// As [`Engine::create_table`], and [`Error::UnfitRows`].
+    pub fn create_table_of(&self, name: &str, columns: Schema) -> Result<(), Error> {
+        self.create_any_table(name, Some(columns))
+    }
+
+    fn create_any_table(&self, name: &str, columns: Option<Schema>) -> Result<(), Error> {
         let name = name.into();
-        self.ask(|reply| Request::CreateTable { name, reply })?
+        self.ask(|reply| Request::CreateTable {
+            name,
+            columns,
+            reply,
+        })?
     }
 
     /// Another stream, which a source feeds; its name is the source's. With a state directory it
-    /// goes on where an earlier process left a source of this name.
+    /// goes on where an earlier process left a source of this name; if that declared other columns,
+    /// it is read anew, and what was posted is made to fit.
     ///
     /// # Errors
-    /// As [`Engine::create_table`], and [`Error::Source`].
+    /// As [`Engine::create_table`], [`Error::Source`] and [`Error::UnfitRows`].
     pub fn create_source(&self, source: impl Source) -> Result<(), Error> {
         let source: Box<dyn Source> = Box::new(source);
         self.ask(|reply| Request::CreateSource { source, reply })?
@@ -337,10 +356,22 @@ impl Engine {
 
     /// An edit with the number of its table.
     fn row_of(&self, edit: Edit) -> Result<(StreamId, Key, Option<Row>), Error> {
-        match self.shared.names.stream(&edit.table)? {
-            (stream, true) => Ok((stream, edit.key, edit.row)),
-            (_, false) => Err(Error::NotATable { name: edit.table }),
-        }
+        let names = &self.shared.names;
+        let (stream, true) = names.stream(&edit.table)? else {
+            return Err(Error::NotATable { name: edit.table });
+        };
+        let row = match (edit.row, names.columns(&edit.table)) {
+            (Some(row), Some(columns)) => {
+                let fitted = fit(&columns, row).map_err(|reason| Error::UnfitRow {
+                    name: edit.table,
+                    key: edit.key.as_str().to_owned(),
+                    reason,
+                });
+                Some(fitted?)
+            }
+            (row, _) => row,
+        };
+        Ok((stream, edit.key, row))
     }
 
     /// Waits until everything sent before is visible in every view, and every source has

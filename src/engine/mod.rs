@@ -17,6 +17,7 @@
 //!   their capacity, subscriptions by merging updates of the same context.
 
 mod audits;
+mod binding;
 mod budget;
 mod builder;
 mod change_log;

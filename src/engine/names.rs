@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use perennial_rows::Schema;
+
 use super::error::Error;
 
 /// Number of a stream.
@@ -31,19 +33,37 @@ pub(crate) enum Named {
 
 /// Names and what bears them.
 #[derive(Debug, Default)]
-pub(crate) struct Names(RwLock<BTreeMap<Arc<str>, Named>>);
+pub(crate) struct Names(RwLock<BTreeMap<Arc<str>, Bearer>>);
+
+/// What bears a name, and, where it is a stream, the columns that are declared.
+#[derive(Debug)]
+struct Bearer {
+    named: Named,
+    columns: Option<Schema>,
+}
 
 impl Names {
     /// What bears a name.
     pub(crate) fn get(&self, name: &str) -> Option<Named> {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(name).copied()
+        names.get(name).map(|bearer| bearer.named)
     }
 
-    /// Gives something a name.
+    /// The columns that are declared of a stream.
+    pub(crate) fn columns(&self, stream: &str) -> Option<Schema> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(stream)?.columns.clone()
+    }
+
+    /// Gives a view a name.
     pub(crate) fn insert(&self, name: Arc<str>, named: Named) {
+        self.insert_stream(name, named, None);
+    }
+
+    /// Gives a stream a name.
+    pub(crate) fn insert_stream(&self, name: Arc<str>, named: Named, columns: Option<Schema>) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        names.insert(name, named);
+        names.insert(name, Bearer { named, columns });
     }
 
     /// The name is free again.
@@ -101,7 +121,7 @@ impl Names {
     /// The names of what is of a kind, with commas between.
     pub(crate) fn list(&self, is_of: impl Fn(Named) -> bool) -> String {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let of_kind = names.iter().filter(|(_, named)| is_of(**named));
+        let of_kind = names.iter().filter(|(_, bearer)| is_of(bearer.named));
         let of_kind: Vec<&str> = of_kind.map(|(name, _)| &**name).collect();
         of_kind.join(", ")
     }

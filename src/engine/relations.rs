@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_rows::{Schema, Tuple};
+use perennial_rows::{Column, KEY, SUPERSEDES, Schema, TEXT, TITLE, Tuple, Type, UPDATED_AT};
 use perennial_views::{Epoch, Pace};
 
 /// What kind of relation it is.
@@ -21,6 +21,17 @@ pub enum RelationKind {
     Query,
 }
 
+/// The columns with a meaning, which a stream has whose columns are not declared.
+pub(crate) fn open_columns() -> [Column; 5] {
+    [
+        Column::new(KEY, Type::Text),
+        Column::new(TITLE, Type::Text),
+        Column::new(TEXT, Type::Text),
+        Column::new(UPDATED_AT, Type::Timestamp),
+        Column::new(SUPERSEDES, Type::Json),
+    ]
+}
+
 /// A relation of an engine.
 #[derive(Clone, Debug)]
 pub struct RelationInfo {
@@ -28,8 +39,10 @@ pub struct RelationInfo {
     pub name: Arc<str>,
     /// What it is.
     pub kind: RelationKind,
-    /// Its columns. A source or table may hold others besides.
+    /// Its columns: of a source or table without declared ones, those that its rows have.
     pub schema: Schema,
+    /// Whether its rows may have others, too.
+    pub is_open: bool,
     /// Names of what it reads.
     pub reads: Vec<Arc<str>>,
     /// Number of rows as of the last epoch.

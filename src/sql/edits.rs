@@ -126,7 +126,7 @@ fn table(name: &Name, catalog: &Catalog) -> Result<Schema, Fault> {
         let what = format!("{} is no table: it is not fed by hand", name.of);
         return Err(Fault::said(what, name.span));
     }
-    Ok(catalog.columns(&name.of).cloned().unwrap_or_default())
+    Ok(relation.schema.clone())
 }
 
 fn place(schema: &Schema, table: &Name, column: &Name) -> Result<usize, Fault> {

@@ -4,33 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use perennial_ask::Task;
-use perennial_rows::{KEY, Schema, Tuple};
+use perennial_rows::Tuple;
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
 use perennial_views::sql::{self, Diagnostic, Name, Span, nearest};
 use perennial_views::{Observer, evaluate};
 
 use super::outcome::{At, Fault};
-use crate::engine::{Engine, RelationInfo, RelationKind};
+use crate::engine::{Engine, RelationInfo};
 
-/// The relations of an engine, with what a session declared of them.
+/// The relations of an engine.
 pub(super) struct Catalog {
-    all: BTreeMap<Arc<str>, (RelationInfo, Option<Schema>)>,
+    all: BTreeMap<Arc<str>, RelationInfo>,
     /// Whose models may be asked.
     engine: Engine,
 }
 
 impl Catalog {
-    /// What there is now. `declared` has the columns that statements gave.
-    pub(super) fn of(
-        engine: &Engine,
-        declared: &BTreeMap<Arc<str>, Schema>,
-        span: Span,
-    ) -> Result<Self, Fault> {
-        let relations = engine.relations().at(span)?;
-        let all = relations.into_iter().map(|relation| {
-            let declared = declared.get(&relation.name).cloned();
-            (relation.name.clone(), (relation, declared))
-        });
+    /// What there is now.
+    pub(super) fn of(engine: &Engine, span: Span) -> Result<Self, Fault> {
+        let relations = engine.relations().at(span)?.into_iter();
+        let all = relations.map(|relation| (relation.name.clone(), relation));
         Ok(Self {
             all: all.collect(),
             engine: engine.clone(),
@@ -39,12 +32,12 @@ impl Catalog {
 
     /// All of them, by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = &RelationInfo> {
-        self.all.values().map(|(relation, _)| relation)
+        self.all.values()
     }
 
     /// Whether there is one of this name.
     pub(super) fn get(&self, name: &str) -> Option<&RelationInfo> {
-        self.all.get(name).map(|(relation, _)| relation)
+        self.all.get(name)
     }
 
     /// The relation of a name.
@@ -65,12 +58,6 @@ impl Catalog {
         })
     }
 
-    /// The columns of a relation: those declared, else those that it is seen to have.
-    pub(super) fn columns(&self, name: &str) -> Option<&Schema> {
-        let (relation, declared) = self.all.get(name)?;
-        Some(declared.as_ref().unwrap_or(&relation.schema))
-    }
-
     /// A query over what there is.
     pub(super) fn bind(&self, query: &sql::Query, span: Span) -> Result<Query, Fault> {
         bind(query, self).map_err(|errors| Fault::bind(errors, span))
@@ -87,19 +74,7 @@ impl Relations for Catalog {
                 .get_key_value(&*lower)
                 .map(|(name, _)| name.clone())
         })?;
-        let (relation, declared) = &self.all[&name];
-        let is_fed = matches!(relation.kind, RelationKind::Source | RelationKind::Table);
-        let has_key = |schema: &Schema| schema.position(KEY).is_some();
-        let columns = declared.as_ref().unwrap_or(&relation.schema).clone();
-        let is_keyed = relation.kind != RelationKind::Query && has_key(&columns);
-        Some(RelationSchema {
-            is_open: is_fed && declared.is_none(),
-            unique: match is_keyed {
-                true => vec![vec![Arc::from(KEY)]],
-                false => Vec::new(),
-            },
-            columns,
-        })
+        Some(RelationSchema::from(&self.all[&name]))
     }
 
     fn names(&self) -> Vec<Arc<str>> {
@@ -107,12 +82,11 @@ impl Relations for Catalog {
     }
 
     fn models(&self) -> Vec<Arc<str>> {
-        self.engine.models()
+        Relations::models(&self.engine)
     }
 
     fn check_task(&self, model: Option<&str>, task: &Task) -> Result<(), String> {
-        let provider = self.engine.provider(model);
-        provider.map_err(|error| error.to_string())?.check(task)
+        self.engine.check_task(model, task)
     }
 }
 

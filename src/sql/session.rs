@@ -1,7 +1,7 @@
 //! Which statement does what to an engine?
 //!
-//! A session knows what an engine does not: the columns that were declared, the names of sinks,
-//! what opens a model, who listens where. An engine may be [held](crate::EngineBuilder::held) while a
+//! A session knows what an engine does not: the names of sinks, what opens a model, who listens
+//! where. An engine may be [held](crate::EngineBuilder::held) while a
 //! script declares: it is released before the first statement that needs rows, and at the end.
 
 use std::collections::BTreeMap;
@@ -34,8 +34,6 @@ pub struct Session {
     model: Arc<str>,
     is_held: bool,
     reads_once: bool,
-    /// The columns that were declared, by relation.
-    declared: BTreeMap<Arc<str>, Schema>,
     /// The models that statements created, with what opened them.
     models: BTreeMap<Arc<str>, (Arc<str>, Runtime)>,
     open: Option<Box<Open>>,
@@ -60,7 +58,6 @@ impl Session {
             model: model.into(),
             is_held: false,
             reads_once: false,
-            declared: BTreeMap::new(),
             models: BTreeMap::new(),
             open: None,
             sinks: BTreeMap::new(),
@@ -217,7 +214,7 @@ impl Session {
     }
 
     fn catalog(&self, span: Span) -> Result<Catalog, Fault> {
-        Catalog::of(&self.engine, &self.declared, span)
+        Catalog::of(&self.engine, span)
     }
 
     /// A name that nothing bears yet.
@@ -242,7 +239,6 @@ impl Session {
             Some(columns) => {
                 let declared = Declared::over(opened, columns.clone()).at(name.span)?;
                 self.engine.create_source(declared).at(name.span)?;
-                self.declared.insert(name.of.clone(), columns.clone());
             }
             None => self.engine.create_source(opened).at(name.span)?,
         }
@@ -252,8 +248,10 @@ impl Session {
     fn create_table(&mut self, table: &CreateTable) -> Result<Outcome, Fault> {
         let name = &table.name;
         self.check_new(name)?;
-        self.engine.create_table(&name.of).at(name.span)?;
-        self.declared.insert(name.of.clone(), table.columns.clone());
+        let columns = table.columns.clone();
+        self.engine
+            .create_table_of(&name.of, columns)
+            .at(name.span)?;
         Ok(created(Kind::Table, name, None))
     }
 
@@ -302,7 +300,7 @@ impl Session {
         }
         let matching = view.matching.iter().map(|column| {
             for read in [&view.context, &view.data_source] {
-                self.check_column(&catalog, &read.of, column)?;
+                check_column(&catalog, &read.of, column)?;
             }
             Ok(column.of.to_string())
         });
@@ -313,25 +311,6 @@ impl Session {
             }
         }
         Ok(view.view().matching(matching))
-    }
-
-    /// Whether a relation with declared columns has this one. Others may have any.
-    fn check_column(&self, catalog: &Catalog, relation: &str, column: &Name) -> Result<(), Fault> {
-        let is_fixed = |name: &str| {
-            let kind = catalog.get(name).map(|relation| relation.kind);
-            self.declared.contains_key(name)
-                || matches!(kind, Some(RelationKind::Query | RelationKind::Answers))
-        };
-        let Some(schema) = catalog.columns(relation).filter(|_| is_fixed(relation)) else {
-            return Ok(());
-        };
-        if schema.position(&column.of).is_some() {
-            return Ok(());
-        }
-        let what = format!("{relation} has no column {}", column.of);
-        Err(Diagnostic::new(what, column.span)
-            .help(format!("it has {schema}"))
-            .into())
     }
 
     fn check_model(&self, name: &Arc<str>, span: Span) -> Result<(), Fault> {
@@ -427,9 +406,8 @@ impl Session {
 
     fn show_columns(&self, name: &Name) -> Result<Outcome, Fault> {
         let catalog = self.catalog(name.span)?;
-        catalog.expect(name)?;
-        let columns = catalog.columns(&name.of).cloned().unwrap_or_default();
-        let columns = columns.columns().iter().map(|column| {
+        let relation = catalog.expect(name)?;
+        let columns = relation.schema.columns().iter().map(|column| {
             let of = column.of.to_string();
             vec![Value::Text(column.name.clone()), Value::text(of)]
         });
@@ -560,7 +538,6 @@ impl Session {
                     return Err(Diagnostic::new(what, name.span).help(help).into());
                 }
                 self.engine.drop_relation(&name.of).at(name.span)?;
-                self.declared.remove(&name.of);
             }
         }
         Ok(())
@@ -622,6 +599,21 @@ fn created(kind: Kind, name: &Name, notice: Option<String>) -> Outcome {
         name: name.of.clone(),
         notice,
     }
+}
+
+/// Whether a relation with declared columns has this one. Others may have any.
+fn check_column(catalog: &Catalog, relation: &str, column: &Name) -> Result<(), Fault> {
+    let known = catalog.get(relation).filter(|known| !known.is_open);
+    let Some(schema) = known.map(|known| &known.schema) else {
+        return Ok(());
+    };
+    if schema.position(&column.of).is_some() {
+        return Ok(());
+    }
+    let what = format!("{relation} has no column {}", column.of);
+    Err(Diagnostic::new(what, column.span)
+        .help(format!("it has {schema}"))
+        .into())
 }
 
 /// What a relation is called in a sentence, and in upper case in SQL.

@@ -12,6 +12,7 @@
 //! | | `"origin"` | u64 drawn at random: which history of epochs this is |
 //! | | `"history_bytes"` | u64, bytes of all undo records, keys included |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
+//! | `schemas` | stream | [`StoredSchema`]: the columns of its rows |
 //! | `documents` | (stream, key) | [`StoredRow`]; its columns are [`StoredValue`]s, by name |
 //! | `views` | view | 32 bytes: digest of what its answers depend on besides rows |
 //! | `answers` | (view, context) | [`StoredAnswer`] |
@@ -58,24 +59,25 @@
 //! `"epoch"`), `offsets`, `documents`, `views`, `answers` and `vectors`, and in `offsets` no cases
 //! behind `Sequence`. 3 lacked the history, and in receipts the epochs of it that were cut. 4 lacked
 //! the columns of rows, 5 the outputs of tasks. 6 lacked `upserts`, and in deliveries all but answers.
-//! Those from 2 on become 7 when they are opened to go on (`migration.rs`).
+//! 7 lacked `schemas`. Those from 2 on become 8 when they are opened to go on (`migration.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_ask::{Answer, AnswerText, Dependencies, Outcome, Rung, SubParagraph, Work};
-use perennial_rows::{Float, Key, Row, Value};
+use perennial_rows::{Float, Key, Row, Schema, Value};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
 /// The format written here, and the newest that is read.
-pub(super) const VERSION: u64 = 7;
+pub(super) const VERSION: u64 = 8;
 /// The database's name in the directory.
 pub(super) const FILE: &str = "state.redb";
 
 pub(super) const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
 pub(super) const MANIFEST: TableDefinition<'_, &str, u64> = TableDefinition::new("manifest");
 pub(super) const OFFSETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("offsets");
+pub(super) const SCHEMAS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schemas");
 pub(super) const DOCUMENTS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("documents");
 pub(super) const VIEWS: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("views");
@@ -122,6 +124,22 @@ pub(crate) struct StoredRow {
     pub supersedes: Arc<[Arc<str>]>,
     /// What it holds besides, by name.
     pub columns: Vec<(Arc<str>, StoredValue)>,
+}
+
+/// Which columns the rows of a stream have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StoredSchema {
+    /// Whichever their records have.
+    Any,
+    /// Those that are declared.
+    Declared(Schema),
+}
+
+impl StoredSchema {
+    /// Of columns, where these are declared.
+    pub(crate) fn of(declared: Option<&Schema>) -> Self {
+        declared.cloned().map_or(Self::Any, Self::Declared)
+    }
 }
 
 /// What stands in a column of a row; what is null is not stored.

@@ -10,7 +10,8 @@
 //! | `state-4/`, `records-4.txt` | [`write`] of that version |
 //! | `state-5/`, `records-5.txt` | the same |
 //! | `state-6/`, `records-6.txt` | the same |
-//! | `state-7/`, `records-7.txt` | [`write`] |
+//! | `state-7/`, `records-7.txt` | the same |
+//! | `state-8/`, `records-8.txt` | [`write`] |
 //!
 //! A structure or an enumeration that is changed makes [`records_have_the_bytes_they_had`] fail.
 //! Then [`VERSION`] is to rise, and after that
@@ -32,14 +33,14 @@ use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{
     Delivery, NextMessage, Offset, Output, OutputAnswer, OutputRow, OutputTuple, Revision,
 };
-use perennial_rows::{Float, Value};
+use perennial_rows::{Column, Float, Schema, Type, Value};
 use perennial_views::Memo as _;
 use perennial_views::memo::VectorDigest;
 use redb::ReadableTable as _;
 
 use super::format::{
     self, EPOCHS, FILE, FORMAT, HISTORY_BYTES_KEY, MANIFEST, ORIGIN_KEY, RESUBMITTED, Resubmitted,
-    StoredAnswer, StoredRow, StoredValue, VERSION, VERSION_KEY,
+    StoredAnswer, StoredRow, StoredSchema, StoredValue, VERSION, VERSION_KEY,
 };
 use super::history::StoredEpoch;
 use super::{
@@ -385,6 +386,15 @@ fn delivery_of_rows() -> Delivery {
     }
 }
 
+/// Columns of streams, of every type.
+fn schemas() -> BTreeMap<&'static str, StoredSchema> {
+    let columns = Type::NAMES.map(|(of, name)| Column::new(name, of));
+    BTreeMap::from([
+        ("docs", StoredSchema::Declared(Schema::new(columns))),
+        ("notes", StoredSchema::Any),
+    ])
+}
+
 /// Outputs of tasks, by digest.
 fn outputs() -> BTreeMap<TaskDigest, Value> {
     let outputs = [Value::Null, true.into(), "a label".into()];
@@ -411,6 +421,9 @@ fn records() -> BTreeMap<String, Vec<u8>> {
     }
     for (name, offset) in offsets() {
         add(format!("offset {name}"), format::encode(&offset));
+    }
+    for (name, schema) in schemas() {
+        add(format!("schema of {name}"), format::encode(&schema));
     }
     for (name, answer) in answers() {
         add(format!("answer {name}"), format::encode(&answer));
@@ -526,6 +539,13 @@ fn assert_holds_rows_and_answers(state: &State, rows: BTreeMap<&str, StoredRow>,
 }
 
 /// What a directory of this version holds besides.
+fn assert_holds_columns(state: &State) {
+    let restored = state.restore().expect("whole");
+    let of = |(stream, schema): (&str, _)| (stream.to_owned(), schema);
+    assert_eq!(restored.schemas, schemas().into_iter().map(of).collect());
+}
+
+/// What a directory of version 7 holds besides, and one of this version.
 fn assert_holds_what_sinks_have(state: &State) {
     let restored = state.restore().expect("whole");
     let given = [("a".to_owned(), [11; 32]), ("b".to_owned(), [12; 32])];
@@ -576,6 +596,23 @@ fn a_state_of_this_version_holds_what_was_written() {
     assert_holds_what_is_owed_and_refused(&state);
     assert_holds_outputs(&state);
     assert_holds_what_sinks_have(&state);
+    assert_holds_columns(&state);
+    drop(state);
+    assert_holds_its_history(dir.path(), &rows());
+}
+
+#[test]
+fn a_state_of_version_7_becomes_one_of_this_version() {
+    let dir = copy("state-7");
+    let state = State::open(dir.path()).expect("opens");
+    let streams: Vec<_> = offsets().into_keys().collect();
+    assert_holds_rows_and_answers(&state, rows(), &streams);
+    assert_holds_what_is_owed_and_refused(&state);
+    assert_holds_outputs(&state);
+    assert_holds_what_sinks_have(&state);
+    assert_eq!(version(&state), Some(VERSION));
+    // Nobody knows which columns were declared.
+    assert!(state.restore().expect("whole").schemas.is_empty());
     drop(state);
     assert_holds_its_history(dir.path(), &rows());
 }
@@ -715,6 +752,7 @@ fn who_only_looks_at_a_golden_state_leaves_it_as_it_is() {
         (5, Some(3)),
         (6, Some(3)),
         (7, Some(3)),
+        (8, Some(3)),
     ] {
         let dir = golden(format!("state-{version}"));
         let before = fs::read(dir.join(FILE)).expect("there");
@@ -789,6 +827,7 @@ fn write_present(dir: &Path) {
             at_ms: COMMITTED_AT_MS,
             rows: vec![("docs", "full", Some(&older))],
             offsets: Vec::new(),
+            schemas: Vec::new(),
             views: Vec::new(),
             answers: Vec::new(),
             knows_uses: true,
@@ -812,6 +851,10 @@ fn write_present(dir: &Path) {
             offsets: offsets()
                 .into_iter()
                 .map(|(stream, offset)| (stream, Some(offset)))
+                .collect(),
+            schemas: schemas()
+                .into_iter()
+                .map(|(stream, schema)| (stream, Some(schema)))
                 .collect(),
             views: vec![("answers", Some(VIEW))],
             answers: answers()

@@ -7,6 +7,7 @@
 //! | 4 | in rows, their columns |
 //! | 5 | the outputs of tasks: a table that is made empty |
 //! | 6 | in deliveries, what is no answer; what sinks have of queries: a table that is made empty |
+//! | 7 | the columns of streams: a table that is made empty, so that those declared next are taken for them |
 //!
 //! Each step is taken by all that are older, in one transaction with the new version: a crash
 //! leaves the old format, whole. Rows of before have no columns; a source that goes on from its

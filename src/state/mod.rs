@@ -54,7 +54,7 @@ use redb::{
 
 pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
-pub(crate) use format::{StoredAnswer, StoredRow, StoredValue};
+pub(crate) use format::{StoredAnswer, StoredRow, StoredSchema, StoredValue};
 pub(crate) use history::Retention;
 pub use history::{AnswerChanges, AsOf, HistoryEntry, RowChanges, StateAsOf, as_of, history};
 pub use quarantine::{drop_quarantined, quarantine, resubmit};
@@ -62,8 +62,8 @@ pub use quarantine::{drop_quarantined, quarantine, resubmit};
 use file::{create, new_file, open_database, sweep, sync};
 use format::{
     ANSWERS, DOCUMENTS, EPOCH_KEY, EPOCHS, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
-    OUTPUTS, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SINKS, UNDO_ANSWERS,
-    UNDO_ROWS, UPSERTS, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    OUTPUTS, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SCHEMAS, SINKS,
+    UNDO_ANSWERS, UNDO_ROWS, UPSERTS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
 use history::Undo;
 use kept::Kept;
@@ -106,6 +106,8 @@ pub(crate) struct Restored {
     pub rows: HashMap<String, BTreeMap<String, StoredRow>>,
     /// By stream: where its source goes on.
     pub offsets: HashMap<String, Offset>,
+    /// By stream: the columns of its rows. Formats before 8 do not say.
+    pub schemas: HashMap<String, StoredSchema>,
     /// By view: what its answers depend on besides rows.
     pub views: HashMap<String, [u8; 32]>,
     /// By view: answers by context.
@@ -149,6 +151,8 @@ pub(crate) struct DeclaredSink<'a> {
 pub(crate) struct Note {
     /// By stream.
     pub offsets: Vec<(String, Option<Offset>)>,
+    /// By stream.
+    pub schemas: Vec<(String, StoredSchema)>,
     pub quarantine: QuarantineDeltas,
     /// Numbers of resubmitted rows that are taken in.
     pub resubmitted: Vec<u64>,
@@ -162,6 +166,8 @@ pub(crate) struct Commit<'a> {
     /// Stream, key, and the row or its end.
     pub rows: Vec<(&'a str, &'a str, Option<&'a StoredRow>)>,
     pub offsets: Vec<(&'a str, Option<Offset>)>,
+    /// Stream, and the columns of its rows, or its end.
+    pub schemas: Vec<(&'a str, Option<StoredSchema>)>,
     pub views: Vec<(&'a str, Option<[u8; 32]>)>,
     /// Whether every view has asked for the vectors and outputs that it needs: others are not live.
     pub knows_uses: bool,
@@ -322,6 +328,7 @@ impl State {
                 }
             }
             txn.open_table(OFFSETS)?;
+            txn.open_table(SCHEMAS)?;
             txn.open_table(DOCUMENTS)?;
             txn.open_table(VIEWS)?;
             txn.open_table(ANSWERS)?;
@@ -402,6 +409,11 @@ impl State {
                 let offset = format::decode("an offset", bytes.value())?;
                 restored.offsets.insert(stream.value().to_owned(), offset);
             }
+            for entry in txn.open_table(SCHEMAS)?.iter()? {
+                let (stream, bytes) = entry?;
+                let schema = format::decode("columns", bytes.value())?;
+                restored.schemas.insert(stream.value().to_owned(), schema);
+            }
             for entry in txn.open_table(DOCUMENTS)?.iter()? {
                 let (key, bytes) = entry?;
                 let (stream, key) = key.value();
@@ -467,6 +479,11 @@ impl State {
                 put_offsets(
                     &txn,
                     offsets.map(|(stream, offset)| (*stream, offset.as_ref())),
+                )?;
+                let schemas = commit.schemas.iter();
+                put_schemas(
+                    &txn,
+                    schemas.map(|(stream, schema)| (*stream, schema.as_ref())),
                 )?;
                 quarantine::put(&txn, commit.quarantine, commit.resubmitted)?;
                 let mut views = txn.open_table(VIEWS)?;
@@ -553,6 +570,11 @@ impl State {
             put_offsets(
                 txn,
                 offsets.map(|(stream, offset)| (&**stream, offset.as_ref())),
+            )?;
+            let schemas = note.schemas.iter();
+            put_schemas(
+                txn,
+                schemas.map(|(stream, schema)| (&**stream, Some(schema))),
             )?;
             quarantine::put(txn, &note.quarantine, &note.resubmitted)?;
             fault::NOTE_STAGED.reach();
@@ -707,6 +729,7 @@ impl State {
                 FORMAT,
                 MANIFEST,
                 OFFSETS,
+                SCHEMAS,
                 DOCUMENTS,
                 VIEWS,
                 ANSWERS,
@@ -842,6 +865,20 @@ fn put_offsets<'a>(
     for (stream, offset) in offsets {
         match offset {
             Some(offset) => table.insert(stream, format::encode(offset).as_slice())?,
+            None => table.remove(stream)?,
+        };
+    }
+    Ok(())
+}
+
+fn put_schemas<'a>(
+    txn: &redb::WriteTransaction,
+    schemas: impl Iterator<Item = (&'a str, Option<&'a StoredSchema>)>,
+) -> Result<(), redb::Error> {
+    let mut table = txn.open_table(SCHEMAS)?;
+    for (stream, schema) in schemas {
+        match schema {
+            Some(schema) => table.insert(stream, format::encode(schema).as_slice())?,
             None => table.remove(stream)?,
         };
     }

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use perennial_connectors::{Delivery, Offset, OutputRow};
+use perennial_rows::{Column, Schema, Type};
 use proptest::prelude::*;
 use redb::{Database, StorageBackend};
 
-use super::format::StoredRow;
+use super::format::{StoredRow, StoredSchema};
 use super::{Commit, Restored, State, StateError, open_database};
 use crate::engine::Quarantined;
 
@@ -178,6 +179,7 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
             ("docs", &format!("k{}", epoch.saturating_sub(3)), None),
         ],
         offsets: vec![("docs", Some(Offset::Sequence(epoch)))],
+        schemas: vec![("docs", Some(schema_of(epoch)))],
         views: Vec::new(),
         answers: Vec::new(),
         knows_uses: true,
@@ -190,6 +192,14 @@ fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
     })
 }
 
+/// Other columns in every epoch.
+fn schema_of(epoch: u64) -> StoredSchema {
+    StoredSchema::of(Some(&Schema::new([Column::new(
+        format!("c{epoch}"),
+        Type::Integer,
+    )])))
+}
+
 /// Which epoch stands, all of it and nothing else.
 fn epoch_of(restored: &Restored) -> Result<Option<u64>, String> {
     let Some(epoch) = restored.epoch else {
@@ -199,6 +209,9 @@ fn epoch_of(restored: &Restored) -> Result<Option<u64>, String> {
             .ok_or("rows of no epoch".to_owned());
     };
     let offset = restored.offsets.get("docs");
+    if restored.schemas.get("docs") != Some(&schema_of(epoch)) {
+        return Err("columns of another epoch".to_owned());
+    }
     if offset != Some(&Offset::Sequence(epoch)) {
         return Err(format!("epoch {epoch} with offset {offset:?}"));
     }

@@ -11,6 +11,7 @@ mod cli;
 #[allow(dead_code, reason = "the tests of the connectors use all of it")]
 mod client;
 mod cold;
+mod columns;
 mod delivered;
 mod each;
 mod engine;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use perennial::ask::scripted::{SLOW_WORD, Scripted};
 use perennial::engine::{Edit, RelationKind};
-use perennial::rows::Tuple;
-use perennial::views::query::{RelationSchema, Relations, builder};
+use perennial::rows::{Column, Schema, Tuple, Type, Value};
+use perennial::views::query::builder;
 use perennial::{Engine, Error, Update, View};
 use proptest::prelude::*;
 
@@ -45,21 +45,6 @@ fn texts(engine: &Engine, view: &str) -> BTreeMap<String, String> {
     answers
         .map(|(key, answer)| (key.to_string(), text(answer)))
         .collect()
-}
-
-/// What is said of an engine's relations to who binds a query.
-struct Known<'a>(&'a Engine);
-
-impl Relations for Known<'_> {
-    fn relation(&self, name: &str) -> Option<RelationSchema> {
-        let relations = self.0.relations().expect("runs");
-        let relation = relations.into_iter().find(|r| *r.name == *name)?;
-        Some(RelationSchema {
-            columns: relation.schema,
-            is_open: matches!(relation.kind, RelationKind::Source | RelationKind::Table),
-            unique: vec![vec!["key".into()]],
-        })
-    }
 }
 
 #[test]
@@ -255,13 +240,53 @@ fn a_context_sees_the_documents_of_its_own_group() {
 }
 
 #[test]
+fn a_query_is_declared_beside_what_reads_it() {
+    use builder::{col, count_all, lit, scan};
+    let columns = ["key", "text", "state"].map(|name| Column::new(name, Type::Text));
+    let builder = Rig::builder(Scripted::new())
+        .table_of("tickets", Schema::new(columns))
+        .table("questions");
+    let misspelt = scan("tickets").filter(col("stat").eq(lit("open")));
+    let misspelt = misspelt.bind(&builder).expect_err("no such column");
+    assert!(misspelt.to_string().contains("stat"), "{misspelt}");
+    let open = scan("tickets").filter(col("state").eq(lit("open")));
+    let builder = {
+        let bound = open.clone().bind(&builder).expect("sound");
+        builder.query("open", bound)
+    };
+    let number = scan("open").project([count_all().named("n")]);
+    let bound = number.bind(&builder).expect("sound");
+    let engine = builder.query("number", bound);
+    let engine = engine.view(over("answers", "questions", "open"));
+    let engine = engine.start().expect("starts");
+    let ticket = |key: &str, text: &str, state: &str| {
+        Edit::upsert("tickets", key, text.to_owned()).with("state", state)
+    };
+    engine
+        .apply(vec![
+            ticket("1", "The pump leaks.", "open"),
+            ticket("2", "The pump squeaks.", "closed"),
+            Edit::upsert("questions", "q", "pump"),
+        ])
+        .expect("runs");
+    engine.flush().expect("runs");
+    assert_eq!(texts(&engine, "answers")["q"], "The pump leaks.");
+    let number = engine.snapshot("number").expect("there").rows;
+    assert_eq!(number, [([Value::Integer(1)].into(), 1)]);
+
+    let unknown = Rig::builder(Scripted::new()).query("v", open.bind(&engine).expect("sound"));
+    let unknown = unknown.start().err().expect("reads what is not there");
+    assert!(unknown.to_string().contains("`tickets`"), "{unknown}");
+}
+
+#[test]
 fn a_query_is_kept_and_read_by_a_view_that_asks() {
     use builder::{col, lit, scan};
     let rig = rig(Scripted::new(), [], 2);
     let engine = &rig.engine;
     let open = scan("docs").filter(col("state").eq(lit("open")));
     let open = open.project(["key", "text", "state"].map(|name| col(name).named(name)));
-    let open = open.bind(&Known(engine)).expect("sound");
+    let open = open.bind(engine).expect("sound");
     engine.create_query("open", open).expect("new");
     engine
         .create_view(over("answers", "questions", "open"))
@@ -395,7 +420,7 @@ fn make(engine: &Engine, view: usize) -> Result<(), Error> {
             let perennial::views::sql::Statement::Select(query) = statements.remove(0).of else {
                 panic!("a query");
             };
-            let bound = perennial::views::query::bind(&query, &Known(engine));
+            let bound = perennial::views::query::bind(&query, engine);
             // What reads a relation that is not there cannot be bound.
             let bound = bound.map_err(|_| Error::NoState)?;
             engine.create_query(name, bound)

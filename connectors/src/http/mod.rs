@@ -190,6 +190,10 @@ impl Source for Http {
         self.stream.declare(schema.clone());
     }
 
+    fn replays(&self) -> bool {
+        false
+    }
+
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
         self.stream.begin();
         out.send(Event::CaughtUp)?;

@@ -37,7 +37,7 @@ impl Listener {
 }
 
 impl Stream {
-    /// Notes that an offset is stored, and which epoch holds all up to it.
+    /// Notes that an offset is stored, and the columns beside it, and which epoch holds all up to it.
     pub(super) fn save(&mut self, offset: Option<Offset>, epoch: Option<Epoch>) {
         if let (Some(listener), Some(offset)) = (&mut self.listener, &offset)
             && listener.noted.as_ref() != Some(offset)
@@ -46,6 +46,7 @@ impl Stream {
             listener.untold.push_back((epoch, offset.clone()));
         }
         self.saved = offset;
+        self.is_schema_saved = true;
     }
 }
 

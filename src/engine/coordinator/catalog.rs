@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use perennial_ask::{Before, Work};
 use perennial_bank::fragment_store::ViewReferences;
-use perennial_connectors::{self as connectors, Resumption, Source};
+use perennial_connectors::{self as connectors, Resume, Resumption, Source};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{
@@ -56,13 +56,18 @@ struct NewSink {
 const EVENT_CAPACITY: usize = 8;
 
 impl Coordinator {
-    /// A stream that is fed by hand.
-    pub(crate) fn create_table(&mut self, name: Arc<str>) -> Result<(), Error> {
+    /// A stream that is fed by hand, with these columns or, where none are given, any.
+    pub(crate) fn create_table(
+        &mut self,
+        name: Arc<str>,
+        columns: Option<Schema>,
+    ) -> Result<(), Error> {
         self.check_new(&name)?;
-        let stream = self.stream(name.clone(), None);
+        let refitted = self.refitted(&name, columns.as_ref())?;
+        let stream = self.stream(name.clone(), columns.clone(), refitted, None);
         let id = StreamId(self.take_id());
         self.streams.insert(id, stream);
-        self.names.insert(name, Named::Table(id));
+        self.names.insert_stream(name, Named::Table(id), columns);
         Ok(())
     }
 
@@ -70,40 +75,67 @@ impl Coordinator {
     pub(crate) fn create_source(&mut self, mut source: Box<dyn Source>) -> Result<(), Error> {
         let name: Arc<str> = source.name().as_str().into();
         self.check_new(&name)?;
+        let columns = source.schema().cloned();
+        let replays = self.is_to_replay(&*source);
+        let refitted = match source.replays() {
+            true => BTreeMap::new(),
+            false => self.refitted(&name, columns.as_ref())?,
+        };
         let resumption = self.durable.as_mut().map(|durable| {
-            let how = source.resume_from(durable.resume(&name));
+            let how = match replays {
+                true => {
+                    source.resume_from(Resume::default());
+                    Resumption::Anew
+                }
+                false => source.resume_from(durable.resume(&name)),
+            };
             durable.resumptions.insert(name.to_string(), how);
             how
         });
         let acks = source.acks();
         let running = perennial_connectors::start(source, EVENT_CAPACITY)?;
-        let mut stream = self.stream(name.clone(), resumption);
+        let mut stream = self.stream(name.clone(), columns.clone(), refitted, resumption);
         stream.source = Some(running);
         stream.has_caught_up = false;
         stream.listener = acks.map(|acks| Listener::new(acks, stream.resume.clone()));
         let id = StreamId(self.take_id());
         self.streams.insert(id, stream);
-        self.names.insert(name, Named::Source(id));
+        self.names.insert_stream(name, Named::Source(id), columns);
         Ok(())
     }
 
-    /// A stream with the rows that an earlier process left under its name.
-    fn stream(&mut self, name: Arc<str>, resumption: Option<Resumption>) -> Stream {
+    /// A stream with the rows that an earlier process left under its name, some of which are others
+    /// under these columns.
+    fn stream(
+        &mut self,
+        name: Arc<str>,
+        columns: Option<Schema>,
+        refitted: BTreeMap<Key, Row>,
+        resumption: Option<Resumption>,
+    ) -> Stream {
+        let is_schema_saved = self.is_stored(&name, columns.as_ref());
         let (mut rows, mut offset) = (BTreeMap::new(), None);
         if let Some(durable) = &mut self.durable {
             rows = durable.restored.rows.remove(&*name).unwrap_or_default();
             offset = durable.restored.offsets.remove(&*name);
+            durable.restored.schemas.remove(&*name);
         }
         let rows = rows.into_iter();
         let rows: BTreeMap<Key, Row> = rows.map(|(key, row)| (key.into(), row.into())).collect();
         let resume = offset.filter(|_| resumption == Some(Resumption::FromOffset));
+        let mut table = Table::restored(rows.clone(), resumption != Some(Resumption::Anew));
+        for (key, row) in refitted {
+            table.set(key, Some(row));
+        }
         Stream {
             name,
+            columns,
+            is_schema_saved,
             source: None,
             has_caught_up: true,
             is_recreated: false,
             resume_recreated: None,
-            table: Table::restored(rows.clone(), resumption != Some(Resumption::Anew)),
+            table,
             restored: rows,
             log: ChangeLog::default(),
             saved: resume.clone(),
@@ -463,6 +495,7 @@ impl Coordinator {
             let gone = ClosedEpoch {
                 rows,
                 offsets: vec![(id, None)],
+                schemas: vec![(id, None)],
                 ..ClosedEpoch::nothing(epoch)
             };
             self.store_rows(gone, now_ms())?;
@@ -530,6 +563,7 @@ impl Coordinator {
                     false => RelationKind::Source,
                 },
                 schema: stream.schema(),
+                is_open: stream.columns.is_none(),
                 reads: Vec::new(),
                 n_rows: stream.table.n_rows(),
                 epoch: self.closed,
@@ -548,6 +582,7 @@ impl Coordinator {
                 Body::Query(_) => RelationKind::Query,
             },
             schema: view.schema.clone(),
+            is_open: false,
             reads: view.origins().into_iter().map(name).collect(),
             n_rows: view.tuples().len(),
             epoch: view.stands_at,

@@ -21,7 +21,7 @@ use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
 use crate::engine::sinks::RunningSink;
-use crate::state::{Note, StateError, StoredRow};
+use crate::state::{Note, StateError, StoredRow, StoredSchema};
 
 /// A closed epoch, until it is stored: with the answers of the first view that reflects it.
 pub(super) struct ClosedEpoch {
@@ -29,6 +29,8 @@ pub(super) struct ClosedEpoch {
     /// What is to be stored or recorded with it.
     pub(super) rows: Vec<(StreamId, Key, Option<StoredRow>)>,
     pub(super) offsets: Vec<(StreamId, Option<Offset>)>,
+    /// Of streams of which it is not stored: their columns, or their end.
+    pub(super) schemas: Vec<(StreamId, Option<StoredSchema>)>,
     pub(super) quarantine: QuarantineDeltas,
     pub(super) resubmitted: Vec<u64>,
 }
@@ -97,10 +99,13 @@ impl Coordinator {
         self.note_changed(&changed, epoch);
         self.note_closed_flushes();
         let offsets = self.streams.iter();
+        let schemas = self.streams.iter();
+        let schemas = schemas.filter_map(|(id, s)| Some((*id, Some(s.unsaved_schema()?))));
         self.unstored.push_back(ClosedEpoch {
             epoch,
             rows,
             offsets: offsets.map(|(id, s)| (*id, s.resume.clone())).collect(),
+            schemas: schemas.collect(),
             quarantine: self.quarantine.take_unsaved(),
             resubmitted: std::mem::take(&mut self.resubmitted),
         });
@@ -172,8 +177,11 @@ impl Coordinator {
     pub(super) fn note(&mut self) -> Note {
         let streams = self.streams.values();
         let offsets = streams.map(|s| (s.name.to_string(), s.resume.clone()));
+        let streams = self.streams.values();
+        let schemas = streams.filter_map(|s| Some((s.name.to_string(), s.unsaved_schema()?)));
         Note {
             offsets: offsets.collect(),
+            schemas: schemas.collect(),
             quarantine: self.quarantine.take_unsaved(),
             resubmitted: std::mem::take(&mut self.resubmitted),
         }
@@ -181,19 +189,17 @@ impl Coordinator {
 
     /// Stores refusals with the offsets behind them, while every row is stored.
     fn save_note(&mut self) -> Result<(), StateError> {
-        let is_saved = self.streams.values().all(|s| s.resume == s.saved)
+        let mut streams = self.streams.values();
+        let is_saved = streams.all(|s| s.resume == s.saved && s.is_schema_saved)
             && !self.quarantine.is_unsaved()
             && self.resubmitted.is_empty();
         if is_saved && self.durable.is_some() {
             return Ok(());
         }
+        let note = self.note();
         for stream in self.streams.values_mut() {
             stream.save(stream.resume.clone(), self.closed);
         }
-        if self.durable.is_none() {
-            return Ok(());
-        }
-        let note = self.note();
         match &self.durable {
             Some(durable) => durable.state.note(&note),
             None => Ok(()),

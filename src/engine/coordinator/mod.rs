@@ -5,6 +5,7 @@ mod acknowledging;
 mod backlog;
 mod catalog;
 mod closing;
+mod columns;
 mod completing;
 mod early;
 mod feeding;

@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 use perennial_ask::Dependency;
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source};
-use perennial_rows::{Key, Row};
+use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{Epoch, Pace, PaceOption, View as Declaration};
 
@@ -68,6 +68,7 @@ pub(crate) enum Request {
     },
     CreateTable {
         name: Arc<str>,
+        columns: Option<Schema>,
         reply: Sender<Result<(), Error>>,
     },
     CreateSource {
@@ -179,8 +180,12 @@ impl Coordinator {
                     document: document.clone(),
                     reply: reply.clone(),
                 })),
-            Request::CreateTable { name, reply } => {
-                let _ = reply.send(self.create_table(name));
+            Request::CreateTable {
+                name,
+                columns,
+                reply,
+            } => {
+                let _ = reply.send(self.create_table(name, columns));
             }
             Request::CreateSource { source, reply } => {
                 let _ = reply.send(self.create_source(source));

@@ -261,6 +261,7 @@ impl Coordinator {
         let name = |id| self.streams.get(&id).map(|stream| &*stream.name);
         let rows = closed.rows.iter();
         let offsets = closed.offsets.iter();
+        let schemas = closed.schemas.into_iter();
         durable.state.commit(&Commit {
             epoch: closed.epoch,
             at_ms,
@@ -269,6 +270,9 @@ impl Coordinator {
                 .collect(),
             offsets: offsets
                 .filter_map(|(id, offset)| Some((name(*id)?, offset.clone())))
+                .collect(),
+            schemas: schemas
+                .filter_map(|(id, schema)| Some((name(id)?, schema)))
                 .collect(),
             views: declared.chain(gone).collect(),
             knows_uses: self.views.values().all(|view| view.stands_at.is_some()),
@@ -312,6 +316,7 @@ impl ClosedEpoch {
             epoch,
             rows: Vec::new(),
             offsets: Vec::new(),
+            schemas: Vec::new(),
             quarantine: QuarantineDeltas::default(),
             resubmitted: Vec::new(),
         }

@@ -4,15 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use perennial_connectors::{Offset, Running};
-use perennial_rows::{Column, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT};
+use perennial_rows::{Column, Key, Row, Schema, Type, has_meaning};
 
 use super::acknowledging::Listener;
 use crate::engine::change_log::{ChangeLog, KeyedChange};
+use crate::engine::relations::open_columns;
 use crate::engine::tables::Table;
+use crate::state::StoredSchema;
 
 /// A stream and its source.
 pub(super) struct Stream {
     pub(super) name: Arc<str>,
+    /// The columns that are declared; none where its rows may have any.
+    pub(super) columns: Option<Schema>,
+    /// Whether the state directory says so.
+    pub(super) is_schema_saved: bool,
     /// What feeds it; none where rows are given by hand, or no more come.
     pub(super) source: Option<Running>,
     pub(super) has_caught_up: bool,
@@ -34,23 +40,22 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// The columns with a meaning, then all others that any row has, by name.
+    /// The columns that are declared, else those with a meaning, then all others that any row has,
+    /// by name.
     pub(super) fn schema(&self) -> Schema {
-        let meaning = [
-            (KEY, Type::Text),
-            (TITLE, Type::Text),
-            (TEXT, Type::Text),
-            (UPDATED_AT, Type::Timestamp),
-            (SUPERSEDES, Type::Json),
-        ];
+        if let Some(columns) = &self.columns {
+            return columns.clone();
+        }
         let rows = self.table.rows().map(|(_, row)| &row.columns);
         let others: BTreeSet<&str> = rows.flat_map(|c| c.iter().map(|(name, _)| name)).collect();
-        let others = others
-            .into_iter()
-            .filter(|name| meaning.iter().all(|(of, _)| of != name));
+        let others = others.into_iter().filter(|name| !has_meaning(name));
         let others = others.map(|name| Column::new(name, Type::Any));
-        let meaning = meaning.map(|(name, of)| Column::new(name, of));
-        Schema::new(meaning.into_iter().chain(others))
+        Schema::new(open_columns().into_iter().chain(others))
+    }
+
+    /// What the state directory is to say of its columns, where it does not yet.
+    pub(super) fn unsaved_schema(&self) -> Option<StoredSchema> {
+        (!self.is_schema_saved).then(|| StoredSchema::of(self.columns.as_ref()))
     }
 
     /// A source that fails before it has said all that stands has not said what is gone.
