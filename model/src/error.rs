@@ -68,7 +68,7 @@ pub enum Error {
         got: [usize; 2],
     },
     /// The thread that computed a joined forward pass panicked.
-    #[error("the forward pass ended without a result; see the log for a panic")]
+    #[error("the forward pass ended without a result; standard error tells of a panic")]
     PassLost,
     /// A setting from the environment cannot be used.
     #[error("{variable}: got {got}, expected {expected}")]

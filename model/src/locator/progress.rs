@@ -1,6 +1,6 @@
 //! How far is it? Told to a terminal as a bar of bytes, to anything else as lines.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -56,11 +56,16 @@ impl Default for OnStderr {
     }
 }
 
+/// A line on standard error, unless nobody reads it any more.
+fn say(line: &str) {
+    let _nobody_reads_it = writeln!(std::io::stderr(), "{line}");
+}
+
 impl Progress for OnStderr {
     fn begin(&mut self, label: &str, n_bytes: u64) {
         self.end();
         let Some(region) = &self.region else {
-            eprintln!("{label} ({})", indicatif::HumanBytes(n_bytes));
+            say(&format!("{label} ({})", indicatif::HumanBytes(n_bytes)));
             return;
         };
         let bar = region.add(ProgressBar::new(n_bytes));
@@ -82,8 +87,8 @@ impl Progress for OnStderr {
 
     fn note(&mut self, text: &str) {
         match &self.region {
-            Some(region) => region.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(region) => region.suspend(|| say(text)),
+            None => say(text),
         }
     }
 

@@ -1,63 +1,31 @@
 //! Where does a tokenizer come from? The metadata of a GGUF, or a `tokenizer.json`.
 //!
-//! A GGUF holds vocabulary and merges, but of the splitting into words only a name
-//! (`tokenizer.ggml.pre`). A name that is not known here is an error, not a guess: a
-//! wrong split yields plausible tokens that the checkpoint was never trained on.
+//! What of a GGUF's metadata is known is read by [`gguf`]; of others the `tokenizer.json` beside
+//! the file is taken.
 
+#[cfg(test)]
+use std::collections::HashMap;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use candle_core::quantized::{
-    gguf_file::{Content, Value},
-    tokenizer::TokenizerFromGguf as _,
-};
 use serde_json::Value as Json;
-use tokenizers::{
-    AddedToken, PreTokenizerWrapper,
-    pre_tokenizers::{byte_level::ByteLevel, digits::Digits, sequence::Sequence},
-};
 
+use super::gguf::{self, MODEL, PRE, Words};
 use super::{Shared, Tokenizer, stop};
 use crate::{
     bounded,
     error::Error,
-    weights::gguf::{Gguf, unsigned},
+    weights::{gguf::Gguf, gguf_value::Value},
 };
 
-const MODEL: &str = "tokenizer.ggml.model";
-const PRE: &str = "tokenizer.ggml.pre";
-const TOKENS: &str = "tokenizer.ggml.tokens";
-const KINDS: &str = "tokenizer.ggml.token_type";
-/// GGUF's kind of a token that is parsed in any text, like a word.
-const KIND_USER_DEFINED: u64 = 4;
 /// A `tokenizer.json` larger than this is not one. The largest known have 35 MB.
 const MAX_JSON_BYTES: u64 = 256 << 20;
 
-/// How a byte-level BPE splits text into words.
-enum Words {
-    /// As candle's reader does it under this name.
-    Candle(&'static str),
-    /// GPT-2's expression.
-    Gpt2,
-    /// Single digits first, then GPT-2's expression.
-    DigitsThenGpt2,
-}
-
-fn words_of(pre: &str) -> Option<Words> {
-    Some(match pre {
-        "qwen2" | "deepseek-r1-qwen" => Words::Candle("qwen2"),
-        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => Words::Candle("llama3"),
-        "gpt-2" | "gpt2" => Words::Gpt2,
-        "smollm" | "starcoder" | "refact" | "command-r" => Words::DigitsThenGpt2,
-        _ => return None,
-    })
-}
-
 /// How a GGUF's tokenizer splits text, if its kind is known.
 fn words_in(gguf: &Gguf) -> Option<Words> {
-    (gguf.text(MODEL)? == "gpt2").then(|| words_of(gguf.text(PRE)?))?
+    (gguf.text(MODEL)? == "gpt2").then(|| Words::named(gguf.text(PRE)?))?
 }
 
 impl Tokenizer {
@@ -80,7 +48,7 @@ impl Tokenizer {
             });
         };
         let tokenizer =
-            read(gguf.tokenizer_content(), &words).map_err(|reason| Error::Corrupt {
+            gguf::read(gguf.all_metadata(), words).map_err(|reason| Error::Corrupt {
                 path: path.into(),
                 reason,
             })?;
@@ -89,10 +57,8 @@ impl Tokenizer {
             .iter()
             .filter_map(|kind| id(&format!("tokenizer.ggml.{kind}_token_id")))
             .collect();
-        let wants_bos = matches!(
-            gguf.metadata("tokenizer.ggml.add_bos_token"),
-            Some(Value::Bool(true))
-        );
+        let wants_bos = gguf.metadata("tokenizer.ggml.add_bos_token");
+        let wants_bos = wants_bos.and_then(Value::truth).unwrap_or(false);
         Ok(Self::assemble(
             tokenizer,
             named,
@@ -168,8 +134,8 @@ impl Tokenizer {
 
 /// A tokenizer of nothing but metadata, for tests.
 #[cfg(test)]
-pub(super) fn from_content(content: Content, pre: &str) -> Option<Tokenizer> {
-    let tokenizer = read(content, &words_of(pre)?).ok()?;
+pub(super) fn from_metadata(metadata: &HashMap<String, Value>, pre: &str) -> Option<Tokenizer> {
+    let tokenizer = gguf::read(metadata, Words::named(pre)?).ok()?;
     Some(Tokenizer::assemble(
         tokenizer,
         Vec::new(),
@@ -177,70 +143,6 @@ pub(super) fn from_content(content: Content, pre: &str) -> Option<Tokenizer> {
         None,
         false,
     ))
-}
-
-/// candle's reader, with what it does not know put right.
-fn read(mut content: Content, words: &Words) -> Result<tokenizers::Tokenizer, String> {
-    if let Words::Candle(name) = words {
-        content
-            .metadata
-            .insert(PRE.into(), Value::String((*name).into()));
-        if *name == "llama3" {
-            content
-                .metadata
-                .insert("tokenizer.ggml.ignore_merges".into(), Value::Bool(true));
-        }
-    }
-    let parsed_anywhere = take_user_defined(&mut content);
-    let mut tokenizer =
-        tokenizers::Tokenizer::from_gguf(&content).map_err(|error| error.to_string())?;
-    let gpt2 = || ByteLevel::new(false, true, true);
-    match words {
-        Words::Candle(_) => {}
-        Words::Gpt2 => {
-            tokenizer.with_pre_tokenizer(Some(gpt2()));
-        }
-        Words::DigitsThenGpt2 => {
-            let steps: Vec<PreTokenizerWrapper> = vec![Digits::new(true).into(), gpt2().into()];
-            tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
-        }
-    }
-    let added = parsed_anywhere.into_iter().map(|token| {
-        let keep_as_written = false;
-        AddedToken::from(token, false).normalized(keep_as_written)
-    });
-    tokenizer
-        .add_tokens(added)
-        .map_err(|error| error.to_string())?;
-    Ok(tokenizer)
-}
-
-/// Takes user-defined tokens out of the special ones, to which candle counts them: they
-/// are to be parsed in any text, and to be seen in decoded text.
-fn take_user_defined(content: &mut Content) -> Vec<String> {
-    const KIND_NORMAL: i32 = 1;
-    let Some(Value::Array(tokens)) = content.metadata.get(TOKENS) else {
-        return Vec::new();
-    };
-    let Some(Value::Array(kinds)) = content.metadata.get(KINDS) else {
-        return Vec::new();
-    };
-    let is_user_defined = |kind: &Value| unsigned(kind) == Some(KIND_USER_DEFINED);
-    let taken: Vec<String> = kinds
-        .iter()
-        .zip(tokens)
-        .filter(|(kind, _)| is_user_defined(kind))
-        .filter_map(|(_, token)| match token {
-            Value::String(token) => Some(token.clone()),
-            _ => None,
-        })
-        .collect();
-    if let Some(Value::Array(kinds)) = content.metadata.get_mut(KINDS) {
-        for kind in kinds.iter_mut().filter(|kind| is_user_defined(kind)) {
-            *kind = Value::I32(KIND_NORMAL);
-        }
-    }
-    taken
 }
 
 /// The JSON beside a file, or null where there is none.

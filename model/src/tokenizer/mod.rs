@@ -7,6 +7,7 @@
 //!
 //! Neither adds a token that was not written: a template that wants a BOS writes it.
 
+mod gguf;
 mod load;
 mod stop;
 mod stream;

@@ -1,19 +1,24 @@
-use candle_core::quantized::gguf_file::{Content, Value, VersionedMagic};
+use std::collections::HashMap;
+
+use candle_core::quantized::{gguf_file, tokenizer::TokenizerFromGguf as _};
 use proptest::prelude::*;
 
 use super::*;
 use crate::template::{ChatTemplate, Message, Role};
+use crate::weights::gguf_value::Value;
 
-/// A byte-level vocabulary: the 256 bytes, two merges, and added tokens of both kinds.
-pub(crate) fn bytes_tokenizer(pre: &str) -> Tokenizer {
+/// A byte-level vocabulary: the 256 bytes, some merges, and added tokens of both kinds.
+fn metadata() -> HashMap<String, Value> {
     let mut tokens: Vec<String> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet()
         .iter()
         .map(|c| c.to_string())
         .collect();
     tokens.sort_unstable();
     let n_bytes = tokens.len();
-    tokens.extend(["Ġa", "12", "<|im_end|>", "<tool>"].map(String::from));
-    let mut kinds = vec![1; n_bytes + 2];
+    let merged = ["Ġa", "12", "'s", "ĠĠ", "ĊĊ", ".Ċ", "ab", "Ġab", "123", "ä½"];
+    tokens.extend(merged.map(String::from));
+    tokens.extend(["<|im_end|>", "<tool>"].map(String::from));
+    let mut kinds = vec![1; n_bytes + merged.len()];
     kinds.extend([3, 4]);
     let strings = |all: Vec<String>| Value::Array(all.into_iter().map(Value::String).collect());
     let metadata = [
@@ -28,16 +33,48 @@ pub(crate) fn bytes_tokenizer(pre: &str) -> Tokenizer {
         ),
         (
             "tokenizer.ggml.merges".to_owned(),
-            strings(vec!["Ġ a".into(), "1 2".into()]),
+            strings(
+                [
+                    "Ġ a", "1 2", "' s", "Ġ Ġ", "Ċ Ċ", ". Ċ", "a b", "Ġ ab", "12 3", "ä ½",
+                ]
+                .map(String::from)
+                .into(),
+            ),
         ),
     ];
-    let content = Content {
-        magic: VersionedMagic::GgufV3,
-        metadata: metadata.into(),
+    metadata.into()
+}
+
+/// The tokenizer of that vocabulary.
+pub(crate) fn bytes_tokenizer(pre: &str) -> Tokenizer {
+    load::from_metadata(&metadata(), pre).unwrap()
+}
+
+/// The same as candle reads it.
+fn candles(pre: &str) -> tokenizers::Tokenizer {
+    fn value_of(value: &Value) -> gguf_file::Value {
+        match value {
+            Value::String(text) => gguf_file::Value::String(text.clone()),
+            // candle counts user-defined tokens to the special ones.
+            Value::I32(kind) => gguf_file::Value::I32(if *kind == 4 { 1 } else { *kind }),
+            Value::Array(all) => gguf_file::Value::Array(all.iter().map(value_of).collect()),
+            other => panic!("no {other:?} here"),
+        }
+    }
+    let metadata = metadata();
+    let mut metadata: HashMap<_, _> = metadata
+        .iter()
+        .map(|(k, v)| (k.clone(), value_of(v)))
+        .collect();
+    let pre = gguf_file::Value::String(pre.into());
+    metadata.insert("tokenizer.ggml.pre".to_owned(), pre);
+    let content = gguf_file::Content {
+        magic: gguf_file::VersionedMagic::GgufV3,
+        metadata,
         tensor_infos: Default::default(),
         tensor_data_offset: 0,
     };
-    load::from_content(content, pre).unwrap()
+    tokenizers::Tokenizer::from_gguf(&content).unwrap()
 }
 
 #[test]
@@ -114,6 +151,18 @@ fn a_folder_gives_the_same_tokens_and_names_its_ends() {
 }
 
 proptest! {
+    #[test]
+    fn words_are_split_as_candle_splits_them(
+        text in "\\PC*|([0-9]{1,5}|[a-zA-Z]{1,4}|'[sStTrRvVmMlLdD]{1,2}| |\n|\r|\t|é|e\u{301}|Ж|漢| a|12){0,24}"
+    ) {
+        for (pre, candles) in [("qwen2", candles("qwen2")), ("llama3", candles("llama3"))] {
+            let expected = candles.encode(text.as_str(), false).unwrap();
+            let found = bytes_tokenizer(pre).encode_text(&text).unwrap();
+            prop_assert_eq!(&found[..], expected.get_ids(), "{}", pre);
+            prop_assert_eq!(bytes_tokenizer(pre).decode(&found).unwrap(), candles.decode(&found, true).unwrap());
+        }
+    }
+
     /// Byte-level encodings lose nothing, and streaming gives what decoding at once gives.
     #[test]
     fn text_survives(text in "\\PC*|(<\\|im_end\\|>|\u{1F468}\u{200D}\u{1F469}|é| a|12|\n){0,12}") {

@@ -9,12 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::quantized::gguf_file::{Content, Value, VersionedMagic};
 use memmap2::Mmap;
 
 use super::{
     Encoding, RawTensor, TensorSource, demands,
     gguf_header::{self, Header, Refusal},
+    gguf_value::Value,
     mapped, rope_factors,
 };
 use crate::{
@@ -103,21 +103,9 @@ impl Gguf {
         self.contents.number(key)
     }
 
-    /// The metadata as candle's tokenizer reader takes it.
-    pub(crate) fn tokenizer_content(&self) -> Content {
-        let metadata = self
-            .contents
-            .metadata
-            .iter()
-            .filter(|(key, _)| key.starts_with("tokenizer."))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        Content {
-            magic: VersionedMagic::GgufV3,
-            metadata,
-            tensor_infos: HashMap::new(),
-            tensor_data_offset: 0,
-        }
+    /// All metadata, by full key.
+    pub(crate) fn all_metadata(&self) -> &HashMap<String, Value> {
+        &self.contents.metadata
     }
 }
 
@@ -129,14 +117,11 @@ impl TensorSource for Gguf {
 
 impl Contents {
     fn text(&self, key: &str) -> Option<&str> {
-        match self.metadata.get(key) {
-            Some(Value::String(text)) => Some(text),
-            _ => None,
-        }
+        self.metadata.get(key)?.text()
     }
 
     fn number(&self, key: &str) -> Option<u64> {
-        unsigned(self.metadata.get(key)?)
+        self.metadata.get(key)?.unsigned()
     }
 
     fn unsupported(&self, what: &str, got: impl Into<String>, supported: &str) -> Error {
@@ -164,22 +149,6 @@ impl TensorSource for Contents {
             shape: placed.shape,
             bytes: &self.map[placed.bytes.clone()],
         })
-    }
-}
-
-/// An unsigned number of any width. (candle's own conversion makes a backtrace for each
-/// value that it refuses, which takes seconds over a vocabulary.)
-pub(crate) fn unsigned(value: &Value) -> Option<u64> {
-    match *value {
-        Value::U8(n) => Some(n.into()),
-        Value::U16(n) => Some(n.into()),
-        Value::U32(n) => Some(n.into()),
-        Value::U64(n) => Some(n),
-        Value::I8(n) => u64::try_from(n).ok(),
-        Value::I16(n) => u64::try_from(n).ok(),
-        Value::I32(n) => u64::try_from(n).ok(),
-        Value::I64(n) => u64::try_from(n).ok(),
-        _ => None,
     }
 }
 
@@ -285,7 +254,7 @@ impl Keys<'_> {
             return Ok(None);
         };
         if let Value::Array(each) = value {
-            let mut counts = each.iter().map(unsigned);
+            let mut counts = each.iter().map(Value::unsigned);
             return match counts.next().flatten() {
                 Some(first) if counts.all(|n| n == Some(first)) => Ok(usize::try_from(first).ok()),
                 _ => Err(self.file.unsupported(

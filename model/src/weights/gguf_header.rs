@@ -5,14 +5,13 @@
 //! for the whole file (an element takes 32 bytes in memory and may take one on disk),
 //! and no input reaches a panic: all arithmetic is checked.
 //!
-//! Metadata is kept as candle's [`Value`], which its tokenizer reader takes. candle's own
-//! header reader is not used: it divides by a file's alignment without looking at it,
+//! candle's header reader is not used: it divides by a file's alignment without looking at it,
 //! has no bound on the memory that arrays take, and cannot name a tensor whose encoding
-//! it does not know.
+//! it does not know. And whoever builds the program compiles candle for minutes.
 
 use std::collections::HashMap;
 
-use candle_core::quantized::gguf_file::Value;
+use super::gguf_value::Value;
 
 /// Array elements that one file may hold. Vocabularies of 260,000 tokens with their
 /// merges, scores and kinds have 1.3 million.
@@ -102,8 +101,8 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, Refusal> {
 
     let alignment = match metadata.get("general.alignment") {
         None => DEFAULT_ALIGNMENT,
-        Some(value) => match value.to_u64() {
-            Ok(alignment) if alignment.is_power_of_two() && alignment <= 1 << 20 => alignment,
+        Some(value) => match value.unsigned() {
+            Some(alignment) if alignment.is_power_of_two() && alignment <= 1 << 20 => alignment,
             _ => return Err(cursor.damaged(format!("`general.alignment` is {value:?}"))),
         },
     };

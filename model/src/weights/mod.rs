@@ -9,6 +9,7 @@ mod demands;
 mod dequantized;
 pub mod gguf;
 mod gguf_header;
+pub mod gguf_value;
 mod hub_config;
 pub(crate) mod mapped;
 mod rope_factors;

@@ -2,7 +2,10 @@ use std::io::Cursor;
 
 use candle_core::{
     Device, Tensor,
-    quantized::{GgmlDType, QTensor, gguf_file},
+    quantized::{
+        GgmlDType, QTensor,
+        gguf_file::{self, Value},
+    },
 };
 use proptest::prelude::*;
 
