@@ -6,7 +6,7 @@
 use std::fmt;
 
 use perennial_rows::encoding::Encoder;
-use perennial_rows::{KEY, Key, Row, SUPERSEDES, TEXT, TITLE, UPDATED_AT};
+use perennial_rows::{KEY, Key, Row, SUPERSEDES, TEXT, TITLE, UPDATED_AT, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::Offset;
@@ -33,21 +33,23 @@ impl fmt::Display for SourceName {
     }
 }
 
-/// The BLAKE3 hash of a record's title, text and columns, 32 bytes. Its time, key and offset are
-/// not part of it, nor columns that change without the record, as the time of a file: a file that
-/// is touched, moved or re-encoded with other line ends keeps it.
+/// The BLAKE3 hash of a record's title, text and columns, 32 bytes, and of a file's time. Its key and
+/// offset are not part of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Hashes what a model could see of a record.
-    pub fn of(row: &Row) -> Self {
-        Self::without(row, &[])
+    /// The same with the record's time, which is a file's own: a view orders documents by it, so one
+    /// that is touched is another version.
+    pub(crate) fn dated(row: &Row) -> Self {
+        let mut encoder = Encoder::new();
+        let at = Value::Timestamp(row.updated_at_ms);
+        encoder.fixed(&Self::of(row).0).value(&at);
+        Self(encoder.digest("perennial connectors record digest with time v1"))
     }
 
-    /// The same, but for the values of columns that tell nothing of what the record says. Whether
-    /// it has them counts.
-    pub(crate) fn without(row: &Row, volatile: &[&str]) -> Self {
+    /// Hashes what a model could see of a record.
+    pub fn of(row: &Row) -> Self {
         let said = Self::of_text(row.title.as_deref(), &row.text);
         // Digests of before there were columns stay what they were.
         if row.columns.is_empty() {
@@ -56,10 +58,7 @@ impl Digest {
         let mut encoder = Encoder::new();
         encoder.fixed(&said.0).number(row.columns.len() as u64);
         for (name, value) in row.columns.iter() {
-            encoder.text(name);
-            if !volatile.contains(&name) {
-                encoder.value(value);
-            }
+            encoder.text(name).value(value);
         }
         Self(encoder.digest("perennial connectors record digest v2"))
     }
@@ -205,15 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn a_volatile_column_counts_by_its_name_only() {
-        let with = |columns: &[(&'static str, i64)]| Row {
-            columns: columns.iter().map(|(n, v)| (*n, Value::from(*v))).collect(),
+    fn a_time_is_told_apart_where_it_is_part_of_what_is_said() {
+        let at = |updated_at_ms| Row {
+            updated_at_ms,
             ..Row::of_text("text")
         };
-        let digest = |columns: &[_]| Digest::without(&with(columns), &["size"]);
-        assert_eq!(digest(&[("size", 1)]), digest(&[("size", 2)]));
-        assert_ne!(digest(&[("size", 1)]), digest(&[]));
-        assert_ne!(digest(&[("price", 1)]), digest(&[("price", 2)]));
+        assert_eq!(Digest::of(&at(1)), Digest::of(&at(2)));
+        assert_eq!(Digest::dated(&at(1)), Digest::dated(&at(1)));
+        assert_ne!(Digest::dated(&at(1)), Digest::dated(&at(2)));
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //!
 //! # Invariants
 //! - To fit a row again changes nothing.
-//! - A file that is touched is no event, whatever columns are declared.
+//! - A file that changes in columns that are not declared is no event; one that is touched is.
 //!
 //! Deliberately absent: what to do when other columns are declared than before. Records of before
 //! have the columns of before, so whoever runs the source compares its [schema](Source::schema) with
@@ -28,7 +28,6 @@ use perennial_rows::{
     Columns, KEY, Key, Row, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT, Value, has_meaning,
 };
 
-use crate::folder::VOLATILE;
 use crate::json::record::shown;
 use crate::json::timestamp;
 use crate::{
@@ -115,7 +114,7 @@ impl Source for Declared {
         let held = from.held.iter();
         self.fitting
             .known()
-            .extend(held.map(|(key, row)| (key.clone(), Digest::without(row, &VOLATILE))));
+            .extend(held.map(|(key, row)| (key.clone(), Digest::dated(row))));
         self.source.resume_from(from)
     }
 
@@ -158,6 +157,12 @@ impl Fitting {
 
     fn batch(&self, batch: Batch) -> Batch {
         let mut known = self.known();
+        // One that was refused meanwhile is said again, whether it changed or not.
+        for refused in &batch.rejected {
+            if let Some(key) = &refused.key {
+                known.remove(key);
+            }
+        }
         let mut fitted = Batch {
             rejected: batch.rejected,
             resume: batch.resume,
@@ -194,7 +199,7 @@ impl Fitting {
         let Record { key, offset, .. } = record;
         let mut record = Record::new(key, row, offset);
         if let Offset::File { .. } = record.offset {
-            record.digest = Digest::without(&record.row, &VOLATILE);
+            record.digest = Digest::dated(&record.row);
             if known.insert(record.key.clone(), record.digest) == Some(record.digest) {
                 return;
             }

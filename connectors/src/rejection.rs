@@ -293,6 +293,15 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Whether another look may find what this one could not read: too many open files, a disk or a
+    /// server that did not answer.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreadable { kind, .. } => *kind != io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
     pub(crate) fn unreadable(error: &io::Error) -> Self {
         Self::Unreadable {
             kind: error.kind(),

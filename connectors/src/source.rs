@@ -29,10 +29,11 @@ use crate::{Acks, Change, Error, Offset, Rejected, SourceName, StopFlag};
 /// 2. Folding the changes in order gives what a new run would give on the outside as it now
 ///    stands. A batch is what belongs together (a burst of saves, a run of lines): apply it
 ///    whole, in order, as one epoch. *(tested; breaking it breaks silently)*
-/// 3. A change is emitted only where content differs: an upsert's digest is new for its key, a
-///    deletion is of a key that is held. This holds for folders; so a column that changes
-///    without the content, as the time of a file that is touched, is that of the last change. A file of JSON lines says what
-///    it says: whoever folds must take a repeated upsert and the deletion of an unknown key.
+/// 3. A change is emitted only where something differs: an upsert's digest is new for its key, a
+///    deletion is of a key that is held. This holds for folders, where a file's time is part of it, but for a
+///    file that could not be read for a while, which is said again. A file
+///    of JSON lines says what it says: whoever folds must take a repeated upsert and the deletion of an
+///    unknown key.
 /// 4. What cannot be a record is a [`Rejected`], in the batch where it was noticed. If an
 ///    earlier version was held under that file, the same batch deletes it.
 /// 5. `run` returns within 100 ms of its [`StopFlag`] being raised, whether it waits for the
@@ -208,9 +209,17 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
-    /// A followed file is gone; its return is awaited.
+    /// Another folder has a watched one's name, and holds no document: those of before are kept until
+    /// it holds some.
+    Emptied {
+        /// Which folder.
+        path: PathBuf,
+        /// How many documents are kept.
+        documents: u64,
+    },
+    /// A followed file or folder is gone; its return is awaited.
     Awaiting {
-        /// Which file.
+        /// Which one.
         path: PathBuf,
     },
     /// A followed file's last line has no line end yet; the rest is awaited.
@@ -258,6 +267,12 @@ impl fmt::Display for Notice {
             ),
             Self::Unreachable { what, reason } => write!(f, "waiting for {what}: {reason}"),
             Self::OfPart { message } => f.write_str(message),
+            Self::Emptied { path, documents } => write!(
+                f,
+                "{}: another folder, and nothing in it; was something unmounted? The documents of \
+                 before are kept until it holds some: {documents}",
+                path.display()
+            ),
             Self::Awaiting { path } => write!(f, "{}: gone, waiting for it", path.display()),
             Self::Unfinished { offset } => {
                 write!(

@@ -54,8 +54,13 @@ pub(super) fn read(path: &Path, limit: u64) -> Reading {
 }
 
 fn read_bytes(path: &Path, limit: u64) -> io::Result<Result<Vec<u8>, Rejection>> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
+    let file = open(path)?;
+    let meta = file.metadata()?;
+    // It was one when it was listed.
+    if !meta.is_file() {
+        return Ok(Err(Rejection::NotAFile));
+    }
+    let len = meta.len();
     if len > limit {
         return Ok(Err(Rejection::TooLarge { len, limit }));
     }
@@ -68,6 +73,20 @@ fn read_bytes(path: &Path, limit: u64) -> io::Result<Result<Vec<u8>, Rejection>>
         }));
     }
     Ok(Ok(bytes))
+}
+
+/// Opens what stands at a path, and not what a link leads to; a pipe is not waited for.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 fn decode(bytes: Vec<u8>) -> Result<String, Rejection> {

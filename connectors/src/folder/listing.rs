@@ -97,7 +97,8 @@ impl Walk<'_> {
         let meta = match fs::symlink_metadata(&path) {
             Ok(meta) => meta,
             Err(error) => {
-                if document && !vanished(&error) {
+                // A folder, perhaps, and all that is in it.
+                if !vanished(&error) {
                     self.refuse(place, Rejection::unreadable(&error), None);
                 }
                 return;
@@ -151,7 +152,7 @@ impl Walk<'_> {
 }
 
 /// Whether a failed look only says that nothing is there any more.
-fn vanished(error: &io::Error) -> bool {
+pub(super) fn vanished(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

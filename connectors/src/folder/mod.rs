@@ -15,9 +15,10 @@
 //!
 //! A file's columns are its `path` below the watched root (behind the root's name where several are
 //! watched), its `size` in bytes, the time `modified` when it was written, and its front matter,
-//! which has the last word. The last two numbers change without the document, so they tell nothing:
-//! a file that is touched, or written with other line ends, is no event, and keeps those of its
-//! last change.
+//! which has the last word. A file that is touched is another version of its document.
+//!
+//! A root that goes away, or cannot be listed, is awaited; what could not be read is looked at again
+//! soon. What stands meanwhile is what stood.
 //!
 //! Symbolic links below a root are not followed (no loops, nothing read twice) but reported;
 //! names that begin with a dot are skipped, and folders that hold what programs make
@@ -36,7 +37,7 @@ mod watch;
 use std::path::Path;
 use std::time::Duration;
 
-use perennial_rows::{Key, Row};
+use perennial_rows::Key;
 
 use crate::{Digest, Error, Event, Halt, Notice, Outlet, Resume, Resumption, Source, SourceName};
 
@@ -47,6 +48,10 @@ use watch::{Burst, Watcher};
 
 /// Files over this many bytes are refused, unless said otherwise: 8 MiB.
 const SIZE_LIMIT: u64 = 8 << 20;
+/// When to look again at what could not be read.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How often to look whether a folder is back.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often to look where the system cannot notify.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,8 +61,6 @@ const PATH: &str = "path";
 const MODIFIED: &str = "modified";
 /// Column of a file's bytes.
 const SIZE: &str = "size";
-/// Columns of a file that change without what it says.
-pub(crate) const VOLATILE: [&str; 2] = [MODIFIED, SIZE];
 
 /// How a folder's changes are noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,8 +187,7 @@ impl Source for Folder {
 
     fn resume_from(&mut self, from: Resume) -> Resumption {
         let held = from.held.into_iter();
-        let digest = |row: &Row| Digest::without(row, &VOLATILE);
-        self.held = held.map(|(key, row)| (key, digest(&row))).collect();
+        self.held = held.map(|(key, row)| (key, Digest::dated(&row))).collect();
         Resumption::FromHeld
     }
 
@@ -226,12 +228,48 @@ impl Source for Folder {
             return Ok(());
         };
         loop {
-            let touched = watcher.next(snapshot.roots(), out)?;
+            let unread: Vec<_> = snapshot.unread().collect();
+            let within = (!unread.is_empty()).then_some(RETRY_EVERY);
+            let mut touched = watcher.next(snapshot.roots(), within, out)?;
+            touched.paths.extend(unread);
             if let Some(notice) = watcher.take_notice() {
                 out.notice(notice)?;
             }
-            let batch = snapshot.reconcile(&touched, out)?;
+            let mut is_awaited = false;
+            let batch = loop {
+                match snapshot.reconcile(&touched, out) {
+                    Ok(batch) => break batch,
+                    Err(Halt::Failed(error)) => {
+                        let notice = awaiting(error)?;
+                        if !is_awaited {
+                            out.notice(notice)?;
+                            is_awaited = true;
+                        }
+                    }
+                    Err(halt) => return Err(halt),
+                }
+                loop {
+                    out.wait(LOOK_EVERY)?;
+                    if snapshot.roots().check().is_ok() {
+                        break;
+                    }
+                }
+                watcher.again(snapshot.roots());
+                touched = Touched::everything();
+            };
             out.batch(batch)?;
         }
+    }
+}
+
+/// What is said where a folder cannot be listed now, and may be later.
+fn awaiting(error: Error) -> Result<Notice, Halt> {
+    match error {
+        Error::RootGone { path } => Ok(Notice::Awaiting { path }),
+        Error::Io { ref path, .. } => Ok(Notice::Unreachable {
+            what: path.display().to_string(),
+            reason: error.to_string(),
+        }),
+        other => Err(other.into()),
     }
 }

@@ -100,6 +100,19 @@ impl Roots {
         &self.roots[root].given
     }
 
+    /// Which folder a root is now: another one may have its name.
+    #[cfg(unix)]
+    pub(super) fn identity(&self, root: usize) -> Option<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = fs::metadata(&self.roots[root].path).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn identity(&self, _root: usize) -> Option<(u64, u64)> {
+        None
+    }
+
     /// Where a place is on the disk.
     pub(super) fn absolute(&self, place: &Place) -> PathBuf {
         if place.path.as_os_str().is_empty() {

@@ -20,9 +20,11 @@ use super::filter::Filter;
 use super::listing::{self, Found, Listing};
 use super::place::{Place, Roots};
 use super::stamp::{self, Stamp};
-use super::{MODIFIED, PATH, SIZE, VOLATILE};
+use super::{MODIFIED, PATH, SIZE};
 use crate::attributes::{self, Attribute};
-use crate::{Batch, Change, Digest, Halt, Offset, Outlet, Record, Rejected, Rejection, SourceName};
+use crate::{
+    Batch, Change, Digest, Halt, Notice, Offset, Outlet, Record, Rejected, Rejection, SourceName,
+};
 
 /// Where something may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,11 +52,23 @@ pub(super) struct Snapshot {
     filter: Filter,
     /// In bytes.
     size_limit: u64,
+    read: fn(&Path, u64) -> Reading,
     known: BTreeMap<Place, Known>,
     /// Keys of an earlier run that no root of this run can hold; deleted at the first chance.
     orphans: Vec<Key>,
     /// Files seen by the last scan of everything that are not named like documents.
     ignored: u64,
+    /// Places that could not be read, and may be.
+    unread: BTreeSet<Place>,
+    /// Places whose documents came, changed or were refused, which nobody was told: a root went away
+    /// meanwhile.
+    unsaid: BTreeSet<Place>,
+    /// The same of documents that have gone.
+    gone: BTreeSet<Place>,
+    /// Which folder each root was when documents were last found in it.
+    roots_were: Vec<Option<(u64, u64)>>,
+    /// Roots of which it was told that documents are kept though none is there.
+    are_emptied: BTreeSet<usize>,
 }
 
 /// What a place was found to hold.
@@ -90,6 +104,7 @@ impl Snapshot {
     ) -> Self {
         let mut known = BTreeMap::new();
         let mut orphans = Vec::new();
+        let roots_were = vec![None; roots.len()];
         for (key, digest) in held {
             match roots.place_of_key(&key) {
                 Some(place) => {
@@ -109,14 +124,25 @@ impl Snapshot {
             roots,
             filter,
             size_limit,
+            read: document::read,
             known,
             orphans,
             ignored: 0,
+            unread: BTreeSet::new(),
+            unsaid: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            roots_were,
+            are_emptied: BTreeSet::new(),
         }
     }
 
     pub(super) fn roots(&self) -> &Roots {
         &self.roots
+    }
+
+    /// Where to look again soon: what could not be read, and may be.
+    pub(super) fn unread(&self) -> impl Iterator<Item = PathBuf> {
+        self.unread.iter().map(|place| self.roots.absolute(place))
     }
 
     /// How many files the last scan of everything left out by their names.
@@ -138,21 +164,35 @@ impl Snapshot {
             self.ignored = 0;
         }
         let now_ns = stamp::nanoseconds(SystemTime::now());
-        let mut held_before: Vec<Place> = Vec::new();
         for scope in self.scopes(touched) {
             let Listing { found, ignored } = listing::list(&self.roots, &self.filter, &scope, out)?;
             if touched.everything {
                 self.ignored += ignored;
             }
+            if found.is_empty() && self.is_emptied(&scope, out)? {
+                continue;
+            }
+            // What stands in a folder that cannot be listed just now is not gone.
+            let unlisted = found.iter().filter_map(|(place, found)| match found {
+                Found::Refused(reason, None) if reason.may_pass() => Some(place.clone()),
+                _ => None,
+            });
+            let unlisted: Vec<Place> = unlisted.collect();
             for place in self.known_below(&scope) {
                 if !found.contains_key(&place)
+                    && !unlisted.iter().any(|folder| folder.holds(&place))
                     && let Some(Known::Held { .. }) = self.known.remove(&place)
                 {
-                    held_before.push(place);
+                    self.gone.insert(place);
                 }
+            }
+            if scope.path.as_os_str().is_empty() && !found.is_empty() {
+                self.roots_were[scope.root] = self.roots.identity(scope.root);
+                self.are_emptied.remove(&scope.root);
             }
             for (place, found) in found {
                 out.check()?;
+                let was_unread = self.unread.remove(&place);
                 let (reading, stamp) = match found {
                     Found::Refused(reason, meta) => (
                         Reading::Refused(reason),
@@ -160,15 +200,14 @@ impl Snapshot {
                     ),
                     Found::File(meta) => {
                         let stamp = Stamp::of(&meta, now_ns);
-                        if self
-                            .known
-                            .get(&place)
-                            .is_some_and(|known| known.is_fresh(&stamp))
+                        let known = self.known.get(&place);
+                        if known.is_some_and(|known| known.is_fresh(&stamp))
+                            && !self.unsaid.contains(&place)
                         {
                             continue;
                         }
                         let path = self.roots.absolute(&place);
-                        (document::read(&path, self.size_limit), Some(stamp))
+                        ((self.read)(&path, self.size_limit), Some(stamp))
                     }
                 };
                 let reading = match reading {
@@ -182,16 +221,35 @@ impl Snapshot {
                 match reading {
                     Stands::Nothing => {
                         if let Some(Known::Held { .. }) = self.known.remove(&place) {
-                            held_before.push(place);
+                            self.gone.insert(place);
                         }
                     }
                     Stands::Document(record) => {
                         let digest = record.digest;
                         let known = Known::Held { digest, stamp };
-                        let before = self.known.insert(place, known);
-                        if before.and_then(|known| known.digest()) != Some(digest) {
+                        let before = self.known.insert(place.clone(), known);
+                        let is_news = before.and_then(|known| known.digest()) != Some(digest);
+                        // One that could not be read for a while is said again, for the refusal to go.
+                        if is_news || was_unread || self.unsaid.contains(&place) {
                             upserts.push(Change::Upsert(record));
+                            self.gone.remove(&place);
+                            self.unsaid.insert(place);
                         }
+                    }
+                    Stands::Refused(reason) if reason.may_pass() => {
+                        if !was_unread {
+                            rejected.push(self.rejected(&place, reason.clone(), stamp));
+                        }
+                        // What is held stands until it can be told what stands there.
+                        match self.known.get_mut(&place) {
+                            Some(Known::Held { stamp, .. }) => *stamp = None,
+                            _ => {
+                                let stamp = None;
+                                let known = Known::Refused { reason, stamp };
+                                self.known.insert(place.clone(), known);
+                            }
+                        }
+                        self.unread.insert(place);
                     }
                     Stands::Refused(reason) => {
                         let known = Known::Refused {
@@ -199,19 +257,19 @@ impl Snapshot {
                             stamp,
                         };
                         let before = self.known.insert(place.clone(), known);
-                        if !before
-                            .as_ref()
-                            .is_some_and(|known| known.refused_alike(&reason))
-                        {
+                        let is_told = before.as_ref().is_some_and(|k| k.refused_alike(&reason));
+                        if !is_told || self.unsaid.contains(&place) {
                             rejected.push(self.rejected(&place, reason, stamp));
+                            self.unsaid.insert(place.clone());
                         }
                         if let Some(Known::Held { .. }) = before {
-                            held_before.push(place);
+                            self.gone.insert(place);
                         }
                     }
                 }
             }
         }
+        self.unread.retain(|place| self.known.contains_key(place));
         // A root that goes away while it is listed looks empty: that is an error, not deletions.
         self.roots.check()?;
         let at_ms = now_ns / 1_000_000;
@@ -219,8 +277,8 @@ impl Snapshot {
             let offset = Offset::file(key.as_str(), None);
             deletes.push(Change::Delete { key, at_ms, offset });
         }
-        held_before.sort();
-        for place in held_before {
+        self.unsaid.clear();
+        for place in std::mem::take(&mut self.gone) {
             let key = self
                 .roots
                 .key(&place)
@@ -234,6 +292,30 @@ impl Snapshot {
             rejected,
             resume: None,
         })
+    }
+
+    /// Whether another folder stands in a root's place, and nothing in it: something was unmounted, or
+    /// is about to be filled again. Its documents are not taken for deleted.
+    fn is_emptied(&mut self, scope: &Place, out: &Outlet) -> Result<bool, Halt> {
+        if !scope.path.as_os_str().is_empty() {
+            return Ok(false);
+        }
+        let root = scope.root;
+        let below = self.known_below(scope).into_iter();
+        let is_held = |place: &Place| matches!(self.known.get(place), Some(Known::Held { .. }));
+        let n_held = below.filter(is_held).count();
+        let was = self.roots_were[root];
+        if n_held == 0 || was.is_none() || was == self.roots.identity(root) {
+            return Ok(false);
+        }
+        if self.are_emptied.insert(root) {
+            let path = self.roots.given(root).to_path_buf();
+            out.notice(Notice::Emptied {
+                path,
+                documents: n_held as u64,
+            })?;
+        }
+        Ok(true)
     }
 
     /// The places to look at, in order, none within another.
@@ -250,6 +332,11 @@ impl Snapshot {
             .iter()
             .filter_map(|path| self.roots.place(path))
             .map(|place| self.nearest_real(place))
+            // Once something is there again, all of before is compared with it.
+            .map(|place| match self.are_emptied.contains(&place.root) {
+                true => root(place.root),
+                false => place,
+            })
             .filter(|place| self.filter.covers(&place.path))
             .collect();
         places.sort();
@@ -267,9 +354,12 @@ impl Snapshot {
         let parents = place.path.parent().unwrap_or(Path::new(""));
         for name in parents {
             above.path.push(name);
-            let is_folder =
-                fs::symlink_metadata(self.roots.absolute(&above)).is_ok_and(|found| found.is_dir());
-            if !is_folder {
+            let is_other = match fs::symlink_metadata(self.roots.absolute(&above)) {
+                Ok(found) => !found.is_dir(),
+                // What cannot be looked at just now is listed as what it is.
+                Err(error) => listing::vanished(&error),
+            };
+            if is_other {
                 return above;
             }
         }
@@ -313,7 +403,7 @@ impl Snapshot {
             columns: attributes::columns(&of_file, document.front_matter)?,
         };
         Ok(Record {
-            digest: Digest::without(&row, &VOLATILE),
+            digest: Digest::dated(&row),
             key,
             row,
             offset: Offset::file(self.roots.shown(place), revision),
@@ -374,6 +464,8 @@ mod tests {
         snapshot: Snapshot,
         out: Outlet,
         fold: BTreeMap<Key, Record>,
+        /// Whether what could not be read or said for a while is said again.
+        may_repeat: bool,
     }
 
     fn outlet() -> Outlet {
@@ -411,6 +503,7 @@ mod tests {
                 snapshot,
                 out: outlet(),
                 fold: BTreeMap::new(),
+                may_repeat: false,
             }
         }
 
@@ -430,7 +523,8 @@ mod tests {
                 match change {
                     Change::Upsert(record) => {
                         let before = self.fold.insert(record.key.clone(), record.clone());
-                        assert_ne!(before.map(|r| r.digest), Some(record.digest), "no change");
+                        let is_same = before.map(|r| r.digest) == Some(record.digest);
+                        assert!(!is_same || self.may_repeat, "no change of {}", record.key);
                     }
                     Change::Delete { key, .. } => {
                         assert!(self.fold.remove(&key).is_some(), "{key} was not held");
@@ -502,11 +596,21 @@ mod tests {
     }
 
     #[test]
-    fn an_equal_save_emits_nothing_and_an_edit_of_equal_length_is_seen() {
+    fn an_equal_save_is_a_change_of_time_and_an_edit_of_equal_length_is_seen() {
         let mut bench = Bench::new();
         bench.write("a.md", b"one");
         bench.scan();
+        let set_time = |bench: &Bench| {
+            let path = bench.path("a.md");
+            let file = fs::File::options().write(true).open(path).unwrap();
+            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+            file.set_modified(time).unwrap();
+        };
+        set_time(&bench);
+        assert_eq!(bench.touch(&["a.md"]), ["+a.md"]);
+        assert_eq!(bench.fold[&Key::new("a.md")].row.updated_at_ms, 1_000_000);
         bench.write("a.md", b"one");
+        set_time(&bench);
         assert!(bench.touch(&["a.md"]).is_empty());
         // Within the clock's grain, with the same length: the stamp may well be equal.
         bench.write("a.md", b"two");
@@ -630,6 +734,80 @@ mod tests {
         let batch = later.reconcile(&Touched::everything(), &bench.out).unwrap();
         let expected = ["-../outside.md", "-gone.md", "+edited.md", "+new.md"];
         assert_eq!(signs(&batch), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_just_now_stands_and_is_looked_at_again() {
+        fn failing(_: &Path, _: u64) -> Reading {
+            // EMFILE: too many open files.
+            Reading::Refused(Rejection::unreadable(&std::io::Error::from_raw_os_error(
+                24,
+            )))
+        }
+        let mut bench = Bench::new();
+        bench.may_repeat = true;
+        bench.write("a.md", b"one");
+        bench.scan();
+        bench.snapshot.read = failing;
+        bench.write("a.md", b"two");
+        bench.write("b.md", b"new");
+        assert_eq!(bench.touch(&["a.md", "b.md"]), ["!a.md", "!b.md"]);
+        let unread = [bench.path("a.md"), bench.path("b.md")];
+        assert_eq!(bench.snapshot.unread().collect::<Vec<_>>(), unread);
+        assert!(bench.touch(&["a.md", "b.md"]).is_empty(), "told once");
+        bench.snapshot.read = document::read;
+        assert_eq!(bench.touch(&["a.md", "b.md"]), ["+a.md", "+b.md"]);
+        assert_eq!(bench.snapshot.unread().count(), 0);
+        assert_eq!(bench.folded(), bench.fresh());
+        // One that has not changed is said again, so that its refusal goes.
+        bench.snapshot.read = failing;
+        bench.snapshot.known.values_mut().for_each(|known| {
+            if let Known::Held { stamp, .. } = known {
+                *stamp = None;
+            }
+        });
+        assert_eq!(bench.touch(&["a.md"]), ["!a.md"]);
+        bench.snapshot.read = document::read;
+        assert_eq!(bench.touch(&["a.md"]), ["+a.md"]);
+        bench.snapshot.read = failing;
+        fs::remove_file(bench.path("a.md")).unwrap();
+        assert_eq!(bench.touch(&["a.md"]), ["-a.md"]);
+    }
+
+    #[test]
+    fn what_a_root_that_went_away_kept_from_being_said_is_said_when_it_is_back() {
+        fn away(path: &Path) -> (PathBuf, PathBuf) {
+            let root = path.parent().unwrap();
+            (root.to_path_buf(), root.with_extension("away"))
+        }
+        fn taking_it_away(path: &Path, limit: u64) -> Reading {
+            let reading = document::read(path, limit);
+            let (root, aside) = away(path);
+            let _is_away_already = fs::rename(root, aside);
+            reading
+        }
+        let mut bench = Bench::new();
+        bench.may_repeat = true;
+        for name in ["edited.md", "gone.md", "lost.md", "same.md"] {
+            bench.write(name, name.as_bytes());
+        }
+        bench.scan();
+        bench.write("edited.md", b"now");
+        bench.write("bad.md", b"\xff");
+        fs::remove_file(bench.path("gone.md")).unwrap();
+        bench.snapshot.read = taking_it_away;
+        let path = bench.path("edited.md");
+        let failed = bench.snapshot.reconcile(&Touched::everything(), &bench.out);
+        assert!(matches!(failed, Err(Halt::Failed(Error::RootGone { .. }))));
+        let (root, aside) = away(&path);
+        fs::rename(aside, root).unwrap();
+        bench.snapshot.read = document::read;
+        let said = bench.scan();
+        for expected in ["-gone.md", "+edited.md", "!bad.md"] {
+            assert!(said.iter().any(|said| said == expected), "{said:?}");
+        }
+        assert_eq!(bench.folded(), bench.fresh());
+        assert!(bench.scan().is_empty());
     }
 
     #[test]

@@ -136,7 +136,12 @@ impl Watcher {
     ///
     /// # Errors
     /// When asked to stop.
-    pub(super) fn next(&mut self, roots: &Roots, out: &Outlet) -> Result<Touched, Halt> {
+    pub(super) fn next(
+        &mut self,
+        roots: &Roots,
+        within: Option<Duration>,
+        out: &Outlet,
+    ) -> Result<Touched, Halt> {
         let notified = match &mut self.means {
             Means::Polled => {
                 out.wait(self.poll_every)?;
@@ -144,7 +149,7 @@ impl Watcher {
             }
             Means::Notified(notified) => notified,
         };
-        let pending = notified.gather(out)?;
+        let pending = notified.gather(within, out)?;
         let rewatched = if pending.exhausted {
             Err(notify::Error::new(ErrorKind::MaxFilesWatch))
         } else {
@@ -158,6 +163,17 @@ impl Watcher {
             everything: pending.everything,
             paths: pending.paths,
         })
+    }
+
+    /// Watches again what has come back.
+    pub(super) fn again(&mut self, roots: &Roots) {
+        let Means::Notified(notified) = &mut self.means else {
+            return;
+        };
+        let watched = roots.paths().try_for_each(|root| notified.watch(root));
+        if let Err(error) = watched {
+            self.give_up(&error);
+        }
     }
 
     fn give_up(&mut self, error: &notify::Error) {
@@ -195,13 +211,16 @@ impl Notified {
         Ok(notified)
     }
 
-    /// Waits for a first notification or the next audit, then until the burst is over.
-    fn gather(&mut self, out: &Outlet) -> Result<Pending, Halt> {
+    /// Waits for a first notification or the next audit, and no longer than told; then until the burst
+    /// is over.
+    fn gather(&mut self, within: Option<Duration>, out: &Outlet) -> Result<Pending, Halt> {
         let stop = out.stop().signal();
+        let rest = AUDIT_EVERY.saturating_sub(self.audited.elapsed());
+        let rest = within.map_or(rest, |within| within.min(rest));
         select! {
             recv(self.wake) -> _ => {}
             recv(stop) -> _ => return Err(Halt::Stopped),
-            default(AUDIT_EVERY.saturating_sub(self.audited.elapsed())) => {}
+            default(rest) => {}
         }
         let audit = self.audited.elapsed() >= AUDIT_EVERY;
         let end = Instant::now() + self.burst.max_delay;
@@ -395,13 +414,13 @@ mod tests {
             notified.audited = Instant::now() - AUDIT_EVERY;
         }
         let out = Outlet::new(crossbeam_channel::bounded(1).0, crate::StopFlag::new());
-        assert!(watcher.next(&roots, &out).unwrap().everything);
+        assert!(watcher.next(&roots, None, &out).unwrap().everything);
         match watcher.take_notice() {
             Some(Notice::Polling { reason, .. }) => assert!(reason.contains("max_user_watches")),
             other => panic!("{other:?}"),
         }
         assert!(matches!(watcher.means, Means::Polled));
-        assert!(watcher.next(&roots, &out).unwrap().everything);
+        assert!(watcher.next(&roots, None, &out).unwrap().everything);
     }
 
     #[test]

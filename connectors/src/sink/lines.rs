@@ -10,8 +10,11 @@
 //! last line is there. What stands behind the last of these lines when the file is opened is the
 //! beginning of an epoch that a crash cut off: it is removed, and the epoch is delivered again. An
 //! epoch that is there is not written twice.
+//!
+//! Others may move the file away, remove or empty it while it is written, as those do who rotate logs:
+//! the next epoch begins a new one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -97,6 +100,34 @@ impl JsonLinesSink {
         Ok(sink)
     }
 
+    /// Goes on with what stands under the file's name now.
+    fn settle(&mut self) -> Result<(), Error> {
+        let io = |source| Error::Io {
+            path: self.path.clone(),
+            action: "cannot be read",
+            source,
+        };
+        let held = self.file.metadata().map_err(io)?;
+        if !is_there(&held, &self.path) {
+            *self = Self::open(&self.path)?;
+            return Ok(());
+        }
+        if held.len() < self.end {
+            self.file.seek(SeekFrom::Start(0)).map_err(io)?;
+            // Until it is known where its epochs end, nothing of it is cut off.
+            self.end = u64::MAX;
+            (self.end, self.last) = scan(&self.path, &self.file)?;
+            if self.end == 0 {
+                self.write(HEAD).map_err(|source| Error::Io {
+                    path: self.path.clone(),
+                    action: "cannot be written",
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
         // A write that failed may have left a part.
         self.file.set_len(self.end)?;
@@ -121,6 +152,7 @@ impl Sink for JsonLinesSink {
     }
 
     fn deliver(&mut self, delivery: &Delivery, _stop: &StopFlag) -> Result<(), Error> {
+        self.settle()?;
         let origin = delivery.origin_text();
         if let Some(last) = &self.last
             && (&last.origin, &last.view) == (&origin, &delivery.view)
@@ -153,6 +185,19 @@ impl Sink for JsonLinesSink {
         });
         Ok(())
     }
+}
+
+/// Whether this file is what stands under the name.
+#[cfg(unix)]
+fn is_there(held: &Metadata, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::metadata(path);
+    found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_there(_held: &Metadata, path: &Path) -> bool {
+    path.exists()
 }
 
 /// Makes the file's name outlive a crash of the machine.
@@ -287,6 +332,34 @@ mod tests {
             assert!(matches!(error, Error::ForeignOutput { .. }), "{error}");
             assert_eq!(read(&path), foreign.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_file_that_is_moved_removed_or_emptied_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        let rotated = dir.path().join("out.jsonl.1");
+        let mut sink = JsonLinesSink::open(&path).unwrap();
+        let mut next = 1;
+        let mut deliver = || {
+            sink.deliver(&delivery(7, next, 2), &StopFlag::new())
+                .unwrap();
+            next += 1;
+            let text = String::from_utf8(read(&path)).unwrap();
+            assert!(text.as_bytes().starts_with(HEAD), "{text:?}");
+            text.lines().count()
+        };
+        assert_eq!(deliver(), 4);
+        std::fs::rename(&path, &rotated).unwrap();
+        assert_eq!(deliver(), 4);
+        assert_eq!(deliver(), 7);
+        File::create(&path).unwrap();
+        assert_eq!(deliver(), 4);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(deliver(), 4);
+        assert_eq!(read(&rotated).iter().filter(|b| **b == b'\n').count(), 4);
+        let other = JsonLinesSink::open(&path);
+        assert!(matches!(other, Err(Error::OutputInUse { .. })));
     }
 
     #[test]

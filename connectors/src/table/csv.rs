@@ -2,13 +2,14 @@
 //!
 //! The file may be packed (gzip or zstd). A row with another number of fields than the first is
 //! refused; a file without a first row is no table. A value of another column that is empty is none.
+//! A file that ends within quotes is not read: what stands behind them would be gone without a word.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ::csv::{ByteRecord, Position, Reader, ReaderBuilder, WriterBuilder};
 
@@ -30,6 +31,8 @@ pub(super) struct CsvRows {
     reader: Reader<Capped<Box<dyn Read + Send>>>,
     /// Bytes read since the last row ended.
     n_since_row: Arc<AtomicU64>,
+    /// Whether what was read so far ends within quotes.
+    is_quoted: Arc<AtomicBool>,
     delimiter: u8,
     n_columns: usize,
     /// Which column is which field.
@@ -49,6 +52,7 @@ impl CsvRows {
         let io = |source| unreadable(path, source);
         let file = File::open(path).map_err(io)?;
         let n_since_row = Arc::new(AtomicU64::new(0));
+        let is_quoted = Arc::new(AtomicBool::new(false));
         let mut reader = ReaderBuilder::new()
             .delimiter(delimiter)
             .flexible(true)
@@ -56,6 +60,8 @@ impl CsvRows {
             .from_reader(Capped {
                 inner: unpacked(file).map_err(io)?,
                 n_since_row: n_since_row.clone(),
+                quotes: Quotes::new(delimiter),
+                is_quoted: is_quoted.clone(),
             });
         let mut row = ByteRecord::new();
         reader
@@ -82,6 +88,7 @@ impl CsvRows {
             path: path.to_path_buf(),
             reader,
             n_since_row,
+            is_quoted,
             delimiter,
             n_columns: names.len(),
             fields,
@@ -119,7 +126,14 @@ impl CsvRows {
 impl Rows for CsvRows {
     fn next(&mut self) -> Result<Option<Found>, Error> {
         let read = self.reader.read_byte_record(&mut self.row);
-        if !read.map_err(|error| unreadable(&self.path, error.into()))? {
+        let is_row = read.map_err(|error| unreadable(&self.path, error.into()))?;
+        // The reader is ahead of the rows, so this is known of a file's last one, too.
+        let is_open = self.reader.is_done() && self.is_quoted.load(Ordering::Relaxed);
+        if is_open {
+            let said = std::io::Error::other("a quote is opened and not closed");
+            return Err(unreadable(&self.path, said));
+        }
+        if !is_row {
             return Ok(None);
         }
         self.n_since_row.store(0, Ordering::Relaxed);
@@ -153,7 +167,7 @@ fn unreadable(path: &Path, source: std::io::Error) -> Error {
 
 /// A column's name without the mark that some programs begin files with.
 fn trimmed(name: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name))
+    String::from_utf8_lossy(name.strip_prefix(MARK).unwrap_or(name))
 }
 
 /// Gives up on a row that has no end.
@@ -161,6 +175,55 @@ struct Capped<R> {
     inner: R,
     /// Bytes read since the last row ended.
     n_since_row: Arc<AtomicU64>,
+    quotes: Quotes,
+    is_quoted: Arc<AtomicBool>,
+}
+
+/// Whether a text between line ends and delimiters is within quotes, byte by byte as the library reads
+/// it: a quote opens where a field begins, and two within are one of the text.
+struct Quotes {
+    delimiter: u8,
+    at: At,
+    /// Bytes of a byte-order mark that the text begins with.
+    n_of_mark: usize,
+}
+
+/// What some programs begin files with.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    FieldBegin,
+    Plain,
+    Quoted,
+    /// Behind a quote within quotes: the end of them, or the first of two.
+    QuoteInQuotes,
+}
+
+impl Quotes {
+    fn new(delimiter: u8) -> Self {
+        Self {
+            delimiter,
+            at: At::FieldBegin,
+            n_of_mark: 0,
+        }
+    }
+
+    fn take(&mut self, byte: u8) {
+        if MARK.get(self.n_of_mark) == Some(&byte) {
+            self.n_of_mark += 1;
+            return;
+        }
+        self.n_of_mark = MARK.len();
+        let is_end = byte == self.delimiter || matches!(byte, b'\n' | b'\r');
+        self.at = match (self.at, byte) {
+            (At::FieldBegin, b'"') | (At::QuoteInQuotes, b'"') => At::Quoted,
+            (At::Quoted, b'"') => At::QuoteInQuotes,
+            (At::Quoted, _) => At::Quoted,
+            _ if is_end => At::FieldBegin,
+            _ => At::Plain,
+        };
+    }
 }
 
 impl<R: Read> Read for Capped<R> {
@@ -171,6 +234,11 @@ impl<R: Read> Read for Capped<R> {
             let said = format!("a row of more than {RUNAWAY_LIMIT} bytes: is a quote not closed?");
             return Err(std::io::Error::other(said));
         }
+        buffer[..n_read]
+            .iter()
+            .for_each(|byte| self.quotes.take(*byte));
+        let is_quoted = self.quotes.at == At::Quoted;
+        self.is_quoted.store(is_quoted, Ordering::Relaxed);
         Ok(n_read)
     }
 }

@@ -57,7 +57,7 @@ fn a_file_says_where_it_stands_and_what_its_front_matter_says() {
 }
 
 #[test]
-fn a_file_that_is_touched_is_no_event_and_one_from_before_there_were_columns_is() {
+fn a_file_that_is_touched_is_another_version_and_so_is_one_from_before_there_were_columns() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.md");
     fs::write(&path, "one\n").unwrap();
@@ -67,7 +67,6 @@ fn a_file_that_is_touched_is_no_event_and_one_from_before_there_were_columns_is(
             .watching(Watching::Once)
     };
     let first = to_the_end(open());
-    touch(&path, "one\r\n");
     let resumed = |row: &Row| {
         let mut source = open();
         source.resume_from(Resume {
@@ -77,6 +76,8 @@ fn a_file_that_is_touched_is_no_event_and_one_from_before_there_were_columns_is(
         to_the_end(source).batches.len()
     };
     assert_eq!(resumed(&first.rows["a.md"]), 0);
+    touch(&path, "one\n");
+    assert_eq!(resumed(&first.rows["a.md"]), 1);
     let before = Row {
         columns: [("no", Value::Null)].into_iter().collect(),
         ..first.rows["a.md"].clone()
@@ -231,7 +232,11 @@ fn declared_columns_of_files_are_no_event_where_nothing_of_them_changes() {
         });
         to_the_end(source)
     };
-    touch(&path, text);
+    let of_before = fs::metadata(&path).unwrap().modified().unwrap();
+    // Its size alone is another.
+    touch(&path, &text.replace('\n', "\r\n"));
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(of_before).unwrap();
     let again = resumed(&first.rows["a.md"]);
     let upserts = again.batches.iter().flat_map(|batch| &batch.changes);
     assert_eq!(

@@ -121,27 +121,52 @@ fn bad_files_are_reported_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_deleted_root_is_an_error_that_names_it() {
+fn a_deleted_root_is_awaited_and_an_empty_one_in_its_place_takes_nothing_away() {
     let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("docs");
-    fs::create_dir(&root).unwrap();
+    let (root, aside) = (dir.path().join("docs"), dir.path().join("aside"));
     for watching in [
         Watching::Auto,
         Watching::Poll {
             every: Duration::from_millis(20),
         },
     ] {
-        fs::create_dir_all(&root).unwrap();
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("a.md"), "one").unwrap();
+        fs::write(root.join("b.md"), "two").unwrap();
         let folder = Folder::open("notes", [&root]).unwrap().watching(watching);
         let mut listener = Listener::start(folder);
         listener.until(&Mark::CaughtUp);
+        // Something is unmounted: its files are not deleted.
+        fs::rename(&root, &aside).unwrap();
+        listener.until(&Mark::Notice);
+        let said = |listener: &Listener| listener.notices.last().unwrap().to_string();
+        assert!(
+            said(&listener).ends_with("gone, waiting for it"),
+            "{:?}",
+            listener.notices
+        );
+        fs::create_dir(&root).unwrap();
+        listener.until(&Mark::Notice);
+        assert!(
+            said(&listener).ends_with("until it holds some: 2"),
+            "{:?}",
+            listener.notices
+        );
+        assert_eq!(listener.keys(), ["a.md", "b.md"]);
+        // What comes is what stands.
+        fs::write(root.join("c.md"), "three").unwrap();
+        listener.until_held(|held| held.keys().eq(["c.md"]));
+        // And back again, at once.
         fs::remove_dir_all(&root).unwrap();
-        let expected = format!("{}: the watched folder was deleted", root.display());
-        match listener.next() {
-            Mark::Failed(message) => assert!(message.starts_with(&expected), "{message}"),
-            other => panic!("{other:?}"),
-        }
-        assert!(listener.running.events().recv().is_err());
+        fs::rename(&aside, &root).unwrap();
+        listener.until_held(|held| held.keys().eq(["a.md", "b.md"]));
+        fs::write(root.join("b.md"), "two, mended").unwrap();
+        listener.until_held(|held| held["b.md"] == "two, mended");
+        // In the folder itself, a deletion is one.
+        fs::remove_file(root.join("a.md")).unwrap();
+        fs::remove_file(root.join("b.md")).unwrap();
+        listener.until_held(|held| held.is_empty());
+        fs::remove_dir_all(&root).unwrap();
     }
 }
 
@@ -192,8 +217,7 @@ fn an_idle_folder_is_silent() {
     fs::write(dir.path().join("a.md"), "text").unwrap();
     let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
     listener.until(&Mark::CaughtUp);
-    // Saving the same text, reading, and files that are no documents: no news.
-    fs::write(dir.path().join("a.md"), "text").unwrap();
+    // Reading, and files that are no documents: no news.
     let _ = fs::read(dir.path().join("a.md")).unwrap();
     fs::write(dir.path().join("a.pdf"), "%PDF").unwrap();
     listener.silence(Duration::from_millis(800));

@@ -149,6 +149,32 @@ fn a_table_that_is_half_written_is_read_again_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_quote_that_is_not_closed_takes_no_rows_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.csv");
+    let rows = "\u{feff}\"key\",text\na,one\nb,\"two, \"\"quoted\"\"\"\nc,\"three\nlines\"\n";
+    fs::write(&path, rows).unwrap();
+    let mut listener = Listener::start(Table::open("docs", &path).unwrap().follow(true));
+    listener.until(&Mark::CaughtUp);
+    assert_eq!(listener.held["b"], "two, \"quoted\"");
+    fs::write(&path, "key,text\na,\"one\nb,two\nc,three\n").unwrap();
+    listener.until(&Mark::Notice);
+    assert_eq!(listener.held.len(), 3);
+    assert_eq!(listener.held["a"], "one");
+    fs::write(&path, "key,text\na,\"one\"\nb,t\"wo\n").unwrap();
+    listener.until_held(|held| held.len() == 2);
+    assert_eq!(listener.held["b"], "t\"wo");
+    fs::write(&path, "key,text\na,\"one\n").unwrap();
+    match Listener::start(Table::open("docs", &path).unwrap()).next() {
+        Mark::Failed(error) => assert!(
+            error.contains("a quote is opened and not closed"),
+            "{error}"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_row_without_end_ends_the_reading() {
     let mut table = b"key,text\na,One.\nb,\"".to_vec();
     table.resize(20 << 20, b'x');
