@@ -1,6 +1,5 @@
 //! How is an engine declared and started?
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -392,7 +391,6 @@ impl EngineBuilder {
             cold,
             state: Arc::new(state),
             restored,
-            resumptions: HashMap::new(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The answers as they stand.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +124,14 @@ impl CurrentAnswer {
             drift: self.drift.unwrap_or(0.0),
             sources: shares.iter().map(|(key, _)| key.to_string()).collect(),
         })
+    }
+
+    /// What sinks are told beside the text: whether it is exact, and which documents it leans on. By how
+    /// much it leans on each changes with every reading.
+    pub(super) fn told_beside(&self) -> (bool, BTreeSet<DocumentKey>) {
+        let sources = self.sub_paragraphs.iter().flat_map(|s| &s.sources);
+        let documents = sources.map(|source| source.document.clone());
+        (self.drift.is_none(), documents.collect())
     }
 
     /// As it is recorded.

@@ -1,6 +1,7 @@
 //! How is a running engine spoken to?
 
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -72,14 +73,21 @@ impl Engine {
     }
 
     /// Lets a coordinator run.
-    pub(super) fn over(coordinator: Coordinator, handle: Handle) -> Result<Self, Error> {
+    pub(super) fn over(mut coordinator: Coordinator, handle: Handle) -> Result<Self, Error> {
         // Told by hanging up: what waits in the coordinator's inbox then is never answered.
         let (alive, ended) = bounded::<Infallible>(0);
+        let hub = handle.hub.clone();
         let thread = std::thread::Builder::new()
             .name("perennial-coordinator".into())
             .spawn(move || {
                 let _alive = alive;
-                coordinator.run();
+                let ran = catch_unwind(AssertUnwindSafe(|| coordinator.run()));
+                if ran.is_err() {
+                    // Nobody waits for what never comes.
+                    hub.fail_all("its coordinator panicked; standard error says where".to_owned());
+                    hub.close();
+                }
+                drop(coordinator);
             })
             .map_err(|error| Error::Stopped {
                 reason: error.to_string(),

@@ -42,6 +42,15 @@ impl Hub {
         let _ = self.failure.set(reason);
     }
 
+    /// The same, and every subscriber is told.
+    pub(super) fn fail_all(&self, reason: String) {
+        let told = Update::Failed {
+            reason: reason.clone(),
+        };
+        self.fail(reason);
+        self.tell(None, &told);
+    }
+
     /// Why the engine ended, if it failed.
     pub(super) fn failure(&self) -> Option<&String> {
         self.failure.get()

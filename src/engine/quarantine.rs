@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - A source that goes on from an offset says each refusal once: it is stored with the offset
-//!   behind it. Other sources say theirs again in every process, so theirs are not restored.
+//!   behind it. Other sources say theirs again in every process, so theirs leave when they begin.
 //! - What stands where it was read, a file or a row of a table, is refused once for its place; a
 //!   file that is accepted, or gone, is refused no more.
 //! - Numbers rise, and none is given twice, whatever leaves.
@@ -64,27 +64,25 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// What an earlier process left, without what will be said again.
-    pub(crate) fn restored(
-        entries: Vec<Quarantined>,
-        next: u64,
-        is_said_again: impl Fn(&Quarantined) -> bool,
-    ) -> Self {
-        let mut quarantine = Self {
+    /// What an earlier process left.
+    pub(crate) fn restored(entries: Vec<Quarantined>, next: u64) -> Self {
+        let standing = entries.iter().filter(|entry| entry.is_standing);
+        let standing = standing.map(|e| ((e.stream.clone(), e.place.clone()), e.number));
+        Self {
+            standing: standing.collect(),
+            entries: entries.into_iter().map(|e| (e.number, e)).collect(),
             next,
-            ..Self::default()
-        };
-        for entry in entries {
-            match entry.is_standing || is_said_again(&entry) {
-                true => {
-                    quarantine.unsaved.insert(entry.number);
-                }
-                false => {
-                    quarantine.entries.insert(entry.number, entry);
-                }
-            }
+            unsaved: BTreeSet::new(),
         }
-        quarantine
+    }
+
+    /// A source begins: drops of its stream what it will say again. That is all where it says
+    /// everything again, else what stands where it was read.
+    pub(crate) fn begin(&mut self, stream: &str, says_all_again: bool) {
+        let entries = self.entries.values().filter(|e| e.stream == stream);
+        let again = entries.filter(|entry| says_all_again || entry.is_standing);
+        let again: Vec<u64> = again.map(|entry| entry.number).collect();
+        again.iter().for_each(|number| self.remove(*number));
     }
 
     /// Takes a refusal in.
@@ -211,15 +209,20 @@ mod tests {
     }
 
     #[test]
-    fn what_will_be_said_again_is_not_restored_and_numbers_rise() {
+    fn what_will_be_said_again_leaves_when_its_source_begins_and_numbers_rise() {
         let mut first = Quarantine::default();
         first.add(&file("a.md"));
         first.add(&rejected(Offset::Sequence(1), None));
-        let mut second = Quarantine::restored(first.all(), first.next, |_| false);
+        let mut second = Quarantine::restored(first.all(), first.next);
+        second.begin("other", true);
+        assert_eq!(places(&second), ["a.md", "#1"]);
+        second.begin("docs", false);
         assert_eq!(second.take_unsaved(), [(0, None)]);
         second.add(&rejected(Offset::Sequence(2), None));
         let numbers: Vec<u64> = second.all().iter().map(|e| e.number).collect();
         assert_eq!(numbers, [1, 2]);
+        second.begin("docs", true);
+        assert!(second.all().is_empty());
     }
 
     #[test]

@@ -197,9 +197,14 @@ impl State {
             source,
         })?;
         let path = dir.join(FILE);
-        if !path.exists() {
-            fault::CREATE_BEGIN.reach();
-            create(dir, &path)?;
+        match std::fs::metadata(&path).map(|found| found.len()) {
+            // It comes to be whole, under another name: so whoever emptied it emptied a state.
+            Ok(0) => return Err(StateError::damaged(&path, "it is empty")),
+            Ok(_) => {}
+            Err(_) => {
+                fault::CREATE_BEGIN.reach();
+                create(dir, &path)?;
+            }
         }
         let db = open_database(&path, || Database::create(&path))?;
         sweep(dir);

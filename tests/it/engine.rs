@@ -5,8 +5,12 @@ use std::time::{Duration, Instant};
 
 use perennial::ask::scripted::{BORROWED, ERROR_WORD, PANIC_WORD, Scripted, ScriptedEmbedder};
 use perennial::ask::{CallError, Rung};
-use perennial::connectors::JsonLines;
+use perennial::connectors::{
+    Acks, Batch, Change, Event, Folder, Halt, JsonLines, Offset, Outlet, Record, Source,
+    SourceName, Watching,
+};
 use perennial::engine::ChangeKind;
+use perennial::rows::Row;
 use perennial::{Delivery, Engine, Error, Order, PaceOption, Policy, Runtime, Scope, Update, View};
 use proptest::prelude::*;
 
@@ -384,6 +388,123 @@ fn more_rows_than_may_wait_are_taken_all_the_same() {
     std::thread::spawn(move || sender.send(rig.texts()));
     let texts = done.recv_timeout(Duration::from_secs(120));
     assert_eq!(texts.expect("not stuck")["q"], "The library opens at nine.");
+}
+
+/// A source whose listener panics, on the thread that keeps every view.
+struct Cursed(SourceName);
+
+impl Source for Cursed {
+    fn name(&self) -> &SourceName {
+        &self.0
+    }
+
+    fn acks(&mut self) -> Option<Box<dyn Acks>> {
+        struct Panics;
+        impl Acks for Panics {
+            fn committed(&mut self, _: &Offset, _: Option<u64>) {
+                panic!("as the test wants it");
+            }
+        }
+        Some(Box::new(Panics))
+    }
+
+    fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+        let offset = Offset::Sequence(1);
+        let record = Record::new("a".into(), Row::of_text("alpha is here."), offset.clone());
+        out.batch(Batch {
+            changes: vec![Change::Upsert(record)],
+            resume: Some(offset),
+            ..Batch::default()
+        })?;
+        out.send(Event::CaughtUp)?;
+        out.wait(Duration::from_secs(600))
+    }
+}
+
+#[test]
+fn nobody_waits_for_an_engine_that_panicked() {
+    let rig = Rig::start(Scripted::new(), |builder| {
+        let cursed = Cursed(SourceName::new("docs"));
+        builder
+            .source(cursed)
+            .table("questions")
+            .view(view(2000))
+            .held()
+    });
+    let updates = rig.engine.subscribe("answers").expect("known");
+    rig.engine.release().expect("runs");
+    let (sender, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // They end.
+        let all: Vec<Update> = updates.iter().collect();
+        let flushed = rig.engine.flush();
+        sender.send((all, flushed.is_err()))
+    });
+    let (all, is_refused) = done
+        .recv_timeout(Duration::from_secs(60))
+        .expect("not stuck");
+    let is_told = |update: &Update| matches!(update, Update::Failed { reason } if reason.contains("panicked"));
+    assert!(all.iter().any(is_told), "{all:?}");
+    assert!(is_refused);
+}
+
+/// A file whose time alone changes stands elsewhere in the prompt, as it does in a new run.
+#[test]
+fn a_touched_file_is_answered_from_as_in_a_run_from_scratch() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = dir.path().join("state");
+    let docs = dir.path().join("docs");
+    std::fs::create_dir(&docs).expect("writable");
+    let at = |name: &str, seconds: u64| {
+        let path = docs.join(name);
+        if !path.exists() {
+            let text = format!("alpha is in {name}.");
+            std::fs::write(&path, text).expect("writable");
+        }
+        let file = std::fs::File::options()
+            .write(true)
+            .open(path)
+            .expect("there");
+        let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        file.set_modified(time).expect("may be set");
+    };
+    let start = |state: Option<&std::path::Path>| {
+        let folder = Folder::open("docs", [&docs]).expect("there");
+        let folder = folder.watching(Watching::Poll {
+            every: Duration::from_millis(20),
+        });
+        let mut rig = Rig::start(Scripted::new(), |builder| {
+            let builder = builder.source(folder).table("questions");
+            let builder = builder.view(view(2000).order_by(Order::UpdatedAt));
+            match state {
+                Some(state) => builder.state(state),
+                None => builder,
+            }
+        });
+        rig.upsert("questions", "q", "alpha");
+        rig
+    };
+    at("a.md", 1_000);
+    at("b.md", 2_000);
+    let mut running = start(Some(&state));
+    let before = running.texts();
+    for (name, seconds) in [("a.md", 3_000), ("b.md", 4_000), ("b.md", 500)] {
+        at(name, seconds);
+        let fresh = start(None).texts();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while running.texts() != fresh {
+            assert!(
+                Instant::now() < deadline,
+                "running: {:?}, fresh: {fresh:?}",
+                running.texts()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(running);
+        running = start(Some(&state));
+        assert_eq!(running.texts(), fresh);
+    }
+    assert_eq!(running.texts().len(), before.len());
 }
 
 fn wording(value: u8) -> String {

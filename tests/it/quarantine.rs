@@ -116,6 +116,32 @@ fn a_record_is_taken_in_mended_and_once() {
 }
 
 #[test]
+fn what_is_refused_before_an_engine_is_released_is_kept() {
+    let dir = Dir::new(&format!("{BAD}\n"));
+    for n_refused in 1..3 {
+        let lines = JsonLines::open("docs", dir.path("docs.jsonl")).expect("there");
+        let rig = Rig::start(Scripted::new(), |builder| {
+            builder.source(lines).state(dir.state()).held()
+        });
+        while rig.engine.quarantine().expect("runs").len() < n_refused {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        rig.engine.release().expect("runs");
+        rig.engine.flush().expect("runs");
+        drop(rig);
+        assert_eq!(dir.stored().len(), n_refused);
+        // A stream that a run does not declare keeps what was refused of it.
+        let rig = Rig::start(Scripted::new(), |builder| {
+            builder.table("t").state(dir.state())
+        });
+        rig.engine.flush().expect("runs");
+        drop(rig);
+        assert_eq!(dir.stored().len(), n_refused);
+        dir.append("{\"poison\":1}");
+    }
+}
+
+#[test]
 fn numbers_are_given_once_and_files_are_mended_where_they_stand() {
     let dir = Dir::new(&format!("{BAD}\n"));
     dir.start().texts();

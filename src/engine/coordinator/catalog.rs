@@ -81,19 +81,17 @@ impl Coordinator {
             true => BTreeMap::new(),
             false => self.refitted(&name, columns.as_ref())?,
         };
-        let resumption = self.durable.as_mut().map(|durable| {
-            let how = match replays {
-                true => {
-                    source.resume_from(Resume::default());
-                    Resumption::Anew
-                }
-                false => source.resume_from(durable.resume(&name)),
-            };
-            durable.resumptions.insert(name.to_string(), how);
-            how
+        let resumption = self.durable.as_ref().map(|durable| match replays {
+            true => {
+                source.resume_from(Resume::default());
+                Resumption::Anew
+            }
+            false => source.resume_from(durable.resume(&name)),
         });
         let acks = source.acks();
         let running = perennial_connectors::start(source, EVENT_CAPACITY)?;
+        let goes_on = resumption == Some(Resumption::FromOffset);
+        self.quarantine.begin(&name, !goes_on);
         let mut stream = self.stream(name.clone(), columns.clone(), refitted, resumption);
         stream.source = Some(running);
         stream.has_caught_up = false;

@@ -160,7 +160,10 @@ impl Generating {
                 self.healing.forget(&context);
             }
             completed.touched.push(context.clone());
-            let was_exact = self.answers.get(&context).map(|c| c.drift.is_none());
+            let before = self
+                .answers
+                .get(&context)
+                .map(|current| current.told_beside());
             let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
             let update = self.apply(epoch, context.clone(), new, refresh);
             self.say(&context, &mut completed.change);
@@ -168,9 +171,7 @@ impl Generating {
             let current = self.answers.get(&context);
             let is_news = match kind {
                 None => is_retracted && current.is_none(),
-                Some(ChangeKind::Stands) => {
-                    was_exact != current.map(|current| current.drift.is_none())
-                }
+                Some(ChangeKind::Stands) => before != current.map(|current| current.told_beside()),
                 Some(_) => true,
             };
             if is_taken && is_news {

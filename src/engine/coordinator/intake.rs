@@ -56,7 +56,8 @@ impl Coordinator {
                 stream.keep_rows();
                 stream.has_caught_up = true;
                 stream.source = None;
-                let message = "the source ended without a word; see the log for a panic".into();
+                let message =
+                    "the source ended without a word; standard error tells of a panic".into();
                 self.announce(Update::SourceFailed { source, message });
             }
         }

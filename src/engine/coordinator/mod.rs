@@ -121,7 +121,7 @@ enum Woken {
 }
 
 impl Coordinator {
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(&mut self) {
         loop {
             if let Err(error) = self.advance() {
                 self.fail(error.to_string());
@@ -194,7 +194,9 @@ impl Coordinator {
                     });
                 }
                 Woken::Report(Some(Report::Failed) | None) => {
-                    self.fail("a dataflow worker ended; see the log for a panic".to_owned());
+                    self.fail(
+                        "a dataflow worker ended; standard error tells of a panic".to_owned(),
+                    );
                     break;
                 }
                 Woken::Source(stream, event) => self.take_event(stream, event),

@@ -1,12 +1,12 @@
 //! What does a coordinator begin with: what it computes with, and what an earlier process left.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
 use perennial_bank::References;
 use perennial_bank::fragment_store::Attached;
-use perennial_connectors::{Resume, Resumption};
+use perennial_connectors::Resume;
 use perennial_rows::{Key, Row};
 use perennial_views::{Embeddings, Memo};
 
@@ -34,8 +34,6 @@ pub(crate) struct Durable {
     pub(crate) cold: Option<Attached>,
     pub(crate) state: Arc<State>,
     pub(crate) restored: Restored,
-    /// By stream that a source feeds: how it goes on.
-    pub(crate) resumptions: HashMap<String, Resumption>,
 }
 
 impl Durable {
@@ -71,8 +69,14 @@ impl Coordinator {
             hub,
             inbox,
             references,
-            durable,
+            mut durable,
         } = parts;
+        // Before any source is read: what it refuses comes to what is there.
+        let quarantine = durable.as_mut().map(|Durable { restored, .. }| {
+            let entries = std::mem::take(&mut restored.quarantine);
+            Quarantine::restored(entries, restored.next_quarantined)
+        });
+        let quarantine = quarantine.unwrap_or_default();
         // Each view has one epoch in flight at a time, which bounds the reports that wait.
         let (sender, reports) = unbounded();
         let report = {
@@ -109,7 +113,7 @@ impl Coordinator {
             memo,
             models: Arc::new(models),
             embeddings: Arc::new(embeddings),
-            quarantine: Quarantine::default(),
+            quarantine,
             resubmitted: Vec::new(),
             announced: VecDeque::new(),
             flushes: Vec::new(),
@@ -142,7 +146,7 @@ impl Coordinator {
         if !std::mem::take(&mut self.is_held) {
             return Ok(());
         }
-        self.restore_quarantine();
+        self.take_resubmitted();
         if let Some(durable) = &mut self.durable {
             // Those of views that are gone are owed nothing any more.
             for (name, (view, _)) in std::mem::take(&mut durable.restored.sinks) {
@@ -159,8 +163,8 @@ impl Coordinator {
         }
     }
 
-    /// Takes up what an earlier process refused, and rows that a person sent in since.
-    fn restore_quarantine(&mut self) {
+    /// Takes up rows that a person sent in, in the place of refused ones.
+    fn take_resubmitted(&mut self) {
         let Some(durable) = &mut self.durable else {
             return;
         };
@@ -173,11 +177,6 @@ impl Coordinator {
                 self.resubmitted.push(number);
             }
         }
-        let entries = std::mem::take(&mut durable.restored.quarantine);
-        let next = durable.restored.next_quarantined;
-        self.quarantine = Quarantine::restored(entries, next, |entry| {
-            durable.resumptions.get(&entry.stream) != Some(&Resumption::FromOffset)
-        });
     }
 
     /// Records from now on what epochs take in and give.
