@@ -89,7 +89,7 @@ impl Found {
 fn print(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let thousands = wording::thousands;
-    writeln!(out, "{plan}")?;
+    writeln!(out, "{}", wording::plain(&plan.to_string()))?;
     writeln!(out)?;
     writeln!(
         out,

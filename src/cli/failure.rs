@@ -9,6 +9,8 @@ use perennial::connectors;
 use perennial::model::error::Error as ModelError;
 use perennial::sql::SessionError;
 
+use super::stderr;
+
 /// Why a command ends without success.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -171,11 +173,11 @@ impl Failure {
         match self {
             Self::OutputClosed => return,
             // Each says where it is, and what can be done.
-            Self::Script { errors } => return eprintln!("{errors}"),
-            _ => eprintln!("error: {self}"),
+            Self::Script { errors } => return stderr::line(&errors.to_string()),
+            _ => stderr::line(&format!("error: {self}")),
         }
         if let Some(hint) = self.hint() {
-            eprintln!("  try: {hint}");
+            stderr::line(&format!("  try: {hint}"));
         }
     }
 

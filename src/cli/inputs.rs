@@ -1,5 +1,6 @@
 //! From arguments to sources: which are paths, which is the question, and what reads them.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -82,6 +83,12 @@ impl Inputs {
             } else {
                 true
             };
+            let is_path = |text: &str| Path::new(text).exists();
+            if is_question && !asks_elsewhere && is_path(last) && paths.len() > 1 {
+                // It would answer "wiki" from `notes`.
+                let hint = format!("perennial watch {} \"What is …?\"", paths.join(" "));
+                return Err(Failure::usage("the question is missing", hint));
+            }
             if is_question {
                 paths.pop();
                 questions.push(last.to_owned());
@@ -110,6 +117,14 @@ impl Inputs {
                 "a question is empty",
                 "write it in quotes, after the folder",
             ));
+        }
+        let places: Vec<_> = args.sinks.iter().map(std::path::absolute).collect();
+        for (at, sink) in args.sinks.iter().enumerate() {
+            let is_same = |place: &io::Result<PathBuf>| matches!((place, &places[at]), (Ok(one), Ok(other)) if one == other);
+            if places[..at].iter().any(is_same) {
+                let what = format!("--sink {sink} is given twice");
+                return Err(Failure::usage(what, "leave one of them out"));
+            }
         }
         if args.once && args.listen.is_some() {
             return Err(Failure::usage(
@@ -399,6 +414,18 @@ mod tests {
         assert_eq!(parquet.tables, [PathBuf::from("faq.parquet")]);
         assert_eq!(topic.topics[0].name, "docs");
         assert_eq!(topic.paths(), "kafka://a:1/docs");
+    }
+
+    #[test]
+    fn a_path_is_no_question_and_a_sink_is_named_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().to_str().expect("UTF-8");
+        let refused = inputs(&["notes", path]).expect_err("no question");
+        assert_eq!(refused.to_string(), "the question is missing");
+        assert!(inputs(&["notes", "Who?", "--sink", "a.jsonl", "--sink", "b.jsonl"]).is_ok());
+        let twice = inputs(&["notes", "Who?", "--sink", "a.jsonl", "--sink", "./a.jsonl"]);
+        let said = twice.expect_err("one file").to_string();
+        assert_eq!(said, "--sink ./a.jsonl is given twice");
     }
 
     #[test]

@@ -648,16 +648,26 @@ mod tests {
 
     #[test]
     fn the_failure_of_one_is_the_failure_of_all() {
-        let gone = tempfile::tempdir().expect("a folder");
+        struct Fails(SourceName);
+        impl Source for Fails {
+            fn name(&self) -> &SourceName {
+                &self.0
+            }
+            fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
+                out.send(Event::CaughtUp)?;
+                let path = "docs".into();
+                Err(Halt::Failed(perennial::connectors::Error::RootGone {
+                    path,
+                }))
+            }
+        }
         let stays = tempfile::tempdir().expect("a folder");
-        let open = |dir: &tempfile::TempDir| Folder::open("docs", [dir.path()]).expect("there");
+        let stays = Folder::open("docs", [stays.path()]).expect("there");
         let joined = Joined::new("docs")
-            .with(open(&gone), None)
-            .with(open(&stays), Some("s".into()));
+            .with(Fails(SourceName::new("docs")), None)
+            .with(stays, Some("s".into()));
         let running = start(joined, 8).expect("starts");
         let mut events = running.events().iter();
-        assert!(events.any(|event| matches!(event, Event::CaughtUp)));
-        drop(gone);
         assert!(events.any(|event| matches!(event, Event::Failed(_))));
     }
 }

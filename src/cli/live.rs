@@ -8,8 +8,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use perennial::engine::Progress;
 use perennial::model::locator::{OnStderr, Progress as Bytes, Silent};
 
-use super::paint;
-use super::wording::thousands;
+use super::wording::{self, thousands};
+use super::{paint, stderr};
 
 /// How often a bar without news moves.
 const TICK: Duration = Duration::from_millis(120);
@@ -55,9 +55,14 @@ impl Live {
 
     /// A line on standard error, above what is drawn.
     pub(crate) fn say(&self, line: &str) {
+        self.show(&wording::plain(line));
+    }
+
+    /// The same of a line in colours.
+    pub(crate) fn show(&self, line: &str) {
         match &self.region {
-            Some(region) => region.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(region) => region.suspend(|| stderr::drawn(line)),
+            None => stderr::drawn(line),
         }
     }
 }
@@ -82,13 +87,13 @@ impl Answers {
         match progress {
             Progress::Embedding { done, total, .. } => {
                 if self.region.is_none() && std::mem::take(&mut self.owes_line) {
-                    eprintln!("indexing {} passages", thousands(*total));
+                    stderr::line(&format!("indexing {} passages", thousands(*total)));
                 }
                 self.count("indexing passages", *done, *total, "");
             }
             Progress::Asking { done, total, .. } => {
                 if self.region.is_none() && std::mem::take(&mut self.owes_line) {
-                    eprintln!("asking about {} rows", thousands(*total));
+                    stderr::line(&format!("asking about {} rows", thousands(*total)));
                 }
                 self.count("asking about rows", *done, *total, "");
             }
@@ -114,7 +119,7 @@ impl Answers {
         let terminal = console::Term::stderr();
         let width = paint::columns(&terminal).saturating_sub(2);
         let n_lines = terminal.size().0.saturating_sub(MARGIN_LINES).max(1);
-        let lines = wrapped(text, width);
+        let lines = wrapped(&wording::plain(text), width);
         let first = lines.len().saturating_sub(usize::from(n_lines));
         if let Some(bar) = self.bar(Kind::Text, "{msg}") {
             bar.set_message(format!("  {}", lines[first..].join("\n  ")));

@@ -36,6 +36,7 @@ mod replay;
 mod report;
 mod run;
 mod screen;
+mod stderr;
 mod table;
 mod told;
 mod topic;

@@ -4,6 +4,8 @@
 
 use clap::ColorChoice;
 
+use super::wording;
+
 /// What a stretch of text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -29,9 +31,9 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// This text in this style.
-    pub(crate) fn new(style: Style, text: impl Into<String>) -> Self {
-        let text = text.into();
+    /// This text in this style. Nothing in it is a command to a terminal.
+    pub(crate) fn new(style: Style, text: impl AsRef<str>) -> Self {
+        let text = wording::plain(text.as_ref()).into_owned();
         Self { style, text }
     }
 }

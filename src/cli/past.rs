@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use super::args::{AnswersArgs, HistoryArgs};
 use super::failure::Failure;
 use super::inputs::QUESTIONS;
-use super::json;
-use super::wording;
+use super::{json, stderr, wording};
 
 /// Runs `perennial answers`.
 pub(crate) fn answers(args: &AnswersArgs) -> Result<ExitCode, Failure> {
@@ -33,7 +32,10 @@ pub(crate) fn answers(args: &AnswersArgs) -> Result<ExitCode, Failure> {
     let of_views = of_views.filter(|(view, _)| args.view.as_ref().is_none_or(|v| v == *view));
     let mut out = io::stdout().lock();
     if !args.json {
-        eprintln!("as of {}", moment(found.epoch, found.committed_at_ms));
+        stderr::line(&format!(
+            "as of {}",
+            moment(found.epoch, found.committed_at_ms)
+        ));
     }
     for (view, answers) in of_views {
         for (context, answer) in answers {
@@ -88,14 +90,18 @@ fn print(
     context: &ContextKey,
     answer: &CurrentAnswer,
 ) -> io::Result<()> {
-    writeln!(out, "{}", question(found, context).trim_end())?;
+    let question = question(found, context);
+    writeln!(out, "{}", wording::plain(question.trim_end()))?;
     match &answer.answer {
         Ok(answer) => {
-            for line in answer.text.trim_end().lines() {
+            for line in wording::plain(answer.text.trim_end()).lines() {
                 writeln!(out, "  {line}")?;
             }
         }
-        Err(error) => writeln!(out, "  no answer: {error}")?,
+        Err(error) => {
+            let error = error.to_string();
+            writeln!(out, "  no answer: {}", wording::plain(&error))?;
+        }
     }
     let mut from: Vec<&str> = Vec::new();
     for source in answer.sub_paragraphs.iter().flat_map(|s| &s.sources) {
@@ -105,7 +111,7 @@ fn print(
     }
     let from = match from.is_empty() {
         true => String::new(),
-        false => format!("[{}] ", from.join(", ")),
+        false => format!("[{}] ", wording::plain(&from.join(", "))),
     };
     let provisional = match answer.drift {
         Some(_) => " · provisional",
@@ -119,7 +125,7 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<ExitCode, Failure> {
     let entries = state::history(&args.state).map_err(perennial::Error::from)?;
     let mut out = io::stdout().lock();
     if entries.is_empty() && !args.json {
-        eprintln!("there is no history");
+        stderr::line("there is no history");
     }
     for entry in &entries {
         let written = match args.json {

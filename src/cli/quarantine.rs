@@ -8,7 +8,7 @@ use perennial::state;
 
 use super::args::{QuarantineArgs, QuarantineCommand};
 use super::failure::Failure;
-use super::wording;
+use super::{stderr, wording};
 
 /// How much of what was refused a list shows, in characters.
 const SHOWN: usize = 60;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &QuarantineArgs) -> Result<ExitCode, Failure> {
         }
         QuarantineCommand::Drop { state, numbers } => {
             let n_dropped = state::drop_quarantined(state, numbers).map_err(engine)?;
-            eprintln!("{} dropped", wording::count(n_dropped, "record"));
+            stderr::line(&format!("{} dropped", wording::count(n_dropped, "record")));
         }
         QuarantineCommand::Resubmit {
             state,
@@ -44,7 +44,9 @@ pub(crate) fn run(args: &QuarantineArgs) -> Result<ExitCode, Failure> {
                 None => None,
             };
             let key = state::resubmit(state, *number, instead.as_deref()).map_err(engine)?;
-            eprintln!("{key} will be taken in when this state is watched again");
+            stderr::line(&format!(
+                "{key} will be taken in when this state is watched again"
+            ));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -66,34 +68,31 @@ fn list(entries: &[Quarantined], json: bool) -> io::Result<()> {
             });
             writeln!(out, "{object}")?;
         } else {
-            writeln!(
-                out,
-                "{:>4}  {}: {}",
-                entry.number, entry.place, entry.reason
-            )?;
+            let said = format!("{}: {}", entry.place, entry.reason);
+            writeln!(out, "{:>4}  {}", entry.number, wording::plain(&said))?;
             if let Some(content) = &entry.content {
                 let text = String::from_utf8_lossy(content);
                 let mut line: String = text.chars().take(SHOWN).collect();
                 if line.len() < text.len() {
                     line.push('…');
                 }
-                let line = line.replace(|c: char| c.is_control(), "\u{fffd}");
-                writeln!(out, "      {line}")?;
+                let line = line.replace(['\n', '\t'], "\u{fffd}");
+                writeln!(out, "      {}", wording::plain(&line))?;
             }
         }
     }
     if entries.is_empty() && !json {
-        eprintln!("nothing is in quarantine");
+        stderr::line("nothing is in quarantine");
     }
     Ok(())
 }
 
 fn show(entry: &Quarantined) -> io::Result<()> {
-    eprintln!("{}: {}", entry.place, entry.reason);
+    stderr::line(&format!("{}: {}", entry.place, entry.reason));
     match &entry.content {
         Some(content) => io::stdout().lock().write_all(content),
         None => {
-            eprintln!("it is not kept here, only where it was read");
+            stderr::line("it is not kept here, only where it was read");
             Ok(())
         }
     }

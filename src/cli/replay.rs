@@ -9,8 +9,7 @@ use serde_json::json;
 use super::args::{DEFAULT_MODEL, ModelArgs, ReplayArgs};
 use super::failure::Failure;
 use super::live::Live;
-use super::opening;
-use super::wording;
+use super::{opening, stderr, wording};
 
 /// Runs the command.
 pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
@@ -50,12 +49,16 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     }
     if replay.is_cut() {
         let path = args.recording.display();
-        eprintln!("warning: {path} ends inside an epoch, which was cut off and is left out");
+        stderr::line(&format!(
+            "warning: {path} ends inside an epoch, which was cut off and is left out"
+        ));
     }
     if n_epochs == 0 {
         // Nothing was compared, which must not pass for sameness.
         let path = args.recording.display();
-        eprintln!("error: {path} holds no whole epoch: nothing was replayed");
+        stderr::line(&format!(
+            "error: {path} holds no whole epoch: nothing was replayed"
+        ));
     }
     Ok(match n_epochs > 0 && n_different == 0 {
         true => ExitCode::SUCCESS,
@@ -105,7 +108,8 @@ fn print(out: &mut impl io::Write, epoch: &ReplayedEpoch) -> io::Result<()> {
         "{name}: {verdict} ({rows} changed, {compared} compared{provisional})"
     )?;
     for difference in &epoch.differences {
-        writeln!(out, "  {}: {}", difference.view, difference.context)?;
+        let context = difference.context.to_string();
+        writeln!(out, "  {}: {}", difference.view, wording::plain(&context))?;
         let text = |answer: &Option<RecordedAnswer>| match answer {
             None => "no answer".to_owned(),
             Some(answer) => {

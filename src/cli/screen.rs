@@ -131,7 +131,7 @@ impl<W: Write> Screen<W> {
         if self.n_warnings <= MOST_WARNINGS {
             let spans = [Span::new(Style::Warning, format!("warning: {text}"))];
             for line in self.paint.lines(&spans, 0) {
-                self.live.say(&line);
+                self.live.show(&line);
             }
         }
     }

@@ -15,7 +15,12 @@ pub(crate) fn table(schema: &Schema, rows: &[Tuple], width: Option<u16>) -> Stri
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width.unwrap_or(WIDTH))
-        .set_header(schema.columns().iter().map(|column| &*column.name));
+        .set_header(
+            schema
+                .columns()
+                .iter()
+                .map(|column| wording::cell(&column.name)),
+        );
     for row in rows {
         table.add_row(row.iter().map(|value| wording::cell(&value.to_string())));
     }

@@ -77,7 +77,7 @@ impl Teller {
             Outcome::Plan(plan) if self.is_json => {
                 writeln!(out, "{}", json!({"event": "plan", "plan": plan}))?;
             }
-            Outcome::Plan(plan) => writeln!(out, "{plan}")?,
+            Outcome::Plan(plan) => writeln!(out, "{}", wording::plain(plan))?,
             Outcome::Forgotten(receipt) if self.is_json => {
                 writeln!(out, "{}", json!({"event": "forgotten", "receipt": receipt}))?;
             }
@@ -90,9 +90,10 @@ impl Teller {
                 writeln!(
                     out,
                     "{} {was_there}: {answers} made without it",
-                    receipt.key
+                    wording::plain(&receipt.key)
                 )?;
                 for place in &receipt.remains {
+                    let place = wording::plain(place);
                     writeln!(out, "something of it is left: {place}")?;
                 }
             }

@@ -1,5 +1,6 @@
 //! How are numbers, rungs and changes put into plain words?
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use perennial::AuditStats;
@@ -27,10 +28,26 @@ pub(crate) fn thousands(number: usize) -> String {
 /// Characters of a cell of a table; answers and documents are longer.
 const MOST_OF_A_CELL: usize = 200;
 
-/// A value in one line, cut where it is long. Control characters could move the cursor.
+/// A text of which nothing is a command to a terminal: what documents, keys, file names and answers
+/// hold could move the cursor, set its title, or turn the order of what follows about. White space
+/// stays.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let is_command = |c: char| {
+        let is_white = matches!(c, '\n' | '\t');
+        let turns_about = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() && !is_white || turns_about
+    };
+    match text.contains(is_command) {
+        true => text.replace(is_command, "\u{fffd}").into(),
+        false => text.into(),
+    }
+}
+
+/// A value in one line, cut where it is long.
 pub(crate) fn cell(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let mut line: String = text.chars().take(MOST_OF_A_CELL).map(plain).collect();
+    let blank = |c: char| if c.is_whitespace() { ' ' } else { c };
+    let cut: String = text.chars().take(MOST_OF_A_CELL).map(blank).collect();
+    let mut line = plain(&cut).into_owned();
     if text.chars().nth(MOST_OF_A_CELL).is_some() {
         line.push('…');
     }
@@ -220,6 +237,18 @@ pub(crate) fn sources(sentence: &SubParagraph) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_commands_the_terminal() {
+        let hostile = "a\u{1b}]0;title\u{7}b\u{1b}[2J\0c\u{202e}d\u{85}\u{2028}e\r\n\tf";
+        let shown = plain(hostile);
+        assert_eq!(
+            shown,
+            "a\u{fffd}]0;title\u{fffd}b\u{fffd}[2J\u{fffd}c\u{fffd}d\u{fffd}\u{fffd}e\u{fffd}\n\tf"
+        );
+        assert!(matches!(plain("wórds, 漢字 👩‍👩"), Cow::Borrowed(_)));
+        assert_eq!(cell("a\n\u{1b}b"), "a \u{fffd}b");
+    }
 
     #[test]
     fn numbers_in_words() {

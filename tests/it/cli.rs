@@ -283,8 +283,11 @@ struct Watch {
 
 impl Watch {
     fn start(args: &[&str]) -> Self {
-        let mut child = perennial(&["watch", "--json", "--model", MODEL])
-            .args(args)
+        Self::of(perennial(&["watch", "--json", "--model", MODEL]).args(args))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -337,8 +340,13 @@ impl Drop for Watch {
 
 #[cfg(unix)]
 fn interrupt(watch: &Watch) {
+    signal(watch, "-INT");
+}
+
+#[cfg(unix)]
+fn signal(watch: &Watch, signal: &str) {
     let pid = watch.child.id().to_string();
-    let status = Command::new("kill").args(["-INT", &pid]).status();
+    let status = Command::new("kill").args([signal, &pid]).status();
     assert!(status.expect("kill is there").success());
 }
 
@@ -477,6 +485,60 @@ fn json_follows_edits_and_ends_on_an_interruption() {
 
     interrupt(&watch);
     assert_eq!(watch.end(Duration::from_secs(5)), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_to_outlive_its_terminal_does_and_nobody_need_read_its_errors() {
+    let dir = notes();
+    let hostile = "\u{1b}]0;title\u{7}.md";
+    fs::write(dir.path().join(hostile), b"\xff").expect("writable");
+    let mut nohup = Command::new("nohup");
+    nohup
+        .arg(env!("CARGO_BIN_EXE_perennial"))
+        .args([
+            "watch",
+            "--json",
+            "--model",
+            MODEL,
+            path(dir.path()),
+            "When does the library open?",
+        ])
+        .stdin(Stdio::null());
+    let mut watch = Watch::of(&mut nohup);
+    watch.next("epoch");
+    signal(&watch, "-HUP");
+    fs::write(dir.path().join("hours.md"), "The library opens at eleven.").expect("writable");
+    let answer = watch.next("answer");
+    assert!(
+        answer["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("eleven")),
+        "{answer}"
+    );
+    interrupt(&watch);
+    assert_eq!(watch.end(PATIENCE), Some(0));
+
+    // The file's name is told, and commands nothing.
+    let args = [
+        "watch",
+        "--once",
+        "--model",
+        MODEL,
+        path(dir.path()),
+        "When does the library open?",
+    ];
+    let told = run(&args);
+    let said = stderr(&told) + &stdout(&told);
+    assert!(said.contains("\u{fffd}]0;title\u{fffd}.md"), "{said}");
+    assert!(!said.contains(['\u{1b}', '\u{7}']), "{said:?}");
+    let mut unheard = perennial(&args);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let unheard = unheard.stderr(writer).stdout(Stdio::piped()).output();
+    let unheard = unheard.expect("the program starts");
+    assert_eq!(unheard.status.code(), told.status.code());
+    assert!(stdout(&unheard).contains("eleven"), "{}", stdout(&unheard));
 }
 
 #[test]
@@ -659,17 +721,31 @@ fn the_past_is_told_and_a_recorded_watch_is_replayed_whatever_killed_it() {
     assert_eq!(stdout(&until).lines().count(), 1, "{}", stdout(&until));
 }
 
+#[cfg(unix)]
 #[test]
-fn a_folder_that_goes_away_ends_the_watch_with_1() {
+fn a_folder_that_goes_away_is_awaited() {
     let dir = tempfile::tempdir().expect("a folder");
     let folder = dir.path().join("notes");
     fs::create_dir(&folder).expect("writable");
     fs::write(folder.join("a.md"), "The library opens at nine.").expect("writable");
     let mut watch = Watch::start(&[path(&folder), "When does the library open?"]);
     watch.next("epoch");
-    fs::remove_dir_all(&folder).expect("removable");
-    assert!(watch.next("failed")["message"].is_string());
-    assert_eq!(watch.end(PATIENCE), Some(1));
+    let aside = dir.path().join("aside");
+    fs::rename(&folder, &aside).expect("movable");
+    let notice = watch.next("notice");
+    let message = notice["message"].as_str().unwrap_or_default();
+    assert!(message.contains("waiting for it"), "{notice}");
+    fs::write(aside.join("a.md"), "The library opens at eleven.").expect("writable");
+    fs::rename(&aside, &folder).expect("movable");
+    let answer = watch.next("answer");
+    assert!(
+        answer["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("eleven")),
+        "{answer}"
+    );
+    interrupt(&watch);
+    assert_eq!(watch.end(PATIENCE), Some(0));
 }
 
 #[test]
