@@ -64,7 +64,7 @@ pub enum CallError {
         reason: String,
     },
     /// The call ended without a reply.
-    #[error("the model call ended without a reply; see the log for a panic")]
+    #[error("the model call ended without a reply; standard error tells of a panic")]
     Lost,
     /// No document stands that the context may see.
     #[error("there are no documents to answer from")]

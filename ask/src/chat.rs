@@ -47,6 +47,11 @@ impl ChatCodec {
         ];
         let parts = template.cut(&messages)?;
         let (opening, closing) = (&parts[0], &parts[1]);
+        if leaves_thinking(closing) {
+            let reason = "it has the model think before it answers, and what it thinks would be \
+                          taken for the answer; a checkpoint or template without thinking opens";
+            return Err(Error::Template(reason.to_owned()));
+        }
         let mut prefix = tokenizer.encode_template(opening)?;
         prefix.extend(tokenizer.encode_text(BEFORE_PASSAGES)?);
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 chat codec");
@@ -69,6 +74,12 @@ impl ChatCodec {
             digest,
         })
     }
+}
+
+/// Whether the answer would begin within what the model thinks.
+fn leaves_thinking(closing: &str) -> bool {
+    let (opened, closed) = (closing.rfind("<think>"), closing.rfind("</think>"));
+    opened.is_some() && opened > closed
 }
 
 fn passage_text(title: &str, text: &str) -> String {
@@ -109,5 +120,22 @@ impl TextCodec for ChatCodec {
 
     fn stop(&self) -> &[u32] {
         self.tokenizer.stop_tokens()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_model_thinks_is_no_answer() {
+        for (closing, leaves) in [
+            ("<|im_end|>\n<|im_start|>assistant\n<think>\n", true),
+            ("<|assistant|><think>\n\n</think>\n\n", false),
+            ("<think>a</think><think>", true),
+            ("<|im_start|>assistant\n", false),
+        ] {
+            assert_eq!(leaves_thinking(closing), leaves, "{closing}");
+        }
     }
 }

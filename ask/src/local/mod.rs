@@ -221,7 +221,7 @@ impl TensorModel {
             tokens.push(token);
             // Only an observation: what cannot be decoded shows when the answer is whole.
             if let Ok(text) = self.codec.decode(&tokens) {
-                progress.writing(&text);
+                progress.writing(&written::whole(text));
             }
             ControlFlow::Continue(())
         })

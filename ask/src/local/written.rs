@@ -37,6 +37,10 @@ impl TensorModel {
         work.n_decoded += generation.work.n_decode_rows;
         work.n_passes += generation.work.n_passes;
         let text = self.codec.decode(&generation.tokens).map_err(failed)?;
+        let text = match finish {
+            Finish::Stop => text,
+            Finish::Length => whole(text),
+        };
         let ends = self.ends(&generation.tokens, text.len()).map_err(failed)?;
         let parts = provenance::parts(&text, &ends);
         let passages = request.layout.passages();
@@ -76,6 +80,13 @@ impl TensorModel {
         let end = |n: usize| Ok(self.codec.decode(&tokens[..n])?.len().min(n_bytes));
         (1..=tokens.len()).map(end).collect()
     }
+}
+
+/// A text that was cut off anywhere, up to its last whole character: what the tokens hold of the next
+/// one is decoded as U+FFFD.
+pub(super) fn whole(mut text: String) -> String {
+    text.truncate(text.trim_end_matches('\u{fffd}').len());
+    text
 }
 
 /// The rung that a generation from a draft was.
@@ -139,4 +150,21 @@ fn drift(mass: &[Vec<f32>], is_stale: &[bool]) -> f32 {
         }
     }
     if all > 0.0 { stale / all } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_ends_with_a_whole_character() {
+        for (cut, expected) in [
+            ("The word is 𓀀\u{fffd}", "The word is 𓀀"),
+            ("\u{fffd}\u{fffd}", ""),
+            ("a\u{fffd}b", "a\u{fffd}b"),
+            ("whole", "whole"),
+        ] {
+            assert_eq!(whole(cut.to_owned()), expected);
+        }
+    }
 }
