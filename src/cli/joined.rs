@@ -461,7 +461,11 @@ mod tests {
     fn each_part_goes_on_where_it_was_and_rows_of_parts_that_are_gone_go() {
         let dir = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| {
-            fs::write(dir.path().join(name), text).expect("writable");
+            let path = dir.path().join(name);
+            fs::write(&path, text).expect("writable");
+            let file = fs::File::options().write(true).open(path).expect("there");
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+                .expect("may be set");
         };
         fs::create_dir(dir.path().join("notes")).expect("writable");
         write("notes/a.md", "One.");

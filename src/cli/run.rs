@@ -87,6 +87,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut failed = None;
     if matches!(ending, Ending::Finished) {
         if args.once {
+            failed = broken(session.engine())?;
+        }
+        if args.once && failed.is_none() {
             failed = unanswered(session.engine(), &feeds)?;
         }
         if failed.is_none() {
@@ -205,6 +208,19 @@ fn carry_out(
     }
     session.release()?;
     Ok(feeds)
+}
+
+/// A source that has failed, if any has: without a view nobody heard of it.
+fn broken(engine: &Engine) -> Result<Option<Failure>, Failure> {
+    let mut relations = engine.relations()?.into_iter();
+    Ok(relations.find_map(|relation| {
+        let message = relation.failure?.to_string();
+        let source_name = relation.name.to_string();
+        Some(Failure::SourceFailed {
+            source_name,
+            message,
+        })
+    }))
 }
 
 /// What of these views has no answer in the end, if anything has none.

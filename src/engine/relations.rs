@@ -53,6 +53,8 @@ pub struct RelationInfo {
     pub staleness: Option<Staleness>,
     /// When it takes its epochs, where it is a view.
     pub pace: Pace,
+    /// Why its source has failed, where it has: what it said until then stands.
+    pub failure: Option<Arc<str>>,
 }
 
 /// How far a view is behind what it reads.

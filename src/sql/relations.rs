@@ -58,6 +58,26 @@ impl Catalog {
         })
     }
 
+    /// What is said of sources that have failed, among all that stands behind these relations.
+    pub(super) fn failures_of<'a>(&'a self, read: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let mut behind: Vec<&str> = read.collect();
+        let mut at = 0;
+        while let Some(name) = behind.get(at) {
+            let reads = self.get(name).into_iter().flat_map(|of| &of.reads);
+            for read in reads.map(|name| &**name).collect::<Vec<_>>() {
+                if !behind.contains(&read) {
+                    behind.push(read);
+                }
+            }
+            at += 1;
+        }
+        let known = behind.into_iter().filter_map(|name| self.get(name));
+        let failures = known.filter_map(|of| Some((&of.name, of.failure.as_ref()?)));
+        failures
+            .map(|(name, failure)| format!("source {name} has failed: {failure}"))
+            .collect()
+    }
+
     /// A query over what there is.
     pub(super) fn bind(&self, query: &sql::Query, span: Span) -> Result<Query, Fault> {
         bind(query, self).map_err(|errors| Fault::bind(errors, span))

@@ -175,7 +175,9 @@ impl Session {
                 let stale = self.settle_or_say(&read, span)?;
                 let query = self.catalog(span)?.bind(query, span)?;
                 let (rows, failed) = relations::rows(&self.engine, &query, span)?;
-                let notices = stale.into_iter().chain(failed).collect();
+                let read = query.inputs().iter().map(|input| &*input.relation);
+                let broken = self.catalog(span)?.failures_of(read);
+                let notices = stale.into_iter().chain(broken).chain(failed).collect();
                 let schema = query.schema().clone();
                 Ok(Outcome::Rows {
                     schema,

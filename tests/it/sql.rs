@@ -421,6 +421,36 @@ fn a_script_without_a_model_runs_and_ends() {
 }
 
 #[test]
+fn a_source_that_fails_is_told_by_who_reads_what_stands_behind_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let table = dir.path().join("prices.csv");
+    fs::write(&table, "key,price\na,\"1\nb,2\nc,3\n").expect("writable");
+    let script = format!(
+        "CREATE SOURCE prices (key TEXT, price INTEGER) FROM TABLE '{}';
+         CREATE VIEW dear AS SELECT * FROM prices WHERE price > 1;
+         CREATE TABLE other (key TEXT);
+         SELECT count(*) FROM dear;
+         SELECT count(*) FROM other;",
+        table.display()
+    );
+    let ran = perennial(&["run", "--once", "--json", "-"], &script);
+    let lines = text(&ran.stdout);
+    let results = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let results: Vec<serde_json::Value> = results.collect();
+    let notice = results[0]["notices"][0].as_str().unwrap_or_default();
+    assert!(notice.starts_with("source prices has failed: "), "{lines}");
+    assert!(
+        notice.contains("a quote is opened and not closed"),
+        "{lines}"
+    );
+    assert_eq!(results[1]["notices"], serde_json::Value::Null);
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
+    assert!(text(&ran.stderr).contains("prices can no longer be read"));
+}
+
+#[test]
 fn a_wrong_script_is_refused_whole() {
     let output = perennial(&["run", "-"], "SELECT 1;\nSELEC 2;\nDROP TABEL x;");
     assert_eq!(output.status.code(), Some(2));

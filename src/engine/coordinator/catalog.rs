@@ -130,6 +130,7 @@ impl Coordinator {
             columns,
             is_schema_saved,
             source: None,
+            failure: None,
             has_caught_up: true,
             is_recreated: false,
             resume_recreated: None,
@@ -567,6 +568,7 @@ impl Coordinator {
                 epoch: self.closed,
                 staleness: None,
                 pace: Pace::default(),
+                failure: stream.failure.clone(),
             }
         });
         let name = |origin| match origin {
@@ -586,6 +588,7 @@ impl Coordinator {
             epoch: view.stands_at,
             staleness: Some(self.staleness(*id)),
             pace: view.pace,
+            failure: None,
         });
         streams.chain(views).collect()
     }

@@ -49,6 +49,7 @@ impl Coordinator {
                 stream.has_caught_up = true;
                 stream.source = None;
                 let message = error.to_string();
+                stream.failure = Some(message.as_str().into());
                 self.announce(Update::SourceFailed { source, message });
             }
             Some(_) => {}
@@ -56,8 +57,9 @@ impl Coordinator {
                 stream.keep_rows();
                 stream.has_caught_up = true;
                 stream.source = None;
-                let message =
-                    "the source ended without a word; standard error tells of a panic".into();
+                let message = "the source ended without a word; standard error tells of a panic";
+                stream.failure = Some(message.into());
+                let message = message.to_owned();
                 self.announce(Update::SourceFailed { source, message });
             }
         }

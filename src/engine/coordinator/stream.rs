@@ -21,6 +21,8 @@ pub(super) struct Stream {
     pub(super) is_schema_saved: bool,
     /// What feeds it; none where rows are given by hand, or no more come.
     pub(super) source: Option<Running>,
+    /// Why it failed.
+    pub(super) failure: Option<Arc<str>>,
     pub(super) has_caught_up: bool,
     /// Whether the source reads something else from its beginning, and has not said all of it.
     pub(super) is_recreated: bool,
