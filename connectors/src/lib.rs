@@ -37,6 +37,7 @@ mod folder;
 #[cfg_attr(not(feature = "http"), path = "absent/http.rs")]
 mod http;
 mod http_limits;
+mod identity;
 mod json;
 mod jsonl;
 #[cfg_attr(not(feature = "kafka"), path = "absent/kafka.rs")]

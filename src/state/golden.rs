@@ -587,13 +587,19 @@ fn assert_holds_what_is_owed_and_refused(state: &State) {
     assert_eq!(sinks, BTreeMap::from(expected));
 }
 
-#[test]
-fn a_state_of_this_version_holds_what_was_written() {
-    let dir = copy(&format!("state-{VERSION}"));
+/// A copy of a directory of any version since 5, and what all of these hold.
+fn opened(name: &str) -> (tempfile::TempDir, State) {
+    let dir = copy(name);
     let state = State::open(dir.path()).expect("opens");
     let streams: Vec<_> = offsets().into_keys().collect();
     assert_holds_rows_and_answers(&state, rows(), &streams);
     assert_holds_what_is_owed_and_refused(&state);
+    (dir, state)
+}
+
+#[test]
+fn a_state_of_this_version_holds_what_was_written() {
+    let (dir, state) = opened(&format!("state-{VERSION}"));
     assert_holds_outputs(&state);
     assert_holds_what_sinks_have(&state);
     assert_holds_columns(&state);
@@ -603,11 +609,7 @@ fn a_state_of_this_version_holds_what_was_written() {
 
 #[test]
 fn a_state_of_version_7_becomes_one_of_this_version() {
-    let dir = copy("state-7");
-    let state = State::open(dir.path()).expect("opens");
-    let streams: Vec<_> = offsets().into_keys().collect();
-    assert_holds_rows_and_answers(&state, rows(), &streams);
-    assert_holds_what_is_owed_and_refused(&state);
+    let (dir, state) = opened("state-7");
     assert_holds_outputs(&state);
     assert_holds_what_sinks_have(&state);
     assert_eq!(version(&state), Some(VERSION));
@@ -619,11 +621,7 @@ fn a_state_of_version_7_becomes_one_of_this_version() {
 
 #[test]
 fn a_state_of_version_6_becomes_one_of_this_version() {
-    let dir = copy("state-6");
-    let state = State::open(dir.path()).expect("opens");
-    let streams: Vec<_> = offsets().into_keys().collect();
-    assert_holds_rows_and_answers(&state, rows(), &streams);
-    assert_holds_what_is_owed_and_refused(&state);
+    let (dir, state) = opened("state-6");
     assert_holds_outputs(&state);
     assert_eq!(version(&state), Some(VERSION));
     assert!(state.restore().expect("whole").upserts.is_empty());
@@ -633,11 +631,7 @@ fn a_state_of_version_6_becomes_one_of_this_version() {
 
 #[test]
 fn a_state_of_version_5_becomes_one_of_this_version() {
-    let dir = copy("state-5");
-    let state = State::open(dir.path()).expect("opens");
-    let streams: Vec<_> = offsets().into_keys().collect();
-    assert_holds_rows_and_answers(&state, rows(), &streams);
-    assert_holds_what_is_owed_and_refused(&state);
+    let (dir, state) = opened("state-5");
     assert_eq!(version(&state), Some(VERSION));
     assert_eq!(state.output(&TaskDigest([1; 32])), None);
     drop(state);

@@ -481,13 +481,15 @@ impl State {
                     undo.row(key, before, now.as_deref())?;
                 }
                 let offsets = commit.offsets.iter();
-                put_offsets(
+                put(
                     &txn,
+                    OFFSETS,
                     offsets.map(|(stream, offset)| (*stream, offset.as_ref())),
                 )?;
                 let schemas = commit.schemas.iter();
-                put_schemas(
+                put(
                     &txn,
+                    SCHEMAS,
                     schemas.map(|(stream, schema)| (*stream, schema.as_ref())),
                 )?;
                 quarantine::put(&txn, commit.quarantine, commit.resubmitted)?;
@@ -572,13 +574,15 @@ impl State {
         fault::NOTE_BEGIN.reach();
         self.write(|txn| {
             let offsets = note.offsets.iter();
-            put_offsets(
+            put(
                 txn,
+                OFFSETS,
                 offsets.map(|(stream, offset)| (&**stream, offset.as_ref())),
             )?;
             let schemas = note.schemas.iter();
-            put_schemas(
+            put(
                 txn,
+                SCHEMAS,
                 schemas.map(|(stream, schema)| (&**stream, Some(schema))),
             )?;
             quarantine::put(txn, &note.quarantine, &note.resubmitted)?;
@@ -862,28 +866,16 @@ fn drop_upserts(
     }
 }
 
-fn put_offsets<'a>(
+/// Writes what there is of each stream, or takes it out.
+fn put<'a, T: serde::Serialize + 'a>(
     txn: &redb::WriteTransaction,
-    offsets: impl Iterator<Item = (&'a str, Option<&'a Offset>)>,
+    table: TableDefinition<'_, &str, &[u8]>,
+    of_streams: impl Iterator<Item = (&'a str, Option<&'a T>)>,
 ) -> Result<(), redb::Error> {
-    let mut table = txn.open_table(OFFSETS)?;
-    for (stream, offset) in offsets {
-        match offset {
-            Some(offset) => table.insert(stream, format::encode(offset).as_slice())?,
-            None => table.remove(stream)?,
-        };
-    }
-    Ok(())
-}
-
-fn put_schemas<'a>(
-    txn: &redb::WriteTransaction,
-    schemas: impl Iterator<Item = (&'a str, Option<&'a StoredSchema>)>,
-) -> Result<(), redb::Error> {
-    let mut table = txn.open_table(SCHEMAS)?;
-    for (stream, schema) in schemas {
-        match schema {
-            Some(schema) => table.insert(stream, format::encode(schema).as_slice())?,
+    let mut table = txn.open_table(table)?;
+    for (stream, of_stream) in of_streams {
+        match of_stream {
+            Some(of_stream) => table.insert(stream, format::encode(of_stream).as_slice())?,
             None => table.remove(stream)?,
         };
     }

@@ -268,11 +268,7 @@ fn a_question_that_does_not_fit_is_an_error_and_the_others_are_answered() {
             .as_str()
             .is_some_and(|error| error.contains("does not fit"))
     );
-    assert!(
-        answers[1]["text"]
-            .as_str()
-            .is_some_and(|text| text.contains("nine"))
-    );
+    assert!(tells(&answers[1], "nine"));
 }
 
 /// A watch whose JSON lines are read as they come.
@@ -336,6 +332,12 @@ impl Drop for Watch {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether an answer's text holds a word.
+fn tells(answer: &Value, word: &str) -> bool {
+    let text = answer["text"].as_str();
+    text.is_some_and(|text| text.contains(word))
 }
 
 #[cfg(unix)]
@@ -411,10 +413,7 @@ fn documents_and_questions_are_posted_and_answers_posted_back() {
         // After the restart it is known, and answered anew.
         let answer = loop {
             let answer = watch.next("answer");
-            if answer["text"]
-                .as_str()
-                .is_some_and(|text| text.contains(at))
-            {
+            if tells(&answer, at) {
                 break answer;
             }
         };
@@ -439,12 +438,7 @@ fn json_follows_edits_and_ends_on_an_interruption() {
         (&first["change"], &first["context"]),
         (&"new".into(), &"q1".into())
     );
-    assert!(
-        first["text"]
-            .as_str()
-            .is_some_and(|text| text.contains("nine")),
-        "{first}"
-    );
+    assert!(tells(&first, "nine"), "{first}");
     assert_eq!(first["exact"], true);
     assert_eq!(
         first["sub_paragraphs"][0]["sources"][0]["document"],
@@ -460,12 +454,7 @@ fn json_follows_edits_and_ends_on_an_interruption() {
     fs::write(dir.path().join("hours.md"), corrected).expect("writable");
     let second = watch.next("answer");
     assert_eq!(second["change"], "changed", "{second}");
-    assert!(
-        second["text"]
-            .as_str()
-            .is_some_and(|text| text.contains("eleven")),
-        "{second}"
-    );
+    assert!(tells(&second, "eleven"), "{second}");
     let work = &second["work"];
     assert!(
         work["forwarded"].as_u64() < work["from_scratch"].as_u64(),
@@ -510,12 +499,7 @@ fn what_is_to_outlive_its_terminal_does_and_nobody_need_read_its_errors() {
     signal(&watch, "-HUP");
     fs::write(dir.path().join("hours.md"), "The library opens at eleven.").expect("writable");
     let answer = watch.next("answer");
-    assert!(
-        answer["text"]
-            .as_str()
-            .is_some_and(|text| text.contains("eleven")),
-        "{answer}"
-    );
+    assert!(tells(&answer, "eleven"), "{answer}");
     interrupt(&watch);
     assert_eq!(watch.end(PATIENCE), Some(0));
 
@@ -589,11 +573,7 @@ fn a_killed_watch_goes_on_where_it_ended() {
         (&changed["change"], &changed["old_text"]),
         (&"changed".into(), &before["text"])
     );
-    assert!(
-        changed["text"]
-            .as_str()
-            .is_some_and(|text| text.contains("ten"))
-    );
+    assert!(tells(&changed, "ten"));
     refused(&["check", path(dir.path())], 1, "there is no state here");
 }
 
@@ -738,12 +718,7 @@ fn a_folder_that_goes_away_is_awaited() {
     fs::write(aside.join("a.md"), "The library opens at eleven.").expect("writable");
     fs::rename(&aside, &folder).expect("movable");
     let answer = watch.next("answer");
-    assert!(
-        answer["text"]
-            .as_str()
-            .is_some_and(|text| text.contains("eleven")),
-        "{answer}"
-    );
+    assert!(tells(&answer, "eleven"), "{answer}");
     interrupt(&watch);
     assert_eq!(watch.end(PATIENCE), Some(0));
 }

@@ -237,23 +237,15 @@ impl Source for Folder {
             }
             let mut is_awaited = false;
             let batch = loop {
-                match snapshot.reconcile(&touched, out) {
+                let failed = match snapshot.reconcile(&touched, out) {
                     Ok(batch) => break batch,
-                    Err(Halt::Failed(error)) => {
-                        let notice = awaiting(error)?;
-                        if !is_awaited {
-                            out.notice(notice)?;
-                            is_awaited = true;
-                        }
-                    }
+                    Err(Halt::Failed(error)) => awaiting(error)?,
                     Err(halt) => return Err(halt),
+                };
+                if !std::mem::replace(&mut is_awaited, true) {
+                    out.notice(failed)?;
                 }
-                loop {
-                    out.wait(LOOK_EVERY)?;
-                    if snapshot.roots().check().is_ok() {
-                        break;
-                    }
-                }
+                await_all(snapshot.roots(), out)?;
                 watcher.again(snapshot.roots());
                 touched = Touched::everything();
             };
@@ -271,5 +263,15 @@ fn awaiting(error: Error) -> Result<Notice, Halt> {
             reason: error.to_string(),
         }),
         other => Err(other.into()),
+    }
+}
+
+/// Waits until every root can be looked at.
+fn await_all(roots: &Roots, out: &Outlet) -> Result<(), Halt> {
+    loop {
+        out.wait(LOOK_EVERY)?;
+        if roots.check().is_ok() {
+            return Ok(());
+        }
     }
 }

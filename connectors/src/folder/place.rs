@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::identity::{Identity, identity};
 use crate::{Error, Key};
 
 /// The watched folders.
@@ -101,16 +102,9 @@ impl Roots {
     }
 
     /// Which folder a root is now: another one may have its name.
-    #[cfg(unix)]
-    pub(super) fn identity(&self, root: usize) -> Option<(u64, u64)> {
-        use std::os::unix::fs::MetadataExt as _;
+    pub(super) fn identity(&self, root: usize) -> Option<Identity> {
         let found = fs::metadata(&self.roots[root].path).ok()?;
-        Some((found.dev(), found.ino()))
-    }
-
-    #[cfg(not(unix))]
-    pub(super) fn identity(&self, _root: usize) -> Option<(u64, u64)> {
-        None
+        Some(identity(&found))
     }
 
     /// Where a place is on the disk.

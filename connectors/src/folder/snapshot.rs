@@ -22,6 +22,7 @@ use super::place::{Place, Roots};
 use super::stamp::{self, Stamp};
 use super::{MODIFIED, PATH, SIZE};
 use crate::attributes::{self, Attribute};
+use crate::identity::Identity;
 use crate::{
     Batch, Change, Digest, Halt, Notice, Offset, Outlet, Record, Rejected, Rejection, SourceName,
 };
@@ -66,7 +67,7 @@ pub(super) struct Snapshot {
     /// The same of documents that have gone.
     gone: BTreeSet<Place>,
     /// Which folder each root was when documents were last found in it.
-    roots_were: Vec<Option<(u64, u64)>>,
+    roots_were: Vec<Option<Identity>>,
     /// Roots of which it was told that documents are kept though none is there.
     are_emptied: BTreeSet<usize>,
 }

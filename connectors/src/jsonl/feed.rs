@@ -6,11 +6,12 @@
 //! grows, so that a file written anew in place is noticed even where it became longer.
 //! An edit further back is not: what a log once said stands.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::identity::identity;
 use crate::unpacked::{Packing, packing, unpacked};
 use crate::{Error, Halt, Outlet};
 
@@ -306,19 +307,6 @@ fn open_regular(path: &Path) -> Result<File, Error> {
         });
     }
     File::open(path).map_err(failed)
-}
-
-/// Tells files apart whatever their names; the open one keeps its number from being reused.
-#[cfg(unix)]
-fn identity(meta: &Metadata) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    (meta.dev(), meta.ino())
-}
-
-/// The time of creation is all there is.
-#[cfg(not(unix))]
-fn identity(meta: &Metadata) -> Option<std::time::SystemTime> {
-    meta.created().ok()
 }
 
 /// Reads standard input, or another pipe.

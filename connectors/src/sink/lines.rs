@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Delivery, Sink};
+use crate::identity::identity;
 use crate::{Error, FaultPoint, StopFlag};
 
 /// The fault points of this sink.
@@ -188,16 +189,8 @@ impl Sink for JsonLinesSink {
 }
 
 /// Whether this file is what stands under the name.
-#[cfg(unix)]
 fn is_there(held: &Metadata, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let found = std::fs::metadata(path);
-    found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino()))
-}
-
-#[cfg(not(unix))]
-fn is_there(_held: &Metadata, path: &Path) -> bool {
-    path.exists()
+    std::fs::metadata(path).is_ok_and(|found| identity(&found) == identity(held))
 }
 
 /// Makes the file's name outlive a crash of the machine.

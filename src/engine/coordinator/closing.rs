@@ -196,12 +196,13 @@ impl Coordinator {
         if is_saved && self.durable.is_some() {
             return Ok(());
         }
-        let note = self.note();
+        // Before what is saved is noted as such.
+        let note = self.durable.is_some().then(|| self.note());
         for stream in self.streams.values_mut() {
             stream.save(stream.resume.clone(), self.closed);
         }
-        match &self.durable {
-            Some(durable) => durable.state.note(&note),
+        match self.durable.as_ref().zip(note) {
+            Some((durable, note)) => durable.state.note(&note),
             None => Ok(()),
         }
     }

@@ -160,10 +160,12 @@ impl Generating {
                 self.healing.forget(&context);
             }
             completed.touched.push(context.clone());
-            let before = self
-                .answers
-                .get(&context)
-                .map(|current| current.told_beside());
+            // Only who delivers asks.
+            let told_beside = |answers: &BTreeMap<ContextKey, CurrentAnswer>| {
+                let answer = answers.get(&context).filter(|_| is_taken);
+                answer.map(CurrentAnswer::told_beside)
+            };
+            let before = told_beside(&self.answers);
             let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
             let update = self.apply(epoch, context.clone(), new, refresh);
             self.say(&context, &mut completed.change);
@@ -171,7 +173,7 @@ impl Generating {
             let current = self.answers.get(&context);
             let is_news = match kind {
                 None => is_retracted && current.is_none(),
-                Some(ChangeKind::Stands) => before != current.map(|current| current.told_beside()),
+                Some(ChangeKind::Stands) => before != told_beside(&self.answers),
                 Some(_) => true,
             };
             if is_taken && is_news {

@@ -45,21 +45,15 @@ impl Coordinator {
                 self.announce(Update::SourceEnded { source });
             }
             Some(Event::Failed(error)) => {
-                stream.keep_rows();
-                stream.has_caught_up = true;
-                stream.source = None;
                 let message = error.to_string();
-                stream.failure = Some(message.as_str().into());
+                stream.fail(&message);
                 self.announce(Update::SourceFailed { source, message });
             }
             Some(_) => {}
             None => {
-                stream.keep_rows();
-                stream.has_caught_up = true;
-                stream.source = None;
-                let message = "the source ended without a word; standard error tells of a panic";
-                stream.failure = Some(message.into());
-                let message = message.to_owned();
+                let message =
+                    "the source ended without a word; standard error tells of a panic".to_owned();
+                stream.fail(&message);
                 self.announce(Update::SourceFailed { source, message });
             }
         }

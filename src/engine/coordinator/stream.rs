@@ -60,11 +60,15 @@ impl Stream {
         (!self.is_schema_saved).then(|| StoredSchema::of(self.columns.as_ref()))
     }
 
-    /// A source that fails before it has said all that stands has not said what is gone.
-    pub(super) fn keep_rows(&mut self) {
+    /// Its source has failed. One that fails before it has said all that stands has not said what is
+    /// gone.
+    pub(super) fn fail(&mut self, reason: &str) {
         if !self.has_caught_up {
             self.table.keep_restored();
             self.is_recreated = false;
         }
+        self.has_caught_up = true;
+        self.source = None;
+        self.failure = Some(reason.into());
     }
 }
