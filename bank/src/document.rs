@@ -87,6 +87,12 @@ pub struct Passage {
 }
 
 impl Passage {
+    /// Whether another says the same, word for word, and is as much in force. Their documents, and so
+    /// their titles, may be different.
+    pub fn repeats(&self, other: &Self) -> bool {
+        self.text == other.text && self.is_superseded == other.is_superseded
+    }
+
     /// What tells one passage from another.
     fn identity(&self) -> (&DocumentKey, u32, i64, PassageId, bool) {
         let Self {

@@ -10,6 +10,8 @@
 //! - What is cut off is no part of the run, however many better passages come: the tokens
 //!   before it exceed the budget already, and those only grow.
 //! - Ties of score are broken by the passage itself.
+//! - A *repeat* says word for word what a passage of the same score before it says. It takes no room
+//!   and is not selected: a hundred copies of a text count once.
 
 use std::cmp::Ordering;
 
@@ -32,6 +34,18 @@ pub struct Limits {
 pub(super) struct Entry {
     pub(super) score: f32,
     pub(super) slot: Slot,
+    /// Whether it is a repeat, of those in the run.
+    is_repeat: bool,
+}
+
+impl Entry {
+    pub(super) fn new(score: f32, slot: Slot) -> Self {
+        Self {
+            score,
+            slot,
+            is_repeat: false,
+        }
+    }
 }
 
 /// The best passages of one context.
@@ -106,15 +120,7 @@ impl Ranking {
             // Two sorted runs, which this sort merges.
             self.entries.sort_by(|a, b| order(passages, a, b));
         }
-        let mut left = limits.budget_tokens;
-        self.n_selected = 0;
-        for entry in &self.entries {
-            let Some(rest) = left.checked_sub(passages.n_tokens(entry.slot)) else {
-                break;
-            };
-            left = rest;
-            self.n_selected += 1;
-        }
+        self.n_selected = self.run(passages, limits.budget_tokens);
         // The run, what stops it, and the reserve.
         let n_kept = self
             .n_selected
@@ -125,6 +131,30 @@ impl Ranking {
             self.is_complete = false;
         }
         self.n_settled = self.entries.len();
+    }
+
+    /// How long the run is; its repeats are marked.
+    fn run(&mut self, passages: &PassageSlab, budget_tokens: usize) -> usize {
+        let mut left = budget_tokens;
+        // Where the entries of the present score begin: equal texts have equal vectors.
+        let mut first_alike = 0;
+        for at in 0..self.entries.len() {
+            let entry = self.entries[at];
+            if self.entries[first_alike].score.to_bits() != entry.score.to_bits() {
+                first_alike = at;
+            }
+            let passage = passages.passage(entry.slot);
+            let is_repeat = self.entries[first_alike..at]
+                .iter()
+                .any(|before| !before.is_repeat && passage.repeats(passages.passage(before.slot)));
+            self.entries[at].is_repeat = is_repeat;
+            let n_tokens = if is_repeat { 0 } else { passage.tokens.len() };
+            let Some(rest) = left.checked_sub(n_tokens) else {
+                return at;
+            };
+            left = rest;
+        }
+        self.entries.len()
     }
 
     /// Whether it was touched since [`Ranking::take_change`].
@@ -147,11 +177,10 @@ impl Ranking {
         is_other || n_told != self.n_selected
     }
 
-    /// The run, best first.
+    /// The run without its repeats, best first.
     pub(super) fn selected(&self) -> impl Iterator<Item = Slot> {
-        self.entries[..self.n_selected]
-            .iter()
-            .map(|entry| entry.slot)
+        let run = self.entries[..self.n_selected].iter();
+        run.filter(|entry| !entry.is_repeat).map(|entry| entry.slot)
     }
 
     fn settled(&self) -> &[Entry] {

@@ -309,7 +309,7 @@ impl Scan<'_> {
         for (&score, &slot) in scores.iter().zip(slots) {
             // A score that is no number passes no cut.
             if score >= cut {
-                ranking.offer(Entry { score, slot }, self.passages, self.limits);
+                ranking.offer(Entry::new(score, slot), self.passages, self.limits);
                 cut = ranking.cut();
             }
         }

@@ -80,10 +80,6 @@ impl PassageSlab {
         &held.expect("rankings name live slots only").passage
     }
 
-    pub(super) fn n_tokens(&self, slot: Slot) -> usize {
-        self.passage(slot).tokens.len()
-    }
-
     /// Makes vectors as wide as others, and says how wide they are.
     pub(super) fn widen(&mut self, width: usize) -> usize {
         self.vectors.widen(width);

@@ -17,9 +17,15 @@ type Standing = BTreeMap<(u8, u8), u8>;
 type Told = BTreeMap<(u8, u8, u8), Vec<Passage>>;
 type Context = (u8, u8, u8);
 
+/// What the passage of a document says: the last few say what the first do.
+fn said_by(i: u8) -> u8 {
+    if i < 15 { i } else { i - 15 }
+}
+
 /// A passage of few tokens, at times of none.
 fn passage(i: u8, version: u8) -> Passage {
-    let text = format!("{i} {version}");
+    let said = said_by(i);
+    let text = format!("{said} {version}");
     Passage {
         document: DocumentKey::new(format!("d{i}")),
         ordinal: 0,
@@ -27,7 +33,7 @@ fn passage(i: u8, version: u8) -> Passage {
         id: PassageId::of("", &text),
         title: "".into(),
         text: text.into(),
-        tokens: vec![0; usize::from((i + version) % 7)].into(),
+        tokens: vec![0; usize::from((said + version) % 7)].into(),
         is_superseded: false,
     }
 }
@@ -64,16 +70,22 @@ fn from_scratch(passages: &Standing, contexts: &Standing, budget: usize) -> Told
     for (&(group, c), &version) in contexts {
         let query = vector(c, version);
         let here = passages.iter().filter(|((g, _), _)| *g == group);
-        let scored = here.map(|((_, i), v)| (score(&query, &vector(*i, *v)), passage(*i, *v)));
+        let scored =
+            here.map(|((_, i), v)| (score(&query, &vector(said_by(*i), *v)), passage(*i, *v)));
         let mut scored: Vec<_> = scored.filter(|(score, _)| !score.is_nan()).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        let mut n_tokens = 0;
-        let run = scored.into_iter().map(|(_, passage)| passage);
-        let run = run.take_while(|passage| {
+        let (mut n_tokens, mut run) = (0, Vec::<Passage>::new());
+        for (_, passage) in scored {
+            if run.iter().any(|before| before.text == passage.text) {
+                continue;
+            }
             n_tokens += passage.tokens.len();
-            n_tokens <= budget
-        });
-        told.insert((group, c, version), run.collect());
+            if n_tokens > budget {
+                break;
+            }
+            run.push(passage);
+        }
+        told.insert((group, c, version), run);
     }
     told
 }
@@ -108,7 +120,7 @@ fn history(epochs: Vec<Vec<Event>>) -> Vec<(Epoch, Standing, Standing)> {
         for event @ (is_passage, group, i, _) in events {
             if is_passage {
                 let rows = deltas(&mut passages, event).into_iter();
-                let row = |(v, diff)| ((group, passage(i, v), vector(i, v)), diff);
+                let row = |(v, diff)| ((group, passage(i, v), vector(said_by(i), v)), diff);
                 epoch.passages.extend(rows.map(row));
             } else {
                 let rows = deltas(&mut contexts, event).into_iter();
@@ -347,4 +359,36 @@ fn a_passage_whose_score_is_no_number_is_passed_over() {
         told,
         [(("none", vec![]), 1), (("one", vec![passage(4, 0)]), 1)]
     );
+}
+
+#[test]
+fn copies_of_a_passage_count_once_and_another_takes_its_place_when_it_goes() {
+    let row = |document: &str, text: &str, score: f32| {
+        let passage = Passage {
+            document: DocumentKey::new(document),
+            text: text.into(),
+            tokens: vec![0; 2].into(),
+            ..passage(0, 0)
+        };
+        ((), passage, Vector::new(&[score]))
+    };
+    let limits = Limits {
+        budget_tokens: 4,
+        reserve: 1,
+    };
+    let mut selection = Selection::new(limits, clones, Arc::default());
+    let copies = (0..120).map(|i| (row(&format!("copy{i:03}"), "The same.", 3.0), 1));
+    let others = [("near", 2.0), ("far", 1.0)].map(|(text, score)| (row(text, text, score), 1));
+    let context = vec![(((), 0u8, Vector::new(&[1.0])), 1)];
+    let told = selection.apply(copies.chain(others).collect(), context);
+    let documents = |told: &[((u8, Vec<Passage>), isize)]| -> Vec<String> {
+        let now = told.iter().find(|(_, diff)| *diff > 0).expect("told");
+        let names = now.0.1.iter().map(|passage| passage.document.to_string());
+        names.collect()
+    };
+    assert_eq!(documents(&told), ["copy000", "near"]);
+    let told = selection.apply(vec![(row("copy000", "The same.", 3.0), -1)], Vec::new());
+    assert_eq!(documents(&told), ["copy001", "near"]);
+    let told = selection.apply(vec![(row("copy050", "The same.", 3.0), -1)], Vec::new());
+    assert!(told.is_empty(), "nobody read it");
 }
