@@ -281,6 +281,15 @@ pub enum Rejection {
         /// What it says (its beginning).
         op: String,
     },
+    /// A change event that leaves out what a large column holds, which did not change.
+    #[error(
+        "the event leaves the unchanged column {name:?} out; have the database log whole rows (in \
+         PostgreSQL: ALTER TABLE … REPLICA IDENTITY FULL), or take a new snapshot of the table"
+    )]
+    UnavailableColumn {
+        /// The column (its beginning).
+        name: String,
+    },
     /// The key is the empty string.
     #[error("the key is empty")]
     EmptyKey,

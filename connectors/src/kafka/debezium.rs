@@ -7,8 +7,12 @@
 //! (deleted) the row as it was. With schemas enabled all that is one level down, under
 //! `payload`. A row that stands alone (Debezium's `ExtractNewRecordState`) is the new row; a
 //! field `__deleted` of `"true"` says that it is gone. The row's other columns are those of the
-//! record, but for those that are called as a field of records and are not named for it. The tombstone that follows a deletion
-//! deletes once more, which is nothing.
+//! record, but for those that are called as a field of records and are not named for it. The tombstone
+//! that follows a deletion deletes once more, which is nothing.
+//!
+//! A large column that did not change may be left out of an update, with a word in its place
+//! ([`UNAVAILABLE`]). It is taken from the row as it was, where the event has that; otherwise the
+//! event is refused, and the record stands as it was.
 
 use perennial_rows::{Key, has_meaning};
 
@@ -16,6 +20,9 @@ use crate::column_names::ColumnNames;
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal};
 use crate::json::value::{self, Json};
 use crate::{Change, Rejection};
+
+/// What Debezium says for a column that did not change and that the database did not log.
+const UNAVAILABLE: &str = "__debezium_unavailable_value";
 
 /// The key of an event: `{"id": 7}`, with or without schema, or the bare value.
 pub(super) fn key(bytes: &[u8], columns: &ColumnNames) -> Result<Option<Key>, Refusal> {
@@ -66,6 +73,7 @@ fn event(
             true => Operation::Delete,
             false => Operation::Upsert,
         };
+        let event = completed(event, None, operation)?;
         let fields = row(event, columns, operation, is_textless)?;
         return Ok((operation, fields, carrier.at_ms));
     };
@@ -84,13 +92,40 @@ fn event(
         other => return Err(record::wrong_type("op", "a string", other)),
     };
     let fields = match (record::take(&mut event, side), operation) {
-        (Some(Json::Object(fields)), _) => row(fields, columns, operation, is_textless)?,
+        (Some(Json::Object(fields)), _) => {
+            let before = record::take(&mut event, "before");
+            let fields = completed(fields, before, operation)?;
+            row(fields, columns, operation, is_textless)?
+        }
         // The message's key says which row it was.
         (None | Some(Json::Null), Operation::Delete) => Fields::new(),
         (None, _) => return Err(Rejection::MissingField { field: "after" }),
         (Some(other), _) => return Err(record::wrong_type(side, "an object", &other)),
     };
     Ok((operation, fields, at_ms))
+}
+
+/// A row with what was left out of it, as it was before.
+fn completed(
+    mut row: Fields,
+    before: Option<Json>,
+    operation: Operation,
+) -> Result<Fields, Rejection> {
+    if matches!(operation, Operation::Delete) {
+        return Ok(row);
+    }
+    let is_left_out = |value: &Json| matches!(value, Json::String(said) if said == UNAVAILABLE);
+    for (name, value) in row.iter_mut().filter(|(_, value)| is_left_out(value)) {
+        let was = match &before {
+            Some(Json::Object(before)) => record::get(before, name),
+            _ => None,
+        };
+        let was = was.filter(|was| !is_left_out(was));
+        *value = was.cloned().ok_or_else(|| Rejection::UnavailableColumn {
+            name: record::shown(name),
+        })?;
+    }
+    Ok(row)
 }
 
 /// The fields of a record from the columns of a row.
@@ -230,6 +265,39 @@ mod tests {
         }
         let flat = read_one(r#"{"id":7}"#, row);
         assert!(matches!(flat, Ok(Change::Upsert(record)) if &*record.row.text == "b"));
+    }
+
+    #[test]
+    fn a_column_that_is_left_out_is_what_it_was_or_the_event_is_refused() {
+        let after = format!(r#"{{"id":7,"body":"{UNAVAILABLE}","subject":"new","n":2}}"#);
+        let event = |before: &str| format!(r#"{{"op":"u","before":{before},"after":{after}}}"#);
+        let whole = event(r#"{"id":7,"body":"b","subject":"s","n":1}"#);
+        match read_one("7", &whole) {
+            Ok(Change::Upsert(record)) => {
+                assert_eq!(&*record.row.text, "b");
+                assert_eq!(record.row.title.as_deref(), Some("new"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let left_out = format!(r#"{{"id":7,"body":"{UNAVAILABLE}"}}"#);
+        for refused in [
+            event("null"),
+            event(r#"{"id":7}"#),
+            event(&left_out),
+            after.clone(),
+        ] {
+            let (key, reason) = read_one("7", &refused).unwrap_err();
+            assert_eq!(key, Some(Key::new("7")), "what is held stands");
+            assert_eq!(
+                reason,
+                Rejection::UnavailableColumn {
+                    name: "body".into()
+                }
+            );
+        }
+        // What is deleted needs no columns.
+        let gone = format!(r#"{{"op":"d","before":{left_out}}}"#);
+        assert!(matches!(read_one("7", &gone), Ok(Change::Delete { .. })));
     }
 
     #[test]
