@@ -3,8 +3,10 @@
 //! Of the answers that are provisional, a sample is audited: the exact answer is computed in
 //! the background, with the provisional one as its draft, so the same pass that checks the draft says
 //! its regret. Under `BOUNDED` the mean regret of the latest audits is held against the view's
-//! bound; past it the view falls back, for good: it skips nothing any more and heals whatever is
-//! provisional. So it does when audits cannot measure.
+//! bound, of answers that were left unread and of those that were read each on its own: many that were
+//! read do not excuse what leaving answers unread got wrong. Past it the view falls back, for good, and
+//! a restart does not change that: it skips nothing any more and heals whatever is provisional. So it
+//! does when audits cannot measure.
 //!
 //! Under `STABLE` the regret of every answer was measured when it was read: there is nothing to
 //! audit.
@@ -23,7 +25,7 @@ const AUDIT_SKIPPED: u8 = 32;
 const MAX_UNMEASURED: usize = 4;
 /// Audits that are given up for fresh work in a row.
 const MAX_GIVEN_UP: usize = 8;
-/// Audits whose mean counts.
+/// Audits whose mean counts, of each kind.
 const WINDOW: usize = 16;
 /// Audits before the budget is looked at.
 const MIN_AUDITS: usize = 3;
@@ -47,8 +49,8 @@ pub struct AuditStats {
     pub n_audited: usize,
     /// Of those that were chosen, answers whose regret could not be measured.
     pub n_unmeasured: usize,
-    /// Mean over the latest sixteen that were measured: by how much another answer is likelier over
-    /// the exact layout, in nats a token.
+    /// Mean over the latest that were measured, sixteen that had been read and sixteen that had not: by
+    /// how much another answer is likelier over the exact layout, in nats a token.
     pub mean_regret: f32,
     /// Mean over the same: share of tokens that are the exact choice.
     pub mean_agreement: f32,
@@ -56,11 +58,45 @@ pub struct AuditStats {
     pub has_fallen_back: bool,
 }
 
+/// The latest audits of one kind.
+#[derive(Debug, Default)]
+struct Latest(VecDeque<DraftCheck>);
+
+impl Latest {
+    fn push(&mut self, check: DraftCheck) {
+        if self.0.len() == WINDOW {
+            self.0.pop_front();
+        }
+        self.0.push_back(check);
+    }
+
+    /// Whether there are enough, and their mean regret is more than that.
+    fn is_past(&self, bound: f32) -> bool {
+        let regrets = self.0.iter().map(regret);
+        self.0.len() >= MIN_AUDITS && mean(regrets) > bound
+    }
+}
+
+/// What is no number is past every bound.
+fn regret(check: &DraftCheck) -> f32 {
+    match check.regret.is_nan() {
+        true => f32::INFINITY,
+        false => check.regret,
+    }
+}
+
+/// Of nothing, zero.
+fn mean(values: impl ExactSizeIterator<Item = f32>) -> f32 {
+    let n = values.len().max(1) as f32;
+    values.sum::<f32>() / n
+}
+
 /// The audits of one view.
 #[derive(Debug, Default)]
 pub(super) struct Audits {
     stats: AuditStats,
-    latest: VecDeque<DraftCheck>,
+    /// Of answers that had been read, and of those that had not.
+    latest: [Latest; 2],
     /// Audits since the last one that measured.
     n_unmeasured: usize,
     /// Since the last one was done.
@@ -119,7 +155,7 @@ impl Audits {
         };
         self.n_given_up = 0;
         match check {
-            Some(check) => self.measure(check),
+            Some(check) => self.measure(check, healed.was_skipped),
             None => {
                 self.stats.n_unmeasured += 1;
                 self.n_unmeasured += 1;
@@ -128,30 +164,26 @@ impl Audits {
         let Policy::Bounded { .. } = policy else {
             return false;
         };
-        let is_past = self.stats.mean_regret > policy.tolerated_regret();
-        let is_past = is_past && self.latest.len() >= MIN_AUDITS;
+        let bound = policy.tolerated_regret();
+        let is_past = self.latest.iter().any(|latest| latest.is_past(bound));
         let is_blind = self.n_unmeasured >= MAX_UNMEASURED;
         let falls = (is_past || is_blind) && !self.stats.has_fallen_back;
         self.stats.has_fallen_back |= falls;
         falls
     }
 
-    fn measure(&mut self, check: DraftCheck) {
+    fn measure(&mut self, check: DraftCheck, was_skipped: bool) {
         self.n_unmeasured = 0;
         self.stats.n_audited += 1;
-        if self.latest.len() == WINDOW {
-            self.latest.pop_front();
-        }
-        self.latest.push_back(check);
-        let n = self.latest.len() as f32;
-        let mean = |of: fn(&DraftCheck) -> f32| self.latest.iter().map(of).sum::<f32>() / n;
-        // What is no number is past every bound.
-        let regret = |check: &DraftCheck| match check.regret.is_nan() {
-            true => f32::INFINITY,
-            false => check.regret,
-        };
-        self.stats.mean_regret = mean(regret);
-        self.stats.mean_agreement = mean(|check| check.agreement);
+        self.latest[usize::from(was_skipped)].push(check);
+        let all: Vec<&DraftCheck> = self.latest.iter().flat_map(|latest| &latest.0).collect();
+        self.stats.mean_regret = mean(all.iter().map(|check| regret(check)));
+        self.stats.mean_agreement = mean(all.iter().map(|check| check.agreement));
+    }
+
+    /// Takes up that the view fell back in an earlier process.
+    pub(super) fn restore_fall_back(&mut self) {
+        self.stats.has_fallen_back = true;
     }
 }
 
@@ -173,6 +205,7 @@ mod tests {
             request: RequestDigest([0; 32]),
             outcome: Err(CallError::Lost),
             audit: Some(check),
+            was_skipped: false,
             is_missed: false,
             is_changed: false,
             elapsed: Duration::ZERO,
@@ -203,6 +236,22 @@ mod tests {
             falls(&mut audits, f32::NAN),
             "what is no number is past every bound"
         );
+    }
+
+    #[test]
+    fn answers_that_were_read_do_not_excuse_those_that_were_not() {
+        let policy = Policy::Bounded { millinats: 100 };
+        let mut audits = Audits::default();
+        let skipped = |regret| Healed {
+            was_skipped: true,
+            ..healed(regret)
+        };
+        for _ in 0..WINDOW {
+            assert!(!audits.note(policy, &healed(0.0)));
+        }
+        assert!(!audits.note(policy, &skipped(0.4)) && !audits.note(policy, &skipped(0.4)));
+        assert!(audits.note(policy, &skipped(0.4)));
+        assert!(audits.stats().mean_regret < 0.1, "all together");
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl Healing {
         self.next(wanted).is_none() && !self.is_due() && self.running.is_none()
     }
 
+    /// Takes up that the view fell back in an earlier process.
+    pub(crate) fn restore_fall_back(&mut self) {
+        self.audits.restore_fall_back();
+    }
+
     /// What audits found so far.
     pub(crate) fn audits(&self) -> AuditStats {
         self.audits.stats()
@@ -259,6 +264,7 @@ impl Healing {
             request,
             outcome: Err(CallError::Lost),
             audit: is_audit.then_some(None),
+            was_skipped: false,
             is_missed: false,
             is_changed: false,
             elapsed: Duration::ZERO,

@@ -106,6 +106,8 @@ pub(super) const EPOCH_KEY: &str = "epoch";
 pub(super) const QUARANTINED_KEY: &str = "quarantined";
 /// Key of the origin.
 pub(super) const ORIGIN_KEY: &str = "origin";
+/// Keys of views that fell back to exact answers, before their names; each with the epoch at which.
+pub(super) const FALLEN_PREFIX: &str = "fallen back: ";
 /// Key of the bytes of the history.
 pub(super) const HISTORY_BYTES_KEY: &str = "history_bytes";
 

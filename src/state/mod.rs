@@ -38,7 +38,7 @@ mod quarantine;
 mod tests;
 mod untouched;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -61,9 +61,9 @@ pub use quarantine::{drop_quarantined, quarantine, resubmit};
 
 use file::{create, new_file, open_database, sweep, sync};
 use format::{
-    ANSWERS, DOCUMENTS, EPOCH_KEY, EPOCHS, FILE, FORMAT, MANIFEST, OFFSETS, ORIGIN_KEY, OUTBOX,
-    OUTPUTS, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted, SCHEMAS, SINKS,
-    UNDO_ANSWERS, UNDO_ROWS, UPSERTS, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    ANSWERS, DOCUMENTS, EPOCH_KEY, EPOCHS, FALLEN_PREFIX, FILE, FORMAT, MANIFEST, OFFSETS,
+    ORIGIN_KEY, OUTBOX, OUTPUTS, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted,
+    SCHEMAS, SINKS, UNDO_ANSWERS, UNDO_ROWS, UPSERTS, VECTORS, VERSION, VERSION_KEY, VIEWS,
 };
 use history::Undo;
 use kept::Kept;
@@ -110,6 +110,8 @@ pub(crate) struct Restored {
     pub schemas: HashMap<String, StoredSchema>,
     /// By view: what its answers depend on besides rows.
     pub views: HashMap<String, [u8; 32]>,
+    /// Views that fell back to exact answers.
+    pub fallen: HashSet<String>,
     /// By view: answers by context.
     pub answers: HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
     /// Which history of epochs this is.
@@ -375,6 +377,13 @@ impl State {
                     .map_or(0, |next| next.value()),
                 ..Restored::default()
             };
+            for entry in manifest.range(FALLEN_PREFIX..)? {
+                let (key, _) = entry?;
+                let Some(view) = key.value().strip_prefix(FALLEN_PREFIX) else {
+                    break;
+                };
+                restored.fallen.insert(view.to_owned());
+            }
             for entry in txn.open_table(QUARANTINE)?.iter()? {
                 let (_, bytes) = entry?;
                 let refused = format::decode("a refusal", bytes.value())?;
@@ -495,10 +504,16 @@ impl State {
                 quarantine::put(&txn, commit.quarantine, commit.resubmitted)?;
                 let mut views = txn.open_table(VIEWS)?;
                 for (view, digest) in &commit.views {
-                    match digest {
+                    let before = match digest {
                         Some(digest) => views.insert(*view, digest)?,
                         None => views.remove(*view)?,
                     };
+                    // What it was found to be is not what another of its name is.
+                    let is_same = before.map(|before| before.value()) == *digest;
+                    if !is_same {
+                        let mut manifest = txn.open_table(MANIFEST)?;
+                        manifest.remove(&*format!("{FALLEN_PREFIX}{view}"))?;
+                    }
                 }
                 let mut answers = txn.open_table(ANSWERS)?;
                 for (view, context, answer) in &commit.answers {
@@ -591,6 +606,18 @@ impl State {
         })?;
         fault::NOTE_DONE.reach();
         Ok(())
+    }
+
+    /// Notes that a view falls back to exact answers, as long as it is declared as it is.
+    ///
+    /// # Errors
+    /// [`StateError::Write`].
+    pub(crate) fn note_fall_back(&self, view: &str, epoch: u64) -> Result<(), StateError> {
+        self.write(|txn| {
+            let mut manifest = txn.open_table(MANIFEST)?;
+            manifest.insert(&*format!("{FALLEN_PREFIX}{view}"), epoch)?;
+            Ok(())
+        })
     }
 
     /// Cuts off the history before the last epoch. Returns how many epochs that were.

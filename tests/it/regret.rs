@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use perennial::ask::Rung;
-use perennial::engine::CurrentAnswer;
-use perennial::{Engine, Policy, View};
+use perennial::engine::{AuditStats, CurrentAnswer};
+use perennial::{Engine, EngineBuilder, Policy, View};
 use proptest::prelude::*;
 
 use crate::tensors::{Case, PLAIN, Rig, collections, decoder, text};
@@ -132,17 +132,15 @@ fn an_answer_that_is_left_unread_costs_no_token() {
     assert_eq!(settled["0"].answer, exact["0"].answer);
 }
 
-#[test]
-fn a_view_that_leaves_wrong_answers_unread_is_found_out_and_falls_back() {
-    let policy = Policy::Bounded { millinats: 1 };
-    let rig = answered(policy, 8, |view| view.skip_below(WHATEVER_CHANGED));
+/// Edits documents until the audits of the view have it fall back.
+fn edited_until_fallen(engine: &Engine) -> AuditStats {
     let until = Instant::now() + Duration::from_secs(120);
     for edit in 0..=u8::MAX {
-        write(&rig.engine, edit % 8, edit.wrapping_mul(29));
-        rig.engine.flush().expect("runs");
+        write(engine, edit % 8, edit.wrapping_mul(29));
+        engine.flush().expect("runs");
         // Audits run in the background, in their own time.
         let stats = loop {
-            let stats = rig.engine.audits("answers").expect("known");
+            let stats = engine.audits("answers").expect("known");
             let is_done = stats.n_audited + stats.n_unmeasured >= stats.n_sampled;
             if is_done || stats.has_fallen_back || Instant::now() > until {
                 break stats;
@@ -150,15 +148,57 @@ fn a_view_that_leaves_wrong_answers_unread_is_found_out_and_falls_back() {
             std::thread::sleep(Duration::from_millis(2));
         };
         if stats.has_fallen_back {
-            assert!(stats.n_skipped > 0 && stats.n_missed > 0, "{stats:?}");
-            assert!(
-                stats.n_audited >= 3 && stats.mean_regret > 0.001,
-                "{stats:?}"
-            );
-            return;
+            return stats;
         }
     }
-    panic!("{:?}", rig.engine.audits("answers"));
+    let stats = engine.audits("answers").expect("known");
+    panic!("what is left out is never found out: {stats:?}");
+}
+
+#[test]
+fn a_view_that_leaves_wrong_answers_unread_is_found_out_and_falls_back() {
+    let policy = Policy::Bounded { millinats: 1 };
+    let rig = answered(policy, 8, |view| view.skip_below(WHATEVER_CHANGED));
+    let stats = edited_until_fallen(&rig.engine);
+    assert!(stats.n_skipped > 0 && stats.n_missed > 0, "{stats:?}");
+    assert!(
+        stats.n_audited >= 3 && stats.mean_regret > 0.001,
+        "{stats:?}"
+    );
+}
+
+#[test]
+fn a_fall_back_outlives_a_restart_until_the_view_is_declared_otherwise() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = |below: f32| {
+        let policy = Policy::Bounded { millinats: 1 };
+        let case = Case { policy, ..PLAIN };
+        let view = case.view().skip_below(below);
+        let declare = |builder: EngineBuilder| builder.view(view).state(dir.path());
+        Rig::start(&decoder(2), case.store_bytes, declare)
+    };
+    let mut rig = open(WHATEVER_CHANGED);
+    let mut collections = collections();
+    collections.documents = (0..8).map(|i| (i, (i * 9, 0))).collect();
+    collections.questions = (0..8).map(|i| (i, i)).collect();
+    collections.fill(&mut rig.engine);
+    edited_until_fallen(&rig.engine);
+    drop(rig);
+    for _ in 0..2 {
+        let rig = open(WHATEVER_CHANGED);
+        write(&rig.engine, 3, 77);
+        rig.engine.flush().expect("runs");
+        let stats = rig.engine.audits("answers").expect("known");
+        assert!(stats.has_fallen_back && stats.n_skipped == 0, "{stats:?}");
+    }
+    for below in [WHATEVER_CHANGED / 2.0, WHATEVER_CHANGED] {
+        let rig = open(below);
+        rig.engine.flush().expect("runs");
+        write(&rig.engine, 3, 78);
+        rig.engine.flush().expect("runs");
+        let stats = rig.engine.audits("answers").expect("known");
+        assert!(!stats.has_fallen_back, "{stats:?}");
+    }
 }
 
 /// A view of one question whose first unread answer, which is always audited, is behind it.

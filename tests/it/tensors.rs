@@ -148,7 +148,7 @@ impl AsMut<Engine> for Rig {
 }
 
 impl Rig {
-    fn start(
+    pub(crate) fn start(
         decoder: &Arc<Decoder>,
         store_bytes: usize,
         declare: impl FnOnce(EngineBuilder) -> EngineBuilder,

@@ -115,7 +115,9 @@ pub struct Healed {
     /// If that was asked for, how well the provisional one stood where this was written; nothing in it
     /// where that cannot be known.
     pub audit: Option<Option<DraftCheck>>,
-    /// Whether the provisional answer was left unread although its regret is past the view's bound.
+    /// Whether the provisional answer had been left unread.
+    pub was_skipped: bool,
+    /// Whether it was although its regret is past the view's bound.
     pub is_missed: bool,
     /// Whether the exact answer is another.
     pub is_changed: bool,
@@ -253,6 +255,7 @@ pub fn heal(
     Ok(Healed {
         request: digest,
         audit: is_audit.then_some(check),
+        was_skipped,
         is_missed: was_skipped && check.is_some_and(|check| check.regret > bound),
         is_changed,
         outcome,

@@ -279,7 +279,17 @@ impl Coordinator {
                 plan.policy
             );
             let source = plan.name.to_string();
-            self.announce(Update::Notice { source, message });
+            let epoch = self.closed.unwrap_or_default();
+            let note = |of: &Durable| of.state.note_fall_back(&source, epoch).err();
+            let unsaved = self.durable.as_ref().and_then(note);
+            self.announce(Update::Notice {
+                source: source.clone(),
+                message,
+            });
+            if let Some(error) = unsaved {
+                let message = format!("a restart will not know that it fell back: {error}");
+                self.announce(Update::Notice { source, message });
+            }
         }
     }
 
