@@ -39,18 +39,119 @@ impl Passage {
     }
 }
 
-/// All passages of a file of JSON lines.
-pub fn read(path: &Path) -> Result<Vec<Passage>, Error> {
+/// A question over passages of its own.
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+    #[serde(flatten)]
+    asked: Asked,
+    passages: Vec<Candidate>,
+}
+
+/// A passage of a row.
+#[derive(Deserialize)]
+struct Candidate {
+    title: String,
+    text: String,
+    /// Whether the answer needs it.
+    supporting: bool,
+}
+
+/// What a line may be.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Passage(Passage),
+    Row(Row),
+}
+
+/// Documents, and questions about them.
+pub struct Case {
+    /// What may be fitted together: an article, or a row.
+    pub group: String,
+    pub documents: Vec<Passage>,
+    /// With the ids of the documents that each is about.
+    pub asked: Vec<(Vec<String>, Asked)>,
+}
+
+/// All lines of a file of JSON lines.
+fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let at =
         |line: usize, error: &dyn std::fmt::Display| format!("{}:{line}: {error}", path.display());
     let file = File::open(path).map_err(|error| at(0, &error))?;
     let lines = (1..).zip(BufReader::new(file).lines());
-    let passage = |(n, line): (usize, std::io::Result<String>)| {
+    let line = |(n, line): (usize, std::io::Result<String>)| {
         let line = line.map_err(|error| at(n, &error))?;
-        let passage: Passage = serde_json::from_str(&line).map_err(|error| at(n, &error))?;
-        Ok(passage)
+        let line: T = serde_json::from_str(&line).map_err(|error| at(n, &error))?;
+        Ok(line)
     };
-    lines.map(passage).collect()
+    lines.map(line).collect()
+}
+
+/// All passages of a file of JSON lines.
+pub fn read(path: &Path) -> Result<Vec<Passage>, Error> {
+    lines(path)
+}
+
+/// So many cases of a file of passages or of rows, from all of it alike, and all passages.
+pub fn cases(
+    path: &Path,
+    n_cases: usize,
+    (n_documents, n_questions): (usize, usize),
+) -> Result<(Vec<Case>, Vec<Passage>), Error> {
+    let (mut passages, mut cases) = (Vec::new(), Vec::new());
+    for line in lines(path)? {
+        match line {
+            Line::Passage(passage) => passages.push(passage),
+            Line::Row(row) => {
+                let case = Case::of_row(row);
+                passages.extend(case.documents.iter().cloned());
+                cases.push(case);
+            }
+        }
+    }
+    if cases.is_empty() {
+        let articles = passages.chunk_by(|a, b| a.article() == b.article());
+        let case = |article: &[Passage]| {
+            let documents = article[..n_documents.min(article.len())].to_vec();
+            let asked = questions(&documents, n_questions).into_iter();
+            let asked = asked.map(|(of, asked)| (vec![of.to_owned()], asked.clone()));
+            Case {
+                group: article[0].article().to_owned(),
+                asked: asked.collect(),
+                documents,
+            }
+        };
+        cases = articles.map(case).collect();
+    }
+    let step = (cases.len() / n_cases.max(1)).max(1);
+    let cases = cases.into_iter().step_by(step).take(n_cases).collect();
+    Ok((cases, passages))
+}
+
+impl Case {
+    fn of_row(row: Row) -> Self {
+        let id = |i: usize| format!("{}/{i}", row.id);
+        let candidates = (0..).zip(row.passages);
+        let (documents, is_supporting): (Vec<Passage>, Vec<bool>) = candidates
+            .map(|(i, candidate)| {
+                let passage = Passage {
+                    id: id(i),
+                    title: candidate.title,
+                    text: candidate.text,
+                    questions: Vec::new(),
+                };
+                (passage, candidate.supporting)
+            })
+            .unzip();
+        let supporting = documents.iter().zip(is_supporting);
+        let of = supporting.filter(|(_, is)| *is).map(|(d, _)| d.id.clone());
+        Self {
+            asked: vec![(of.collect(), row.asked)],
+            group: row.id,
+            documents,
+        }
+    }
 }
 
 /// So many questions, from all documents alike, each with the id of its document.
@@ -207,9 +308,10 @@ impl Edit {
         after
     }
 
-    /// Whether the gold answer of a question about the document with this id is another afterwards.
-    pub fn concerns(&self, documents: &[Passage], of: &str, asked: &Asked) -> bool {
-        let is_it = documents.get(self.place).is_some_and(|d| d.id == of);
+    /// Whether the gold answer of a question about the documents with these ids is another afterwards.
+    pub fn concerns(&self, documents: &[Passage], of: &[impl AsRef<str>], asked: &Asked) -> bool {
+        let place = documents.get(self.place);
+        let is_it = place.is_some_and(|d| of.iter().any(|of| of.as_ref() == d.id));
         is_it
             && match (self.kind, &self.replaced) {
                 (Kind::Delete, _) => true,

@@ -1,7 +1,8 @@
 //! Which answers does a change concern, and would they be read?
 //!
-//! Passages of one article, and questions about them. After each edit *every* answer is read over the
-//! new layout, which says its regret; beside that stands what is expected of it unread.
+//! Documents, and questions about them. After each edit *every* answer is read over the new layout,
+//! which says its regret; beside that stands what is expected of it unread. To fit what is expected,
+//! the gold answers are enough, and nothing is read again.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -12,7 +13,7 @@ use perennial::ask::{Before, LayoutDelta, Pull, Pulled, Tolerance};
 use perennial::bank::PassageLayout;
 
 use crate::Options;
-use crate::corpus::{self, Edit, Kind, Passage};
+use crate::corpus::{self, Case, Edit, Kind, Passage};
 use crate::rig::opened::embedder;
 use crate::rig::question::TitledText;
 use crate::rig::random::Random;
@@ -24,7 +25,7 @@ const AT_A_TIME: usize = 8;
 /// One answer after one edit.
 pub struct Point {
     /// By which edits are grouped where something is fitted.
-    pub article: String,
+    pub group: String,
     /// Of the edit.
     pub kind: Kind,
     /// What is known without reading.
@@ -33,45 +34,41 @@ pub struct Point {
     pub margin: f32,
     /// Tokens of the old answer.
     pub n_tokens: usize,
-    /// Of the old answer over the new layout, in nats a token.
-    pub regret: f32,
-    /// Whether the answer from scratch is another.
-    pub is_changed: bool,
+    /// What reading it says.
+    pub read: Option<Reading>,
     /// Whether the gold answer is another.
     pub is_concerned: bool,
 }
 
+/// What became of an answer that was read.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    /// Of the old answer over the new layout, in nats a token.
+    pub regret: f32,
+    /// Whether the answer from scratch is another.
+    pub is_changed: bool,
+}
+
 /// A question with its answer before the edit.
 struct Standing<'a> {
-    /// The id of the document that it is about.
-    of: &'a str,
+    /// The ids of the documents that it is about.
+    of: &'a [String],
     asked: &'a corpus::Asked,
     before: Before,
 }
 
-/// Reads all answers after each edit.
-pub fn measure(rig: &Rig, passages: &[Passage], options: &Options) -> Result<Vec<Point>, Error> {
+/// Judges all answers after each edit; reads them, too, unless something is to be fitted.
+pub fn measure(
+    rig: &Rig,
+    (cases, passages): &(Vec<Case>, Vec<Passage>),
+    options: &Options,
+) -> Result<Vec<Point>, Error> {
     let pull = Pull::new(embedder(options.threads)?);
     let mut random = Random(options.seed);
-    let mut articles: Vec<&str> = passages.iter().map(Passage::article).collect();
-    articles.dedup();
     let mut points = Vec::new();
-    let n_articles = options.articles.min(articles.len());
-    for (n, article) in articles
-        .iter()
-        .step_by(articles.len() / n_articles)
-        .take(n_articles)
-        .enumerate()
-    {
-        let documents: Vec<Passage> = passages
-            .iter()
-            .filter(|p| p.article() == *article)
-            .take(options.documents)
-            .cloned()
-            .collect();
-        let layout = layout(rig, &documents)?;
-        let asked = corpus::questions(&documents, options.questions);
-        let standing = in_parallel(&asked, |(of, asked)| {
+    for (n, case) in cases.iter().enumerate() {
+        let layout = layout(rig, &case.documents)?;
+        let standing = in_parallel(&case.asked, |(of, asked)| {
             let nothing = Before::default();
             let outcome = rig.answer(&asked.question, &layout, &nothing, Tolerance::EXACT);
             let outcome = outcome.map_err(|error| error.to_string())?;
@@ -84,17 +81,19 @@ pub fn measure(rig: &Rig, passages: &[Passage], options: &Options) -> Result<Vec
         })?;
         for kind in Kind::ALL.iter().cycle().take(options.edits) {
             eprint!(
-                "\r{}: article {} of {n_articles}, {}      ",
+                "\r{}: case {} of {}, {}      ",
                 rig.name,
                 n + 1,
+                cases.len(),
                 kind.name()
             );
-            let Some(edit) = Edit::draw(*kind, &documents, passages, &mut random) else {
+            let Some(edit) = Edit::draw(*kind, &case.documents, passages, &mut random) else {
                 continue;
             };
-            let after = self::layout(rig, &edit.apply(&documents))?;
+            let after = self::layout(rig, &edit.apply(&case.documents))?;
             let of_edit = in_parallel(&standing, |standing| {
-                let point = point(rig, &pull, standing, (&documents, &edit), &after);
+                let rig = (rig, !options.fit);
+                let point = point(rig, &pull, standing, (case, &edit), &after);
                 point.map_err(|error| error.to_string())
             })?;
             points.extend(of_edit.into_iter().flatten());
@@ -116,10 +115,10 @@ fn layout(rig: &Rig, documents: &[Passage]) -> Result<PassageLayout, Error> {
 }
 
 fn point(
-    rig: &Rig,
+    (rig, reads): (&Rig, bool),
     pull: &Pull,
     standing: &Standing<'_>,
-    (documents, edit): (&[Passage], &Edit),
+    (case, edit): (&Case, &Edit),
     after: &PassageLayout,
 ) -> Result<Option<Point>, Error> {
     let before = &standing.before;
@@ -130,25 +129,30 @@ fn point(
     let Some(pulled) = pull.of(written, after.passages(), &delta)? else {
         return Ok(None);
     };
-    // The old answer as the draft, without words exchanged in it.
-    let draft = Before::draft(before.tokens.clone());
-    let outcome = rig.answer(&standing.asked.question, after, &draft, Tolerance::EXACT)?;
-    Ok(outcome.draft.map(|check| Point {
-        article: documents[0].article().to_owned(),
+    let read = || {
+        // The old answer as the draft, without words exchanged in it.
+        let draft = Before::draft(before.tokens.clone());
+        let outcome = rig.answer(&standing.asked.question, after, &draft, Tolerance::EXACT)?;
+        Ok::<_, Error>(outcome.draft.map(|check| Reading {
+            regret: check.regret,
+            is_changed: outcome.tokens != before.tokens,
+        }))
+    };
+    Ok(Some(Point {
+        group: case.group.clone(),
         kind: edit.kind,
         pulled,
         margin: written.min_margin,
         n_tokens: before.tokens.len(),
-        regret: check.regret,
-        is_changed: outcome.tokens != before.tokens,
-        is_concerned: edit.concerns(documents, standing.of, standing.asked),
+        read: if reads { read()? } else { None },
+        is_concerned: edit.concerns(&case.documents, standing.of, standing.asked),
     }))
 }
 
 /// What `of` makes of each item, by some threads: their passes are joined.
-fn in_parallel<T: Sync, U: Send>(
-    items: &[T],
-    of: impl Fn(&T) -> Result<U, String> + Sync,
+fn in_parallel<'a, T: Sync, U: Send>(
+    items: &'a [T],
+    of: impl Fn(&'a T) -> Result<U, String> + Sync,
 ) -> Result<Vec<U>, Error> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, Result<U, String>)>> = Mutex::default();
@@ -177,22 +181,29 @@ pub fn dump(points: &[Point], path: &Path) -> Result<(), Error> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     writeln!(
         file,
-        "article,kind,nearness,similarity,mass,margin,tokens,expected,regret,changed,concerned"
+        "group,kind,closeness,lead,passage_lead,lost,mass,margin,tokens,expected,regret,changed,concerned"
     )?;
     for p in points {
+        let (regret, is_changed) = match p.read {
+            Some(read) => (
+                read.regret.to_string(),
+                u8::from(read.is_changed).to_string(),
+            ),
+            None => (String::new(), String::new()),
+        };
         writeln!(
             file,
-            "{},{},{},{},{},{},{},{},{},{},{}",
-            p.article,
+            "{},{},{},{},{},{},{},{},{},{},{regret},{is_changed},{}",
+            p.group,
             p.kind.name(),
-            p.pulled.nearness,
-            p.pulled.similarity,
+            p.pulled.closeness,
+            p.pulled.lead,
+            p.pulled.passage_lead,
+            p.pulled.lost,
             p.pulled.mass,
             p.margin,
             p.n_tokens,
             p.pulled.expected_regret(),
-            p.regret,
-            u8::from(p.is_changed),
             u8::from(p.is_concerned)
         )?;
     }
@@ -200,32 +211,44 @@ pub fn dump(points: &[Point], path: &Path) -> Result<(), Error> {
 }
 
 /// How well what is expected tells the answers apart that have to change, by kind of edit, and the
-/// share of the others that would be read: twice, for those whose gold answer changes, and for those
-/// whose regret is past the bound.
+/// share of the others that would be read: for those whose gold answer changes, and, where answers were
+/// read, for those whose regret is past the bound.
 pub fn print(model: &str, points: &[Point], bound: f32) {
-    print_by(model, points, bound, "gold changed", |p| p.is_concerned);
-    print_by(model, points, bound, "regret past the bound", |p| {
-        p.regret > bound
+    let expected: Vec<f32> = points.iter().map(|p| p.pulled.expected_regret()).collect();
+    print_by(model, points, (&expected, bound), "gold changed", |p| {
+        p.is_concerned
     });
-    let mean = |points: Vec<&Point>| {
-        points.iter().map(|p| p.regret).sum::<f32>() / points.len().max(1) as f32
+    let read: Vec<(&Point, Reading)> = points.iter().filter_map(|p| Some((p, p.read?))).collect();
+    if read.is_empty() {
+        return;
+    }
+    print_by(
+        model,
+        points,
+        (&expected, bound),
+        "regret past the bound",
+        |p| p.read.is_some_and(|read| read.regret > bound),
+    );
+    let mean = |is_concerned: bool| {
+        let of = read.iter().filter(|(p, _)| p.is_concerned == is_concerned);
+        let regrets: Vec<f32> = of.map(|(_, read)| read.regret).collect();
+        regrets.iter().sum::<f32>() / regrets.len().max(1) as f32
     };
-    let (concerned, others): (Vec<&Point>, Vec<&Point>) =
-        points.iter().partition(|p| p.is_concerned);
     println!(
         "{model}: mean regret {:.3} where the gold answer changed, {:.3} elsewhere; {} of {} answers are \
          others from scratch.\n",
-        mean(concerned),
-        mean(others),
-        points.iter().filter(|p| p.is_changed).count(),
-        points.len()
+        mean(true),
+        mean(false),
+        read.iter().filter(|(_, read)| read.is_changed).count(),
+        read.len()
     );
 }
 
-fn print_by(
+/// By scores of the points, of which those at the bound and above are read.
+pub fn print_by(
     model: &str,
     points: &[Point],
-    bound: f32,
+    (scores, bound): (&[f32], f32),
     what: &str,
     is_positive: impl Fn(&Point) -> bool,
 ) {
@@ -237,17 +260,25 @@ fn print_by(
     for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
         let of_kind = points
             .iter()
-            .filter(|p| kind.is_none_or(|kind| p.kind == kind));
+            .zip(scores)
+            .filter(|(p, _)| kind.is_none_or(|kind| p.kind == kind));
         let name = kind.map_or("**all**", Kind::name);
-        let (mut positive, others): (Vec<&Point>, Vec<&Point>) =
-            of_kind.partition(|p| is_positive(p));
-        positive.sort_by(|a, b| score(b).total_cmp(&score(a)));
-        let read = |cut: f32| others.iter().filter(|p| score(p) >= cut).count();
+        let (positive, others): (Vec<_>, Vec<_>) = of_kind.partition(|(p, _)| is_positive(p));
+        if positive.len() + others.len() == 0 {
+            continue;
+        }
+        let scores = |points: Vec<(&Point, &f32)>| {
+            let mut scores: Vec<f32> = points.into_iter().map(|(_, score)| *score).collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            scores
+        };
+        let (positive, others) = (scores(positive), scores(others));
+        let read = |cut: f32| others.iter().filter(|score| **score >= cut).count();
         let share = |n: usize| format!("{:.3}", n as f64 / others.len().max(1) as f64);
         let read_at = |recall: f64| {
             let n = (positive.len() as f64 * recall).ceil() as usize;
-            let cut = positive.get(n.saturating_sub(1)).map(|p| score(p));
-            cut.map_or_else(|| "-".to_owned(), |cut| share(read(cut)))
+            let cut = positive.get(n.saturating_sub(1));
+            cut.map_or_else(|| "-".to_owned(), |cut| share(read(*cut)))
         };
         println!(
             "| {model} | {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
@@ -258,28 +289,19 @@ fn print_by(
             read_at(0.99),
             read_at(1.0),
             share(read(bound)),
-            positive.iter().filter(|p| score(p) < bound).count(),
+            positive.iter().filter(|score| **score < bound).count(),
         );
     }
     println!();
 }
 
-fn score(point: &Point) -> f32 {
-    point.pulled.expected_regret()
-}
-
-/// The chance that one that has to change has a higher score than one that has not.
-fn auc(positive: &[&Point], others: &[&Point]) -> Option<f64> {
-    let mut wins = 0.0;
-    for a in positive {
-        for b in others {
-            wins += match score(a).total_cmp(&score(b)) {
-                std::cmp::Ordering::Greater => 1.0,
-                std::cmp::Ordering::Equal => 0.5,
-                std::cmp::Ordering::Less => 0.0,
-            };
-        }
-    }
+/// The chance that one that has to change has a higher score than one that has not. Both fall.
+fn auc(positive: &[f32], others: &[f32]) -> Option<f64> {
     let n_pairs = positive.len() * others.len();
-    (n_pairs > 0).then(|| wins / n_pairs as f64)
+    let wins = |score: &f32| {
+        let n_above = others.partition_point(|other| other > score);
+        let n_equal = others[n_above..].partition_point(|other| other >= score);
+        (others.len() - n_above) as f64 - n_equal as f64 / 2.0
+    };
+    (n_pairs > 0).then(|| positive.iter().map(wins).sum::<f64>() / n_pairs as f64)
 }

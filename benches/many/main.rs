@@ -1,17 +1,20 @@
 //! One edit, many standing questions: what is read again, what changes, and what does that cost?
 //!
 //! `--curve` reads every answer after each edit, and shows how well what is expected of an answer
-//! without reading it ([`perennial::ask::Pulled`]) tells those that have to change. Otherwise engines
-//! keep many questions over many documents, by policy, and the refresh after each edit is held
-//! against the cold run of the same view by the same program, which shares fragments as well.
+//! without reading it ([`perennial::ask::Pulled`]) tells those that have to change; `--fit` fits that
+//! anew, by the gold answers alone. Otherwise engines keep many questions over many documents, by
+//! policy, and the refresh after each edit is held against the cold run of the same view by the same
+//! program, which shares fragments as well.
 //!
 //! ```console
 //! $ cargo bench --bench many -- --data squad.jsonl --model smollm2-135m
-//! $ cargo bench --bench many -- --data squad.jsonl --model smollm2-135m --curve --dump points.csv
+//! $ cargo bench --bench many -- --data squad.jsonl --curve --dump points.csv
+//! $ cargo bench --bench many -- --data squad.jsonl --fit --cases 22 --edits 25
 //! ```
 
 mod corpus;
 mod curve;
+mod fit;
 #[path = "../rig/mod.rs"]
 #[allow(dead_code, reason = "a benchmark uses what it needs of it")]
 mod rig;
@@ -25,7 +28,7 @@ use rig::{Error, Rig};
 /// One edit, many standing questions.
 #[derive(Debug, Parser)]
 pub struct Options {
-    /// Passages with their questions, as JSON lines.
+    /// Passages with their questions, or questions with their passages, as JSON lines.
     #[arg(long)]
     data: PathBuf,
     /// Which models.
@@ -68,12 +71,18 @@ pub struct Options {
     /// Most tokens of passages a question: beyond it, the nearest are selected.
     #[arg(long, default_value_t = 8192)]
     token_budget: usize,
+    /// Answers written at a time.
+    #[arg(long, default_value_t = 16)]
+    calls: usize,
     /// Read every answer after each edit, and show what tells those that have to change.
     #[arg(long)]
     curve: bool,
-    /// Articles of the curve, each with documents and questions of its own.
+    /// Fit what is expected of an answer, without reading any again.
+    #[arg(long)]
+    fit: bool,
+    /// Articles or rows of the curve, each with documents and questions of its own.
     #[arg(long, default_value_t = 6)]
-    articles: usize,
+    cases: usize,
     /// Where the points of the curve go, as comma-separated values.
     #[arg(long)]
     dump: Option<PathBuf>,
@@ -84,17 +93,21 @@ pub struct Options {
 
 fn main() -> Result<(), Error> {
     let options = Options::parse();
-    let passages = corpus::read(&options.data)?;
     for model in &options.model {
-        if options.curve {
+        if options.curve || options.fit {
+            let shape = (options.documents, options.questions);
+            let cases = corpus::cases(&options.data, options.cases, shape)?;
             let rig = Rig::open(model, options.threads, options.max_tokens)?;
-            let points = curve::measure(&rig, &passages, &options)?;
+            let points = curve::measure(&rig, &cases, &options)?;
             if let Some(path) = &options.dump {
                 curve::dump(&points, path)?;
             }
+            if options.fit {
+                fit::print(&rig.name, &points, options.bound);
+            }
             curve::print(&rig.name, &points, options.bound);
         } else {
-            table::measure(model, &passages, &options)?;
+            table::measure(model, &corpus::read(&options.data)?, &options)?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use perennial::ask::Answer;
+use perennial::ask::{Answer, TensorModel};
 use perennial::bank::FragmentStore;
 use perennial::{Edit as PendingEdit, Engine, LocalModel, Policy, Runtime, Update, View};
 
@@ -25,6 +25,8 @@ struct Cost {
     n_forwarded: usize,
     /// Questions that were read.
     n_read: usize,
+    /// Forward passes, those that were joined counted once.
+    n_passes: u64,
 }
 
 /// Answers by how they fared in all edits.
@@ -42,6 +44,7 @@ struct Tally {
 /// A view of many questions.
 struct Many<'a> {
     engine: Engine,
+    model: Arc<TensorModel>,
     documents: Vec<Passage>,
     asked: &'a [(&'a str, &'a Asked)],
     answers: BTreeMap<String, Answer>,
@@ -67,8 +70,8 @@ pub fn measure(model: &str, passages: &[Passage], options: &Options) -> Result<(
         };
         let (mut many, cold) = Many::start(&model, policy, &documents, &asked, options)?;
         eprintln!(
-            "{policy}: cold {:.2} s, {} tokens",
-            cold.seconds, cold.n_forwarded
+            "{policy}: cold {:.2} s, {} tokens in {} passes",
+            cold.seconds, cold.n_forwarded, cold.n_passes
         );
         let (mut refreshes, mut tally) = (Vec::new(), Tally::default());
         // The same edits for every policy.
@@ -79,10 +82,11 @@ pub fn measure(model: &str, passages: &[Passage], options: &Options) -> Result<(
             };
             let refresh = many.edit(&edit, &mut tally)?;
             eprintln!(
-                "{policy}: {}: {:.2} s, {} tokens, {} questions read",
+                "{policy}: {}: {:.2} s, {} tokens in {} passes, {} questions read",
                 kind.name(),
                 refresh.seconds,
                 refresh.n_forwarded,
+                refresh.n_passes,
                 refresh.n_read
             );
             refreshes.push(refresh);
@@ -107,7 +111,13 @@ impl<'a> Many<'a> {
     ) -> Result<(Self, Cost), Error> {
         let store = Arc::new(FragmentStore::new(STORE_BYTES));
         let fresh = Arc::new(model.tensor_model().with_store(store.clone()));
-        let runtime = Runtime::new(fresh, store, model.embedder().clone(), options.threads);
+        let runtime = Runtime::new(
+            fresh.clone(),
+            store,
+            model.embedder().clone(),
+            options.threads,
+        );
+        let runtime = runtime.calling_at_a_time(options.calls);
         let mut view = View::named(VIEW)
             .prompt(PROMPT)
             .context("questions")
@@ -122,6 +132,7 @@ impl<'a> Many<'a> {
         let engine = Engine::builder(runtime).table("docs").table("questions");
         let mut many = Self {
             engine: engine.view(view).start()?,
+            model: fresh,
             documents: documents.to_vec(),
             asked,
             answers: BTreeMap::new(),
@@ -147,10 +158,11 @@ impl<'a> Many<'a> {
     fn flush(&mut self) -> Result<Cost, Error> {
         let updates = self.engine.subscribe(VIEW)?;
         while updates.try_recv().is_some() {}
-        let begin = Instant::now();
+        let (begin, n_before) = (Instant::now(), self.model.passes().n_forwards());
         self.engine.flush()?;
         let mut cost = Cost {
             seconds: begin.elapsed().as_secs_f64(),
+            n_passes: self.model.passes().n_forwards() - n_before,
             ..Cost::default()
         };
         while let Some(update) = updates.try_recv() {
@@ -178,7 +190,7 @@ impl<'a> Many<'a> {
         for (n, (of, asked)) in self.asked.iter().enumerate() {
             let is_same = before.get(&key(n)) == self.answers.get(&key(n));
             tally.n_answers += 1;
-            if edit.concerns(&self.documents, of, asked) {
+            if edit.concerns(&self.documents, &[of], asked) {
                 tally.n_concerned += 1;
                 tally.n_left += usize::from(is_same);
             } else {

@@ -322,6 +322,11 @@ impl View {
         self.model.as_deref()
     }
 
+    /// How many tokens of passages a context may have by its declaration, if its model has room.
+    pub fn declared_token_budget(&self) -> usize {
+        self.token_budget
+    }
+
     /// The instruction, which the model reads after the documents and before the context.
     #[must_use]
     pub fn prompt(mut self, prompt: impl Into<String>) -> Self {

@@ -36,6 +36,7 @@ use crate::engine::reading::{self, Origin};
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
 use crate::engine::sinks::{RunningSink, SinkSpec};
 use crate::engine::tables::Table;
+use crate::engine::update::Update;
 use crate::engine::upserts::Upserts;
 use crate::engine::workers::{Command, DeclaredView, Report};
 use crate::state::{DeclaredSink, StateError};
@@ -149,7 +150,8 @@ impl Coordinator {
         let id = ViewId(self.take_id());
         let asked = self.models.get(declared.asked_model())?;
         let model = &asked.model;
-        let plan = declared.plan(model.n_positions(), model.n_prefix_tokens())?;
+        let n_positions = model.n_positions();
+        let plan = declared.plan(n_positions, model.n_prefix_tokens())?;
         let plan = Arc::new(plan);
         let (documents, contexts) = (self.origin(&plan.data_source)?, self.origin(&plan.context)?);
         let definition = plan.definition(&model.digest(), &self.runtime.embedder.digest());
@@ -183,6 +185,17 @@ impl Coordinator {
             restored: None,
         };
         self.restore_answers(&mut generating);
+        if plan.token_budget < declared.declared_token_budget() {
+            self.announce(Update::Notice {
+                source: plan.name.to_string(),
+                message: format!(
+                    "the model attends to {n_positions} tokens, so a question reads {} tokens of \
+                     documents at most, not {}",
+                    plan.token_budget,
+                    declared.declared_token_budget()
+                ),
+            });
+        }
         let (name, pace) = (plan.name.clone(), plan.pace);
         let services = Box::new(services);
         let build = DeclaredView::Generate { plan, services };
@@ -291,17 +304,22 @@ impl Coordinator {
         self.views.insert(id, view);
     }
 
-    /// Takes up what an earlier process answered.
+    /// Takes up what an earlier process answered, and what it found out about that.
     fn restore_answers(&mut self, view: &mut Generating) {
         let Some(durable) = &mut self.durable else {
             return;
         };
         let name = &*view.plan.name;
+        let is_same = durable.restored.views.get(name) == Some(&view.definition);
+        if durable.restored.fallen.remove(name) && is_same {
+            view.services.book.fall_back();
+            view.healing.restore_fall_back();
+        }
         let Some(left) = durable.restored.answers.remove(name) else {
             return;
         };
         // Tokens of another model are no draft.
-        if durable.restored.views.get(name) == Some(&view.definition) {
+        if is_same {
             let texts = match view.contexts {
                 Origin::Stream(read) => Some(&self.streams[&read].restored),
                 Origin::View(_) => None,
