@@ -87,10 +87,9 @@ pub struct Passage {
 }
 
 impl Passage {
-    /// Whether another says the same, word for word, and is as much in force. Their documents, and so
-    /// their titles, may be different.
-    pub fn repeats(&self, other: &Self) -> bool {
-        self.text == other.text && self.is_superseded == other.is_superseded
+    /// Whether another has the same title and text, and is as much in force.
+    pub fn is_copy_of(&self, other: &Self) -> bool {
+        self.id == other.id && self.is_superseded == other.is_superseded
     }
 
     /// What tells one passage from another.

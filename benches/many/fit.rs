@@ -3,7 +3,9 @@
 //! Logistic regression over what is known of an answer without reading it, by the gold answers; and
 //! how well that tells for groups that were left out of the fit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use perennial::ask::Pulled;
 
 use crate::curve::{self, Point};
 
@@ -87,15 +89,17 @@ pub fn print(model: &str, points: &[Point], bound: f32) {
     );
     let groups: BTreeSet<&str> = points.iter().map(|p| &*p.group).collect();
     // In tenths: a hundred rows need no hundred fits.
-    let fold = |p: &Point| groups.range(..&*p.group).count() % 10;
+    let folds: BTreeMap<&str, usize> = groups.into_iter().zip((0..10).cycle()).collect();
+    let fold = |p: &Point| folds[&*p.group];
     let of_fold: Vec<Coefficients> = (0..10)
-        .map(|n| fitted(points.iter().filter(|p| fold(p) != n)))
+        .map(|n| {
+            let others: Vec<&Point> = points.iter().filter(|p| fold(p) != n).collect();
+            fitted(others.iter().copied())
+        })
         .collect();
-    let scores: Vec<f32> = points
-        .iter()
-        .map(|p| chance(&of_fold[fold(p)], p) as f32)
-        .collect();
-    println!("Each group by a fit without it; the bound is a chance of {bound}.\n");
+    let expected = |p: &Point| Pulled::REGRET * chance(&of_fold[fold(p)], p) as f32;
+    let scores: Vec<f32> = points.iter().map(expected).collect();
+    println!("Each group by a fit without it.\n");
     curve::print_by(model, points, (&scores, bound), "gold changed", |p| {
         p.is_concerned
     });

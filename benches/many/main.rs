@@ -78,7 +78,7 @@ pub struct Options {
     #[arg(long)]
     curve: bool,
     /// Fit what is expected of an answer, without reading any again.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "curve")]
     fit: bool,
     /// Articles or rows of the curve, each with documents and questions of its own.
     #[arg(long, default_value_t = 6)]

@@ -11,6 +11,7 @@
 //! | | `"quarantined"` | u64, the number that the next record refused gets |
 //! | | `"origin"` | u64 drawn at random: which history of epochs this is |
 //! | | `"history_bytes"` | u64, bytes of all undo records, keys included |
+//! | | `"fallen back: VIEW"` | u64, the epoch after which the view's audits had it fall back |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
 //! | `schemas` | stream | [`StoredSchema`]: the columns of its rows |
 //! | `documents` | (stream, key) | [`StoredRow`]; its columns are [`StoredValue`]s, by name |

@@ -117,7 +117,7 @@ pub struct Healed {
     pub audit: Option<Option<DraftCheck>>,
     /// Whether the provisional answer had been left unread.
     pub was_skipped: bool,
-    /// Whether it was although its regret is past the view's bound.
+    /// Whether it was left unread wrongly: its regret is past the view's bound.
     pub is_missed: bool,
     /// Whether the exact answer is another.
     pub is_changed: bool,

@@ -23,7 +23,7 @@
 mod closeness;
 mod known;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::before::{LayoutDelta, Written};
@@ -34,10 +34,10 @@ use known::Known;
 use perennial_bank::document::LayoutPassage;
 use perennial_bank::id::PassageId;
 
-/// Texts of which is kept what was seen, at least: some 2 KB each where vectors have 384 elements.
+/// What is kept of texts, of this many at least: some 2 KB each where vectors have 384 elements.
 const MAX_TEXTS: usize = 1 << 14;
-/// Passages of which it is kept, at least.
-const MAX_PASSAGES: usize = 1 << 13;
+/// What is kept of passages, of this many at least: some 20 KB each.
+const MAX_PASSAGES: usize = 1 << 11;
 /// A change of more sentences than this is read.
 const MAX_SENTENCES: usize = 64;
 /// With so many of those that stand is compared what changed.
@@ -49,7 +49,7 @@ pub struct Pulled {
     /// Of the changed sentence that is closest to the question: cosine, and what their words have in
     /// common.
     pub closeness: f32,
-    /// How much more that is than the closeness of the three closest sentences that stand, meant.
+    /// How much more that is than the mean closeness of the three closest sentences that stand.
     pub lead: f32,
     /// How much closer than the closest other is the closest passage of which anything changed.
     pub passage_lead: f32,
@@ -62,6 +62,9 @@ pub struct Pulled {
 }
 
 impl Pulled {
+    /// Regret of an answer that has reason to change, in nats a token: the mean that 0.5B has.
+    pub const REGRET: f32 = 1.6;
+
     /// The chance that the change gives the answer reason to be another.
     pub fn chance(&self) -> f32 {
         let at = BIAS
@@ -75,12 +78,12 @@ impl Pulled {
 
     /// The regret of the answer that is expected if it were read, in nats a token.
     pub fn expected_regret(&self) -> f32 {
-        REGRET * self.chance()
+        Self::REGRET * self.chance()
     }
 }
 
 // Fitted on SQuAD dev, 22 articles for 135M and 11 for 0.5B (`cargo bench --bench many -- --fit`), for the
-// answers whose gold answer an edit changes. The two alone are alike, so others get the same.
+// answers whose gold answer an edit changes. Fits to either model alone are alike, so all models use these.
 
 /// Log-odds that a change gives an answer reason to change, where nothing pulls.
 const BIAS: f32 = -3.7;
@@ -94,14 +97,10 @@ const PASSAGE_LEAD: f32 = 4.3;
 const LOST: f32 = 3.9;
 /// And what the logarithm of one more than the mass is multiplied by.
 const MASS: f32 = 0.63;
-/// Regret of an answer that has reason to change, in nats a token: measured by 0.5B, a mean of 1.6,
-/// and of 2.3 where the answer did change.
-const REGRET: f32 = 2.0;
-
 /// A passage, as it is compared.
 struct Passage {
     whole: Arc<Text>,
-    /// In order.
+    /// Its title, and its sentences, in order.
     sentences: Vec<Arc<Text>>,
 }
 
@@ -132,8 +131,13 @@ impl Pull {
 
     /// Looks at a question and its passages, so that the first change does not wait for that.
     pub fn prepare(&self, question: &str, passages: &[LayoutPassage]) {
-        // What cannot be looked at is told when something is judged by it.
-        let _ = self.look_at(question, passages.iter());
+        // One by one: who judges meanwhile waits for one passage, not for all.
+        for passage in passages {
+            if self.look_at(question, std::iter::once(passage)).is_err() {
+                // It is told when something is judged by it.
+                return;
+            }
+        }
     }
 
     /// What the change from the layout of `written` to the passages `after` has to do with it;
@@ -148,34 +152,52 @@ impl Pull {
         delta: &LayoutDelta,
     ) -> Result<Option<Pulled>, String> {
         let before = written.layout.passages();
+        let gone = delta.removed.iter().map(|place| &before[*place]);
+        let come = delta.added.iter().map(|place| &after[*place]);
+        if n_changed(gone, come) > MAX_SENTENCES {
+            return Ok(None);
+        }
         let (question, passages) = self.look_at(&written.question, before.iter().chain(after))?;
         let (old, new) = passages.split_at(before.len());
         let (old_sentences, new_sentences) = (distinct(old), distinct(new));
-        let stays = |sentence: &&Text| new_sentences.contains_key(&*sentence.text);
+        // What is superseded now, or no more, says what it said, and counts as news.
+        let is_marked = |place: &&usize| {
+            let passage = &after[**place];
+            let is_other = |before: &LayoutPassage| before.is_superseded != passage.is_superseded;
+            before
+                .iter()
+                .any(|before| before.id == passage.id && is_other(before))
+        };
+        let marked: Vec<Arc<Passage>> = delta
+            .added
+            .iter()
+            .filter(is_marked)
+            .map(|place| new[*place].clone())
+            .collect();
+        let marked = distinct(&marked);
+        let stays = |sentence: &&Text| {
+            let text = &*sentence.text;
+            new_sentences.contains_key(text) && !marked.contains_key(text)
+        };
         let (standing, gone): (Vec<&Text>, Vec<&Text>) =
             old_sentences.values().copied().partition(stays);
         let is_new = |sentence: &&Text| !old_sentences.contains_key(&*sentence.text);
         let come = new_sentences.values().copied().filter(is_new);
         let changed: Vec<&Text> = gone.iter().copied().chain(come).collect();
-        if changed.len() > MAX_SENTENCES {
-            return Ok(None);
-        }
         let asked = Asked::new(&question, standing.iter().chain(&changed).copied());
-        let closest = closest(&asked, changed.into_iter());
+        let closeness = closest(&asked, changed.into_iter());
         let rivals = standing.iter().map(|sentence| asked.closeness(sentence));
         let removed = delta.removed.iter().map(|place| &old[*place]);
         let touched = removed.chain(delta.added.iter().map(|place| &new[*place]));
         let is_kept = |(_, before): &(&Arc<Passage>, &Option<usize>)| before.is_some();
         let others = new.iter().zip(&delta.kept).filter(is_kept);
-        let whole = |passage: &'_ Arc<Passage>| passage.whole.clone();
-        let touched: Vec<Arc<Text>> = touched.map(whole).collect();
-        let others: Vec<Arc<Text>> = others.map(|(passage, _)| whole(passage)).collect();
-        let of_passages = |texts: &[Arc<Text>]| self::closest(&asked, texts.iter().map(|t| &**t));
+        let of_touched = closest(&asked, touched.map(|passage| &*passage.whole));
+        let of_others = closest(&asked, others.map(|(passage, _)| &*passage.whole));
         let answer = Text::new(&written.answer.text, Vec::new());
         Ok(Some(Pulled {
-            closeness: closest,
-            lead: closest - mean_of_highest(rivals.collect()),
-            passage_lead: of_passages(&touched) - of_passages(&others),
+            closeness,
+            lead: closeness - mean_of_highest(rivals.collect()),
+            passage_lead: of_touched - of_others,
             lost: lost(&answer, &question, &gone, new),
             mass: mass(written, &delta.removed),
         }))
@@ -195,7 +217,7 @@ impl Pull {
         let missing = missing.filter(|(_, found)| found.is_none());
         let whole_and_parts = |(passage, _): (&'a LayoutPassage, _)| {
             let mut texts = vec![&*passage.text];
-            texts.extend(sentences(&passage.text));
+            texts.extend(said(passage));
             texts
         };
         let cut: Vec<Vec<&str>> = missing.map(whole_and_parts).collect();
@@ -207,15 +229,21 @@ impl Pull {
         let mut cut = cut.iter().map(Vec::len);
         let mut compared = Vec::with_capacity(found.len());
         for (passage, found) in passages.zip(found) {
-            let make = || {
+            let mut make = || {
                 let mut of_passage = texts.by_ref().take(cut.next()?);
                 Some(Arc::new(Passage {
                     whole: of_passage.next()?,
                     sentences: of_passage.collect(),
                 }))
             };
-            let of_passage = found.or_else(make).ok_or(left_out)?;
-            seen.passages.put(passage.id, of_passage.clone());
+            let of_passage = match found {
+                Some(found) => found,
+                None => {
+                    let made = make().ok_or(left_out)?;
+                    seen.passages.put(passage.id, made.clone());
+                    made
+                }
+            };
             compared.push(of_passage);
         }
         Ok((question, compared))
@@ -252,11 +280,22 @@ impl Seen {
     }
 }
 
-/// The sentences of a text, trimmed.
-fn sentences(text: &str) -> Vec<&str> {
-    let ranges = sub_paragraphs(text).into_iter();
-    let sentences = ranges.map(|range| text[range].trim());
-    sentences.filter(|sentence| !sentence.is_empty()).collect()
+/// What a passage says: its title, and its sentences, trimmed.
+fn said(passage: &LayoutPassage) -> impl Iterator<Item = &str> {
+    let ranges = sub_paragraphs(&passage.text).into_iter();
+    let sentences = ranges.map(|range| passage.text[range].trim());
+    let said = std::iter::once(passage.title.trim()).chain(sentences);
+    said.filter(|sentence| !sentence.is_empty())
+}
+
+/// Number of sentences that only those say which are gone, or only those which have come.
+fn n_changed<'a>(
+    gone: impl Iterator<Item = &'a LayoutPassage>,
+    come: impl Iterator<Item = &'a LayoutPassage>,
+) -> usize {
+    let gone: BTreeSet<&str> = gone.flat_map(said).collect();
+    let come: BTreeSet<&str> = come.flat_map(said).collect();
+    gone.symmetric_difference(&come).count()
 }
 
 /// The sentences of some passages by their text, each once.
@@ -423,6 +462,27 @@ mod tests {
     }
 
     #[test]
+    fn a_title_is_news_and_so_is_what_is_superseded_now() {
+        let before = [
+            passage("prices of 2023", "A ticket costs four crowns."),
+            passage("ferry", "The ferry leaves at noon."),
+        ];
+        let written = written("What does a ticket cost in 2024?", &before, &[0.1, 0.1]);
+        let with = |edit: fn(&mut LayoutPassage)| {
+            let mut after = before.clone();
+            edit(&mut after[0]);
+            pulled(&written, &after)
+        };
+        let titled = with(|passage| {
+            passage.title = "prices of 2024".into();
+            passage.id = PassageId::of("prices of 2024", &passage.text);
+        });
+        let superseded = with(|passage| passage.is_superseded = true);
+        assert!(titled.closeness > 0.0 && superseded.closeness > 0.0);
+        assert!(superseded.lead > 0.0, "{superseded:?}");
+    }
+
+    #[test]
     fn words_of_the_answer_that_nothing_says_any_more_are_lost() {
         let before = [
             passage("hours", "The library opens at nine. Dogs wait outside."),
@@ -471,8 +531,9 @@ mod tests {
         for _ in 0..3 {
             assert!(pull.of(&written, &after, &delta).expect("embeds").is_some());
         }
-        // The question, "One.", "Two." and "Two, too.": passages of one sentence are that sentence.
-        assert_eq!(embedder.n_texts(), 4);
+        // The question, the titles, "One.", "Two." and "Two, too.": passages of one sentence are that
+        // sentence.
+        assert_eq!(embedder.n_texts(), 6);
         let many: String = (0..=MAX_SENTENCES)
             .map(|i| format!("Number {i} is here. "))
             .collect();

@@ -9,10 +9,14 @@
 //!   more *before* it is read: what comes later is notified, what came before is read;
 //! - every [`AUDIT_EVERY`] everything is looked at in any case.
 //!
+//! Where the system tells that a file was closed, one that somebody writes to is not looked at before:
+//! half of it is no document. That ends after [`MAX_UNCLOSED`], so that a file which stays open is
+//! read, too. (What is looked at with everything else is read as it is.)
+//!
 //! A debouncing library is not used: such libraries put notifications together into renames
 //! and saves, which costs a map of all files and is what comparing states makes needless.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::mem;
@@ -21,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::filter::Filter;
@@ -33,6 +37,10 @@ use crate::{Error, Halt, Notice, Outlet};
 const MAX_PATHS: usize = 4096;
 /// How often everything is looked at, notified or not.
 const AUDIT_EVERY: Duration = Duration::from_secs(60);
+/// A file that is written to for longer than this is looked at though it was not closed.
+const MAX_UNCLOSED: Duration = Duration::from_secs(5);
+/// Whether the system tells that a file which was written to is closed.
+const TELLS_CLOSING: bool = cfg!(any(target_os = "linux", target_os = "android"));
 /// How often a folder's subfolders are walked before giving up: each time, one went away.
 const MAX_WALKS: u32 = 8;
 /// Whether the system watches folders one by one, rather than all below one.
@@ -97,6 +105,8 @@ struct Notified {
 struct Pending {
     everything: bool,
     paths: BTreeSet<PathBuf>,
+    /// Files that somebody has written to and not closed since, and since when.
+    unclosed: HashMap<PathBuf, Instant>,
     /// The system ran out of watches: notifications are incomplete from now on.
     exhausted: bool,
 }
@@ -216,7 +226,11 @@ impl Notified {
     fn gather(&mut self, within: Option<Duration>, out: &Outlet) -> Result<Pending, Halt> {
         let stop = out.stop().signal();
         let rest = AUDIT_EVERY.saturating_sub(self.audited.elapsed());
-        let rest = within.map_or(rest, |within| within.min(rest));
+        let held = lock(&self.pending).held_for();
+        let rest = [within, held]
+            .into_iter()
+            .flatten()
+            .fold(rest, Duration::min);
         select! {
             recv(self.wake) -> _ => {}
             recv(stop) -> _ => return Err(Halt::Stopped),
@@ -236,7 +250,7 @@ impl Notified {
                 default(self.burst.quiet.min(left)) => break,
             }
         }
-        let mut pending = mem::take(&mut *lock(&self.pending));
+        let mut pending = lock(&self.pending).take();
         pending.everything |= audit;
         if pending.everything {
             self.audited = Instant::now();
@@ -330,6 +344,7 @@ impl Pending {
             if place.path.as_os_str().is_empty() {
                 self.everything = true;
             } else if filter.covers(&place.path) {
+                self.note_writing(path, event.kind);
                 if self.paths.len() >= MAX_PATHS {
                     self.everything = true;
                     self.paths.clear();
@@ -343,6 +358,46 @@ impl Pending {
         }
         news
     }
+
+    /// Notes whether somebody is writing to a file.
+    fn note_writing(&mut self, path: &Path, kind: EventKind) {
+        match kind {
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                if TELLS_CLOSING && self.unclosed.len() < MAX_PATHS {
+                    let since = self.unclosed.entry(path.to_owned());
+                    since.or_insert_with(Instant::now);
+                }
+            }
+            // Closed, gone or renamed: what stands under that path now is whole.
+            EventKind::Access(_)
+            | EventKind::Remove(_)
+            | EventKind::Modify(ModifyKind::Name(_)) => {
+                self.unclosed.remove(path);
+            }
+            _ => {}
+        }
+    }
+
+    /// How long files that are being written are still held back; nothing if there are none.
+    fn held_for(&self) -> Option<Duration> {
+        let held = self.paths.iter().filter_map(|path| self.unclosed.get(path));
+        let left = held.map(|since| MAX_UNCLOSED.saturating_sub(since.elapsed()));
+        left.min()
+    }
+
+    /// All but files that are being written, if that has not lasted too long.
+    fn take(&mut self) -> Self {
+        self.unclosed
+            .retain(|_, since| since.elapsed() < MAX_UNCLOSED);
+        let held = mem::take(&mut self.unclosed);
+        let mut taken = mem::take(self);
+        if !taken.everything {
+            let all = mem::take(&mut taken.paths);
+            (self.paths, taken.paths) = all.into_iter().partition(|path| held.contains_key(path));
+        }
+        self.unclosed = held;
+        taken
+    }
 }
 
 fn lock(pending: &Mutex<Pending>) -> std::sync::MutexGuard<'_, Pending> {
@@ -352,7 +407,7 @@ fn lock(pending: &Mutex<Pending>) -> std::sync::MutexGuard<'_, Pending> {
 #[cfg(test)]
 mod tests {
     use notify::Event;
-    use notify::event::{CreateKind, Flag};
+    use notify::event::{CreateKind, DataChange, Flag, RemoveKind, RenameMode};
 
     use super::*;
 
@@ -378,6 +433,44 @@ mod tests {
         assert!(pending.paths.is_empty() && !pending.everything);
         assert!(pending.take_in(&created(root.join("a.md")), &roots, &filter));
         assert_eq!(pending.paths.len(), 1);
+    }
+
+    #[test]
+    fn a_file_is_looked_at_when_it_is_closed_or_has_been_open_for_long() {
+        if !TELLS_CLOSING {
+            return;
+        }
+        let (_dir, roots, filter) = setting();
+        let root = roots.paths().next().unwrap();
+        let file = root.join("a.md");
+        let event = |kind| Event::new(kind).add_path(file.clone());
+        let written = event(EventKind::Modify(ModifyKind::Data(DataChange::Any)));
+        let closed = event(EventKind::Access(AccessKind::Close(AccessMode::Write)));
+        let renamed = event(EventKind::Modify(ModifyKind::Name(RenameMode::To)));
+        let mut pending = Pending::default();
+        for end in [closed, renamed, event(EventKind::Remove(RemoveKind::File))] {
+            assert!(pending.take_in(&created(file.clone()), &roots, &filter));
+            assert!(pending.take_in(&written, &roots, &filter));
+            assert!(pending.take_in(&created(root.join("b.md")), &roots, &filter));
+            // Another file does not wait for it.
+            assert_eq!(pending.take().paths, BTreeSet::from([root.join("b.md")]));
+            assert!(pending.take().paths.is_empty());
+            assert!(pending.held_for().is_some_and(|left| !left.is_zero()));
+            assert!(pending.take_in(&end, &roots, &filter));
+            assert_eq!(pending.held_for(), None);
+            assert_eq!(pending.take().paths, BTreeSet::from([file.clone()]));
+        }
+        pending.take_in(&created(file.clone()), &roots, &filter);
+        pending.take_in(&written, &roots, &filter);
+        let long_ago = Instant::now().checked_sub(MAX_UNCLOSED).unwrap();
+        pending.unclosed.insert(file.clone(), long_ago);
+        assert_eq!(pending.held_for(), Some(Duration::ZERO));
+        assert_eq!(pending.take().paths, BTreeSet::from([file.clone()]));
+        assert!(pending.unclosed.is_empty());
+        // Everything is everything.
+        pending.take_in(&written, &roots, &filter);
+        pending.everything = true;
+        assert!(pending.take().everything);
     }
 
     #[test]

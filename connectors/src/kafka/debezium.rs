@@ -23,6 +23,8 @@ use crate::{Change, Rejection};
 
 /// What Debezium says for a column that did not change and that the database did not log.
 const UNAVAILABLE: &str = "__debezium_unavailable_value";
+/// The same for columns of bytes, which events hold in base64.
+const UNAVAILABLE_BYTES: &str = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==";
 
 /// The key of an event: `{"id": 7}`, with or without schema, or the bare value.
 pub(super) fn key(bytes: &[u8], columns: &ColumnNames) -> Result<Option<Key>, Refusal> {
@@ -114,7 +116,8 @@ fn completed(
     if matches!(operation, Operation::Delete) {
         return Ok(row);
     }
-    let is_left_out = |value: &Json| matches!(value, Json::String(said) if said == UNAVAILABLE);
+    let is_word = |said: &str| said == UNAVAILABLE || said == UNAVAILABLE_BYTES;
+    let is_left_out = |value: &Json| matches!(value, Json::String(said) if is_word(said));
     for (name, value) in row.iter_mut().filter(|(_, value)| is_left_out(value)) {
         let was = match &before {
             Some(Json::Object(before)) => record::get(before, name),

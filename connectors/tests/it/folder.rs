@@ -51,6 +51,50 @@ fn a_save_through_a_temporary_file_is_one_upsert() {
     );
 }
 
+/// Only where the system tells that a file is closed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_written_slowly_is_read_when_it_is_closed() {
+    use std::io::Write as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.md");
+    fs::write(&path, "old").unwrap();
+    let quick = Folder::open("notes", [dir.path()]).unwrap();
+    let quick = quick.burst(Duration::from_millis(20), Duration::from_millis(100));
+    let mut listener = Listener::start(quick.unwrap());
+    listener.until(&Mark::CaughtUp);
+    // It is empty, then holds half, and is whole at last.
+    let mut file = fs::File::create(&path).unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    file.write_all(b"new, ").unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    file.write_all(b"and whole").unwrap();
+    drop(file);
+    listener.until_held(|held| {
+        held.get("a.md")
+            .is_some_and(|text| text == "new, and whole")
+    });
+    let texts = listener.batches.iter().flat_map(|batch| &batch.changes);
+    let texts: Vec<&str> = texts
+        .filter_map(|change| match change {
+            Change::Upsert(record) => Some(&*record.row.text),
+            Change::Delete { .. } => None,
+        })
+        .collect();
+    assert!(
+        texts
+            .iter()
+            .all(|text| ["old", "new, and whole"].contains(text)),
+        "{texts:?}"
+    );
+    // One that stays open is read all the same.
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(b"stays open").unwrap();
+    listener.until_held(|held| held.get("a.md").is_some_and(|text| text == "stays open"));
+    drop(file);
+}
+
 #[test]
 fn a_renamed_file_is_deleted_and_inserted_at_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,6 +19,7 @@
 //! process's rayon pool.
 //!
 //! # Invariants
+//! - Copies of a passage (one title, one text) count once: the newest is selected.
 //! - The selection is a function of the group's passages and the context: ties of score are
 //!   broken by the passage itself, never by the order of arrival; scores have the same bits
 //!   in any block, on any worker and any machine.

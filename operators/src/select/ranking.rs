@@ -10,8 +10,9 @@
 //! - What is cut off is no part of the run, however many better passages come: the tokens
 //!   before it exceed the budget already, and those only grow.
 //! - Ties of score are broken by the passage itself.
-//! - A *repeat* says word for word what a passage of the same score before it says. It takes no room
-//!   and is not selected: a hundred copies of a text count once.
+//! - Of passages with one title and text (*copies*), which have one score and as many tokens, the newest
+//!   in the run is selected; the others are *repeats*, which take no room. They are entries, so a ranking
+//!   is as long as its run has copies.
 
 use std::cmp::Ordering;
 
@@ -136,23 +137,37 @@ impl Ranking {
     /// How long the run is; its repeats are marked.
     fn run(&mut self, passages: &PassageSlab, budget_tokens: usize) -> usize {
         let mut left = budget_tokens;
-        // Where the entries of the present score begin: equal texts have equal vectors.
-        let mut first_alike = 0;
+        // Those of the present score that are no repeats: copies have one score.
+        let mut alike: Vec<usize> = Vec::new();
         for at in 0..self.entries.len() {
             let entry = self.entries[at];
-            if self.entries[first_alike].score.to_bits() != entry.score.to_bits() {
-                first_alike = at;
+            let score = |at: &usize| self.entries[*at].score.to_bits();
+            if alike.first().map(score) != Some(entry.score.to_bits()) {
+                alike.clear();
             }
             let passage = passages.passage(entry.slot);
-            let is_repeat = self.entries[first_alike..at]
+            let standing = |at: usize| passages.passage(self.entries[at].slot);
+            let copied = alike
                 .iter()
-                .any(|before| !before.is_repeat && passage.repeats(passages.passage(before.slot)));
-            self.entries[at].is_repeat = is_repeat;
-            let n_tokens = if is_repeat { 0 } else { passage.tokens.len() };
-            let Some(rest) = left.checked_sub(n_tokens) else {
+                .position(|at| passage.is_copy_of(standing(*at)));
+            let is_newer = |at: usize| passage.updated_at_ms > standing(at).updated_at_ms;
+            let repeat = match copied {
+                None => None,
+                Some(copied) if is_newer(alike[copied]) => {
+                    Some(std::mem::replace(&mut alike[copied], at))
+                }
+                Some(_) => Some(at),
+            };
+            self.entries[at].is_repeat = false;
+            if let Some(repeat) = repeat {
+                self.entries[repeat].is_repeat = true;
+                continue;
+            }
+            let Some(rest) = left.checked_sub(passage.tokens.len()) else {
                 return at;
             };
             left = rest;
+            alike.push(at);
         }
         self.entries.len()
     }

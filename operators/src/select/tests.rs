@@ -29,7 +29,8 @@ fn passage(i: u8, version: u8) -> Passage {
     Passage {
         document: DocumentKey::new(format!("d{i}")),
         ordinal: 0,
-        updated_at_ms: version.into(),
+        // Of copies at times the one, at times the other is newer.
+        updated_at_ms: i64::from(version) + i64::from(i % 4),
         id: PassageId::of("", &text),
         title: "".into(),
         text: text.into(),
@@ -76,7 +77,12 @@ fn from_scratch(passages: &Standing, contexts: &Standing, budget: usize) -> Told
         scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         let (mut n_tokens, mut run) = (0, Vec::<Passage>::new());
         for (_, passage) in scored {
-            if run.iter().any(|before| before.text == passage.text) {
+            let copy = run.iter().position(|before| before.id == passage.id);
+            if let Some(copy) = copy {
+                if passage.updated_at_ms > run[copy].updated_at_ms {
+                    run.remove(copy);
+                    run.push(passage);
+                }
                 continue;
             }
             n_tokens += passage.tokens.len();
@@ -366,6 +372,7 @@ fn copies_of_a_passage_count_once_and_another_takes_its_place_when_it_goes() {
     let row = |document: &str, text: &str, score: f32| {
         let passage = Passage {
             document: DocumentKey::new(document),
+            id: PassageId::of("", text),
             text: text.into(),
             tokens: vec![0; 2].into(),
             ..passage(0, 0)
@@ -391,4 +398,10 @@ fn copies_of_a_passage_count_once_and_another_takes_its_place_when_it_goes() {
     assert_eq!(documents(&told), ["copy001", "near"]);
     let told = selection.apply(vec![(row("copy050", "The same.", 3.0), -1)], Vec::new());
     assert!(told.is_empty(), "nobody read it");
+    // The newest stands for them.
+    let (group, mut newest, vector) = row("copy110", "The same.", 3.0);
+    newest.updated_at_ms = 9;
+    let old = (row("copy110", "The same.", 3.0), -1);
+    let told = selection.apply(vec![old, ((group, newest, vector), 1)], Vec::new());
+    assert_eq!(documents(&told), ["copy110", "near"]);
 }

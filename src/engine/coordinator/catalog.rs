@@ -185,6 +185,15 @@ impl Coordinator {
             restored: None,
         };
         self.restore_answers(&mut generating);
+        if generating.healing.audits().has_fallen_back {
+            self.announce(Update::Notice {
+                source: plan.name.to_string(),
+                message:
+                    "its audits went past its bound in an earlier run, so it gives exact answers; \
+                          declared with another bound, it begins anew"
+                        .to_owned(),
+            });
+        }
         if plan.token_budget < declared.declared_token_budget() {
             self.announce(Update::Notice {
                 source: plan.name.to_string(),

@@ -269,9 +269,9 @@ impl Coordinator {
         };
         let (stats, plan) = (view.healing.audits(), &view.plan);
         if stats.has_fallen_back && !had_fallen {
-            let why = match stats.n_unmeasured {
-                0 => format!("{:.3} nats a token on average", stats.mean_regret),
-                n => format!("unknown of {n} of them"),
+            let why = match stats.mean_regret > plan.policy.tolerated_regret() {
+                true => format!("{:.3} nats a token on average", stats.mean_regret),
+                false => format!("unknown of {} of them", stats.n_unmeasured),
             };
             let message = format!(
                 "the regret of audited answers is {why}, past the bound of {}: the view falls back to \

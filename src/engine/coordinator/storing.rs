@@ -255,6 +255,8 @@ impl Coordinator {
             let gone = contexts.map(|context| (view.clone(), context.clone(), None));
             said.answers.extend(gone);
         }
+        let fallen = &mut durable.restored.fallen;
+        fallen.retain(|view| !undeclared.contains_key(view));
         let generating = self.views.values().filter_map(|view| view.generating());
         let declared = generating.map(|view| (&*view.plan.name, Some(view.definition)));
         let gone = undeclared.keys().map(|name| (name.as_str(), None));
