@@ -209,7 +209,7 @@ impl<W: Write> Screen<W> {
         }
         let n_forwarded = update.work.n_forwarded();
         facts.push(match update.kind() {
-            ChangeKind::New if update.rung != Rung::Keep => {
+            ChangeKind::New if !matches!(update.rung, Rung::Keep | Rung::Verify) => {
                 format!("{} read and written", wording::count(n_forwarded, "token"))
             }
             // What it shares with others is not its own to save.

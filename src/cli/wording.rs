@@ -143,6 +143,7 @@ pub(crate) fn totals(totals: Totals) -> Option<String> {
 pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String {
     match (update.kind(), update.rung) {
         (ChangeKind::New, Rung::Keep) => "kept from the last run".to_owned(),
+        (ChangeKind::New, Rung::Verify) => "kept from the last run, checked in one pass".to_owned(),
         (ChangeKind::New, _) => "written".to_owned(),
         (ChangeKind::Gone, _) => "gone, with its question".to_owned(),
         (ChangeKind::Stands, Rung::Keep) => "not touched".to_owned(),
@@ -236,7 +237,19 @@ pub(crate) fn sources(sentence: &SubParagraph) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::tests::answer;
     use super::*;
+
+    #[test]
+    fn what_an_earlier_run_wrote_is_not_said_to_be_written() {
+        let by = |rung| {
+            let new = answer("a", None, Some("A."), 100);
+            how(&AnswerUpdate { rung, ..new }, None)
+        };
+        assert_eq!(by(Rung::Regenerate), "written");
+        assert!(by(Rung::Keep).starts_with("kept from the last run"));
+        assert!(by(Rung::Verify).starts_with("kept from the last run"));
+    }
 
     #[test]
     fn nothing_that_is_shown_commands_the_terminal() {
@@ -272,7 +285,7 @@ mod tests {
     #[test]
     fn what_is_not_exact_says_why() {
         let told = |rung, drift, regret| {
-            let mut update = super::super::report::tests::answer("a", Some("A."), Some("A."), 100);
+            let mut update = answer("a", Some("A."), Some("A."), 100);
             (update.rung, update.drift, update.regret) = (rung, drift, regret);
             update.is_exact = false;
             provisional(&update).expect("not exact")
@@ -286,7 +299,7 @@ mod tests {
             "another is likelier by 0.012 nats a token"
         );
         assert!(told(Rung::Verify, 0.201, 0.01).starts_with("provisional: 21% of it"));
-        let exact = super::super::report::tests::answer("a", Some("A."), Some("A."), 100);
+        let exact = answer("a", Some("A."), Some("A."), 100);
         assert_eq!(provisional(&exact), None);
     }
 
@@ -311,12 +324,12 @@ mod tests {
             rewrite: 1,
             ..RungCounts::default()
         };
-        let changed = sample::answer("a", Some("A."), Some("B."), 100);
+        let changed = answer("a", Some("A."), Some("B."), 100);
         assert_eq!(
             read(rungs, Some(changed)).as_deref(),
             Some("read 9 of 100 questions: 1,204 of 8,858 tokens (7.4x less than a rerun)")
         );
-        let first = sample::answer("a", None, Some("B."), 100);
+        let first = answer("a", None, Some("B."), 100);
         assert_eq!(read(rungs, Some(first)), None, "all of it is new");
         let one = RungCounts {
             verify: 1,

@@ -4,7 +4,7 @@
 //! a change *pulls* is told without the model that answers, by what is cheap to know:
 //!
 //! - *closeness*: how close to the question is what was said anew, and what is not said any more,
-//!   sentence by sentence ([`closeness`]);
+//!   sentence by sentence (by meaning and by words);
 //! - *lead*: how much closer that is than the closest sentences that stand before and after. Where all
 //!   documents are about one thing, everything is close to everything; and what another sentence says
 //!   still, or said already, need not matter;

@@ -362,11 +362,11 @@ impl Pending {
     /// Notes whether somebody is writing to a file.
     fn note_writing(&mut self, path: &Path, kind: EventKind) {
         match kind {
-            EventKind::Modify(ModifyKind::Data(_)) => {
-                if TELLS_CLOSING && self.unclosed.len() < MAX_PATHS {
-                    let since = self.unclosed.entry(path.to_owned());
-                    since.or_insert_with(Instant::now);
-                }
+            EventKind::Modify(ModifyKind::Data(_))
+                if TELLS_CLOSING && self.unclosed.len() < MAX_PATHS =>
+            {
+                let since = self.unclosed.entry(path.to_owned());
+                since.or_insert_with(Instant::now);
             }
             // Closed, gone or renamed: what stands under that path now is whole.
             EventKind::Access(_)
