@@ -540,3 +540,23 @@ proptest! {
         prop_assert_eq!(rig.texts(), fresh.texts());
     }
 }
+
+#[test]
+fn a_budget_that_the_model_has_no_room_for_is_lowered_and_that_is_said() {
+    let notices = |budget| {
+        let rig = crate::tensors::Case {
+            budget,
+            ..crate::tensors::PLAIN
+        }
+        .rig(&crate::tensors::decoder(1), 1, 1 << 24);
+        let updates = rig.engine.subscribe("answers").expect("known");
+        rig.engine.flush().expect("runs");
+        let updates = std::iter::from_fn(|| updates.try_recv());
+        let of_budget = |update| match update {
+            Update::Notice { message, .. } => message.contains("tokens of documents at most"),
+            _ => false,
+        };
+        updates.map(of_budget).filter(|is_it| *is_it).count()
+    };
+    assert_eq!([notices(1 << 20), notices(1000)], [1, 0]);
+}
