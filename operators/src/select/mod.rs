@@ -1,7 +1,7 @@
 //! The passages that matter most to each context, maintained by deltas.
 //!
 //! # Goals
-//! A delta costs what it changes. Memory is contexts x (run + reserve), never contexts x
+//! A delta costs what it changes. Memory is contexts x (run, its copies, and reserve), never contexts x
 //! passages. Exact: nothing is approximated.
 //!
 //! # Design
