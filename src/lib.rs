@@ -32,6 +32,8 @@ pub mod engine;
 pub mod fault;
 pub mod local_model;
 pub mod recording;
+#[cfg(feature = "remote")]
+pub mod remote_model;
 pub mod sql;
 pub mod state;
 
@@ -46,3 +48,5 @@ pub use perennial_operators as operators;
 pub use perennial_rows as rows;
 pub use perennial_views as views;
 pub use perennial_views::{DEPENDENCY_FLOOR, Delivery, Order, Pace, PaceOption, Policy, View};
+#[cfg(feature = "remote")]
+pub use remote_model::RemoteRuntime;

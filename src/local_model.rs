@@ -83,13 +83,7 @@ impl LocalModel {
         let store = Arc::new(FragmentStore::new(options.store_bytes));
         let (name, digest) = (model.name().to_owned(), model.digest());
         let decoder = Arc::new(model.into_decoder());
-        let embedder = LazyEmbedder {
-            locator: locator.clone(),
-            n_threads,
-            progress: Box::new(embedder_progress),
-            embedder: OnceLock::new(),
-            digest: digest_of_embedder(),
-        };
+        let embedder = LazyEmbedder::new(locator.clone(), n_threads, embedder_progress);
         let embedder: Arc<dyn Embed> = Arc::new(embedder);
         let model = TensorModel::new(decoder, digest.as_bytes(), codec, store);
         Ok(Self {
@@ -129,7 +123,7 @@ impl LocalModel {
 
 /// Opens the embedding model when the first text comes. A failure is kept: every later
 /// text hears the same reason, and none waits for another try.
-struct LazyEmbedder {
+pub(crate) struct LazyEmbedder {
     locator: Locator,
     n_threads: usize,
     progress: Box<dyn Fn() -> Box<dyn Progress> + Send + Sync>,
@@ -150,6 +144,21 @@ fn digest_of_embedder() -> [u8; 32] {
 }
 
 impl LazyEmbedder {
+    /// `progress` makes what is told when it is fetched.
+    pub(crate) fn new(
+        locator: Locator,
+        n_threads: usize,
+        progress: impl Fn() -> Box<dyn Progress> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            locator,
+            n_threads,
+            progress: Box::new(progress),
+            embedder: OnceLock::new(),
+            digest: digest_of_embedder(),
+        }
+    }
+
     fn open(&self) -> Result<Embedder, ModelError> {
         let mut progress = (self.progress)();
         let located = self

@@ -24,8 +24,9 @@ use perennial_model::tokenizer::Tokenizer;
 
 use crate::local::TextCodec;
 
-const SYSTEM: &str = "You are a careful assistant. You answer from the documents you are given.";
-const BEFORE_PASSAGES: &str = "Documents:\n\n";
+pub(crate) const SYSTEM: &str =
+    "You are a careful assistant. You answer from the documents you are given.";
+pub(crate) const BEFORE_PASSAGES: &str = "Documents:\n\n";
 
 /// Prompts by a checkpoint's own tokenizer and chat template.
 pub struct ChatCodec {
@@ -82,11 +83,11 @@ fn leaves_thinking(closing: &str) -> bool {
     opened.is_some() && opened > closed
 }
 
-fn passage_text(title: &str, text: &str) -> String {
+pub(crate) fn passage_text(title: &str, text: &str) -> String {
     format!("## {title}\n{text}\n\n")
 }
 
-fn suffix_text(prompt: &str, question: &str) -> String {
+pub(crate) fn suffix_text(prompt: &str, question: &str) -> String {
     let separator = if prompt.is_empty() { "" } else { "\n\n" };
     format!("{prompt}{separator}{question}")
 }

@@ -3,8 +3,8 @@
 //! A [`task`] is asked about a row, and a [`provider`] performs it. What a view that reads many
 //! documents asks, a request, and its outcome are in [`answer`]; whoever answers is an
 //! [`answer::AnswerModel`]. The model of this machine climbs a ladder of rungs ([`local`]),
-//! from what is known of the answer [`before`], over prompts that [`chat`] makes; a
-//! [`scripted`] one has no tensors. Calls run on the threads of an [`executor`]. An answer says
+//! from what is known of the answer [`before`], over prompts that [`chat`] makes; a `remote` one is
+//! asked over HTTP; a [`scripted`] one has no tensors. Calls run on the threads of an [`executor`]. An answer says
 //! which passages it leans on ([`provenance`]) and how much ([`dependency`]), and what a change has to
 //! do with it is guessed by [`pull`].
 //!
@@ -25,6 +25,8 @@ pub mod patch;
 pub mod provenance;
 pub mod provider;
 pub mod pull;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod scripted;
 pub mod task;
 

@@ -22,6 +22,9 @@ pub struct Capabilities {
     /// Whether the same request always gives the same output. Without, what was said once stands
     /// until the request changes.
     pub is_exact: bool,
+    /// Whether prompts are laid out of fragments here: other scopes than the plain prompt, and repairs
+    /// of superseded passages, are had only then.
+    pub edits_kv: bool,
 }
 
 /// A task over the values of one row.

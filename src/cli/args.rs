@@ -366,9 +366,23 @@ pub(crate) struct ViewArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// A known name (see `perennial models`), a GGUF file, or a folder of safetensors.
-    #[arg(long, value_name = "NAME|FILE|FOLDER", default_value = DEFAULT_MODEL)]
+    /// A known name (see `perennial models`), a GGUF file, a folder of safetensors, or the address of
+    /// a server that speaks OpenAI's interface, as http://localhost:8000/v1#name.
+    #[arg(long, value_name = "NAME|FILE|FOLDER|URL", default_value = DEFAULT_MODEL)]
     pub(crate) model: String,
+
+    /// Of a model behind HTTP: a file with the key that its server wants. By default
+    /// $PERENNIAL_API_KEY, if that is set.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Of a model behind HTTP: a PEM file of authorities to believe instead of the usual ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Of a model behind HTTP: tokens that it attends to, where its server does not say.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N")]
+    pub(crate) context_window: Option<usize>,
 
     /// Threads that compute. By default one for each core.
     #[arg(long, value_parser = values::at_least_one, value_name = "N")]
@@ -588,11 +602,48 @@ pub(crate) struct DemoArgs {
 Examples:
   perennial models
   perennial models --cache /data/perennial
-  perennial watch --model ./my-model.gguf notes \"…\"     any other GGUF file")]
+  perennial watch --model ./my-model.gguf notes \"…\"     any other GGUF file
+  perennial models probe http://localhost:8000/v1        what a server of models can do")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ModelsArgs {
+    /// Something else than the list.
+    #[command(subcommand)]
+    pub(crate) command: Option<ModelsCommand>,
+
     /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+}
+
+/// What `models` does besides listing them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Ask a server that speaks OpenAI's interface what it can do, by some ten short requests.
+    Probe(ProbeArgs),
+}
+
+/// Arguments of `models probe`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial models probe http://localhost:8000/v1
+  perennial models probe https://host/v1#name --key-file ./key --json")]
+pub(crate) struct ProbeArgs {
+    /// Its address, with the name of a model where it serves several: http://host:port/v1#name
+    #[arg(value_name = "URL")]
+    pub(crate) address: String,
+
+    /// A file with the key that the server wants. By default $PERENNIAL_API_KEY, if that is set.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// A PEM file of authorities to believe instead of the usual ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ pub(crate) enum Failure {
     /// The engine or the model cannot go on.
     #[error(transparent)]
     Engine(#[from] perennial::Error),
+    /// A model behind HTTP cannot be used. It says itself what to do.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Remote(#[from] perennial::ask::remote::RemoteError),
     /// A script asks for what cannot be.
     #[error("{errors}")]
     Script {
@@ -162,6 +166,8 @@ impl Failure {
             }
             Self::NotNoticed { .. } => "check that files can be watched in the temporary folder",
             Self::Io { .. } => "check permissions and free space",
+            #[cfg(feature = "remote")]
+            Self::Remote(_) => return None,
             Self::Engine(_) | Self::Source(_) | Self::OutputClosed | Self::Script { .. } => {
                 return None;
             }

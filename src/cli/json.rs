@@ -85,6 +85,7 @@ fn answer(update: &AnswerUpdate) -> Value {
         "finish": finish,
         "rung": update.rung,
         "exact": update.is_exact,
+        "memoised": update.is_memoised,
         "drift": update.drift,
         "regret": update.regret,
         "early": update.is_early,

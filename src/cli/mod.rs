@@ -32,6 +32,7 @@ mod paint;
 mod past;
 mod prompt;
 mod quarantine;
+mod remote;
 mod replay;
 mod report;
 mod run;

@@ -6,12 +6,15 @@ use std::process::ExitCode;
 
 use perennial::model::locator::{KNOWN, Kind, KnownModel};
 
-use super::args::{DEFAULT_MODEL, ModelsArgs};
+use super::args::{DEFAULT_MODEL, ModelsArgs, ModelsCommand};
 use super::failure::Failure;
-use super::{opening, wording};
+use super::{opening, remote, wording};
 
 /// Runs the command.
 pub(crate) fn run(args: &ModelsArgs) -> Result<ExitCode, Failure> {
+    if let Some(ModelsCommand::Probe(args)) = &args.command {
+        return remote::probe(args);
+    }
     let locator = opening::locator(args.cache.as_deref())?;
     print(&locator.settings().models).map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
@@ -42,7 +45,8 @@ fn print(folder: &Path) -> io::Result<()> {
     writeln!(out, "models are kept in {}", folder.display())?;
     writeln!(
         out,
-        "any other GGUF file, or folder of safetensors, is used by its path"
+        "any other GGUF file, or folder of safetensors, is used by its path; a server of models by its \
+         address"
     )
 }
 

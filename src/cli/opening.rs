@@ -1,12 +1,14 @@
 //! From options to an opened model.
 
 use perennial::model::locator::{Locator, Settings};
-use perennial::{LocalModel, LocalModelOptions, View};
+use perennial::sql::CreateModel;
+use perennial::{LocalModel, LocalModelOptions, Runtime, View};
 
 use super::args::{ModelArgs, ViewArgs};
 use super::failure::Failure;
 use super::inputs::{DOCUMENTS, QUESTIONS};
 use super::live::Live;
+use super::remote;
 
 /// Name of the view that the program keeps.
 pub(crate) const VIEW: &str = "answers";
@@ -23,19 +25,41 @@ pub(crate) fn locator(cache: Option<&std::path::Path>) -> Result<Locator, Failur
     Ok(Locator::new(settings))
 }
 
-/// Finds and opens the model, with its progress on `live`.
-///
-/// # Errors
-/// Why it cannot be had or opened.
-pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<LocalModel, Failure> {
-    open_by(&args.model, args, live)
+/// A model that was opened.
+pub(crate) struct OpenedModel {
+    /// What it is called.
+    pub(crate) name: String,
+    /// What an engine computes with.
+    pub(crate) runtime: Runtime,
 }
 
-/// The same for a model that something else names.
+/// Finds and opens the model that the options name, with its progress on `live`.
 ///
 /// # Errors
 /// Why it cannot be had or opened.
-pub(crate) fn open_by(spec: &str, args: &ModelArgs, live: &Live) -> Result<LocalModel, Failure> {
+pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
+    match remote::is_address(&args.model) {
+        true => remote::open(&args.model, &[], args, live),
+        false => open_local(&args.model, args, live),
+    }
+}
+
+/// The same for a model that a statement names.
+///
+/// # Errors
+/// Why it cannot be had or opened.
+pub(crate) fn open_created(
+    model: &CreateModel,
+    args: &ModelArgs,
+    live: &Live,
+) -> Result<OpenedModel, Failure> {
+    match remote::is_address(&model.spec.of) {
+        true => remote::open(&model.spec.of, &model.options, args, live),
+        false => open_local(&model.spec.of, args, live),
+    }
+}
+
+fn open_local(spec: &str, args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
     let locator = locator(args.cache.as_deref())?;
     let mut options = LocalModelOptions {
         store_bytes: args.memory.0,
@@ -45,13 +69,13 @@ pub(crate) fn open_by(spec: &str, args: &ModelArgs, live: &Live) -> Result<Local
         options.n_threads = n_threads;
     }
     let embedder_live = live.clone();
-    Ok(LocalModel::open_with(
-        spec,
-        &options,
-        &locator,
-        &mut *live.bytes(),
-        move || embedder_live.bytes(),
-    )?)
+    let model = LocalModel::open_with(spec, &options, &locator, &mut *live.bytes(), move || {
+        embedder_live.bytes()
+    })?;
+    Ok(OpenedModel {
+        name: model.name().to_owned(),
+        runtime: model.runtime(),
+    })
 }
 
 /// The view that the options declare.

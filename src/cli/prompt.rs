@@ -111,12 +111,12 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
     };
     let live = Live::new(false);
     let model = opening::open(&args.model, &live)?;
-    let engine = declared(Engine::builder(model.runtime()), &args.engine).start()?;
+    let engine = declared(Engine::builder(model.runtime), &args.engine).start()?;
     let (model_args, opening_live) = (args.model.clone(), live.clone());
     let mut prompt = Prompt {
-        session: Session::new(engine, args.model.model.as_str()).opening(move |spec| {
-            let opened = opening::open_by(spec, &model_args, &opening_live)?;
-            Ok(opened.runtime())
+        session: Session::new(engine, args.model.model.as_str()).opening(move |model| {
+            let opened = opening::open_created(model, &model_args, &opening_live)?;
+            Ok(opened.runtime)
         }),
         teller: Teller {
             live: live.clone(),
@@ -132,10 +132,7 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
         prompt.carry_out(script)?;
     }
     if is_typed {
-        live.say(&format!(
-            "{} · help lists statements, \\q ends",
-            model.name()
-        ));
+        live.say(&format!("{} · help lists statements, \\q ends", model.name));
         let history = opening::locator(args.model.cache.as_deref())?;
         let history = history.settings().models.with_file_name("sql_history");
         prompt.converse(&history)?;

@@ -21,12 +21,15 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
             .clone()
             .or(recorded.name)
             .unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+        key_file: None,
+        ca_file: None,
+        context_window: None,
         threads: args.threads,
         memory: args.memory,
         cache: args.cache.clone(),
     };
     let model = opening::open(&model, &live)?;
-    let mut replay = Replay::open(&args.recording, model.runtime())?.workers(args.workers);
+    let mut replay = Replay::open(&args.recording, model.runtime)?.workers(args.workers);
     if args.anyway {
         replay = replay.with_any_model();
     }

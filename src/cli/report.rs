@@ -178,6 +178,7 @@ pub(crate) mod tests {
             },
             elapsed: Duration::from_millis(20),
             is_exact: true,
+            is_memoised: false,
             drift: 0.0,
             regret: 0.0,
             is_early: false,

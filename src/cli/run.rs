@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
-use perennial::sql::{self, Outcome, Script, Session, Spanned, Statement};
+use perennial::sql::{self, CreateModel, Outcome, Script, Session, Spanned, Statement};
 use perennial::{Engine, EngineBuilder, Runtime};
 
 use super::args::{EngineArgs, ModelArgs, RunArgs};
@@ -31,13 +31,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let script = read(&args.script)?;
     let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
     let live = Live::new(args.json);
-    let spec = sql::first_model(&statements);
-    let spec = spec.unwrap_or_else(|| args.model.model.as_str().into());
+    let first = sql::first_model(&statements);
     let mut open = opener(&statements, &args.model, &live);
-    let builder = declared(Engine::builder(open(&spec)?), &args.engine).held();
-    let mut session = Session::new(builder.start()?, spec)
+    let opened_by = match first {
+        Some(model) => model.opened_by(),
+        None => args.model.model.as_str().into(),
+    };
+    let builder = declared(Engine::builder(open(first)?), &args.engine).held();
+    let mut session = Session::new(builder.start()?, opened_by)
         .held()
-        .opening(move |spec| Ok(open(spec)?));
+        .opening(move |model| Ok(open(Some(model))?));
     if args.once {
         session = session.once();
     }
@@ -129,17 +132,19 @@ pub(crate) fn read(path: &std::path::Path) -> Result<Script, Failure> {
     Ok(Script::new(name, text))
 }
 
-/// Opens models for a script: such as say nothing, where nobody will ask them.
+/// Opens models for a script, that of `--model` where none is given: such as say nothing, where
+/// nobody will ask them.
 fn opener(
     statements: &[Spanned<Statement>],
     args: &ModelArgs,
     live: &Live,
-) -> impl FnMut(&str) -> Result<Runtime, Failure> + use<> {
+) -> impl FnMut(Option<&CreateModel>) -> Result<Runtime, Failure> + use<> {
     let is_asked = statements.iter().any(|one| one.of.may_ask());
     let (args, live) = (args.clone(), live.clone());
-    move |spec| match is_asked {
-        true => Ok(opening::open_by(spec, &args, &live)?.runtime()),
-        false => {
+    move |model| match (is_asked, model) {
+        (true, Some(model)) => Ok(opening::open_created(model, &args, &live)?.runtime),
+        (true, None) => Ok(opening::open(&args, &live)?.runtime),
+        (false, _) => {
             let (model, embedder) = (Scripted::new(), ScriptedEmbedder::default());
             Ok(Runtime::scripted(Arc::new(model), Arc::new(embedder)))
         }

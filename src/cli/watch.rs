@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use perennial::ask::CallError;
 use perennial::rows::Schema;
-use perennial::{Engine, EngineBuilder, LocalModel, View};
+use perennial::{Engine, EngineBuilder, View};
 
 use super::args::WatchArgs;
 use super::failure::Failure;
@@ -16,7 +16,7 @@ use super::interrupt::Interrupt;
 use super::json::JsonLines;
 use super::listen;
 use super::live::Live;
-use super::opening::{self, VIEW};
+use super::opening::{self, OpenedModel, VIEW};
 use super::paint::Paint;
 use super::report::EpochReport;
 use super::screen::Screen;
@@ -110,14 +110,14 @@ impl Watch {
         inputs: &Inputs,
         view: View,
         declare: impl FnOnce(EngineBuilder) -> EngineBuilder,
-        open: impl FnOnce() -> Result<LocalModel, Failure>,
+        open: impl FnOnce() -> Result<OpenedModel, Failure>,
     ) -> Result<Self, Failure> {
         let listener = inputs.listener()?;
         let documents = inputs.documents(listener.as_ref())?;
         let (questions, gate) = inputs.questions(listener.as_ref())?;
         let sinks = inputs.sinks()?;
         let model = open()?;
-        let mut builder = Engine::builder(model.runtime())
+        let mut builder = Engine::builder(model.runtime)
             .source(documents)
             .source(questions)
             .view(view);
@@ -126,7 +126,7 @@ impl Watch {
         }
         let engine = declare(builder).start()?;
         Ok(Self {
-            model_name: model.name().to_owned(),
+            model_name: model.name,
             invitations: listener
                 .iter()
                 .flat_map(|l| listen::invitations(l, inputs))

@@ -42,6 +42,9 @@ pub struct CurrentAnswer {
     ///
     /// [`AnswerUpdate`]: super::AnswerUpdate
     pub regret: f32,
+    /// Whether it is what a model said that promises no same words: it stands until what it was asked
+    /// changes, and is not called exact.
+    pub is_memoised: bool,
 }
 
 /// The answer that a call gave.
@@ -85,6 +88,7 @@ impl CurrentAnswer {
             dependencies: Dependencies::default(),
             drift: None,
             regret: 0.0,
+            is_memoised: false,
         };
         if let Some(outcome) = refresh.and_then(|refresh| refresh.outcome.ok()) {
             current.rung = outcome.rung;
@@ -97,6 +101,20 @@ impl CurrentAnswer {
             current.regret = outcome.regret;
         }
         current
+    }
+
+    /// The same, of a model that promises no same words where that is so.
+    #[must_use]
+    pub(super) fn memoised(self, is_memoised: bool) -> Self {
+        Self {
+            is_memoised,
+            ..self
+        }
+    }
+
+    /// Whether a run from scratch gives the same.
+    pub(super) fn is_exact(&self) -> bool {
+        self.drift.is_none() && !self.is_memoised
     }
 
     /// As it is delivered.
@@ -120,7 +138,7 @@ impl CurrentAnswer {
                 Err(error) => Err(error.to_string()),
             },
             rung: self.rung.to_string(),
-            is_exact: self.drift.is_none(),
+            is_exact: self.is_exact(),
             drift: self.drift.unwrap_or(0.0),
             sources: shares.iter().map(|(key, _)| key.to_string()).collect(),
         })
@@ -131,12 +149,12 @@ impl CurrentAnswer {
     pub(super) fn told_beside(&self) -> (bool, BTreeSet<DocumentKey>) {
         let sources = self.sub_paragraphs.iter().flat_map(|s| &s.sources);
         let documents = sources.map(|source| source.document.clone());
-        (self.drift.is_none(), documents.collect())
+        (self.is_exact(), documents.collect())
     }
 
     /// As it is recorded.
     pub(crate) fn recorded(&self) -> RecordedAnswer {
-        RecordedAnswer::of(&self.answer, &self.tokens, self.rung, self.drift.is_none())
+        RecordedAnswer::of(&self.answer, &self.tokens, self.rung, self.is_exact())
     }
 
     /// As it is kept in a state directory, with the request it was given to.
@@ -171,6 +189,7 @@ impl From<StoredAnswer> for CurrentAnswer {
             dependencies: stored.dependencies,
             drift: stored.drift,
             regret: 0.0,
+            is_memoised: false,
         }
     }
 }

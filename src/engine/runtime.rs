@@ -44,6 +44,25 @@ impl Runtime {
         }
     }
 
+    /// A runtime over a model behind HTTP.
+    #[cfg(feature = "remote")]
+    pub fn remote(
+        model: Arc<perennial_ask::remote::RemoteModel>,
+        embedder: Arc<dyn Embed>,
+        n_embed_threads: usize,
+    ) -> Self {
+        let n_at_once = model.at_once();
+        Self {
+            name: None,
+            model: model.clone(),
+            provider: model,
+            store: None,
+            embedder,
+            model_executor: Arc::new(Executor::new(n_at_once)),
+            embed_executor: Arc::new(Executor::new(n_embed_threads)),
+        }
+    }
+
     /// A runtime without tensors, for tests and examples.
     pub fn scripted(model: Arc<Scripted>, embedder: Arc<ScriptedEmbedder>) -> Self {
         Self {

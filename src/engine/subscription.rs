@@ -325,6 +325,7 @@ mod tests {
             work: Work::default(),
             elapsed: Duration::ZERO,
             is_exact: true,
+            is_memoised: false,
             drift: 0.0,
             regret: 0.0,
             is_early: false,

@@ -99,6 +99,9 @@ pub struct AnswerUpdate {
     /// Whether a run from scratch gives the same: always, under policy `EXACT`. A
     /// provisional answer is followed by an exact one.
     pub is_exact: bool,
+    /// Whether a model said it that promises no same words: it is not exact, and stands until what it
+    /// was asked changes.
+    pub is_memoised: bool,
     /// Share of a provisional answer's attention to passages that went to borrowed
     /// fragments, 0 to 1: an estimate of how far it may be from exact.
     pub drift: f32,
@@ -143,7 +146,8 @@ impl AnswerUpdate {
             sub_paragraphs: new.map_or_else(Vec::new, |new| new.sub_paragraphs.clone()),
             work: new.map(|new| new.work).unwrap_or_default(),
             elapsed: new.map(|new| new.elapsed).unwrap_or_default(),
-            is_exact: new.is_none_or(|new| new.drift.is_none()),
+            is_exact: new.is_none_or(CurrentAnswer::is_exact),
+            is_memoised: new.is_some_and(|new| new.is_memoised),
             drift: new.and_then(|new| new.drift).unwrap_or(0.0),
             regret: new.map_or(0.0, |new| new.regret),
             is_early: false,

@@ -39,7 +39,7 @@ mod values;
 
 pub use outcome::{Outcome, SessionError};
 pub use perennial_views::sql::{
-    CreateContinuousView, CreateModel, Diagnostic, Errors, Kind, Script, Spanned, Statement,
-    Subscribe, is_complete, parse,
+    CreateContinuousView, CreateModel, Diagnostic, Errors, Kind, ModelOption, Script, Spanned,
+    Statement, Subscribe, is_complete, parse,
 };
 pub use session::{Session, first_model};

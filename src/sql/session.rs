@@ -24,8 +24,8 @@ use super::outcome::{At, Fault, Outcome, SessionError};
 use super::relations::{self, Catalog};
 use crate::engine::{Engine, Error, RelationKind, Runtime};
 
-/// Opens a model by its spec: a known name, a file or a folder.
-type Open = dyn FnMut(&str) -> Result<Runtime, Box<dyn Cause + Send + Sync>>;
+/// Opens a model: a known name, a file, a folder, or the address of a server.
+type Open = dyn FnMut(&CreateModel) -> Result<Runtime, Box<dyn Cause + Send + Sync>>;
 
 /// Carries statements out, one after the other.
 pub struct Session {
@@ -76,7 +76,7 @@ impl Session {
     #[must_use]
     pub fn opening(
         mut self,
-        open: impl FnMut(&str) -> Result<Runtime, Box<dyn Cause + Send + Sync>> + 'static,
+        open: impl FnMut(&CreateModel) -> Result<Runtime, Box<dyn Cause + Send + Sync>> + 'static,
     ) -> Self {
         self.open = Some(Box::new(open));
         self
@@ -264,12 +264,13 @@ impl Session {
             return Err(Fault::said(what, name.span));
         }
         let mut opened = self.models.values();
-        let opened = opened.find(|(of, _)| *of == spec.of);
+        let opened_by = model.opened_by();
+        let opened = opened.find(|(of, _)| *of == opened_by);
         let runtime = match (opened, &mut self.open) {
-            _ if spec.of == self.model => self.engine.runtime().clone(),
+            _ if opened_by == self.model => self.engine.runtime().clone(),
             (Some((_, runtime)), _) => runtime.clone(),
             (None, Some(open)) => {
-                open(&spec.of).map_err(|error| Fault::said(error.to_string(), spec.span))?
+                open(model).map_err(|error| Fault::said(error.to_string(), spec.span))?
             }
             (None, None) => {
                 let what = format!("'{}' is not open, and nothing opens models here", spec.of);
@@ -278,7 +279,7 @@ impl Session {
             }
         };
         self.engine.create_model(&name.of, &runtime).at(name.span)?;
-        let opened = (spec.of.clone(), runtime);
+        let opened = (opened_by, runtime);
         self.models.insert(name.of.clone(), opened);
         Ok(created(Kind::Model, name, None))
     }
@@ -636,10 +637,10 @@ fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = Vec<Value>
     }
 }
 
-/// The first model that a script creates, by what opens it: that which is asked where none is named.
-pub fn first_model(statements: &[Spanned<Statement>]) -> Option<Arc<str>> {
+/// The first model that a script creates: that which is asked where none is named.
+pub fn first_model(statements: &[Spanned<Statement>]) -> Option<&CreateModel> {
     statements.iter().find_map(|statement| match &statement.of {
-        Statement::CreateModel(model) => Some(model.spec.of.clone()),
+        Statement::CreateModel(model) => Some(model),
         _ => None,
     })
 }

@@ -36,6 +36,8 @@ mod real_model;
 #[allow(dead_code, reason = "the tests of the connectors use all of it")]
 mod receiver;
 mod regret;
+#[cfg(feature = "remote")]
+mod remote;
 mod replay;
 mod rig;
 mod score;

@@ -21,7 +21,7 @@ fn sailor() -> Runtime {
 /// A session that opens `sailor`, and nothing else.
 fn session(builder: EngineBuilder) -> Session {
     let engine = builder.start().expect("starts");
-    Session::new(engine, "plain").opening(|spec| match spec {
+    Session::new(engine, "plain").opening(|model| match &*model.spec.of {
         "sailor" => Ok(sailor()),
         other => Err(format!("there are no weights of {other}").into()),
     })

@@ -70,6 +70,25 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+impl Plan {
+    /// Whether plain prompts are all that it needs of its model.
+    ///
+    /// # Errors
+    /// [`Error::PlainPromptsOnly`].
+    pub fn check_plain(&self) -> Result<(), Error> {
+        let what = match (self.scope, self.superseded) {
+            (Scope::Causal, Repair::Evict) => return Ok(()),
+            (Scope::Causal, _) => "superseded passages repaired where they stand",
+            (Scope::Window { .. }, _) => "the scope `window`",
+            (Scope::Independent, _) => "the scope `independent`",
+        };
+        Err(Error::PlainPromptsOnly {
+            view: self.name.to_string(),
+            what: what.to_owned(),
+        })
+    }
+}
+
 impl View {
     /// The plan of this view for a model that attends to `n_positions` tokens, of which
     /// `n_prefix` stand before the documents.

@@ -220,6 +220,17 @@ pub enum Error {
         /// What was given.
         given: String,
     },
+    /// A view lays out fragments, and its model reads plain prompts.
+    #[error(
+        "view `{view}` wants {what}, which only a model on this machine can give; a model behind HTTP \
+         reads plain prompts: leave it out, or ask another model"
+    )]
+    PlainPromptsOnly {
+        /// The view.
+        view: String,
+        /// What it wants.
+        what: String,
+    },
 }
 
 impl Pace {

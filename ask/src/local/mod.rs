@@ -309,7 +309,7 @@ fn failed(error: ModelError) -> Failure {
 
 /// The old answer with the words exchanged that were exchanged in its documents: in each
 /// sub-paragraph those of the passages it leans on.
-fn patched(written: &Written, request: &AnswerRequest<'_>) -> Option<String> {
+pub(crate) fn patched(written: &Written, request: &AnswerRequest<'_>) -> Option<String> {
     let (before, after) = (written.layout.passages(), request.layout.passages());
     let delta = LayoutDelta::between(before, after);
     let text = &*written.answer.text;

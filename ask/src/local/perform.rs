@@ -48,6 +48,7 @@ impl Provider for TensorModel {
         Capabilities {
             n_positions: self.n_positions(),
             is_exact: true,
+            edits_kv: true,
         }
     }
 

@@ -70,6 +70,7 @@ impl Provider for Scripted {
         Capabilities {
             n_positions: N_POSITIONS,
             is_exact: true,
+            edits_kv: true,
         }
     }
 

@@ -152,6 +152,10 @@ impl Coordinator {
         let model = &asked.model;
         let n_positions = model.n_positions();
         let plan = declared.plan(n_positions, model.n_prefix_tokens())?;
+        let can = asked.provider.capabilities();
+        if !can.edits_kv {
+            plan.check_plain()?;
+        }
         let plan = Arc::new(plan);
         let (documents, contexts) = (self.origin(&plan.data_source)?, self.origin(&plan.context)?);
         let definition = plan.definition(&model.digest(), &self.runtime.embedder.digest());
@@ -183,6 +187,7 @@ impl Coordinator {
             early: BTreeMap::new(),
             overtaken_work: Work::default(),
             restored: None,
+            is_memoised: !can.is_exact,
         };
         self.restore_answers(&mut generating);
         if generating.healing.audits().has_fallen_back {
@@ -336,7 +341,7 @@ impl Coordinator {
             for (context, stored) in &left {
                 let book = &view.services.book;
                 book.put(context.clone(), Before::draft(stored.tokens.clone()));
-                let current = CurrentAnswer::from(stored.clone());
+                let current = CurrentAnswer::from(stored.clone()).memoised(view.is_memoised);
                 view.answers.insert(context.clone(), current);
                 let row = texts.and_then(|rows| rows.get(context.as_str()));
                 if let Some(row) = row {

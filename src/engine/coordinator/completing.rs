@@ -228,6 +228,7 @@ impl Generating {
     ) -> Option<AnswerUpdate> {
         let old = self.answers.get(&context).map(|c| c.answer.clone());
         let new = new.map(|answer| CurrentAnswer::of(answer, epoch, refresh));
+        let new = new.map(|new| new.memoised(self.is_memoised));
         let update = self.update(&context, epoch, (old, new.as_ref()));
         match new {
             Some(answer) => {

@@ -71,7 +71,8 @@ impl Generating {
         }
         let old = self.last_told(&context).map(|old| old.answer.clone());
         let (epoch, question) = (refresh.epoch, refresh.request.question.clone());
-        let current = CurrentAnswer::of(answer_of(&refresh), epoch, Some(refresh));
+        let current =
+            CurrentAnswer::of(answer_of(&refresh), epoch, Some(refresh)).memoised(self.is_memoised);
         let update = self.update(&context, epoch, (old, Some(&current)));
         let update = AnswerUpdate {
             question: question.clone(),

@@ -114,6 +114,8 @@ pub(super) struct Generating {
     pub(super) overtaken_work: Work,
     /// Answers of an earlier process, until its first epoch has said what stands.
     pub(super) restored: Option<BTreeMap<ContextKey, StoredAnswer>>,
+    /// Whether its model promises no same words.
+    pub(super) is_memoised: bool,
 }
 
 /// An answer that was told before its epoch was complete.

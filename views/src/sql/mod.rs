@@ -4,7 +4,7 @@
 //! CREATE SOURCE name [(column TYPE, …)] FROM FOLDER 'path' | FILE 'x.jsonl' | TABLE 'x.csv'
 //!     | KAFKA 'kafka://servers/topic' | HTTP [WITH (option = value, …)]
 //! CREATE TABLE name (key TEXT, column TYPE, …)
-//! CREATE MODEL name FROM 'spec'
+//! CREATE MODEL name FROM 'spec' | 'http://host/v1#name' [WITH (option = value, …)]
 //! CREATE CONTINUOUS VIEW name AS LLM_GENERATE(PROMPT = '…', CONTEXT = STREAM(x),
 //!     DATA_SOURCE = STREAM(y) [MATCHING (column, …)]) [WITH (option = value, …)]
 //! CREATE VIEW name [WITH (option = value, …)] AS query
@@ -50,7 +50,7 @@ mod tests;
 pub use diagnostic::{Diagnostic, Errors, Script, nearest};
 pub use lexer::is_complete;
 pub use lookup::{literal, row};
-pub use options::{Field, Format, SinkOption, SourceOption, ViewOption};
+pub use options::{Field, Format, ModelOption, SinkOption, SourceOption, ViewOption};
 pub use parse::parse;
 pub use sqlparser::ast::{Expr, Query};
 pub use sqlparser::tokenizer::{Location, Span};

@@ -5,6 +5,7 @@
 //! is refused too: which of them would count?
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use perennial_bank::{Repair, Scope};
 use perennial_rows::Float;
@@ -131,6 +132,30 @@ pub enum SinkOption {
     Setting(Arc<str>, Arc<str>),
 }
 
+/// How a model behind HTTP is asked.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ModelOption {
+    /// `KEY_FILE`: a file with the key that the server wants.
+    KeyFile(Arc<str>),
+    /// `KEY_VARIABLE`: the environment variable that holds it.
+    KeyVariable(Arc<str>),
+    /// `CA_FILE`: a file of authorities to believe instead of the usual ones.
+    CaFile(Arc<str>),
+    /// `CONTEXT_WINDOW`: tokens that the model attends to.
+    ContextWindow(usize),
+    /// `THINKING_TOKENS`: tokens for thinking beside those of an answer.
+    ThinkingTokens(usize),
+    /// `CALLS_AT_ONCE`: most requests that run at the same time.
+    CallsAtOnce(usize),
+    /// `REQUESTS_PER_MINUTE`: most requests of any minute.
+    RequestsPerMinute(u64),
+    /// `TOKENS_PER_MINUTE`: most tokens of any minute.
+    TokensPerMinute(u64),
+    /// `PATIENCE`: how long the server may be silent.
+    Patience(Duration),
+}
+
 /// What a subscription tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SubscribeOption {
@@ -220,6 +245,29 @@ pub(super) const OF_SINKS: &[Known<SinkOption>] = &[
         text(v).map(SinkOption::TransactionalId)
     }),
     known("SETTINGS_FILE", |v| text(v).map(SinkOption::SettingsFile)),
+];
+
+/// Options of models behind HTTP.
+pub(super) const OF_MODELS: &[Known<ModelOption>] = &[
+    known("KEY_FILE", |v| text(v).map(ModelOption::KeyFile)),
+    known("KEY_VARIABLE", |v| text(v).map(ModelOption::KeyVariable)),
+    known("CA_FILE", |v| text(v).map(ModelOption::CaFile)),
+    known("CONTEXT_WINDOW", |v| {
+        positive(v).map(ModelOption::ContextWindow)
+    }),
+    known("THINKING_TOKENS", |v| {
+        whole(v).map(ModelOption::ThinkingTokens)
+    }),
+    known("CALLS_AT_ONCE", |v| {
+        positive(v).map(ModelOption::CallsAtOnce)
+    }),
+    known("REQUESTS_PER_MINUTE", |v| {
+        positive(v).map(|n| ModelOption::RequestsPerMinute(n as u64))
+    }),
+    known("TOKENS_PER_MINUTE", |v| {
+        positive(v).map(|n| ModelOption::TokensPerMinute(n as u64))
+    }),
+    known("PATIENCE", |v| patience(v).map(ModelOption::Patience)),
 ];
 
 /// Options of subscriptions.
@@ -428,6 +476,14 @@ fn target_lag(value: &Literal) -> Result<PaceOption, String> {
     let lag = parse_duration(&as_setting(value));
     let lag = lag.map_err(|expected| format!("{expected}, in '…', or none"))?;
     Ok(PaceOption::TargetLag(Some(lag)))
+}
+
+fn patience(value: &Literal) -> Result<Duration, String> {
+    let patience = parse_duration(&as_setting(value));
+    match patience.map_err(|expected| format!("{expected}, in '…'"))? {
+        Duration::ZERO => Err("expected a duration above 0".to_owned()),
+        patience => Ok(patience),
+    }
 }
 
 /// What may be spent in an hour, or `none` where that is all one.

@@ -7,11 +7,12 @@ use perennial_bank::{Repair, Scope};
 use perennial_rows::Schema;
 
 use super::cursor::needs_quotes;
-use super::options::{SinkOption, SourceOption, ViewOption};
+use super::options::{ModelOption, SinkOption, SourceOption, ViewOption};
 use super::statement::{
-    AlterView, CreateContinuousView, CreateSink, CreateSource, Delete, Drop, Insert, Origin, Show,
-    Spanned, Statement, Subscribe, Update,
+    AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, Delete, Drop, Insert,
+    Origin, Show, Spanned, Statement, Subscribe, Update,
 };
+use crate::pace::duration_text;
 use crate::view::{Delivery, Order, Policy};
 
 /// A name, in quotes where it needs them.
@@ -102,6 +103,27 @@ impl Display for SinkOption {
     }
 }
 
+impl Display for ModelOption {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyFile(path) => write!(f, "KEY_FILE = {}", Quoted(path)),
+            Self::KeyVariable(name) => write!(f, "KEY_VARIABLE = {}", Quoted(name)),
+            Self::CaFile(path) => write!(f, "CA_FILE = {}", Quoted(path)),
+            Self::ContextWindow(tokens) => write!(f, "CONTEXT_WINDOW = {tokens}"),
+            Self::ThinkingTokens(tokens) => write!(f, "THINKING_TOKENS = {tokens}"),
+            Self::CallsAtOnce(calls) => write!(f, "CALLS_AT_ONCE = {calls}"),
+            Self::RequestsPerMinute(requests) => write!(f, "REQUESTS_PER_MINUTE = {requests}"),
+            Self::TokensPerMinute(tokens) => write!(f, "TOKENS_PER_MINUTE = {tokens}"),
+            Self::Patience(patience) => write!(f, "PATIENCE = '{}'", duration_text(*patience)),
+        }
+    }
+}
+
+/// What opens a model, with how it is asked.
+pub(super) fn opened_by(model: &CreateModel) -> String {
+    format!("{}{}", model.spec.of, With(&model.options))
+}
+
 /// Always in quotes: librdkafka's names are lower case.
 fn setting(f: &mut Formatter<'_>, name: &str, value: &str) -> fmt::Result {
     write!(f, "\"{}\" = {}", name.replace('"', "\"\""), Quoted(value))
@@ -177,7 +199,8 @@ impl Display for Statement {
             }
             Self::CreateModel(model) => {
                 let name = Identifier(&model.name.of);
-                write!(f, "CREATE MODEL {name} FROM {}", Quoted(&model.spec.of))
+                let (spec, with) = (Quoted(&model.spec.of), With(&model.options));
+                write!(f, "CREATE MODEL {name} FROM {spec}{with}")
             }
             Self::CreateContinuousView(view) => view.fmt(f),
             Self::CreateView(view) => {

@@ -9,7 +9,7 @@ use perennial_rows::Schema;
 use sqlparser::ast::{Expr, Query};
 use sqlparser::tokenizer::Span;
 
-use super::options::{SinkOption, SourceOption, ViewOption};
+use super::options::{ModelOption, SinkOption, SourceOption, ViewOption};
 use crate::pace::{Pace, PaceOption};
 use crate::query::SEM_FUNCTIONS;
 use crate::view::View;
@@ -140,8 +140,20 @@ pub struct CreateTable {
 pub struct CreateModel {
     /// Its name.
     pub name: Name,
-    /// A known name, a file or a folder.
+    /// A known name, a file, a folder or the address of a server.
     pub spec: Spanned<Arc<str>>,
+    /// How it is asked.
+    pub options: Vec<Spanned<ModelOption>>,
+}
+
+impl CreateModel {
+    /// What opens it, as it is written: the same for the same model, asked in the same way.
+    pub fn opened_by(&self) -> Arc<str> {
+        match self.options.is_empty() {
+            true => self.spec.of.clone(),
+            false => super::print::opened_by(self).into(),
+        }
+    }
 }
 
 /// A view that a model writes.

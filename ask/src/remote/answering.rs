@@ -1,0 +1,289 @@
+//! How does a remote model answer over documents, and what of its answer before stands?
+//!
+//! Where the server tells how likely a prompt's tokens were, the answer before (with words exchanged
+//! that its documents exchanged) is sent along and read in one pass: while each token is the likeliest,
+//! it is what the model would write, and nothing is written anew. Else what stands of it is kept, and
+//! the model goes on from there. A server that tells no such thing writes the whole answer again.
+
+use std::sync::Arc;
+
+use super::RemoteModel;
+use super::estimate;
+use super::fault::Fault;
+use super::lexical;
+use super::reply::{Ended, Usage};
+use super::request::{ChatRequest, Prompt};
+use super::verify::{self, Checked};
+use crate::answer::{
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
+};
+use crate::before::Before;
+use crate::chat::{BEFORE_PASSAGES, SYSTEM, passage_text};
+use crate::local::patched;
+use crate::provider::Failure;
+use perennial_bank::document::LayoutPassage;
+use perennial_bank::id::FragmentId;
+use perennial_bank::scope::Scope;
+use perennial_model::generation::DraftCheck;
+use perennial_model::sampling::Sampling;
+
+impl AnswerModel for RemoteModel {
+    fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    fn n_positions(&self) -> usize {
+        self.n_positions - self.habits.thinking_tokens
+    }
+
+    fn n_prefix_tokens(&self) -> usize {
+        estimate::n_tokens(SYSTEM) + estimate::n_tokens(BEFORE_PASSAGES)
+    }
+
+    fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String> {
+        Ok(estimate::tokens(&passage_text(title, text)))
+    }
+
+    fn fragment_ids(&self, _scope: Scope, _passages: &[LayoutPassage]) -> Vec<FragmentId> {
+        Vec::new()
+    }
+
+    fn answer(
+        &self,
+        request: &AnswerRequest<'_>,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Outcome, Failure> {
+        // What is superseded is taken out: there is no other repair of a plain prompt.
+        let passages = request.layout.passages().iter();
+        let passages = passages.filter(|passage| !passage.is_superseded);
+        let documents = passages.map(|passage| (&*passage.title, &*passage.text));
+        let prompt = Prompt::over(documents, request.prompt, request.question);
+        let plain = ChatRequest {
+            prompt: &prompt,
+            begin: None,
+            max_tokens: request.max_tokens,
+            sampling: request.sampling,
+            schema: None,
+            scores_prompt: false,
+            streams: true,
+        };
+        let (required, limit) = (self.expected(&plain), self.n_positions);
+        if required > limit {
+            return Err(CallError::DoesNotFit { required, limit }.into());
+        }
+        if request.tolerance.skips.is_some() {
+            progress.cannot_judge("a remote model shows no attention");
+        }
+        let refreshed = self.refreshed(request, &plain, progress);
+        let written = refreshed.map_err(|fault| fault.into_failure(required, limit))?;
+        Ok(written.outcome(request))
+    }
+}
+
+/// An answer, and how it came to be.
+struct WrittenAnswer {
+    text: String,
+    finish: Finish,
+    rung: Rung,
+    work: Work,
+    check: Option<DraftCheck>,
+    /// By how much another is likelier where this one was let stand.
+    regret: f32,
+}
+
+/// The answer before, as what the next may be.
+struct Draft {
+    text: String,
+    finish: Finish,
+    is_patched: bool,
+}
+
+impl Draft {
+    fn of(request: &AnswerRequest<'_>) -> Option<Self> {
+        let Before {
+            written, tokens, ..
+        } = request.before;
+        let written = written.as_deref();
+        if let Some(text) = written.and_then(|written| patched(written, request)) {
+            return Some(Self {
+                text,
+                finish: Finish::Stop,
+                is_patched: true,
+            });
+        }
+        let draft = match written {
+            Some(written) => Self {
+                text: written.answer.text.to_string(),
+                finish: written.answer.finish,
+                is_patched: false,
+            },
+            // What a restart knows: the tokens, which are characters here.
+            None => Self {
+                text: tokens.iter().filter_map(|c| char::from_u32(*c)).collect(),
+                finish: Finish::Stop,
+                is_patched: false,
+            },
+        };
+        Some(draft).filter(|draft| !draft.text.trim().is_empty())
+    }
+}
+
+impl RemoteModel {
+    fn refreshed(
+        &self,
+        request: &AnswerRequest<'_>,
+        plain: &ChatRequest<'_>,
+        progress: &mut dyn CallProgress,
+    ) -> Result<WrittenAnswer, Fault> {
+        let mut work = Work::default();
+        let is_greedy = request.sampling == Sampling::Greedy;
+        let draft = Draft::of(request).filter(|_| self.report.scores_prompts && is_greedy);
+        let mut check = None;
+        if let Some(draft) = draft
+            && let Some(checked) = self.check(request, plain, &draft, &mut work)?
+        {
+            check = Some(checked.of.check);
+            if let Some(written) = checked.standing(request, &draft, work) {
+                progress.writing(&written.text);
+                return Ok(written);
+            }
+            let begin = draft.text[..checked.of.n_standing].trim_end();
+            let n_left = request
+                .max_tokens
+                .saturating_sub(checked.of.n_standing_tokens);
+            if !begin.is_empty() && n_left > 0 {
+                let rest = ChatRequest {
+                    begin: Some(begin),
+                    max_tokens: n_left,
+                    ..plain.clone()
+                };
+                let mut tell = |rest: &str| progress.writing(&format!("{begin}{rest}"));
+                let reply = self.ask(&rest, &request.cancel, &mut tell)?;
+                note(&mut work, &reply.usage);
+                let finish = reply.finish()?;
+                return Ok(WrittenAnswer {
+                    text: format!("{begin}{}", reply.text.trim_end()),
+                    finish,
+                    rung: Rung::Rewrite,
+                    work,
+                    check,
+                    regret: 0.0,
+                });
+            }
+        }
+        let mut tell = |text: &str| progress.writing(text);
+        let reply = self.ask(plain, &request.cancel, &mut tell)?;
+        note(&mut work, &reply.usage);
+        let (text, finish) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
+        Ok(WrittenAnswer {
+            text: text.to_owned(),
+            finish,
+            rung: Rung::Regenerate,
+            work,
+            check,
+            regret: 0.0,
+        })
+    }
+
+    /// Has the server read a draft; nothing where that tells nothing.
+    fn check(
+        &self,
+        request: &AnswerRequest<'_>,
+        plain: &ChatRequest<'_>,
+        draft: &Draft,
+        work: &mut Work,
+    ) -> Result<Option<Read>, Fault> {
+        let reading = ChatRequest {
+            begin: Some(&draft.text),
+            max_tokens: 1,
+            scores_prompt: true,
+            streams: false,
+            ..plain.clone()
+        };
+        let reply = match self.ask(&reading, &request.cancel, &mut |_| {}) {
+            // Of this prompt it tells nothing.
+            Err(Fault::Refused {
+                status: 400 | 422, ..
+            }) => return Ok(None),
+            other => other?,
+        };
+        let scores = reply.prompt_scores.as_deref().unwrap_or_default();
+        let checked = verify::check(&draft.text, scores);
+        note(work, &reply.usage);
+        let n_draft = checked.as_ref().map_or(0, |checked| checked.n_tokens);
+        work.n_draft += n_draft;
+        work.n_prompt = work.n_prompt.saturating_sub(n_draft);
+        let has_ended = reply.ended == Some(Ended::Stop) && reply.text.trim().is_empty();
+        Ok(checked.map(|of| Read {
+            of,
+            has_ended: has_ended || draft.finish == Finish::Length,
+        }))
+    }
+}
+
+/// A draft as the server read it.
+struct Read {
+    of: Checked,
+    /// Whether the model would end where the draft does.
+    has_ended: bool,
+}
+
+impl Read {
+    /// The draft as the answer, if it stands.
+    fn standing(
+        &self,
+        request: &AnswerRequest<'_>,
+        draft: &Draft,
+        work: Work,
+    ) -> Option<WrittenAnswer> {
+        let is_likeliest = self.of.n_standing == draft.text.len();
+        let regret = self.of.check.regret;
+        let is_tolerated = !draft.is_patched && regret <= request.tolerance.regret;
+        (self.has_ended && (is_likeliest || is_tolerated)).then(|| WrittenAnswer {
+            text: draft.text.clone(),
+            finish: draft.finish,
+            rung: match draft.is_patched {
+                true => Rung::Patch,
+                false => Rung::Verify,
+            },
+            work,
+            check: Some(self.of.check),
+            regret: if is_likeliest { 0.0 } else { regret },
+        })
+    }
+}
+
+impl WrittenAnswer {
+    fn outcome(self, request: &AnswerRequest<'_>) -> Outcome {
+        let passages = request.layout.passages();
+        let (sub_paragraphs, dependencies) =
+            lexical::attributed(&self.text, request.question, passages);
+        Outcome {
+            tokens: self.text.chars().map(u32::from).collect(),
+            answer: AnswerText {
+                text: Arc::from(self.text),
+                finish: self.finish,
+            },
+            rung: self.rung,
+            work: self.work,
+            sub_paragraphs,
+            min_margin: f32::INFINITY,
+            is_exact: self.regret == 0.0,
+            regret: self.regret,
+            draft: self.check,
+            drift: 0.0,
+            dependencies,
+            live: Arc::default(),
+        }
+    }
+}
+
+/// Notes what a request cost, by the server's count.
+pub(super) fn note(work: &mut Work, usage: &Usage) {
+    let prompt = usage.prompt.unwrap_or(0);
+    let written = usage.written.unwrap_or(0);
+    work.n_prompt += prompt.saturating_sub(usage.cached.unwrap_or(0));
+    work.n_decoded += written;
+    work.n_passes += 1;
+    work.n_from_scratch = work.n_from_scratch.max(prompt + written);
+}

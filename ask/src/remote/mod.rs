@@ -1,0 +1,294 @@
+//! How does a model behind HTTP answer, and when must it be asked again?
+//!
+//! A server is found at an [`address`] and [probed](probe) when the model is created: what it can do
+//! is asked, not assumed. It gets [`request`]s as its [`habits`] want them, and its [`reply`] is told
+//! from what it thought. What it says of an answer before decides what is written again
+//! ([`verify`]). A [`gate`] keeps its limits; what goes wrong is a [`fault`], and only what never can
+//! succeed becomes data.
+//!
+//! # Invariants
+//! - A reply that is empty, cut off, of another model or of a shortened prompt is no answer.
+//! - The digest covers address, model and everything a prompt or its parameters depend on.
+//! - Such a model promises no same words: what it said stands until what it was asked changes.
+
+mod address;
+mod answering;
+mod error;
+mod estimate;
+mod fault;
+mod gate;
+mod habits;
+mod lexical;
+mod performing;
+mod probe;
+mod reply;
+mod request;
+mod server;
+mod thinking;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use perennial_model::cancel::Cancel;
+
+pub use address::Address;
+pub use error::RemoteError;
+pub use gate::RemoteLimits;
+pub use probe::{Repeats, ServerReport};
+pub use server::ApiKey;
+
+use fault::Fault;
+use gate::Gate;
+use habits::Habits;
+use reply::Reply;
+use request::ChatRequest;
+use server::Server;
+
+/// How long a server may be silent.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Tokens that a model attends to, where neither it nor anybody says.
+const N_POSITIONS: usize = 4096;
+/// Tokens for thinking beside an answer's, of a model that thinks: at most, and as a part of what it
+/// attends to.
+const THINKING_TOKENS: usize = 2048;
+/// See [`THINKING_TOKENS`].
+const THINKING_PART: usize = 4;
+/// A prompt that has less than this part of the tokens that it should have was shortened.
+const LEAST_OF_EXPECTED: f32 = 0.6;
+
+/// How a remote model is used.
+#[derive(Clone, Debug)]
+pub struct RemoteOptions {
+    /// The key that the server wants.
+    pub key: Option<ApiKey>,
+    /// A PEM file of authorities to believe instead of the usual ones.
+    pub authorities: Option<PathBuf>,
+    /// How long the server may be silent: before its reply begins, and between any two parts of it.
+    pub patience: Duration,
+    /// What it may be asked.
+    pub limits: RemoteLimits,
+    /// Tokens that it attends to, where that is known better than by the server.
+    pub n_positions: Option<usize>,
+    /// Tokens that it may spend on thinking, beside those of an answer.
+    pub thinking_tokens: Option<usize>,
+}
+
+impl Default for RemoteOptions {
+    /// No key, eight requests at once, and five minutes of patience.
+    fn default() -> Self {
+        Self {
+            key: None,
+            authorities: None,
+            patience: PATIENCE,
+            limits: RemoteLimits::default(),
+            n_positions: None,
+            thinking_tokens: None,
+        }
+    }
+}
+
+/// A model behind HTTP.
+pub struct RemoteModel {
+    server: Server,
+    /// What it is asked by.
+    model: String,
+    habits: Habits,
+    report: ServerReport,
+    n_positions: usize,
+    at_once: usize,
+    gate: Gate,
+    digest: [u8; 32],
+    /// By which name the server answers, once it has.
+    answers_as: OnceLock<String>,
+    /// Tokens of a prompt for each that the estimate has.
+    tokens_an_estimate: f32,
+}
+
+impl RemoteModel {
+    /// Finds the model at `spec`, an [`Address`], and what its server can do.
+    ///
+    /// # Errors
+    /// What is wrong with the address, the server or the model, and what to do about it.
+    pub fn open(spec: &str, options: &RemoteOptions) -> Result<Self, RemoteError> {
+        let (address, named) = Address::parse(spec)?;
+        let server = Server::new(
+            address,
+            options.key.clone(),
+            options.patience,
+            options.authorities.as_ref(),
+        )?;
+        let probed = probe::probe(&server, named)?;
+        let n_positions = options.n_positions.or(probed.report.n_positions);
+        let n_positions = n_positions.unwrap_or(N_POSITIONS);
+        let mut habits = probed.habits;
+        if probed.report.thinks {
+            let usual = THINKING_TOKENS.min(n_positions / THINKING_PART);
+            habits.thinking_tokens = options.thinking_tokens.unwrap_or(usual);
+        }
+        if habits.thinking_tokens >= n_positions {
+            return Err(RemoteError::Setting(format!(
+                "{} tokens for thinking leave nothing of the {n_positions} that the model attends to",
+                habits.thinking_tokens
+            )));
+        }
+        let digest = digest(server.address(), &probed.model, &habits);
+        let answers_as = OnceLock::new();
+        let mut limits = options.limits;
+        if probed.report.repeats.failed_together > 0 {
+            limits.at_once = 1;
+        }
+        if let Some(name) = &probed.answers_as {
+            let _ = answers_as.set(name.clone());
+        }
+        Ok(Self {
+            server,
+            model: probed.model,
+            habits,
+            report: probed.report,
+            n_positions,
+            at_once: limits.at_once.max(1),
+            gate: Gate::new(limits),
+            digest,
+            answers_as,
+            tokens_an_estimate: probed.tokens_an_estimate,
+        })
+    }
+
+    /// What the server calls the model.
+    pub fn name(&self) -> &str {
+        &self.model
+    }
+
+    /// Where the server is.
+    pub fn address(&self) -> &Address {
+        self.server.address()
+    }
+
+    /// What was found out about the server.
+    pub fn report(&self) -> &ServerReport {
+        &self.report
+    }
+
+    /// Tokens that it is taken to attend to.
+    pub fn context_window(&self) -> usize {
+        self.n_positions
+    }
+
+    /// Most requests that run at the same time.
+    pub fn at_once(&self) -> usize {
+        self.at_once
+    }
+
+    /// Asks once. `tell` hears what was written so far.
+    fn ask(
+        &self,
+        request: &ChatRequest<'_>,
+        cancel: &Cancel,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Reply, Fault> {
+        if cancel.is_cancelled() {
+            return Err(Fault::Cancelled);
+        }
+        let required = self.required(request);
+        let permit = self.gate.enter(required as u64, Instant::now());
+        let permit = permit.map_err(Fault::Wait)?;
+        let replied = ask(&self.server, &self.model, &self.habits, request, |reply| {
+            if cancel.is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
+            reply.visible().into_iter().for_each(&mut *tell);
+            Ok(())
+        });
+        let replied = replied.and_then(|reply| self.believed(reply, request));
+        match &replied {
+            Ok(reply) => {
+                let usage = reply.usage;
+                let n = usage.prompt.unwrap_or(required) + usage.written.unwrap_or(0);
+                permit.replied(n as u64);
+            }
+            Err(fault) => permit.failed(fault, Instant::now()),
+        }
+        replied
+    }
+
+    /// The reply, if the same model read all of the prompt.
+    fn believed(&self, mut reply: Reply, request: &ChatRequest<'_>) -> Result<Reply, Fault> {
+        if let Some(answers) = &reply.model {
+            let known = self.answers_as.get_or_init(|| answers.clone());
+            if known != answers {
+                return Err(Fault::Exchanged {
+                    asked: known.clone(),
+                    answers: answers.clone(),
+                });
+            }
+        }
+        let expected = self.tokens_an_estimate * self.estimated(request) as f32;
+        match reply.usage.prompt {
+            Some(read) if (read as f32) < LEAST_OF_EXPECTED * expected => Err(Fault::TooLong {
+                required: expected as usize + request.max_tokens,
+                limit: read,
+            }),
+            _ => {
+                reply.count(expected as usize);
+                Ok(reply)
+            }
+        }
+    }
+
+    /// Tokens of a request's prompt and answer, as the server would count them.
+    fn expected(&self, request: &ChatRequest<'_>) -> usize {
+        let prompt = self.tokens_an_estimate * self.estimated(request) as f32;
+        prompt as usize + request.max_tokens + self.habits.thinking_tokens
+    }
+
+    /// Tokens of a request's prompt, by estimate.
+    fn estimated(&self, request: &ChatRequest<'_>) -> usize {
+        let texts = request.prompt.texts().into_iter().chain(request.begin);
+        texts.map(estimate::n_tokens).sum()
+    }
+
+    /// Tokens of a request's prompt and answer, by estimate.
+    fn required(&self, request: &ChatRequest<'_>) -> usize {
+        self.estimated(request) + request.max_tokens + self.habits.thinking_tokens
+    }
+}
+
+/// Asks a server once; `tell` hears of the reply so far.
+fn ask(
+    server: &Server,
+    model: &str,
+    habits: &Habits,
+    request: &ChatRequest<'_>,
+    mut tell: impl FnMut(&Reply) -> Result<(), Fault>,
+) -> Result<Reply, Fault> {
+    let streams = request.streams && !habits.refuses_stream;
+    let request = ChatRequest {
+        streams,
+        ..request.clone()
+    };
+    let body = request.body(model, habits);
+    let mut reply = Reply::default();
+    if streams {
+        server.stream("chat/completions", &body, |event| {
+            reply.take(&event)?;
+            tell(&reply)
+        })?;
+    } else {
+        reply.take(&server.post("chat/completions", &body)?)?;
+        tell(&reply)?;
+    }
+    Ok(reply)
+}
+
+fn digest(address: &Address, model: &str, habits: &Habits) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new_derive_key("perennial 1 remote model");
+    let form = request::Prompt::over([("title", "text")], "prompt", "question");
+    let parts = [&address.to_string(), model, &habits.digested()];
+    for text in parts.into_iter().chain(form.texts()) {
+        hash.update(&(text.len() as u64).to_le_bytes())
+            .update(text.as_bytes());
+    }
+    *hash.finalize().as_bytes()
+}

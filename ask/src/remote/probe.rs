@@ -1,0 +1,333 @@
+//! What can a server do?
+//!
+//! It is asked when the model is created, by a handful of short requests: which models it serves and
+//! how much they attend to, in which form it wants requests, whether the model thinks first, whether
+//! the server tells how likely a prompt's tokens were, obeys schemas, keeps what it has read, and says
+//! the same when asked the same.
+
+use std::time::{Duration, Instant};
+
+use perennial_model::sampling::Sampling;
+use serde_json::{Value as Json, json};
+
+use super::error::RemoteError;
+use super::fault::Fault;
+use super::habits::Habits;
+use super::reply::Reply;
+use super::request::{ChatRequest, Prompt};
+use super::server::Server;
+use super::{THINKING_TOKENS, ask, estimate, verify};
+
+/// How often a request is put otherwise where it is refused.
+const MAX_LESSONS: usize = 8;
+/// How long a server that is busy or still loads a model is waited for.
+const WHILE_IT_LOADS: Duration = Duration::from_secs(60);
+/// The pause before it is asked again, where it asks for none.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Requests that are the same, one after the other and at once.
+const N_SAME: usize = 2;
+/// Most tokens of an answer to the probe.
+const MAX_TOKENS: usize = 16;
+/// A text to be read: by it, the server's count of tokens is compared with the estimate.
+const TEXT: &str = "The museum of the town stands by the old harbour, in a house that a \
+    merchant built four hundred years ago. It opens at nine in the morning and closes at five in the \
+    afternoon, and on Mondays it stays closed all day. A ticket costs twelve crowns; children and \
+    students pay half of that, and who lives in the town pays nothing on the first Sunday of a month. \
+    On the ground floor there are ships, maps and instruments, upstairs there are paintings of people \
+    who sailed them, and under the roof visitors may try how heavy a sail is when it is wet. Dogs \
+    wait outside, where there is water for them. The café in the yard bakes its own bread, and whoever \
+    comes early sees how it leaves the oven.";
+/// What is asked about it.
+const QUESTION: &str = "Count from one to twelve in words, and say nothing else.";
+/// How an answer may begin that the model is to judge.
+const BEGIN: &str = "One, two, three, four";
+
+/// How often a server said the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repeats {
+    /// Replies that equal the first, of those that were asked for one after the other.
+    pub alone: usize,
+    /// The same of those that were asked for at once.
+    pub together: usize,
+    /// How many were asked for in each way.
+    pub of: usize,
+    /// Replies that did not come, of those that were asked for at once: the server takes one request at
+    /// a time.
+    pub failed_together: usize,
+}
+
+/// What was found out about a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerReport {
+    /// What it says that it is.
+    pub software: Option<String>,
+    /// The models that it serves.
+    pub models: Vec<String>,
+    /// Tokens that the model attends to, where it says so.
+    pub n_positions: Option<usize>,
+    /// Whether replies come while they are written.
+    pub streams: bool,
+    /// Whether it counts tokens.
+    pub counts_tokens: bool,
+    /// Tokens of the same prompt that it still knew the second time; nothing where it does not say.
+    pub n_cached: Option<usize>,
+    /// Whether it tells how likely the tokens of a prompt were: an answer is checked without writing
+    /// one.
+    pub scores_prompts: bool,
+    /// Whether it has answers obey a JSON schema.
+    pub obeys_schemas: bool,
+    /// Whether the model thinks before it answers.
+    pub thinks: bool,
+    /// How often it said the same.
+    pub repeats: Repeats,
+}
+
+/// A server that was asked.
+pub(super) struct Probed {
+    pub(super) model: String,
+    pub(super) habits: Habits,
+    pub(super) report: ServerReport,
+    /// By which name it answers.
+    pub(super) answers_as: Option<String>,
+    /// Tokens by its count for each of the estimate.
+    pub(super) tokens_an_estimate: f32,
+}
+
+/// Asks a server what it can do; `named` is the model that is meant, where one is.
+pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, RemoteError> {
+    let failed = |fault: Fault| RemoteError::Server {
+        address: server.address().to_string(),
+        reason: fault.to_string(),
+    };
+    let served = patiently(|| match server.get("models") {
+        // Not every server lists them.
+        Err(Fault::Refused {
+            status: 404 | 405 | 501,
+            ..
+        }) => Ok(Json::Null),
+        other => other,
+    });
+    let served = served.map_err(failed)?;
+    let served = served.get("data").and_then(Json::as_array);
+    let served = served.map(Vec::as_slice).unwrap_or_default();
+    let models: Vec<String> = served.iter().filter_map(id).map(str::to_owned).collect();
+    let model = chosen(server, named, &models)?;
+    let entry = served
+        .iter()
+        .find(|entry| id(entry) == Some(model.as_str()));
+    let software = entry.and_then(|entry| entry.get("owned_by")?.as_str());
+    let mut report = ServerReport {
+        software: software.map(name_of_software),
+        n_positions: n_positions(server, entry, software),
+        models,
+        ..ServerReport::default()
+    };
+    let mut habits = Habits::default();
+    let prompt = Prompt::over([("The museum", TEXT)], "", QUESTION);
+    let same = ChatRequest {
+        prompt: &prompt,
+        begin: None,
+        max_tokens: MAX_TOKENS,
+        sampling: Sampling::Greedy,
+        schema: None,
+        scores_prompt: false,
+        streams: true,
+    };
+    let asked = |habits: &Habits, request: &ChatRequest<'_>| {
+        ask(server, &model, habits, request, |_| Ok(()))
+    };
+    let first = patiently(|| learning(&mut habits, |habits| asked(habits, &same)));
+    let first = first.map_err(failed)?;
+    report.streams = !habits.refuses_stream;
+    report.counts_tokens = first.usage.prompt.is_some();
+    report.thinks = first.has_thought();
+    if let Err(fault @ (Fault::Garbled(_) | Fault::Never(_))) = first.answer(MAX_TOKENS)
+        && !report.thinks
+    {
+        return Err(failed(fault));
+    }
+    report.repeats.of = N_SAME;
+    for _ in 0..N_SAME {
+        if let Ok(again) = patiently(|| asked(&habits, &same)) {
+            report.repeats.alone += usize::from(again.text == first.text);
+            report.n_cached = again.usage.cached.or(report.n_cached);
+        }
+    }
+    let together = std::thread::scope(|scope| {
+        let asking = (0..N_SAME).map(|_| scope.spawn(|| patiently(|| asked(&habits, &same))));
+        let asking: Vec<_> = asking.collect();
+        let replies = asking.into_iter().map(|one| one.join().ok()?.ok());
+        replies.collect::<Vec<Option<Reply>>>()
+    });
+    for reply in together {
+        match reply.filter(|reply| reply.ended.is_some()) {
+            Some(reply) => report.repeats.together += usize::from(reply.text == first.text),
+            None => report.repeats.failed_together += 1,
+        }
+    }
+    report.scores_prompts = !report.thinks && {
+        let request = ChatRequest {
+            begin: Some(BEGIN),
+            max_tokens: 1,
+            scores_prompt: true,
+            streams: false,
+            ..same.clone()
+        };
+        let reply = patiently(|| asked(&habits, &request)).ok();
+        let scores = reply.and_then(|reply| reply.prompt_scores);
+        scores.is_some_and(|scores| verify::check(BEGIN, &scores).is_some())
+    };
+    if report.thinks {
+        // Its answer to what follows comes behind what it thinks.
+        habits.thinking_tokens = THINKING_TOKENS;
+    }
+    report.obeys_schemas = {
+        let schema = schema(&["left", "right"]);
+        let request = ChatRequest {
+            schema: Some(&schema),
+            streams: false,
+            ..same.clone()
+        };
+        let reply = patiently(|| asked(&habits, &request)).ok();
+        reply.is_some_and(|reply| obeyed(&reply, habits.thinking_tokens))
+    };
+    let texts = prompt.texts().into_iter();
+    let estimated: usize = texts.map(estimate::n_tokens).sum();
+    let counted = first.usage.prompt.map(|n| n as f32 / estimated as f32);
+    Ok(Probed {
+        model,
+        habits,
+        report,
+        answers_as: first.model,
+        tokens_an_estimate: counted.unwrap_or(1.0),
+    })
+}
+
+/// The schema of one of several texts.
+pub(super) fn schema<S: AsRef<str>>(choices: &[S]) -> Json {
+    let choices: Vec<&str> = choices.iter().map(AsRef::as_ref).collect();
+    json!({
+        "type": "object",
+        "properties": {"answer": {"type": "string", "enum": choices}},
+        "required": ["answer"],
+        "additionalProperties": false,
+    })
+}
+
+/// Whether a reply to a question about something else obeys the schema all the same.
+fn obeyed(reply: &Reply, n_thinking: usize) -> bool {
+    let answer = reply.answer(MAX_TOKENS + n_thinking).ok();
+    let json = answer.and_then(|(text, _)| serde_json::from_str::<Json>(text).ok());
+    let said = json.as_ref().and_then(|json| json.get("answer")?.as_str());
+    matches!(said, Some("left" | "right"))
+}
+
+/// Tries until a request is put as the server wants it.
+fn learning(
+    habits: &mut Habits,
+    mut ask: impl FnMut(&Habits) -> Result<Reply, Fault>,
+) -> Result<Reply, Fault> {
+    let mut n_lessons = 0;
+    loop {
+        match ask(habits) {
+            Err(fault) if n_lessons < MAX_LESSONS && habits.learn(&fault) => n_lessons += 1,
+            other => return other,
+        }
+    }
+}
+
+/// Tries again while a server is busy, or still loads.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+    let end = Instant::now() + WHILE_IT_LOADS;
+    loop {
+        match ask() {
+            Err(fault) if fault.is_overload() && Instant::now() < end => {
+                let asked = match &fault {
+                    Fault::Refused { retry_after, .. } => *retry_after,
+                    _ => None,
+                };
+                let left = end.saturating_duration_since(Instant::now());
+                std::thread::sleep(asked.unwrap_or(PAUSE).min(left));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn id(entry: &Json) -> Option<&str> {
+    entry.get("id").and_then(Json::as_str)
+}
+
+/// Which model is meant.
+fn chosen(
+    server: &Server,
+    named: Option<String>,
+    models: &[String],
+) -> Result<String, RemoteError> {
+    let wrong = |reason: &str| RemoteError::Model {
+        address: server.address().to_string(),
+        reason: reason.to_owned(),
+        models: match models {
+            [] => "models that it does not list".to_owned(),
+            some => some.join(", "),
+        },
+    };
+    let Some(named) = named else {
+        return match models {
+            [only] => Ok(only.clone()),
+            _ => Err(wrong("say which model is meant, as in http://host/v1#name")),
+        };
+    };
+    // Ollama lists `name:latest` and answers to `name`.
+    let is_it = |model: &String| {
+        *model == named
+            || model
+                .strip_prefix(&named)
+                .is_some_and(|tag| tag.starts_with(':'))
+    };
+    match models.is_empty() || models.iter().any(is_it) {
+        true => Ok(named),
+        false => Err(wrong(&format!("there is no model `{named}`"))),
+    }
+}
+
+fn name_of_software(owner: &str) -> String {
+    match owner {
+        "llamacpp" => "llama.cpp",
+        "library" => "Ollama",
+        "vllm" => "vLLM",
+        "sglang" => "SGLang",
+        other => other,
+    }
+    .to_owned()
+}
+
+/// How many tokens a model attends to, as far as its server says.
+fn n_positions(server: &Server, entry: Option<&Json>, software: Option<&str>) -> Option<usize> {
+    let number = |place: Option<&Json>| place.and_then(Json::as_u64).map(|n| n as usize);
+    // What a slot has, not what the model was trained for.
+    let n_ctx = entry.and_then(|entry| entry.pointer("/meta/n_ctx"));
+    if let Some(n_ctx) = number(n_ctx) {
+        return Some(n_ctx);
+    }
+    if software == Some("llamacpp") {
+        // Older ones say it elsewhere.
+        let props = server.get_beside("props").ok();
+        let n_ctx = props
+            .as_ref()
+            .and_then(|p| p.pointer("/default_generation_settings/n_ctx"));
+        if let Some(n_ctx) = number(n_ctx) {
+            return Some(n_ctx);
+        }
+    }
+    let entry = entry?;
+    [
+        "max_model_len",
+        "context_length",
+        "context_window",
+        "max_context_length",
+    ]
+    .into_iter()
+    .find_map(|name| number(entry.get(name)))
+    .filter(|n| *n > 0)
+}

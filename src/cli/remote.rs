@@ -1,0 +1,244 @@
+//! A model behind HTTP, opened by what options and statements say.
+
+use std::process::ExitCode;
+
+use perennial::sql::{ModelOption, Spanned};
+
+use super::args::{ModelArgs, ProbeArgs};
+use super::failure::Failure;
+use super::live::Live;
+use super::opening::OpenedModel;
+
+#[cfg(feature = "remote")]
+pub(crate) use present::{open, probe};
+
+/// Whether a model is named by an address.
+pub(crate) fn is_address(spec: &str) -> bool {
+    spec.starts_with("http://") || spec.starts_with("https://")
+}
+
+#[cfg(feature = "remote")]
+mod present {
+    use std::io::{self, Write};
+    use std::path::{Path, PathBuf};
+
+    use perennial::ask::remote::{ApiKey, RemoteError, RemoteModel, RemoteOptions};
+    use perennial::{LocalModelOptions, RemoteRuntime as _};
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::{opening, wording};
+
+    /// Where the key stands unless something else is said.
+    const KEY_VARIABLE: &str = "PERENNIAL_API_KEY";
+
+    /// Finds the model of an address, with what is known only by asking it.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn open(
+        spec: &str,
+        given: &[Spanned<ModelOption>],
+        args: &ModelArgs,
+        live: &Live,
+    ) -> Result<OpenedModel, Failure> {
+        let defaults = RemoteOptions {
+            n_positions: args.context_window,
+            ..defaults(args.key_file.as_deref(), args.ca_file.as_ref())?
+        };
+        let options = with(defaults, given)?;
+        let says_nothing = options.n_positions.is_none();
+        let model = RemoteModel::open(spec, &options)?;
+        let locator = opening::locator(args.cache.as_deref())?;
+        let n_threads = args
+            .threads
+            .unwrap_or(LocalModelOptions::default().n_threads);
+        let name = format!("{}#{}", model.address(), model.name());
+        if says_nothing && model.report().n_positions.is_none() {
+            live.say(&format!(
+                "{name} does not say how many tokens it attends to; {} are taken; \
+                 CONTEXT_WINDOW or --context-window says more",
+                model.context_window()
+            ));
+        }
+        let live = live.clone();
+        let runtime = model.runtime(&locator, n_threads, move || live.bytes());
+        Ok(OpenedModel {
+            runtime: runtime.named(name.as_str()),
+            name,
+        })
+    }
+
+    /// Asks a server what it can do, and prints it.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn probe(args: &ProbeArgs) -> Result<ExitCode, Failure> {
+        let options = defaults(args.key_file.as_deref(), args.ca_file.as_ref())?;
+        let model = RemoteModel::open(&args.address, &options)?;
+        let mut out = io::stdout().lock();
+        let written = match args.json {
+            true => writeln!(out, "{}", object(&model)),
+            false => print(&mut out, &model),
+        };
+        written.map_err(Failure::output)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn object(model: &RemoteModel) -> serde_json::Value {
+        let report = model.report();
+        json!({
+            "address": model.address().to_string(),
+            "model": model.name(),
+            "software": report.software,
+            "models": report.models,
+            "context_window": report.n_positions,
+            "streams": report.streams,
+            "counts_tokens": report.counts_tokens,
+            "cached_tokens": report.n_cached,
+            "prompt_logprobs": report.scores_prompts,
+            "json_schemas": report.obeys_schemas,
+            "thinks": report.thinks,
+            "repeats": {
+                "alone": report.repeats.alone,
+                "together": report.repeats.together,
+                "failed_together": report.repeats.failed_together,
+                "of": report.repeats.of,
+            },
+        })
+    }
+
+    fn print(out: &mut impl Write, model: &RemoteModel) -> io::Result<()> {
+        let report = model.report();
+        let software = report.software.as_deref().unwrap_or("a server");
+        let (address, name) = (model.address(), model.name());
+        writeln!(out, "{name} at {address}: {}", wording::plain(software))?;
+        let yes = |is: bool, yes: &str, no: &str| if is { yes } else { no }.to_owned();
+        let window = match report.n_positions {
+            Some(n) => format!("{} tokens", wording::thousands(n)),
+            None => format!("it does not say; {} are taken", model.context_window()),
+        };
+        let repeats = report.repeats;
+        let of = repeats.of;
+        let lines = [
+            ("attends to", window),
+            ("streams", yes(report.streams, "yes", "no")),
+            (
+                "counts tokens",
+                yes(report.counts_tokens, "yes", "no: costs are estimates"),
+            ),
+            (
+                "keeps what it read",
+                match report.n_cached {
+                    Some(0) => "no: the same prompt was read again".to_owned(),
+                    Some(n) => format!("yes: {n} tokens of the same prompt were not read again"),
+                    None => "it does not say".to_owned(),
+                },
+            ),
+            (
+                "checks an answer",
+                yes(
+                    report.scores_prompts,
+                    "yes, in one request (prompt_logprobs): what stands is not written again",
+                    "no (no prompt_logprobs): an answer that may have changed is written anew",
+                ),
+            ),
+            (
+                "obeys JSON schemas",
+                yes(
+                    report.obeys_schemas,
+                    "yes",
+                    "no: choices are read from its words",
+                ),
+            ),
+            (
+                "thinks first",
+                yes(report.thinks, "yes: what it thinks is left out", "no"),
+            ),
+            (
+                "says the same",
+                format!(
+                    "{} of {of} times one after the other, {} of {of} at once{}",
+                    repeats.alone,
+                    repeats.together,
+                    match repeats.failed_together {
+                        0 => "",
+                        _ => "; it takes one request at a time, so one is made at a time",
+                    }
+                ),
+            ),
+        ];
+        for (what, said) in lines {
+            writeln!(out, "  {what:20}{said}")?;
+        }
+        Ok(())
+    }
+
+    /// What holds where a statement says nothing else.
+    fn defaults(
+        key_file: Option<&Path>,
+        ca_file: Option<&PathBuf>,
+    ) -> Result<RemoteOptions, RemoteError> {
+        let key = match key_file {
+            Some(path) => Some(ApiKey::from_file(path)?),
+            None if std::env::var_os(KEY_VARIABLE).is_some() => Some(in_environment(KEY_VARIABLE)?),
+            None => None,
+        };
+        Ok(RemoteOptions {
+            key,
+            authorities: ca_file.cloned(),
+            ..RemoteOptions::default()
+        })
+    }
+
+    /// The same with what a statement says.
+    fn with(
+        mut options: RemoteOptions,
+        given: &[Spanned<ModelOption>],
+    ) -> Result<RemoteOptions, RemoteError> {
+        for option in given {
+            match &option.of {
+                ModelOption::KeyFile(path) => {
+                    options.key = Some(ApiKey::from_file(Path::new(&**path))?);
+                }
+                ModelOption::KeyVariable(name) => options.key = Some(in_environment(name)?),
+                ModelOption::CaFile(path) => options.authorities = Some(PathBuf::from(&**path)),
+                ModelOption::ContextWindow(n) => options.n_positions = Some(*n),
+                ModelOption::ThinkingTokens(n) => options.thinking_tokens = Some(*n),
+                ModelOption::CallsAtOnce(n) => options.limits.at_once = *n,
+                ModelOption::RequestsPerMinute(n) => options.limits.requests_per_minute = Some(*n),
+                ModelOption::TokensPerMinute(n) => options.limits.tokens_per_minute = Some(*n),
+                ModelOption::Patience(patience) => options.patience = *patience,
+                // Told where it is read.
+                _ => {}
+            }
+        }
+        Ok(options)
+    }
+
+    fn in_environment(name: &str) -> Result<ApiKey, RemoteError> {
+        let unset = |_| RemoteError::Setting(format!("{name} is not set in the environment"));
+        ApiKey::new(&std::env::var(name).map_err(unset)?)
+    }
+}
+
+#[cfg(not(feature = "remote"))]
+pub(crate) fn open(
+    _spec: &str,
+    _options: &[Spanned<ModelOption>],
+    _args: &ModelArgs,
+    _live: &Live,
+) -> Result<OpenedModel, Failure> {
+    Err(Failure::usage(
+        "this program was built without models behind HTTP".to_owned(),
+        "build it with --features remote",
+    ))
+}
+
+#[cfg(not(feature = "remote"))]
+pub(crate) fn probe(_args: &ProbeArgs) -> Result<ExitCode, Failure> {
+    Err(Failure::usage(
+        "this program was built without models behind HTTP".to_owned(),
+        "build it with --features remote",
+    ))
+}

@@ -1,0 +1,712 @@
+//! Models behind HTTP: what is asked of servers of several kinds, and what becomes of their troubles.
+
+mod stub;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use perennial::ask::remote::{ApiKey, RemoteError, RemoteModel, RemoteOptions};
+use perennial::ask::scripted::ScriptedEmbedder;
+use perennial::ask::{CallError, Rung};
+use perennial::engine::AnswerUpdate;
+use perennial::sql::{Outcome, Script, Session};
+use perennial::{Edit, Engine, Error, Policy, Runtime, Scope, Subscription, Update, View};
+use proptest::prelude::*;
+use serde_json::json;
+
+use stub::{Dialect, KEY, MODEL, Stub, Thinking, Trouble, answer};
+
+const ALL: [Dialect; 5] = [
+    Dialect::Vllm,
+    Dialect::LlamaCpp,
+    Dialect::OpenAi,
+    Dialect::Ollama,
+    Dialect::Bare,
+];
+
+fn options() -> RemoteOptions {
+    RemoteOptions {
+        key: Some(ApiKey::new(KEY).expect("a key")),
+        patience: Duration::from_secs(20),
+        ..RemoteOptions::default()
+    }
+}
+
+fn open(stub: &Stub) -> RemoteModel {
+    RemoteModel::open(&stub.url(), &options()).expect("opens")
+}
+
+fn runtime(stub: &Stub) -> Runtime {
+    Runtime::remote(
+        Arc::new(open(stub)),
+        Arc::new(ScriptedEmbedder::default()),
+        1,
+    )
+}
+
+/// A view of one table of documents and one of questions.
+struct Rig {
+    engine: Engine,
+    updates: Subscription,
+}
+
+impl Rig {
+    fn new(stub: &Stub) -> Self {
+        Self::with(stub, Policy::Exact, None)
+    }
+
+    fn with(stub: &Stub, policy: Policy, state: Option<&Path>) -> Self {
+        let view = View::named("answers")
+            .context("questions")
+            .data_source("notes");
+        let mut builder = Engine::builder(runtime(stub))
+            .table("notes")
+            .table("questions")
+            .view(view.policy(policy).max_tokens(40));
+        if let Some(state) = state {
+            builder = builder.state(state);
+        }
+        let engine = builder.start().expect("starts");
+        let updates = engine.subscribe("answers").expect("a view");
+        Self { engine, updates }
+    }
+
+    fn note(&mut self, key: &str, text: &str) {
+        self.engine.upsert("notes", key, text).expect("runs");
+    }
+
+    fn ask(&mut self, key: &str, text: &str) {
+        self.engine.upsert("questions", key, text).expect("runs");
+    }
+
+    /// What an epoch says.
+    fn said(&mut self) -> Vec<AnswerUpdate> {
+        self.engine.flush().expect("runs");
+        let updates = std::iter::from_fn(|| self.updates.try_recv());
+        let answers = updates.filter_map(|update| match update {
+            Update::Answer(answer) => Some(answer),
+            _ => None,
+        });
+        answers.collect()
+    }
+
+    /// What stands: the text of each answer, or why there is none.
+    fn stands(&mut self) -> BTreeMap<String, String> {
+        self.engine.settle().expect("runs");
+        let snapshot = self.engine.answers("answers").expect("a view");
+        let shown = snapshot.into_iter().map(|(context, current)| {
+            let text = match current.answer {
+                Ok(answer) => answer.text.to_string(),
+                Err(error) => error.to_string(),
+            };
+            (context.to_string(), text)
+        });
+        shown.collect()
+    }
+}
+
+#[test]
+fn an_answer_follows_its_documents_over_any_server() {
+    for dialect in ALL {
+        let stub = Stub::new(dialect);
+        let mut rig = Rig::new(&stub);
+        rig.note("hours", "The library opens at nine.");
+        rig.note("cards", "A card costs five crowns.");
+        rig.ask("q", "library");
+        let said = rig.said();
+        let [new] = &said[..] else {
+            panic!("{dialect:?}: {said:?}");
+        };
+        assert_eq!(
+            new.new_text(),
+            Some("The library opens at nine."),
+            "{dialect:?}"
+        );
+        assert!(new.is_memoised && !new.is_exact, "{dialect:?}");
+        assert_eq!(new.sub_paragraphs[0].sources[0].document.as_str(), "hours");
+        assert!(
+            new.work.n_decoded > 0 && new.work.n_from_scratch > 20,
+            "{:?}",
+            new.work
+        );
+        rig.note("hours", "The library opens at ten.");
+        let said = rig.said();
+        assert_eq!(
+            said[0].new_text(),
+            Some("The library opens at ten."),
+            "{dialect:?}"
+        );
+        rig.engine.delete("notes", "hours").expect("runs");
+        let said = rig.said();
+        assert_eq!(
+            said[0].new_text(),
+            Some("Nothing is known of library."),
+            "{dialect:?}"
+        );
+        let n_asked = stub.asked().len();
+        rig.engine.delete("questions", "q").expect("runs");
+        rig.engine.flush().expect("runs");
+        assert_eq!(stub.asked().len(), n_asked, "a retraction asks nobody");
+    }
+}
+
+#[test]
+fn what_a_server_can_do_is_found_by_asking() {
+    for dialect in ALL {
+        let stub = Stub::new(dialect);
+        let model = open(&stub);
+        let report = model.report();
+        assert_eq!(
+            model.name().trim_end_matches(":latest"),
+            MODEL,
+            "{dialect:?}"
+        );
+        let says = |of: &[Dialect]| of.contains(&dialect);
+        assert_eq!(report.scores_prompts, says(&[Dialect::Vllm]), "{dialect:?}");
+        let obeys = [Dialect::Vllm, Dialect::OpenAi, Dialect::LlamaCpp];
+        assert_eq!(report.obeys_schemas, says(&obeys), "{dialect:?}");
+        assert_eq!(report.streams, dialect != Dialect::Bare);
+        assert_eq!(report.counts_tokens, dialect != Dialect::Bare);
+        let tells_window = says(&[Dialect::Vllm, Dialect::LlamaCpp]);
+        assert_eq!(report.n_positions, tells_window.then_some(stub::WINDOW));
+        let tells_cached = [Dialect::Vllm, Dialect::OpenAi, Dialect::LlamaCpp];
+        assert_eq!(
+            report.n_cached.is_some_and(|n| n > 100),
+            says(&tells_cached),
+            "{dialect:?}"
+        );
+        assert!(!report.thinks);
+        assert_eq!(report.repeats.alone, report.repeats.of);
+    }
+}
+
+#[test]
+fn an_answer_that_stands_is_read_in_one_request_and_not_written_again() {
+    let stub = Stub::new(Dialect::Vllm);
+    let mut rig = Rig::new(&stub);
+    rig.note("hours", "The library opens at nine. It closes at five.");
+    rig.ask("q", "library closes");
+    rig.said();
+    let (n_decoded, n_asked) = (stub.n_decoded(), stub.asked().len());
+    rig.note("cards", "A card costs five crowns.");
+    let said = rig.said();
+    assert_eq!(said[0].rung, Rung::Verify);
+    assert_eq!(said[0].kind(), perennial::engine::ChangeKind::Stands);
+    assert_eq!(stub.n_decoded(), n_decoded, "nothing is written");
+    assert_eq!(stub.asked().len(), n_asked + 1);
+    assert_eq!(said[0].work.n_draft, 9);
+    // The new words stand in the place of the old ones.
+    rig.note("hours", "The library opens at ten. It closes at five.");
+    let said = rig.said();
+    assert_eq!(said[0].rung, Rung::Patch);
+    assert_eq!(
+        said[0].new_text(),
+        Some("The library opens at ten. It closes at five.")
+    );
+    assert_eq!(stub.n_decoded(), n_decoded);
+    // What stands of it is kept, and the model goes on from there: here it has nothing to add.
+    rig.note("hours", "The library opens at ten.");
+    let said = rig.said();
+    assert_eq!(said[0].rung, Rung::Rewrite);
+    assert_eq!(said[0].new_text(), Some("The library opens at ten."));
+    // A server writes one token where it is asked to check.
+    assert_eq!(stub.n_decoded(), n_decoded + 1);
+    let asked = stub.asked();
+    let last = asked.last().expect("a request");
+    let begin = last.pointer("/messages/2/content");
+    assert_eq!(begin, Some(&json!("The library opens at ten.")));
+    assert!(last.get("prompt_logprobs").is_none());
+    // And here it has.
+    rig.note("hours", "The library opens at ten. Then closes it.");
+    let said = rig.said();
+    assert_eq!(said[0].rung, Rung::Rewrite);
+    assert_eq!(
+        said[0].new_text(),
+        Some("The library opens at ten. Then closes it.")
+    );
+    assert_eq!(
+        said[0].work.n_decoded,
+        3 + 1,
+        "and one token while it was checked"
+    );
+}
+
+#[test]
+fn a_stable_answer_stands_while_another_is_not_much_likelier() {
+    let stub = Stub::new(Dialect::Vllm);
+    for millinats in [5000, 100] {
+        let mut rig = Rig::with(&stub, Policy::Stable { millinats }, None);
+        rig.note("hours", "The library opens at nine.");
+        rig.ask("q", "library");
+        rig.said();
+        rig.note("more", "The library rests.");
+        let said = rig.said();
+        let new = said[0].new_text().expect("an answer");
+        // Behind the old answer the model would go on: that is no ending of it.
+        assert_eq!(new, "The library opens at nine. The library rests.");
+        rig.engine.delete("notes", "hours").expect("runs");
+        let said = rig.said();
+        assert_eq!(
+            said[0].new_text(),
+            Some("The library rests."),
+            "{millinats}"
+        );
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_on_the_way_only_a_whole_reply_is_an_answer() {
+    let all = [
+        Trouble::Busy,
+        Trouble::Fails,
+        Trouble::HangsUp,
+        Trouble::CutOff,
+        Trouble::Html,
+        Trouble::Empty,
+        Trouble::ErrorInside,
+        Trouble::NoJson,
+        Trouble::OtherModel,
+    ];
+    for trouble in all {
+        let stub = Stub::new(Dialect::Vllm);
+        let mut rig = Rig::new(&stub);
+        rig.note("hours", "The library opens at nine.");
+        stub.trouble([trouble, trouble]);
+        rig.ask("q", "library");
+        let said = rig.said();
+        let texts: Vec<_> = said.iter().map(AnswerUpdate::new_text).collect();
+        assert_eq!(texts, [Some("The library opens at nine.")], "{trouble:?}");
+        // An answer that is checked, too.
+        stub.trouble([trouble]);
+        rig.note("hours", "The library opens at ten.");
+        let said = rig.said();
+        let texts: Vec<_> = said.iter().map(AnswerUpdate::new_text).collect();
+        assert_eq!(texts, [Some("The library opens at ten.")], "{trouble:?}");
+    }
+}
+
+#[test]
+fn a_call_that_is_tried_again_is_told_as_late() {
+    let stub = Stub::new(Dialect::LlamaCpp);
+    let mut rig = Rig::new(&stub);
+    rig.note("hours", "The library opens at nine.");
+    stub.trouble([Trouble::OtherModel, Trouble::OtherModel]);
+    rig.ask("q", "library");
+    rig.engine.flush().expect("runs");
+    let updates = std::iter::from_fn(|| rig.updates.try_recv());
+    let reasons: Vec<String> = updates
+        .filter_map(|update| match update {
+            Update::Notice { message, .. } => Some(message),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason.contains("answers as `another-model`")),
+        "{reasons:?}"
+    );
+}
+
+#[test]
+fn a_prompt_that_a_server_shortens_in_silence_has_no_answer() {
+    let stub = Stub::new(Dialect::Ollama);
+    let spacious = RemoteOptions {
+        n_positions: Some(100_000),
+        ..options()
+    };
+    let model = RemoteModel::open(&stub.url(), &spacious).expect("opens");
+    let runtime = Runtime::remote(Arc::new(model), Arc::new(ScriptedEmbedder::default()), 1);
+    let view = View::named("answers")
+        .context("questions")
+        .data_source("notes");
+    let engine = Engine::builder(runtime)
+        .table("notes")
+        .table("questions")
+        .view(view.token_budget(50_000))
+        .start()
+        .expect("starts");
+    let long = "The museum shows many old ships and maps. ".repeat(200);
+    engine.upsert("notes", "long", &*long).expect("runs");
+    engine.upsert("questions", "q", "ships").expect("runs");
+    engine.settle().expect("runs");
+    let stands = engine.answers("answers").expect("a view");
+    let (_, current) = stands.into_iter().next().expect("one");
+    assert!(
+        matches!(current.answer, Err(CallError::DoesNotFit { .. })),
+        "{:?}",
+        current.answer
+    );
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_an_answer_that_says_so() {
+    let stub = Stub::new(Dialect::LlamaCpp);
+    let mut rig = Rig::new(&stub);
+    rig.note("hours", "The library opens at nine.");
+    rig.ask("q", &"word ".repeat(1000));
+    let stands = rig.stands();
+    assert!(stands["q"].contains("does not fit"), "{stands:?}");
+}
+
+#[test]
+fn what_a_model_thinks_is_left_out() {
+    for thinking in [Thinking::Tags, Thinking::Unopened, Thinking::Field] {
+        let stub = Stub::thinking(Dialect::Vllm, thinking, Duration::ZERO);
+        let model = open(&stub);
+        assert!(model.report().thinks, "{thinking:?}");
+        assert!(
+            !model.report().scores_prompts,
+            "what it thought is not known"
+        );
+        let mut rig = Rig::new(&stub);
+        rig.note("hours", "The library opens at nine.");
+        rig.ask("q", "library");
+        let said = rig.said();
+        assert_eq!(
+            said[0].new_text(),
+            Some("The library opens at nine."),
+            "{thinking:?}"
+        );
+        let asked = stub.asked();
+        let limit = asked.last().expect("a request")["max_tokens"].as_u64();
+        assert!(limit > Some(200), "room to think: {limit:?}");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_used_is_told_where_the_model_is_created() {
+    let stub = Stub::new(Dialect::OpenAi);
+    let wrong = RemoteOptions {
+        key: Some(ApiKey::new("sk-wrong-and-secret").expect("a key")),
+        ..options()
+    };
+    let said = |spec: &str, options: &RemoteOptions| {
+        let error = RemoteModel::open(spec, options).err().expect("an error");
+        assert!(
+            !format!("{error} {error:?}").contains("secret"),
+            "{error:?}"
+        );
+        error.to_string()
+    };
+    let refused = said(&stub.url(), &wrong);
+    assert!(refused.contains("wants another key"), "{refused}");
+    let named = said(&format!("{}#other", stub.url()), &options());
+    assert!(
+        named.contains("no model `other`") && named.contains(MODEL),
+        "{named}"
+    );
+    let nobody = said("http://127.0.0.1:1/v1", &options());
+    assert!(nobody.contains("cannot be reached"), "{nobody}");
+    assert!(matches!(
+        RemoteModel::open("http://", &options()),
+        Err(RemoteError::Address { .. })
+    ));
+    let ollama = Stub::new(Dialect::Ollama);
+    let tagged = RemoteModel::open(&format!("{}#{MODEL}", ollama.url()), &options());
+    assert_eq!(tagged.expect("opens").name(), MODEL);
+}
+
+#[test]
+fn a_view_that_needs_fragments_is_refused() {
+    let stub = Stub::new(Dialect::Vllm);
+    let view = View::named("answers")
+        .context("questions")
+        .data_source("notes");
+    let start = |view: View| {
+        let builder = Engine::builder(runtime(&stub))
+            .table("notes")
+            .table("questions");
+        builder.view(view).start()
+    };
+    let error = start(view.clone().scope(Scope::Window { tokens: 64 })).err();
+    let error = error.expect("refused");
+    assert!(matches!(error, Error::View(_)), "{error}");
+    assert!(error.to_string().contains("plain prompts"), "{error}");
+    let hidden = view.superseded("hide".parse().expect("a repair"));
+    assert!(start(hidden).is_err());
+}
+
+#[test]
+fn a_document_that_is_superseded_is_not_sent() {
+    let stub = Stub::new(Dialect::Vllm);
+    let mut rig = Rig::new(&stub);
+    rig.note("old", "The library opens at nine.");
+    rig.ask("q", "library");
+    rig.said();
+    let new = Edit::upsert("notes", "new", "The library opens at ten.").superseding(["old"]);
+    rig.engine.apply(vec![new]).expect("runs");
+    let said = rig.said();
+    assert_eq!(
+        said.last().and_then(AnswerUpdate::new_text),
+        Some("The library opens at ten.")
+    );
+}
+
+#[test]
+fn no_more_requests_run_at_once_than_may() {
+    let stub = Stub::thinking(
+        Dialect::LlamaCpp,
+        Thinking::Never,
+        Duration::from_millis(20),
+    );
+    let mut few = options();
+    few.limits.at_once = 3;
+    let model = RemoteModel::open(&stub.url(), &few).expect("opens");
+    stub.take_peak();
+    let runtime = Runtime::remote(Arc::new(model), Arc::new(ScriptedEmbedder::default()), 1);
+    let view = View::named("answers")
+        .context("questions")
+        .data_source("notes");
+    let engine = Engine::builder(runtime)
+        .table("notes")
+        .table("questions")
+        .view(view)
+        .start()
+        .expect("starts");
+    engine
+        .upsert("notes", "hours", "The library opens at nine.")
+        .expect("runs");
+    for q in 0..12 {
+        let key = format!("q{q}");
+        engine.upsert("questions", &key, "library").expect("runs");
+    }
+    engine.settle().expect("runs");
+    assert_eq!(engine.answers("answers").expect("a view").len(), 12);
+    let peak = stub.take_peak();
+    assert!((2..=3).contains(&peak), "{peak}");
+}
+
+#[test]
+fn a_restart_asks_nothing_and_checks_what_changed_meanwhile() {
+    let stub = Stub::new(Dialect::Vllm);
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut rig = Rig::with(&stub, Policy::Exact, Some(dir.path()));
+    rig.note("hours", "The library opens at nine.");
+    rig.ask("q", "library");
+    assert_eq!(rig.stands()["q"], "The library opens at nine.");
+    drop(rig);
+    let probes = Stub::new(Dialect::Vllm);
+    open(&probes);
+    let n_of_probe = probes.asked().len();
+    let n_asked = stub.asked().len();
+    let mut rig = Rig::with(&stub, Policy::Exact, Some(dir.path()));
+    assert_eq!(rig.stands()["q"], "The library opens at nine.");
+    assert_eq!(stub.asked().len() - n_asked, n_of_probe, "only the probe");
+    let n_decoded = stub.n_decoded();
+    rig.note("cards", "A card costs five crowns.");
+    let said = rig.said();
+    assert_eq!(said.last().map(|update| update.rung), Some(Rung::Verify));
+    assert_eq!(stub.n_decoded(), n_decoded);
+}
+
+/// Rows of the last statement, as text, and notices.
+fn run(session: &mut Session, text: &str) -> (Vec<String>, Vec<String>) {
+    let (mut rows, mut said) = (Vec::new(), Vec::new());
+    let ran = session.run(&Script::new("r.sql", text), |_, outcome| {
+        if let Outcome::Rows {
+            rows: all, notices, ..
+        } = outcome
+        {
+            let shown = all.iter().map(|row| {
+                let values: Vec<String> = row.iter().map(ToString::to_string).collect();
+                values.join("|")
+            });
+            rows = shown.collect();
+            said.extend(notices.iter().map(ToString::to_string));
+        }
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
+    (rows, said)
+}
+
+#[test]
+fn questions_about_rows_are_asked_of_servers_too() {
+    for dialect in ALL {
+        let stub = Stub::new(dialect);
+        let engine = Engine::builder(runtime(&stub)).start().expect("starts");
+        let mut session = Session::new(engine, "remote");
+        let (rows, notices) = run(
+            &mut session,
+            "CREATE TABLE letters (key TEXT, text TEXT);
+             INSERT INTO letters VALUES ('a', 'the tone is angry'), ('b', 'the tone is calm');
+             SELECT key, sem_classify('What is the tone of {text}?', 'calm', 'angry') AS tone
+             FROM letters ORDER BY key;",
+        );
+        match stub_obeys(dialect) {
+            true => assert_eq!(
+                (rows, notices.len()),
+                (vec!["a|angry".into(), "b|calm".into()], 0)
+            ),
+            // What is none of the choices is no choice.
+            false => {
+                assert_eq!(rows, ["a|NULL", "b|NULL"], "{dialect:?}");
+                assert!(
+                    notices[0].contains("which is none of: calm, angry"),
+                    "{notices:?}"
+                );
+            }
+        }
+    }
+}
+
+fn stub_obeys(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Vllm | Dialect::OpenAi | Dialect::LlamaCpp)
+}
+
+#[test]
+fn a_statement_opens_a_model_behind_http_as_it_says() {
+    let stub = Stub::new(Dialect::LlamaCpp);
+    let engine = Engine::builder(runtime(&stub)).start().expect("starts");
+    let opening = stub.url();
+    let mut session = Session::new(engine, "plain").opening(move |model| {
+        assert!(model.spec.of.starts_with(&*opening));
+        assert_eq!(model.options.len(), 2);
+        let opened = RemoteModel::open(&model.spec.of, &options())?;
+        Ok(Runtime::remote(
+            Arc::new(opened),
+            Arc::new(ScriptedEmbedder::default()),
+            1,
+        ))
+    });
+    let url = stub.url();
+    let (rows, _) = run(
+        &mut session,
+        &format!(
+            "CREATE MODEL far FROM '{url}#{MODEL}' WITH (CALLS_AT_ONCE = 2, PATIENCE = '9 s');
+             SHOW MODELS;"
+        ),
+    );
+    assert_eq!(
+        rows,
+        [format!(
+            "far|{url}#{MODEL} WITH (CALLS_AT_ONCE = 2, PATIENCE = '9 s')|false"
+        )]
+    );
+    let mut plan = String::new();
+    session
+        .run(
+            &Script::new(
+                "r.sql",
+                "CREATE TABLE t (key TEXT, text TEXT);
+                 EXPLAIN SELECT key FROM t WHERE sem_filter('Is {text} so?', model => far);",
+            ),
+            |_, outcome| {
+                if let Outcome::Plan(told) = outcome {
+                    plan = told;
+                }
+                Ok(())
+            },
+        )
+        .expect("runs");
+    assert!(
+        plan.contains("an answer stands until its row changes"),
+        "{plan}"
+    );
+}
+
+/// What happens in a random history.
+#[derive(Clone, Debug)]
+enum Step {
+    Note(u8, Option<u8>),
+    Ask(u8, Option<u8>),
+    Trouble(Trouble),
+    Flush,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let troubles = prop::sample::select(vec![
+        Trouble::Busy,
+        Trouble::Fails,
+        Trouble::HangsUp,
+        Trouble::CutOff,
+        Trouble::Html,
+        Trouble::Empty,
+        Trouble::ErrorInside,
+        Trouble::NoJson,
+        Trouble::OtherModel,
+    ]);
+    let step = prop_oneof![
+        5 => (0u8..4, prop::option::weighted(0.8, 0u8..8)).prop_map(|(k, t)| Step::Note(k, t)),
+        2 => (0u8..3, prop::option::weighted(0.8, 0u8..4)).prop_map(|(k, t)| Step::Ask(k, t)),
+        1 => troubles.prop_map(Step::Trouble),
+        3 => Just(Step::Flush),
+    ];
+    prop::collection::vec(step, 4..20)
+}
+
+const SENTENCES: [&str; 8] = [
+    "The library opens at nine.",
+    "The library opens at ten.",
+    "A card costs five crowns.",
+    "A card costs six crowns. Children pay nothing.",
+    "The boat leaves at noon. The boat is red.",
+    "The boat leaves at one. The boat is red.",
+    "Nobody knows the library.",
+    "It rains.",
+];
+const QUESTIONS: [&str; 4] = ["library", "card costs", "boat", "library boat"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the history, and whatever goes wrong on the way: what stands is what a server says
+    /// that is asked once, over what stands.
+    #[test]
+    fn any_history_with_any_troubles_ends_as_a_run_from_scratch(
+        steps in steps(),
+        dialect in prop::sample::select(vec![Dialect::Vllm, Dialect::LlamaCpp, Dialect::Bare]),
+    ) {
+        let stub = Stub::new(dialect);
+        let mut rig = Rig::new(&stub);
+        let (mut notes, mut questions) = (BTreeMap::new(), BTreeMap::new());
+        let mut at = 0;
+        for step in steps {
+            at += 1;
+            match step {
+                Step::Note(key, Some(text)) => {
+                    let (key_text, text_of) = (key.to_string(), SENTENCES[usize::from(text)]);
+                    let edit = Edit::upsert("notes", key_text.as_str(), text_of).at(at);
+                    rig.engine.apply(vec![edit]).expect("runs");
+                    notes.insert(key, (at, text));
+                }
+                Step::Note(key, None) => {
+                    rig.engine.delete("notes", &key.to_string()).expect("runs");
+                    notes.remove(&key);
+                }
+                Step::Ask(key, Some(text)) => {
+                    rig.ask(&key.to_string(), QUESTIONS[usize::from(text)]);
+                    questions.insert(key, text);
+                }
+                Step::Ask(key, None) => {
+                    rig.engine.delete("questions", &key.to_string()).expect("runs");
+                    questions.remove(&key);
+                }
+                Step::Trouble(trouble) => stub.trouble([trouble]),
+                Step::Flush => {
+                    rig.engine.flush().expect("runs");
+                }
+            }
+        }
+        let begin = Instant::now();
+        let stands = rig.stands();
+        prop_assert!(begin.elapsed() < Duration::from_secs(60));
+        let mut ordered: Vec<(i64, u8)> = notes.values().copied().collect();
+        ordered.sort_unstable();
+        let texts = || ordered.iter().map(|(_, text)| SENTENCES[usize::from(*text)]);
+        let expected: BTreeMap<String, String> = questions
+            .iter()
+            .map(|(key, wording)| {
+                let said = match ordered.is_empty() {
+                    true => CallError::NoDocuments.to_string(),
+                    false => answer(texts(), QUESTIONS[usize::from(*wording)]),
+                };
+                (key.to_string(), said)
+            })
+            .collect();
+        prop_assert_eq!(stands, expected);
+    }
+}
