@@ -98,7 +98,10 @@ impl Queue {
 
     fn pause(&mut self, job: Job, pause: Duration) {
         self.n_paused += 1;
-        let until = (Instant::now() + pause, self.n_paused);
+        let until = (
+            Instant::now() + scattered(pause, self.n_paused),
+            self.n_paused,
+        );
         self.paused.insert(until, job);
     }
 
@@ -256,6 +259,14 @@ fn run(shared: &Shared) {
     }
 }
 
+/// A pause that is longer by up to an eighth, by another part for each number: calls that failed
+/// together do not come back together.
+fn scattered(pause: Duration, number: u64) -> Duration {
+    // The golden ratio scatters successive numbers evenly (Knuth, multiplicative hashing).
+    let part = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+    pause + (pause / 8).mul_f64(f64::from(part) / f64::from(u32::MAX))
+}
+
 /// How long to wait before a job that was tried so often before is tried again.
 fn pause(n_tries: u32, asked: Option<Duration>) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1 << n_tries.min(16));
@@ -338,6 +349,18 @@ mod tests {
         assert_eq!(pauses, [250, 500, 8_000, 60_000, 60_000]);
         let asked = |seconds| pause(9, Some(Duration::from_secs(seconds))).as_secs();
         assert_eq!((asked(2), asked(100_000)), (2, 3600));
+    }
+
+    #[test]
+    fn calls_that_failed_together_come_back_apart() {
+        let pause = Duration::from_secs(8);
+        let mut all: Vec<Duration> = (1..=20).map(|number| scattered(pause, number)).collect();
+        assert!(all.iter().all(|p| (pause..=pause + pause / 8).contains(p)));
+        all.sort_unstable();
+        assert!(
+            all.windows(2)
+                .all(|two| two[1] - two[0] > Duration::from_millis(5))
+        );
     }
 
     #[test]

@@ -97,6 +97,7 @@ mod present {
             "counts_tokens": report.counts_tokens,
             "cached_tokens": report.n_cached,
             "prompt_logprobs": report.scores_prompts,
+            "logprobs": report.scores_answers,
             "json_schemas": report.obeys_schemas,
             "thinks": report.thinks,
             "repeats": {
@@ -141,6 +142,14 @@ mod present {
                     report.scores_prompts,
                     "yes, in one request (prompt_logprobs): what stands is not written again",
                     "no (no prompt_logprobs): an answer that may have changed is written anew",
+                ),
+            ),
+            (
+                "scores choices",
+                yes(
+                    report.scores_answers,
+                    "yes (logprobs): a choice is what the row makes likelier",
+                    "no (no logprobs)",
                 ),
             ),
             (

@@ -65,6 +65,7 @@ impl AnswerModel for RemoteModel {
             sampling: request.sampling,
             schema: None,
             scores_prompt: false,
+            scores_answer: false,
             streams: true,
         };
         let (required, limit) = (self.expected(&plain), self.n_positions);

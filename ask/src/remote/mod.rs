@@ -1,10 +1,9 @@
 //! How does a model behind HTTP answer, and when must it be asked again?
 //!
-//! A server is found at an [`address`] and [probed](probe) when the model is created: what it can do
-//! is asked, not assumed. It gets [`request`]s as its [`habits`] want them, and its [`reply`] is told
-//! from what it thought. What it says of an answer before decides what is written again
-//! ([`verify`]). A [`gate`] keeps its limits; what goes wrong is a [`fault`], and only what never can
-//! succeed becomes data.
+//! A server is found at an address and probed when the model is created: what it can do is asked, not
+//! assumed. It gets requests as its habits want them, and its reply is told from what it thought. What
+//! it says of an answer before decides what is written again. A gate keeps its limits; what goes wrong
+//! is a fault, and only what never can succeed becomes data. Each of these is a module.
 //!
 //! # Invariants
 //! - A reply that is empty, cut off, of another model or of a shortened prompt is no answer.
@@ -19,6 +18,7 @@ mod fault;
 mod gate;
 mod habits;
 mod lexical;
+mod likelihoods;
 mod performing;
 mod probe;
 mod reply;
@@ -27,8 +27,9 @@ mod server;
 mod thinking;
 mod verify;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use perennial_model::cancel::Cancel;
@@ -42,6 +43,7 @@ pub use server::ApiKey;
 use fault::Fault;
 use gate::Gate;
 use habits::Habits;
+use likelihoods::Likeliest;
 use reply::Reply;
 use request::ChatRequest;
 use server::Server;
@@ -104,6 +106,8 @@ pub struct RemoteModel {
     answers_as: OnceLock<String>,
     /// Tokens of a prompt for each that the estimate has.
     tokens_an_estimate: f32,
+    /// What it would say of no row, by the instruction that it is given.
+    inclinations: Mutex<HashMap<String, Likeliest>>,
 }
 
 impl RemoteModel {
@@ -153,6 +157,7 @@ impl RemoteModel {
             digest,
             answers_as,
             tokens_an_estimate: probed.tokens_an_estimate,
+            inclinations: Mutex::default(),
         })
     }
 

@@ -1,14 +1,19 @@
 //! How does a remote model perform a task?
 //!
-//! A choice is made under a JSON schema where the server obeys one; else it is read from what the
-//! model says, which must be one of the choices.
+//! A choice is read from the likeliest first tokens where the server tells them; else it is made under
+//! a JSON schema where the server obeys one; else it is read from what the model says, which must be
+//! one of the choices.
 
+use std::sync::PoisonError;
+
+use perennial_model::cancel::Cancel;
 use perennial_rows::Value;
 use serde_json::Value as Json;
 
 use super::RemoteModel;
 use super::answering::note;
-use super::fault::Fault;
+use super::fault::{Fault, shown};
+use super::likelihoods::{self, Likeliest};
 use super::probe::schema;
 use super::request::{ChatRequest, Prompt};
 use crate::answer::{CallError, Work};
@@ -16,6 +21,8 @@ use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::task::{Output, Rendered, Task};
 use perennial_model::sampling::Sampling;
 
+/// Most tasks of which is known what the model says of no row.
+const MAX_INCLINATIONS: usize = 10_000;
 /// Most tokens in which a choice is said.
 const CHOICE_TOKENS: usize = 64;
 
@@ -48,33 +55,112 @@ impl Provider for RemoteModel {
 
     fn perform(&self, call: &TaskCall<'_>) -> Result<Performed, Failure> {
         let prompt = prompt(&call.task.rendered(call.values));
-        let choices = call.task.choices();
-        let obeys = !choices.is_empty() && self.report.obeys_schemas;
-        let schema = obeys.then(|| schema(&choices));
-        let request = request(&prompt, n_output(call.task), schema.as_ref());
+        let request = request(&prompt, n_output(call.task), None);
         let (required, limit) = (self.expected(&request), self.n_positions);
         if required > limit {
             return Err(CallError::DoesNotFit { required, limit }.into());
         }
-        let failed = |fault: Fault| fault.into_failure(required, limit);
-        let reply = self.ask(&request, &call.cancel, &mut |_| {});
-        let reply = reply.map_err(failed)?;
         let mut work = Work::default();
-        note(&mut work, &reply.usage);
-        let max_tokens = request.max_tokens + self.habits.thinking_tokens;
-        let (text, _) = reply.answer(max_tokens).map_err(failed)?;
-        let value = match choices.is_empty() {
-            true => Value::text(text),
-            false => {
-                let said = match obeys {
-                    true => under_schema(text).unwrap_or_else(|| text.to_owned()),
-                    false => text.to_owned(),
-                };
-                let at = choice(&said, &choices).ok_or_else(|| none_of(&said, &choices))?;
-                call.task.chosen(at)
-            }
+        let value = match call.task.output() {
+            Output::Text { .. } => self.write(call, &request, &mut work),
+            Output::Truth | Output::Label(_) => self.choose(call, &request, &mut work),
         };
-        Ok(Performed { value, work })
+        match value {
+            Ok(value) => Ok(Performed { value, work }),
+            Err(fault) => Err(fault.into_failure(required, limit)),
+        }
+    }
+}
+
+impl RemoteModel {
+    fn write(
+        &self,
+        call: &TaskCall<'_>,
+        request: &ChatRequest<'_>,
+        work: &mut Work,
+    ) -> Result<Value, Fault> {
+        let reply = self.ask(request, &call.cancel, &mut |_| {})?;
+        note(work, &reply.usage);
+        let (text, _) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
+        Ok(Value::text(text))
+    }
+
+    fn choose(
+        &self,
+        call: &TaskCall<'_>,
+        request: &ChatRequest<'_>,
+        work: &mut Work,
+    ) -> Result<Value, Fault> {
+        let choices = call.task.choices();
+        if self.report.scores_answers {
+            let row = self.likeliest(&call.cancel, request.prompt, work)?;
+            let neutral = self.inclination(call, work)?;
+            if let (Some(row), Some(neutral)) = (row, neutral)
+                && let Some(at) = likelihoods::chosen(&row, &neutral, &choices)
+            {
+                return Ok(call.task.chosen(at));
+            }
+        }
+        let schema = self.report.obeys_schemas.then(|| schema(&choices));
+        let request = ChatRequest {
+            schema: schema.as_ref(),
+            ..request.clone()
+        };
+        let reply = self.ask(&request, &call.cancel, &mut |_| {})?;
+        note(work, &reply.usage);
+        let (text, _) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
+        let said = schema.and_then(|_| under_schema(text));
+        let said = said.as_deref().unwrap_or(text);
+        match choice(said, &choices) {
+            Some(at) => Ok(call.task.chosen(at)),
+            None => {
+                let (said, choices) = (shown(said), choices.join(", "));
+                let reason = format!("the model says `{said}`, which is none of: {choices}");
+                Err(Fault::Never(reason))
+            }
+        }
+    }
+
+    /// The likeliest first tokens behind a prompt.
+    fn likeliest(
+        &self,
+        cancel: &Cancel,
+        prompt: &Prompt,
+        work: &mut Work,
+    ) -> Result<Option<Likeliest>, Fault> {
+        let request = ChatRequest {
+            max_tokens: 1,
+            scores_answer: true,
+            ..request(prompt, 1, None)
+        };
+        let reply = self.ask(&request, cancel, &mut |_| {})?;
+        note(work, &reply.usage);
+        Ok(reply.likeliest)
+    }
+
+    /// The same where there is no row: once a task.
+    fn inclination(
+        &self,
+        call: &TaskCall<'_>,
+        work: &mut Work,
+    ) -> Result<Option<Likeliest>, Fault> {
+        let neutral = prompt(&call.task.neutral());
+        let known = || {
+            let known = self.inclinations.lock();
+            known.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = known().get(&neutral.user) {
+            return Ok(Some(known.clone()));
+        }
+        let likeliest = self.likeliest(&call.cancel, &neutral, work)?;
+        if let Some(likeliest) = &likeliest {
+            let mut known = known();
+            if known.len() >= MAX_INCLINATIONS {
+                known.clear();
+            }
+            known.insert(neutral.user, likeliest.clone());
+        }
+        Ok(likeliest)
     }
 }
 
@@ -92,6 +178,7 @@ fn request<'a>(prompt: &'a Prompt, max_tokens: usize, schema: Option<&'a Json>) 
         sampling: Sampling::Greedy,
         schema,
         scores_prompt: false,
+        scores_answer: false,
         streams: false,
     }
 }
@@ -107,17 +194,6 @@ fn n_output(task: &Task) -> usize {
 fn under_schema(text: &str) -> Option<String> {
     let json: Json = serde_json::from_str(text).ok()?;
     json.get("answer")?.as_str().map(str::to_owned)
-}
-
-fn none_of(said: &str, choices: &[std::sync::Arc<str>]) -> Failure {
-    let said = super::fault::shown(said);
-    CallError::Model {
-        reason: format!(
-            "the model says `{said}`, which is none of: {}",
-            choices.join(", ")
-        ),
-    }
-    .into()
 }
 
 /// Which choice was said: the whole text, or its first words.

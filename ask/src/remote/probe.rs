@@ -74,6 +74,8 @@ pub struct ServerReport {
     /// Whether it tells how likely the tokens of a prompt were: an answer is checked without writing
     /// one.
     pub scores_prompts: bool,
+    /// Whether it tells the likeliest first tokens of an answer: choices are read from them.
+    pub scores_answers: bool,
     /// Whether it has answers obey a JSON schema.
     pub obeys_schemas: bool,
     /// Whether the model thinks before it answers.
@@ -131,6 +133,7 @@ pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, Re
         sampling: Sampling::Greedy,
         schema: None,
         scores_prompt: false,
+        scores_answer: false,
         streams: true,
     };
     let asked = |habits: &Habits, request: &ChatRequest<'_>| {
@@ -176,6 +179,16 @@ pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, Re
         let reply = patiently(|| asked(&habits, &request)).ok();
         let scores = reply.and_then(|reply| reply.prompt_scores);
         scores.is_some_and(|scores| verify::check(BEGIN, &scores).is_some())
+    };
+    report.scores_answers = !report.thinks && {
+        let request = ChatRequest {
+            max_tokens: 1,
+            scores_answer: true,
+            streams: false,
+            ..same.clone()
+        };
+        let reply = patiently(|| asked(&habits, &request)).ok();
+        reply.is_some_and(|reply| reply.likeliest.is_some())
     };
     if report.thinks {
         // Its answer to what follows comes behind what it thinks.

@@ -6,6 +6,7 @@
 use serde_json::Value as Json;
 
 use super::fault::{Fault, said};
+use super::likelihoods::Likeliest;
 use super::thinking;
 use crate::answer::Finish;
 
@@ -45,6 +46,8 @@ pub(super) struct Reply {
     pub(super) fingerprint: Option<String>,
     /// In how many parts the text came.
     n_parts: usize,
+    /// The likeliest first tokens, where they were asked for.
+    pub(super) likeliest: Option<Likeliest>,
     /// How likely each token of the prompt was, where that was asked for.
     pub(super) prompt_scores: Option<Vec<Json>>,
 }
@@ -90,6 +93,7 @@ impl Reply {
         let Some(choice) = event.pointer("/choices/0") else {
             return Ok(());
         };
+        self.likeliest = self.likeliest.take().or_else(|| Likeliest::of(choice));
         let parts = [choice.get("delta"), choice.get("message"), Some(choice)];
         for part in parts.into_iter().flatten() {
             let text = |field: &str| part.get(field).and_then(Json::as_str);

@@ -7,6 +7,7 @@
 use serde_json::{Value as Json, json};
 
 use super::habits::Habits;
+use super::likelihoods::N_LIKELIEST;
 use crate::chat::{BEFORE_PASSAGES, SYSTEM, passage_text, suffix_text};
 use perennial_model::sampling::Sampling;
 
@@ -50,6 +51,8 @@ pub(super) struct ChatRequest<'a> {
     pub(super) schema: Option<&'a Json>,
     /// Whether how likely the tokens of the prompt are is to be told, with the likeliest.
     pub(super) scores_prompt: bool,
+    /// Whether the likeliest first tokens of the answer are to be told.
+    pub(super) scores_answer: bool,
     pub(super) streams: bool,
 }
 
@@ -88,6 +91,10 @@ impl ChatRequest<'_> {
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "strict": true, "schema": schema},
             });
+        }
+        if self.scores_answer {
+            body["logprobs"] = true.into();
+            body["top_logprobs"] = N_LIKELIEST.into();
         }
         if self.scores_prompt {
             body["prompt_logprobs"] = 1.into();

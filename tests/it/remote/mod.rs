@@ -167,6 +167,7 @@ fn what_a_server_can_do_is_found_by_asking() {
         assert_eq!(report.scores_prompts, says(&[Dialect::Vllm]), "{dialect:?}");
         let obeys = [Dialect::Vllm, Dialect::OpenAi, Dialect::LlamaCpp];
         assert_eq!(report.obeys_schemas, says(&obeys), "{dialect:?}");
+        assert_eq!(report.scores_answers, says(&[Dialect::Vllm]), "{dialect:?}");
         assert_eq!(report.streams, dialect != Dialect::Bare);
         assert_eq!(report.counts_tokens, dialect != Dialect::Bare);
         let tells_window = says(&[Dialect::Vllm, Dialect::LlamaCpp]);

@@ -351,6 +351,8 @@ impl Shared {
             }
             _ => None,
         };
+        let top = (self.dialect == Dialect::Vllm && asked.get("top_logprobs").is_some())
+            .then(|| top_logprobs(user));
         let said = tokens(&says(user, schema));
         let begin = match self.dialect {
             Dialect::Vllm if asked["continue_final_message"] == json!(true) => {
@@ -414,6 +416,10 @@ impl Shared {
             whole["choices"] = json!([{"index": 0, "finish_reason": finish, "message":
                 {"role": "assistant", "content": written.concat(), "reasoning_content": reasoning}}]);
             whole["prompt_logprobs"] = json!(scores);
+            if let Some(top) = top {
+                whole["choices"][0]["logprobs"] =
+                    json!({"content": [{"token": "x", "top_logprobs": top}]});
+            }
             return reply(stream, 200, "application/json", &whole.to_string());
         }
         let mut out = stream;
@@ -459,6 +465,31 @@ impl Shared {
         read.push(prompt.to_vec());
         n_cached
     }
+}
+
+/// The likeliest first tokens: the model is inclined to the first choice, and a choice that the
+/// documents name gains.
+fn top_logprobs(user: &str) -> Json {
+    let (documents, instruction) = user.split_once("\n\n").unwrap_or(("", user));
+    let listed = instruction
+        .rsplit_once("nothing else: ")
+        .map(|(_, list)| list);
+    let choices: Vec<&str> = match listed {
+        Some(list) => list.trim_end_matches('.').split(", ").collect(),
+        None => vec!["No", "Yes"],
+    };
+    let documents = format!(
+        "{documents} {}",
+        instruction.split("\n\n").next().unwrap_or("")
+    );
+    let entries = choices.iter().enumerate().map(|(at, choice)| {
+        let inclined = if at == 0 { -0.125 } else { -2.125 };
+        let gained = if documents.contains(choice) { 1.5 } else { 0.0 };
+        json!({"token": choice, "logprob": inclined + gained})
+    });
+    entries
+        .chain([json!({"token": "**", "logprob": -9.0})])
+        .collect()
 }
 
 /// How likely each token was: of a draft, as far as it is what the model says.

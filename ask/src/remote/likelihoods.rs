@@ -1,0 +1,119 @@
+//! Which choice does a row make likelier?
+//!
+//! A server that tells the likeliest first tokens of an answer lets a choice be read from them, as it is
+//! read from a local model's logits: what the model would say of no row is taken off, for a model is
+//! inclined to some answers whatever it reads (contextual calibration, as in `local`).
+
+use serde_json::Value as Json;
+
+/// How many tokens are asked for: the most that servers give.
+pub(super) const N_LIKELIEST: usize = 20;
+/// How much less likely than the last that was told one is taken to be that was not.
+const BELOW_THE_LAST: f32 = 1.0;
+
+/// The likeliest first tokens of an answer with their log-probabilities, in nats.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Likeliest(Vec<(String, f32)>);
+
+impl Likeliest {
+    /// Those of a reply's choice: `{"logprobs": {"content": [{"top_logprobs": [{"token": …,
+    /// "logprob": …}, …]}]}}`.
+    pub(super) fn of(choice: &Json) -> Option<Self> {
+        let top = choice
+            .pointer("/logprobs/content/0/top_logprobs")?
+            .as_array()?;
+        let told = top.iter().filter_map(|entry| {
+            let token = entry.get("token")?.as_str()?.to_owned();
+            let logprob = entry.get("logprob")?.as_f64()? as f32;
+            logprob.is_finite().then_some((token, logprob))
+        });
+        Some(Self(told.collect())).filter(|likeliest| likeliest.0.len() > 1)
+    }
+
+    /// How likely each choice begins, in nats; nothing where first tokens do not tell choices apart, or
+    /// none of them begins any.
+    fn begin<S: AsRef<str>>(&self, choices: &[S]) -> Option<Vec<f32>> {
+        let begins = |choice: &str, token: &str| {
+            let token = token.trim().to_lowercase();
+            !token.is_empty() && choice.to_lowercase().starts_with(&token)
+        };
+        let last = self
+            .0
+            .iter()
+            .map(|(_, logprob)| *logprob)
+            .fold(0.0, f32::min);
+        let mut of_choices: Vec<Option<f32>> = vec![None; choices.len()];
+        for (token, logprob) in &self.0 {
+            let mut begun = (0..choices.len()).filter(|i| begins(choices[*i].as_ref(), token));
+            let (Some(only), None) = (begun.next(), begun.next()) else {
+                if choices.iter().any(|choice| begins(choice.as_ref(), token)) {
+                    return None;
+                }
+                continue;
+            };
+            let known = of_choices[only].get_or_insert(*logprob);
+            *known = known.max(*logprob);
+        }
+        if of_choices.iter().all(Option::is_none) {
+            return None;
+        }
+        let least = last - BELOW_THE_LAST;
+        Some(
+            of_choices
+                .into_iter()
+                .map(|of| of.unwrap_or(least))
+                .collect(),
+        )
+    }
+}
+
+/// The choice that a row makes likelier than no row does; nothing where that cannot be told.
+pub(super) fn chosen<S: AsRef<str>>(
+    row: &Likeliest,
+    neutral: &Likeliest,
+    choices: &[S],
+) -> Option<usize> {
+    let (row, neutral) = (row.begin(choices)?, neutral.begin(choices)?);
+    let gains: Vec<f32> = row.iter().zip(&neutral).map(|(a, b)| a - b).collect();
+    // Of equals the first, as everywhere.
+    (0..gains.len()).reduce(|best, i| if gains[i] > gains[best] { i } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn likeliest(tokens: &[(&str, f64)]) -> Likeliest {
+        let top: Vec<Json> = tokens
+            .iter()
+            .map(|(token, logprob)| json!({"token": token, "logprob": logprob}))
+            .collect();
+        let choice = json!({"logprobs": {"content": [{"token": "x", "top_logprobs": top}]}});
+        Likeliest::of(&choice).expect("tokens")
+    }
+
+    #[test]
+    fn what_the_model_is_inclined_to_is_taken_off() {
+        let choices = ["Yes", "No"];
+        let neutral = likeliest(&[("No", -0.2), ("Yes", -1.9), ("**", -7.0)]);
+        let row = likeliest(&[("No", -0.5), ("Yes", -1.0), ("NO", -8.0)]);
+        assert_eq!(chosen(&row, &neutral, &choices), Some(0));
+        assert_eq!(
+            chosen(&neutral, &neutral, &choices),
+            Some(0),
+            "of equals the first"
+        );
+        let silent = likeliest(&[("No", -0.1), (" no", -6.0)]);
+        assert_eq!(chosen(&silent, &neutral, &choices), Some(1));
+    }
+
+    #[test]
+    fn choices_that_begin_alike_are_not_told_apart_by_one_token() {
+        let row = likeliest(&[("No", -0.5), ("Yes", -1.0)]);
+        assert_eq!(chosen(&row, &row, &["No", "No idea"]), None);
+        assert_eq!(chosen(&row, &row, &["left", "right"]), None);
+        assert_eq!(Likeliest::of(&json!({"logprobs": null})), None);
+    }
+}
