@@ -139,6 +139,12 @@ impl RemoteModel {
         let mut work = Work::default();
         let is_greedy = request.sampling == Sampling::Greedy;
         let draft = Draft::of(request).filter(|_| self.report.scores_prompts && is_greedy);
+        // Whether it may stand though another is likelier, only a check tells.
+        let is_promised = self.always_checks || request.tolerance.regret > 0.0;
+        let draft = draft.filter(|draft| {
+            let n_answer = estimate::n_tokens(&draft.text);
+            is_promised || self.pace.prefers_check(self.estimated(plain), n_answer)
+        });
         let mut check = None;
         if let Some(draft) = draft
             && let Some(checked) = self.check(request, plain, &draft, &mut work)?

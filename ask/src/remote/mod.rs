@@ -19,6 +19,7 @@ mod gate;
 mod habits;
 mod lexical;
 mod likelihoods;
+mod pace;
 mod performing;
 mod probe;
 mod reply;
@@ -44,6 +45,7 @@ use fault::Fault;
 use gate::Gate;
 use habits::Habits;
 use likelihoods::Likeliest;
+use pace::Pace;
 use reply::Reply;
 use request::ChatRequest;
 use server::Server;
@@ -75,6 +77,9 @@ pub struct RemoteOptions {
     pub n_positions: Option<usize>,
     /// Tokens that it may spend on thinking, beside those of an answer.
     pub thinking_tokens: Option<usize>,
+    /// Whether an answer that a server can check is checked, also where writing it was measured to be
+    /// sooner.
+    pub always_checks: bool,
 }
 
 impl Default for RemoteOptions {
@@ -87,6 +92,7 @@ impl Default for RemoteOptions {
             limits: RemoteLimits::default(),
             n_positions: None,
             thinking_tokens: None,
+            always_checks: false,
         }
     }
 }
@@ -108,6 +114,9 @@ pub struct RemoteModel {
     tokens_an_estimate: f32,
     /// What it would say of no row, by the instruction that it is given.
     inclinations: Mutex<HashMap<String, Likeliest>>,
+    /// How long its calls take.
+    pace: Pace,
+    always_checks: bool,
 }
 
 impl RemoteModel {
@@ -158,7 +167,16 @@ impl RemoteModel {
             answers_as,
             tokens_an_estimate: probed.tokens_an_estimate,
             inclinations: Mutex::default(),
+            pace: Pace::default(),
+            always_checks: options.always_checks,
         })
+    }
+
+    /// The same, which has every answer written from nothing: what a benchmark compares with.
+    #[must_use]
+    pub fn without_drafts(mut self) -> Self {
+        self.report.scores_prompts = false;
+        self
     }
 
     /// What the server calls the model.
@@ -199,9 +217,14 @@ impl RemoteModel {
         let required = self.required(request);
         let permit = self.gate.enter(required as u64, Instant::now());
         let permit = permit.map_err(Fault::Wait)?;
+        let begin = Instant::now();
+        let mut first = None;
         let replied = ask(&self.server, &self.model, &self.habits, request, |reply| {
             if cancel.is_cancelled() {
                 return Err(Fault::Cancelled);
+            }
+            if first.is_none() && !reply.text.is_empty() {
+                first = Some(begin.elapsed());
             }
             reply.visible().into_iter().for_each(&mut *tell);
             Ok(())
@@ -210,8 +233,15 @@ impl RemoteModel {
         match &replied {
             Ok(reply) => {
                 let usage = reply.usage;
-                let n = usage.prompt.unwrap_or(required) + usage.written.unwrap_or(0);
-                permit.replied(n as u64);
+                let (prompt, written) =
+                    (usage.prompt.unwrap_or(required), usage.written.unwrap_or(0));
+                permit.replied((prompt + written) as u64);
+                if request.scores_prompt {
+                    self.pace.note_check(prompt, begin.elapsed());
+                } else if let Some(first) = first.filter(|_| request.streams) {
+                    self.pace
+                        .note_answer(prompt, first, written, begin.elapsed());
+                }
             }
             Err(fault) => permit.failed(fault, Instant::now()),
         }

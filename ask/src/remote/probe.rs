@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const N_SAME: usize = 2;
 /// Most tokens of an answer to the probe.
 const MAX_TOKENS: usize = 16;
+/// Most tokens of one that obeys a schema.
+const SCHEMA_TOKENS: usize = 48;
 /// A text to be read: by it, the server's count of tokens is compared with the estimate.
 const TEXT: &str = "The museum of the town stands by the old harbour, in a house that a \
     merchant built four hundred years ago. It opens at nine in the morning and closes at five in the \
@@ -197,6 +199,7 @@ pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, Re
     report.obeys_schemas = {
         let schema = schema(&["left", "right"]);
         let request = ChatRequest {
+            max_tokens: SCHEMA_TOKENS,
             schema: Some(&schema),
             streams: false,
             ..same.clone()
@@ -229,7 +232,7 @@ pub(super) fn schema<S: AsRef<str>>(choices: &[S]) -> Json {
 
 /// Whether a reply to a question about something else obeys the schema all the same.
 fn obeyed(reply: &Reply, n_thinking: usize) -> bool {
-    let answer = reply.answer(MAX_TOKENS + n_thinking).ok();
+    let answer = reply.answer(SCHEMA_TOKENS + n_thinking).ok();
     let json = answer.and_then(|(text, _)| serde_json::from_str::<Json>(text).ok());
     let said = json.as_ref().and_then(|json| json.get("answer")?.as_str());
     matches!(said, Some("left" | "right"))

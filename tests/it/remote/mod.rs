@@ -30,6 +30,7 @@ fn options() -> RemoteOptions {
     RemoteOptions {
         key: Some(ApiKey::new(KEY).expect("a key")),
         patience: Duration::from_secs(20),
+        always_checks: true,
         ..RemoteOptions::default()
     }
 }
