@@ -11,9 +11,11 @@ pub mod gguf;
 mod gguf_header;
 pub mod gguf_value;
 mod hub_config;
+mod hub_rope;
 pub(crate) mod mapped;
 mod rope_factors;
 pub mod safetensors;
+mod unread;
 
 pub use self::{checkpoint::Checkpoint, demands::demands, dequantized::Dequantized};
 

@@ -17,6 +17,11 @@ use crate::{
 
 /// A whole small checkpoint, written by candle's writer.
 fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
+    small_with(architecture, extra, &[])
+}
+
+/// The same with further tensors, all of them vectors.
+fn small_with(architecture: &str, extra: &[(&str, Value)], vectors: &[(&str, &[f32])]) -> Vec<u8> {
     let key = |k: &str| format!("{architecture}.{k}");
     let mut metadata = vec![
         (
@@ -74,7 +79,7 @@ fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
         let ones = Tensor::ones(n, candle_core::DType::F32, &Device::Cpu).unwrap();
         QTensor::quantize(&ones, GgmlDType::F32).unwrap()
     };
-    let tensors = [
+    let mut tensors = vec![
         ("token_embd.weight", quantized(10, 32)),
         ("output_norm.weight", plain(32)),
         ("blk.0.attn_norm.weight", plain(32)),
@@ -87,6 +92,11 @@ fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
         ("blk.0.ffn_up.weight", quantized(64, 32)),
         ("blk.0.ffn_down.weight", quantized(32, 64)),
     ];
+    for (name, numbers) in vectors {
+        let tensor = Tensor::from_slice(numbers, numbers.len(), &Device::Cpu).unwrap();
+        let tensor = QTensor::quantize(&tensor, GgmlDType::F32).unwrap();
+        tensors.push((*name, tensor));
+    }
     let metadata: Vec<_> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
     let tensors: Vec<_> = tensors.iter().map(|(k, t)| (*k, t)).collect();
     let mut file = Cursor::new(Vec::new());
@@ -155,6 +165,108 @@ fn what_the_decoder_lacks_is_named_with_what_it_has() {
     assert!(wide.contains("ffn_gate") && wide.contains("65"), "{wide}");
     let layers = says(&small("llama", &[("llama.block_count", Value::U32(2))]));
     assert!(layers.contains("blk.1.attn_norm.weight"), "{layers}");
+}
+
+#[test]
+fn a_factor_without_a_type_is_linear_as_llama_cpp_reads_it() {
+    let reads = |entries: &[(&str, Value)]| {
+        let opened = open(&small("llama", entries));
+        opened
+            .map(|gguf| gguf.config().rope_scaling)
+            .map_err(|error| error.to_string())
+    };
+    let factor = |x: f32| ("llama.rope.scaling.factor", Value::F32(x));
+    let older = |x: f32| ("llama.rope.scale_linear", Value::F32(x));
+    let kind = |of: &str| ("llama.rope.scaling.type", Value::String(of.into()));
+    let linear = |factor| Ok(RopeScaling::Linear { factor });
+    assert_eq!(reads(&[]), Ok(RopeScaling::None));
+    assert_eq!(reads(&[factor(4.0)]), linear(4.0));
+    assert_eq!(reads(&[older(8.0)]), linear(8.0));
+    assert_eq!(reads(&[factor(4.0), older(8.0)]), linear(4.0));
+    assert_eq!(reads(&[factor(4.0), kind("linear")]), linear(4.0));
+    assert_eq!(reads(&[factor(4.0), kind("none")]), Ok(RopeScaling::None));
+    assert_eq!(reads(&[factor(0.0)]), Ok(RopeScaling::None));
+    for (entries, why) in [
+        (vec![kind("linear")], "linear rope scaling by None"),
+        (vec![factor(-1.0)], "-1"),
+        (vec![factor(f32::NAN)], "NaN"),
+        (vec![kind("yarn"), factor(4.0)], "yarn"),
+        (vec![kind("longrope")], "longrope"),
+        (vec![kind("")], "rope scaling ``"),
+        (
+            vec![("llama.rope.scaling.type", Value::U32(1))],
+            "not a text",
+        ),
+        (
+            vec![("llama.rope.scaling.factor", Value::U32(4))],
+            "not a real",
+        ),
+        (
+            vec![("llama.rope.scaling.attn_factor", Value::F32(1.5))],
+            "attn_factor",
+        ),
+        (
+            vec![("llama.rope.scaling.yarn_beta_fast", Value::F32(32.0))],
+            "yarn_beta_fast",
+        ),
+    ] {
+        let says = reads(&entries).unwrap_err();
+        assert!(says.contains(why), "{says}");
+    }
+}
+
+#[test]
+fn a_tensor_of_divisors_beside_a_factor_is_refused() {
+    let factor = [("llama.rope.scaling.factor", Value::F32(4.0))];
+    let theta = [("llama.rope.freq_base", Value::F32(500_000.0))];
+    let both = [factor[0].clone(), theta[0].clone()];
+    let divisors = rope_factors::llama3_divisors(16, 500_000.0, 8.0, (1.0, 4.0), 8192);
+    let open_with = |entries: &[(&str, Value)], divisors: &[f32]| {
+        open(&small_with(
+            "llama",
+            entries,
+            &[("rope_freqs.weight", divisors)],
+        ))
+        .map(|gguf| gguf.config().rope_scaling)
+        .map_err(|error| error.to_string())
+    };
+    let alone = open_with(&theta, &divisors).unwrap();
+    assert!(matches!(alone, RopeScaling::Llama3 { factor: 8.0, .. }));
+    let says = open_with(&both, &divisors).unwrap_err();
+    assert!(
+        says.contains("a factor beside `rope_freqs.weight`"),
+        "{says}"
+    );
+    // Divisors that divide by nothing leave the factor.
+    let linear = RopeScaling::Linear { factor: 4.0 };
+    assert_eq!(open_with(&both, &[1.0; 8]), Ok(linear));
+    assert!(open_with(&both, &[1.0; 4]).is_err());
+}
+
+#[test]
+fn tensors_and_metadata_that_nobody_reads_are_refused() {
+    let says = |bytes: &[u8]| open(bytes).unwrap_err().to_string();
+    for (architecture, name) in [
+        ("llama", "blk.0.attn_output.bias"),
+        ("qwen2", "blk.0.ffn_down.bias"),
+        ("llama", "blk.0.attn_q_norm.weight"),
+        ("qwen2", "blk.0.attn_q_norm.weight"),
+        ("llama", "blk.1.attn_q.weight"),
+        ("llama", "rope_factors_short.weight"),
+    ] {
+        let refused = says(&small_with(architecture, &[], &[(name, &[1.0; 16])]));
+        assert!(refused.contains(&format!("tensor `{name}`")), "{refused}");
+    }
+    let scaled = says(&small("llama", &[("llama.logit_scale", Value::F32(16.0))]));
+    assert!(scaled.contains("`llama.logit_scale`"), "{scaled}");
+    let window = ("qwen2.attention.sliding_window", Value::U32(127));
+    assert!(says(&small("qwen2", &[window])).contains("window of 127"));
+    let window = ("qwen2.attention.sliding_window", Value::U32(128));
+    assert!(open(&small("qwen2", &[window])).is_ok());
+    // Qwen3 without its norms is no Qwen3.
+    assert!(says(&small("qwen3", &[])).contains("attn_q_norm"));
+    let harmless = [("blk.0.attn_rot_embd.weight", &[1.0; 8][..])];
+    assert!(open(&small_with("llama", &[], &harmless)).is_ok());
 }
 
 #[test]
