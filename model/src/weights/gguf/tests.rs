@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use super::{super::demands, *};
 use crate::{
     template::{ChatTemplate, Message, Role, SLOT},
-    tokenizer::Tokenizer,
+    tokenizer::{Tokenizer, continuing_tests::sentence_piece_json},
+    weights::Checkpoint,
 };
 
 /// A whole small checkpoint, written by candle's writer.
@@ -69,7 +70,10 @@ fn small_with(architecture: &str, extra: &[(&str, Value)], vectors: &[(&str, &[f
     ];
     for (k, value) in extra {
         metadata.retain(|(present, _)| present != k);
-        metadata.push(((*k).to_owned(), value.clone()));
+        // An empty list takes a key away.
+        if !matches!(value, Value::Array(elements) if elements.is_empty()) {
+            metadata.push(((*k).to_owned(), value.clone()));
+        }
     }
     let quantized = |rows: usize, columns: usize| {
         let values = Tensor::zeros((rows, columns), candle_core::DType::F32, &Device::Cpu).unwrap();
@@ -267,6 +271,93 @@ fn tensors_and_metadata_that_nobody_reads_are_refused() {
     assert!(says(&small("qwen3", &[])).contains("attn_q_norm"));
     let harmless = [("blk.0.attn_rot_embd.weight", &[1.0; 8][..])];
     assert!(open(&small_with("llama", &[], &harmless)).is_ok());
+}
+
+/// A file of a vocabulary that only a `tokenizer.json` beside it can read, opened with these files
+/// beside it.
+fn beside(
+    entries: &[(&str, Value)],
+    files: &[(&str, &str)],
+) -> Result<(tempfile::TempDir, Checkpoint, Tokenizer), Error> {
+    let tokens = ["<unk>", "<s>", "</s>", "<|user|>", "<tag>", "▁", "a"];
+    let tokens = tokens.map(|token| Value::String(token.into()));
+    let mut metadata = vec![
+        ("tokenizer.ggml.model", Value::String("llama".into())),
+        ("tokenizer.ggml.pre", Value::String("default".into())),
+        ("tokenizer.ggml.tokens", Value::Array(tokens.into())),
+    ];
+    let unsaid = ["bos_token_id", "eos_token_id", "add_bos_token"];
+    let unsaid = unsaid.map(|key| format!("tokenizer.ggml.{key}"));
+    metadata.extend(
+        unsaid
+            .iter()
+            .map(|key| (key.as_str(), Value::Array(Vec::new()))),
+    );
+    metadata.extend(entries.iter().cloned());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, small("llama", &metadata)).unwrap();
+    for (name, contents) in files {
+        std::fs::write(folder.path().join(name), contents).unwrap();
+    }
+    let checkpoint = Checkpoint::open(&path)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    Ok((folder, checkpoint, tokenizer))
+}
+
+#[test]
+fn a_tokenizer_beside_a_file_leaves_what_the_file_says_of_beginnings_and_ends() {
+    let json = sentence_piece_json("prepend", &[]);
+    let json = ("tokenizer.json", json.as_str());
+    let said = [
+        ("tokenizer.ggml.bos_token_id", Value::U32(3)),
+        ("tokenizer.ggml.eos_token_id", Value::U32(2)),
+        ("tokenizer.ggml.eot_token_id", Value::U32(4)),
+        ("tokenizer.ggml.add_bos_token", Value::Bool(true)),
+    ];
+    let (_folder, checkpoint, tokenizer) = beside(&said, &[json]).unwrap();
+    assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(3), Some(2)));
+    assert_eq!(tokenizer.stop_tokens(), [2, 4]);
+    assert!(tokenizer.wants_bos());
+    let template = checkpoint.template(&tokenizer).unwrap();
+    let prompt = template
+        .render(&[Message::new(Role::User, "a")], true)
+        .unwrap();
+    assert_eq!(prompt, "<|user|>a");
+
+    // Files beside it change what they name, and no more.
+    let config = (
+        "tokenizer_config.json",
+        r#"{"add_bos_token": false, "eos_token": "<tag>"}"#,
+    );
+    let generation = ("generation_config.json", r#"{"eos_token_id": 1}"#);
+    let (.., changed) = beside(&said, &[json, config, generation]).unwrap();
+    assert_eq!((changed.bos(), changed.eos()), (Some(3), Some(4)));
+    assert_eq!(changed.stop_tokens(), [1, 2, 4]);
+    assert!(!changed.wants_bos());
+    assert_ne!(changed.digest(), tokenizer.digest());
+
+    // What neither says is as llama.cpp takes it for such a vocabulary.
+    let (.., silent) = beside(&[], &[json]).unwrap();
+    assert_eq!((silent.bos(), silent.eos()), (Some(1), Some(2)));
+    assert!(silent.wants_bos());
+
+    let unknown = ("tokenizer_config.json", r#"{"bos_token": "<none>"}"#);
+    let says = beside(&[], &[json, unknown]).unwrap_err().to_string();
+    assert!(says.contains("`<none>`"), "{says}");
+}
+
+#[test]
+fn a_tokenizer_of_another_vocabulary_beside_a_file_is_refused() {
+    let json = sentence_piece_json("prepend", &[]);
+    let other = json.replace("</s>", "</x>");
+    let says = beside(&[], &[("tokenizer.json", &other)])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        says.contains("token 2 is `</x>` here, `</s>` there"),
+        "{says}"
+    );
 }
 
 #[test]
