@@ -40,12 +40,14 @@ const GGUF_READ: [&str; 16] = [
 ];
 /// Keys that change no arithmetic. There are no experts, no norm but RMS, and no scaling that knows
 /// of an original context.
-const GGUF_HARMLESS: [&str; 6] = [
+const GGUF_HARMLESS: [&str; 7] = [
     "attention.layer_norm_epsilon",
     "expert_used_count",
     "rope.scaling.finetuned",
     "rope.scaling.orig_ctx_len",
     "rope.scaling.original_context_length",
+    // Names the order of rows that all files of the architecture have.
+    "tensor_data_layout",
     "vocab_size",
 ];
 /// Scales and caps that llama.cpp's files may have, each with the value that changes nothing.
