@@ -168,6 +168,8 @@ fn encoding_of(ggml_type: u32) -> Result<Encoding, &'static str> {
         12 => Encoding::Q4_K,
         13 => Encoding::Q5_K,
         14 => Encoding::Q6_K,
+        20 => Encoding::IQ4_NL,
+        23 => Encoding::IQ4_XS,
         30 => Encoding::BF16,
         9 => return Err("Q8_1"),
         15 => return Err("Q8_K"),
@@ -175,10 +177,8 @@ fn encoding_of(ggml_type: u32) -> Result<Encoding, &'static str> {
         17 => return Err("IQ2_XS"),
         18 => return Err("IQ3_XXS"),
         19 => return Err("IQ1_S"),
-        20 => return Err("IQ4_NL"),
         21 => return Err("IQ3_S"),
         22 => return Err("IQ2_S"),
-        23 => return Err("IQ4_XS"),
         29 => return Err("IQ1_M"),
         34 => return Err("TQ1_0"),
         35 => return Err("TQ2_0"),
@@ -200,7 +200,9 @@ fn place(path: &Path, header: &Header, file_len: usize) -> Result<HashMap<String
             path: path.into(),
             what: format!("encoding of tensor `{name}`"),
             got: format!("{known_as} (GGML type {})", entry.ggml_type),
-            supported: "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K".into(),
+            supported: "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, \
+                        IQ4_XS"
+                .into(),
         })?;
         let (&columns, leading) = entry.shape.split_last().expect("one to four dimensions");
         let placed = leading

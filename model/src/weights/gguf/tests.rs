@@ -366,10 +366,10 @@ fn an_unknown_encoding_is_named_with_its_tensor() {
     let name = b"blk.0.attn_k.weight";
     let at = bytes.windows(name.len()).position(|w| w == name).unwrap() + name.len();
     // After the name: the number of dimensions, two sizes, the encoding.
-    bytes[at + 4 + 16..at + 4 + 16 + 4].copy_from_slice(&23u32.to_le_bytes());
+    bytes[at + 4 + 16..at + 4 + 16 + 4].copy_from_slice(&39u32.to_le_bytes());
     let says = open(&bytes).unwrap_err().to_string();
     assert!(
-        says.contains("blk.0.attn_k.weight") && says.contains("IQ4_XS"),
+        says.contains("blk.0.attn_k.weight") && says.contains("MXFP4"),
         "{says}"
     );
 }
