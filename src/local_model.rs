@@ -80,6 +80,9 @@ impl LocalModel {
         };
         let model = Model::open(&located, &open, progress)?;
         let codec = ChatCodec::new(model.tokenizer().clone(), model.template())?;
+        if let Some(notice) = codec.notice(model.name()) {
+            progress.note(&notice);
+        }
         let store = Arc::new(FragmentStore::new(options.store_bytes));
         let (name, digest) = (model.name().to_owned(), model.digest());
         let decoder = Arc::new(model.into_decoder());

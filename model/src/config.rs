@@ -79,3 +79,163 @@ pub struct ModelConfig {
     /// and undoes the permutation while loading.
     pub interleaved_rope_rows: bool,
 }
+
+/// Names the encoding below, and changes with it.
+const ENCODING: &[u8] = b"perennial model config 1";
+
+impl ModelConfig {
+    /// All of it as bytes, for identities: two decoders of the same weights are the same where these
+    /// bytes are. Numbers of cases never change their meaning.
+    pub fn encode(&self) -> Vec<u8> {
+        // A field that is added is encoded, or this does not compile.
+        let Self {
+            architecture,
+            n_layers,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            d_model,
+            d_ff,
+            n_vocab,
+            max_positions,
+            rope_theta,
+            rope_scaling,
+            norm_eps,
+            qkv_bias,
+            qk_norm,
+            tied_embeddings,
+            interleaved_rope_rows,
+        } = *self;
+        let mut bytes = ENCODING.to_vec();
+        bytes.push(match architecture {
+            Architecture::Llama => 0,
+            Architecture::Qwen2 => 1,
+            Architecture::Qwen3 => 2,
+        });
+        let counts = [
+            n_layers,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            d_model,
+            d_ff,
+            n_vocab,
+            max_positions,
+        ];
+        bytes.extend(counts.iter().flat_map(|n| (*n as u64).to_le_bytes()));
+        let (kind, factors, original) = match rope_scaling {
+            RopeScaling::None => (0, [0.0; 3], 0),
+            RopeScaling::Linear { factor } => (1, [factor, 0.0, 0.0], 0),
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_context,
+            } => (
+                2,
+                [factor, low_freq_factor, high_freq_factor],
+                original_context,
+            ),
+        };
+        bytes.push(kind);
+        let reals = [rope_theta, norm_eps].into_iter().chain(factors);
+        bytes.extend(reals.flat_map(|x| x.to_bits().to_le_bytes()));
+        bytes.extend(original.to_le_bytes());
+        let switches = [qkv_bias, qk_norm, tied_embeddings, interleaved_rope_rows];
+        bytes.extend(switches.map(u8::from));
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeded::tiny_config;
+
+    #[test]
+    fn whatever_differs_is_encoded_otherwise() {
+        let c = tiny_config;
+        let linear = |factor| RopeScaling::Linear { factor };
+        let llama3 = |factor, low_freq_factor, high_freq_factor, original_context| {
+            let rope_scaling = RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_context,
+            };
+            ModelConfig {
+                rope_scaling,
+                ..c()
+            }
+        };
+        let all = [
+            c(),
+            ModelConfig {
+                architecture: Architecture::Qwen2,
+                ..c()
+            },
+            ModelConfig {
+                architecture: Architecture::Qwen3,
+                ..c()
+            },
+            ModelConfig { n_layers: 3, ..c() },
+            ModelConfig { n_heads: 8, ..c() },
+            ModelConfig {
+                n_kv_heads: 4,
+                ..c()
+            },
+            ModelConfig {
+                head_dim: 32,
+                ..c()
+            },
+            ModelConfig { d_model: 64, ..c() },
+            ModelConfig { d_ff: 65, ..c() },
+            ModelConfig { n_vocab: 97, ..c() },
+            ModelConfig {
+                max_positions: 5,
+                ..c()
+            },
+            ModelConfig {
+                rope_theta: 1e6,
+                ..c()
+            },
+            ModelConfig {
+                norm_eps: 1e-6,
+                ..c()
+            },
+            ModelConfig {
+                rope_scaling: linear(2.0),
+                ..c()
+            },
+            ModelConfig {
+                rope_scaling: linear(4.0),
+                ..c()
+            },
+            llama3(2.0, 1.0, 4.0, 8192),
+            llama3(8.0, 1.0, 4.0, 8192),
+            llama3(8.0, 2.0, 4.0, 8192),
+            llama3(8.0, 1.0, 5.0, 8192),
+            llama3(8.0, 1.0, 4.0, 4096),
+            ModelConfig {
+                qkv_bias: true,
+                ..c()
+            },
+            ModelConfig {
+                qk_norm: true,
+                ..c()
+            },
+            ModelConfig {
+                tied_embeddings: true,
+                ..c()
+            },
+            ModelConfig {
+                interleaved_rope_rows: true,
+                ..c()
+            },
+        ];
+        let encoded: std::collections::HashSet<Vec<u8>> =
+            all.iter().map(ModelConfig::encode).collect();
+        assert_eq!(encoded.len(), all.len());
+        assert_eq!(c().encode().len(), 24 + 1 + 8 * 8 + 1 + 5 * 4 + 4 + 4);
+    }
+}

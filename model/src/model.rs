@@ -147,7 +147,7 @@ fn check_memory(name: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
     let weights = demands(checkpoint.config())
         .iter()
         .filter_map(|(name, _)| checkpoint.tensor(name))
-        .map(|tensor| tensor.bytes.len() as u64)
+        .map(|tensor| tensor.encoding.packed_bytes(tensor.bytes.len()) as u64)
         .sum();
     match memory::available() {
         Some(available) => refuse_if_larger(name, weights, available),

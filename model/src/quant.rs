@@ -5,6 +5,9 @@
 //! for the kernels, the plain dequantization that tests hold it against) starts there.
 //! With `q` a code, the weight is `q * d + m` rounded once, which for every format equals
 //! the f32 dequantization of GGML bit for bit, because `q * d` is exact in f32.
+//!
+//! Codes of the `IQ4` formats are places in a table of sixteen numbers of eight bits; they are read
+//! as those numbers, so that they are multiplied as codes of eight bits are.
 
 use half::{bf16, f16};
 
@@ -56,10 +59,28 @@ impl Encoding {
             Self::Q4_K => (4, Affine32),
             Self::Q5_K => (5, Affine32),
             Self::Q6_K => (6, Offset16 { bias: 32 }),
+            Self::IQ4_NL => (8, Offset { bias: 128 }),
+            Self::IQ4_XS => (8, Offset16 { bias: 128 }),
         };
         Some(BlockFormat { n_bits, rule })
     }
+
+    /// Bytes that so many bytes of this encoding take when they are packed, but for padding.
+    pub(crate) fn packed_bytes(self, n_bytes: usize) -> usize {
+        let of_block = match self {
+            // Codes of four bits become eight; those in groups of 16 have a byte for each group.
+            Self::IQ4_NL => 2 + 32,
+            Self::IQ4_XS => 2 + 16 + 256,
+            _ => return n_bytes,
+        };
+        n_bytes / self.block_bytes() * of_block
+    }
 }
+
+/// What the codes of the `IQ4` formats stand for, 128 more than it is: GGML's `kvalues_iq4nl`.
+const IQ4: [u8; 16] = [
+    1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241,
+];
 
 /// One decoded block; 32-element formats leave the rest zero.
 #[derive(Clone, Debug)]
@@ -107,6 +128,11 @@ impl Block {
                 }
                 return;
             }
+            Encoding::IQ4_NL => {
+                self.d = half(0);
+                return self.read_iq4(0, &bytes[2..]);
+            }
+            Encoding::IQ4_XS => return self.read_iq4_xs(bytes),
             Encoding::Q2_K => return self.read_q2_k(bytes),
             Encoding::Q3_K => return self.read_q3_k(bytes),
             Encoding::Q4_K | Encoding::Q5_K => return self.read_q45_k(encoding, bytes),
@@ -197,6 +223,26 @@ impl Block {
         }
     }
 
+    fn read_iq4_xs(&mut self, bytes: &[u8]) {
+        self.d = u16::from_le_bytes([bytes[0], bytes[1]]);
+        let high = u16::from_le_bytes([bytes[2], bytes[3]]);
+        for group in 0..8 {
+            let low = bytes[4 + group / 2] >> (4 * (group % 2)) & 15;
+            let scale = low | ((high >> (2 * group) & 3) << 4) as u8;
+            // Groups of 32 are two of 16.
+            self.scales[2 * group..][..2].fill(scale + (128 - 32));
+            self.read_iq4(32 * group, &bytes[8 + 16 * group..]);
+        }
+    }
+
+    /// Sixteen bytes are the codes of 32 elements, the low halves first.
+    fn read_iq4(&mut self, first: usize, bytes: &[u8]) {
+        for (i, q) in bytes[..16].iter().enumerate() {
+            self.codes[first + i] = IQ4[usize::from(q & 15)];
+            self.codes[first + i + 16] = IQ4[usize::from(q >> 4)];
+        }
+    }
+
     /// Weight of element `i`.
     pub fn weight(&self, rule: ScaleRule, i: usize) -> f32 {
         let (d, m) = (
@@ -258,11 +304,13 @@ pub(crate) fn dequantize(encoding: Encoding, bytes: &[u8]) -> Vec<f32> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::matmul::PackedMatrix;
+    use crate::weights::RawTensor;
     use candle_core::Device;
     use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
     use proptest::prelude::*;
 
-    /// Every block format with its name in candle.
+    /// The block formats that candle has, with their names there.
     pub const FORMATS: [(Encoding, GgmlDType); 10] = [
         (Encoding::Q4_0, GgmlDType::Q4_0),
         (Encoding::Q4_1, GgmlDType::Q4_1),
@@ -295,6 +343,42 @@ pub(crate) mod tests {
             }
         }
         bytes
+    }
+
+    /// What gguf-py reads of the same bytes, as a digest of its floats: candle has none of these.
+    #[test]
+    fn reads_places_in_a_table_as_gguf_py_does() {
+        for (encoding, n_weights, theirs) in [
+            (Encoding::IQ4_NL, 256, 2_012_804_302_416_903_717),
+            (Encoding::IQ4_XS, 2048, 17_496_347_262_044_565_437),
+        ] {
+            let byte = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 13) as u8;
+            let bytes = (0..8 * encoding.block_bytes()).map(byte).collect();
+            let weights = dequantize(encoding, &tame(encoding, bytes));
+            assert_eq!(weights.len(), n_weights);
+            let bits = weights.iter().map(|w| (w + 0.0).to_bits());
+            assert_eq!(crate::decoder::tests::digest(bits), theirs, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn packing_takes_the_bytes_that_it_is_said_to_take() {
+        for encoding in [
+            Encoding::Q4_0,
+            Encoding::IQ4_NL,
+            Encoding::IQ4_XS,
+            Encoding::Q6_K,
+        ] {
+            let bytes = vec![0; 32 * 2 * encoding.block_bytes()];
+            let shape = [32, 2 * encoding.block_len()];
+            let raw = RawTensor {
+                encoding,
+                shape,
+                bytes: &bytes,
+            };
+            let packed = PackedMatrix::pack(raw, |n| n).n_bytes();
+            assert_eq!(packed, encoding.packed_bytes(bytes.len()), "{encoding:?}");
+        }
     }
 
     proptest! {

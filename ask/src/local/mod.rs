@@ -79,16 +79,18 @@ pub struct TensorModel {
 }
 
 impl TensorModel {
-    /// A model whose weights have the digest `weights`.
+    /// A model whose weights have the digest `weights`. What else its results depend on is named by
+    /// what was resolved: the configuration that the decoder runs, and what the codec makes of text.
     pub fn new(
         decoder: Arc<Decoder>,
         weights: &[u8; 32],
         codec: impl TextCodec,
         store: Arc<FragmentStore>,
     ) -> Self {
-        let identity = ModelIdentity::new(weights, KERNEL_CLASS, KV_DTYPE);
+        let resolved = resolved(weights, &decoder, &codec);
+        let identity = ModelIdentity::new(&resolved, KERNEL_CLASS, KV_DTYPE);
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 tensor model");
-        hash.update(identity.as_bytes()).update(&codec.digest());
+        hash.update(identity.as_bytes());
         Self {
             passes: Arc::new(Passes::new(decoder)),
             prefix: codec.prefix().into(),
@@ -299,6 +301,24 @@ impl AnswerModel for TensorModel {
     }
 }
 
+/// Names weights with all that decides what becomes of a text under them: the same file with other
+/// rotary positions, another tokenizer, other ends of answers or another template is another model.
+fn resolved(weights: &[u8; 32], decoder: &Decoder, codec: &impl TextCodec) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new_derive_key("perennial 1 resolved model");
+    let config = decoder.config().encode();
+    hash.update(weights)
+        .update(&(config.len() as u64).to_le_bytes())
+        .update(&config)
+        .update(&codec.digest());
+    for tokens in [codec.prefix(), codec.stop()] {
+        hash.update(&(tokens.len() as u64).to_le_bytes());
+        tokens.iter().for_each(|token| {
+            hash.update(&token.to_le_bytes());
+        });
+    }
+    *hash.finalize().as_bytes()
+}
+
 /// What the model reports will not be otherwise the next time.
 fn failed(error: ModelError) -> Failure {
     CallError::Model {
@@ -334,4 +354,113 @@ pub(crate) fn patched(written: &Written, request: &AnswerRequest<'_>) -> Option<
         patched.push_str(with_new_words.as_deref().unwrap_or(&text[bytes]));
     }
     is_patched.then_some(patched)
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_model::config::{ModelConfig, RopeScaling};
+    use perennial_model::seeded::{tiny, tiny_config};
+
+    use super::*;
+
+    /// Characters as tokens, behind a prefix and ended by a token.
+    struct Characters {
+        prefix: Vec<u32>,
+        stop: Vec<u32>,
+        digest: u8,
+    }
+
+    impl TextCodec for Characters {
+        fn digest(&self) -> [u8; 32] {
+            [self.digest; 32]
+        }
+
+        fn prefix(&self) -> &[u32] {
+            &self.prefix
+        }
+
+        fn passage(&self, title: &str, text: &str) -> Result<Vec<u32>, ModelError> {
+            self.answer(&format!("{title}{text}"))
+        }
+
+        fn suffix(&self, prompt: &str, question: &str) -> Result<Vec<u32>, ModelError> {
+            self.answer(&format!("{prompt}{question}"))
+        }
+
+        fn decode(&self, tokens: &[u32]) -> Result<String, ModelError> {
+            Ok(format!("{tokens:?}"))
+        }
+
+        fn answer(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+            Ok(text.bytes().map(|byte| u32::from(byte % 96)).collect())
+        }
+
+        fn stop(&self) -> &[u32] {
+            &self.stop
+        }
+    }
+
+    /// The digest of a model, by which answers are kept, and the id of a fragment.
+    fn names(config: ModelConfig, codec: Characters) -> Result<([u8; 32], FragmentId), ModelError> {
+        let decoder = Decoder::load(config.clone(), &tiny(&config, 1), 1, &mut |_, _| {})?;
+        let store = Arc::new(FragmentStore::new(0));
+        let model = TensorModel::new(Arc::new(decoder), &[7; 32], codec, store);
+        let ids = model.fragment_ids(Scope::Causal, &[]);
+        Ok((AnswerModel::digest(&model), ids[0]))
+    }
+
+    #[test]
+    fn the_same_weights_resolved_otherwise_share_no_answer_and_no_fragment()
+    -> Result<(), ModelError> {
+        let codec = || Characters {
+            prefix: vec![1, 2],
+            stop: vec![3],
+            digest: 0,
+        };
+        let plain = names(tiny_config(), codec())?;
+        assert_eq!(names(tiny_config(), codec())?, plain);
+        let with = |rope_scaling| ModelConfig {
+            rope_scaling,
+            ..tiny_config()
+        };
+        let others = [
+            names(with(RopeScaling::Linear { factor: 2.0 }), codec())?,
+            names(with(RopeScaling::Linear { factor: 4.0 }), codec())?,
+            names(
+                ModelConfig {
+                    rope_theta: 1e6,
+                    ..tiny_config()
+                },
+                codec(),
+            )?,
+            names(
+                tiny_config(),
+                Characters {
+                    prefix: vec![2, 1],
+                    ..codec()
+                },
+            )?,
+            names(
+                tiny_config(),
+                Characters {
+                    stop: vec![4],
+                    ..codec()
+                },
+            )?,
+            names(
+                tiny_config(),
+                Characters {
+                    digest: 1,
+                    ..codec()
+                },
+            )?,
+        ];
+        for (i, (digest, fragment)) in others.iter().enumerate() {
+            for (other_digest, other_fragment) in others[..i].iter().chain([&plain]) {
+                assert_ne!(digest, other_digest);
+                assert_ne!(fragment, other_fragment);
+            }
+        }
+        Ok(())
+    }
 }

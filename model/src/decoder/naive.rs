@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, RopeScaling};
 use crate::quant::dequantize;
 use crate::weights::TensorSource;
 
@@ -67,10 +67,30 @@ impl Naive<'_> {
         let n = head.len();
         for i in 0..n / 2 {
             let theta = f64::from(self.config.rope_theta);
-            let angle = position as f64 * theta.powf(-2.0 * i as f64 / n as f64);
+            let angle = position as f64 * self.stretch(theta.powf(-2.0 * i as f64 / n as f64));
             let (a, b) = (head[i], head[i + n / 2]);
             head[i] = a * angle.cos() - b * angle.sin();
             head[i + n / 2] = b * angle.cos() + a * angle.sin();
+        }
+    }
+
+    /// A rotary frequency as the publications of each scaling write it: positions are interpolated
+    /// (Chen et al., 2023), or those waves that are long in the original context (Llama 3.1).
+    fn stretch(&self, frequency: f64) -> f64 {
+        match self.config.rope_scaling {
+            RopeScaling::None => frequency,
+            RopeScaling::Linear { factor } => 1.0 / f64::from(factor) * frequency,
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_context,
+            } => {
+                let waves = f64::from(original_context) * frequency / std::f64::consts::TAU;
+                let (low, high) = (f64::from(low_freq_factor), f64::from(high_freq_factor));
+                let kept = ((waves - low) / (high - low)).clamp(0.0, 1.0);
+                frequency * (kept + (1.0 - kept) / f64::from(factor))
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::naive::{Naive, Seen};
 use super::*;
-use crate::config::Architecture;
+use crate::config::{Architecture, RopeScaling};
 use crate::kv::KvFragment;
 use crate::layout::Overlay;
 use crate::seeded::{tiny, tiny_config};
@@ -16,9 +16,22 @@ use crate::weights::Dequantized;
 fn config() -> impl Strategy<Value = ModelConfig> {
     let heads = prop::sample::select(vec![(4, 2), (3, 1), (7, 1), (2, 2), (6, 3)]);
     let widths = prop::sample::select(vec![16usize, 64, 80]);
-    (heads, widths, any::<[bool; 4]>(), 2usize..4).prop_map(
-        |((n_heads, n_kv_heads), head_dim, [bias, norm, tied, interleaved], n_layers)| {
+    // An original context in which waves of all three kinds are found: kept, blended, stretched.
+    let scalings = prop::sample::select(vec![
+        RopeScaling::None,
+        RopeScaling::Linear { factor: 2.5 },
+        RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 128,
+        },
+    ]);
+    (heads, widths, scalings, any::<[bool; 4]>(), 2usize..4).prop_map(
+        |((n_heads, n_kv_heads), head_dim, rope_scaling, switches, n_layers)| {
+            let [bias, norm, tied, interleaved] = switches;
             ModelConfig {
+                rope_scaling,
                 architecture: Architecture::Llama,
                 n_heads,
                 n_kv_heads,

@@ -113,6 +113,8 @@ fn under_rule<L: Lanes>(l: L, work: impl UnderRule) {
         Q4_K: Affine32, 4;
         Q5_K: Affine32, 5;
         Q6_K: Offset16<32>, 6;
+        IQ4_NL: Offset<128>, 8;
+        IQ4_XS: Offset16<128>, 8;
     }
 }
 

@@ -9,7 +9,8 @@ use crate::decoder::{KERNEL_CLASS, tests::digest};
 use crate::quant::{Block, BlockFormat, ScaleRule, dequantize, tests::tame};
 use crate::weights::{Encoding, RawTensor};
 
-const ENCODINGS: [Encoding; 13] = [
+/// Newer ones stand behind older ones, which have a digest of their own below.
+const ENCODINGS: [Encoding; 15] = [
     Encoding::F32,
     Encoding::F16,
     Encoding::BF16,
@@ -23,6 +24,8 @@ const ENCODINGS: [Encoding; 13] = [
     Encoding::Q4_K,
     Encoding::Q5_K,
     Encoding::Q6_K,
+    Encoding::IQ4_NL,
+    Encoding::IQ4_XS,
 ];
 
 fn noise(seed: u64, n: usize) -> impl Iterator<Item = u64> {
@@ -217,25 +220,33 @@ proptest! {
 /// Whoever changes these bits gives their arithmetic another name.
 #[test]
 fn the_kernel_class_names_the_bits_of_every_encoding() {
-    let products = ENCODINGS.iter().flat_map(|&encoding| {
-        let (n_out, n_in) = (5, 512);
-        let bytes = matrix(encoding, 11, [n_out, n_in]);
-        let raw = RawTensor {
-            encoding,
-            shape: [n_out, n_in],
-            bytes: &bytes,
-        };
-        let weights = PackedMatrix::pack(raw, |n| n);
-        let x = [floats(17, n_in), floats(19, n_in)];
-        product(Isa::best(), &weights, &x).into_iter().flatten()
-    });
+    let products = |encodings: &[Encoding]| {
+        let products = encodings.iter().flat_map(|&encoding| product_of(encoding));
+        digest(products)
+    };
+    let (first, newer) = ENCODINGS.split_at(13);
     assert_eq!(
-        (KERNEL_CLASS, digest(products)),
+        (KERNEL_CLASS, products(first), products(newer)),
         (
             "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512",
-            7_557_832_923_989_765_715
+            7_557_832_923_989_765_715,
+            11_294_505_259_143_035_569
         ),
     );
+}
+
+/// Bits of two rows with a matrix of this encoding.
+fn product_of(encoding: Encoding) -> Vec<u32> {
+    let (n_out, n_in) = (5, 512);
+    let bytes = matrix(encoding, 11, [n_out, n_in]);
+    let raw = RawTensor {
+        encoding,
+        shape: [n_out, n_in],
+        bytes: &bytes,
+    };
+    let weights = PackedMatrix::pack(raw, |n| n);
+    let x = [floats(17, n_in), floats(19, n_in)];
+    product(Isa::best(), &weights, &x).concat()
 }
 
 /// The integers of a row that are furthest from zero, against the codes that are.

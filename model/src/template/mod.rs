@@ -13,6 +13,7 @@
 //! text may be encoded with special tokens parsed.
 
 mod dialect;
+mod markers;
 
 use std::path::Path;
 
@@ -33,6 +34,8 @@ const CHATML: &str = "{% for message in messages %}\
     {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 const NAME: &str = "chat_template";
+/// Where a GGUF has its template.
+const GGUF_KEY: &str = "tokenizer.chat_template";
 
 /// Longest template in bytes; the longest known have 30 KB.
 const MAX_BYTES: usize = 1 << 20;
@@ -85,7 +88,12 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// The template in a GGUF's metadata.
     pub fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Self, Error> {
-        Self::new(gguf.text("tokenizer.chat_template"), tokenizer)
+        Self::new(gguf.text(GGUF_KEY), tokenizer)
+    }
+
+    /// Whether a GGUF's metadata have a template.
+    pub(crate) fn is_in(gguf: &Gguf) -> bool {
+        gguf.text(GGUF_KEY).is_some()
     }
 
     /// The template in a folder: `chat_template.jinja`, or the text in
@@ -221,6 +229,40 @@ impl ChatTemplate {
         }
         Ok(parts)
     }
+}
+
+impl ChatTemplate {
+    /// The text before and behind what a user says under the instruction `system`. A template that
+    /// knows no system, or leaves out what it says, gets the instruction at the beginning of what the
+    /// user says.
+    ///
+    /// # Errors
+    /// What the template refuses in that form, too.
+    pub fn frame(&self, system: &str) -> Result<[String; 2], Error> {
+        let messages = [
+            Message::new(Role::System, system),
+            Message::new(Role::User, SLOT),
+        ];
+        if let Ok(parts) = self.cut(&messages)
+            && parts[0].contains(system)
+        {
+            return Ok(pair(parts));
+        }
+        let folded = Message::new(Role::User, format!("{system}\n\n{SLOT}"));
+        let parts = self.cut(&[folded])?;
+        if !parts[0].contains(system) {
+            return Err(Error::Template(
+                "it leaves out how the user's message begins".into(),
+            ));
+        }
+        Ok(pair(parts))
+    }
+}
+
+/// The two texts around one slot.
+fn pair(mut parts: Vec<String>) -> [String; 2] {
+    let closing = parts.pop().unwrap_or_default();
+    [parts.pop().unwrap_or_default(), closing]
 }
 
 /// The template library's error with its chain of causes.

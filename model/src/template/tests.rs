@@ -57,6 +57,62 @@ fn a_template_may_refuse_and_its_words_are_passed_on() {
 }
 
 #[test]
+fn a_template_without_a_system_gets_the_instruction_in_the_users_turn() {
+    const TURNS: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}\n{% endfor %}";
+    let frame = |source: &str| template(source).frame("Be brief.");
+    assert_eq!(
+        frame(TURNS).unwrap(),
+        ["<system>Be brief.\n<user>", "\n"].map(String::from)
+    );
+    let folded = ["<user>Be brief.\n\n", "\n"].map(String::from);
+    // As Gemma's and Mistral's first.
+    let refuses = format!(
+        "{{% if messages[0].role == 'system' %}}{{{{ raise_exception('no system') }}}}{{% endif %}}{TURNS}"
+    );
+    assert_eq!(frame(&refuses).unwrap(), folded);
+    let drops = TURNS.replace("in messages", "in messages if m.role != 'system'");
+    assert_eq!(frame(&drops).unwrap(), folded);
+    // Whatever it is given, it refuses.
+    let says = frame("{{ raise_exception('no user') }}")
+        .unwrap_err()
+        .to_string();
+    assert!(says.contains("no user"), "{says}");
+}
+
+#[test]
+fn marks_that_are_words_are_told_from_tokens() {
+    let tokenizer = crate::tokenizer::continuing_tests::sentence_piece("prepend", &[]);
+    let of = |source: &str| {
+        let template = template(source);
+        (
+            template.markers(&tokenizer),
+            template.plain_markers(&tokenizer),
+        )
+    };
+    let none: Vec<String> = Vec::new();
+    // Made of parts: only what is rendered shows the token.
+    let tokens = "{% for m in messages %}{{ '<|' + m.role + '|>' if m.role == 'user' else '<s>' }}\
+                  {{ m.content }}</s>{% endfor %}<tag>";
+    assert_eq!(
+        of(tokens),
+        (
+            ["</s>", "<s>", "<tag>", "<|user|>"]
+                .map(String::from)
+                .to_vec(),
+            none.clone()
+        )
+    );
+    let llama2 = "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]\
+                  {% else %} {{ m.content }} </s>{% endif %}{% endfor %}";
+    assert_eq!(of(llama2).1, ["[INST]", "[/INST]"]);
+    let zephyr = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}\
+                  {% if add_generation_prompt %}<|assistant|>\n{% endif %}";
+    assert_eq!(of(zephyr).1, ["<|system|>", "<|assistant|>"]);
+    let alpaca = "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n{% endfor %}";
+    assert_eq!(of(alpaca), (none, vec!["### user:".to_owned()]));
+}
+
+#[test]
 fn a_broken_template_says_where() {
     let error = ChatTemplate::compile("a\n{% if %}", false, String::new(), String::new(), false);
     let says = error.unwrap_err().to_string();

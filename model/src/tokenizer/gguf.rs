@@ -27,7 +27,8 @@ use crate::weights::gguf_value::Value;
 pub(super) const MODEL: &str = "tokenizer.ggml.model";
 /// Key of the name of the splitting.
 pub(super) const PRE: &str = "tokenizer.ggml.pre";
-const TOKENS: &str = "tokenizer.ggml.tokens";
+/// Key of the spellings of all tokens.
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 const MERGES: &str = "tokenizer.ggml.merges";
 const KINDS: &str = "tokenizer.ggml.token_type";
 const BYTE_FALLBACK: &str = "tokenizer.ggml.byte_fallback";
@@ -65,6 +66,16 @@ impl Words {
             "smollm" | "starcoder" | "refact" | "command-r" => Self::DigitsThenGpt2,
             _ => return None,
         })
+    }
+
+    /// Names it in digests. Numbers never change their meaning.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Qwen2 => 0,
+            Self::Llama3 => 1,
+            Self::Gpt2 => 2,
+            Self::DigitsThenGpt2 => 3,
+        }
     }
 
     fn pre_tokenizer(self) -> Result<PreTokenizerWrapper, String> {

@@ -84,7 +84,16 @@ impl Checkpoint {
     /// The chat template that comes with the weights.
     pub fn template(&self, tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
         match self {
-            Self::Gguf(gguf) => ChatTemplate::from_gguf(gguf, tokenizer),
+            Self::Gguf(gguf) => {
+                // Where a tokenizer stands in that has its template beside it, so does that.
+                let beside = Tokenizer::file_beside(gguf);
+                match beside.as_deref().and_then(Path::parent) {
+                    Some(folder) if !ChatTemplate::is_in(gguf) => {
+                        ChatTemplate::from_folder(folder, tokenizer)
+                    }
+                    _ => ChatTemplate::from_gguf(gguf, tokenizer),
+                }
+            }
             Self::Safetensors(folder) => ChatTemplate::from_folder(folder.path(), tokenizer),
         }
     }

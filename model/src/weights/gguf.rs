@@ -15,7 +15,7 @@ use super::{
     Encoding, RawTensor, TensorSource, demands,
     gguf_header::{self, Header, Refusal},
     gguf_value::Value,
-    mapped, rope_factors,
+    mapped, rope_factors, unread,
 };
 use crate::{
     config::{Architecture, ModelConfig, RopeScaling},
@@ -70,6 +70,7 @@ impl Gguf {
         let config = read_config(&contents)?;
         demands::check_sizes(path, &config)?;
         demands::check(path, &config, &contents)?;
+        unread::check_tensors(path, &config, contents.tensors.keys())?;
         Ok(Self { contents, config })
     }
 
@@ -167,6 +168,8 @@ fn encoding_of(ggml_type: u32) -> Result<Encoding, &'static str> {
         12 => Encoding::Q4_K,
         13 => Encoding::Q5_K,
         14 => Encoding::Q6_K,
+        20 => Encoding::IQ4_NL,
+        23 => Encoding::IQ4_XS,
         30 => Encoding::BF16,
         9 => return Err("Q8_1"),
         15 => return Err("Q8_K"),
@@ -174,10 +177,8 @@ fn encoding_of(ggml_type: u32) -> Result<Encoding, &'static str> {
         17 => return Err("IQ2_XS"),
         18 => return Err("IQ3_XXS"),
         19 => return Err("IQ1_S"),
-        20 => return Err("IQ4_NL"),
         21 => return Err("IQ3_S"),
         22 => return Err("IQ2_S"),
-        23 => return Err("IQ4_XS"),
         29 => return Err("IQ1_M"),
         34 => return Err("TQ1_0"),
         35 => return Err("TQ2_0"),
@@ -199,7 +200,9 @@ fn place(path: &Path, header: &Header, file_len: usize) -> Result<HashMap<String
             path: path.into(),
             what: format!("encoding of tensor `{name}`"),
             got: format!("{known_as} (GGML type {})", entry.ggml_type),
-            supported: "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K".into(),
+            supported: "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, \
+                        IQ4_XS"
+                .into(),
         })?;
         let (&columns, leading) = entry.shape.split_last().expect("one to four dimensions");
         let placed = leading
@@ -310,6 +313,8 @@ fn read_config(file: &Contents) -> Result<ModelConfig, Error> {
         return Err(file.unsupported("feed-forward", "mixture of experts", "dense layers"));
     }
 
+    unread::check_metadata(&file.path, name, file.metadata.iter())?;
+
     let d_model = keys.count("embedding_length")?;
     let n_heads = keys.count("attention.head_count")?;
     let n_kv_heads = keys
@@ -374,39 +379,74 @@ fn read_config(file: &Contents) -> Result<ModelConfig, Error> {
                 ))
             })?,
         qkv_bias,
-        qk_norm: file.tensors.contains_key("blk.0.attn_q_norm.weight"),
+        // Norms that another architecture has are refused as tensors that nobody reads.
+        qk_norm: architecture == Architecture::Qwen3,
         tied_embeddings: !file.tensors.contains_key("output.weight"),
         interleaved_rope_rows: architecture == Architecture::Llama,
     })
 }
 
+/// As llama.cpp reads it: a factor without a type is linear, and a factor of 0 is none.
 fn read_scaling(keys: &Keys<'_>, head_dim: usize, theta: f32) -> Result<RopeScaling, Error> {
-    const SUPPORTED: &str = "none, linear, llama3";
+    let by_factor = read_factor(keys)?;
+    match read_divisors(keys.file, head_dim, theta)? {
+        None | Some(RopeScaling::None) => Ok(by_factor),
+        Some(by_tensor) if by_factor == RopeScaling::None => Ok(by_tensor),
+        Some(_) => Err(keys.file.unsupported(
+            "rope scaling",
+            "a factor beside `rope_freqs.weight`",
+            "one of both",
+        )),
+    }
+}
+
+/// The scaling that metadata ask for.
+fn read_factor(keys: &Keys<'_>) -> Result<RopeScaling, Error> {
     let file = keys.file;
-    if let Some(tensor) = file.tensor("rope_freqs.weight") {
-        if tensor.encoding != Encoding::F32 || head_dim > 1024 {
-            return Err(file.corrupt("tensor `rope_freqs.weight` is not F32"));
-        }
-        let divisors: Vec<f32> = tensor
-            .bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
-        return rope_factors::recognise(&divisors, head_dim, theta).ok_or_else(|| {
-            file.unsupported("rope scaling", "factors of an unknown kind", SUPPORTED)
-        });
-    }
-    let kind = file.text(&keys.full("rope.scaling.type")).unwrap_or("none");
-    match kind {
-        "none" => Ok(RopeScaling::None),
-        "linear" => match keys.real("rope.scaling.factor")? {
-            Some(factor) if factor.is_finite() && factor > 0.0 => {
-                Ok(RopeScaling::Linear { factor })
-            }
-            factor => Err(file.corrupt(format!("linear rope scaling by {factor:?}"))),
+    let key = keys.full("rope.scaling.type");
+    let kind = match file.metadata.get(&key) {
+        None => None,
+        Some(value) => match value.text() {
+            Some(kind) => Some(kind),
+            None => return Err(file.corrupt(format!("`{key}` is {value:?}, not a text"))),
         },
-        other => Err(file.unsupported("rope scaling", other, SUPPORTED)),
+    };
+    let factor = match keys.real("rope.scaling.factor")? {
+        None => keys.real("rope.scale_linear")?,
+        factor => factor,
+    };
+    match (kind, factor) {
+        (Some("none"), _) | (None, None) => Ok(RopeScaling::None),
+        (Some("linear") | None, Some(0.0 | 1.0)) => Ok(RopeScaling::None),
+        (Some("linear") | None, Some(factor)) if factor.is_finite() && factor > 0.0 => {
+            Ok(RopeScaling::Linear { factor })
+        }
+        (Some("linear") | None, factor) => {
+            Err(file.corrupt(format!("linear rope scaling by {factor:?}")))
+        }
+        (Some(other), _) => Err(file.unsupported("rope scaling", other, "none, linear, llama3")),
     }
+}
+
+/// The scaling that a tensor of divisors stands for.
+fn read_divisors(
+    file: &Contents,
+    head_dim: usize,
+    theta: f32,
+) -> Result<Option<RopeScaling>, Error> {
+    let Some(tensor) = file.tensor("rope_freqs.weight") else {
+        return Ok(None);
+    };
+    if tensor.encoding != Encoding::F32 || head_dim > 1024 {
+        return Err(file.corrupt("tensor `rope_freqs.weight` is not F32"));
+    }
+    let floats = tensor.bytes.as_chunks().0.iter();
+    let divisors: Vec<f32> = floats.map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let known = rope_factors::recognise(&divisors, head_dim, theta);
+    known.map(Some).ok_or_else(|| {
+        let supported = "none, linear, llama3";
+        file.unsupported("rope scaling", "factors of an unknown kind", supported)
+    })
 }
 
 #[cfg(test)]

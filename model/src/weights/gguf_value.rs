@@ -47,6 +47,19 @@ impl Value {
         }
     }
 
+    /// A number of any kind.
+    pub fn real(&self) -> Option<f64> {
+        match *self {
+            Self::F32(x) => Some(x.into()),
+            Self::F64(x) => Some(x),
+            Self::I8(n) => Some(n.into()),
+            Self::I16(n) => Some(n.into()),
+            Self::I32(n) => Some(n.into()),
+            Self::I64(n) => Some(n as f64),
+            _ => self.unsigned().map(|n| n as f64),
+        }
+    }
+
     /// A text.
     pub fn text(&self) -> Option<&str> {
         match self {

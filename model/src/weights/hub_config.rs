@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::{hub_rope, unread};
 use crate::{
     bounded,
-    config::{Architecture, ModelConfig, RopeScaling},
+    config::{Architecture, ModelConfig},
     error::Error,
 };
 
@@ -40,12 +41,14 @@ pub(super) fn read(path: &Path, has: &dyn Fn(&str) -> bool) -> Result<ModelConfi
             .unwrap_or("unnamed");
         return Err(file.unsupported("quantization", method, "none (or a GGUF file)"));
     }
-    let uses_window = match architecture {
-        Architecture::Llama => file.json["sliding_window"].is_number(),
-        _ => file.json["use_sliding_window"].as_bool().unwrap_or(false),
-    };
-    if uses_window {
-        return Err(file.unsupported("attention", "sliding window", "full"));
+    unread::check_settings(path, &file.json)?;
+    file.refuse_windows(architecture)?;
+    match file.text("hidden_act")? {
+        None | Some("silu" | "swish") => {}
+        Some(other) => return Err(file.unsupported("activation", other, "silu")),
+    }
+    if file.is_on("mlp_bias")? {
+        return Err(file.unsupported("biases", "of the feed-forward", "of query, key, value"));
     }
 
     let d_model = file.count("hidden_size")?;
@@ -59,21 +62,15 @@ pub(super) fn read(path: &Path, has: &dyn Fn(&str) -> bool) -> Result<ModelConfi
             )));
         }
     };
+    // Qwen2 has biases whatever its switch says; of others, who follows the file's switch would
+    // compute something else than who follows its tensors.
     let qkv_bias = has("blk.0.attn_q.bias");
-    if has("blk.0.attn_output.bias") || has("blk.0.ffn_up.bias") {
-        return Err(file.unsupported("biases", "on output or feed-forward", "query, key, value"));
+    let says_bias = file.is_on("attention_bias")?;
+    if architecture != Architecture::Qwen2 && qkv_bias != says_bias {
+        let got = format!("`attention_bias` {says_bias}, with tensors that say {qkv_bias}");
+        return Err(file.unsupported("biases", &got, "one or the other"));
     }
-    // Newer files keep everything about rotation in `rope_parameters`.
-    let newer = &file.json["rope_parameters"];
-    let rope_theta = newer["rope_theta"]
-        .as_f64()
-        .or_else(|| file.json["rope_theta"].as_f64())
-        .unwrap_or(10_000.0) as f32;
-    let scaling = if newer.is_object() {
-        newer
-    } else {
-        &file.json["rope_scaling"]
-    };
+    let (rope_theta, rope_scaling) = hub_rope::read(&file)?;
     Ok(ModelConfig {
         architecture,
         n_layers: file.count("num_hidden_layers")?,
@@ -87,23 +84,68 @@ pub(super) fn read(path: &Path, has: &dyn Fn(&str) -> bool) -> Result<ModelConfi
         n_vocab: file.count("vocab_size")?,
         max_positions: file.count("max_position_embeddings")?,
         rope_theta,
-        rope_scaling: file.scaling(scaling)?,
+        rope_scaling,
         norm_eps: file.json["rms_norm_eps"]
             .as_f64()
             .ok_or_else(|| file.corrupt("`rms_norm_eps` is missing"))? as f32,
         qkv_bias,
-        qk_norm: has("blk.0.attn_q_norm.weight"),
-        tied_embeddings: file.json["tie_word_embeddings"].as_bool().unwrap_or(false),
+        // Norms that another architecture has are refused as tensors that nobody reads.
+        qk_norm: architecture == Architecture::Qwen3,
+        tied_embeddings: file.is_on("tie_word_embeddings")?,
         interleaved_rope_rows: false,
     })
 }
 
-struct File<'a> {
+/// An opened `config.json`.
+pub(super) struct File<'a> {
     path: &'a Path,
-    json: Json,
+    pub(super) json: Json,
 }
 
 impl File<'_> {
+    /// Refuses attention that does not see all positions.
+    fn refuse_windows(&self, architecture: Architecture) -> Result<(), Error> {
+        let is_full = |kind: &Json| kind.as_str() == Some("full_attention");
+        let by_layer = match &self.json["layer_types"] {
+            Json::Null => false,
+            Json::Array(kinds) => !kinds.iter().all(is_full),
+            _ => true,
+        };
+        let uses_window = by_layer
+            || match architecture {
+                Architecture::Llama => !self.json["sliding_window"].is_null(),
+                _ => self.is_on("use_sliding_window")?,
+            };
+        if !uses_window {
+            return Ok(());
+        }
+        let sees_all = match self.optional_count("sliding_window")? {
+            None => false,
+            Some(window) => window >= self.count("max_position_embeddings")?,
+        };
+        match sees_all {
+            true => Ok(()),
+            false => Err(self.unsupported("attention", "sliding window", "full")),
+        }
+    }
+
+    /// A switch, which is off where it is not named.
+    fn is_on(&self, key: &str) -> Result<bool, Error> {
+        match &self.json[key] {
+            Json::Null => Ok(false),
+            Json::Bool(is_on) => Ok(*is_on),
+            other => Err(self.corrupt(format!("`{key}` is {other}, not a truth value"))),
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&str>, Error> {
+        match &self.json[key] {
+            Json::Null => Ok(None),
+            Json::String(text) => Ok(Some(text)),
+            other => Err(self.corrupt(format!("`{key}` is {other}, not a text"))),
+        }
+    }
+
     fn optional_count(&self, key: &str) -> Result<Option<usize>, Error> {
         match &self.json[key] {
             Json::Null => Ok(None),
@@ -119,36 +161,7 @@ impl File<'_> {
             .ok_or_else(|| self.corrupt(format!("`{key}` is missing")))
     }
 
-    fn scaling(&self, scaling: &Json) -> Result<RopeScaling, Error> {
-        if scaling.is_null() {
-            return Ok(RopeScaling::None);
-        }
-        let real = |key: &str| {
-            scaling[key]
-                .as_f64()
-                .filter(|x| x.is_finite() && *x > 0.0)
-                .map(|x| x as f32)
-                .ok_or_else(|| self.corrupt(format!("rope scaling without a valid `{key}`")))
-        };
-        let kind = scaling["rope_type"]
-            .as_str()
-            .or_else(|| scaling["type"].as_str());
-        match kind.unwrap_or("default") {
-            "default" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear {
-                factor: real("factor")?,
-            }),
-            "llama3" => Ok(RopeScaling::Llama3 {
-                factor: real("factor")?,
-                low_freq_factor: real("low_freq_factor")?,
-                high_freq_factor: real("high_freq_factor")?,
-                original_context: real("original_max_position_embeddings")? as u32,
-            }),
-            other => Err(self.unsupported("rope scaling", other, "default, linear, llama3")),
-        }
-    }
-
-    fn unsupported(&self, what: &str, got: &str, supported: &str) -> Error {
+    pub(super) fn unsupported(&self, what: &str, got: &str, supported: &str) -> Error {
         Error::Unsupported {
             path: self.path.into(),
             what: what.into(),
@@ -157,7 +170,7 @@ impl File<'_> {
         }
     }
 
-    fn corrupt(&self, reason: impl Into<String>) -> Error {
+    pub(super) fn corrupt(&self, reason: impl Into<String>) -> Error {
         Error::Corrupt {
             path: self.path.into(),
             reason: reason.into(),

@@ -11,9 +11,11 @@ pub mod gguf;
 mod gguf_header;
 pub mod gguf_value;
 mod hub_config;
+mod hub_rope;
 pub(crate) mod mapped;
 mod rope_factors;
 pub mod safetensors;
+mod unread;
 
 pub use self::{checkpoint::Checkpoint, demands::demands, dequantized::Dequantized};
 
@@ -35,6 +37,8 @@ pub enum Encoding {
     Q4_K,
     Q5_K,
     Q6_K,
+    IQ4_NL,
+    IQ4_XS,
 }
 
 impl Encoding {
@@ -42,8 +46,8 @@ impl Encoding {
     pub const fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
-            Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::IQ4_NL => 32,
+            Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K | Self::IQ4_XS => 256,
         }
     }
 
@@ -62,6 +66,8 @@ impl Encoding {
             Self::Q4_K => 144,
             Self::Q5_K => 176,
             Self::Q6_K => 210,
+            Self::IQ4_NL => 18,
+            Self::IQ4_XS => 136,
         }
     }
 

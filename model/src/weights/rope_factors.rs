@@ -38,7 +38,8 @@ pub(super) fn recognise(divisors: &[f32], head_dim: usize, theta: f32) -> Option
     const LOW: f32 = 1.0;
     const HIGH: f32 = 4.0;
     const ORIGINAL_CONTEXT: u32 = 8192;
-    if divisors.iter().all(|&divisor| divisor == 1.0) {
+    let is_whole = divisors.len() == head_dim / 2;
+    if is_whole && divisors.iter().all(|&divisor| divisor == 1.0) {
         return Some(RopeScaling::None);
     }
     let factor = divisors.iter().copied().fold(0.0, f32::max);
@@ -75,6 +76,7 @@ mod tests {
             );
         }
         assert_eq!(recognise(&[1.0; 32], 64, 1e4), Some(RopeScaling::None));
+        assert_eq!(recognise(&[1.0; 16], 64, 1e4), None);
         let long: Vec<f32> = (0..32).map(|i| 1.0 + i as f32).collect();
         assert_eq!(recognise(&long, 64, 1e4), None);
     }

@@ -14,7 +14,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
-use super::{Encoding, RawTensor, TensorSource, demands, hub_config, mapped};
+use super::{Encoding, RawTensor, TensorSource, demands, hub_config, mapped, unread};
 use crate::{config::ModelConfig, error::Error};
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -34,6 +34,8 @@ pub struct SafetensorsFolder {
 struct Contents {
     files: Vec<(PathBuf, Mmap)>,
     tensors: HashMap<String, Placed>,
+    /// Published names of tensors that GGUF has no name for.
+    unnamed: Vec<String>,
 }
 
 /// A tensor whose bytes are known to lie in its file.
@@ -51,6 +53,7 @@ impl SafetensorsFolder {
         let mut contents = Contents {
             files: Vec::new(),
             tensors: HashMap::new(),
+            unnamed: Vec::new(),
         };
         for file in file_names(path)? {
             contents.add(path.join(file))?;
@@ -59,6 +62,11 @@ impl SafetensorsFolder {
         let config = hub_config::read(&path.join("config.json"), &has)?;
         demands::check_sizes(path, &config)?;
         demands::check(path, &config, &contents)?;
+        if config.tied_embeddings {
+            contents.drop_copy_of_embeddings(path)?;
+        }
+        let names = contents.tensors.keys().chain(&contents.unnamed);
+        unread::check_tensors(path, &config, names)?;
         Ok(Self {
             path: path.into(),
             contents,
@@ -117,6 +125,7 @@ impl Contents {
         let data = LENGTH_BYTES + head;
         for (published, info) in metadata.tensors() {
             let Some(name) = gguf_name(&published) else {
+                self.unnamed.push(published);
                 continue;
             };
             let encoding = match info.dtype {
@@ -155,6 +164,25 @@ impl Contents {
             }
         }
         self.files.push((path, map));
+        Ok(())
+    }
+
+    /// Some writers repeat embeddings that serve as the output projection, too.
+    fn drop_copy_of_embeddings(&mut self, path: &Path) -> Result<(), Error> {
+        const OUTPUT: &str = "output.weight";
+        let (embeddings, output) = (self.tensor("token_embd.weight"), self.tensor(OUTPUT));
+        let (Some(embeddings), Some(output)) = (embeddings, output) else {
+            return Ok(());
+        };
+        if (embeddings.encoding, embeddings.bytes) != (output.encoding, output.bytes) {
+            return Err(Error::Corrupt {
+                path: path.into(),
+                reason: "`tie_word_embeddings` says that the embeddings are the output \
+                         projection, but `lm_head.weight` holds other numbers"
+                    .into(),
+            });
+        }
+        self.tensors.remove(OUTPUT);
         Ok(())
     }
 }
@@ -196,7 +224,7 @@ fn file_names(folder: &Path) -> Result<Vec<String>, Error> {
     }
 }
 
-/// GGUF's name for a hub's; `None` for tensors that the decoder does not read.
+/// GGUF's name for a hub's; `None` for tensors that no decoder here reads.
 fn gguf_name(published: &str) -> Option<String> {
     match published {
         "model.embed_tokens.weight" => return Some("token_embd.weight".into()),

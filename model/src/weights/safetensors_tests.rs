@@ -7,10 +7,15 @@ const WIDTH: usize = 8;
 
 /// A whole folder: one layer, two heads sharing one key/value head, BF16.
 fn folder(config: &str, split: bool) -> tempfile::TempDir {
+    folder_with(config, split, &[])
+}
+
+/// The same with further vectors.
+fn folder_with(config: &str, split: bool, extra: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), config).unwrap();
     let layer = |name: &str| format!("model.layers.0.{name}.weight");
-    let shapes = [
+    let mut shapes = vec![
         ("model.embed_tokens.weight".to_owned(), vec![10, WIDTH]),
         ("model.norm.weight".to_owned(), vec![WIDTH]),
         (layer("input_layernorm"), vec![WIDTH]),
@@ -22,8 +27,12 @@ fn folder(config: &str, split: bool) -> tempfile::TempDir {
         (layer("mlp.gate_proj"), vec![16, WIDTH]),
         (layer("mlp.up_proj"), vec![16, WIDTH]),
         (layer("mlp.down_proj"), vec![WIDTH, 16]),
-        (layer("self_attn.rotary_emb.inv_freq"), vec![2]),
+        (
+            "model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(),
+            vec![2],
+        ),
     ];
+    shapes.extend(extra.iter().map(|name| ((*name).to_owned(), vec![WIDTH])));
     let zeros = vec![0u8; 2 * 16 * WIDTH];
     let views: Vec<(String, TensorView<'_>)> = shapes
         .iter()
@@ -103,7 +112,7 @@ fn what_is_missing_or_foreign_is_named() {
             .unwrap_err()
             .to_string()
     };
-    let untied = says(&CONFIG.replace("\"tie_word_embeddings\": true", "\"a\": 1"));
+    let untied = says(&CONFIG.replace("\"tie_word_embeddings\": true", "\"a\": null"));
     assert!(untied.contains("`output.weight` is missing"), "{untied}");
     let layers = says(&CONFIG.replace("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 2"));
     assert!(layers.contains("blk.1"), "{layers}");
@@ -114,6 +123,184 @@ fn what_is_missing_or_foreign_is_named() {
     );
     let cut = says(&CONFIG[..40]);
     assert!(cut.contains("config.json"), "{cut}");
+}
+
+/// What opening says of a configuration where this was put for that.
+fn said(replace: &str, with: &str) -> Result<ModelConfig, String> {
+    assert!(CONFIG.contains(replace), "{replace}");
+    let folder = folder(&CONFIG.replace(replace, with), false);
+    let opened = SafetensorsFolder::open(folder.path());
+    opened
+        .map(|opened| opened.config().clone())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn rotations_are_read_by_all_their_names_or_refused() {
+    const OLDER: &str = r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}"#;
+    let reads = |with: &str| said(OLDER, with).map(|config| config.rope_scaling);
+    let linear = Ok(RopeScaling::Linear { factor: 2.0 });
+    for named in [
+        r#""rope_scaling": {"type": "linear", "factor": 2.0}"#,
+        r#""rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 2}"#,
+        r#""rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500000.0}"#,
+        r#""rope_scaling": null, "rope_parameters": {"rope_type": "linear", "factor": 2.0}"#,
+    ] {
+        assert_eq!(reads(named), linear, "{named}");
+    }
+    assert_eq!(reads(r#""rope_scaling": null"#), Ok(RopeScaling::None));
+    assert_eq!(
+        reads(r#""rope_parameters": {"rope_type": "default", "partial_rotary_factor": 1.0}"#),
+        Ok(RopeScaling::None)
+    );
+    for (named, why) in [
+        (r#""rope_scaling": {"factor": 2.0}"#, "`factor`"),
+        (r#""rope_scaling": {"type": "linear"}"#, "without `factor`"),
+        (r#""rope_scaling": {"type": 3, "factor": 2.0}"#, "type 3"),
+        (
+            r#""rope_scaling": {"rope_type": "default", "type": "linear"}"#,
+            "both types",
+        ),
+        (r#""rope_scaling": {"type": "yarn", "factor": 2.0}"#, "yarn"),
+        (
+            r#""rope_scaling": {"type": "dynamic", "factor": 2.0}"#,
+            "dynamic",
+        ),
+        (r#""rope_scaling": {"rope_type": "longrope"}"#, "longrope"),
+        (
+            r#""rope_scaling": {"type": "linear", "factor": 2.0, "attention_factor": 1.1}"#,
+            "attention_factor",
+        ),
+        (r#""rope_scaling": "linear""#, "rope scaling is"),
+        (
+            r#""rope_scaling": {"type": "linear", "factor": 2.0},
+               "rope_parameters": {"rope_type": "default"}"#,
+            "different things",
+        ),
+        (
+            r#""rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}"#,
+            "rope_theta",
+        ),
+        (
+            r#""rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}"#,
+            "0.5",
+        ),
+        (
+            r#""rope_parameters": {"full_attention": {"rope_type": "default"}}"#,
+            "full_attention",
+        ),
+        (r#""partial_rotary_factor": 0.25"#, "0.25"),
+    ] {
+        let says = reads(named).unwrap_err();
+        assert!(says.contains(why), "{named}: {says}");
+    }
+    let newer =
+        r#""rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 70000.0}"#;
+    let config = CONFIG
+        .replace("\"rope_theta\": 500000.0, ", "")
+        .replace(OLDER, newer);
+    let folder = folder(&config, false);
+    let opened = SafetensorsFolder::open(folder.path()).unwrap();
+    assert_eq!(opened.config().rope_theta, 70_000.0);
+    assert!(
+        said("500000.0", "\"high\"")
+            .unwrap_err()
+            .contains("rope_theta")
+    );
+    assert!(said("\"low_freq_factor\": 1.0", "\"low_freq_factor\": 4.0").is_err());
+}
+
+#[test]
+fn settings_that_nobody_obeys_are_refused_by_name() {
+    const TIED: &str = "\"tie_word_embeddings\": true";
+    let with = |setting: &str| said(TIED, &format!("{TIED}, {setting}")).map(|_| ());
+    for setting in [
+        r#""hidden_act": "silu""#,
+        r#""attention_bias": false, "mlp_bias": false"#,
+        r#""partial_rotary_factor": 1.0"#,
+        r#""final_logit_softcapping": null"#,
+        r#""use_cache": true, "torch_dtype": "bfloat16", "_name_or_path": "x""#,
+        r#""sliding_window": null, "layer_types": ["full_attention"]"#,
+        r#""sliding_window": 64"#,
+    ] {
+        assert_eq!(with(setting), Ok(()), "{setting}");
+    }
+    for (setting, named) in [
+        (r#""hidden_act": "gelu""#, "gelu"),
+        (r#""attention_bias": true"#, "attention_bias"),
+        (r#""mlp_bias": true"#, "biases"),
+        (
+            r#""final_logit_softcapping": 30.0"#,
+            "`final_logit_softcapping`",
+        ),
+        (r#""logits_scaling": 8.0"#, "`logits_scaling`"),
+        (r#""attention_multiplier": 0.1"#, "`attention_multiplier`"),
+        (r#""residual_multiplier": 0.2"#, "`residual_multiplier`"),
+        (r#""embedding_multiplier": 12.0"#, "`embedding_multiplier`"),
+        (
+            r#""auto_map": {"AutoModelForCausalLM": "m.M"}"#,
+            "`auto_map`",
+        ),
+        (r#""quantization": {"bits": 4}"#, "`quantization`"),
+        (r#""sliding_window": 63"#, "sliding window"),
+        (
+            r#""layer_types": ["sliding_attention"], "sliding_window": 32"#,
+            "sliding window",
+        ),
+        (r#""layer_types": ["linear_attention"]"#, "sliding window"),
+    ] {
+        let says = with(setting).unwrap_err();
+        assert!(says.contains(named), "{setting}: {says}");
+    }
+    assert!(
+        said("true", "1")
+            .unwrap_err()
+            .contains("tie_word_embeddings")
+    );
+    let qwen = |setting: &str| said("\"llama\"", &format!("\"qwen2\", {setting}")).map(|_| ());
+    assert_eq!(
+        qwen(r#""use_sliding_window": false, "sliding_window": 32"#),
+        Ok(())
+    );
+    assert!(qwen(r#""use_sliding_window": true, "sliding_window": 32"#).is_err());
+    assert!(qwen(r#""use_sliding_window": true"#).is_err());
+}
+
+#[test]
+fn tensors_that_nobody_reads_are_refused_by_name() {
+    let says = |name: &str| {
+        let folder = folder_with(CONFIG, false, &[name]);
+        let opened = SafetensorsFolder::open(folder.path());
+        opened.unwrap_err().to_string()
+    };
+    for (published, named) in [
+        (
+            "model.layers.0.self_attn.o_proj.bias",
+            "blk.0.attn_output.bias",
+        ),
+        ("model.layers.0.mlp.up_proj.bias", "blk.0.ffn_up.bias"),
+        (
+            "model.layers.0.self_attn.q_norm.weight",
+            "blk.0.attn_q_norm.weight",
+        ),
+        (
+            "model.layers.1.input_layernorm.weight",
+            "blk.1.attn_norm.weight",
+        ),
+        (
+            "model.layers.0.self_attn.sinks",
+            "model.layers.0.self_attn.sinks",
+        ),
+        ("score.weight", "score.weight"),
+    ] {
+        let says = says(published);
+        assert!(says.contains(&format!("tensor `{named}`")), "{says}");
+    }
+    // A bias that the switch denies.
+    assert!(says("model.layers.0.self_attn.q_proj.bias").contains("attention_bias"));
+    // Other numbers than those that are said to serve.
+    assert!(says("lm_head.weight").contains("tie_word_embeddings"));
 }
 
 #[test]

@@ -12,11 +12,17 @@ use proptest::prelude::*;
 use super::{super::demands, *};
 use crate::{
     template::{ChatTemplate, Message, Role, SLOT},
-    tokenizer::Tokenizer,
+    tokenizer::{Tokenizer, continuing_tests::sentence_piece_json},
+    weights::Checkpoint,
 };
 
 /// A whole small checkpoint, written by candle's writer.
 fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
+    small_with(architecture, extra, &[])
+}
+
+/// The same with further tensors, all of them vectors.
+fn small_with(architecture: &str, extra: &[(&str, Value)], vectors: &[(&str, &[f32])]) -> Vec<u8> {
     let key = |k: &str| format!("{architecture}.{k}");
     let mut metadata = vec![
         (
@@ -64,7 +70,10 @@ fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
     ];
     for (k, value) in extra {
         metadata.retain(|(present, _)| present != k);
-        metadata.push(((*k).to_owned(), value.clone()));
+        // An empty list takes a key away.
+        if !matches!(value, Value::Array(elements) if elements.is_empty()) {
+            metadata.push(((*k).to_owned(), value.clone()));
+        }
     }
     let quantized = |rows: usize, columns: usize| {
         let values = Tensor::zeros((rows, columns), candle_core::DType::F32, &Device::Cpu).unwrap();
@@ -74,7 +83,7 @@ fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
         let ones = Tensor::ones(n, candle_core::DType::F32, &Device::Cpu).unwrap();
         QTensor::quantize(&ones, GgmlDType::F32).unwrap()
     };
-    let tensors = [
+    let mut tensors = vec![
         ("token_embd.weight", quantized(10, 32)),
         ("output_norm.weight", plain(32)),
         ("blk.0.attn_norm.weight", plain(32)),
@@ -87,6 +96,11 @@ fn small(architecture: &str, extra: &[(&str, Value)]) -> Vec<u8> {
         ("blk.0.ffn_up.weight", quantized(64, 32)),
         ("blk.0.ffn_down.weight", quantized(32, 64)),
     ];
+    for (name, numbers) in vectors {
+        let tensor = Tensor::from_slice(numbers, numbers.len(), &Device::Cpu).unwrap();
+        let tensor = QTensor::quantize(&tensor, GgmlDType::F32).unwrap();
+        tensors.push((*name, tensor));
+    }
     let metadata: Vec<_> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
     let tensors: Vec<_> = tensors.iter().map(|(k, t)| (*k, t)).collect();
     let mut file = Cursor::new(Vec::new());
@@ -158,15 +172,204 @@ fn what_the_decoder_lacks_is_named_with_what_it_has() {
 }
 
 #[test]
+fn a_factor_without_a_type_is_linear_as_llama_cpp_reads_it() {
+    let reads = |entries: &[(&str, Value)]| {
+        let opened = open(&small("llama", entries));
+        opened
+            .map(|gguf| gguf.config().rope_scaling)
+            .map_err(|error| error.to_string())
+    };
+    let factor = |x: f32| ("llama.rope.scaling.factor", Value::F32(x));
+    let older = |x: f32| ("llama.rope.scale_linear", Value::F32(x));
+    let kind = |of: &str| ("llama.rope.scaling.type", Value::String(of.into()));
+    let linear = |factor| Ok(RopeScaling::Linear { factor });
+    assert_eq!(reads(&[]), Ok(RopeScaling::None));
+    assert_eq!(reads(&[factor(4.0)]), linear(4.0));
+    assert_eq!(reads(&[older(8.0)]), linear(8.0));
+    assert_eq!(reads(&[factor(4.0), older(8.0)]), linear(4.0));
+    assert_eq!(reads(&[factor(4.0), kind("linear")]), linear(4.0));
+    assert_eq!(reads(&[factor(4.0), kind("none")]), Ok(RopeScaling::None));
+    assert_eq!(reads(&[factor(0.0)]), Ok(RopeScaling::None));
+    for (entries, why) in [
+        (vec![kind("linear")], "linear rope scaling by None"),
+        (vec![factor(-1.0)], "-1"),
+        (vec![factor(f32::NAN)], "NaN"),
+        (vec![kind("yarn"), factor(4.0)], "yarn"),
+        (vec![kind("longrope")], "longrope"),
+        (vec![kind("")], "rope scaling ``"),
+        (
+            vec![("llama.rope.scaling.type", Value::U32(1))],
+            "not a text",
+        ),
+        (
+            vec![("llama.rope.scaling.factor", Value::U32(4))],
+            "not a real",
+        ),
+        (
+            vec![("llama.rope.scaling.attn_factor", Value::F32(1.5))],
+            "attn_factor",
+        ),
+        (
+            vec![("llama.rope.scaling.yarn_beta_fast", Value::F32(32.0))],
+            "yarn_beta_fast",
+        ),
+    ] {
+        let says = reads(&entries).unwrap_err();
+        assert!(says.contains(why), "{says}");
+    }
+}
+
+#[test]
+fn a_tensor_of_divisors_beside_a_factor_is_refused() {
+    let factor = [("llama.rope.scaling.factor", Value::F32(4.0))];
+    let theta = [("llama.rope.freq_base", Value::F32(500_000.0))];
+    let both = [factor[0].clone(), theta[0].clone()];
+    let divisors = rope_factors::llama3_divisors(16, 500_000.0, 8.0, (1.0, 4.0), 8192);
+    let open_with = |entries: &[(&str, Value)], divisors: &[f32]| {
+        open(&small_with(
+            "llama",
+            entries,
+            &[("rope_freqs.weight", divisors)],
+        ))
+        .map(|gguf| gguf.config().rope_scaling)
+        .map_err(|error| error.to_string())
+    };
+    let alone = open_with(&theta, &divisors).unwrap();
+    assert!(matches!(alone, RopeScaling::Llama3 { factor: 8.0, .. }));
+    let says = open_with(&both, &divisors).unwrap_err();
+    assert!(
+        says.contains("a factor beside `rope_freqs.weight`"),
+        "{says}"
+    );
+    // Divisors that divide by nothing leave the factor.
+    let linear = RopeScaling::Linear { factor: 4.0 };
+    assert_eq!(open_with(&both, &[1.0; 8]), Ok(linear));
+    assert!(open_with(&both, &[1.0; 4]).is_err());
+}
+
+#[test]
+fn tensors_and_metadata_that_nobody_reads_are_refused() {
+    let says = |bytes: &[u8]| open(bytes).unwrap_err().to_string();
+    for (architecture, name) in [
+        ("llama", "blk.0.attn_output.bias"),
+        ("qwen2", "blk.0.ffn_down.bias"),
+        ("llama", "blk.0.attn_q_norm.weight"),
+        ("qwen2", "blk.0.attn_q_norm.weight"),
+        ("llama", "blk.1.attn_q.weight"),
+        ("llama", "rope_factors_short.weight"),
+    ] {
+        let refused = says(&small_with(architecture, &[], &[(name, &[1.0; 16])]));
+        assert!(refused.contains(&format!("tensor `{name}`")), "{refused}");
+    }
+    let scaled = says(&small("llama", &[("llama.logit_scale", Value::F32(16.0))]));
+    assert!(scaled.contains("`llama.logit_scale`"), "{scaled}");
+    let window = ("qwen2.attention.sliding_window", Value::U32(127));
+    assert!(says(&small("qwen2", &[window])).contains("window of 127"));
+    let window = ("qwen2.attention.sliding_window", Value::U32(128));
+    assert!(open(&small("qwen2", &[window])).is_ok());
+    // Qwen3 without its norms is no Qwen3.
+    assert!(says(&small("qwen3", &[])).contains("attn_q_norm"));
+    let harmless = [("blk.0.attn_rot_embd.weight", &[1.0; 8][..])];
+    assert!(open(&small_with("llama", &[], &harmless)).is_ok());
+}
+
+/// A file of a vocabulary that only a `tokenizer.json` beside it can read, opened with these files
+/// beside it.
+fn beside(
+    entries: &[(&str, Value)],
+    files: &[(&str, &str)],
+) -> Result<(tempfile::TempDir, Checkpoint, Tokenizer), Error> {
+    let tokens = ["<unk>", "<s>", "</s>", "<|user|>", "<tag>", "▁", "a"];
+    let tokens = tokens.map(|token| Value::String(token.into()));
+    let mut metadata = vec![
+        ("tokenizer.ggml.model", Value::String("llama".into())),
+        ("tokenizer.ggml.pre", Value::String("default".into())),
+        ("tokenizer.ggml.tokens", Value::Array(tokens.into())),
+    ];
+    let unsaid = ["bos_token_id", "eos_token_id", "add_bos_token"];
+    let unsaid = unsaid.map(|key| format!("tokenizer.ggml.{key}"));
+    metadata.extend(
+        unsaid
+            .iter()
+            .map(|key| (key.as_str(), Value::Array(Vec::new()))),
+    );
+    metadata.extend(entries.iter().cloned());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, small("llama", &metadata)).unwrap();
+    for (name, contents) in files {
+        std::fs::write(folder.path().join(name), contents).unwrap();
+    }
+    let checkpoint = Checkpoint::open(&path)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    Ok((folder, checkpoint, tokenizer))
+}
+
+#[test]
+fn a_tokenizer_beside_a_file_leaves_what_the_file_says_of_beginnings_and_ends() {
+    let json = sentence_piece_json("prepend", &[]);
+    let json = ("tokenizer.json", json.as_str());
+    let said = [
+        ("tokenizer.ggml.bos_token_id", Value::U32(3)),
+        ("tokenizer.ggml.eos_token_id", Value::U32(2)),
+        ("tokenizer.ggml.eot_token_id", Value::U32(4)),
+        ("tokenizer.ggml.add_bos_token", Value::Bool(true)),
+    ];
+    let (_folder, checkpoint, tokenizer) = beside(&said, &[json]).unwrap();
+    assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(3), Some(2)));
+    assert_eq!(tokenizer.stop_tokens(), [2, 4]);
+    assert!(tokenizer.wants_bos());
+    let template = checkpoint.template(&tokenizer).unwrap();
+    let prompt = template
+        .render(&[Message::new(Role::User, "a")], true)
+        .unwrap();
+    assert_eq!(prompt, "<|user|>a");
+
+    // Files beside it change what they name, and no more.
+    let config = (
+        "tokenizer_config.json",
+        r#"{"add_bos_token": false, "eos_token": "<tag>"}"#,
+    );
+    let generation = ("generation_config.json", r#"{"eos_token_id": 1}"#);
+    let (.., changed) = beside(&said, &[json, config, generation]).unwrap();
+    assert_eq!((changed.bos(), changed.eos()), (Some(3), Some(4)));
+    assert_eq!(changed.stop_tokens(), [1, 2, 4]);
+    assert!(!changed.wants_bos());
+    assert_ne!(changed.digest(), tokenizer.digest());
+
+    // What neither says is as llama.cpp takes it for such a vocabulary.
+    let (.., silent) = beside(&[], &[json]).unwrap();
+    assert_eq!((silent.bos(), silent.eos()), (Some(1), Some(2)));
+    assert!(silent.wants_bos());
+
+    let unknown = ("tokenizer_config.json", r#"{"bos_token": "<none>"}"#);
+    let says = beside(&[], &[json, unknown]).unwrap_err().to_string();
+    assert!(says.contains("`<none>`"), "{says}");
+}
+
+#[test]
+fn a_tokenizer_of_another_vocabulary_beside_a_file_is_refused() {
+    let json = sentence_piece_json("prepend", &[]);
+    let other = json.replace("</s>", "</x>");
+    let says = beside(&[], &[("tokenizer.json", &other)])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        says.contains("token 2 is `</x>` here, `</s>` there"),
+        "{says}"
+    );
+}
+
+#[test]
 fn an_unknown_encoding_is_named_with_its_tensor() {
     let mut bytes = small("llama", &[]);
     let name = b"blk.0.attn_k.weight";
     let at = bytes.windows(name.len()).position(|w| w == name).unwrap() + name.len();
     // After the name: the number of dimensions, two sizes, the encoding.
-    bytes[at + 4 + 16..at + 4 + 16 + 4].copy_from_slice(&23u32.to_le_bytes());
+    bytes[at + 4 + 16..at + 4 + 16 + 4].copy_from_slice(&39u32.to_le_bytes());
     let says = open(&bytes).unwrap_err().to_string();
     assert!(
-        says.contains("blk.0.attn_k.weight") && says.contains("IQ4_XS"),
+        says.contains("blk.0.attn_k.weight") && says.contains("MXFP4"),
         "{says}"
     );
 }
