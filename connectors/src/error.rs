@@ -19,8 +19,8 @@ pub enum Error {
         /// The path as given.
         path: PathBuf,
     },
-    /// The path is not a folder.
-    #[error("{}: not a folder", path.display())]
+    /// The path is neither a folder nor a file.
+    #[error("{}: neither a folder nor a file", path.display())]
     NotAFolder {
         /// The path as given.
         path: PathBuf,
@@ -47,6 +47,14 @@ pub enum Error {
         second: PathBuf,
         /// Their name.
         name: String,
+    },
+    /// A pattern of paths that is none.
+    #[error("the pattern {pattern:?}: {reason}")]
+    Glob {
+        /// Which pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// One watched folder lies in another, so its files would be read twice.
     #[error("{} lies inside {}: its files would be read twice", inner.display(), outer.display())]

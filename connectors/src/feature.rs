@@ -12,6 +12,8 @@ use crate::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Feature {
+    /// PDF, Word and HTML files, in folders.
+    Documents,
     /// Topics, as sources and sinks.
     Kafka,
     /// Tables in Parquet files.
@@ -24,6 +26,7 @@ impl Feature {
     /// By which a build asks for it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Documents => "documents",
             Self::Kafka => "kafka",
             Self::Parquet => "parquet",
             Self::Http => "http",
@@ -33,6 +36,7 @@ impl Feature {
     /// Whether this program has it.
     pub const fn is_built(self) -> bool {
         match self {
+            Self::Documents => cfg!(feature = "documents"),
             Self::Kafka => cfg!(feature = "kafka"),
             Self::Parquet => cfg!(feature = "parquet"),
             Self::Http => cfg!(feature = "http"),
@@ -54,6 +58,7 @@ impl Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Documents => "PDF, Word and HTML",
             Self::Kafka => "Kafka",
             Self::Parquet => "Parquet",
             Self::Http => "HTTP",

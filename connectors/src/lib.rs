@@ -60,7 +60,7 @@ pub use declared::{Declared, fit};
 pub use error::Error;
 pub use fault::FaultPoint;
 pub use feature::Feature;
-pub use folder::{Folder, Watching};
+pub use folder::{Folder, LeftOut, Watching, glob_list};
 pub use http::{BearerToken, Http, HttpListener};
 pub use http_limits::HttpLimits;
 pub use json::{read_record, timestamp};

@@ -9,7 +9,7 @@ use std::io;
 use perennial_rows::{Key, Type};
 use thiserror::Error;
 
-use crate::{Offset, SourceName};
+use crate::{Feature, Offset, SourceName};
 
 /// One thing that was refused, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,52 @@ pub enum Rejection {
     Binary {
         /// The first NUL.
         at: u64,
+    },
+    /// The file begins as UTF-16 and is none.
+    #[error("not UTF-16 text, which its first bytes announce: byte {at} begins no character")]
+    NotUtf16 {
+        /// The first wrong byte, counted from the file's first byte.
+        at: u64,
+    },
+    /// No text can be taken from a file of this format.
+    #[error("not a sound {format}: {reason}")]
+    Unsound {
+        /// Which format its name promises.
+        format: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file is encrypted.
+    #[error("an encrypted {format}: save it without a password")]
+    Encrypted {
+        /// Which format it is.
+        format: &'static str,
+    },
+    /// The file shows pictures, or nothing at all: it holds no text.
+    #[error("a {format} without text: scanned pages take text recognition (OCR) first")]
+    NoText {
+        /// Which format it is.
+        format: &'static str,
+    },
+    /// What the file unpacks to is over a limit.
+    #[error("unpacks to more than {limit} bytes of {what}")]
+    Unpacked {
+        /// Text, or what it is taken from.
+        what: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The file has too many pages.
+    #[error("more than {limit} pages")]
+    TooManyPages {
+        /// The limit.
+        limit: u64,
+    },
+    /// The program has no such part.
+    #[error("this program was built without {feature}; build it with --features {}", feature.name())]
+    NotBuilt {
+        /// Which.
+        feature: Feature,
     },
     /// The file is over the size limit; it was not read.
     #[error("too large: {len} bytes, the limit is {limit}")]

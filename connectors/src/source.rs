@@ -18,7 +18,7 @@ use crossbeam_channel::{Sender, select};
 
 use perennial_rows::{Key, Row, Schema};
 
-use crate::{Acks, Change, Error, Offset, Rejected, SourceName, StopFlag};
+use crate::{Acks, Change, Error, LeftOut, Offset, Rejected, SourceName, StopFlag};
 
 /// Something outside whose changes can be followed.
 ///
@@ -174,10 +174,14 @@ pub enum Notice {
         /// Why, and what could be done about it.
         reason: String,
     },
-    /// Files whose names are not those of documents were left out of the first scan.
-    Ignored {
-        /// How many.
-        files: u64,
+    /// Files or folders that were left out; told once for each rule.
+    LeftOut {
+        /// By which rule.
+        rule: LeftOut,
+        /// How many, as far as was looked.
+        count: u64,
+        /// One of them.
+        example: PathBuf,
     },
     /// A followed file was cut or replaced; it is read again from its beginning.
     StartedOver {
@@ -240,8 +244,12 @@ impl fmt::Display for Notice {
             Self::Polling { every, reason } => {
                 write!(f, "looking for changes every {every:?}: {reason}")
             }
-            Self::Ignored { files } => {
-                write!(f, "{files} files left out: not named like documents")
+            Self::LeftOut {
+                rule,
+                count,
+                example,
+            } => {
+                write!(f, "left out: {count}, {rule} (as {})", example.display())
             }
             Self::StartedOver { path } => {
                 write!(

@@ -33,7 +33,7 @@ Examples:
   perennial watch --listen 127.0.0.1:7070 \"What does a ticket cost?\"
   curl '127.0.0.1:7070/v1/streams/documents?wait=60' --data-binary @docs.jsonl
 
-Paths are folders (files named .md .markdown .txt .text .rst .org .adoc, watched for
+Paths are folders (files named .md .markdown .txt .text .rst .org .adoc .html .docx .pdf, watched for
 changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
   {\"upsert\": {\"key\": \"k1\", \"text\": \"…\", \"title\": \"…\"}}   {\"delete\": {\"key\": \"k1\"}}
 All other fields are kept with the document as columns, and so are a table's other columns, what a
@@ -121,6 +121,19 @@ pub(crate) struct WatchArgs {
     /// no file has that name) is one.
     #[arg(required_unless_present = "listen", value_name = "PATH… QUESTION")]
     pub(crate) paths_and_question: Vec<String>,
+
+    /// Of folders, what is a document, instead of those of the usual extensions: a pattern as of
+    /// .gitignore, such as '*.rs' or 'docs/**'. May be repeated, or hold several with commas between.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) include: Vec<String>,
+
+    /// Of folders, what is no document, or not looked into. May be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Read what .gitignore and .ignore files name, too.
+    #[arg(long)]
+    pub(crate) no_ignore: bool,
 
     /// A further question; may be repeated.
     #[arg(short, long = "question", value_name = "TEXT")]

@@ -134,9 +134,7 @@ impl Failure {
             Self::Source(connectors::Error::Missing { .. }) => {
                 "check the spelling; relative paths start at the current folder"
             }
-            Self::Source(connectors::Error::NotAFolder { .. }) => {
-                "name its folder, or a .jsonl file of documents"
-            }
+            Self::Source(connectors::Error::NotAFolder { .. }) => "name a folder, or a file",
             Self::Source(connectors::Error::Listen { .. }) => {
                 "choose another port (0 takes one that is free), or end what listens there"
             }
@@ -233,6 +231,10 @@ mod tests {
     #[test]
     fn what_the_program_was_built_without_is_wrong_usage() {
         for (feature, says) in [
+            (
+                Feature::Documents,
+                "this program was built without PDF, Word and HTML; build it with --features documents",
+            ),
             (
                 Feature::Kafka,
                 "this program was built without Kafka; build it with --features kafka",

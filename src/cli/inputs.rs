@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use perennial::connectors::{
-    ColumnNames, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Table, Watching,
+    ColumnNames, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Table, Watching, glob_list,
 };
 
 use super::args::WatchArgs;
@@ -44,6 +44,10 @@ pub(crate) struct Inputs {
     webhook_secret: Option<PathBuf>,
     /// Of tables.
     columns: ColumnNames,
+    /// Patterns of what is a document of folders, and what is none.
+    include: Vec<String>,
+    exclude: Vec<String>,
+    obeys_ignore_files: bool,
     is_once: bool,
 }
 
@@ -147,6 +151,17 @@ impl Inputs {
             sinks: args.sinks.clone(),
             webhook_secret: args.webhook_secret_file.clone(),
             columns: columns(args.columns.as_deref())?,
+            include: args
+                .include
+                .iter()
+                .flat_map(|list| glob_list(list))
+                .collect(),
+            exclude: args
+                .exclude
+                .iter()
+                .flat_map(|list| glob_list(list))
+                .collect(),
+            obeys_ignore_files: !args.no_ignore,
             is_once: args.once,
         };
         for path in paths {
@@ -159,6 +174,13 @@ impl Inputs {
             } else {
                 inputs.folders.push(path.into());
             }
+        }
+        let has_patterns = !args.include.is_empty() || !args.exclude.is_empty();
+        if inputs.folders.is_empty() && (has_patterns || args.no_ignore) {
+            return Err(Failure::usage(
+                "--include, --exclude and --no-ignore without a folder",
+                "they say which files of a folder are read",
+            ));
         }
         if let Some(contexts) = &args.contexts {
             inputs.contexts = Some(match Topic::of(contexts)? {
@@ -245,7 +267,11 @@ impl Inputs {
                 true => Watching::Once,
                 false => Watching::Auto,
             };
-            let folder = Folder::open(DOCUMENTS, &self.folders)?.watching(watching);
+            let folder = Folder::open(DOCUMENTS, &self.folders)?
+                .include(&self.include)?
+                .exclude(&self.exclude)?
+                .ignore_files(self.obeys_ignore_files)
+                .watching(watching);
             joined = joined.with(folder, None);
         }
         let n_others = self.files.len() + self.tables.len() + self.topics.len();
@@ -339,6 +365,9 @@ impl Inputs {
             sinks: Vec::new(),
             webhook_secret: None,
             columns: ColumnNames::default(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            obeys_ignore_files: true,
             is_once: false,
         }
     }
@@ -414,6 +443,26 @@ mod tests {
         assert_eq!(parquet.tables, [PathBuf::from("faq.parquet")]);
         assert_eq!(topic.topics[0].name, "docs");
         assert_eq!(topic.paths(), "kafka://a:1/docs");
+    }
+
+    #[test]
+    fn patterns_are_of_folders() {
+        let given = [
+            "notes",
+            "Who?",
+            "--include",
+            "*.rs, *.{c,h}",
+            "--include",
+            "docs",
+        ];
+        let both = inputs(&given).expect("sound");
+        assert_eq!(both.include, ["*.rs", "*.{c,h}", "docs"]);
+        assert!(both.obeys_ignore_files && both.exclude.is_empty());
+        let all = inputs(&["notes", "Who?", "--no-ignore", "--exclude", "a"]).expect("sound");
+        assert!(!all.obeys_ignore_files);
+        assert_eq!(all.exclude, ["a"]);
+        let refused = inputs(&["docs.jsonl", "Who?", "--exclude", "a"]).expect_err("no folder");
+        assert!(refused.to_string().contains("without a folder"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use perennial_connectors::{
     BearerToken, ColumnNames, Folder, Format, HttpLimits, HttpListener, JsonLines, JsonLinesSink,
-    Kafka, KafkaSink, Sink, Source, Table, Watching, Webhook,
+    Kafka, KafkaSink, Sink, Source, Table, Watching, Webhook, glob_list,
 };
 use perennial_views::sql::{
     self, CreateSink, CreateSource, Diagnostic, Origin, SinkOption, SourceOption, Spanned,
@@ -27,6 +27,9 @@ struct Options<'a> {
     token_file: Option<Spanned<&'a Arc<str>>>,
     settings_file: Option<Spanned<&'a Arc<str>>>,
     settings: Vec<(String, String)>,
+    include: Option<Spanned<&'a Arc<str>>>,
+    exclude: Option<Spanned<&'a Arc<str>>>,
+    ignore_files: Option<bool>,
 }
 
 impl<'a> Options<'a> {
@@ -51,6 +54,9 @@ impl<'a> Options<'a> {
                 SourceOption::Setting(name, value) => {
                     options.settings.push((name.to_string(), value.to_string()));
                 }
+                SourceOption::Include(globs) => options.include = Some(Spanned::new(globs, *span)),
+                SourceOption::Exclude(globs) => options.exclude = Some(Spanned::new(globs, *span)),
+                SourceOption::IgnoreFiles(are) => options.ignore_files = Some(*are),
                 _ => {}
             }
         }
@@ -74,7 +80,14 @@ pub(super) fn source(
                 true => Watching::Auto,
                 false => Watching::Once,
             };
-            let folder = Folder::open(name, [&*path.of]).at(path.span)?;
+            let mut folder = Folder::open(name, [&*path.of]).at(path.span)?;
+            if let Some(globs) = options.include {
+                folder = folder.include(glob_list(globs.of)).at(globs.span)?;
+            }
+            if let Some(globs) = options.exclude {
+                folder = folder.exclude(glob_list(globs.of)).at(globs.span)?;
+            }
+            folder = folder.ignore_files(options.ignore_files.unwrap_or(true));
             Box::new(folder.watching(watching))
         }
         Origin::File(path) if &*path.of == "-" => Box::new(JsonLines::stdin(name).at(path.span)?),

@@ -126,13 +126,19 @@ fn what_cannot_be_opened_exits_with_1_and_is_named() {
     fs::write(&broken, b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff").expect("writable");
     let foreign = dir.path().join("foreign.gguf");
     fs::write(&foreign, "not a model at all").expect("writable");
-    let file = dir.path().join("hours.md");
     for (args, says) in [
         (
             vec!["watch", "./no-such-folder", "Q?"],
             "./no-such-folder: no such file or folder",
         ),
-        (vec!["watch", path(&file), "Q?"], "hours.md"),
+        (
+            vec!["watch", "/dev/null", "Q?"],
+            "/dev/null: neither a folder nor a file",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--include", "a["],
+            "the pattern \"a[\"",
+        ),
         (vec!["watch", "./none.jsonl", "Q?"], "none.jsonl"),
         (
             vec!["watch", folder, "Q?", "--contexts", "./none.jsonl"],

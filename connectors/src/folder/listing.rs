@@ -1,14 +1,21 @@
 //! What stands at and below a place that bears on documents?
 //!
-//! Looks at names and kinds, reads nothing. Links are not followed, so the walk is finite and
-//! meets each file once. What goes away meanwhile is taken as not there: whoever took it away
-//! causes another look.
+//! Looks at names and kinds, reads nothing but ignore files. Links to folders are not followed, so
+//! the walk is finite and meets each file once. What goes away meanwhile is taken as not there:
+//! whoever took it away causes another look.
+//!
+//! A link to a file is read where the file lies in the same root and is not read there under its own
+//! name: so Kubernetes mounts what it may exchange (`a.md` is a link into a folder `..data`). Any
+//! other link is refused.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
+use std::path::{Path, PathBuf};
 
-use super::filter::Filter;
+use super::filter::{Filter, is_hidden};
+use super::ignore_files::IgnoreRules;
+use super::left_out::{LeftOut, Tally};
 use super::place::{Place, Roots};
 use crate::{Error, Halt, Outlet, Rejection};
 
@@ -16,15 +23,15 @@ use crate::{Error, Halt, Outlet, Rejection};
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub found: BTreeMap<Place, Found>,
-    /// Files that are not named like documents.
-    pub ignored: u64,
+    /// What is no document.
+    pub left_out: Tally,
 }
 
 /// What stands at a place.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// A regular file, named like a document.
-    File(Metadata),
+    /// A regular file that is a document, and where it is on the disk.
+    File(Metadata, PathBuf),
     /// Something that should be a document or a folder of them, and cannot be.
     Refused(Rejection, Option<Metadata>),
 }
@@ -45,18 +52,61 @@ pub(super) fn list(
         listing: Listing::default(),
         folders: Vec::new(),
     };
-    if scope.path.as_os_str().is_empty() {
-        walk.folders.push(scope.clone());
+    // Within what is left out there is nothing.
+    let Some(rules) = rules_at(roots, filter, scope) else {
+        return Ok(walk.listing);
+    };
+    if let Some(only) = roots.only(scope.root) {
+        for name in only {
+            let path = PathBuf::from(name);
+            if path.starts_with(&scope.path) {
+                let root = scope.root;
+                walk.sort_out(Place { root, path }, &rules);
+            }
+        }
+    } else if scope.path.as_os_str().is_empty() {
+        walk.folders.push((scope.clone(), rules));
     } else {
-        walk.sort_out(scope.clone());
+        walk.sort_out(scope.clone(), &rules);
     }
-    while let Some(folder) = walk.folders.pop() {
+    while let Some((folder, rules)) = walk.folders.pop() {
         out.check()?;
-        if let Err(error) = walk.enter(&folder) {
+        if let Err(error) = walk.enter(&folder, &rules) {
             walk.unlisted(folder, error)?;
         }
     }
     Ok(walk.listing)
+}
+
+/// The rules of ignore files that hold for what stands at a place; none if a folder above it is left
+/// out.
+pub(super) fn rules_at(roots: &Roots, filter: &Filter, place: &Place) -> Option<IgnoreRules> {
+    let mut rules = IgnoreRules::default();
+    if roots.only(place.root).is_some() {
+        return Some(rules);
+    }
+    if filter.leaves_out_above(&place.path) {
+        return None;
+    }
+    if !filter.obeys_ignore_files {
+        return Some(rules);
+    }
+    let mut above = Place {
+        root: place.root,
+        path: PathBuf::new(),
+    };
+    let names = place.path.parent().unwrap_or(Path::new(""));
+    for name in names {
+        rules = rules.within(&roots.absolute(&above), &above.path);
+        above.path.push(name);
+        if rules.leave_out(&above.path, true) {
+            return None;
+        }
+    }
+    match place.path.as_os_str().is_empty() {
+        true => Some(rules),
+        false => Some(rules.within(&roots.absolute(&above), &above.path)),
+    }
 }
 
 /// A walk under way.
@@ -64,33 +114,32 @@ struct Walk<'a> {
     roots: &'a Roots,
     filter: &'a Filter,
     listing: Listing,
-    /// Still to be entered.
-    folders: Vec<Place>,
+    /// Still to be entered, with the rules that hold for them.
+    folders: Vec<(Place, IgnoreRules)>,
 }
 
 impl Walk<'_> {
-    fn enter(&mut self, folder: &Place) -> io::Result<()> {
-        for entry in fs::read_dir(self.roots.absolute(folder))? {
+    fn enter(&mut self, folder: &Place, rules: &IgnoreRules) -> io::Result<()> {
+        let at = self.roots.absolute(folder);
+        let rules = match self.filter.obeys_ignore_files {
+            true => rules.within(&at, &folder.path),
+            false => rules.clone(),
+        };
+        for entry in fs::read_dir(at)? {
             let path = folder.path.join(entry?.file_name());
-            self.sort_out(Place {
-                root: folder.root,
-                path,
-            });
+            let root = folder.root;
+            self.sort_out(Place { root, path }, &rules);
         }
         Ok(())
     }
 
     /// Puts what stands at a place where it belongs.
-    fn sort_out(&mut self, place: Place) {
-        let name = place
-            .path
-            .file_name()
-            .expect("a place below a root has a name");
-        let (document, skipped) = (
-            self.filter.is_document(name),
-            self.filter.skips_folder(name),
-        );
-        if skipped && !document {
+    fn sort_out(&mut self, place: Place, rules: &IgnoreRules) {
+        // A file that was named as a source is one, whatever its name.
+        let is_named = self.roots.only(place.root).is_some();
+        let name = place.path.file_name().unwrap_or_default();
+        if is_hidden(name) && !is_named {
+            self.listing.left_out.add(LeftOut::Hidden, &place.path);
             return;
         }
         let path = self.roots.absolute(&place);
@@ -105,23 +154,56 @@ impl Walk<'_> {
             }
         };
         let kind = meta.file_type();
-        if kind.is_dir() {
-            if !skipped {
-                self.folders.push(place);
-            }
-        } else if kind.is_symlink() {
-            if document || fs::metadata(&path).is_ok_and(|target| target.is_dir()) {
+        let is_folder = kind.is_dir();
+        let by_name = match (is_named, is_folder) {
+            (true, false) => None,
+            (true, true) => return,
+            (false, true) => self.filter.leaves_folder_out(&place.path),
+            (false, false) => self.filter.leaves_file_out(&place.path),
+        };
+        let is_ignored = || rules.leave_out(&place.path, is_folder);
+        let left_out = by_name.or_else(|| is_ignored().then_some(LeftOut::Ignored));
+        if let Some(rule) = left_out {
+            let leads_to_folder = || fs::metadata(&path).is_ok_and(|target| target.is_dir());
+            if kind.is_symlink() && rule == LeftOut::NotNamedLikeOne && leads_to_folder() {
                 self.refuse(place, Rejection::Link, Some(meta));
+            } else {
+                self.listing.left_out.add(rule, &place.path);
             }
-        } else if !document {
-            self.listing.ignored += 1;
+        } else if is_folder {
+            self.folders.push((place, rules.clone()));
         } else if self.roots.key(&place).is_none() {
             self.refuse(place, Rejection::NameNotUtf8, Some(meta));
+        } else if kind.is_symlink() {
+            match self.target(&place, &path) {
+                Some((meta, target)) => {
+                    let found = Found::File(meta, target);
+                    self.listing.found.insert(place, found);
+                }
+                None => self.refuse(place, Rejection::Link, Some(meta)),
+            }
         } else if kind.is_file() {
-            self.listing.found.insert(place, Found::File(meta));
+            self.listing.found.insert(place, Found::File(meta, path));
         } else {
             self.refuse(place, Rejection::NotAFile, Some(meta));
         }
+    }
+
+    /// The file that a link leads to, if it is one to be read under the link's name.
+    fn target(&self, link: &Place, path: &Path) -> Option<(Metadata, PathBuf)> {
+        let target = fs::canonicalize(path).ok()?;
+        let place = self.roots.place(&target)?;
+        let has_own_name = match self.roots.only(place.root) {
+            Some(only) => only.contains(place.path.as_os_str()),
+            None => {
+                self.filter.is_document(&place.path) && !self.filter.leaves_out_above(&place.path)
+            }
+        };
+        if place.root != link.root || has_own_name {
+            return None;
+        }
+        let meta = fs::symlink_metadata(&target).ok()?;
+        meta.is_file().then_some((meta, target))
     }
 
     fn refuse(&mut self, place: Place, reason: Rejection, meta: Option<Metadata>) {
@@ -144,7 +226,7 @@ impl Walk<'_> {
         if !vanished(&source) {
             // What was found in it before the listing failed is not trusted either.
             self.listing.found.retain(|place, _| !folder.holds(place));
-            self.folders.retain(|place| !folder.holds(place));
+            self.folders.retain(|(place, _)| !folder.holds(place));
             self.refuse(folder, Rejection::unreadable(&source), None);
         }
         Ok(())

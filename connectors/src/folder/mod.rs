@@ -7,7 +7,8 @@
 //! - `snapshot`: *what* has changed? The touched places are read again and compared, by
 //!   digest, with what was emitted. Renames, saves through a temporary file, files that become
 //!   folders: all are differences between two states, and need no rules of their own.
-//! - `listing`: what stands there? `document`: what does a file say? Its text, or why it is none.
+//! - `listing`: what stands there? `document`: what does a file say? Its text, or why it is none;
+//!   `extract`: what does it show, if it is no plain text?
 //!
 //! Invariants: the truth is what reading gives, never what a notification says; watching
 //! begins before the first scan, so nothing falls between; once a minute everything is compared
@@ -20,13 +21,25 @@
 //! A root that goes away, or cannot be listed, is awaited; what could not be read is looked at again
 //! soon. What stands meanwhile is what stood.
 //!
-//! Symbolic links below a root are not followed (no loops, nothing read twice) but reported;
-//! names that begin with a dot are skipped, and folders that hold what programs make
-//! (`node_modules`, `target`, …; see [`Folder::skip_folders`]).
+//! Which files are documents says `filter`, by names and by patterns, and say the ignore files that
+//! lie among them (`ignore_files`); how one is read says `kind`. Names that begin with a dot are
+//! skipped, and folders that hold what programs make (`node_modules`, `target`, …; see
+//! [`Folder::skip_folders`]). What is left out is told once, by rule. A folder that is left out is
+//! neither listed nor watched.
+//!
+//! Symbolic links below a root are not followed (no loops, nothing read twice, nothing from
+//! elsewhere) but reported; but for a link to a file that lies in the same root where nothing is
+//! read (`listing`).
 
 mod document;
+#[cfg_attr(not(feature = "documents"), path = "../absent/extract.rs")]
+mod extract;
 mod filter;
 mod front_matter;
+mod globs;
+mod ignore_files;
+mod kind;
+mod left_out;
 mod listing;
 mod place;
 mod snapshot;
@@ -41,7 +54,11 @@ use perennial_rows::Key;
 
 use crate::{Digest, Error, Event, Halt, Notice, Outlet, Resume, Resumption, Source, SourceName};
 
+pub use globs::glob_list;
+pub use left_out::LeftOut;
+
 use filter::Filter;
+use globs::Globs;
 use place::Roots;
 use snapshot::{Snapshot, Touched};
 use watch::{Burst, Watcher};
@@ -52,6 +69,8 @@ const SIZE_LIMIT: u64 = 8 << 20;
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often to look whether a folder is back.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A file that was written less than this ago may be in the middle of it.
+const REST: Duration = Duration::from_millis(100);
 /// How often to look where the system cannot notify.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
@@ -112,7 +131,8 @@ pub struct Folder {
 
 impl Folder {
     /// A source of the documents below one or several folders. With one, keys are paths below
-    /// it; with several, each key begins with the name of its folder.
+    /// it; with several, each key begins with the name of its folder. A file is its folder with
+    /// nothing else in it, and is read whatever its name.
     ///
     /// # Errors
     /// If a folder is missing or is none, if two have the same name, or if one lies in another.
@@ -132,7 +152,8 @@ impl Folder {
     }
 
     /// Which file names are documents: by extension, without the dot, in any case.
-    /// By default `md`, `markdown`, `txt`, `text`, `rst`, `org` and `adoc`.
+    /// By default `md`, `markdown`, `txt`, `text`, `rst`, `org`, `adoc`, `html`, `htm`, `xhtml`,
+    /// `docx` and `pdf`. Of HTML, Word and PDF files the text is taken out; all others are text.
     #[must_use]
     pub fn extensions(mut self, extensions: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.filter.set_extensions(extensions);
@@ -144,6 +165,39 @@ impl Folder {
     #[must_use]
     pub fn skip_folders(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.filter.set_skipped(names);
+        self
+    }
+
+    /// Patterns of what is a document, instead of the extensions; as of `.gitignore`: `*.rs` is of
+    /// names, `docs/**` of paths below the folder, `docs` of all below that. None for those of the
+    /// extensions. What no extension claims is read as text.
+    ///
+    /// # Errors
+    /// [`Error::Glob`] for a pattern that is none.
+    pub fn include(
+        mut self,
+        patterns: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self, Error> {
+        self.filter.set_included(globs(patterns)?);
+        Ok(self)
+    }
+
+    /// Patterns of what is no document, and of folders that are not looked into.
+    ///
+    /// # Errors
+    /// [`Error::Glob`] for a pattern that is none.
+    pub fn exclude(
+        mut self,
+        patterns: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self, Error> {
+        self.filter.set_excluded(globs(patterns)?);
+        Ok(self)
+    }
+
+    /// Whether `.gitignore` and `.ignore` files say what is left out. By default they do.
+    #[must_use]
+    pub fn ignore_files(mut self, are_obeyed: bool) -> Self {
+        self.filter.obeys_ignore_files = are_obeyed;
         self
     }
 
@@ -178,6 +232,13 @@ impl Folder {
         self.held = held.into_iter().collect();
         self
     }
+}
+
+fn globs(patterns: impl IntoIterator<Item = impl Into<String>>) -> Result<Option<Globs>, Error> {
+    let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
+    (!patterns.is_empty())
+        .then(|| Globs::new(&patterns))
+        .transpose()
 }
 
 impl Source for Folder {
@@ -215,14 +276,10 @@ impl Source for Folder {
         if let Some(notice) = watcher.as_mut().and_then(Watcher::take_notice) {
             out.notice(notice)?;
         }
-        let mut snapshot = Snapshot::new(name, roots, filter, size_limit, held);
+        let mut snapshot = Snapshot::new(name, roots, filter, size_limit, held).resting(REST);
         let first = snapshot.reconcile(&Touched::everything(), out)?;
         out.batch(first)?;
-        if snapshot.ignored() > 0 {
-            out.notice(Notice::Ignored {
-                files: snapshot.ignored(),
-            })?;
-        }
+        tell(&mut snapshot, out)?;
         out.send(Event::CaughtUp)?;
         let Some(mut watcher) = watcher else {
             return Ok(());
@@ -250,8 +307,17 @@ impl Source for Folder {
                 touched = Touched::everything();
             };
             out.batch(batch)?;
+            tell(&mut snapshot, out)?;
         }
     }
+}
+
+/// Tells what was left out by rules that were not told.
+fn tell(snapshot: &mut Snapshot, out: &Outlet) -> Result<(), Halt> {
+    snapshot
+        .take_left_out()
+        .into_iter()
+        .try_for_each(|notice| out.notice(notice))
 }
 
 /// What is said where a folder cannot be listed now, and may be later.

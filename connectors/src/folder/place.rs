@@ -3,11 +3,13 @@
 //! With one root a key is the path below it; with several it begins with the root's name. Roots
 //! have different names and none lies in another, so a file has one key and a key one file.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::filter::Filter;
 use crate::identity::{Identity, identity};
 use crate::{Error, Key};
 
@@ -25,6 +27,8 @@ struct Root {
     given: PathBuf,
     /// What its keys begin with; none for a single root.
     name: Option<String>,
+    /// Where files of it were named rather than the folder: these, and no others.
+    only: Option<BTreeSet<OsString>>,
 }
 
 /// A path below a root. In order, a folder stands right before all that is in it.
@@ -48,10 +52,22 @@ impl Roots {
         let mut roots: Vec<Root> = Vec::new();
         for given in given {
             let given = given.as_ref();
+            let (path, only) = resolve(given)?;
+            let same = roots.iter_mut().find(|root| root.path == path);
+            // Files of one folder are one root.
+            if let Some(only) = &only
+                && let Some(Root {
+                    only: Some(others), ..
+                }) = same
+            {
+                others.extend(only.iter().cloned());
+                continue;
+            }
             roots.push(Root {
-                path: resolve(given)?,
+                path,
                 given: given.to_path_buf(),
                 name: None,
+                only,
             });
         }
         match roots.len() {
@@ -68,7 +84,9 @@ impl Roots {
         }
         for (i, a) in roots.iter().enumerate() {
             for b in &roots[i + 1..] {
-                if let (Some(name), true) = (&a.name, a.name == b.name) {
+                if let (Some(name), true) = (&a.name, a.name == b.name)
+                    && (a.only.is_none() == b.only.is_none() || a.path != b.path)
+                {
                     let (first, second) = (a.given.clone(), b.given.clone());
                     return Err(Error::RootsCollide {
                         first,
@@ -77,7 +95,7 @@ impl Roots {
                     });
                 }
                 for (inner, outer) in [(a, b), (b, a)] {
-                    if inner.path.starts_with(&outer.path) {
+                    if outer.only.is_none() && inner.path.starts_with(&outer.path) {
                         let (inner, outer) = (inner.given.clone(), outer.given.clone());
                         return Err(Error::RootsNested { inner, outer });
                     }
@@ -91,7 +109,22 @@ impl Roots {
         self.roots.len()
     }
 
+    /// The files of a root that are read, where not all below it are.
+    pub(super) fn only(&self, root: usize) -> Option<&BTreeSet<OsString>> {
+        self.roots[root].only.as_ref()
+    }
+
+    /// Whether something at a place can bear on any document, or is to be told.
+    pub(super) fn cover(&self, filter: &Filter, place: &Place) -> bool {
+        let name = place.path.as_os_str();
+        match self.only(place.root) {
+            Some(only) => name.is_empty() || only.contains(name),
+            None => filter.covers(&place.path),
+        }
+    }
+
     /// The roots' absolute paths.
+    #[cfg(test)]
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.roots.iter().map(|root| root.path.as_path())
     }
@@ -130,10 +163,14 @@ impl Roots {
 
     /// The path that offsets show, below the root or after the root's name.
     pub(super) fn shown(&self, place: &Place) -> PathBuf {
+        let path = match place.path.to_str() {
+            Some(_) => place.path.clone(),
+            None => escaped(&place.path),
+        };
         match &self.roots[place.root].name {
-            None if place.path.as_os_str().is_empty() => PathBuf::from("."),
-            None => place.path.clone(),
-            Some(name) => Path::new(name).join(&place.path),
+            None if path.as_os_str().is_empty() => PathBuf::from("."),
+            None => path,
+            Some(name) => Path::new(name).join(path),
         }
     }
 
@@ -193,7 +230,21 @@ impl Roots {
     }
 }
 
-fn resolve(given: &Path) -> Result<PathBuf, Error> {
+/// A path whose bytes are not UTF-8, as text: each stays another.
+fn escaped(path: &Path) -> PathBuf {
+    let chunks = path.as_os_str().as_encoded_bytes().utf8_chunks();
+    let mut text = String::new();
+    for chunk in chunks {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text.into()
+}
+
+/// The folder that is meant, without links, and the file in it if that is.
+fn resolve(given: &Path) -> Result<(PathBuf, Option<BTreeSet<OsString>>), Error> {
     let path = fs::canonicalize(given).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::Missing {
             path: given.to_path_buf(),
@@ -207,9 +258,12 @@ fn resolve(given: &Path) -> Result<PathBuf, Error> {
             source,
         },
     })?;
+    if path.is_file() {
+        return Ok(file(given, path));
+    }
     // Listing shows now, rather than on the source's thread, whether it may be read at all.
     match fs::read_dir(&path) {
-        Ok(_) => Ok(path),
+        Ok(_) => Ok((path, None)),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(Error::NotAFolder {
             path: given.to_path_buf(),
         }),
@@ -219,6 +273,25 @@ fn resolve(given: &Path) -> Result<PathBuf, Error> {
             source,
         }),
     }
+}
+
+/// The folder and name of a file. A link into its own folder stays one: it may come to lead
+/// elsewhere.
+fn file(given: &Path, path: PathBuf) -> (PathBuf, Option<BTreeSet<OsString>>) {
+    let parent = match given.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let named = fs::canonicalize(parent).ok().zip(given.file_name());
+    let named = named.filter(|(parent, _)| path.starts_with(parent));
+    let (folder, name) = match named {
+        Some((folder, name)) => (folder, name.to_owned()),
+        None => {
+            let name = path.file_name().unwrap_or_default().to_owned();
+            (path.parent().unwrap_or(&path).to_owned(), name)
+        }
+    };
+    (folder, Some(BTreeSet::from([name])))
 }
 
 #[cfg(test)]
@@ -279,7 +352,30 @@ mod tests {
         }
         let missing = Roots::open([dir.path().join("none")]);
         assert!(matches!(missing, Err(Error::Missing { .. })));
-        let file = Roots::open([dir.path().join("file.md")]);
-        assert!(matches!(file, Err(Error::NotAFolder { .. })));
+        let device = Roots::open(["/dev/null"]);
+        assert!(cfg!(not(unix)) || matches!(device, Err(Error::NotAFolder { .. })));
+        let file = dir.path().join("x/docs/a.md");
+        fs::write(&file, "").unwrap();
+        match Roots::open([&dir.path().join("x"), &file]) {
+            Err(Error::RootsNested { inner, .. }) => assert_eq!(inner, file),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn files_of_one_folder_are_one_root_of_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.md", "b.md", "c.md"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let files = Roots::open(["a.md", "c.md"].map(|name| dir.path().join(name))).unwrap();
+        assert_eq!(files.len(), 1);
+        let named: Vec<_> = files.only(0).unwrap().iter().collect();
+        assert_eq!(named, ["a.md", "c.md"]);
+        assert_eq!(
+            files.place_of_key(&Key::new("a.md")).unwrap().path,
+            Path::new("a.md")
+        );
+        assert_eq!(Roots::open([dir.path()]).unwrap().only(0), None);
     }
 }

@@ -7,16 +7,18 @@
 //! File times only save reading (`stamp` says when). Texts are not kept, only digests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use perennial_rows::{Key, Row, Value};
 
 use super::document::{self, Document, Reading};
 use super::filter::Filter;
+use super::kind::Kind;
+use super::left_out::{LeftOut, Tally};
 use super::listing::{self, Found, Listing};
 use super::place::{Place, Roots};
 use super::stamp::{self, Stamp};
@@ -25,7 +27,11 @@ use crate::attributes::{self, Attribute};
 use crate::identity::Identity;
 use crate::{
     Batch, Change, Digest, Halt, Notice, Offset, Outlet, Record, Rejected, Rejection, SourceName,
+    StopFlag,
 };
+
+/// How long a look at everything waits for files that are being written.
+const MAX_UNREST: Duration = Duration::from_secs(2);
 
 /// Where something may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,13 +40,15 @@ pub(super) struct Touched {
     pub everything: bool,
     /// These absolute paths and all below them.
     pub paths: BTreeSet<PathBuf>,
+    /// Of these files it is known that somebody is writing to them: they are not looked at yet.
+    pub unfinished: BTreeSet<PathBuf>,
 }
 
 impl Touched {
     pub(super) fn everything() -> Self {
         Self {
             everything: true,
-            paths: BTreeSet::new(),
+            ..Self::default()
         }
     }
 }
@@ -53,12 +61,16 @@ pub(super) struct Snapshot {
     filter: Filter,
     /// In bytes.
     size_limit: u64,
-    read: fn(&Path, u64) -> Reading,
+    read: fn(&Path, Kind, u64, &StopFlag) -> Reading,
+    /// A file that was written less than this ago may be in the middle of it.
+    rest: Duration,
     known: BTreeMap<Place, Known>,
     /// Keys of an earlier run that no root of this run can hold; deleted at the first chance.
     orphans: Vec<Key>,
-    /// Files seen by the last scan of everything that are not named like documents.
-    ignored: u64,
+    /// What the last look met that is no document.
+    left_out: Tally,
+    /// The rules of which it was told that they leave something out.
+    told: BTreeSet<LeftOut>,
     /// Places that could not be read, and may be.
     unread: BTreeSet<Place>,
     /// Places whose documents came, changed or were refused, which nobody was told: a root went away
@@ -126,9 +138,11 @@ impl Snapshot {
             filter,
             size_limit,
             read: document::read,
+            rest: Duration::ZERO,
             known,
             orphans,
-            ignored: 0,
+            left_out: Tally::default(),
+            told: BTreeSet::new(),
             unread: BTreeSet::new(),
             unsaid: BTreeSet::new(),
             gone: BTreeSet::new(),
@@ -146,9 +160,23 @@ impl Snapshot {
         self.unread.iter().map(|place| self.roots.absolute(place))
     }
 
-    /// How many files the last scan of everything left out by their names.
-    pub(super) fn ignored(&self) -> u64 {
-        self.ignored
+    /// Files that were written less than this ago are waited for where everything is looked at.
+    #[must_use]
+    pub(super) fn resting(mut self, time: Duration) -> Self {
+        self.rest = time;
+        self
+    }
+
+    /// What the last look left out by rules of which nobody was told.
+    pub(super) fn take_left_out(&mut self) -> Vec<Notice> {
+        let left_out = std::mem::take(&mut self.left_out);
+        let untold = left_out.iter().filter(|(rule, ..)| self.told.insert(*rule));
+        let notices = untold.map(|(rule, count, example)| Notice::LeftOut {
+            rule,
+            count,
+            example: example.to_owned(),
+        });
+        notices.collect()
     }
 
     /// Reads the touched places again. Deletions stand first in the batch, then upserts, each
@@ -161,15 +189,17 @@ impl Snapshot {
         let mut deletes = Vec::new();
         let mut upserts = Vec::new();
         let mut rejected = Vec::new();
-        if touched.everything {
-            self.ignored = 0;
-        }
-        let now_ns = stamp::nanoseconds(SystemTime::now());
         for scope in self.scopes(touched) {
-            let Listing { found, ignored } = listing::list(&self.roots, &self.filter, &scope, out)?;
+            let listing = listing::list(&self.roots, &self.filter, &scope, out)?;
+            let Listing {
+                mut found,
+                left_out,
+            } = listing;
+            self.left_out.absorb(left_out, touched.everything);
             if touched.everything {
-                self.ignored += ignored;
+                self.await_rest(&mut found, out)?;
             }
+            let now_ns = stamp::nanoseconds(SystemTime::now());
             if found.is_empty() && self.is_emptied(&scope, out)? {
                 continue;
             }
@@ -199,7 +229,8 @@ impl Snapshot {
                         Reading::Refused(reason),
                         meta.map(|meta| Stamp::of(&meta, now_ns)),
                     ),
-                    Found::File(meta) => {
+                    Found::File(_, path) if touched.unfinished.contains(&path) => continue,
+                    Found::File(meta, path) => {
                         let stamp = Stamp::of(&meta, now_ns);
                         let known = self.known.get(&place);
                         if known.is_some_and(|known| known.is_fresh(&stamp))
@@ -207,8 +238,11 @@ impl Snapshot {
                         {
                             continue;
                         }
-                        let path = self.roots.absolute(&place);
-                        ((self.read)(&path, self.size_limit), Some(stamp))
+                        let kind = Kind::of(&place.path);
+                        let reading = (self.read)(&path, kind, self.size_limit, out.stop());
+                        // One that was given up says nothing.
+                        out.check()?;
+                        (reading, Some(stamp))
                     }
                 };
                 let reading = match reading {
@@ -273,7 +307,7 @@ impl Snapshot {
         self.unread.retain(|place| self.known.contains_key(place));
         // A root that goes away while it is listed looks empty: that is an error, not deletions.
         self.roots.check()?;
-        let at_ms = now_ns / 1_000_000;
+        let at_ms = stamp::nanoseconds(SystemTime::now()) / 1_000_000;
         for key in self.orphans.drain(..) {
             let offset = Offset::file(key.as_str(), None);
             deletes.push(Change::Delete { key, at_ms, offset });
@@ -319,6 +353,43 @@ impl Snapshot {
         Ok(true)
     }
 
+    /// Whether a file at a place is a document.
+    fn is_document(&self, place: &Place) -> bool {
+        match self.roots.only(place.root) {
+            Some(only) => only.contains(place.path.as_os_str()),
+            None => self.filter.is_document(&place.path),
+        }
+    }
+
+    /// Waits until files that were written just now are at rest, and no longer than
+    /// [`MAX_UNREST`]: half of a file is no document.
+    fn await_rest(&self, found: &mut BTreeMap<Place, Found>, out: &Outlet) -> Result<(), Halt> {
+        let is_restless = |meta: &Metadata| {
+            let age = meta.modified().ok().and_then(|time| time.elapsed().ok());
+            // A time that is still to come says nothing.
+            age.is_some_and(|age| age < self.rest)
+        };
+        let restless = found.iter().filter_map(|(place, found)| match found {
+            Found::File(meta, path) if is_restless(meta) => Some((place.clone(), path.clone())),
+            _ => None,
+        });
+        let mut restless: Vec<(Place, PathBuf)> = restless.collect();
+        let end = Instant::now() + MAX_UNREST;
+        while !restless.is_empty() && Instant::now() < end {
+            out.wait(self.rest / 4)?;
+            restless.retain(|(place, path)| match fs::symlink_metadata(path) {
+                Ok(meta) if meta.is_file() => {
+                    let is_restless = is_restless(&meta);
+                    found.insert(place.clone(), Found::File(meta, path.clone()));
+                    is_restless
+                }
+                // Reading tells what it is now.
+                _ => false,
+            });
+        }
+        Ok(())
+    }
+
     /// The places to look at, in order, none within another.
     fn scopes(&self, touched: &Touched) -> Vec<Place> {
         let root = |root| Place {
@@ -338,7 +409,7 @@ impl Snapshot {
                 true => root(place.root),
                 false => place,
             })
-            .filter(|place| self.filter.covers(&place.path))
+            .filter(|place| self.roots.cover(&self.filter, place))
             .collect();
         places.sort();
         places.dedup_by(|next, before| before.holds(next));
@@ -417,11 +488,10 @@ impl Snapshot {
             source: self.source.clone(),
             offset: Offset::file(self.roots.shown(place), revision),
             // A folder that cannot be listed, or a link to one, would have been no record.
-            key: place
-                .path
-                .file_name()
-                .filter(|name| self.filter.is_document(name))
-                .and_then(|_| self.roots.key(place)),
+            key: match self.is_document(place) {
+                true => self.roots.key(place),
+                false => None,
+            },
             reason,
             content: None,
         }
@@ -456,8 +526,9 @@ impl Known {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::globs::Globs;
     use super::*;
-    use crate::{Error, Event, StopFlag};
+    use crate::{Error, Event};
 
     /// A folder on disk, what is known of it, and the fold of all that was emitted.
     struct Bench {
@@ -542,8 +613,8 @@ mod tests {
         fn touch(&mut self, paths: &[&str]) -> Vec<String> {
             let paths = paths.iter().map(|path| self.path(path)).collect();
             signs(&self.reconcile(&Touched {
-                everything: false,
                 paths,
+                ..Touched::default()
             }))
         }
 
@@ -582,7 +653,13 @@ mod tests {
             bench.scan(),
             ["+a/z.txt", "+a.md", "+b.md", "+empty.md", "!bad.md"]
         );
-        assert_eq!(bench.snapshot.ignored(), 1);
+        let told = bench.snapshot.take_left_out();
+        let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        let expected = [
+            "left out: 1, not named like documents (as picture.png)",
+            "left out: 1, folders of what programs make (as node_modules)",
+        ];
+        assert_eq!(told, expected);
         let record = &bench.fold[&Key::new("b.md")];
         assert_eq!(record.row.title.as_deref(), Some("B"));
         let mtime = fs::metadata(bench.path("b.md"))
@@ -594,6 +671,124 @@ mod tests {
             stamp::nanoseconds(mtime) / 1_000_000
         );
         assert!(bench.scan().is_empty());
+        assert!(bench.snapshot.take_left_out().is_empty(), "told once");
+    }
+
+    #[test]
+    fn what_ignore_files_name_comes_and_goes_with_them() {
+        let mut bench = Bench::new();
+        bench.write("a.md", b"a");
+        bench.write("gen/b.md", b"b");
+        bench.write("sub/gen/c.md", b"c");
+        bench.write(".gitignore", b"gen/\n");
+        assert_eq!(bench.scan(), ["+a.md"]);
+        let told = bench.snapshot.take_left_out();
+        let expected = "left out: 2, named by a .gitignore or .ignore file (as gen)";
+        assert_eq!(told[0].to_string().replace("sub/gen", "gen"), expected);
+        bench.write("sub/.ignore", b"!gen\n");
+        assert_eq!(bench.touch(&["sub"]), ["+sub/gen/c.md"]);
+        bench.write("sub/gen/d.md", b"d");
+        bench.write("gen/e.md", b"e");
+        assert_eq!(
+            bench.touch(&["sub/gen/d.md", "gen/e.md"]),
+            ["+sub/gen/d.md"]
+        );
+        bench.write("sub/.ignore", b"d.md\n");
+        assert_eq!(bench.scan(), ["-sub/gen/c.md", "-sub/gen/d.md"]);
+        let mut filter = Filter::default();
+        filter.obeys_ignore_files = false;
+        bench.snapshot.filter = filter;
+        let all = ["+gen/b.md", "+gen/e.md", "+sub/gen/c.md", "+sub/gen/d.md"];
+        assert_eq!(bench.scan(), all);
+    }
+
+    #[test]
+    fn other_patterns_over_what_an_earlier_run_held_delete_what_no_longer_matches() {
+        let mut bench = Bench::new();
+        for path in ["a.md", "b.txt", "sub/c.md"] {
+            bench.write(path, path.as_bytes());
+        }
+        bench.scan();
+        let held = bench.folded().into_iter().collect();
+        let mut later = snapshot(bench.dir.path(), held);
+        let sub = Globs::new(&["sub".to_owned()]).unwrap();
+        later.filter.set_excluded(Some(sub));
+        let markdown = Globs::new(&["*.md".to_owned()]).unwrap();
+        later.filter.set_included(Some(markdown));
+        let batch = later.reconcile(&Touched::everything(), &bench.out).unwrap();
+        assert_eq!(signs(&batch), ["-b.txt", "-sub/c.md"]);
+    }
+
+    #[test]
+    fn a_file_that_was_named_is_read_whatever_its_name_and_nothing_beside_it() {
+        let bench = Bench::new();
+        bench.write("report", b"text");
+        bench.write("other.md", b"text");
+        let roots = Roots::open([bench.path("report")]).unwrap();
+        let name = SourceName::new("test");
+        let mut one = Snapshot::new(name, roots, Filter::default(), 1000, Vec::new());
+        let mut look = |paths: &[&str]| {
+            let paths = paths.iter().map(|path| bench.path(path)).collect();
+            let touched = Touched {
+                everything: paths == BTreeSet::new(),
+                paths,
+                ..Touched::default()
+            };
+            signs(&one.reconcile(&touched, &bench.out).unwrap())
+        };
+        assert_eq!(look(&[]), ["+report"]);
+        bench.write("other.md", b"more");
+        assert!(look(&["other.md"]).is_empty() && look(&[]).is_empty());
+        fs::remove_file(bench.path("report")).unwrap();
+        assert_eq!(look(&["report"]), ["-report"]);
+        bench.write("report", b"again");
+        assert_eq!(look(&["report"]), ["+report"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_read_where_its_file_lies_in_the_folder_under_no_name_of_its_own() {
+        use std::os::unix::fs::symlink;
+        let mut bench = Bench::new();
+        // As Kubernetes mounts what it may exchange.
+        bench.write("..2024/a.md", b"one");
+        symlink("..2024", bench.path("..data")).unwrap();
+        symlink("..data/a.md", bench.path("a.md")).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("b.md"), "secret").unwrap();
+        symlink(elsewhere.path().join("b.md"), bench.path("b.md")).unwrap();
+        assert_eq!(bench.scan(), ["+a.md", "!b.md"]);
+        bench.write("..2025/a.md", b"two");
+        fs::remove_file(bench.path("..data")).unwrap();
+        symlink("..2025", bench.path("..data")).unwrap();
+        assert_eq!(bench.scan(), ["+a.md"]);
+        assert_eq!(&*bench.fold[&Key::new("a.md")].row.text, "two");
+        assert!(bench.snapshot.take_left_out().is_empty());
+    }
+
+    #[test]
+    fn a_look_at_everything_waits_for_what_is_being_written() {
+        let mut bench = Bench::new();
+        bench.snapshot = snapshot(bench.dir.path(), Vec::new()).resting(Duration::from_millis(400));
+        bench.write("a.md", b"half");
+        let path = bench.path("a.md");
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(150));
+            fs::write(path, "whole").unwrap();
+        });
+        let begin = Instant::now();
+        assert_eq!(bench.scan(), ["+a.md"]);
+        writer.join().unwrap();
+        assert_eq!(&*bench.fold[&Key::new("a.md")].row.text, "whole");
+        assert!(begin.elapsed() >= Duration::from_millis(400));
+        // What is known to be open is left to its notification.
+        bench.write("a.md", b"half again");
+        let touched = Touched {
+            unfinished: BTreeSet::from([bench.path("a.md")]),
+            ..Touched::everything()
+        };
+        assert!(signs(&bench.reconcile(&touched)).is_empty());
+        assert_eq!(bench.touch(&["a.md"]), ["+a.md"]);
     }
 
     #[test]
@@ -604,7 +799,7 @@ mod tests {
         let set_time = |bench: &Bench| {
             let path = bench.path("a.md");
             let file = fs::File::options().write(true).open(path).unwrap();
-            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000);
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
             file.set_modified(time).unwrap();
         };
         set_time(&bench);
@@ -704,7 +899,14 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(bench.path("s.md")).unwrap();
         let odd = bench.path("").join(OsStr::from_bytes(b"\xff.md"));
         fs::write(odd, "x").unwrap();
-        let batch = bench.reconcile(&Touched::everything());
+        let other = bench.path("").join(OsStr::from_bytes(b"\xfe.md"));
+        fs::write(other, "x").unwrap();
+        let mut batch = bench.reconcile(&Touched::everything());
+        // Each is told as what it is.
+        let last = batch.rejected.pop().unwrap().to_string();
+        assert_eq!(last, "\\xff.md: the file's name is not UTF-8");
+        let before = batch.rejected.last().unwrap().to_string();
+        assert_eq!(before, "\\xfe.md: the file's name is not UTF-8");
         let reasons: Vec<_> = batch.rejected.iter().map(|r| r.reason.clone()).collect();
         let expected = [
             Rejection::Link,
@@ -739,7 +941,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_just_now_stands_and_is_looked_at_again() {
-        fn failing(_: &Path, _: u64) -> Reading {
+        fn failing(_: &Path, _: Kind, _: u64, _: &StopFlag) -> Reading {
             // EMFILE: too many open files.
             Reading::Refused(Rejection::unreadable(&std::io::Error::from_raw_os_error(
                 24,
@@ -781,8 +983,8 @@ mod tests {
             let root = path.parent().unwrap();
             (root.to_path_buf(), root.with_extension("away"))
         }
-        fn taking_it_away(path: &Path, limit: u64) -> Reading {
-            let reading = document::read(path, limit);
+        fn taking_it_away(path: &Path, kind: Kind, limit: u64, stop: &StopFlag) -> Reading {
+            let reading = document::read(path, kind, limit, stop);
             let (root, aside) = away(path);
             let _is_away_already = fs::rename(root, aside);
             reading

@@ -1,4 +1,4 @@
-//! What does a Markdown file call itself? The text of its first heading.
+//! What does a file call itself? A Markdown file by the text of its first heading.
 //!
 //! A parser decides what a heading is: a `#` in a code block, or in the metadata at a file's
 //! beginning, is none.
@@ -18,10 +18,9 @@ pub(super) fn markdown_title(text: &str) -> Option<String> {
         match event {
             Event::Start(Tag::Heading { .. }) => title = Some(String::new()),
             Event::End(TagEnd::Heading(_)) => {
-                let words = title.take().unwrap_or_default();
-                let words = words.trim();
-                if !words.is_empty() {
-                    return Some(prefix(words, TITLE_LIMIT).trim_end().to_owned());
+                let title = cut(&title.take().unwrap_or_default());
+                if title.is_some() {
+                    return title;
                 }
             }
             Event::Text(part) | Event::Code(part) => {
@@ -38,6 +37,13 @@ pub(super) fn markdown_title(text: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// A title of these words, in one line and not too long; none if there are none.
+pub(super) fn cut(words: &str) -> Option<String> {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let title = words.join(" ");
+    (!title.is_empty()).then(|| prefix(&title, TITLE_LIMIT).trim_end().to_owned())
 }
 
 #[cfg(test)]

@@ -11,7 +11,13 @@
 //!
 //! Where the system tells that a file was closed, one that somebody writes to is not looked at before:
 //! half of it is no document. That ends after [`MAX_UNCLOSED`], so that a file which stays open is
-//! read, too. (What is looked at with everything else is read as it is.)
+//! read, too.
+//!
+//! A document that goes away may be about to come back, as where an editor makes it a backup first:
+//! a burst is not over before it is gone for [`GRACE`].
+//!
+//! A folder that is left out is not watched. One that cannot be watched, as it may not be read, is
+//! noticed through the folder around it, and by looking.
 //!
 //! A debouncing library is not used: such libraries put notifications together into renames
 //! and saves, which costs a map of all files and is what comparing states makes needless.
@@ -25,11 +31,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::filter::Filter;
-use super::place::Roots;
+use super::ignore_files::holds_rules;
+use super::listing;
+use super::place::{Place, Roots};
 use super::snapshot::Touched;
 use crate::{Error, Halt, Notice, Outlet};
 
@@ -41,8 +49,8 @@ const AUDIT_EVERY: Duration = Duration::from_secs(60);
 const MAX_UNCLOSED: Duration = Duration::from_secs(5);
 /// Whether the system tells that a file which was written to is closed.
 const TELLS_CLOSING: bool = cfg!(any(target_os = "linux", target_os = "android"));
-/// How often a folder's subfolders are walked before giving up: each time, one went away.
-const MAX_WALKS: u32 = 8;
+/// How long a document is gone before it counts as deleted.
+const GRACE: Duration = Duration::from_millis(400);
 /// Whether the system watches folders one by one, rather than all below one.
 const WATCHES_EACH_FOLDER: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
@@ -83,7 +91,7 @@ pub(super) struct Watcher {
 
 #[derive(Debug)]
 enum Means {
-    Notified(Notified),
+    Notified(Box<Notified>),
     Polled,
 }
 
@@ -98,6 +106,7 @@ struct Notified {
     burst: Burst,
     /// When everything was last looked at.
     audited: Instant,
+    filter: Filter,
 }
 
 /// What was notified and not yet looked at.
@@ -107,6 +116,8 @@ struct Pending {
     paths: BTreeSet<PathBuf>,
     /// Files that somebody has written to and not closed since, and since when.
     unclosed: HashMap<PathBuf, Instant>,
+    /// Documents that went away, and when.
+    gone: HashMap<PathBuf, Instant>,
     /// The system ran out of watches: notifications are incomplete from now on.
     exhausted: bool,
 }
@@ -116,7 +127,7 @@ impl Watcher {
     pub(super) fn open(roots: &Roots, filter: &Filter, burst: Burst, poll_every: Duration) -> Self {
         match Notified::open(roots, filter, burst) {
             Ok(notified) => Self {
-                means: Means::Notified(notified),
+                means: Means::Notified(Box::new(notified)),
                 poll_every,
                 notice: None,
             },
@@ -172,6 +183,7 @@ impl Watcher {
         Ok(Touched {
             everything: pending.everything,
             paths: pending.paths,
+            unfinished: pending.unclosed.into_keys().collect(),
         })
     }
 
@@ -180,7 +192,7 @@ impl Watcher {
         let Means::Notified(notified) = &mut self.means else {
             return;
         };
-        let watched = roots.paths().try_for_each(|root| notified.watch(root));
+        let watched = notified.watch_all(roots);
         if let Err(error) = watched {
             self.give_up(&error);
         }
@@ -214,10 +226,9 @@ impl Notified {
             wake,
             burst,
             audited: Instant::now(),
+            filter: filter.clone(),
         };
-        for root in roots.paths() {
-            notified.watch(root)?;
-        }
+        notified.watch_all(roots)?;
         Ok(notified)
     }
 
@@ -250,6 +261,23 @@ impl Notified {
                 default(self.burst.quiet.min(left)) => break,
             }
         }
+        // Whatever goes on meanwhile, no longer than that.
+        let end = Instant::now() + GRACE;
+        loop {
+            let gone_for = lock(&self.pending).missed_for();
+            let Some(rest) = gone_for.map(|gone| GRACE.saturating_sub(gone)) else {
+                break;
+            };
+            let rest = rest.min(end.saturating_duration_since(Instant::now()));
+            if rest.is_zero() {
+                break;
+            }
+            select! {
+                recv(self.wake) -> _ => {}
+                recv(stop) -> _ => return Err(Halt::Stopped),
+                default(rest) => {}
+            }
+        }
         let mut pending = lock(&self.pending).take();
         pending.everything |= audit;
         if pending.everything {
@@ -261,40 +289,91 @@ impl Notified {
     /// Watches again what may be new under its path. Watching twice is harmless.
     fn rewatch(&mut self, pending: &Pending, roots: &Roots) -> notify::Result<()> {
         if pending.everything {
-            for root in roots.paths() {
-                self.watch(root)?;
-            }
+            self.watch_all(roots)?;
         } else if WATCHES_EACH_FOLDER {
-            for path in &pending.paths {
-                if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-                    self.watch(path)?;
+            let places = pending.paths.iter().filter_map(|path| roots.place(path));
+            places
+                .filter(|place| is_folder(&roots.absolute(place)))
+                .try_for_each(|place| self.watch(place, roots))?;
+        }
+        Ok(())
+    }
+
+    fn watch_all(&mut self, roots: &Roots) -> notify::Result<()> {
+        (0..roots.len()).try_for_each(|root| {
+            let path = PathBuf::new();
+            self.watch(Place { root, path }, roots)
+        })
+    }
+
+    /// Watches the folders at and below a place that are looked into. Each is watched before it is
+    /// listed, so that none is missed; one that goes away meanwhile is notified, or noticed by
+    /// looking if it is a root.
+    fn watch(&mut self, place: Place, roots: &Roots) -> notify::Result<()> {
+        let is_whole = roots.only(place.root).is_none();
+        if !WATCHES_EACH_FOLDER {
+            let mode = match is_whole {
+                true => RecursiveMode::Recursive,
+                false => RecursiveMode::NonRecursive,
+            };
+            return self.watch_one(&roots.absolute(&place), mode);
+        }
+        let Some(rules) = listing::rules_at(roots, &self.filter, &place) else {
+            return Ok(());
+        };
+        let mut folders = vec![(place, rules)];
+        while let Some((folder, rules)) = folders.pop() {
+            let at = roots.absolute(&folder);
+            let is_left_out = !folder.path.as_os_str().is_empty()
+                && (self.filter.leaves_folder_out(&folder.path).is_some()
+                    || rules.leave_out(&folder.path, true));
+            if is_left_out {
+                continue;
+            }
+            self.watch_one(&at, RecursiveMode::NonRecursive)?;
+            let Ok(entries) = fs::read_dir(&at) else {
+                continue;
+            };
+            if !is_whole {
+                continue;
+            }
+            let rules = match self.filter.obeys_ignore_files {
+                true => rules.within(&at, &folder.path),
+                false => rules,
+            };
+            for entry in entries.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let path = folder.path.join(entry.file_name());
+                    let root = folder.root;
+                    folders.push((Place { root, path }, rules.clone()));
                 }
             }
         }
         Ok(())
     }
 
-    /// Watches all folders at and below a path. Something that goes away in the middle ends
-    /// the system's walk early, so it is walked again; if the path itself went away, a
-    /// notification says so (or looking does, for a root).
-    fn watch(&mut self, path: &Path) -> notify::Result<()> {
-        let mut walks_left = MAX_WALKS;
-        loop {
-            walks_left -= 1;
-            match self.watcher.watch(path, RecursiveMode::Recursive) {
-                Ok(()) => return Ok(()),
-                Err(_) if !path.is_dir() => return Ok(()),
-                Err(error) if walks_left == 0 || !is_not_found(&error) => return Err(error),
-                Err(_) => {}
-            }
+    /// Watches a folder, if it can be.
+    fn watch_one(&mut self, path: &Path, mode: RecursiveMode) -> notify::Result<()> {
+        match self.watcher.watch(path, mode) {
+            Err(error) if !is_of_one_folder(&error) && path.is_dir() => Err(error),
+            _ => Ok(()),
         }
     }
 }
 
-fn is_not_found(error: &notify::Error) -> bool {
+/// Whether what stands at a path is a folder, and no link to one.
+fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// Whether an error says that this folder cannot be watched, rather than that none can.
+fn is_of_one_folder(error: &notify::Error) -> bool {
     match &error.kind {
         ErrorKind::PathNotFound => true,
-        ErrorKind::Io(error) => error.kind() == io::ErrorKind::NotFound,
+        ErrorKind::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+        ),
         _ => false,
     }
 }
@@ -341,10 +420,13 @@ impl Pending {
             let Some(place) = roots.place(path) else {
                 continue;
             };
+            let place = relevant(place, filter);
+            let path = &roots.absolute(&place);
             if place.path.as_os_str().is_empty() {
                 self.everything = true;
-            } else if filter.covers(&place.path) {
+            } else if roots.cover(filter, &place) {
                 self.note_writing(path, event.kind);
+                self.note_going(path, event.kind);
                 if self.paths.len() >= MAX_PATHS {
                     self.everything = true;
                     self.paths.clear();
@@ -357,6 +439,25 @@ impl Pending {
             news = true;
         }
         news
+    }
+
+    /// Notes whether a document went away.
+    fn note_going(&mut self, path: &Path, kind: EventKind) {
+        let is_gone = matches!(
+            kind,
+            EventKind::Remove(RemoveKind::File | RemoveKind::Any)
+                | EventKind::Modify(ModifyKind::Name(RenameMode::From | RenameMode::Any))
+        );
+        if is_gone && self.gone.len() < MAX_PATHS {
+            self.gone.insert(path.to_owned(), Instant::now());
+        }
+    }
+
+    /// For how long the last document of those that are gone is; nothing if none is.
+    fn missed_for(&mut self) -> Option<Duration> {
+        self.gone
+            .retain(|path, _| fs::symlink_metadata(path).is_err());
+        self.gone.values().map(Instant::elapsed).min()
     }
 
     /// Notes whether somebody is writing to a file.
@@ -391,13 +492,28 @@ impl Pending {
             .retain(|_, since| since.elapsed() < MAX_UNCLOSED);
         let held = mem::take(&mut self.unclosed);
         let mut taken = mem::take(self);
-        if !taken.everything {
+        if taken.everything {
+            // They are looked at when they are closed, or have been open for long.
+            self.paths = held.keys().cloned().collect();
+        } else {
             let all = mem::take(&mut taken.paths);
             (self.paths, taken.paths) = all.into_iter().partition(|path| held.contains_key(path));
         }
+        taken.unclosed.clone_from(&held);
         self.unclosed = held;
         taken
     }
+}
+
+/// Where to look for what happened at a place: rules of an ignore file are those of its folder, and
+/// what Kubernetes exchanges (`..data`) is linked to from beside it.
+fn relevant(mut place: Place, filter: &Filter) -> Place {
+    let name = place.path.file_name().unwrap_or_default();
+    let is_exchanged = name.as_encoded_bytes().starts_with(b"..");
+    if is_exchanged || filter.obeys_ignore_files && holds_rules(name) {
+        place.path.pop();
+    }
+    place
 }
 
 fn lock(pending: &Mutex<Pending>) -> std::sync::MutexGuard<'_, Pending> {
@@ -407,7 +523,7 @@ fn lock(pending: &Mutex<Pending>) -> std::sync::MutexGuard<'_, Pending> {
 #[cfg(test)]
 mod tests {
     use notify::Event;
-    use notify::event::{CreateKind, DataChange, Flag, RemoveKind, RenameMode};
+    use notify::event::{CreateKind, DataChange, Flag};
 
     use super::*;
 
@@ -467,10 +583,91 @@ mod tests {
         assert_eq!(pending.held_for(), Some(Duration::ZERO));
         assert_eq!(pending.take().paths, BTreeSet::from([file.clone()]));
         assert!(pending.unclosed.is_empty());
-        // Everything is everything.
+        // Everything is everything, but for what is being written; that comes later.
         pending.take_in(&written, &roots, &filter);
         pending.everything = true;
-        assert!(pending.take().everything);
+        let taken = pending.take();
+        assert!(taken.everything && taken.unclosed.contains_key(&file));
+        assert!(pending.take().paths.is_empty());
+        pending.unclosed.insert(file.clone(), long_ago);
+        assert_eq!(pending.take().paths, BTreeSet::from([file.clone()]));
+    }
+
+    #[test]
+    fn rules_and_exchanged_folders_touch_the_folder_around_them() {
+        let (_dir, roots, mut filter) = setting();
+        let root = roots.paths().next().unwrap();
+        let touched = |filter: &Filter, path: &str| {
+            let mut pending = Pending::default();
+            pending.take_in(&created(root.join(path)), &roots, filter);
+            (pending.everything, pending.paths.into_iter().next())
+        };
+        assert_eq!(
+            touched(&filter, "sub/.gitignore"),
+            (false, Some(root.join("sub")))
+        );
+        assert_eq!(
+            touched(&filter, "sub/..data"),
+            (false, Some(root.join("sub")))
+        );
+        assert_eq!(touched(&filter, "..data"), (true, None));
+        assert_eq!(touched(&filter, ".git/.ignore"), (false, None));
+        filter.obeys_ignore_files = false;
+        assert_eq!(touched(&filter, "sub/.gitignore"), (false, None));
+    }
+
+    #[test]
+    fn only_an_error_of_all_folders_turns_to_polling() {
+        let of = |kind| notify::Error::io(io::Error::from(kind));
+        assert!(is_of_one_folder(&of(io::ErrorKind::PermissionDenied)));
+        assert!(is_of_one_folder(&of(io::ErrorKind::NotFound)));
+        assert!(!is_of_one_folder(&notify::Error::new(
+            ErrorKind::MaxFilesWatch
+        )));
+    }
+
+    /// Which of these folders the watches of this process are on.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn folders_that_are_left_out_take_no_watches() {
+        use std::os::unix::fs::MetadataExt as _;
+        let (dir, roots, filter) = setting();
+        let folders = ["docs/deep", "node_modules/m", ".git/objects", "gen/x"];
+        for folder in folders {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        fs::write(dir.path().join(".gitignore"), "/gen\n").unwrap();
+        let _watcher = Watcher::open(&roots, &filter, Burst::default(), AUDIT_EVERY);
+        let infos = fs::read_dir("/proc/self/fdinfo").unwrap();
+        let infos = infos.filter_map(|info| fs::read_to_string(info.ok()?.path()).ok());
+        // inotify wd:2 ino:1a2b sdev:fd00000 …
+        let watched: Vec<u64> = infos
+            .flat_map(|info| info.lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter(|line| line.starts_with("inotify "))
+            .filter_map(|line| {
+                let inode = line
+                    .split_whitespace()
+                    .find_map(|word| word.strip_prefix("ino:"));
+                u64::from_str_radix(inode?, 16).ok()
+            })
+            .collect();
+        let is_watched = |path: &str| {
+            let inode = fs::metadata(dir.path().join(path)).unwrap().ino();
+            watched.contains(&inode)
+        };
+        for path in ["", "docs", "docs/deep"] {
+            assert!(is_watched(path), "{path}");
+        }
+        for path in [
+            "node_modules",
+            "node_modules/m",
+            ".git",
+            ".git/objects",
+            "gen",
+            "gen/x",
+        ] {
+            assert!(!is_watched(path), "{path}");
+        }
     }
 
     #[test]

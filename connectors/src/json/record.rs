@@ -193,7 +193,8 @@ fn key(fields: &Fields, of_carrier: Option<&Key>) -> Result<Key, Rejection> {
     let own = match get(fields, "key") {
         None => None,
         Some(Json::String(key)) => Some(named(key)?),
-        Some(other) => return Err(wrong_type("key", "a string", other)),
+        Some(Json::Integer(number)) => Some(named(&number.to_string())?),
+        Some(other) => return Err(wrong_type("key", "a string or an integer", other)),
     };
     match (own, of_carrier) {
         (None, None) => Err(Rejection::MissingField { field: "key" }),
@@ -242,7 +243,11 @@ fn time(fields: &Fields, carrier: Carrier<'_>) -> Result<i64, Rejection> {
         None | Some(Json::Null) => Ok(carrier.at_ms),
         Some(Json::Integer(milliseconds)) => Ok(*milliseconds),
         Some(Json::String(text)) => {
-            timestamp::milliseconds(text).ok_or_else(|| Rejection::BadTime { value: shown(text) })
+            let is_date = text.len() == "2024-05-01".len();
+            let begin_of_day = || timestamp::milliseconds(&format!("{text}T00:00:00Z"));
+            timestamp::milliseconds(text)
+                .or_else(|| begin_of_day().filter(|_| is_date))
+                .ok_or_else(|| Rejection::BadTime { value: shown(text) })
         }
         Some(other) => Err(wrong_type(
             "updated_at",
@@ -482,8 +487,8 @@ mod tests {
             (r#"{"text":"t"}"#, Rejection::MissingField { field: "key" }),
             (r#"{"key":"k"}"#, Rejection::MissingField { field: "text" }),
             (
-                r#"{"key":7,"text":"t"}"#,
-                wrong("key", "a string", JsonKind::Integer),
+                r#"{"key":7.5,"text":"t"}"#,
+                wrong("key", "a string or an integer", JsonKind::Number),
             ),
             (r#"{"key":"","text":"t"}"#, Rejection::EmptyKey),
             (
@@ -529,6 +534,15 @@ mod tests {
             Rejection::UnknownOperation { name } => assert!(name.len() <= SHOWN_LIMIT + 3),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn an_integer_is_a_key_and_a_date_is_a_time() {
+        let found = record(r#"{"key":-7,"text":"t","updated_at":"2024-05-01"}"#);
+        let same = record(r#"{"key":"-7","text":"t","updated_at":"2024-05-01T00:00:00Z"}"#);
+        assert_eq!((found.key, found.row), (same.key, same.row));
+        let cut = refused(r#"{"key":"k","text":"t","updated_at":"2024-05"}"#);
+        assert!(matches!(cut, Rejection::BadTime { .. }));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The rows of a table of comma-separated values, whose first row names the columns.
 //!
 //! The file may be packed (gzip or zstd). A row with another number of fields than the first is
-//! refused; a file without a first row is no table. A value of another column that is empty is none.
+//! refused; a file without a first row is no table, nor is one with two columns of one name. A value of another column that is empty is none.
 //! A file that ends within quotes is not read: what stands behind them would be gone without a word.
 
 use std::borrow::Cow;
@@ -68,6 +68,15 @@ impl CsvRows {
             .read_byte_record(&mut row)
             .map_err(|error| io(error.into()))?;
         let names: Vec<Cow<'_, str>> = row.iter().map(trimmed).collect();
+        let mut sorted: Vec<&str> = names.iter().map(|name| &**name).collect();
+        sorted.sort_unstable();
+        let twice = sorted.windows(2).find(|pair| pair[0] == pair[1]);
+        if let Some([name, _]) = twice.filter(|pair| !pair[0].is_empty()) {
+            return Err(Error::NoTable {
+                path: path.to_path_buf(),
+                reason: format!("two columns are called {:?}", shown(name)),
+            });
+        }
         let mut fields = Vec::new();
         for (field, column, is_needed) in of_record {
             match names.iter().position(|name| name == column) {
@@ -80,8 +89,7 @@ impl CsvRows {
         }
         let others = names.iter().enumerate().filter(|(at, name)| {
             let is_field = fields.iter().any(|(_, of_field)| of_field == at);
-            let is_first = !names[..*at].contains(name);
-            !is_field && is_first && !name.is_empty() && !has_meaning(name)
+            !is_field && !name.is_empty() && !has_meaning(name)
         });
         let others = others.map(|(at, name)| (Arc::from(&**name), at)).collect();
         Ok(Self {

@@ -246,13 +246,87 @@ fn several_roots_have_keys_of_their_own() {
 }
 
 #[test]
-fn a_missing_folder_and_a_file_are_told_apart() {
+fn a_missing_folder_is_an_error_and_a_file_is_one_document() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("f.md"), "").unwrap();
     let missing = Folder::open("notes", [dir.path().join("none")]);
     assert!(matches!(missing, Err(Error::Missing { .. })));
-    let file = Folder::open("notes", [dir.path().join("f.md")]);
-    assert!(matches!(file, Err(Error::NotAFolder { .. })));
+    let path = dir.path().join("f");
+    fs::write(&path, "one").unwrap();
+    fs::write(dir.path().join("beside.md"), "text").unwrap();
+    let mut listener = Listener::start(patient(&path));
+    listener.until(&Mark::CaughtUp);
+    assert_eq!(listener.keys(), ["f"]);
+    fs::write(dir.path().join("more.md"), "text").unwrap();
+    fs::write(dir.path().join("f.tmp"), "two").unwrap();
+    fs::rename(dir.path().join("f.tmp"), &path).unwrap();
+    listener.until_held(|held| held.get("f").is_some_and(|text| text == "two"));
+    assert_eq!(listener.keys(), ["f"]);
+}
+
+#[test]
+fn a_backup_that_takes_the_name_for_a_moment_deletes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.md"), "old").unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    fs::rename(dir.path().join("a.md"), dir.path().join("a.md~")).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    fs::write(dir.path().join("a.md"), "new").unwrap();
+    listener.until_held(|held| held.get("a.md").is_some_and(|text| text == "new"));
+    let changes = listener.batches.iter().flat_map(|batch| &batch.changes);
+    let is_upsert = |change: &Change| matches!(change, Change::Upsert(_));
+    assert!(changes.into_iter().all(is_upsert), "{:?}", listener.batches);
+    fs::remove_file(dir.path().join("a.md")).unwrap();
+    listener.until_held(|held| held.is_empty());
+}
+
+#[test]
+fn rules_that_are_written_and_folders_that_are_made_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("gen/deep")).unwrap();
+    fs::write(dir.path().join("gen/deep/a.md"), "text").unwrap();
+    fs::write(dir.path().join(".gitignore"), "gen\n").unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    assert!(listener.keys().is_empty());
+    fs::write(dir.path().join(".gitignore"), "").unwrap();
+    listener.until_held(|held| held.contains_key("gen/deep/a.md"));
+    // It is watched by now.
+    fs::write(dir.path().join("gen/deep/b.md"), "text").unwrap();
+    listener.until_held(|held| held.contains_key("gen/deep/b.md"));
+    fs::create_dir_all(dir.path().join("new/deep")).unwrap();
+    fs::write(dir.path().join("new/deep/c.md"), "text").unwrap();
+    listener.until_held(|held| held.contains_key("new/deep/c.md"));
+    fs::write(dir.path().join("new/.ignore"), "deep\n").unwrap();
+    listener.until_held(|held| !held.contains_key("new/deep/c.md"));
+}
+
+#[test]
+fn a_conflict_copy_is_told_and_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    fs::write(dir.path().join("a.sync-conflict-20240501-120000-A.md"), "x").unwrap();
+    listener.until(&Mark::Notice);
+    let said = listener.notices.last().unwrap().to_string();
+    assert!(said.starts_with("left out: 1, conflict copies"), "{said}");
+    assert!(listener.keys().is_empty());
+}
+
+#[cfg(feature = "documents")]
+#[test]
+fn a_page_is_a_document_beside_notes() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.md"), "# Notes").unwrap();
+    fs::write(dir.path().join("b.html"), "<h1>Page</h1><p>Text").unwrap();
+    fs::write(dir.path().join("c.pdf"), "no such thing").unwrap();
+    let mut listener = Listener::start(Folder::open("notes", [dir.path()]).unwrap());
+    listener.until(&Mark::CaughtUp);
+    assert_eq!(listener.keys(), ["a.md", "b.html"]);
+    let said = listener.rejected[0].to_string();
+    assert!(said.starts_with("c.pdf: not a sound PDF: "), "{said}");
+    fs::write(dir.path().join("b.html"), "<p>Another").unwrap();
+    listener.until_held(|held| held["b.html"] == "Another\n");
 }
 
 #[test]
@@ -263,6 +337,6 @@ fn an_idle_folder_is_silent() {
     listener.until(&Mark::CaughtUp);
     // Reading, and files that are no documents: no news.
     let _ = fs::read(dir.path().join("a.md")).unwrap();
-    fs::write(dir.path().join("a.pdf"), "%PDF").unwrap();
+    fs::write(dir.path().join("a.png"), "PNG").unwrap();
     listener.silence(Duration::from_millis(800));
 }

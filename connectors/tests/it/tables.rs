@@ -105,6 +105,27 @@ fn a_column_that_is_not_there_is_an_error_that_names_it() {
 }
 
 #[test]
+fn two_columns_of_one_name_are_no_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.csv");
+    fs::write(&path, "key,text,price,price\na,one,1,2\n").unwrap();
+    match Listener::start(Table::open("t", &path).unwrap()).next() {
+        Mark::Failed(error) => {
+            assert!(
+                error.ends_with("two columns are called \"price\""),
+                "{error}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    // Columns without a name are not read, however many there are.
+    fs::write(&path, "key,text,,\na,one,1,2\n").unwrap();
+    let mut listener = Listener::start(Table::open("t", &path).unwrap());
+    listener.until(&Mark::CaughtUp);
+    assert_eq!(listener.keys(), ["a"]);
+}
+
+#[test]
 fn a_table_written_anew_is_told_by_its_differences() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("faq.tsv");

@@ -55,7 +55,7 @@ fn source(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     cursor.expect("FROM")?;
     let (from, known) = if cursor.eat("FOLDER") {
         let path = cursor.string("the path of a folder in '…'")?;
-        (Origin::Folder(path), options::OF_FILES)
+        (Origin::Folder(path), options::OF_FOLDERS)
     } else if cursor.eat("FILE") {
         (Origin::File(file(cursor)?), options::OF_FILES)
     } else if cursor.eat("TABLE") {

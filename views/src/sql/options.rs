@@ -35,6 +35,12 @@ pub enum SourceOption {
     SettingsFile(Arc<str>),
     /// A setting of a Kafka client, by librdkafka's name for it.
     Setting(Arc<str>, Arc<str>),
+    /// `INCLUDE`: patterns of the files of a folder that are documents, with commas between.
+    Include(Arc<str>),
+    /// `EXCLUDE`: patterns of those that are none.
+    Exclude(Arc<str>),
+    /// `IGNORE_FILES`: whether `.gitignore` and `.ignore` files are obeyed; so unless told otherwise.
+    IgnoreFiles(bool),
 }
 
 /// A field of records that a column of a table may hold.
@@ -173,7 +179,17 @@ const fn known<O>(name: &'static str, read: fn(&Literal) -> Result<O, String>) -
     Known { name, read }
 }
 
-/// Options of folders and of files of JSON lines.
+/// Options of folders.
+pub(super) const OF_FOLDERS: &[Known<SourceOption>] = &[
+    known("FOLLOW", |v| boolean(v).map(SourceOption::Follow)),
+    known("INCLUDE", |v| text(v).map(SourceOption::Include)),
+    known("EXCLUDE", |v| text(v).map(SourceOption::Exclude)),
+    known("IGNORE_FILES", |v| {
+        boolean(v).map(SourceOption::IgnoreFiles)
+    }),
+];
+
+/// Options of files of JSON lines.
 pub(super) const OF_FILES: &[Known<SourceOption>] =
     &[known("FOLLOW", |v| boolean(v).map(SourceOption::Follow))];
 

@@ -88,6 +88,9 @@ impl Display for SourceOption {
             Self::TokenFile(path) => write!(f, "TOKEN_FILE = {}", Quoted(path)),
             Self::SettingsFile(path) => write!(f, "SETTINGS_FILE = {}", Quoted(path)),
             Self::Setting(name, value) => setting(f, name, value),
+            Self::Include(globs) => write!(f, "INCLUDE = {}", Quoted(globs)),
+            Self::Exclude(globs) => write!(f, "EXCLUDE = {}", Quoted(globs)),
+            Self::IgnoreFiles(are) => write!(f, "IGNORE_FILES = {are}"),
         }
     }
 }

@@ -152,7 +152,11 @@ fn statement() -> impl Strategy<Value = String> {
     });
     let columns = columns.boxed();
     let origin = prop_oneof![
-        (string(), some_of(&["FOLLOW = false"])).prop_map(|(p, o)| format!("FOLDER {p}{o}")),
+        (
+            string(),
+            some_of(&["FOLLOW = false", "INCLUDE = '*.md'", "IGNORE_FILES"])
+        )
+            .prop_map(|(p, o)| format!("FOLDER {p}{o}")),
         Just("FILE '-'".to_owned()),
         some_of(&[
             "FOLLOW",
