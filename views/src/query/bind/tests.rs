@@ -562,7 +562,7 @@ fn groups_are_asked_about_behind_what_leaves_them_out() {
          FROM orders o GROUP BY region HAVING sem_agg('Sum {doc} up') <> ''",
         concat!(
             "result (region TEXT, d TEXT, e TEXT, f TEXT)\n",
-            "└ project region, sem_agg, sem_agg, sem_agg\n",
+            "└ project region, sem_agg, sem_agg, sem_agg AS f\n",
             "  └ ask groups sem_agg('Sum {o.doc} up', max_tokens => 128) AS sem_agg where {o.doc} = doc \
              (a call for 32 rows or fewer, and for 16 answers or fewer)\n",
             "    ├ filter sem_agg <> ''\n",
@@ -584,15 +584,14 @@ fn groups_are_asked_about_behind_what_leaves_them_out() {
          GROUP BY region ORDER BY count(*), region LIMIT 3",
         concat!(
             "result (region TEXT, d TEXT)\n",
-            "└ project region, sem_agg\n",
-            "  └ ask groups sem_agg('Sum {doc} up', max_tokens => 128) AS sem_agg \
+            "└ ask groups sem_agg('Sum {doc} up', max_tokens => 128) AS sem_agg \
              where {doc} = CASE WHEN amount > 1 THEN doc ELSE NULL END \
              (a call for 32 rows or fewer, and for 16 answers or fewer)\n",
-            "    ├ project region\n",
-            "    │ └ top 3 by count, region\n",
-            "    │   └ group by region: count(*)\n",
-            "    │     └ scan orders (region)\n",
-            "    └ scan orders (amount, doc, region)",
+            "  ├ project region\n",
+            "  │ └ top 3 by count, region\n",
+            "  │   └ group by region: count(*)\n",
+            "  │     └ scan orders (region)\n",
+            "  └ scan orders (amount, doc, region)",
         ),
     );
 }

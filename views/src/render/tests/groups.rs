@@ -94,12 +94,8 @@ proptest! {
         prop_assert_eq!(found.iter().map(|(bag, _)| bag).collect::<Vec<_>>(),
                         expected.iter().collect::<Vec<_>>());
         // The model counts the rows that it was told of: none is lost, and none counts twice.
-        for (row, _) in expected.iter().flatten() {
-            let said = row[2].as_text().and_then(|text| text.split(' ').next());
-            prop_assert!(said.is_none_or(|n| n.parse::<i64>().is_ok_and(|n| n > 0)));
-        }
         if let Some((last, _)) = found.last() {
-            for (group, _) in last {
+            for group in last.keys() {
                 let of_group = standing.iter().filter(|row| row[0] == group[0]);
                 let texts: BTreeSet<_> = of_group.filter_map(|row| row[2].as_text()).collect();
                 let said = group[2].as_text().and_then(|text| text.split(' ').next());
