@@ -180,6 +180,7 @@ fn a_group_is_asked_about_as_a_whole_and_again_where_it_changed() {
     assert_eq!(counts(&rig.run(all)), ["1|201|200", "2|2|2"]);
     assert_eq!(rig.n_calls(), n_calls);
     rig.run("UPDATE docs SET text = 'another' WHERE key = '2 0'");
+    assert_eq!(counts(&rig.run(all)), ["1|201|200", "2|2|2"]);
     assert_eq!(rig.n_calls(), n_calls + 1);
     rig.run("DELETE FROM docs WHERE price = 2");
     let said = rig.run(all);
