@@ -16,6 +16,10 @@
 //!     Answer Yes if that is so, and No if it is not.   by the output's type
 //! ```
 //!
+//! A task may be asked of several rows at once ([`Subject`]): their values stand before the
+//! instruction one row after another. What came of some such rows and of others is combined by the
+//! same task, asked of these answers.
+//!
 //! Identities hash an explicit encoding: [`Task::encode`], [`TaskDigest`].
 
 use std::ops::Range;
@@ -74,6 +78,26 @@ pub struct Mention {
     pub at: Range<usize>,
 }
 
+/// What a model reads when it performs a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// One row: its values of [`Task::columns`].
+    Row,
+    /// One row or several: the values of the first, then those of the next.
+    Rows,
+    /// Answers to the same task of [`Subject::Rows`], each of some of the rows.
+    Answers {
+        /// Most of them.
+        at_most: usize,
+    },
+}
+
+/// The heading of a partial answer.
+const PARTIAL_ANSWER: &str = "partial answer";
+/// Tokens to reserve for a partial answer's heading, and for what its text has more when it is read
+/// than it had when it was written.
+const ANSWER_MARGIN: usize = 16;
+
 /// What is wrong with a task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
@@ -84,22 +108,25 @@ pub struct TaskError {
     pub at: Option<Range<usize>>,
 }
 
-/// A question to a model about any row.
+/// A question to a model about any row, or any rows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Task {
     pieces: Arc<[Piece]>,
     columns: Arc<[Arc<str>]>,
     output: Output,
+    subject: Subject,
 }
 
-/// Digest of a provider, a task and a row's values: all that an output depends on.
+/// Digest of a provider, a task and the values that it is asked about: all that an output depends
+/// on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskDigest(pub [u8; 32]);
 
-/// A task with a row's values in their places.
+/// A task with values in their places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// What stands before the instruction: the names of columns and their texts.
+    /// What stands before the instruction: the names of columns and their texts. Of several rows a
+    /// name stands several times.
     pub documents: Vec<(Arc<str>, Arc<str>)>,
     /// What is asked about them.
     pub instruction: String,
@@ -135,7 +162,15 @@ impl Task {
             pieces: pieces.collect(),
             columns: columns.into(),
             output,
+            subject: Subject::Row,
         })
+    }
+
+    /// The same, asked of this.
+    #[must_use]
+    pub fn of(mut self, subject: Subject) -> Self {
+        self.subject = subject;
+        self
     }
 
     /// Where a prompt names columns, in order.
@@ -154,6 +189,21 @@ impl Task {
     /// What it gives.
     pub fn output(&self) -> &Output {
         &self.output
+    }
+
+    /// What a model reads when it performs it.
+    pub fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    /// Most tokens that it may have to read of partial answers; 0 where it reads none.
+    pub fn n_answer_tokens(&self) -> usize {
+        match (self.subject, &self.output) {
+            (Subject::Answers { at_most }, Output::Text { max_tokens }) => {
+                at_most.saturating_mul(max_tokens.saturating_add(ANSWER_MARGIN))
+            }
+            _ => 0,
+        }
     }
 
     /// The prompt as it is written.
@@ -191,25 +241,20 @@ impl Task {
         self.rendered(&vec![Value::text("N/A"); self.columns.len()])
     }
 
-    /// What the model reads for a row with these values of [`Task::columns`].
+    /// What the model reads for these values: those of a row, or what the [`Subject`] says.
     pub fn rendered(&self, values: &[Value]) -> Rendered {
-        let is_document = |value: &Value| matches!(value, Value::Text(_) | Value::Json(_));
-        let pairs = self.columns.iter().zip(values);
-        let documents = pairs.filter(|(_, value)| is_document(value));
-        let documents = documents.map(|(name, value)| (name.clone(), text_of(value)));
         let mut instruction = String::new();
         for piece in &*self.pieces {
             match piece {
                 Piece::Text(text) => instruction.push_str(text),
-                Piece::Column(at) => match values.get(*at) {
-                    Some(value) if !is_document(value) => instruction.push_str(&text_of(value)),
-                    _ => {
-                        instruction.push_str("the ");
-                        instruction.push_str(&self.columns[*at]);
-                        instruction.push_str(" above");
-                    }
-                },
+                Piece::Column(at) => instruction.push_str(&self.in_place(*at, values)),
             }
+        }
+        if let Subject::Answers { .. } = self.subject {
+            instruction.push_str(
+                "\n\nEach partial answer above was given after reading only some of them. Combine \
+                 these into one answer.",
+            );
         }
         match &self.output {
             Output::Text { .. } => {}
@@ -223,13 +268,65 @@ impl Task {
             }
         }
         Rendered {
-            documents: documents.collect(),
+            documents: self.documents(values),
             instruction,
+        }
+    }
+
+    /// What stands in the instruction where this column is named.
+    fn in_place(&self, column: usize, values: &[Value]) -> Arc<str> {
+        let name = &self.columns[column];
+        let plural = || match name.ends_with('s') {
+            true => name.to_string(),
+            false => format!("{name}s"),
+        };
+        match (self.subject, values.get(column)) {
+            (Subject::Row, Some(value)) if !is_document(value) => text_of(value),
+            (Subject::Row, _) => format!("the {name} above").into(),
+            (Subject::Rows, _) => format!("the {} above", plural()).into(),
+            (Subject::Answers { .. }, _) => format!("the {}", plural()).into(),
+        }
+    }
+
+    /// What stands before the instruction. Of one row it is what is a text; of several it is all
+    /// that they hold, since no place in the instruction is that of one row.
+    fn documents(&self, values: &[Value]) -> Vec<(Arc<str>, Arc<str>)> {
+        let columns = self.columns.iter().cycle();
+        match self.subject {
+            Subject::Row => {
+                let pairs = self.columns.iter().zip(values);
+                let documents = pairs.filter(|(_, value)| is_document(value));
+                documents
+                    .map(|(name, value)| (name.clone(), text_of(value)))
+                    .collect()
+            }
+            Subject::Rows => {
+                let pairs = columns.zip(values);
+                pairs
+                    .map(|(name, value)| (name.clone(), text_of(value)))
+                    .collect()
+            }
+            Subject::Answers { .. } => {
+                let heading: Arc<str> = PARTIAL_ANSWER.into();
+                let answers = values.iter().map(text_of);
+                answers.map(|text| (heading.clone(), text)).collect()
+            }
         }
     }
 
     /// Writes all that tells this task from others.
     pub fn encode(&self, encoder: &mut Encoder) {
+        // A task of one row begins with the number of its columns, which is never 0.
+        match self.subject {
+            Subject::Row => {}
+            Subject::Rows => {
+                encoder.number(0).number(1);
+            }
+            // How many answers there may be is told by what it is asked about.
+            Subject::Answers { .. } => {
+                encoder.number(0).number(2);
+            }
+        }
         encoder.number(self.columns.len() as u64);
         for column in &*self.columns {
             encoder.text(column);
@@ -255,7 +352,7 @@ impl Task {
 }
 
 impl TaskDigest {
-    /// The digest of a task over a row's values, asked of a provider with this digest.
+    /// The digest of a task over values, asked of a provider with this digest.
     pub fn of(provider: &[u8; 32], task: &Task, values: &[Value]) -> Self {
         let mut encoder = Encoder::new();
         encoder.fixed(provider);
@@ -263,6 +360,11 @@ impl TaskDigest {
         encoder.values(values);
         Self(encoder.digest(DIGEST_OF))
     }
+}
+
+/// Whether a value stands before the instruction, not in it.
+fn is_document(value: &Value) -> bool {
+    matches!(value, Value::Text(_) | Value::Json(_))
 }
 
 /// A value as a prompt shows it.
@@ -378,6 +480,37 @@ mod tests {
     }
 
     #[test]
+    fn rows_stand_one_after_another_and_answers_are_combined_by_the_same_task() {
+        let output = Output::Text { max_tokens: 9 };
+        let task = Task::new("What do {text} cost? Mind {price}.", output).expect("sound");
+        let rows = task.clone().of(Subject::Rows);
+        let rendered = rows.rendered(&["a".into(), 1i64.into(), "b".into(), 2i64.into()]);
+        let documents = [("text", "a"), ("price", "1"), ("text", "b"), ("price", "2")];
+        assert_eq!(
+            rendered.documents,
+            documents.map(|(n, t)| (n.into(), t.into()))
+        );
+        assert_eq!(
+            rendered.instruction,
+            "What do the texts above cost? Mind the prices above."
+        );
+        let answers = task.of(Subject::Answers { at_most: 2 });
+        let rendered = answers.rendered(&["much".into(), "little".into()]);
+        let documents = [("partial answer", "much"), ("partial answer", "little")];
+        assert_eq!(
+            rendered.documents,
+            documents.map(|(n, t)| (n.into(), t.into()))
+        );
+        assert!(rendered.instruction.starts_with("What do the texts cost?"));
+        assert!(
+            rendered
+                .instruction
+                .ends_with("Combine these into one answer.")
+        );
+        assert_eq!((rows.n_answer_tokens(), answers.n_answer_tokens()), (0, 50));
+    }
+
+    #[test]
     fn what_is_wrong_with_a_prompt_is_said_with_its_place() {
         let cases = [
             ("is { } so", "`{}` names no column", Some(3..6)),
@@ -432,6 +565,12 @@ mod tests {
             hex,
             "85f0bbec470aa0a70b68251b3cef28db6ac182c4e2211bba38da9c2cdf413888"
         );
+        let of =
+            |subject| TaskDigest::of(&[1; 32], &truth("is {a} so?").of(subject), &["x".into()]);
+        let hex = |digest: TaskDigest| digest.0[..4].iter().map(|b| format!("{b:02x}")).collect();
+        let found: [String; 2] =
+            [Subject::Rows, Subject::Answers { at_most: 16 }].map(|subject| hex(of(subject)));
+        assert_eq!(found, ["0e723d65", "3301affb"]);
     }
 
     proptest! {

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use perennial::ask::scripted::{PANIC_WORD, REFUSED_WORD, SLOW_WORD, Scripted, ScriptedEmbedder};
+use perennial::ask::task::Subject;
 use perennial::ask::{Cancel, Output as TaskOutput, Task, TensorModel, TextCodec};
 use perennial::bank::FragmentStore;
 use perennial::rows::Value;
+use perennial::rows::encoding::Encoder;
 use perennial::sql::{Outcome, Script, Session};
 use perennial::{Engine, Runtime, Update};
 
@@ -134,6 +136,61 @@ fn views_and_queries_share_what_was_said() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(rig.n_calls(), 4);
+}
+
+#[test]
+fn a_group_is_asked_about_as_a_whole_and_again_where_it_changed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let table = "CREATE TABLE docs (key TEXT, text TEXT, price INTEGER);";
+    let view = "CREATE VIEW digests AS
+         SELECT price, count(*) AS n, sem_agg('Sum {text} up', max_tokens => 60) AS digest
+         FROM docs GROUP BY price HAVING count(*) > 1;";
+    let rows = |price: i64, from: usize, to: usize| {
+        let rows = (from..to).map(|n| format!("('{price} {n}', 'note {n}', {price})"));
+        let rows: Vec<String> = rows.collect();
+        format!(
+            "INSERT INTO docs (key, text, price) VALUES {};",
+            rows.join(", ")
+        )
+    };
+    let open = || {
+        let Rig { session, model } =
+            Rig::over(Scripted::new(), |builder| builder.state(dir.path()).held());
+        Rig {
+            session: session.held(),
+            model,
+        }
+    };
+    let all = "SELECT price, n, digest FROM digests ORDER BY price";
+    // The scripted model says how many rows it was told of, and a hash.
+    let counts = |rows: &[String]| -> Vec<String> {
+        let said = rows
+            .iter()
+            .map(|row| row.split(' ').next().unwrap_or_default());
+        said.map(str::to_owned).collect()
+    };
+    let mut rig = open();
+    rig.run(&format!("{table}{view}"));
+    rig.run(&(rows(1, 0, 200) + &rows(2, 0, 2) + &rows(3, 0, 1)));
+    let said = rig.run(all);
+    assert_eq!(counts(&said), ["1|200|200", "2|2|2"]);
+    let n_calls = rig.n_calls();
+    // What is there already is no other question; a row elsewhere is one.
+    rig.run("INSERT INTO docs (key, text, price) VALUES ('copy', 'note 7', 1)");
+    assert_eq!(counts(&rig.run(all)), ["1|201|200", "2|2|2"]);
+    assert_eq!(rig.n_calls(), n_calls);
+    rig.run("UPDATE docs SET text = 'another' WHERE key = '2 0'");
+    assert_eq!(counts(&rig.run(all)), ["1|201|200", "2|2|2"]);
+    assert_eq!(rig.n_calls(), n_calls + 1);
+    rig.run("DELETE FROM docs WHERE price = 2");
+    let said = rig.run(all);
+    assert_eq!(counts(&said), ["1|201|200"]);
+    assert_eq!(rig.n_calls(), n_calls + 1);
+    drop(rig);
+    let mut rig = open();
+    rig.run(&format!("{table}{view}"));
+    assert_eq!(rig.run(all), said);
+    assert_eq!(rig.n_calls(), 0, "a restart asks nobody");
 }
 
 #[test]
@@ -317,6 +374,10 @@ fn what_cannot_be_asked_is_said_where_it_stands() {
     let long = format!("SELECT sem_map('{} {{text}}') FROM docs", "x ".repeat(3000));
     let error = rig.try_run(&long).expect_err("too long");
     assert!(error.contains("the prompt does not fit"), "{error}");
+    // Sixteen partial answers must fit, too.
+    let long = "SELECT sem_agg('{text}', max_tokens => 400) FROM docs";
+    let error = rig.try_run(long).expect_err("too long");
+    assert!(error.contains("the prompt does not fit"), "{error}");
 }
 
 /// The highest of some tokens behind a prompt that is one plain run, by their logits less those that
@@ -390,6 +451,54 @@ fn plainly_labelled(task: &Task, labels: &[&str], text: &str) -> Value {
     labels[left[0]].into()
 }
 
+/// What a plain prompt about these texts, each a row, is continued with, in the order in which rows
+/// are read together.
+fn plainly_written(task: Task, texts: &[&str]) -> Value {
+    let decoder = decoder(1);
+    let mut rows: Vec<([u8; 32], &str)> = texts
+        .iter()
+        .map(|text| {
+            let place = Encoder::new()
+                .values(&[Value::from(*text)])
+                .digest("perennial 1 place in a group");
+            (place, *text)
+        })
+        .collect();
+    rows.sort();
+    let values: Vec<Value> = rows.iter().map(|(_, text)| (*text).into()).collect();
+    let rendered = task.rendered(&values);
+    let mut tokens = CharCodec.prefix().to_vec();
+    for (name, text) in &rendered.documents {
+        tokens.extend(CharCodec.passage(name, text).expect("text"));
+    }
+    tokens.extend(CharCodec.suffix("", &rendered.instruction).expect("text"));
+    let mut said = Vec::new();
+    while said.len() < 4 {
+        let layout = perennial::model::layout::Layout::new();
+        let mut tail = decoder.new_tail(0);
+        let rows = perennial::model::decoder::Rows {
+            layout: &layout,
+            pending: &[],
+            tail: &mut tail,
+            tokens: &tokens,
+            logits: perennial::model::decoder::Logits::Last,
+            mass: false,
+        };
+        let outputs = decoder.forward(&mut [rows], &Cancel::new());
+        let logits = outputs.expect("fits").swap_remove(0).logits;
+        let best = (0u32..)
+            .zip(&logits)
+            .max_by(|(i, a), (j, b)| a.total_cmp(b).then(j.cmp(i)));
+        let (token, _) = best.expect("some");
+        if CharCodec.stop().contains(&token) {
+            break;
+        }
+        said.push(token);
+        tokens.push(token);
+    }
+    Value::text(CharCodec.decode(&said).expect("text").trim())
+}
+
 /// Over fragments, in joined passes and from a shared inclination, a choice is that of plain prompts;
 /// and what is written is what a plain prompt is continued with.
 #[test]
@@ -439,6 +548,11 @@ fn a_model_with_tensors_chooses_as_over_plain_prompts() {
     let distinct: std::collections::BTreeSet<String> =
         chosen.iter().map(|(_, label)| label.to_string()).collect();
     assert!(distinct.len() > 1, "{chosen:?}");
+    // Of several rows, a column is several texts.
+    let digests = run("SELECT count(*) AS n, sem_agg('Sum {text} up', max_tokens => 4) FROM t");
+    let plain: Vec<Value> = digests.into_iter().map(|(_, said)| said).collect();
+    let task = Task::new("Sum {text} up", TaskOutput::Text { max_tokens: 4 }).expect("sound");
+    assert_eq!(plain, [plainly_written(task.of(Subject::Rows), &texts)]);
     let truths = run("SELECT key, sem_filter('Is {text} so?') FROM t ORDER BY key");
     let task = Task::new("Is {text} so?", TaskOutput::Truth).expect("sound");
     for (text, truth) in truths {

@@ -19,9 +19,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use perennial_ask::task::Subject;
 use perennial_ask::{
-    Attempt, CallError, Cancel, Executor, Failure, Performed, Priority, Provider, Task, TaskCall,
-    TaskDigest,
+    Attempt, CallError, Cancel, Capabilities, Executor, Failure, Performed, Priority, Provider,
+    Task, TaskCall, TaskDigest,
 };
 use perennial_operators::call::{Calls, Reply};
 use perennial_rows::{Tuple, Value};
@@ -118,6 +119,11 @@ impl Outputs {
         }
     }
 
+    /// What the provider can do.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.provider.capabilities()
+    }
+
     /// The provider's digest.
     pub fn digest(&self) -> [u8; 32] {
         self.provider.digest()
@@ -175,7 +181,8 @@ impl Outputs {
             match performed {
                 Ok(Performed { value, .. }) => held.know(&digest, value, true),
                 Err(failure) => {
-                    let (about, reason) = (about(&question.values), reason(&failure));
+                    let (task, values) = (&question.task, &question.values);
+                    let (about, reason) = (about(task, values), reason(&failure));
                     for (observer, view) in waiting {
                         observer.passed_over(&view, &about, &reason);
                     }
@@ -241,9 +248,19 @@ impl Waiting {
     }
 }
 
-/// How a row is called in a sentence: by the first of its values that is read.
-fn about(values: &Tuple) -> String {
-    values.first().map(ToString::to_string).unwrap_or_default()
+/// How what a task is asked about is called in a sentence: by the first of the values that are read,
+/// of several rows with their number.
+fn about(task: &Task, values: &Tuple) -> String {
+    let first = values.first().map(ToString::to_string).unwrap_or_default();
+    let n = match task.subject() {
+        Subject::Row => 1,
+        Subject::Rows => values.len() / task.columns().len().max(1),
+        Subject::Answers { .. } => values.len(),
+    };
+    match n {
+        0 | 1 => first,
+        n => format!("(one of {n} in one call) {first}"),
+    }
 }
 
 /// Why nothing came of a row, for people.
@@ -318,7 +335,7 @@ impl Calls<Epoch, Tuple, Value> for TaskCalls {
     fn lost(&mut self, values: &Tuple) -> Value {
         let reason = CallError::Lost.to_string();
         let Asking { view, observer, .. } = &self.asking;
-        observer.passed_over(view, &about(values), &reason);
+        observer.passed_over(view, &about(&self.task, values), &reason);
         Value::Null
     }
 

@@ -58,15 +58,17 @@ impl Provider for TensorModel {
         let said = |error: ModelError| error.to_string();
         let suffix = self.codec.suffix("", &instruction).map_err(said)?;
         let n_output = self.n_output(task).map_err(said)?;
-        let (required, limit) = (
-            self.prefix.len() + suffix.len() + n_output,
-            self.n_positions(),
-        );
-        match required < limit {
-            true => Ok(()),
-            false => Err(format!(
+        let (n_answers, limit) = (task.n_answer_tokens(), self.n_positions());
+        let required = self.prefix.len() + suffix.len() + n_output + n_answers;
+        match (required < limit, n_answers) {
+            (true, _) => Ok(()),
+            (false, 0) => Err(format!(
                 "the prompt does not fit: with its output it has {required} tokens before any \
                  row is read, and the model attends to {limit}"
+            )),
+            (false, _) => Err(format!(
+                "the partial answers do not fit: with the prompt and its output they may have \
+                 {required} tokens, and the model attends to {limit}; give it fewer `max_tokens`"
             )),
         }
     }
@@ -85,8 +87,12 @@ impl TensorModel {
     /// The texts of a task as passages.
     fn documents(&self, rendered: &Rendered) -> Result<PassageLayout, ModelError> {
         let mut passages = Vec::new();
+        // A column of several rows is a document of as many texts.
+        let mut ordinals: HashMap<&str, u32> = HashMap::new();
         for (name, text) in &rendered.documents {
-            for (ordinal, part) in (0..).zip(split(text, PassageSizes::default())) {
+            for part in split(text, PassageSizes::default()) {
+                let next = ordinals.entry(name).or_default();
+                let ordinal = std::mem::replace(next, *next + 1);
                 passages.push(LayoutPassage {
                     document: DocumentKey::new(name.clone()),
                     ordinal,

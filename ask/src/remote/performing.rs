@@ -43,6 +43,7 @@ impl Provider for RemoteModel {
         let bare = vec![Value::Null; task.columns().len()];
         let prompt = prompt(&task.rendered(&bare));
         let required = self.required(&request(&prompt, n_output(task), None));
+        let required = required + task.n_answer_tokens();
         match required < self.n_positions {
             true => Ok(()),
             false => Err(format!(

@@ -3,11 +3,14 @@
 //! A text is the instruction and the row's texts, cut to the limit. A truth, or a label, is the one
 //! that a text of the row holds as a word of the prompt, or that a hash picks where there is none:
 //! so outputs look like outputs, and random rows give each.
+//!
+//! Of several rows it says how many there were, and a hash of all that it read; of answers the sum
+//! of what these say, and a hash: so nothing can be lost, come twice or trade places unseen.
 
 use crate::answer::{AnswerModel, CallError, Work};
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::scripted::{ERROR_WORD, N_POSITIONS, PANIC_WORD, PREFIX, Scripted};
-use crate::task::{Output, Rendered, Task, TaskDigest};
+use crate::task::{Output, Rendered, Subject, Task, TaskDigest};
 use perennial_rows::Value;
 
 /// What comes of a row, NULL where the model fails: the function that maintained outputs are held
@@ -33,11 +36,19 @@ fn said(task: &Task, values: &[Value], rendered: &Rendered) -> Value {
     let hash = TaskDigest::of(&[0; 32], task, values).0;
     match task.output() {
         Output::Text { max_tokens } => {
-            let mut text = rendered.instruction.clone();
-            for (_, document) in &rendered.documents {
-                text.push_str(" | ");
-                text.push_str(document);
-            }
+            let mut text = match n_rows(task, values) {
+                None => {
+                    let documents = rendered.documents.iter().map(|(_, text)| &**text);
+                    let parts: Vec<&str> = std::iter::once(&*rendered.instruction)
+                        .chain(documents)
+                        .collect();
+                    parts.join(" | ")
+                }
+                Some(n) => {
+                    let hex: String = hash[..4].iter().map(|b| format!("{b:02x}")).collect();
+                    format!("{n} {hex}")
+                }
+            };
             let end = (0..=text.len().min(*max_tokens)).rev();
             text.truncate(
                 end.into_iter()
@@ -61,6 +72,20 @@ fn said(task: &Task, values: &[Value], rendered: &Rendered) -> Value {
     }
 }
 
+/// Of how many rows an answer is; `None` where it is of one by what is asked.
+fn n_rows(task: &Task, values: &[Value]) -> Option<usize> {
+    let said = |value: &Value| {
+        let text = value.as_text().map_or("", |text| text);
+        let n = text.split_whitespace().next().map(str::parse);
+        n.and_then(Result::ok).unwrap_or(0usize)
+    };
+    match task.subject() {
+        Subject::Row => None,
+        Subject::Rows => Some(values.len() / task.columns().len()),
+        Subject::Answers { .. } => Some(values.iter().map(said).sum()),
+    }
+}
+
 impl Provider for Scripted {
     fn digest(&self) -> [u8; 32] {
         AnswerModel::digest(self)
@@ -75,7 +100,7 @@ impl Provider for Scripted {
     }
 
     fn check(&self, task: &Task) -> Result<(), String> {
-        let n_prompt = task.prompt().len();
+        let n_prompt = task.prompt().len() + task.n_answer_tokens();
         match n_prompt < N_POSITIONS {
             true => Ok(()),
             false => Err(format!(

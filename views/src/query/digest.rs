@@ -162,6 +162,18 @@ impl Writer {
                 self.id(ask.output);
                 self.node(&ask.input);
             }
+            Node::AskGroups(ask) => {
+                self.encoder.number(12).number(ask.model.is_some().into());
+                if let Some(model) = &ask.model {
+                    self.encoder.text(model);
+                }
+                ask.task.encode(&mut self.encoder);
+                self.named(&ask.keys);
+                self.scalars(&ask.arguments);
+                self.id(ask.output);
+                self.node(&ask.groups);
+                self.node(&ask.rows);
+            }
         }
     }
 

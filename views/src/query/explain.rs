@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use perennial_ask::Output;
+use perennial_ask::{Output, Task};
 use perennial_rows::Value;
 
 use crate::query::Query;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
-use crate::query::node::{Aggregate, Ask, Join, JoinKind, Node, Scalar, SortKey};
+use crate::query::node::{
+    Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Node, Scalar, SortKey,
+};
 
 /// How deep an operator of an expression binds; the deeper, the higher.
 mod binding {
@@ -100,6 +102,7 @@ impl Explain<'_> {
                 line + " by " + &list(order, |key| self.sort_key(key))
             }
             Node::Ask(ask) => self.ask(ask),
+            Node::AskGroups(ask) => self.ask_groups(ask),
         }
     }
 
@@ -113,20 +116,39 @@ impl Explain<'_> {
                 ("sem_classify", labels.collect())
             }
         };
-        let model = ask.model.as_ref();
-        let model = model.map_or_else(String::new, |name| format!(", model => {name}"));
-        let pairs = ask.task.columns().iter().zip(&ask.arguments);
+        let more = more + &asked_model(ask.model.as_deref());
+        let renamed = self.renamed(&ask.task, &ask.arguments);
+        let (prompt, name) = (quoted(&ask.task.prompt()), self.table.name(ask.output));
+        format!("ask {function}({prompt}{more}) AS {name}{renamed}")
+    }
+
+    /// What is asked of groups, and how many calls that is.
+    fn ask_groups(&self, ask: &AskGroups) -> String {
+        let max_tokens = match ask.task.output() {
+            Output::Text { max_tokens } => format!(", max_tokens => {max_tokens}"),
+            Output::Truth | Output::Label(_) => String::new(),
+        };
+        let model = asked_model(ask.model.as_deref());
+        let renamed = self.renamed(&ask.task, &ask.arguments);
+        let (prompt, name) = (quoted(&ask.task.prompt()), self.table.name(ask.output));
+        format!(
+            "ask groups sem_agg({prompt}{max_tokens}{model}) AS {name}{renamed} (a call for \
+             {MAX_MEMBERS} rows or fewer, and for {MAX_PARTS} answers or fewer)"
+        )
+    }
+
+    /// What the columns of a task are where a prompt calls them otherwise.
+    fn renamed(&self, task: &Task, arguments: &[Scalar]) -> String {
+        let pairs = task.columns().iter().zip(arguments);
         let renamed = pairs.filter_map(|(name, argument)| {
             let text = self.text(argument, 0);
             (text != **name).then(|| format!("{{{name}}} = {text}"))
         });
         let renamed: Vec<String> = renamed.collect();
-        let renamed = match renamed.is_empty() {
+        match renamed.is_empty() {
             true => String::new(),
             false => format!(" where {}", renamed.join(", ")),
-        };
-        let (prompt, name) = (quoted(&ask.task.prompt()), self.table.name(ask.output));
-        format!("ask {function}({prompt}{more}{model}) AS {name}{renamed}")
+        }
     }
 
     fn join(&self, join: &Join) -> String {
@@ -290,6 +312,11 @@ impl Explain<'_> {
             },
         }
     }
+}
+
+/// The argument that names a model.
+fn asked_model(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(", model => {name}"))
 }
 
 /// A text as a literal.

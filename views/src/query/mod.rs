@@ -113,13 +113,13 @@ impl Query {
 
     /// Whether a model is asked.
     pub fn asks(&self) -> bool {
-        !self.root.asks().is_empty()
+        !self.root.asked().is_empty()
     }
 
     /// The models that are asked: by name, and `None` for the one that is asked where none is named.
     pub fn asked(&self) -> BTreeSet<Option<Arc<str>>> {
-        let asks = self.root.asks().into_iter();
-        asks.map(|ask| ask.model.clone()).collect()
+        let asked = self.root.asked().into_iter();
+        asked.map(|model| model.cloned()).collect()
     }
 
     /// The order in which the query asks its rows to be shown. Rows that flow have none; this is

@@ -57,6 +57,8 @@ pub(crate) enum Node {
     },
     /// The input's tuples, each with what a model says of it as its last column.
     Ask(Box<Ask>),
+    /// Groups, each with what a model says of its rows as its last column.
+    AskGroups(Box<AskGroups>),
 }
 
 /// A model that is asked about each tuple. Tuples that are alike in the arguments are asked about
@@ -68,6 +70,30 @@ pub(crate) struct Ask {
     pub(crate) model: Option<Arc<str>>,
     pub(crate) task: Arc<Task>,
     /// One for each of the task's columns.
+    pub(crate) arguments: Vec<Scalar>,
+    pub(crate) output: ColumnId,
+}
+
+/// Rows of a group that one call reads at most.
+pub(crate) const MAX_MEMBERS: usize = 32;
+/// Answers that one call combines at most, but for rows whose digests begin alike.
+pub(crate) const MAX_PARTS: usize = 16;
+
+/// A model that is asked about the rows of each group. Rows of a group that are alike in the
+/// arguments count once, and where an argument is NULL a row counts not at all; of no rows the
+/// output is NULL, and nobody is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AskGroups {
+    /// One tuple a group.
+    pub(crate) groups: Node,
+    pub(crate) rows: Node,
+    /// By which columns of the groups, and which expressions of the rows, these meet.
+    pub(crate) keys: Vec<(ColumnId, Scalar)>,
+    /// Which model is asked: the engine's own unless one is named.
+    pub(crate) model: Option<Arc<str>>,
+    /// What is asked about rows.
+    pub(crate) task: Arc<Task>,
+    /// One for each of the task's columns, of the rows.
     pub(crate) arguments: Vec<Scalar>,
     pub(crate) output: ColumnId,
 }
@@ -197,6 +223,11 @@ impl Node {
                 columns.push(ask.output);
                 columns
             }
+            Self::AskGroups(ask) => {
+                let mut columns = ask.groups.columns();
+                columns.push(ask.output);
+                columns
+            }
         }
     }
 
@@ -212,6 +243,7 @@ impl Node {
             Self::Join(join) => vec![&mut join.left, &mut join.right],
             Self::Union { inputs, .. } => inputs.iter_mut().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&mut ask.input],
+            Self::AskGroups(ask) => vec![&mut ask.groups, &mut ask.rows],
         }
     }
 
@@ -227,16 +259,27 @@ impl Node {
             Self::Join(join) => vec![&join.left, &join.right],
             Self::Union { inputs, .. } => inputs.iter().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&ask.input],
+            Self::AskGroups(ask) => vec![&ask.groups, &ask.rows],
         }
     }
 
-    /// The models that are asked, from the root down.
-    pub(crate) fn asks(&self) -> Vec<&Ask> {
+    /// How many tables it reads, rows of its own among them, each as often as it does.
+    pub(crate) fn n_tables(&self) -> usize {
+        let inputs = self.inputs();
+        match inputs.is_empty() {
+            true => 1,
+            false => inputs.into_iter().map(Node::n_tables).sum(),
+        }
+    }
+
+    /// The models that are asked, from the root down; `None` is the engine's own.
+    pub(crate) fn asked(&self) -> Vec<Option<&Arc<str>>> {
         let own = match self {
-            Self::Ask(ask) => Some(&**ask),
+            Self::Ask(ask) => Some(ask.model.as_ref()),
+            Self::AskGroups(ask) => Some(ask.model.as_ref()),
             _ => None,
         };
-        let below = self.inputs().into_iter().flat_map(Node::asks);
+        let below = self.inputs().into_iter().flat_map(Node::asked);
         own.into_iter().chain(below).collect()
     }
 

@@ -61,6 +61,7 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
         Node::Top { input, .. } => sets(input, table),
         Node::Join(join) => of_join(join, table),
         Node::Ask(ask) => sets(&ask.input, table),
+        Node::AskGroups(ask) => sets(&ask.groups, table),
     };
     least(sets)
 }

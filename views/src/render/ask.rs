@@ -4,9 +4,13 @@
 //! about once, however many tuples have it. A retraction asks nobody: what was said is retracted as
 //! it was said.
 
+use std::hash::Hash;
+
+use differential_dataflow::{ExchangeData, VecCollection};
 use perennial_operators::call::call;
 use perennial_rows::{Tuple, Value};
 
+use crate::dataflow::Epoch;
 use crate::outputs::TaskCalls;
 use crate::query::expression::Expression;
 use crate::render::Tuples;
@@ -28,10 +32,18 @@ pub(super) fn ask<'scope>(
     let is_unknown = |(values, _): &(Tuple, Tuple)| values.contains(&Value::Null);
     let unknown = by_values.clone().filter(is_unknown);
     let known = by_values.filter(move |row| !is_unknown(row));
-    let questions = known.clone().map(|(values, _)| values).distinct();
-    let outputs = call(questions, "Ask", MAX_IN_FLIGHT, calls);
-    let answered = known.join_map(outputs, |_, tuple, output| with(tuple, output.clone()));
+    let answered = answered(known, calls).map(|(tuple, output)| with(&tuple, output));
     answered.concat(unknown.map(|(_, tuple)| with(&tuple, Value::Null)))
+}
+
+/// Who asks about some values, with what is said of these.
+pub(super) fn answered<'scope, D: ExchangeData + Hash>(
+    questions: VecCollection<'scope, Epoch, (Tuple, D), isize>,
+    calls: TaskCalls,
+) -> VecCollection<'scope, Epoch, (D, Value), isize> {
+    let values = questions.clone().map(|(values, _)| values).distinct();
+    let outputs = call(values, "Ask", MAX_IN_FLIGHT, calls);
+    questions.join_map(outputs, |_, who, output| (who.clone(), output.clone()))
 }
 
 fn with(tuple: &Tuple, output: Value) -> Tuple {

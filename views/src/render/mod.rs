@@ -11,6 +11,7 @@
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
 //! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
 //! | ask | a model call, if its values were not asked about before |
+//! | ask groups | a model call, and one for each level of its group's tree (`ask_groups/`) |
 //!
 //! # Invariants
 //! - The result at an epoch is a function of the inputs at that epoch: not of their history, the
@@ -18,6 +19,7 @@
 //! - No operator calls anything slow, or fails; models are asked elsewhere, and the frontier waits.
 
 mod ask;
+mod ask_groups;
 mod distinct;
 mod exact_sum;
 mod filter;
@@ -32,8 +34,10 @@ mod union;
 mod values;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
+use perennial_ask::Task;
 use perennial_rows::Tuple;
 use timely::dataflow::Scope;
 
@@ -41,8 +45,9 @@ use crate::dataflow::Epoch;
 use crate::outputs::{Asking, TaskCalls};
 use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
-use crate::query::node::{Node, Scalar};
+use crate::query::node::{AskGroups, Node, Scalar};
 use crate::query::{ColumnId, Query};
+use crate::render::ask_groups::{Groups, Limits, Rows};
 
 /// A bag of tuples that changes from epoch to epoch.
 pub type Tuples<'scope> = VecCollection<'scope, Epoch, Tuple, isize>;
@@ -171,7 +176,36 @@ impl<'scope> Renderer<'_, 'scope> {
                 let calls = TaskCalls::new(ask.task.clone(), outputs, asking);
                 ask::ask(self.node(&ask.input), arguments, calls)
             }
+            Node::AskGroups(ask) => self.ask_groups(ask),
         }
+    }
+}
+
+impl<'scope> Renderer<'_, 'scope> {
+    fn ask_groups(&mut self, ask: &AskGroups) -> Tuples<'scope> {
+        let asking = self.asking.expect("a query that asks a model is given one");
+        let outputs = asking.outputs(ask.model.as_ref()).clone();
+        let (of_groups, of_rows) = (ask.groups.columns(), ask.rows.columns());
+        let position = |id: &ColumnId| {
+            let at = of_groups.iter().position(|column| column == id);
+            at.expect("groups have the columns of their keys")
+        };
+        let groups = Groups {
+            tuples: self.node(&ask.groups),
+            keys: ask.keys.iter().map(|(id, _)| position(id)).collect(),
+        };
+        let keys = ask.keys.iter().map(|(_, key)| placed(key, &of_rows));
+        let rows = Rows {
+            tuples: self.node(&ask.rows),
+            keys: keys.collect(),
+            arguments: all_placed(&ask.arguments, &of_rows),
+        };
+        let limits = Limits::of(&ask.task, outputs.capabilities().n_positions);
+        let calls = |subject| {
+            let task = Task::clone(&ask.task).of(subject);
+            TaskCalls::new(Arc::new(task), &outputs, asking)
+        };
+        ask_groups::ask_groups(groups, rows, limits, calls)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use perennial_ask::task::TaskError;
+use perennial_ask::task::{Subject, TaskError};
 use perennial_ask::{Output, Task};
 use perennial_rows::Type;
 use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Ident};
@@ -18,13 +18,13 @@ use crate::query::bind::error::did_you_mean;
 use crate::query::bind::expression::{Place, place_of};
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
-use crate::query::node::{Ask, Node, Scalar};
+use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
 
 /// Most tokens of a text that a model writes, unless told.
 const MAX_TOKENS: usize = 128;
 
 /// The functions that ask a model.
-pub const SEM_FUNCTIONS: [&str; 3] = ["sem_filter", "sem_map", "sem_classify"];
+pub const SEM_FUNCTIONS: [&str; 4] = ["sem_filter", "sem_map", "sem_classify", "sem_agg"];
 
 /// What a function asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,17 +32,18 @@ pub(super) enum SemFunction {
     Filter,
     Map,
     Classify,
+    Aggregate,
 }
 
 impl SemFunction {
-    const ALL: [Self; 3] = [Self::Filter, Self::Map, Self::Classify];
+    const ALL: [Self; 4] = [Self::Filter, Self::Map, Self::Classify, Self::Aggregate];
 
     pub(super) fn named(name: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
         all.find(|function| function.name().eq_ignore_ascii_case(name))
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         SEM_FUNCTIONS[self as usize]
     }
 }
@@ -57,9 +58,9 @@ pub(super) struct Pending {
 
 /// What is asked, and whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Question {
-    model: Option<Arc<str>>,
-    task: Arc<Task>,
+pub(super) struct Question {
+    pub(super) model: Option<Arc<str>>,
+    pub(super) task: Arc<Task>,
 }
 
 /// The models asked by one SELECT.
@@ -103,6 +104,21 @@ impl<'q> Binder<'q> {
             self.error(message, span);
             return None;
         }
+        let (question, arguments) = self.question(place, function, arguments, span)?;
+        Some(Expression::Column(
+            self.output(function, question, arguments),
+        ))
+    }
+
+    /// What a function asks, and of which columns.
+    pub(super) fn question(
+        &mut self,
+        place: Place<'_>,
+        function: SemFunction,
+        arguments: &'q [FunctionArg],
+        span: Span,
+    ) -> Option<(Question, Vec<Scalar>)> {
+        let name = function.name();
         let (prompt, rest) = self.prompt(name, arguments, span)?;
         let (model, rest) = self.model(name, rest, span)?;
         let output = match function {
@@ -116,7 +132,7 @@ impl<'q> Binder<'q> {
                     return None;
                 }
             },
-            SemFunction::Map => Output::Text {
+            SemFunction::Map | SemFunction::Aggregate => Output::Text {
                 max_tokens: self.max_tokens(name, &rest, span)?,
             },
             SemFunction::Classify => Output::Label(self.labels(name, &rest)?),
@@ -127,7 +143,7 @@ impl<'q> Binder<'q> {
             Err(error) => return self.refuse_task(&error, text, at),
         };
         let task = match Task::new(text, output) {
-            Ok(task) => Arc::new(task),
+            Ok(task) => task,
             Err(error) => return self.refuse_task(&error, text, at),
         };
         let mut bound: Vec<Option<Scalar>> = Vec::new();
@@ -137,14 +153,21 @@ impl<'q> Binder<'q> {
             bound.push(self.mentioned(place, name, span));
         }
         let arguments: Vec<Scalar> = bound.into_iter().collect::<Option<_>>()?;
-        if let Err(why) = self.relations.check_task(model.as_deref(), &task) {
-            self.error(why, at);
-            return None;
+        let asked = match function {
+            SemFunction::Aggregate => {
+                let answers = Subject::Answers { at_most: MAX_PARTS };
+                vec![task.clone().of(Subject::Rows), task.of(answers)]
+            }
+            _ => vec![task],
+        };
+        for task in &asked {
+            if let Err(why) = self.relations.check_task(model.as_deref(), task) {
+                self.error(why, at);
+                return None;
+            }
         }
-        let question = Question { model, task };
-        Some(Expression::Column(
-            self.output(function, question, arguments),
-        ))
+        let task = Arc::new(asked.into_iter().next()?);
+        Some((Question { model, task }, arguments))
     }
 
     /// The column that the answers to a question make: that of the same question, if it is asked.
@@ -347,7 +370,7 @@ impl<'q> Binder<'q> {
         }
     }
 
-    fn refuse_task(&mut self, error: &TaskError, prompt: &str, at: Span) -> Option<Scalar> {
+    fn refuse_task<T>(&mut self, error: &TaskError, prompt: &str, at: Span) -> Option<T> {
         let place = error.at.as_ref().map(|bytes| within(at, prompt, bytes));
         self.error(error.what.clone(), place.unwrap_or(at));
         None

@@ -52,6 +52,9 @@ impl<'q> Binder<'q> {
         if let Some(function) = AggregateFunction::named(&name) {
             return self.aggregate(place, function, call, list);
         }
+        if let Some(SemFunction::Aggregate) = SemFunction::named(&name) {
+            return self.ask_groups(place, call, list);
+        }
         if let Some(function) = SemFunction::named(&name) {
             if call.filter.is_some() || list.duplicate_treatment.is_some() {
                 self.refuse(&format!("FILTER or DISTINCT in `{name}`"), span);

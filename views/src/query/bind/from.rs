@@ -173,11 +173,19 @@ impl<'q> Binder<'q> {
         all
     }
 
-    fn table(&mut self, factor: &'q TableFactor) -> Tables {
-        self.n_tables += 1;
+    /// Counts tables that are read; `None` if they are too many.
+    pub(super) fn count_tables(&mut self, n: usize) -> Option<()> {
+        self.n_tables = self.n_tables.saturating_add(n);
         if self.n_tables > MAX_TABLES {
             let message = format!("the query reads more than {MAX_TABLES} tables; split it");
             self.error(message, Span::empty());
+            return None;
+        }
+        Some(())
+    }
+
+    fn table(&mut self, factor: &'q TableFactor) -> Tables {
+        if self.count_tables(1).is_none() {
             return (None, vec![refused_table("")]);
         }
         match factor {

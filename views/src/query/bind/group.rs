@@ -6,6 +6,7 @@ use sqlparser::ast::{self, Expr, GroupByExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
+use crate::query::bind::ask_groups::GroupedRows;
 use crate::query::bind::expression::{Place, place_of};
 use crate::query::bind::items::Item;
 use crate::query::bind::order::SortBy;
@@ -78,9 +79,8 @@ impl<'q> Binder<'q> {
             && let Some(at) = self.item_meant(expr, items, "GROUP BY")
         {
             let item = items[at?].clone();
-            let aggregates = self.aggregates.iter().map(|(id, _)| *id);
-            let made: Vec<ColumnId> = aggregates.collect();
-            if item.expression.columns().iter().any(|id| made.contains(id)) {
+            let columns = item.expression.columns();
+            if columns.iter().any(|id| self.is_aggregate(*id)) {
                 self.error("GROUP BY cannot group by an aggregate", place_of(expr));
                 return None;
             }
@@ -89,7 +89,8 @@ impl<'q> Binder<'q> {
         self.scalar(place, expr)
     }
 
-    /// The groups of a node; what stands after them refers to keys and aggregates from here on.
+    /// The groups of a node, and where a model is asked about them the rows that they are of; what
+    /// stands after them refers to keys and aggregates from here on.
     pub(super) fn grouped(
         &mut self,
         node: Node,
@@ -97,7 +98,7 @@ impl<'q> Binder<'q> {
         items: &mut [Item],
         sort: &mut [(SortBy, SortKey)],
         having: &mut [(Scalar, Span)],
-    ) -> Option<Node> {
+    ) -> Option<(Node, Option<GroupedRows>)> {
         let mut named: Vec<(ColumnId, Scalar)> = Vec::new();
         for key in keys {
             let name = match &key {
@@ -113,7 +114,9 @@ impl<'q> Binder<'q> {
                 .aggregates
                 .iter()
                 .filter_map(|(_, a)| a.argument.as_ref());
-            let read = named.iter().map(|(_, key)| key).chain(arguments);
+            let asked = self.asked_groups.iter().flat_map(|ask| &ask.arguments);
+            let read = named.iter().map(|(_, key)| key);
+            let read = read.chain(arguments).chain(asked);
             let read: BTreeSet<ColumnId> = read.flat_map(Scalar::columns).collect();
             self.asks.take(|id| read.contains(&id))
         };
@@ -140,11 +143,26 @@ impl<'q> Binder<'q> {
         for (slot, argument) in self.pending_arguments().zip(arguments) {
             *slot = argument;
         }
-        is_valid.then(|| Node::Reduce {
+        if !is_valid {
+            return None;
+        }
+        let rows = (!self.asked_groups.is_empty()).then(|| GroupedRows {
+            rows: node.clone(),
+            keys: named.clone(),
+        });
+        let groups = Node::Reduce {
             input: Box::new(node),
             keys: named,
             aggregates: self.aggregates.clone(),
-        })
+        };
+        Some((groups, rows))
+    }
+
+    /// Whether a column is made by an aggregate of the SELECT at hand.
+    fn is_aggregate(&self, id: ColumnId) -> bool {
+        let mut aggregates = self.aggregates.iter().map(|(id, _)| *id);
+        let mut asked = self.asked_groups.iter().map(|ask| ask.output);
+        aggregates.any(|made| made == id) || asked.any(|made| made == id)
     }
 
     /// Makes an expression one over the columns of a group; tells what cannot be said of one, and
@@ -193,8 +211,7 @@ impl<'q> Binder<'q> {
         match expression.rebuilt(&mut |part| self.of_group(part, keys, strays)) {
             Ok(rebuilt) => rebuilt,
             Err(column) => {
-                let is_made = self.aggregates.iter().any(|(id, _)| id == column);
-                if !is_made && !self.asks.is_pending(*column) {
+                if !self.is_aggregate(*column) && !self.asks.is_pending(*column) {
                     strays.push(*column);
                 }
                 Expression::Column(*column)

@@ -8,6 +8,7 @@
 //! bound anew wherever it is named, counts each time towards [`MAX_TABLES`].
 
 mod ask;
+mod ask_groups;
 mod call;
 mod error;
 mod expression;
@@ -33,6 +34,7 @@ use crate::query::{OrderBy, Query, digest, rewrite, unique};
 
 use crate::query::expression::Expression;
 use ask::Asks;
+use ask_groups::AskedGroups;
 
 pub use ask::SEM_FUNCTIONS;
 pub use error::{BindError, BindErrors, Span};
@@ -90,6 +92,7 @@ pub fn bind(query: &ast::Query, relations: &dyn Relations) -> Result<Query, Bind
         ctes: Vec::new(),
         errors: Vec::new(),
         aggregates: Vec::new(),
+        asked_groups: Vec::new(),
         asks: Asks::default(),
         uses: Vec::new(),
         uses_outer: false,
@@ -118,6 +121,8 @@ struct Binder<'q> {
     errors: Vec<BindError>,
     /// Aggregates of the SELECT at hand.
     aggregates: Vec<(ColumnId, Aggregate)>,
+    /// Models asked about the groups of the SELECT at hand.
+    asked_groups: Vec<AskedGroups>,
     /// Models asked by the SELECT at hand.
     asks: Asks,
     /// Where columns were named, so that an error can point there.

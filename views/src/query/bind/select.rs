@@ -152,10 +152,12 @@ impl<'q> Binder<'q> {
         order: &'q [ast::OrderByExpr],
     ) -> Option<Bound> {
         let aggregates = std::mem::take(&mut self.aggregates);
+        let asked_groups = std::mem::take(&mut self.asked_groups);
         let uses = std::mem::take(&mut self.uses);
         let asks = std::mem::take(&mut self.asks);
         let bound = self.select_alone(select, order);
         self.aggregates = aggregates;
+        self.asked_groups = asked_groups;
         self.uses = uses;
         self.asks = asks;
         bound
@@ -191,13 +193,22 @@ impl<'q> Binder<'q> {
         if is_refused {
             return None;
         }
-        if !keys.is_empty() || !self.aggregates.is_empty() || select.having.is_some() {
-            node = self.grouped(node, keys, &mut items, &mut sort, &mut having)?;
+        let has_aggregates = !self.aggregates.is_empty() || !self.asked_groups.is_empty();
+        let mut grouped = None;
+        if !keys.is_empty() || has_aggregates || select.having.is_some() {
+            let (groups, rows) = self.grouped(node, keys, &mut items, &mut sort, &mut having)?;
+            (node, grouped) = (groups, rows);
         }
         let having: Vec<Scalar> = having.into_iter().map(|(condition, _)| condition).collect();
         let read: BTreeSet<ColumnId> = having.iter().flat_map(Scalar::columns).collect();
+        if let Some(rows) = &grouped {
+            node = self.place_groups(node, rows, |id| read.contains(&id))?;
+        }
         let of_having = self.asks.take(|id| read.contains(&id));
-        let node = self.place(node, of_having).filtered(having);
+        node = self.place(node, of_having).filtered(having);
+        if let Some(rows) = &grouped {
+            node = self.place_groups(node, rows, |_| true)?;
+        }
         let node = self.asked(node);
         self.projected(node, items, sort, select.distinct.is_some())
     }

@@ -194,10 +194,12 @@ impl<'q> Binder<'q> {
     fn subquery(&mut self, query: &'q ast::Query, outer: &Scope) -> Option<Subquery> {
         if let Some(select) = plain_select(query) {
             let aggregates = std::mem::take(&mut self.aggregates);
+            let asked_groups = std::mem::take(&mut self.asked_groups);
             let asks = std::mem::take(&mut self.asks);
             let plain = self.nested(|binder| Some(binder.plain_subquery(select, outer)));
-            let has_aggregates = !self.aggregates.is_empty();
+            let has_aggregates = !self.aggregates.is_empty() || !self.asked_groups.is_empty();
             self.aggregates = aggregates;
+            self.asked_groups = asked_groups;
             self.asks = asks;
             if !has_aggregates {
                 return plain?;

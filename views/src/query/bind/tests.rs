@@ -537,6 +537,122 @@ fn models_are_asked_behind_what_is_cheaper() {
 }
 
 #[test]
+fn groups_are_asked_about_behind_what_leaves_them_out() {
+    // Behind HAVING, unless it reads the answer; a condition on a key keeps rows out, too.
+    explained(
+        "SELECT region, count(*) AS n, sem_agg('Sum {doc} up', max_tokens => 9, model => small) AS d
+         FROM orders GROUP BY region HAVING count(*) > 1 AND region <> 'x'",
+        concat!(
+            "result (region TEXT, n INTEGER, d TEXT)\n",
+            "└ ask groups sem_agg('Sum {doc} up', max_tokens => 9, model => small) AS sem_agg \
+             (a call for 32 rows or fewer, and for 16 answers or fewer)\n",
+            "  ├ filter count > 1\n",
+            "  │ └ group by region: count(*)\n",
+            "  │   └ filter region <> 'x'\n",
+            "  │     └ scan orders (region)\n",
+            "  └ filter region <> 'x'\n",
+            "    └ scan orders (doc, region)",
+        ),
+    );
+    let asked = sql("SELECT sem_agg('{doc}', max_tokens => 9, model => small) AS d FROM orders");
+    assert_eq!(asked.expect("binds").asked(), [Some("small".into())].into());
+    explained(
+        "SELECT region, sem_agg('Sum {doc} up') AS d, sem_agg('Sum {o.doc} up') AS e,
+                sem_agg('Sum {doc} up') AS f
+         FROM orders o GROUP BY region HAVING sem_agg('Sum {doc} up') <> ''",
+        concat!(
+            "result (region TEXT, d TEXT, e TEXT, f TEXT)\n",
+            "└ project region, sem_agg, sem_agg, sem_agg AS f\n",
+            "  └ ask groups sem_agg('Sum {o.doc} up', max_tokens => 128) AS sem_agg where {o.doc} = doc \
+             (a call for 32 rows or fewer, and for 16 answers or fewer)\n",
+            "    ├ filter sem_agg <> ''\n",
+            "    │ └ ask groups sem_agg('Sum {doc} up', max_tokens => 128) AS sem_agg \
+             (a call for 32 rows or fewer, and for 16 answers or fewer)\n",
+            "    │   ├ group by region\n",
+            "    │   │ └ scan orders (region)\n",
+            "    │   └ scan orders (doc, region)\n",
+            "    └ scan orders (doc, region)",
+        ),
+    );
+    // What nobody reads is not asked; a LIMIT that is not by it leaves groups out.
+    explained(
+        "SELECT n FROM (SELECT count(*) AS n, sem_agg('Sum {doc} up') AS d FROM orders) AS s",
+        "result (n INTEGER)\n└ aggregate count(*)\n  └ scan orders ()",
+    );
+    explained(
+        "SELECT region, sem_agg('Sum {doc} up') FILTER (WHERE amount > 1) AS d FROM orders
+         GROUP BY region ORDER BY count(*), region LIMIT 3",
+        concat!(
+            "result (region TEXT, d TEXT)\n",
+            "└ ask groups sem_agg('Sum {doc} up', max_tokens => 128) AS sem_agg \
+             where {doc} = CASE WHEN amount > 1 THEN doc ELSE NULL END \
+             (a call for 32 rows or fewer, and for 16 answers or fewer)\n",
+            "  ├ project region\n",
+            "  │ └ top 3 by count, region\n",
+            "  │   └ group by region: count(*)\n",
+            "  │     └ scan orders (region)\n",
+            "  └ scan orders (amount, doc, region)",
+        ),
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_of_groups_is_said_where_it_stands() {
+    refused(
+        "SELECT max(sem_agg('{doc}')) AS a, sem_agg(DISTINCT '{doc}') AS b, sem_agg('{doc}' ORDER BY id) AS c, sem_agg(doc) AS d, sem_agg('{dok}') AS e FROM orders WHERE sem_agg('{doc}') <> ''",
+        &[
+            (
+                "sem_agg",
+                "the aggregate `sem_agg` cannot stand in an aggregate; aggregates stand in SELECT, \
+                 HAVING and ORDER BY",
+            ),
+            (
+                "sem_agg",
+                "DISTINCT in `sem_agg` is not supported, and not needed: rows that are alike in \
+                 what its prompt names count once",
+            ),
+            ("sem_agg", "`ORDER BY id` in `sem_agg` is not supported"),
+            (
+                "doc",
+                "the prompt of `sem_agg` must be a text in quotes; columns stand in it in braces",
+            ),
+            (
+                "{dok}",
+                "there is no column `dok` in `orders`; did you mean `doc`?",
+            ),
+            (
+                "sem_agg",
+                "the aggregate `sem_agg` cannot stand in WHERE; aggregates stand in SELECT, HAVING \
+                 and ORDER BY",
+            ),
+        ],
+    );
+    refused(
+        "SELECT sem_agg('{doc}') AS d, sem_agg('{doc}') OVER () AS w FROM orders",
+        &[(
+            "sem_agg",
+            "the window function `sem_agg(…) OVER` is not supported",
+        )],
+    );
+    refused(
+        "SELECT sem_agg('{doc}') AS d FROM orders GROUP BY d",
+        &[("d", "GROUP BY cannot group by an aggregate")],
+    );
+    refused(
+        "SELECT sem_agg('{doc}', model => small) AS d FROM orders",
+        &[("'{doc}'", "too long")],
+    );
+    // Each level reads its rows twice.
+    let nested = (0..9).fold("SELECT 'x' AS d".to_owned(), |inner, n| {
+        format!("SELECT sem_agg('{{d}}') AS d FROM ({inner}) AS t{n}")
+    });
+    refused(
+        &nested,
+        &[("", "the query reads more than 256 tables; split it")],
+    );
+}
+
+#[test]
 fn columns_stand_as_they_are_selected() {
     explained(
         "SELECT region, amount FROM orders",

@@ -38,7 +38,7 @@ use crate::query::builder::term::{ident, literal};
 use crate::query::{BindErrors, Query, Relations, bind};
 
 pub use term::{
-    Named, Sort, Term, avg, call, col, count, count_all, count_distinct, lit, max, min,
+    Named, Sort, Term, avg, call, col, count, count_all, count_distinct, lit, max, min, sem_agg,
     sem_classify, sem_filter, sem_map, sum,
 };
 

@@ -100,13 +100,23 @@ pub fn sem_filter(prompt: &str) -> Term {
 
 /// What a model writes about a row, in at most so many tokens: `"Translate {word} to French."`
 pub fn sem_map(prompt: &str, max_tokens: u32) -> Term {
+    written("sem_map", prompt, max_tokens)
+}
+
+/// What a model writes about the rows of a group, in at most so many tokens: `"Summarize {text}."`
+/// Rows that are alike in the columns that the prompt names count once.
+pub fn sem_agg(prompt: &str, max_tokens: u32) -> Term {
+    written("sem_agg", prompt, max_tokens)
+}
+
+fn written(function: &str, prompt: &str, max_tokens: u32) -> Term {
     let max_tokens = FunctionArg::Named {
         name: ident("max_tokens"),
         arg: FunctionArgExpr::Expr(lit(i64::from(max_tokens)).0),
         operator: ast::FunctionArgOperator::RightArrow,
     };
     let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
-    function_with("sem_map", vec![prompt, max_tokens], None)
+    function_with(function, vec![prompt, max_tokens], None)
 }
 
 /// Which of these labels a model gives a row.

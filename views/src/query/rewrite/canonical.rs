@@ -141,6 +141,14 @@ impl Numbering<'_> {
                 ask.arguments.iter_mut().for_each(|e| self.scalar(e));
                 ask.output = self.made(ask.output);
             }
+            Node::AskGroups(ask) => {
+                for (id, key) in &mut ask.keys {
+                    *id = self.id(*id);
+                    self.scalar(key);
+                }
+                ask.arguments.iter_mut().for_each(|e| self.scalar(e));
+                ask.output = self.made(ask.output);
+            }
         }
     }
 

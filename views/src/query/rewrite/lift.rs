@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
-use crate::query::node::{Ask, Node, Scalar, SortKey};
+use crate::query::node::{Node, Scalar, SortKey};
 use crate::query::rewrite::fold::empty;
 use crate::query::rewrite::pushdown::through;
 use crate::query::unique;
@@ -25,7 +25,7 @@ pub(super) fn lift(mut node: Node, table: &ColumnTable) -> Node {
             limit,
             offset,
         } => {
-            let order = match input.asks().is_empty() {
+            let order = match input.asked().is_empty() {
                 true => order,
                 false => without_needless(order, &input, table),
             };
@@ -66,25 +66,21 @@ fn over(input: Node, order: Vec<SortKey>, limit: Option<u64>, offset: u64) -> No
         ..key.clone()
     };
     let lowered: Vec<SortKey> = order.iter().map(lower).collect();
-    let mut asks: Vec<Ask> = Vec::new();
-    while let Node::Ask(ask) = below {
-        let Ask { input, .. } = *ask;
-        below = input;
-        asks.push(Ask {
-            input: empty(),
-            model: ask.model,
-            task: ask.task,
-            arguments: ask.arguments,
-            output: ask.output,
-        });
+    let mut asks: Vec<Node> = Vec::new();
+    while let Some(ask) = taken_off(&mut below) {
+        asks.push(ask);
     }
     // From the outermost in, what the order reads, or what another reads that is asked before.
     let mut read: BTreeSet<ColumnId> = lowered.iter().flat_map(|key| key.by.columns()).collect();
     let mut is_read = Vec::new();
     for ask in &asks {
-        let is = read.contains(&ask.output);
+        let is = match ask {
+            Node::Ask(ask) => read.contains(&ask.output),
+            Node::AskGroups(ask) => read.contains(&ask.output),
+            _ => false,
+        };
         if is {
-            read.extend(ask.arguments.iter().flat_map(Scalar::columns));
+            read.extend(read_by(ask));
         }
         is_read.push(is);
     }
@@ -96,10 +92,7 @@ fn over(input: Node, order: Vec<SortKey>, limit: Option<u64>, offset: u64) -> No
             false => after.push(ask),
         }
     }
-    let asked = |node: Node, asks: Vec<Ask>| {
-        asks.into_iter()
-            .fold(node, |input, ask| Node::Ask(Box::new(Ask { input, ..ask })))
-    };
+    let asked = |node: Node, asks: Vec<Node>| asks.into_iter().fold(node, put_on);
     let projected = |node: Node, columns: Option<Vec<(ColumnId, Scalar)>>| match columns {
         None => node,
         Some(columns) => Node::Project {
@@ -120,4 +113,33 @@ fn over(input: Node, order: Vec<SortKey>, limit: Option<u64>, offset: u64) -> No
         offset,
     };
     projected(asked(top, after), projection)
+}
+
+/// The model that is asked at a node, without what it is asked about; the node becomes that.
+fn taken_off(node: &mut Node) -> Option<Node> {
+    let input = match node {
+        Node::Ask(ask) => std::mem::replace(&mut ask.input, empty()),
+        Node::AskGroups(ask) => std::mem::replace(&mut ask.groups, empty()),
+        _ => return None,
+    };
+    Some(std::mem::replace(node, input))
+}
+
+/// A node of [`taken_off`] over what it is asked about.
+fn put_on(input: Node, mut node: Node) -> Node {
+    match &mut node {
+        Node::Ask(ask) => ask.input = input,
+        Node::AskGroups(ask) => ask.groups = input,
+        _ => return input,
+    }
+    node
+}
+
+/// The columns that a model which is asked reads of what it is asked about.
+fn read_by(node: &Node) -> BTreeSet<ColumnId> {
+    match node {
+        Node::Ask(ask) => ask.arguments.iter().flat_map(Scalar::columns).collect(),
+        Node::AskGroups(ask) => ask.keys.iter().map(|(id, _)| *id).collect(),
+        _ => BTreeSet::new(),
+    }
 }

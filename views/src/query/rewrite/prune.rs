@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::query::column::ColumnId;
-use crate::query::node::{Ask, Join, Node, Scalar};
+use crate::query::node::{Ask, AskGroups, Join, Node, Scalar};
 use crate::query::rewrite::{is_passed_on, project};
 
 /// A node that makes the needed columns, and few others: none that a scan need not read.
@@ -103,6 +103,20 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
             // Rows are arranged until they are answered: no column more than is read.
             let input = trimmed(prune(ask.input, &below), &below);
             Node::Ask(Box::new(Ask { input, ..*ask }))
+        }
+        Node::AskGroups(ask) if !needed.contains(&ask.output) => prune(ask.groups, needed),
+        Node::AskGroups(ask) => {
+            let mut above = needed.clone();
+            above.remove(&ask.output);
+            above.extend(ask.keys.iter().map(|(id, _)| *id));
+            let below = read(ask.keys.iter().map(|(_, key)| key).chain(&ask.arguments));
+            let groups = trimmed(prune(ask.groups, &above), &above);
+            let rows = trimmed(prune(ask.rows, &below), &below);
+            Node::AskGroups(Box::new(AskGroups {
+                groups,
+                rows,
+                ..*ask
+            }))
         }
     }
 }

@@ -6,7 +6,7 @@ use perennial_rows::Value;
 
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
-use crate::query::node::{Ask, Join, JoinKind, Node, Scalar, conjuncts};
+use crate::query::node::{Ask, AskGroups, Join, JoinKind, Node, Scalar, conjuncts};
 use crate::query::rewrite::fold::simple;
 use crate::query::unique;
 
@@ -111,6 +111,7 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
             filtered(node, conditions)
         }
         Node::Ask(ask) => push_ask(*ask, conditions, table),
+        Node::AskGroups(ask) => push_ask_groups(*ask, conditions, table),
         Node::Scan(_) | Node::Values { .. } => filtered(node, conditions),
     }
 }
@@ -218,6 +219,50 @@ fn push_ask(ask: Ask, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
         return no_rows(columns);
     }
     filtered(Node::Ask(Box::new(Ask { input, ..ask })), above)
+}
+
+/// A model is asked about the groups that every other condition has kept. What is a condition on
+/// their keys, here or below, keeps rows out, too.
+fn push_ask_groups(ask: AskGroups, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
+    let (above, below): (Vec<_>, Vec<_>) = conditions
+        .into_iter()
+        .partition(|condition| condition.columns().contains(&ask.output));
+    let ids: BTreeSet<ColumnId> = ask.keys.iter().map(|(id, _)| *id).collect();
+    let mut of_groups = below.clone();
+    conditions_within(&ask.groups, &mut of_groups);
+    let of_rows = of_groups.iter().filter(|condition| {
+        let columns = condition.columns();
+        !columns.is_empty() && columns.is_subset(&ids)
+    });
+    let of_rows = of_rows.map(|condition| simple(&through(condition, &ask.keys)));
+    let of_rows = of_rows.filter(|condition| condition.size() <= MAX_SIZE);
+    let rows = push(ask.rows, of_rows.collect(), table);
+    let groups = push(ask.groups, below, table);
+    if is_empty(&groups) {
+        let mut columns = groups.columns();
+        columns.push(ask.output);
+        return no_rows(columns);
+    }
+    let node = Node::AskGroups(Box::new(AskGroups {
+        groups,
+        rows,
+        ..ask
+    }));
+    filtered(node, above)
+}
+
+/// The conditions that groups meet since they were made.
+fn conditions_within(groups: &Node, all: &mut Vec<Scalar>) {
+    match groups {
+        Node::Filter { input, predicate } => {
+            let parts = predicate.iter().cloned();
+            parts.for_each(|part| conjuncts(part, all));
+            conditions_within(input, all);
+        }
+        Node::Ask(ask) => conditions_within(&ask.input, all),
+        Node::AskGroups(ask) => conditions_within(&ask.groups, all),
+        _ => {}
+    }
 }
 
 fn push_join(join: Join, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {

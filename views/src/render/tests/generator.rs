@@ -44,7 +44,7 @@ impl<'c> Choices<'c> {
         let in_braces: Vec<String> = names.iter().map(|name| format!("{{{name}}}")).collect();
         let prompt = format!("{} {words}", in_braces.join(" "));
         let more = match function {
-            "sem_map" => ", max_tokens => 9",
+            "sem_map" | "sem_agg" => ", max_tokens => 9",
             "sem_classify" => ", 'a', 'b', 'x'",
             _ => "",
         };
@@ -374,7 +374,7 @@ impl<'c> Choices<'c> {
     fn aggregate(&mut self, columns: &[Named]) -> (String, Type) {
         let of = [Type::Integer, Type::Text, Type::Float][self.pick(3)];
         let number = if of == Type::Text { Type::Integer } else { of };
-        match self.pick(8) {
+        match self.pick(10) {
             0 => ("count(*)".to_owned(), Type::Integer),
             1 => (
                 format!("count({})", self.of_type(of, columns, 1)),
@@ -391,10 +391,20 @@ impl<'c> Choices<'c> {
                 format!("count(DISTINCT {})", self.of_type(of, columns, 1)),
                 Type::Integer,
             ),
-            _ => (
+            7 => (
                 format!("sum(DISTINCT {})", self.of_type(number, columns, 1)),
                 number,
             ),
+            _ => match self.ask("sem_agg", columns) {
+                None => ("count(*)".to_owned(), Type::Integer),
+                Some(asked) => match self.pick(3) {
+                    2 => {
+                        let filter = self.condition(columns, 1);
+                        (format!("{asked} FILTER (WHERE {filter})"), Type::Text)
+                    }
+                    _ => (asked, Type::Text),
+                },
+            },
         }
     }
 

@@ -5,19 +5,22 @@
 //! sums are exact in any order; LIKE looks at case (a pragma there); texts are ASCII; no integer
 //! overflows; LIMIT stands behind an order of all columns.
 
+mod batch;
 mod generator;
+mod groups;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::input::InputSession;
 use perennial_ask::scripted::{self, Scripted};
-use perennial_ask::{Executor, Output, Task};
+use perennial_ask::{Capabilities, Executor, Failure, Output, Performed, Provider, Task, TaskCall};
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
 use proptest::prelude::*;
 use rusqlite::types::ValueRef;
 
 use crate::dataflow::Epoch;
+use crate::memo::Memo;
 use crate::outputs::{Asking, Outputs};
 use crate::query::bind::tests::parse;
 use crate::query::{Query, RelationSchema, Relations, bind};
@@ -65,6 +68,45 @@ type Delta = (usize, Vec<Value>, isize);
 /// What stands in a bag, and how often.
 type Bag = BTreeMap<Vec<Value>, isize>;
 
+/// The scripted model, attending to fewer positions than it does, as far as it is told what fits.
+struct Narrow {
+    model: Scripted,
+    n_positions: usize,
+}
+
+impl Narrow {
+    fn new(n_positions: usize) -> Self {
+        Self {
+            model: Scripted::new(),
+            n_positions,
+        }
+    }
+}
+
+impl Provider for Narrow {
+    fn digest(&self) -> [u8; 32] {
+        Provider::digest(&self.model)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            n_positions: self.n_positions,
+            ..self.model.capabilities()
+        }
+    }
+
+    fn check(&self, task: &Task) -> Result<(), String> {
+        self.model.check(task)
+    }
+
+    fn perform(&self, call: &TaskCall<'_>) -> Result<Performed, Failure> {
+        self.model.perform(call)
+    }
+}
+
+/// Positions of the model that is asked in random queries: its groups have several parts.
+const N_POSITIONS: usize = 230;
+
 /// The result after each epoch, maintained by several workers. `deltas` hold rows of all columns
 /// of the tables with these names.
 fn maintained(
@@ -73,6 +115,20 @@ fn maintained(
     deltas: &[Vec<Delta>],
     n_workers: usize,
 ) -> Vec<Bag> {
+    let model = Arc::new(Narrow::new(N_POSITIONS));
+    let results = maintained_by(model, Arc::new(()), query, tables, deltas, n_workers);
+    results.into_iter().map(|(bag, _)| bag).collect()
+}
+
+/// The same, asking this model, with the calls that were made until then.
+fn maintained_by(
+    model: Arc<Narrow>,
+    memo: Arc<dyn Memo>,
+    query: &Query,
+    tables: &[(&str, Schema)],
+    deltas: &[Vec<Delta>],
+    n_workers: usize,
+) -> Vec<(Bag, usize)> {
     let updates: Arc<Mutex<Vec<(Tuple, Epoch, isize)>>> = Arc::default();
     let (query, deltas, said) = (query.clone(), deltas.to_vec(), updates.clone());
     let tables: Vec<(String, Schema)> = tables
@@ -81,8 +137,9 @@ fn maintained(
         .collect();
     let n_epochs = deltas.len();
     let executor = Arc::new(Executor::new(2));
-    let provider = Arc::new(Scripted::new());
-    let outputs = Arc::new(Outputs::new(provider, Arc::new(()), executor));
+    let outputs = Arc::new(Outputs::new(model.clone(), memo, executor));
+    let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let n_asked = asked.clone();
     let asking = Asking::new("v".into(), outputs, Arc::new(()));
     let run = move |worker: &mut timely::worker::Worker| {
         let mut sessions = Vec::new();
@@ -120,6 +177,9 @@ fn maintained(
                 session.flush();
             }
             worker.step_while(|| probe.less_than(&(epoch + 1)));
+            if worker.index() == 0 {
+                n_asked.lock().unwrap().push(model.model.n_calls());
+            }
         }
     };
     let config = timely::Config::process(n_workers);
@@ -138,7 +198,9 @@ fn maintained(
         bag.retain(|_, count| *count != 0);
         bag
     };
-    (0..n_epochs as Epoch).map(at).collect()
+    let asked = asked.lock().unwrap();
+    let epochs = (0..n_epochs as Epoch).zip(asked.iter());
+    epochs.map(|(epoch, n)| (at(epoch), *n)).collect()
 }
 
 /// The result of the same query on SQLite after each epoch.
@@ -234,6 +296,45 @@ fn asking(connection: &rusqlite::Connection) {
         connection
             .create_scalar_function(name, -1, flags, function)
             .unwrap();
+    }
+    let flags = rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC;
+    connection
+        .create_aggregate_function("sem_agg", -1, flags, SemAgg)
+        .unwrap();
+}
+
+/// `sem_agg` for SQLite: the prompt, and the values of the columns that are named in it.
+struct SemAgg;
+
+impl rusqlite::functions::Aggregate<(String, Vec<Vec<Value>>), Option<String>> for SemAgg {
+    fn init(
+        &self,
+        _: &mut rusqlite::functions::Context<'_>,
+    ) -> rusqlite::Result<(String, Vec<Vec<Value>>)> {
+        Ok(Default::default())
+    }
+
+    fn step(
+        &self,
+        context: &mut rusqlite::functions::Context<'_>,
+        (prompt, rows): &mut (String, Vec<Vec<Value>>),
+    ) -> rusqlite::Result<()> {
+        *prompt = context.get(0)?;
+        let values = (1..context.len()).map(|at| value_of(context.get_raw(at)));
+        rows.push(values.collect());
+        Ok(())
+    }
+
+    fn finalize(
+        &self,
+        _: &mut rusqlite::functions::Context<'_>,
+        group: Option<(String, Vec<Vec<Value>>)>,
+    ) -> rusqlite::Result<Option<String>> {
+        let Some((prompt, rows)) = group else {
+            return Ok(None);
+        };
+        let said = batch::aggregate(&prompt, 9, N_POSITIONS, rows);
+        Ok(said.as_text().map(|text| text.to_string()))
     }
 }
 
