@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use hmac::{Hmac, Mac as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use perennial_connectors::{
     Delivery, Output, OutputAnswer, OutputRow, OutputTuple, Sink as _, StopFlag, Webhook,
 };

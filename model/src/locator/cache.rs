@@ -169,7 +169,12 @@ impl Incoming<'_> {
     /// Compares the digest. Synchronises, so that a rename after it cannot outlive the
     /// bytes.
     pub(super) fn finish(self) -> Result<Received, String> {
-        let got = format!("{:x}", self.hasher.finalize());
+        let got: String = self
+            .hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         if got != self.file.sha256 {
             return Err(format!(
                 "{} has {} bytes and SHA-256 {got}, expected {} and {}",

@@ -13,10 +13,16 @@ use super::*;
 const FIRST: &[u8] = b"the first half of a model, ";
 const SECOND: &[u8] = b"and the second.";
 
+/// The SHA-256 of some bytes, in hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A model of two files, the second of them in two parts.
 fn model(repository: &str) -> &'static KnownModel {
     let whole = [FIRST, SECOND].concat();
-    let hex = |bytes: &[u8]| -> &'static str { format!("{:x}", Sha256::digest(bytes)).leak() };
+    let hex = |bytes: &[u8]| -> &'static str { hex(bytes).leak() };
     let files = vec![
         KnownFile {
             name: "config.json",
@@ -97,9 +103,9 @@ fn answer(mut stream: TcpStream, honest: bool) {
     let end = range.1.saturating_add(1).min(body.len());
     let part = &body[range.0..end];
     let head = format!(
-        "HTTP/1.1 206 Partial Content\r\netag: \"{:x}\"\r\nx-repo-commit: c0ffee\r\n\
+        "HTTP/1.1 206 Partial Content\r\netag: \"{}\"\r\nx-repo-commit: c0ffee\r\n\
          content-range: bytes {}-{}/{}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        Sha256::digest(&body),
+        hex(&body),
         range.0,
         end - 1,
         body.len(),
