@@ -32,6 +32,8 @@ pub enum Attempt {
     Done,
     /// It is to be tried again: after this pause, or one that grows with each try.
     Later(Option<Duration>),
+    /// It could not begin yet. It is tried after this pause, and this was no try.
+    Wait(Duration),
 }
 
 /// What runs; it is told how often it was tried before.
@@ -242,11 +244,14 @@ fn run(shared: &Shared) {
         let n_tries = job.n_tries;
         // The submitter learns of a panic from the reply that dropping the job drops.
         let ran = catch_unwind(AssertUnwindSafe(|| (job.run)(n_tries)));
-        let Ok(Attempt::Later(asked)) = ran else {
-            continue;
+        let pause = match ran {
+            Ok(Attempt::Later(asked)) => {
+                job.n_tries = n_tries.saturating_add(1);
+                pause(n_tries, asked)
+            }
+            Ok(Attempt::Wait(pause)) => pause.min(LONGEST_ASKED),
+            Ok(Attempt::Done) | Err(_) => continue,
         };
-        let pause = pause(n_tries, asked);
-        job.n_tries = n_tries.saturating_add(1);
         let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.is_closed {
             // Dropped outside the lock.
@@ -349,6 +354,23 @@ mod tests {
         assert_eq!(pauses, [250, 500, 8_000, 60_000, 60_000]);
         let asked = |seconds| pause(9, Some(Duration::from_secs(seconds))).as_secs();
         assert_eq!((asked(2), asked(100_000)), (2, 3600));
+    }
+
+    #[test]
+    fn who_could_not_begin_has_not_tried() {
+        let executor = Executor::new(1);
+        let (tx, rx) = mpsc::channel();
+        let mut n_runs = 0;
+        executor.submit_until_done(Priority::Fresh, &"a".into(), move |n_tries| {
+            n_runs += 1;
+            tx.send(n_tries).expect("receiver lives");
+            match n_runs {
+                1 | 2 => Attempt::Wait(Duration::from_millis(1)),
+                3 => Attempt::Later(Some(Duration::from_millis(1))),
+                _ => Attempt::Done,
+            }
+        });
+        assert_eq!(rx.iter().collect::<Vec<u32>>(), [0, 0, 0, 1]);
     }
 
     #[test]

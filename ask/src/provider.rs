@@ -63,6 +63,9 @@ pub enum Failure {
         /// When to ask again, where the provider said so.
         after: Option<Duration>,
     },
+    /// Nothing failed: its limits allow no request before this pause has passed.
+    #[error("its limits allow no request yet")]
+    Wait(Duration),
 }
 
 /// A model that performs tasks.

@@ -39,7 +39,7 @@ pub(crate) struct OpenedModel {
 /// Why it cannot be had or opened.
 pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
     match remote::is_address(&args.model) {
-        true => remote::open(&args.model, &[], args, live),
+        true => remote::open(&args.model, None, args, live),
         false => open_local(&args.model, args, live),
     }
 }
@@ -54,7 +54,7 @@ pub(crate) fn open_created(
     live: &Live,
 ) -> Result<OpenedModel, Failure> {
     match remote::is_address(&model.spec.of) {
-        true => remote::open(&model.spec.of, &model.options, args, live),
+        true => remote::open(&model.spec.of, Some(&model.options), args, live),
         false => open_local(&model.spec.of, args, live),
     }
 }

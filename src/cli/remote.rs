@@ -38,15 +38,23 @@ mod present {
     /// Why it cannot be used.
     pub(crate) fn open(
         spec: &str,
-        given: &[Spanned<ModelOption>],
+        given: Option<&[Spanned<ModelOption>]>,
         args: &ModelArgs,
         live: &Live,
     ) -> Result<OpenedModel, Failure> {
-        let defaults = RemoteOptions {
-            n_positions: args.context_window,
-            ..defaults(args.key_file.as_deref(), args.ca_file.as_ref())?
+        // What the command line says is about the model that it names: a key is for one server.
+        let options = match given {
+            None => RemoteOptions {
+                n_positions: args.context_window,
+                ..defaults(args.key_file.as_deref(), args.ca_file.as_ref())?
+            },
+            Some(given) => with(RemoteOptions::default(), given)?,
         };
-        let options = with(defaults, given)?;
+        if options.key.is_some() && spec.starts_with("http://") && !is_of_this_machine(spec) {
+            live.say(&format!(
+                "{spec} is no https: its key can be read on the way"
+            ));
+        }
         let says_nothing = options.n_positions.is_none();
         let model = RemoteModel::open(spec, &options)?;
         let locator = opening::locator(args.cache.as_deref())?;
@@ -66,6 +74,16 @@ mod present {
         Ok(OpenedModel {
             runtime: runtime.named(name.as_str()),
             name,
+        })
+    }
+
+    /// Whether an address is one of this machine.
+    fn is_of_this_machine(spec: &str) -> bool {
+        let host = spec.trim_start_matches("http://");
+        let here = ["localhost", "127.0.0.1", "[::1]"];
+        here.into_iter().any(|name| {
+            let rest = host.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/', '#']))
         })
     }
 
@@ -234,7 +252,7 @@ mod present {
 #[cfg(not(feature = "remote"))]
 pub(crate) fn open(
     _spec: &str,
-    _options: &[Spanned<ModelOption>],
+    _options: Option<&[Spanned<ModelOption>]>,
     _args: &ModelArgs,
     _live: &Live,
 ) -> Result<OpenedModel, Failure> {

@@ -242,6 +242,7 @@ pub fn heal(
         Ok(outcome) => Ok(outcome),
         Err(Failure::Final(error)) => Err(error),
         Err(Failure::Retry { after, .. }) => return Err(after),
+        Err(Failure::Wait(pause)) => return Err(Some(pause)),
     };
     let written = before.written.as_deref();
     let is_changed = match (&outcome, written) {
@@ -397,6 +398,10 @@ fn asking(
             None => return Attempt::Done,
             Some(Ok(outcome)) => Ok(outcome),
             Some(Err(Failure::Final(error))) => Err(error),
+            Some(Err(Failure::Wait(pause))) => {
+                waiting = Some((job, reply));
+                return Attempt::Wait(pause);
+            }
             Some(Err(Failure::Retry { reason, after })) => {
                 if is_told(n_tries) {
                     job.observer.late(&job.plan.name, n_tries + 1, &reason);

@@ -166,6 +166,13 @@ impl Outputs {
             let Some(held) = outputs.upgrade() else {
                 return Attempt::Done;
             };
+            // Nobody wanted it any more. Who wants it anew has had a call of its own submitted.
+            if question.cancel.is_cancelled() {
+                return Attempt::Done;
+            }
+            if let Err(Failure::Wait(pause)) = performed {
+                return Attempt::Wait(pause);
+            }
             if let Err(Failure::Retry { reason, after }) = &performed {
                 if is_told(n_tries) {
                     for (observer, view) in held.waiting(&digest) {

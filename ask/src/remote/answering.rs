@@ -6,14 +6,15 @@
 //! the model goes on from there. A server that tells no such thing writes the whole answer again.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::RemoteModel;
 use super::estimate;
 use super::fault::Fault;
 use super::lexical;
 use super::reply::{Ended, Usage};
 use super::request::{ChatRequest, Prompt};
 use super::verify::{self, Checked};
+use super::{MANY_SILENCES, RemoteModel};
 use crate::answer::{
     AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
 };
@@ -53,6 +54,9 @@ impl AnswerModel for RemoteModel {
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
     ) -> Result<Outcome, Failure> {
+        if let Some(pause) = self.gate.is_closed_for(Instant::now()) {
+            return Err(Failure::Wait(pause));
+        }
         // What is superseded is taken out: there is no other repair of a plain prompt.
         let passages = request.layout.passages().iter();
         let passages = passages.filter(|passage| !passage.is_superseded);
@@ -68,15 +72,23 @@ impl AnswerModel for RemoteModel {
             scores_answer: false,
             streams: true,
         };
-        let (required, limit) = (self.expected(&plain), self.n_positions);
-        if required > limit {
+        let limit = self.n_positions;
+        if let Some(required) = self.overflow(&plain) {
             return Err(CallError::DoesNotFit { required, limit }.into());
         }
         if request.tolerance.skips.is_some() {
             progress.cannot_judge("a remote model shows no attention");
         }
         let refreshed = self.refreshed(request, &plain, progress);
-        let written = refreshed.map_err(|fault| fault.into_failure(required, limit))?;
+        let written = refreshed.map_err(|fault| match fault {
+            // Asked again, it would say nothing again.
+            Fault::Empty if self.silences.add(&prompt.user) >= MANY_SILENCES => CallError::Model {
+                reason: "the model says nothing".to_owned(),
+            }
+            .into(),
+            fault => fault.into_failure(self.required(&plain), limit),
+        })?;
+        self.silences.clear(&prompt.user);
         Ok(written.outcome(request))
     }
 }
@@ -143,7 +155,9 @@ impl RemoteModel {
         let is_promised = self.always_checks || request.tolerance.regret > 0.0;
         let draft = draft.filter(|draft| {
             let n_answer = estimate::n_tokens(&draft.text);
-            is_promised || self.pace.prefers_check(self.estimated(plain), n_answer)
+            let is_checkable = self.uncheckable.of(&draft.text) == 0;
+            let is_sooner = || self.pace.prefers_check(self.estimated(plain), n_answer);
+            is_checkable && (is_promised || is_sooner())
         });
         let mut check = None;
         if let Some(draft) = draft
@@ -165,7 +179,7 @@ impl RemoteModel {
                     ..plain.clone()
                 };
                 let mut tell = |rest: &str| progress.writing(&format!("{begin}{rest}"));
-                let reply = self.ask(&rest, &request.cancel, &mut tell)?;
+                let reply = self.ask_next(&rest, &request.cancel, &mut tell)?;
                 note(&mut work, &reply.usage);
                 let finish = reply.finish()?;
                 return Ok(WrittenAnswer {
@@ -179,7 +193,11 @@ impl RemoteModel {
             }
         }
         let mut tell = |text: &str| progress.writing(text);
-        let reply = self.ask(plain, &request.cancel, &mut tell)?;
+        let reply = match check {
+            None => self.ask(plain, &request.cancel, &mut tell),
+            Some(_) => self.ask_next(plain, &request.cancel, &mut tell),
+        };
+        let reply = reply?;
         note(&mut work, &reply.usage);
         let (text, finish) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
         Ok(WrittenAnswer {
@@ -211,11 +229,22 @@ impl RemoteModel {
             // Of this prompt it tells nothing.
             Err(Fault::Refused {
                 status: 400 | 422, ..
-            }) => return Ok(None),
+            }) => {
+                self.uncheckable.add(&draft.text);
+                return Ok(None);
+            }
+            // A check may be more than a server can do that writes the same answer with ease.
+            Err(fault) if fault.is_of_server() => {
+                self.uncheckable.add(&draft.text);
+                return Err(fault);
+            }
             other => other?,
         };
         let scores = reply.prompt_scores.as_deref().unwrap_or_default();
         let checked = verify::check(&draft.text, scores);
+        if checked.is_none() {
+            self.uncheckable.add(&draft.text);
+        }
         note(work, &reply.usage);
         let n_draft = checked.as_ref().map_or(0, |checked| checked.n_tokens);
         work.n_draft += n_draft;

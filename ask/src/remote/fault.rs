@@ -22,8 +22,10 @@ pub(super) enum Fault {
         /// When to ask again, where it said so.
         retry_after: Option<Duration>,
     },
-    /// What came is no reply: another format, cut off, or empty.
+    /// What came is no reply: another format, or cut off.
     Garbled(String),
+    /// The model ended before it said anything.
+    Empty,
     /// Another model answers than the one that was asked.
     Exchanged {
         /// The one that was asked.
@@ -88,7 +90,8 @@ impl Fault {
         let retry = |reason: String, after| Failure::Retry { reason, after };
         match self {
             Self::Away(reason) | Self::Garbled(reason) => retry(reason, None),
-            Self::Wait(pause) => retry("its limits allow no request yet".to_owned(), Some(pause)),
+            Self::Empty => retry("the model said nothing".to_owned(), None),
+            Self::Wait(pause) => Failure::Wait(pause),
             Self::Refused {
                 status: 400 | 413 | 422,
                 said,
@@ -133,6 +136,7 @@ impl std::fmt::Display for Fault {
             Self::Refused { status, said, .. } => f.write_str(&refusal(*status, said)),
             other => match other.clone().into_failure(0, 0) {
                 Failure::Retry { reason, .. } => f.write_str(&reason),
+                waits @ Failure::Wait(_) => write!(f, "{waits}"),
                 Failure::Final(error) => write!(f, "{error}"),
             },
         }

@@ -60,6 +60,8 @@ struct State {
     window: f64,
     /// No request begins before.
     opens_at: Option<Instant>,
+    /// When it was closed last. Of requests that had begun by then a further failure says nothing new.
+    closed_at: Option<Instant>,
     /// Failures of the server since its last reply.
     n_failures: u32,
     /// Refusals for load since its last reply.
@@ -73,6 +75,7 @@ struct State {
 /// The right to have one request run.
 pub(super) struct Permit<'a> {
     gate: &'a Gate,
+    begun: Instant,
     /// Tokens that it was thought to cost.
     n_tokens: u64,
 }
@@ -87,6 +90,7 @@ impl Gate {
             n_running: 0,
             window: limits.at_once as f64,
             opens_at: None,
+            closed_at: None,
             n_failures: 0,
             n_refusals: 0,
             begun: VecDeque::new(),
@@ -96,6 +100,15 @@ impl Gate {
             limits,
             state: Mutex::new(state),
         }
+    }
+
+    /// For how long to stay away, whatever the request: known before one is put together.
+    pub(super) fn is_closed_for(&self, now: Instant) -> Option<Duration> {
+        let state = self.state();
+        let closed = state.opens_at.map(|at| at.saturating_duration_since(now));
+        closed
+            .filter(|closed| !closed.is_zero())
+            .or_else(|| (state.n_running >= state.at_once()).then_some(UNTIL_OTHERS_END))
     }
 
     /// Lets a request of about so many tokens begin.
@@ -110,11 +123,7 @@ impl Gate {
         {
             return Err(opens_at - now);
         }
-        let at_once = match state.n_failures >= MANY_FAILURES {
-            true => 1,
-            false => (state.window as usize).max(1),
-        };
-        if state.n_running >= at_once {
+        if state.n_running >= state.at_once() {
             return Err(UNTIL_OTHERS_END);
         }
         let oldest_ends = |state: &State| match state.begun.front() {
@@ -141,6 +150,7 @@ impl Gate {
         }
         Ok(Permit {
             gate: self,
+            begun: now,
             n_tokens,
         })
     }
@@ -156,6 +166,14 @@ impl Gate {
 }
 
 impl State {
+    /// How many may run now.
+    fn at_once(&self) -> usize {
+        match self.n_failures >= MANY_FAILURES {
+            true => 1,
+            false => (self.window as usize).max(1),
+        }
+    }
+
     fn forget_before(&mut self, now: Instant) {
         while let Some((begun, n_tokens)) = self.begun.front()
             && now.saturating_duration_since(*begun) >= MINUTE
@@ -165,8 +183,9 @@ impl State {
         }
     }
 
-    fn close_until(&mut self, until: Instant) {
-        self.opens_at = Some(self.opens_at.map_or(until, |opens_at| opens_at.max(until)));
+    fn close(&mut self, now: Instant, rest: Duration) {
+        self.closed_at = Some(now);
+        self.opens_at = Some(now + rest);
     }
 }
 
@@ -188,6 +207,12 @@ impl Permit<'_> {
     /// Notes that there was none.
     pub(super) fn failed(self, fault: &Fault, now: Instant) {
         let mut state = self.gate.state();
+        if state
+            .closed_at
+            .is_some_and(|closed_at| self.begun <= closed_at)
+        {
+            return;
+        }
         if fault.is_overload() {
             state.window = (state.window / 2.0).max(1.0);
             let asked = match fault {
@@ -198,11 +223,11 @@ impl Permit<'_> {
                 .unwrap_or_else(|| rest(state.n_refusals))
                 .min(LONGEST_ASKED);
             state.n_refusals += 1;
-            state.close_until(now + rest);
+            state.close(now, rest);
         } else if fault.is_of_server() {
             state.n_failures += 1;
             if let Some(more) = state.n_failures.checked_sub(MANY_FAILURES) {
-                state.close_until(now + rest(more));
+                state.close(now, rest(more));
             }
         }
     }
@@ -269,6 +294,20 @@ mod tests {
         gate.enter(1, now).expect("one").replied(1);
         let all: Vec<_> = (0..4).map(|_| gate.enter(1, now)).collect();
         assert!(all.iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn what_fails_together_is_one_failure() {
+        let (gate, now) = (limited(8, None, None), Instant::now());
+        let all: Vec<_> = (0..8).filter_map(|_| gate.enter(1, now).ok()).collect();
+        let later = now + Duration::from_secs(1);
+        for permit in all {
+            permit.failed(&overload(None), later);
+        }
+        assert_eq!(gate.is_closed_for(later), Some(FIRST_REST));
+        let open = later + FIRST_REST;
+        let running: Vec<_> = (0..8).filter_map(|_| gate.enter(1, open).ok()).collect();
+        assert_eq!(running.len(), 4, "half of eight");
     }
 
     #[test]

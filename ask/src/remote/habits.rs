@@ -17,12 +17,13 @@ pub(super) struct Habits {
     pub(super) refuses_sampling: bool,
     /// There is no `seed`.
     pub(super) refuses_seed: bool,
-    /// There is no `top_k`.
-    pub(super) refuses_top_k: bool,
     /// There are no `stream_options`.
     pub(super) refuses_stream_options: bool,
     /// There are no streams.
     pub(super) refuses_stream: bool,
+    /// Its checkpoints bring a penalty of repetition that would make what it writes another text than
+    /// the one whose tokens are the likeliest.
+    pub(super) has_penalties: bool,
     /// Tokens that are allowed for thinking, beside those of the answer.
     pub(super) thinking_tokens: usize,
 }
@@ -33,7 +34,8 @@ impl Habits {
         let Fault::Refused { status, said, .. } = fault else {
             return false;
         };
-        if !matches!(status, 400 | 422 | 500 | 501) {
+        // Of a server that failed nothing is learnt: its words are about itself.
+        if !matches!(status, 400 | 422 | 501) {
             return false;
         }
         let said = said.to_ascii_lowercase();
@@ -50,7 +52,10 @@ impl Habits {
                 &["system role", "system message", "roles must alternate"],
                 &mut self.refuses_system,
             ),
-            (&["stream"], &mut self.refuses_stream),
+            (
+                &["stream ", "streaming", "'stream'", "`stream`"],
+                &mut self.refuses_stream,
+            ),
         ];
         for (words, habit) in lessons {
             if !*habit && words.iter().any(|word| said.contains(word)) {

@@ -30,6 +30,11 @@ impl Likeliest {
         Some(Self(told.collect())).filter(|likeliest| likeliest.0.len() > 1)
     }
 
+    /// Whether first tokens tell these choices apart.
+    pub(super) fn tells_apart<S: AsRef<str>>(&self, choices: &[S]) -> bool {
+        self.begin(choices).is_some()
+    }
+
     /// How likely each choice begins, in nats; nothing where first tokens do not tell choices apart, or
     /// none of them begins any.
     fn begin<S: AsRef<str>>(&self, choices: &[S]) -> Option<Vec<f32>> {

@@ -25,6 +25,7 @@ mod probe;
 mod reply;
 mod request;
 mod server;
+mod strikes;
 mod thinking;
 mod verify;
 
@@ -49,6 +50,7 @@ use pace::Pace;
 use reply::Reply;
 use request::ChatRequest;
 use server::Server;
+use strikes::Strikes;
 
 /// How long a server may be silent.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -59,6 +61,10 @@ const N_POSITIONS: usize = 4096;
 const THINKING_TOKENS: usize = 2048;
 /// See [`THINKING_TOKENS`].
 const THINKING_PART: usize = 4;
+/// How long a call that waits for the gate sleeps before it looks whether it is still wanted.
+const LONGEST_NAP: Duration = Duration::from_millis(200);
+/// Replies without a word to the same prompt after which it is believed that there is none.
+const MANY_SILENCES: u32 = 3;
 /// A prompt that has less than this part of the tokens that it should have was shortened.
 const LEAST_OF_EXPECTED: f32 = 0.6;
 
@@ -110,10 +116,16 @@ pub struct RemoteModel {
     digest: [u8; 32],
     /// By which name the server answers, once it has.
     answers_as: OnceLock<String>,
-    /// Tokens of a prompt for each that the estimate has.
-    tokens_an_estimate: f32,
-    /// What it would say of no row, by the instruction that it is given.
-    inclinations: Mutex<HashMap<String, Likeliest>>,
+    /// Tokens of a prompt for each of the lower bound.
+    tokens_a_word: f32,
+    /// Whether its thinking has no opening tag.
+    thinks_unopened: bool,
+    /// What it would say of no row, by the instruction that it is given; nothing where that is not told.
+    inclinations: Mutex<HashMap<String, Option<Likeliest>>>,
+    /// Prompts to which it said nothing.
+    silences: Strikes,
+    /// Answers that its server could not check.
+    uncheckable: Strikes,
     /// How long its calls take.
     pace: Pace,
     always_checks: bool,
@@ -132,7 +144,7 @@ impl RemoteModel {
             options.patience,
             options.authorities.as_ref(),
         )?;
-        let probed = probe::probe(&server, named)?;
+        let probed = probe::probe(&server, named, options.limits.at_once)?;
         let n_positions = options.n_positions.or(probed.report.n_positions);
         let n_positions = n_positions.unwrap_or(N_POSITIONS);
         let mut habits = probed.habits;
@@ -146,7 +158,8 @@ impl RemoteModel {
                 habits.thinking_tokens
             )));
         }
-        let digest = digest(server.address(), &probed.model, &habits);
+        let answers = probed.answers_as.as_deref().unwrap_or_default();
+        let digest = digest(server.address(), [&probed.model, answers], &habits);
         let answers_as = OnceLock::new();
         let mut limits = options.limits;
         if probed.report.repeats.failed_together > 0 {
@@ -165,7 +178,10 @@ impl RemoteModel {
             gate: Gate::new(limits),
             digest,
             answers_as,
-            tokens_an_estimate: probed.tokens_an_estimate,
+            tokens_a_word: probed.tokens_a_word,
+            thinks_unopened: probed.thinks_unopened,
+            silences: Strikes::default(),
+            uncheckable: Strikes::default(),
             inclinations: Mutex::default(),
             pace: Pace::default(),
             always_checks: options.always_checks,
@@ -259,23 +275,54 @@ impl RemoteModel {
                 });
             }
         }
-        let expected = self.tokens_an_estimate * self.estimated(request) as f32;
+        let least = self.least(request);
         match reply.usage.prompt {
-            Some(read) if (read as f32) < LEAST_OF_EXPECTED * expected => Err(Fault::TooLong {
-                required: expected as usize + request.max_tokens,
+            Some(read) if read < least => Err(Fault::TooLong {
+                required: least + request.max_tokens,
                 limit: read,
             }),
+            _ if self.has_only_thought(&reply) => Err(Fault::OnlyThought {
+                max_tokens: request.max_tokens + self.habits.thinking_tokens,
+            }),
             _ => {
-                reply.count(expected as usize);
+                reply.count(self.estimated(request));
                 Ok(reply)
             }
         }
     }
 
-    /// Tokens of a request's prompt and answer, as the server would count them.
-    fn expected(&self, request: &ChatRequest<'_>) -> usize {
-        let prompt = self.tokens_an_estimate * self.estimated(request) as f32;
-        prompt as usize + request.max_tokens + self.habits.thinking_tokens
+    /// Whether a request cannot fit what the model attends to; then the tokens that it has at least.
+    fn overflow(&self, request: &ChatRequest<'_>) -> Option<usize> {
+        let least = self.least(request) + request.max_tokens + self.habits.thinking_tokens;
+        (least > self.n_positions).then_some(least)
+    }
+
+    /// The same as [`ask`](Self::ask), waiting for the gate: for the second request of a call, which
+    /// would have to begin with the first again.
+    fn ask_next(
+        &self,
+        request: &ChatRequest<'_>,
+        cancel: &Cancel,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Reply, Fault> {
+        loop {
+            match self.ask(request, cancel, tell) {
+                Err(Fault::Wait(pause)) => std::thread::sleep(pause.min(LONGEST_NAP)),
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether a reply ends within what the model thinks, though no tag says so.
+    fn has_only_thought(&self, reply: &Reply) -> bool {
+        self.thinks_unopened && reply.ended == Some(reply::Ended::Length) && !reply.has_thought()
+    }
+
+    /// Tokens that a request's prompt has at least, as the server would count them.
+    fn least(&self, request: &ChatRequest<'_>) -> usize {
+        let texts = request.prompt.texts().into_iter().chain(request.begin);
+        let words: f32 = texts.map(estimate::n_least).sum();
+        (LEAST_OF_EXPECTED * self.tokens_a_word * words) as usize
     }
 
     /// Tokens of a request's prompt, by estimate.
@@ -317,10 +364,12 @@ fn ask(
     Ok(reply)
 }
 
-fn digest(address: &Address, model: &str, habits: &Habits) -> [u8; 32] {
+fn digest(address: &Address, names: [&str; 2], habits: &Habits) -> [u8; 32] {
     let mut hash = blake3::Hasher::new_derive_key("perennial 1 remote model");
     let form = request::Prompt::over([("title", "text")], "prompt", "question");
-    let parts = [&address.to_string(), model, &habits.digested()];
+    // With its query, which may name a deployment.
+    let (endpoint, habits) = (address.endpoint(""), habits.digested());
+    let parts = [&endpoint, names[0], names[1], &habits];
     for text in parts.into_iter().chain(form.texts()) {
         hash.update(&(text.len() as u64).to_le_bytes())
             .update(text.as_bytes());

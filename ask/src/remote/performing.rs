@@ -5,17 +5,18 @@
 //! one of the choices.
 
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use perennial_model::cancel::Cancel;
 use perennial_rows::Value;
 use serde_json::Value as Json;
 
-use super::RemoteModel;
 use super::answering::note;
 use super::fault::{Fault, shown};
 use super::likelihoods::{self, Likeliest};
 use super::probe::schema;
 use super::request::{ChatRequest, Prompt};
+use super::{MANY_SILENCES, RemoteModel};
 use crate::answer::{CallError, Work};
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::task::{Output, Rendered, Task};
@@ -55,10 +56,13 @@ impl Provider for RemoteModel {
     }
 
     fn perform(&self, call: &TaskCall<'_>) -> Result<Performed, Failure> {
+        if let Some(pause) = self.gate.is_closed_for(Instant::now()) {
+            return Err(Failure::Wait(pause));
+        }
         let prompt = prompt(&call.task.rendered(call.values));
         let request = request(&prompt, n_output(call.task), None);
-        let (required, limit) = (self.expected(&request), self.n_positions);
-        if required > limit {
+        let limit = self.n_positions;
+        if let Some(required) = self.overflow(&request) {
             return Err(CallError::DoesNotFit { required, limit }.into());
         }
         let mut work = Work::default();
@@ -68,7 +72,20 @@ impl Provider for RemoteModel {
         };
         match value {
             Ok(value) => Ok(Performed { value, work }),
-            Err(fault) => Err(fault.into_failure(required, limit)),
+            // Asked again, it would say nothing again: that is what it says.
+            Err(Fault::Empty) if self.silences.add(&prompt.user) >= MANY_SILENCES => {
+                match call.task.output() {
+                    Output::Text { .. } => Ok(Performed {
+                        value: Value::text(""),
+                        work,
+                    }),
+                    Output::Truth | Output::Label(_) => Err(CallError::Model {
+                        reason: "the model says nothing".to_owned(),
+                    }
+                    .into()),
+                }
+            }
+            Err(fault) => Err(fault.into_failure(self.required(&request), limit)),
         }
     }
 }
@@ -93,12 +110,18 @@ impl RemoteModel {
         work: &mut Work,
     ) -> Result<Value, Fault> {
         let choices = call.task.choices();
-        if self.report.scores_answers {
+        // What it would say of no row first: it is kept, where a call has to begin again.
+        let neutral = match self.report.scores_answers {
+            true => self.inclination(call, work)?,
+            false => None,
+        };
+        let neutral = neutral.filter(|neutral| neutral.tells_apart(&choices));
+        let mut is_first = true;
+        if let Some(neutral) = neutral {
+            is_first = false;
             let row = self.likeliest(&call.cancel, request.prompt, work)?;
-            let neutral = self.inclination(call, work)?;
-            if let (Some(row), Some(neutral)) = (row, neutral)
-                && let Some(at) = likelihoods::chosen(&row, &neutral, &choices)
-            {
+            let chosen = row.and_then(|row| likelihoods::chosen(&row, &neutral, &choices));
+            if let Some(at) = chosen {
                 return Ok(call.task.chosen(at));
             }
         }
@@ -107,7 +130,11 @@ impl RemoteModel {
             schema: schema.as_ref(),
             ..request.clone()
         };
-        let reply = self.ask(&request, &call.cancel, &mut |_| {})?;
+        let reply = match is_first {
+            true => self.ask(&request, &call.cancel, &mut |_| {}),
+            false => self.ask_next(&request, &call.cancel, &mut |_| {}),
+        };
+        let reply = reply?;
         note(work, &reply.usage);
         let (text, _) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
         let said = schema.and_then(|_| under_schema(text));
@@ -151,16 +178,15 @@ impl RemoteModel {
             known.unwrap_or_else(PoisonError::into_inner)
         };
         if let Some(known) = known().get(&neutral.user) {
-            return Ok(Some(known.clone()));
+            return Ok(known.clone());
         }
         let likeliest = self.likeliest(&call.cancel, &neutral, work)?;
-        if let Some(likeliest) = &likeliest {
-            let mut known = known();
-            if known.len() >= MAX_INCLINATIONS {
-                known.clear();
-            }
-            known.insert(neutral.user, likeliest.clone());
+        let mut known = known();
+        if known.len() >= MAX_INCLINATIONS {
+            known.clear();
         }
+        known.insert(neutral.user, likeliest.clone());
+        drop(known);
         Ok(likeliest)
     }
 }

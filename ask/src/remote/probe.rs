@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const N_SAME: usize = 2;
 /// Most tokens of an answer to the probe.
 const MAX_TOKENS: usize = 16;
+/// Most tokens of one in which thinking would come to an end.
+const THOUGHT_TOKENS: usize = 1024;
 /// Most tokens of one that obeys a schema.
 const SCHEMA_TOKENS: usize = 48;
 /// A text to be read: by it, the server's count of tokens is compared with the estimate.
@@ -93,12 +95,19 @@ pub(super) struct Probed {
     pub(super) report: ServerReport,
     /// By which name it answers.
     pub(super) answers_as: Option<String>,
-    /// Tokens by its count for each of the estimate.
-    pub(super) tokens_an_estimate: f32,
+    /// Tokens by its count for each of the lower bound.
+    pub(super) tokens_a_word: f32,
+    /// Whether its thinking has no opening tag.
+    pub(super) thinks_unopened: bool,
 }
 
-/// Asks a server what it can do; `named` is the model that is meant, where one is.
-pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, RemoteError> {
+/// Asks a server what it can do; `named` is the model that is meant, where one is, and it may be asked
+/// `at_once` times at the same time.
+pub(super) fn probe(
+    server: &Server,
+    named: Option<String>,
+    at_once: usize,
+) -> Result<Probed, RemoteError> {
     let failed = |fault: Fault| RemoteError::Server {
         address: server.address().to_string(),
         reason: fault.to_string(),
@@ -146,10 +155,21 @@ pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, Re
     report.streams = !habits.refuses_stream;
     report.counts_tokens = first.usage.prompt.is_some();
     report.thinks = first.has_thought();
-    if let Err(fault @ (Fault::Garbled(_) | Fault::Never(_))) = first.answer(MAX_TOKENS)
-        && !report.thinks
-    {
-        return Err(failed(fault));
+    let mut thinks_unopened = first.closes_only();
+    match first.answer(MAX_TOKENS) {
+        Err(Fault::OnlyThought { .. }) => report.thinks = true,
+        Err(fault) if !report.thinks => return Err(failed(fault)),
+        // It does not do what it was asked, and may be thinking about it.
+        Ok((said, _)) if !report.thinks && !begins_to_count(said) => {
+            let longer = ChatRequest {
+                max_tokens: THOUGHT_TOKENS,
+                ..same.clone()
+            };
+            let longer = patiently(|| asked(&habits, &longer)).map_err(failed)?;
+            report.thinks = longer.has_thought();
+            thinks_unopened = longer.closes_only();
+        }
+        _ => {}
     }
     report.repeats.of = N_SAME;
     for _ in 0..N_SAME {
@@ -158,8 +178,9 @@ pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, Re
             report.n_cached = again.usage.cached.or(report.n_cached);
         }
     }
+    let n_together = N_SAME.min(at_once);
     let together = std::thread::scope(|scope| {
-        let asking = (0..N_SAME).map(|_| scope.spawn(|| patiently(|| asked(&habits, &same))));
+        let asking = (0..n_together).map(|_| scope.spawn(|| patiently(|| asked(&habits, &same))));
         let asking: Vec<_> = asking.collect();
         let replies = asking.into_iter().map(|one| one.join().ok()?.ok());
         replies.collect::<Vec<Option<Reply>>>()
@@ -178,7 +199,7 @@ pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, Re
             streams: false,
             ..same.clone()
         };
-        let reply = patiently(|| asked(&habits, &request)).ok();
+        let reply = able(patiently(|| asked(&habits, &request))).map_err(failed)?;
         let scores = reply.and_then(|reply| reply.prompt_scores);
         scores.is_some_and(|scores| verify::check(BEGIN, &scores).is_some())
     };
@@ -189,7 +210,7 @@ pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, Re
             streams: false,
             ..same.clone()
         };
-        let reply = patiently(|| asked(&habits, &request)).ok();
+        let reply = able(patiently(|| asked(&habits, &request))).map_err(failed)?;
         reply.is_some_and(|reply| reply.likeliest.is_some())
     };
     if report.thinks {
@@ -204,19 +225,39 @@ pub(super) fn probe(server: &Server, named: Option<String>) -> Result<Probed, Re
             streams: false,
             ..same.clone()
         };
-        let reply = patiently(|| asked(&habits, &request)).ok();
+        let reply = able(patiently(|| asked(&habits, &request))).map_err(failed)?;
         reply.is_some_and(|reply| obeyed(&reply, habits.thinking_tokens))
     };
-    let texts = prompt.texts().into_iter();
-    let estimated: usize = texts.map(estimate::n_tokens).sum();
-    let counted = first.usage.prompt.map(|n| n as f32 / estimated as f32);
+    habits.has_penalties = report.scores_prompts;
+    let words: f32 = prompt.texts().into_iter().map(estimate::n_least).sum();
+    let counted = first.usage.prompt.map(|n| n as f32 / words);
     Ok(Probed {
         model,
         habits,
         report,
         answers_as: first.model,
-        tokens_an_estimate: counted.unwrap_or(1.0),
+        tokens_a_word: counted.unwrap_or(1.0),
+        thinks_unopened,
     })
+}
+
+/// Whether a reply does what was asked.
+fn begins_to_count(said: &str) -> bool {
+    let word = said
+        .split(|c: char| !c.is_alphanumeric())
+        .find(|word| !word.is_empty());
+    word.is_some_and(|word| word.eq_ignore_ascii_case("one") || word == "1")
+}
+
+/// The reply to a request that not every server can serve; an error where the server is at fault, which
+/// says nothing of what it can do.
+fn able(replied: Result<Reply, Fault>) -> Result<Option<Reply>, Fault> {
+    match replied {
+        Ok(reply) => Ok(Some(reply)),
+        Err(fault @ Fault::Away(_)) => Err(fault),
+        Err(fault) if fault.is_overload() => Err(fault),
+        Err(_) => Ok(None),
+    }
 }
 
 /// The schema of one of several texts.

@@ -10,6 +10,9 @@ use super::likelihoods::Likeliest;
 use super::thinking;
 use crate::answer::Finish;
 
+/// The last tokens of a prompt of which is kept how likely they were: no answer has more.
+const MAX_SCORES: usize = 8192;
+
 /// Why a model ended, in the words of the interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -48,7 +51,7 @@ pub(super) struct Reply {
     n_parts: usize,
     /// The likeliest first tokens, where they were asked for.
     pub(super) likeliest: Option<Likeliest>,
-    /// How likely each token of the prompt was, where that was asked for.
+    /// How likely the last tokens of the prompt were, where that was asked for.
     pub(super) prompt_scores: Option<Vec<Json>>,
 }
 
@@ -71,7 +74,12 @@ impl Reply {
         self.model = name("model").or(self.model.take());
         self.fingerprint = name("system_fingerprint").or(self.fingerprint.take());
         if let Some(usage) = event.get("usage").filter(|usage| usage.is_object()) {
-            let count = |place: Option<&Json>| place.and_then(Json::as_u64).map(|n| n as usize);
+            let count = |place: Option<&Json>| {
+                let n = place.and_then(Json::as_u64)?;
+                Some(n.min(u64::from(u32::MAX)) as usize)
+            };
+            let reasoning = usage.pointer("/completion_tokens_details/reasoning_tokens");
+            self.has_reasoned |= count(reasoning).is_some_and(|n| n > 0);
             self.usage = Usage {
                 prompt: count(usage.get("prompt_tokens")),
                 cached: count(usage.pointer("/prompt_tokens_details/cached_tokens"))
@@ -80,7 +88,8 @@ impl Reply {
             };
         }
         if let Some(Json::Array(scores)) = event.get("prompt_logprobs") {
-            self.prompt_scores = Some(scores.clone());
+            let tail = scores.len().saturating_sub(MAX_SCORES);
+            self.prompt_scores = Some(scores[tail..].to_vec());
         }
         // llama.cpp tells what it read again beside.
         if let (Some(read), Some(prompt)) = (
@@ -153,12 +162,17 @@ impl Reply {
         let finish = self.finish()?;
         let parts = thinking::parts(&self.text);
         let answer = parts.answer.map(str::trim).unwrap_or_default();
-        let has_thought = parts.is_thought || self.has_reasoned;
         match (answer.is_empty(), finish) {
             (false, _) => Ok((answer, finish)),
-            (true, Finish::Length) if has_thought => Err(Fault::OnlyThought { max_tokens }),
-            (true, _) => Err(Fault::Garbled("the reply is empty".to_owned())),
+            // Tokens were used up and none of them is shown: it thought, whether it says so or not.
+            (true, Finish::Length) => Err(Fault::OnlyThought { max_tokens }),
+            (true, Finish::Stop) => Err(Fault::Empty),
         }
+    }
+
+    /// Whether it thought without an opening tag: the prompt's template writes it.
+    pub(super) fn closes_only(&self) -> bool {
+        thinking::parts(&self.text).is_unopened
     }
 
     /// Whether the model thinks before it answers.
@@ -213,10 +227,12 @@ mod tests {
             reply.answer(8).expect_err("no answer")
         };
         assert!(matches!(fault(&[delta("At ")]), Fault::Garbled(_)));
-        assert!(matches!(
-            fault(&[delta(" "), end("stop")]),
-            Fault::Garbled(_)
-        ));
+        assert_eq!(fault(&[delta(" "), end("stop")]), Fault::Empty);
+        // Of some models nothing is shown of what they think.
+        assert_eq!(
+            fault(&[end("length")]),
+            Fault::OnlyThought { max_tokens: 8 }
+        );
         assert!(matches!(fault(&[]), Fault::Garbled(_)));
         let thought = [delta("<think>hm"), end("length")];
         assert_eq!(fault(&thought), Fault::OnlyThought { max_tokens: 8 });

@@ -79,7 +79,12 @@ impl ChatRequest<'_> {
             true => "max_completion_tokens",
             false => "max_tokens",
         };
-        body[limit] = (self.max_tokens + habits.thinking_tokens).into();
+        // Behind a beginning there is nothing left to think.
+        let thinking = match self.begin {
+            Some(_) => 0,
+            None => habits.thinking_tokens,
+        };
+        body[limit] = (self.max_tokens + thinking).into();
         if !habits.refuses_sampling {
             self.sample(&mut body, habits);
         }
@@ -114,12 +119,15 @@ impl ChatRequest<'_> {
                 if top_p < 1.0 {
                     body["top_p"] = top_p.into();
                 }
-                if top_k > 0 && !habits.refuses_top_k {
+                if top_k > 0 {
                     body["top_k"] = top_k.into();
                 }
                 (temperature, seed)
             }
         };
+        if habits.has_penalties {
+            body["repetition_penalty"] = 1.0.into();
+        }
         body["temperature"] = temperature.into();
         if !habits.refuses_seed {
             // Servers read it as a signed number of 64 bits, some of 32.

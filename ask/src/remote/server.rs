@@ -139,7 +139,7 @@ impl Server {
         if let Some(bearer) = self.bearer() {
             request = request.header("authorization", bearer);
         }
-        json(accepted(request.call().map_err(away)?)?)
+        json(self.accepted(request.call().map_err(away)?)?)
     }
 
     /// What an endpoint makes of a request.
@@ -191,7 +191,26 @@ impl Server {
         if let Some(bearer) = self.bearer() {
             request = request.header("authorization", bearer);
         }
-        accepted(request.send(body.to_string()).map_err(away)?)
+        self.accepted(request.send(body.to_string()).map_err(away)?)
+    }
+
+    /// A response, if it says that all is well.
+    fn accepted(&self, mut response: Response<ureq::Body>) -> Result<Response<ureq::Body>, Fault> {
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let retry_after = retry_after(response.headers());
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        // What breaks off says what it says.
+        let reader = response.body_mut().as_reader();
+        let _ = reader.take(MAX_REFUSAL).read_to_end(&mut body);
+        let mut fault = Fault::refused(status, &body, retry_after);
+        // Some servers repeat what they were sent.
+        if let (Fault::Refused { said, .. }, Some(ApiKey(key))) = (&mut fault, &self.key) {
+            *said = said.replace(key.as_str(), "…");
+        }
+        Err(fault)
     }
 
     fn bearer(&self) -> Option<String> {
@@ -245,23 +264,6 @@ fn whole(response: &mut Response<ureq::Body>, limit: u64) -> Result<Vec<u8>, Fau
         ))),
         false => Ok(body),
     }
-}
-
-/// A response, if it says that all is well.
-fn accepted(mut response: Response<ureq::Body>) -> Result<Response<ureq::Body>, Fault> {
-    if response.status().is_success() {
-        return Ok(response);
-    }
-    let retry_after = retry_after(response.headers());
-    let status = response.status().as_u16();
-    let mut body = Vec::new();
-    // What breaks off says what it says.
-    let _ = response
-        .body_mut()
-        .as_reader()
-        .take(MAX_REFUSAL)
-        .read_to_end(&mut body);
-    Err(Fault::refused(status, &body, retry_after))
 }
 
 /// When to come back: milliseconds, seconds, or a time.

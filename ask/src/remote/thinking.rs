@@ -23,6 +23,8 @@ pub(super) struct Parts<'a> {
     pub(super) answer: Option<&'a str>,
     /// Whether there is thinking among it.
     pub(super) is_thought: bool,
+    /// Whether that has no opening tag.
+    pub(super) is_unopened: bool,
 }
 
 /// Tells the answer from what was thought before it.
@@ -30,6 +32,7 @@ pub(super) fn parts(written: &str) -> Parts<'_> {
     let thought = |answer| Parts {
         answer,
         is_thought: true,
+        is_unopened: false,
     };
     let text = written.trim_start();
     if text.starts_with(CHANNEL) {
@@ -50,12 +53,16 @@ pub(super) fn parts(written: &str) -> Parts<'_> {
         if let Some((before, answer)) = text.split_once(close)
             && !before.contains(open)
         {
-            return thought(Some(answer.trim_start()));
+            return Parts {
+                is_unopened: true,
+                ..thought(Some(answer.trim_start()))
+            };
         }
     }
     Parts {
         answer: Some(text),
         is_thought: false,
+        is_unopened: false,
     }
 }
 
