@@ -1,13 +1,8 @@
 //! Models that are asked about groups: is it what a run from nothing says, and how many calls is it?
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::PoisonError;
-
-use perennial_ask::{Outcome, TaskDigest};
-use perennial_bank::ContextKey;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::memo::{Memo, RequestDigest, VectorDigest};
 
 const PROMPT: &str = "Sum {t} up.";
 const MAX_TOKENS: usize = 30;
@@ -90,7 +85,7 @@ proptest! {
             expected.push(from_nothing(&standing, n_positions));
         }
         let model = Arc::new(Narrow::new(n_positions));
-        let found = maintained_by(model, Arc::new(()), &digests(), &schemas(), &history, n_workers);
+        let found = maintained_by(model, &digests(), &schemas(), &history, n_workers);
         prop_assert_eq!(found.iter().map(|(bag, _)| bag).collect::<Vec<_>>(),
                         expected.iter().collect::<Vec<_>>());
         // The model counts the rows that it was told of: none is lost, and none counts twice.
@@ -109,7 +104,7 @@ proptest! {
 /// How many calls each epoch of a history takes, on one worker.
 fn calls_of(history: &[Vec<Delta>]) -> Vec<usize> {
     let model = Arc::new(Narrow::new(4096));
-    let found = maintained_by(model, Arc::new(()), &digests(), &schemas(), history, 1);
+    let found = maintained_by(model, &digests(), &schemas(), history, 1);
     let mut before = 0;
     let calls = found
         .iter()
@@ -187,7 +182,7 @@ fn rows_that_fit_one_call_are_one_and_what_is_there_already_asks_nobody() {
 fn an_insert_and_its_delete_leave_no_trace() {
     let history = [inserted(0..300), inserted(300..400), deleted(300..400)];
     let model = Arc::new(Narrow::new(4096));
-    let found = maintained_by(model, Arc::new(()), &digests(), &schemas(), &history, 2);
+    let found = maintained_by(model, &digests(), &schemas(), &history, 2);
     assert_ne!(found[0].0, found[1].0);
     assert_eq!(found[0].0, found[2].0);
 }
@@ -199,7 +194,7 @@ fn a_part_that_fails_leaves_its_group_without_an_answer_until_it_goes() {
     first.push((0, row(2, "other"), 1));
     let history = [first, failing(1), failing(-1)];
     let model = Arc::new(Narrow::new(4096));
-    let found = maintained_by(model, Arc::new(()), &digests(), &schemas(), &history, 2);
+    let found = maintained_by(model, &digests(), &schemas(), &history, 2);
     let is_said = |at: usize| -> Vec<bool> {
         let rows = found[at].0.keys();
         rows.map(|row| row[2] != Value::Null).collect()
@@ -217,7 +212,7 @@ fn a_row_that_does_not_fit_alone_fails_alone() {
     let calls = calls_of(&history);
     assert_eq!(calls[0], 1);
     let model = Arc::new(Narrow::new(4096));
-    let found = maintained_by(model, Arc::new(()), &digests(), &schemas(), &history, 1);
+    let found = maintained_by(model, &digests(), &schemas(), &history, 1);
     let row = found[1].0.keys().next().unwrap();
     assert_eq!(row[1..], [11i64.into(), Value::Null]);
 }
@@ -238,48 +233,10 @@ fn what_does_not_stay_is_not_asked_about() {
         let query = bind(&parse(&sql), &Tables).unwrap_or_else(|errors| panic!("{sql}\n{errors}"));
         let model = Arc::new(Narrow::new(4096));
         let history = [rows.clone()];
-        let found = maintained_by(model, Arc::new(()), &query, &schemas(), &history, 1);
+        let found = maintained_by(model, &query, &schemas(), &history, 1);
         // Nine groups have the same row: that is one question.
         let expected = n_calls.min(2);
         assert_eq!(found[0].1, expected, "{sql}\n{query}");
         assert_eq!(found[0].0.len(), n_calls, "{sql}");
     }
-}
-
-/// Outputs that stay, as in a state directory.
-#[derive(Default)]
-struct Kept(Mutex<HashMap<TaskDigest, Value>>);
-
-impl Memo for Kept {
-    fn answer(&self, _: &str, _: &ContextKey, _: &RequestDigest) -> Option<Outcome> {
-        None
-    }
-    fn answered(&self, _: &str, _: &ContextKey, _: &RequestDigest, _: &Outcome) {}
-    fn output(&self, task: &TaskDigest) -> Option<Value> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(task).cloned()
-    }
-    fn performed(&self, task: &TaskDigest, output: &Value) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(*task, output.clone());
-    }
-    fn output_released(&self, _: &TaskDigest) {}
-    fn vector(&self, _: &VectorDigest) -> Option<Vec<f32>> {
-        None
-    }
-    fn embedded(&self, _: &VectorDigest, _: &[f32]) {}
-    fn vector_released(&self, _: &VectorDigest) {}
-}
-
-#[test]
-fn a_run_that_remembers_asks_nobody() {
-    let memo = Arc::new(Kept::default());
-    let history = [inserted(0..500), inserted(500..510)];
-    let run = || {
-        let model = Arc::new(Narrow::new(4096));
-        maintained_by(model, memo.clone(), &digests(), &schemas(), &history, 2)
-    };
-    let (first, again) = (run(), run());
-    assert!(first[1].1 > 0);
-    assert_eq!(again[1], (first[1].0.clone(), 0));
 }

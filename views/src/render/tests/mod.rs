@@ -20,7 +20,6 @@ use proptest::prelude::*;
 use rusqlite::types::ValueRef;
 
 use crate::dataflow::Epoch;
-use crate::memo::Memo;
 use crate::outputs::{Asking, Outputs};
 use crate::query::bind::tests::parse;
 use crate::query::{Query, RelationSchema, Relations, bind};
@@ -116,14 +115,13 @@ fn maintained(
     n_workers: usize,
 ) -> Vec<Bag> {
     let model = Arc::new(Narrow::new(N_POSITIONS));
-    let results = maintained_by(model, Arc::new(()), query, tables, deltas, n_workers);
+    let results = maintained_by(model, query, tables, deltas, n_workers);
     results.into_iter().map(|(bag, _)| bag).collect()
 }
 
 /// The same, asking this model, with the calls that were made until then.
 fn maintained_by(
     model: Arc<Narrow>,
-    memo: Arc<dyn Memo>,
     query: &Query,
     tables: &[(&str, Schema)],
     deltas: &[Vec<Delta>],
@@ -137,7 +135,7 @@ fn maintained_by(
         .collect();
     let n_epochs = deltas.len();
     let executor = Arc::new(Executor::new(2));
-    let outputs = Arc::new(Outputs::new(model.clone(), memo, executor));
+    let outputs = Arc::new(Outputs::new(model.clone(), Arc::new(()), executor));
     let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
     let n_asked = asked.clone();
     let asking = Asking::new("v".into(), outputs, Arc::new(()));
