@@ -54,12 +54,13 @@ const ARROWS: [(&str, &[&str]); 8] = [
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 7] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 8] = [
     ("fault", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
     ("engine", &["fault", "recording", "state"]),
     ("local_model", &["engine"]),
+    ("remote_model", &["engine", "local_model"]),
     ("sql", &["engine"]),
     (
         "cli",
@@ -67,6 +68,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 7] = [
             "engine",
             "fault",
             "local_model",
+            "remote_model",
             "recording",
             "sql",
             "state",
