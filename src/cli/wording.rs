@@ -175,7 +175,8 @@ pub(crate) fn provisional(update: &AnswerUpdate) -> Option<String> {
             format!("provisional: {percent}% of it leans on passages as they were read before")
         }
     };
-    (!update.is_exact && !(update.is_memoised && update.regret == 0.0)).then_some(words)
+    let is_final = update.is_exact || (update.is_memoised && update.regret == 0.0);
+    (!is_final).then_some(words)
 }
 
 /// A remark on an answer that is told before all of its epoch are there.
