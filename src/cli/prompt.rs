@@ -95,7 +95,7 @@ CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…';
 INSERT INTO t VALUES (…), …;   UPDATE t SET … WHERE …;   DELETE FROM t WHERE …;
 SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN SELECT …;
 In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b') and sem_map('…') ask the model
-       about each row.
+       about each row, and sem_agg('…') about the rows of each group.
 SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | COLUMNS FROM name;
 DROP SOURCE | TABLE | VIEW | SINK | MODEL [IF EXISTS] name;   FORGET 'key' FROM name;
 \\d lists what there is, \\d NAME its columns; \\q ends. Ctrl-C ends a SUBSCRIBE.";

@@ -331,7 +331,7 @@ fn a_prompt_that_a_server_shortens_in_silence_has_no_answer() {
         .start()
         .expect("starts");
     let long = "The museum shows many old ships and maps. ".repeat(200);
-    engine.upsert("notes", "long", &*long).expect("runs");
+    engine.upsert("notes", "long", &long).expect("runs");
     engine.upsert("questions", "q", "ships").expect("runs");
     engine.settle().expect("runs");
     let stands = engine.answers("answers").expect("a view");
