@@ -58,8 +58,8 @@ With --json, standard output has one object a line, told apart by \"event\":
             failed}, audits, work,
             elapsed_ms; it follows the answers of its epoch
             (with --deliver each, all that were taken since the one before)
-  answer    context, question, epoch, change: new|changed|stands|gone, text, old_text,
-            error, finish: stop|length, rung, exact, drift, regret, early,
+  answer    view, context, question, epoch, change: new|changed|stands|gone, text, old_text,
+            error, finish: stop|length, rung, exact, memoised, drift, regret, early,
             sub_paragraphs [{text, sources [{document, ordinal, share}]}], work, elapsed_ms
   rejected  source, place, key, reason
   notice    source, message
@@ -71,7 +71,7 @@ With --json, standard output has one object a line, told apart by \"event\":
 Ctrl-C ends the watch with exit code 0 (130 if it comes before the first answer).";
 
 /// LLM views that stay fresh: ask your documents a question, and keep the answer right
-/// while they change. Runs on this machine alone.
+/// while they change. Runs on this machine alone, unless --model is the address of a server.
 #[derive(Debug, Parser)]
 #[command(name = "perennial", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {

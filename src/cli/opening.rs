@@ -40,6 +40,10 @@ pub(crate) struct OpenedModel {
 pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
     match remote::is_address(&args.model) {
         true => remote::open(&args.model, None, args, live),
+        false if args.key_file.is_some() || args.ca_file.is_some() => Err(Failure::usage(
+            "--key-file and --ca-file are of a model behind HTTP",
+            "leave them out, or give its address: --model http://localhost:8000/v1",
+        )),
         false => open_local(&args.model, args, live),
     }
 }

@@ -97,6 +97,7 @@ SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN SELECT …;
 In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b') and sem_map('…') ask the model
        about each row, and sem_agg('…') about the rows of each group.
 SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | COLUMNS FROM name;
+CREATE MODEL name FROM 'name | file | http://host/v1#name' [WITH (…)];
 DROP SOURCE | TABLE | VIEW | SINK | MODEL [IF EXISTS] name;   FORGET 'key' FROM name;
 \\d lists what there is, \\d NAME its columns; \\q ends. Ctrl-C ends a SUBSCRIBE.";
 

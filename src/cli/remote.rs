@@ -55,6 +55,7 @@ mod present {
                 "{spec} is no https: its key can be read on the way"
             ));
         }
+        live.say(&format!("asking {spec} what it can do"));
         let says_nothing = options.n_positions.is_none();
         let model = RemoteModel::open(spec, &options)?;
         let locator = opening::locator(args.cache.as_deref())?;

@@ -248,7 +248,11 @@ impl Observer for Hub {
     }
 
     fn late(&self, view: &str, n_tries: u32, reason: &str) {
-        let message = format!("late: a call failed {n_tries} times and is tried again: {reason}");
+        let times = match n_tries {
+            1 => "once".to_owned(),
+            n => format!("{n} times"),
+        };
+        let message = format!("late: a call failed {times} and is tried again: {reason}");
         let source = view.to_owned();
         self.tell(Some(view), &Update::Notice { source, message });
     }

@@ -4,12 +4,13 @@
 //! that a script can be run again over what it left. What is found by a condition is found in the
 //! rows that stand: who calls this has waited for earlier edits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use perennial_rows::{KEY, SUPERSEDES, Schema, TEXT, TITLE, UPDATED_AT, Value};
 use perennial_views::sql::{Delete, Diagnostic, Insert, Name, Span, Update};
 
-use super::outcome::Fault;
+use super::outcome::{At as _, Fault};
 use super::relations::{self, Catalog};
 use super::values::{fitted, position, row};
 use crate::engine::{Edit, Engine, RelationKind};
@@ -80,7 +81,7 @@ pub(super) fn update(
     let (rows, _) = relations::rows(engine, &query, span)?;
     let n_columns = schema.columns().len();
     let key = schema.position(KEY).unwrap_or_default();
-    let mut edits = Vec::new();
+    let (mut moved, mut edits) = (Vec::new(), Vec::new());
     for row in &rows {
         let mut values = row[..n_columns].to_vec();
         for ((at, value), (column, written)) in set.iter().zip(&row[n_columns..]).zip(&update.set) {
@@ -88,9 +89,9 @@ pub(super) fn update(
             values[*at] = fitted(value.clone(), &column.of, of, written.span)?;
         }
         if values[key] != row[key]
-            && let Some(old) = row[key].as_text()
+            && let (Some(old), Some(new)) = (row[key].as_text(), values[key].as_text())
         {
-            edits.push(Edit::delete(&*update.table.of, &**old));
+            moved.push((old.clone(), new.clone()));
         }
         // What was changed is new, unless the statement says when.
         let keeps_time = |at: usize| set.contains(&at);
@@ -99,7 +100,38 @@ pub(super) fn update(
         let columns = columns.map(|(_, (column, value))| (column.name.clone(), value));
         edits.push(edit(&update.table.of, columns.collect(), span)?);
     }
-    Ok((edits, rows.len()))
+    check_free(update, &moved, engine, span)?;
+    // First all that leave a key, for another row of the statement may come under it.
+    let left = moved
+        .iter()
+        .map(|(old, _)| Edit::delete(&*update.table.of, &**old));
+    Ok((left.chain(edits).collect(), rows.len()))
+}
+
+/// Whether rows that an update gives other keys take no other row's: it would be gone without a word.
+fn check_free(
+    update: &Update,
+    moved: &[(Arc<str>, Arc<str>)],
+    engine: &Engine,
+    span: Span,
+) -> Result<(), Fault> {
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let snapshot = engine.snapshot(&update.table.of).at(span)?;
+    let key = snapshot.schema.position(KEY).unwrap_or_default();
+    let leaves = |key: &Arc<str>| moved.iter().any(|(old, _)| old == key);
+    let rows = snapshot.rows.iter();
+    let stands = rows.filter_map(|(row, _)| row.get(key)?.as_text());
+    let mut taken: BTreeSet<&Arc<str>> = stands.filter(|key| !leaves(key)).collect();
+    match moved.iter().find(|(_, new)| !taken.insert(new)) {
+        None => Ok(()),
+        Some((old, new)) => {
+            let what = format!("'{old}' cannot become '{new}': another row has that key");
+            let help = "delete the other row first, or give each row a key of its own";
+            Err(Diagnostic::new(what, span).help(help).into())
+        }
+    }
 }
 
 /// The edits of a deletion.

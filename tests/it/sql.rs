@@ -96,6 +96,27 @@ fn rows_are_set_changed_and_deleted() {
 }
 
 #[test]
+fn a_row_that_gets_another_key_takes_no_other_rows() {
+    let mut session = session();
+    let all = "SELECT key, text FROM r ORDER BY key;";
+    rows(
+        &mut session,
+        "CREATE TABLE r (key TEXT, text TEXT);
+         INSERT INTO r VALUES ('a', 'one'), ('b', 'two');",
+    );
+    let said = refused(&mut session, "UPDATE r SET key = 'b' WHERE key = 'a';");
+    assert!(said.contains("another row has that key"), "{said}");
+    let said = refused(&mut session, "UPDATE r SET key = 'c';");
+    assert!(said.contains("another row has that key"), "{said}");
+    assert_eq!(rows(&mut session, all), ["a|one", "b|two"]);
+    let swap = "UPDATE r SET key = CASE key WHEN 'a' THEN 'b' ELSE 'a' END;";
+    rows(&mut session, swap);
+    assert_eq!(rows(&mut session, all), ["a|two", "b|one"]);
+    rows(&mut session, "UPDATE r SET key = 'z' WHERE key = 'a';");
+    assert_eq!(rows(&mut session, all), ["b|one", "z|two"]);
+}
+
+#[test]
 fn views_of_queries_are_kept_and_listed() {
     let mut session = session();
     rows(&mut session, TOWNS);

@@ -403,7 +403,8 @@ fn asking(
                 return Attempt::Wait(pause);
             }
             Some(Err(Failure::Retry { reason, after })) => {
-                if is_told(n_tries) {
+                if is_told(n_tries, after) {
+                    let reason = with_pause(reason, after);
                     job.observer.late(&job.plan.name, n_tries + 1, &reason);
                 }
                 waiting = Some((job, reply));
@@ -498,10 +499,23 @@ impl Answering {
     }
 }
 
+/// Pauses from which on a first failure is told.
+const LONG_PAUSE: Duration = Duration::from_secs(2);
+
 /// Whether it is told that a call failed which had failed so often before: when it did for the
-/// second time, and then whenever that doubles.
-pub(crate) fn is_told(n_tries: u32) -> bool {
-    n_tries.is_power_of_two()
+/// second time, and then whenever that doubles; for the first time only where the provider asks for a
+/// pause that somebody would notice.
+pub(crate) fn is_told(n_tries: u32, after: Option<Duration>) -> bool {
+    let is_noticed = || after.is_some_and(|after| after >= LONG_PAUSE);
+    n_tries.is_power_of_two() || (n_tries == 0 && is_noticed())
+}
+
+/// A reason, with when the provider is asked again where it said so.
+pub(crate) fn with_pause(reason: String, after: Option<Duration>) -> String {
+    match after.filter(|after| *after >= LONG_PAUSE) {
+        None => reason,
+        Some(after) => format!("{reason}; next try in {} s", after.as_secs()),
+    }
 }
 
 /// How far from exact the answer of a stage may be.

@@ -27,7 +27,7 @@ use perennial_ask::{
 use perennial_operators::call::{Calls, Reply};
 use perennial_rows::{Tuple, Value};
 
-use crate::calls::{Observer, is_told};
+use crate::calls::{Observer, is_told, with_pause};
 use crate::dataflow::Epoch;
 use crate::memo::Memo;
 use crate::shared::{Asked, SharedResults};
@@ -174,9 +174,10 @@ impl Outputs {
                 return Attempt::Wait(pause);
             }
             if let Err(Failure::Retry { reason, after }) = &performed {
-                if is_told(n_tries) {
+                if is_told(n_tries, *after) {
+                    let reason = with_pause(reason.clone(), *after);
                     for (observer, view) in held.waiting(&digest) {
-                        observer.late(&view, n_tries + 1, reason);
+                        observer.late(&view, n_tries + 1, &reason);
                     }
                 }
                 return Attempt::Later(*after);

@@ -97,8 +97,9 @@ impl Fault {
                 said,
                 ..
             } => match is_about_length(&said) {
-                true => CallError::DoesNotFit { required, limit }.into(),
-                false => CallError::Model {
+                true if required > limit => CallError::DoesNotFit { required, limit }.into(),
+                // It has another window, or other tokens, than it says: its own words tell more.
+                _ => CallError::Model {
                     reason: format!("the server refused the request: {said}"),
                 }
                 .into(),
@@ -112,7 +113,7 @@ impl Fault {
             Self::Exchanged { asked, answers } => retry(
                 format!(
                     "the server answers as `{answers}`, and was `{asked}` when the model was created; \
-                     DROP MODEL and CREATE it again if that is meant"
+                     start again, or DROP MODEL and CREATE it again, if that is meant"
                 ),
                 None,
             ),
@@ -146,7 +147,8 @@ impl std::fmt::Display for Fault {
 /// What a refusal means, and what to do about it.
 fn refusal(status: u16, said: &str) -> String {
     let what = match status {
-        401 | 403 => "the server wants another key (a key file or environment variable gives it)",
+        401 | 403 => "the server wants another key (KEY_FILE or KEY_VARIABLE, --key-file)",
+        300..=399 => "the server redirects elsewhere, which is not followed",
         404 => "the server knows no such model or endpoint",
         408 | 504 => "the server took too long",
         429 => "the server has had too many requests",
