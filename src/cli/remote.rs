@@ -9,6 +9,8 @@ use super::failure::Failure;
 use super::live::Live;
 use super::opening::OpenedModel;
 
+#[cfg(not(feature = "remote"))]
+pub(crate) use absent::{open, probe};
 #[cfg(feature = "remote")]
 pub(crate) use present::{open, probe};
 
@@ -251,22 +253,26 @@ mod present {
 }
 
 #[cfg(not(feature = "remote"))]
-pub(crate) fn open(
-    _spec: &str,
-    _options: Option<&[Spanned<ModelOption>]>,
-    _args: &ModelArgs,
-    _live: &Live,
-) -> Result<OpenedModel, Failure> {
-    Err(Failure::usage(
-        "this program was built without models behind HTTP".to_owned(),
-        "build it with --features remote",
-    ))
-}
+mod absent {
+    use super::*;
 
-#[cfg(not(feature = "remote"))]
-pub(crate) fn probe(_args: &ProbeArgs) -> Result<ExitCode, Failure> {
-    Err(Failure::usage(
-        "this program was built without models behind HTTP".to_owned(),
-        "build it with --features remote",
-    ))
+    pub(crate) fn open(
+        _spec: &str,
+        _given: Option<&[Spanned<ModelOption>]>,
+        _args: &ModelArgs,
+        _live: &Live,
+    ) -> Result<OpenedModel, Failure> {
+        Err(not_built())
+    }
+
+    pub(crate) fn probe(_args: &ProbeArgs) -> Result<ExitCode, Failure> {
+        Err(not_built())
+    }
+
+    fn not_built() -> Failure {
+        Failure::usage(
+            "this program was built without models behind HTTP",
+            "build it with --features remote",
+        )
+    }
 }

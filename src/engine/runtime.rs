@@ -51,28 +51,30 @@ impl Runtime {
         embedder: Arc<dyn Embed>,
         n_embed_threads: usize,
     ) -> Self {
-        let n_at_once = model.at_once();
-        Self {
-            name: None,
-            model: model.clone(),
-            provider: model,
-            store: None,
-            embedder,
-            model_executor: Arc::new(Executor::new(n_at_once)),
-            embed_executor: Arc::new(Executor::new(n_embed_threads)),
-        }
+        let n_calls = model.at_once();
+        Self::without_tensors(model, embedder, n_calls, n_embed_threads)
     }
 
     /// A runtime without tensors, for tests and examples.
     pub fn scripted(model: Arc<Scripted>, embedder: Arc<ScriptedEmbedder>) -> Self {
+        Self::without_tensors(model, embedder, 4, 1)
+    }
+
+    /// A runtime over a model that keeps no fragments here.
+    fn without_tensors(
+        model: Arc<impl AnswerModel + Provider>,
+        embedder: Arc<dyn Embed>,
+        n_calls: usize,
+        n_embed_threads: usize,
+    ) -> Self {
         Self {
             name: None,
             model: model.clone(),
             provider: model,
             store: None,
             embedder,
-            model_executor: Arc::new(Executor::new(4)),
-            embed_executor: Arc::new(Executor::new(1)),
+            model_executor: Arc::new(Executor::new(n_calls)),
+            embed_executor: Arc::new(Executor::new(n_embed_threads)),
         }
     }
 

@@ -47,6 +47,19 @@ fn runtime(stub: &Stub) -> Runtime {
     )
 }
 
+/// An engine over one table of documents and one of questions.
+fn engine_over(runtime: Runtime, view: View) -> Engine {
+    let builder = Engine::builder(runtime).table("notes").table("questions");
+    builder.view(view).start().expect("starts")
+}
+
+/// The view of all tests.
+fn answers() -> View {
+    View::named("answers")
+        .context("questions")
+        .data_source("notes")
+}
+
 /// A view of one table of documents and one of questions.
 struct Rig {
     engine: Engine,
@@ -59,9 +72,7 @@ impl Rig {
     }
 
     fn with(stub: &Stub, policy: Policy, state: Option<&Path>) -> Self {
-        let view = View::named("answers")
-            .context("questions")
-            .data_source("notes");
+        let view = answers();
         let mut builder = Engine::builder(runtime(stub))
             .table("notes")
             .table("questions")
@@ -236,7 +247,7 @@ fn an_answer_that_stands_is_read_in_one_request_and_not_written_again() {
 }
 
 #[test]
-fn a_stable_answer_stands_while_another_is_not_much_likelier() {
+fn a_stable_answer_goes_on_where_documents_say_more() {
     let stub = Stub::new(Dialect::Vllm);
     for millinats in [5000, 100] {
         let mut rig = Rig::with(&stub, Policy::Stable { millinats }, None);
@@ -255,6 +266,36 @@ fn a_stable_answer_stands_while_another_is_not_much_likelier() {
             Some("The library rests."),
             "{millinats}"
         );
+    }
+}
+
+#[test]
+fn a_stable_answer_stands_while_another_is_not_much_likelier() {
+    let stub = Stub::new(Dialect::Vllm);
+    // Three of five words are less likely by two nats: 1.2 nats a token.
+    for (millinats, stands) in [(2000, true), (1000, false)] {
+        let mut rig = Rig::with(&stub, Policy::Stable { millinats }, None);
+        rig.note("hours", "The library opens at nine.");
+        rig.ask("q", "library");
+        rig.said();
+        let edits = vec![
+            Edit::delete("notes", "hours"),
+            Edit::upsert("notes", "rest", "The library rests."),
+        ];
+        rig.engine.apply(edits).expect("runs");
+        let said = rig.said();
+        let [answer] = &said[..] else {
+            panic!("{said:?}");
+        };
+        if stands {
+            assert_eq!(answer.rung, Rung::Verify);
+            assert_eq!(answer.new_text(), Some("The library opens at nine."));
+            assert!((answer.regret - 1.2).abs() < 1e-5, "{}", answer.regret);
+            assert!(!answer.is_exact);
+        } else {
+            assert_eq!(answer.rung, Rung::Rewrite);
+            assert_eq!(answer.new_text(), Some("The library rests."));
+        }
     }
 }
 
@@ -321,15 +362,7 @@ fn a_prompt_that_a_server_shortens_in_silence_has_no_answer() {
     };
     let model = RemoteModel::open(&stub.url(), &spacious).expect("opens");
     let runtime = Runtime::remote(Arc::new(model), Arc::new(ScriptedEmbedder::default()), 1);
-    let view = View::named("answers")
-        .context("questions")
-        .data_source("notes");
-    let engine = Engine::builder(runtime)
-        .table("notes")
-        .table("questions")
-        .view(view.token_budget(50_000))
-        .start()
-        .expect("starts");
+    let engine = engine_over(runtime, answers().token_budget(50_000));
     let long = "The museum shows many old ships and maps. ".repeat(200);
     engine.upsert("notes", "long", &long).expect("runs");
     engine.upsert("questions", "q", "ships").expect("runs");
@@ -380,15 +413,7 @@ fn who_waits_for_limits_has_not_failed() {
     let model = RemoteModel::open(&stub.url(), &slow).expect("opens");
     let runtime = Runtime::remote(Arc::new(model), Arc::new(ScriptedEmbedder::default()), 1);
     let runtime = runtime.calling_at_a_time(4);
-    let view = View::named("answers")
-        .context("questions")
-        .data_source("notes");
-    let engine = Engine::builder(runtime)
-        .table("notes")
-        .table("questions")
-        .view(view)
-        .start()
-        .expect("starts");
+    let engine = engine_over(runtime, answers());
     let updates = engine.subscribe("answers").expect("a view");
     engine
         .upsert("notes", "hours", "The library opens at nine.")
@@ -477,9 +502,7 @@ fn a_server_that_cannot_be_used_is_told_where_the_model_is_created() {
 #[test]
 fn a_view_that_needs_fragments_is_refused() {
     let stub = Stub::new(Dialect::Vllm);
-    let view = View::named("answers")
-        .context("questions")
-        .data_source("notes");
+    let view = answers();
     let start = |view: View| {
         let builder = Engine::builder(runtime(&stub))
             .table("notes")
@@ -522,15 +545,7 @@ fn no_more_requests_run_at_once_than_may() {
     let model = RemoteModel::open(&stub.url(), &few).expect("opens");
     stub.take_peak();
     let runtime = Runtime::remote(Arc::new(model), Arc::new(ScriptedEmbedder::default()), 1);
-    let view = View::named("answers")
-        .context("questions")
-        .data_source("notes");
-    let engine = Engine::builder(runtime)
-        .table("notes")
-        .table("questions")
-        .view(view)
-        .start()
-        .expect("starts");
+    let engine = engine_over(runtime, answers());
     engine
         .upsert("notes", "hours", "The library opens at nine.")
         .expect("runs");

@@ -374,6 +374,8 @@ impl Shared {
         let stands = said.iter().zip(&begin).take_while(|(a, b)| a == b).count();
         match stands == begin.len() {
             true => written.extend_from_slice(&said[stands..]),
+            // Behind a whole sentence that is not its own it has nothing to add.
+            false if begin.concat().matches('.').count() == 1 => {}
             false => written.push(" …".to_owned()),
         }
         let finish = if written.len() > limit {
