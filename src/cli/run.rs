@@ -32,7 +32,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
     let live = Live::new(args.json);
     let first = sql::first_model(&statements);
-    let mut open = opener(&statements, &args.model, &live);
+    let is_asked = statements.iter().any(|one| one.of.may_ask());
+    let mut open = opener(is_asked, &args.model, &live);
     let opened_by = match first {
         Some(model) => model.opened_by(),
         None => args.model.model.as_str().into(),
@@ -132,14 +133,13 @@ pub(crate) fn read(path: &std::path::Path) -> Result<Script, Failure> {
     Ok(Script::new(name, text))
 }
 
-/// Opens models for a script, that of `--model` where none is given: such as say nothing, where
+/// Opens models for statements, that of `--model` where none is given: such as say nothing, where
 /// nobody will ask them.
-fn opener(
-    statements: &[Spanned<Statement>],
+pub(crate) fn opener(
+    is_asked: bool,
     args: &ModelArgs,
     live: &Live,
 ) -> impl FnMut(Option<&CreateModel>) -> Result<Runtime, Failure> + use<> {
-    let is_asked = statements.iter().any(|one| one.of.may_ask());
     let (args, live) = (args.clone(), live.clone());
     move |model| match (is_asked, model) {
         (true, Some(model)) => Ok(opening::open_created(model, &args, &live)?.runtime),
