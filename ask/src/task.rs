@@ -29,8 +29,12 @@ use perennial_rows::encoding::Encoder;
 use perennial_rows::{Type, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::record::Fields;
+
 /// Answers of a task whose output is a truth, true first.
 const TRUTHS: [&str; 2] = ["Yes", "No"];
+/// Answers of a task whose output is a score, least first.
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 /// Labels of one task.
 const MAX_LABELS: usize = 256;
 /// What a task's digest covers, and its version: another when prompts are rendered otherwise.
@@ -57,6 +61,16 @@ pub enum Output {
     Truth,
     /// One of these, decided by which is likelier. They differ.
     Label(Arc<[Arc<str>]>),
+    /// How much something is so, from 0 to 1: the digit that is to be expected by the likelihoods of
+    /// all digits, as a share of 9.
+    Score,
+    /// Values that are read out of it: a JSON object of these members, null where one is not said.
+    Record {
+        /// What is read.
+        fields: Fields,
+        /// Most tokens of the object as the model writes it.
+        max_tokens: usize,
+    },
 }
 
 impl Output {
@@ -65,8 +79,38 @@ impl Output {
         match self {
             Self::Text { .. } | Self::Label(_) => Type::Text,
             Self::Truth => Type::Boolean,
+            Self::Score => Type::Float,
+            Self::Record { .. } => Type::Json,
         }
     }
+
+    /// Most tokens that the model writes of it; nothing where it is read from likelihoods.
+    pub fn max_tokens(&self) -> Option<usize> {
+        match self {
+            Self::Text { max_tokens } | Self::Record { max_tokens, .. } => Some(*max_tokens),
+            Self::Truth | Self::Label(_) | Self::Score => None,
+        }
+    }
+}
+
+/// The score of digits from 0 on, by how likely each is, in nats up to one number that is the same
+/// for all: what is to be expected, as a share of the highest. Four decimals, so that it does not
+/// hang on how a machine rounds.
+pub(crate) fn score(log_likelihoods: &[f32]) -> f64 {
+    let highest = log_likelihoods
+        .iter()
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max);
+    let weights = log_likelihoods.iter().map(|x| f64::from(x - highest).exp());
+    let weights: Vec<f64> = weights.collect();
+    let total: f64 = weights.iter().sum();
+    let expected: f64 = weights
+        .iter()
+        .enumerate()
+        .map(|(at, weight)| at as f64 * weight)
+        .sum();
+    let share = expected / total / (weights.len() - 1) as f64;
+    (share * 1e4).round() / 1e4
 }
 
 /// A place in a prompt where a column is named, and by which name.
@@ -219,8 +263,9 @@ impl Task {
     /// writes freely.
     pub fn choices(&self) -> Vec<Arc<str>> {
         match &self.output {
-            Output::Text { .. } => Vec::new(),
+            Output::Text { .. } | Output::Record { .. } => Vec::new(),
             Output::Truth => TRUTHS.map(Arc::from).to_vec(),
+            Output::Score => DIGITS.map(Arc::from).to_vec(),
             Output::Label(labels) => labels.to_vec(),
         }
     }
@@ -229,6 +274,7 @@ impl Task {
     pub fn chosen(&self, at: usize) -> Value {
         match &self.output {
             Output::Truth => Value::Boolean(at == 0),
+            Output::Score => Value::float(at as f64 / (DIGITS.len() - 1) as f64),
             _ => self
                 .choices()
                 .get(at)
@@ -265,6 +311,17 @@ impl Task {
                 instruction.push_str("\n\nAnswer with one of these and nothing else: ");
                 instruction.push_str(&labels.join(", "));
                 instruction.push('.');
+            }
+            Output::Score => {
+                instruction.push_str(
+                    "\n\nAnswer with one digit from 0 to 9 and nothing else: 0 is not at all, 9 is as \
+                     much as can be.",
+                );
+            }
+            Output::Record { fields, .. } => {
+                instruction.push_str("\n\nAnswer with JSON in this form and nothing else: ");
+                instruction.push_str(&fields.form());
+                instruction.push_str("\nWrite null for what is not said.");
             }
         }
         Rendered {
@@ -347,6 +404,12 @@ impl Task {
                     .iter()
                     .fold(encoder, |encoder, label| encoder.text(label))
             }
+            Output::Score => encoder.number(4),
+            Output::Record { fields, max_tokens } => {
+                encoder.number(5).number(*max_tokens as u64);
+                fields.encode(encoder);
+                encoder
+            }
         };
     }
 }
@@ -376,27 +439,30 @@ fn text_of(value: &Value) -> Arc<str> {
 }
 
 fn check_output(output: &Output) -> Result<(), TaskError> {
-    let what = match output {
-        Output::Text { max_tokens: 0 } => "an output of 0 tokens says nothing".to_owned(),
-        Output::Label(labels) if labels.len() < 2 => "give two labels or more".to_owned(),
-        Output::Label(labels) if labels.len() > MAX_LABELS => {
-            format!("{} labels; at most {MAX_LABELS}", labels.len())
-        }
-        Output::Label(labels) => {
-            let is_empty = |label: &&Arc<str>| label.trim().is_empty();
-            let is_twice =
-                |(at, label): &(usize, &Arc<str>)| labels[..*at].iter().any(|l| l == *label);
-            if labels.iter().any(|label| is_empty(&label)) {
-                "a label is empty".to_owned()
-            } else if let Some((_, label)) = labels.iter().enumerate().find(is_twice) {
-                format!("the label `{label}` is given twice")
-            } else {
-                return Ok(());
-            }
-        }
-        Output::Text { .. } | Output::Truth => return Ok(()),
+    let checked = match output {
+        _ if output.max_tokens() == Some(0) => Err("an output of 0 tokens says nothing".to_owned()),
+        Output::Label(labels) => check_labels(labels),
+        _ => Ok(()),
     };
-    Err(TaskError { what, at: None })
+    checked.map_err(|what| TaskError { what, at: None })
+}
+
+/// Whether labels tell something apart.
+pub(crate) fn check_labels(labels: &[Arc<str>]) -> Result<(), String> {
+    if labels.len() < 2 {
+        return Err("give two labels or more".to_owned());
+    }
+    if labels.len() > MAX_LABELS {
+        return Err(format!("{} labels; at most {MAX_LABELS}", labels.len()));
+    }
+    if labels.iter().any(|label| label.trim().is_empty()) {
+        return Err("a label is empty".to_owned());
+    }
+    let is_twice = |(at, label): &(usize, &Arc<str>)| labels[..*at].contains(label);
+    match labels.iter().enumerate().find(is_twice) {
+        Some((_, label)) => Err(format!("the label `{label}` is given twice")),
+        None => Ok(()),
+    }
 }
 
 /// A piece that still names its column.

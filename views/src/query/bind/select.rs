@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlparser::ast::{self, SetExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
-use crate::query::bind::expression::{Place, place_of};
+use crate::query::bind::expression::{AsksAbout, Place, place_of};
 use crate::query::bind::items::Item;
 use crate::query::bind::order::{SortBy, with_ties_broken};
 use crate::query::bind::scope::is_name;
@@ -176,7 +176,7 @@ impl<'q> Binder<'q> {
             outer: None,
             clause,
             allows_aggregates,
-            allows_asks: true,
+            asks: AsksAbout::Rows,
         };
         let items = self.items(place("SELECT", true), &select.projection);
         let keys = self.group_keys(place("GROUP BY", false), select, items.as_deref());
