@@ -44,7 +44,7 @@ pub use local::{TensorModel, TextCodec};
 pub use perennial_model::cancel::Cancel;
 pub use perennial_model::generation::DraftCheck;
 pub use perennial_model::sampling::Sampling;
-pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall};
+pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall, is_address};
 pub use pull::{Pull, Pulled};
 pub use record::{Field, FieldType, Fields};
 pub use task::{Output, Task, TaskDigest};

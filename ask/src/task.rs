@@ -35,6 +35,8 @@ use crate::record::Fields;
 const TRUTHS: [&str; 2] = ["Yes", "No"];
 /// Answers of a task whose output is a score, least first.
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+/// What two rows are called that one is to be chosen of.
+const OF_PAIR: [&str; 2] = ["A", "B"];
 /// Labels of one task.
 const MAX_LABELS: usize = 256;
 /// What a task's digest covers, and its version: another when prompts are rendered otherwise.
@@ -127,6 +129,8 @@ pub struct Mention {
 pub enum Subject {
     /// One row: its values of [`Task::columns`].
     Row,
+    /// Two rows, the values of the first and then those of the second: which of them is chosen.
+    Pair,
     /// One row or several: the values of the first, then those of the next.
     Rows,
     /// Answers to the same task of [`Subject::Rows`], each of some of the rows.
@@ -210,6 +214,15 @@ impl Task {
         })
     }
 
+    /// The task of choosing one of two rows; its prompt as in [`Task::new`].
+    ///
+    /// # Errors
+    /// As [`Task::new`], of the prompt.
+    pub fn of_pair(prompt: &str) -> Result<Self, TaskError> {
+        let output = Output::Label(OF_PAIR.map(Arc::from).into());
+        Ok(Self::new(prompt, output)?.of(Subject::Pair))
+    }
+
     /// The same, asked of this.
     #[must_use]
     pub fn of(mut self, subject: Subject) -> Self {
@@ -284,7 +297,11 @@ impl Task {
 
     /// What the model reads where there is no row: of what it says then, nothing is the row's.
     pub fn neutral(&self) -> Rendered {
-        self.rendered(&vec![Value::text("N/A"); self.columns.len()])
+        let n_rows = match self.subject {
+            Subject::Pair => OF_PAIR.len(),
+            _ => 1,
+        };
+        self.rendered(&vec![Value::text("N/A"); n_rows * self.columns.len()])
     }
 
     /// What the model reads for these values: those of a row, or what the [`Subject`] says.
@@ -340,6 +357,7 @@ impl Task {
         match (self.subject, values.get(column)) {
             (Subject::Row, Some(value)) if !is_document(value) => text_of(value),
             (Subject::Row, _) => format!("the {name} above").into(),
+            (Subject::Pair, _) => name.clone(),
             (Subject::Rows, _) => format!("the {} above", plural()).into(),
             (Subject::Answers { .. }, _) => format!("the {}", plural()).into(),
         }
@@ -355,6 +373,13 @@ impl Task {
                 let documents = pairs.filter(|(_, value)| is_document(value));
                 documents
                     .map(|(name, value)| (name.clone(), text_of(value)))
+                    .collect()
+            }
+            Subject::Pair => {
+                let rows = OF_PAIR.iter().flat_map(|row| vec![row; self.columns.len()]);
+                let shown = columns.zip(values).zip(rows);
+                shown
+                    .map(|((name, value), row)| (format!("{name} {row}").into(), text_of(value)))
                     .collect()
             }
             Subject::Rows => {
@@ -378,6 +403,9 @@ impl Task {
             Subject::Row => {}
             Subject::Rows => {
                 encoder.number(0).number(1);
+            }
+            Subject::Pair => {
+                encoder.number(0).number(3);
             }
             // How many answers there may be is told by what it is asked about.
             Subject::Answers { .. } => {

@@ -75,6 +75,20 @@ fn said(task: &Task, values: &[Value], rendered: &Rendered) -> Value {
             Value::float(f64::from(number.unwrap_or(u32::from(hash[0] % 5))) / 4.0)
         }
         Output::Record { fields, .. } => fields.value(&record(fields, &said, &hash)),
+        // The greater last number, else by chance: chance is no order.
+        Output::Label(_) if task.subject() == Subject::Pair => {
+            let (first, second) = values.split_at(values.len() / 2);
+            let number = |row: &[Value]| {
+                let texts = row.iter().rev().map(ToString::to_string);
+                let all: Vec<String> = texts.flat_map(|text| words(&text)).collect();
+                all.iter().rev().find_map(|word| word.parse::<i64>().ok())
+            };
+            let is_second = match number(first).zip(number(second)) {
+                Some((a, b)) if a != b => a < b,
+                _ => hash[0] % 2 == 1,
+            };
+            task.chosen(usize::from(is_second))
+        }
         Output::Label(labels) => {
             let held = labels
                 .iter()
@@ -114,7 +128,7 @@ fn n_rows(task: &Task, values: &[Value]) -> Option<usize> {
         n.and_then(Result::ok).unwrap_or(0usize)
     };
     match task.subject() {
-        Subject::Row => None,
+        Subject::Row | Subject::Pair => None,
         Subject::Rows => Some(values.len() / task.columns().len()),
         Subject::Answers { .. } => Some(values.iter().map(said).sum()),
     }

@@ -10,7 +10,7 @@ use crate::query::Query;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
 use crate::query::node::{
-    Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Node, Scalar, SortKey,
+    Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Node, Rank, Scalar, SortKey,
 };
 
 /// How deep an operator of an expression binds; the deeper, the higher.
@@ -104,6 +104,7 @@ impl Explain<'_> {
             }
             Node::Ask(ask) => self.ask(ask),
             Node::AskGroups(ask) => self.ask_groups(ask),
+            Node::Rank(rank) => self.rank(rank),
         }
     }
 
@@ -150,6 +151,17 @@ impl Explain<'_> {
         format!(
             "ask groups sem_agg({prompt}{max_tokens}{model}) AS {name}{renamed} (a call for \
              {MAX_MEMBERS} rows or fewer, and for {MAX_PARTS} answers or fewer)"
+        )
+    }
+
+    /// How rows are ranked.
+    fn rank(&self, rank: &Rank) -> String {
+        let (n, prompt) = (rank.n_places, quoted(&rank.task.prompt()));
+        let model = asked_model(rank.model.as_deref());
+        let renamed = self.renamed(&rank.task, &rank.arguments);
+        let name = self.table.name(rank.output);
+        format!(
+            "first {n} by sem_rank({prompt}{model}) AS {name}{renamed} (a pass for two that meet)"
         )
     }
 

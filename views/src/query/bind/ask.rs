@@ -24,7 +24,7 @@ use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
 const MAX_TOKENS: usize = 128;
 
 /// The functions that ask a model.
-pub const SEM_FUNCTIONS: [&str; 7] = [
+pub const SEM_FUNCTIONS: [&str; 8] = [
     "sem_filter",
     "sem_map",
     "sem_classify",
@@ -32,6 +32,7 @@ pub const SEM_FUNCTIONS: [&str; 7] = [
     "sem_extract",
     "sem_score",
     "sem_match",
+    "sem_rank",
 ];
 
 /// What a function asks for.
@@ -45,10 +46,12 @@ pub(super) enum SemFunction {
     Score,
     /// Of pairs of rows, in ON.
     Match,
+    /// Of two rows at a time, in ORDER BY.
+    Rank,
 }
 
 impl SemFunction {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Filter,
         Self::Map,
         Self::Classify,
@@ -56,6 +59,7 @@ impl SemFunction {
         Self::Extract,
         Self::Score,
         Self::Match,
+        Self::Rank,
     ];
 
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -139,6 +143,9 @@ impl<'q> Binder<'q> {
             (SemFunction::Match, _) => {
                 format!("`{name}` decides which rows an inner JOIN pairs; it stands in its ON")
             }
+            (SemFunction::Rank, _) => format!(
+                "`{name}` is an order of rows: it stands by itself in ORDER BY, before all other keys"
+            ),
             (_, AsksAbout::Rows) => return Some(()),
             (SemFunction::Filter, AsksAbout::Pairs) => {
                 format!(
@@ -165,7 +172,7 @@ impl<'q> Binder<'q> {
         let (prompt, rest) = self.prompt(name, arguments, span)?;
         let (model, rest) = self.model(name, rest)?;
         let output = match function {
-            SemFunction::Filter | SemFunction::Score | SemFunction::Match => {
+            SemFunction::Filter | SemFunction::Score | SemFunction::Match | SemFunction::Rank => {
                 let takes = match function {
                     SemFunction::Match => "a prompt, `all_pairs => TRUE` and `model => name`",
                     _ => "a prompt, and `model => name` behind it",
@@ -194,7 +201,11 @@ impl<'q> Binder<'q> {
             Ok(mentions) => mentions,
             Err(error) => return self.refuse_task(&error, text, at),
         };
-        let task = match Task::new(text, output) {
+        let task = match function {
+            SemFunction::Rank => Task::of_pair(text),
+            _ => Task::new(text, output),
+        };
+        let task = match task {
             Ok(task) => task,
             Err(error) => return self.refuse_task(&error, text, at),
         };

@@ -19,6 +19,7 @@ mod items;
 mod literal;
 mod order;
 mod pairs;
+mod rank;
 mod scope;
 mod select;
 mod semi;

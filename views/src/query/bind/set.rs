@@ -56,7 +56,7 @@ impl<'q> Binder<'q> {
     /// A side of a set operation.
     fn side(&mut self, side: &'q SetExpr) -> Option<Bound> {
         match side {
-            SetExpr::Select(select) => self.select(select, &[]),
+            SetExpr::Select(select) => self.select(select, &[], None),
             other => self.set_expression(other),
         }
     }

@@ -666,6 +666,75 @@ fn the_best_by_a_score_are_asked_about_behind_other_conditions() {
 }
 
 #[test]
+fn rows_are_ranked_before_what_only_the_first_are_asked() {
+    explained(
+        "SELECT id, sem_map('Describe {doc}') AS d FROM orders WHERE amount > 1
+         ORDER BY sem_rank('Which {doc} is more urgent?', model => small), id LIMIT 3 OFFSET 1",
+        concat!(
+            "result (id INTEGER, d TEXT)\n",
+            "└ project id, sem_map\n",
+            "  └ ask sem_map('Describe {doc}', max_tokens => 128) AS sem_map (a call a row)\n",
+            "    └ project doc, id\n",
+            "      └ top 3 after 1 by sem_rank NULLS LAST, id\n",
+            "        └ first 4 by sem_rank('Which {doc} is more urgent?', model => small) AS sem_rank \
+             (a pass for two that meet)\n",
+            "          └ project doc, id\n",
+            "            └ filter amount > 1\n",
+            "              └ scan orders (amount, doc, id)",
+        ),
+    );
+    // A condition on what is ranked leaves places empty.
+    explained(
+        "SELECT id FROM (SELECT id, amount FROM orders ORDER BY sem_rank('{doc}') LIMIT 2) AS x
+         WHERE amount > 1",
+        concat!(
+            "result (id INTEGER)\n",
+            "└ project id\n",
+            "  └ filter amount > 1\n",
+            "    └ project id, amount\n",
+            "      └ top 2 by sem_rank NULLS LAST, id\n",
+            "        └ project id, amount, sem_rank\n",
+            "          └ first 2 by sem_rank('{doc}') AS sem_rank (a pass for two that meet)\n",
+            "            └ scan orders (amount, doc, id)",
+        ),
+    );
+    let in_order =
+        "`sem_rank` is an order of rows: it stands by itself in ORDER BY, before all other keys";
+    refused(
+        "SELECT sem_rank('{doc}') AS a FROM orders ORDER BY id, sem_rank('{doc}') LIMIT 1",
+        &[("sem_rank", in_order), ("sem_rank", in_order)],
+    );
+    let limit = "`sem_rank` ranks the first rows: it needs a LIMIT, with OFFSET of at most 100";
+    for query in [
+        "SELECT id FROM orders ORDER BY sem_rank('{doc}')",
+        "SELECT id FROM orders ORDER BY sem_rank('{doc}') LIMIT 99 OFFSET 2",
+    ] {
+        refused(query, &[("sem_rank", limit)]);
+    }
+    refused(
+        "SELECT id FROM orders ORDER BY sem_rank('{doc}') DESC LIMIT 1",
+        &[(
+            "sem_rank",
+            "`sem_rank` is an order: the first stands first, without ASC or DESC",
+        )],
+    );
+    refused(
+        "SELECT region FROM orders GROUP BY region ORDER BY sem_rank('{region}') LIMIT 1",
+        &[(
+            "sem_rank",
+            "`sem_rank` ranks rows; rank groups in a query around",
+        )],
+    );
+    refused(
+        "SELECT id FROM orders ORDER BY sem_rank('{dok}') LIMIT 1",
+        &[(
+            "{dok}",
+            "there is no column `dok` in `orders`; did you mean `doc`?",
+        )],
+    );
+}
+
+#[test]
 fn pairs_are_asked_about_behind_all_that_rules_them_out() {
     explained(
         "SELECT o.id, d.key FROM orders o JOIN docs d

@@ -114,6 +114,20 @@ pub fn sem_score(prompt: &str) -> Term {
     call("sem_score", [lit(prompt)])
 }
 
+/// An order of rows by a model that is shown two at a time, to be the first of [`top`](super::Rows::top):
+/// `"Which {text} is more urgent?"`
+pub fn sem_rank(prompt: &str) -> Sort {
+    let Term(expr) = call("sem_rank", [lit(prompt)]);
+    Sort(ast::OrderByExpr {
+        expr,
+        options: ast::OrderByOptions {
+            sort: None,
+            nulls_first: None,
+        },
+        with_fill: None,
+    })
+}
+
 /// Whether a model says that two rows are a pair, in the condition of a
 /// [`join`](super::Rows::join): `"Is {a.text} about {b.topic}?"`. `all_pairs` allows it to be asked about
 /// every pair there is, where no other condition is an equality of both sides.

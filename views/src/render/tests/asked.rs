@@ -37,7 +37,7 @@ fn what_is_read_out_of_a_row_is_one_call_however_many_columns_it_is() {
         (SELECT x, sem_extract('{t}', product => TEXT, price => FLOAT, at => TIMESTAMP,
                                mood => ('good', 'bad'), is_new => BOOLEAN) FROM a) AS e
         WHERE product IS NOT NULL OR price > 3 OR is_new";
-    let rows = |n: std::ops::Range<i64>| n.map(|i| a(i, format!("lamp {i}")));
+    let rows = |n: std::ops::Range<i64>| n.map(|i| a(i, Value::text(format!("lamp {i}"))));
     let again = vec![(0, a(77, "lamp 3"), 1), (0, a(78, Value::Null), 1)];
     let moved = vec![(0, a(77, "lamp 3"), -1), (0, a(79, "lamp 3"), 1)];
     let (calls, _) = calls_of(
@@ -64,7 +64,7 @@ fn what_is_read_out_of_a_row_is_one_call_however_many_columns_it_is() {
 fn the_best_by_a_score_cost_a_call_a_row_that_comes() {
     let sql = "SELECT x, t FROM a ORDER BY sem_score('How urgent is {t}?') DESC, x LIMIT 3";
     // The scripted model reads a score from a number in the text: 4 is the most.
-    let rows = (0..40).map(|i| a(i, format!("task {i} {}", i % 4)));
+    let rows = (0..40).map(|i| a(i, Value::text(format!("task {i} {}", i % 4))));
     let rows: Vec<Vec<Value>> = rows.collect();
     let urgent = a(100, "now 4");
     let (calls, last) = calls_of(
@@ -84,8 +84,8 @@ fn the_best_by_a_score_cost_a_call_a_row_that_comes() {
 fn a_pair_is_asked_about_once_and_only_if_all_else_holds() {
     let sql = "SELECT a.t, b.s FROM a JOIN b
                ON a.x = b.x AND sem_match('Is {a.t} about {b.s}?') WHERE a.t <> b.s AND a.x < 5";
-    let left = (0..12).map(|i| a(i % 6, format!("text {i}")));
-    let right = (0..6).map(|i| b(i, format!("topic {i}")));
+    let left = (0..12).map(|i| a(i % 6, Value::text(format!("text {i}"))));
+    let right = (0..6).map(|i| b(i, Value::text(format!("topic {i}"))));
     let mut first = all(0, left, 1);
     first.extend(all(1, right, 1));
     let (calls, _) = calls_of(
@@ -104,8 +104,12 @@ fn a_pair_is_asked_about_once_and_only_if_all_else_holds() {
     // Where all pairs are meant, these.
     let sql = "SELECT a.t, b.s FROM a JOIN b
                ON sem_match('Is {a.t} about {b.s}?', all_pairs => TRUE)";
-    let mut first = all(0, (0..7).map(|i| a(i, format!("text {i}"))), 1);
-    first.extend(all(1, (0..5).map(|i| b(i, format!("topic {i}"))), 1));
+    let mut first = all(0, (0..7).map(|i| a(i, Value::text(format!("text {i}")))), 1);
+    first.extend(all(
+        1,
+        (0..5).map(|i| b(i, Value::text(format!("topic {i}")))),
+        1,
+    ));
     let (calls, _) = calls_of(sql, &[first, all(0, [a(9, "one more")], 1)]);
     assert_eq!(calls, [35, 5]);
 }

@@ -9,6 +9,7 @@ mod asked;
 mod batch;
 mod generator;
 mod groups;
+mod ranks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
