@@ -94,8 +94,9 @@ CREATE VIEW name AS SELECT …;   ALTER VIEW name SET (TARGET_LAG = '30 s', …)
 CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…';
 INSERT INTO t VALUES (…), …;   UPDATE t SET … WHERE …;   DELETE FROM t WHERE …;
 SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN SELECT …;
-In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b') and sem_map('…') ask the model
-       about each row, and sem_agg('…') about the rows of each group.
+In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b'), sem_map('…'), sem_score('…') and
+       sem_extract('…', name => TYPE, …) ask the model about each row, sem_agg('…') about the rows of
+       each group, and sem_match('Is {a.x} about {b.y}?') in ON about pairs.
 SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | COLUMNS FROM name;
 CREATE MODEL name FROM 'name | file | http://host/v1#name' [WITH (…)];
 DROP SOURCE | TABLE | VIEW | SINK | MODEL [IF EXISTS] name;   FORGET 'key' FROM name;

@@ -174,6 +174,17 @@ impl Writer {
                 self.node(&ask.groups);
                 self.node(&ask.rows);
             }
+            Node::Rank(rank) => {
+                self.encoder.number(13).number(rank.model.is_some().into());
+                if let Some(model) = &rank.model {
+                    self.encoder.text(model);
+                }
+                rank.task.encode(&mut self.encoder);
+                self.encoder.number(rank.n_places);
+                self.scalars(&rank.arguments);
+                self.id(rank.output);
+                self.node(&rank.input);
+            }
         }
     }
 

@@ -256,7 +256,7 @@ fn model(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     cursor.expect("FROM")?;
     let spec = cursor.string("a known model, a GGUF file, a folder or an address in '…'")?;
     let options = options::options(cursor, "a model", options::OF_MODELS, None)?;
-    let is_remote = spec.of.starts_with("http://") || spec.of.starts_with("https://");
+    let is_remote = perennial_ask::is_address(&spec.of);
     if let Some(first) = options.first().filter(|_| !is_remote) {
         let what = "only a model behind HTTP has options";
         let help = "leave them out, or give an address: FROM 'http://localhost:8000/v1'";
