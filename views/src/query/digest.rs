@@ -12,6 +12,7 @@ use perennial_rows::encoding::Encoder;
 
 use crate::query::column::ColumnId;
 use crate::query::expression::{Arithmetic, Comparison, Expression};
+use crate::query::memory::Retain;
 use crate::query::node::{Aggregate, AggregateFunction, JoinKind, Node, Scalar};
 
 /// What is hashed, and its version.
@@ -173,6 +174,21 @@ impl Writer {
                 self.id(ask.output);
                 self.node(&ask.groups);
                 self.node(&ask.rows);
+            }
+            Node::Entries(entries) => {
+                let (kind, bound) = match entries.retain {
+                    None => (0, 0),
+                    Some(Retain::Count(n)) => (1, n),
+                    Some(Retain::Age(age)) => (2, u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                };
+                self.encoder.number(13).number(kind).number(bound);
+                self.id(entries.sources);
+                self.node(&entries.input);
+            }
+            Node::Embed(embed) => {
+                self.encoder.number(14);
+                self.ids(&[embed.title, embed.text, embed.output]);
+                self.node(&embed.input);
             }
         }
     }

@@ -10,6 +10,8 @@
 //! | join | the tuples of the other side that have its key |
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
 //! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
+//! | entries | those of its namespace that say the same, and its bucket (`entries.rs`) |
+//! | embed | the embedding of a text, if it was not embedded before |
 //! | ask | a model call, if its values were not asked about before |
 //! | ask groups | a model call, and one for each level of its group's tree (`ask_groups/`) |
 //!
@@ -21,6 +23,8 @@
 mod ask;
 mod ask_groups;
 mod distinct;
+mod embed;
+mod entries;
 mod exact_sum;
 mod filter;
 mod join;
@@ -177,6 +181,19 @@ impl<'scope> Renderer<'_, 'scope> {
                 ask::ask(self.node(&ask.input), arguments, calls)
             }
             Node::AskGroups(ask) => self.ask_groups(ask),
+            Node::Entries(entries) => {
+                entries::entries(self.node(&entries.input), entries.retain)
+            }
+            Node::Embed(embed) => {
+                let asking = self.asking.expect("a query that embeds is given an embedder");
+                let layout = embed.input.columns();
+                let position = |id: &ColumnId| {
+                    let at = layout.iter().position(|column| column == id);
+                    at.expect("an operator's input makes what the operator reads")
+                };
+                let (title, text) = (position(&embed.title), position(&embed.text));
+                embed::embed(self.node(&embed.input), title, text, asking.embedding())
+            }
         }
     }
 }

@@ -6,7 +6,9 @@ use perennial_rows::Value;
 
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
-use crate::query::node::{Ask, AskGroups, Join, JoinKind, Node, Scalar, conjuncts};
+use crate::query::node::{
+    Ask, AskGroups, Embed, Entries, Join, JoinKind, Node, Scalar, conjuncts,
+};
 use crate::query::rewrite::fold::simple;
 use crate::query::unique;
 
@@ -112,6 +114,17 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
         }
         Node::Ask(ask) => push_ask(*ask, conditions, table),
         Node::AskGroups(ask) => push_ask_groups(*ask, conditions, table),
+        Node::Entries(entries) => {
+            let input = push(entries.input, Vec::new(), table);
+            filtered(
+                Node::Entries(Box::new(Entries { input, ..*entries })),
+                conditions,
+            )
+        }
+        Node::Embed(embed) => {
+            let input = push(embed.input, Vec::new(), table);
+            filtered(Node::Embed(Box::new(Embed { input, ..*embed })), conditions)
+        }
         Node::Scan(_) | Node::Values { .. } => filtered(node, conditions),
     }
 }
