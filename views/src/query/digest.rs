@@ -179,7 +179,9 @@ impl Writer {
                 let (kind, bound) = match entries.retain {
                     None => (0, 0),
                     Some(Retain::Count(n)) => (1, n),
-                    Some(Retain::Age(age)) => (2, u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                    Some(Retain::Age(age)) => {
+                        (2, u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+                    }
                 };
                 self.encoder.number(13).number(kind).number(bound);
                 self.id(entries.sources);

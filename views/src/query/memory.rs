@@ -84,7 +84,8 @@ impl std::str::FromStr for Retain {
             _ => None,
         }
         .ok_or_else(|| {
-            "expected a number of entries of at least 1, or a duration such as 30 d or 12 h".to_owned()
+            "expected a number of entries of at least 1, or a duration such as 30 d or 12 h"
+                .to_owned()
         })
     }
 }

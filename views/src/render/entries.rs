@@ -140,9 +140,8 @@ fn pinned_then_newest(left: &Tuple, right: &Tuple) -> Ordering {
 /// The entries that came within `age` of the newest of their namespace, and those that are pinned.
 fn recent(said: Tuples<'_>, age: i64) -> Tuples<'_> {
     let by_namespace = said.map(|tuple| (tuple[at::NAMESPACE].clone(), tuple));
-    let order: Order<Tuple> = Arc::new(|left: &Tuple, right: &Tuple| {
-        newest(left, right).then_with(|| left.cmp(right))
-    });
+    let order: Order<Tuple> =
+        Arc::new(|left: &Tuple, right: &Tuple| newest(left, right).then_with(|| left.cmp(right)));
     let step = (age / AGE_STEPS).max(1);
     let since: Rows<'_, (Value, i64)> =
         leaders(by_namespace.clone(), 0, Some(1), &order).map(move |(namespace, newest)| {

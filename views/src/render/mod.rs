@@ -181,11 +181,11 @@ impl<'scope> Renderer<'_, 'scope> {
                 ask::ask(self.node(&ask.input), arguments, calls)
             }
             Node::AskGroups(ask) => self.ask_groups(ask),
-            Node::Entries(entries) => {
-                entries::entries(self.node(&entries.input), entries.retain)
-            }
+            Node::Entries(entries) => entries::entries(self.node(&entries.input), entries.retain),
             Node::Embed(embed) => {
-                let asking = self.asking.expect("a query that embeds is given an embedder");
+                let asking = self
+                    .asking
+                    .expect("a query that embeds is given an embedder");
                 let layout = embed.input.columns();
                 let position = |id: &ColumnId| {
                     let at = layout.iter().position(|column| column == id);

@@ -6,9 +6,7 @@ use perennial_rows::Value;
 
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
-use crate::query::node::{
-    Ask, AskGroups, Embed, Entries, Join, JoinKind, Node, Scalar, conjuncts,
-};
+use crate::query::node::{Ask, AskGroups, Embed, Entries, Join, JoinKind, Node, Scalar, conjuncts};
 use crate::query::rewrite::fold::simple;
 use crate::query::unique;
 
