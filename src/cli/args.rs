@@ -19,7 +19,7 @@ Examples:
   perennial watch notes \"When do we open?\"          ask a folder, and stay tuned
   perennial watch --once notes \"When do we open?\"   ask once
   perennial run examples/support.sql                the same in SQL, with sources, views and sinks
-  perennial memory store --state ./mem "We open at 9." remember something; `memory --help` has more
+  perennial memory --help                           remember, recall, share and take back
   perennial models                                  which models there are";
 
 const WATCH_EXAMPLES: &str = "\

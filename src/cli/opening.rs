@@ -1,7 +1,7 @@
 //! From options to an opened model.
 
-use perennial::model::locator::{Locator, Settings};
 use perennial::local_model::embedding_only;
+use perennial::model::locator::{Locator, Settings};
 use perennial::sql::CreateModel;
 use perennial::{LocalModel, LocalModelOptions, Runtime, View};
 

@@ -24,7 +24,6 @@ pub(super) type Slot = u32;
 /// Places of columns in the view.
 mod at {
     pub(super) const NAMESPACE: usize = 1;
-    pub(super) const TEXT: usize = 5;
     pub(super) const READER: usize = 9;
     pub(super) const VECTOR: usize = 10;
 }

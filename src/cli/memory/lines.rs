@@ -80,7 +80,10 @@ pub(super) fn each(
             if line.last() != Some(&b'\n') {
                 skip_line(&mut input)?;
             }
-            take(number, Err(format!("the line has more than {MAX_LINE} bytes")))?;
+            take(
+                number,
+                Err(format!("the line has more than {MAX_LINE} bytes")),
+            )?;
         } else if !line.trim_ascii().is_empty() {
             take(number, entry(&line, of_all))?;
         }
@@ -129,7 +132,12 @@ mod tests {
         let first = NewEntry::new("a").namespace("n").writer("w");
         assert_eq!(seen[0].1, Ok(first));
         assert!(seen[1].1.as_ref().is_err_and(|why| why.contains("txt")));
-        assert!(seen[2].1.as_ref().is_err_and(|why| why.contains("more than")));
+        assert!(
+            seen[2]
+                .1
+                .as_ref()
+                .is_err_and(|why| why.contains("more than"))
+        );
         assert_eq!(seen[3].1, Ok(NewEntry::new("b").namespace("n").writer("v")));
     }
 }

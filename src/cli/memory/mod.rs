@@ -118,7 +118,10 @@ fn retained(engine: &Engine) -> Result<Option<Retain>, Failure> {
     text.map(|text| {
         let damaged = |expected| {
             let what = format!("the folder says to retain `{text}`: {expected}");
-            Failure::usage(what, "set it anew: perennial memory retain --state FOLDER all")
+            Failure::usage(
+                what,
+                "set it anew: perennial memory retain --state FOLDER all",
+            )
         };
         text.parse().map_err(damaged)
     })
@@ -334,7 +337,10 @@ fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
     drop(opened);
     if recalled.hits.is_empty() {
         let hint = "store something, or ask for the right to read it";
-        return Err(Failure::usage("nothing is remembered that could be told", hint));
+        return Err(Failure::usage(
+            "nothing is remembered that could be told",
+            hint,
+        ));
     }
     // An engine of its own, of which nothing is kept: what was recalled is all that it reads.
     let live = Live::new(args.json);
@@ -452,7 +458,11 @@ fn forget(args: &ForgetArgs) -> Result<ExitCode, Failure> {
                 0 => String::new(),
                 n => format!(" and {}", wording::count(n, "grant")),
             };
-            writeln!(out, "{n}{grants} of {what} {} forgotten", wording::plain(of))
+            writeln!(
+                out,
+                "{n}{grants} of {what} {} forgotten",
+                wording::plain(of)
+            )
         }
     };
     written.map_err(Failure::output)?;
