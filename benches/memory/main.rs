@@ -81,7 +81,9 @@ fn run(options: &Options) -> Result<(), Error> {
     let text = std::fs::read_to_string(&options.data)?;
     let passages = text.lines().map(serde_json::from_str);
     let passages: Vec<Passage> = passages.collect::<Result<_, _>>()?;
-    println!("| entries | by | questions | recall@1 | recall@5 | MRR@10 | ms a recall, median / p95 |");
+    println!(
+        "| entries | by | questions | recall@1 | recall@5 | MRR@10 | ms a recall, median / p95 |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     let mut last = None;
     for n_entries in &options.entries {
@@ -108,7 +110,12 @@ fn run(options: &Options) -> Result<(), Error> {
                 ranks.push(recalled.hits.iter().position(|hit| *hit.entry.key == **id));
             }
             let n = stored.len();
-            println!("| {n} | {name} | {} | {} | {} |", asked.len(), score(&ranks), spread(&mut times));
+            println!(
+                "| {n} | {name} | {} | {} | {} |",
+                asked.len(),
+                score(&ranks),
+                spread(&mut times)
+            );
         }
         if options.sweep && Some(n_entries) == options.entries.last() {
             sweep(&bank, &asked)?;
@@ -134,7 +141,12 @@ fn filled(passages: &[Passage]) -> Result<Bank, Error> {
     let engine = Engine::builder(runtime).table("passages").start()?;
     let bank = Bank::create(&engine, Memory::named("memory").from("passages"))?;
     let begin = Instant::now();
-    bank.store_all(passages.iter().zip(0..).map(|(passage, at)| entry(passage, &passage.text, at)))?;
+    bank.store_all(
+        passages
+            .iter()
+            .zip(0..)
+            .map(|(passage, at)| entry(passage, &passage.text, at)),
+    )?;
     bank.flush()?;
     let stats = bank.stats()?;
     let n_entries: usize = stats.namespaces.values().map(|of| of.n_entries).sum();
@@ -160,8 +172,17 @@ fn score(ranks: &[Option<usize>]) -> String {
         let found = ranks.iter().flatten().filter(|rank| **rank < most);
         found.count() as f64 / n
     };
-    let reciprocal: f64 = ranks.iter().flatten().map(|rank| 1.0 / (rank + 1) as f64).sum();
-    format!("{:.3} | {:.3} | {:.3}", within(1), within(5), reciprocal / n)
+    let reciprocal: f64 = ranks
+        .iter()
+        .flatten()
+        .map(|rank| 1.0 / (rank + 1) as f64)
+        .sum();
+    format!(
+        "{:.3} | {:.3} | {:.3}",
+        within(1),
+        within(5),
+        reciprocal / n
+    )
 }
 
 /// `median / p95`, in milliseconds.
@@ -186,7 +207,9 @@ fn sweep(bank: &Bank, asked: &[(&str, &str)]) -> Result<(), Error> {
         scored.push(hits);
     }
     println!("\n| scale of words | recall@1 | recall@5 | MRR@10 |\n| --- | --- | --- | --- |");
-    for scale in [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0] {
+    for scale in [
+        0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0,
+    ] {
         let ranks = scored.iter().map(|hits| {
             let own = hits.iter().find(|(is_own, ..)| *is_own)?;
             let of = |(_, similarity, words): &(bool, f64, f64)| similarity + scale * words;
@@ -207,13 +230,18 @@ fn edits(bank: &Bank, passages: &[Passage], n_edits: usize) -> Result<(), Error>
     for (passage, number) in evenly(passages, n_edits).iter().zip(0..) {
         let mut answered = passage.questions.iter().filter_map(|asked| {
             let answer = asked.answers.first()?;
-            passage.text.contains(answer.as_str()).then_some((asked, answer))
+            passage
+                .text
+                .contains(answer.as_str())
+                .then_some((asked, answer))
         });
         let Some((asked, answer)) = answered.next() else {
             continue;
         };
         n_edited += 1;
-        let text = passage.text.replace(answer.as_str(), &format!("Quellion{number}"));
+        let text = passage
+            .text
+            .replace(answer.as_str(), &format!("Quellion{number}"));
         let begin = Instant::now();
         bank.store(entry(passage, &text, 1_000_000 + number))?;
         bank.flush()?;
@@ -221,7 +249,8 @@ fn edits(bank: &Bank, passages: &[Passage], n_edits: usize) -> Result<(), Error>
         replaced.push((passage.id.clone(), passage.text.clone()));
         let recalled = bank.recall(&Recall::new(&*asked.question))?;
         let is_stale = recalled.hits.iter().any(|hit| {
-            let old = |(id, old): &(String, String)| *id == *hit.entry.key && *old == *hit.entry.text;
+            let old =
+                |(id, old): &(String, String)| *id == *hit.entry.key && *old == *hit.entry.text;
             replaced.iter().any(old)
         });
         n_stale += usize::from(is_stale);

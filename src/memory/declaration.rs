@@ -11,6 +11,9 @@ use super::entry::DEFAULT_NAMESPACE;
 use super::error::MemoryError;
 use crate::engine::{Engine, RelationInfo, RelationKind};
 
+/// Characters of which a text that says nothing may consist.
+const BLANKS: &str = " \t\r\n";
+
 /// A memory as it is declared.
 ///
 /// ```
@@ -182,7 +185,7 @@ impl Memory {
             "SELECT CAST(key AS TEXT) AS key, CAST({namespace} AS TEXT) AS namespace, \
              {} AS session, {} AS writer, {} AS title, {} AS text, {} AS updated_at, \
              {pinned} AS pinned, {} AS supersedes \
-             FROM {} WHERE trim(text) <> '' AND octet_length(text) <= {MAX_TEXT}",
+             FROM {} WHERE ltrim(text, '{BLANKS}') <> '' AND octet_length(text) <= {MAX_TEXT}",
             optional(&self.session),
             optional(&self.writer),
             column(TITLE, "TEXT"),
@@ -198,9 +201,9 @@ impl Memory {
     pub(super) fn refused_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
         let text = format!(
             "SELECT key, octet_length(text) AS n_bytes, \
-             CASE WHEN trim(text) = '' THEN 'the text is empty' \
+             CASE WHEN ltrim(text, '{BLANKS}') = '' THEN 'the text is empty' \
              ELSE 'the text has more than {MAX_TEXT} bytes' END AS reason \
-             FROM {} WHERE trim(text) = '' OR octet_length(text) > {MAX_TEXT}",
+             FROM {} WHERE ltrim(text, '{BLANKS}') = '' OR octet_length(text) > {MAX_TEXT}",
             quoted(&self.from),
         );
         self.bound(engine, &text)

@@ -290,7 +290,7 @@ fn bad_input_is_refused_by_name() {
 #[test]
 fn rows_that_are_no_entries_are_listed_with_the_reason() {
     let (rig, bank) = rig();
-    for (key, text) in [("long", "x".repeat(70_000)), ("blank", "  ".to_owned())] {
+    for (key, text) in [("long", "x".repeat(70_000)), ("blank", " \n\t ".to_owned())] {
         rig.engine.upsert("turns", key, &text).expect("runs");
     }
     rig.engine
@@ -705,7 +705,8 @@ impl Run {
         let model = Arc::new(Scripted::new());
         let embedder = Arc::new(ScriptedEmbedder::default());
         let builder = Engine::builder(Runtime::scripted(model.clone(), embedder));
-        let mut builder = declare(builder);
+        // Held, so that the first epoch has all that is declared.
+        let mut builder = declare(builder).held();
         if let Some(dir) = dir {
             builder = builder.state(dir);
         }
@@ -724,6 +725,7 @@ impl Run {
         for reader in READERS {
             standing_question(&engine, &bank, reader);
         }
+        engine.release().expect("runs");
         Self {
             engine,
             bank,
