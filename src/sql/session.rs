@@ -310,9 +310,10 @@ impl Session {
     fn declared_view(&self, view: &CreateContinuousView, span: Span) -> Result<View, Fault> {
         let catalog = self.catalog(span)?;
         catalog.expect(&view.context)?;
-        match view.reads {
-            None => drop(catalog.expect(&view.data_source)?),
-            Some(_) => drop(self.memory(&view.data_source)?),
+        if view.reads.is_some() {
+            self.memory(&view.data_source)?;
+        } else {
+            catalog.expect(&view.data_source)?;
         }
         let matching = view.matching.iter().map(|column| {
             for read in [&view.context, &view.data_source] {
