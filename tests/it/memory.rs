@@ -691,6 +691,60 @@ struct NewEntryOf {
     namespace: &'static str,
     writer: &'static str,
     session: String,
+    text: &'static str,
+    at: i64,
+    is_pinned: bool,
+    supersedes: Option<String>,
+}
+
+impl Model {
+    /// What stands, by the words of the documentation: namespaces, keys, sources.
+    fn standing(&self, retain: Option<Retain>) -> Vec<(String, String, Vec<String>)> {
+        let mut standing = Vec::new();
+        for namespace in NAMESPACES {
+            let of = self
+                .rows
+                .iter()
+                .filter(|(_, row)| row.namespace == namespace);
+            let of: Vec<(&String, &NewEntryOf)> = of.collect();
+            let is_superseded = |key: &String, row: &NewEntryOf| {
+                of.iter().any(|(newer, by)| {
+                    by.supersedes.as_ref() == Some(key) && (by.at, *newer) > (row.at, key)
+                })
+            };
+            let mut said: BTreeMap<Vec<String>, Vec<(i64, &String, bool)>> = BTreeMap::new();
+            for (key, row) in &of {
+                if !is_superseded(key, row) {
+                    let text = row.text.to_lowercase();
+                    let words = text.split_whitespace().map(str::to_owned).collect();
+                    said.entry(words)
+                        .or_default()
+                        .push((row.at, key, row.is_pinned));
+                }
+            }
+            let mut entries = Vec::new();
+            for mut same in said.into_values() {
+                same.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+                let sources = same.iter().map(|(_, key, _)| (*key).clone()).collect();
+                let is_pinned = same.iter().any(|(.., is_pinned)| *is_pinned);
+                entries.push((is_pinned, same[0].0, same[0].1.clone(), sources));
+            }
+            entries.sort_by(|a, b| (b.0, b.1, &b.2).cmp(&(a.0, a.1, &a.2)));
+            let newest = entries.iter().map(|(_, at, ..)| *at).max().unwrap_or(0);
+            match retain {
+                None => {}
+                Some(Retain::Count(n)) => entries.truncate(usize::try_from(n).expect("few")),
+                Some(Retain::Age(age)) => {
+                    let age = i64::try_from(age.as_millis()).expect("short");
+                    entries.retain(|(is_pinned, at, ..)| *is_pinned || *at >= newest - age);
+                }
+            }
+            let entries = entries.into_iter();
+            standing.extend(entries.map(|(_, _, key, of)| (namespace.to_owned(), key, of)));
+        }
+        standing.sort();
+        standing
+    }
 }
 
 /// A run: an engine over a state directory, with a memory and standing questions of two readers.
@@ -815,7 +869,16 @@ proptest! {
                         .at(at)
                         .superseding(supersedes.map(|of| format!("k{of}")));
                     run.bank.store(entry.clone()).expect("is stored");
-                    model.rows.insert(key, NewEntryOf { entry, namespace, writer, session });
+                    model.rows.insert(key, NewEntryOf {
+                        entry,
+                        namespace,
+                        writer,
+                        session,
+                        text: TEXTS[usize::from(text)],
+                        at,
+                        is_pinned: pin,
+                        supersedes: supersedes.map(|of| format!("k{of}")),
+                    });
                 }
                 Step::Delete(key) => {
                     let key = format!("k{key}");
@@ -865,6 +928,8 @@ proptest! {
                 }
             }
         }
+        run.engine.flush().expect("runs");
+        prop_assert_eq!(standing(&run.bank), model.standing(retain));
         for reader in [None, Some(READERS[0]), Some(READERS[1])] {
             let seen = run.seen_by(reader);
             prop_assert_eq!(&seen, &from_scratch(&model, reader, retain), "{:?}", reader);
