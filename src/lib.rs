@@ -31,6 +31,7 @@ pub mod engine;
 #[doc(hidden)]
 pub mod fault;
 pub mod local_model;
+pub mod memory;
 pub mod recording;
 #[cfg(feature = "remote")]
 pub mod remote_model;

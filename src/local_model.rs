@@ -124,6 +124,18 @@ impl LocalModel {
     }
 }
 
+/// What an engine computes with that embeds texts and asks no language model: for memories, and for
+/// scripts that ask nobody. The embedding model is fetched and opened at its first use;
+/// `progress` makes what is told then. Who asks it nevertheless is answered with scripted words.
+pub fn embedding_only(
+    locator: Locator,
+    progress: impl Fn() -> Box<dyn Progress> + Send + Sync + 'static,
+) -> Runtime {
+    let n_threads = OpenOptions::default().n_threads.max(1);
+    let embedder = LazyEmbedder::new(locator, n_threads, progress);
+    Runtime::embedding(Arc::new(embedder), n_threads)
+}
+
 /// Opens the embedding model when the first text comes. A failure is kept: every later
 /// text hears the same reason, and none waits for another try.
 pub(crate) struct LazyEmbedder {

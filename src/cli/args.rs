@@ -7,6 +7,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use perennial::{Delivery, Order, Policy, Repair, Scope};
 use perennial_views::pace::parse_duration;
 
+use super::memory::MemoryArgs;
 use super::values::{self, Asked, Size};
 
 /// The model that answers unless another is named.
@@ -18,6 +19,7 @@ Examples:
   perennial watch notes \"When do we open?\"          ask a folder, and stay tuned
   perennial watch --once notes \"When do we open?\"   ask once
   perennial run examples/support.sql                the same in SQL, with sources, views and sinks
+  perennial memory --help                           remember, recall, share and take back
   perennial models                                  which models there are";
 
 const WATCH_EXAMPLES: &str = "\
@@ -108,6 +110,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// See what `watch --state` refused, send it again mended, or drop it.
     Quarantine(QuarantineArgs),
+    /// Store what is said, find it by a question, share it, and take it back.
+    Memory(MemoryArgs),
     /// List the models known by name, what each is good for, and which are on this machine.
     Models(ModelsArgs),
 }

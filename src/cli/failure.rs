@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use perennial::ask::CallError;
 use perennial::connectors;
+use perennial::memory::MemoryError;
 use perennial::model::error::Error as ModelError;
 use perennial::sql::SessionError;
 
@@ -206,6 +207,24 @@ impl From<SessionError> for Failure {
                 Err(other) => Self::output(io::Error::other(other)),
             },
             other => Self::output(io::Error::other(other)),
+        }
+    }
+}
+
+impl From<MemoryError> for Failure {
+    fn from(error: MemoryError) -> Self {
+        let hint = match &error {
+            MemoryError::NoNamespace { .. } => {
+                "`perennial memory stats` lists the namespaces, and who may read them"
+            }
+            MemoryError::TooLong { .. } => "say it in several parts",
+            MemoryError::ControlCharacter { .. } => "leave it out",
+            MemoryError::Empty { .. } => "say something",
+            _ => "see `perennial memory --help`",
+        };
+        match error {
+            MemoryError::Engine(error) => Self::Engine(error),
+            other => Self::usage(other.to_string(), hint),
         }
     }
 }

@@ -26,6 +26,7 @@ mod joined;
 mod json;
 mod listen;
 mod live;
+mod memory;
 mod models;
 mod opening;
 mod paint;
@@ -74,6 +75,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Check(args) => check::run(args),
         Command::Quarantine(args) => quarantine::run(args),
+        Command::Memory(args) => memory::run(args),
         Command::Models(args) => models::run(args),
     };
     match outcome {

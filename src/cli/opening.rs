@@ -1,6 +1,7 @@
 //! From options to an opened model.
 
 use perennial::ask::is_address;
+use perennial::local_model::embedding_only;
 use perennial::model::locator::{Locator, Settings};
 use perennial::sql::CreateModel;
 use perennial::{LocalModel, LocalModelOptions, Runtime, View};
@@ -47,6 +48,16 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure
         )),
         false => open_local(&args.model, args, live),
     }
+}
+
+/// What embeds texts, found and opened when the first comes, with its progress on `live`; it asks no
+/// language model.
+///
+/// # Errors
+/// A setting of the environment that cannot be used.
+pub(crate) fn embedding(cache: Option<&std::path::Path>, live: &Live) -> Result<Runtime, Failure> {
+    let live = live.clone();
+    Ok(embedding_only(locator(cache)?, move || live.bytes()))
 }
 
 /// The same for a model that a statement names.

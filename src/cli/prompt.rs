@@ -33,7 +33,7 @@ const PROMPT: &str = "perennial> ";
 /// Lines of history that are kept.
 const MOST_REMEMBERED: usize = 1000;
 /// Words that are completed, besides names.
-const KEYWORDS: [&str; 48] = [
+const KEYWORDS: [&str; 53] = [
     "ALTER VIEW",
     "AND",
     "AS",
@@ -53,6 +53,7 @@ const KEYWORDS: [&str; 48] = [
     "FOLDER",
     "FORGET",
     "FROM",
+    "GRANT READ ON NAMESPACE",
     "GROUP BY",
     "HAVING",
     "HTTP",
@@ -63,9 +64,13 @@ const KEYWORDS: [&str; 48] = [
     "LIMIT",
     "LLM_GENERATE",
     "MATCHING",
+    "MEMORY",
     "MODEL",
+    "NAMESPACE",
     "ORDER BY",
     "PROMPT",
+    "RECALL",
+    "REVOKE READ ON NAMESPACE",
     "SELECT",
     "SET",
     "SHOW",
@@ -91,15 +96,19 @@ CREATE TABLE name (key TEXT, text TEXT, …);
 CREATE CONTINUOUS VIEW name AS LLM_GENERATE(PROMPT = '…', CONTEXT = STREAM(x),
        DATA_SOURCE = STREAM(y) [MATCHING (column, …)]) [WITH (SCOPE = 'window:512', …)];
 CREATE VIEW name AS SELECT …;   ALTER VIEW name SET (TARGET_LAG = '30 s', …);
+CREATE MEMORY name FROM relation [WITH (NAMESPACE = column, SESSION = column, WRITER = column,
+       PINNED = column, RETAIN = n | '30 d')];   RECALL 'question' FROM memory [AS 'reader'] [LIMIT k];
+GRANT | REVOKE READ ON NAMESPACE 'a' OF MEMORY name TO | FROM 'reader';
+       FORGET KEY | SESSION | WRITER | NAMESPACE '…' FROM MEMORY name;
 CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…';
 INSERT INTO t VALUES (…), …;   UPDATE t SET … WHERE …;   DELETE FROM t WHERE …;
 SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN SELECT …;
 In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b'), sem_map('…'), sem_score('…') and
        sem_extract('…', name => TYPE, …) ask the model about each row, sem_agg('…') about the rows of
        each group, and sem_match('Is {a.x} about {b.y}?') in ON about pairs.
-SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | COLUMNS FROM name;
+SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | MEMORIES | COLUMNS FROM name;
 CREATE MODEL name FROM 'name | file | http://host/v1#name' [WITH (…)];
-DROP SOURCE | TABLE | VIEW | SINK | MODEL [IF EXISTS] name;   FORGET 'key' FROM name;
+DROP SOURCE | TABLE | VIEW | SINK | MODEL | MEMORY [IF EXISTS] name;   FORGET 'key' FROM name;
 \\d lists what there is, \\d NAME its columns; \\q ends. Ctrl-C ends a SUBSCRIBE.";
 
 /// Runs the command.

@@ -2,9 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::sql::{self, CreateModel, Outcome, Script, Session, Spanned, Statement};
 use perennial::{Engine, EngineBuilder, Runtime};
 
@@ -144,10 +142,8 @@ pub(crate) fn opener(
     move |model| match (is_asked, model) {
         (true, Some(model)) => Ok(opening::open_created(model, &args, &live)?.runtime),
         (true, None) => Ok(opening::open(&args, &live)?.runtime),
-        (false, _) => {
-            let (model, embedder) = (Scripted::new(), ScriptedEmbedder::default());
-            Ok(Runtime::scripted(Arc::new(model), Arc::new(embedder)))
-        }
+        // A memory has texts embedded all the same.
+        (false, _) => opening::embedding(args.cache.as_deref(), &live),
     }
 }
 

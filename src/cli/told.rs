@@ -97,6 +97,22 @@ impl Teller {
                     writeln!(out, "something of it is left: {place}")?;
                 }
             }
+            Outcome::MemoryForgotten(receipt) if self.is_json => {
+                writeln!(out, "{}", json!({"event": "forgotten", "receipt": receipt}))?;
+            }
+            Outcome::MemoryForgotten(receipt) => {
+                let n = wording::count(receipt.n_records, "record");
+                let (by, of) = (&receipt.by, wording::plain(&receipt.of));
+                writeln!(out, "{n} of {by} {of} forgotten")?;
+                for place in &receipt.remains {
+                    let place = wording::plain(place);
+                    writeln!(out, "something of it is left: {place}")?;
+                }
+            }
+            Outcome::Granted { is_given } => self.say(match is_given {
+                true => "granted",
+                false => "revoked",
+            }),
             _ => {}
         }
         out.flush()

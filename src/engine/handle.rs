@@ -553,6 +553,41 @@ impl Engine {
         })?
     }
 
+    /// The same for several documents of one stream, which is looked through once. The receipts are
+    /// in the order of the keys.
+    ///
+    /// # Errors
+    /// As [`Engine::forget`]: of the first that cannot be forgotten, when all others are.
+    pub fn forget_all(
+        &self,
+        stream: &str,
+        keys: impl IntoIterator<Item = Key>,
+    ) -> Result<Vec<Receipt>, Error> {
+        let (stream, is_table) = self.shared.names.stream(stream)?;
+        let mut replies = Vec::new();
+        for key in keys {
+            let (reply, receipt) = bounded(1);
+            self.send(Request::Forget {
+                stream,
+                key,
+                is_table,
+                reply,
+            })?;
+            replies.push(receipt);
+        }
+        let receipts: Vec<_> = replies.iter().map(|reply| self.wait_for(reply)).collect();
+        receipts.into_iter().map(|receipt| receipt?).collect()
+    }
+
+    /// The rows of a stream as of the last epoch, whatever columns are declared.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::Stopped`].
+    pub(crate) fn rows_of(&self, stream: &str) -> Result<Vec<(Key, Row)>, Error> {
+        let (stream, _) = self.shared.names.stream(stream)?;
+        self.ask(|reply| Request::Rows { stream, reply })
+    }
+
     fn send(&self, request: Request) -> Result<(), Error> {
         self.shared
             .requests

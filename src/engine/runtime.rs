@@ -60,6 +60,11 @@ impl Runtime {
         Self::without_tensors(model, embedder, 4, 1)
     }
 
+    /// A runtime that embeds texts, for who asks no language model.
+    pub(crate) fn embedding(embedder: Arc<dyn Embed>, n_embed_threads: usize) -> Self {
+        Self::without_tensors(Arc::new(Scripted::new()), embedder, 1, n_embed_threads)
+    }
+
     /// A runtime over a model that keeps no fragments here.
     fn without_tensors(
         model: Arc<impl AnswerModel + Provider>,

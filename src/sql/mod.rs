@@ -32,6 +32,7 @@
 
 mod connect;
 mod edits;
+mod memories;
 mod outcome;
 mod relations;
 mod session;

@@ -9,6 +9,7 @@ use perennial_views::query::BindErrors;
 use perennial_views::sql::{Diagnostic, Errors, Kind, Script, Span};
 
 use crate::engine::{Error, Receipt, Subscription};
+use crate::memory::{MemoryError, MemoryReceipt};
 
 /// What came of a statement.
 #[non_exhaustive]
@@ -65,6 +66,13 @@ pub enum Outcome {
     Plan(String),
     /// A record is forgotten.
     Forgotten(Box<Receipt>),
+    /// Records of a memory are forgotten.
+    MemoryForgotten(Box<MemoryReceipt>),
+    /// A right is given, or taken back; it counts from the next epoch on.
+    Granted {
+        /// Whether it is given.
+        is_given: bool,
+    },
 }
 
 /// Why a statement was not carried out.
@@ -138,6 +146,15 @@ pub(super) trait At<T> {
 impl<T> At<T> for Result<T, Error> {
     fn at(self, span: Span) -> Result<T, Fault> {
         self.map_err(|error| Fault::engine(error, span))
+    }
+}
+
+impl<T> At<T> for Result<T, MemoryError> {
+    fn at(self, span: Span) -> Result<T, Fault> {
+        self.map_err(|error| match error {
+            MemoryError::Engine(error) => Fault::engine(error, span),
+            refused => Fault::said(refused.to_string(), span),
+        })
     }
 }
 

@@ -23,13 +23,14 @@ use super::edits;
 use super::outcome::{At, Fault, Outcome, SessionError};
 use super::relations::{self, Catalog};
 use crate::engine::{Engine, Error, RelationKind, Runtime};
+use crate::memory::Bank;
 
 /// Opens a model: a known name, a file, a folder, or the address of a server.
 type Open = dyn FnMut(&CreateModel) -> Result<Runtime, Box<dyn Cause + Send + Sync>>;
 
 /// Carries statements out, one after the other.
 pub struct Session {
-    engine: Engine,
+    pub(super) engine: Engine,
     /// What the engine's model was opened by.
     model: Arc<str>,
     is_held: bool,
@@ -38,6 +39,7 @@ pub struct Session {
     models: BTreeMap<Arc<str>, (Arc<str>, Runtime)>,
     open: Option<Box<Open>>,
     sinks: BTreeMap<Arc<str>, Delivered>,
+    pub(super) memories: BTreeMap<Arc<str>, Bank>,
     listeners: Listeners,
 }
 
@@ -61,6 +63,7 @@ impl Session {
             models: BTreeMap::new(),
             open: None,
             sinks: BTreeMap::new(),
+            memories: BTreeMap::new(),
             listeners: Listeners::default(),
         }
     }
@@ -141,6 +144,7 @@ impl Session {
             Statement::CreateSource(source) => self.create_source(source),
             Statement::CreateTable(table) => self.create_table(table),
             Statement::CreateModel(model) => self.create_model(model),
+            Statement::CreateMemory(memory) => self.create_memory(memory),
             Statement::CreateContinuousView(view) => self.create_continuous_view(view, span),
             Statement::CreateView(view) => self.create_view(view, span),
             Statement::AlterView(alter) => self.alter_view(alter),
@@ -191,12 +195,15 @@ impl Session {
             Statement::Drop(drop) => self.drop(drop),
             Statement::Explain(explained) => self.explain(&explained.of, explained.span),
             Statement::Forget(forget) => self.forget(forget),
+            Statement::ForgetMemory(forget) => self.forget_memory(forget),
+            Statement::Grant(grant) => self.grant(grant),
+            Statement::Recall(recall) => self.recall(recall),
             _ => Err(Fault::said("this statement is not known here", span)),
         }
     }
 
     /// Waits until everything that was said before is visible in these relations.
-    fn settle(&mut self, relations: &[&str], span: Span) -> Result<(), Fault> {
+    pub(super) fn settle(&mut self, relations: &[&str], span: Span) -> Result<(), Fault> {
         match self.settle_or_say(relations, span)? {
             Some(stale) => Err(Fault::said(stale, span)),
             None => Ok(()),
@@ -215,12 +222,12 @@ impl Session {
         }
     }
 
-    fn catalog(&self, span: Span) -> Result<Catalog, Fault> {
+    pub(super) fn catalog(&self, span: Span) -> Result<Catalog, Fault> {
         Catalog::of(&self.engine, span)
     }
 
     /// A name that nothing bears yet.
-    fn check_new(&self, name: &Name) -> Result<(), Fault> {
+    pub(super) fn check_new(&self, name: &Name) -> Result<(), Fault> {
         let catalog = self.catalog(name.span)?;
         let Some(relation) = catalog.get(&name.of) else {
             return Ok(());
@@ -291,6 +298,10 @@ impl Session {
     ) -> Result<Outcome, Fault> {
         self.check_new(&view.name)?;
         let declared = self.declared_view(view, span)?;
+        let declared = match &view.reads {
+            None => declared,
+            Some(reads) => declared.data_source(self.read_memory(&view.data_source, reads)?),
+        };
         self.engine.create_view(declared).at(span)?;
         Ok(created(Kind::View, &view.name, None))
     }
@@ -298,8 +309,11 @@ impl Session {
     /// The view that a statement declares, its names looked up.
     fn declared_view(&self, view: &CreateContinuousView, span: Span) -> Result<View, Fault> {
         let catalog = self.catalog(span)?;
-        for read in [&view.context, &view.data_source] {
-            catalog.expect(read)?;
+        catalog.expect(&view.context)?;
+        if view.reads.is_some() {
+            self.memory(&view.data_source)?;
+        } else {
+            catalog.expect(&view.data_source)?;
         }
         let matching = view.matching.iter().map(|column| {
             for read in [&view.context, &view.data_source] {
@@ -481,6 +495,7 @@ impl Session {
                 let rows = sinks.map(|(name, of)| vec![text(name), text(&of.view), text(&of.into)]);
                 table(["name", "from", "into"], rows)
             }
+            Kind::Memory => self.show_memories(span)?,
             Kind::Model => {
                 let models = self.engine.models().into_iter();
                 let rows = models.map(|name| {
@@ -503,6 +518,7 @@ impl Session {
         let is_there = match kind {
             Kind::Sink => self.sinks.contains_key(&name.of),
             Kind::Model => self.engine.models().contains(&name.of),
+            Kind::Memory => self.memories.contains_key(&name.of),
             _ => self.catalog(name.span)?.get(&name.of).is_some(),
         };
         if !is_there && !if_exists {
@@ -528,11 +544,13 @@ impl Session {
                 }
                 self.sinks.remove(&name.of);
             }
+            Kind::Memory => self.drop_memory(name)?,
             Kind::Model => {
                 self.engine.drop_model(&name.of).at(name.span)?;
                 self.models.remove(&name.of);
             }
             _ => {
+                self.check_no_memory(name)?;
                 let catalog = self.catalog(name.span)?;
                 let is = catalog.expect(name)?.kind;
                 if noun(is) != kind.keyword().to_lowercase() {
@@ -554,7 +572,11 @@ impl Session {
                 let view = self.declared_view(view, span)?;
                 self.engine.plan(&view).at(span)?.to_string()
             }
-            _ => return Err(Fault::said("only queries and views have a plan", span)),
+            Statement::CreateMemory(memory) => self.explain_memory(memory)?,
+            _ => {
+                let what = "only queries, views and memories have a plan";
+                return Err(Fault::said(what, span));
+            }
         };
         Ok(Outcome::Plan(plan))
     }
@@ -596,7 +618,7 @@ impl Session {
     }
 }
 
-fn created(kind: Kind, name: &Name, notice: Option<String>) -> Outcome {
+pub(super) fn created(kind: Kind, name: &Name, notice: Option<String>) -> Outcome {
     Outcome::Created {
         kind,
         name: name.of.clone(),
@@ -629,7 +651,10 @@ fn noun(kind: RelationKind) -> &'static str {
 }
 
 /// Rows of a listing.
-fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = Vec<Value>>) -> Outcome {
+pub(super) fn table<const N: usize>(
+    names: [&str; N],
+    rows: impl Iterator<Item = Vec<Value>>,
+) -> Outcome {
     Outcome::Rows {
         schema: Schema::new(names.map(|name| Column::new(name, Type::Any))),
         rows: rows.map(Tuple::from).collect(),

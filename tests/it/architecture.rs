@@ -54,20 +54,22 @@ const ARROWS: [(&str, &[&str]); 8] = [
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 8] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 9] = [
     ("fault", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
     ("engine", &["fault", "recording", "state"]),
     ("local_model", &["engine"]),
     ("remote_model", &["engine", "local_model"]),
-    ("sql", &["engine"]),
+    ("memory", &["engine"]),
+    ("sql", &["engine", "memory"]),
     (
         "cli",
         &[
             "engine",
             "fault",
             "local_model",
+            "memory",
             "remote_model",
             "recording",
             "sql",
@@ -90,7 +92,10 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 16] = [
     ("agenda", &["dataflow"]),
     ("calls", &["agenda", "dataflow", "memo", "plan", "view"]),
     ("embeddings", &["calls", "dataflow", "memo", "shared"]),
-    ("outputs", &["calls", "dataflow", "memo", "shared"]),
+    (
+        "outputs",
+        &["calls", "dataflow", "embeddings", "memo", "shared"],
+    ),
     (
         "layout",
         &["calls", "dataflow", "embeddings", "plan", "view"],
@@ -108,7 +113,7 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 16] = [
             "view",
         ],
     ),
-    ("render", &["dataflow", "outputs", "query"]),
+    ("render", &["dataflow", "embeddings", "outputs", "query"]),
     (
         "evaluate",
         &["dataflow", "outputs", "query", "render", "sql"],

@@ -20,6 +20,7 @@ mod faults;
 mod forget;
 mod history;
 mod killed;
+mod memory;
 mod models;
 #[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
 mod not_built;

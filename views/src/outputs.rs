@@ -29,6 +29,7 @@ use perennial_rows::{Tuple, Value};
 
 use crate::calls::{Observer, is_told, with_pause};
 use crate::dataflow::Epoch;
+use crate::embeddings::{EmbedCalls, Embeddings};
 use crate::memo::Memo;
 use crate::shared::{Asked, SharedResults};
 
@@ -83,6 +84,8 @@ pub struct Asking {
     named: BTreeMap<Arc<str>, Arc<Outputs>>,
     observer: Arc<dyn Observer>,
     count: Arc<AskCount>,
+    /// Who embeds texts.
+    embeddings: Option<Arc<Embeddings>>,
 }
 
 impl Asking {
@@ -94,6 +97,30 @@ impl Asking {
             named: BTreeMap::new(),
             observer,
             count: Arc::default(),
+            embeddings: None,
+        }
+    }
+
+    /// The same, which may have texts embedded.
+    #[must_use]
+    pub fn embedding_with(mut self, embeddings: Arc<Embeddings>) -> Self {
+        self.embeddings = Some(embeddings);
+        self
+    }
+
+    /// Embedding as calls of this view.
+    ///
+    /// # Panics
+    /// If it has no embedder.
+    pub(crate) fn embedding(&self) -> EmbedCalls {
+        let embeddings = self.embeddings.clone();
+        EmbedCalls {
+            embeddings: embeddings.expect("a query that embeds is given an embedder"),
+            count: Arc::default(),
+            view: self.view.clone(),
+            observer: self.observer.clone(),
+            uses: HashMap::new(),
+            overlaps: false,
         }
     }
 

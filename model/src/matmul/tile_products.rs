@@ -50,7 +50,8 @@ impl Sums {
     fn of(format: BlockFormat) -> Option<Self> {
         /// Of codes less their bias, for which 32 times 2^15 times a code is 2^24 at most.
         const SMALL: usize = 16;
-        let largest = |bias: u8| usize::from(bias).max((1 << format.n_bits) - 1 - usize::from(bias));
+        let largest =
+            |bias: u8| usize::from(bias).max((1 << format.n_bits) - 1 - usize::from(bias));
         match format.rule {
             ScaleRule::Offset { bias } if largest(bias) <= SMALL => Some(Self::Whole),
             ScaleRule::Affine | ScaleRule::Affine32 if largest(0) <= SMALL => Some(Self::Whole),

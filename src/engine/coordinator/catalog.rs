@@ -245,13 +245,14 @@ impl Coordinator {
         self.check_new(&name)?;
         pace.check(&name)?;
         let asking = self.models.asking(name.clone(), &query, self.hub.clone())?;
+        let asking = asking.embedding_with(self.embeddings.clone());
         let origins = query.inputs().iter();
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
         let schema = query.schema().clone();
         let build = DeclaredView::Query {
             query: query.clone(),
-            asking: query.asks().then_some(asking),
+            asking: (query.asks() || query.embeds()).then_some(asking),
         };
         let body = Body::Query(Querying {
             upserts: Upserts::of(&query),

@@ -56,14 +56,18 @@ impl Coordinator {
 
     /// Erases what remembers documents that no answer reads any more.
     pub(super) fn forget(&mut self) {
-        for forgetting in std::mem::take(&mut self.forgetting) {
-            let Forgetting {
-                stream,
-                row,
-                fragments,
-                mut receipt,
-                reply,
-            } = forgetting;
+        let mut all = std::mem::take(&mut self.forgetting);
+        if all.is_empty() {
+            return;
+        }
+        for Forgetting {
+            stream,
+            fragments,
+            receipt,
+            ..
+        } in &mut all
+        {
+            let stream = *stream;
             receipt.epoch = self.last_complete();
             let (name, key) = (receipt.stream.clone(), receipt.key.clone());
             let is_its = |update: &Update| match update {
@@ -87,14 +91,23 @@ impl Coordinator {
             receipt.n_updates += self.sinks.iter().map(RunningSink::forget).sum::<usize>();
             let kept = self.models.fragments();
             receipt.n_fragments = fragments.difference(&kept).count();
-            // Every row is stored: nothing is in flight or pending.
-            let note = self.note();
-            let erased = match &self.durable {
-                Some(durable) => erase(&durable.state, &note).map(Some),
-                None => Ok(None),
+        }
+        // What several leave is erased at once; where that fails, each tries again, and says so.
+        let mut done: Option<Option<(u64, u64)>> = None;
+        for Forgetting {
+            stream,
+            row,
+            mut receipt,
+            reply,
+            ..
+        } in all
+        {
+            let erased = match done {
+                Some(erased) => Ok(erased),
+                None => self.erase(),
             };
-            let outcome = erased.map_err(Error::from).and_then(|erased| {
-                self.models.purge().map_err(StateError::from)?;
+            let outcome = erased.and_then(|erased| {
+                done = Some(erased);
                 if let Some((n_epochs, n_bytes)) = erased {
                     receipt.n_epochs = n_epochs;
                     receipt.n_state_bytes = Some(n_bytes);
@@ -109,6 +122,19 @@ impl Coordinator {
             // A caller that no longer waits is no error.
             let _ = reply.send(outcome);
         }
+    }
+
+    /// Erases what the state directory and the stores of fragments hold of what is gone. Returns the
+    /// epochs cut off the history, and the bytes of the state file, where there is one.
+    fn erase(&mut self) -> Result<Option<(u64, u64)>, Error> {
+        // Every row is stored: nothing is in flight or pending.
+        let note = self.note();
+        let erased = match &self.durable {
+            Some(durable) => Some(erase(&durable.state, &note)?),
+            None => None,
+        };
+        self.models.purge().map_err(StateError::from)?;
+        Ok(erased)
     }
 
     /// Where something of a forgotten row is still found.

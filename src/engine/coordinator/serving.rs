@@ -51,6 +51,11 @@ pub(crate) enum Request {
         is_table: bool,
         reply: Sender<Result<Receipt, Error>>,
     },
+    /// The rows of a stream as they stand.
+    Rows {
+        stream: StreamId,
+        reply: Sender<Vec<(Key, Row)>>,
+    },
     Quarantine {
         reply: Sender<Vec<Quarantined>>,
     },
@@ -157,6 +162,12 @@ impl Coordinator {
                 is_table,
                 reply,
             } => self.begin_forgetting(stream, key, is_table, reply),
+            Request::Rows { stream, reply } => {
+                let stream = self.streams.get(&stream);
+                let rows = stream.into_iter().flat_map(|stream| stream.table.rows());
+                let rows = rows.map(|(key, row)| (key.clone(), row.clone()));
+                let _ = reply.send(rows.collect());
+            }
             Request::Quarantine { reply } => {
                 let _ = reply.send(self.quarantine.all());
             }

@@ -12,6 +12,7 @@ use perennial_rows::encoding::Encoder;
 
 use crate::query::column::ColumnId;
 use crate::query::expression::{Arithmetic, Comparison, Expression};
+use crate::query::memory::Retain;
 use crate::query::node::{Aggregate, AggregateFunction, JoinKind, Node, Scalar};
 
 /// What is hashed, and its version.
@@ -184,6 +185,23 @@ impl Writer {
                 self.scalars(&rank.arguments);
                 self.id(rank.output);
                 self.node(&rank.input);
+            }
+            Node::Entries(entries) => {
+                let (kind, bound) = match entries.retain {
+                    None => (0, 0),
+                    Some(Retain::Count(n)) => (1, n),
+                    Some(Retain::Age(age)) => {
+                        (2, u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+                    }
+                };
+                self.encoder.number(14).number(kind).number(bound);
+                self.id(entries.sources);
+                self.node(&entries.input);
+            }
+            Node::Embed(embed) => {
+                self.encoder.number(15);
+                self.ids(&[embed.title, embed.text, embed.output]);
+                self.node(&embed.input);
             }
         }
     }

@@ -9,6 +9,7 @@ use perennial_rows::Value;
 use crate::query::Query;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
+use crate::query::memory::{Retain, duration_text};
 use crate::query::node::{
     Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Node, Rank, Scalar, SortKey,
 };
@@ -105,6 +106,24 @@ impl Explain<'_> {
             Node::Ask(ask) => self.ask(ask),
             Node::AskGroups(ask) => self.ask_groups(ask),
             Node::Rank(rank) => self.rank(rank),
+            Node::Entries(entries) => {
+                let retained = match entries.retain {
+                    None => String::new(),
+                    Some(Retain::Count(1)) => ", the newest of each namespace".to_owned(),
+                    Some(Retain::Count(n)) => format!(", the {n} newest of each namespace"),
+                    Some(Retain::Age(age)) => format!(
+                        ", of each namespace what came within {} of the newest",
+                        duration_text(age)
+                    ),
+                };
+                format!("entries that are neither superseded nor said again{retained}")
+            }
+            Node::Embed(embed) => format!(
+                "embed {} below {} AS {}",
+                self.table.name(embed.text),
+                self.table.name(embed.title),
+                self.table.name(embed.output)
+            ),
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Function {
     Length,
     Lower,
     NullIf,
+    /// Bytes of a text.
+    OctetLength,
     Position,
     Replace,
     Round,
@@ -74,7 +76,7 @@ impl Takes {
 
 impl Function {
     /// The names by which SQL calls functions.
-    pub(crate) const NAMES: [(&'static str, Self); 23] = [
+    pub(crate) const NAMES: [(&'static str, Self); 24] = [
         ("abs", Self::Abs),
         ("ceil", Self::Ceil),
         ("ceiling", Self::Ceil),
@@ -88,6 +90,7 @@ impl Function {
         ("lower", Self::Lower),
         ("ltrim", Self::TrimStart),
         ("nullif", Self::NullIf),
+        ("octet_length", Self::OctetLength),
         ("replace", Self::Replace),
         ("round", Self::Round),
         ("rtrim", Self::TrimEnd),
@@ -117,7 +120,7 @@ impl Function {
             Self::Abs | Self::Ceil | Self::Floor => (1, &[Number]),
             Self::Coalesce | Self::Concat => (1, &[Anything]),
             Self::JsonField | Self::JsonText => (2, &[Json, TextOrInteger]),
-            Self::Length | Self::Lower | Self::Upper => (1, &[Text]),
+            Self::Length | Self::Lower | Self::OctetLength | Self::Upper => (1, &[Text]),
             Self::NullIf => (2, &[Anything, Anything]),
             Self::Position | Self::StartsWith => (2, &[Text, Text]),
             Self::Replace => (3, &[Text, Text, Text]),
@@ -153,6 +156,7 @@ impl Function {
             Self::TrimEnd => ("rtrim", 17),
             Self::TrimStart => ("ltrim", 18),
             Self::Upper => ("upper", 19),
+            Self::OctetLength => ("octet_length", 20),
         }
     }
 
@@ -164,7 +168,7 @@ impl Function {
             }
             Self::Coalesce => common(arguments.iter().copied()).unwrap_or(Type::Any),
             Self::JsonField => Type::Any,
-            Self::Length | Self::Position => Type::Integer,
+            Self::Length | Self::OctetLength | Self::Position => Type::Integer,
             Self::StartsWith => Type::Boolean,
             Self::Concat
             | Self::JsonText
@@ -233,6 +237,7 @@ impl Function {
             Self::JsonField => field(arguments.first()?, arguments.get(1)?)?,
             Self::JsonText => cast(field(arguments.first()?, arguments.get(1)?)?, Type::Text),
             Self::Length => Value::Integer(text(0)?.chars().count() as i64),
+            Self::OctetLength => Value::Integer(text(0)?.len() as i64),
             Self::Lower => bounded(text(0)?.to_lowercase())?,
             Self::Upper => bounded(text(0)?.to_uppercase())?,
             Self::Position => {
@@ -351,6 +356,7 @@ mod tests {
         let cases = [
             (call("lower", &["ÄB".into()]), Value::text("äb")),
             (call("LENGTH", &["äb".into()]), Value::from(2i64)),
+            (call("octet_length", &["äb".into()]), Value::from(3i64)),
             (
                 call("substr", &["abcdef".into(), 2i64.into(), 3i64.into()]),
                 "bcd".into(),

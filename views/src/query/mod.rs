@@ -26,6 +26,7 @@ mod explain;
 pub(crate) mod expression;
 mod functions;
 mod like;
+pub mod memory;
 pub(crate) mod node;
 mod rewrite;
 mod timestamp;
@@ -114,6 +115,11 @@ impl Query {
     /// Whether a model is asked.
     pub fn asks(&self) -> bool {
         !self.root.asked().is_empty()
+    }
+
+    /// Whether texts are embedded.
+    pub fn embeds(&self) -> bool {
+        self.root.embeds()
     }
 
     /// The models that are asked: by name, and `None` for the one that is asked where none is named.

@@ -12,6 +12,7 @@ use perennial_rows::Value;
 
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
+use crate::query::memory::{Retain, STORED};
 
 /// An expression over the columns of a query.
 pub(crate) type Scalar = Expression<ColumnId>;
@@ -61,6 +62,10 @@ pub(crate) enum Node {
     AskGroups(Box<AskGroups>),
     /// The tuples that a model, shown two at a time, puts first, each with its place as its last column.
     Rank(Box<Rank>),
+    /// What stands of what a memory was given.
+    Entries(Box<Entries>),
+    /// The input's tuples, each with the vector of its text as its last column.
+    Embed(Box<Embed>),
 }
 
 /// Most places of a rank.
@@ -116,6 +121,30 @@ pub(crate) struct AskGroups {
     pub(crate) task: Arc<Task>,
     /// One for each of the task's columns, of the rows.
     pub(crate) arguments: Vec<Scalar>,
+    pub(crate) output: ColumnId,
+}
+
+/// Of what was stored in a memory, that which is neither superseded, nor said again later, nor past
+/// what is retained; each with the keys of all rows that say the same.
+///
+/// Each namespace is by itself: what stands of one does not depend on what is stored in another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entries {
+    /// Its columns are those of [`memory::STORED`](crate::query::memory::STORED), in that order.
+    pub(crate) input: Node,
+    pub(crate) retain: Option<Retain>,
+    /// The keys of all rows that say what the entry says, newest first.
+    pub(crate) sources: ColumnId,
+}
+
+/// The texts of tuples are given to the embedder; where the text is NULL, or cannot be embedded, so
+/// is the vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Embed {
+    pub(crate) input: Node,
+    /// Stands in a line before the text.
+    pub(crate) title: ColumnId,
+    pub(crate) text: ColumnId,
     pub(crate) output: ColumnId,
 }
 
@@ -254,6 +283,18 @@ impl Node {
                 columns.push(rank.output);
                 columns
             }
+            Self::Entries(entries) => {
+                let mut columns = entries.input.columns();
+                // What it supersedes is dealt with.
+                columns.truncate(STORED.len() - 1);
+                columns.push(entries.sources);
+                columns
+            }
+            Self::Embed(embed) => {
+                let mut columns = embed.input.columns();
+                columns.push(embed.output);
+                columns
+            }
         }
     }
 
@@ -271,6 +312,8 @@ impl Node {
             Self::Ask(ask) => vec![&mut ask.input],
             Self::AskGroups(ask) => vec![&mut ask.groups, &mut ask.rows],
             Self::Rank(rank) => vec![&mut rank.input],
+            Self::Entries(entries) => vec![&mut entries.input],
+            Self::Embed(embed) => vec![&mut embed.input],
         }
     }
 
@@ -288,6 +331,8 @@ impl Node {
             Self::Ask(ask) => vec![&ask.input],
             Self::AskGroups(ask) => vec![&ask.groups, &ask.rows],
             Self::Rank(rank) => vec![&rank.input],
+            Self::Entries(entries) => vec![&entries.input],
+            Self::Embed(embed) => vec![&embed.input],
         }
     }
 
@@ -310,6 +355,11 @@ impl Node {
         };
         let below = self.inputs().into_iter().flat_map(Node::asked);
         own.into_iter().chain(below).collect()
+    }
+
+    /// Whether texts are embedded.
+    pub(crate) fn embeds(&self) -> bool {
+        matches!(self, Self::Embed(_)) || self.inputs().into_iter().any(Node::embeds)
     }
 
     /// Itself where every expression is true.

@@ -63,6 +63,13 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
         Node::Ask(ask) => sets(&ask.input, table),
         Node::AskGroups(ask) => sets(&ask.groups, table),
         Node::Rank(rank) => sets(&rank.input, table),
+        Node::Entries(entries) => {
+            let kept: Set = node.columns().into_iter().collect();
+            let mut sets = sets(&entries.input, table);
+            sets.retain(|set| set.is_subset(&kept));
+            sets
+        }
+        Node::Embed(embed) => sets(&embed.input, table),
     };
     least(sets)
 }

@@ -10,6 +10,8 @@
 //! | join | the tuples of the other side that have its key |
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
 //! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
+//! | entries | those of its namespace that say the same, and its bucket (`entries.rs`) |
+//! | embed | the embedding of a text, if it was not embedded before |
 //! | ask | a model call, if its values were not asked about before |
 //! | rank | a model call for each value that it meets in a tournament, until it is out (`rank.rs`) |
 //! | ask groups | a model call, and one for each level of its group's tree (`ask_groups/`) |
@@ -22,6 +24,8 @@
 mod ask;
 mod ask_groups;
 mod distinct;
+mod embed;
+mod entries;
 mod exact_sum;
 mod filter;
 mod join;
@@ -187,6 +191,19 @@ impl<'scope> Renderer<'_, 'scope> {
                 let calls =
                     || rank::ContestCalls::new(rank.task.clone(), outputs, asking, n_places);
                 rank::rank(self.node(&rank.input), arguments, n_places, calls)
+            }
+            Node::Entries(entries) => entries::entries(self.node(&entries.input), entries.retain),
+            Node::Embed(embed) => {
+                let asking = self
+                    .asking
+                    .expect("a query that embeds is given an embedder");
+                let layout = embed.input.columns();
+                let position = |id: &ColumnId| {
+                    let at = layout.iter().position(|column| column == id);
+                    at.expect("an operator's input makes what the operator reads")
+                };
+                let (title, text) = (position(&embed.title), position(&embed.text));
+                embed::embed(self.node(&embed.input), title, text, asking.embedding())
             }
         }
     }

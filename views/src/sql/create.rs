@@ -10,8 +10,8 @@ use super::diagnostic::{Diagnostic, nearest};
 use super::options::{self, Format, SinkOption, SourceOption, ViewOption};
 use super::parse;
 use super::statement::{
-    CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable, CreateView, Name,
-    Origin, Spanned, Statement,
+    CreateContinuousView, CreateMemory, CreateModel, CreateSink, CreateSource, CreateTable,
+    CreateView, Name, Origin, ReadBy, Spanned, Statement,
 };
 
 /// Columns of one relation.
@@ -27,6 +27,8 @@ pub(super) fn create(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
         table(cursor)
     } else if cursor.eat("MODEL") {
         model(cursor)
+    } else if cursor.eat("MEMORY") {
+        memory(cursor)
     } else if cursor.eat("CONTINUOUS") {
         cursor.expect("VIEW")?;
         continuous_view(cursor)
@@ -269,6 +271,18 @@ fn model(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     }))
 }
 
+fn memory(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    let name = cursor.name("the name of the memory")?;
+    cursor.expect("FROM")?;
+    let from = cursor.name("the name of a source, table or view")?;
+    let options = options::options(cursor, "a memory", options::OF_MEMORIES, None)?;
+    Ok(Statement::CreateMemory(CreateMemory {
+        name,
+        from,
+        options,
+    }))
+}
+
 fn view(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     let name = cursor.name("the name of the view")?;
     let options = options::options(cursor, "a view of a query", options::OF_QUERIES, None)?;
@@ -292,6 +306,7 @@ struct Arguments {
     prompt: Option<Spanned<Arc<str>>>,
     context: Option<Name>,
     data_source: Option<Name>,
+    reads: Option<ReadBy>,
     matching: Vec<Name>,
 }
 
@@ -328,6 +343,7 @@ fn continuous_view(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
         prompt: given.prompt,
         context,
         data_source,
+        reads: given.reads,
         matching: given.matching,
         options,
     }))
@@ -368,7 +384,7 @@ fn argument(cursor: &mut Cursor<'_>, given: &mut Arguments) -> Result<(), Diagno
     } else if cursor.eat("DATA_SOURCE") {
         twice("DATA_SOURCE", given.data_source.is_some())?;
         cursor.expect_equals()?;
-        given.data_source = Some(stream(cursor)?);
+        (given.data_source, given.reads) = source_or_memory(cursor)?;
         if cursor.eat("MATCHING") {
             given.matching = matching(cursor)?;
         }
@@ -396,6 +412,21 @@ fn argument(cursor: &mut Cursor<'_>, given: &mut Arguments) -> Result<(), Diagno
         });
     }
     Ok(())
+}
+
+/// `STREAM(name)` or `MEMORY(name) [AS 'reader']`
+fn source_or_memory(cursor: &mut Cursor<'_>) -> Result<(Option<Name>, Option<ReadBy>), Diagnostic> {
+    if !cursor.eat("MEMORY") {
+        return Ok((Some(stream(cursor)?), None));
+    }
+    cursor.expect_symbol(&Token::LParen)?;
+    let name = cursor.name("the name of a memory")?;
+    cursor.expect_symbol(&Token::RParen)?;
+    let reads = match cursor.eat("AS") {
+        true => ReadBy::Reader(cursor.string("a reader in '…'")?),
+        false => ReadBy::Owner,
+    };
+    Ok((Some(name), Some(reads)))
 }
 
 /// `STREAM(name)`

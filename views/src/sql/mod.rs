@@ -4,9 +4,10 @@
 //! CREATE SOURCE name [(column TYPE, …)] FROM FOLDER 'path' | FILE 'x.jsonl' | TABLE 'x.csv'
 //!     | KAFKA 'kafka://servers/topic' | HTTP [WITH (option = value, …)]
 //! CREATE TABLE name (key TEXT, column TYPE, …)
+//! CREATE MEMORY name FROM relation [WITH (option = value, …)]
 //! CREATE MODEL name FROM 'spec' | 'http://host/v1#name' [WITH (option = value, …)]
 //! CREATE CONTINUOUS VIEW name AS LLM_GENERATE(PROMPT = '…', CONTEXT = STREAM(x),
-//!     DATA_SOURCE = STREAM(y) [MATCHING (column, …)]) [WITH (option = value, …)]
+//!     DATA_SOURCE = STREAM(y) | MEMORY(m) [AS 'reader'] [MATCHING (column, …)]) [WITH (…)]
 //! CREATE VIEW name [WITH (option = value, …)] AS query
 //! ALTER VIEW name SET (option = value, …)
 //! CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…' [WITH (…)]
@@ -15,10 +16,14 @@
 //! DELETE FROM t [WHERE condition]
 //! query
 //! SUBSCRIBE TO name [WITH (SNAPSHOT [= true|false], PROGRESS)] [AS OF epoch]
-//! SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | COLUMNS FROM name
-//! DROP SOURCE | TABLE | VIEW | SINK | MODEL [IF EXISTS] name
-//! EXPLAIN query | CREATE VIEW … | CREATE CONTINUOUS VIEW …
+//! SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | MEMORIES | COLUMNS FROM name
+//! DROP SOURCE | TABLE | VIEW | SINK | MODEL | MEMORY [IF EXISTS] name
+//! EXPLAIN query | CREATE VIEW … | CREATE CONTINUOUS VIEW … | CREATE MEMORY …
 //! FORGET 'key' FROM name
+//! FORGET KEY | SESSION | WRITER | NAMESPACE '…' FROM MEMORY name
+//! GRANT READ ON NAMESPACE '…' OF MEMORY name TO 'reader'
+//! REVOKE READ ON NAMESPACE '…' OF MEMORY name FROM 'reader'
+//! RECALL 'question' FROM memory [AS 'reader'] [IN NAMESPACE '…'] [LIMIT k]
 //! ```
 //! Queries and expressions are read by sqlparser, with PostgreSQL's rules; all else is read here,
 //! from the same tokens. Keywords are known in any case of letters; names are folded to lower
@@ -50,12 +55,12 @@ mod tests;
 pub use diagnostic::{Diagnostic, Errors, Script, nearest};
 pub use lexer::is_complete;
 pub use lookup::{literal, row};
-pub use options::{Field, Format, ModelOption, SinkOption, SourceOption, ViewOption};
+pub use options::{Field, Format, MemoryOption, ModelOption, SinkOption, SourceOption, ViewOption};
 pub use parse::parse;
 pub use sqlparser::ast::{Expr, Query};
 pub use sqlparser::tokenizer::{Location, Span};
 pub use statement::{
-    AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable,
-    CreateView, Delete, Drop, Forget, Insert, Kind, Name, Origin, Show, Spanned, Statement,
-    Subscribe, Update,
+    AlterView, CreateContinuousView, CreateMemory, CreateModel, CreateSink, CreateSource,
+    CreateTable, CreateView, Delete, Drop, Forget, ForgetMemory, ForgetPart, Grant, Insert, Kind,
+    Name, Origin, ReadBy, Recall, Show, Spanned, Statement, Subscribe, Update,
 };

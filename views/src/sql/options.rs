@@ -15,6 +15,7 @@ use super::cursor::{self, Cursor};
 use super::diagnostic::{Diagnostic, nearest};
 use super::statement::{Literal, Spanned};
 use crate::pace::{PaceOption, parse_duration};
+use crate::query::memory::Retain;
 use crate::view::{Delivery, Order, Policy};
 
 /// How a source is read.
@@ -41,6 +42,22 @@ pub enum SourceOption {
     Exclude(Arc<str>),
     /// `IGNORE_FILES`: whether `.gitignore` and `.ignore` files are obeyed; so unless told otherwise.
     IgnoreFiles(bool),
+}
+
+/// What a memory is made of.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MemoryOption {
+    /// `NAMESPACE`: the column that says where a row belongs.
+    Namespace(Arc<str>),
+    /// `SESSION`: the column that says in which session it was said.
+    Session(Arc<str>),
+    /// `WRITER`: the column that says by whom.
+    Writer(Arc<str>),
+    /// `PINNED`: the column that is true of what is kept before all else.
+    Pinned(Arc<str>),
+    /// `RETAIN`: how much of each namespace is kept.
+    Retain(Retain),
 }
 
 /// A field of records that a column of a table may hold.
@@ -261,6 +278,15 @@ pub(super) const OF_SINKS: &[Known<SinkOption>] = &[
         text(v).map(SinkOption::TransactionalId)
     }),
     known("SETTINGS_FILE", |v| text(v).map(SinkOption::SettingsFile)),
+];
+
+/// Options of memories.
+pub(super) const OF_MEMORIES: &[Known<MemoryOption>] = &[
+    known("NAMESPACE", |v| text(v).map(MemoryOption::Namespace)),
+    known("SESSION", |v| text(v).map(MemoryOption::Session)),
+    known("WRITER", |v| text(v).map(MemoryOption::Writer)),
+    known("PINNED", |v| text(v).map(MemoryOption::Pinned)),
+    known("RETAIN", |v| parsed(v).map(MemoryOption::Retain)),
 ];
 
 /// Options of models behind HTTP.

@@ -13,10 +13,13 @@ use super::embedded;
 use super::lexer::{self, Piece};
 use super::options::{self, SubscribeOption, ViewOption};
 use super::print::Identifier;
-use super::statement::{AlterView, Drop, Forget, Kind, Show, Spanned, Statement, Subscribe};
+use super::statement::{
+    AlterView, Drop, Forget, ForgetMemory, ForgetPart, Grant, Kind, Recall, Show, Spanned,
+    Statement, Subscribe,
+};
 
 /// Statements within one another: `EXPLAIN EXPLAIN` is none.
-const BEGINNINGS: [&str; 14] = [
+const BEGINNINGS: [&str; 17] = [
     "CREATE",
     "ALTER",
     "INSERT",
@@ -30,6 +33,9 @@ const BEGINNINGS: [&str; 14] = [
     "DROP",
     "EXPLAIN",
     "FORGET",
+    "GRANT",
+    "REVOKE",
+    "RECALL",
     "(",
 ];
 
@@ -92,6 +98,12 @@ fn one(cursor: &mut Cursor<'_>) -> Result<Spanned<Statement>, Diagnostic> {
         explain(cursor)?
     } else if cursor.eat("FORGET") {
         forget(cursor)?
+    } else if cursor.eat("GRANT") {
+        grant(cursor, true)?
+    } else if cursor.eat("REVOKE") {
+        grant(cursor, false)?
+    } else if cursor.eat("RECALL") {
+        recall(cursor)?
     } else {
         return Err(cursor.unexpected());
     };
@@ -128,7 +140,7 @@ fn subscribe(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     }
     let as_of = if cursor.eat("AS") {
         cursor.expect("OF")?;
-        Some(epoch(cursor)?)
+        Some(whole(cursor, "the number of an epoch")?)
     } else {
         None
     };
@@ -140,19 +152,19 @@ fn subscribe(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     }))
 }
 
-fn epoch(cursor: &mut Cursor<'_>) -> Result<Spanned<u64>, Diagnostic> {
+fn whole(cursor: &mut Cursor<'_>, what: &str) -> Result<Spanned<u64>, Diagnostic> {
     let span = cursor.span();
     let found = match cursor.peek() {
         Some(Token::Number(digits, false)) => digits.parse().ok(),
         _ => None,
     };
     match found {
-        Some(epoch) => {
+        Some(number) => {
             cursor.advance();
-            Ok(Spanned::new(epoch, span))
+            Ok(Spanned::new(number, span))
         }
         None => {
-            cursor.tried("the number of an epoch");
+            cursor.tried(what);
             Err(cursor.unexpected())
         }
     }
@@ -247,10 +259,11 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
             let explained = one(cursor)?;
             return match &explained.of {
                 Statement::Select(_)
+                | Statement::CreateMemory(_)
                 | Statement::CreateView(_)
                 | Statement::CreateContinuousView(_) => Ok(Statement::Explain(Box::new(explained))),
                 _ => {
-                    let what = "only queries and views have a plan to explain";
+                    let what = "only queries, views and memories have a plan to explain";
                     Err(Diagnostic::new(what, begin))
                 }
             };
@@ -261,8 +274,63 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
 }
 
 fn forget(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    for (by, keyword) in ForgetPart::ALL {
+        if cursor.eat(keyword) {
+            let of = cursor.string("its value in '…'")?;
+            cursor.expect("FROM")?;
+            cursor.expect("MEMORY")?;
+            let from = cursor.name("the name of a memory")?;
+            return Ok(Statement::ForgetMemory(ForgetMemory { by, of, from }));
+        }
+    }
     let key = cursor.string("a key in '…'")?;
     cursor.expect("FROM")?;
     let from = cursor.name("the name of a table or source")?;
     Ok(Statement::Forget(Forget { key, from }))
+}
+
+/// What follows `GRANT` or `REVOKE`.
+fn grant(cursor: &mut Cursor<'_>, is_given: bool) -> Result<Statement, Diagnostic> {
+    cursor.expect("READ")?;
+    cursor.expect("ON")?;
+    cursor.expect("NAMESPACE")?;
+    let namespace = cursor.string("a namespace in '…'")?;
+    cursor.expect("OF")?;
+    cursor.expect("MEMORY")?;
+    let memory = cursor.name("the name of a memory")?;
+    cursor.expect(if is_given { "TO" } else { "FROM" })?;
+    let reader = cursor.string("a reader in '…'")?;
+    Ok(Statement::Grant(Grant {
+        is_given,
+        namespace,
+        memory,
+        reader,
+    }))
+}
+
+fn recall(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    let question = cursor.string("a question in '…'")?;
+    cursor.expect("FROM")?;
+    let from = cursor.name("the name of a memory")?;
+    let reader = match cursor.eat("AS") {
+        true => Some(cursor.string("a reader in '…'")?),
+        false => None,
+    };
+    let namespace = if cursor.eat("IN") {
+        cursor.expect("NAMESPACE")?;
+        Some(cursor.string("a namespace in '…'")?)
+    } else {
+        None
+    };
+    let limit = match cursor.eat("LIMIT") {
+        true => Some(whole(cursor, "a number of entries")?),
+        false => None,
+    };
+    Ok(Statement::Recall(Recall {
+        question,
+        from,
+        reader,
+        namespace,
+        limit,
+    }))
 }

@@ -7,12 +7,14 @@ use perennial_bank::{Repair, Scope};
 use perennial_rows::Schema;
 
 use super::cursor::needs_quotes;
-use super::options::{ModelOption, SinkOption, SourceOption, ViewOption};
+use super::options::{MemoryOption, ModelOption, SinkOption, SourceOption, ViewOption};
 use super::statement::{
-    AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, Delete, Drop, Insert,
-    Origin, Show, Spanned, Statement, Subscribe, Update,
+    AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, Delete, Drop,
+    ForgetMemory, Grant, Insert, Origin, ReadBy, Recall, Show, Spanned, Statement, Subscribe,
+    Update,
 };
 use crate::pace::duration_text;
+use crate::query::memory::Retain;
 use crate::view::{Delivery, Order, Policy};
 
 /// A name, in quotes where it needs them.
@@ -205,6 +207,11 @@ impl Display for Statement {
                 let (spec, with) = (Quoted(&model.spec.of), With(&model.options));
                 write!(f, "CREATE MODEL {name} FROM {spec}{with}")
             }
+            Self::CreateMemory(memory) => {
+                let (name, from) = (Identifier(&memory.name.of), Identifier(&memory.from.of));
+                let with = With(&memory.options);
+                write!(f, "CREATE MEMORY {name} FROM {from}{with}")
+            }
             Self::CreateContinuousView(view) => view.fmt(f),
             Self::CreateView(view) => {
                 let (name, with) = (Identifier(&view.name.of), With(&view.options));
@@ -224,13 +231,64 @@ impl Display for Statement {
             Self::Show(Show::Columns(name)) => {
                 write!(f, "SHOW COLUMNS FROM {}", Identifier(&name.of))
             }
-            Self::Show(Show::All(kind)) => write!(f, "SHOW {}S", kind.keyword()),
+            Self::Show(Show::All(kind)) => write!(f, "SHOW {}", kind.keyword_of_many()),
             Self::Drop(drop) => drop.fmt(f),
             Self::Explain(explained) => write!(f, "EXPLAIN {}", explained.of),
             Self::Forget(forget) => {
                 let from = Identifier(&forget.from.of);
                 write!(f, "FORGET {} FROM {from}", Quoted(&forget.key.of))
             }
+            Self::ForgetMemory(ForgetMemory { by, of, from }) => {
+                let (by, of) = (by.keyword(), Quoted(&of.of));
+                write!(f, "FORGET {by} {of} FROM MEMORY {}", Identifier(&from.of))
+            }
+            Self::Grant(grant) => grant.fmt(f),
+            Self::Recall(recall) => recall.fmt(f),
+        }
+    }
+}
+
+impl Display for MemoryOption {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(column) => write!(f, "NAMESPACE = {}", Quoted(column)),
+            Self::Session(column) => write!(f, "SESSION = {}", Quoted(column)),
+            Self::Writer(column) => write!(f, "WRITER = {}", Quoted(column)),
+            Self::Pinned(column) => write!(f, "PINNED = {}", Quoted(column)),
+            Self::Retain(Retain::Count(n)) => write!(f, "RETAIN = {n}"),
+            Self::Retain(age) => write!(f, "RETAIN = '{age}'"),
+        }
+    }
+}
+
+impl Display for Grant {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (grant, to) = match self.is_given {
+            true => ("GRANT", "TO"),
+            false => ("REVOKE", "FROM"),
+        };
+        let (namespace, memory) = (Quoted(&self.namespace.of), Identifier(&self.memory.of));
+        let reader = Quoted(&self.reader.of);
+        write!(
+            f,
+            "{grant} READ ON NAMESPACE {namespace} OF MEMORY {memory} {to} {reader}"
+        )
+    }
+}
+
+impl Display for Recall {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (question, from) = (Quoted(&self.question.of), Identifier(&self.from.of));
+        write!(f, "RECALL {question} FROM {from}")?;
+        if let Some(reader) = &self.reader {
+            write!(f, " AS {}", Quoted(&reader.of))?;
+        }
+        if let Some(namespace) = &self.namespace {
+            write!(f, " IN NAMESPACE {}", Quoted(&namespace.of))?;
+        }
+        match &self.limit {
+            Some(limit) => write!(f, " LIMIT {}", limit.of),
+            None => Ok(()),
         }
     }
 }
@@ -262,7 +320,15 @@ impl Display for CreateContinuousView {
         }
         let (context, data_source) = (&self.context.of, &self.data_source.of);
         write!(f, "CONTEXT = STREAM({}), ", Identifier(context))?;
-        write!(f, "DATA_SOURCE = STREAM({})", Identifier(data_source))?;
+        let data_source = Identifier(data_source);
+        match &self.reads {
+            None => write!(f, "DATA_SOURCE = STREAM({data_source})"),
+            Some(ReadBy::Owner) => write!(f, "DATA_SOURCE = MEMORY({data_source})"),
+            Some(ReadBy::Reader(reader)) => {
+                let reader = Quoted(&reader.of);
+                write!(f, "DATA_SOURCE = MEMORY({data_source}) AS {reader}")
+            }
+        }?;
         if !self.matching.is_empty() {
             let columns = self.matching.iter().map(|column| Identifier(&column.of));
             write!(f, " MATCHING ({})", Listed(columns))?;

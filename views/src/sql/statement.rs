@@ -9,7 +9,7 @@ use perennial_rows::Schema;
 use sqlparser::ast::{Expr, Query};
 use sqlparser::tokenizer::Span;
 
-use super::options::{ModelOption, SinkOption, SourceOption, ViewOption};
+use super::options::{MemoryOption, ModelOption, SinkOption, SourceOption, ViewOption};
 use crate::pace::{Pace, PaceOption};
 use crate::query::SEM_FUNCTIONS;
 use crate::view::View;
@@ -54,6 +54,8 @@ pub enum Statement {
     CreateTable(CreateTable),
     /// `CREATE MODEL name FROM 'spec'`
     CreateModel(CreateModel),
+    /// `CREATE MEMORY name FROM relation [WITH (…)]`
+    CreateMemory(CreateMemory),
     /// `CREATE CONTINUOUS VIEW name AS LLM_GENERATE(…) [WITH (…)]`
     CreateContinuousView(CreateContinuousView),
     /// `CREATE VIEW name [WITH (…)] AS query`
@@ -80,6 +82,12 @@ pub enum Statement {
     Explain(Box<Spanned<Statement>>),
     /// `FORGET 'key' FROM relation`
     Forget(Forget),
+    /// `FORGET KEY | SESSION | WRITER | NAMESPACE '…' FROM MEMORY name`
+    ForgetMemory(ForgetMemory),
+    /// `GRANT | REVOKE READ ON NAMESPACE '…' OF MEMORY name TO | FROM '…'`
+    Grant(Grant),
+    /// `RECALL 'question' FROM memory [AS 'reader'] [IN NAMESPACE '…'] [LIMIT k]`
+    Recall(Recall),
 }
 
 impl Statement {
@@ -156,6 +164,17 @@ impl CreateModel {
     }
 }
 
+/// A memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateMemory {
+    /// Its name.
+    pub name: Name,
+    /// The relation that it is made from.
+    pub from: Name,
+    /// Which columns say what, and what is kept.
+    pub options: Vec<Spanned<MemoryOption>>,
+}
+
 /// A view that a model writes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateContinuousView {
@@ -165,12 +184,23 @@ pub struct CreateContinuousView {
     pub prompt: Option<Spanned<Arc<str>>>,
     /// The relation of contexts.
     pub context: Name,
-    /// The relation of documents.
+    /// The relation of documents, or the memory.
     pub data_source: Name,
+    /// Where that is a memory, who reads it.
+    pub reads: Option<ReadBy>,
     /// Columns in which a document must be equal to a context to be read for it.
     pub matching: Vec<Name>,
     /// How it is kept.
     pub options: Vec<Spanned<ViewOption>>,
+}
+
+/// Who reads a memory.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReadBy {
+    /// Who declares the view: everything.
+    Owner,
+    /// A reader: what is granted.
+    Reader(Spanned<Arc<str>>),
 }
 
 /// A view that is computed.
@@ -272,16 +302,19 @@ pub enum Kind {
     Sink,
     /// See [`CreateModel`].
     Model,
+    /// See [`CreateMemory`].
+    Memory,
 }
 
 impl Kind {
     /// All kinds, each with its keyword and that of many.
-    pub const ALL: [(Self, &'static str, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str, &'static str); 6] = [
         (Self::Source, "SOURCE", "SOURCES"),
         (Self::Table, "TABLE", "TABLES"),
         (Self::View, "VIEW", "VIEWS"),
         (Self::Sink, "SINK", "SINKS"),
         (Self::Model, "MODEL", "MODELS"),
+        (Self::Memory, "MEMORY", "MEMORIES"),
     ];
 
     /// Its keyword.
@@ -292,7 +325,15 @@ impl Kind {
             Self::View => "VIEW",
             Self::Sink => "SINK",
             Self::Model => "MODEL",
+            Self::Memory => "MEMORY",
         }
+    }
+
+    /// The keyword of many.
+    pub fn keyword_of_many(self) -> &'static str {
+        let all = Self::ALL.iter();
+        let mut all = all.filter(|(kind, ..)| *kind == self);
+        all.next().map_or("", |(_, _, many)| many)
     }
 }
 
@@ -314,6 +355,78 @@ pub struct Forget {
     pub key: Spanned<Arc<str>>,
     /// Its relation.
     pub from: Name,
+}
+
+/// Records of a memory to be erased.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForgetMemory {
+    /// What they go by.
+    pub by: ForgetPart,
+    /// Its value.
+    pub of: Spanned<Arc<str>>,
+    /// The memory.
+    pub from: Name,
+}
+
+/// What records of a memory go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForgetPart {
+    /// One record.
+    Key,
+    /// All of a session.
+    Session,
+    /// All of a writer.
+    Writer,
+    /// All of a namespace.
+    Namespace,
+}
+
+impl ForgetPart {
+    /// All, each with its keyword.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Key, "KEY"),
+        (Self::Session, "SESSION"),
+        (Self::Writer, "WRITER"),
+        (Self::Namespace, "NAMESPACE"),
+    ];
+
+    /// Its keyword.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::Key => "KEY",
+            Self::Session => "SESSION",
+            Self::Writer => "WRITER",
+            Self::Namespace => "NAMESPACE",
+        }
+    }
+}
+
+/// A right that is given, or taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// Whether it is given.
+    pub is_given: bool,
+    /// What may be read.
+    pub namespace: Spanned<Arc<str>>,
+    /// Of which memory.
+    pub memory: Name,
+    /// By whom.
+    pub reader: Spanned<Arc<str>>,
+}
+
+/// A question to a memory, answered once with the nearest entries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recall {
+    /// The question.
+    pub question: Spanned<Arc<str>>,
+    /// The memory.
+    pub from: Name,
+    /// Who asks; the owner unless told.
+    pub reader: Option<Spanned<Arc<str>>>,
+    /// The namespace that is looked in; all that may be read unless told.
+    pub namespace: Option<Spanned<Arc<str>>>,
+    /// How many entries.
+    pub limit: Option<Spanned<u64>>,
 }
 
 /// A value as an option gives it.

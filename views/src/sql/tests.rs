@@ -237,6 +237,30 @@ fn statement() -> impl Strategy<Value = String> {
         kind.clone().prop_map(|kind| format!("SHOW {kind}S")),
         (kind, name()).prop_map(|(k, n)| format!("DROP {k} IF EXISTS {}", quoted(&n))),
         (string(), name()).prop_map(|(key, n)| format!("FORGET {key} FROM {}", quoted(&n))),
+        (string(), name(), string(), any::<bool>()).prop_map(|(a, n, b, is)| {
+            let (grant, to) = if is {
+                ("GRANT", "TO")
+            } else {
+                ("REVOKE", "FROM")
+            };
+            let n = quoted(&n);
+            format!("{grant} READ ON NAMESPACE {a} OF MEMORY {n} {to} {b}")
+        }),
+        (string(), name(), string(), any::<u64>()).prop_map(|(a, n, b, k)| {
+            let n = quoted(&n);
+            format!("RECALL {a} FROM {n} AS {b} IN NAMESPACE {a} LIMIT {k}")
+        }),
+        (name(), name(), string(), 1..9u64, any::<bool>()).prop_map(|(n, from, column, k, is)| {
+            let (n, from) = (quoted(&n), quoted(&from));
+            let retain = if is {
+                k.to_string()
+            } else {
+                format!("'{k} d'")
+            };
+            format!("CREATE MEMORY {n} FROM {from} WITH (NAMESPACE = {column}, RETAIN = {retain})")
+        }),
+        (string(), name())
+            .prop_map(|(of, n)| { format!("FORGET SESSION {of} FROM MEMORY {}", quoted(&n)) }),
     ]
 }
 

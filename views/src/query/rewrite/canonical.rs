@@ -137,6 +137,11 @@ impl Numbering<'_> {
             Node::Top { order, .. } => {
                 order.iter_mut().for_each(|key| self.scalar(&mut key.by));
             }
+            Node::Entries(entries) => entries.sources = self.made(entries.sources),
+            Node::Embed(embed) => {
+                (embed.title, embed.text) = (self.id(embed.title), self.id(embed.text));
+                embed.output = self.made(embed.output);
+            }
             Node::Ask(ask) => {
                 ask.arguments.iter_mut().for_each(|e| self.scalar(e));
                 ask.output = self.made(ask.output);

@@ -12,7 +12,12 @@ pub(super) fn fold(mut node: Node) -> Node {
         *input = fold(taken);
     }
     match &mut node {
-        Node::Scan(_) | Node::Values { .. } | Node::Union { .. } | Node::Distinct { .. } => {}
+        Node::Scan(_)
+        | Node::Values { .. }
+        | Node::Union { .. }
+        | Node::Distinct { .. }
+        | Node::Entries(_)
+        | Node::Embed(_) => {}
         Node::Project { columns, .. } => {
             columns
                 .iter_mut()

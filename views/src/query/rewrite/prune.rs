@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::query::column::ColumnId;
-use crate::query::node::{Ask, AskGroups, Join, Node, Rank, Scalar};
+use crate::query::node::{Ask, AskGroups, Embed, Entries, Join, Node, Rank, Scalar};
 use crate::query::rewrite::{is_passed_on, project};
 
 /// A node that makes the needed columns, and few others: none that a scan need not read.
@@ -93,6 +93,20 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
                 limit,
                 offset,
             }
+        }
+        Node::Entries(entries) => {
+            // Which rows stand is a matter of all columns.
+            let all = entries.input.columns().into_iter().collect();
+            let input = prune(entries.input, &all);
+            Node::Entries(Box::new(Entries { input, ..*entries }))
+        }
+        Node::Embed(embed) if !needed.contains(&embed.output) => prune(embed.input, needed),
+        Node::Embed(embed) => {
+            let mut below = needed.clone();
+            below.remove(&embed.output);
+            below.extend([embed.title, embed.text]);
+            let input = trimmed(prune(embed.input, &below), &below);
+            Node::Embed(Box::new(Embed { input, ..*embed }))
         }
         // What nobody reads is not asked.
         Node::Ask(ask) if !needed.contains(&ask.output) => prune(ask.input, needed),

@@ -6,7 +6,9 @@ use perennial_rows::Value;
 
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
-use crate::query::node::{Ask, AskGroups, Join, JoinKind, Node, Rank, Scalar, conjuncts};
+use crate::query::node::{
+    Ask, AskGroups, Embed, Entries, Join, JoinKind, Node, Rank, Scalar, conjuncts,
+};
 use crate::query::rewrite::fold::simple;
 use crate::query::unique;
 
@@ -121,6 +123,17 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
                 return no_rows(columns);
             }
             filtered(Node::Rank(Box::new(Rank { input, ..*rank })), conditions)
+        }
+        Node::Entries(entries) => {
+            let input = push(entries.input, Vec::new(), table);
+            filtered(
+                Node::Entries(Box::new(Entries { input, ..*entries })),
+                conditions,
+            )
+        }
+        Node::Embed(embed) => {
+            let input = push(embed.input, Vec::new(), table);
+            filtered(Node::Embed(Box::new(Embed { input, ..*embed })), conditions)
         }
         Node::Scan(_) | Node::Values { .. } => filtered(node, conditions),
     }

@@ -135,7 +135,10 @@ impl<'c> Choices<'c> {
                 format!("({a} {op} {b})")
             }
             4 => format!("(-({}))", self.integer(columns, depth - 1)),
-            5 => format!("length({})", self.text(columns, depth - 1)),
+            5 => {
+                let length = self.one(&["length", "octet_length"]);
+                format!("{length}({})", self.text(columns, depth - 1))
+            }
             6 => format!("abs({})", self.integer(columns, depth - 1)),
             7 => self.conditional(Type::Integer, columns, depth),
             8 => format!("CAST({} AS INTEGER)", self.float(columns, depth - 1)),

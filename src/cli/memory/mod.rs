@@ -1,0 +1,562 @@
+//! `perennial memory`: what is stored, recalled, shared and taken back from a terminal.
+//!
+//! A state folder holds one memory: a table of what was stored, one of what was set, and the relations
+//! of a [`Bank`]. Each command opens it, does one thing, waits until that is there for good, and ends.
+
+mod args;
+mod lines;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use perennial::connectors::timestamp;
+use perennial::memory::{
+    Bank, Entry, ForgetBy, Hit, Memory, MemoryError, NewEntry, Recall, Retain, WORDS_SCALE,
+};
+use perennial::rows::{Column, Schema, Type};
+use perennial::{Edit, Engine, View};
+use serde_json::json;
+
+pub(crate) use args::MemoryArgs;
+use args::{
+    AnswerArgs, AskedArgs, ForgetArgs, GrantArgs, ListArgs, MemoryCommand, Place, RecallArgs,
+    RetainArgs, StatsArgs, StoreArgs,
+};
+
+use super::failure::Failure;
+use super::live::Live;
+use super::{opening, stderr, wording};
+
+/// Name of the memory.
+const MEMORY: &str = "memory";
+/// The table of what was stored.
+const TURNS: &str = "memory_turns";
+/// The table of what was set.
+const SETTINGS: &str = "memory_settings";
+/// The setting of what is retained.
+const RETAIN: &str = "retain";
+/// Tokens of what an answer reads, where its model has room for them.
+const MAX_TOKENS: usize = 32 << 10;
+/// Lines that are stored together.
+const BATCH: usize = 1000;
+
+/// Runs the command.
+pub(crate) fn run(args: &MemoryArgs) -> Result<ExitCode, Failure> {
+    match &args.command {
+        MemoryCommand::Store(args) => store(args),
+        MemoryCommand::Recall(args) => recall(args),
+        MemoryCommand::Answer(args) => answer(args),
+        MemoryCommand::List(args) => list(args),
+        MemoryCommand::Forget(args) => forget(args),
+        MemoryCommand::Grant(args) => grant(args, true),
+        MemoryCommand::Revoke(args) => grant(args, false),
+        MemoryCommand::Retain(args) => retain(args),
+        MemoryCommand::Stats(args) => stats(args),
+    }
+}
+
+/// The memory of a state folder, opened.
+struct Opened {
+    engine: Engine,
+    bank: Bank,
+    retain: Option<Retain>,
+}
+
+/// Opens a state folder. No language model is opened; the one that embeds is when it is needed.
+fn open(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Opened, Failure> {
+    let text = |name: &str| Column::new(name, Type::Text);
+    let turns = [
+        text("key"),
+        text("text"),
+        text("title"),
+        Column::new("updated_at", Type::Timestamp),
+        Column::new("supersedes", Type::Json),
+        text("namespace"),
+        text("session"),
+        text("writer"),
+        Column::new("pinned", Type::Boolean),
+    ];
+    let runtime = opening::embedding(cache, &Live::new(is_quiet))?;
+    let engine = Engine::builder(runtime)
+        .state(state)
+        .history(0)
+        .table_of(TURNS, Schema::new(turns))
+        .table_of(SETTINGS, Schema::new([text("key"), text("text")]))
+        .start()?;
+    engine.flush()?;
+    let retain = retained(&engine)?;
+    let mut memory = Memory::named(MEMORY)
+        .from(TURNS)
+        .namespace("namespace")
+        .session("session")
+        .writer("writer")
+        .pinned("pinned");
+    if let Some(retain) = retain {
+        memory = memory.retain(retain);
+    }
+    let bank = Bank::create(&engine, memory)?;
+    bank.flush()?;
+    Ok(Opened {
+        engine,
+        bank,
+        retain,
+    })
+}
+
+fn open_place(place: &Place) -> Result<Opened, Failure> {
+    open(&place.state, place.cache.as_deref(), place.json)
+}
+
+/// What a state folder says is retained.
+fn retained(engine: &Engine) -> Result<Option<Retain>, Failure> {
+    let settings = engine.snapshot(SETTINGS)?;
+    let rows = settings.rows.iter();
+    let mut rows = rows.filter(|(row, _)| row.first().and_then(|key| key.as_text()).is_some());
+    let set = rows.find(|(row, _)| row[0].as_text().is_some_and(|key| &**key == RETAIN));
+    let text = set.and_then(|(row, _)| row.get(1)?.as_text().cloned());
+    text.map(|text| {
+        let damaged = |expected| {
+            let what = format!("the folder says to retain `{text}`: {expected}");
+            Failure::usage(
+                what,
+                "set it anew: perennial memory retain --state FOLDER all",
+            )
+        };
+        text.parse().map_err(damaged)
+    })
+    .transpose()
+}
+
+fn store(args: &StoreArgs) -> Result<ExitCode, Failure> {
+    let is_input = args.texts.iter().any(|text| text == "-");
+    if is_input && args.texts.len() > 1 {
+        let hint = "give texts, or `-` alone";
+        return Err(Failure::usage("`-` reads all there is", hint));
+    }
+    if args.key.is_some() && (is_input || args.texts.len() > 1) {
+        let hint = "store one text, or leave --key out";
+        return Err(Failure::usage("--key is of one text", hint));
+    }
+    let mut of_all = NewEntry::new("").pinned(args.pin);
+    if let Some(key) = &args.key {
+        of_all = of_all.key(key);
+    }
+    if let Some(namespace) = &args.namespace {
+        of_all = of_all.namespace(namespace);
+    }
+    if let Some(session) = &args.session {
+        of_all = of_all.session(session);
+    }
+    if let Some(writer) = &args.writer {
+        of_all = of_all.writer(writer);
+    }
+    of_all = of_all.superseding(args.supersedes.iter().cloned());
+    let opened = open_place(&args.place)?;
+    let mut out = io::stdout().lock();
+    let mut n_refused = 0;
+    let mut waiting: Vec<(usize, NewEntry)> = Vec::new();
+    if is_input {
+        let input = io::stdin().lock();
+        let mut read = |number, entry: Result<NewEntry, String>| -> Result<(), Failure> {
+            match entry {
+                Ok(entry) => waiting.push((number, entry)),
+                Err(reason) => {
+                    n_refused += 1;
+                    refused(&mut out, args.place.json, number, &reason)?;
+                }
+            }
+            if waiting.len() >= BATCH {
+                let batch = std::mem::take(&mut waiting);
+                n_refused += store_each(&opened.bank, batch, &mut out, args.place.json)?;
+            }
+            Ok(())
+        };
+        let mut failed = None;
+        lines::each(input, &of_all, |number, entry| {
+            read(number, entry).map_err(|failure| {
+                failed = Some(failure);
+                io::Error::other("a line could not be stored")
+            })
+        })
+        .map_err(|error| match failed.take() {
+            Some(failure) => failure,
+            None => Failure::io("read standard input")(error),
+        })?;
+        n_refused += store_each(&opened.bank, waiting, &mut out, args.place.json)?;
+    } else {
+        // All or none: whoever types them sees at once what is wrong.
+        let entries = args.texts.iter().map(|text| of_all.clone().text(text));
+        let keys = opened.bank.store_all(entries)?;
+        opened.bank.flush()?;
+        for key in keys {
+            stored(&mut out, args.place.json, &key)?;
+        }
+    }
+    Ok(match n_refused {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Stores entries, each by itself. Returns how many were refused.
+fn store_each(
+    bank: &Bank,
+    entries: Vec<(usize, NewEntry)>,
+    out: &mut impl Write,
+    is_json: bool,
+) -> Result<usize, Failure> {
+    let mut n_refused = 0;
+    let mut keys = Vec::new();
+    for (number, entry) in entries {
+        match bank.store(entry) {
+            Ok(key) => keys.push(key),
+            Err(MemoryError::Engine(error)) => return Err(error.into()),
+            Err(reason) => {
+                n_refused += 1;
+                refused(out, is_json, number, &reason.to_string())?;
+            }
+        }
+    }
+    // What is told as stored is there for good.
+    bank.flush()?;
+    for key in keys {
+        stored(out, is_json, &key)?;
+    }
+    Ok(n_refused)
+}
+
+fn stored(out: &mut impl Write, is_json: bool, key: &str) -> Result<(), Failure> {
+    match is_json {
+        true => writeln!(out, "{}", json!({"event": "stored", "key": key})),
+        false => writeln!(out, "{}", wording::plain(key)),
+    }
+    .map_err(Failure::output)
+}
+
+fn refused(out: &mut impl Write, is_json: bool, line: usize, reason: &str) -> Result<(), Failure> {
+    if is_json {
+        let told = json!({"event": "refused", "line": line, "reason": reason});
+        return writeln!(out, "{told}").map_err(Failure::output);
+    }
+    let reason = wording::plain(reason);
+    stderr::line(&format!("line {line} is refused: {reason}"));
+    Ok(())
+}
+
+/// What is asked, as a memory takes it.
+fn asked(args: &AskedArgs) -> Recall {
+    let mut asked = Recall::new(&args.question).best(args.best);
+    if let Some(reader) = &args.reader {
+        asked = asked.reader(reader);
+    }
+    if let Some(namespace) = &args.namespace {
+        asked = asked.namespace(namespace);
+    }
+    match args.fold {
+        Some(cosine) => asked.folding(cosine),
+        None => asked,
+    }
+}
+
+fn recall(args: &RecallArgs) -> Result<ExitCode, Failure> {
+    let opened = open_place(&args.place)?;
+    let recalled = opened.bank.recall(&asked(&args.asked))?;
+    let mut out = io::stdout().lock();
+    if recalled.hits.is_empty() && !args.place.json {
+        stderr::line("nothing is remembered that could be told");
+    }
+    for (rank, hit) in (1..).zip(&recalled.hits) {
+        let written = match args.place.json {
+            true => {
+                let hit = json!({
+                    "event": "recalled",
+                    "rank": rank,
+                    "score": hit.score,
+                    "similarity": hit.similarity,
+                    "words": hit.words,
+                    "entry": hit.entry,
+                });
+                writeln!(out, "{hit}")
+            }
+            false => print_hit(&mut out, rank, hit, args.explain),
+        };
+        written.map_err(Failure::output)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_hit(out: &mut impl Write, rank: usize, hit: &Hit, explain: bool) -> io::Result<()> {
+    writeln!(out, "{rank}. {:.3}  {}", hit.score, about(&hit.entry))?;
+    if explain {
+        writeln!(
+            out,
+            "   similarity {:.3} + {WORDS_SCALE} x words {:.3}",
+            hit.similarity, hit.words
+        )?;
+    }
+    print_text(out, &hit.entry)
+}
+
+/// Where an entry comes from, in a line.
+fn about(entry: &Entry) -> String {
+    let parts = [
+        Some(&entry.namespace),
+        entry.session.as_ref(),
+        entry.writer.as_ref(),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .flatten()
+        .map(|part| wording::plain(part).into_owned())
+        .collect();
+    let pinned = if entry.is_pinned { " (pinned)" } else { "" };
+    let also = match entry.sources.len() {
+        0 | 1 => String::new(),
+        n => format!(", said {n} times"),
+    };
+    format!(
+        "[{}] {}, {}{also}{pinned}",
+        parts.join(" · "),
+        wording::plain(&entry.key),
+        timestamp::text(entry.updated_at_ms)
+    )
+}
+
+fn print_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    for line in wording::plain(entry.text.trim_end()).lines() {
+        writeln!(out, "   {line}")?;
+    }
+    Ok(())
+}
+
+fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
+    let cache = args.model.cache.as_deref();
+    let opened = open(&args.state, cache, args.json)?;
+    let recalled = opened.bank.recall(&asked(&args.asked))?;
+    drop(opened);
+    if recalled.hits.is_empty() {
+        let hint = "store something, or ask for the right to read it";
+        return Err(Failure::usage(
+            "nothing is remembered that could be told",
+            hint,
+        ));
+    }
+    // An engine of its own, of which nothing is kept: what was recalled is all that it reads.
+    let live = Live::new(args.json);
+    let model = opening::open(&args.model, &live)?;
+    let view = View::named("answer")
+        .context("asked")
+        .data_source("recalled")
+        .token_budget(MAX_TOKENS)
+        .max_tokens(args.max_tokens);
+    let engine = Engine::builder(model.runtime)
+        .table("asked")
+        .table("recalled")
+        .view(view)
+        .start()?;
+    let entries = recalled.hits.iter().map(|hit| {
+        let entry = &hit.entry;
+        let edit = Edit::upsert("recalled", &*entry.key, entry.text.clone());
+        let edit = edit.at(entry.updated_at_ms);
+        match &entry.title {
+            Some(title) => edit.titled(title.clone()),
+            None => edit,
+        }
+    });
+    let asked = Edit::upsert("asked", "question", args.asked.question.as_str());
+    engine.apply(entries.chain([asked]).collect())?;
+    engine.flush()?;
+    let answers = engine.answers("answer")?;
+    let Some((_, current)) = answers.into_iter().next() else {
+        return Err(Failure::usage("there is no answer", "ask again"));
+    };
+    let mut sources: Vec<&str> = Vec::new();
+    for source in current.sub_paragraphs.iter().flat_map(|s| &s.sources) {
+        if !sources.contains(&source.document.as_str()) {
+            sources.push(source.document.as_str());
+        }
+    }
+    let text = match &current.answer {
+        Ok(answer) => answer.text.clone(),
+        Err(reason) => {
+            return Err(Failure::NotAnswered {
+                n_failed: 1,
+                n_asked: 1,
+                reason: reason.clone(),
+            });
+        }
+    };
+    let mut out = io::stdout().lock();
+    let written = match args.json {
+        true => {
+            let entries: Vec<&str> = recalled.hits.iter().map(|hit| &*hit.entry.key).collect();
+            let answer = json!({
+                "event": "answer",
+                "question": args.asked.question,
+                "text": &*text,
+                "sources": sources,
+                "entries": entries,
+            });
+            writeln!(out, "{answer}")
+        }
+        false => {
+            let text = wording::plain(text.trim());
+            match sources.is_empty() {
+                true => writeln!(out, "{text}"),
+                false => writeln!(out, "{text} [{}]", wording::plain(&sources.join(", "))),
+            }
+        }
+    };
+    written.map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
+    let opened = open_place(&args.place)?;
+    let (reader, namespace) = (args.reader.as_deref(), args.namespace.as_deref());
+    let listed = opened.bank.list(reader, namespace)?;
+    let mut out = io::stdout().lock();
+    let is = |wanted: &Option<String>, has: &Option<std::sync::Arc<str>>| match wanted {
+        None => true,
+        Some(wanted) => has.as_deref() == Some(wanted.as_str()),
+    };
+    for entry in listed {
+        if !is(&args.session, &entry.session) || !is(&args.writer, &entry.writer) {
+            continue;
+        }
+        let written = match args.place.json {
+            true => writeln!(out, "{}", json!({"event": "entry", "entry": &*entry})),
+            false => writeln!(out, "{}", about(&entry)).and_then(|()| print_text(&mut out, &entry)),
+        };
+        written.map_err(Failure::output)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn forget(args: &ForgetArgs) -> Result<ExitCode, Failure> {
+    let by = &args.by;
+    let by = match (&by.key, &by.session, &by.writer, &by.namespace) {
+        (Some(key), ..) => ForgetBy::Key(key.clone()),
+        (_, Some(session), ..) => ForgetBy::Session(session.clone()),
+        (_, _, Some(writer), _) => ForgetBy::Writer(writer.clone()),
+        (.., Some(namespace)) => ForgetBy::Namespace(namespace.clone()),
+        (None, None, None, None) => {
+            let hint = "--key, --session, --writer or --namespace";
+            return Err(Failure::usage("nothing is said to be forgotten", hint));
+        }
+    };
+    let opened = open_place(&args.place)?;
+    let receipt = opened.bank.forget(&by)?;
+    let mut out = io::stdout().lock();
+    let written = match args.place.json {
+        true => writeln!(out, "{}", json!({"event": "forgotten", "receipt": receipt})),
+        false => {
+            let (what, of) = by.parts();
+            let n = wording::count(receipt.n_records, "record");
+            let grants = match receipt.n_grants {
+                0 => String::new(),
+                n => format!(" and {}", wording::count(n, "grant")),
+            };
+            writeln!(
+                out,
+                "{n}{grants} of {what} {} forgotten",
+                wording::plain(of)
+            )
+        }
+    };
+    written.map_err(Failure::output)?;
+    for place in &receipt.remains {
+        stderr::line(&format!("something is left: {}", wording::plain(place)));
+    }
+    Ok(match receipt.remains.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn grant(args: &GrantArgs, is_granted: bool) -> Result<ExitCode, Failure> {
+    let opened = open_place(&args.place)?;
+    let (namespace, reader) = (&args.namespace, &args.reader);
+    match is_granted {
+        true => opened.bank.grant(namespace, reader)?,
+        false => opened.bank.revoke(namespace, reader)?,
+    }
+    opened.bank.flush()?;
+    let mut out = io::stdout().lock();
+    let written = match args.place.json {
+        true => {
+            let event = if is_granted { "granted" } else { "revoked" };
+            let told = json!({"event": event, "namespace": namespace, "reader": reader});
+            writeln!(out, "{told}")
+        }
+        false => {
+            let may = if is_granted { "may" } else { "may not" };
+            let (reader, namespace) = (wording::plain(reader), wording::plain(namespace));
+            writeln!(out, "{reader} {may} read {namespace}")
+        }
+    };
+    written.map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn retain(args: &RetainArgs) -> Result<ExitCode, Failure> {
+    let opened = open_place(&args.place)?;
+    let retain = match args.retain {
+        None => opened.retain,
+        Some(set) => {
+            let edit = match set.0 {
+                None => Edit::delete(SETTINGS, RETAIN),
+                Some(retain) => Edit::upsert(SETTINGS, RETAIN, retain.to_string()),
+            };
+            opened.engine.apply(vec![edit])?;
+            opened.engine.flush()?;
+            set.0
+        }
+    };
+    let text = retain.map_or_else(|| "all".to_owned(), |retain| retain.to_string());
+    let mut out = io::stdout().lock();
+    let written = match args.place.json {
+        true => writeln!(out, "{}", json!({"event": "retained", "retain": text})),
+        false => writeln!(out, "{text}"),
+    };
+    written.map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stats(args: &StatsArgs) -> Result<ExitCode, Failure> {
+    let opened = open_place(&args.place)?;
+    let stats = opened.bank.stats()?;
+    let mut out = io::stdout().lock();
+    if args.place.json {
+        let told = json!({"event": "stats", "stats": stats});
+        writeln!(out, "{told}").map_err(Failure::output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines = vec![format!(
+        "{} stored, {} refused",
+        wording::count(stats.n_stored, "record"),
+        wording::thousands(stats.n_refused)
+    )];
+    for (name, of) in &stats.namespaces {
+        let readers = match of.readers.is_empty() {
+            true => String::new(),
+            false => format!("; read by {}", wording::plain(&of.readers.join(", "))),
+        };
+        lines.push(format!(
+            "{}: {} ({} pinned) of {}, {} bytes{readers}",
+            wording::plain(name),
+            match of.n_entries {
+                1 => "1 entry".to_owned(),
+                n => format!("{} entries", wording::thousands(n)),
+            },
+            wording::thousands(of.n_pinned),
+            wording::count(of.n_sources, "record"),
+            wording::thousands(of.n_bytes)
+        ));
+    }
+    for line in lines {
+        writeln!(out, "{line}").map_err(Failure::output)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

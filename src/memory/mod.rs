@@ -1,0 +1,36 @@
+//! What was stored, found by what is asked, for whom, and how is it taken back?
+//!
+//! # Design
+//! A memory is a few relations of an engine (`declaration.rs`): a view of the entries that stand, a
+//! table of grants, and a view of both with the entries' vectors, from which is recalled. So an edit,
+//! a deletion and a revocation are deltas, as everywhere. A [`Bank`] speaks to them: it stores rows,
+//! follows that last view into an index of its own (`index.rs`), and scores it when somebody asks
+//! (`recall.rs`).
+//!
+//! # Invariants
+//! - What is recalled is a function of the entries that the reader may read, as of one epoch: not of
+//!   what else is stored, nor of how it came to be. Counts are whole numbers, kept by namespace and
+//!   added up for each question; scales are fixed.
+//! - Entries and grants are of the same epoch: they come through one view.
+//! - Storing asks no language model, and recall waits for none.
+//!
+//! # What it deliberately does not do
+//! It holds no tensors. A score of other kinds (of latent keys, say) joins as a [`PairScore`]. It
+//! authenticates nobody: who calls says who reads.
+
+mod bank;
+mod declaration;
+mod entry;
+mod error;
+mod forget;
+mod index;
+mod recall;
+mod words;
+
+pub use bank::{Bank, MemoryStats, NamespaceStats};
+pub use declaration::Memory;
+pub use entry::{Entry, NewEntry};
+pub use error::MemoryError;
+pub use forget::{ForgetBy, MemoryReceipt};
+pub use perennial_views::query::memory::Retain;
+pub use recall::{Hit, PairScore, Recall, Recalled, ScoreBy, WORDS_SCALE};

@@ -1,0 +1,189 @@
+//! Which statement does what to a memory?
+
+use std::sync::Arc;
+
+use perennial_rows::{Column, Schema, Tuple, Type, Value};
+use perennial_views::sql::{
+    CreateMemory, Diagnostic, ForgetMemory, ForgetPart, Grant, Kind, MemoryOption, Name, ReadBy,
+    Recall, Span, nearest,
+};
+
+use super::outcome::{At as _, Fault, Outcome};
+use super::session::{Session, created, table};
+use crate::memory::{self, Bank, ForgetBy, Hit, Memory};
+
+/// The columns of what is recalled.
+const RECALLED: [(&str, Type); 10] = [
+    ("key", Type::Text),
+    ("text", Type::Text),
+    ("score", Type::Float),
+    ("similarity", Type::Float),
+    ("words", Type::Float),
+    ("namespace", Type::Text),
+    ("session", Type::Text),
+    ("writer", Type::Text),
+    ("updated_at", Type::Timestamp),
+    ("sources", Type::Json),
+];
+
+impl Session {
+    pub(super) fn create_memory(&mut self, memory: &CreateMemory) -> Result<Outcome, Fault> {
+        let name = &memory.name;
+        self.check_new(name)?;
+        self.catalog(memory.from.span)?.expect(&memory.from)?;
+        let bank = Bank::create(&self.engine, declared(memory)).at(name.span)?;
+        self.memories.insert(name.of.clone(), bank);
+        Ok(created(Kind::Memory, name, None))
+    }
+
+    /// The plan of a memory's entries.
+    pub(super) fn explain_memory(&self, memory: &CreateMemory) -> Result<String, Fault> {
+        self.catalog(memory.from.span)?.expect(&memory.from)?;
+        declared(memory).explain(&self.engine).at(memory.name.span)
+    }
+
+    /// The memory of a name.
+    pub(super) fn memory(&self, name: &Name) -> Result<&Bank, Fault> {
+        self.memories.get(&name.of).ok_or_else(|| {
+            let fault = Diagnostic::new(format!("there is no memory {}", name.of), name.span);
+            let names = self.memories.keys().map(|name| &**name);
+            match nearest(&name.of, names) {
+                Some(meant) => fault.help(format!("did you mean {meant}?")),
+                None => fault.help(format!("CREATE MEMORY {} FROM turns", name.of)),
+            }
+            .into()
+        })
+    }
+
+    /// The relation that a view reads which reads a memory.
+    pub(super) fn read_memory(&self, name: &Name, reads: &ReadBy) -> Result<String, Fault> {
+        let bank = self.memory(name)?;
+        match reads {
+            ReadBy::Owner => Ok(bank.memory().name().to_owned()),
+            ReadBy::Reader(reader) => bank.readable_by(&reader.of).at(reader.span),
+        }
+    }
+
+    pub(super) fn show_memories(&self, span: Span) -> Result<Outcome, Fault> {
+        let mut rows = Vec::new();
+        for (name, bank) in &self.memories {
+            let (memory, stats) = (bank.memory(), bank.stats().at(span)?);
+            let n_entries: usize = stats.namespaces.values().map(|of| of.n_entries).sum();
+            let retain = memory.retained();
+            rows.push(vec![
+                Value::Text(name.clone()),
+                Value::text(memory.source()),
+                number(n_entries),
+                number(stats.namespaces.len()),
+                retain.map_or(Value::Null, |retain| Value::text(retain.to_string())),
+            ]);
+        }
+        let names = ["name", "from", "entries", "namespaces", "retain"];
+        Ok(table(names, rows.into_iter()))
+    }
+
+    pub(super) fn drop_memory(&mut self, name: &Name) -> Result<(), Fault> {
+        self.memory(name)?.clone().drop().at(name.span)?;
+        self.memories.remove(&name.of);
+        Ok(())
+    }
+
+    /// What a memory consists of is not dropped by itself.
+    pub(super) fn check_no_memory(&self, name: &Name) -> Result<(), Fault> {
+        let mut memories = self.memories.iter();
+        let Some((memory, _)) = memories.find(|(_, bank)| bank.memory().has(&name.of)) else {
+            return Ok(());
+        };
+        let what = format!("{} belongs to memory {memory}", name.of);
+        let help = format!("DROP MEMORY {memory}");
+        Err(Diagnostic::new(what, name.span).help(help).into())
+    }
+
+    pub(super) fn grant(&mut self, grant: &Grant) -> Result<Outcome, Fault> {
+        let bank = self.memory(&grant.memory)?;
+        let (namespace, reader) = (&grant.namespace, &grant.reader);
+        let span = namespace.span.union(&reader.span);
+        match grant.is_given {
+            true => bank.grant(&namespace.of, &reader.of).at(span)?,
+            false => bank.revoke(&namespace.of, &reader.of).at(span)?,
+        }
+        Ok(Outcome::Granted {
+            is_given: grant.is_given,
+        })
+    }
+
+    pub(super) fn recall(&mut self, recall: &Recall) -> Result<Outcome, Fault> {
+        let span = recall.question.span;
+        let index = self.memory(&recall.from)?.memory().index();
+        self.settle(&[&index], span)?;
+        let mut asked = memory::Recall::new(&*recall.question.of);
+        if let Some(reader) = &recall.reader {
+            asked = asked.reader(&*reader.of);
+        }
+        if let Some(namespace) = &recall.namespace {
+            asked = asked.namespace(&*namespace.of);
+        }
+        if let Some(limit) = &recall.limit {
+            asked = asked.best(usize::try_from(limit.of).unwrap_or(usize::MAX));
+        }
+        let recalled = self.memory(&recall.from)?.recall(&asked).at(span)?;
+        let columns = RECALLED.map(|(name, of)| Column::new(name, of));
+        Ok(Outcome::Rows {
+            schema: Schema::new(columns),
+            rows: recalled.hits.iter().map(row).collect(),
+            notices: Vec::new(),
+        })
+    }
+
+    pub(super) fn forget_memory(&mut self, forget: &ForgetMemory) -> Result<Outcome, Fault> {
+        let index = self.memory(&forget.from)?.memory().index();
+        self.settle(&[&index], forget.of.span)?;
+        let of = forget.of.of.to_string();
+        let by = match forget.by {
+            ForgetPart::Key => ForgetBy::Key(of),
+            ForgetPart::Session => ForgetBy::Session(of),
+            ForgetPart::Writer => ForgetBy::Writer(of),
+            ForgetPart::Namespace => ForgetBy::Namespace(of),
+        };
+        let receipt = self.memory(&forget.from)?.forget(&by).at(forget.of.span)?;
+        Ok(Outcome::MemoryForgotten(Box::new(receipt)))
+    }
+}
+
+/// The memory that a statement declares.
+fn declared(memory: &CreateMemory) -> Memory {
+    let declared = Memory::named(&*memory.name.of).from(&*memory.from.of);
+    let options = memory.options.iter().map(|option| &option.of);
+    options.fold(declared, |declared, option| match option {
+        MemoryOption::Namespace(column) => declared.namespace(&**column),
+        MemoryOption::Session(column) => declared.session(&**column),
+        MemoryOption::Writer(column) => declared.writer(&**column),
+        MemoryOption::Pinned(column) => declared.pinned(&**column),
+        MemoryOption::Retain(retain) => declared.retain(*retain),
+        // An option that a later release knows is refused where it is read.
+        _ => declared,
+    })
+}
+
+fn row(hit: &Hit) -> Tuple {
+    let entry = &hit.entry;
+    let text = |text: &Option<Arc<str>>| text.clone().map_or(Value::Null, Value::Text);
+    let sources: Vec<&str> = entry.sources.iter().map(|key| &**key).collect();
+    [
+        Value::Text(entry.key.clone()),
+        Value::Text(entry.text.clone()),
+        Value::float(hit.score),
+        Value::float(hit.similarity.into()),
+        Value::float(hit.words),
+        Value::Text(entry.namespace.clone()),
+        text(&entry.session),
+        text(&entry.writer),
+        Value::Timestamp(entry.updated_at_ms),
+        Value::from_json(&sources.into()),
+    ]
+    .into()
+}
+
+fn number(n: usize) -> Value {
+    Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
+}

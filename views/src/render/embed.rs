@@ -1,0 +1,46 @@
+//! Which vector has the text of each tuple?
+//!
+//! Texts are embedded as passages are, in the table of all views: a text that is known is not
+//! embedded again, here or after a restart, and a retraction embeds nothing.
+
+use perennial_operators::call::call;
+use perennial_rows::{Tuple, Value};
+
+use crate::embeddings::{EmbedCalls, EmbedText, Embedded};
+use crate::render::Tuples;
+
+/// Texts that each worker of a view has the embedder see at a time.
+const MAX_IN_FLIGHT: usize = 1024;
+
+/// The tuples, each with its vector behind it; NULL where it has none.
+pub(super) fn embed<'scope>(
+    tuples: Tuples<'scope>,
+    title: usize,
+    text: usize,
+    calls: EmbedCalls,
+) -> Tuples<'scope> {
+    let embedder = calls.embeddings.digest();
+    let has_text = move |tuple: &Tuple| tuple[text].as_text().is_some();
+    let without = tuples.clone().filter(move |tuple| !has_text(tuple));
+    let by_text = tuples.filter(has_text).flat_map(move |tuple| {
+        let text = tuple[text].as_text()?;
+        let title = tuple[title].as_text().filter(|title| !title.is_empty());
+        let text = match title {
+            Some(title) => EmbedText::titled(&embedder, title, text),
+            None => EmbedText::plain(&embedder, text),
+        };
+        Some((text, tuple))
+    });
+    let texts = by_text.clone().map(|(text, _)| text).distinct();
+    let vectors = call(texts, "EmbedEntries", MAX_IN_FLIGHT, calls);
+    let with = by_text.join_map(vectors, |_, tuple, embedded: &Embedded| {
+        let vector = embedded.as_ref().ok();
+        let vector = vector.map(|vector| vector.elements().collect::<Vec<f32>>());
+        with(tuple, vector.map_or(Value::Null, |v| Value::vector(&v)))
+    });
+    with.concat(without.map(|tuple| self::with(&tuple, Value::Null)))
+}
+
+fn with(tuple: &Tuple, vector: Value) -> Tuple {
+    tuple.iter().cloned().chain([vector]).collect()
+}
