@@ -22,7 +22,7 @@ export function Banner() {
   return html`<div role="status" class=${isShown ? "banner" : "banner hidden"}>
     ${isShown &&
     html`<strong>The connection is lost.</strong>
-      <span>What you see is as of ${ago(lost.sinceMs, nowMs)} (${lost.reason}).</span>
+      <span>What you see was true ${ago(lost.sinceMs, nowMs)}: ${lost.reason}.</span>
       ${inS !== null && html`<span>Next try in ${inS} s.</span>`}
       ${lost.retry && html`<button type="button" onClick=${lost.retry}>Try now</button>`}`}
   </div>`;

@@ -1,11 +1,10 @@
-// A window over the page: named, closed by Esc, and the focus goes back where it was.
+// A window over the page: named, closed by Esc, and the focus goes back where it was. Without
+// `onClose` it stays until its work is done.
 
 import { html, useEffect, useRef } from "../vendor/preact.js";
 
-export function Dialog({ title, onClose, children, isWide = false }) {
+export function Dialog({ title, onClose = null, children }) {
   const dialog = useRef(null);
-  const close = useRef(onClose);
-  close.current = onClose;
   useEffect(() => {
     const element = dialog.current;
     const before = document.activeElement;
@@ -17,16 +16,16 @@ export function Dialog({ title, onClose, children, isWide = false }) {
   }, []);
   return html`<dialog
     ref=${dialog}
-    class=${isWide ? "dialog wide" : "dialog"}
+    class="dialog"
     aria-label=${title}
     onCancel=${(event) => {
       event.preventDefault();
-      close.current();
+      onClose?.();
     }}
   >
     <header class="dialog-head">
       <h2>${title}</h2>
-      <button type="button" class="quiet" onClick=${() => close.current()} aria-label="Close">✕</button>
+      ${onClose && html`<button type="button" class="quiet" onClick=${onClose} aria-label="Close">✕</button>`}
     </header>
     ${children}
   </dialog>`;

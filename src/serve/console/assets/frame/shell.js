@@ -1,6 +1,6 @@
 // What stands around every page?
 
-import { html } from "../vendor/preact.js";
+import { html, useEffect } from "../vendor/preact.js";
 import { useObserved } from "../server/observed.js";
 import { usePolled } from "../server/polling.js";
 import { forgetToken, hasToken } from "../server/requests.js";
@@ -27,6 +27,10 @@ export function Shell({ children }) {
   const lost = useObserved(lostConnection);
   const { data: status } = usePolled("/v1/status", 5000);
   const here = parts[0] ?? "views";
+  // On narrow screens the links are wider than the page.
+  useEffect(() => {
+    for (const link of document.querySelectorAll("nav a[aria-current]")) link.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [parts.join("/")]);
   const health = lost
     ? ["bad", "not reached"]
     : status === null

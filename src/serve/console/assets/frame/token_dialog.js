@@ -14,12 +14,12 @@ export function TokenDialog() {
     const token = field.current.value.trim();
     if (token !== "") giveToken(token);
   };
-  return html`<${Dialog} title="A token, please" onClose=${() => {}}>
+  return html`<${Dialog} title="A token, please">
     <form onSubmit=${submit} class="stack">
       <p role="status">${why} It is kept in this tab only, until the tab is closed.</p>
       <label class="field">
         Token
-        <input ref=${field} type="password" name="token" autocomplete="off" spellcheck=${false} required />
+        <input ref=${field} type="password" name="token" autofocus autocomplete="off" spellcheck=${false} required />
       </label>
       <div class="actions"><button class="primary">Go on</button></div>
     </form>

@@ -12,7 +12,7 @@ export function Plan({ name }) {
   return html`
     <section class="surface" aria-label="Plan">
       <${PlanGraph} plan=${data} />
-      <p class="note">Rows flow from left to right. Calls are counted since the server began.</p>
+      <p class="note">Rows flow along the arrows. Calls are counted since the server began.</p>
     </section>
     ${data.text &&
     html`<section class="surface">

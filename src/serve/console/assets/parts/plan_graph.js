@@ -5,14 +5,15 @@ import { Graph, layout } from "../vendor/dagre.js";
 import { to } from "../frame/router.js";
 import { count, thousands } from "../words/wording.js";
 
+const narrow = matchMedia("(max-width: 760px)");
 const WIDTH = 190;
 const HEIGHT = 90;
 const LONGEST_LABEL = 22;
 
 /** Where nodes and edges stand. Counters move nothing: only ids and edges do. */
-function placed(nodes, edges) {
+function placed(nodes, edges, rankdir) {
   const graph = new Graph();
-  graph.setGraph({ rankdir: "LR", nodesep: 28, ranksep: 70, marginx: 8, marginy: 8 });
+  graph.setGraph({ rankdir, nodesep: 28, ranksep: 70, marginx: 8, marginy: 8 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const node of nodes) graph.setNode(node.id, { width: WIDTH, height: HEIGHT });
   for (const edge of edges) graph.setEdge(edge.from, edge.to);
@@ -38,7 +39,8 @@ function curve(points) {
 
 export function PlanGraph({ plan }) {
   const shape = JSON.stringify([plan.nodes.map((node) => node.id), plan.edges]);
-  const { size, at, lines } = useMemo(() => placed(plan.nodes, plan.edges), [shape]);
+  const rankdir = narrow.matches ? "TB" : "LR";
+  const { size, at, lines } = useMemo(() => placed(plan.nodes, plan.edges, rankdir), [shape, rankdir]);
   return html`<div class="scroll plan" tabindex="0" role="region" aria-label="Plan of ${plan.view}">
     <svg
       width=${size.width}

@@ -17,7 +17,7 @@ export function Value({ value }) {
 function Text({ text }) {
   const [isWhole, setWhole] = useState(false);
   if (text.length <= LONGEST_TEXT) return html`<span class="text">${text}</span>`;
-  return html`<span class="text">${isWhole ? text : `${text.slice(0, LONGEST_TEXT)}…`}</span>
+  return html`<span class="text long">${isWhole ? text : `${text.slice(0, LONGEST_TEXT)}…`}</span>
     <button type="button" class="link" aria-expanded=${isWhole} onClick=${() => setWhole(!isWhole)}>
       ${isWhole ? "less" : "more"}
     </button>`;

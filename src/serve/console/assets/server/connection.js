@@ -14,7 +14,9 @@ export function tellLost(who, error, nextTryMs = null, retry = null) {
     if (!lost.delete(who)) return;
   } else {
     const sinceMs = lost.get(who)?.sinceMs ?? Date.now();
-    lost.set(who, { sinceMs, reason: error.message, nextTryMs, retry });
+    // Browsers say "Failed to fetch", or "network error", of whatever keeps a server from answering.
+    const reason = error instanceof TypeError ? "the server does not answer" : error.message;
+    lost.set(who, { sinceMs, reason, nextTryMs, retry });
   }
   const all = [...lost.values()];
   lostConnection.value = all.length === 0 ? null : all.reduce((a, b) => (a.sinceMs <= b.sinceMs ? a : b));
