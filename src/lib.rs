@@ -34,6 +34,8 @@ pub mod local_model;
 pub mod recording;
 #[cfg(feature = "remote")]
 pub mod remote_model;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod sql;
 pub mod state;
 

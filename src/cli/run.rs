@@ -38,19 +38,20 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         None => args.model.model.as_str().into(),
     };
     let builder = declared(Engine::builder(open(first)?), &args.engine).held();
-    let mut session = Session::new(builder.start()?, opened_by)
+    let session = Session::new(builder.start()?, opened_by)
         .held()
         .opening(move |model| Ok(open(Some(model))?));
-    if args.once {
-        session = session.once();
-    }
+    let session = match args.once {
+        true => session.once(),
+        false => session,
+    };
     let teller = Teller {
         live: live.clone(),
         is_json: args.json,
         is_talkative: false,
         width: width(),
     };
-    let feeds = carry_out(&mut session, &script, &statements, &teller)?;
+    let feeds = carry_out(&session, &script, &statements, &teller)?;
     let is_source = |one: &&Spanned<Statement>| matches!(one.of, Statement::CreateSource(_));
     let n_sources = statements.iter().filter(is_source).count();
     let followed = Followed {
@@ -171,7 +172,7 @@ pub(crate) fn width() -> Option<u16> {
 
 /// Carries the statements out, and returns the views to be shown.
 fn carry_out(
-    session: &mut Session,
+    session: &Session,
     script: &Script,
     statements: &[Spanned<Statement>],
     teller: &Teller,

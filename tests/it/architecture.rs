@@ -54,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 8] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 9] = [
     ("fault", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
@@ -62,6 +62,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 8] = [
     ("local_model", &["engine"]),
     ("remote_model", &["engine", "local_model"]),
     ("sql", &["engine"]),
+    ("serve", &["engine", "sql", "state"]),
     (
         "cli",
         &[
@@ -70,6 +71,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 8] = [
             "local_model",
             "remote_model",
             "recording",
+            "serve",
             "sql",
             "state",
         ],
