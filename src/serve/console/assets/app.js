@@ -25,7 +25,7 @@ class Guard extends Component {
 
   render({ children }, { error }) {
     if (error === null) return children;
-    return html`<${Empty} title="This page broke">
+    return html`<${Empty} isPage title="This page broke">
       <p>${error.message}</p>
       <p><button type="button" onClick=${() => location.reload()}>Load it again</button></p>
     <//>`;
@@ -40,7 +40,7 @@ function App() {
   return html`<${Shell}>
     <${Guard} key=${`${page}/${name ?? ""}`}>
       ${Page === undefined
-        ? html`<${Empty} title="There is no such page"><p><a href="#/">To the views</a></p><//>`
+        ? html`<${Empty} isPage title="There is no such page"><p><a href="#/">To the views</a></p><//>`
         : html`<${Page} name=${name} tab=${tab} query=${query} />`}
     <//>
   <//>`;

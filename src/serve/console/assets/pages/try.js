@@ -310,6 +310,7 @@ function Watched({ name, query }) {
     .filter(([key, entry]) => wanted === "" || `${key} ${entry?.answer.question} ${entry?.answer.text}`.toLowerCase().includes(wanted))
     .sort(([a, x], [b, y]) => rank(y) - rank(x) || a.localeCompare(b, "en", { numeric: true }));
   return html`
+    <h2 class="sr">Answers of ${name}</h2>
     <${EpochLine} state=${state} onShow=${focusCard} />
     <${Notices} state=${state} />
     ${isOpen &&

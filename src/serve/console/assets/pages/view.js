@@ -35,7 +35,7 @@ export function View({ name, tab, query }) {
   const relation = data?.relations.find((one) => one.name === name) ?? null;
   if (data === null) return html`<h1>${name}</h1><${Problem} error=${error} />${!error && html`<${Waiting} what="Reading" />`}`;
   if (relation === null) {
-    return html`<${Empty} title=${`There is no ${name}`}>
+    return html`<${Empty} isPage title=${`There is no ${name}`}>
       <p>It may have been dropped. <a href=${to(["views"])}>All that there is</a></p>
     <//>`;
   }

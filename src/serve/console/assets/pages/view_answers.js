@@ -76,6 +76,7 @@ export function Answers({ name, query }) {
     </div>
     <div class=${chosen ? "with-panel open" : "with-panel"}>
       <section aria-label="Answers">
+        <h2 class="sr">Answers</h2>
         ${keys.length === 0
           ? state.answers.size === 0
             ? html`<${Empty} title="No answers yet">

@@ -2,8 +2,9 @@
 
 import { html } from "../vendor/preact.js";
 
-export function Empty({ title, children }) {
-  return html`<div class="empty"><h2>${title}</h2>${children}</div>`;
+/** `isPage`: nothing else is on the page, so its title is that of the page. */
+export function Empty({ title, isPage = false, children }) {
+  return html`<div class="empty">${isPage ? html`<h1>${title}</h1>` : html`<h2>${title}</h2>`}${children}</div>`;
 }
 
 /** A request that was refused, or what else went wrong. Null is nothing. */

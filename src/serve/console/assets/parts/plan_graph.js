@@ -74,20 +74,17 @@ function Node({ node, at }) {
   const label =
     node.label.length > LONGEST_LABEL ? `${node.label.slice(0, LONGEST_LABEL - 1)}…` : node.label;
   const asks = node.asks;
+  const kind = asks?.model ? `${node.kind} · ${asks.model}` : node.kind;
   const calls = asks && `${count(asks.n_calls, "call")}${asks.n_failed > 0 ? `, ${thousands(asks.n_failed)} failed` : ""}`;
   const numbers = [
     node.n_rows === null || node.n_rows === undefined ? null : count(node.n_rows, "row"),
     node.epoch === null || node.epoch === undefined ? null : `epoch ${thousands(node.epoch)}`,
   ].filter(Boolean);
-  return html`<a
-    href=${to(["views", node.id])}
-    class="node node-${node.kind}"
-    aria-label=${[node.kind, node.label, ...numbers, calls].filter(Boolean).join(", ")}
-  >
+  return html`<a href=${to(["views", node.id])} class="node node-${node.kind}">
     <g ref=${group} transform="translate(${at.x - WIDTH / 2},${at.y - HEIGHT / 2})">
-      <title>${node.label}</title>
+      ${label !== node.label && html`<title>${node.label}</title>`}
       <rect width=${WIDTH} height=${HEIGHT} rx="8" />
-      <text x="14" y="22" class="node-kind">${node.kind}${asks?.model ? ` · ${asks.model}` : ""}</text>
+      <text x="14" y="22" class="node-kind">${kind}</text>
       <text x="14" y="42" class="node-name">${label}</text>
       <text x="14" y="60" class="node-number">${numbers.join(" · ")}</text>
       <text x="14" y="76" class="node-number">${calls ?? ""}</text>
