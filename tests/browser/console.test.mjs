@@ -117,10 +117,10 @@ test("a sentence opens the passages that it leans on, and the map follows a chan
   assert.match(await panel.locator(".passages li.named").first().innerText(), /hours[\s\S]*opens at eight/);
   const cells = panel.locator('[role="gridcell"]');
   assert.ok((await cells.count()) >= 3);
-  assert.match(await cells.first().getAttribute("aria-label"), /^<?\d+ %$/);
+  assert.match(await cells.first().getAttribute("aria-label"), /^strength \d|^none$/);
   await cells.first().focus();
   await page.keyboard.press("ArrowRight");
-  assert.match(await panel.locator(".readout").innerText(), /\d+ % of “/);
+  assert.match(await panel.locator(".readout").innerText(), /“.*”.*: strength \d/);
 
   await program.feed("docs", { ...DOCUMENTS[0], text: HOURS.replace("nine", "ten") });
   await panel.locator("blockquote", { hasText: "ten" }).waitFor();

@@ -31,7 +31,7 @@ use flate2::write::GzEncoder;
 use super::refusal::Refusal;
 
 /// Where the files are, beside the page itself at `/`.
-pub(super) const FILES: &str = "/console/";
+const FILES: &str = "/console/";
 
 /// What a page may do: run the scripts of this server, and ask this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -138,13 +138,8 @@ fn media_type(path: &str) -> &'static str {
     }
 }
 
-/// Whether `path`, of a request, is the page or a file of it.
-pub(super) fn is_page(path: &str) -> bool {
-    path == "/" || path.starts_with(FILES)
-}
-
-/// The routes of the console.
-pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+/// The pages, to be served without a token (see [`ServerOptions::besides`](super::ServerOptions)).
+pub fn pages() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| reply(PAGE, &headers)))
         .route(

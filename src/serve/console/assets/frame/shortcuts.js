@@ -23,7 +23,7 @@ export const SHORTCUTS = [
   ["g q", "quarantine"],
   ["g o", "operations"],
   ["/", "to the filter of this page"],
-  ["j, k", "next, previous answer"],
+  ["j k", "next, previous answer"],
   ["Enter", "on a sentence: what it leans on"],
   ["Esc", "close what is open"],
   ["d", "light or dark"],

@@ -3,7 +3,7 @@
 // On the left a record of a stream is edited, on the right the answers of a view that reads it move.
 // Columns that are not shown in a field are sent back as they were.
 
-import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { goTo, to } from "../frame/router.js";
 import { usePolled } from "../server/polling.js";
 import { feed, read, v1 } from "../server/requests.js";
@@ -144,6 +144,11 @@ function Documents({ stream, chosen: asked, isNew: isNewAsked, onChoose }) {
   const listed = rows.filter((row) => `${row.key} ${row.title ?? ""} ${row.text ?? ""}`.toLowerCase().includes(wanted));
   const row = found.data?.rows[0]?.row ?? rows.find((one) => one.key === chosen) ?? null;
   const isNew = chosen === null || (found.data !== null && row === null);
+  const list = useRef(null);
+  const isListed = listed.length > 0;
+  useEffect(() => {
+    list.current?.querySelector('[aria-pressed="true"]')?.scrollIntoView({ block: "nearest" });
+  }, [chosen, isListed]);
   return html`
     <section class="surface" aria-label=${`Records of ${stream.name}`}>
       <div class="section-head">
@@ -156,7 +161,7 @@ function Documents({ stream, chosen: asked, isNew: isNewAsked, onChoose }) {
         <span class="sr">Filter records</span>
         <input type="search" data-filter placeholder="Filter records" value=${filter} onInput=${(event) => setFilter(event.currentTarget.value)} />
       </label>`}
-      <ul class="documents">
+      <ul class="documents" ref=${list}>
         ${listed.map(
           (one) => html`<li key=${one.key}>
             <button type="button" aria-pressed=${one.key === chosen} onClick=${() => onChoose(one.key)}>
@@ -177,7 +182,10 @@ function Documents({ stream, chosen: asked, isNew: isNewAsked, onChoose }) {
   `;
 }
 
-function Editor({ stream, row, chosen, onSaved }) {
+function Editor({ stream, row: told, chosen, onSaved }) {
+  const [saved, setSaved] = useState(null);
+  // What was saved stands, though the server was not asked since.
+  const row = saved !== null && JSON.stringify(told) === saved.over ? saved.record : told;
   const hasTitle = stream.columns.some((column) => column.name === "title");
   const stored = row?.text ?? "";
   const [begun, setBegun] = useState({ key: chosen ?? "", title: row?.title ?? "", text: stored });
@@ -201,6 +209,7 @@ function Editor({ stream, row, chosen, onSaved }) {
       if (reply.n_rejected > 0) throw new Error(reply.rejected[0].reason);
       setState({ name: "sent", reply });
       setBefore(old);
+      setSaved({ over: JSON.stringify(told), record: records[0].delete ? told : records[0] });
       onSaved(next);
     } catch (error) {
       setState({ name: "failed", error });

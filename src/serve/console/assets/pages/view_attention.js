@@ -5,6 +5,7 @@
 import { html, useMemo } from "../vendor/preact.js";
 import { goTo } from "../frame/router.js";
 import { useView } from "../server/view_state.js";
+import { percent } from "../words/wording.js";
 import { Problem, Waiting } from "../parts/empty.js";
 import { HeatMap } from "../parts/heat_map.js";
 import { asMatrix, LineagePanel, nameOf, useLineage } from "../parts/lineage.js";
@@ -44,7 +45,7 @@ export function Attention({ name, query }) {
       <span class="note">
         ${only === null
           ? "Each row is a sentence, each column a passage: its share of the attention that went to named passages."
-          : "The part of each sentence's attention that went to each passage, named or not."}
+          : "How much each sentence depends on each passage, by attention, whether the answer names it or not."}
       </span>
     </div>
     <div class=${isOpen ? "with-panel open" : "with-panel"}>
@@ -77,6 +78,7 @@ function OfAll({ state, keys, onOpen }) {
   return html`<${HeatMap}
     columns=${columns}
     rows=${rows}
+    format=${percent}
     rowNoun="sentence"
     columnNoun="passage"
     mostColumns=${MOST_COLUMNS}

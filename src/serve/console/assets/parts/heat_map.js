@@ -4,7 +4,7 @@
 // line beneath says in words what the cell under the pointer or the focus shows.
 
 import { html, useMemo, useRef, useState } from "../vendor/preact.js";
-import { count, percent } from "../words/wording.js";
+import { count } from "../words/wording.js";
 
 const LONGEST_NAME = 90;
 
@@ -14,11 +14,12 @@ function heat(value, most) {
 }
 
 /**
- * `columns` `[{name, title}]`, `rows` `[{name, values, title, label, isFirst}]`. The `mostColumns` strongest columns
+ * `columns` `[{name, title}]`, `rows` `[{name, values, title, label, isFirst}]`, `format` says a
+ * value in words. The `mostColumns` strongest columns
  * are shown, in their order. `onRow` gets the index of a
  * row that was chosen.
  */
-export function HeatMap({ columns, rows, rowNoun, columnNoun, mostColumns, chosenRow = null, onRow }) {
+export function HeatMap({ columns, rows, format, rowNoun, columnNoun, mostColumns, chosenRow = null, onRow }) {
   const [cell, setCell] = useState([0, 0]);
   const [isPointed, setPointed] = useState(false);
   const table = useRef(null);
@@ -96,7 +97,7 @@ export function HeatMap({ columns, rows, rowNoun, columnNoun, mostColumns, chose
                   role="gridcell"
                   tabindex=${at === r && columnAt === c ? 0 : -1}
                   style=${{ "--heat": heat(here, most) }}
-                  aria-label="${percent(here)}"
+                  aria-label=${format(here)}
                   onMouseEnter=${() => {
                     setCell([at, columnAt]);
                     setPointed(true);
@@ -115,8 +116,7 @@ export function HeatMap({ columns, rows, rowNoun, columnNoun, mostColumns, chose
     </div>
     <p class="readout">
       ${isPointed
-        ? html`<strong>${percent(value)}</strong> of “${cut(rows[r].name)}” goes to
-            <strong> ${columns[kept[c]].name}</strong>`
+        ? html`“${cut(rows[r].name.trim())}” and <strong>${columns[kept[c]].name}</strong>: <strong>${format(value)}</strong>`
         : html`<span class="note">Point at a cell, or go to it with the arrow keys.</span>`}
       ${nLeftOut > 0 && html`<span class="note"> ${count(nLeftOut, "fainter " + columnNoun)} not shown.</span>`}
     </p>

@@ -1,6 +1,8 @@
 // What does a sentence lean on?
 //
-// Attention says which passages a sentence was written from. It is a reader's aid, not a proof.
+// Attention says which passages a sentence was written from. It is a reader's aid, not a proof. `share` is the
+// part of the attention that went to a passage which the answer names; `score` says how much the sentence
+// depends on it, named or not, and is known only of answers that were refreshed since the server began.
 
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { read, v1 } from "../server/requests.js";
@@ -26,18 +28,41 @@ export function useLineage(view, key, version) {
   return isOf ? state : { lineage: null, error: null };
 }
 
-/** The passages of `lineage` as rows of a heat map: `{columns, rows}`. */
+/** How strongly a sentence leans on a passage. */
+function strength(source) {
+  return source.score ?? source.share;
+}
+
+/** Whether scores are known of `lineage`. */
+function isScored(lineage) {
+  return lineage.sub_paragraphs.some(({ sources }) => sources.some(({ score }) => score !== null));
+}
+
+/** The passages of `lineage` as rows of a heat map: `{columns, rows, format}`. */
 export function asMatrix(lineage) {
-  const id = ({ document, ordinal }) => `${document}\n${ordinal}`;
-  const at = new Map(lineage.passages.map((passage, index) => [id(passage), index]));
+  const titles = new Map(lineage.passages.map((one) => [nameOf(one.document, one.ordinal), one.title]));
+  for (const { sources } of lineage.sub_paragraphs) {
+    for (const { document, ordinal } of sources) {
+      const name = nameOf(document, ordinal);
+      if (!titles.has(name)) titles.set(name, null);
+    }
+  }
+  const names = [...titles.keys()];
+  const at = new Map(names.map((name, index) => [name, index]));
   return {
-    columns: lineage.passages.map(({ document, ordinal, title }) => ({ name: nameOf(document, ordinal), title })),
+    columns: names.map((name) => ({ name, title: titles.get(name) })),
     rows: lineage.sub_paragraphs.map((sentence) => {
-      const values = new Array(lineage.passages.length).fill(0);
-      for (const source of sentence.sources) values[at.get(id(source))] = source.mass;
+      const values = new Array(names.length).fill(0);
+      for (const source of sentence.sources) values[at.get(nameOf(source.document, source.ordinal))] = strength(source);
       return { name: sentence.text, values };
     }),
+    format: isScored(lineage) ? scored : percent,
   };
+}
+
+/** A score in words, to two places that count. */
+function scored(score) {
+  return score === 0 ? "none" : `strength ${Number(score.toPrecision(2))}`;
 }
 
 /** A passage's name: its document, and which piece of it. */
@@ -84,8 +109,9 @@ function Body({ lineage, sentence, onChoose }) {
       onRow=${onChoose}
     />
     <p class="note">
-      The part of a sentence's attention that went to a passage. A reader's aid, not a proof.
+      How much a sentence depends on a passage, by attention. A reader's aid, not a proof.
       ${lineage.exact ? "" : " The answer is provisional: an exact one may lean on others."}
+      ${isScored(lineage) ? "" : " Passages that it does not name, and their texts, are known again once it is refreshed."}
     </p>
   `;
 }
@@ -94,7 +120,7 @@ function Passages({ lineage, sources }) {
   const [isAll, setAll] = useState(false);
   const texts = new Map(lineage.passages.map((p) => [`${p.document}\n${p.ordinal}`, p]));
   const shown = isAll ? sources : sources.slice(0, FIRST_SHOWN);
-  const most = sources[0]?.mass ?? 0;
+  const most = Math.max(0, ...sources.map(strength));
   return html`<ol class="passages">
       ${shown.map((source) => {
         const passage = texts.get(`${source.document}\n${source.ordinal}`);
@@ -106,15 +132,18 @@ function Passages({ lineage, sources }) {
                 <span class="key">${nameOf(source.document, source.ordinal)}</span>
               </span>
               <span class="bar" aria-hidden="true"
-                ><span style=${{ width: `${most > 0 ? (source.mass / most) * 100 : 0}%` }}></span
+                ><span style=${{ width: `${most > 0 ? (strength(source) / most) * 100 : 0}%` }}></span
               ></span>
-              <span class="mass"
-                >${percent(source.mass)}<span class="sr"> of the attention</span></span
+              <span class="share"
+                >${source.share > 0
+                  ? html`${percent(source.share)}<span class="sr"> of the attention</span>`
+                  : html`<span class="sr">${scored(source.score ?? 0)}</span>`}</span
               >
             </summary>
-            ${passage?.text == null
-              ? html`<p class="gone">The document has changed since, or is gone.</p>`
-              : html`<p class="passage-text">${passage.text}</p>`}
+            ${passage === undefined
+              ? html`<p class="gone">Its text is known again once the answer is refreshed.</p>`
+              : html`${passage.superseded && html`<p class="gone">A newer record takes its place.</p>`}
+                  <p class="passage-text">${passage.text}</p>`}
           </details>
         </li>`;
       })}

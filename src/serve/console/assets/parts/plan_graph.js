@@ -74,7 +74,8 @@ function Node({ node, at }) {
   const label =
     node.label.length > LONGEST_LABEL ? `${node.label.slice(0, LONGEST_LABEL - 1)}…` : node.label;
   const asks = node.asks;
-  const kind = asks?.model ? `${node.kind} · ${asks.model}` : node.kind;
+  const models = (asks?.models ?? []).filter((model) => model !== null);
+  const kind = [node.kind, ...models].join(" · ");
   const calls = asks && `${count(asks.n_calls, "call")}${asks.n_failed > 0 ? `, ${thousands(asks.n_failed)} failed` : ""}`;
   const numbers = [
     node.n_rows === null || node.n_rows === undefined ? null : count(node.n_rows, "row"),
