@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens};
+use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens, console};
 use perennial::sql::{self, Outcome, Script, Session};
 use perennial::{Engine, engine};
 
@@ -62,6 +62,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     })?;
     let mut options = ServerOptions::at(&args.listen);
     options.tokens = tokens.map(Arc::new);
+    options.besides = Some(console::pages());
     options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let said = live.clone();
     let server = Server::start(served.clone(), options.saying(move |what| said.say(what)))?;

@@ -8,6 +8,7 @@
 //! - `routes`: what does each of them do?
 //! - `served`, `feed`, `tables`: what of the engine is theirs to use?
 //! - `tokens`, `admission`, `rates`: who may ask, and how often?
+//! - `console`: which pages does a browser get?
 //! - `server`: who accepts connections, and when is one cut?
 //!
 //! # Invariants
@@ -21,6 +22,7 @@
 //! for who has looked at another), and a memory of statements: the script is the configuration.
 
 mod admission;
+pub mod console;
 mod feed;
 mod json;
 mod limits;
