@@ -50,7 +50,7 @@ pub struct Served {
 pub enum Executed {
     /// Something is there now.
     Created {
-        /// `source`, `table`, `view`, `sink` or `model`.
+        /// `source`, `table`, `view`, `sink`, `model` or `memory`.
         kind: String,
         /// Its name.
         name: String,
@@ -97,6 +97,11 @@ pub enum Executed {
         /// What that came to.
         #[schema(value_type = Object)]
         receipt: Value,
+    },
+    /// A reader may read a namespace of a memory, or may not any more.
+    Granted {
+        /// Which of the two.
+        is_given: bool,
     },
 }
 
@@ -307,7 +312,7 @@ impl Served {
     fn follow_up(&self, outcome: &Outcome) -> Result<(), Error> {
         match outcome {
             Outcome::Created {
-                kind: Kind::View | Kind::Table,
+                kind: Kind::View | Kind::Table | Kind::Memory,
                 ..
             }
             | Outcome::Dropped { .. } => self.take_up(),
@@ -416,6 +421,10 @@ impl Served {
             Outcome::Forgotten(receipt) => Executed::Forgotten {
                 receipt: serde_json::to_value(&receipt).unwrap_or_default(),
             },
+            Outcome::MemoryForgotten(receipt) => Executed::Forgotten {
+                receipt: serde_json::to_value(&receipt).unwrap_or_default(),
+            },
+            Outcome::Granted { is_given } => Executed::Granted { is_given },
             // It is refused before.
             Outcome::Subscription { view, .. } => return Err(to_be_subscribed(&view)),
         })
@@ -452,7 +461,7 @@ fn refuse_subscription(statement: &Statement) -> Result<(), Refusal> {
 /// Whether a statement changes nothing, and asks no model.
 fn looks(statement: &Statement) -> bool {
     match statement {
-        Statement::Show(_) | Statement::Explain(_) => true,
+        Statement::Show(_) | Statement::Explain(_) | Statement::Recall(_) => true,
         Statement::Select(_) => !statement.may_ask(),
         _ => false,
     }
