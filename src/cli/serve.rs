@@ -49,7 +49,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             let opened = opening::open_created(model, &model_args, &opening_live)?;
             Ok(opened.runtime)
         });
-    let served = Served::over(session, Limits::default());
+    let mut limits = Limits::default();
+    limits.connections = args.connections;
+    limits.peer_connections = args.peer_connections;
+    limits.rate = args.rate;
+    limits.burst = args.rate.saturating_mul(2);
+    let served = Served::over(session, limits);
     let notices = live.clone();
     served.declare(&script, &statements, |outcome| {
         if let Outcome::Created {
@@ -62,7 +67,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     })?;
     let mut options = ServerOptions::at(&args.listen);
     options.tokens = tokens.map(Arc::new);
-    options.besides = Some(console::pages());
+    options.besides.pages = Some(console::pages());
     options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let said = live.clone();
     let server = Server::start(served.clone(), options.saying(move |what| said.say(what)))?;

@@ -138,7 +138,7 @@ fn media_type(path: &str) -> &'static str {
     }
 }
 
-/// The pages, to be served without a token (see [`ServerOptions::besides`](super::ServerOptions)).
+/// The pages, to be served without a token (see [`Besides::pages`](super::Besides)).
 pub fn pages() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| reply(PAGE, &headers)))
