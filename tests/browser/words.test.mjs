@@ -1,13 +1,10 @@
 // Do the marks on an answer say what changed? For any two texts, without a browser.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
-const file = new URL("../../src/serve/console/assets/words/word_diff.js", import.meta.url);
-const source = await readFile(file, "utf8");
-// The assets stand in no package that says that they are modules.
-const { sentenceDiffs, wordDiff, words } = await import(`data:text/javascript;base64,${Buffer.from(source).toString("base64")}`);
+const { sentencesOf } = await import("../../src/serve/console/assets/words/sentences.js");
+const { sentenceDiffs, wordDiff, words } = await import("../../src/serve/console/assets/words/word_diff.js");
 
 /** Numbers that are the same in each run (xorshift). */
 function dice(seed) {
@@ -68,4 +65,12 @@ test("texts that differ in too many words are exchanged whole", () => {
   const steps = wordDiff(words(long("a")), words(long("b")));
   assert.equal(steps.filter(({ kind }) => kind === "old").map(({ word }) => word).join(""), long("a"));
   assert.ok(steps.findIndex(({ kind }) => kind === "new") > steps.findLastIndex(({ kind }) => kind === "old"));
+});
+
+test("sentences are where they stand in their answer, with what follows each", () => {
+  const answer = (text, ...parts) => ({ text, sub_paragraphs: parts.map((one) => ({ text: one })) });
+  assert.deepEqual(sentencesOf(answer("One. Two.\n- Three", "One.", "Two.", "- Three")), ["One. ", "Two.\n", "- Three"]);
+  assert.deepEqual(sentencesOf(answer("  No. No. ", "No.", "No.")), ["  No. ", "No. "]);
+  assert.deepEqual(sentencesOf(answer("Words.")), []);
+  assert.equal(sentencesOf(answer("One. Two.", "One.", "Others.", "Two.")).join(""), "One. Two.");
 });

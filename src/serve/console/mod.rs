@@ -97,6 +97,7 @@ const ASSETS: &[(&str, &[u8])] = files![
     "vendor/preact.js",
     "vendor/uplot.css",
     "vendor/uplot.js",
+    "words/sentences.js",
     "words/word_diff.js",
     "words/wording.js",
 ];
