@@ -67,7 +67,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     })?;
     let mut options = ServerOptions::at(&args.listen);
     options.tokens = tokens.map(Arc::new);
-    options.besides = Some(console::pages());
+    options.besides.pages = Some(console::pages());
     options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let said = live.clone();
     let server = Server::start(served.clone(), options.saying(move |what| said.say(what)))?;

@@ -178,7 +178,7 @@ test("keys reach every page, the filter and the answers; and they can be switche
 test("statements run, and the caret stands where one is wrong", async () => {
   await show("sql");
   const field = page.getByRole("textbox");
-  await field.fill("SELECT key, answer FROM answers;");
+  await field.fill("SELECT key, text FROM answers;");
   await page.keyboard.press("Control+Enter");
   const result = page.getByRole("region", { name: "Result" });
   await result.getByRole("cell", { name: "open", exact: true }).waitFor();
@@ -195,8 +195,8 @@ test("statements run, and the caret stands where one is wrong", async () => {
   assert.equal(await field.evaluate((one) => one.selectionStart), sql.indexOf("nothing"));
 
   await page.getByText("History of this tab").click();
-  await page.getByRole("button", { name: "SELECT key, answer FROM answers;" }).click();
-  assert.equal(await field.inputValue(), "SELECT key, answer FROM answers;");
+  await page.getByRole("button", { name: "SELECT key, text FROM answers;" }).click();
+  assert.equal(await field.inputValue(), "SELECT key, text FROM answers;");
 });
 
 test("a refused record is mended and sent in again, another is discarded", async () => {

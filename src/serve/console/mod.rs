@@ -97,6 +97,7 @@ const ASSETS: &[(&str, &[u8])] = files![
     "vendor/preact.js",
     "vendor/uplot.css",
     "vendor/uplot.js",
+    "words/sentences.js",
     "words/word_diff.js",
     "words/wording.js",
 ];
@@ -138,7 +139,7 @@ fn media_type(path: &str) -> &'static str {
     }
 }
 
-/// The pages, to be served without a token (see [`ServerOptions::besides`](super::ServerOptions)).
+/// The pages, to be served without a token (see [`Besides::pages`](super::Besides)).
 pub fn pages() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| reply(PAGE, &headers)))

@@ -29,6 +29,8 @@ pub(crate) struct Relation {
     columns: Vec<ColumnJson>,
     /// Whether its rows may have other columns, too.
     is_open: bool,
+    /// Whether records may be posted to it.
+    is_posted_to: bool,
     /// What it reads.
     reads: Vec<String>,
     n_rows: usize,
@@ -56,14 +58,15 @@ pub(crate) fn kind(of: RelationKind) -> &'static str {
     }
 }
 
-impl From<&RelationInfo> for Relation {
-    fn from(of: &RelationInfo) -> Self {
+impl Relation {
+    fn of(of: &RelationInfo, is_posted_to: bool) -> Self {
         let lag = of.staleness.and_then(|staleness| staleness.lag);
         Self {
             name: of.name.to_string(),
             kind: kind(of.kind),
             columns: json::columns(&of.schema),
             is_open: of.is_open,
+            is_posted_to,
             reads: of.reads.iter().map(ToString::to_string).collect(),
             n_rows: of.n_rows,
             epoch: of.epoch,
@@ -90,7 +93,8 @@ pub(crate) async fn relations(
     caller.may(Role::Read)?;
     let relations = served.ask(|engine| engine.relations()).await?;
     let reached = relations.iter().filter(|of| caller.reaches(&of.name));
+    let told = reached.map(|of| Relation::of(of, served.is_posted_to(&of.name)));
     Ok(Json(Relations {
-        relations: reached.map(Relation::from).collect(),
+        relations: told.collect(),
     }))
 }

@@ -9,7 +9,7 @@ import { onSaveKey } from "./try.js";
 
 const HISTORY = "perennial.sql";
 const MOST_KEPT = 50;
-const EXAMPLES = ["SHOW VIEWS;", "SHOW SOURCES;", "SELECT key, answer FROM answers LIMIT 20;"];
+const EXAMPLES = ["SHOW VIEWS;", "SHOW SOURCES;", "SELECT key, text FROM answers LIMIT 20;"];
 
 function history() {
   try {
@@ -65,7 +65,7 @@ export function Sql() {
           value=${text}
           aria-describedby="sql-outcome"
           onInput=${(event) => setText(event.currentTarget.value)}
-          placeholder="SELECT key, answer FROM answers;"
+          placeholder="SELECT key, text FROM answers;"
         ></textarea>
       </label>
       <div class="actions">

@@ -20,6 +20,8 @@ import { focusCard, useEscape } from "./view_answers.js";
 /** Documents that the list shows; a filter finds the others by key. */
 const MOST_LISTED = 200;
 const MOST_CARDS = 30;
+/** Rows by which a stream of questions is known. */
+const LOOKED_AT = 20;
 
 export function Try({ query }) {
   useTitle("Try a change");
@@ -27,7 +29,7 @@ export function Try({ query }) {
   if (data === null) {
     return html`<h1>Try a change</h1><${Problem} error=${error} />${!error && html`<${Waiting} what="Reading what there is" />`}`;
   }
-  const open = data.relations.filter((relation) => relation.is_open);
+  const open = data.relations.filter((relation) => relation.is_posted_to);
   if (open.length === 0) {
     return html`<h1>Try a change</h1>
       <${Empty} title="No stream takes records here">
@@ -105,7 +107,7 @@ function Workbench({ relations, open, query }) {
 
 /**
  * The names of open streams whose rows are the questions of a view. The server does not say which
- * stream is which, so they are known by a key that the view answers.
+ * stream is which, so they are known by rows that the view answers: both are told in the order of keys.
  */
 function useContextStreams(answering, open) {
   const [names, setNames] = useState(new Set());
@@ -113,14 +115,14 @@ function useContextStreams(answering, open) {
   useEffect(() => {
     const control = new AbortController();
     const isContext = async (view) => {
-      const { rows } = await read(`${v1("views", view.name)}?limit=1`, control.signal);
-      if (rows.length === 0) return [];
+      const first = async (name) => (await read(`${v1("views", name)}?limit=${LOOKED_AT}`, control.signal)).rows;
+      const answers = await first(view.name);
       const found = [];
       for (const name of view.reads) {
         if (!open.some((relation) => relation.name === name)) continue;
-        const at = `${v1("views", name)}?key=${encodeURIComponent(rows[0].key)}`;
-        const reply = await read(at, control.signal);
-        if (reply.rows.some(({ row }) => row.text === rows[0].question)) found.push(name);
+        const rows = await first(name);
+        const isAsked = ({ row }) => answers.some(({ key, question }) => key === row.key && question === row.text);
+        if (rows.some(isAsked)) found.push(name);
       }
       return found;
     };
@@ -139,11 +141,13 @@ function Documents({ stream, chosen: asked, isNew: isNewAsked, onChoose }) {
   const { data, error, again } = usePolled(`${v1("views", stream.name)}?limit=${MOST_LISTED}`, 3000);
   const rows = useMemo(() => (data?.rows ?? []).map((one) => one.row), [data]);
   const chosen = asked ?? (isNewAsked ? null : (rows[0]?.key ?? null));
-  const found = usePolled(chosen === null ? null : `${v1("views", stream.name)}?key=${encodeURIComponent(chosen)}`, 3000);
+  const isOnList = chosen === null || rows.some((one) => one.key === chosen);
+  const byKey = data === null || isOnList ? null : `${v1("views", stream.name)}?key=${encodeURIComponent(chosen)}`;
+  const found = usePolled(byKey, 3000);
   const wanted = filter.trim().toLowerCase();
   const listed = rows.filter((row) => `${row.key} ${row.title ?? ""} ${row.text ?? ""}`.toLowerCase().includes(wanted));
-  const row = found.data?.rows[0]?.row ?? rows.find((one) => one.key === chosen) ?? null;
-  const isNew = chosen === null || (found.data !== null && row === null);
+  const row = rows.find((one) => one.key === chosen) ?? found.data?.rows[0]?.row ?? null;
+  const isUnknown = found.error?.status === 404 || found.data?.rows.length === 0;
   const list = useRef(null);
   const isListed = listed.length > 0;
   useEffect(() => {
@@ -176,9 +180,9 @@ function Documents({ stream, chosen: asked, isNew: isNewAsked, onChoose }) {
         ${wanted !== "" && !rows.some((one) => one.key === filter.trim()) && html`<button type="button" class="link" onClick=${() => onChoose(filter.trim())}>Open the record with the key “${filter.trim()}”</button>`}
       </p>`}
     </section>
-    ${data === null || (chosen !== null && found.data === null && row === null)
+    ${data === null || (chosen !== null && row === null && !isUnknown)
       ? html`<${Waiting} what="Reading the record" />`
-      : html`<${Editor} key=${chosen ?? ""} stream=${stream} row=${isNew ? null : row} chosen=${chosen} onSaved=${(key) => { onChoose(key); again(); found.again(); }} />`}
+      : html`<${Editor} key=${chosen ?? ""} stream=${stream} row=${row} chosen=${chosen} onSaved=${(key) => { onChoose(key); again(); found.again(); }} />`}
   `;
 }
 

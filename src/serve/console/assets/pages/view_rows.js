@@ -55,7 +55,7 @@ export function StoredRows({ name, relation }) {
   if (data === null) return error ? html`<${Problem} error=${error} />` : html`<${Waiting} what="Reading rows" />`;
   if (data.rows.length === 0) {
     return html`<${Empty} title="No rows">
-      ${relation.is_open
+      ${relation.is_posted_to
         ? html`<p>Add one under <a href=${to(["try"], { stream: name })}>Try a change</a>, or by <code>INSERT</code>.</p>`
         : html`<p>Its source has given nothing yet.</p>`}
     <//>`;
@@ -64,7 +64,7 @@ export function StoredRows({ name, relation }) {
       columns=${relation.columns}
       rows=${data.rows.map((one) => one.row)}
       caption=${`Rows of ${name}`}
-      action=${relation.is_open ? edit : null}
+      action=${relation.is_posted_to ? edit : null}
     />
     <${Pager} pages=${pages} noun="row" />`;
 }

@@ -120,7 +120,7 @@ export function Status({ relation }) {
     return html`<span class="status bad"><span aria-hidden="true">✕</span> failed: ${relation.failure}</span>`;
   }
   if (relation.status === null || relation.status === undefined) {
-    return html`<span class="status">${relation.is_open ? "open to changes" : "followed"}</span>`;
+    return html`<span class="status">${relation.is_posted_to ? "open to changes" : "followed"}</span>`;
   }
   const [word, why] = STATUS[relation.status] ?? [relation.status, ""];
   const tone = relation.status === "fresh" ? "good" : relation.status === "refreshing" ? "busy" : "wait";

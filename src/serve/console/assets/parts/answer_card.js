@@ -3,6 +3,7 @@
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { place, to } from "../frame/router.js";
 import { duration, percent, thousands } from "../words/wording.js";
+import { sentencesOf } from "../words/sentences.js";
 import { sentenceDiffs } from "../words/word_diff.js";
 import { Cost, PromiseMark, RungBadge } from "./rung_badge.js";
 
@@ -78,15 +79,13 @@ function useMarked(changedAtMs) {
 }
 
 function AnswerText({ view, answerKey, answer, previous, chosen }) {
-  const sentences = answer.sub_paragraphs.map((sentence) => sentence.text);
-  const runs = useMemo(
-    () =>
-      previous === null
-        ? sentences.map((text) => [{ kind: "same", text }])
-        : sentenceDiffs(previous, sentences),
-    [answer, previous],
-  );
-  if (sentences.length === 0) return html`<p class="answer">${answer.text}</p>`;
+  const runs = useMemo(() => {
+    const sentences = sentencesOf(answer);
+    return previous === null
+      ? sentences.map((text) => [{ kind: "same", text }])
+      : sentenceDiffs(previous, sentences);
+  }, [answer, previous]);
+  if (runs.length === 0) return html`<p class="answer">${answer.text}</p>`;
   return html`<p class="answer">
     ${runs.map((parts, index) => {
       const isChosen = chosen?.key === answerKey && chosen.sentence === index;

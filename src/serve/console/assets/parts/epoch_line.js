@@ -14,7 +14,9 @@ export function EpochLine({ state, onShow }) {
   return html`<div class="epoch-line">
     <div role="status" aria-live="polite">
       ${last === null
-        ? html`<span class="note">Epoch ${thousands(state.epoch ?? 0)}. Nothing has changed since this page was opened.</span>`
+        ? state.epoch === null
+          ? html`<span class="note">The first answers are being written.</span>`
+          : html`<span class="note">Epoch ${thousands(state.epoch)}. Nothing has changed since this page was opened.</span>`
         : html`<strong>Epoch ${thousands(last.epoch)}</strong>
             <span>${changes(last.documents, 0)}</span>
             <span>${last.n_changes === 0 ? "no answer differs" : `${count(last.n_changes, "change")}`}</span>

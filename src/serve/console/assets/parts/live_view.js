@@ -8,7 +8,8 @@ export function notThere(state) {
   if (state.connection.name === "refused") {
     return html`<${Empty} title="The view cannot be followed"><p>${state.connection.error.message}</p><//>`;
   }
-  if (state.isComplete) return null;
+  // What is being written for the first time is something to see.
+  if (state.isComplete || state.drafts.size > 0) return null;
   return html`<${Waiting} what=${state.connection.name === "lost" ? "Waiting for the server" : "Reading what stands"} />`;
 }
 

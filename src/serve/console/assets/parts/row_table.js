@@ -39,7 +39,9 @@ export function RowTable({ columns, rows, caption, action = null }) {
 
 /** The rows that are given, all of them. `action` makes a last cell of a row. */
 export function PlainTable({ columns, rows, caption, action = null }) {
-  const isNumber = (column) => /INT|DOUBLE|FLOAT|DECIMAL|NUMERIC/i.test(column.type ?? "");
+  // Of some columns no type is known, so the values tell.
+  const isNumber = ({ name }) => rows.some((row) => typeof row[name] === "number") && rows.every((row) => row[name] == null || typeof row[name] === "number");
+  const numeric = new Set(columns.filter(isNumber).map(({ name }) => name));
   return html`<div class="scroll framed" tabindex="0" role="region" aria-label=${caption}>
     <table class="data">
       <caption class="sr">
@@ -48,8 +50,8 @@ export function PlainTable({ columns, rows, caption, action = null }) {
       <thead>
         <tr>
           ${columns.map(
-            (column) => html`<th scope="col" key=${column.name} class=${isNumber(column) ? "number" : null}>
-              ${column.name} ${column.type && html`<small>${column.type}</small>`}
+            (column) => html`<th scope="col" key=${column.name} class=${numeric.has(column.name) ? "number" : null}>
+              ${column.name} ${column.type && column.type !== "ANY" && html`<small>${column.type}</small>`}
             </th>`,
           )}
           ${action && html`<th scope="col"><span class="sr">Action</span></th>`}
@@ -59,7 +61,7 @@ export function PlainTable({ columns, rows, caption, action = null }) {
         ${rows.map(
           (row, index) => html`<tr key=${index}>
             ${columns.map(
-              (column) => html`<td key=${column.name} class=${isNumber(column) ? "number" : null}>
+              (column) => html`<td key=${column.name} class=${numeric.has(column.name) ? "number" : null}>
                 <${Value} value=${row[column.name]} />
               </td>`,
             )}

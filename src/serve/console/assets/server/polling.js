@@ -18,7 +18,10 @@ export function usePolled(path, everyMs = EVERY_MS) {
   const [state, setState] = useState({ path, data: null, error: null });
   const kick = useRef(() => {});
   useEffect(() => {
-    if (path === null) return undefined;
+    if (path === null) {
+      kick.current = () => {};
+      return undefined;
+    }
     const control = new AbortController();
     const who = {};
     let timer = null;
