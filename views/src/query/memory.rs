@@ -27,7 +27,8 @@ pub const STORED: [(&str, Type); 9] = [
     ("text", Type::Text),
     ("updated_at", Type::Timestamp),
     ("pinned", Type::Boolean),
-    ("supersedes", Type::Json),
+    // A cast to JSON has no static type: a scalar in JSON is that scalar.
+    ("supersedes", Type::Any),
 ];
 
 /// Name of the column that lists the keys of all rows which say what an entry says.
