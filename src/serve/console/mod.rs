@@ -114,8 +114,12 @@ struct Prepared {
 }
 
 /// All files, packed and named once.
-static PREPARED: LazyLock<Vec<Prepared>> =
-    LazyLock::new(|| ASSETS.iter().map(|(path, plain)| prepare(path, plain)).collect());
+static PREPARED: LazyLock<Vec<Prepared>> = LazyLock::new(|| {
+    ASSETS
+        .iter()
+        .map(|(path, plain)| prepare(path, plain))
+        .collect()
+});
 
 fn prepare(path: &'static str, plain: &'static [u8]) -> Prepared {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());

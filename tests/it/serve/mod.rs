@@ -10,6 +10,7 @@ mod program;
 mod refused;
 mod resume;
 mod subscribing;
+mod tenants;
 
 use std::net::SocketAddr;
 use std::path::Path;
