@@ -35,6 +35,8 @@ pub mod memory;
 pub mod recording;
 #[cfg(feature = "remote")]
 pub mod remote_model;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod sql;
 pub mod state;
 

@@ -160,6 +160,10 @@ impl TextCodec for ChatCodec {
     fn stop(&self) -> &[u32] {
         self.tokenizer.stop_tokens()
     }
+
+    fn token_bytes(&self, n_vocab: usize) -> Option<Vec<Vec<u8>>> {
+        self.tokenizer.token_bytes(n_vocab)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What is a model asked, and what does it give?
 //!
-//! A [`task`] is asked about a row, and a [`provider`] performs it. What a view that reads many
+//! A [`task`] is asked about a row, and a [`provider`] performs it; typed values are read out of one as
+//! a [`record`]. What a view that reads many
 //! documents asks, a request, and its outcome are in [`answer`]; whoever answers is an
 //! [`answer::AnswerModel`]. The model of this machine climbs a ladder of rungs ([`local`]),
 //! from what is known of the answer [`before`], over prompts that [`chat`] makes; a `remote` one is
@@ -25,6 +26,7 @@ pub mod patch;
 pub mod provenance;
 pub mod provider;
 pub mod pull;
+pub mod record;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod scripted;
@@ -42,6 +44,7 @@ pub use local::{TensorModel, TextCodec};
 pub use perennial_model::cancel::Cancel;
 pub use perennial_model::generation::DraftCheck;
 pub use perennial_model::sampling::Sampling;
-pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall};
+pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall, is_address};
 pub use pull::{Pull, Pulled};
+pub use record::{Field, FieldType, Fields};
 pub use task::{Output, Task, TaskDigest};

@@ -14,6 +14,11 @@ use perennial_rows::Value;
 use crate::answer::{CallError, Work};
 use crate::task::Task;
 
+/// Whether what names a model is the address of a server.
+pub fn is_address(spec: &str) -> bool {
+    spec.starts_with("http://") || spec.starts_with("https://")
+}
+
 /// What a provider can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {

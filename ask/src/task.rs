@@ -29,8 +29,14 @@ use perennial_rows::encoding::Encoder;
 use perennial_rows::{Type, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::record::Fields;
+
 /// Answers of a task whose output is a truth, true first.
 const TRUTHS: [&str; 2] = ["Yes", "No"];
+/// Answers of a task whose output is a score, least first.
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+/// What two rows are called that one is to be chosen of.
+const OF_PAIR: [&str; 2] = ["A", "B"];
 /// Labels of one task.
 const MAX_LABELS: usize = 256;
 /// What a task's digest covers, and its version: another when prompts are rendered otherwise.
@@ -57,6 +63,16 @@ pub enum Output {
     Truth,
     /// One of these, decided by which is likelier. They differ.
     Label(Arc<[Arc<str>]>),
+    /// How much something is so, from 0 to 1: the digit that is to be expected by the likelihoods of
+    /// all digits, as a share of 9.
+    Score,
+    /// Values that are read out of it: a JSON object of these members, null where one is not said.
+    Record {
+        /// What is read.
+        fields: Fields,
+        /// Most tokens of the object as the model writes it.
+        max_tokens: usize,
+    },
 }
 
 impl Output {
@@ -65,8 +81,38 @@ impl Output {
         match self {
             Self::Text { .. } | Self::Label(_) => Type::Text,
             Self::Truth => Type::Boolean,
+            Self::Score => Type::Float,
+            Self::Record { .. } => Type::Json,
         }
     }
+
+    /// Most tokens that the model writes of it; nothing where it is read from likelihoods.
+    pub fn max_tokens(&self) -> Option<usize> {
+        match self {
+            Self::Text { max_tokens } | Self::Record { max_tokens, .. } => Some(*max_tokens),
+            Self::Truth | Self::Label(_) | Self::Score => None,
+        }
+    }
+}
+
+/// The score of digits from 0 on, by how likely each is, in nats up to one number that is the same
+/// for all: what is to be expected, as a share of the highest. Four decimals, so that it does not
+/// hang on how a machine rounds.
+pub(crate) fn score(log_likelihoods: &[f32]) -> f64 {
+    let highest = log_likelihoods
+        .iter()
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max);
+    let weights = log_likelihoods.iter().map(|x| f64::from(x - highest).exp());
+    let weights: Vec<f64> = weights.collect();
+    let total: f64 = weights.iter().sum();
+    let expected: f64 = weights
+        .iter()
+        .enumerate()
+        .map(|(at, weight)| at as f64 * weight)
+        .sum();
+    let share = expected / total / (weights.len() - 1) as f64;
+    (share * 1e4).round() / 1e4
 }
 
 /// A place in a prompt where a column is named, and by which name.
@@ -83,6 +129,8 @@ pub struct Mention {
 pub enum Subject {
     /// One row: its values of [`Task::columns`].
     Row,
+    /// Two rows, the values of the first and then those of the second: which of them is chosen.
+    Pair,
     /// One row or several: the values of the first, then those of the next.
     Rows,
     /// Answers to the same task of [`Subject::Rows`], each of some of the rows.
@@ -166,6 +214,15 @@ impl Task {
         })
     }
 
+    /// The task of choosing one of two rows; its prompt as in [`Task::new`].
+    ///
+    /// # Errors
+    /// As [`Task::new`], of the prompt.
+    pub fn of_pair(prompt: &str) -> Result<Self, TaskError> {
+        let output = Output::Label(OF_PAIR.map(Arc::from).into());
+        Ok(Self::new(prompt, output)?.of(Subject::Pair))
+    }
+
     /// The same, asked of this.
     #[must_use]
     pub fn of(mut self, subject: Subject) -> Self {
@@ -219,8 +276,9 @@ impl Task {
     /// writes freely.
     pub fn choices(&self) -> Vec<Arc<str>> {
         match &self.output {
-            Output::Text { .. } => Vec::new(),
+            Output::Text { .. } | Output::Record { .. } => Vec::new(),
             Output::Truth => TRUTHS.map(Arc::from).to_vec(),
+            Output::Score => DIGITS.map(Arc::from).to_vec(),
             Output::Label(labels) => labels.to_vec(),
         }
     }
@@ -229,6 +287,7 @@ impl Task {
     pub fn chosen(&self, at: usize) -> Value {
         match &self.output {
             Output::Truth => Value::Boolean(at == 0),
+            Output::Score => Value::float(at as f64 / (DIGITS.len() - 1) as f64),
             _ => self
                 .choices()
                 .get(at)
@@ -238,7 +297,11 @@ impl Task {
 
     /// What the model reads where there is no row: of what it says then, nothing is the row's.
     pub fn neutral(&self) -> Rendered {
-        self.rendered(&vec![Value::text("N/A"); self.columns.len()])
+        let n_rows = match self.subject {
+            Subject::Pair => OF_PAIR.len(),
+            _ => 1,
+        };
+        self.rendered(&vec![Value::text("N/A"); n_rows * self.columns.len()])
     }
 
     /// What the model reads for these values: those of a row, or what the [`Subject`] says.
@@ -266,6 +329,17 @@ impl Task {
                 instruction.push_str(&labels.join(", "));
                 instruction.push('.');
             }
+            Output::Score => {
+                instruction.push_str(
+                    "\n\nAnswer with one digit from 0 to 9 and nothing else: 0 is not at all, 9 is as \
+                     much as can be.",
+                );
+            }
+            Output::Record { fields, .. } => {
+                instruction.push_str("\n\nAnswer with JSON in this form and nothing else: ");
+                instruction.push_str(&fields.form());
+                instruction.push_str("\nWrite null for what is not said.");
+            }
         }
         Rendered {
             documents: self.documents(values),
@@ -283,6 +357,7 @@ impl Task {
         match (self.subject, values.get(column)) {
             (Subject::Row, Some(value)) if !is_document(value) => text_of(value),
             (Subject::Row, _) => format!("the {name} above").into(),
+            (Subject::Pair, _) => name.clone(),
             (Subject::Rows, _) => format!("the {} above", plural()).into(),
             (Subject::Answers { .. }, _) => format!("the {}", plural()).into(),
         }
@@ -298,6 +373,13 @@ impl Task {
                 let documents = pairs.filter(|(_, value)| is_document(value));
                 documents
                     .map(|(name, value)| (name.clone(), text_of(value)))
+                    .collect()
+            }
+            Subject::Pair => {
+                let rows = OF_PAIR.iter().flat_map(|row| vec![row; self.columns.len()]);
+                let shown = columns.zip(values).zip(rows);
+                shown
+                    .map(|((name, value), row)| (format!("{name} {row}").into(), text_of(value)))
                     .collect()
             }
             Subject::Rows => {
@@ -321,6 +403,9 @@ impl Task {
             Subject::Row => {}
             Subject::Rows => {
                 encoder.number(0).number(1);
+            }
+            Subject::Pair => {
+                encoder.number(0).number(3);
             }
             // How many answers there may be is told by what it is asked about.
             Subject::Answers { .. } => {
@@ -346,6 +431,12 @@ impl Task {
                 labels
                     .iter()
                     .fold(encoder, |encoder, label| encoder.text(label))
+            }
+            Output::Score => encoder.number(4),
+            Output::Record { fields, max_tokens } => {
+                encoder.number(5).number(*max_tokens as u64);
+                fields.encode(encoder);
+                encoder
             }
         };
     }
@@ -376,27 +467,30 @@ fn text_of(value: &Value) -> Arc<str> {
 }
 
 fn check_output(output: &Output) -> Result<(), TaskError> {
-    let what = match output {
-        Output::Text { max_tokens: 0 } => "an output of 0 tokens says nothing".to_owned(),
-        Output::Label(labels) if labels.len() < 2 => "give two labels or more".to_owned(),
-        Output::Label(labels) if labels.len() > MAX_LABELS => {
-            format!("{} labels; at most {MAX_LABELS}", labels.len())
-        }
-        Output::Label(labels) => {
-            let is_empty = |label: &&Arc<str>| label.trim().is_empty();
-            let is_twice =
-                |(at, label): &(usize, &Arc<str>)| labels[..*at].iter().any(|l| l == *label);
-            if labels.iter().any(|label| is_empty(&label)) {
-                "a label is empty".to_owned()
-            } else if let Some((_, label)) = labels.iter().enumerate().find(is_twice) {
-                format!("the label `{label}` is given twice")
-            } else {
-                return Ok(());
-            }
-        }
-        Output::Text { .. } | Output::Truth => return Ok(()),
+    let checked = match output {
+        _ if output.max_tokens() == Some(0) => Err("an output of 0 tokens says nothing".to_owned()),
+        Output::Label(labels) => check_labels(labels),
+        _ => Ok(()),
     };
-    Err(TaskError { what, at: None })
+    checked.map_err(|what| TaskError { what, at: None })
+}
+
+/// Whether labels tell something apart.
+pub(crate) fn check_labels(labels: &[Arc<str>]) -> Result<(), String> {
+    if labels.len() < 2 {
+        return Err("give two labels or more".to_owned());
+    }
+    if labels.len() > MAX_LABELS {
+        return Err(format!("{} labels; at most {MAX_LABELS}", labels.len()));
+    }
+    if labels.iter().any(|label| label.trim().is_empty()) {
+        return Err("a label is empty".to_owned());
+    }
+    let is_twice = |(at, label): &(usize, &Arc<str>)| labels[..*at].contains(label);
+    match labels.iter().enumerate().find(is_twice) {
+        Some((_, label)) => Err(format!("the label `{label}` is given twice")),
+        None => Ok(()),
+    }
 }
 
 /// A piece that still names its column.

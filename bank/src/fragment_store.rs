@@ -356,6 +356,16 @@ impl FragmentStore {
         ids
     }
 
+    /// Bytes of tensors that it may keep.
+    pub fn budget_bytes(&self) -> usize {
+        self.budget_bytes
+    }
+
+    /// Bytes of fragments on disk; none without a tier there.
+    pub fn disk_bytes(&self) -> u64 {
+        self.cold().map_or(0, |cold| cold.stats().n_bytes)
+    }
+
     /// Counters and sizes.
     pub fn stats(&self) -> StoreStats {
         let inner = self.lock();

@@ -115,6 +115,9 @@ pub enum Error {
     /// The encoder of embeddings failed on a text.
     #[error("embedding: {0}")]
     Embedding(String),
+    /// A grammar that tokens are to obey cannot be read, or no token obeys it.
+    #[error("grammar: {0}")]
+    Grammar(String),
     /// The checkpoint's chat template is broken or was given what it refuses.
     #[error("chat template: {0}")]
     Template(String),

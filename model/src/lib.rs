@@ -18,6 +18,7 @@ pub mod dot;
 pub mod embedding;
 pub mod error;
 pub mod generation;
+pub mod grammar;
 pub mod kv;
 mod lanes;
 pub mod layout;

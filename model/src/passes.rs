@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::cancel::Cancel;
 use crate::decoder::{Choice, Decoder, Logits, Pending, Rows, gap};
 use crate::error::Error;
+use crate::grammar::TokenSet;
 use crate::kv::Tail;
 use crate::layout::Layout;
 use crate::sampling::Sampling;
@@ -44,8 +45,14 @@ pub enum Priority {
     Fresh,
 }
 
-/// Tokens, each with what is taken off its logit.
-pub type Candidates = Arc<[(u32, f32)]>;
+/// The only tokens that may be chosen.
+#[derive(Clone, Debug)]
+pub enum Candidates {
+    /// These, each with what is taken off its logit before they are compared. Not empty.
+    Weighed(Arc<[(u32, f32)]>),
+    /// Those of a set that is not empty, by their logits.
+    Within(TokenSet),
+}
 
 /// One run of a forward pass.
 #[derive(Clone, Debug)]
@@ -62,8 +69,8 @@ pub struct Pass {
     pub logits: Logits,
     /// How they choose.
     pub sampling: Sampling,
-    /// The only tokens that may be chosen, each with what is taken off its logit before they are
-    /// compared; all of the vocabulary without. Not empty. The highest is chosen, however others are.
+    /// The only tokens that may be chosen; all of the vocabulary without. The highest is chosen,
+    /// however others are.
     pub among: Option<Candidates>,
     /// What the wanted rows are held against, if anything.
     pub expected: Option<Expected>,
@@ -111,6 +118,9 @@ pub struct Passed {
     /// One a row of which something was expected: how far that is below the likeliest token, in nats
     /// (a difference of logits is one of log-probabilities); infinite where that is no number.
     pub gaps: Vec<f32>,
+    /// One a wanted row that chose among weighed candidates: their logits less what is taken off, in
+    /// the candidates' order.
+    pub scores: Vec<Vec<f32>>,
     /// `[n_rows][n_segments + n_pending + 1]`, as in [`RowsOutput::mass`](crate::decoder::RowsOutput).
     pub mass: Vec<Vec<f32>>,
 }
@@ -279,13 +289,19 @@ impl Passes {
                     let passes = queued.batch.into_iter();
                     let passed = passes.zip(outputs.by_ref());
                     let passed = passed.map(|(pass, output)| {
-                        let (choices, gaps): (Vec<_>, Vec<_>) = output.chosen.into_iter().unzip();
-                        Passed {
+                        let mut passed = Passed {
                             tail: pass.tail,
-                            choices,
-                            gaps: gaps.into_iter().flatten().collect(),
+                            choices: Vec::with_capacity(output.chosen.len()),
+                            gaps: Vec::new(),
+                            scores: Vec::new(),
                             mass: output.mass,
+                        };
+                        for chosen in output.chosen {
+                            passed.choices.push(chosen.choice);
+                            passed.gaps.extend(chosen.gap);
+                            passed.scores.extend(chosen.scores);
                         }
+                        passed
                     });
                     *result = Some(Ok(passed.collect()));
                 }
@@ -329,12 +345,20 @@ impl Chooser {
         }
     }
 
-    /// The choice of a wanted row, and how far below the likeliest is what was expected of it.
-    fn choose(&self, row: usize, logits: &[f32]) -> (Choice, Option<f32>) {
+    fn choose(&self, row: usize, logits: &[f32]) -> Chosen {
         let choice = match &self.among {
-            Some(tokens) => Choice::among(tokens, logits),
+            Some(Candidates::Weighed(tokens)) => Choice::among(tokens, logits),
+            Some(Candidates::Within(set)) => Choice::within(set, logits),
             None => self.sampling.choose(self.n_emitted + row, logits),
         };
+        let scores = match &self.among {
+            Some(Candidates::Weighed(tokens)) => {
+                let scores = tokens.iter();
+                Some(scores.map(|(token, less)| logits[*token as usize] - less))
+            }
+            _ => None,
+        };
+        let scores = scores.map(Iterator::collect);
         let expected = self.expected.as_ref();
         let gap = expected.and_then(|expected| {
             let highest = match (&self.among, self.sampling) {
@@ -344,8 +368,21 @@ impl Chooser {
             };
             expected.gap(row, highest, logits)
         });
-        (choice, gap)
+        Chosen {
+            choice,
+            gap,
+            scores,
+        }
     }
+}
+
+/// What a wanted row gives.
+struct Chosen {
+    choice: Choice,
+    /// How far below the likeliest is what was expected of it.
+    gap: Option<f32>,
+    /// Of weighed candidates, their logits less what is taken off.
+    scores: Option<Vec<f32>>,
 }
 
 impl Pass {

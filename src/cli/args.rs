@@ -96,6 +96,13 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Type SQL, statement by statement.
     Sql(SqlArgs),
+    /// Carry out a script of SQL, and serve its views over HTTP: subscriptions, statements, rows that
+    /// are posted.
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
+    /// Print how a server of `serve` is.
+    #[cfg(feature = "serve")]
+    Status(StatusArgs),
     /// Watch a small folder being edited: insert, correct, delete. Ends by itself.
     Demo(DemoArgs),
     /// Print how a watch with these arguments would be carried out, without answering.
@@ -292,6 +299,99 @@ pub(crate) struct SqlArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+}
+
+/// Arguments of `serve`.
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial serve examples/support.sql
+  perennial serve --state ./state --listen 127.0.0.1:7070 examples/support.sql
+  perennial serve --listen 0.0.0.0:7070 --token-file tokens --tls-cert c.pem --tls-key k.pem app.sql
+  curl -N 127.0.0.1:7070/v1/views/answers/subscribe
+  curl '127.0.0.1:7070/v1/streams/questions?wait=60' -d '{\"key\": \"q1\", \"text\": \"When do you open?\"}'
+  curl 127.0.0.1:7070/v1/sql -d '{\"sql\": \"SELECT key, text FROM answers\"}'
+  perennial status
+
+The script is the configuration: what is sent later (POST /v1/sql) holds until the server ends. Rows
+and answers outlive it with --state.
+
+A file of tokens has one a line: ROLES TOKEN [NAME …], as `read,write 0b1f6f4d8a3e47f3 docs answers`.
+Roles are read, write and admin; names are the only streams and views that the token reaches. The file
+is read again when it changes.
+
+GET /v1/openapi.json describes all paths. Ctrl-C or SIGTERM ends it with exit code 0, after what is under
+way is answered and sinks have what they are owed.")]
+pub(crate) struct ServeArgs {
+    /// The script; `-` is standard input. Without one, all comes by POST /v1/sql.
+    #[arg(value_name = "FILE.sql")]
+    pub(crate) script: Option<PathBuf>,
+
+    /// Where to listen, HOST:PORT (port 0 takes one that is free, and tells it). But for localhost,
+    /// --token-file is needed.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
+    pub(crate) listen: String,
+
+    /// A file of tokens, of which every request must bring one: `Authorization: Bearer TOKEN`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// A PEM file of certificates, to speak TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// A PEM file of the key of the first certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// The most connections; further ones wait to be accepted.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "1024")]
+    pub(crate) connections: usize,
+
+    /// The most connections from one address; further ones are closed.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "256")]
+    pub(crate) peer_connections: usize,
+
+    /// Requests a second of one token, or from one address where there are none.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N",
+          default_value = "1000")]
+    pub(crate) rate: u32,
+
+    /// What becomes of the engine.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+
+    /// Which model, and what it may use.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+/// Arguments of `status`.
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial status
+  perennial status https://host:7070 --token-file ./token --json
+
+The exit code is 0 where it can answer, and 1 where it cannot yet.")]
+pub(crate) struct StatusArgs {
+    /// Where the server is.
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    pub(crate) url: String,
+
+    /// A file with the token that it wants, and nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// A PEM file of authorities to believe instead of the usual ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What becomes of an engine that a script declares.

@@ -66,6 +66,14 @@ pub(crate) enum Failure {
         /// Whether they are delivered later.
         is_kept: bool,
     },
+    /// A server cannot begin. It says itself what to do.
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Server(#[from] perennial::serve::ServerError),
+    /// A file of tokens cannot be used. It says itself what to do.
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Tokens(#[from] perennial::serve::TokensError),
     /// A file operation of the program's own.
     #[error("cannot {action}: {source}")]
     Io {
@@ -167,6 +175,8 @@ impl Failure {
             Self::Io { .. } => "check permissions and free space",
             #[cfg(feature = "remote")]
             Self::Remote(_) => return None,
+            #[cfg(feature = "serve")]
+            Self::Server(_) | Self::Tokens(_) => return None,
             Self::Engine(_) | Self::Source(_) | Self::OutputClosed | Self::Script { .. } => {
                 return None;
             }
@@ -190,6 +200,8 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage { .. } | Self::Script { .. } => ExitCode::from(2),
+            #[cfg(feature = "serve")]
+            Self::Server(_) | Self::Tokens(_) => ExitCode::from(2),
             Self::OutputClosed => ExitCode::SUCCESS,
             Self::Source(connectors::Error::NotBuilt { .. }) => ExitCode::from(2),
             _ => ExitCode::FAILURE,

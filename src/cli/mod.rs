@@ -38,6 +38,10 @@ mod replay;
 mod report;
 mod run;
 mod screen;
+#[cfg(feature = "serve")]
+mod serve;
+#[cfg(feature = "serve")]
+mod status;
 mod stderr;
 mod table;
 mod told;
@@ -68,6 +72,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Watch(args) => watch::run(args),
         Command::Run(args) => run::run(args),
         Command::Sql(args) => prompt::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
+        #[cfg(feature = "serve")]
+        Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Answers(args) => past::answers(args),

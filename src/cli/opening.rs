@@ -1,5 +1,6 @@
 //! From options to an opened model.
 
+use perennial::ask::is_address;
 use perennial::local_model::embedding_only;
 use perennial::model::locator::{Locator, Settings};
 use perennial::sql::CreateModel;
@@ -39,7 +40,7 @@ pub(crate) struct OpenedModel {
 /// # Errors
 /// Why it cannot be had or opened.
 pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
-    match remote::is_address(&args.model) {
+    match is_address(&args.model) {
         true => remote::open(&args.model, None, args, live),
         false if args.key_file.is_some() || args.ca_file.is_some() => Err(Failure::usage(
             "--key-file and --ca-file are of a model behind HTTP",
@@ -68,7 +69,7 @@ pub(crate) fn open_created(
     args: &ModelArgs,
     live: &Live,
 ) -> Result<OpenedModel, Failure> {
-    match remote::is_address(&model.spec.of) {
+    match is_address(&model.spec.of) {
         true => remote::open(&model.spec.of, Some(&model.options), args, live),
         false => open_local(&model.spec.of, args, live),
     }

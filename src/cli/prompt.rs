@@ -25,7 +25,7 @@ use super::live::Live;
 use super::opening;
 use super::paint::Paint;
 use super::report::EpochReport;
-use super::run::{declared, read, width};
+use super::run::{declared, opener, read, width};
 use super::screen::Screen;
 use super::told::Teller;
 
@@ -103,8 +103,9 @@ GRANT | REVOKE READ ON NAMESPACE 'a' OF MEMORY name TO | FROM 'reader';
 CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…';
 INSERT INTO t VALUES (…), …;   UPDATE t SET … WHERE …;   DELETE FROM t WHERE …;
 SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN SELECT …;
-In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b') and sem_map('…') ask the model
-       about each row, and sem_agg('…') about the rows of each group.
+In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b'), sem_map('…'), sem_score('…') and
+       sem_extract('…', name => TYPE, …) ask the model about each row, sem_agg('…') about the rows of
+       each group, and sem_match('Is {a.x} about {b.y}?') in ON about pairs.
 SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | MEMORIES | COLUMNS FROM name;
 CREATE MODEL name FROM 'name | file | http://host/v1#name' [WITH (…)];
 DROP SOURCE | TABLE | VIEW | SINK | MODEL | MEMORY [IF EXISTS] name;   FORGET 'key' FROM name;
@@ -120,14 +121,13 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
         false => Some(read("-".as_ref())?),
     };
     let live = Live::new(false);
-    let model = opening::open(&args.model, &live)?;
-    let engine = declared(Engine::builder(model.runtime), &args.engine).start()?;
-    let (model_args, opening_live) = (args.model.clone(), live.clone());
+    // Of what is typed nobody knows whether it will ask; what is read is known whole.
+    let is_asked = is_typed || first.iter().chain(&typed_before).any(may_ask);
+    let mut open = opener(is_asked, &args.model, &live);
+    let engine = declared(Engine::builder(open(None)?), &args.engine).start()?;
     let mut prompt = Prompt {
-        session: Session::new(engine, args.model.model.as_str()).opening(move |model| {
-            let opened = opening::open_created(model, &model_args, &opening_live)?;
-            Ok(opened.runtime)
-        }),
+        session: Session::new(engine, args.model.model.as_str())
+            .opening(move |model| Ok(open(Some(model))?)),
         teller: Teller {
             live: live.clone(),
             is_json: false,
@@ -142,12 +142,18 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
         prompt.carry_out(script)?;
     }
     if is_typed {
-        live.say(&format!("{} · help lists statements, \\q ends", model.name));
+        let model = &args.model.model;
+        live.say(&format!("{model} · help lists statements, \\q ends"));
         let history = opening::locator(args.model.cache.as_deref())?;
         let history = history.settings().models.with_file_name("sql_history");
         prompt.converse(&history)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a statement of a script asks a model. One that cannot be read asks nothing.
+fn may_ask(script: &Script) -> bool {
+    sql::parse(script).is_ok_and(|statements| statements.iter().any(|one| one.of.may_ask()))
 }
 
 /// Whoever types, and what is typed to.

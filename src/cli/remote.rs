@@ -14,11 +14,6 @@ pub(crate) use absent::{open, probe};
 #[cfg(feature = "remote")]
 pub(crate) use present::{open, probe};
 
-/// Whether a model is named by an address.
-pub(crate) fn is_address(spec: &str) -> bool {
-    spec.starts_with("http://") || spec.starts_with("https://")
-}
-
 #[cfg(feature = "remote")]
 mod present {
     use std::io::{self, Write};

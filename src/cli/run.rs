@@ -30,25 +30,27 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
     let live = Live::new(args.json);
     let first = sql::first_model(&statements);
-    let mut open = opener(&statements, &args.model, &live);
+    let is_asked = statements.iter().any(|one| one.of.may_ask());
+    let mut open = opener(is_asked, &args.model, &live);
     let opened_by = match first {
         Some(model) => model.opened_by(),
         None => args.model.model.as_str().into(),
     };
     let builder = declared(Engine::builder(open(first)?), &args.engine).held();
-    let mut session = Session::new(builder.start()?, opened_by)
+    let session = Session::new(builder.start()?, opened_by)
         .held()
         .opening(move |model| Ok(open(Some(model))?));
-    if args.once {
-        session = session.once();
-    }
+    let session = match args.once {
+        true => session.once(),
+        false => session,
+    };
     let teller = Teller {
         live: live.clone(),
         is_json: args.json,
         is_talkative: false,
         width: width(),
     };
-    let feeds = carry_out(&mut session, &script, &statements, &teller)?;
+    let feeds = carry_out(&session, &script, &statements, &teller)?;
     let is_source = |one: &&Spanned<Statement>| matches!(one.of, Statement::CreateSource(_));
     let n_sources = statements.iter().filter(is_source).count();
     let followed = Followed {
@@ -130,14 +132,13 @@ pub(crate) fn read(path: &std::path::Path) -> Result<Script, Failure> {
     Ok(Script::new(name, text))
 }
 
-/// Opens models for a script, that of `--model` where none is given: such as say nothing, where
+/// Opens models for statements, that of `--model` where none is given: such as say nothing, where
 /// nobody will ask them.
-fn opener(
-    statements: &[Spanned<Statement>],
+pub(crate) fn opener(
+    is_asked: bool,
     args: &ModelArgs,
     live: &Live,
 ) -> impl FnMut(Option<&CreateModel>) -> Result<Runtime, Failure> + use<> {
-    let is_asked = statements.iter().any(|one| one.of.may_ask());
     let (args, live) = (args.clone(), live.clone());
     move |model| match (is_asked, model) {
         (true, Some(model)) => Ok(opening::open_created(model, &args, &live)?.runtime),
@@ -167,7 +168,7 @@ pub(crate) fn width() -> Option<u16> {
 
 /// Carries the statements out, and returns the views to be shown.
 fn carry_out(
-    session: &mut Session,
+    session: &Session,
     script: &Script,
     statements: &[Spanned<Statement>],
     teller: &Teller,

@@ -1,11 +1,15 @@
 //! How is a running engine spoken to?
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select, unbounded};
+use crossbeam_channel::{
+    Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select, unbounded,
+};
 use perennial_ask::{Dependency, Provider};
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source, fit};
@@ -20,6 +24,7 @@ use super::coordinator::{Coordinator, Request};
 use super::current::CurrentAnswer;
 use super::edit::Edit;
 use super::error::Error;
+use super::follower::{Follower, Lineage};
 use super::forget::Receipt;
 use super::hub::Hub;
 use super::models::Models;
@@ -28,7 +33,7 @@ use super::quarantine::Quarantined;
 use super::relations::{RelationInfo, Snapshot};
 use super::runtime::Runtime;
 use super::subscription::Subscription;
-use crate::state::{AsOf, State, StateAsOf};
+use crate::state::{AsOf, HistoryEntry, State, StateAsOf};
 
 /// A running engine, to be shared: clones speak to the same one. Dropping the last stops sources,
 /// calls and workers, and waits for them.
@@ -419,6 +424,15 @@ impl Engine {
     /// [`Error::UnknownRelation`]; [`Error::OverBudget`] as of [`Engine::flush`];
     /// [`Error::Stopped`].
     pub fn flush_into(&self, relations: &[&str]) -> Result<Option<Epoch>, Error> {
+        let flushing = self.begin_flush_into(relations)?;
+        self.wait_for(&flushing.outcome)?
+    }
+
+    /// Begins what [`Engine::flush_into`] waits for. It does not hold the engine.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRelation`], [`Error::Stopped`].
+    pub fn begin_flush_into(&self, relations: &[&str]) -> Result<Flushing, Error> {
         let names = &self.shared.names;
         let view = |name: &&str| match names.get(name) {
             Some(Named::Answers(view) | Named::Query(view)) => Some(Ok(view)),
@@ -430,11 +444,13 @@ impl Engine {
         };
         let views: Result<Vec<_>, _> = relations.iter().filter_map(view).collect();
         let views = Some(views?);
-        self.ask(|reply| Request::Flush {
+        let (reply, outcome) = bounded(1);
+        self.send(Request::Flush {
             is_exact: false,
             views,
             reply,
-        })?
+        })?;
+        Ok(Flushing { outcome })
     }
 
     /// Waits as [`Engine::flush`] does, and until every provisional answer is replaced by
@@ -520,6 +536,105 @@ impl Engine {
     /// [`Error::Stopped`].
     pub fn quarantine(&self) -> Result<Vec<Quarantined>, Error> {
         self.ask(|reply| Request::Quarantine { reply })
+    }
+
+    /// Takes a refused record in, in the place of what stands under its key: as it was, or what is
+    /// given instead, as a line of JSON lines. Returns its stream and key.
+    ///
+    /// # Errors
+    /// [`Error::State`] where nothing has this number, or it is no record still;
+    /// [`Error::UnknownStream`], [`Error::Stopped`].
+    pub fn resubmit(
+        &self,
+        number: u64,
+        instead: Option<Vec<u8>>,
+    ) -> Result<(Arc<str>, Key), Error> {
+        self.ask(|reply| Request::Resubmit {
+            number,
+            instead,
+            reply,
+        })?
+    }
+
+    /// Drops a refused record. Whether it was there.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn discard(&self, number: u64) -> Result<bool, Error> {
+        self.ask(|reply| Request::Discard { number, reply })
+    }
+
+    /// Lets a follower hear all that subscribers of a view are told, from what stands on, until it is
+    /// held by nobody else.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn follow(&self, view: &str, follower: Weak<dyn Follower>) -> Result<(), Error> {
+        let view = self.shared.names.view(view)?;
+        self.ask(|reply| Request::Follow {
+            view,
+            follower,
+            reply,
+        })?
+    }
+
+    /// Which passages a present answer leans on, with their texts; none where there is no such answer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::NotAnswers`], [`Error::Stopped`].
+    pub fn lineage(&self, view: &str, context: &str) -> Result<Option<Lineage>, Error> {
+        let (view, context) = (self.shared.names.answers(view)?, ContextKey::new(context));
+        self.ask(|reply| Request::Lineage {
+            view,
+            context,
+            reply,
+        })
+    }
+
+    /// How a view is computed, in words, and the names of the models that it asks (none for that
+    /// which is asked where none is named).
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn explain(&self, view: &str) -> Result<(String, Vec<Option<Arc<str>>>), Error> {
+        let view = self.shared.names.view(view)?;
+        let explained = self.ask(|reply| Request::Explain { view, reply })??;
+        Ok((explained.plan, explained.asked))
+    }
+
+    /// The epochs that can be told of, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::NoState`], [`Error::State`].
+    pub fn history(&self) -> Result<Vec<HistoryEntry>, Error> {
+        let state = self.shared.state.as_ref().ok_or(Error::NoState)?;
+        Ok(state.history()?)
+    }
+
+    /// The contexts of a view whose answers may differ from those as of an epoch: no other does. None
+    /// where the history does not reach back to it, or there is none.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn touched_after(
+        &self,
+        view: &str,
+        epoch: Epoch,
+    ) -> Result<Option<BTreeSet<ContextKey>>, Error> {
+        match &self.shared.state {
+            Some(state) => Ok(state.touched_after(view, epoch)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Why the engine has ended, if it has.
+    pub fn failure(&self) -> Option<String> {
+        let has_ended = matches!(
+            self.shared.ended.try_recv(),
+            Err(TryRecvError::Disconnected)
+        );
+        let reason = self.shared.hub.failure().cloned();
+        reason.or_else(|| has_ended.then(|| "it was told to".to_owned()))
     }
 
     /// The sinks that have not taken everything that is complete, with the epochs that each is
@@ -624,6 +739,23 @@ pub struct Flushing {
 }
 
 impl Flushing {
+    /// How it ended, if that is told in time. None while it is under way.
+    pub fn wait(&self, at_most: Duration) -> Option<Result<Option<Epoch>, Error>> {
+        match self.outcome.recv_timeout(at_most) {
+            Ok(outcome) => Some(outcome),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::Stopped {
+                reason: "it was told to".to_owned(),
+            })),
+        }
+    }
+
+    /// Where its outcome comes, once.
+    #[cfg(feature = "serve")]
+    pub(crate) fn told(&self) -> &Receiver<Result<Option<Epoch>, Error>> {
+        &self.outcome
+    }
+
     /// How it ended, told once; `None` while it is under way.
     pub fn outcome(&self) -> Option<Result<Option<Epoch>, Error>> {
         match self.outcome.try_recv() {

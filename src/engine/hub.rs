@@ -1,13 +1,14 @@
 //! Who is told what is going on: the observer of calls and the list of subscribers.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use perennial_ask::{Performed, Work};
 use perennial_bank::ContextKey;
 use perennial_views::{Observer, Refresh};
 
+use super::follower::{Follower, Following};
 use super::subscription::Mailbox;
 use super::update::{Progress, Update};
 
@@ -23,6 +24,7 @@ pub(crate) struct Hub {
     /// What tasks came to, by view.
     tasks: Mutex<HashMap<Arc<str>, TaskCounts>>,
     mailboxes: Mutex<Vec<(Arc<str>, Arc<Mailbox>)>>,
+    followers: Mutex<Vec<Following>>,
     failure: OnceLock<String>,
     /// Views of which it was told that changes cannot be judged.
     are_blind: Mutex<HashSet<String>>,
@@ -61,8 +63,35 @@ impl Hub {
         self.mailboxes().push((view, mailbox));
     }
 
-    /// Number of subscriptions to a view.
+    /// From here on, this one follows a view.
+    pub(super) fn follow(&self, view: Arc<str>, follower: Weak<dyn Follower>) {
+        self.followers().push(Following { view, follower });
+    }
+
+    /// Those who follow a view, or any.
+    fn following(&self, view: Option<&str>) -> Vec<Arc<dyn Follower>> {
+        let mut followers = self.followers();
+        followers.retain(|following| following.follower.strong_count() > 0);
+        let of_view = followers
+            .iter()
+            .filter(|following| view.is_none_or(|view| view == &*following.view));
+        of_view.filter_map(|f| f.follower.upgrade()).collect()
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Vec<Following>> {
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of those who read a view.
     pub(super) fn n_subscribers(&self, view: &str) -> usize {
+        let followers = self.following(Some(view));
+        let n_followers: usize = followers.iter().map(|f| f.n_readers()).sum();
+        n_followers + self.n_mailboxes(view)
+    }
+
+    fn n_mailboxes(&self, view: &str) -> usize {
         let mailboxes = self.mailboxes();
         let is_read = |(of_view, mailbox): &&(Arc<str>, Arc<Mailbox>)| {
             view == &**of_view && Arc::strong_count(mailbox) > 1
@@ -75,6 +104,9 @@ impl Hub {
         for (_, mailbox) in std::mem::take(&mut *self.mailboxes()) {
             mailbox.close();
         }
+        let failure = self.failure().map(String::as_str);
+        self.following(None).iter().for_each(|f| f.end(failure));
+        self.followers().clear();
     }
 
     /// Ends the subscriptions to a view that is dropped, and forgets what was heard of it.
@@ -84,6 +116,9 @@ impl Hub {
             mailbox.close();
         }
         drop(mailboxes);
+        self.following(Some(view)).iter().for_each(|f| f.end(None));
+        self.followers()
+            .retain(|following| &*following.view != view);
         self.take_refreshes(view);
         self.take_tasks(view);
     }
@@ -96,6 +131,7 @@ impl Hub {
 
     /// Tells the subscribers of a view, or of all.
     pub(super) fn tell(&self, view: Option<&str>, update: &Update) {
+        self.following(view).iter().for_each(|f| f.hear(update));
         let mut mailboxes = self.mailboxes();
         // A mailbox that only the hub still holds has no reader.
         mailboxes.retain(|(_, mailbox)| Arc::strong_count(mailbox) > 1);
@@ -111,7 +147,9 @@ impl Hub {
     pub(super) fn forget(&self, view: &str) -> usize {
         let mailboxes = self.mailboxes();
         let of_view = mailboxes.iter().filter(|(of_view, _)| &**of_view == view);
-        of_view.map(|(_, mailbox)| mailbox.forget(view)).sum()
+        let n_cut: usize = of_view.map(|(_, mailbox)| mailbox.forget(view)).sum();
+        let followers = self.following(Some(view));
+        n_cut + followers.iter().map(|f| f.forget()).sum::<usize>()
     }
 
     /// Withdraws what was announced of a refused record.

@@ -134,6 +134,20 @@ impl Quarantine {
         its.len()
     }
 
+    /// The entry of a number.
+    pub(crate) fn get(&self, number: u64) -> Option<&Quarantined> {
+        self.entries.get(&number)
+    }
+
+    /// Drops an entry. Whether it was there.
+    pub(crate) fn discard(&mut self, number: u64) -> bool {
+        let is_there = self.entries.contains_key(&number);
+        if is_there {
+            self.remove(number);
+        }
+        is_there
+    }
+
     fn remove(&mut self, number: u64) {
         self.unsaved.insert(number);
         let entry = self.entries.remove(&number);

@@ -53,6 +53,10 @@ pub struct RelationInfo {
     pub staleness: Option<Staleness>,
     /// When it takes its epochs, where it is a view.
     pub pace: Pace,
+    /// Number of its rows that wait for the next epoch.
+    pub n_pending: usize,
+    /// Whether its source has given what it had at the start; of all else, true.
+    pub is_caught_up: bool,
     /// Why its source has failed, where it has: what it said until then stands.
     pub failure: Option<Arc<str>>,
 }

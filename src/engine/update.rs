@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_ask::{Answer, Rung, SubParagraph, Work};
+#[cfg(feature = "serve")]
+use perennial_ask::{AnswerText, Finish};
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::Rejected;
 use perennial_rows::Tuple;
@@ -154,6 +156,16 @@ impl AnswerUpdate {
         }
     }
 
+    /// That there is no answer any more, of which nothing else is known.
+    #[cfg(feature = "serve")]
+    pub(crate) fn gone(view: Arc<str>, context: ContextKey, epoch: Epoch) -> Self {
+        let unknown = AnswerText {
+            text: "".into(),
+            finish: Finish::Stop,
+        };
+        Self::of(view, context, "".into(), epoch, (Some(Ok(unknown)), None))
+    }
+
     /// What happened.
     pub fn kind(&self) -> ChangeKind {
         match (&self.old, &self.new) {
@@ -289,6 +301,27 @@ pub struct RungCounts {
     pub patch: usize,
     /// Calls that gave an error.
     pub failed: usize,
+}
+
+impl std::ops::AddAssign for RungCounts {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            keep,
+            verify,
+            rewrite,
+            regenerate,
+            skip,
+            patch,
+            failed,
+        } = other;
+        self.keep += keep;
+        self.verify += verify;
+        self.rewrite += rewrite;
+        self.regenerate += regenerate;
+        self.skip += skip;
+        self.patch += patch;
+        self.failed += failed;
+    }
 }
 
 /// An epoch of one view, complete.

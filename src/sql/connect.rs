@@ -3,19 +3,27 @@
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "http")]
+use perennial_connectors::HttpIntake;
 use perennial_connectors::{
     BearerToken, ColumnNames, Folder, Format, HttpLimits, HttpListener, JsonLines, JsonLinesSink,
     Kafka, KafkaSink, Sink, Source, Table, Watching, Webhook, glob_list,
 };
 use perennial_views::sql::{
-    self, CreateSink, CreateSource, Diagnostic, Origin, SinkOption, SourceOption, Spanned,
+    self, CreateSink, CreateSource, Diagnostic, Origin, SinkOption, SourceOption, Span, Spanned,
 };
 
 use super::outcome::{At, Fault};
 
-/// Listeners that sources of a session share, by their address as it was written.
+/// Where the sources of a session that are posted are posted to.
 #[derive(Default)]
-pub(super) struct Listeners(Vec<(Arc<str>, HttpListener)>);
+pub(super) struct Listeners {
+    /// Listeners that sources share, by their address as it was written.
+    listeners: Vec<(Arc<str>, HttpListener)>,
+    /// Where those are posted to that name no address.
+    #[cfg(feature = "http")]
+    intake: Option<HttpIntake>,
+}
 
 /// The options of a source, each where it was given.
 #[derive(Default)]
@@ -112,14 +120,19 @@ pub(super) fn source(
             Box::new(kafka.format(format).once(!follows))
         }
         Origin::Http => {
-            let Some(listen) = &options.listen else {
-                let what = "where the source listens is missing";
-                return Err(Fault::said(what, source.name.span));
-            };
+            let span = options
+                .listen
+                .as_ref()
+                .map_or(source.name.span, |of| of.span);
             if once {
                 let what = "what is posted has no end: it cannot be read once";
-                return Err(Fault::said(what, listen.span));
+                return Err(Fault::said(what, span));
             }
+            let Some(listen) = &options.listen else {
+                let opened = listeners.without_address(&name, span)?;
+                let invitation = format!("{name} may be posted to /v1/streams/{name}");
+                return Ok((opened, Some(invitation)));
+            };
             let listener = listeners.at(listen, options.token_file.as_ref())?;
             let address = listener.address();
             let source = listener.source(&*name).at(listen.span)?;
@@ -131,20 +144,44 @@ pub(super) fn source(
 }
 
 impl Listeners {
+    /// Those of a server, which takes in what is posted to no address of its own.
+    #[cfg(feature = "http")]
+    pub(super) fn with(intake: HttpIntake) -> Self {
+        Self {
+            listeners: Vec::new(),
+            intake: Some(intake),
+        }
+    }
+
+    /// A source that names no address.
+    fn without_address(&self, name: &str, span: Span) -> Result<Box<dyn Source>, Fault> {
+        #[cfg(feature = "http")]
+        if let Some(intake) = &self.intake {
+            return Ok(Box::new(intake.source(name).at(span)?));
+        }
+        let what = format!("nobody listens for what is posted to {name}");
+        let help = "WITH (LISTEN = '127.0.0.1:7070'); or have the script served: perennial serve";
+        Err(Diagnostic::new(what, span).help(help).into())
+    }
+
     /// The listener at an address; sources that name one share it.
     fn at(
         &mut self,
         listen: &Spanned<&Arc<str>>,
         token_file: Option<&Spanned<&Arc<str>>>,
     ) -> Result<&HttpListener, Fault> {
-        if let Some(at) = self.0.iter().position(|(address, _)| address == listen.of) {
+        if let Some(at) = self
+            .listeners
+            .iter()
+            .position(|(address, _)| address == listen.of)
+        {
             if let Some(file) = token_file {
                 let what = format!("{} is listened at already, with its token", listen.of);
                 return Err(Diagnostic::new(what, file.span)
                     .help("give TOKEN_FILE where the address is named first")
                     .into());
             }
-            return Ok(&self.0[at].1);
+            return Ok(&self.listeners[at].1);
         }
         let token = match token_file {
             Some(file) => {
@@ -154,8 +191,9 @@ impl Listeners {
             None => None,
         };
         let listener = HttpListener::bind(listen.of, token, HttpLimits::default());
-        self.0.push((listen.of.clone(), listener.at(listen.span)?));
-        Ok(&self.0[self.0.len() - 1].1)
+        let listener = listener.at(listen.span)?;
+        self.listeners.push((listen.of.clone(), listener));
+        Ok(&self.listeners[self.listeners.len() - 1].1)
     }
 }
 

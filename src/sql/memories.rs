@@ -9,7 +9,7 @@ use perennial_views::sql::{
 };
 
 use super::outcome::{At as _, Fault, Outcome};
-use super::session::{Session, created, table};
+use super::session::{Session, created, lock, table};
 use crate::memory::{self, Bank, ForgetBy, Hit, Memory};
 
 /// The columns of what is recalled.
@@ -27,12 +27,12 @@ const RECALLED: [(&str, Type); 10] = [
 ];
 
 impl Session {
-    pub(super) fn create_memory(&mut self, memory: &CreateMemory) -> Result<Outcome, Fault> {
+    pub(super) fn create_memory(&self, memory: &CreateMemory) -> Result<Outcome, Fault> {
         let name = &memory.name;
         self.check_new(name)?;
         self.catalog(memory.from.span)?.expect(&memory.from)?;
         let bank = Bank::create(&self.engine, declared(memory)).at(name.span)?;
-        self.memories.insert(name.of.clone(), bank);
+        lock(&self.memories).insert(name.of.clone(), bank);
         Ok(created(Kind::Memory, name, None))
     }
 
@@ -43,10 +43,11 @@ impl Session {
     }
 
     /// The memory of a name.
-    pub(super) fn memory(&self, name: &Name) -> Result<&Bank, Fault> {
-        self.memories.get(&name.of).ok_or_else(|| {
+    pub(super) fn memory(&self, name: &Name) -> Result<Bank, Fault> {
+        let memories = lock(&self.memories);
+        memories.get(&name.of).cloned().ok_or_else(|| {
             let fault = Diagnostic::new(format!("there is no memory {}", name.of), name.span);
-            let names = self.memories.keys().map(|name| &**name);
+            let names = memories.keys().map(|name| &**name);
             match nearest(&name.of, names) {
                 Some(meant) => fault.help(format!("did you mean {meant}?")),
                 None => fault.help(format!("CREATE MEMORY {} FROM turns", name.of)),
@@ -66,7 +67,8 @@ impl Session {
 
     pub(super) fn show_memories(&self, span: Span) -> Result<Outcome, Fault> {
         let mut rows = Vec::new();
-        for (name, bank) in &self.memories {
+        let memories = lock(&self.memories).clone();
+        for (name, bank) in &memories {
             let (memory, stats) = (bank.memory(), bank.stats().at(span)?);
             let n_entries: usize = stats.namespaces.values().map(|of| of.n_entries).sum();
             let retain = memory.retained();
@@ -82,16 +84,19 @@ impl Session {
         Ok(table(names, rows.into_iter()))
     }
 
-    pub(super) fn drop_memory(&mut self, name: &Name) -> Result<(), Fault> {
-        self.memory(name)?.clone().drop().at(name.span)?;
-        self.memories.remove(&name.of);
+    pub(super) fn drop_memory(&self, name: &Name) -> Result<(), Fault> {
+        self.memory(name)?.drop().at(name.span)?;
+        lock(&self.memories).remove(&name.of);
         Ok(())
     }
 
     /// What a memory consists of is not dropped by itself.
     pub(super) fn check_no_memory(&self, name: &Name) -> Result<(), Fault> {
-        let mut memories = self.memories.iter();
-        let Some((memory, _)) = memories.find(|(_, bank)| bank.memory().has(&name.of)) else {
+        let memories = lock(&self.memories);
+        let Some((memory, _)) = memories
+            .iter()
+            .find(|(_, bank)| bank.memory().has(&name.of))
+        else {
             return Ok(());
         };
         let what = format!("{} belongs to memory {memory}", name.of);
@@ -99,7 +104,7 @@ impl Session {
         Err(Diagnostic::new(what, name.span).help(help).into())
     }
 
-    pub(super) fn grant(&mut self, grant: &Grant) -> Result<Outcome, Fault> {
+    pub(super) fn grant(&self, grant: &Grant) -> Result<Outcome, Fault> {
         let bank = self.memory(&grant.memory)?;
         let (namespace, reader) = (&grant.namespace, &grant.reader);
         let span = namespace.span.union(&reader.span);
@@ -112,7 +117,7 @@ impl Session {
         })
     }
 
-    pub(super) fn recall(&mut self, recall: &Recall) -> Result<Outcome, Fault> {
+    pub(super) fn recall(&self, recall: &Recall) -> Result<Outcome, Fault> {
         let span = recall.question.span;
         let index = self.memory(&recall.from)?.memory().index();
         self.settle(&[&index], span)?;
@@ -135,7 +140,7 @@ impl Session {
         })
     }
 
-    pub(super) fn forget_memory(&mut self, forget: &ForgetMemory) -> Result<Outcome, Fault> {
+    pub(super) fn forget_memory(&self, forget: &ForgetMemory) -> Result<Outcome, Fault> {
         let index = self.memory(&forget.from)?.memory().index();
         self.settle(&[&index], forget.of.span)?;
         let of = forget.of.of.to_string();

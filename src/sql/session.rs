@@ -3,10 +3,14 @@
 //! A session knows what an engine does not: the names of sinks, what opens a model, who listens
 //! where. An engine may be [held](crate::EngineBuilder::held) while a
 //! script declares: it is released before the first statement that needs rows, and at the end.
+//!
+//! It may be shared: statements of several callers are carried out at once. What one of them waits for
+//! (rows, weights of a model) keeps no other waiting, but for models that are opened one after the other.
 
 use std::collections::BTreeMap;
 use std::error::Error as Cause;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use perennial_connectors::Declared;
@@ -26,21 +30,27 @@ use crate::engine::{Engine, Error, RelationKind, Runtime};
 use crate::memory::Bank;
 
 /// Opens a model: a known name, a file, a folder, or the address of a server.
-type Open = dyn FnMut(&CreateModel) -> Result<Runtime, Box<dyn Cause + Send + Sync>>;
+type Open = dyn FnMut(&CreateModel) -> Result<Runtime, Box<dyn Cause + Send + Sync>> + Send;
 
 /// Carries statements out, one after the other.
 pub struct Session {
     pub(super) engine: Engine,
     /// What the engine's model was opened by.
     model: Arc<str>,
-    is_held: bool,
+    is_held: AtomicBool,
     reads_once: bool,
+    /// How long a statement waits for what was said before; none is for as long as it takes.
+    patience: Option<Duration>,
     /// The models that statements created, with what opened them.
-    models: BTreeMap<Arc<str>, (Arc<str>, Runtime)>,
-    open: Option<Box<Open>>,
-    sinks: BTreeMap<Arc<str>, Delivered>,
-    pub(super) memories: BTreeMap<Arc<str>, Bank>,
-    listeners: Listeners,
+    models: Mutex<BTreeMap<Arc<str>, (Arc<str>, Runtime)>>,
+    open: Mutex<Option<Box<Open>>>,
+    sinks: Mutex<BTreeMap<Arc<str>, Delivered>>,
+    pub(super) memories: Mutex<BTreeMap<Arc<str>, Bank>>,
+    listeners: Mutex<Listeners>,
+}
+
+pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A sink by the name that a script gave it.
@@ -58,20 +68,21 @@ impl Session {
         Self {
             engine,
             model: model.into(),
-            is_held: false,
+            is_held: AtomicBool::new(false),
             reads_once: false,
-            models: BTreeMap::new(),
-            open: None,
-            sinks: BTreeMap::new(),
-            memories: BTreeMap::new(),
-            listeners: Listeners::default(),
+            patience: None,
+            models: Mutex::default(),
+            open: Mutex::default(),
+            sinks: Mutex::default(),
+            memories: Mutex::default(),
+            listeners: Mutex::default(),
         }
     }
 
     /// The same over an engine that is held: it is released when rows are first needed.
     #[must_use]
-    pub fn held(mut self) -> Self {
-        self.is_held = true;
+    pub fn held(self) -> Self {
+        self.is_held.store(true, Ordering::SeqCst);
         self
     }
 
@@ -79,9 +90,25 @@ impl Session {
     #[must_use]
     pub fn opening(
         mut self,
-        open: impl FnMut(&CreateModel) -> Result<Runtime, Box<dyn Cause + Send + Sync>> + 'static,
+        open: impl FnMut(&CreateModel) -> Result<Runtime, Box<dyn Cause + Send + Sync>> + Send + 'static,
     ) -> Self {
-        self.open = Some(Box::new(open));
+        self.open = Mutex::new(Some(Box::new(open)));
+        self
+    }
+
+    /// The same, where sources of HTTP without an address of their own are posted to `inlet`.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn posted_to(mut self, inlet: perennial_connectors::HttpIntake) -> Self {
+        self.listeners = Mutex::new(Listeners::with(inlet));
+        self
+    }
+
+    /// The same, where no statement waits longer than this for what was said before to be visible: one
+    /// that reads gets what stands, with a notice.
+    #[must_use]
+    pub fn waiting_at_most(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
 
@@ -97,13 +124,27 @@ impl Session {
         &self.engine
     }
 
+    /// What the engine's model was opened by.
+    pub fn model(&self) -> &Arc<str> {
+        &self.model
+    }
+
+    /// The models that statements created, by name, with what opened each.
+    pub fn models(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let models = lock(&self.models);
+        let models = models
+            .iter()
+            .map(|(name, (spec, _))| (name.clone(), spec.clone()));
+        models.collect()
+    }
+
     /// Carries a script out, and tells what comes of each statement.
     ///
     /// # Errors
     /// All that is wrong with the script, before any of it is carried out; else the first
     /// statement that cannot be, with what `told` says of it.
     pub fn run(
-        &mut self,
+        &self,
         script: &Script,
         mut told: impl FnMut(&Spanned<Statement>, Outcome) -> Result<(), Box<dyn Cause + Send + Sync>>,
     ) -> Result<(), SessionError> {
@@ -119,8 +160,8 @@ impl Session {
     ///
     /// # Errors
     /// What [`Engine::release`] reports.
-    pub fn release(&mut self) -> Result<(), SessionError> {
-        if std::mem::take(&mut self.is_held) {
+    pub fn release(&self) -> Result<(), SessionError> {
+        if self.is_held.swap(false, Ordering::SeqCst) {
             self.engine.release()?;
         }
         Ok(())
@@ -131,7 +172,7 @@ impl Session {
     /// # Errors
     /// What is wrong with it, at its place; or with the engine.
     pub fn execute(
-        &mut self,
+        &self,
         script: &Script,
         statement: &Spanned<Statement>,
     ) -> Result<Outcome, SessionError> {
@@ -139,7 +180,7 @@ impl Session {
         self.carry_out(of, *span).map_err(|fault| fault.of(script))
     }
 
-    fn carry_out(&mut self, statement: &Statement, span: Span) -> Result<Outcome, Fault> {
+    fn carry_out(&self, statement: &Statement, span: Span) -> Result<Outcome, Fault> {
         match statement {
             Statement::CreateSource(source) => self.create_source(source),
             Statement::CreateTable(table) => self.create_table(table),
@@ -203,7 +244,7 @@ impl Session {
     }
 
     /// Waits until everything that was said before is visible in these relations.
-    pub(super) fn settle(&mut self, relations: &[&str], span: Span) -> Result<(), Fault> {
+    pub(super) fn settle(&self, relations: &[&str], span: Span) -> Result<(), Fault> {
         match self.settle_or_say(relations, span)? {
             Some(stale) => Err(Fault::said(stale, span)),
             None => Ok(()),
@@ -211,14 +252,26 @@ impl Session {
     }
 
     /// The same, or says of which it is not: its budget is used up. Who reads it gets what stands.
-    fn settle_or_say(&mut self, relations: &[&str], span: Span) -> Result<Option<String>, Fault> {
-        if std::mem::take(&mut self.is_held) {
+    fn settle_or_say(&self, relations: &[&str], span: Span) -> Result<Option<String>, Fault> {
+        if self.is_held.swap(false, Ordering::SeqCst) {
             self.engine.release().at(span)?;
         }
-        match self.engine.flush_into(relations) {
-            Ok(_) => Ok(None),
-            Err(stale @ Error::OverBudget { .. }) => Ok(Some(stale.to_string())),
-            Err(error) => Err(Fault::engine(error, span)),
+        let settled = match self.patience {
+            None => Some(self.engine.flush_into(relations)),
+            Some(patience) => self
+                .engine
+                .begin_flush_into(relations)
+                .at(span)?
+                .wait(patience),
+        };
+        match settled {
+            Some(Ok(_)) => Ok(None),
+            Some(Err(stale @ Error::OverBudget { .. })) => Ok(Some(stale.to_string())),
+            Some(Err(error)) => Err(Fault::engine(error, span)),
+            None => Ok(Some(format!(
+                "what was said before is not all visible yet, after {:?}",
+                self.patience.unwrap_or_default()
+            ))),
         }
     }
 
@@ -240,10 +293,11 @@ impl Session {
             .into())
     }
 
-    fn create_source(&mut self, source: &CreateSource) -> Result<Outcome, Fault> {
+    fn create_source(&self, source: &CreateSource) -> Result<Outcome, Fault> {
         let name = &source.name;
         self.check_new(name)?;
-        let (opened, notice) = connect::source(source, &mut self.listeners, self.reads_once)?;
+        let (opened, notice) =
+            connect::source(source, &mut lock(&self.listeners), self.reads_once)?;
         match &source.columns {
             Some(columns) => {
                 let declared = Declared::over(opened, columns.clone()).at(name.span)?;
@@ -254,7 +308,7 @@ impl Session {
         Ok(created(Kind::Source, name, notice))
     }
 
-    fn create_table(&mut self, table: &CreateTable) -> Result<Outcome, Fault> {
+    fn create_table(&self, table: &CreateTable) -> Result<Outcome, Fault> {
         let name = &table.name;
         self.check_new(name)?;
         let columns = table.columns.clone();
@@ -264,18 +318,21 @@ impl Session {
         Ok(created(Kind::Table, name, None))
     }
 
-    fn create_model(&mut self, model: &CreateModel) -> Result<Outcome, Fault> {
+    fn create_model(&self, model: &CreateModel) -> Result<Outcome, Fault> {
         let (name, spec) = (&model.name, &model.spec);
         if self.engine.models().contains(&name.of) {
             let what = format!("there is a model {} already", name.of);
             return Err(Fault::said(what, name.span));
         }
-        let mut opened = self.models.values();
         let opened_by = model.opened_by();
-        let opened = opened.find(|(of, _)| *of == opened_by);
-        let runtime = match (opened, &mut self.open) {
+        // One model is opened at a time, so that none is opened twice.
+        let mut open = lock(&self.open);
+        let opened = lock(&self.models);
+        let opened = opened.values().find(|(of, _)| *of == opened_by);
+        let opened = opened.map(|(_, runtime)| runtime.clone());
+        let runtime = match (opened, &mut *open) {
             _ if opened_by == self.model => self.engine.runtime().clone(),
-            (Some((_, runtime)), _) => runtime.clone(),
+            (Some(runtime), _) => runtime,
             (None, Some(open)) => {
                 open(model).map_err(|error| Fault::said(error.to_string(), spec.span))?
             }
@@ -286,13 +343,12 @@ impl Session {
             }
         };
         self.engine.create_model(&name.of, &runtime).at(name.span)?;
-        let opened = (opened_by, runtime);
-        self.models.insert(name.of.clone(), opened);
+        lock(&self.models).insert(name.of.clone(), (opened_by, runtime));
         Ok(created(Kind::Model, name, None))
     }
 
     fn create_continuous_view(
-        &mut self,
+        &self,
         view: &CreateContinuousView,
         span: Span,
     ) -> Result<Outcome, Fault> {
@@ -344,7 +400,7 @@ impl Session {
         .into())
     }
 
-    fn create_view(&mut self, view: &CreateView, span: Span) -> Result<Outcome, Fault> {
+    fn create_view(&self, view: &CreateView, span: Span) -> Result<Outcome, Fault> {
         self.check_new(&view.name)?;
         let query = self.catalog(span)?.bind(&view.query, span)?;
         let name = &view.name.of;
@@ -354,7 +410,7 @@ impl Session {
         Ok(created(Kind::View, &view.name, None))
     }
 
-    fn alter_view(&mut self, alter: &AlterView) -> Result<Outcome, Fault> {
+    fn alter_view(&self, alter: &AlterView) -> Result<Outcome, Fault> {
         let AlterView { name, set } = alter;
         let is = self.catalog(name.span)?.expect(name)?.kind;
         if noun(is) != "view" {
@@ -367,9 +423,9 @@ impl Session {
         Ok(Outcome::Altered { name })
     }
 
-    fn create_sink(&mut self, sink: &CreateSink) -> Result<Outcome, Fault> {
+    fn create_sink(&self, sink: &CreateSink) -> Result<Outcome, Fault> {
         let name = &sink.name;
-        if self.sinks.contains_key(&name.of) {
+        if lock(&self.sinks).contains_key(&name.of) {
             let what = format!("there is a sink {} already", name.of);
             return Err(Fault::said(what, name.span));
         }
@@ -383,11 +439,11 @@ impl Session {
         self.engine
             .create_sink(&sink.from.of, opened)
             .at(sink.from.span)?;
-        self.sinks.insert(name.of.clone(), delivered);
+        lock(&self.sinks).insert(name.of.clone(), delivered);
         Ok(created(Kind::Sink, name, None))
     }
 
-    fn subscribe(&mut self, subscribe: &Subscribe, span: Span) -> Result<Outcome, Fault> {
+    fn subscribe(&self, subscribe: &Subscribe, span: Span) -> Result<Outcome, Fault> {
         let to = &subscribe.to;
         let relation = self.catalog(span)?.expect(to)?.clone();
         if matches!(relation.kind, RelationKind::Source | RelationKind::Table) {
@@ -491,15 +547,17 @@ impl Session {
                 table(names, rows)
             }
             Kind::Sink => {
-                let sinks = self.sinks.iter();
+                let sinks = lock(&self.sinks);
+                let sinks = sinks.iter();
                 let rows = sinks.map(|(name, of)| vec![text(name), text(&of.view), text(&of.into)]);
                 table(["name", "from", "into"], rows)
             }
             Kind::Memory => self.show_memories(span)?,
             Kind::Model => {
                 let models = self.engine.models().into_iter();
+                let opened = lock(&self.models);
                 let rows = models.map(|name| {
-                    let spec = self.models.get(&name).map(|(spec, _)| spec);
+                    let spec = opened.get(&name).map(|(spec, _)| spec);
                     let is_default = spec == Some(&self.model);
                     let spec = spec.map(text).unwrap_or_default();
                     vec![text(&name), spec, is_default.into()]
@@ -509,16 +567,16 @@ impl Session {
         })
     }
 
-    fn drop(&mut self, drop: &Drop) -> Result<Outcome, Fault> {
+    fn drop(&self, drop: &Drop) -> Result<Outcome, Fault> {
         let Drop {
             kind,
             name,
             if_exists,
         } = drop;
         let is_there = match kind {
-            Kind::Sink => self.sinks.contains_key(&name.of),
+            Kind::Sink => lock(&self.sinks).contains_key(&name.of),
             Kind::Model => self.engine.models().contains(&name.of),
-            Kind::Memory => self.memories.contains_key(&name.of),
+            Kind::Memory => lock(&self.memories).contains_key(&name.of),
             _ => self.catalog(name.span)?.get(&name.of).is_some(),
         };
         if !is_there && !if_exists {
@@ -536,18 +594,21 @@ impl Session {
         })
     }
 
-    fn drop_there(&mut self, kind: Kind, name: &Name) -> Result<(), Fault> {
+    fn drop_there(&self, kind: Kind, name: &Name) -> Result<(), Fault> {
         match kind {
             Kind::Sink => {
-                if let Some(sink) = self.sinks.get(&name.of) {
-                    self.engine.drop_sink(&sink.name).at(name.span)?;
+                let sink = lock(&self.sinks)
+                    .get(&name.of)
+                    .map(|sink| sink.name.clone());
+                if let Some(sink) = sink {
+                    self.engine.drop_sink(&sink).at(name.span)?;
                 }
-                self.sinks.remove(&name.of);
+                lock(&self.sinks).remove(&name.of);
             }
             Kind::Memory => self.drop_memory(name)?,
             Kind::Model => {
                 self.engine.drop_model(&name.of).at(name.span)?;
-                self.models.remove(&name.of);
+                lock(&self.models).remove(&name.of);
             }
             _ => {
                 self.check_no_memory(name)?;
@@ -597,7 +658,7 @@ impl Session {
             };
             let model = match name.as_ref() {
                 None => self.model.to_string(),
-                Some(name) => match self.models.get(name) {
+                Some(name) => match lock(&self.models).get(name) {
                     Some((spec, _)) => format!("{name} ({spec})"),
                     None => name.to_string(),
                 },
@@ -610,7 +671,7 @@ impl Session {
         Ok(plan)
     }
 
-    fn forget(&mut self, forget: &Forget) -> Result<Outcome, Fault> {
+    fn forget(&self, forget: &Forget) -> Result<Outcome, Fault> {
         self.catalog(forget.from.span)?.expect(&forget.from)?;
         self.settle(&[&forget.from.of], forget.key.span)?;
         let receipt = self.engine.forget(&forget.from.of, &forget.key.of);

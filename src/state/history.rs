@@ -17,7 +17,7 @@
 //!   it must, so over time as many as there are commits. An epoch whose own undo records are over
 //!   the budget becomes the oldest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use perennial_bank::{ContextKey, Document};
@@ -387,6 +387,45 @@ pub fn as_of(dir: &Path, asked: AsOf) -> Result<StateAsOf, StateError> {
 }
 
 impl State {
+    /// The epochs in the history, oldest first.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`].
+    pub(crate) fn history(&self) -> Result<Vec<HistoryEntry>, StateError> {
+        self.read(list)
+    }
+
+    /// The contexts of a view whose answers were stored or dropped after an epoch; none where the
+    /// history does not reach back to it. A view that is slower than others stores answers with a
+    /// later epoch than theirs, so there may be more than differ.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`].
+    pub(crate) fn touched_after(
+        &self,
+        view: &str,
+        epoch: u64,
+    ) -> Result<Option<BTreeSet<ContextKey>>, StateError> {
+        self.read(|txn| {
+            let held = txn.open_table(EPOCHS)?;
+            let oldest = held.first()?.map(|(oldest, _)| oldest.value());
+            let newest = txn.open_table(MANIFEST)?.get(EPOCH_KEY)?;
+            let is_newest = newest.is_some_and(|newest| newest.value() == epoch);
+            if !is_newest && oldest.is_none_or(|oldest| oldest > epoch) {
+                return Ok(None);
+            }
+            let mut touched = BTreeSet::new();
+            for entry in txn.open_table(UNDO_ANSWERS)?.range((epoch + 1, "", "")..)? {
+                let (key, _) = entry?;
+                let (_, of_view, context) = key.value();
+                if of_view == view {
+                    touched.insert(ContextKey::new(context));
+                }
+            }
+            Ok(Some(touched))
+        })
+    }
+
     /// What stood at an epoch.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ pub use error::StateError;
 pub(crate) use format::{StoredAnswer, StoredRow, StoredSchema, StoredValue};
 pub(crate) use history::Retention;
 pub use history::{AnswerChanges, AsOf, HistoryEntry, RowChanges, StateAsOf, as_of, history};
+pub(crate) use quarantine::mended;
 pub use quarantine::{drop_quarantined, quarantine, resubmit};
 
 use file::{create, new_file, open_database, sweep, sync};

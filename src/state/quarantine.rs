@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use perennial_connectors::{Change, Key, Rejection, read_record};
+use perennial_rows::Row;
 use redb::{ReadableTable as _, WriteTransaction};
 
 use super::format::{
@@ -51,6 +52,32 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
     let entries = state.restore()?.quarantine;
     let entry = entries.into_iter().find(|entry| entry.number == number);
     let entry = entry.ok_or(StateError::NotInQuarantine { number })?;
+    let stream = entry.stream.clone();
+    let (key, row) = mended(entry, instead)?;
+    let resubmitted = Resubmitted {
+        stream,
+        key: key.as_str().to_owned(),
+        row: row.as_ref().map(StoredRow::from),
+    };
+    state.write(|txn| {
+        txn.open_table(QUARANTINE)?.remove(number)?;
+        let mut table = txn.open_table(RESUBMITTED)?;
+        table.insert(number, format::encode(&resubmitted).as_slice())?;
+        Ok(())
+    })?;
+    Ok(key)
+}
+
+/// The record that an entry was meant to be: its own content, or what is given instead, as a line of
+/// JSON lines. None for a row that is to be gone.
+///
+/// # Errors
+/// [`StateError::MendAtSource`], [`StateError::NoContent`] and [`StateError::NoRecord`].
+pub(crate) fn mended(
+    entry: Quarantined,
+    instead: Option<&[u8]>,
+) -> Result<(Key, Option<Row>), StateError> {
+    let number = entry.number;
     if entry.is_standing {
         let place = entry.place;
         return Err(StateError::MendAtSource { number, place });
@@ -76,25 +103,10 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
     };
     let change = change.map_err(no_record)?;
     let (own, row) = match change {
-        Change::Upsert(record) => {
-            let row = StoredRow::from(&record.row);
-            (record.key, Some(row))
-        }
+        Change::Upsert(record) => (record.key, Some(record.row)),
         Change::Delete { key, .. } => (key, None),
     };
-    let key = key.unwrap_or(own);
-    let resubmitted = Resubmitted {
-        stream: entry.stream,
-        key: key.as_str().to_owned(),
-        row,
-    };
-    state.write(|txn| {
-        txn.open_table(QUARANTINE)?.remove(number)?;
-        let mut table = txn.open_table(RESUBMITTED)?;
-        table.insert(number, format::encode(&resubmitted).as_slice())?;
-        Ok(())
-    })?;
-    Ok(key)
+    Ok((key.unwrap_or(own), row))
 }
 
 /// Whether a record may be that of a key, which may have a prefix.

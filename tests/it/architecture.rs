@@ -63,6 +63,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 9] = [
     ("remote_model", &["engine", "local_model"]),
     ("memory", &["engine"]),
     ("sql", &["engine", "memory"]),
+    ("serve", &["engine", "sql", "state"]),
     (
         "cli",
         &[
@@ -72,6 +73,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 9] = [
             "memory",
             "remote_model",
             "recording",
+            "serve",
             "sql",
             "state",
         ],

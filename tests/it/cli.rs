@@ -182,6 +182,25 @@ fn what_cannot_be_opened_exits_with_1_and_is_named() {
 }
 
 #[test]
+fn statements_that_ask_nothing_open_no_model() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = dir.path().join("script.sql");
+    let carry_out = |sql: &str| {
+        fs::write(&script, sql).expect("writable");
+        run(&["sql", "--model", "no-such-model", path(&script)])
+    };
+    let output = carry_out("SELECT 40 + 2 AS n;");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("42"), "{}", stdout(&output));
+
+    let output = carry_out(
+        "CREATE TABLE notes (key TEXT, text TEXT); SELECT sem_map('Shorten {text}') FROM notes;",
+    );
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no-such-model"));
+}
+
+#[test]
 fn models_and_plans_are_told() {
     let output = run(&["models"]);
     assert!(output.status.success());

@@ -247,6 +247,63 @@ fn what_was_said_outlives_the_process_and_what_is_unused_does_not() {
 }
 
 #[test]
+fn values_and_pairs_outlive_the_process_and_cost_what_is_new() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tables = "CREATE TABLE docs (key TEXT, text TEXT, price INTEGER);
+        CREATE TABLE topics (key TEXT, topic TEXT, price INTEGER);";
+    let views = "
+        CREATE VIEW facts AS SELECT key, sem_extract('{text}', n => INTEGER, word => TEXT) FROM docs;
+        CREATE VIEW best AS SELECT key FROM docs ORDER BY sem_score('How good is {text}?') DESC, key
+            LIMIT 2;
+        CREATE VIEW pairs AS SELECT d.key, t.key AS topic FROM docs d JOIN topics t
+            ON d.price = t.price AND sem_match('Is {d.text} about {t.topic} ?');";
+    let open = || {
+        let Rig { session, model } =
+            Rig::over(Scripted::new(), |builder| builder.state(dir.path()).held());
+        Rig {
+            session: session.held(),
+            model,
+        }
+    };
+    let all = |rig: &mut Rig| {
+        [
+            "SELECT key, n, word FROM facts ORDER BY key",
+            "SELECT key FROM best ORDER BY key",
+            "SELECT key, topic FROM pairs ORDER BY key, topic",
+        ]
+        .map(|query| rig.run(query))
+    };
+    let mut rig = open();
+    rig.run(&format!(
+        "{tables}{views}
+         INSERT INTO docs (key, text, price) VALUES ('a', 'refunds 4', 1), ('b', 'shipping 0', 1),
+             ('c', 'refunds 3', 2), ('d', 'refunds 4', 2);
+         INSERT INTO topics (key, topic, price) VALUES ('r', 'refunds', 1), ('s', 'shipping', 1),
+             ('t', 'refunds', 3);"
+    ));
+    let first = all(&mut rig);
+    assert_eq!(first[1], ["a", "d"]);
+    // Three texts are read and scored; two of them meet two topics each.
+    assert_eq!(rig.n_calls(), 3 + 3 + 4);
+    drop(rig);
+    let mut rig = open();
+    rig.run(&format!("{tables}{views}"));
+    assert_eq!(all(&mut rig), first);
+    assert_eq!(rig.n_calls(), 0, "a restart asks nobody");
+    // A topic meets the two texts of its price.
+    rig.run("INSERT INTO topics (key, topic, price) VALUES ('u', 'rare', 2)");
+    all(&mut rig);
+    assert_eq!(rig.n_calls(), 2);
+    rig.run("DELETE FROM topics WHERE key = 'u'; DELETE FROM docs WHERE key = 'b'");
+    let last = all(&mut rig);
+    assert_eq!(
+        (last[0].len(), rig.n_calls()),
+        (3, 2),
+        "deletions ask nobody"
+    );
+}
+
+#[test]
 fn a_refusal_is_tried_again_and_told_and_a_failure_is_null() {
     let mut rig = Rig::new();
     rig.run("CREATE TABLE t (key TEXT, text TEXT)");
@@ -323,7 +380,7 @@ fn what_cannot_be_asked_is_said_where_it_stands() {
         ),
         (
             "SELECT sem_map('{text}', 3) FROM docs",
-            "`sem_map` takes `max_tokens => n`, a whole number from 1, not `3`",
+            "`sem_map` takes a prompt and `max_tokens => n`, not `3`",
         ),
         (
             "SELECT sem_filter('{text}', 'a') FROM docs",
@@ -335,7 +392,7 @@ fn what_cannot_be_asked_is_said_where_it_stands() {
         ),
         (
             "SELECT a.key FROM docs a JOIN docs b ON sem_filter('{a.text} {b.text}')",
-            "`sem_filter` cannot stand in ON; filter or select by it in a query around",
+            "`sem_filter` cannot stand in ON; `sem_match` decides which rows are paired",
         ),
         (
             "SELECT sem_map('{text}') AS s, count(*) AS n FROM docs GROUP BY price",
@@ -387,22 +444,10 @@ fn plainly_chosen(
     (prompt, neutral): (&[u32], &[u32]),
     among: &[u32],
 ) -> u32 {
-    use perennial::model::decoder::{Logits, Rows};
-    let logits = |tokens: &[u32]| {
-        let layout = perennial::model::layout::Layout::new();
-        let mut tail = decoder.new_tail(0);
-        let rows = Rows {
-            layout: &layout,
-            pending: &[],
-            tail: &mut tail,
-            tokens,
-            logits: Logits::Last,
-            mass: false,
-        };
-        let outputs = decoder.forward(&mut [rows], &Cancel::new());
-        outputs.expect("fits").swap_remove(0).logits
-    };
-    let (of_row, of_none) = (logits(prompt), logits(neutral));
+    let (of_row, of_none) = (
+        plain_logits(decoder, prompt),
+        plain_logits(decoder, neutral),
+    );
     let score = |token: &u32| of_row[*token as usize] - of_none[*token as usize];
     let best = among.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
     *best.expect("some")
@@ -412,16 +457,8 @@ fn plainly_chosen(
 fn plainly_labelled(task: &Task, labels: &[&str], text: &str) -> Value {
     let decoder = decoder(1);
     let stop = CharCodec.stop().to_vec();
-    let whole = |rendered: perennial::ask::task::Rendered| {
-        let mut tokens = CharCodec.prefix().to_vec();
-        for (name, text) in &rendered.documents {
-            tokens.extend(CharCodec.passage(name, text).expect("text"));
-        }
-        tokens.extend(CharCodec.suffix("", &rendered.instruction).expect("text"));
-        tokens
-    };
-    let mut prompt = whole(task.rendered(&[text.into()]));
-    let mut neutral = whole(task.neutral());
+    let mut prompt = plain_prompt(&task.rendered(&[text.into()]));
+    let mut neutral = plain_prompt(&task.neutral());
     let of_labels: Vec<Vec<u32>> = labels
         .iter()
         .map(|label| CharCodec.answer(label).expect("text"))
@@ -451,6 +488,113 @@ fn plainly_labelled(task: &Task, labels: &[&str], text: &str) -> Value {
     labels[left[0]].into()
 }
 
+/// The tokens of a plain prompt.
+fn plain_prompt(rendered: &perennial::ask::task::Rendered) -> Vec<u32> {
+    let mut tokens = CharCodec.prefix().to_vec();
+    for (name, text) in &rendered.documents {
+        tokens.extend(CharCodec.passage(name, text).expect("text"));
+    }
+    tokens.extend(CharCodec.suffix("", &rendered.instruction).expect("text"));
+    tokens
+}
+
+/// The logits behind a plain prompt.
+fn plain_logits(decoder: &perennial::model::decoder::Decoder, tokens: &[u32]) -> Vec<f32> {
+    use perennial::model::decoder::{Logits, Rows};
+    let layout = perennial::model::layout::Layout::new();
+    let mut tail = decoder.new_tail(0);
+    let rows = Rows {
+        layout: &layout,
+        pending: &[],
+        tail: &mut tail,
+        tokens,
+        logits: Logits::Last,
+        mass: false,
+    };
+    let outputs = decoder.forward(&mut [rows], &Cancel::new());
+    outputs.expect("fits").swap_remove(0).logits
+}
+
+/// The digit that is to be expected behind a plain prompt, as a share of 9.
+fn plainly_scored(task: &Task, text: &str) -> f64 {
+    let decoder = decoder(1);
+    let of_row = plain_logits(&decoder, &plain_prompt(&task.rendered(&[text.into()])));
+    let of_none = plain_logits(&decoder, &plain_prompt(&task.neutral()));
+    let weights = ('0'..='9').map(|digit| {
+        let token = CharCodec.answer(&digit.to_string()).expect("text")[0] as usize;
+        f64::from(of_row[token] - of_none[token]).exp()
+    });
+    let weights: Vec<f64> = weights.collect();
+    let total: f64 = weights.iter().sum();
+    let expected: f64 = (0..10)
+        .map(|digit| f64::from(digit) * weights[digit as usize])
+        .sum();
+    (expected / total / 9.0 * 1e4).round() / 1e4
+}
+
+/// What a plain prompt is continued with, of all records that there are, written out.
+fn plainly_extracted(text: &str) -> String {
+    let fields = [
+        ("b", perennial::ask::FieldType::Boolean),
+        (
+            "m",
+            perennial::ask::FieldType::OneOf(Arc::from(["ab", "ac"].map(Arc::from))),
+        ),
+    ];
+    let fields = fields.map(|(name, of)| perennial::ask::Field {
+        name: name.into(),
+        of,
+    });
+    let output = TaskOutput::Record {
+        fields: perennial::ask::Fields::new(fields).expect("fields"),
+        max_tokens: 256,
+    };
+    let task = Task::new("Of {text}", output).expect("sound");
+    let mut records = Vec::new();
+    for b in ["null", "true", "false"] {
+        for m in ["null", "\"ab\"", "\"ac\""] {
+            for (x, y) in [("", ""), ("", " "), (" ", ""), (" ", " ")] {
+                records.push((format!("{{\"b\":{x}{b}, \"m\":{y}{m}}}"), b, m));
+            }
+        }
+    }
+    let decoder = decoder(1);
+    let mut tokens = plain_prompt(&task.rendered(&[text.into()]));
+    let mut said = String::new();
+    loop {
+        let begun = records
+            .iter()
+            .filter(|(record, ..)| record.starts_with(&said));
+        let next: std::collections::BTreeSet<char> = begun
+            .filter_map(|(record, ..)| record[said.len()..].chars().next())
+            .collect();
+        let token = |c: char| CharCodec.answer(&c.to_string()).expect("text")[0];
+        let next: Vec<u32> = next.into_iter().map(token).collect();
+        let token = match next[..] {
+            [] => break,
+            [only] => only,
+            _ => {
+                let logits = plain_logits(&decoder, &tokens);
+                let best = next.iter().max_by(|a, b| {
+                    logits[**a as usize]
+                        .total_cmp(&logits[**b as usize])
+                        .then(b.cmp(a))
+                });
+                *best.expect("some")
+            }
+        };
+        said.push_str(&CharCodec.decode(&[token]).expect("text"));
+        tokens.push(token);
+    }
+    let found = records.iter().find(|(record, ..)| *record == said);
+    let (_, b, m) = found.expect("a record");
+    let shown = |value: &str| match value {
+        "null" => "-".to_owned(),
+        other => other.trim_matches('"').to_owned(),
+    };
+    format!("{} {}", shown(b), shown(m))
+}
+
 /// What a plain prompt about these texts, each a row, is continued with, in the order in which rows
 /// are read together.
 fn plainly_written(task: Task, texts: &[&str]) -> Value {
@@ -467,25 +611,10 @@ fn plainly_written(task: Task, texts: &[&str]) -> Value {
     rows.sort();
     let values: Vec<Value> = rows.iter().map(|(_, text)| (*text).into()).collect();
     let rendered = task.rendered(&values);
-    let mut tokens = CharCodec.prefix().to_vec();
-    for (name, text) in &rendered.documents {
-        tokens.extend(CharCodec.passage(name, text).expect("text"));
-    }
-    tokens.extend(CharCodec.suffix("", &rendered.instruction).expect("text"));
+    let mut tokens = plain_prompt(&rendered);
     let mut said = Vec::new();
     while said.len() < 4 {
-        let layout = perennial::model::layout::Layout::new();
-        let mut tail = decoder.new_tail(0);
-        let rows = perennial::model::decoder::Rows {
-            layout: &layout,
-            pending: &[],
-            tail: &mut tail,
-            tokens: &tokens,
-            logits: perennial::model::decoder::Logits::Last,
-            mass: false,
-        };
-        let outputs = decoder.forward(&mut [rows], &Cancel::new());
-        let logits = outputs.expect("fits").swap_remove(0).logits;
+        let logits = plain_logits(&decoder, &tokens);
         let best = (0u32..)
             .zip(&logits)
             .max_by(|(i, a), (j, b)| a.total_cmp(b).then(j.cmp(i)));
@@ -508,10 +637,10 @@ fn a_model_with_tensors_chooses_as_over_plain_prompts() {
     let embedder = Arc::new(ScriptedEmbedder::default());
     let runtime = Runtime::new(Arc::new(model), store, embedder, 1);
     let engine = Engine::builder(runtime).workers(2).start().expect("starts");
-    let mut session = Session::new(engine, "tiny");
+    let session = Session::new(engine, "tiny");
     let texts = ["loud", "quiet", "a b c", "no", "open, or opening", "zzz"];
     let labels = ["open", "opening", "shut", "op"];
-    let mut run = |text: &str| {
+    let run = |text: &str| {
         let mut found: Vec<(String, Value)> = Vec::new();
         let ran = session.run(&Script::new("t.sql", text), |_, outcome| {
             if let Outcome::Rows { rows, .. } = outcome {
@@ -553,6 +682,21 @@ fn a_model_with_tensors_chooses_as_over_plain_prompts() {
     let plain: Vec<Value> = digests.into_iter().map(|(_, said)| said).collect();
     let task = Task::new("Sum {text} up", TaskOutput::Text { max_tokens: 4 }).expect("sound");
     assert_eq!(plain, [plainly_written(task.of(Subject::Rows), &texts)]);
+    let scores = run("SELECT key, sem_score('How much is {text} so?') FROM t ORDER BY key");
+    let task = Task::new("How much is {text} so?", TaskOutput::Score).expect("sound");
+    for (text, score) in &scores {
+        assert_eq!(*score, Value::float(plainly_scored(&task, text)), "{text}");
+    }
+    assert!(scores.iter().any(|(_, score)| *score != scores[0].1));
+    let records = run(
+        "SELECT key, coalesce(CAST(b AS TEXT), '-') || ' ' || coalesce(m, '-') FROM
+         (SELECT key, sem_extract('Of {text}', b => BOOLEAN, m => ('ab', 'ac')) FROM t) AS x
+         ORDER BY key",
+    );
+    assert_eq!(records.len(), texts.len());
+    for (text, record) in &records {
+        assert_eq!(record.to_string(), plainly_extracted(text), "{text}");
+    }
     let truths = run("SELECT key, sem_filter('Is {text} so?') FROM t ORDER BY key");
     let task = Task::new("Is {text} so?", TaskOutput::Truth).expect("sound");
     for (text, truth) in truths {

@@ -58,6 +58,15 @@ impl TextCodec for CharCodec {
     fn stop(&self) -> &[u32] {
         &[95, 17]
     }
+
+    fn token_bytes(&self, n_vocab: usize) -> Option<Vec<Vec<u8>>> {
+        let ends = self.stop();
+        let bytes = (0..n_vocab as u32).map(|token| match u8::try_from(token + 32) {
+            Ok(byte) if byte.is_ascii() && !ends.contains(&token) => vec![byte],
+            _ => Vec::new(),
+        });
+        Some(bytes.collect())
+    }
 }
 
 pub(crate) fn decoder(n_threads: usize) -> Arc<Decoder> {

@@ -42,9 +42,17 @@ struct Question {
     cancel: Cancel,
 }
 
+/// Who is told an output.
+enum Told {
+    /// The operator that called.
+    Operator(Reply<Value>),
+    /// Somebody who goes on from it, on the thread that tells.
+    Caller(Box<dyn FnOnce(Value) + Send>),
+}
+
 /// Who waits for an output.
 struct Waiting {
-    reply: Reply<Value>,
+    told: Told,
     view: Arc<str>,
     observer: Arc<dyn Observer>,
     count: Arc<AskCount>,
@@ -174,6 +182,32 @@ impl Outputs {
         }
     }
 
+    /// Has `told` told what comes of a task, now or later, on this thread or another; and counts one use
+    /// of what is returned.
+    pub(crate) fn ask_then(
+        self: &Arc<Self>,
+        task: &Arc<Task>,
+        values: Tuple,
+        asking: &Asking,
+        told: impl FnOnce(Value) + Send + 'static,
+    ) -> TaskDigest {
+        let digest = TaskDigest::of(&self.digest(), task, &values);
+        let question = Question {
+            task: task.clone(),
+            values,
+            cancel: Cancel::new(),
+        };
+        let waiting = Waiting {
+            told: Told::Caller(Box::new(told)),
+            view: asking.view.clone(),
+            observer: asking.observer.clone(),
+            count: asking.count.clone(),
+        };
+        asking.count.n_asked.fetch_add(1, Relaxed);
+        self.ask(digest, &question, waiting);
+        digest
+    }
+
     /// Has the provider asked.
     fn submit(self: &Arc<Self>, digest: TaskDigest, lane: &Arc<str>) {
         // Not held: who stops the engine does not wait for a call to close the memo.
@@ -244,7 +278,7 @@ impl Outputs {
     }
 
     /// Takes one use back.
-    fn release(&self, digest: &TaskDigest) {
+    pub(crate) fn release(&self, digest: &TaskDigest) {
         let unused = self.results().release(digest);
         let Some(unanswered) = unused else { return };
         if let Some((question, waiting)) = unanswered {
@@ -279,7 +313,10 @@ impl Waiting {
             let n_asked = self.count.n_asked.load(Relaxed).max(n_done);
             self.observer.asking(&self.view, n_done, n_asked);
         }
-        self.reply.send(output);
+        match self.told {
+            Told::Operator(reply) => reply.send(output),
+            Told::Caller(told) => told(output),
+        }
     }
 }
 
@@ -289,6 +326,7 @@ fn about(task: &Task, values: &Tuple) -> String {
     let first = values.first().map(ToString::to_string).unwrap_or_default();
     let n = match task.subject() {
         Subject::Row => 1,
+        Subject::Pair => 2,
         Subject::Rows => values.len() / task.columns().len().max(1),
         Subject::Answers { .. } => values.len(),
     };
@@ -358,7 +396,7 @@ impl Calls<Epoch, Tuple, Value> for TaskCalls {
             cancel: Cancel::new(),
         };
         let waiting = Waiting {
-            reply,
+            told: Told::Operator(reply),
             view: self.asking.view.clone(),
             observer: self.asking.observer.clone(),
             count: self.asking.count.clone(),

@@ -8,11 +8,12 @@ mod skip;
 mod written;
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use perennial_model::decoder::{Decoder, KERNEL_CLASS};
 use perennial_model::error::Error as ModelError;
 use perennial_model::generation::{self, Generation, GenerationRequest};
+use perennial_model::grammar::Vocabulary;
 use perennial_model::layout::Layout;
 use perennial_model::passes::Passes;
 
@@ -58,6 +59,9 @@ pub trait TextCodec: Send + Sync + 'static {
     fn answer(&self, text: &str) -> Result<Vec<u32>, ModelError>;
     /// Tokens that end an answer.
     fn stop(&self) -> &[u32];
+    /// The bytes that each token up to `n_vocab` adds to an answer; none for one that no answer has.
+    /// `None` where that is not known: then nothing is written under a grammar.
+    fn token_bytes(&self, n_vocab: usize) -> Option<Vec<Vec<u8>>>;
 }
 
 /// A decoder, its text codec, and the store of its fragments.
@@ -74,6 +78,8 @@ pub struct TensorModel {
     encoding: Mutex<()>,
     /// What it says of no row.
     inclinations: perform::Inclinations,
+    /// What its tokens add to a text, or why that is not known; found out when it is first needed.
+    vocabulary: Arc<OnceLock<Result<Vocabulary, String>>>,
     /// Who judges what a change has to do with an answer.
     pull: Option<Arc<Pull>>,
 }
@@ -101,6 +107,7 @@ impl TensorModel {
             digest: *hash.finalize().as_bytes(),
             encoding: Mutex::default(),
             inclinations: Mutex::default(),
+            vocabulary: Arc::default(),
             pull: None,
         }
     }
@@ -126,6 +133,7 @@ impl TensorModel {
             prefix: self.prefix.clone(),
             encoding: Mutex::default(),
             inclinations: Mutex::default(),
+            vocabulary: self.vocabulary.clone(),
             pull: self.pull.clone(),
         }
     }
@@ -397,6 +405,10 @@ mod tests {
 
         fn stop(&self) -> &[u32] {
             &self.stop
+        }
+
+        fn token_bytes(&self, _: usize) -> Option<Vec<Vec<u8>>> {
+            None
         }
     }
 

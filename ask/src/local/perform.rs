@@ -2,7 +2,8 @@
 //!
 //! The row's texts are passages, encoded like those of any layout: a text that another task asked
 //! about is not encoded again. What is written freely is an answer over them; a choice is read from
-//! the logits, token by token where choices begin alike, so that it is always one of them.
+//! the logits, token by token where choices begin alike, so that it is always one of them. A score is
+//! read from the logits of all digits, and a record is written under a grammar, so that it is one.
 //!
 //! A model is inclined to some answers whatever it reads; small ones so much that they give no other.
 //! So what it would say of no row is taken off first: a choice is what the row makes likelier
@@ -19,8 +20,10 @@ use perennial_bank::repair::Repair;
 use perennial_bank::scope::Scope;
 use perennial_model::decoder::{Logits, Rows};
 use perennial_model::error::Error as ModelError;
+use perennial_model::generation::{ConstrainedRequest, write as write_within};
+use perennial_model::grammar::Vocabulary;
 use perennial_model::layout::Layout;
-use perennial_model::passes::Pass;
+use perennial_model::passes::{Candidates, Pass};
 use perennial_model::sampling::Sampling;
 use perennial_rows as rows;
 use perennial_rows::Value;
@@ -30,7 +33,8 @@ use super::{TensorModel, failed};
 use crate::answer::{AnswerModel, AnswerRequest, CallError, Tolerance, Work};
 use crate::before::Before;
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
-use crate::task::{Output, Rendered, Task};
+use crate::record::Fields;
+use crate::task::{Output, Rendered, Task, score};
 
 /// Most places of tasks of which is known what the model says there of no row.
 const MAX_INCLINATIONS: usize = 10_000;
@@ -58,6 +62,16 @@ impl Provider for TensorModel {
         let said = |error: ModelError| error.to_string();
         let suffix = self.codec.suffix("", &instruction).map_err(said)?;
         let n_output = self.n_output(task).map_err(said)?;
+        match task.output() {
+            Output::Record { fields, .. } => {
+                let vocabulary = self.vocabulary().map_err(said)?;
+                vocabulary.grammar(&fields.expression()).map_err(said)?;
+            }
+            Output::Score => {
+                self.digits(task).map_err(said)?;
+            }
+            Output::Text { .. } | Output::Truth | Output::Label(_) => {}
+        }
         let (n_answers, limit) = (task.n_answer_tokens(), self.n_positions());
         let required = self.prefix.len() + suffix.len() + n_output + n_answers;
         match (required < limit, n_answers) {
@@ -78,7 +92,12 @@ impl Provider for TensorModel {
         let layout = self.documents(&rendered).map_err(failed)?;
         match call.task.output() {
             Output::Text { max_tokens } => self.write(call, &rendered, &layout, *max_tokens),
-            Output::Truth | Output::Label(_) => self.decide(call, &rendered, &layout),
+            Output::Record { fields, max_tokens } => {
+                self.extract(call, &rendered, &layout, (fields, *max_tokens))
+            }
+            Output::Truth | Output::Label(_) | Output::Score => {
+                self.decide(call, &rendered, &layout)
+            }
         }
     }
 }
@@ -109,13 +128,11 @@ impl TensorModel {
 
     /// Most tokens of a task's output.
     fn n_output(&self, task: &Task) -> Result<usize, ModelError> {
-        match task.output() {
-            Output::Text { max_tokens } => Ok(*max_tokens),
-            Output::Truth | Output::Label(_) => {
-                let choices = self.choices(task)?;
-                Ok(choices.iter().map(Vec::len).max().unwrap_or(0))
-            }
+        if let Some(max_tokens) = task.output().max_tokens() {
+            return Ok(max_tokens);
         }
+        let choices = self.choices(task)?;
+        Ok(choices.iter().map(Vec::len).max().unwrap_or(0))
     }
 
     fn choices(&self, task: &Task) -> Result<Vec<Vec<u32>>, ModelError> {
@@ -151,20 +168,96 @@ impl TensorModel {
         })
     }
 
+    /// What each token of the model adds to a text.
+    fn vocabulary(&self) -> Result<&Vocabulary, ModelError> {
+        let made = self.vocabulary.get_or_init(|| {
+            let n_vocab = self.decoder().config().n_vocab;
+            let unknown =
+                || ModelError::Grammar("the tokenizer spells tokens in no known way".into());
+            let bytes = self.codec.token_bytes(n_vocab).ok_or_else(unknown);
+            let end = self.stop.first().copied().unwrap_or_default();
+            bytes
+                .and_then(|bytes| Vocabulary::new(bytes, end))
+                .map_err(|error| error.to_string())
+        });
+        made.as_ref()
+            .map_err(|reason| ModelError::Grammar(reason.clone()))
+    }
+
+    fn extract(
+        &self,
+        call: &TaskCall<'_>,
+        rendered: &Rendered,
+        documents: &PassageLayout,
+        (fields, max_tokens): (&Fields, usize),
+    ) -> Result<Performed, Failure> {
+        let vocabulary = self.vocabulary().map_err(failed)?;
+        let (layout, prompt, mut work) = self.begin(call, rendered, documents, max_tokens)?;
+        let grammar = vocabulary.grammar(&fields.expression()).map_err(failed)?;
+        let request = ConstrainedRequest {
+            layout: &layout,
+            prompt: &prompt,
+            grammar,
+            max_tokens,
+            priority: call.priority,
+            cancel: &call.cancel,
+        };
+        let written = write_within(&self.passes, request).map_err(failed)?;
+        work.n_prompt += prompt.len();
+        work.n_passes += written.work.n_passes;
+        work.n_decoded += written.tokens.len();
+        work.n_from_scratch += written.tokens.len();
+        let said = match written.is_complete {
+            true => fields.read(&vocabulary.text(&written.tokens).map_err(failed)?),
+            false => None,
+        };
+        match said {
+            Some(value) => Ok(Performed { value, work }),
+            None => {
+                let reason = format!(
+                    "its values were not written within {max_tokens} tokens; give it more \
+                     `max_tokens`, or fewer columns"
+                );
+                Err(CallError::Model { reason }.into())
+            }
+        }
+    }
+
     fn decide(
         &self,
         call: &TaskCall<'_>,
         rendered: &Rendered,
         layout: &PassageLayout,
     ) -> Result<Performed, Failure> {
+        let n_output = self.n_output(call.task).map_err(failed)?;
+        let (layout, prompt, mut work) = self.begin(call, rendered, layout, n_output)?;
+        let value = match call.task.output() {
+            Output::Score => self.score(call, &layout, prompt, &mut work),
+            _ => self
+                .choose(call, &layout, prompt, &mut work)
+                .map(|chosen| call.task.chosen(chosen)),
+        };
+        Ok(Performed {
+            value: value.map_err(failed)?,
+            work,
+        })
+    }
+
+    /// The layout of a call's documents, the prompt behind them, and what that cost; where there is
+    /// room for so many tokens behind it.
+    fn begin(
+        &self,
+        call: &TaskCall<'_>,
+        rendered: &Rendered,
+        documents: &PassageLayout,
+        n_output: usize,
+    ) -> Result<(Arc<Layout>, Vec<u32>, Work), Failure> {
         let suffix = self
             .codec
             .suffix("", &rendered.instruction)
             .map_err(failed)?;
-        let choices = self.choices(call.task).map_err(failed)?;
-        let n_prompt = self.prefix.len() + layout.n_tokens() + suffix.len();
-        let longest = choices.iter().map(Vec::len).max().unwrap_or(0);
-        let (required, limit) = (n_prompt + longest, self.n_positions());
+        let n_prompt = self.prefix.len() + documents.n_tokens() + suffix.len();
+        let (required, limit) = (n_prompt + n_output, self.n_positions());
         if required > limit {
             return Err(CallError::DoesNotFit { required, limit }.into());
         }
@@ -173,13 +266,69 @@ impl TensorModel {
             ..Work::default()
         };
         let layout = self
-            .lay_out_documents(call, layout, &mut work)
+            .lay_out_documents(call, documents, &mut work)
             .map_err(failed)?;
-        let chosen = self.choose(call, &layout, suffix, &choices, &mut work);
-        Ok(Performed {
-            value: call.task.chosen(chosen.map_err(failed)?),
-            work,
-        })
+        Ok((layout, suffix, work))
+    }
+
+    /// The tokens that all digits begin with, and that of each, in their order.
+    fn digits(&self, task: &Task) -> Result<(Vec<u32>, Vec<u32>), ModelError> {
+        let choices = self.choices(task)?;
+        let first = choices.first().map_or(&[][..], Vec::as_slice);
+        let begin = first.len().saturating_sub(1);
+        let digits = choices
+            .iter()
+            .map(|choice| match choice.split_at_checked(begin) {
+                Some((before, [digit])) if *before == first[..begin] => Some(*digit),
+                _ => None,
+            });
+        let digits: Option<Vec<u32>> = digits.collect();
+        let apart = |digits: &Vec<u32>| {
+            let mut sorted = digits.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            sorted.len() == digits.len()
+        };
+        match digits.filter(apart) {
+            Some(digits) => Ok((first[..begin].to_vec(), digits)),
+            None => Err(ModelError::Tokenizer(
+                "digits are no tokens of their own, so that no score can be read from them".into(),
+            )),
+        }
+    }
+
+    /// The score that the likelihoods of all digits make.
+    fn score(
+        &self,
+        call: &TaskCall<'_>,
+        layout: &Arc<Layout>,
+        mut prompt: Vec<u32>,
+        work: &mut Work,
+    ) -> Result<Value, ModelError> {
+        let (begin, digits) = self.digits(call.task)?;
+        let inclined = self.inclination(call, &begin, &digits, work)?;
+        prompt.extend(&begin);
+        work.n_prompt += prompt.len();
+        let weighed = digits.iter().copied().zip(inclined.iter().copied());
+        let pass = Pass {
+            layout: layout.clone(),
+            pending: Vec::new(),
+            tail: self.decoder().new_tail(layout.end()),
+            tokens: prompt,
+            logits: Logits::Last,
+            sampling: Sampling::Greedy,
+            among: Some(Candidates::Weighed(weighed.collect())),
+            expected: None,
+            n_emitted: begin.len(),
+            mass: false,
+        };
+        let passed = self.passes.run(call.priority, vec![pass], &call.cancel)?;
+        work.n_passes += 1;
+        let scores = &passed[0].scores[0];
+        match scores.iter().all(|score| score.is_finite()) {
+            true => Ok(Value::float(score(scores))),
+            false => Err(ModelError::NotFinite),
+        }
     }
 
     fn lay_out_documents(
@@ -194,16 +343,16 @@ impl TensorModel {
         Ok(self.exact(&plan, &mut encoder)?.layout)
     }
 
-    /// Which of several answers is chosen behind a prompt: greedily, token by token, among what the
-    /// answers that are left have there.
+    /// Which of a task's choices is chosen behind a prompt: greedily, token by token, among what the
+    /// choices that are left have there.
     fn choose(
         &self,
         call: &TaskCall<'_>,
         layout: &Arc<Layout>,
         prompt: Vec<u32>,
-        choices: &[Vec<u32>],
         work: &mut Work,
     ) -> Result<usize, ModelError> {
+        let choices = self.choices(call.task)?;
         let _caller = self.passes.enter(call.priority);
         let mut left: Vec<usize> = (0..choices.len()).collect();
         let mut tail = self.decoder().new_tail(layout.end());
@@ -235,7 +384,9 @@ impl TensorModel {
                         tokens: std::mem::take(&mut next),
                         logits: Logits::Last,
                         sampling: Sampling::Greedy,
-                        among: Some(among.into_iter().zip(inclined.iter().copied()).collect()),
+                        among: Some(Candidates::Weighed(
+                            among.into_iter().zip(inclined.iter().copied()).collect(),
+                        )),
                         expected: None,
                         n_emitted: at,
                         mass: false,

@@ -22,11 +22,6 @@ pub struct Address {
 }
 
 impl Address {
-    /// Whether a model's spec is an address.
-    pub fn is_meant(spec: &str) -> bool {
-        spec.starts_with("http://") || spec.starts_with("https://")
-    }
-
     /// The address of a spec, and the model that it names, if it does.
     ///
     /// # Errors

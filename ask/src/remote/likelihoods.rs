@@ -72,16 +72,20 @@ impl Likeliest {
     }
 }
 
-/// The choice that a row makes likelier than no row does; nothing where that cannot be told.
-pub(super) fn chosen<S: AsRef<str>>(
+/// How much likelier a row makes each choice than no row does, in nats; nothing where that cannot be
+/// told.
+pub(super) fn gains<S: AsRef<str>>(
     row: &Likeliest,
     neutral: &Likeliest,
     choices: &[S],
-) -> Option<usize> {
+) -> Option<Vec<f32>> {
     let (row, neutral) = (row.begin(choices)?, neutral.begin(choices)?);
-    let gains: Vec<f32> = row.iter().zip(&neutral).map(|(a, b)| a - b).collect();
-    // Of equals the first, as everywhere.
-    (0..gains.len()).reduce(|best, i| if gains[i] > gains[best] { i } else { best })
+    Some(row.iter().zip(&neutral).map(|(a, b)| a - b).collect())
+}
+
+/// The place of the highest of some numbers; of equals the first, as everywhere.
+pub(super) fn highest(gains: &[f32]) -> usize {
+    (0..gains.len()).fold(0, |best, i| if gains[i] > gains[best] { i } else { best })
 }
 
 #[cfg(test)]
@@ -104,21 +108,18 @@ mod tests {
         let choices = ["Yes", "No"];
         let neutral = likeliest(&[("No", -0.2), ("Yes", -1.9), ("**", -7.0)]);
         let row = likeliest(&[("No", -0.5), ("Yes", -1.0), ("NO", -8.0)]);
-        assert_eq!(chosen(&row, &neutral, &choices), Some(0));
-        assert_eq!(
-            chosen(&neutral, &neutral, &choices),
-            Some(0),
-            "of equals the first"
-        );
+        let chosen = |row| gains(row, &neutral, &choices).map(|gains| highest(&gains));
+        assert_eq!(chosen(&row), Some(0));
+        assert_eq!(chosen(&neutral), Some(0), "of equals the first");
         let silent = likeliest(&[("No", -0.1), (" no", -6.0)]);
-        assert_eq!(chosen(&silent, &neutral, &choices), Some(1));
+        assert_eq!(chosen(&silent), Some(1));
     }
 
     #[test]
     fn choices_that_begin_alike_are_not_told_apart_by_one_token() {
         let row = likeliest(&[("No", -0.5), ("Yes", -1.0)]);
-        assert_eq!(chosen(&row, &row, &["No", "No idea"]), None);
-        assert_eq!(chosen(&row, &row, &["left", "right"]), None);
+        assert_eq!(gains(&row, &row, &["No", "No idea"]), None);
+        assert_eq!(gains(&row, &row, &["left", "right"]), None);
         assert_eq!(Likeliest::of(&json!({"logprobs": null})), None);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A choice is read from the likeliest first tokens where the server tells them; else it is made under
 //! a JSON schema where the server obeys one; else it is read from what the model says, which must be
-//! one of the choices.
+//! one of the choices. A score is the digit that is to be expected by their likelihoods, else the one
+//! that is said.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -19,7 +20,8 @@ use super::request::{ChatRequest, Prompt};
 use super::{MANY_SILENCES, RemoteModel};
 use crate::answer::{CallError, Work};
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
-use crate::task::{Output, Rendered, Task};
+use crate::record::Fields;
+use crate::task::{Output, Rendered, Task, score};
 use perennial_model::sampling::Sampling;
 
 /// Most tasks of which is known what the model says of no row.
@@ -68,7 +70,10 @@ impl Provider for RemoteModel {
         let mut work = Work::default();
         let value = match call.task.output() {
             Output::Text { .. } => self.write(call, &request, &mut work),
-            Output::Truth | Output::Label(_) => self.choose(call, &request, &mut work),
+            Output::Record { fields, .. } => self.extract(call, &request, fields, &mut work),
+            Output::Truth | Output::Label(_) | Output::Score => {
+                self.choose(call, &request, &mut work)
+            }
         };
         match value {
             Ok(value) => Ok(Performed { value, work }),
@@ -79,7 +84,7 @@ impl Provider for RemoteModel {
                         value: Value::text(""),
                         work,
                     }),
-                    Output::Truth | Output::Label(_) => Err(CallError::Model {
+                    _ => Err(CallError::Model {
                         reason: "the model says nothing".to_owned(),
                     }
                     .into()),
@@ -103,6 +108,30 @@ impl RemoteModel {
         Ok(Value::text(text))
     }
 
+    /// Under a schema where the server obeys one; else what it says is to be JSON all the same.
+    fn extract(
+        &self,
+        call: &TaskCall<'_>,
+        request: &ChatRequest<'_>,
+        fields: &Fields,
+        work: &mut Work,
+    ) -> Result<Value, Fault> {
+        let schema = self.report.obeys_schemas.then(|| fields.schema());
+        let request = ChatRequest {
+            schema: schema.as_ref(),
+            ..request.clone()
+        };
+        let reply = self.ask(&request, &call.cancel, &mut |_| {})?;
+        note(work, &reply.usage);
+        let (text, _) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
+        fields.read(text).ok_or_else(|| {
+            Fault::Never(format!(
+                "the model says `{}`, which is no JSON object; more `max_tokens` help where it was cut",
+                shown(text)
+            ))
+        })
+    }
+
     fn choose(
         &self,
         call: &TaskCall<'_>,
@@ -120,9 +149,11 @@ impl RemoteModel {
         if let Some(neutral) = neutral {
             is_first = false;
             let row = self.likeliest(&call.cancel, request.prompt, work)?;
-            let chosen = row.and_then(|row| likelihoods::chosen(&row, &neutral, &choices));
-            if let Some(at) = chosen {
-                return Ok(call.task.chosen(at));
+            let gains = row.and_then(|row| likelihoods::gains(&row, &neutral, &choices));
+            match (gains, call.task.output()) {
+                (Some(gains), Output::Score) => return Ok(Value::float(score(&gains))),
+                (Some(gains), _) => return Ok(call.task.chosen(likelihoods::highest(&gains))),
+                (None, _) => {}
             }
         }
         let schema = self.report.obeys_schemas.then(|| schema(&choices));
@@ -211,10 +242,7 @@ fn request<'a>(prompt: &'a Prompt, max_tokens: usize, schema: Option<&'a Json>) 
 }
 
 fn n_output(task: &Task) -> usize {
-    match task.output() {
-        Output::Text { max_tokens } => *max_tokens,
-        _ => CHOICE_TOKENS,
-    }
+    task.output().max_tokens().unwrap_or(CHOICE_TOKENS)
 }
 
 /// What stands in the place of the answer.

@@ -9,9 +9,11 @@
 
 use crate::answer::{AnswerModel, CallError, Work};
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
+use crate::record::{FieldType, Fields};
 use crate::scripted::{ERROR_WORD, N_POSITIONS, PANIC_WORD, PREFIX, Scripted};
 use crate::task::{Output, Rendered, Subject, Task, TaskDigest};
 use perennial_rows::Value;
+use serde_json::{Map, Value as Json};
 
 /// What comes of a row, NULL where the model fails: the function that maintained outputs are held
 /// against.
@@ -63,6 +65,30 @@ fn said(task: &Task, values: &[Value], rendered: &Rendered) -> Value {
             let is_so = said.iter().any(|word| asked.contains(word));
             task.chosen(usize::from(!is_so))
         }
+        // By the last number of the row, up to 4; else by chance.
+        Output::Score => {
+            let numbers = said
+                .iter()
+                .rev()
+                .filter_map(|word| word.parse::<u32>().ok());
+            let number = numbers.map(|n| n.min(4)).next();
+            Value::float(f64::from(number.unwrap_or(u32::from(hash[0] % 5))) / 4.0)
+        }
+        Output::Record { fields, .. } => fields.value(&record(fields, &said, &hash)),
+        // The greater last number, else by chance: chance is no order.
+        Output::Label(_) if task.subject() == Subject::Pair => {
+            let (first, second) = values.split_at(values.len() / 2);
+            let number = |row: &[Value]| {
+                let texts = row.iter().rev().map(ToString::to_string);
+                let all: Vec<String> = texts.flat_map(|text| words(&text)).collect();
+                all.iter().rev().find_map(|word| word.parse::<i64>().ok())
+            };
+            let is_second = match number(first).zip(number(second)) {
+                Some((a, b)) if a != b => a < b,
+                _ => hash[0] % 2 == 1,
+            };
+            task.chosen(usize::from(is_second))
+        }
         Output::Label(labels) => {
             let held = labels
                 .iter()
@@ -70,6 +96,28 @@ fn said(task: &Task, values: &[Value], rendered: &Rendered) -> Value {
             task.chosen(held.unwrap_or(usize::from(hash[0]) % labels.len()))
         }
     }
+}
+
+/// A record of the words of a row: one in four values is not said, others are by chance.
+fn record(fields: &Fields, said: &[String], hash: &[u8; 32]) -> Json {
+    let mut members = Map::new();
+    for (at, field) in fields.all().iter().enumerate() {
+        let chance = usize::from(hash[at % hash.len()]);
+        let value = match &field.of {
+            _ if chance % 4 == 3 => Json::Null,
+            FieldType::Text => match said.len() {
+                0 => Json::Null,
+                n => said[chance % n].clone().into(),
+            },
+            FieldType::Integer => (chance as i64 - 128).into(),
+            FieldType::Float => (chance as f64 / 4.0).into(),
+            FieldType::Boolean => (chance >= 128).into(),
+            FieldType::Timestamp => format!("2024-05-{:02} 09:30", chance % 28 + 1).into(),
+            FieldType::OneOf(labels) => (&*labels[chance % labels.len()]).into(),
+        };
+        members.insert(field.name.to_string(), value);
+    }
+    Json::Object(members)
 }
 
 /// Of how many rows an answer is; `None` where it is of one by what is asked.
@@ -80,7 +128,7 @@ fn n_rows(task: &Task, values: &[Value]) -> Option<usize> {
         n.and_then(Result::ok).unwrap_or(0usize)
     };
     match task.subject() {
-        Subject::Row => None,
+        Subject::Row | Subject::Pair => None,
         Subject::Rows => Some(values.len() / task.columns().len()),
         Subject::Answers { .. } => Some(values.iter().map(said).sum()),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes};
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use perennial_rows::Schema;
 
@@ -49,11 +49,11 @@ pub(super) fn packing(headers: &HeaderMap) -> Result<Packing, Refusal> {
 
 /// Reads a body to its end. The offsets of its records say their line; the request's number is
 /// still to be said.
-pub(super) async fn read(
+pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(
     stream: &Stream,
     at_ms: i64,
     packing: Packing,
-    body: &mut Incoming,
+    body: &mut B,
     limits: &HttpLimits,
 ) -> Result<Batch, Refusal> {
     let mut reading = Reading {
@@ -83,8 +83,8 @@ pub(super) async fn read(
 }
 
 /// Takes the bytes of a body as they come. Returns those that are still packed.
-async fn arrive(
-    body: &mut Incoming,
+async fn arrive<B: Body<Data = Bytes> + Unpin>(
+    body: &mut B,
     packing: Packing,
     reading: &mut Reading<'_>,
 ) -> Result<Vec<u8>, Refusal> {
@@ -130,7 +130,11 @@ fn damaged(error: &std::io::Error) -> Refusal {
 
 /// Reads what is left of a refused body for a while: a connection that is closed over unread bytes
 /// takes the refusal along.
-pub(super) fn discard(mut body: Incoming) {
+pub(super) fn discard<B>(mut body: B)
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Send,
+{
     tokio::spawn(tokio::time::timeout(LINGER, async move {
         while let Some(Ok(_)) = body.frame().await {}
     }));

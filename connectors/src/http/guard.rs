@@ -81,17 +81,19 @@ fn bearer(head: &Parts) -> Option<&[u8]> {
 fn is_of_this_machine(head: &Parts) -> bool {
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
-    let is_sent_here = host.is_some_and(is_loopback) && hosts.next().is_none();
+    let is_sent_here = host.is_some_and(is_loopback_host) && hosts.next().is_none();
     let is_meant_for_here = head
         .uri
         .authority()
-        .is_none_or(|authority| is_loopback(authority.as_str()));
+        .is_none_or(|authority| is_loopback_host(authority.as_str()));
     let site = head.headers.get("sec-fetch-site");
     let is_of_a_site = site.is_some_and(|site| site != "none");
     is_sent_here && is_meant_for_here && !is_of_a_site && !head.headers.contains_key(ORIGIN)
 }
 
-fn is_loopback(authority: &str) -> bool {
+/// Whether a `Host`, with or without a port, names this machine by a number or as localhost: no page of
+/// another site has such a name.
+pub fn is_loopback_host(authority: &str) -> bool {
     let Ok(authority) = authority.parse::<Authority>() else {
         return false;
     };

@@ -18,6 +18,7 @@
 //! - `body`: which changes does a body ask for?
 //! - `stream`, `token`: which requests were taken in, and what became of them?
 //! - `server`: who accepts connections?
+//! - `intake`: the same without a server of its own, for who has one.
 //!
 //! # Invariants
 //! - A request is one [`Batch`](crate::Batch): all of it is applied, in order, in one epoch, or
@@ -32,6 +33,7 @@
 
 mod body;
 mod guard;
+mod intake;
 mod reply;
 mod routes;
 mod server;
@@ -41,16 +43,18 @@ mod token;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select};
 use perennial_rows::Schema;
 
-pub use guard::BearerToken;
+pub use guard::{BearerToken, is_loopback_host};
+pub use intake::{HttpInlet, HttpIntake};
+pub use stream::PostedBatch;
 
 use crate::http_limits::HttpLimits;
 use crate::{Acks, Error, Event, Halt, Outlet, Resume, Resumption, Source, SourceName};
 use routes::Service;
 use server::Server;
-use stream::{Posted, Stream, Told};
+use stream::{Stream, Told};
 use token::UpTo;
 
 /// An address at which records may be posted, for one stream or several.
@@ -134,35 +138,52 @@ impl HttpListener {
     /// # Errors
     /// [`Error::NotPostable`] for a name that cannot stand in a path.
     pub fn source(&self, name: impl Into<String>) -> Result<Http, Error> {
-        let name: String = name.into();
-        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if name.is_empty() || !name.chars().all(is_allowed) {
-            return Err(Error::NotPostable { name });
-        }
-        let limits = &self.service.limits;
-        let (stream, queue) = Stream::new(SourceName::new(name), limits.queue.max(1));
-        let stream = Arc::new(stream);
-        self.service.add(stream.clone());
-        Ok(Http {
-            stream,
-            queue,
-            server: self.server.clone(),
-        })
+        Http::of(&self.service, name.into(), Some(self.server.clone()))
     }
+}
+
+/// A stream that is posted to under a name, and where its requests come out.
+fn open(service: &Service, name: String) -> Result<(Arc<Stream>, Receiver<PostedBatch>), Error> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if name.is_empty() || !name.chars().all(is_allowed) {
+        return Err(Error::NotPostable { name });
+    }
+    let (stream, queue) = Stream::new(SourceName::new(name), service.limits.queue.max(1));
+    let stream = Arc::new(stream);
+    service.add(stream.clone());
+    Ok((stream, queue))
 }
 
 /// The records that are posted to one stream of an [`HttpListener`]. It never ends by itself.
 #[derive(Debug)]
 pub struct Http {
+    service: Arc<Service>,
     stream: Arc<Stream>,
-    queue: Receiver<Posted>,
-    /// Ends with the last who holds it, after the streams.
-    server: Arc<Server>,
+    queue: Receiver<PostedBatch>,
+    /// Ends with the last who holds it, after the streams. None where another's server is used.
+    server: Option<Arc<Server>>,
+}
+
+impl Http {
+    fn of(
+        service: &Arc<Service>,
+        name: String,
+        server: Option<Arc<Server>>,
+    ) -> Result<Self, Error> {
+        let (stream, queue) = open(service, name)?;
+        Ok(Self {
+            service: service.clone(),
+            stream,
+            queue,
+            server,
+        })
+    }
 }
 
 impl Drop for Http {
     fn drop(&mut self) {
         self.stream.close();
+        self.service.remove(&self.stream);
     }
 }
 
@@ -197,6 +218,12 @@ impl Source for Http {
     fn run(self: Box<Self>, out: &Outlet) -> Result<(), Halt> {
         self.stream.begin();
         out.send(Event::CaughtUp)?;
+        // A server that is another's ends the streams when it ends.
+        let lasting = never();
+        let ended = self
+            .server
+            .as_ref()
+            .map_or(&lasting, |server| server.ended());
         loop {
             select! {
                 recv(self.queue) -> posted => match posted {
@@ -205,7 +232,7 @@ impl Source for Http {
                     Err(_) => return Err(Halt::Stopped),
                 },
                 recv(out.stop().signal()) -> _ => return Err(Halt::Stopped),
-                recv(self.server.ended()) -> _ => {
+                recv(ended) -> _ => {
                     return Err(Halt::Failed(Error::Panicked {
                         name: self.name().as_str().to_owned(),
                         message: "its server ended".to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
@@ -55,6 +55,24 @@ impl Service {
         self.with_streams(|streams| streams.insert(name, stream));
     }
 
+    /// The stream is read no more: unless another has its name by now, nobody knows it.
+    pub(super) fn remove(&self, stream: &Arc<Stream>) {
+        self.with_streams(|streams| {
+            let name = stream.name.as_str();
+            if streams
+                .get(name)
+                .is_some_and(|known| Arc::ptr_eq(known, stream))
+            {
+                streams.remove(name);
+            }
+        });
+    }
+
+    /// Whether there is a stream of this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.with_streams(|streams| streams.contains_key(name))
+    }
+
     fn stream(&self, name: &str) -> Result<Arc<Stream>, Refusal> {
         self.with_streams(|streams| {
             streams.get(name).cloned().ok_or_else(|| {
@@ -92,21 +110,60 @@ async fn patiently<T, E>(
 }
 
 /// Answers a request.
-pub(super) async fn answer(service: &Service, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer<B>(service: &Service, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Send,
+{
     let (head, mut body) = request.into_parts();
     match route(service, &head, &mut body).await {
         Ok(reply) => reply,
-        Err(refusal) => {
-            // Who asks first whether to send the body is told by the refusal.
-            if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
-                body::discard(body);
-            }
-            refusal.reply()
-        }
+        Err(refusal) => refuse(refusal, &head, body),
     }
 }
 
-async fn route(service: &Service, head: &Parts, body: &mut Incoming) -> Result<Reply, Refusal> {
+/// Says why a request is refused.
+fn refuse<B>(refusal: Refusal, head: &Parts, body: B) -> Reply
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Send,
+{
+    // Who asks first whether to send the body is told by the refusal.
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        body::discard(body);
+    }
+    refusal.reply()
+}
+
+/// Takes records of a stream in, for who has admitted them.
+pub(super) async fn take_in<B>(service: &Service, stream: &str, head: &Parts, mut body: B) -> Reply
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Send,
+{
+    let posted = async {
+        let stream = service.stream(stream)?;
+        post(service, &stream, head, &mut body).await
+    };
+    match posted.await {
+        Ok(reply) => reply,
+        Err(refusal) => refuse(refusal, head, body),
+    }
+}
+
+/// Says whether a request is visible, to who was admitted.
+pub(super) async fn told(service: &Service, token: &str, head: &Parts) -> Reply {
+    match look(service, token, head).await {
+        Ok(reply) => reply,
+        Err(refusal) => refusal.reply(),
+    }
+}
+
+async fn route<B: Body<Data = Bytes> + Unpin>(
+    service: &Service,
+    head: &Parts,
+    body: &mut B,
+) -> Result<Reply, Refusal> {
     let path = head.uri.path();
     if path == "/healthz" {
         only(&Method::GET, "GET", head)?;
@@ -133,11 +190,11 @@ fn only(method: &Method, name: &'static str, head: &Parts) -> Result<(), Refusal
 }
 
 /// Takes records in.
-async fn post(
+async fn post<B: Body<Data = Bytes> + Unpin>(
     service: &Service,
     stream: &Stream,
     head: &Parts,
-    body: &mut Incoming,
+    body: &mut B,
 ) -> Result<Reply, Refusal> {
     let limits = &service.limits;
     let wait = wait(head, limits)?;

@@ -36,15 +36,22 @@ struct Entry {
     /// The number of the last request taken in.
     last: u64,
     /// Where requests go; none when they are not taken in any more.
-    queue: Option<Sender<Posted>>,
+    queue: Option<Sender<PostedBatch>>,
 }
 
-/// A request on its way to the engine, with the room that it takes.
+/// A request on its way to the engine, with the room that it takes until it is dropped.
 #[derive(Debug)]
-pub(super) struct Posted {
+pub struct PostedBatch {
     pub(super) batch: Batch,
     _slot: OwnedSemaphorePermit,
     _held: OwnedSemaphorePermit,
+}
+
+impl PostedBatch {
+    /// What it asks for. The room that it takes is given back.
+    pub fn into_batch(self) -> Batch {
+        self.batch
+    }
 }
 
 /// How far a stream is.
@@ -79,7 +86,7 @@ pub(super) enum Fate {
 
 impl Stream {
     /// A stream that takes requests in, and where they come out.
-    pub(super) fn new(name: SourceName, n_slots: usize) -> (Self, Receiver<Posted>) {
+    pub(super) fn new(name: SourceName, n_slots: usize) -> (Self, Receiver<PostedBatch>) {
         // Each request in there holds one of the slots, so there is room for whoever has one.
         let (sender, queue) = crossbeam_channel::bounded(n_slots);
         let stream = Self {
@@ -137,7 +144,7 @@ impl Stream {
             run: self.run,
             last: request,
         });
-        let posted = Posted {
+        let posted = PostedBatch {
             batch,
             _slot: slot,
             _held: held,
@@ -255,7 +262,7 @@ mod tests {
     use super::*;
     use crate::{Rejected, Rejection};
 
-    fn stream() -> (Arc<Stream>, Receiver<Posted>) {
+    fn stream() -> (Arc<Stream>, Receiver<PostedBatch>) {
         let (stream, queue) = Stream::new(SourceName::new("docs"), 4);
         (Arc::new(stream), queue)
     }

@@ -46,6 +46,40 @@ impl Choice {
         }
     }
 
+    /// The choice among the tokens of a set, 32 a word, the lowest in the lowest bit: of equals, the
+    /// lowest id. The margin is to the next of them, infinite where there is one.
+    ///
+    /// # Panics
+    /// If there is none that has a logit.
+    pub fn within(set: &[u32], logits: &[f32]) -> Self {
+        let (mut best, mut second): (Option<(u32, f32)>, f32) = (None, f32::NEG_INFINITY);
+        for (word, bits) in set.iter().enumerate() {
+            let mut left = *bits;
+            while left != 0 {
+                let token = word as u32 * 32 + left.trailing_zeros();
+                left &= left - 1;
+                let Some(logit) = logits.get(token as usize).copied() else {
+                    break;
+                };
+                match best {
+                    Some((_, highest)) if logit.total_cmp(&highest).is_le() => {
+                        second = second.max(logit);
+                    }
+                    _ => {
+                        second = best.map_or(second, |(_, highest)| highest);
+                        best = Some((token, logit));
+                    }
+                }
+            }
+        }
+        let (token, logit) = best.expect("a set of tokens has one with a logit");
+        Self {
+            token,
+            logit,
+            margin: logit - second,
+        }
+    }
+
     /// The token, where there was anything to choose by: numbers that overflow give none.
     ///
     /// # Errors
@@ -114,6 +148,20 @@ mod tests {
         let choice = Choice::among(&[(1, 5.0), (4, -1.0)], &logits);
         assert_eq!((choice.token, choice.margin), (4, 3.0));
         assert_eq!(Choice::among(&[(4, 0.0)], &logits).margin, f32::INFINITY);
+    }
+
+    #[test]
+    fn a_choice_within_a_set_is_the_one_among_its_tokens() {
+        let logits: Vec<f32> = (0..70u8).map(|i| f32::from(i * 37 % 19)).collect();
+        let set = [0x8000_0420u32, 0xffff_0000, 0xffff_ffff];
+        let tokens = (0..70u32).filter(|i| set[*i as usize / 32] >> (i % 32) & 1 == 1);
+        let tokens: Vec<(u32, f32)> = tokens.map(|token| (token, 0.0)).collect();
+        assert_eq!(
+            Choice::within(&set, &logits),
+            Choice::among(&tokens, &logits)
+        );
+        assert_eq!(Choice::within(&[4], &logits).margin, f32::INFINITY);
+        assert!(Choice::within(&[6], &[f32::NAN; 4]).finite().is_err());
     }
 
     #[test]

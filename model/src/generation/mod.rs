@@ -13,6 +13,7 @@
 //! With a tolerance, the draft stands as it is while its *regret* is at most that: the mean over its
 //! tokens, and over its end, of how far below the likeliest they are, each behind those before it.
 
+mod constrained;
 mod draft;
 
 use std::ops::ControlFlow;
@@ -25,6 +26,8 @@ use crate::layout::Layout;
 use crate::passes::{Expected, Pass, Passed, Passes, Priority};
 use crate::sampling::Sampling;
 use draft::Draft;
+
+pub use constrained::{Constrained, ConstrainedRequest, write};
 
 /// What is to be generated.
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +201,7 @@ pub fn generate(
         };
         let Passed {
             choices,
+            scores: _,
             gaps,
             mass: mut masses,
             tail: grown,

@@ -7,6 +7,8 @@
 //! so all instances of a kernel give the same bits. [`portable`] is the safe twin that the
 //! tests hold the others against.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -144,6 +146,9 @@ pub(crate) enum Isa {
     /// AVX-512 with its products of integers: one register of sixteen lanes.
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    /// The same, and products of tiles.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx(amx::Amx),
 }
 
 impl Isa {
@@ -165,6 +170,8 @@ impl Isa {
         {
             found.extend(avx2::Avx2::detect().map(Self::Avx2));
             found.extend(avx512::Avx512::detect().map(Self::Avx512));
+            #[cfg(target_os = "linux")]
+            found.extend(amx::Amx::detect().map(Self::Amx));
         }
         found
     }
@@ -178,6 +185,8 @@ impl Isa {
             Self::Avx2(lanes) => lanes.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(lanes) => lanes.run(kernel),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Amx(amx) => amx.lanes().run(kernel),
         }
     }
 }

@@ -85,13 +85,13 @@ pub(super) fn panels(
 }
 
 /// Something to be done under whichever rule a matrix is packed.
-trait UnderRule {
+pub(super) trait UnderRule {
     fn store(&self) -> &CodeStore;
     fn run<L: Lanes, R: Rule, const BITS: usize>(self, l: L);
 }
 
 #[inline(always)]
-fn under_rule<L: Lanes>(l: L, work: impl UnderRule) {
+pub(super) fn under_rule<L: Lanes>(l: L, work: impl UnderRule) {
     macro_rules! rules {
         ($($encoding:ident: $rule:ty, $bits:literal;)*) => {
             match work.store().encoding {

@@ -7,8 +7,15 @@
 mod block_floats;
 mod codes;
 mod floats;
+#[macro_use]
 mod integers;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod no_tiles;
 mod packed;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tile_products;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tile_rows;
 
 use std::ops::Range;
 
@@ -20,6 +27,11 @@ use block_floats::BlockFloats;
 pub(crate) use floats::MultiplyRows;
 pub(crate) use packed::PackedMatrix;
 use packed::Store;
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+use no_tiles::SpreadRows;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use tile_products::SpreadRows;
 
 /// Steps of k in a unit: what shares a scale, at most.
 const UNIT: usize = 32;
@@ -139,6 +151,7 @@ struct Input<'a> {
     floats: &'a Activations,
     /// The same rounded, where any weights are codes.
     blocks: Option<BlockFloats>,
+    tiles: SpreadRows,
 }
 
 impl<'a> Input<'a> {
@@ -147,24 +160,35 @@ impl<'a> Input<'a> {
         floats: &'a Activations,
         weights: impl IntoIterator<Item = &'w PackedMatrix>,
     ) -> Self {
-        let is_codes = |weights: &PackedMatrix| matches!(weights.store, Store::Codes(_));
-        let blocks = weights.into_iter().any(is_codes);
+        let mut blocks = None;
+        let mut tiles = SpreadRows::default();
+        for weights in weights {
+            if let Store::Codes(store) = &weights.store {
+                let blocks = blocks.get_or_insert_with(|| BlockFloats::of(isa, floats));
+                tiles.spread(isa, blocks, store.format, weights.n_units);
+            }
+        }
         Self {
             floats,
-            blocks: blocks.then(|| BlockFloats::of(isa, floats)),
+            blocks,
+            tiles,
         }
     }
 
     /// The outputs of a range of panels (even bounds), for all rows.
     fn panels(&self, isa: Isa, weights: &PackedMatrix, range: Range<usize>, out: &mut [Lane]) {
-        let (x, n_k) = (self.floats.lanes(), weights.n_units * UNIT);
+        let (x, n_units) = (self.floats.lanes(), weights.n_units);
+        let n_k = n_units * UNIT;
         match &weights.store {
             Store::F32(w) => floats::panels::<floats::F32>(isa, w, n_k, range, x, out),
             Store::F16(w) => floats::panels::<floats::F16>(isa, w, n_k, range, x, out),
             Store::BF16(w) => floats::panels::<floats::BF16>(isa, w, n_k, range, x, out),
             Store::Codes(store) => {
+                if self.tiles.panels(store, n_units, range.clone(), out) {
+                    return;
+                }
                 let blocks = self.blocks.as_ref().expect("made where weights are codes");
-                integers::panels(isa, store, weights.n_units, range, blocks, out);
+                integers::panels(isa, store, n_units, range, blocks, out);
             }
         }
     }

@@ -11,6 +11,7 @@
 //!
 //! Neither adds a token that was not written: a template that wants a BOS writes it.
 
+mod bytes;
 mod continuing;
 mod gguf;
 mod load;

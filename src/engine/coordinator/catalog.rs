@@ -601,6 +601,8 @@ impl Coordinator {
                 epoch: self.closed,
                 staleness: None,
                 pace: Pace::default(),
+                n_pending: stream.table.n_pending(),
+                is_caught_up: stream.has_caught_up,
                 failure: stream.failure.clone(),
             }
         });
@@ -621,6 +623,8 @@ impl Coordinator {
             epoch: view.stands_at,
             staleness: Some(self.staleness(*id)),
             pace: view.pace,
+            n_pending: 0,
+            is_caught_up: true,
             failure: None,
         });
         streams.chain(views).collect()

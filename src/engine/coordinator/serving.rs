@@ -1,11 +1,11 @@
 //! What do callers ask, and what are they told?
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crossbeam_channel::Sender;
 use perennial_ask::Dependency;
 use perennial_bank::{ContextKey, DocumentKey};
-use perennial_connectors::{Sink, Source};
+use perennial_connectors::{Sink, Source, fit};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{Epoch, Pace, PaceOption, View as Declaration};
@@ -15,14 +15,16 @@ use super::{Coordinator, Flush};
 use crate::engine::audits::AuditStats;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
+use crate::engine::follower::{Follower, Lineage, LineagePassage, Standing};
 use crate::engine::forget::Receipt;
 use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::Quarantined;
-use crate::engine::relations::{RelationInfo, Snapshot};
+use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
 use crate::engine::sinks::SinkSpec;
 use crate::engine::subscription::{Mailbox, Subscription};
-use crate::engine::update::{RowsUpdate, Update};
+use crate::engine::update::{AnswerUpdate, RowsUpdate, Update};
 use crate::engine::workers::Command;
+use crate::state::{StateError, mended};
 
 /// What callers ask of the coordinator.
 pub(crate) enum Request {
@@ -41,6 +43,22 @@ pub(crate) enum Request {
         view: ViewId,
         reply: Sender<Result<Subscription, Error>>,
     },
+    Follow {
+        view: ViewId,
+        follower: Weak<dyn Follower>,
+        reply: Sender<Result<(), Error>>,
+    },
+    /// Which passages an answer leans on.
+    Lineage {
+        view: ViewId,
+        context: ContextKey,
+        reply: Sender<Option<Lineage>>,
+    },
+    /// How a view is computed, in words, and which models it asks.
+    Explain {
+        view: ViewId,
+        reply: Sender<Result<Explained, Error>>,
+    },
     Answers {
         view: ViewId,
         reply: Sender<Vec<(ContextKey, CurrentAnswer)>>,
@@ -58,6 +76,17 @@ pub(crate) enum Request {
     },
     Quarantine {
         reply: Sender<Vec<Quarantined>>,
+    },
+    /// Takes a refused record in, as it was or as it was meant.
+    Resubmit {
+        number: u64,
+        instead: Option<Vec<u8>>,
+        reply: Sender<Result<(Arc<str>, Key), Error>>,
+    },
+    /// Drops a refused record.
+    Discard {
+        number: u64,
+        reply: Sender<bool>,
     },
     Undelivered {
         reply: Sender<Vec<(String, usize)>>,
@@ -125,6 +154,15 @@ pub(crate) enum Request {
     Stop,
 }
 
+/// How a view is computed.
+#[derive(Clone, Debug)]
+pub(crate) struct Explained {
+    /// Its plan, in words.
+    pub(crate) plan: String,
+    /// The models that it asks; none is that which is asked where none is named.
+    pub(crate) asked: Vec<Option<Arc<str>>>,
+}
+
 impl Coordinator {
     pub(super) fn serve(&mut self, request: Request) {
         // A caller that no longer waits for its reply is no error.
@@ -151,6 +189,23 @@ impl Coordinator {
             Request::Subscribe { view, reply } => {
                 let _ = reply.send(self.subscribe(view));
             }
+            Request::Follow {
+                view,
+                follower,
+                reply,
+            } => {
+                let _ = reply.send(self.follow(view, follower));
+            }
+            Request::Lineage {
+                view,
+                context,
+                reply,
+            } => {
+                let _ = reply.send(self.lineage(view, &context));
+            }
+            Request::Explain { view, reply } => {
+                let _ = reply.send(self.explain(view));
+            }
             Request::Answers { view, reply } => {
                 let view = self.views.get(&view).and_then(|view| view.generating());
                 let answers = view.into_iter().flat_map(|view| &view.answers);
@@ -170,6 +225,16 @@ impl Coordinator {
             }
             Request::Quarantine { reply } => {
                 let _ = reply.send(self.quarantine.all());
+            }
+            Request::Resubmit {
+                number,
+                instead,
+                reply,
+            } => {
+                let _ = reply.send(self.resubmit(number, instead.as_deref()));
+            }
+            Request::Discard { number, reply } => {
+                let _ = reply.send(self.quarantine.discard(number));
             }
             Request::Undelivered { reply } => {
                 let owed = self.sinks.iter().map(|s| (s.name.clone(), s.n_owed()));
@@ -262,5 +327,108 @@ impl Coordinator {
         }
         self.hub.add(view.name.clone(), mailbox.clone());
         Ok(Subscription { mailbox })
+    }
+
+    fn follow(&self, id: ViewId, follower: Weak<dyn Follower>) -> Result<(), Error> {
+        let Some(view) = self.views.get(&id) else {
+            return Err(Error::Dropped);
+        };
+        let Some(follows) = follower.upgrade() else {
+            return Ok(());
+        };
+        let generating = view.generating();
+        let as_new = |view: &Generating| -> Vec<AnswerUpdate> {
+            let answers = view.answers.iter();
+            let update =
+                answers.map(|(context, now)| view.update(context, now.epoch, (None, Some(now))));
+            update.collect()
+        };
+        let early = |view: &Generating| {
+            let told = view.told().into_iter();
+            told.filter(|update| update.is_early).collect()
+        };
+        follows.begin(Standing {
+            origin: self.origin,
+            kind: match &view.body {
+                Body::Generate(_) => RelationKind::Answers,
+                Body::Query(_) => RelationKind::Query,
+            },
+            columns: view.schema.clone(),
+            // A view may stand at an epoch that changed nothing for it and is not stored: after a
+            // crash its number would be given again.
+            epoch: view
+                .stands_at
+                .map(|at| self.stored.map_or(at, |stored| at.min(stored))),
+            answers: generating.map(as_new).unwrap_or_default(),
+            early: generating.map(early).unwrap_or_default(),
+            rows: match &view.body {
+                Body::Generate(_) => Vec::new(),
+                Body::Query(_) => view.tuples(),
+            },
+        });
+        for update in &self.announced {
+            follows.hear(update);
+        }
+        self.hub.follow(view.name.clone(), follower);
+        Ok(())
+    }
+
+    fn resubmit(&mut self, number: u64, instead: Option<&[u8]>) -> Result<(Arc<str>, Key), Error> {
+        let entry = self.quarantine.get(number).cloned();
+        let entry = entry.ok_or(StateError::NotInQuarantine { number })?;
+        let name = entry.stream.clone();
+        let (key, row) = mended(entry, instead)?;
+        let (id, _) = self.names.stream(&name)?;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Err(Error::Dropped);
+        };
+        let row = match (row, &stream.columns) {
+            (Some(row), Some(columns)) => Some(fit(columns, row).map_err(|reason| {
+                let reason = reason.to_string();
+                StateError::NoRecord { number, reason }
+            })?),
+            (row, _) => row,
+        };
+        stream.table.set(key.clone(), row);
+        // Both are stored together.
+        self.quarantine.discard(number);
+        Ok((stream.name.clone(), key))
+    }
+
+    fn lineage(&self, id: ViewId, context: &ContextKey) -> Option<Lineage> {
+        let view = self.views.get(&id)?.generating()?;
+        let now = view.answers.get(context)?;
+        let answer = view.update(context, now.epoch, (None, Some(now)));
+        let written = view.services.book.before(context).written;
+        // A call that is under way may have left a later answer there.
+        let is_its = |text: &str| answer.new_text() == Some(text);
+        let written = written.filter(|written| is_its(&written.answer.text));
+        let passages = written.iter().flat_map(|written| written.layout.passages());
+        let passages = passages.map(|passage| LineagePassage {
+            document: passage.document.as_str().into(),
+            ordinal: passage.ordinal,
+            title: passage.title.clone(),
+            text: passage.text.clone(),
+            is_superseded: passage.is_superseded,
+        });
+        Some(Lineage {
+            passages: passages.collect(),
+            scores: written.map_or_else(Vec::new, |written| written.dependencies.scores().to_vec()),
+            answer,
+        })
+    }
+
+    fn explain(&self, id: ViewId) -> Result<Explained, Error> {
+        let view = self.views.get(&id).ok_or(Error::Dropped)?;
+        Ok(match &view.body {
+            Body::Generate(view) => Explained {
+                plan: view.plan.to_string(),
+                asked: vec![view.plan.model.clone()],
+            },
+            Body::Query(view) => Explained {
+                plan: view.query.to_string(),
+                asked: view.query.asked().into_iter().collect(),
+            },
+        })
     }
 }

@@ -633,6 +633,45 @@ fn questions_about_rows_are_asked_of_servers_too() {
     }
 }
 
+#[test]
+fn values_are_read_out_of_rows_by_servers_too() {
+    for dialect in ALL {
+        let stub = Stub::new(dialect);
+        let engine = Engine::builder(runtime(&stub)).start().expect("starts");
+        let mut session = Session::new(engine, "remote");
+        let (rows, notices) = run(
+            &mut session,
+            "CREATE TABLE letters (key TEXT, text TEXT);
+             INSERT INTO letters VALUES ('a', 'angry about 12.5 crowns'), ('b', 'nothing is said');
+             SELECT key, price + 1 AS more, tone, is_new FROM
+             (SELECT key, sem_extract('{text}', price => FLOAT, tone => ('calm', 'angry'),
+                                      is_new => BOOLEAN) FROM letters) AS x ORDER BY key;",
+        );
+        match stub_obeys(dialect) {
+            true => {
+                assert_eq!(
+                    rows,
+                    ["a|13.5|angry|NULL", "b|NULL|NULL|NULL"],
+                    "{dialect:?}"
+                );
+                assert!(notices.is_empty(), "{notices:?}");
+            }
+            // What is no record is told, and all of its columns are NULL.
+            false => {
+                assert_eq!(
+                    rows,
+                    ["a|NULL|NULL|NULL", "b|NULL|NULL|NULL"],
+                    "{dialect:?}"
+                );
+                assert!(
+                    notices[0].contains("which is no JSON object"),
+                    "{notices:?}"
+                );
+            }
+        }
+    }
+}
+
 fn stub_obeys(dialect: Dialect) -> bool {
     matches!(dialect, Dialect::Vllm | Dialect::OpenAi | Dialect::LlamaCpp)
 }

@@ -202,6 +202,12 @@ fn says(user: &str, schema: Option<&Json>) -> String {
         .lines()
         .filter(|line| !line.starts_with("## ") && *line != "Documents:");
     if let Some(schema) = schema {
+        let properties = schema["properties"].as_object();
+        if let Some(fields) = properties.filter(|fields| !fields.contains_key("answer")) {
+            let fields = fields.iter();
+            let record = fields.map(|(name, of)| (name.clone(), value_said(of, documents)));
+            return Json::Object(record.collect()).to_string();
+        }
         let choices = schema
             .pointer("/properties/answer/enum")
             .and_then(Json::as_array);
@@ -211,6 +217,22 @@ fn says(user: &str, schema: Option<&Json>) -> String {
         return json!({"answer": said}).to_string();
     }
     answer(lines, question)
+}
+
+/// What documents say of a field: its first number, or its label; null where they hold none.
+fn value_said(of: &Json, documents: &str) -> Json {
+    if let Some(choices) = of["enum"].as_array() {
+        let is_said = |choice: &&Json| choice.as_str().is_some_and(|c| documents.contains(c));
+        return choices.iter().find(is_said).cloned().unwrap_or_default();
+    }
+    match of["type"][0].as_str() {
+        Some("integer" | "number") => {
+            let mut words = documents.split_whitespace();
+            let number = words.find_map(|word| word.parse::<f64>().ok());
+            number.map(Json::from).unwrap_or_default()
+        }
+        _ => Json::Null,
+    }
 }
 
 impl Shared {

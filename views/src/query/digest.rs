@@ -175,6 +175,17 @@ impl Writer {
                 self.node(&ask.groups);
                 self.node(&ask.rows);
             }
+            Node::Rank(rank) => {
+                self.encoder.number(13).number(rank.model.is_some().into());
+                if let Some(model) = &rank.model {
+                    self.encoder.text(model);
+                }
+                rank.task.encode(&mut self.encoder);
+                self.encoder.number(rank.n_places);
+                self.scalars(&rank.arguments);
+                self.id(rank.output);
+                self.node(&rank.input);
+            }
             Node::Entries(entries) => {
                 let (kind, bound) = match entries.retain {
                     None => (0, 0),
@@ -183,12 +194,12 @@ impl Writer {
                         (2, u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
                     }
                 };
-                self.encoder.number(13).number(kind).number(bound);
+                self.encoder.number(14).number(kind).number(bound);
                 self.id(entries.sources);
                 self.node(&entries.input);
             }
             Node::Embed(embed) => {
-                self.encoder.number(14);
+                self.encoder.number(15);
                 self.ids(&[embed.title, embed.text, embed.output]);
                 self.node(&embed.input);
             }

@@ -1,8 +1,9 @@
 //! How is a query told to a person?
 
 use std::fmt;
+use std::sync::Arc;
 
-use perennial_ask::{Output, Task};
+use perennial_ask::{FieldType, Output, Task};
 use perennial_rows::Value;
 
 use crate::query::Query;
@@ -10,7 +11,7 @@ use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
 use crate::query::memory::{Retain, duration_text};
 use crate::query::node::{
-    Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Node, Scalar, SortKey,
+    Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Node, Rank, Scalar, SortKey,
 };
 
 /// How deep an operator of an expression binds; the deeper, the higher.
@@ -104,6 +105,7 @@ impl Explain<'_> {
             }
             Node::Ask(ask) => self.ask(ask),
             Node::AskGroups(ask) => self.ask_groups(ask),
+            Node::Rank(rank) => self.rank(rank),
             Node::Entries(entries) => {
                 let retained = match entries.retain {
                     None => String::new(),
@@ -127,32 +129,58 @@ impl Explain<'_> {
 
     /// What is asked, of which columns where those are called otherwise in the prompt.
     fn ask(&self, ask: &Ask) -> String {
-        let (function, more) = match ask.task.output() {
-            Output::Text { max_tokens } => ("sem_map", format!(", max_tokens => {max_tokens}")),
-            Output::Truth => ("sem_filter", String::new()),
-            Output::Label(labels) => {
-                let labels = labels.iter().map(|label| format!(", {}", quoted(label)));
-                ("sem_classify", labels.collect())
+        let name = self.table.name(ask.output);
+        let max_tokens = |n: &usize| format!(", max_tokens => {n}");
+        let (function, more, calls) = match ask.task.output() {
+            Output::Text { max_tokens: n } => ("sem_map", max_tokens(n), "a call a row"),
+            Output::Truth if **name == *"sem_match" => {
+                ("sem_match", String::new(), "a pass a pair")
+            }
+            Output::Truth => ("sem_filter", String::new(), "a pass a row"),
+            Output::Score => ("sem_score", String::new(), "a pass a row"),
+            Output::Label(all) => ("sem_classify", labels(all), "a pass a row"),
+            Output::Record {
+                fields,
+                max_tokens: n,
+            } => {
+                let columns = fields.all().iter().map(|field| match &field.of {
+                    FieldType::OneOf(all) => {
+                        let all = labels(all);
+                        format!(", {} => ({})", field.name, all.trim_start_matches(", "))
+                    }
+                    of => format!(", {} => {}", field.name, of.column()),
+                });
+                let columns: String = columns.collect();
+                ("sem_extract", columns + &max_tokens(n), "a call a row")
             }
         };
         let more = more + &asked_model(ask.model.as_deref());
         let renamed = self.renamed(&ask.task, &ask.arguments);
-        let (prompt, name) = (quoted(&ask.task.prompt()), self.table.name(ask.output));
-        format!("ask {function}({prompt}{more}) AS {name}{renamed}")
+        let prompt = quoted(&ask.task.prompt());
+        format!("ask {function}({prompt}{more}) AS {name}{renamed} ({calls})")
     }
 
     /// What is asked of groups, and how many calls that is.
     fn ask_groups(&self, ask: &AskGroups) -> String {
-        let max_tokens = match ask.task.output() {
-            Output::Text { max_tokens } => format!(", max_tokens => {max_tokens}"),
-            Output::Truth | Output::Label(_) => String::new(),
-        };
+        let max_tokens = ask.task.output().max_tokens();
+        let max_tokens = max_tokens.map_or_else(String::new, |n| format!(", max_tokens => {n}"));
         let model = asked_model(ask.model.as_deref());
         let renamed = self.renamed(&ask.task, &ask.arguments);
         let (prompt, name) = (quoted(&ask.task.prompt()), self.table.name(ask.output));
         format!(
             "ask groups sem_agg({prompt}{max_tokens}{model}) AS {name}{renamed} (a call for \
              {MAX_MEMBERS} rows or fewer, and for {MAX_PARTS} answers or fewer)"
+        )
+    }
+
+    /// How rows are ranked.
+    fn rank(&self, rank: &Rank) -> String {
+        let (n, prompt) = (rank.n_places, quoted(&rank.task.prompt()));
+        let model = asked_model(rank.model.as_deref());
+        let renamed = self.renamed(&rank.task, &rank.arguments);
+        let name = self.table.name(rank.output);
+        format!(
+            "first {n} by sem_rank({prompt}{model}) AS {name}{renamed} (a pass for two that meet)"
         )
     }
 
@@ -331,6 +359,12 @@ impl Explain<'_> {
             },
         }
     }
+}
+
+/// Labels as further arguments.
+fn labels(all: &[Arc<str>]) -> String {
+    let labels = all.iter().map(|label| format!(", {}", quoted(label)));
+    labels.collect()
 }
 
 /// The argument that names a model.

@@ -60,10 +60,31 @@ pub(crate) enum Node {
     Ask(Box<Ask>),
     /// Groups, each with what a model says of its rows as its last column.
     AskGroups(Box<AskGroups>),
+    /// The tuples that a model, shown two at a time, puts first, each with its place as its last column.
+    Rank(Box<Rank>),
     /// What stands of what a memory was given.
     Entries(Box<Entries>),
     /// The input's tuples, each with the vector of its text as its last column.
     Embed(Box<Embed>),
+}
+
+/// Most places of a rank.
+pub(crate) const MAX_PLACES: u64 = 100;
+
+/// Tuples in an order by verdicts on two of them. Tuples that are alike in the arguments have one place,
+/// and those with a NULL in one have none, NULL, and stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rank {
+    pub(crate) input: Node,
+    /// Which model is asked: the engine's own unless one is named.
+    pub(crate) model: Option<Arc<str>>,
+    /// What is asked about two tuples.
+    pub(crate) task: Arc<Task>,
+    /// One for each of the task's columns.
+    pub(crate) arguments: Vec<Scalar>,
+    /// Tuples behind these places go.
+    pub(crate) n_places: u64,
+    pub(crate) output: ColumnId,
 }
 
 /// A model that is asked about each tuple. Tuples that are alike in the arguments are asked about
@@ -257,6 +278,11 @@ impl Node {
                 columns.push(ask.output);
                 columns
             }
+            Self::Rank(rank) => {
+                let mut columns = rank.input.columns();
+                columns.push(rank.output);
+                columns
+            }
             Self::Entries(entries) => {
                 let mut columns = entries.input.columns();
                 // What it supersedes is dealt with.
@@ -285,6 +311,7 @@ impl Node {
             Self::Union { inputs, .. } => inputs.iter_mut().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&mut ask.input],
             Self::AskGroups(ask) => vec![&mut ask.groups, &mut ask.rows],
+            Self::Rank(rank) => vec![&mut rank.input],
             Self::Entries(entries) => vec![&mut entries.input],
             Self::Embed(embed) => vec![&mut embed.input],
         }
@@ -303,6 +330,7 @@ impl Node {
             Self::Union { inputs, .. } => inputs.iter().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&ask.input],
             Self::AskGroups(ask) => vec![&ask.groups, &ask.rows],
+            Self::Rank(rank) => vec![&rank.input],
             Self::Entries(entries) => vec![&entries.input],
             Self::Embed(embed) => vec![&embed.input],
         }
@@ -322,6 +350,7 @@ impl Node {
         let own = match self {
             Self::Ask(ask) => Some(ask.model.as_ref()),
             Self::AskGroups(ask) => Some(ask.model.as_ref()),
+            Self::Rank(rank) => Some(rank.model.as_ref()),
             _ => None,
         };
         let below = self.inputs().into_iter().flat_map(Node::asked);

@@ -62,6 +62,7 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
         Node::Join(join) => of_join(join, table),
         Node::Ask(ask) => sets(&ask.input, table),
         Node::AskGroups(ask) => sets(&ask.groups, table),
+        Node::Rank(rank) => sets(&rank.input, table),
         Node::Entries(entries) => {
             let kept: Set = node.columns().into_iter().collect();
             let mut sets = sets(&entries.input, table);

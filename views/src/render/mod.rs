@@ -13,6 +13,7 @@
 //! | entries | those of its namespace that say the same, and its bucket (`entries.rs`) |
 //! | embed | the embedding of a text, if it was not embedded before |
 //! | ask | a model call, if its values were not asked about before |
+//! | rank | a model call for each value that it meets in a tournament, until it is out (`rank.rs`) |
 //! | ask groups | a model call, and one for each level of its group's tree (`ask_groups/`) |
 //!
 //! # Invariants
@@ -30,6 +31,7 @@ mod filter;
 mod join;
 mod leaders;
 mod project;
+mod rank;
 mod reduce;
 mod scan;
 mod top;
@@ -181,6 +183,15 @@ impl<'scope> Renderer<'_, 'scope> {
                 ask::ask(self.node(&ask.input), arguments, calls)
             }
             Node::AskGroups(ask) => self.ask_groups(ask),
+            Node::Rank(rank) => {
+                let asking = self.asking.expect("a query that asks a model is given one");
+                let outputs = asking.outputs(rank.model.as_ref());
+                let arguments = all_placed(&rank.arguments, &rank.input.columns());
+                let n_places = usize::try_from(rank.n_places).unwrap_or(usize::MAX);
+                let calls =
+                    || rank::ContestCalls::new(rank.task.clone(), outputs, asking, n_places);
+                rank::rank(self.node(&rank.input), arguments, n_places, calls)
+            }
             Node::Entries(entries) => entries::entries(self.node(&entries.input), entries.retain),
             Node::Embed(embed) => {
                 let asking = self

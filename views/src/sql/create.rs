@@ -81,7 +81,7 @@ fn source(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
         Origin::Http => "an HTTP source",
     };
     let options = options::options(cursor, of, known, setting)?;
-    check_source(cursor, &from, &options)?;
+    check_source(&from, &options)?;
     Ok(Statement::CreateSource(CreateSource {
         name,
         columns,
@@ -91,11 +91,7 @@ fn source(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
 }
 
 /// What options say only together.
-fn check_source(
-    cursor: &Cursor<'_>,
-    from: &Origin,
-    options: &[Spanned<SourceOption>],
-) -> Result<(), Diagnostic> {
+fn check_source(from: &Origin, options: &[Spanned<SourceOption>]) -> Result<(), Diagnostic> {
     let format = options.iter().find_map(|option| match option.of {
         SourceOption::Format(format) => Some(format),
         _ => None,
@@ -112,13 +108,22 @@ fn check_source(
         }
         _ => {}
     }
-    let listens = |option: &Spanned<SourceOption>| matches!(option.of, SourceOption::Listen(_));
-    if *from == Origin::Http && !options.iter().any(listens) {
-        let what = "where the source listens is missing";
-        let help = "WITH (LISTEN = '127.0.0.1:7070')";
-        return Err(Diagnostic::new(what, cursor.last_span()).help(help));
+    let has_listen = options
+        .iter()
+        .any(|option| matches!(option.of, SourceOption::Listen(_)));
+    let token = options.iter().find_map(|option| match option.of {
+        SourceOption::TokenFile(_) => Some(option.span),
+        _ => None,
+    });
+    match token {
+        Some(span) if !has_listen => {
+            let what = "TOKEN_FILE guards an address, and where the source listens is missing";
+            let help = "WITH (LISTEN = '127.0.0.1:7070', TOKEN_FILE = …); what is served has the \
+                        tokens of the server";
+            Err(Diagnostic::new(what, span).help(help))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The path of a file of JSON lines.
@@ -258,7 +263,7 @@ fn model(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     cursor.expect("FROM")?;
     let spec = cursor.string("a known model, a GGUF file, a folder or an address in '…'")?;
     let options = options::options(cursor, "a model", options::OF_MODELS, None)?;
-    let is_remote = spec.of.starts_with("http://") || spec.of.starts_with("https://");
+    let is_remote = perennial_ask::is_address(&spec.of);
     if let Some(first) = options.first().filter(|_| !is_remote) {
         let what = "only a model behind HTTP has options";
         let help = "leave them out, or give an address: FROM 'http://localhost:8000/v1'";

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use perennial_ask::task::{Subject, TaskError};
 use perennial_ask::{Output, Task};
 use perennial_rows::Type;
-use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Ident};
+use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Ident, Spanned};
 use sqlparser::tokenizer::{Location, Span};
 
 use crate::query::bind::Binder;
 use crate::query::bind::error::did_you_mean;
-use crate::query::bind::expression::{Place, place_of};
+use crate::query::bind::expression::{AsksAbout, Place, place_of};
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
 use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
@@ -24,7 +24,16 @@ use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
 const MAX_TOKENS: usize = 128;
 
 /// The functions that ask a model.
-pub const SEM_FUNCTIONS: [&str; 4] = ["sem_filter", "sem_map", "sem_classify", "sem_agg"];
+pub const SEM_FUNCTIONS: [&str; 8] = [
+    "sem_filter",
+    "sem_map",
+    "sem_classify",
+    "sem_agg",
+    "sem_extract",
+    "sem_score",
+    "sem_match",
+    "sem_rank",
+];
 
 /// What a function asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +42,25 @@ pub(super) enum SemFunction {
     Map,
     Classify,
     Aggregate,
+    Extract,
+    Score,
+    /// Of pairs of rows, in ON.
+    Match,
+    /// Of two rows at a time, in ORDER BY.
+    Rank,
 }
 
 impl SemFunction {
-    const ALL: [Self; 4] = [Self::Filter, Self::Map, Self::Classify, Self::Aggregate];
+    const ALL: [Self; 8] = [
+        Self::Filter,
+        Self::Map,
+        Self::Classify,
+        Self::Aggregate,
+        Self::Extract,
+        Self::Score,
+        Self::Match,
+        Self::Rank,
+    ];
 
     pub(super) fn named(name: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
@@ -95,19 +119,45 @@ impl<'q> Binder<'q> {
         arguments: &'q [FunctionArg],
         span: Span,
     ) -> Option<Scalar> {
-        let name = function.name();
-        if !place.allows_asks {
-            let message = format!(
-                "`{name}` cannot stand in {}; filter or select by it in a query around",
-                place.clause
-            );
-            self.error(message, span);
-            return None;
+        self.check_place(place, function, span)?;
+        let arguments: Vec<&FunctionArg> = arguments.iter().collect();
+        if function == SemFunction::Match {
+            return self.ask_pairs(place, &arguments, span);
         }
-        let (question, arguments) = self.question(place, function, arguments, span)?;
+        let (question, arguments) = self.question(place, function, &arguments, span)?;
         Some(Expression::Column(
             self.output(function, question, arguments),
         ))
+    }
+
+    /// Whether a model may be asked there; says so if not.
+    pub(super) fn check_place(
+        &mut self,
+        place: Place<'_>,
+        function: SemFunction,
+        span: Span,
+    ) -> Option<()> {
+        let (name, clause) = (function.name(), place.clause);
+        let message = match (function, place.asks) {
+            (SemFunction::Match, AsksAbout::Pairs) => return Some(()),
+            (SemFunction::Match, _) => {
+                format!("`{name}` decides which rows an inner JOIN pairs; it stands in its ON")
+            }
+            (SemFunction::Rank, _) => format!(
+                "`{name}` is an order of rows: it stands by itself in ORDER BY, before all other keys"
+            ),
+            (_, AsksAbout::Rows) => return Some(()),
+            (SemFunction::Filter, AsksAbout::Pairs) => {
+                format!(
+                    "`{name}` cannot stand in {clause}; `sem_match` decides which rows are paired"
+                )
+            }
+            _ => format!(
+                "`{name}` cannot stand in {clause}; filter or select by it in a query around"
+            ),
+        };
+        self.error(message, span);
+        None
     }
 
     /// What a function asks, and of which columns.
@@ -115,34 +165,47 @@ impl<'q> Binder<'q> {
         &mut self,
         place: Place<'_>,
         function: SemFunction,
-        arguments: &'q [FunctionArg],
+        arguments: &[&'q FunctionArg],
         span: Span,
     ) -> Option<(Question, Vec<Scalar>)> {
         let name = function.name();
         let (prompt, rest) = self.prompt(name, arguments, span)?;
-        let (model, rest) = self.model(name, rest, span)?;
+        let (model, rest) = self.model(name, rest)?;
         let output = match function {
-            SemFunction::Filter => match &*rest {
-                [] => Output::Truth,
-                _ => {
-                    self.error(
-                        format!("`{name}` takes a prompt, and `model => name` behind it"),
-                        span,
-                    );
-                    return None;
+            SemFunction::Filter | SemFunction::Score | SemFunction::Match | SemFunction::Rank => {
+                let takes = match function {
+                    SemFunction::Match => "a prompt, `all_pairs => TRUE` and `model => name`",
+                    _ => "a prompt, and `model => name` behind it",
+                };
+                self.check_no_more(name, takes, &rest)?;
+                match function {
+                    SemFunction::Score => Output::Score,
+                    _ => Output::Truth,
                 }
-            },
-            SemFunction::Map | SemFunction::Aggregate => Output::Text {
-                max_tokens: self.max_tokens(name, &rest, span)?,
-            },
+            }
+            SemFunction::Map | SemFunction::Aggregate => {
+                let (max_tokens, rest) = without_max_tokens(&rest);
+                self.check_no_more(name, "a prompt and `max_tokens => n`", &rest)?;
+                Output::Text {
+                    max_tokens: match max_tokens {
+                        Some(argument) => self.max_tokens(name, argument)?,
+                        None => MAX_TOKENS,
+                    },
+                }
+            }
             SemFunction::Classify => Output::Label(self.labels(name, &rest)?),
+            SemFunction::Extract => self.record(&rest, span)?,
         };
         let (text, at) = (&prompt.0, prompt.1);
         let mentions = match Task::mentions(text) {
             Ok(mentions) => mentions,
             Err(error) => return self.refuse_task(&error, text, at),
         };
-        let task = match Task::new(text, output) {
+        let task = match function {
+            SemFunction::Rank => Task::of_pair(text),
+            _ => Task::new(text, output),
+        };
+        let task = match task {
             Ok(task) => task,
             Err(error) => return self.refuse_task(&error, text, at),
         };
@@ -171,7 +234,7 @@ impl<'q> Binder<'q> {
     }
 
     /// The column that the answers to a question make: that of the same question, if it is asked.
-    fn output(
+    pub(super) fn output(
         &mut self,
         function: SemFunction,
         question: Question,
@@ -215,12 +278,12 @@ impl<'q> Binder<'q> {
     }
 
     /// The prompt, with its place, and the arguments behind it.
-    fn prompt(
+    fn prompt<'a>(
         &mut self,
         name: &str,
-        arguments: &'q [FunctionArg],
+        arguments: &'a [&'q FunctionArg],
         span: Span,
-    ) -> Option<((&'q str, Span), &'q [FunctionArg])> {
+    ) -> Option<((&'q str, Span), &'a [&'q FunctionArg])> {
         let (first, rest) = match arguments.split_first() {
             Some((FunctionArg::Unnamed(FunctionArgExpr::Expr(first)), rest)) => (first, rest),
             _ => {
@@ -245,18 +308,17 @@ impl<'q> Binder<'q> {
     fn model(
         &mut self,
         function: &str,
-        arguments: &'q [FunctionArg],
-        span: Span,
+        arguments: &[&'q FunctionArg],
     ) -> Option<(Option<Arc<str>>, Vec<&'q FunctionArg>)> {
         let is_model = |argument: &&FunctionArg| {
             named_argument(argument).is_some_and(|(name, _)| name.eq_ignore_ascii_case("model"))
         };
-        let (named, rest): (Vec<_>, Vec<_>) = arguments.iter().partition(is_model);
+        let (named, rest): (Vec<_>, Vec<_>) = arguments.iter().copied().partition(is_model);
         let argument = match &*named {
             [] => return Some((None, rest)),
             [argument] => *argument,
-            _ => {
-                self.error(format!("`{function}` asks one model"), span);
+            [_, second, ..] => {
+                self.error(format!("`{function}` asks one model"), second.span());
                 return None;
             }
         };
@@ -275,7 +337,7 @@ impl<'q> Binder<'q> {
             _ => {
                 self.error(
                     format!("`{function}` takes `model => name`, not `{argument}`"),
-                    span,
+                    argument.span(),
                 );
                 return None;
             }
@@ -289,18 +351,19 @@ impl<'q> Binder<'q> {
         Some((Some(name), rest))
     }
 
-    fn max_tokens(&mut self, name: &str, rest: &[&'q FunctionArg], span: Span) -> Option<usize> {
-        let [argument] = rest else {
-            if rest.is_empty() {
-                return Some(MAX_TOKENS);
-            }
-            let message = format!("`{name}` takes a prompt and `max_tokens => n`");
-            self.error(message, span);
-            return None;
+    /// Says that arguments are too many; `takes` is what there may be.
+    fn check_no_more(&mut self, name: &str, takes: &str, rest: &[&FunctionArg]) -> Option<()> {
+        let Some(argument) = rest.first() else {
+            return Some(());
         };
-        let value = named_argument(argument);
-        let value = value.filter(|(name, _)| name.eq_ignore_ascii_case("max_tokens"));
-        let given = match value {
+        let message = format!("`{name}` takes {takes}, not `{argument}`");
+        self.error(message, argument.span());
+        None
+    }
+
+    /// The number of `max_tokens => n`.
+    pub(super) fn max_tokens(&mut self, name: &str, argument: &FunctionArg) -> Option<usize> {
+        let given = match named_argument(argument) {
             Some((_, FunctionArgExpr::Expr(Expr::Value(literal)))) => match &literal.value {
                 ast::Value::Number(digits, _) => digits.parse().ok().filter(|n: &usize| *n > 0),
                 _ => None,
@@ -311,7 +374,7 @@ impl<'q> Binder<'q> {
             let message = format!(
                 "`{name}` takes `max_tokens => n`, a whole number from 1, not `{argument}`"
             );
-            self.error(message, span);
+            self.error(message, argument.span());
         }
         given
     }
@@ -322,10 +385,7 @@ impl<'q> Binder<'q> {
             let expr = match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => expr,
                 other => {
-                    self.refuse(
-                        &format!("the argument `{other}` of `{name}`"),
-                        Span::empty(),
-                    );
+                    self.refuse(&format!("the argument `{other}` of `{name}`"), other.span());
                     return None;
                 }
             };
@@ -404,8 +464,20 @@ impl<'q> Binder<'q> {
     }
 }
 
+/// The argument `max_tokens => n`, if it is among these, and the others.
+pub(super) fn without_max_tokens<'a>(
+    arguments: &[&'a FunctionArg],
+) -> (Option<&'a FunctionArg>, Vec<&'a FunctionArg>) {
+    let is_it = |argument: &&FunctionArg| {
+        named_argument(argument).is_some_and(|(name, _)| name.eq_ignore_ascii_case("max_tokens"))
+    };
+    let mut rest = arguments.to_vec();
+    let found = rest.iter().position(is_it).map(|at| rest.remove(at));
+    (found, rest)
+}
+
 /// The name and the value of `name => value`.
-fn named_argument(argument: &FunctionArg) -> Option<(&str, &FunctionArgExpr)> {
+pub(super) fn named_argument(argument: &FunctionArg) -> Option<(&str, &FunctionArgExpr)> {
     match argument {
         FunctionArg::Named { name, arg, .. }
         | FunctionArg::ExprNamed {
@@ -417,7 +489,7 @@ fn named_argument(argument: &FunctionArg) -> Option<(&str, &FunctionArgExpr)> {
     }
 }
 
-fn literal_text(expr: &Expr) -> Option<&str> {
+pub(super) fn literal_text(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Nested(inner) => literal_text(inner),
         Expr::Value(literal) => match &literal.value {

@@ -39,15 +39,7 @@ impl<'q> Binder<'q> {
     ) -> Option<Scalar> {
         let (function, span) = (SemFunction::Aggregate, call.name.span());
         let name = function.name();
-        if !place.allows_aggregates {
-            let message = format!(
-                "the aggregate `{name}` cannot stand in {}; aggregates stand in SELECT, HAVING \
-                 and ORDER BY",
-                place.clause
-            );
-            self.error(message, span);
-            return None;
-        }
+        self.check_aggregate(place, name, span)?;
         if list.duplicate_treatment.is_some() {
             let message = format!(
                 "DISTINCT in `{name}` is not supported, and not needed: rows that are alike in what \
@@ -61,7 +53,8 @@ impl<'q> Binder<'q> {
             allows_aggregates: false,
             ..place
         };
-        let bound = self.question(inner, function, &list.args, span);
+        let arguments: Vec<_> = list.args.iter().collect();
+        let bound = self.question(inner, function, &arguments, span);
         let filter = match &call.filter {
             None => None,
             Some(filter) => Some(self.condition(inner, filter)?),

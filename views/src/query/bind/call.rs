@@ -13,7 +13,11 @@ use crate::query::functions::Function;
 use crate::query::node::{Aggregate, AggregateFunction, Scalar};
 
 impl<'q> Binder<'q> {
-    pub(super) fn call(&mut self, place: Place<'_>, call: &'q ast::Function) -> Option<Scalar> {
+    /// The arguments of a call that says nothing besides which is not supported.
+    pub(super) fn arguments(
+        &mut self,
+        call: &'q ast::Function,
+    ) -> Option<&'q ast::FunctionArgumentList> {
         let span = call.name.span();
         let name = call.name.to_string();
         if call.over.is_some() {
@@ -49,6 +53,12 @@ impl<'q> Binder<'q> {
             self.refuse(&format!("`{clause}` in `{name}`"), span);
             return None;
         }
+        Some(list)
+    }
+
+    pub(super) fn call(&mut self, place: Place<'_>, call: &'q ast::Function) -> Option<Scalar> {
+        let list = self.arguments(call)?;
+        let (span, name) = (call.name.span(), call.name.to_string());
         if let Some(function) = AggregateFunction::named(&name) {
             return self.aggregate(place, function, call, list);
         }
@@ -56,11 +66,11 @@ impl<'q> Binder<'q> {
             return self.ask_groups(place, call, list);
         }
         if let Some(function) = SemFunction::named(&name) {
-            if call.filter.is_some() || list.duplicate_treatment.is_some() {
-                self.refuse(&format!("FILTER or DISTINCT in `{name}`"), span);
-                return None;
-            }
-            return self.ask(place, function, &list.args, span);
+            self.check_plain(call, list)?;
+            return match function {
+                SemFunction::Extract => self.extract_one(place, &list.args, span),
+                _ => self.ask(place, function, &list.args, span),
+            };
         }
         let Some(function) = Function::named(&name) else {
             let functions = Function::NAMES.iter().map(|(name, _)| *name);
@@ -143,6 +153,40 @@ impl<'q> Binder<'q> {
         Some(Expression::Call(function, bound))
     }
 
+    /// Whether a call that is no aggregate has nothing that only aggregates have; says so if it has.
+    pub(super) fn check_plain(
+        &mut self,
+        call: &ast::Function,
+        list: &ast::FunctionArgumentList,
+    ) -> Option<()> {
+        if call.filter.is_none() && list.duplicate_treatment.is_none() {
+            return Some(());
+        }
+        self.refuse(
+            &format!("FILTER or DISTINCT in `{}`", call.name),
+            call.name.span(),
+        );
+        None
+    }
+
+    /// Whether an aggregate may stand there; says so if not.
+    pub(super) fn check_aggregate(
+        &mut self,
+        place: Place<'_>,
+        name: &str,
+        span: Span,
+    ) -> Option<()> {
+        if place.allows_aggregates {
+            return Some(());
+        }
+        let message = format!(
+            "the aggregate `{name}` cannot stand in {}; aggregates stand in SELECT, HAVING and ORDER BY",
+            place.clause
+        );
+        self.error(message, span);
+        None
+    }
+
     /// An aggregate: a column that the grouping makes.
     fn aggregate(
         &mut self,
@@ -153,15 +197,7 @@ impl<'q> Binder<'q> {
     ) -> Option<Scalar> {
         let span = call.name.span();
         let name = function.name();
-        if !place.allows_aggregates {
-            let message = format!(
-                "the aggregate `{name}` cannot stand in {}; aggregates stand in SELECT, HAVING \
-                 and ORDER BY",
-                place.clause
-            );
-            self.error(message, span);
-            return None;
-        }
+        self.check_aggregate(place, name, span)?;
         let inner = Place {
             clause: "an aggregate",
             allows_aggregates: false,

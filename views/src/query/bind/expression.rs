@@ -20,8 +20,17 @@ pub(super) struct Place<'s> {
     /// What the clause is called.
     pub(super) clause: &'static str,
     pub(super) allows_aggregates: bool,
-    /// Whether a model may be asked there.
-    pub(super) allows_asks: bool,
+    /// About what a model may be asked there.
+    pub(super) asks: AsksAbout,
+}
+
+/// About what a model may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AsksAbout {
+    Nothing,
+    Rows,
+    /// Whether two rows are a pair.
+    Pairs,
 }
 
 impl<'q> Binder<'q> {

@@ -6,7 +6,7 @@ use sqlparser::ast::{self, JoinConstraint, JoinOperator, Spanned, TableFactor};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::error::did_you_mean;
-use crate::query::bind::expression::Place;
+use crate::query::bind::expression::{AsksAbout, Place};
 use crate::query::bind::scope::{Scope, ScopeTable, Source, is_name};
 use crate::query::bind::{Binder, Bound, MAX_TABLES, OpenScan, RelationSchema};
 use crate::query::column::ColumnId;
@@ -94,7 +94,10 @@ impl<'q> Binder<'q> {
                     outer: None,
                     clause: "ON",
                     allows_aggregates: false,
-                    allows_asks: false,
+                    asks: match kind {
+                        JoinKind::Inner => AsksAbout::Pairs,
+                        _ => AsksAbout::Nothing,
+                    },
                 };
                 self.condition(place, condition).map(|condition| {
                     let mut all = Vec::new();
@@ -116,22 +119,26 @@ impl<'q> Binder<'q> {
                 None
             }
         };
-        tables.extend(right_tables);
         let sides = left_node.zip(right_node).zip(condition);
-        let node = sides.map(|((left, right), residual)| {
+        let node = sides.and_then(|((left, right), residual)| {
             let (left, right) = if is_swapped {
                 (right, left)
             } else {
                 (left, right)
             };
-            Node::Join(Box::new(Join {
+            let join = Join {
                 kind,
                 left,
                 right,
                 keys: Vec::new(),
                 residual,
-            }))
+            };
+            match kind {
+                JoinKind::Inner => self.paired(join, &tables, &right_tables),
+                _ => Some(Node::Join(Box::new(join))),
+            }
         });
+        tables.extend(right_tables);
         (node, tables)
     }
 

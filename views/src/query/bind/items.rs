@@ -7,6 +7,7 @@ use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
 use crate::query::bind::expression::{Place, place_of};
+use crate::query::bind::extract::extraction;
 use crate::query::bind::scope::{Scope, Source, is_name};
 use crate::query::expression::Expression;
 use crate::query::node::Scalar;
@@ -85,6 +86,9 @@ impl<'q> Binder<'q> {
                 return None;
             }
         };
+        if let (None, Some(call)) = (alias, extraction(expr)) {
+            return self.extracted(place, call);
+        }
         let expression = self.scalar(place, expr)?;
         let (name, is_generated) = match (alias, expr) {
             (Some(alias), _) => (alias.value.clone(), false),
@@ -105,6 +109,22 @@ impl<'q> Binder<'q> {
             expression,
             span: alias.map_or_else(|| place_of(expr), |alias| alias.span),
         }])
+    }
+
+    /// The columns that a call reads out of a text.
+    fn extracted(&mut self, place: Place<'_>, call: &'q ast::Function) -> Option<Vec<Item>> {
+        let list = self.arguments(call)?;
+        self.check_plain(call, list)?;
+        let columns = self
+            .extract(place, &list.args, call.name.span())?
+            .into_iter();
+        let items = columns.map(|column| Item {
+            name: column.name,
+            is_generated: false,
+            expression: column.expression,
+            span: column.span,
+        });
+        Some(items.collect())
     }
 
     fn all_columns(

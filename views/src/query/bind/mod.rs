@@ -12,11 +12,14 @@ mod ask_groups;
 mod call;
 mod error;
 mod expression;
+mod extract;
 mod from;
 mod group;
 mod items;
 mod literal;
 mod order;
+mod pairs;
+mod rank;
 mod scope;
 mod select;
 mod semi;
@@ -35,6 +38,7 @@ use crate::query::{OrderBy, Query, digest, rewrite, unique};
 use crate::query::expression::Expression;
 use ask::Asks;
 use ask_groups::AskedGroups;
+use pairs::Match;
 
 pub use ask::SEM_FUNCTIONS;
 pub use error::{BindError, BindErrors, Span};
@@ -94,6 +98,7 @@ pub fn bind(query: &ast::Query, relations: &dyn Relations) -> Result<Query, Bind
         aggregates: Vec::new(),
         asked_groups: Vec::new(),
         asks: Asks::default(),
+        matches: Vec::new(),
         uses: Vec::new(),
         uses_outer: false,
         depth: 0,
@@ -125,6 +130,8 @@ struct Binder<'q> {
     asked_groups: Vec<AskedGroups>,
     /// Models asked by the SELECT at hand.
     asks: Asks,
+    /// Models that decide which rows are pairs, of the whole query.
+    matches: Vec<Match>,
     /// Where columns were named, so that an error can point there.
     uses: Vec<(ColumnId, Span)>,
     /// Whether a column of the query around this one was named since this was last reset.
@@ -209,6 +216,10 @@ impl<'q> Binder<'q> {
         let outputs: Vec<ColumnId> = bound.outputs.iter().map(|output| output.id).collect();
         let mut root = bound.node;
         self.fill_scans(&mut root);
+        self.check_pairs(&root);
+        if !self.errors.is_empty() {
+            return None;
+        }
         let plan = rewrite::rewrite(root, &outputs, std::mem::take(&mut self.table));
         let rewrite::Plan {
             root,

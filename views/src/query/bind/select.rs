@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlparser::ast::{self, SetExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
-use crate::query::bind::expression::{Place, place_of};
+use crate::query::bind::expression::{AsksAbout, Place, place_of};
 use crate::query::bind::items::Item;
 use crate::query::bind::order::{SortBy, with_ties_broken};
 use crate::query::bind::scope::is_name;
@@ -44,7 +44,10 @@ impl<'q> Binder<'q> {
         let order = self.order_list(query.order_by.as_ref());
         let limit = self.limit(query.limit_clause.as_ref());
         let bound = match &*query.body {
-            SetExpr::Select(select) => self.select(select, order.unwrap_or_default()),
+            SetExpr::Select(select) => {
+                let n_rows = limit.and_then(|(limit, offset)| limit?.checked_add(offset));
+                self.select(select, order.unwrap_or_default(), n_rows)
+            }
             body => {
                 let bound = self.set_expression(body);
                 bound.and_then(|bound| self.sorted(bound, order.unwrap_or_default()))
@@ -146,16 +149,19 @@ impl<'q> Binder<'q> {
         })
     }
 
+    /// A SELECT, its order by these keys; of the rows in that order the first `n_rows` are kept, where
+    /// there is a limit.
     pub(super) fn select(
         &mut self,
         select: &'q ast::Select,
         order: &'q [ast::OrderByExpr],
+        n_rows: Option<u64>,
     ) -> Option<Bound> {
         let aggregates = std::mem::take(&mut self.aggregates);
         let asked_groups = std::mem::take(&mut self.asked_groups);
         let uses = std::mem::take(&mut self.uses);
         let asks = std::mem::take(&mut self.asks);
-        let bound = self.select_alone(select, order);
+        let bound = self.select_alone(select, order, n_rows);
         self.aggregates = aggregates;
         self.asked_groups = asked_groups;
         self.uses = uses;
@@ -167,6 +173,7 @@ impl<'q> Binder<'q> {
         &mut self,
         select: &'q ast::Select,
         order: &'q [ast::OrderByExpr],
+        n_rows: Option<u64>,
     ) -> Option<Bound> {
         let is_refused = self.refuse_select(select);
         let (node, scope) = self.from(&select.from);
@@ -176,7 +183,7 @@ impl<'q> Binder<'q> {
             outer: None,
             clause,
             allows_aggregates,
-            allows_asks: true,
+            asks: AsksAbout::Rows,
         };
         let items = self.items(place("SELECT", true), &select.projection);
         let keys = self.group_keys(place("GROUP BY", false), select, items.as_deref());
@@ -187,15 +194,27 @@ impl<'q> Binder<'q> {
                 bound.map(|bound| vec![(bound, place_of(having))])
             }
         };
+        let ranked = self.ranked(place("ORDER BY", false), order, n_rows);
+        let order = match ranked {
+            Some(None) => order,
+            _ => order.get(1..).unwrap_or_default(),
+        };
         let sort = self.sort_keys(place("ORDER BY", true), order, items.as_deref());
         let (mut items, mut sort, mut having) = (items?, sort?, having?);
+        let ranked = ranked?;
         let (mut node, keys) = node.zip(keys)?;
         if is_refused {
             return None;
         }
         let has_aggregates = !self.aggregates.is_empty() || !self.asked_groups.is_empty();
         let mut grouped = None;
-        if !keys.is_empty() || has_aggregates || select.having.is_some() {
+        let is_grouped = !keys.is_empty() || has_aggregates || select.having.is_some();
+        if let Some(ranked) = ranked.as_ref().filter(|_| is_grouped) {
+            let message = "`sem_rank` ranks rows; rank groups in a query around";
+            self.error(message, ranked.span);
+            return None;
+        }
+        if is_grouped {
             let (groups, rows) = self.grouped(node, keys, &mut items, &mut sort, &mut having)?;
             (node, grouped) = (groups, rows);
         }
@@ -208,6 +227,11 @@ impl<'q> Binder<'q> {
         node = self.place(node, of_having).filtered(having);
         if let Some(rows) = &grouped {
             node = self.place_groups(node, rows, |_| true)?;
+        }
+        if let Some(ranked) = ranked {
+            let (key, ranks) = ranked.over(node);
+            sort.insert(0, key);
+            node = ranks;
         }
         let node = self.asked(node);
         self.projected(node, items, sort, select.distinct.is_some())

@@ -14,7 +14,7 @@ use sqlparser::tokenizer::Span;
 use perennial_rows::Type;
 
 use crate::query::bind::Binder;
-use crate::query::bind::expression::{Place, operands, place_of};
+use crate::query::bind::expression::{AsksAbout, Place, operands, place_of};
 use crate::query::bind::scope::Scope;
 use crate::query::expression::{Comparison, Expression};
 use crate::query::functions::Function;
@@ -43,7 +43,7 @@ impl<'q> Binder<'q> {
             outer,
             clause: "WHERE",
             allows_aggregates: false,
-            allows_asks: true,
+            asks: AsksAbout::Rows,
         };
         let mut parts = Vec::new();
         if let Some(selection) = selection {
@@ -224,7 +224,7 @@ impl<'q> Binder<'q> {
             outer: None,
             clause: "SELECT",
             allows_aggregates: true,
-            allows_asks: true,
+            asks: AsksAbout::Rows,
         };
         let items = self.items(place, &select.projection)?;
         if is_refused {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use perennial_rows::{Type, Value};
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier, Spanned};
 
-use crate::query::bind::expression::Place;
+use crate::query::bind::expression::{AsksAbout, Place};
 use crate::query::bind::scope::Scope;
 use crate::query::bind::{Binder, Bound, Output};
 use crate::query::column::ColumnId;
@@ -56,7 +56,7 @@ impl<'q> Binder<'q> {
     /// A side of a set operation.
     fn side(&mut self, side: &'q SetExpr) -> Option<Bound> {
         match side {
-            SetExpr::Select(select) => self.select(select, &[]),
+            SetExpr::Select(select) => self.select(select, &[], None),
             other => self.set_expression(other),
         }
     }
@@ -147,7 +147,7 @@ impl<'q> Binder<'q> {
             outer: None,
             clause: "VALUES",
             allows_aggregates: false,
-            allows_asks: false,
+            asks: AsksAbout::Nothing,
         };
         let n_columns = values.rows.first().map_or(0, |row| row.content.len());
         let mut columns: Vec<Vec<Scalar>> = vec![Vec::new(); n_columns];

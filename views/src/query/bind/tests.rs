@@ -428,13 +428,13 @@ fn models_are_asked_behind_what_is_cheaper() {
         concat!(
             "result (key TEXT, s TEXT)\n",
             "└ project key, sem_map\n",
-            "  └ ask sem_map('Sum {title} up', max_tokens => 9) AS sem_map\n",
+            "  └ ask sem_map('Sum {title} up', max_tokens => 9) AS sem_map (a call a row)\n",
             "    └ project key, title\n",
             "      └ filter sem_filter\n",
-            "        └ ask sem_filter('Is {docs.title} good?') AS sem_filter where {docs.title} = title\n",
+            "        └ ask sem_filter('Is {docs.title} good?') AS sem_filter where {docs.title} = title (a pass a row)\n",
             "          └ project key, title\n",
             "            └ filter sem_filter\n",
-            "              └ ask sem_filter('Is {title} new?') AS sem_filter\n",
+            "              └ ask sem_filter('Is {title} new?') AS sem_filter (a pass a row)\n",
             "                └ semijoin on key = doc\n",
             "                  ├ project key, title\n",
             "                  │ └ filter updated_at > '2024-01-01T00:00:00.000Z'\n",
@@ -450,10 +450,10 @@ fn models_are_asked_behind_what_is_cheaper() {
         concat!(
             "result (kind TEXT, n INTEGER, d TEXT)\n",
             "└ project sem_classify, count, sem_map\n",
-            "  └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
+            "  └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map (a call a row)\n",
             "    └ filter count > 1\n",
             "      └ group by sem_classify, region: count(*)\n",
-            "        └ ask sem_classify('What is {doc}?', 'a', 'b') AS sem_classify\n",
+            "        └ ask sem_classify('What is {doc}?', 'a', 'b') AS sem_classify (a pass a row)\n",
             "          └ scan orders (doc, region)",
         ),
     );
@@ -465,15 +465,15 @@ fn models_are_asked_behind_what_is_cheaper() {
         concat!(
             "result (region TEXT, d TEXT, m TEXT)\n",
             "└ project region, sem_map, min\n",
-            "  └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
+            "  └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map (a call a row)\n",
             "    └ project region, min\n",
             "      └ filter NOT sem_filter\n",
-            "        └ ask sem_filter('Is {region} far?') AS sem_filter\n",
+            "        └ ask sem_filter('Is {region} far?') AS sem_filter (a pass a row)\n",
             "          └ group by region: min(sem_map)\n",
-            "            └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map\n",
+            "            └ ask sem_map('Describe {region}', max_tokens => 128) AS sem_map (a call a row)\n",
             "              └ project region\n",
             "                └ filter sem_filter\n",
-            "                  └ ask sem_filter('Is {region} far?') AS sem_filter\n",
+            "                  └ ask sem_filter('Is {region} far?') AS sem_filter (a pass a row)\n",
             "                    └ scan orders (region)",
         ),
     );
@@ -485,9 +485,9 @@ fn models_are_asked_behind_what_is_cheaper() {
         concat!(
             "result (a BOOLEAN, b BOOLEAN, c TEXT)\n",
             "└ project sem_filter, sem_filter, sem_map\n",
-            "  └ ask sem_map('{region}', max_tokens => 9, model => small) AS sem_map\n",
-            "    └ ask sem_filter('Is {region} far?', model => small) AS sem_filter\n",
-            "      └ ask sem_filter('Is {region} far?') AS sem_filter\n",
+            "  └ ask sem_map('{region}', max_tokens => 9, model => small) AS sem_map (a call a row)\n",
+            "    └ ask sem_filter('Is {region} far?', model => small) AS sem_filter (a pass a row)\n",
+            "      └ ask sem_filter('Is {region} far?') AS sem_filter (a pass a row)\n",
             "        └ scan orders (region)",
         ),
     );
@@ -499,7 +499,7 @@ fn models_are_asked_behind_what_is_cheaper() {
             ("smal", "there is no model `smal`; did you mean `small`?"),
             ("'{region}'", "too long"),
             (
-                "sem_classify",
+                "model => 3",
                 "`sem_classify` takes `model => name`, not `model => 3`",
             ),
         ],
@@ -514,7 +514,7 @@ fn models_are_asked_behind_what_is_cheaper() {
         concat!(
             "result (id INTEGER, d TEXT)\n",
             "└ project id, sem_map\n",
-            "  └ ask sem_map('Describe {doc}', max_tokens => 128) AS sem_map\n",
+            "  └ ask sem_map('Describe {doc}', max_tokens => 128) AS sem_map (a call a row)\n",
             "    └ project doc, id\n",
             "      └ top 3 by price, id\n",
             "        └ scan orders (doc, id, price)",
@@ -527,12 +527,276 @@ fn models_are_asked_behind_what_is_cheaper() {
             "result (id INTEGER, d TEXT)\n",
             "└ top 3 by sem_map, id\n",
             "  └ project id, sem_map\n",
-            "    └ ask sem_map('Describe {doc}', max_tokens => 128) AS sem_map\n",
+            "    └ ask sem_map('Describe {doc}', max_tokens => 128) AS sem_map (a call a row)\n",
             "      └ project doc, id\n",
             "        └ filter sem_filter\n",
-            "          └ ask sem_filter('Is {doc} good?') AS sem_filter\n",
+            "          └ ask sem_filter('Is {doc} good?') AS sem_filter (a pass a row)\n",
             "            └ scan orders (doc, id)",
         ),
+    );
+}
+
+#[test]
+fn columns_are_read_out_of_a_text_by_one_question() {
+    explained(
+        "SELECT id, sem_extract('{doc}', product => TEXT, price => REAL, mood => ('good', 'bad'))
+         FROM orders",
+        concat!(
+            "result (id INTEGER, product TEXT, price FLOAT, mood TEXT)\n",
+            "└ project id, sem_extract ->> 'product' AS product, \
+             CAST(sem_extract -> 'price' AS FLOAT) AS price, sem_extract ->> 'mood' AS mood\n",
+            "  └ ask sem_extract('{doc}', product => TEXT, price => FLOAT, mood => ('good', 'bad'), \
+             max_tokens => 256) AS sem_extract (a call a row)\n",
+            "    └ scan orders (doc, id)",
+        ),
+    );
+    // One column is an expression; conditions on what is read go to where it is.
+    explained(
+        "SELECT id, sem_extract('{doc}', n => INTEGER, max_tokens => 9) + 1 AS m FROM orders
+         WHERE sem_extract('{doc}', n => INTEGER, max_tokens => 9) > 2 AND amount > 1",
+        concat!(
+            "result (id INTEGER, m INTEGER)\n",
+            "└ project id, CAST(sem_extract -> 'n' AS INTEGER) + 1 AS m\n",
+            "  └ filter CAST(sem_extract -> 'n' AS INTEGER) > 2\n",
+            "    └ ask sem_extract('{doc}', n => INTEGER, max_tokens => 9) AS sem_extract \
+             (a call a row)\n",
+            "      └ project doc, id\n",
+            "        └ filter amount > 1\n",
+            "          └ scan orders (amount, doc, id)",
+        ),
+    );
+    explained(
+        "SELECT price, count(*) AS n FROM
+         (SELECT sem_extract('{doc}', price => FLOAT, is_new => BOOLEAN) FROM orders) AS x
+         WHERE is_new GROUP BY price",
+        concat!(
+            "result (price FLOAT, n INTEGER)\n",
+            "└ group by CAST(sem_extract -> 'price' AS FLOAT) AS price: count(*)\n",
+            "  └ filter CAST(sem_extract -> 'is_new' AS BOOLEAN)\n",
+            "    └ ask sem_extract('{doc}', price => FLOAT, is_new => BOOLEAN, max_tokens => 256) \
+             AS sem_extract (a call a row)\n",
+            "      └ scan orders (doc)",
+        ),
+    );
+    refused(
+        "SELECT sem_extract('{dok}', a => TEXT) AS a, sem_extract('{doc}') AS b, sem_extract('{doc}', c => VECTOR), sem_extract('{doc}', 'x') AS d, sem_extract('{doc}', e => ('x')), sem_extract('{doc}', f => TEXT, g => TEXT) AS f, sem_extract('{doc}', h => TEXT, max_tokens => 0), sem_extract('{doc}', i => TEXT, i => TEXT) FROM orders",
+        &[
+            (
+                "{dok}",
+                "there is no column `dok` in `orders`; did you mean `doc`?",
+            ),
+            (
+                "sem_extract",
+                "`sem_extract` takes a prompt and the columns to read out: \
+                 sem_extract('… {column} …', product => TEXT, price => FLOAT)",
+            ),
+            (
+                "c => VECTOR",
+                "`sem_extract` takes columns as `name => TYPE`, of type TEXT, INTEGER, FLOAT, \
+                 BOOLEAN or TIMESTAMP, or as `name => ('label', …)`, not `c => VECTOR`",
+            ),
+            (
+                "'x'",
+                "`sem_extract` takes columns as `name => TYPE`, of type TEXT, INTEGER, FLOAT, \
+                 BOOLEAN or TIMESTAMP, or as `name => ('label', …)`, not `'x'`",
+            ),
+            (
+                "sem_extract",
+                "`sem_extract`: of `e`: give two labels or more",
+            ),
+            (
+                "sem_extract",
+                "`sem_extract` makes 2 columns; select it by itself, in a query below where these \
+                 are read: SELECT … FROM (SELECT *, sem_extract(…) FROM …)",
+            ),
+            (
+                "max_tokens => 0",
+                "`sem_extract` takes `max_tokens => n`, a whole number from 1, not `max_tokens => 0`",
+            ),
+            ("sem_extract", "`sem_extract`: the field `i` is given twice"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_argument_is_said_at_the_argument() {
+    refused(
+        "SELECT sem_agg('{doc}', max_tokens => 'x') AS a, sem_agg('{doc}', 7) AS b, sem_agg('{doc}', model => small, model => small) AS c, sem_map('{doc}', 'x') AS d, sem_score('{doc}', 'x') AS e, sem_classify('{doc}', a => 'b') AS f FROM orders",
+        &[
+            (
+                "max_tokens => 'x'",
+                "`sem_agg` takes `max_tokens => n`, a whole number from 1, not `max_tokens => 'x'`",
+            ),
+            (
+                "7",
+                "`sem_agg` takes a prompt and `max_tokens => n`, not `7`",
+            ),
+            ("model => small", "`sem_agg` asks one model"),
+            (
+                "'x'",
+                "`sem_map` takes a prompt and `max_tokens => n`, not `'x'`",
+            ),
+            (
+                "'x'",
+                "`sem_score` takes a prompt, and `model => name` behind it, not `'x'`",
+            ),
+            (
+                "a => 'b'",
+                "the argument `a => 'b'` of `sem_classify` is not supported",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_best_by_a_score_are_asked_about_behind_other_conditions() {
+    explained(
+        "SELECT id FROM orders WHERE amount > 1 ORDER BY sem_score('How urgent is {doc}?') DESC LIMIT 3",
+        concat!(
+            "result (id INTEGER)\n",
+            "└ project id\n",
+            "  └ top 3 by sem_score DESC, id\n",
+            "    └ project id, sem_score\n",
+            "      └ ask sem_score('How urgent is {doc}?') AS sem_score (a pass a row)\n",
+            "        └ project doc, id\n",
+            "          └ filter amount > 1\n",
+            "            └ scan orders (amount, doc, id)",
+        ),
+    );
+}
+
+#[test]
+fn rows_are_ranked_before_what_only_the_first_are_asked() {
+    explained(
+        "SELECT id, sem_map('Describe {doc}') AS d FROM orders WHERE amount > 1
+         ORDER BY sem_rank('Which {doc} is more urgent?', model => small), id LIMIT 3 OFFSET 1",
+        concat!(
+            "result (id INTEGER, d TEXT)\n",
+            "└ project id, sem_map\n",
+            "  └ ask sem_map('Describe {doc}', max_tokens => 128) AS sem_map (a call a row)\n",
+            "    └ project doc, id\n",
+            "      └ top 3 after 1 by sem_rank NULLS LAST, id\n",
+            "        └ first 4 by sem_rank('Which {doc} is more urgent?', model => small) AS sem_rank \
+             (a pass for two that meet)\n",
+            "          └ project doc, id\n",
+            "            └ filter amount > 1\n",
+            "              └ scan orders (amount, doc, id)",
+        ),
+    );
+    // A condition on what is ranked leaves places empty.
+    explained(
+        "SELECT id FROM (SELECT id, amount FROM orders ORDER BY sem_rank('{doc}') LIMIT 2) AS x
+         WHERE amount > 1",
+        concat!(
+            "result (id INTEGER)\n",
+            "└ project id\n",
+            "  └ filter amount > 1\n",
+            "    └ project id, amount\n",
+            "      └ top 2 by sem_rank NULLS LAST, id\n",
+            "        └ project id, amount, sem_rank\n",
+            "          └ first 2 by sem_rank('{doc}') AS sem_rank (a pass for two that meet)\n",
+            "            └ scan orders (amount, doc, id)",
+        ),
+    );
+    let in_order =
+        "`sem_rank` is an order of rows: it stands by itself in ORDER BY, before all other keys";
+    refused(
+        "SELECT sem_rank('{doc}') AS a FROM orders ORDER BY id, sem_rank('{doc}') LIMIT 1",
+        &[("sem_rank", in_order), ("sem_rank", in_order)],
+    );
+    let limit = "`sem_rank` ranks the first rows: it needs a LIMIT, with OFFSET of at most 100";
+    for query in [
+        "SELECT id FROM orders ORDER BY sem_rank('{doc}')",
+        "SELECT id FROM orders ORDER BY sem_rank('{doc}') LIMIT 99 OFFSET 2",
+    ] {
+        refused(query, &[("sem_rank", limit)]);
+    }
+    refused(
+        "SELECT id FROM orders ORDER BY sem_rank('{doc}') DESC LIMIT 1",
+        &[(
+            "sem_rank",
+            "`sem_rank` is an order: the first stands first, without ASC or DESC",
+        )],
+    );
+    refused(
+        "SELECT region FROM orders GROUP BY region ORDER BY sem_rank('{region}') LIMIT 1",
+        &[(
+            "sem_rank",
+            "`sem_rank` ranks rows; rank groups in a query around",
+        )],
+    );
+    refused(
+        "SELECT id FROM orders ORDER BY sem_rank('{dok}') LIMIT 1",
+        &[(
+            "{dok}",
+            "there is no column `dok` in `orders`; did you mean `doc`?",
+        )],
+    );
+}
+
+#[test]
+fn pairs_are_asked_about_behind_all_that_rules_them_out() {
+    explained(
+        "SELECT o.id, d.key FROM orders o JOIN docs d
+         ON sem_match('Is {o.doc} about {d.title}?') AND o.region = d.key
+         WHERE o.amount > 1 AND d.title <> o.doc",
+        concat!(
+            "result (id INTEGER, key TEXT)\n",
+            "└ project id, key\n",
+            "  └ filter sem_match\n",
+            "    └ ask sem_match('Is {o.doc} about {d.title}?') AS sem_match \
+             where {o.doc} = doc, {d.title} = title (a pass a pair)\n",
+            "      └ project doc, id, key, title\n",
+            "        └ join on region = key where title <> doc\n",
+            "          ├ project doc, id, region\n",
+            "          │ └ filter amount > 1\n",
+            "          │   └ scan orders (amount, doc, id, region)\n",
+            "          └ scan docs (key, title)",
+        ),
+    );
+    // An equality in WHERE is one of the pairs, too.
+    let keyed = "SELECT o.id FROM orders o JOIN docs d ON sem_match('{o.doc} {d.title}')
+                 WHERE o.region = d.key";
+    assert!(sql(keyed).is_ok(), "{:?}", sql(keyed));
+    let all = "SELECT o.id FROM orders o JOIN docs d ON sem_match('{o.doc} {d.title}', all_pairs => true)";
+    assert!(sql(all).is_ok(), "{:?}", sql(all));
+    let every = "`sem_match` would be asked about every pair of rows of both sides; add an equality of \
+                 both sides to ON or WHERE, or write `all_pairs => TRUE`";
+    refused(
+        "SELECT o.id FROM orders o JOIN docs d ON sem_match('{o.doc} {d.title}') WHERE o.amount > 1",
+        &[("sem_match", every)],
+    );
+    // The equality is of another pair.
+    refused(
+        "SELECT o.id FROM orders o JOIN docs d ON o.doc = d.key JOIN events e ON sem_match('{o.doc} {e.key}')",
+        &[("sem_match", every)],
+    );
+    let in_on = "`sem_match` decides which rows an inner JOIN pairs; it stands in its ON";
+    refused(
+        "SELECT o.id FROM orders o LEFT JOIN docs d ON sem_match('{o.doc} {d.title}') WHERE sem_match('{doc} {title}')",
+        &[("sem_match", in_on), ("sem_match", in_on)],
+    );
+    refused(
+        "SELECT o.id FROM orders o JOIN docs d ON o.doc = d.key AND sem_match('{o.doc}')",
+        &[(
+            "sem_match",
+            "the prompt of `sem_match` must name columns of both sides; what is about one of them is \
+             `sem_filter` in WHERE",
+        )],
+    );
+    refused(
+        "SELECT o.id FROM orders o JOIN docs d ON o.doc = d.key AND sem_match('{o.doc} {d.titel}', all_pairs => 1)",
+        &[(
+            "all_pairs => 1",
+            "`sem_match` takes `all_pairs => TRUE`, not `all_pairs => 1`",
+        )],
+    );
+    refused(
+        "SELECT o.id FROM orders o JOIN docs d ON sem_match('{o.doc} {d.titel}')",
+        &[(
+            "{d.titel}",
+            "there is no column `titel` in `d`; did you mean `title`?",
+        )],
     );
 }
 

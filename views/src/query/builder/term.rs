@@ -109,12 +109,71 @@ pub fn sem_agg(prompt: &str, max_tokens: u32) -> Term {
     written("sem_agg", prompt, max_tokens)
 }
 
-fn written(function: &str, prompt: &str, max_tokens: u32) -> Term {
-    let max_tokens = FunctionArg::Named {
-        name: ident("max_tokens"),
-        arg: FunctionArgExpr::Expr(lit(i64::from(max_tokens)).0),
+/// How much something is so of a row, from 0 to 1, as a model has it: `"How urgent is {text}?"`
+pub fn sem_score(prompt: &str) -> Term {
+    call("sem_score", [lit(prompt)])
+}
+
+/// An order of rows by a model that is shown two at a time, to be the first of [`top`](super::Rows::top):
+/// `"Which {text} is more urgent?"`
+pub fn sem_rank(prompt: &str) -> Sort {
+    let Term(expr) = call("sem_rank", [lit(prompt)]);
+    Sort(ast::OrderByExpr {
+        expr,
+        options: ast::OrderByOptions {
+            sort: None,
+            nulls_first: None,
+        },
+        with_fill: None,
+    })
+}
+
+/// Whether a model says that two rows are a pair, in the condition of a
+/// [`join`](super::Rows::join): `"Is {a.text} about {b.topic}?"`. `all_pairs` allows it to be asked about
+/// every pair there is, where no other condition is an equality of both sides.
+pub fn sem_match(prompt: &str, all_pairs: bool) -> Term {
+    let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
+    let mut arguments = vec![prompt];
+    if all_pairs {
+        arguments.push(named_argument("all_pairs", lit(true).0));
+    }
+    function_with("sem_match", arguments, None)
+}
+
+/// The values of these types that a model reads out of a row, NULL where it does not say them:
+/// several columns under their names. One of them alone is an expression: [`sem_extract_one`].
+pub fn sem_extract<'a>(prompt: &str, columns: impl IntoIterator<Item = (&'a str, Type)>) -> Named {
+    Named::from(extracted(prompt, columns))
+}
+
+/// The value of this type that a model reads out of a row.
+pub fn sem_extract_one(prompt: &str, name: &str, of: Type) -> Term {
+    extracted(prompt, [(name, of)])
+}
+
+fn extracted<'a>(prompt: &str, columns: impl IntoIterator<Item = (&'a str, Type)>) -> Term {
+    let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
+    let columns = columns.into_iter().map(|(name, of)| {
+        let of = ast::Ident::new(of.to_string());
+        named_argument(name, Expr::Identifier(of))
+    });
+    function_with(
+        "sem_extract",
+        std::iter::once(prompt).chain(columns).collect(),
+        None,
+    )
+}
+
+fn named_argument(name: &str, value: Expr) -> FunctionArg {
+    FunctionArg::Named {
+        name: ident(name),
+        arg: FunctionArgExpr::Expr(value),
         operator: ast::FunctionArgOperator::RightArrow,
-    };
+    }
+}
+
+fn written(function: &str, prompt: &str, max_tokens: u32) -> Term {
+    let max_tokens = named_argument("max_tokens", lit(i64::from(max_tokens)).0);
     let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
     function_with(function, vec![prompt, max_tokens], None)
 }

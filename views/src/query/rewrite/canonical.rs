@@ -146,6 +146,10 @@ impl Numbering<'_> {
                 ask.arguments.iter_mut().for_each(|e| self.scalar(e));
                 ask.output = self.made(ask.output);
             }
+            Node::Rank(rank) => {
+                rank.arguments.iter_mut().for_each(|e| self.scalar(e));
+                rank.output = self.made(rank.output);
+            }
             Node::AskGroups(ask) => {
                 for (id, key) in &mut ask.keys {
                     *id = self.id(*id);

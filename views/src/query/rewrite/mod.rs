@@ -38,13 +38,17 @@ pub(super) struct Plan {
 
 /// The query whose result has the columns `outputs` of `root`.
 pub(super) fn rewrite(root: Node, outputs: &[ColumnId], table: ColumnTable) -> Plan {
-    let root = fold::fold(root);
-    let root = pushdown::push(root, Vec::new(), &table);
+    let root = pushed(root, &table);
     let root = lift::lift(root, &table);
     let needed: BTreeSet<ColumnId> = outputs.iter().copied().collect();
     let root = prune::prune(root, &needed);
     let root = project(root, outputs);
     canonical::canonical(root, outputs, &table)
+}
+
+/// The query with every condition where it is asked in the end.
+pub(super) fn pushed(root: Node, table: &ColumnTable) -> Node {
+    pushdown::push(fold::fold(root), Vec::new(), table)
 }
 
 /// A node that makes these columns of another in this order.

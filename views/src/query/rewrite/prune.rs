@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::query::column::ColumnId;
-use crate::query::node::{Ask, AskGroups, Embed, Entries, Join, Node, Scalar};
+use crate::query::node::{Ask, AskGroups, Embed, Entries, Join, Node, Rank, Scalar};
 use crate::query::rewrite::{is_passed_on, project};
 
 /// A node that makes the needed columns, and few others: none that a scan need not read.
@@ -117,6 +117,14 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
             // Rows are arranged until they are answered: no column more than is read.
             let input = trimmed(prune(ask.input, &below), &below);
             Node::Ask(Box::new(Ask { input, ..*ask }))
+        }
+        // It says which rows there are, whoever reads their places.
+        Node::Rank(rank) => {
+            let mut below = needed.clone();
+            below.remove(&rank.output);
+            below.extend(read(&rank.arguments));
+            let input = trimmed(prune(rank.input, &below), &below);
+            Node::Rank(Box::new(Rank { input, ..*rank }))
         }
         Node::AskGroups(ask) if !needed.contains(&ask.output) => prune(ask.groups, needed),
         Node::AskGroups(ask) => {

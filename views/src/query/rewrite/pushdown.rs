@@ -6,7 +6,9 @@ use perennial_rows::Value;
 
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
-use crate::query::node::{Ask, AskGroups, Embed, Entries, Join, JoinKind, Node, Scalar, conjuncts};
+use crate::query::node::{
+    Ask, AskGroups, Embed, Entries, Join, JoinKind, Node, Rank, Scalar, conjuncts,
+};
 use crate::query::rewrite::fold::simple;
 use crate::query::unique;
 
@@ -112,6 +114,16 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
         }
         Node::Ask(ask) => push_ask(*ask, conditions, table),
         Node::AskGroups(ask) => push_ask_groups(*ask, conditions, table),
+        // A condition on what is ranked would let others in.
+        Node::Rank(rank) => {
+            let input = push(rank.input, Vec::new(), table);
+            if is_empty(&input) {
+                let mut columns = input.columns();
+                columns.push(rank.output);
+                return no_rows(columns);
+            }
+            filtered(Node::Rank(Box::new(Rank { input, ..*rank })), conditions)
+        }
         Node::Entries(entries) => {
             let input = push(entries.input, Vec::new(), table);
             filtered(

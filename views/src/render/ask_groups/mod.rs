@@ -39,8 +39,8 @@ mod places;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::CountTotal;
+use perennial_ask::Task;
 use perennial_ask::task::Subject;
-use perennial_ask::{Output, Task};
 use perennial_rows::{Tuple, Value};
 
 pub(super) use places::Limits;
@@ -219,10 +219,7 @@ impl Limits {
     /// A token has a byte or more, so what fits by bytes fits: rows fail only alone, not because of
     /// the company they are in. An eighth of the positions is left for what stands around.
     pub(super) fn of(task: &Task, n_positions: usize) -> Self {
-        let n_output = match task.output() {
-            Output::Text { max_tokens } => *max_tokens,
-            Output::Truth | Output::Label(_) => 0,
-        };
+        let n_output = task.output().max_tokens().unwrap_or(0);
         let taken = task.prompt().len() + n_output + n_positions / 8;
         Self {
             members: MAX_MEMBERS,

@@ -34,26 +34,53 @@ impl<'c> Choices<'c> {
 
     /// A call of this function about one or two columns, if it may be asked here.
     fn ask(&mut self, function: &str, columns: &[Named]) -> Option<String> {
+        let more = match function {
+            "sem_map" | "sem_agg" => ", max_tokens => 9",
+            "sem_classify" => ", 'a', 'b', 'x'",
+            _ => "",
+        };
+        self.ask_as((function, more), &[function], columns)
+    }
+
+    /// A call of this function with these further arguments; SQLite has one for each of its columns.
+    fn ask_as(
+        &mut self,
+        (function, more): (&str, &str),
+        theirs: &[&str],
+        columns: &[Named],
+    ) -> Option<String> {
         if !self.may_ask || columns.is_empty() {
             return None;
         }
         let names: Vec<String> = (0..self.pick(2) + 1)
             .map(|_| columns[self.pick(columns.len())].name.clone())
             .collect();
+        Some(self.asked_of((function, more), theirs, &names))
+    }
+
+    /// The same about these columns.
+    fn asked_of(
+        &mut self,
+        (function, more): (&str, &str),
+        theirs: &[&str],
+        names: &[String],
+    ) -> String {
         let words = self.one(&["about a", "is it b", "it''s so"]);
         let in_braces: Vec<String> = names.iter().map(|name| format!("{{{name}}}")).collect();
         let prompt = format!("{} {words}", in_braces.join(" "));
-        let more = match function {
-            "sem_map" | "sem_agg" => ", max_tokens => 9",
-            "sem_classify" => ", 'a', 'b', 'x'",
-            _ => "",
-        };
         let ours = format!("{function}('{prompt}'{more})");
-        let mut distinct = names.clone();
+        let mut distinct = names.to_vec();
         distinct.dedup();
-        let theirs = format!("{function}('{prompt}', {})", distinct.join(", "));
-        self.asked.push((ours.clone(), theirs));
-        Some(ours)
+        let theirs = theirs.iter().map(|theirs| {
+            let alias = match theirs.strip_prefix("sem_record_") {
+                Some(column) => format!(" AS {column}"),
+                None => String::new(),
+            };
+            format!("{theirs}('{prompt}', {}){alias}", distinct.join(", "))
+        });
+        let theirs: Vec<String> = theirs.collect();
+        self.asked.push((ours.clone(), theirs.join(", ")));
+        ours
     }
 
     fn pick(&mut self, n: usize) -> usize {
@@ -90,7 +117,7 @@ impl<'c> Choices<'c> {
         let kind = if depth == 0 {
             self.pick(2)
         } else {
-            self.pick(10)
+            self.pick(11)
         };
         let literal = |choices: &mut Self| choices.one(&["1", "0", "2", "3", "NULL"]).to_owned();
         match kind {
@@ -115,6 +142,11 @@ impl<'c> Choices<'c> {
             6 => format!("abs({})", self.integer(columns, depth - 1)),
             7 => self.conditional(Type::Integer, columns, depth),
             8 => format!("CAST({} AS INTEGER)", self.float(columns, depth - 1)),
+            9 => {
+                let more = ("sem_extract", ", v => INTEGER");
+                let asked = self.ask_as(more, &["sem_extract_v"], columns);
+                asked.unwrap_or_else(|| literal(self))
+            }
             _ => self.nullable(Type::Integer, columns, depth),
         }
     }
@@ -123,7 +155,7 @@ impl<'c> Choices<'c> {
         let kind = if depth == 0 {
             self.pick(2)
         } else {
-            self.pick(7)
+            self.pick(8)
         };
         let literal = |choices: &mut Self| choices.one(&["0.5", "2.0", "0.0", "1.25"]).to_owned();
         match kind {
@@ -150,6 +182,10 @@ impl<'c> Choices<'c> {
             }
             4 => self.conditional(Type::Float, columns, depth),
             5 => format!("round({})", self.float(columns, depth - 1)),
+            6 => {
+                let asked = self.ask("sem_score", columns);
+                asked.unwrap_or_else(|| literal(self))
+            }
             _ => self.nullable(Type::Float, columns, depth),
         }
     }
@@ -158,7 +194,7 @@ impl<'c> Choices<'c> {
         let kind = if depth == 0 {
             self.pick(2)
         } else {
-            self.pick(11)
+            self.pick(12)
         };
         let literal = |choices: &mut Self| choices.one(&["'a'", "'b'", "''", "'aB'"]).to_owned();
         match kind {
@@ -185,6 +221,11 @@ impl<'c> Choices<'c> {
             8 | 9 => {
                 let function = self.one(&["sem_map", "sem_classify"]);
                 let asked = self.ask(function, columns);
+                asked.unwrap_or_else(|| literal(self))
+            }
+            10 => {
+                let more = ("sem_extract", ", s => TEXT");
+                let asked = self.ask_as(more, &["sem_extract_s"], columns);
                 asked.unwrap_or_else(|| literal(self))
             }
             _ => self.nullable(Type::Text, columns, depth),
@@ -267,7 +308,13 @@ impl<'c> Choices<'c> {
                 format!("{a} {op} {b}")
             }
             10 | 11 => {
-                let asked = self.ask("sem_filter", columns);
+                let asked = match self.pick(3) {
+                    2 => {
+                        let more = ("sem_extract", ", b => BOOLEAN");
+                        self.ask_as(more, &["sem_extract_b"], columns)
+                    }
+                    _ => self.ask("sem_filter", columns),
+                };
                 asked.unwrap_or_else(|| "1 = 1".to_owned())
             }
             _ => {
@@ -427,9 +474,20 @@ impl<'c> Choices<'c> {
             }
             let of = [Type::Integer, Type::Text, Type::Float][self.pick(3)];
             let (a, b) = (self.column(of, &left), self.column(of, &right_columns));
-            // No model decides what is joined.
+            // A model decides which rows an inner join pairs, and nothing else of what is joined.
+            let (n, m) = (self.pick(left.len()), self.pick(right_columns.len()));
+            let names = [left[n].name.clone(), right_columns[m].name.clone()];
+            let may_match = self.may_ask && kind == "JOIN";
             let may_ask = std::mem::replace(&mut self.may_ask, false);
-            let on = match (a, b, self.pick(4)) {
+            let on = match (a, b, self.pick(6)) {
+                (Some(a), Some(b), 4) if may_match => {
+                    let asked = self.asked_of(("sem_match", ""), &["sem_filter"], &names);
+                    format!("{a} = {b} AND {asked}")
+                }
+                (_, _, 4 | 5) if may_match => {
+                    let more = ("sem_match", ", all_pairs => TRUE");
+                    self.asked_of(more, &["sem_filter"], &names)
+                }
                 (Some(a), Some(b), 0 | 1) => format!("{a} = {b}"),
                 (Some(a), Some(b), 2) => format!("{a} = {b} AND {}", self.condition(&columns, 1)),
                 _ => self.condition(&columns, 2),
@@ -456,6 +514,24 @@ impl<'c> Choices<'c> {
             return (format!("({inner}) AS {alias}"), columns);
         }
         let (name, columns) = TABLES[self.pick(2)];
+        // Columns that a model reads out of those of the table.
+        if self.may_ask && self.pick(8) == 7 {
+            let inner = format!("i{}", self.n_aliases);
+            let of_inner = columns.iter().map(|(name, of)| Named {
+                name: format!("{inner}.{name}"),
+                of: *of,
+            });
+            let of_inner: Vec<Named> = of_inner.collect();
+            let more = ("sem_extract", ", n => INTEGER, w => ('a', 'b'), r => FLOAT");
+            let theirs = ["sem_record_n", "sem_record_w", "sem_record_r"];
+            if let Some(asked) = self.ask_as(more, &theirs, &of_inner) {
+                let read = [("n", Type::Integer), ("w", Type::Text), ("r", Type::Float)];
+                let all = columns.iter().chain(&read);
+                let columns = all.map(|(name, of)| named(name, *of)).collect();
+                let select = format!("SELECT {inner}.*, {asked} FROM {name} AS {inner}");
+                return (format!("({select}) AS {alias}"), columns);
+            }
+        }
         let columns = columns.iter().map(|(name, of)| named(name, *of)).collect();
         (format!("{name} AS {alias}"), columns)
     }

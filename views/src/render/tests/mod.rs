@@ -5,19 +5,25 @@
 //! sums are exact in any order; LIKE looks at case (a pragma there); texts are ASCII; no integer
 //! overflows; LIMIT stands behind an order of all columns.
 
+mod asked;
 mod batch;
 mod generator;
 mod groups;
+mod ranks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::input::InputSession;
 use perennial_ask::scripted::{self, Scripted};
-use perennial_ask::{Capabilities, Executor, Failure, Output, Performed, Provider, Task, TaskCall};
+use perennial_ask::{
+    Capabilities, Executor, Failure, Field, FieldType, Fields, Output, Performed, Provider, Task,
+    TaskCall,
+};
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
 use proptest::prelude::*;
 use rusqlite::types::ValueRef;
+use serde_json::Value as Json;
 
 use crate::dataflow::Epoch;
 use crate::outputs::{Asking, Outputs};
@@ -272,10 +278,34 @@ fn oracle(sql: &str, deltas: &[Vec<Delta>]) -> Vec<Bag> {
 /// that are named in it.
 fn asking(connection: &rusqlite::Connection) {
     let labels = ["a", "b", "x"].map(Arc::from);
+    let record = |fields: &[(&str, FieldType)]| {
+        let fields = fields.iter().map(|(name, of)| Field {
+            name: (*name).into(),
+            of: of.clone(),
+        });
+        Output::Record {
+            fields: Fields::new(fields).unwrap(),
+            max_tokens: 256,
+        }
+    };
+    let several = || {
+        record(&[
+            ("n", FieldType::Integer),
+            ("w", FieldType::OneOf(Arc::from(["a", "b"].map(Arc::from)))),
+            ("r", FieldType::Float),
+        ])
+    };
     let outputs = [
         ("sem_map", Output::Text { max_tokens: 9 }),
         ("sem_filter", Output::Truth),
         ("sem_classify", Output::Label(Arc::from(labels))),
+        ("sem_score", Output::Score),
+        ("sem_extract_v", record(&[("v", FieldType::Integer)])),
+        ("sem_extract_s", record(&[("s", FieldType::Text)])),
+        ("sem_extract_b", record(&[("b", FieldType::Boolean)])),
+        ("sem_record_n", several()),
+        ("sem_record_w", several()),
+        ("sem_record_r", several()),
     ];
     for (name, of) in outputs {
         let flags = rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC;
@@ -285,9 +315,16 @@ fn asking(connection: &rusqlite::Connection) {
                 let task = Task::new(&prompt, of.clone()).unwrap();
                 let values = (1..context.len()).map(|at| value_of(context.get_raw(at)));
                 let values: Vec<Value> = values.collect();
-                Ok(match scripted::output(&task, &values) {
-                    Value::Boolean(is) => rusqlite::types::Value::Integer(is.into()),
-                    Value::Text(text) => rusqlite::types::Value::Text(text.to_string()),
+                let json = match scripted::output(&task, &values) {
+                    // The field that the function's name ends with.
+                    json @ Value::Json(_) => json.to_json()[&name[name.len() - 1..]].clone(),
+                    other => other.to_json(),
+                };
+                Ok(match json {
+                    Json::Bool(is) => rusqlite::types::Value::Integer(is.into()),
+                    Json::Number(n) if n.is_i64() => n.as_i64().unwrap().into(),
+                    Json::Number(n) => n.as_f64().unwrap().into(),
+                    Json::String(text) => rusqlite::types::Value::Text(text),
                     _ => rusqlite::types::Value::Null,
                 })
             };

@@ -1,0 +1,193 @@
+"""The client that awaits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from . import _requests as requests
+from ._errors import PerennialError, Unreachable, refusal
+from ._events import Event
+from ._records import Receipt, Record, Visibility
+from ._state import Update, ViewState
+from ._subscription import Standing
+
+
+class AsyncClient:
+    """A server of Perennial.
+
+    ``url`` is its address, ``token`` what its token file gives to this client. ``verify`` is
+    httpx's: a path to the certificate of a private authority, or a context.
+
+    >>> async with AsyncClient("http://127.0.0.1:7070") as server:
+    ...     await server.upsert("questions", "q", "When do you open?")
+    ...     async for update in server.follow("answers"):
+    ...         print(update.answers["q"].text)
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:7070",
+        *,
+        token: str | None = None,
+        verify: Any = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers=requests.headers(token),
+            verify=verify,
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._http.aclose()
+
+    async def sql(self, statements: str) -> list[dict[str, Any]]:
+        """Carries statements out, and returns what came of each.
+
+        Raises ``StatementFailed`` with the place of what is wrong.
+        """
+        told = await self._json(requests.sql(statements))
+        return list(told["outcomes"])
+
+    async def query(self, select: str) -> list[dict[str, Any]]:
+        """The rows of one ``SELECT``."""
+        outcomes = await self.sql(select)
+        return list(outcomes[-1]["rows"])
+
+    async def post(self, stream: str, records: Iterable[Record], *, wait: float = 0.0) -> Receipt:
+        """Feeds records to a stream or a table: all in one epoch, or none.
+
+        Waits up to ``wait`` seconds until they are visible. What the server rejects is in the
+        receipt, and no exception.
+        """
+        return requests.receipt(await self._json(requests.post(stream, records, wait)))
+
+    async def upsert(
+        self, stream: str, key: str, text: str, *, wait: float = 0.0, **columns: Any
+    ) -> Receipt:
+        """Feeds one record."""
+        return await self.post(stream, [{**columns, "key": key, "text": text}], wait=wait)
+
+    async def delete(self, stream: str, key: str, *, wait: float = 0.0) -> Receipt:
+        """Takes one record away."""
+        return await self.post(stream, [{"delete": {"key": key}}], wait=wait)
+
+    async def visible(self, token: str, *, wait: float = 0.0) -> Visibility:
+        """Whether what a receipt's token stands for is visible."""
+        return requests.visibility(await self._json(requests.token(token, wait)))
+
+    async def view(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        as_of: int | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> dict[str, Any]:
+        """What a view, stream or table holds: ``epoch``, ``n_rows`` and a page of ``rows``."""
+        return await self._json(requests.view(name, key, as_of, limit, offset))
+
+    async def lineage(self, view: str, key: str) -> dict[str, Any]:
+        """What each sentence of an answer leans on, with the texts."""
+        return await self._json(requests.lineage(view, key))
+
+    async def relations(self) -> list[dict[str, Any]]:
+        """What there is."""
+        return list((await self._json(requests.Asked("GET", "/v1/relations")))["relations"])
+
+    async def status(self) -> dict[str, Any]:
+        """The engine in numbers."""
+        return await self._json(requests.Asked("GET", "/v1/status"))
+
+    async def subscribe(
+        self,
+        view: str,
+        *,
+        snapshot: bool = True,
+        progress: bool = False,
+        key: str | None = None,
+        last_id: str | None = None,
+    ) -> AsyncIterator[Event]:
+        """Every event of a view, for ever; a lost connection is gone on with.
+
+        After a loss, events of an epoch that was not told whole come again: apply what comes
+        between two events with an id together, or use ``follow``, which does.
+
+        Raises ``Ended`` when the view is dropped or the engine fails, and what the server refuses
+        for good.
+        """
+        async for _, event in self._events(Standing(view, snapshot, progress, key, last_id)):
+            if event is not None:
+                yield event
+
+    async def follow(self, view: str, *, key: str | None = None) -> AsyncIterator[Update]:
+        """The view at each epoch that changed it, whole, beginning with what stands."""
+        state = ViewState()
+        async for is_anew, event in self._events(Standing(view, True, False, key, None)):
+            if is_anew:
+                state.restart()
+            if event is not None and (update := state.apply(event)) is not None:
+                yield update
+
+    async def _events(self, standing: Standing) -> AsyncIterator[tuple[bool, Event | None]]:
+        """Events, and where a connection began."""
+        while True:
+            try:
+                async for one in self._connection(standing):
+                    yield one
+                error: PerennialError = Unreachable("the server closed the connection")
+            except PerennialError as raised:
+                error = raised
+            await asyncio.sleep(standing.pause_after(error))
+
+    async def _connection(self, standing: Standing) -> AsyncIterator[tuple[bool, Event | None]]:
+        asked = standing.asked()
+        timeout = httpx.Timeout(requests.PATIENCE, read=requests.SILENCE)
+        try:
+            async with self._http.stream(
+                asked.method, asked.path, params=asked.query, timeout=timeout
+            ) as reply:
+                if reply.status_code != 200:
+                    body = await reply.aread()
+                    raise refusal(reply.status_code, body, reply.headers.get("retry-after"))
+                yield True, None
+                async for line in reply.aiter_lines():
+                    if (event := standing.read(line)) is not None:
+                        yield False, event
+        except httpx.TransportError as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+
+    async def _json(self, asked: requests.Asked) -> dict[str, Any]:
+        try:
+            reply = await self._http.request(
+                asked.method,
+                asked.path,
+                params=asked.query,
+                content=asked.body,
+                json=asked.json,
+                timeout=httpx.Timeout(requests.PATIENCE + asked.wait),
+            )
+        except httpx.TransportError as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        if reply.status_code >= 300:
+            raise refusal(reply.status_code, reply.content, reply.headers.get("retry-after"))
+        return dict(reply.json())

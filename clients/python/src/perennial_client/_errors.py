@@ -1,0 +1,99 @@
+"""What can go wrong, by what the caller can do about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+class PerennialError(Exception):
+    """Anything that goes wrong here."""
+
+
+class Unreachable(PerennialError):
+    """The server cannot be reached, or the connection was lost."""
+
+
+class Ended(PerennialError):
+    """A subscription ended for good: the view was dropped, or the engine failed."""
+
+
+class Refused(PerennialError):
+    """The server refused a request.
+
+    ``status`` is HTTP's, ``error`` says why, ``hint`` what to do, where the server knows.
+    """
+
+    def __init__(self, status: int, error: str, hint: str | None = None) -> None:
+        super().__init__(f"{error} ({hint})" if hint else error)
+        self.status = status
+        self.error = error
+        self.hint = hint
+
+
+class NotAllowed(Refused):
+    """The token is missing, unknown, or may not do that."""
+
+
+class NotFound(Refused):
+    """There is no such view, stream, key or token, or it is gone for good."""
+
+
+class Unavailable(Refused):
+    """Not now. ``retry_after`` seconds later it may be possible."""
+
+    def __init__(
+        self, status: int, error: str, hint: str | None, retry_after: float | None
+    ) -> None:
+        super().__init__(status, error, hint)
+        self.retry_after = retry_after
+
+
+class StatementFailed(Refused):
+    """A statement of SQL could not be carried out.
+
+    ``line`` and ``column`` say where, counted from one; ``outcomes`` are those of the statements
+    before it, which were.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        hint: str | None,
+        line: int | None,
+        column: int | None,
+        outcomes: list[dict[str, Any]],
+    ) -> None:
+        super().__init__(status, error, hint)
+        self.line = line
+        self.column = column
+        self.outcomes = outcomes
+
+
+def refusal(status: int, body: bytes, retry_after: str | None) -> Refused:
+    """The error that a reply tells. One that is no JSON, as of a proxy, is told by its status."""
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or not isinstance(told.get("error"), str):
+        told = {"error": f"the server replied with status {status}"}
+    error, hint = told["error"], told.get("hint")
+    if "outcomes" in told:
+        outcomes = told["outcomes"]
+        return StatementFailed(status, error, hint, told.get("line"), told.get("column"), outcomes)
+    if status in (401, 403):
+        return NotAllowed(status, error, hint)
+    if status in (404, 410):
+        return NotFound(status, error, hint)
+    if status in (408, 429, 502, 503, 504):
+        return Unavailable(status, error, hint, _seconds(retry_after))
+    return Refused(status, error, hint)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        return None if retry_after is None else max(0.0, float(retry_after))
+    except ValueError:
+        return None

@@ -1,0 +1,118 @@
+"""What is asked of the server, and how replies are read: the same for both clients."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from ._records import Receipt, Record, Visibility, lines, receipt
+
+#: Seconds between attempts to go on with a subscription: the least, and the most.
+PAUSES = (0.2, 10.0)
+#: Seconds without a byte after which a subscription counts as lost. The server says something
+#: every fifteen.
+SILENCE = 45.0
+#: Seconds that a reply may take besides what the request itself waits for.
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    json: Any = None
+    #: Seconds that the server may wait before it replies.
+    wait: float = 0.0
+
+
+def sql(statements: str) -> Asked:
+    """Statements, carried out in order."""
+    return Asked("POST", "/v1/sql", json={"sql": statements}, wait=600.0)
+
+
+def post(stream: str, records: Iterable[Record], wait: float) -> Asked:
+    """Records for a stream or a table."""
+    query = {"wait": f"{wait:g}"} if wait else {}
+    return Asked("POST", f"/v1/streams/{_part(stream)}", query, body=lines(records), wait=wait)
+
+
+def token(name: str, wait: float) -> Asked:
+    """Whether what was posted is visible."""
+    query = {"wait": f"{wait:g}"} if wait else {}
+    return Asked("GET", f"/v1/tokens/{_part(name)}", query, wait=wait)
+
+
+def view(
+    name: str, key: str | None, as_of: int | None, limit: int | None, offset: int | None
+) -> Asked:
+    """What a view holds."""
+    query = {"key": key, "as_of": as_of, "limit": limit, "offset": offset}
+    said = {name: str(value) for name, value in query.items() if value is not None}
+    return Asked("GET", f"/v1/views/{_part(name)}", said)
+
+
+def lineage(name: str, key: str) -> Asked:
+    """What each sentence of an answer leans on."""
+    return Asked("GET", f"/v1/views/{_part(name)}/lineage", {"key": key})
+
+
+def subscription(
+    name: str, last_id: str | None, snapshot: bool, progress: bool, key: str | None
+) -> Asked:
+    """All changes of a view."""
+    query = {"format": "ndjson", "snapshot": _word(snapshot), "progress": _word(progress)}
+    if key is not None:
+        query["key"] = key
+    if last_id is not None:
+        query["as_of"] = last_id
+    return Asked("GET", f"/v1/views/{_part(name)}/subscribe", query)
+
+
+def visibility(told: Mapping[str, Any]) -> Visibility:
+    """What a reply about a token tells."""
+    return Visibility(bool(told.get("visible")), told.get("epoch"))
+
+
+def pause(n_failures: int, retry_after: float | None) -> float:
+    """Seconds until the next attempt: longer each time, and never all clients at once."""
+    least, most = PAUSES
+    grown = min(most, least * 2.0 ** min(n_failures, 16))
+    return max(retry_after or 0.0, grown * (0.5 + random.random() / 2))
+
+
+def headers(token_text: str | None) -> dict[str, str]:
+    """Of every request."""
+    return {} if token_text is None else {"Authorization": f"Bearer {token_text}"}
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _word(flag: bool) -> str:
+    return "true" if flag else "false"
+
+
+__all__ = [
+    "PATIENCE",
+    "SILENCE",
+    "Asked",
+    "Receipt",
+    "headers",
+    "lineage",
+    "pause",
+    "post",
+    "receipt",
+    "sql",
+    "subscription",
+    "token",
+    "view",
+    "visibility",
+]

@@ -1,0 +1,165 @@
+"""The client and a real server: the program, over tables and views that ask no model, and the small
+model where an answer is wanted. Weights come by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import perennial_client as perennial
+
+HERE = Path(__file__).parent
+PROGRAM = Path(os.environ.get("PERENNIAL", HERE.parents[2] / "target/release/perennial"))
+SCRIPT = """
+CREATE TABLE notes (key TEXT, text TEXT, room TEXT);
+CREATE TABLE questions (key TEXT, text TEXT);
+CREATE VIEW rooms AS SELECT room, count(*) AS n FROM notes GROUP BY room;
+CREATE CONTINUOUS VIEW answers AS LLM_GENERATE(
+  CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(notes)) WITH (MAX_TOKENS = 24);
+"""
+
+
+class Server:
+    """The program, which can be killed and started again over the same state."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.listen = "127.0.0.1:0"
+        self.process: subprocess.Popen[str] | None = None
+        (folder / "app.sql").write_text(SCRIPT)
+
+    def start(self) -> None:
+        command = [str(PROGRAM), "serve", "--model", "smollm2-135m", "--listen", self.listen]
+        command += ["--state", str(self.folder / "state"), str(self.folder / "app.sql")]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        said = []
+        for line in self.process.stderr:
+            said.append(line)
+            if found := re.search(r"http://(127\.0\.0\.1:\d+)", line):
+                # Whoever was connected finds it again there.
+                self.listen = found[1]
+                return
+        pytest.fail("the server did not start: " + "".join(said))
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.listen}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    if not PROGRAM.exists():
+        pytest.fail(f"{PROGRAM} is not there: cargo build --release, or set PERENNIAL")
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def note(key: str, room: str) -> perennial.Upsert:
+    return perennial.Upsert(key, f"A note of {room}.", columns={"room": room})
+
+
+def counts(update: perennial.Update) -> dict[str, int]:
+    return {row["room"]: row["n"] for row, _ in update.rows}
+
+
+def test_what_is_fed_is_seen_whatever_is_killed(server: Server) -> None:
+    with perennial.Client(server.url) as client:
+        updates = client.follow("rooms")
+        receipt = client.post("notes", [note("a", "hall"), note("b", "hall")], wait=60)
+        assert receipt.is_visible and receipt.n_accepted == 2
+        seen = next(update for update in updates if update.rows)
+        assert counts(seen) == {"hall": 2}
+
+        server.kill()
+        server.start()
+        client.post("notes", [perennial.Delete("a"), note("c", "attic")], wait=60)
+        seen = next(update for update in updates if "attic" in counts(update))
+        assert counts(seen) == {"hall": 1, "attic": 1}
+        assert client.query("SELECT room, n FROM rooms ORDER BY room") == [
+            {"room": "attic", "n": 1},
+            {"room": "hall", "n": 1},
+        ]
+        assert server.end() == 0
+
+
+def test_an_answer_follows_its_documents(server: Server) -> None:
+    async def followed() -> list[str]:
+        texts: list[str] = []
+        async with perennial.AsyncClient(server.url) as client:
+            await client.upsert("notes", "fare", "A ferry ticket costs 12 crowns.", room="pier")
+            await client.upsert("questions", "q", "What does a ferry ticket cost?", wait=60)
+            corrected = False
+            async for update in client.follow("answers"):
+                answer = update.answers.get("q")
+                if answer is None or answer.text is None:
+                    continue
+                texts.append(answer.text)
+                assert answer.sub_paragraphs[0].sources[0].document == "fare"
+                if corrected and "14" in answer.text:
+                    break
+                if not corrected:
+                    corrected = True
+                    text = "A ferry ticket costs 14 crowns."
+                    await client.upsert("notes", "fare", text, room="pier")
+            lineage = await client.lineage("answers", "q")
+            assert lineage["passages"][0]["text"].startswith("A ferry ticket costs 14")
+        return texts
+
+    texts = asyncio.run(asyncio.wait_for(followed(), 300))
+    assert "12" in texts[0] and "14" in texts[-1]
+
+
+def test_refusals_say_what_to_do(server: Server) -> None:
+    with perennial.Client(server.url) as client:
+        with pytest.raises(perennial.NotFound) as missing:
+            client.view("answrs")
+        assert missing.value.hint is not None and "answers" in missing.value.hint
+        with pytest.raises(perennial.StatementFailed) as failed:
+            client.sql("SELECT key FROM notes;\nSELECT key FROM nots")
+        assert failed.value.line == 2
+        receipt = client.post("notes", [{"key": "k"}, {"text": "no key"}], wait=60)
+        assert receipt.n_rejected == 2 or receipt.rejected
+
+
+def test_a_token_is_asked_for(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("read 0b1f6f4d8a3e47f3a1c5e7d9f2b4c6e8\n")
+    server = Server(tmp_path)
+    server.folder.mkdir(exist_ok=True)
+    command = [str(PROGRAM), "serve", "--model", "smollm2-135m", "--listen", "127.0.0.1:0"]
+    command += ["--token-file", str(tokens), str(tmp_path / "app.sql")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        line = next(line for line in process.stderr if "http://" in line)
+        found = re.search(r"http://[0-9.:]+", line)
+        assert found is not None
+        with perennial.Client(found[0]) as client, pytest.raises(perennial.NotAllowed):
+            client.relations()
+        with perennial.Client(found[0], token="0b1f6f4d8a3e47f3a1c5e7d9f2b4c6e8") as client:
+            assert {one["name"] for one in client.relations()} >= {"notes", "rooms"}
+            with pytest.raises(perennial.NotAllowed):
+                client.upsert("notes", "k", "not allowed")
+    finally:
+        process.kill()
+        process.wait()

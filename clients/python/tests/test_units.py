@@ -1,0 +1,239 @@
+"""What the client does with what it is told, without a server."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import perennial_client as perennial
+from perennial_client import _requests, _sync
+from perennial_client._events import parse
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import blocking  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_requests, "PAUSES", (0.0, 0.001))
+
+
+def said(event: str, **fields: Any) -> str:
+    return json.dumps({"event": event, **fields}) + "\n"
+
+
+def answer(key: str, epoch: int, text: str | None, change: str = "changed") -> str:
+    return said("answer", key=key, epoch=epoch, text=text, change=change)
+
+
+SNAPSHOT = said("snapshot", view="v", kind="answers", epoch=1, n_rows=1)
+
+
+class Server:
+    """Replies to each subscription with the next of these texts; remembers what was asked."""
+
+    def __init__(self, *replies: str | httpx.Response) -> None:
+        self.replies: Iterator[str | httpx.Response] = iter(replies)
+        self.asked: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        reply = next(self.replies)
+        return httpx.Response(200, text=reply) if isinstance(reply, str) else reply
+
+    def client(self) -> perennial.Client:
+        return perennial.Client("http://server", token="t0", transport=httpx.MockTransport(self))
+
+
+END = said("end", reason="the view was dropped")
+
+
+def followed(server: Server) -> list[perennial.Update]:
+    updates = []
+    with pytest.raises(perennial.Ended):
+        for update in server.client().follow("v"):
+            updates.append(update)
+    return updates
+
+
+def test_the_blocking_client_is_written_from_the_other() -> None:
+    text = Path(_sync.__file__).read_text(encoding="utf-8")
+    assert text == blocking.blocking(), "run blocking.py"
+
+
+def test_a_view_is_told_by_whole_epochs() -> None:
+    server = Server(
+        SNAPSHOT
+        + answer("a", 1, "one", "new")
+        + said("up_to_date", id="o.1", epoch=1)
+        + answer("a", 2, "two")
+        + answer("b", 2, "zwei", "new")
+        + said("epoch", id="o.2", epoch=2, n_changes=2)
+        + answer("a", 3, None, "gone")
+        + said("epoch", id="o.3", epoch=3, n_changes=1)
+        + END
+    )
+    texts = [{key: one.text for key, one in up.answers.items()} for up in followed(server)]
+    assert texts == [{"a": "one"}, {"a": "two", "b": "zwei"}, {"b": "zwei"}]
+
+
+def test_a_lost_connection_is_gone_on_with_and_half_an_epoch_is_not_told() -> None:
+    server = Server(
+        SNAPSHOT
+        + answer("a", 1, "one", "new")
+        + said("up_to_date", id="o.1", epoch=1)
+        + answer("a", 2, "two")
+        + '{"event": "answ',
+        httpx.Response(503, json={"error": "ending"}, headers={"retry-after": "0"}),
+        answer("a", 3, "three") + said("up_to_date", id="o.3", epoch=3) + END,
+    )
+    updates = followed(server)
+    assert [up.answers["a"].text for up in updates] == ["one", "three"]
+    assert [up.is_snapshot for up in updates] == [True, False]
+    assert [request.url.params.get("as_of") for request in server.asked] == [None, "o.1", "o.1"]
+    assert {request.headers["authorization"] for request in server.asked} == {"Bearer t0"}
+
+
+def test_a_reset_voids_what_was_held() -> None:
+    server = Server(
+        SNAPSHOT + answer("a", 1, "one", "new") + said("up_to_date", id="o.1", epoch=1),
+        said("reset", reason="too long ago")
+        + SNAPSHOT
+        + answer("b", 9, "nine", "new")
+        + said("up_to_date", id="p.9", epoch=9)
+        + END,
+    )
+    assert [set(up.answers) for up in followed(server)] == [{"a"}, {"b"}]
+
+
+def test_rows_are_counted() -> None:
+    row = {"topic": "x", "n": 1}
+    server = Server(
+        said("snapshot", view="v", kind="query", epoch=1, n_rows=2)
+        + said("row", epoch=1, count=2, row=row)
+        + said("up_to_date", id="o.1", epoch=1)
+        + said("row", epoch=2, count=-1, row=row)
+        + said("epoch", id="o.2", epoch=2)
+        + said("row", epoch=3, count=-1, row={"n": 1, "topic": "x"})
+        + said("epoch", id="o.3", epoch=3)
+        + END
+    )
+    assert [up.rows for up in followed(server)] == [((row, 2),), ((row, 1),), ()]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, perennial.Refused),
+        (401, perennial.NotAllowed),
+        (403, perennial.NotAllowed),
+        (404, perennial.NotFound),
+        (410, perennial.NotFound),
+    ],
+)
+def test_what_is_refused_for_good_is_not_asked_again(
+    status: int, kind: type[perennial.Refused]
+) -> None:
+    server = Server(httpx.Response(status, json={"error": "no", "hint": "do"}))
+    with pytest.raises(kind, match=r"no \(do\)"):
+        next(iter(server.client().subscribe("v")))
+    assert len(server.asked) == 1
+
+
+def test_a_failed_statement_has_its_place_and_what_was_done_before() -> None:
+    told = {"error": "there is no relation nots", "line": 2, "column": 15, "outcomes": [{}]}
+    server = Server(httpx.Response(400, json=told))
+    with pytest.raises(perennial.StatementFailed) as raised:
+        server.client().sql("…")
+    assert (raised.value.line, raised.value.column, len(raised.value.outcomes)) == (2, 15, 1)
+
+
+def test_a_proxys_page_is_an_error_by_its_status() -> None:
+    server = Server(httpx.Response(502, text="<html>Bad Gateway"))
+    with pytest.raises(perennial.Unavailable, match="502"):
+        server.client().status()
+
+
+def test_records_are_lines_and_what_is_rejected_is_told() -> None:
+    told = {
+        "accepted": 2,
+        "rejected": [{"line": 3, "key": None, "reason": "not JSON"}],
+        "n_rejected": 1,
+        "token": "docs.5.1",
+        "visible": True,
+        "epoch": 7,
+    }
+    server = Server(httpx.Response(200, json=told))
+    records: list[perennial.Upsert | perennial.Delete] = [
+        perennial.Upsert("k1", "Eins.\nZwei.", title="T", columns={"room": 4}),
+        perennial.Delete("k2"),
+    ]
+    receipt = server.client().post("a/b", records, wait=5)
+    assert (receipt.n_accepted, receipt.rejected[0].line, receipt.is_visible) == (2, 3, True)
+    request = server.asked[0]
+    assert request.url.raw_path == b"/v1/streams/a%2Fb?wait=5"
+    assert [json.loads(line) for line in request.content.splitlines()] == [
+        {"key": "k1", "text": "Eins.\nZwei.", "title": "T", "room": 4},
+        {"delete": {"key": "k2"}},
+    ]
+
+
+def test_unknown_events_and_fields_are_no_errors() -> None:
+    assert parse(said("weather", sun=True))[1] == perennial.Other(
+        "weather", {"event": "weather", "sun": True}
+    )
+    event = parse(said("up_to_date", id="o.1", epoch=1, more=[1]))
+    assert event == ("o.1", perennial.UpToDate(1))
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_whatever_breaks_the_view_ends_as_it_stands(seed: int) -> None:
+    """Connections break anywhere; the server goes on from the last id, as it promises."""
+    random_ = random.Random(seed)
+    epochs: list[dict[str, str]] = [{"a": "0"}]
+    for n in range(1, 12):
+        state = dict(epochs[-1])
+        for _ in range(random_.randint(1, 3)):
+            key = random_.choice("abc")
+            if random_.random() < 0.3:
+                state.pop(key, None)
+            else:
+                state[key] = f"{key}{n}"
+        epochs.append(state)
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        last = request.url.params.get("as_of")
+        begin = None if last is None else int(last.split(".")[1])
+        text = ""
+        if begin is None:
+            begin = random_.randrange(len(epochs))
+            text += said("snapshot", view="v", kind="answers", epoch=begin, n_rows=1)
+            for key, value in epochs[begin].items():
+                text += answer(key, begin, value, "new")
+            text += said("up_to_date", id=f"o.{begin}", epoch=begin)
+        for epoch in range(begin + 1, len(epochs)):
+            before, now = epochs[epoch - 1], epochs[epoch]
+            for key in sorted(before.keys() | now.keys()):
+                if before.get(key) != now.get(key):
+                    gone = key not in now
+                    text += answer(key, epoch, now.get(key), "gone" if gone else "changed")
+            text += said("epoch", id=f"o.{epoch}", epoch=epoch)
+        if random_.random() < 0.7:
+            return httpx.Response(200, text=text[: random_.randrange(len(text) + 1)])
+        return httpx.Response(200, text=text + END)
+
+    client = perennial.Client(transport=httpx.MockTransport(reply))
+    last: dict[str, str | None] = {}
+    with pytest.raises(perennial.Ended):
+        for update in client.follow("v"):
+            last = {key: one.text for key, one in update.answers.items()}
+            assert update.epoch is not None
+            assert last == epochs[update.epoch]
+    assert last == epochs[-1]

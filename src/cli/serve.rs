@@ -1,0 +1,89 @@
+//! `perennial serve`: a script of SQL, carried out and served over HTTP until it is told to end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens, console};
+use perennial::sql::{self, Outcome, Script, Session};
+use perennial::{Engine, engine};
+
+use super::args::ServeArgs;
+use super::failure::Failure;
+use super::interrupt::Interrupt;
+use super::live::Live;
+use super::opening;
+use super::run::{declared, read};
+use super::watch::undelivered;
+
+/// How often it is looked whether it is to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Runs the command.
+pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let interrupt = Interrupt::listen()?;
+    let script = match &args.script {
+        Some(path) => read(path)?,
+        None => Script::new("nothing", ""),
+    };
+    let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
+    // Before a model is opened, which takes its time.
+    let tokens = args.token_file.as_ref().map(Tokens::open).transpose()?;
+    let live = Live::new(false);
+    let (first, model_args) = (sql::first_model(&statements), args.model.clone());
+    let (opened, opened_by) = match first {
+        Some(model) => {
+            let opened = opening::open_created(model, &model_args, &live)?;
+            (opened, model.opened_by())
+        }
+        None => (
+            opening::open(&model_args, &live)?,
+            model_args.model.as_str().into(),
+        ),
+    };
+    let engine = declared(Engine::builder(opened.runtime), &args.engine).held();
+    let opening_live = live.clone();
+    let session = Session::new(engine.start()?, opened_by)
+        .held()
+        .opening(move |model| {
+            let opened = opening::open_created(model, &model_args, &opening_live)?;
+            Ok(opened.runtime)
+        });
+    let mut limits = Limits::default();
+    limits.connections = args.connections;
+    limits.peer_connections = args.peer_connections;
+    limits.rate = args.rate;
+    limits.burst = args.rate.saturating_mul(2);
+    let served = Served::over(session, limits);
+    let notices = live.clone();
+    served.declare(&script, &statements, |outcome| {
+        if let Outcome::Created {
+            notice: Some(notice),
+            ..
+        } = outcome
+        {
+            notices.say(notice);
+        }
+    })?;
+    let mut options = ServerOptions::at(&args.listen);
+    options.tokens = tokens.map(Arc::new);
+    options.besides.pages = Some(console::pages());
+    options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    let said = live.clone();
+    let server = Server::start(served.clone(), options.saying(move |what| said.say(what)))?;
+    live.say(&format!("{} · serving at {}", opened.name, server.url()));
+    // From here on there is something to end in order.
+    interrupt.ends_with(0);
+    interrupt.watch();
+    while !interrupt.is_raised() {
+        if let Some(reason) = served.engine().failure() {
+            return Err(engine::Error::Stopped { reason }.into());
+        }
+        std::thread::sleep(LOOK);
+    }
+    drop(server);
+    match undelivered(served.engine(), args.engine.state.is_some())? {
+        Some(failure) => Err(failure),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}

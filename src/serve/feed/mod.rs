@@ -1,0 +1,440 @@
+//! What does a view say, and what of it has a reader not been told yet?
+//!
+//! # Design
+//! A feed follows one view: it hears every word on the engine's own threads, and keeps what stands with
+//! the epoch in which each part of it was said last. A [`Reader`] has a cursor, the epoch that it was told
+//! last, and takes what changed since. So a reader costs the same however slow it is; what it misses is
+//! merged by key; and going on after a lost connection is the same as being slow.
+//!
+//! Beside that, a broadcast tells what is only of the moment (progress, early answers, words of sources):
+//! who does not read loses it.
+//!
+//! # Invariants
+//! - A reader is told whole epochs: the state of a client at an event with an id is that of one epoch.
+//! - What is told of an epoch was durable first, where anything is: a feed hears it after the commit.
+//! - What is before the `floor` is told by the history of the state directory, or not at all: then
+//!   the reader begins anew.
+
+mod answers;
+mod event;
+mod reader;
+mod rows;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use perennial_ask::Work;
+use perennial_bank::ContextKey;
+use perennial_rows::{KEY, Schema, Tuple, Value};
+use perennial_views::Epoch;
+use tokio::sync::{broadcast, watch};
+
+use super::json::SummaryJson;
+use crate::engine::{
+    AnswerUpdate, AuditStats, EpochStart, Follower, Progress, RelationKind, RungCounts, Standing,
+    Update,
+};
+
+pub use event::{Event, EventId};
+pub use reader::{Reader, SubscribeOptions};
+
+use answers::Answers;
+pub(super) use answers::Said;
+use rows::Rows;
+
+/// Words of the moment that wait for a reader.
+const LIVE_CAPACITY: usize = 1_024;
+/// Summaries of epochs that are remembered.
+const MAX_SUMMARIES: usize = 64;
+
+/// What one view says, for many readers.
+pub struct Feed {
+    name: Arc<str>,
+    state: Mutex<State>,
+    /// How many times there was news.
+    news: watch::Sender<u64>,
+    live: broadcast::Sender<Live>,
+    n_readers: AtomicUsize,
+}
+
+/// A word of the moment.
+#[derive(Clone, Debug)]
+enum Live {
+    /// An answer whose epoch is not complete.
+    Early(Arc<AnswerUpdate>),
+    Started(Arc<EpochStart>),
+    Progress(Arc<Progress>),
+    Notice {
+        source: Arc<str>,
+        message: Arc<str>,
+    },
+}
+
+/// What is known of a view.
+struct State {
+    origin: u64,
+    kind: RelationKind,
+    columns: Schema,
+    /// The newest epoch that is complete; none before the first.
+    epoch: Option<Epoch>,
+    /// What differs from this epoch, or a later one, can be told.
+    floor: Epoch,
+    body: Body,
+    /// Of the newest epochs, oldest first.
+    summaries: VecDeque<Arc<SummaryJson>>,
+    totals: Totals,
+    /// Why nothing follows.
+    end: Option<Arc<str>>,
+}
+
+enum Body {
+    Answers(Answers),
+    Rows(Rows),
+}
+
+/// What a view came to since the feed began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) n_epochs: usize,
+    pub(super) rungs: RungCounts,
+    pub(super) work: Work,
+    /// Tokens that runs from nothing would have forwarded.
+    pub(super) n_rerun: usize,
+    /// Time of all epochs.
+    pub(super) elapsed: Duration,
+    /// Time of the last one.
+    pub(super) last_elapsed: Duration,
+    pub(super) audits: AuditStats,
+}
+
+/// What stands at an epoch.
+pub(super) enum Stood {
+    /// Answers by key.
+    Answers(Vec<Arc<Said>>),
+    /// Rows, and how often each stands.
+    Rows(Vec<(Tuple, isize)>),
+}
+
+/// A view at one moment.
+pub(super) struct Moment {
+    pub(super) id: EventId,
+    pub(super) kind: RelationKind,
+    pub(super) columns: Schema,
+    /// How many rows there are, of all keys.
+    pub(super) n_rows: usize,
+    pub(super) stood: Stood,
+}
+
+/// What changed since a cursor.
+struct News {
+    id: EventId,
+    columns: Schema,
+    changes: Changes,
+    /// The newest epoch's, with those of the ones before it that the reader was not told of.
+    summary: Option<Arc<SummaryJson>>,
+    overtaken: Vec<Arc<SummaryJson>>,
+}
+
+enum Changes {
+    Answers(Vec<Arc<Said>>),
+    Rows(Vec<(Tuple, isize)>),
+}
+
+/// What may be told to who knows a view as of a moment.
+enum Since {
+    /// This.
+    News(News),
+    /// Nothing: it is the present one.
+    Nothing,
+    /// The view has no complete epoch yet.
+    NotYet,
+    /// What changed since then must be looked up in the history.
+    Before,
+    /// It cannot be gone on from.
+    Unknown(&'static str),
+}
+
+impl Feed {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            state: Mutex::new(State {
+                origin: 0,
+                kind: RelationKind::Query,
+                columns: Schema::default(),
+                epoch: None,
+                floor: 0,
+                body: Body::Rows(Rows::default()),
+                summaries: VecDeque::new(),
+                totals: Totals::default(),
+                end: None,
+            }),
+            news: watch::Sender::default(),
+            live: broadcast::Sender::new(LIVE_CAPACITY),
+            n_readers: AtomicUsize::new(0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The view.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How many read it.
+    pub fn n_readers(&self) -> usize {
+        self.n_readers.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing follows.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().end.is_some()
+    }
+
+    /// The origin of the engine's epochs.
+    pub(super) fn origin(&self) -> u64 {
+        self.state().origin
+    }
+
+    /// What the view came to since the feed began.
+    pub(super) fn totals(&self) -> Totals {
+        self.state().totals
+    }
+
+    /// What stands, of one key or of all; none before the first epoch.
+    pub(super) fn moment(&self, key: Option<&str>) -> Option<Moment> {
+        let state = self.state();
+        let id = state.id()?;
+        let (n_rows, stood) = match &state.body {
+            Body::Answers(answers) => {
+                let said = match key {
+                    Some(key) => answers.get(key).cloned().into_iter().collect(),
+                    None => answers.all().cloned().collect(),
+                };
+                (answers.len(), Stood::Answers(said))
+            }
+            Body::Rows(rows) => {
+                let is_of = |(tuple, _): &(&Tuple, isize)| {
+                    key.is_none_or(|key| is_of_key(&state.columns, tuple, key))
+                };
+                let of = rows.all().filter(is_of).map(|(t, n)| (t.clone(), n));
+                (rows.len(), Stood::Rows(of.collect()))
+            }
+        };
+        Some(Moment {
+            id,
+            kind: state.kind,
+            columns: state.columns.clone(),
+            n_rows,
+            stood,
+        })
+    }
+
+    fn since(&self, id: EventId) -> Since {
+        let state = self.state();
+        let Some(now) = state.id() else {
+            return Since::NotYet;
+        };
+        if id.origin != now.origin {
+            return Since::Unknown("this id is of another run, whose epochs are not known here");
+        }
+        if id.epoch > now.epoch {
+            return Since::Unknown("this id is of a later time than is known here");
+        }
+        if id.epoch == now.epoch {
+            return Since::Nothing;
+        }
+        match &state.body {
+            _ if id.epoch < state.floor => Since::Before,
+            Body::Answers(answers) => {
+                Since::News(state.news(now, id.epoch, Changes::Answers(answers.since(id.epoch))))
+            }
+            Body::Rows(rows) => {
+                Since::News(state.news(now, id.epoch, Changes::Rows(rows.since(id.epoch))))
+            }
+        }
+    }
+
+    /// What changed since an epoch before the floor, where it is known of which contexts the answers may
+    /// have been touched since: what was said later, and the end of those that are gone. None of a
+    /// query, whose rows were not kept.
+    fn since_touched(&self, epoch: Epoch, touched: BTreeSet<ContextKey>) -> Option<News> {
+        let state = self.state();
+        let (now, Body::Answers(answers)) = (state.id()?, &state.body) else {
+            return None;
+        };
+        let mut said = answers.since(epoch);
+        let known: BTreeSet<ContextKey> = said
+            .iter()
+            .map(|said| said.update.context.clone())
+            .collect();
+        let gone = touched.into_iter();
+        let gone = gone.filter(|key| !known.contains(key) && answers.get(key.as_str()).is_none());
+        said.extend(gone.map(|key| Answers::end_of(&self.name, key, now.epoch)));
+        Some(state.news(now, epoch, Changes::Answers(said)))
+    }
+
+    fn told(&self) {
+        self.news.send_modify(|n| *n += 1);
+    }
+
+    fn tell_live(&self, word: impl FnOnce() -> Live) {
+        if self.live.receiver_count() > 0 {
+            // Fails only without a receiver.
+            let _ = self.live.send(word());
+        }
+    }
+}
+
+/// Whether a tuple has this text, or what is written so, in the column `key`.
+pub(super) fn is_of_key(columns: &Schema, tuple: &Tuple, key: &str) -> bool {
+    let value = columns.position(KEY).and_then(|at| tuple.get(at));
+    value.is_some_and(|value| match value {
+        Value::Text(text) => **text == *key,
+        other => other.to_string() == key,
+    })
+}
+
+impl State {
+    fn id(&self) -> Option<EventId> {
+        Some(EventId {
+            origin: self.origin,
+            epoch: self.epoch?,
+        })
+    }
+
+    fn news(&self, id: EventId, since: Epoch, changes: Changes) -> News {
+        let later = self
+            .summaries
+            .iter()
+            .filter(|summary| summary.epoch > since);
+        let mut summaries: Vec<Arc<SummaryJson>> = later.cloned().collect();
+        let summary = summaries.pop();
+        News {
+            id,
+            columns: self.columns.clone(),
+            changes,
+            summary,
+            overtaken: summaries,
+        }
+    }
+}
+
+impl Follower for Feed {
+    fn begin(&self, standing: Standing) {
+        let Standing {
+            origin,
+            kind,
+            columns,
+            epoch,
+            answers,
+            early,
+            rows,
+        } = standing;
+        let mut state = self.state();
+        state.origin = origin;
+        state.kind = kind;
+        state.columns = columns;
+        state.epoch = epoch;
+        // Before its first epoch nothing is told; with that, it is set.
+        state.floor = epoch.unwrap_or(0);
+        state.body = match kind {
+            RelationKind::Answers => Body::Answers(Answers::standing(answers, early)),
+            _ => Body::Rows(Rows::standing(rows)),
+        };
+        drop(state);
+        self.told();
+    }
+
+    fn hear(&self, update: &Update) {
+        match update {
+            Update::Answer(answer) => {
+                if let Body::Answers(answers) = &mut self.state().body {
+                    answers.note(answer.clone());
+                }
+                if answer.is_early {
+                    self.tell_live(|| Live::Early(Arc::new(answer.clone())));
+                }
+            }
+            Update::Rows(changed) => {
+                if let Body::Rows(rows) = &mut self.state().body {
+                    rows.note(&changed.rows);
+                }
+            }
+            Update::EpochComplete(summary) => {
+                let mut state = self.state();
+                let is_first = state.epoch.is_none();
+                let (n_changes, forgotten) = match &mut state.body {
+                    Body::Answers(answers) => answers.complete(summary.epoch),
+                    Body::Rows(rows) => rows.complete(summary.epoch),
+                };
+                if is_first {
+                    state.floor = summary.epoch;
+                }
+                state.floor = forgotten.map_or(state.floor, |epoch| epoch.max(state.floor));
+                state.epoch = Some(summary.epoch);
+                let totals = &mut state.totals;
+                totals.n_epochs += 1;
+                totals.rungs += summary.rungs;
+                totals.work += summary.work;
+                totals.n_rerun += summary.n_rerun;
+                totals.elapsed += summary.elapsed;
+                totals.last_elapsed = summary.elapsed;
+                totals.audits = summary.audits;
+                let summary = Arc::new(SummaryJson::of(summary, n_changes));
+                state.summaries.push_back(summary);
+                if state.summaries.len() > MAX_SUMMARIES {
+                    state.summaries.pop_front();
+                }
+                drop(state);
+                self.told();
+            }
+            Update::EpochStarted(start) => {
+                self.tell_live(|| Live::Started(Arc::new(start.clone())));
+            }
+            Update::Progress(progress) => {
+                self.tell_live(|| Live::Progress(Arc::new(progress.clone())));
+            }
+            Update::Notice { source, message } | Update::SourceFailed { source, message } => {
+                self.tell_live(|| Live::Notice {
+                    source: source.as_str().into(),
+                    message: message.as_str().into(),
+                });
+            }
+            Update::Failed { reason } => self.end(Some(reason)),
+            _ => {}
+        }
+    }
+
+    fn forget(&self) -> usize {
+        let mut state = self.state();
+        let n_dropped = match &mut state.body {
+            Body::Answers(answers) => answers.forget(),
+            Body::Rows(rows) => rows.forget(),
+        };
+        state.floor = state.epoch.unwrap_or(state.floor);
+        n_dropped
+    }
+
+    fn n_readers(&self) -> usize {
+        self.n_readers()
+    }
+
+    fn end(&self, failure: Option<&str>) {
+        let mut state = self.state();
+        if state.end.is_none() {
+            let reason = match failure {
+                Some(reason) => format!("the engine has failed: {reason}"),
+                None => "the view was dropped, or the engine ends".to_owned(),
+            };
+            state.end = Some(reason.into());
+        }
+        drop(state);
+        self.told();
+    }
+}

@@ -1,0 +1,63 @@
+//! What does a server put up with?
+
+use std::time::Duration;
+
+use perennial_connectors::HttpLimits;
+
+/// Everything that a client could make grow, or leave hanging, has a limit here.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most connections: 1,024. Further ones wait to be accepted.
+    pub connections: usize,
+    /// The most connections of one address: 256. Further ones are closed at once.
+    pub peer_connections: usize,
+    /// Requests a second of one token, or of one address where there is none: 1,000.
+    pub rate: u32,
+    /// How many of them may come at once: 2,000.
+    pub burst: u32,
+    /// How long a client may take to send the head of a request, or leave a connection idle: 30 s.
+    pub head_time: Duration,
+    /// How long a client may take to send a body: 60 s.
+    pub body_time: Duration,
+    /// For how long a client may take nothing of what is written to it: 30 s.
+    pub write_time: Duration,
+    /// The longest body of statements, in bytes: 1 MiB.
+    pub sql_body: usize,
+    /// Statements that are carried out at once: 16.
+    pub statements: usize,
+    /// How long one that reads waits for what was said before to be visible: 60 s.
+    pub visible_time: Duration,
+    /// How long a request waits for its turn: 5 s.
+    pub patience: Duration,
+    /// The most rows of a reply: 10,000.
+    pub rows: usize,
+    /// How long nothing may be said to a subscriber before it is told that its connection lives: 15 s.
+    pub heartbeat: Duration,
+    /// How long requests under way may take when the server ends: 5 s.
+    pub last_wait: Duration,
+    /// Those of records that are posted.
+    pub posted: HttpLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            peer_connections: 256,
+            rate: 1_000,
+            burst: 2_000,
+            head_time: Duration::from_secs(30),
+            body_time: Duration::from_secs(60),
+            write_time: Duration::from_secs(30),
+            sql_body: 1 << 20,
+            statements: 16,
+            visible_time: Duration::from_secs(60),
+            patience: Duration::from_secs(5),
+            rows: 10_000,
+            heartbeat: Duration::from_secs(15),
+            last_wait: Duration::from_secs(5),
+            posted: HttpLimits::default(),
+        }
+    }
+}

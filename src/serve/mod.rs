@@ -1,0 +1,50 @@
+//! The engine behind HTTP: what is asked of it from other processes, languages and browsers?
+//!
+//! A [`Served`] is a session of SQL with all that requests need beside: what each view says, kept so
+//! that many readers can be told of it ([`Feed`]), and what takes in rows that are posted. A [`Server`]
+//! accepts connections for it. `docs/serve.md` is the contract: every endpoint, by example.
+//!
+//! - `router`: which paths are there, and what do programs know of them (OpenAPI)?
+//! - `routes`: what does each of them do?
+//! - `served`, `feed`, `tables`: what of the engine is theirs to use?
+//! - `tokens`, `admission`, `rates`: who may ask, and how often?
+//! - `console`: which pages does a browser get?
+//! - `server`: who accepts connections, and when is one cut?
+//!
+//! # Invariants
+//! - Async stops here: the engine is asked on threads that may wait, of which there are so many.
+//! - Nothing grows with what clients do: [`Limits`] has all the limits.
+//! - An id that a client was told names a state that outlives the process where anything does; going on
+//!   from it loses no change and repeats none.
+//! - Who may do what is asked by each route itself, of the [`Caller`](admission::Caller) it gets.
+//!
+//! Deliberately absent: HTTP/2 (browsers open few streams to a loopback), cookies (so no page can act
+//! for who has looked at another), and a memory of statements: the script is the configuration.
+
+mod admission;
+pub mod console;
+mod feed;
+mod json;
+mod limits;
+mod metrics;
+mod rates;
+mod refusal;
+mod router;
+#[allow(
+    unused_qualifications,
+    reason = "the macros that describe parameters write them"
+)]
+mod routes;
+mod served;
+mod server;
+mod tables;
+mod tls;
+mod tokens;
+
+pub use feed::{Event, EventId, Feed, Reader, SubscribeOptions};
+pub use limits::Limits;
+pub use refusal::Refusal;
+pub use router::{Besides, openapi, router};
+pub use served::{Executed, Served};
+pub use server::{Server, ServerError, ServerOptions};
+pub use tokens::{Role, Tokens, TokensError};

@@ -1,0 +1,92 @@
+//! `/healthz` and `/readyz`: is it alive, and can it answer?
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::refusal::{Json, Refusal, RefusalBody, json_response};
+use super::super::served::Served;
+use crate::engine::{RelationInfo, RelationKind};
+
+/// That the engine runs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// Whether it can answer.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    /// Whether it can.
+    ready: bool,
+    /// Sources that have not given what they had, and views without a complete epoch.
+    waiting: Vec<String>,
+}
+
+/// Says whether the engine runs.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "operations",
+    responses(
+        (status = 200, description = "It runs", body = Health),
+        (status = 500, description = "It has ended", body = RefusalBody),
+    ),
+    security(()),
+)]
+pub(crate) async fn health(State(served): State<Arc<Served>>) -> Result<Json<Health>, Refusal> {
+    match served.engine().failure() {
+        None => Ok(Json(Health { status: "ok" })),
+        Some(reason) => {
+            let error = format!("the engine has ended: {reason}");
+            Err(Refusal::broken(error))
+        }
+    }
+}
+
+/// Says whether it can answer.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operations",
+    responses(
+        (status = 200, description = "It can", body = Readiness),
+        (status = 503, description = "What is missing", body = Readiness),
+        (status = 500, description = "The engine has ended", body = RefusalBody),
+    ),
+    security(()),
+)]
+pub(crate) async fn ready(State(served): State<Arc<Served>>) -> Response {
+    match served.ask(|engine| engine.relations()).await {
+        Ok(relations) => {
+            let waiting = waiting(&relations);
+            let ready = waiting.is_empty() && !served.is_closing();
+            let status = match ready {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            json_response(status, &Readiness { ready, waiting })
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// What is waited for before it can answer: sources that have not given what they had at the start, and
+/// views without a complete epoch, unless there was nothing that one could be of.
+pub(crate) fn waiting(relations: &[RelationInfo]) -> Vec<String> {
+    let is_stream =
+        |of: &&RelationInfo| matches!(of.kind, RelationKind::Source | RelationKind::Table);
+    let mut streams = relations.iter().filter(is_stream);
+    let has_rows = streams.any(|of| of.epoch.is_some() || of.n_pending > 0);
+    let is_awaited = |of: &&RelationInfo| match of.kind {
+        RelationKind::Source | RelationKind::Table => !of.is_caught_up,
+        RelationKind::Answers | RelationKind::Query => has_rows && of.epoch.is_none(),
+    };
+    let awaited = relations.iter().filter(is_awaited);
+    awaited.map(|of| of.name.to_string()).collect()
+}

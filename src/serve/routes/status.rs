@@ -1,0 +1,151 @@
+//! `GET /v1/status`: the engine in numbers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::admission::Caller;
+use super::super::json::{self, RungsJson, WorkJson};
+use super::super::refusal::{Json, Refusal};
+use super::super::served::Served;
+use super::super::tokens::Role;
+use super::health::waiting;
+use super::models::FragmentsJson;
+use super::relations::kind;
+use crate::engine::{RelationInfo, RelationKind};
+
+/// The engine in numbers. What is counted is counted since the server began.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Status {
+    version: &'static str,
+    uptime_ms: u64,
+    /// Whose epochs these are; null where there is no view.
+    origin: Option<String>,
+    /// Whether every view has a complete epoch, and every source has given what it had.
+    ready: bool,
+    /// Why the engine has ended.
+    failure: Option<String>,
+    n_subscribers: usize,
+    n_connections: usize,
+    n_quarantined: usize,
+    /// Sinks that have not taken everything.
+    undelivered: Vec<Owed>,
+    views: Vec<ViewStatusJson>,
+    sources: Vec<StreamStatusJson>,
+    fragments: Option<FragmentsJson>,
+}
+
+/// What a sink is owed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Owed {
+    sink: String,
+    n_epochs: usize,
+}
+
+/// A view in numbers.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ViewStatusJson {
+    name: String,
+    kind: &'static str,
+    epoch: Option<u64>,
+    status: Option<String>,
+    n_behind: Option<usize>,
+    lag_ms: Option<u64>,
+    n_rows: usize,
+    n_subscribers: usize,
+    n_epochs: usize,
+    rungs: RungsJson,
+    work: WorkJson,
+    /// Tokens that runs from nothing would have forwarded.
+    rerun: usize,
+    /// Time of all epochs.
+    elapsed_ms: u64,
+}
+
+/// A source or a table in numbers.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StreamStatusJson {
+    name: String,
+    kind: &'static str,
+    n_rows: usize,
+    epoch: Option<u64>,
+    failure: Option<String>,
+}
+
+/// Tells how the engine is.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    tag = "engine",
+    responses((status = 200, description = "The engine in numbers", body = Status)),
+)]
+pub(crate) async fn status(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+) -> Result<Json<Status>, Refusal> {
+    caller.may_of_all(Role::Read)?;
+    let asked = served.ask(|engine| {
+        let relations = engine.relations()?;
+        Ok((
+            relations,
+            engine.quarantine()?.len(),
+            engine.undelivered()?,
+            FragmentsJson::of(engine),
+        ))
+    });
+    let (relations, n_quarantined, undelivered, fragments) = asked.await?;
+    let is_view =
+        |of: &RelationInfo| matches!(of.kind, RelationKind::Answers | RelationKind::Query);
+    let (views, streams): (Vec<_>, Vec<_>) = relations.iter().partition(|of| is_view(of));
+    let feeds = served.feeds();
+    let owed = undelivered.into_iter();
+    let owed = owed.map(|(sink, n_epochs)| Owed { sink, n_epochs });
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_ms: json::milliseconds(served.began.elapsed()),
+        origin: feeds.first().map(|feed| format!("{:016x}", feed.origin())),
+        ready: waiting(&relations).is_empty(),
+        failure: served.engine().failure(),
+        n_subscribers: feeds.iter().map(|feed| feed.n_readers()).sum(),
+        n_connections: served.n_connections.load(Ordering::Relaxed),
+        n_quarantined,
+        undelivered: owed.collect(),
+        views: views.into_iter().map(|of| view(&served, of)).collect(),
+        sources: streams.into_iter().map(stream).collect(),
+        fragments,
+    }))
+}
+
+fn view(served: &Served, of: &RelationInfo) -> ViewStatusJson {
+    let feed = served.feed(&of.name).ok();
+    let totals = feed.as_ref().map(|feed| feed.totals()).unwrap_or_default();
+    let lag = of.staleness.and_then(|staleness| staleness.lag);
+    ViewStatusJson {
+        name: of.name.to_string(),
+        kind: kind(of.kind),
+        epoch: of.epoch,
+        status: of.staleness.map(|staleness| staleness.status.to_string()),
+        n_behind: of.staleness.map(|staleness| staleness.n_behind),
+        lag_ms: lag.map(json::milliseconds),
+        n_rows: of.n_rows,
+        n_subscribers: feed.map_or(0, |feed| feed.n_readers()),
+        n_epochs: totals.n_epochs,
+        rungs: RungsJson::from(&totals.rungs),
+        work: WorkJson::from(&totals.work),
+        rerun: totals.n_rerun,
+        elapsed_ms: json::milliseconds(totals.elapsed),
+    }
+}
+
+fn stream(of: &RelationInfo) -> StreamStatusJson {
+    StreamStatusJson {
+        name: of.name.to_string(),
+        kind: kind(of.kind),
+        n_rows: of.n_rows,
+        epoch: of.epoch,
+        failure: of.failure.as_deref().map(str::to_owned),
+    }
+}

@@ -1,0 +1,292 @@
+//! `GET /v1/views/{view}`: what a view, or a stream, holds or held.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use perennial_rows::{Schema, Tuple};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::admission::Caller;
+use super::super::feed::{Moment, Said, Stood, is_of_key};
+use super::super::json::{self, AnswerJson};
+use super::super::refusal::{Json, Refusal, RefusalBody};
+use super::super::served::{Served, there_are};
+use super::super::tokens::Role;
+use super::relations::kind;
+use super::request::{Named, Params};
+use crate::engine::{CurrentAnswer, Engine, RelationKind};
+use crate::state::{AsOf, StateAsOf};
+
+/// Rows of a page, unless said.
+const PAGE: usize = 1_000;
+
+/// Which rows.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// Only those of this key.
+    #[serde(default)]
+    key: Option<String>,
+    /// Those that stood at this epoch.
+    #[serde(default)]
+    as_of: Option<u64>,
+    /// At most so many: 1,000 unless said, up to 10,000.
+    #[serde(default)]
+    #[param(minimum = 1, maximum = 10000)]
+    limit: Option<usize>,
+    /// Leave so many out, in the order of keys.
+    #[serde(default)]
+    #[param(minimum = 0)]
+    offset: Option<usize>,
+}
+
+/// What a relation holds.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Held {
+    /// Its name.
+    view: String,
+    /// `source`, `table`, `answers` or `query`.
+    kind: &'static str,
+    /// The epoch of which this is; null before the first.
+    epoch: Option<u64>,
+    /// How many rows there are.
+    n_rows: usize,
+    /// The answers, or the rows.
+    rows: Vec<HeldRow>,
+}
+
+/// A row of a relation.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum HeldRow {
+    /// An answer.
+    Answer(Box<AnswerJson>),
+    /// A row of anything else.
+    Row {
+        /// Its values by column.
+        #[schema(value_type = Object)]
+        row: serde_json::Value,
+        /// How often it stands.
+        count: isize,
+    },
+}
+
+/// Tells what a view, source or table holds.
+#[utoipa::path(
+    get,
+    path = "/v1/views/{view}",
+    tag = "views",
+    params(("view" = String, Path, description = "A view, source or table"), Which),
+    responses(
+        (status = 200, description = "What it holds", body = Held),
+        (status = 400, description = "A parameter is not understood", body = RefusalBody),
+        (status = 404, description = "There is no such relation, or key", body = RefusalBody),
+        (status = 410, description = "The history does not go back so far", body = RefusalBody),
+    ),
+)]
+pub(crate) async fn view(
+    State(served): State<Arc<Served>>,
+    caller: Caller,
+    Named(name): Named<String>,
+    Params(which): Params<Which>,
+) -> Result<Json<Held>, Refusal> {
+    caller.may_of(Role::Read, &name)?;
+    let most = served.limits.rows;
+    let limit = which.limit.unwrap_or(PAGE);
+    if limit == 0 || limit > most {
+        let error = format!("`limit` is from 1 to {most}");
+        return Err(Refusal::bad(error, "ask for further rows with `offset`"));
+    }
+    let page = Page {
+        limit,
+        offset: which.offset.unwrap_or(0),
+    };
+    let (name, key) = (Arc::<str>::from(name), which.key);
+    let held = match which.as_of {
+        Some(epoch) => {
+            let (name, key) = (name.clone(), key.clone());
+            served
+                .ask(move |engine| Ok(held_at(engine, &name, key.as_deref(), epoch, page)))
+                .await??
+        }
+        None => match served.feed(&name) {
+            Ok(feed) => match feed.moment(key.as_deref()) {
+                Some(moment) => of_moment(&name, moment, page),
+                None => nothing_yet(&served, &name).await?,
+            },
+            Err(_) => {
+                let (name, key) = (name.clone(), key.clone());
+                let ask = move |engine: &Engine| Ok(of_stream(engine, &name, key.as_deref(), page));
+                served.ask(ask).await??
+            }
+        },
+    };
+    if let (Some(key), true) = (key, held.rows.is_empty()) {
+        let error = format!("`{name}` has no row under the key `{key}`");
+        let hint = format!("GET /v1/views/{name} tells what it holds");
+        return Err(Refusal::not_found(error, hint));
+    }
+    Ok(Json(held))
+}
+
+/// A part of all rows.
+#[derive(Clone, Copy)]
+struct Page {
+    limit: usize,
+    offset: usize,
+}
+
+impl Page {
+    fn of<T, R>(self, rows: impl Iterator<Item = T>, make: impl FnMut(T) -> R) -> Vec<R> {
+        rows.skip(self.offset).take(self.limit).map(make).collect()
+    }
+}
+
+fn of_moment(name: &str, moment: Moment, page: Page) -> Held {
+    let Moment {
+        id,
+        kind: of,
+        columns,
+        n_rows,
+        stood,
+    } = moment;
+    let rows = match stood {
+        Stood::Answers(answers) => {
+            let answer =
+                |said: &Arc<Said>| HeldRow::Answer(Box::new(AnswerJson::of(&said.update, said.at)));
+            page.of(answers.iter(), answer)
+        }
+        Stood::Rows(rows) => rows_of(&columns, rows, None, page),
+    };
+    Held {
+        view: name.to_owned(),
+        kind: kind(of),
+        epoch: Some(id.epoch),
+        n_rows,
+        rows,
+    }
+}
+
+fn rows_of(
+    columns: &Schema,
+    rows: Vec<(Tuple, isize)>,
+    key: Option<&str>,
+    page: Page,
+) -> Vec<HeldRow> {
+    let is_asked =
+        |(tuple, _): &&(Tuple, isize)| key.is_none_or(|key| is_of_key(columns, tuple, key));
+    let row = |(tuple, count): &(Tuple, isize)| HeldRow::Row {
+        row: json::row(columns, tuple),
+        count: *count,
+    };
+    page.of(rows.iter().filter(is_asked), row)
+}
+
+/// A view before its first epoch.
+async fn nothing_yet(served: &Arc<Served>, name: &str) -> Result<Held, Refusal> {
+    let relations = served.ask(|engine| engine.relations()).await?;
+    let of = relations.iter().find(|of| *of.name == *name);
+    Ok(Held {
+        view: name.to_owned(),
+        kind: kind(of.map_or(RelationKind::Query, |of| of.kind)),
+        epoch: None,
+        n_rows: 0,
+        rows: Vec::new(),
+    })
+}
+
+fn of_stream(engine: &Engine, name: &str, key: Option<&str>, page: Page) -> Result<Held, Refusal> {
+    let relations = engine.relations()?;
+    let Some(of) = relations.iter().find(|of| *of.name == *name) else {
+        let names: Vec<&str> = relations.iter().map(|of| &*of.name).collect();
+        let error = format!("there is no view, source or table `{name}`");
+        return Err(Refusal::not_found(error, there_are(&names)));
+    };
+    let snapshot = engine.snapshot(name)?;
+    Ok(Held {
+        view: name.to_owned(),
+        kind: kind(of.kind),
+        epoch: snapshot.epoch,
+        n_rows: snapshot.rows.len(),
+        rows: rows_of(&snapshot.schema, snapshot.rows, key, page),
+    })
+}
+
+/// What answers, or rows of a stream, stood at an epoch.
+fn held_at(
+    engine: &Engine,
+    name: &str,
+    key: Option<&str>,
+    epoch: u64,
+    page: Page,
+) -> Result<Held, Refusal> {
+    let relations = engine.relations()?;
+    let known = relations.iter().find(|of| *of.name == *name);
+    if known.is_some_and(|of| of.kind == RelationKind::Query) {
+        let error = format!("the rows of `{name}` follow from what it reads: no history is kept");
+        return Err(Refusal::bad(
+            error,
+            "ask for what it reads as of that epoch",
+        ));
+    }
+    let StateAsOf {
+        answers, documents, ..
+    } = engine.as_of(AsOf::Epoch(epoch))?;
+    let questions = |context: &str| {
+        let all = known.into_iter().flat_map(|of| &of.reads);
+        let mut rows = all.filter_map(|read| documents.get(&**read)).flatten();
+        let row = rows.find(|row| row.key.as_str() == context);
+        row.map(|row| row.text.to_string()).unwrap_or_default()
+    };
+    let is_asked = |of: &str| key.is_none_or(|key| key == of);
+    let (of, n_rows, rows) = if let Some(answers) = answers.get(name) {
+        let asked = answers
+            .iter()
+            .filter(|(context, _)| is_asked(context.as_str()));
+        let rows = page.of(asked, |(context, answer): (_, &CurrentAnswer)| {
+            let question = questions(context.as_str());
+            HeldRow::Answer(Box::new(AnswerJson::held(
+                context.as_str(),
+                question,
+                answer,
+            )))
+        });
+        (RelationKind::Answers, answers.len(), rows)
+    } else if let Some(rows) = documents.get(name) {
+        let asked = rows.iter().filter(|row| is_asked(row.key.as_str()));
+        let made = page.of(asked, |row| HeldRow::Row {
+            row: serde_json::json!({
+                "key": row.key, "title": row.title, "text": row.text,
+                "updated_at": row.updated_at_ms,
+            }),
+            count: 1,
+        });
+        (
+            known.map_or(RelationKind::Source, |of| of.kind),
+            rows.len(),
+            made,
+        )
+    } else if known.is_some() {
+        // It held nothing then.
+        (
+            known.map_or(RelationKind::Source, |of| of.kind),
+            0,
+            Vec::new(),
+        )
+    } else {
+        let error = format!("there was no view, source or table `{name}`");
+        return Err(Refusal::not_found(
+            error,
+            "GET /v1/relations tells what there is",
+        ));
+    };
+    Ok(Held {
+        view: name.to_owned(),
+        kind: kind(of),
+        epoch: Some(epoch),
+        n_rows,
+        rows,
+    })
+}

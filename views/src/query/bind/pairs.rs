@@ -1,0 +1,145 @@
+//! Which pairs of rows is a model asked about?
+//!
+//! `JOIN … ON sem_match('…{a.x}…{b.y}…')` keeps the pairs for which a model says yes. It is asked
+//! behind all other conditions on the pairs, wherever these stand. Where none of them is an equality
+//! of both sides, that would be all pairs there are: so that has to be said (`all_pairs => TRUE`).
+
+use std::collections::BTreeSet;
+
+use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Spanned};
+use sqlparser::tokenizer::Span;
+
+use crate::query::bind::Binder;
+use crate::query::bind::ask::{SemFunction, named_argument};
+use crate::query::bind::expression::Place;
+use crate::query::bind::scope::ScopeTable;
+use crate::query::column::ColumnId;
+use crate::query::expression::Expression;
+use crate::query::node::{Join, Node, Scalar};
+use crate::query::rewrite;
+
+/// A model that decides which rows are pairs.
+#[derive(Clone, Debug)]
+pub(super) struct Match {
+    output: ColumnId,
+    arguments: Vec<Scalar>,
+    /// Whether it may be asked about all pairs that there are.
+    all_pairs: bool,
+    span: Span,
+}
+
+impl<'q> Binder<'q> {
+    /// A column that says whether two rows are a pair.
+    pub(super) fn ask_pairs(
+        &mut self,
+        place: Place<'_>,
+        arguments: &[&'q FunctionArg],
+        span: Span,
+    ) -> Option<Scalar> {
+        let function = SemFunction::Match;
+        let is_all = |argument: &&&FunctionArg| {
+            named_argument(argument).is_some_and(|(name, _)| name.eq_ignore_ascii_case("all_pairs"))
+        };
+        let rest: Vec<&FunctionArg> = arguments.iter().filter(|a| !is_all(a)).copied().collect();
+        let all_pairs = match arguments.iter().find(is_all) {
+            None => false,
+            Some(argument) => self.truth(function.name(), argument)?,
+        };
+        let (question, bound) = self.question(place, function, &rest, span)?;
+        let output = self.output(function, question, bound.clone());
+        self.matches.push(Match {
+            output,
+            arguments: bound,
+            all_pairs,
+            span,
+        });
+        Some(Expression::Column(output))
+    }
+
+    /// The value of `all_pairs => TRUE`.
+    fn truth(&mut self, function: &str, argument: &FunctionArg) -> Option<bool> {
+        if let Some((_, FunctionArgExpr::Expr(Expr::Value(literal)))) = named_argument(argument)
+            && let ast::Value::Boolean(is) = literal.value
+        {
+            return Some(is);
+        }
+        let message = format!("`{function}` takes `all_pairs => TRUE`, not `{argument}`");
+        self.error(message, argument.span());
+        None
+    }
+
+    /// The pairs of an inner join, of which models decide some conditions behind the others; `left` and
+    /// `right` are the tables of its sides.
+    pub(super) fn paired(
+        &mut self,
+        mut join: Join,
+        left: &[ScopeTable],
+        right: &[ScopeTable],
+    ) -> Option<Node> {
+        let residual = std::mem::take(&mut join.residual);
+        let (asking, plain): (Vec<_>, Vec<_>) = residual.into_iter().partition(|condition| {
+            let mut columns = condition.columns().into_iter();
+            columns.any(|id| self.asks.is_pending(id))
+        });
+        join.residual = plain;
+        let read: BTreeSet<ColumnId> = asking.iter().flat_map(Scalar::columns).collect();
+        let of_tables = |binder: &Self, tables: &[ScopeTable]| -> BTreeSet<ColumnId> {
+            let columns = tables.iter().flat_map(|table| binder.columns_of(table));
+            columns.map(|(_, id)| id).collect()
+        };
+        let sides = [of_tables(self, left), of_tables(self, right)];
+        let one_sided = self.matches.iter().find(|asked| {
+            let mut named = asked.arguments.iter().flat_map(Scalar::columns);
+            let names = |side: &BTreeSet<ColumnId>| named.any(|id| side.contains(&id));
+            read.contains(&asked.output) && !sides.iter().all(names)
+        });
+        if let Some(asked) = one_sided {
+            let message = "the prompt of `sem_match` must name columns of both sides; what is about one \
+                           of them is `sem_filter` in WHERE";
+            self.error(message, asked.span);
+            return None;
+        }
+        let asked = self.asks.take(|id| read.contains(&id));
+        let pairs = Node::Join(Box::new(join));
+        Some(self.place(pairs, asked).filtered(asking))
+    }
+
+    /// Finds models that would be asked about all pairs without a word of it.
+    pub(super) fn check_pairs(&mut self, root: &Node) {
+        if self.matches.iter().all(|asked| asked.all_pairs) {
+            return;
+        }
+        let pushed = rewrite::pushed(root.clone(), &self.table);
+        let mut unkeyed = BTreeSet::new();
+        unkeyed_asks(&pushed, &mut unkeyed);
+        for asked in self.matches.clone() {
+            if !asked.all_pairs && unkeyed.contains(&asked.output) {
+                let message = "`sem_match` would be asked about every pair of rows of both sides; add an \
+                               equality of both sides to ON or WHERE, or write `all_pairs => TRUE`";
+                self.error(message, asked.span);
+            }
+        }
+    }
+}
+
+/// What models say of pairs that no key brings together.
+fn unkeyed_asks(node: &Node, all: &mut BTreeSet<ColumnId>) {
+    if let Node::Ask(ask) = node
+        && is_unkeyed(&ask.input)
+    {
+        all.insert(ask.output);
+    }
+    node.inputs()
+        .into_iter()
+        .for_each(|input| unkeyed_asks(input, all));
+}
+
+/// Whether the rows of a node are pairs that no key brings together.
+fn is_unkeyed(node: &Node) -> bool {
+    match node {
+        Node::Filter { input, .. } | Node::Project { input, .. } => is_unkeyed(input),
+        Node::Ask(ask) => is_unkeyed(&ask.input),
+        Node::Join(join) => join.kind.has_right() && join.keys.is_empty(),
+        _ => false,
+    }
+}
