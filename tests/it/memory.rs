@@ -502,7 +502,7 @@ fn what_is_forgotten_is_nowhere_and_the_receipt_says_so() {
 
 #[test]
 fn a_memory_is_declared_shared_and_dropped_in_sql() {
-    let mut session = Session::new(
+    let session = Session::new(
         Rig::builder(Scripted::new()).start().expect("starts"),
         "scripted",
     );
@@ -572,11 +572,11 @@ fn a_memory_is_declared_shared_and_dropped_in_sql() {
 
 #[test]
 fn what_a_statement_of_memories_gets_wrong_is_told_at_its_place() {
-    let mut session = Session::new(
+    let session = Session::new(
         Rig::builder(Scripted::new()).start().expect("starts"),
         "scripted",
     );
-    let mut told = |text: &str| {
+    let told = |text: &str| {
         let done = session.run(&Script::new("m.sql", text), |_, _| Ok(()));
         done.map_or_else(|error| error.to_string(), |()| String::new())
     };
@@ -941,7 +941,7 @@ proptest! {
 fn a_memory_that_a_view_feeds_takes_nothing_by_hand() {
     let rig = Rig::start(Scripted::new(), declare);
     let script = "CREATE VIEW said AS SELECT key, text, room FROM turns WHERE text <> 'no';";
-    let mut session = Session::new(rig.engine.clone(), "scripted");
+    let session = Session::new(rig.engine.clone(), "scripted");
     session
         .run(&Script::new("v.sql", script), |_, _| Ok(()))
         .expect("sound");
