@@ -226,10 +226,11 @@ mod tests {
         .into()
     }
 
-    /// What the index counts, whatever slots it uses.
-    fn counted(
-        index: &Index,
-    ) -> BTreeMap<String, (usize, u64, BTreeMap<String, Vec<(String, u32)>>)> {
+    /// Of each word, which entries have it how often.
+    type Postings = BTreeMap<String, Vec<(String, u32)>>;
+
+    /// What the index counts, whatever slots it uses: by namespace entries, words and postings.
+    fn counted(index: &Index) -> BTreeMap<String, (usize, u64, Postings)> {
         let namespaces = index.namespaces.iter().map(|(name, of)| {
             let postings = of.postings.iter().map(|(word, posting)| {
                 let entries = posting

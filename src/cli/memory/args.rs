@@ -197,6 +197,13 @@ pub(crate) struct AnswerArgs {
 
 /// Arguments of `memory list`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial memory list --state ./mem
+  perennial memory list --state ./mem --as bob --namespace team --json
+
+With --json, each entry is one object: event: entry, entry {key, namespace, session, writer, title,
+text, updated_at_ms, is_pinned, sources}.")]
 pub(crate) struct ListArgs {
     /// Who reads. By default the owner.
     #[arg(long = "as", value_name = "READER")]
@@ -258,6 +265,12 @@ pub(crate) struct By {
 
 /// Arguments of `memory grant` and `memory revoke`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial memory grant --state ./mem team bob
+  perennial memory revoke --state ./mem team bob
+
+A right counts for whoever names themselves with --as: the program authenticates nobody.")]
 pub(crate) struct GrantArgs {
     /// The namespace, which need not hold anything yet.
     #[arg(value_name = "NAMESPACE")]
@@ -310,6 +323,10 @@ fn retained(text: &str) -> Result<Retained, String> {
 
 /// Arguments of `memory stats`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial memory stats --state ./mem
+  perennial memory stats --state ./mem --json")]
 pub(crate) struct StatsArgs {
     /// Where the memory is.
     #[command(flatten)]
