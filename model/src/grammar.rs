@@ -5,14 +5,13 @@
 //! the text that is the only one to lead on, which nobody has to decode.
 //!
 //! Bytes, not characters, are matched: a token may hold half of a character, and what is whole is
-//! valid UTF-8 all the same. Masks are computed by `llguidance` (derivatives of the expression,
-//! walked along the trie).
+//! valid UTF-8 all the same. An expression is an automaton of its derivatives, made as far as it is
+//! walked (`derivre`); which tokens lead on is found by walking the trie along it (`toktrie`).
 
 use std::sync::Arc;
 
-use llguidance::api::TopLevelGrammar;
-use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
-use llguidance::{Matcher, ParserFactory};
+use derivre::{NextByte, Regex, StateID};
+use toktrie::{Recognizer, TokRxInfo, TokTrie};
 
 use crate::error::Error;
 
@@ -20,22 +19,24 @@ use crate::error::Error;
 const MAX_TOKEN_BYTES: usize = 128;
 
 /// What each token of a model adds to a text.
+#[derive(Clone)]
 pub struct Vocabulary {
-    factory: ParserFactory,
+    trie: Arc<TokTrie>,
 }
 
 /// An expression, and how much of it has been written.
 pub struct Grammar {
-    matcher: Matcher,
-    environment: TokEnv,
+    expression: Regex,
+    state: StateID,
+    vocabulary: Vocabulary,
 }
 
 /// A set of tokens: 32 a word, the lowest in the lowest bit.
 pub type TokenSet = Arc<[u32]>;
 
 impl Vocabulary {
-    /// The vocabulary whose token number `i` adds `tokens[i]` to a text; nothing is never written.
-    /// `end` is a token that ends texts.
+    /// The vocabulary whose token number `i` adds `tokens[i]` to a text; one that adds nothing is never
+    /// written. `end` is a token that ends texts.
     ///
     /// # Errors
     /// [`Error::Grammar`].
@@ -58,26 +59,26 @@ impl Vocabulary {
             return Err(Error::Grammar("no token adds to a text".to_owned()));
         }
         let trie = TokTrie::from(&TokRxInfo::new(n_tokens, end), &tokens);
-        let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let mut factory = ParserFactory::new_simple(&environment).map_err(refused)?;
-        factory.quiet();
-        Ok(Self { factory })
+        Ok(Self {
+            trie: Arc::new(trie),
+        })
     }
 
-    /// An expression of which nothing has been written.
+    /// An expression of which nothing has been written. Where it is complete, nothing may follow: it has
+    /// an end.
     ///
     /// # Errors
-    /// [`Error::Grammar`]: an expression that cannot be read, or is too large.
+    /// [`Error::Grammar`]: an expression that cannot be read, or that nothing obeys.
     pub fn grammar(&self, expression: &str) -> Result<Grammar, Error> {
-        let grammar = TopLevelGrammar::from_regex(expression);
-        let matcher = Matcher::new(self.factory.create_parser(grammar));
-        match matcher.get_error() {
-            None => Ok(Grammar {
-                matcher,
-                environment: self.factory.tok_env().clone(),
-            }),
-            Some(reason) => Err(Error::Grammar(reason)),
+        let mut expression = Regex::new(expression).map_err(refused)?;
+        if expression.always_empty() {
+            return Err(Error::Grammar("nothing obeys it".to_owned()));
         }
+        Ok(Grammar {
+            state: expression.initial_state(),
+            expression,
+            vocabulary: self.clone(),
+        })
     }
 
     /// The text of tokens.
@@ -85,13 +86,8 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::Grammar`] where they end within a character.
     pub fn text(&self, tokens: &[u32]) -> Result<String, Error> {
-        let trie = self.factory.tok_env().tok_trie();
-        let bytes: Vec<u8> = tokens
-            .iter()
-            .flat_map(|t| trie.token(*t))
-            .copied()
-            .collect();
-        String::from_utf8(bytes).map_err(refused)
+        let bytes = tokens.iter().flat_map(|token| self.trie.token(*token));
+        String::from_utf8(bytes.copied().collect()).map_err(refused)
     }
 }
 
@@ -100,17 +96,25 @@ impl Grammar {
     /// there is a choice.
     ///
     /// # Errors
-    /// [`Error::Grammar`].
+    /// [`Error::Grammar`] where the vocabulary lacks what it needs.
     pub fn forced(&mut self) -> Result<Vec<u32>, Error> {
-        if self.is_complete() {
-            return Ok(Vec::new());
+        let (mut state, mut bytes) = (self.state, Vec::new());
+        while let NextByte::ForcedByte(byte) = self.expression.next_byte(state) {
+            state = self.expression.transition(state, byte);
+            bytes.push(byte);
         }
-        let bytes = self.matcher.compute_ff_bytes();
-        let tokens = match bytes.is_empty() {
-            true => Vec::new(),
-            false => self.environment.tok_trie().greedy_tokenize(&bytes),
-        };
-        self.matcher.consume_tokens(&tokens).map_err(refused)?;
+        let (mut tokens, mut rest) = (Vec::new(), &bytes[..]);
+        while !rest.is_empty() {
+            // The longest that is there.
+            let (token, n_bytes) = self.vocabulary.trie.prefix_token_id(rest);
+            if n_bytes == 0 {
+                let reason = format!("no token has the byte {:#04x}", rest[0]);
+                return Err(Error::Grammar(reason));
+            }
+            tokens.push(token);
+            rest = &rest[n_bytes..];
+        }
+        self.state = state;
         Ok(tokens)
     }
 
@@ -120,7 +124,13 @@ impl Grammar {
     /// [`Error::Grammar`] where none does: the expression is complete, or the vocabulary lacks what
     /// it needs.
     pub fn allowed(&mut self) -> Result<TokenSet, Error> {
-        let allowed = self.matcher.compute_mask().map_err(refused)?;
+        let trie = self.vocabulary.trie.clone();
+        let mut allowed = trie.alloc_token_set();
+        let mut walk = Walk {
+            expression: &mut self.expression,
+            states: vec![self.state],
+        };
+        trie.add_bias(&mut walk, &mut allowed, &[]);
         match allowed.is_zero() {
             true => Err(Error::Grammar("no token leads on".to_owned())),
             false => Ok(allowed.as_slice().into()),
@@ -132,12 +142,51 @@ impl Grammar {
     /// # Errors
     /// [`Error::Grammar`] of one that does not.
     pub fn write(&mut self, token: u32) -> Result<(), Error> {
-        self.matcher.consume_token(token).map_err(refused)
+        let bytes = self.vocabulary.trie.token(token);
+        let state = self.expression.transition_bytes(self.state, bytes);
+        if bytes.is_empty() || state.is_dead() {
+            return Err(Error::Grammar(format!(
+                "the token {token} does not lead on"
+            )));
+        }
+        self.state = state;
+        Ok(())
     }
 
-    /// Whether all has been written, and nothing leads on.
-    pub fn is_complete(&self) -> bool {
-        self.matcher.is_stopped()
+    /// Whether all has been written.
+    pub fn is_complete(&mut self) -> bool {
+        self.expression.is_accepting(self.state)
+    }
+}
+
+/// A walk along the trie: the states of the expression behind each byte of where it is.
+struct Walk<'a> {
+    expression: &'a mut Regex,
+    /// Not empty.
+    states: Vec<StateID>,
+}
+
+impl Recognizer for Walk<'_> {
+    fn pop_bytes(&mut self, num: usize) {
+        self.states.truncate(self.states.len() - num);
+    }
+
+    fn collapse(&mut self) {
+        self.states.drain(..self.states.len() - 1);
+    }
+
+    fn trie_finished(&mut self) {
+        self.states.truncate(1);
+    }
+
+    fn try_push_byte(&mut self, byte: u8) -> bool {
+        let last = self.states[self.states.len() - 1];
+        let next = self.expression.transition(last, byte);
+        if next.is_dead() {
+            return false;
+        }
+        self.states.push(next);
+        true
     }
 }
 

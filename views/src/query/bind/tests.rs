@@ -571,11 +571,12 @@ fn columns_are_read_out_of_a_text_by_one_question() {
          WHERE is_new GROUP BY price",
         concat!(
             "result (price FLOAT, n INTEGER)\n",
-            "└ group by CAST(sem_extract -> 'price' AS FLOAT) AS price: count(*)\n",
-            "  └ filter CAST(sem_extract -> 'is_new' AS BOOLEAN)\n",
-            "    └ ask sem_extract('{doc}', price => FLOAT, is_new => BOOLEAN, max_tokens => 256) \
+            "└ group by price: count(*)\n",
+            "  └ project CAST(sem_extract -> 'price' AS FLOAT) AS price\n",
+            "    └ filter CAST(sem_extract -> 'is_new' AS BOOLEAN)\n",
+            "      └ ask sem_extract('{doc}', price => FLOAT, is_new => BOOLEAN, max_tokens => 256) \
              AS sem_extract (a call a row)\n",
-            "      └ scan orders (doc)",
+            "        └ scan orders (doc)",
         ),
     );
     refused(
@@ -655,8 +656,8 @@ fn the_best_by_a_score_are_asked_about_behind_other_conditions() {
         concat!(
             "result (id INTEGER)\n",
             "└ project id\n",
-            "  └ top 3 by sem_score DESC, id\n",
-            "    └ project id, sem_score\n",
+            "  └ top 3 by order DESC, id\n",
+            "    └ project id, sem_score AS order\n",
             "      └ ask sem_score('How urgent is {doc}?') AS sem_score (a pass a row)\n",
             "        └ project doc, id\n",
             "          └ filter amount > 1\n",
@@ -691,11 +692,10 @@ fn rows_are_ranked_before_what_only_the_first_are_asked() {
             "result (id INTEGER)\n",
             "└ project id\n",
             "  └ filter amount > 1\n",
-            "    └ project id, amount\n",
-            "      └ top 2 by sem_rank NULLS LAST, id\n",
-            "        └ project id, amount, sem_rank\n",
-            "          └ first 2 by sem_rank('{doc}') AS sem_rank (a pass for two that meet)\n",
-            "            └ scan orders (amount, doc, id)",
+            "    └ top 2 by order NULLS LAST, id\n",
+            "      └ project id, amount, sem_rank AS order\n",
+            "        └ first 2 by sem_rank('{doc}') AS sem_rank (a pass for two that meet)\n",
+            "          └ scan orders (amount, doc, id)",
         ),
     );
     let in_order =

@@ -26,19 +26,16 @@ struct Tournament {
 impl Tournament {
     /// The best of some texts, by place.
     fn best(&self, texts: &BTreeSet<(u64, Value)>, level: u32) -> Vec<(u64, Value)> {
-        let slot = |place: u64| match level {
-            5 => place,
-            _ => place >> (60 - 4 * level) & 15,
-        };
+        if level == 4 {
+            let alone = texts.iter().map(|text| vec![text.clone()]);
+            return self.meet(&alone.collect::<Vec<_>>());
+        }
         let mut slots: BTreeMap<u64, BTreeSet<(u64, Value)>> = BTreeMap::new();
         for (place, text) in texts {
-            let of_slot = slots.entry(slot(*place)).or_default();
+            let of_slot = slots.entry(place >> (60 - 4 * level) & 15).or_default();
             of_slot.insert((*place, text.clone()));
         }
-        let lists = slots.into_values().map(|texts| match level {
-            4.. => texts.into_iter().collect(),
-            _ => self.best(&texts, level + 1),
-        });
+        let lists = slots.values().map(|texts| self.best(texts, level + 1));
         self.meet(&lists.collect::<Vec<_>>())
     }
 
