@@ -115,7 +115,7 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
     let engine = declared(Engine::builder(model.runtime), &args.engine).start()?;
     let (model_args, opening_live) = (args.model.clone(), live.clone());
     let mut prompt = Prompt {
-        session: Session::new(engine, args.model.model.as_str()).opening(move |model| {
+        session: Session::new(engine, opening::opened_by(&args.model)).opening(move |model| {
             let opened = opening::open_created(model, &model_args, &opening_live)?;
             Ok(opened.runtime)
         }),
