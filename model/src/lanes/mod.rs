@@ -5,7 +5,8 @@
 //! Every operation is one IEEE-754 operation a lane (a fused multiply-add rounds once),
 //! nothing is ever reduced across lanes in an order that depends on the register width,
 //! so all instances of a kernel give the same bits. [`portable`] is the safe twin that the
-//! tests hold the others against.
+//! tests hold the others against. What an instruction set has besides lanes stands beside them
+//! ([`amx`]) and is used by whoever can have the same bits from it.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) mod amx;

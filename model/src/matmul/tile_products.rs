@@ -28,6 +28,7 @@ const STRETCH: usize = 8;
 const PANELS: usize = 16;
 /// Blocks of rows that pass over a panel together.
 const BLOCKS: usize = 2;
+
 /// How the sums of a unit are had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sums {
@@ -63,9 +64,7 @@ impl Sums {
             (Arithmetic::Int16, true) => None,
         }
     }
-}
 
-impl Sums {
     /// Whether so many rows are sooner multiplied by tiles than by lanes: writing tiles out must
     /// pay, and blocks must not stand half empty.
     fn pays(self, n_rows: usize) -> bool {
