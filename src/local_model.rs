@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use perennial_ask::chat::ChatCodec;
 use perennial_ask::{Embed, TensorModel};
 use perennial_bank::FragmentStore;
+use perennial_model::arithmetic::Arithmetic;
 use perennial_model::embedding::Embedder;
 use perennial_model::error::Error as ModelError;
 use perennial_model::locator::{Locator, ModelSpec, OnStderr, Progress, Settings};
@@ -24,6 +25,8 @@ pub struct LocalModelOptions {
     pub n_threads: usize,
     /// Byte budget of the fragment store.
     pub store_bytes: usize,
+    /// What the model multiplies in. Fragments and answers of one are none of the other.
+    pub arithmetic: Arithmetic,
 }
 
 impl Default for LocalModelOptions {
@@ -32,6 +35,7 @@ impl Default for LocalModelOptions {
         Self {
             n_threads: OpenOptions::default().n_threads,
             store_bytes: STORE_BYTES,
+            arithmetic: Arithmetic::default(),
         }
     }
 }
@@ -76,6 +80,7 @@ impl LocalModel {
         let located = locator.locate(&ModelSpec::parse(spec)?, progress)?;
         let open = OpenOptions {
             n_threads,
+            arithmetic: options.arithmetic,
             ..OpenOptions::default()
         };
         let model = Model::open(&located, &open, progress)?;

@@ -41,6 +41,7 @@ pub use dependency::{Dependencies, Dependency};
 pub use embed::Embed;
 pub use executor::{Attempt, Executor, Priority};
 pub use local::{TensorModel, TextCodec};
+pub use perennial_model::arithmetic::Arithmetic;
 pub use perennial_model::cancel::Cancel;
 pub use perennial_model::generation::DraftCheck;
 pub use perennial_model::sampling::Sampling;

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::Path;
 
+use perennial::model::arithmetic::{Arithmetic, KernelOptions};
 use perennial::model::cancel::Cancel;
 use perennial::model::decoder::{Decoder, Logits, Rows};
 use perennial::model::divergence::{kl, log_softmax};
@@ -24,7 +25,7 @@ use crate::rig::{Error, question};
 const ROWS: usize = 4;
 
 /// How far an engine's distributions are from those in f32.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Distance {
     n: usize,
     sum: f64,
@@ -65,21 +66,42 @@ pub fn run(options: &Options) -> Result<(), Error> {
         let checkpoint = Checkpoint::open(answerer.path())?;
         let config = checkpoint.config().clone();
         let weights = Dequantized::of(&checkpoint, &config);
-        let in_f32 = Decoder::load(config, &weights, options.threads, &mut |_, _| {})?;
+        let load = |arithmetic: Arithmetic| {
+            let kernels = KernelOptions {
+                arithmetic,
+                ..KernelOptions::default()
+            };
+            let config = config.clone();
+            Decoder::load_with(
+                kernels,
+                config,
+                &checkpoint,
+                options.threads,
+                &mut |_, _| {},
+            )
+        };
+        let ours: Vec<Decoder> = Arithmetic::ALL
+            .into_iter()
+            .map(load)
+            .collect::<Result<_, _>>()?;
+        let in_f32 = Decoder::load(config.clone(), &weights, options.threads, &mut |_, _| {})?;
         drop(weights);
         for data in &options.data {
             let set = data.file_stem().unwrap_or_default().to_string_lossy();
             let questions = question::read(data, Some(options.limit.unwrap_or(ROWS)))?;
-            let (mut ours, mut theirs) = (Distance::default(), Distance::default());
+            let mut of_ours = vec![Distance::default(); ours.len()];
+            let mut theirs = Distance::default();
             for (n, question) in questions.iter().enumerate() {
                 eprint!("\r{spec}, {set}: {} of {}", n + 1, questions.len());
                 let mut prompt = answerer.prompt(question)?;
                 prompt.truncate(options.tokens.get());
                 let reference = logits(&in_f32, &prompt)?;
                 let n_vocab = reference.len() / prompt.len();
-                let got = logits(answerer.decoder(), &prompt)?;
-                for (a, b) in reference.chunks(n_vocab).zip(got.chunks(n_vocab)) {
-                    ours.add(a, b);
+                for (decoder, distance) in ours.iter().zip(&mut of_ours) {
+                    let got = logits(decoder, &prompt)?;
+                    for (a, b) in reference.chunks(n_vocab).zip(got.chunks(n_vocab)) {
+                        distance.add(a, b);
+                    }
                 }
                 if let Some(python) = &options.peer_python {
                     let got = of_peer(options, python, answerer.path(), &prompt)?;
@@ -92,10 +114,13 @@ pub fn run(options: &Options) -> Result<(), Error> {
                 }
             }
             eprintln!();
-            if ours.n == 0 {
+            if of_ours.iter().all(|distance| distance.n == 0) {
                 return Err(format!("{}: no rows", data.display()).into());
             }
-            ours.print(answerer.name(), &set, "Perennial");
+            for (decoder, distance) in ours.iter().zip(&of_ours) {
+                let engine = format!("Perennial, {}", decoder.arithmetic());
+                distance.print(answerer.name(), &set, &engine);
+            }
             if theirs.n > 0 {
                 theirs.print(answerer.name(), &set, "llama.cpp");
             }

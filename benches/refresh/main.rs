@@ -161,6 +161,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             n => n,
         },
         store_bytes: STORE_BYTES,
+        ..LocalModelOptions::default()
     };
     if arguments.contexts.is_empty() {
         println!(

@@ -12,6 +12,9 @@
 //! they verify: of all), and keep keys and values in 16-bit floats. Neither tokenizes while the clock runs.
 //! Perennial's times include the choice of the greedy token, llama.cpp's do not.
 //!
+//! With `--kernels` several kernels of ours are measured side by side: instructions that give the
+//! same bits sooner or later, and arithmetic that gives others.
+//!
 //! llama.cpp is optional: `peer/llama.py` says how to install it. Without it the
 //! table has Perennial's columns only, and the reason stands below.
 
@@ -32,7 +35,7 @@ use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
 
 use limit::Peaks;
 use measurement::{Measurement, Task};
-use options::Options;
+use options::{Kernels, Options};
 use ours::Ours;
 use peer::Peer;
 use table::Line;
@@ -60,7 +63,9 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         let model = locator.locate(&ModelSpec::parse(spec)?, &mut OnStderr::default())?;
         for (&n_threads, peaks) in options.threads.iter().zip(&peaks) {
             eprintln!("{} with {n_threads} threads", model.name);
-            let ours = Ours::load(&model.path, n_threads)?;
+            let load = |kernels: &Kernels| Ours::load(&model.path, kernels.0, n_threads);
+            let ours: Vec<Ours> = options.kernels.iter().map(load).collect::<Result<_, _>>()?;
+            let first = ours.first().ok_or("no kernels to measure")?;
             let mut peers = Vec::new();
             for flash_attention in [true, false] {
                 match Peer::load(options, &model.path, n_threads, flash_attention) {
@@ -75,16 +80,21 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
                     }
                 }
             }
-            for task in options.tasks(ours.n_vocab(), ours.n_positions()) {
+            for task in options.tasks(first.n_vocab(), first.n_positions()) {
                 eprintln!("  {task}");
-                lines.push(measure(
-                    &model.name,
-                    n_threads,
-                    &task,
-                    (&ours, peaks),
-                    &mut peers,
-                    options.repeats.get(),
-                )?);
+                let (ours, theirs) = measure(&task, &ours, &mut peers, options.repeats.get())?;
+                for (kernels, measured) in options.kernels.iter().zip(&ours) {
+                    lines.push(Line {
+                        model: model.name.clone(),
+                        task: task.to_string(),
+                        kernels: kernels.to_string(),
+                        n_threads,
+                        ours: *measured,
+                        first: ours[0],
+                        limit: first.least(&task).seconds(peaks),
+                        peers: theirs.clone(),
+                    });
+                }
             }
         }
     }
@@ -98,33 +108,28 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Runs one task on every side, `repeats` times in turn.
+/// Runs one task on every side, `repeats` times in turn: the medians of all kernels of ours, and of
+/// all peers.
 fn measure(
-    model: &str,
-    n_threads: usize,
     task: &Task,
-    (ours, peaks): (&Ours, &Peaks),
+    ours: &[Ours],
     peers: &mut [Peer],
     repeats: usize,
-) -> Result<Line, Box<dyn std::error::Error>> {
-    let mut our_runs = Vec::new();
+) -> Result<(Vec<Measurement>, Vec<Measurement>), Box<dyn std::error::Error>> {
+    let mut our_runs = vec![Vec::new(); ours.len()];
     let mut peer_runs = vec![Vec::new(); peers.len()];
-    let mut state = ours.prepare(task)?;
+    let mut states: Vec<_> = ours
+        .iter()
+        .map(|ours| ours.prepare(task))
+        .collect::<Result<_, _>>()?;
     for _ in 0..repeats {
-        our_runs.push(ours.run(task, &mut state)?);
+        for ((ours, state), runs) in ours.iter().zip(&mut states).zip(&mut our_runs) {
+            runs.push(ours.run(task, state)?);
+        }
         for (peer, runs) in peers.iter_mut().zip(&mut peer_runs) {
             runs.push(peer.run(task)?);
         }
     }
-    Ok(Line {
-        model: model.to_owned(),
-        task: task.to_string(),
-        n_threads,
-        ours: Measurement::median(&our_runs),
-        limit: ours.least(task).seconds(peaks),
-        peers: peer_runs
-            .iter()
-            .map(|runs| Measurement::median(runs))
-            .collect(),
-    })
+    let medians = |runs: Vec<Vec<_>>| runs.iter().map(|runs| Measurement::median(runs)).collect();
+    Ok((medians(our_runs), medians(peer_runs)))
 }

@@ -1,9 +1,12 @@
 //! What does the caller want measured?
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Parser;
+use perennial::model::arithmetic::{Instructions, KernelOptions};
 
 use crate::measurement::Task;
 
@@ -35,12 +38,45 @@ pub struct Options {
     /// Runs of each task and side.
     #[arg(long, default_value = "3")]
     pub repeats: NonZeroUsize,
+    /// Kernels of ours, each measured in turn within every repeat: instructions (best, portable,
+    /// avx2, avx512 or amx) and arithmetic (int16 or int8).
+    #[arg(long, value_name = "INSTRUCTIONS:ARITHMETIC", value_delimiter = ',', default_values = ["best:int16"])]
+    pub kernels: Vec<Kernels>,
     /// A Python interpreter that can import `llama_cpp`.
     #[arg(long, default_value = "python3")]
     pub peer_python: PathBuf,
     /// Given by `cargo bench`; without meaning here.
     #[arg(long = "bench", hide = true)]
     _bench: bool,
+}
+
+/// Instructions and arithmetic of one decoder.
+#[derive(Clone, Copy)]
+pub struct Kernels(pub KernelOptions);
+
+impl FromStr for Kernels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (instructions, arithmetic) = text
+            .split_once(':')
+            .ok_or("expected INSTRUCTIONS:ARITHMETIC, as in avx512:int8")?;
+        let instructions = match instructions {
+            "best" => Instructions::default(),
+            word => word.parse()?,
+        };
+        let arithmetic = arithmetic.parse()?;
+        Ok(Self(KernelOptions {
+            arithmetic,
+            instructions,
+        }))
+    }
+}
+
+impl fmt::Display for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.instructions.word(), self.0.arithmetic)
+    }
 }
 
 impl Options {

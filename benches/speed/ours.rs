@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use perennial::model::arithmetic::KernelOptions;
 use perennial::model::cancel::Cancel;
 use perennial::model::decoder::{Decoder, Logits, Rows};
 use perennial::model::kv::Tail;
@@ -25,10 +26,10 @@ pub struct Ours {
 
 impl Ours {
     /// Packs the weights of `path` for `n_threads` threads and warms the kernels up.
-    pub fn load(path: &Path, n_threads: usize) -> Result<Self, Error> {
+    pub fn load(path: &Path, kernels: KernelOptions, n_threads: usize) -> Result<Self, Error> {
         let checkpoint = Checkpoint::open(path)?;
         let config = checkpoint.config().clone();
-        let decoder = Decoder::load(config, &checkpoint, n_threads, &mut |_, _| {})?;
+        let decoder = Decoder::load_with(kernels, config, &checkpoint, n_threads, &mut |_, _| {})?;
         let ours = Self { decoder };
         let mut tail = ours.decoder.new_tail(0);
         let nothing = Layout::new();

@@ -10,10 +10,14 @@ pub struct Line {
     pub model: String,
     /// What was done.
     pub task: String,
+    /// Perennial's instructions and arithmetic.
+    pub kernels: String,
     /// Threads of every side.
     pub n_threads: usize,
     /// Perennial's medians.
     pub ours: Measurement,
+    /// The medians of the first kernels that were measured.
+    pub first: Measurement,
     /// Seconds that the machine's peaks would need.
     pub limit: f64,
     /// llama.cpp's medians with and without flash attention; empty if not measured.
@@ -25,18 +29,21 @@ pub struct Line {
 /// as a share of what the machine's peaks allow.
 pub fn markdown(lines: &[Line]) -> String {
     let mut table = String::from(
-        "| model | task | threads | Perennial tokens/s (per CPU-s) \
-         | of the limit | llama.cpp, flash attention | llama.cpp, without | ratio (per CPU-s) |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        "| model | task | kernels | threads | Perennial tokens/s (per CPU-s) \
+         | to the first kernels (per CPU-s) | of the limit | llama.cpp, flash attention | llama.cpp, without | ratio (per CPU-s) |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for line in lines {
         write!(
             table,
-            "| {} | {} | {} | {} | {:.0}% |",
+            "| {} | {} | {} | {} | {} | {:.2} ({:.2}) | {:.0}% |",
             line.model,
             line.task,
+            line.kernels,
             line.n_threads,
             rates(&line.ours),
+            line.ours.rate() / line.first.rate(),
+            line.ours.cpu_rate() / line.first.cpu_rate(),
             100.0 * line.limit / line.ours.wall_s,
         )
         .expect("writing to a string");

@@ -6,6 +6,7 @@
 //! overlays, one context attends to them.
 
 mod activations;
+pub mod arithmetic;
 mod attention;
 mod awake;
 mod bounded;

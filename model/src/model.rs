@@ -2,6 +2,7 @@
 //! digest that names them.
 
 use crate::{
+    arithmetic::{Arithmetic, KernelOptions},
     config::ModelConfig,
     decoder::Decoder,
     digest::ModelDigest,
@@ -22,6 +23,8 @@ const BESIDE_WEIGHTS: u64 = 256 << 20;
 pub struct OpenOptions {
     /// Threads of the decoder.
     pub n_threads: usize,
+    /// What it multiplies in.
+    pub arithmetic: Arithmetic,
     /// Refuse a model that does not fit into the memory that is available.
     pub check_memory: bool,
 }
@@ -32,6 +35,7 @@ impl Default for OpenOptions {
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             n_threads,
+            arithmetic: Arithmetic::default(),
             check_memory: true,
         }
     }
@@ -82,7 +86,12 @@ impl Model {
         // Hashing waits for the disk as loading does: each finds what the other has read.
         let (decoder, digest) = std::thread::scope(|scope| {
             let digest = scope.spawn(|| located.digest.map_or_else(|| checkpoint.digest(), Ok));
-            let decoder = Decoder::load(config.clone(), &checkpoint, options.n_threads, &mut heard);
+            let kernels = KernelOptions {
+                arithmetic: options.arithmetic,
+                ..KernelOptions::default()
+            };
+            let (config, n_threads) = (config.clone(), options.n_threads);
+            let decoder = Decoder::load_with(kernels, config, &checkpoint, n_threads, &mut heard);
             (decoder, digest.join().expect("hashing does not panic"))
         });
         progress.end();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
+use perennial::model::arithmetic::Arithmetic;
 use perennial::{Delivery, Order, Policy, Repair, Scope};
 use perennial_views::pace::parse_duration;
 
@@ -500,6 +501,12 @@ pub(crate) struct ModelArgs {
     /// Of a model behind HTTP: tokens that it attends to, where its server does not say.
     #[arg(long, value_parser = values::at_least_one, value_name = "N")]
     pub(crate) context_window: Option<usize>,
+
+    /// What a model of this machine multiplies in: `int16`, next to f32 in every answer, or `int8`,
+    /// as llama.cpp does: sooner, and further from it. What was read and answered in one is kept
+    /// apart from the other. [default: int16]
+    #[arg(long, value_name = "int16|int8")]
+    pub(crate) arithmetic: Option<Arithmetic>,
 
     /// Threads that compute. By default one for each core.
     #[arg(long, value_parser = values::at_least_one, value_name = "N")]

@@ -2,8 +2,9 @@
 
 use perennial::ask::is_address;
 use perennial::local_model::embedding_only;
+use perennial::model::arithmetic::Arithmetic;
 use perennial::model::locator::{Locator, Settings};
-use perennial::sql::CreateModel;
+use perennial::sql::{CreateModel, ModelOption};
 use perennial::{LocalModel, LocalModelOptions, Runtime, View};
 
 use super::args::{ModelArgs, ViewArgs};
@@ -35,18 +36,30 @@ pub(crate) struct OpenedModel {
     pub(crate) runtime: Runtime,
 }
 
+/// What opens the model of `--model`, as a statement would have it.
+pub(crate) fn opened_by(args: &ModelArgs) -> String {
+    match args.arithmetic.filter(|of| *of != Arithmetic::default()) {
+        None => args.model.clone(),
+        Some(of) => format!("{} WITH (ARITHMETIC = '{of}')", args.model),
+    }
+}
+
 /// Finds and opens the model that the options name, with its progress on `live`.
 ///
 /// # Errors
 /// Why it cannot be had or opened.
 pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
     match is_address(&args.model) {
+        true if args.arithmetic.is_some() => Err(Failure::usage(
+            "--arithmetic is of a model of this machine",
+            "leave it out: a model behind HTTP computes as its server does",
+        )),
         true => remote::open(&args.model, None, args, live),
         false if args.key_file.is_some() || args.ca_file.is_some() => Err(Failure::usage(
             "--key-file and --ca-file are of a model behind HTTP",
             "leave them out, or give its address: --model http://localhost:8000/v1",
         )),
-        false => open_local(&args.model, args, live),
+        false => open_local(&args.model, args.arithmetic, args, live),
     }
 }
 
@@ -71,14 +84,27 @@ pub(crate) fn open_created(
 ) -> Result<OpenedModel, Failure> {
     match is_address(&model.spec.of) {
         true => remote::open(&model.spec.of, Some(&model.options), args, live),
-        false => open_local(&model.spec.of, args, live),
+        // What the command line says is about the model that it names.
+        false => {
+            let said = model.options.iter().find_map(|option| match option.of {
+                ModelOption::Arithmetic(of) => Some(of),
+                _ => None,
+            });
+            open_local(&model.spec.of, said, args, live)
+        }
     }
 }
 
-fn open_local(spec: &str, args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
+fn open_local(
+    spec: &str,
+    arithmetic: Option<Arithmetic>,
+    args: &ModelArgs,
+    live: &Live,
+) -> Result<OpenedModel, Failure> {
     let locator = locator(args.cache.as_deref())?;
     let mut options = LocalModelOptions {
         store_bytes: args.memory.0,
+        arithmetic: arithmetic.unwrap_or_default(),
         ..LocalModelOptions::default()
     };
     if let Some(n_threads) = args.threads {

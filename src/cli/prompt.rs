@@ -126,7 +126,7 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
     let mut open = opener(is_asked, &args.model, &live);
     let engine = declared(Engine::builder(open(None)?), &args.engine).start()?;
     let mut prompt = Prompt {
-        session: Session::new(engine, args.model.model.as_str())
+        session: Session::new(engine, opening::opened_by(&args.model))
             .opening(move |model| Ok(open(Some(model))?)),
         teller: Teller {
             live: live.clone(),

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut open = opener(is_asked, &args.model, &live);
     let opened_by = match first {
         Some(model) => model.opened_by(),
-        None => args.model.model.as_str().into(),
+        None => opening::opened_by(&args.model).into(),
     };
     let builder = declared(Engine::builder(open(first)?), &args.engine).held();
     let session = Session::new(builder.start()?, opened_by)

@@ -10,7 +10,7 @@ mod written;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use perennial_model::decoder::{Decoder, KERNEL_CLASS};
+use perennial_model::decoder::Decoder;
 use perennial_model::error::Error as ModelError;
 use perennial_model::generation::{self, Generation, GenerationRequest};
 use perennial_model::grammar::Vocabulary;
@@ -94,7 +94,7 @@ impl TensorModel {
         store: Arc<FragmentStore>,
     ) -> Self {
         let resolved = resolved(weights, &decoder, &codec);
-        let identity = ModelIdentity::new(&resolved, KERNEL_CLASS, KV_DTYPE);
+        let identity = ModelIdentity::new(&resolved, decoder.arithmetic().kernel_class(), KV_DTYPE);
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 tensor model");
         hash.update(identity.as_bytes());
         Self {
@@ -366,6 +366,7 @@ pub(crate) fn patched(written: &Written, request: &AnswerRequest<'_>) -> Option<
 
 #[cfg(test)]
 mod tests {
+    use perennial_model::arithmetic::{Arithmetic, KernelOptions};
     use perennial_model::config::{ModelConfig, RopeScaling};
     use perennial_model::seeded::{tiny, tiny_config};
 
@@ -414,7 +415,20 @@ mod tests {
 
     /// The digest of a model, by which answers are kept, and the id of a fragment.
     fn names(config: ModelConfig, codec: Characters) -> Result<([u8; 32], FragmentId), ModelError> {
-        let decoder = Decoder::load(config.clone(), &tiny(&config, 1), 1, &mut |_, _| {})?;
+        names_in(Arithmetic::default(), config, codec)
+    }
+
+    fn names_in(
+        arithmetic: Arithmetic,
+        config: ModelConfig,
+        codec: Characters,
+    ) -> Result<([u8; 32], FragmentId), ModelError> {
+        let kernels = KernelOptions {
+            arithmetic,
+            ..KernelOptions::default()
+        };
+        let weights = tiny(&config, 1);
+        let decoder = Decoder::load_with(kernels, config, &weights, 1, &mut |_, _| {})?;
         let store = Arc::new(FragmentStore::new(0));
         let model = TensorModel::new(Arc::new(decoder), &[7; 32], codec, store);
         let ids = model.fragment_ids(Scope::Causal, &[]);
@@ -436,6 +450,7 @@ mod tests {
             ..tiny_config()
         };
         let others = [
+            names_in(Arithmetic::Int8, tiny_config(), codec())?,
             names(with(RopeScaling::Linear { factor: 2.0 }), codec())?,
             names(with(RopeScaling::Linear { factor: 4.0 }), codec())?,
             names(

@@ -1,6 +1,7 @@
 //! The weights of a decoder, checked against its configuration and packed.
 
 use crate::activations::panels_of;
+use crate::arithmetic::Arithmetic;
 use crate::config::ModelConfig;
 use crate::error::Error;
 use crate::lanes::{Lane, WIDTH};
@@ -37,6 +38,7 @@ pub(super) struct Layers {
 /// Reads tensors, counting the bytes that are done.
 struct Reader<'a> {
     source: &'a dyn TensorSource,
+    arithmetic: Arithmetic,
     done: u64,
     total: u64,
     progress: &'a mut (dyn FnMut(u64, u64) + Send),
@@ -47,6 +49,7 @@ impl Layers {
     pub fn load(
         config: &ModelConfig,
         source: &dyn TensorSource,
+        arithmetic: Arithmetic,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Self, Error> {
         check(config)?;
@@ -57,6 +60,7 @@ impl Layers {
             .sum();
         let mut reader = Reader {
             source,
+            arithmetic,
             done: 0,
             total,
             progress,
@@ -217,7 +221,8 @@ impl Reader<'_> {
         shape: [usize; 2],
         row_of: impl Fn(usize) -> usize + Sync,
     ) -> Result<PackedMatrix, Error> {
-        Ok(PackedMatrix::pack(self.raw(name, shape)?, row_of))
+        let packed = PackedMatrix::pack(self.raw(name, shape)?, row_of);
+        Ok(packed.in_arithmetic(self.arithmetic))
     }
 
     fn vector(&mut self, name: &str, n: usize) -> Result<Vec<f32>, Error> {

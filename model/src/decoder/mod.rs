@@ -20,6 +20,7 @@ pub(crate) use choice::gap;
 
 use std::sync::Mutex;
 
+use crate::arithmetic::{Arithmetic, KernelOptions};
 use crate::cancel::Cancel;
 use crate::config::ModelConfig;
 use crate::error::Error;
@@ -30,12 +31,6 @@ use crate::rope::Rope;
 use crate::weights::TensorSource;
 use layers::Layers;
 
-/// Names the arithmetic of forward passes: results of the same weights under the same name agree
-/// in every bit, under another they may not. Ids of what is stored depend on it, so that nothing
-/// that an older version computed is taken for what this one would.
-pub const KERNEL_CLASS: &str =
-    "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512";
-
 /// A loaded decoder, with the threads it computes on.
 pub struct Decoder {
     config: ModelConfig,
@@ -44,6 +39,7 @@ pub struct Decoder {
     pool: rayon::ThreadPool,
     /// Held by the pass that is in the pool.
     turn: Mutex<()>,
+    arithmetic: Arithmetic,
     isa: Isa,
 }
 
@@ -128,11 +124,21 @@ impl Decoder {
         n_threads: usize,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Self, Error> {
-        Self::load_for(Isa::best(), config, source, n_threads, progress)
+        Self::load_with(
+            KernelOptions::default(),
+            config,
+            source,
+            n_threads,
+            progress,
+        )
     }
 
-    pub(crate) fn load_for(
-        isa: Isa,
+    /// The same in other arithmetic, or with other instructions than the quickest there are.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        kernels: KernelOptions,
         config: ModelConfig,
         source: &dyn TensorSource,
         n_threads: usize,
@@ -146,7 +152,8 @@ impl Decoder {
                 n_threads,
                 reason: error.to_string(),
             })?;
-        let layers = pool.install(|| Layers::load(&config, source, progress))?;
+        let arithmetic = kernels.arithmetic;
+        let layers = pool.install(|| Layers::load(&config, source, arithmetic, progress))?;
         let rope = Rope::new(&config);
         Ok(Self {
             config,
@@ -154,8 +161,14 @@ impl Decoder {
             rope,
             pool,
             turn: Mutex::default(),
-            isa,
+            arithmetic,
+            isa: kernels.instructions.0,
         })
+    }
+
+    /// What it multiplies in: its name belongs to the id of whatever it computes.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Sizes and switches of the model.

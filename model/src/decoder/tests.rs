@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::naive::{Naive, Seen};
 use super::*;
+use crate::arithmetic::Instructions;
 use crate::config::{Architecture, RopeScaling};
 use crate::kv::KvFragment;
 use crate::layout::Overlay;
@@ -58,7 +59,21 @@ fn load_from(
     source: &dyn TensorSource,
     n_threads: usize,
 ) -> Decoder {
-    let loaded = Decoder::load_for(isa, config.clone(), source, n_threads, &mut |_, _| {});
+    load_in(Arithmetic::Int16, isa, config, source, n_threads)
+}
+
+fn load_in(
+    arithmetic: Arithmetic,
+    isa: Isa,
+    config: &ModelConfig,
+    source: &dyn TensorSource,
+    n_threads: usize,
+) -> Decoder {
+    let kernels = KernelOptions {
+        arithmetic,
+        instructions: Instructions(isa),
+    };
+    let loaded = Decoder::load_with(kernels, config.clone(), source, n_threads, &mut |_, _| {});
     loaded.expect("the seeded model loads")
 }
 
@@ -186,12 +201,13 @@ proptest! {
         prompts in prop::collection::vec(prop::collection::vec(0u32..96, 1..80), 1..4),
         cuts in prop::collection::vec(1usize..12, 1..6),
         quantized in any::<bool>(),
+        arithmetic in prop::sample::select(Arithmetic::ALL.to_vec()),
     ) {
         let source = match quantized {
             true => tiny(&config, seed).quantized(),
             false => tiny(&config, seed),
         };
-        let reference = load_from(Isa::best(), &config, &source, 1);
+        let reference = load_in(arithmetic, Isa::best(), &config, &source, 1);
         let mut layout = Layout::new();
         for tokens in &documents {
             let mut tail = reference.new_tail(0);
@@ -211,7 +227,7 @@ proptest! {
             })
             .collect();
         for isa in Isa::available() {
-            let decoder = load_from(isa, &config, &source, 2);
+            let decoder = load_in(arithmetic, isa, &config, &source, 2);
             // All prompts in one pass.
             let mut tails: Vec<_> =
                 prompts.iter().map(|_| decoder.new_tail(layout.end())).collect();
@@ -632,8 +648,23 @@ fn the_kernel_class_names_these_bits() {
     };
     let source = tiny(&config, 1).quantized();
     let tokens: Vec<u32> = (0..700).map(|i| i * 31 % 96).collect();
-    for isa in Isa::available() {
-        let decoder = load_from(isa, &config, &source, 2);
+    let pins = [
+        (
+            Arithmetic::Int16,
+            "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512",
+            1_769_912_703_870_820_852,
+        ),
+        (
+            Arithmetic::Int8,
+            "codes by blocks of 8 bits, f32 fma, blocks of 128 keys, spans of 512",
+            3,
+        ),
+    ];
+    for (isa, (arithmetic, class, pin)) in Isa::available()
+        .into_iter()
+        .flat_map(|isa| pins.map(|pin| (isa, pin)))
+    {
+        let decoder = load_in(arithmetic, isa, &config, &source, 2);
         let mut layout = Layout::new();
         for tokens in [&tokens[..600], &tokens[..33]] {
             let mut tail = decoder.new_tail(0);
@@ -643,11 +674,24 @@ fn the_kernel_class_names_these_bits() {
         let mut tail = decoder.new_tail(layout.end());
         let got = run(&decoder, &layout, &mut tail, &tokens[..9], false);
         assert_eq!(
-            (KERNEL_CLASS, digest(bits(&got.logits))),
-            (
-                "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512",
-                1_769_912_703_870_820_852
-            ),
+            (arithmetic.kernel_class(), digest(bits(&got.logits))),
+            (class, pin),
         );
+    }
+}
+
+#[test]
+fn rows_of_eight_bits_give_other_bits_that_are_near() {
+    let config = tiny_config();
+    let source = tiny(&config, 3).quantized();
+    let tokens: Vec<u32> = (0..90).map(|i| i * 29 % 96).collect();
+    let [sixteen, eight] = Arithmetic::ALL.map(|arithmetic| {
+        let decoder = load_in(arithmetic, Isa::best(), &config, &source, 2);
+        let mut tail = decoder.new_tail(0);
+        run(&decoder, &Layout::new(), &mut tail, &tokens, false).logits
+    });
+    assert_ne!(bits(&sixteen), bits(&eight));
+    for (a, b) in sixteen.iter().zip(&eight) {
+        assert!((a - b).abs() < 0.25, "{a} is not {b}");
     }
 }

@@ -145,6 +145,36 @@ macro_rules! on_tiles {
 }
 
 impl Configured {
+    /// `sums[0] = x[0] * weights[0]`.
+    #[inline(always)]
+    pub fn multiply_one(&self, x: &[Tile; 1], weights: &[Tile; 1], sums: &mut [SumTile; 2]) {
+        on_tiles!(
+            x.as_ptr(), weights.as_ptr(), sums.as_mut_ptr();
+            "tilezero tmm0"
+            "tileloadd tmm6, [{w} + {row}*1]"
+            "tileloadd tmm4, [{x} + {row}*1]"
+            "tdpbf16ps tmm0, tmm4, tmm6"
+            "tilestored [{sums} + {row}*1], tmm0"
+        );
+    }
+
+    /// `sums[i] = x[0] * weights[i]`.
+    #[inline(always)]
+    pub fn multiply_by_each(&self, x: &[Tile; 1], weights: &[Tile; 2], sums: &mut [SumTile; 2]) {
+        on_tiles!(
+            x.as_ptr(), weights.as_ptr(), sums.as_mut_ptr();
+            "tilezero tmm0"
+            "tilezero tmm1"
+            "tileloadd tmm4, [{x} + {row}*1]"
+            "tileloadd tmm6, [{w} + {row}*1]"
+            "tileloadd tmm7, [{w} + {row}*1 + 1024]"
+            "tdpbf16ps tmm0, tmm4, tmm6"
+            "tdpbf16ps tmm1, tmm4, tmm7"
+            "tilestored [{sums} + {row}*1], tmm0"
+            "tilestored [{sums} + {row}*1 + 1024], tmm1"
+        );
+    }
+
     /// `sums[0] = (x[0] + x[1]) * weights[0]`.
     #[inline(always)]
     pub fn multiply_both(&self, x: &[Tile; 2], weights: &[Tile; 1], sums: &mut [SumTile; 2]) {
@@ -243,10 +273,12 @@ mod tests {
         let weights = [tile(|row, i| weight(2 * row + i % 2, i / 2))];
         let configured = amx.configure();
         let (mut both, mut each) = ([SumTile::ZERO; 2], [SumTile::ZERO; 2]);
-        let mut pairs = each;
+        let (mut pairs, mut one, mut by_each) = (each, each, each);
         configured.multiply_both(&x, &weights, &mut both);
         configured.multiply_each(&x, &weights, &mut each);
         configured.multiply_pairs(&x, &[weights[0], weights[0]], &mut pairs);
+        configured.multiply_one(&[x[0]], &weights, &mut one);
+        configured.multiply_by_each(&[x[1]], &[weights[0], x[0]], &mut by_each);
         drop(configured);
         for r in 0..TILE_ROWS {
             for c in 0..16 {
@@ -259,6 +291,8 @@ mod tests {
                 assert_eq!(each[1].0[r].0[c], high as f32, "{r} {c}");
                 assert_eq!(pairs[0].0[r].0[c], low as f32, "{r} {c}");
                 assert_eq!(pairs[1].0[r].0[c], high as f32, "{r} {c}");
+                assert_eq!(one[0].0[r].0[c], low as f32, "{r} {c}");
+                assert_eq!(by_each[0].0[r].0[c], high as f32, "{r} {c}");
             }
         }
         assert_eq!(both[0].0[0].0[0], 16_777_216.0);

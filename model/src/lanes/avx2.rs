@@ -45,6 +45,7 @@ impl Lanes for Avx2 {
     const N_TILE_ROWS: usize = 6;
     const IS_VECTOR: bool = true;
     const ADDS_DOT: bool = false;
+    const DOTS_BYTES: bool = false;
     type F = [__m256; 2];
     type I = [__m256i; 2];
 
@@ -212,6 +213,28 @@ impl Lanes for Avx2 {
         halves!(
             _mm256_add_epi32(acc[0], _mm256_madd_epi16(a[0], b[0])),
             _mm256_add_epi32(acc[1], _mm256_madd_epi16(a[1], b[1]))
+        )
+    }
+    #[inline(always)]
+    fn add_dot_bytes(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        // Even and odd bytes as halves: an instruction for bytes would saturate.
+        let even = halves!(
+            _mm256_madd_epi16(
+                _mm256_and_si256(a[0], _mm256_set1_epi16(0xff)),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b[0]))
+            ),
+            _mm256_madd_epi16(
+                _mm256_and_si256(a[1], _mm256_set1_epi16(0xff)),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b[1]))
+            )
+        );
+        let odd = halves!(
+            _mm256_madd_epi16(_mm256_srli_epi16::<8>(a[0]), _mm256_srai_epi16::<8>(b[0])),
+            _mm256_madd_epi16(_mm256_srli_epi16::<8>(a[1]), _mm256_srai_epi16::<8>(b[1]))
+        );
+        halves!(
+            _mm256_add_epi32(acc[0], _mm256_add_epi32(even[0], odd[0])),
+            _mm256_add_epi32(acc[1], _mm256_add_epi32(even[1], odd[1]))
         )
     }
     #[inline(always)]

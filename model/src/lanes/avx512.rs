@@ -45,6 +45,7 @@ impl Lanes for Avx512 {
     const N_TILE_ROWS: usize = 14;
     const IS_VECTOR: bool = true;
     const ADDS_DOT: bool = true;
+    const DOTS_BYTES: bool = true;
     type F = __m512;
     type I = __m512i;
 
@@ -160,6 +161,10 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn add_dot(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I {
         whole!(_mm512_dpwssd_epi32(acc, a, b))
+    }
+    #[inline(always)]
+    fn add_dot_bytes(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        whole!(_mm512_dpbusd_epi32(acc, a, b))
     }
     #[inline(always)]
     fn shr(self, a: Self::I, n: u32) -> Self::I {

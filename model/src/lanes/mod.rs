@@ -5,7 +5,8 @@
 //! Every operation is one IEEE-754 operation a lane (a fused multiply-add rounds once),
 //! nothing is ever reduced across lanes in an order that depends on the register width,
 //! so all instances of a kernel give the same bits. [`portable`] is the safe twin that the
-//! tests hold the others against.
+//! tests hold the others against. What an instruction set has besides lanes stands beside them
+//! ([`amx`]) and is used by whoever can have the same bits from it.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) mod amx;
@@ -70,6 +71,8 @@ pub(crate) trait Lanes: Copy {
     const IS_VECTOR: bool;
     /// Whether [`Lanes::add_dot`] is one instruction.
     const ADDS_DOT: bool;
+    /// Whether [`Lanes::add_dot_bytes`] is one instruction.
+    const DOTS_BYTES: bool;
     /// Sixteen f32.
     type F: Copy;
     /// Sixteen u32.
@@ -114,6 +117,9 @@ pub(crate) trait Lanes: Copy {
     fn sub_halves(self, a: Self::I, b: u16) -> Self::I;
     /// `acc + low(a) * low(b) + high(a) * high(b)` of signed halves, wrapping.
     fn add_dot(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// `acc` and the four products of the unsigned bytes of `a` with the signed ones of `b`,
+    /// wrapping.
+    fn add_dot_bytes(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
     fn shr(self, a: Self::I, n: u32) -> Self::I;
     fn shl(self, a: Self::I, n: u32) -> Self::I;
     /// Conversion of signed numbers, ties to even.
@@ -176,6 +182,24 @@ impl Isa {
         found
     }
 
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Amx(_) => "amx",
+        }
+    }
+
+    /// Whether its lanes multiply bytes by one instruction.
+    pub fn dots_bytes(self) -> bool {
+        self.run(DotsBytes)
+    }
+
     /// Runs a kernel under this instruction set.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
@@ -188,6 +212,16 @@ impl Isa {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Self::Amx(amx) => amx.lanes().run(kernel),
         }
+    }
+}
+
+struct DotsBytes;
+
+impl Kernel for DotsBytes {
+    type Output = bool;
+    #[inline(always)]
+    fn run<L: Lanes>(self, _lanes: L) -> bool {
+        L::DOTS_BYTES
     }
 }
 
@@ -232,6 +266,8 @@ mod tests {
                 l.to_f32(l.sub_words(l.and(w, 0xffff), w)),
                 l.to_f32(l.sub_halves(w, 0x1234)),
                 l.to_f32(l.add_dot(w, l.bits(a), l.bits(b))),
+                l.to_f32(l.add_dot_bytes(w, l.bits(a), l.bits(b))),
+                l.to_f32(l.add_dot_bytes(l.splat_word(7), l.splat_word(u32::MAX), l.bits(c))),
                 l.to_f32(l.add_dot(l.splat_word(7), l.splat_word(self.w.0[5]), w)),
                 l.splat(self.a.0[3]),
                 exp(l, a),

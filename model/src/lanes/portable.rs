@@ -22,6 +22,7 @@ impl Lanes for Portable {
     const N_TILE_ROWS: usize = 1;
     const IS_VECTOR: bool = false;
     const ADDS_DOT: bool = false;
+    const DOTS_BYTES: bool = false;
     type F = [f32; WIDTH];
     type I = [u32; WIDTH];
 
@@ -138,6 +139,17 @@ impl Lanes for Portable {
             let low = i32::from(a[i] as i16) * i32::from(b[i] as i16);
             let high = i32::from((a[i] >> 16) as i16) * i32::from((b[i] >> 16) as i16);
             acc[i].wrapping_add(low.wrapping_add(high) as u32)
+        })
+    }
+    #[inline(always)]
+    fn add_dot_bytes(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| {
+            let (a, b) = (a[i].to_le_bytes(), b[i].to_le_bytes().map(|b| b as i8));
+            let products = a
+                .into_iter()
+                .zip(b)
+                .map(|(a, b)| i32::from(a) * i32::from(b));
+            acc[i].wrapping_add(products.sum::<i32>() as u32)
         })
     }
     #[inline(always)]

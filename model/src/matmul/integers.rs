@@ -9,7 +9,9 @@
 //!
 //! A single row (decoding) takes codes from their words straight to the accumulators. For many
 //! rows (prefill) a stretch of a panel is first written out as pairs of integers, small enough
-//! for the first cache, and all rows pass over it, keeping partial sums in the output.
+//! for the first cache, and all rows pass over it, keeping partial sums in the output. Where rows
+//! are of eight bits and an instruction multiplies bytes, it is written out as four bytes a word:
+//! the codes themselves, since their bias can be taken off the sums.
 
 use std::ops::Range;
 
@@ -63,6 +65,7 @@ pub(super) fn panels(
         });
     }
     let mut units = [Unit::ZERO; STRETCH];
+    let bytes = x.quads(0, n_units).is_some();
     for first in (0..n_units).step_by(STRETCH) {
         let n = STRETCH.min(n_units - first);
         for (panel, out) in range.clone().zip(out.chunks_exact_mut(n_rows)) {
@@ -70,12 +73,14 @@ pub(super) fn panels(
                 store,
                 panel: store.panel(panel, n_units),
                 first,
+                bytes,
                 units: &mut units[..n],
             });
             isa.run(ManyRows {
                 rule: store.format.rule,
+                bytes,
                 units: &units[..n],
-                x: x.units(first, n),
+                x: x.quads(first, n).unwrap_or_else(|| x.units(first, n)),
                 scales: x.scales(first, n),
                 out,
                 resume: first > 0,
@@ -218,7 +223,8 @@ fn add_group<L: Lanes, R: Rule>(
 /// A unit of a panel, written out for many rows.
 #[derive(Clone, Copy)]
 struct Unit {
-    /// Codes less their bias: two steps a word, as in [`BlockFloats`].
+    /// Codes less their bias: two steps a word, as in [`BlockFloats`]. Or codes as they are, four
+    /// steps a word.
     pairs: [Words; PAIRS],
     /// Of each half; of the unit in the first where its halves share a group.
     scales: [Lane; 2],
@@ -239,6 +245,8 @@ struct WriteOut<'a, 'o> {
     store: &'a CodeStore,
     panel: Codes<'a>,
     first: usize,
+    /// Whether four steps a word are wanted.
+    bytes: bool,
     units: &'o mut [Unit],
 }
 
@@ -259,14 +267,27 @@ impl UnderRule for WriteOut<'_, '_> {
     fn run<L: Lanes, R: Rule, const BITS: usize>(self, l: L) {
         let words = &self.panel.words.as_chunks::<BITS>().0[self.first..];
         for (i, (unit, words)) in self.units.iter_mut().zip(words).enumerate() {
-            eight_pairs!(L, pair, 0, {
-                let codes = l.sub_halves(codes_of_pair(l, words, pair), R::BIAS as u16);
-                l.store_words(codes, &mut unit.pairs[pair]);
-            });
-            eight_pairs!(L, pair, 8, {
-                let codes = l.sub_halves(codes_of_pair(l, words, pair), R::BIAS as u16);
-                l.store_words(codes, &mut unit.pairs[pair]);
-            });
+            macro_rules! write_eight {
+                ($first:literal) => {
+                    if self.bytes {
+                        eight_pairs!(L, pair, $first, {
+                            if pair % 2 == 0 {
+                                let first = codes_of_pair(l, words, pair);
+                                let second = l.shl(codes_of_pair(l, words, pair + 1), 8);
+                                l.store_words(l.or(first, second), &mut unit.pairs[pair / 2]);
+                            }
+                        });
+                    } else {
+                        eight_pairs!(L, pair, $first, {
+                            let codes = codes_of_pair(l, words, pair);
+                            let codes = l.sub_halves(codes, R::BIAS as u16);
+                            l.store_words(codes, &mut unit.pairs[pair]);
+                        });
+                    }
+                };
+            }
+            write_eight!(0);
+            write_eight!(8);
             let n_groups = if R::SHARED { 1 } else { 2 };
             for half in 0..n_groups {
                 let (panel, u) = (&self.panel, self.first + i);
@@ -282,6 +303,8 @@ impl UnderRule for WriteOut<'_, '_> {
 /// All rows of one panel over a stretch that is written out.
 struct ManyRows<'a, 'o> {
     rule: ScaleRule,
+    /// Whether words hold four steps each.
+    bytes: bool,
     units: &'a [Unit],
     /// `[n_units][n_rows]`.
     x: &'a [Words],
@@ -297,19 +320,32 @@ impl Kernel for ManyRows<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
+        macro_rules! tiles {
+            ($words:ident, $has_offset:literal) => {
+                if L::DOTS_BYTES && self.bytes {
+                    l.call(Tiles::<{ $words / 2 }, $has_offset, true>(&mut self))
+                } else {
+                    l.call(Tiles::<$words, $has_offset, false>(&mut self))
+                }
+            };
+        }
         match self.rule {
-            ScaleRule::Offset { .. } => l.call(Tiles::<PAIRS, false>(&mut self)),
-            ScaleRule::Affine | ScaleRule::Affine32 => l.call(Tiles::<PAIRS, true>(&mut self)),
-            ScaleRule::Affine16 => l.call(Tiles::<HALF_PAIRS, true>(&mut self)),
-            ScaleRule::Offset16 { .. } => l.call(Tiles::<HALF_PAIRS, false>(&mut self)),
+            ScaleRule::Offset { .. } => tiles!(PAIRS, false),
+            ScaleRule::Affine | ScaleRule::Affine32 => tiles!(PAIRS, true),
+            ScaleRule::Affine16 => tiles!(HALF_PAIRS, true),
+            ScaleRule::Offset16 { .. } => tiles!(HALF_PAIRS, false),
         }
     }
 }
 
-/// [`ManyRows`] where groups of `N` pairs share a scale.
-struct Tiles<'t, 'a, 'o, const N: usize, const HAS_OFFSET: bool>(&'t mut ManyRows<'a, 'o>);
+/// [`ManyRows`] where groups of `N` words share a scale.
+struct Tiles<'t, 'a, 'o, const N: usize, const HAS_OFFSET: bool, const BYTES: bool>(
+    &'t mut ManyRows<'a, 'o>,
+);
 
-impl<const N: usize, const HAS_OFFSET: bool> Kernel for Tiles<'_, '_, '_, N, HAS_OFFSET> {
+impl<const N: usize, const HAS_OFFSET: bool, const BYTES: bool> Kernel
+    for Tiles<'_, '_, '_, N, HAS_OFFSET, BYTES>
+{
     type Output = ();
 
     #[inline(always)]
@@ -318,11 +354,18 @@ impl<const N: usize, const HAS_OFFSET: bool> Kernel for Tiles<'_, '_, '_, N, HAS
     }
 }
 
-impl<const N: usize, const HAS_OFFSET: bool> Tiled for Tiles<'_, '_, '_, N, HAS_OFFSET> {
+impl<const N: usize, const HAS_OFFSET: bool, const BYTES: bool> Tiled
+    for Tiles<'_, '_, '_, N, HAS_OFFSET, BYTES>
+{
     #[inline(always)]
     fn tile<L: Lanes, const R: usize>(&mut self, l: L, first: usize) {
         let rows = &mut *self.0;
         let n_rows = rows.out.len();
+        let n_words = if BYTES { PAIRS / 2 } else { PAIRS };
+        let bias = match rows.rule {
+            ScaleRule::Offset { bias } | ScaleRule::Offset16 { bias } => i32::from(bias),
+            ScaleRule::Affine | ScaleRule::Affine32 | ScaleRule::Affine16 => 0,
+        };
         let out: &mut [Lane; R] = &mut rows.out[first..first + R].as_chunks_mut().0[0];
         if !rows.resume {
             *out = [Lane::ZERO; R];
@@ -337,14 +380,30 @@ impl<const N: usize, const HAS_OFFSET: bool> Tiled for Tiles<'_, '_, '_, N, HAS_
         for (unit, (x, scales)) in rows.units.iter().zip(x) {
             let x: &[Words; R] = &x[first..first + R].as_chunks().0[0];
             let scales: &[UnitScale; R] = &scales[first..first + R].as_chunks().0[0];
-            for (group, pairs) in unit.pairs.as_chunks::<N>().0.iter().enumerate() {
+            let groups = unit.pairs[..n_words].as_chunks::<N>().0;
+            for (group, pairs) in groups.iter().enumerate() {
                 let mut sums = [l.splat_word(0); R];
+                if BYTES && !HAS_OFFSET {
+                    for r in 0..R {
+                        let sum = if N == n_words {
+                            scales[r].sums[0] + scales[r].sums[1]
+                        } else {
+                            scales[r].sums[group]
+                        };
+                        sums[r] = l.splat_word((-bias * sum) as u32);
+                    }
+                }
                 macro_rules! add_pair {
                     ($pair:expr) => {
                         let codes = l.load_words(&pairs[$pair]);
                         for r in 0..R {
                             let x = &x[r].0.as_chunks::<N>().0[group];
-                            sums[r] = l.add_dot(sums[r], codes, l.splat_word(x[$pair]));
+                            let x = l.splat_word(x[$pair]);
+                            sums[r] = if BYTES {
+                                l.add_dot_bytes(sums[r], codes, x)
+                            } else {
+                                l.add_dot(sums[r], codes, x)
+                            };
                         }
                     };
                 }
@@ -361,9 +420,10 @@ impl<const N: usize, const HAS_OFFSET: bool> Tiled for Tiles<'_, '_, '_, N, HAS_
                     let scale = l.mul(scale, l.splat(scales[r].scale));
                     let mut acc = l.fma(scale, l.to_f32(sums[r]), l.load(&out[r]));
                     if HAS_OFFSET {
-                        let scaled_sum = match N {
-                            PAIRS => scales[r].scaled_sum,
-                            _ => scales[r].scaled_sums[group],
+                        let scaled_sum = if N == n_words {
+                            scales[r].scaled_sum
+                        } else {
+                            scales[r].scaled_sums[group]
                         };
                         acc = l.fma(offset, l.splat(scaled_sum), acc);
                     }

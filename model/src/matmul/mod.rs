@@ -164,7 +164,13 @@ impl<'a> Input<'a> {
         let mut tiles = SpreadRows::default();
         for weights in weights {
             if let Store::Codes(store) = &weights.store {
-                let blocks = blocks.get_or_insert_with(|| BlockFloats::of(isa, floats));
+                let blocks =
+                    blocks.get_or_insert_with(|| BlockFloats::of(isa, weights.arithmetic, floats));
+                assert_eq!(
+                    blocks.arithmetic(),
+                    weights.arithmetic,
+                    "weights that are multiplied together are of one decoder"
+                );
                 tiles.spread(isa, blocks, store.format, weights.n_units);
             }
         }
@@ -184,7 +190,8 @@ impl<'a> Input<'a> {
             Store::F16(w) => floats::panels::<floats::F16>(isa, w, n_k, range, x, out),
             Store::BF16(w) => floats::panels::<floats::BF16>(isa, w, n_k, range, x, out),
             Store::Codes(store) => {
-                if self.tiles.panels(store, n_units, range.clone(), out) {
+                let codes = (store, weights.arithmetic);
+                if self.tiles.panels(codes, n_units, range.clone(), out) {
                     return;
                 }
                 let blocks = self.blocks.as_ref().expect("made where weights are codes");

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::block_floats::BlockFloats;
 use super::packed::CodeStore;
+use crate::arithmetic::Arithmetic;
 use crate::lanes::{Isa, Lane};
 use crate::quant::BlockFormat;
 
@@ -16,7 +17,13 @@ impl SpreadRows {
     pub fn spread(&mut self, _: Isa, _: &BlockFloats, _: BlockFormat, _: usize) {}
 
     /// Computes nothing, and says so.
-    pub fn panels(&self, _: &CodeStore, _: usize, _: Range<usize>, _: &mut [Lane]) -> bool {
+    pub fn panels(
+        &self,
+        _: (&CodeStore, Arithmetic),
+        _: usize,
+        _: Range<usize>,
+        _: &mut [Lane],
+    ) -> bool {
         false
     }
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::UNIT;
 use super::codes::{Codes, read_codes, write_codes};
 use crate::activations::panels_of;
+use crate::arithmetic::Arithmetic;
 use crate::lanes::{Bytes, Halves, Lane, WIDTH, Words};
 use crate::quant::{Block, BlockFormat, ScaleRule, dequantize};
 use crate::weights::{Encoding, RawTensor};
@@ -19,6 +20,8 @@ pub(crate) struct PackedMatrix {
     pub(super) n_in: usize,
     pub(super) n_out: usize,
     pub(super) n_units: usize,
+    /// What rows are rounded to where weights are codes.
+    pub(super) arithmetic: Arithmetic,
     pub(super) store: Store,
 }
 
@@ -85,8 +88,14 @@ impl PackedMatrix {
             n_in,
             n_out,
             n_units,
+            arithmetic: Arithmetic::default(),
             store,
         }
+    }
+
+    /// The same, multiplied in this arithmetic.
+    pub fn in_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
     }
 
     /// Number of outputs.

@@ -5,8 +5,8 @@
 //! such a one. [`Sums::of`] says how that is had for each format, and of which formats it is not.
 //!
 //! A stretch of some panels is written out as tiles of bf16. Two blocks of sixteen rows stay in the
-//! first cache while the panels pass over them. The sums of a unit are used some units after they
-//! were computed: stores of tiles are slow, and who waits for them keeps the processor from
+//! first cache while the panels pass over them. The sums of a unit are used when those of the next
+//! are under way: stores of tiles are slow, and who waited for them would keep the processor from
 //! beginning the next.
 
 use std::marker::PhantomData;
@@ -16,23 +16,18 @@ use super::block_floats::BlockFloats;
 use super::codes::{Codes, PAIRS, Rule, codes_of_pair};
 use super::integers::{UnderRule, under_rule};
 use super::packed::CodeStore;
-use super::tile_rows::{BlockScales, Order, TileRows};
+use super::tile_rows::{BlockScales, TileRows};
+use crate::arithmetic::Arithmetic;
 use crate::lanes::amx::{Amx, Configured, SumTile, TILE_ROWS, Tile};
 use crate::lanes::{Isa, Kernel, Lane, Lanes};
 use crate::quant::{BlockFormat, ScaleRule};
 
-/// Fewer rows are sooner multiplied by lanes.
-const MIN_ROWS: usize = 8;
 /// Units of a stretch: tiles of two blocks of rows take 32 KiB.
 const STRETCH: usize = 8;
 /// Panels that are written out together.
 const PANELS: usize = 16;
 /// Blocks of rows that pass over a panel together.
 const BLOCKS: usize = 2;
-/// How many units later sums are used.
-const LAG: usize = 2;
-/// Sums that are held.
-const RING: usize = 4;
 
 /// How the sums of a unit are had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,40 +38,56 @@ enum Sums {
     Digits,
     /// Two groups of small codes.
     Halves,
+    /// One group of integers of eight bits.
+    Bytes,
+    /// Two groups of such.
+    HalvesOfBytes,
 }
 
 impl Sums {
     /// How they are had for a format, if they are exact.
-    fn of(format: BlockFormat) -> Option<Self> {
+    fn of(format: BlockFormat, arithmetic: Arithmetic) -> Option<Self> {
         /// Of codes less their bias, for which 32 times 2^15 times a code is 2^24 at most.
         const SMALL: usize = 16;
-        let largest =
-            |bias: u8| usize::from(bias).max((1 << format.n_bits) - 1 - usize::from(bias));
-        match format.rule {
-            ScaleRule::Offset { bias } if largest(bias) <= SMALL => Some(Self::Whole),
-            ScaleRule::Affine | ScaleRule::Affine32 if largest(0) <= SMALL => Some(Self::Whole),
-            ScaleRule::Offset { .. } | ScaleRule::Affine | ScaleRule::Affine32 => {
-                Some(Self::Digits)
-            }
-            ScaleRule::Affine16 if largest(0) <= 2 * SMALL => Some(Self::Halves),
-            ScaleRule::Offset16 { bias } if largest(bias) <= 2 * SMALL => Some(Self::Halves),
-            ScaleRule::Affine16 | ScaleRule::Offset16 { .. } => None,
+        let bias = match format.rule {
+            ScaleRule::Offset { bias } | ScaleRule::Offset16 { bias } => usize::from(bias),
+            ScaleRule::Affine | ScaleRule::Affine32 | ScaleRule::Affine16 => 0,
+        };
+        let largest = bias.max((1 << format.n_bits) - 1 - bias);
+        match (arithmetic, has_halves(format)) {
+            // Of integers of eight bits any sums are small.
+            (Arithmetic::Int8, false) => Some(Self::Bytes),
+            (Arithmetic::Int8, true) => Some(Self::HalvesOfBytes),
+            (Arithmetic::Int16, false) if largest <= SMALL => Some(Self::Whole),
+            (Arithmetic::Int16, false) => Some(Self::Digits),
+            (Arithmetic::Int16, true) if largest <= 2 * SMALL => Some(Self::Halves),
+            (Arithmetic::Int16, true) => None,
         }
     }
 
-    /// What rows must be spread as.
-    fn order(self) -> Order {
-        match self {
-            Self::Whole | Self::Digits => Order::Digits,
-            Self::Halves => Order::Halves,
-        }
+    /// Whether so many rows are sooner multiplied by tiles than by lanes: writing tiles out must
+    /// pay, and blocks must not stand half empty.
+    fn pays(self, n_rows: usize) -> bool {
+        let least = match self {
+            Self::Whole => TILE_ROWS,
+            Self::Digits | Self::Halves | Self::Bytes | Self::HalvesOfBytes => 2 * TILE_ROWS,
+        };
+        n_rows >= least && 5 * n_rows >= 4 * n_rows.next_multiple_of(TILE_ROWS)
     }
+}
+
+/// Whether the halves of a unit have scales of their own.
+fn has_halves(format: BlockFormat) -> bool {
+    matches!(
+        format.rule,
+        ScaleRule::Affine16 | ScaleRule::Offset16 { .. }
+    )
 }
 
 /// Rows that are spread over tiles, where that pays.
 #[derive(Default)]
 pub(super) struct SpreadRows {
-    digits: Option<(Amx, TileRows)>,
+    wholes: Option<(Amx, TileRows)>,
     halves: Option<(Amx, TileRows)>,
 }
 
@@ -84,38 +95,41 @@ impl SpreadRows {
     /// Spreads rows for weights of a format, unless there are few or their sums are not exact.
     /// Runs on the current pool.
     pub fn spread(&mut self, isa: Isa, rows: &BlockFloats, format: BlockFormat, n_units: usize) {
-        let (Isa::Amx(amx), Some(sums)) = (isa, Sums::of(format)) else {
+        let Isa::Amx(amx) = isa else {
             return;
         };
-        if rows.n_rows() < MIN_ROWS {
+        let sums = Sums::of(format, rows.arithmetic());
+        if !sums.is_some_and(|sums| sums.pays(rows.n_rows())) {
             return;
         }
-        let spread = match sums.order() {
-            Order::Digits => &mut self.digits,
-            Order::Halves => &mut self.halves,
+        let halves = has_halves(format);
+        let spread = match halves {
+            true => &mut self.halves,
+            false => &mut self.wholes,
         };
-        spread.get_or_insert_with(|| (amx, TileRows::of(isa, rows, n_units, sums.order())));
+        spread.get_or_insert_with(|| (amx, TileRows::of(isa, rows, n_units, halves)));
     }
 
     /// The outputs of a range of panels for all rows, if they were spread for such weights. `out` is
     /// `[range][n_rows]`.
     pub fn panels(
         &self,
-        store: &CodeStore,
+        (store, arithmetic): (&CodeStore, Arithmetic),
         n_units: usize,
         range: Range<usize>,
         out: &mut [Lane],
     ) -> bool {
-        let Some(sums) = Sums::of(store.format) else {
+        let spread = match has_halves(store.format) {
+            true => &self.halves,
+            false => &self.wholes,
+        };
+        let (Some((amx, rows)), Some(sums)) = (spread, Sums::of(store.format, arithmetic)) else {
             return false;
         };
-        let spread = match sums.order() {
-            Order::Digits => &self.digits,
-            Order::Halves => &self.halves,
-        };
-        let Some((amx, rows)) = spread else {
+        // Rows may be spread for other weights that are multiplied with them.
+        if !sums.pays(out.len() / range.len().max(1)) {
             return false;
-        };
+        }
         panels(*amx, sums, store, n_units, range, rows, out);
         true
     }
@@ -162,6 +176,10 @@ fn panels(
         (Sums::Digits, true) => products!(Digits, true),
         (Sums::Halves, false) => products!(Halves, false),
         (Sums::Halves, true) => products!(Halves, true),
+        (Sums::Bytes, false) => products!(Bytes, false),
+        (Sums::Bytes, true) => products!(Bytes, true),
+        (Sums::HalvesOfBytes, false) => products!(HalvesOfBytes, false),
+        (Sums::HalvesOfBytes, true) => products!(HalvesOfBytes, true),
     }
 }
 
@@ -180,18 +198,28 @@ impl GroupScales {
     };
 }
 
-/// A unit of a block of rows.
-type X = [Tile; 2];
 /// The sums of a unit of a panel with a block of rows: those that there are first.
 type UnitSums = [SumTile; 2];
 
+/// What a unit of a panel and of a block of rows is multiplied from: the tiles of that and all
+/// following units.
+#[derive(Clone, Copy)]
+struct UnitTiles<'a> {
+    /// `[..][N_TILES]`.
+    x: &'a [Tile],
+    /// `[..][N_GROUPS]`.
+    weights: &'a [Tile],
+}
+
 /// What distinguishes the ways to have sums.
 trait Summing {
+    /// Tiles of a unit of a block of rows.
+    const N_TILES: usize;
     /// Groups of a unit, each of which has a tile of weights.
     const N_GROUPS: usize;
 
-    /// The sums of unit `unit` of some weights.
-    fn multiply(tiles: &Configured, x: &X, weights: &[Tile], unit: usize, sums: &mut UnitSums);
+    /// The sums of one unit.
+    fn multiply(tiles: &Configured, unit: &UnitTiles<'_>, sums: &mut UnitSums);
 
     /// Sum number `group` of a row, as one f32.
     fn sum<L: Lanes>(l: L, sums: &UnitSums, group: usize, row: usize) -> L::F;
@@ -200,12 +228,15 @@ trait Summing {
 struct Whole;
 struct Digits;
 struct Halves;
+struct Bytes;
+struct HalvesOfBytes;
 
 impl Summing for Whole {
+    const N_TILES: usize = 2;
     const N_GROUPS: usize = 1;
     #[inline(always)]
-    fn multiply(tiles: &Configured, x: &X, weights: &[Tile], unit: usize, sums: &mut UnitSums) {
-        tiles.multiply_both(x, &weights.as_chunks::<1>().0[unit], sums);
+    fn multiply(tiles: &Configured, unit: &UnitTiles<'_>, sums: &mut UnitSums) {
+        tiles.multiply_both(first(unit.x), first(unit.weights), sums);
     }
     #[inline(always)]
     fn sum<L: Lanes>(l: L, sums: &UnitSums, _group: usize, row: usize) -> L::F {
@@ -214,10 +245,11 @@ impl Summing for Whole {
 }
 
 impl Summing for Digits {
+    const N_TILES: usize = 2;
     const N_GROUPS: usize = 1;
     #[inline(always)]
-    fn multiply(tiles: &Configured, x: &X, weights: &[Tile], unit: usize, sums: &mut UnitSums) {
-        tiles.multiply_each(x, &weights.as_chunks::<1>().0[unit], sums);
+    fn multiply(tiles: &Configured, unit: &UnitTiles<'_>, sums: &mut UnitSums) {
+        tiles.multiply_each(first(unit.x), first(unit.weights), sums);
     }
     #[inline(always)]
     fn sum<L: Lanes>(l: L, sums: &UnitSums, _group: usize, row: usize) -> L::F {
@@ -226,15 +258,48 @@ impl Summing for Digits {
 }
 
 impl Summing for Halves {
+    const N_TILES: usize = 2;
     const N_GROUPS: usize = 2;
     #[inline(always)]
-    fn multiply(tiles: &Configured, x: &X, weights: &[Tile], unit: usize, sums: &mut UnitSums) {
-        tiles.multiply_pairs(x, &weights.as_chunks::<2>().0[unit], sums);
+    fn multiply(tiles: &Configured, unit: &UnitTiles<'_>, sums: &mut UnitSums) {
+        tiles.multiply_pairs(first(unit.x), first(unit.weights), sums);
     }
     #[inline(always)]
     fn sum<L: Lanes>(l: L, sums: &UnitSums, group: usize, row: usize) -> L::F {
         l.load(&sums[group].0[row])
     }
+}
+
+impl Summing for Bytes {
+    const N_TILES: usize = 1;
+    const N_GROUPS: usize = 1;
+    #[inline(always)]
+    fn multiply(tiles: &Configured, unit: &UnitTiles<'_>, sums: &mut UnitSums) {
+        tiles.multiply_one(first(unit.x), first(unit.weights), sums);
+    }
+    #[inline(always)]
+    fn sum<L: Lanes>(l: L, sums: &UnitSums, _group: usize, row: usize) -> L::F {
+        l.load(&sums[0].0[row])
+    }
+}
+
+impl Summing for HalvesOfBytes {
+    const N_TILES: usize = 1;
+    const N_GROUPS: usize = 2;
+    #[inline(always)]
+    fn multiply(tiles: &Configured, unit: &UnitTiles<'_>, sums: &mut UnitSums) {
+        tiles.multiply_by_each(first(unit.x), first(unit.weights), sums);
+    }
+    #[inline(always)]
+    fn sum<L: Lanes>(l: L, sums: &UnitSums, group: usize, row: usize) -> L::F {
+        l.load(&sums[group].0[row])
+    }
+}
+
+/// As many tiles as are wanted; there are those of a unit.
+#[inline(always)]
+fn first<const N: usize>(tiles: &[Tile]) -> &[Tile; N] {
+    tiles.first_chunk().expect("the tiles of a unit")
 }
 
 /// All rows times a range of panels.
@@ -276,6 +341,7 @@ impl<S: Summing, const HAS_OFFSET: bool> Kernel for TileProducts<'_, S, HAS_OFFS
                     l.call(WriteOut {
                         store: self.store,
                         codes: self.store.panel(panel, self.n_units),
+                        twice: S::N_TILES == 2,
                         first,
                         tiles,
                         scales,
@@ -292,75 +358,92 @@ impl<S: Summing, const HAS_OFFSET: bool> TileProducts<'_, S, HAS_OFFSET> {
     #[inline(always)]
     fn stretch<L: Lanes>(&self, l: L, first: usize, n: usize, out: &mut [Lane]) {
         let n_blocks = self.x.n_blocks();
-        let mut sums = [[SumTile::ZERO; 2]; RING];
-        for blocks in (0..n_blocks).step_by(BLOCKS) {
-            let blocks = blocks..n_blocks.min(blocks + BLOCKS);
-            let weights = self.written.weights.chunks_exact(n * S::N_GROUPS);
-            let written = weights.zip(self.written.scales.chunks_exact(n));
-            for ((weights, of_panel), out) in written.zip(out.chunks_exact_mut(self.n_rows)) {
-                for block in blocks.clone() {
-                    let rows = block * TILE_ROWS..self.n_rows.min((block + 1) * TILE_ROWS);
-                    let pass = Pass::<S> {
-                        summing: PhantomData,
-                        weights,
-                        of_panel,
-                        x: &self.x.tiles(first, n)[block..],
-                        scales: &self.x.scales(first, n)[block..],
-                        n_blocks,
-                        resume: first > 0,
-                    };
-                    pass.run::<L, HAS_OFFSET>(l, self.tiles, &mut sums, &mut out[rows]);
-                }
+        let n_panels = out.len() / self.n_rows;
+        let mut order = passes(n_blocks, n_panels).peekable();
+        let tiles_of = |(panel, block): (usize, usize)| UnitTiles {
+            x: self.x.tiles(block, first, n),
+            weights: &self.written.weights[panel * n * S::N_GROUPS..][..n * S::N_GROUPS],
+        };
+        let mut sums = [[SumTile::ZERO; 2]; 2];
+        let mut turn = 0;
+        if let Some(pass) = order.peek() {
+            S::multiply(self.tiles, &tiles_of(*pass), &mut sums[turn]);
+        }
+        while let Some((panel, block)) = order.next() {
+            let rows = block * TILE_ROWS..self.n_rows.min((block + 1) * TILE_ROWS);
+            let out = &mut out[panel * self.n_rows..][rows];
+            let mut pass = Pass::<S, HAS_OFFSET> {
+                summing: PhantomData,
+                tiles: self.tiles,
+                units: tiles_of((panel, block)),
+                after: order.peek().map(|pass| tiles_of(*pass)),
+                of_panel: &self.written.scales[panel * n..][..n],
+                scales: self.x.scales(block, first, n),
+                resume: first > 0,
+                sums: &mut sums,
+                turn: &mut turn,
+            };
+            if let Some(out) = out.as_mut_array() {
+                pass.run(l, out);
+                continue;
             }
+            // Rows behind the last are zero: their sums lead nowhere.
+            let mut whole = [Lane::ZERO; TILE_ROWS];
+            whole[..out.len()].copy_from_slice(out);
+            pass.run(l, &mut whole);
+            out.copy_from_slice(&whole[..out.len()]);
         }
     }
 }
 
-/// A stretch of one panel with one block of rows.
-struct Pass<'a, S: Summing> {
-    summing: PhantomData<S>,
-    /// `[n_units][N_GROUPS]`.
-    weights: &'a [Tile],
-    /// `[n_units]`.
-    of_panel: &'a [GroupScales],
-    /// From those of the first unit of this block on.
-    x: &'a [[Tile; 2]],
-    /// The same.
-    scales: &'a [BlockScales],
-    /// Blocks from one unit to the next.
-    n_blocks: usize,
-    /// Whether the output holds partial sums to go on from.
-    resume: bool,
+/// In which order panels pass over blocks of rows: (panel, block).
+fn passes(n_blocks: usize, n_panels: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..n_blocks).step_by(BLOCKS).flat_map(move |first| {
+        let blocks = first..n_blocks.min(first + BLOCKS);
+        (0..n_panels).flat_map(move |panel| blocks.clone().map(move |block| (panel, block)))
+    })
 }
 
-impl<S: Summing> Pass<'_, S> {
+/// A stretch of one panel with one block of rows. The sums of its first unit are under way.
+struct Pass<'a, S: Summing, const HAS_OFFSET: bool> {
+    summing: PhantomData<S>,
+    tiles: &'a Configured,
+    units: UnitTiles<'a>,
+    /// What comes after all units: the first of the next pass.
+    after: Option<UnitTiles<'a>>,
+    /// `[n_units]`.
+    of_panel: &'a [GroupScales],
+    /// `[n_units]`.
+    scales: &'a [BlockScales],
+    /// Whether the output holds partial sums to go on from.
+    resume: bool,
+    sums: &'a mut [UnitSums; 2],
+    /// Which of them are next to be used.
+    turn: &'a mut usize,
+}
+
+impl<S: Summing, const HAS_OFFSET: bool> Pass<'_, S, HAS_OFFSET> {
     #[inline(always)]
-    fn run<L: Lanes, const HAS_OFFSET: bool>(
-        &self,
-        l: L,
-        tiles: &Configured,
-        ring: &mut [UnitSums; RING],
-        out: &mut [Lane],
-    ) {
+    fn run<L: Lanes>(&mut self, l: L, out: &mut [Lane; TILE_ROWS]) {
         let mut acc = [l.splat(0.0); TILE_ROWS];
         if self.resume {
             for r in 0..TILE_ROWS {
-                if r < out.len() {
-                    acc[r] = l.load(&out[r]);
-                }
+                acc[r] = l.load(&out[r]);
             }
         }
-        let n = self.of_panel.len();
-        for ahead in 0..n + LAG {
-            if ahead < n {
-                let x = &self.x[ahead * self.n_blocks];
-                S::multiply(tiles, x, self.weights, ahead, &mut ring[ahead % RING]);
-            }
-            let Some(unit) = ahead.checked_sub(LAG) else {
-                continue;
+        let mut next = self.units;
+        let mut turn = *self.turn;
+        let n = self.scales.len();
+        for (unit, (of_panel, scales)) in self.of_panel.iter().zip(self.scales).enumerate() {
+            next = UnitTiles {
+                x: &next.x[S::N_TILES..],
+                weights: &next.weights[S::N_GROUPS..],
             };
-            let (of_panel, sums) = (&self.of_panel[unit], &ring[unit % RING]);
-            let scales = &self.scales[unit * self.n_blocks];
+            let next = if unit + 1 < n { Some(next) } else { self.after };
+            if let Some(next) = next {
+                S::multiply(self.tiles, &next, &mut self.sums[1 - turn]);
+            }
+            let sums = &self.sums[turn];
             for group in 0..S::N_GROUPS {
                 let scale = l.load(&of_panel.scales[group]);
                 let offset = l.load(&of_panel.offsets[group]);
@@ -373,11 +456,11 @@ impl<S: Summing> Pass<'_, S> {
                     }
                 }
             }
+            turn = 1 - turn;
         }
+        *self.turn = turn;
         for r in 0..TILE_ROWS {
-            if r < out.len() {
-                l.store(acc[r], &mut out[r]);
-            }
+            l.store(acc[r], &mut out[r]);
         }
     }
 }
@@ -387,6 +470,9 @@ struct WriteOut<'a, 'o> {
     store: &'a CodeStore,
     codes: Codes<'a>,
     first: usize,
+    /// Whether codes of half a unit stand twice in their tile, for the digits of either kind; else
+    /// the rest of it stays zero.
+    twice: bool,
     /// One a group.
     tiles: &'o mut [Tile],
     /// One a unit.
@@ -416,17 +502,15 @@ impl UnderRule for WriteOut<'_, '_> {
             eight_pairs!(L, pair, 0, {
                 let codes = floats(l, codes_of_pair(l, words, pair), R::BIAS);
                 l.store_words(codes, &mut tiles[0].0[pair]);
-                if !R::SHARED {
+                if !R::SHARED && self.twice {
                     l.store_words(codes, &mut tiles[0].0[pair + PAIRS / 2]);
                 }
             });
             eight_pairs!(L, pair, 8, {
                 let codes = floats(l, codes_of_pair(l, words, pair), R::BIAS);
-                if R::SHARED {
-                    l.store_words(codes, &mut tiles[0].0[pair]);
-                } else {
+                l.store_words(codes, &mut tiles[n_groups - 1].0[pair]);
+                if !R::SHARED && self.twice {
                     l.store_words(codes, &mut tiles[1].0[pair - PAIRS / 2]);
-                    l.store_words(codes, &mut tiles[1].0[pair]);
                 }
             });
             for group in 0..n_groups {
@@ -445,9 +529,13 @@ impl UnderRule for WriteOut<'_, '_> {
 /// Pairs of codes less their bias, as pairs of bf16.
 #[inline(always)]
 fn floats<L: Lanes>(l: L, codes: L::I, bias: u32) -> L::I {
-    let bias = l.splat(bias as f32);
-    let first = l.sub(l.to_f32(l.and(codes, 0xffff)), bias);
-    let second = l.sub(l.to_f32(l.shr(codes, 16)), bias);
+    /// Bits of 2^23, to which the bits of an integer are added as its value.
+    const INTEGER: u32 = 0x4b00_0000;
+    let integer = l.splat_word(INTEGER);
+    let zero = l.splat(8_388_608.0 + bias as f32);
+    let first = l.of_bits(l.or(l.and(codes, 0xffff), integer));
+    let second = l.of_bits(l.or(l.shr(codes, 16), integer));
+    let (first, second) = (l.sub(first, zero), l.sub(second, zero));
     // They have eight bits, so that the lower half of the f32 is zero.
     l.or(l.shr(l.bits(first), 16), l.bits(second))
 }

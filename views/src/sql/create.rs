@@ -262,13 +262,14 @@ fn model(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     let name = cursor.name("the name of the model")?;
     cursor.expect("FROM")?;
     let spec = cursor.string("a known model, a GGUF file, a folder or an address in '…'")?;
-    let options = options::options(cursor, "a model", options::OF_MODELS, None)?;
     let is_remote = perennial_ask::is_address(&spec.of);
-    if let Some(first) = options.first().filter(|_| !is_remote) {
-        let what = "only a model behind HTTP has options";
-        let help = "leave them out, or give an address: FROM 'http://localhost:8000/v1'";
-        return Err(Diagnostic::new(what, first.span).help(help));
-    }
+    let options = match is_remote {
+        true => options::options(cursor, "a model behind HTTP", options::OF_MODELS, None)?,
+        false => {
+            let of = "a model of this machine";
+            options::options(cursor, of, options::OF_LOCAL_MODELS, None)?
+        }
+    };
     Ok(Statement::CreateModel(CreateModel {
         name,
         spec,

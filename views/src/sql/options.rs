@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_ask::Arithmetic;
 use perennial_bank::{Repair, Scope};
 use perennial_rows::Float;
 use sqlparser::tokenizer::{Span, Token};
@@ -155,7 +156,7 @@ pub enum SinkOption {
     Setting(Arc<str>, Arc<str>),
 }
 
-/// How a model behind HTTP is asked.
+/// How a model computes, or, behind HTTP, is asked.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ModelOption {
@@ -177,6 +178,8 @@ pub enum ModelOption {
     TokensPerMinute(u64),
     /// `PATIENCE`: how long the server may be silent.
     Patience(Duration),
+    /// `ARITHMETIC`: what a model of this machine multiplies in.
+    Arithmetic(Arithmetic),
 }
 
 /// What a subscription tells.
@@ -311,6 +314,11 @@ pub(super) const OF_MODELS: &[Known<ModelOption>] = &[
     }),
     known("PATIENCE", |v| patience(v).map(ModelOption::Patience)),
 ];
+
+/// Options of models on this machine.
+pub(super) const OF_LOCAL_MODELS: &[Known<ModelOption>] = &[known("ARITHMETIC", |v| {
+    parsed(v).map(ModelOption::Arithmetic)
+})];
 
 /// Options of subscriptions.
 pub(super) const OF_SUBSCRIPTIONS: &[Known<SubscribeOption>] = &[

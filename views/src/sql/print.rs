@@ -119,6 +119,7 @@ impl Display for ModelOption {
             Self::CallsAtOnce(calls) => write!(f, "CALLS_AT_ONCE = {calls}"),
             Self::RequestsPerMinute(requests) => write!(f, "REQUESTS_PER_MINUTE = {requests}"),
             Self::TokensPerMinute(tokens) => write!(f, "TOKENS_PER_MINUTE = {tokens}"),
+            Self::Arithmetic(arithmetic) => write!(f, "ARITHMETIC = '{arithmetic}'"),
             Self::Patience(patience) => write!(f, "PATIENCE = '{}'", duration_text(*patience)),
         }
     }
