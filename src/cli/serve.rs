@@ -44,7 +44,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         }
         None => (
             opening::open(&model_args, &live)?,
-            model_args.model.as_str().into(),
+            opening::opened_by(&model_args).into(),
         ),
     };
     let engine = declared(Engine::builder(opened.runtime), &args.engine).held();
