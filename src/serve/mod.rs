@@ -6,6 +6,8 @@
 //!
 //! - `router`: which paths are there, and what do programs know of them (OpenAPI)?
 //! - `routes`: what does each of them do?
+//! - `openai`: what do clients of another interface get?
+//! - `asking`: how is a view asked something, and which conversations are kept?
 //! - `served`, `feed`, `tables`: what of the engine is theirs to use?
 //! - `tokens`, `admission`, `rates`: who may ask, and how often?
 //! - `server`: who accepts connections, and when is one cut?
@@ -21,10 +23,12 @@
 //! for who has looked at another), and a memory of statements: the script is the configuration.
 
 mod admission;
+mod asking;
 mod feed;
 mod json;
 mod limits;
 mod metrics;
+mod openai;
 mod rates;
 mod refusal;
 mod router;
@@ -39,6 +43,14 @@ mod tables;
 mod tls;
 mod tokens;
 
+#[cfg(feature = "mcp")]
+pub(crate) use admission::Caller;
+#[cfg(feature = "mcp")]
+pub(crate) use asking::{Answered, Askable, Question, Word};
+#[cfg(feature = "mcp")]
+pub(crate) use routes::relations::Relations;
+#[cfg(feature = "mcp")]
+pub(crate) use routes::views::Which;
 pub use feed::{Event, EventId, Feed, Reader, SubscribeOptions};
 pub use limits::Limits;
 pub use refusal::Refusal;

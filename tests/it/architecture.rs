@@ -54,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 9] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 10] = [
     ("fault", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
@@ -63,12 +63,14 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 9] = [
     ("remote_model", &["engine", "local_model"]),
     ("sql", &["engine"]),
     ("serve", &["engine", "sql", "state"]),
+    ("mcp", &["engine", "serve"]),
     (
         "cli",
         &[
             "engine",
             "fault",
             "local_model",
+            "mcp",
             "remote_model",
             "recording",
             "serve",
