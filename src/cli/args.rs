@@ -341,6 +341,19 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 
+    /// The most connections; further ones wait to be accepted.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "1024")]
+    pub(crate) connections: usize,
+
+    /// The most connections from one address; further ones are closed.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "256")]
+    pub(crate) peer_connections: usize,
+
+    /// Requests a second of one token, or from one address where there are none.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N",
+          default_value = "1000")]
+    pub(crate) rate: u32,
+
     /// What becomes of the engine.
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
@@ -367,6 +380,10 @@ pub(crate) struct StatusArgs {
     /// A file with the token that it wants, and nothing else.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// A PEM file of authorities to believe instead of the usual ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
 
     /// Print one JSON object.
     #[arg(long)]

@@ -49,7 +49,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             let opened = opening::open_created(model, &model_args, &opening_live)?;
             Ok(opened.runtime)
         });
-    let served = Served::over(session, Limits::default());
+    let mut limits = Limits::default();
+    limits.connections = args.connections;
+    limits.peer_connections = args.peer_connections;
+    limits.rate = args.rate;
+    limits.burst = args.rate.saturating_mul(2);
+    let served = Served::over(session, limits);
     let notices = live.clone();
     served.declare(&script, &statements, |outcome| {
         if let Outcome::Created {

@@ -1,11 +1,13 @@
 //! `perennial status`: how is a server of `perennial serve`?
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use perennial::rows::{Column, Schema, Tuple, Type, Value as Cell};
 use serde_json::Value;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::args::StatusArgs;
 use super::failure::Failure;
@@ -46,8 +48,13 @@ fn fetch(args: &StatusArgs) -> Result<Value, Failure> {
         let hint = "check that it runs there: perennial serve --listen HOST:PORT FILE.sql";
         Failure::usage(format!("{url}: {what}"), hint)
     };
+    let mut tls = TlsConfig::builder();
+    if let Some(file) = &args.ca_file {
+        tls = tls.root_certs(authorities(file)?);
+    }
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
+        .tls_config(tls.build())
         .timeout_global(Some(PATIENCE))
         .max_redirects(0)
         .build();
@@ -71,6 +78,24 @@ fn fetch(args: &StatusArgs) -> Result<Value, Failure> {
         return Err(Failure::usage(said("error"), said("hint")));
     }
     Ok(reply)
+}
+
+/// The authorities of a PEM file.
+fn authorities(file: &Path) -> Result<RootCerts, Failure> {
+    let action = format!("read {}", file.display());
+    let pem = std::fs::read(file).map_err(Failure::io(action))?;
+    let certificates = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let certificates: Vec<Certificate<'static>> = certificates.collect();
+    match certificates.is_empty() {
+        true => Err(Failure::usage(
+            format!("{}: it holds no certificate in PEM", file.display()),
+            "name the file that the server was given as --tls-cert, or its authority's",
+        )),
+        false => Ok(RootCerts::new_with_certs(&certificates)),
+    }
 }
 
 /// The status, for people.

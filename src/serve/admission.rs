@@ -55,15 +55,14 @@ impl Gate {
         }
     }
 
-    /// Lets a request in, or says why not.
-    fn admit(&self, parts: &Parts) -> Result<Grant, Refusal> {
+    /// Lets a request in, or says why not. What is open needs no token.
+    fn admit(&self, parts: &Parts, is_open: bool) -> Result<Grant, Refusal> {
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
         let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         let count = |who| match self.rates.admit(who, Instant::now()) {
             true => Ok(()),
             false => Err(Refusal::often()),
         };
-        let is_open = OPEN.contains(&parts.uri.path());
         match &self.tokens {
             Some(tokens) => {
                 let grant = bearer(&parts.headers).and_then(|token| tokens.grant(token));
@@ -137,8 +136,22 @@ fn is_of_this_machine(parts: &Parts) -> bool {
 
 /// Lets requests in, each with what it may.
 pub(super) async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let is_open = OPEN.contains(&request.uri().path());
+    admit_to(&gate, is_open, request, next).await
+}
+
+/// Lets requests for pages in, which hold nothing that a token guards.
+pub(super) async fn admit_to_pages(
+    State(gate): State<Arc<Gate>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    admit_to(&gate, true, request, next).await
+}
+
+async fn admit_to(gate: &Gate, is_open: bool, request: Request, next: Next) -> Response {
     let (mut parts, body): (Parts, Body) = request.into_parts();
-    match gate.admit(&parts) {
+    match gate.admit(&parts, is_open) {
         Ok(grant) => {
             parts.extensions.insert(Caller(Arc::new(grant)));
             next.run(Request::from_parts(parts, body)).await

@@ -12,9 +12,9 @@ pub struct Limits {
     pub connections: usize,
     /// The most connections of one address: 256. Further ones are closed at once.
     pub peer_connections: usize,
-    /// Requests a second of one token, or of one address where there is none: 200.
+    /// Requests a second of one token, or of one address where there is none: 1,000.
     pub rate: u32,
-    /// How many of them may come at once: 400.
+    /// How many of them may come at once: 2,000.
     pub burst: u32,
     /// How long a client may take to send the head of a request, or leave a connection idle: 30 s.
     pub head_time: Duration,
@@ -55,8 +55,8 @@ impl Default for Limits {
         Self {
             connections: 1024,
             peer_connections: 256,
-            rate: 200,
-            burst: 400,
+            rate: 1_000,
+            burst: 2_000,
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(60),
             write_time: Duration::from_secs(30),

@@ -54,7 +54,7 @@ pub(crate) use routes::views::Which;
 pub use feed::{Event, EventId, Feed, Reader, SubscribeOptions};
 pub use limits::Limits;
 pub use refusal::Refusal;
-pub use router::{openapi, router};
+pub use router::{Besides, openapi, router};
 pub use served::{Executed, Served};
 pub use server::{Server, ServerError, ServerOptions};
 pub use tokens::{Role, Tokens, TokensError};

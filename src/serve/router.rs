@@ -13,7 +13,7 @@ use utoipa::openapi::{Info, OpenApi, SecurityRequirement};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admission::{Gate, admit};
+use super::admission::{Gate, admit, admit_to_pages};
 use super::refusal::{Json, Refusal};
 use super::routes as of;
 use super::served::Served;
@@ -21,7 +21,7 @@ use super::tokens::Tokens;
 use super::{metrics, openai, refusal};
 
 /// All routes with their descriptions. What others add to the server (pages, other interfaces) is merged
-/// into [`router`] beside them.
+/// beside them.
 fn described() -> OpenApiRouter<Arc<Served>> {
     openai::described()
         .routes(routes!(of::sql::sql))
@@ -67,15 +67,33 @@ pub fn openapi() -> OpenApi {
     api
 }
 
+/// What is served besides the paths of the engine itself.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Besides {
+    /// Paths that are let in as those of the engine are: each request has its [`Caller`].
+    ///
+    /// [`Caller`]: super::admission::Caller
+    pub guarded: Option<Router>,
+    /// Pages that hold nothing of the engine: whoever reaches the server may load them, without a token.
+    pub pages: Option<Router>,
+}
+
 /// What answers requests. Each comes past the gate, which lets in who has a token, where there are any.
-pub fn router(served: Arc<Served>, tokens: Option<Arc<Tokens>>) -> Router {
+pub fn router(served: Arc<Served>, tokens: Option<Arc<Tokens>>, besides: Besides) -> Router {
     let limits = &served.limits;
     let gate = Arc::new(Gate::new(tokens, limits.rate, limits.burst));
     let (routes, _) = described().split_for_parts();
-    routes
+    let mut routes = routes
         .fallback(async || Refusal::no_path())
         .method_not_allowed_fallback(async || Refusal::method())
-        .with_state(served)
-        .layer(axum::middleware::map_response(refusal::guarded))
-        .layer(from_fn_with_state(gate, admit))
+        .with_state(served);
+    if let Some(guarded) = besides.guarded {
+        routes = routes.merge(guarded);
+    }
+    let mut all = routes.layer(from_fn_with_state(gate.clone(), admit));
+    if let Some(pages) = besides.pages {
+        all = all.merge(pages.layer(from_fn_with_state(gate, admit_to_pages)));
+    }
+    all.layer(axum::middleware::map_response(refusal::guarded))
 }

@@ -34,7 +34,7 @@ use tower_service::Service as _;
 
 use super::admission::Peer;
 use super::limits::Limits;
-use super::router::router;
+use super::router::{Besides, router};
 use super::served::Served;
 use super::tls;
 use super::tokens::Tokens;
@@ -63,7 +63,7 @@ pub struct ServerOptions {
     /// PEM files of the certificates and the key with which it speaks TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Paths that are served besides.
-    pub besides: Option<Router>,
+    pub besides: Besides,
     say: Say,
 }
 
@@ -74,7 +74,7 @@ impl ServerOptions {
             listen: listen.into(),
             tokens: None,
             tls: None,
-            besides: None,
+            besides: Besides::default(),
             say: Arc::new(|_| {}),
         }
     }
@@ -170,10 +170,7 @@ impl Server {
             let _entered = runtime.enter();
             tokio::net::TcpListener::from_std(listener).map_err(failed)?
         };
-        let mut answers = router(served.clone(), tokens.clone());
-        if let Some(besides) = besides {
-            answers = answers.merge(besides);
-        }
+        let answers = router(served.clone(), tokens.clone(), besides);
         let (closing, is_closing) = watch::channel(false);
         let last_wait = served.limits.last_wait;
         if let Some(tokens) = tokens {
@@ -296,6 +293,22 @@ impl Drop for PeerSlot {
     }
 }
 
+/// A connection, as it is counted.
+struct Counted<'a>(&'a Served);
+
+impl<'a> Counted<'a> {
+    fn one_of(served: &'a Served) -> Self {
+        served.n_connections.fetch_add(1, Ordering::Relaxed);
+        Self(served)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.n_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn serve(
     listener: tokio::net::TcpListener,
     accepting: Arc<Accepting>,
@@ -316,10 +329,8 @@ async fn serve(
                     let (accepting, closing) = (accepting.clone(), is_closing.clone());
                     connections.spawn(async move {
                         let (_slot, _peer_slot) = (slot, peer_slot);
-                        let counted = &accepting.served.n_connections;
-                        counted.fetch_add(1, Ordering::Relaxed);
+                        let _counted = Counted::one_of(&accepting.served);
                         connection(stream, peer, &accepting, closing).await;
-                        counted.fetch_sub(1, Ordering::Relaxed);
                     });
                 }
             }

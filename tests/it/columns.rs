@@ -242,7 +242,7 @@ fn a_script_over_a_state_of_other_columns_is_told_at_its_place() {
     let dir = tempfile::tempdir().expect("a folder");
     let run = |text: &str| {
         let engine = builder(Some(dir.path())).start().expect("starts");
-        let mut session = Session::new(engine, "scripted");
+        let session = Session::new(engine, "scripted");
         session.run(&Script::new("x.sql", text), |_, _| Ok(()))?;
         session.engine().flush().expect("runs");
         Ok::<_, SessionError>(())

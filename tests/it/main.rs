@@ -41,6 +41,8 @@ mod remote;
 mod replay;
 mod rig;
 mod score;
+#[cfg(feature = "serve")]
+mod serve;
 mod sinks;
 mod sql;
 mod stand_in;

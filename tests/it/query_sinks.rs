@@ -448,7 +448,7 @@ fn a_sink_that_is_away_is_owed_the_last_of_each_key() {
 fn a_sink_that_comes_back(while_it_runs: bool) {
     let dir = tempfile::tempdir().expect("a folder");
     let declare = |sink: Told| {
-        let mut session = session(Some(dir.path()));
+        let session = session(Some(dir.path()));
         let script = "CREATE TABLE t (key TEXT, n INTEGER); CREATE VIEW v AS SELECT * FROM t;";
         for statement in perennial::sql::parse(&Script::new("x.sql", script)).expect("sound") {
             let script = Script::new("x.sql", script);

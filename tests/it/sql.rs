@@ -233,7 +233,7 @@ fn a_subscription_tells_what_stands_unless_it_is_not_wanted() {
         &mut session,
         "CREATE VIEW all_towns AS SELECT key FROM towns; SELECT * FROM all_towns",
     );
-    let mut subscribed = |text: &str| {
+    let subscribed = |text: &str| {
         let mut found = None;
         let script = Script::new("x.sql", text);
         let ran = session.run(&script, |_, outcome| {

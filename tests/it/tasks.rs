@@ -508,10 +508,10 @@ fn a_model_with_tensors_chooses_as_over_plain_prompts() {
     let embedder = Arc::new(ScriptedEmbedder::default());
     let runtime = Runtime::new(Arc::new(model), store, embedder, 1);
     let engine = Engine::builder(runtime).workers(2).start().expect("starts");
-    let mut session = Session::new(engine, "tiny");
+    let session = Session::new(engine, "tiny");
     let texts = ["loud", "quiet", "a b c", "no", "open, or opening", "zzz"];
     let labels = ["open", "opening", "shut", "op"];
-    let mut run = |text: &str| {
+    let run = |text: &str| {
         let mut found: Vec<(String, Value)> = Vec::new();
         let ran = session.run(&Script::new("t.sql", text), |_, outcome| {
             if let Outcome::Rows { rows, .. } = outcome {

@@ -241,3 +241,148 @@ fn is_news(before: Option<&AnswerUpdate>, now: &AnswerUpdate) -> bool {
         || before.is_memoised != now.is_memoised
         || !now.sub_paragraphs.is_empty() && leans_on(before) != leans_on(now)
 }
+
+#[cfg(test)]
+mod tests {
+    use perennial_ask::{AnswerText, Finish, Rung, Work};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is said of a context: a text, or its end.
+    fn update(context: u8, text: Option<u8>, epoch: Epoch, is_early: bool) -> AnswerUpdate {
+        let answer = |text: u8| {
+            Ok(AnswerText {
+                text: format!("Text {text}.").into(),
+                finish: Finish::Stop,
+            })
+        };
+        AnswerUpdate {
+            view: "v".into(),
+            context: ContextKey::new(format!("c{context}")),
+            question: "?".into(),
+            epoch,
+            old: None,
+            new: text.map(answer),
+            rung: Rung::Regenerate,
+            sub_paragraphs: Vec::new(),
+            work: Work::default(),
+            elapsed: std::time::Duration::ZERO,
+            is_exact: true,
+            is_memoised: false,
+            drift: 0.0,
+            regret: 0.0,
+            is_early,
+        }
+    }
+
+    type State = BTreeMap<String, String>;
+
+    fn state(answers: &Answers) -> State {
+        let said = answers.all();
+        said.map(|said| {
+            let text = said.update.new_text().expect("a text");
+            (said.update.context.to_string(), text.to_owned())
+        })
+        .collect()
+    }
+
+    fn apply(state: &mut State, said: &[Arc<Said>]) {
+        for said in said {
+            let key = said.update.context.to_string();
+            match said.update.new_text() {
+                Some(text) => state.insert(key, text.to_owned()),
+                None => state.remove(&key),
+            };
+        }
+    }
+
+    proptest! {
+        /// What changed since any epoch makes the present of what stood then, each context once, and what
+        /// is told of no epoch is no change.
+        #[test]
+        fn what_changed_since_an_epoch_makes_the_present_of_it(
+            epochs in prop::collection::vec(
+                prop::collection::vec((0..5u8, prop::option::of(0..3u8), any::<bool>()), 0..6),
+                1..8,
+            ),
+        ) {
+            let mut answers = Answers::standing(Vec::new(), Vec::new());
+            let mut states = vec![(0, State::new())];
+            for (epoch, changes) in (1..).zip(epochs) {
+                let mut expected = states.last().expect("one").1.clone();
+                for (context, text, is_early) in changes {
+                    answers.note(update(context, text, epoch, is_early));
+                    let key = format!("c{context}");
+                    match text {
+                        Some(text) => expected.insert(key, format!("Text {text}.")),
+                        None => expected.remove(&key),
+                    };
+                }
+                answers.complete(epoch);
+                prop_assert_eq!(&state(&answers), &expected);
+                states.push((epoch, expected));
+                for (then, before) in &states {
+                    let since = answers.since(*then);
+                    let mut made = before.clone();
+                    apply(&mut made, &since);
+                    prop_assert_eq!(&made, &state(&answers), "since {}", then);
+                    let mut contexts: Vec<_> =
+                        since.iter().map(|said| said.update.context.clone()).collect();
+                    let n_said = contexts.len();
+                    contexts.sort();
+                    contexts.dedup();
+                    prop_assert_eq!(contexts.len(), n_said);
+                    // A patch is of what stood when it says.
+                    for said in &since {
+                        let known = said.since.and_then(|at| states.get(usize::try_from(at).ok()?));
+                        if let (Some((_, known)), Some(old)) = (known, said.update.old_text()) {
+                            let key = said.update.context.to_string();
+                            prop_assert_eq!(known.get(&key).map(String::as_str), Some(old));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_again_is_told_only_where_it_is_surer() {
+        let mut answers = Answers::standing(vec![update(1, Some(1), 4, false)], Vec::new());
+        answers.note(update(1, Some(1), 5, false));
+        assert_eq!(answers.complete(5), (0, None));
+        assert!(answers.since(4).is_empty());
+        let provisional = AnswerUpdate {
+            is_exact: false,
+            ..update(1, Some(1), 6, false)
+        };
+        answers.note(provisional);
+        assert_eq!(answers.complete(6).0, 0, "the words are the same");
+        assert_eq!(answers.since(5).len(), 1);
+        assert_eq!(answers.since(5)[0].update.kind(), ChangeKind::Stands);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_old_text() {
+        let mut answers = Answers::standing(vec![update(1, Some(1), 1, false)], Vec::new());
+        answers.note(update(1, Some(2), 2, false));
+        answers.note(update(2, Some(1), 2, false));
+        answers.complete(2);
+        answers.note(update(2, None, 3, false));
+        answers.complete(3);
+        assert!(
+            answers
+                .since(1)
+                .iter()
+                .any(|said| said.json().contains("Text 1."))
+        );
+        assert_eq!(answers.forget(), 2);
+        assert!(
+            answers
+                .since(1)
+                .iter()
+                .all(|said| !said.json().contains("Text 1."))
+        );
+        assert_eq!(answers.since(2).len(), 0);
+    }
+}

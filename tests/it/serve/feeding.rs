@@ -1,0 +1,111 @@
+//! Rows that are posted: to sources and to tables.
+
+use super::*;
+
+#[test]
+fn a_table_is_fed_whole_requests_at_a_time_with_tokens() {
+    let serving = Serving::start(
+        "CREATE TABLE docs (key TEXT, text TEXT, n INTEGER);
+         CREATE VIEW all_of_them AS SELECT key, n FROM docs;",
+    );
+    let mut client = serving.client();
+    let row = |key: &str, n: Value| json!({ "key": key, "text": "x", "n": n }).to_string() + "\n";
+    let body = row("a", json!(1)) + &row("b", json!("no number")) + &row("c", json!(3));
+    let reply = client.post("docs?wait=60", body);
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let said = reply.json();
+    assert_eq!(
+        (&said["accepted"], &said["n_rejected"]),
+        (&json!(2), &json!(1))
+    );
+    assert_eq!(said["rejected"][0]["line"], 2);
+    assert_eq!(serving.json("/v1/views/all_of_them")["n_rows"], 2);
+    let first = reply.token();
+    assert_eq!(client.look(&first, 0).json()["visible"], true);
+    // One after the other, and in order.
+    let tokens: Vec<String> = (0..30)
+        .map(|n| {
+            let body = match n % 3 {
+                2 => gone("a"),
+                _ => row("a", json!(n)),
+            };
+            loop {
+                let reply = client.post("docs", &body);
+                match reply.status {
+                    200 | 202 => break reply.token(),
+                    503 => std::thread::sleep(Duration::from_millis(5)),
+                    _ => panic!("{}", reply.body),
+                }
+            }
+        })
+        .collect();
+    let last = client.look(&tokens[29], 60);
+    assert_eq!(last.json()["visible"], true, "{}", last.body);
+    assert!(
+        tokens
+            .iter()
+            .all(|token| client.look(token, 0).json()["visible"] == true)
+    );
+    let rows = serving.json("/v1/views/all_of_them")["rows"].clone();
+    assert_eq!(rows.as_array().expect("rows").len(), 1, "{rows}");
+    let unknown = first.rsplit_once('.').expect("parts").0.to_owned() + ".999";
+    assert_eq!(client.look(&unknown, 0).status, 404);
+    serving.run("DROP VIEW all_of_them; DROP TABLE docs");
+    assert_eq!(client.post("docs", "{}").status, 404);
+    serving.run("CREATE TABLE docs (key TEXT, text TEXT)");
+    assert_eq!(client.post("docs?wait=60", line("a", "x")).status, 200);
+    assert_eq!(client.look(&first, 0).status, 410, "of a table of before");
+}
+
+#[test]
+fn what_was_posted_stands_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let start = || {
+        let setup = Setup {
+            state: Some(dir.path()),
+            ..Setup::default()
+        };
+        Serving::with(SUPPORT, setup)
+    };
+    let first = start();
+    let reply = first
+        .client()
+        .post("docs?wait=60", line("a", "alpha is one."));
+    let of_source = reply.token();
+    let reply = first.client().post("questions?wait=60", line("q", "alpha"));
+    let of_table = reply.token();
+    drop(first);
+    let second = start();
+    eventually("the answer stands", || {
+        second
+            .answers("answers")
+            .get("q")
+            .is_some_and(|text| text == "alpha is one.")
+    });
+    let mut client = second.client();
+    assert_eq!(client.look(&of_source, 60).json()["visible"], true);
+    assert_eq!(
+        client.look(&of_table, 60).status,
+        410,
+        "tables do not know of runs before"
+    );
+}
+
+#[test]
+fn a_source_that_is_made_at_run_time_is_posted_to() {
+    let serving = Serving::start(SUPPORT);
+    assert_eq!(serving.client().post("more", line("a", "x")).status, 404);
+    let outcome = serving.run("CREATE SOURCE more FROM HTTP");
+    assert!(
+        text(&outcome[0]["notice"]).contains("/v1/streams/more"),
+        "{outcome}"
+    );
+    serving.post("more", &line("a", "x is here."));
+    assert_eq!(serving.json("/v1/views/more")["n_rows"], 1);
+    serving.run("DROP SOURCE more");
+    assert_eq!(serving.client().post("more", line("a", "x")).status, 404);
+    // One with an address of its own is not posted to here.
+    serving.run("CREATE SOURCE own FROM HTTP WITH (LISTEN = '127.0.0.1:0')");
+    let reply = serving.client().post("own", line("a", "x"));
+    assert_eq!(reply.status, 409, "{}", reply.body);
+}
