@@ -1,19 +1,20 @@
 //! Which requests does a client make?
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
-    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents,
-    ResourceUpdatedNotificationParam, ServerCapabilities, ServerConfig, SubscribeRequestParams,
-    SubscriptionFilter, UnsubscribeRequestParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, Implementation,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
+    ResourceContents, ResourceUpdatedNotificationParam, ServerCapabilities, ServerConfig,
+    SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
 };
 use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
 use rmcp::{ErrorData, ServerHandler};
 use serde_json::{Value, json};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::resources::{self, Address};
 use super::{Mcp, tools};
@@ -23,6 +24,8 @@ use crate::serve::{Reader, Refusal};
 const MAX_OF_ONE: usize = 64;
 /// How often who waits for a tool is told that it works.
 const TICK: Duration = Duration::from_secs(5);
+/// How long is waited for what stands to be known.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 const INSTRUCTIONS: &str = "\
 Perennial keeps answers of a language model right while the documents behind them change. `views` tells what \
@@ -45,7 +48,7 @@ impl Mcp {
     }
 
     /// Tells who waits that it works, as long as it does.
-    async fn tick(context: &RequestContext<RoleServer>) -> Refusal {
+    async fn tick(context: &RequestContext<RoleServer>) -> Infallible {
         let mut every = interval(TICK);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut n_ticks = 0.0;
@@ -112,7 +115,7 @@ impl ServerHandler for Mcp {
             outcome = self.call(request, &context) => outcome,
             // What is dropped with the call takes back what it had begun.
             () = context.ct.cancelled() => Err(Refusal::cancelled()),
-            never = Self::tick(&context) => Err(never),
+            never = Self::tick(&context) => match never {},
         };
         Ok(match outcome {
             Ok(value) => CallToolResult::structured(value).into(),
@@ -138,7 +141,9 @@ impl ServerHandler for Mcp {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Ok(ListResourceTemplatesResult::with_all_items(resources::templates()))
+        Ok(ListResourceTemplatesResult::with_all_items(
+            resources::templates(),
+        ))
     }
 
     async fn read_resource(
@@ -151,7 +156,9 @@ impl ServerHandler for Mcp {
             let served = self.served().await?;
             address.read(&served, &self.caller(&context)?).await
         };
-        let text = read.await.map_err(|refusal| unread(&refusal, &request.uri))?;
+        let text = read
+            .await
+            .map_err(|refusal| unread(&refusal, &request.uri))?;
         let contents = ResourceContents::text(text, request.uri).with_mime_type("application/json");
         Ok(ReadResourceResult::new(vec![contents]).into())
     }
@@ -230,10 +237,15 @@ impl Mcp {
         let begin = async {
             let served: Arc<_> = self.served().await?;
             let mut reader = address.follow(&served, &self.caller(context)?)?;
-            // From here on changes are told.
-            while reader.next().await.is_some_and(|event| event.id.is_none()) {}
+            // From here on changes are told; of a view without an epoch, from the first.
+            let known = async {
+                while reader.next().await.is_some_and(|event| event.id.is_none()) {}
+            };
+            let _ = timeout(PATIENCE, known).await;
             Ok(reader)
         };
-        begin.await.map_err(|refusal: Refusal| unread(&refusal, uri))
+        begin
+            .await
+            .map_err(|refusal: Refusal| unread(&refusal, uri))
     }
 }

@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::serve::{Caller, Refusal, Served};
 use resources::Followed;
 
-pub use transport::{router, stdio};
+pub use transport::{router, speak, stdio};
 
 /// The most bytes of JSON that a tool gives, or a resource has.
 const MAX_BYTES: usize = 256 << 10;

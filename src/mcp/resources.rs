@@ -80,10 +80,12 @@ impl Address {
     /// Begins to follow it. Only views are followed.
     pub(super) fn follow(&self, served: &Arc<Served>, caller: &Caller) -> Result<Reader, Refusal> {
         caller.may_of(Role::Read, &self.view)?;
-        let mut options = SubscribeOptions::default();
-        options.snapshot = false;
-        options.early = false;
-        options.key = self.key.clone();
+        let options = SubscribeOptions {
+            snapshot: false,
+            early: false,
+            key: self.key.clone(),
+            ..SubscribeOptions::default()
+        };
         served.subscribe(&self.view, options)
     }
 }
@@ -204,7 +206,10 @@ mod tests {
             parsed("perennial://views/my%20docs/a%2Fb.md"),
             Some(("my docs".into(), Some("a/b.md".into())))
         );
-        assert_eq!(parsed(&Address::of("my docs/x")), Some(("my docs/x".into(), None)));
+        assert_eq!(
+            parsed(&Address::of("my docs/x")),
+            Some(("my docs/x".into(), None))
+        );
         for wrong in [
             "",
             "file:///etc/passwd",

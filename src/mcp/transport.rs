@@ -11,6 +11,7 @@ use axum::Router;
 use rmcp::ServiceExt as _;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
 use super::resources::Followed;
@@ -50,16 +51,30 @@ pub fn router(served: &Arc<Served>) -> Router {
     Router::new().route_service(PATH, service)
 }
 
-/// Speaks the protocol over standard input and output, until the client hangs up. What is asked before
-/// there is an engine waits for it.
+/// Speaks the protocol over standard input and output, as [`speak`] does.
 ///
 /// # Errors
 /// What the protocol, or the system, says.
 pub async fn stdio(served: watch::Receiver<Option<Arc<Served>>>) -> io::Result<()> {
+    speak(served, tokio::io::stdin(), tokio::io::stdout()).await
+}
+
+/// Speaks the protocol with one client, who may do all, until it hangs up: a message a line. What is
+/// asked before there is an engine waits for it.
+///
+/// # Errors
+/// What the protocol, or the system, says.
+pub async fn speak(
+    served: watch::Receiver<Option<Arc<Served>>>,
+    heard: impl AsyncRead + Send + Unpin + 'static,
+    said: impl AsyncWrite + Send + Unpin + 'static,
+) -> io::Result<()> {
     let mut begun = served.clone();
     let sweeping = tokio::spawn(async move {
         let served = begun.wait_for(Option::is_some).await;
-        let served = served.ok().and_then(|served| served.as_ref().map(Arc::downgrade));
+        let served = served
+            .ok()
+            .and_then(|served| served.as_ref().map(Arc::downgrade));
         if let Some(served) = served {
             Served::sweep(served).await;
         }
@@ -70,7 +85,7 @@ pub async fn stdio(served: watch::Receiver<Option<Arc<Served>>>) -> io::Result<(
         followed: Followed::default(),
         _slot: None,
     };
-    let serving = speaker.serve(rmcp::transport::stdio()).await;
+    let serving = speaker.serve((heard, said)).await;
     let ended = match serving {
         Ok(serving) => serving.waiting().await.map(drop).map_err(io::Error::other),
         Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => Ok(()),

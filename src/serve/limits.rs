@@ -42,6 +42,8 @@ pub struct Limits {
     pub conversations: usize,
     /// How long a conversation is kept that nobody asks for: 1 hour.
     pub conversation_time: Duration,
+    /// How often it is looked which conversations are to go: every 30 s.
+    pub sweep_every: Duration,
     /// The most texts that are embedded by one request: 2,048.
     pub embedded: usize,
     /// How long requests under way may take when the server ends: 5 s.
@@ -70,6 +72,7 @@ impl Default for Limits {
             answer_time: Duration::from_secs(600),
             conversations: 1_000,
             conversation_time: Duration::from_secs(3_600),
+            sweep_every: Duration::from_secs(30),
             embedded: 2_048,
             last_wait: Duration::from_secs(5),
             posted: HttpLimits::default(),

@@ -28,6 +28,10 @@ mod feed;
 mod json;
 mod limits;
 mod metrics;
+#[allow(
+    unused_qualifications,
+    reason = "the macros that describe parameters write them"
+)]
 mod openai;
 mod rates;
 mod refusal;
@@ -46,15 +50,15 @@ mod tokens;
 #[cfg(feature = "mcp")]
 pub(crate) use admission::Caller;
 #[cfg(feature = "mcp")]
-pub(crate) use asking::{Answered, Askable, Question, Word};
-#[cfg(feature = "mcp")]
-pub(crate) use routes::relations::Relations;
-#[cfg(feature = "mcp")]
-pub(crate) use routes::views::Which;
+pub(crate) use asking::{Answered, Askable, Question};
 pub use feed::{Event, EventId, Feed, Reader, SubscribeOptions};
 pub use limits::Limits;
 pub use refusal::Refusal;
 pub use router::{Besides, openapi, router};
+#[cfg(feature = "mcp")]
+pub(crate) use routes::relations::Relations;
+#[cfg(feature = "mcp")]
+pub(crate) use routes::views::Which;
 pub use served::{Executed, Served};
 pub use server::{Server, ServerError, ServerOptions};
 pub use tokens::{Role, Tokens, TokensError};

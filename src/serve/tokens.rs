@@ -343,11 +343,21 @@ mod tests {
         .expect("tokens");
         let asker = tokens.grant(b"aaaaaaaaaaaaaaaa").expect("known");
         assert!(asker.has(Role::Ask) && !asker.has(Role::Read) && !asker.has(Role::Write));
-        assert!(asker.reaches("answers") && !asker.reaches("docs") && !asker.reaches("tenant=acme"));
-        assert_eq!(asker.bound().get("tenant").map(String::as_str), Some("acme"));
+        assert!(
+            asker.reaches("answers") && !asker.reaches("docs") && !asker.reaches("tenant=acme")
+        );
+        assert_eq!(
+            asker.bound().get("tenant").map(String::as_str),
+            Some("acme")
+        );
         let reader = tokens.grant(b"bbbbbbbbbbbbbbbb").expect("known");
         assert!(reader.has(Role::Ask) && reader.bound().is_empty());
-        assert!(!tokens.grant(b"cccccccccccccccc").expect("known").has(Role::Ask));
+        assert!(
+            !tokens
+                .grant(b"cccccccccccccccc")
+                .expect("known")
+                .has(Role::Ask)
+        );
         assert!(asker.asker().is_some() && asker.asker() != reader.asker());
     }
 

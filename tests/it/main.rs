@@ -20,6 +20,8 @@ mod faults;
 mod forget;
 mod history;
 mod killed;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod models;
 #[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
 mod not_built;

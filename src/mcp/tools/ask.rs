@@ -131,14 +131,13 @@ async fn chosen(
 }
 
 /// A view over documents that none can be asked of yet.
-async fn declared(
-    served: &Arc<Served>,
-    caller: &Caller,
-    source: &str,
-) -> Result<String, Refusal> {
+async fn declared(served: &Arc<Served>, caller: &Caller, source: &str) -> Result<String, Refusal> {
     if !caller.has(Role::Admin) {
         let error = format!("no view over `{source}` can be asked");
-        return Err(Refusal::nothing_there(error, "`views` tells which there are"));
+        return Err(Refusal::nothing_there(
+            error,
+            "`views` tells which there are",
+        ));
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if source.is_empty() || !source.chars().all(is_plain) {
@@ -150,7 +149,10 @@ async fn declared(
         let error = format!("there is no source, table or view `{source}`");
         return Err(Refusal::nothing_there(error, "`views` tells what there is"));
     }
-    let (table, view) = (format!("questions_of_{source}"), format!("answers_of_{source}"));
+    let (table, view) = (
+        format!("questions_of_{source}"),
+        format!("answers_of_{source}"),
+    );
     let sql = format!(
         "CREATE TABLE {table} (key TEXT, text TEXT);
          CREATE CONTINUOUS VIEW {view} AS LLM_GENERATE(

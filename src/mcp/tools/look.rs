@@ -135,11 +135,13 @@ pub(super) async fn changes(
             Refusal::of_arguments(error, "give one as it was told, or none")
         })?),
     };
-    let mut options = SubscribeOptions::default();
-    options.snapshot = since.is_none();
-    options.early = false;
-    options.as_of = since;
-    options.key = arguments.key;
+    let options = SubscribeOptions {
+        snapshot: since.is_none(),
+        early: false,
+        as_of: since,
+        key: arguments.key,
+        ..SubscribeOptions::default()
+    };
     let mut reader = served.subscribe(&arguments.view, options)?;
     let wait = Duration::from_secs(arguments.wait_s.unwrap_or(0).min(60));
     let (began, mut id) = (Instant::now(), None);

@@ -61,7 +61,10 @@ pub(super) async fn remember(
 ) -> Result<Value, Refusal> {
     let text = arguments.text.trim().to_owned();
     if text.is_empty() {
-        return Err(Refusal::of_arguments("the text is empty", "say what is to be remembered"));
+        return Err(Refusal::of_arguments(
+            "the text is empty",
+            "say what is to be remembered",
+        ));
     }
     let (memory, table) = (arguments.memory, arguments.table);
     let table = table_of(served, table.as_deref(), memory.as_deref()).await?;
@@ -121,7 +124,11 @@ pub(super) async fn recall(
     caller.may_of_all(Role::Read)?;
     let memory = memory_of(served, arguments.memory.as_deref()).await?;
     let limit = arguments.limit.unwrap_or(5).clamp(1, 100);
-    let mut sql = format!("RECALL {} FROM {}", quoted(&arguments.question), named(&memory));
+    let mut sql = format!(
+        "RECALL {} FROM {}",
+        quoted(&arguments.question),
+        named(&memory)
+    );
     if let Some(reader) = &arguments.reader {
         sql.push_str(&format!(" AS {}", quoted(reader)));
     }

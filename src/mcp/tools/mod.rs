@@ -47,7 +47,12 @@ pub(super) fn all() -> Vec<Tool> {
             tool::<ask::Arguments>("ask", "Ask a view", Effect::Adds, ask::DESCRIPTION),
             tool::<look::Views>("views", "List views", Effect::Looks, look::VIEWS),
             tool::<look::Snapshot>("snapshot", "Look at a view", Effect::Looks, look::SNAPSHOT),
-            tool::<look::Changes>("changes_since", "What changed", Effect::Looks, look::CHANGES),
+            tool::<look::Changes>(
+                "changes_since",
+                "What changed",
+                Effect::Looks,
+                look::CHANGES,
+            ),
             tool::<look::Sql>("sql_query", "Query by SQL", Effect::Looks, look::SQL),
             tool::<memory::Remember>("remember", "Remember", Effect::Adds, memory::REMEMBER),
             tool::<memory::Recall>("recall", "Recall", Effect::Looks, memory::RECALL),
@@ -125,7 +130,10 @@ mod tests {
             let schema = tool.schema_as_json_value();
             assert_eq!(schema["type"], "object", "{}", tool.name);
             assert_eq!(schema["additionalProperties"], false, "{}", tool.name);
-            let properties = schema["properties"].as_object().cloned().unwrap_or_default();
+            let properties = schema["properties"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default();
             for (name, of) in properties {
                 assert!(of["description"].is_string(), "{}: {name}", tool.name);
             }

@@ -190,7 +190,11 @@ mod tests {
     #[test]
     fn sentences_are_found_by_characters_also_where_they_repeat() {
         let text = "Où? À neuf. À neuf. Да.";
-        let of = update(text, &["Où? ", "À neuf. ", "À neuf. ", "Да."], Work::default());
+        let of = update(
+            text,
+            &["Où? ", "À neuf. ", "À neuf. ", "Да."],
+            Work::default(),
+        );
         let answered = Answered::of(&of, None, true).expect("an answer");
         let characters: Vec<char> = text.chars().collect();
         let said: Vec<String> = answered

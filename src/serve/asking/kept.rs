@@ -143,7 +143,8 @@ impl Kept {
     }
 
     /// How many are kept.
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.by_key.len()
     }
 

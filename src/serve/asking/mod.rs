@@ -40,15 +40,13 @@ use super::served::{Served, there_are};
 use super::tokens::Role;
 use crate::engine::{AnswerUpdate, Edit, Error, Flushing};
 
-pub(crate) use answered::{Answered, Citation, Sentence, Usage};
+pub(crate) use answered::{Answered, Usage};
 pub(crate) use askable::Askable;
 
 use kept::{Kept, RowId, Unentered};
 
 /// How often it is looked whether all is visible that was said before.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often it is looked which conversations are to go.
-const SWEEP: Duration = Duration::from_secs(30);
 
 /// What is asked.
 #[derive(Clone, Debug, Default)]
@@ -80,11 +78,6 @@ impl Conversations {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many are kept.
-    pub(super) fn len(&self) -> usize {
-        self.kept().len()
     }
 }
 
@@ -263,12 +256,15 @@ impl Served {
     /// Lets conversations go that nobody has asked for a while, as long as this is served.
     pub(crate) async fn sweep(this: Weak<Self>) {
         loop {
-            match this.upgrade() {
-                // What cannot be looked at now is looked at the next time.
-                Some(this) if !this.is_closing() => drop(this.sweep_once().await),
+            let every = match this.upgrade() {
+                Some(this) if !this.is_closing() => {
+                    // What cannot be looked at now is looked at the next time.
+                    let _ = this.sweep_once().await;
+                    this.limits.sweep_every
+                }
                 _ => return,
-            }
-            sleep(SWEEP).await;
+            };
+            sleep(every).await;
         }
     }
 
@@ -369,11 +365,6 @@ fn edit(row: &RowId, text: &Arc<str>, columns: BTreeMap<String, String>) -> Edit
 }
 
 impl Asking {
-    /// The view.
-    pub(crate) fn view(&self) -> &str {
-        &self.view
-    }
-
     /// The key of the context.
     pub(crate) fn key(&self) -> &str {
         &self.row.key
@@ -522,4 +513,3 @@ fn unaffordable(error: Error) -> Refusal {
         error => error.into(),
     }
 }
-

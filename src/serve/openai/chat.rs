@@ -101,7 +101,7 @@ pub(super) struct Completion {
         (status = 503, description = "Too many ask, or the view does not answer now", body = ApiErrorBody),
     ),
 )]
-pub(super) async fn complete(
+pub(super) async fn complete_chat(
     State(served): State<Arc<Served>>,
     caller: Caller,
     body: Body,
@@ -148,7 +148,8 @@ pub(super) async fn complete(
 
 /// A body that is an object.
 pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    let wrong = |reason: String| ApiError::invalid("body", format!("the body is not understood: {reason}"));
+    let wrong =
+        |reason: String| ApiError::invalid("body", format!("the body is not understood: {reason}"));
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(wrong("it is no object".to_owned())),
@@ -160,7 +161,10 @@ fn flag(value: Option<&Value>, name: &str) -> Result<bool, ApiError> {
     match value {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(is)) => Ok(*is),
-        Some(_) => Err(ApiError::invalid(name, format!("`{name}` is true or false"))),
+        Some(_) => Err(ApiError::invalid(
+            name,
+            format!("`{name}` is true or false"),
+        )),
     }
 }
 
@@ -372,7 +376,9 @@ impl Telling {
 
     /// What is new of a text that begins with what was said; nothing of another.
     fn write(&mut self, text: &str) -> Option<String> {
-        let new = text.strip_prefix(&*self.said).filter(|new| !new.is_empty())?;
+        let new = text
+            .strip_prefix(&*self.said)
+            .filter(|new| !new.is_empty())?;
         let chunk = event(&self.heading.chunk(json!({ "content": new }), None));
         self.said = text.to_owned();
         Some(chunk)
@@ -417,7 +423,10 @@ mod tests {
 
     #[test]
     fn a_document_has_an_address() {
-        assert_eq!(address("docs", "https://a.example/x?y"), "https://a.example/x?y");
+        assert_eq!(
+            address("docs", "https://a.example/x?y"),
+            "https://a.example/x?y"
+        );
         assert_eq!(
             address("docs", "sub folder/überblick.md"),
             "perennial://views/docs/sub%20folder%2F%C3%BCberblick.md"

@@ -86,7 +86,7 @@ pub(super) struct EmbeddingUsage {
         (status = 404, description = "There is no such model", body = ApiErrorBody),
     ),
 )]
-pub(super) async fn embed(
+pub(super) async fn embed_texts(
     State(served): State<Arc<Served>>,
     caller: Caller,
     body: Body,
@@ -100,7 +100,10 @@ pub(super) async fn embed(
     match model {
         Some(EMBEDDER) => {}
         Some(other) => {
-            return Err(ApiError::no_model(other, &format!("texts are embedded by `{EMBEDDER}`")));
+            return Err(ApiError::no_model(
+                other,
+                &format!("texts are embedded by `{EMBEDDER}`"),
+            ));
         }
         None => return Err(ApiError::invalid("model", "`model` is missing")),
     }
@@ -113,7 +116,10 @@ pub(super) async fn embed(
         }
     };
     let texts = texts_of(&body, limits.embedded)?;
-    let n_words = texts.iter().map(|text| text.split_whitespace().count()).sum();
+    let n_words = texts
+        .iter()
+        .map(|text| text.split_whitespace().count())
+        .sum();
     let vectors = served
         .ask(move |engine| {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

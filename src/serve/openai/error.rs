@@ -108,7 +108,8 @@ impl From<Refusal> for ApiError {
             hint => format!("{}; {hint}", refusal.error()),
         };
         let code = refusal.code().map(str::to_owned);
-        let code = code.or_else(|| (status == StatusCode::UNAUTHORIZED).then(|| "invalid_api_key".to_owned()));
+        let code = code
+            .or_else(|| (status == StatusCode::UNAUTHORIZED).then(|| "invalid_api_key".to_owned()));
         Self {
             status,
             message,

@@ -30,7 +30,12 @@ pub(super) fn text_of(messages: &Value) -> Result<String, ApiError> {
     }
     match &said[..] {
         [.., (Speaker::User, _)] => {}
-        [] => return Err(ApiError::invalid("messages", "the conversation says nothing")),
+        [] => {
+            return Err(ApiError::invalid(
+                "messages",
+                "the conversation says nothing",
+            ));
+        }
         _ => {
             let message = "the last message is not of the role `user`: nothing is asked";
             return Err(ApiError::invalid("messages", message));
@@ -75,7 +80,11 @@ fn message_of(message: &Value, at: &str) -> Result<(Speaker, String), ApiError> 
             let message = format!(
                 "messages are of the roles system, developer, user and assistant, not `{other}`: a view calls no tools"
             );
-            return Err(ApiError::of_parameter(parameter, "unsupported_value", message));
+            return Err(ApiError::of_parameter(
+                parameter,
+                "unsupported_value",
+                message,
+            ));
         }
     };
     let parameter = format!("{at}.content");
@@ -150,10 +159,19 @@ mod tests {
             (json!("When?"), "messages"),
             (json!([]), "messages"),
             (json!([{"role": "user", "content": " "}]), "messages"),
-            (json!([user, {"role": "assistant", "content": "At nine."}]), "messages"),
-            (json!([{"role": "tool", "content": "x"}]), "messages[0].role"),
+            (
+                json!([user, {"role": "assistant", "content": "At nine."}]),
+                "messages",
+            ),
+            (
+                json!([{"role": "tool", "content": "x"}]),
+                "messages[0].role",
+            ),
             (json!([user, {"content": "x"}]), "messages[1].role"),
-            (json!([{"role": "user", "content": 7}]), "messages[0].content"),
+            (
+                json!([{"role": "user", "content": 7}]),
+                "messages[0].content",
+            ),
             (json!([{"role": "user"}]), "messages[0].content"),
             (
                 json!([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),

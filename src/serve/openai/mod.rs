@@ -36,10 +36,10 @@ const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/embeddings", "/v1/models"
 /// The routes, with their descriptions.
 pub(super) fn described() -> OpenApiRouter<Arc<Served>> {
     OpenApiRouter::new()
-        .routes(routes!(models::models))
-        .routes(routes!(models::model))
-        .routes(routes!(chat::complete))
-        .routes(routes!(embeddings::embed))
+        .routes(routes!(models::list_models))
+        .routes(routes!(models::one_model))
+        .routes(routes!(chat::complete_chat))
+        .routes(routes!(embeddings::embed_texts))
 }
 
 /// A refusal, in the form that is read by clients of this path.
@@ -48,7 +48,7 @@ pub(super) fn refused(path: &str, refusal: Refusal) -> Response {
         let rest = path.strip_prefix(**of);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    match PATHS.iter().any(|of| is_of(&of)) {
+    match PATHS.iter().any(is_of) {
         true => ApiError::from(refusal).into_response(),
         false => refusal.into_response(),
     }

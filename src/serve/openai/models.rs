@@ -63,7 +63,7 @@ impl Model {
         (status = 403, description = "The token may not ask", body = ApiErrorBody),
     ),
 )]
-pub(super) async fn models(
+pub(super) async fn list_models(
     State(served): State<Arc<Served>>,
     caller: Caller,
 ) -> Result<Json<ModelList>, ApiError> {
@@ -86,7 +86,7 @@ pub(super) async fn models(
         (status = 404, description = "There is no such view", body = ApiErrorBody),
     ),
 )]
-pub(super) async fn model(
+pub(super) async fn one_model(
     State(served): State<Arc<Served>>,
     caller: Caller,
     Named(name): Named<String>,

@@ -235,7 +235,10 @@ mod tests {
         for (body, passes) in [
             (json!({}), true),
             (json!({"max_tokens": 256}), true),
-            (json!({"max_completion_tokens": 4096, "max_tokens": null}), true),
+            (
+                json!({"max_completion_tokens": 4096, "max_tokens": null}),
+                true,
+            ),
             (json!({"max_tokens": 255}), false),
             (json!({"max_completion_tokens": 1}), false),
             (json!({"max_tokens": "many"}), false),

@@ -95,10 +95,7 @@ impl Served {
     ///
     /// # Errors
     /// Where they may not look.
-    pub(crate) async fn relations(
-        self: &Arc<Self>,
-        caller: &Caller,
-    ) -> Result<Relations, Refusal> {
+    pub(crate) async fn relations(self: &Arc<Self>, caller: &Caller) -> Result<Relations, Refusal> {
         caller.may(Role::Read)?;
         let relations = self.ask(|engine| engine.relations()).await?;
         let reached = relations.iter().filter(|of| caller.reaches(&of.name));
