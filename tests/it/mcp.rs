@@ -13,10 +13,12 @@ use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens};
 use perennial::sql::{Script, Session, parse};
 use perennial::{Engine, Runtime};
 use rmcp::model::{
-    CallToolRequestParams, ClientConfig, ReadResourceRequestParams, ResourceContents,
-    ResourceUpdatedNotificationParam, SubscribeRequestParams,
+    CallToolRequestParams, ClientConfig, ProtocolVersion, ReadResourceRequestParams, ResourceContents,
+    ResourceUpdatedNotificationParam, ServerNotification, SubscribeRequestParams, SubscriptionFilter,
 };
-use rmcp::service::{NotificationContext, RoleClient, RunningService};
+use rmcp::service::{
+    ClientLifecycleMode, ClientServiceExt as _, NotificationContext, RoleClient, RunningService,
+};
 use rmcp::{ClientHandler, ServiceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -222,6 +224,7 @@ fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
 }
 
 #[test]
+#[allow(deprecated, reason = "clients of today speak so")]
 fn views_are_resources_that_are_read_and_followed() {
     run(async {
         let served = served(NOTES, Scripted::new());
@@ -271,6 +274,62 @@ fn views_are_resources_that_are_read_and_followed() {
             .expect("runs");
         of.ok("views", json!({})).await;
         assert!(of.changed.try_recv().is_err());
+    });
+}
+
+/// In versions of the protocol without sessions, what is followed is one request that stays open.
+#[test]
+fn views_are_followed_without_a_session() {
+    run(async {
+        let served = served(NOTES, Scripted::new());
+        let (_, there) = watch::channel(Some(served.clone()));
+        let (here, other) = tokio::io::duplex(1 << 16);
+        let (heard, said) = tokio::io::split(other);
+        tokio::spawn(perennial::mcp::speak(there, heard, said));
+        let lifecycle = ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        };
+        let (sender, _changed) = mpsc::unbounded_channel();
+        let client = Client(sender).serve_with_lifecycle(here, lifecycle);
+        let client = client.await.expect("speaks");
+        let engine = served.engine().clone();
+        engine.upsert("notes", "a", "alpha is one.").expect("runs");
+        engine.upsert("questions", "q", "alpha").expect("runs");
+        let flushed = engine.clone();
+        tokio::task::spawn_blocking(move || flushed.flush())
+            .await
+            .expect("no panic")
+            .expect("runs");
+        let uri = "perennial://views/answers/q";
+        let filter = SubscriptionFilter::builder()
+            .resource_subscriptions([uri, "file:///etc/passwd"])
+            .build();
+        let mut followed = client.listen(filter).await.expect("subscribed");
+        let accepted = followed.acknowledged().resource_subscriptions.clone();
+        assert_eq!(accepted, Some(vec![uri.to_owned()]));
+        // It is acknowledged before it begins: so it is changed until that is told.
+        let told = async {
+            loop {
+                match followed.next().await.expect("goes on") {
+                    Some(ServerNotification::ResourceUpdatedNotification(told)) => {
+                        return told.params.uri;
+                    }
+                    Some(_) => {}
+                    None => panic!("it ended"),
+                }
+            }
+        };
+        let changes = async {
+            for n in 0.. {
+                engine.upsert("notes", "a", &format!("alpha is {n}.")).expect("runs");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let told = tokio::select! {
+            told = told => told,
+            () = changes => unreachable!(),
+        };
+        assert_eq!(told, uri);
     });
 }
 
