@@ -31,6 +31,8 @@ pub mod engine;
 #[doc(hidden)]
 pub mod fault;
 pub mod local_model;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod memory;
 pub mod recording;
 #[cfg(feature = "remote")]

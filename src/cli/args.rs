@@ -104,6 +104,9 @@ pub(crate) enum Command {
     /// Print how a server of `serve` is.
     #[cfg(feature = "serve")]
     Status(StatusArgs),
+    /// Serve an assistant over MCP, on standard input and output: it asks views, and remembers.
+    #[cfg(feature = "mcp")]
+    Mcp(McpArgs),
     /// Watch a small folder being edited: insert, correct, delete. Ends by itself.
     Demo(DemoArgs),
     /// Print how a watch with these arguments would be carried out, without answering.
@@ -319,8 +322,11 @@ The script is the configuration: what is sent later (POST /v1/sql) holds until t
 and answers outlive it with --state.
 
 A file of tokens has one a line: ROLES TOKEN [NAME …], as `read,write 0b1f6f4d8a3e47f3 docs answers`.
-Roles are read, write and admin; names are the only streams and views that the token reaches. The file
-is read again when it changes.
+Roles are ask, read, write and admin; names are the only streams and views that the token reaches, and
+COLUMN=VALUE what a token that may only ask asks with. The file is read again when it changes.
+
+Clients of OpenAI's interface ask a view as a model: base_url http://127.0.0.1:7070/v1. Assistants find
+the engine at /mcp.
 
 GET /v1/openapi.json describes all paths. Ctrl-C or SIGTERM ends it with exit code 0, after what is under
 way is answered and sinks have what they are owed.")]
@@ -358,6 +364,74 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N",
           default_value = "1000")]
     pub(crate) rate: u32,
+
+    /// What is kept for who asks.
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
+
+    /// What becomes of the engine.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+
+    /// Which model, and what it may use.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+/// What is kept for who asks.
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Asking")]
+pub(crate) struct AskingArgs {
+    /// Keep so many conversations; the one that was not asked for the longest gives way.
+    #[arg(long, value_name = "NUMBER", default_value = "1000",
+          value_parser = values::at_least_one)]
+    pub(crate) conversations: usize,
+
+    /// Keep a conversation so long that nobody asks for, as 30 m or 2 h.
+    #[arg(long, value_name = "TIME", default_value = "1 h", value_parser = parse_duration)]
+    pub(crate) conversation_time: Duration,
+}
+
+#[cfg(feature = "serve")]
+impl AskingArgs {
+    /// As limits of a server.
+    pub(crate) fn set(&self, limits: &mut perennial::serve::Limits) {
+        limits.conversations = self.conversations;
+        limits.conversation_time = self.conversation_time;
+    }
+}
+
+/// Arguments of `mcp`.
+#[cfg(feature = "mcp")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial mcp --state ./memory                 remember notes, and answer from them
+  perennial mcp --state ./state app.sql          the sources and views of a script
+  claude mcp add perennial -- perennial mcp --state ~/.perennial/memory
+
+Most clients are configured by a file:
+  {\"mcpServers\": {\"perennial\": {
+     \"command\": \"perennial\",
+     \"args\": [\"mcp\", \"--state\", \"/home/me/.perennial/memory\"]}}}
+A server of `perennial serve` speaks the same over HTTP, with its tokens:
+  {\"mcpServers\": {\"perennial\": {
+     \"type\": \"http\", \"url\": \"http://127.0.0.1:7070/mcp\",
+     \"headers\": {\"Authorization\": \"Bearer TOKEN\"}}}}
+
+Tools: ask, views, snapshot, changes_since, sql_query, remember, recall, forget. Views are resources,
+perennial://views/NAME, and can be subscribed to. Without a script there are a table `notes`, in which
+is remembered, and a view `answers` over it. The model is opened at the first start, which may take a
+while; the client may speak meanwhile. Standard error tells how far it is. It ends with its client.")]
+pub(crate) struct McpArgs {
+    /// The script: sources, tables, views.
+    #[arg(value_name = "FILE.sql")]
+    pub(crate) script: Option<PathBuf>,
+
+    /// What is kept for who asks.
+    #[command(flatten)]
+    pub(crate) asking: AskingArgs,
 
     /// What becomes of the engine.
     #[command(flatten)]

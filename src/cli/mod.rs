@@ -26,6 +26,8 @@ mod joined;
 mod json;
 mod listen;
 mod live;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod memory;
 mod models;
 mod opening;
@@ -76,6 +78,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         #[cfg(feature = "serve")]
         Command::Status(args) => status::run(args),
+        #[cfg(feature = "mcp")]
+        Command::Mcp(args) => mcp::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Answers(args) => past::answers(args),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens, console};
-use perennial::sql::{self, Outcome, Script, Session};
+use perennial::sql::{self, Outcome, Script, Session, Spanned, Statement};
 use perennial::{Engine, engine};
 
-use super::args::ServeArgs;
+use super::args::{EngineArgs, ModelArgs, ServeArgs};
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::live::Live;
@@ -36,43 +36,26 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
     options.besides.pages = Some(console::pages());
     options.bind()?;
-    let (first, model_args) = (sql::first_model(&statements), args.model.clone());
-    let (opened, opened_by) = match first {
-        Some(model) => {
-            let opened = opening::open_created(model, &model_args, &live)?;
-            (opened, model.opened_by())
-        }
-        None => (
-            opening::open(&model_args, &live)?,
-            opening::opened_by(&model_args).into(),
-        ),
-    };
-    let engine = declared(Engine::builder(opened.runtime), &args.engine).held();
-    let opening_live = live.clone();
-    let session = Session::new(engine.start()?, opened_by)
-        .held()
-        .opening(move |model| {
-            let opened = opening::open_created(model, &model_args, &opening_live)?;
-            Ok(opened.runtime)
-        });
     let mut limits = Limits::default();
     limits.connections = args.connections;
     limits.peer_connections = args.peer_connections;
     limits.rate = args.rate;
     limits.burst = args.rate.saturating_mul(2);
-    let served = Served::over(session, limits);
-    let notices = live.clone();
-    served.declare(&script, &statements, |outcome| {
-        if let Outcome::Created {
-            notice: Some(notice),
-            ..
-        } = outcome
-        {
-            notices.say(notice);
-        }
-    })?;
+    args.asking.set(&mut limits);
+    let (served, name) = carried_out(
+        &script,
+        &statements,
+        &args.engine,
+        &args.model,
+        limits,
+        &live,
+    )?;
+    #[cfg(feature = "mcp")]
+    {
+        options.besides.guarded = Some(perennial::mcp::router(&served));
+    }
     let server = Server::start(served.clone(), options)?;
-    live.say(&format!("{} · serving at {}", opened.name, server.url()));
+    live.say(&format!("{name} · serving at {}", server.url()));
     // From here on there is something to end in order.
     interrupt.ends_with(0);
     interrupt.watch();
@@ -87,4 +70,49 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         Some(failure) => Err(failure),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Opens the model of a script, and carries the script out. Returns what is served, and what the model is
+/// called.
+///
+/// # Errors
+/// What the model, the engine or a statement says.
+pub(crate) fn carried_out(
+    script: &Script,
+    statements: &[Spanned<Statement>],
+    engine_args: &EngineArgs,
+    model_args: &ModelArgs,
+    limits: Limits,
+    live: &Live,
+) -> Result<(Arc<Served>, String), Failure> {
+    let (first, model_args) = (sql::first_model(statements), model_args.clone());
+    let (opened, opened_by) = match first {
+        Some(model) => {
+            let opened = opening::open_created(model, &model_args, live)?;
+            (opened, model.opened_by())
+        }
+        None => (
+            opening::open(&model_args, live)?,
+            opening::opened_by(&model_args).into(),
+        ),
+    };
+    let engine = declared(Engine::builder(opened.runtime), engine_args).held();
+    let opening_live = live.clone();
+    let session = Session::new(engine.start()?, opened_by)
+        .held()
+        .opening(move |model| {
+            let opened = opening::open_created(model, &model_args, &opening_live)?;
+            Ok(opened.runtime)
+        });
+    let served = Served::over(session, limits);
+    served.declare(script, statements, |outcome| {
+        if let Outcome::Created {
+            notice: Some(notice),
+            ..
+        } = outcome
+        {
+            live.say(notice);
+        }
+    })?;
+    Ok((served, opened.name))
 }

@@ -76,6 +76,8 @@ pub struct Lineage {
     pub passages: Vec<LineagePassage>,
     /// By sub-paragraph and passage: the score of [`perennial_ask::dependency`].
     pub scores: Vec<Vec<f32>>,
+    /// Tokens of the answer; 0 where its model does not tell.
+    pub n_tokens: usize,
 }
 
 /// A passage of a [`Lineage`].

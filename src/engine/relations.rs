@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_rows::{Column, KEY, SUPERSEDES, Schema, TEXT, TITLE, Tuple, Type, UPDATED_AT};
-use perennial_views::{Epoch, Pace};
+use perennial_views::{Epoch, Pace, Plan};
 
 /// What kind of relation it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct RelationInfo {
     pub is_caught_up: bool,
     /// Why its source has failed, where it has: what it said until then stands.
     pub failure: Option<Arc<str>>,
+    /// What is asked of which documents, where it is a view of answers.
+    pub plan: Option<Arc<Plan>>,
 }
 
 /// How far a view is behind what it reads.

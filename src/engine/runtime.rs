@@ -102,6 +102,11 @@ impl Runtime {
         &self.provider
     }
 
+    /// What embeds texts.
+    pub fn embedder(&self) -> &Arc<dyn Embed> {
+        &self.embedder
+    }
+
     /// The store of fragments, where the model has one.
     pub fn store(&self) -> Option<&Arc<FragmentStore>> {
         self.store.as_ref()

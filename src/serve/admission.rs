@@ -6,6 +6,7 @@
 //! and `Sec-Fetch-Site`) or by a name of its own that it points there (DNS rebinding, told by `Host`).
 //! Pages of this server itself may.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,9 +17,10 @@ use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use perennial_connectors::is_loopback_host;
 
+use super::openai;
 use super::rates::Rates;
 use super::refusal::Refusal;
 use super::tokens::{Grant, Role, Tokens};
@@ -154,17 +156,17 @@ async fn admit_to(gate: &Gate, is_open: bool, request: Request, next: Next) -> R
             parts.extensions.insert(Caller(Arc::new(grant)));
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => openai::refused(parts.uri.path(), refusal),
     }
 }
 
 /// Who asks, and what they may.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(Arc<Grant>);
+pub(crate) struct Caller(Arc<Grant>);
 
 impl Caller {
     /// Refuses who does not have a role.
-    pub(super) fn may(&self, role: Role) -> Result<(), Refusal> {
+    pub(crate) fn may(&self, role: Role) -> Result<(), Refusal> {
         if self.0.has(role) {
             return Ok(());
         }
@@ -174,7 +176,7 @@ impl Caller {
     }
 
     /// Refuses who does not have a role, or not for this stream or view. That it is there is not told.
-    pub(super) fn may_of(&self, role: Role, name: &str) -> Result<(), Refusal> {
+    pub(crate) fn may_of(&self, role: Role, name: &str) -> Result<(), Refusal> {
         self.may(role)?;
         if self.0.reaches(name) {
             return Ok(());
@@ -184,7 +186,7 @@ impl Caller {
     }
 
     /// Refuses who does not have a role for all streams and views.
-    pub(super) fn may_of_all(&self, role: Role) -> Result<(), Refusal> {
+    pub(crate) fn may_of_all(&self, role: Role) -> Result<(), Refusal> {
         self.may(role)?;
         if !self.0.is_restricted() {
             return Ok(());
@@ -194,13 +196,31 @@ impl Caller {
     }
 
     /// Whether they have a role.
-    pub(super) fn has(&self, role: Role) -> bool {
+    pub(crate) fn has(&self, role: Role) -> bool {
         self.0.has(role)
     }
 
     /// Whether they reach a stream or a view.
-    pub(super) fn reaches(&self, name: &str) -> bool {
+    pub(crate) fn reaches(&self, name: &str) -> bool {
         self.0.reaches(name)
+    }
+}
+
+impl Caller {
+    /// Who runs this program, and may do all.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn owner() -> Self {
+        Self(Arc::new(Grant::all()))
+    }
+
+    /// Columns, and the values with which they ask.
+    pub(super) fn bound(&self) -> &BTreeMap<String, String> {
+        self.0.bound()
+    }
+
+    /// What tells their questions from those of others; none where there are no tokens.
+    pub(super) fn asker(&self) -> Option<&str> {
+        self.0.asker()
     }
 }
 

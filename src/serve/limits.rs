@@ -34,6 +34,18 @@ pub struct Limits {
     pub rows: usize,
     /// How long nothing may be said to a subscriber before it is told that its connection lives: 15 s.
     pub heartbeat: Duration,
+    /// Who may wait for an answer of a view at once: 64.
+    pub askers: usize,
+    /// How long a view may take to answer: 10 minutes.
+    pub answer_time: Duration,
+    /// The most conversations that are kept: 1,000. The one that was not asked for the longest gives way.
+    pub conversations: usize,
+    /// How long a conversation is kept that nobody asks for: 1 hour.
+    pub conversation_time: Duration,
+    /// How often it is looked which conversations are to go: every 30 s.
+    pub sweep_every: Duration,
+    /// The most texts that are embedded by one request: 2,048.
+    pub embedded: usize,
     /// How long requests under way may take when the server ends: 5 s.
     pub last_wait: Duration,
     /// Those of records that are posted.
@@ -56,6 +68,12 @@ impl Default for Limits {
             patience: Duration::from_secs(5),
             rows: 10_000,
             heartbeat: Duration::from_secs(15),
+            askers: 64,
+            answer_time: Duration::from_secs(600),
+            conversations: 1_000,
+            conversation_time: Duration::from_secs(3_600),
+            sweep_every: Duration::from_secs(30),
+            embedded: 2_048,
             last_wait: Duration::from_secs(5),
             posted: HttpLimits::default(),
         }

@@ -6,6 +6,8 @@
 //!
 //! - `router`: which paths are there, and what do programs know of them (OpenAPI)?
 //! - `routes`: what does each of them do?
+//! - `openai`: what do clients of another interface get?
+//! - `asking`: how is a view asked something, and which conversations are kept?
 //! - `served`, `feed`, `tables`: what of the engine is theirs to use?
 //! - `tokens`, `admission`, `rates`: who may ask, and how often?
 //! - `console`: which pages does a browser get?
@@ -22,11 +24,17 @@
 //! for who has looked at another), and a memory of statements: the script is the configuration.
 
 mod admission;
+mod asking;
 pub mod console;
 mod feed;
 mod json;
 mod limits;
 mod metrics;
+#[allow(
+    unused_qualifications,
+    reason = "the macros that describe parameters write them"
+)]
+mod openai;
 mod rates;
 mod refusal;
 mod router;
@@ -41,10 +49,18 @@ mod tables;
 mod tls;
 mod tokens;
 
+#[cfg(feature = "mcp")]
+pub(crate) use admission::Caller;
+#[cfg(feature = "mcp")]
+pub(crate) use asking::{Answered, Askable, Question};
 pub use feed::{Event, EventId, Feed, Reader, SubscribeOptions};
 pub use limits::Limits;
 pub use refusal::Refusal;
 pub use router::{Besides, openapi, router};
+#[cfg(feature = "mcp")]
+pub(crate) use routes::relations::Relations;
+#[cfg(feature = "mcp")]
+pub(crate) use routes::views::Which;
 pub use served::{Executed, Served};
 pub use server::{Server, ServerError, ServerOptions};
 pub use tokens::{Role, Tokens, TokensError};

@@ -70,7 +70,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, error, hint)
     }
 
-    pub(super) fn unauthorized() -> Self {
+    pub(crate) fn unauthorized() -> Self {
         let error = "the bearer token is missing or unknown";
         let hint = "send the header `Authorization: Bearer TOKEN`";
         Self::new(StatusCode::UNAUTHORIZED, error, hint).header(WWW_AUTHENTICATE, "Bearer")
@@ -106,7 +106,7 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error, hint).header(RETRY_AFTER, "1")
     }
 
-    pub(super) fn ending() -> Self {
+    pub(crate) fn ending() -> Self {
         let error = "the server is ending";
         let hint = "send it again once it is there again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error, hint).header(RETRY_AFTER, "5")
@@ -129,6 +129,48 @@ impl Refusal {
     pub(super) fn broken(error: impl Into<String>) -> Self {
         let hint = "see what the server said on its standard error";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error, hint)
+    }
+
+    /// What is not there at the moment.
+    pub(super) fn unavailable(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, error, hint).header(RETRY_AFTER, "1")
+    }
+
+    /// Arguments that are not understood.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn of_arguments(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::bad(error, hint)
+    }
+
+    /// What is asked for is not there.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn nothing_there(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::not_found(error, hint)
+    }
+
+    /// What was waited for did not come in time.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn late(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::unavailable(error, hint)
+    }
+
+    /// Whoever asked wants it no more.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn cancelled() -> Self {
+        Self::bad("the call was cancelled", "call it again")
+    }
+
+    /// A client follows as much as it may.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn too_many_followed(limit: usize) -> Self {
+        let error = format!("{limit} resources are subscribed to already");
+        Self::bad(error, "unsubscribe from one first")
+    }
+
+    /// What programs tell it by, where it has such a word.
+    pub(super) fn code(&self) -> Option<&str> {
+        self.more.get("code")?.as_str()
     }
 
     /// The status.

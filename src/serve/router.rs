@@ -18,12 +18,12 @@ use super::refusal::{Json, Refusal};
 use super::routes as of;
 use super::served::Served;
 use super::tokens::Tokens;
-use super::{metrics, refusal};
+use super::{metrics, openai, refusal};
 
 /// All routes with their descriptions. What others add to the server (pages, other interfaces) is merged
 /// beside them.
 fn described() -> OpenApiRouter<Arc<Served>> {
-    OpenApiRouter::new()
+    openai::described()
         .routes(routes!(of::sql::sql))
         .routes(routes!(of::posting::post))
         .routes(routes!(of::posting::look))

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
+use super::asking::Conversations;
 use super::feed::{Feed, Reader, SubscribeOptions};
 use super::json::{self, ColumnJson};
 use super::limits::Limits;
@@ -42,6 +43,7 @@ pub struct Served {
     statements: Arc<Semaphore>,
     calls: Arc<Semaphore>,
     closing: watch::Sender<bool>,
+    pub(super) conversations: Conversations,
     pub(super) n_connections: AtomicUsize,
 }
 
@@ -125,6 +127,7 @@ impl Served {
             statements: Arc::new(Semaphore::new(limits.statements)),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
             closing: watch::Sender::default(),
+            conversations: Conversations::new(&limits),
             n_connections: AtomicUsize::new(0),
             limits,
         })

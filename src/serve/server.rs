@@ -205,6 +205,7 @@ impl Server {
             acceptor,
             peers: Peers::default(),
         };
+        runtime.spawn(Served::sweep(Arc::downgrade(&served)));
         let serving = runtime.spawn(serve(listener, Arc::new(accepting), is_closing));
         Ok(Self {
             address,

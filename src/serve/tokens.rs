@@ -5,6 +5,7 @@
 //! admin         5f0c7c1e0a6b4c27a7e5d3f1b9b0c2d4
 //! read          0b1f6f4d8a3e47f3a1c5e7d9f2b4c6e8  answers urgent
 //! read,write    c3d5e7f9a1b24c6d8e0f1a2b3c4d5e6f  docs answers
+//! ask           d4e6f8a0b2c35d7e9f1a3b5c7d9e0f2a  answers tenant=acme
 //! ```
 //!
 //! # Invariants
@@ -12,7 +13,7 @@
 //!   they share.
 //! - A file that cannot be read changes nothing: what was read last holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,7 +29,9 @@ const FILE_MAX: u64 = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Role {
-    /// Look.
+    /// Ask views, and be told the answers to that alone.
+    Ask,
+    /// Look, and ask.
     Read,
     /// Feed streams and tables.
     Write,
@@ -39,6 +42,7 @@ pub enum Role {
 impl Role {
     fn of(word: &str) -> Option<Self> {
         match word {
+            "ask" => Some(Self::Ask),
             "read" => Some(Self::Read),
             "write" => Some(Self::Write),
             "admin" => Some(Self::Admin),
@@ -49,6 +53,7 @@ impl Role {
     /// As it stands in a file of tokens.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Ask => "ask",
             Self::Read => "read",
             Self::Write => "write",
             Self::Admin => "admin",
@@ -62,6 +67,10 @@ pub(super) struct Grant {
     roles: BTreeSet<Role>,
     /// The streams and views to which it is restricted, if it is.
     only: Option<BTreeSet<String>>,
+    /// Columns, and the values with which it asks.
+    bound: BTreeMap<String, String>,
+    /// Tells its questions from those of others, and says nothing of the token.
+    asker: Option<Arc<str>>,
     /// Tells one from another in counts, and says nothing of the token.
     pub(super) number: usize,
 }
@@ -77,13 +86,26 @@ impl Grant {
         Self {
             roles: roles.into_iter().collect(),
             only: None,
+            bound: BTreeMap::new(),
+            asker: None,
             number: usize::MAX,
         }
     }
 
     /// Whether it has a role.
     pub(super) fn has(&self, role: Role) -> bool {
-        self.roles.contains(&role) || self.roles.contains(&Role::Admin)
+        let is_implied = role == Role::Ask && self.roles.contains(&Role::Read);
+        is_implied || self.roles.contains(&role) || self.roles.contains(&Role::Admin)
+    }
+
+    /// Columns, and the values with which it asks.
+    pub(super) fn bound(&self) -> &BTreeMap<String, String> {
+        &self.bound
+    }
+
+    /// What tells its questions from those of others.
+    pub(super) fn asker(&self) -> Option<&str> {
+        self.asker.as_deref()
     }
 
     /// Whether it reaches a stream or a view.
@@ -231,7 +253,7 @@ fn read(path: &Path) -> Result<Known, TokensError> {
 fn parse(line: &str, number: usize) -> Result<(blake3::Hash, Grant), String> {
     let mut words = line.split_whitespace();
     let roles = words.next().unwrap_or_default().split(',');
-    let roles = roles.map(|word| Role::of(word).ok_or("the roles are read, write and admin"));
+    let roles = roles.map(|word| Role::of(word).ok_or("the roles are ask, read, write and admin"));
     let roles: BTreeSet<Role> = roles.collect::<Result<_, _>>()?;
     let token = words.next().ok_or("the token is missing")?;
     if !(TOKEN_MIN..=TOKEN_MAX).contains(&token.len()) {
@@ -243,16 +265,39 @@ fn parse(line: &str, number: usize) -> Result<(blake3::Hash, Grant), String> {
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("the token holds characters that are not ASCII".to_owned());
     }
-    let only: BTreeSet<String> = words.map(str::to_owned).collect();
+    let (mut only, mut bound) = (BTreeSet::new(), BTreeMap::new());
+    for word in words {
+        match word.split_once('=') {
+            None => drop(only.insert(word.to_owned())),
+            Some((column, value)) if !column.is_empty() && !value.is_empty() => {
+                if bound.insert(column.to_owned(), value.to_owned()).is_some() {
+                    return Err(format!("the column {column} stands there twice"));
+                }
+            }
+            Some(_) => return Err("write COLUMN=VALUE, as tenant=acme".to_owned()),
+        }
+    }
+    // Who looks at a view sees the rows of all.
+    if !bound.is_empty() && roles.iter().any(|role| *role != Role::Ask) {
+        return Err("COLUMN=VALUE is for the role `ask` alone".to_owned());
+    }
     if !only.is_empty() && roles.contains(&Role::Admin) {
         return Err("who may do all is not restricted to some names".to_owned());
     }
     let grant = Grant {
         roles,
         only: (!only.is_empty()).then_some(only),
+        bound,
+        asker: Some(asker_of(token)),
         number,
     };
     Ok((blake3::hash(token.as_bytes()), grant))
+}
+
+/// What stands for a token in what it asks: not to be turned back, and not that by which it is known.
+fn asker_of(token: &str) -> Arc<str> {
+    let key = blake3::derive_key("perennial 2026 who asks", token.as_bytes());
+    blake3::Hash::from(key).to_hex().as_str().into()
 }
 
 #[cfg(test)]
@@ -291,6 +336,32 @@ mod tests {
     }
 
     #[test]
+    fn who_may_ask_only_asks_and_with_the_columns_of_its_line() {
+        let tokens = open(
+            "ask aaaaaaaaaaaaaaaa answers tenant=acme\nread bbbbbbbbbbbbbbbb\nwrite cccccccccccccccc\n",
+        )
+        .expect("tokens");
+        let asker = tokens.grant(b"aaaaaaaaaaaaaaaa").expect("known");
+        assert!(asker.has(Role::Ask) && !asker.has(Role::Read) && !asker.has(Role::Write));
+        assert!(
+            asker.reaches("answers") && !asker.reaches("docs") && !asker.reaches("tenant=acme")
+        );
+        assert_eq!(
+            asker.bound().get("tenant").map(String::as_str),
+            Some("acme")
+        );
+        let reader = tokens.grant(b"bbbbbbbbbbbbbbbb").expect("known");
+        assert!(reader.has(Role::Ask) && reader.bound().is_empty());
+        assert!(
+            !tokens
+                .grant(b"cccccccccccccccc")
+                .expect("known")
+                .has(Role::Ask)
+        );
+        assert!(asker.asker().is_some() && asker.asker() != reader.asker());
+    }
+
+    #[test]
     fn a_line_that_is_none_is_named_and_its_token_is_not_shown() {
         for (text, part) in [
             ("", "no token"),
@@ -301,6 +372,10 @@ mod tests {
             ("read short-secret", "12 bytes"),
             ("read 0123456789abcdéf", "not ASCII"),
             ("admin 0123456789abcdef docs", "not restricted"),
+            ("read 0123456789abcdef tenant=acme", "`ask` alone"),
+            ("ask,read 0123456789abcdef tenant=acme", "`ask` alone"),
+            ("ask 0123456789abcdef tenant=", "COLUMN=VALUE"),
+            ("ask 0123456789abcdef a=1 a=2", "twice"),
             (
                 "read 0123456789abcdef\nwrite 0123456789abcdef",
                 ":2: this token",

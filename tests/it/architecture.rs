@@ -64,13 +64,18 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 10] = [
     ("memory", &["engine"]),
     ("sql", &["engine", "memory"]),
     ("serve", &["engine", "sql", "state"]),
+    ("mcp", &["engine", "serve"]),
     (
         "cli",
         &[
             "engine",
             "fault",
             "local_model",
+<<<<<<< HEAD
             "memory",
+=======
+            "mcp",
+>>>>>>> helper-faces
             "remote_model",
             "recording",
             "serve",

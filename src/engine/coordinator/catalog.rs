@@ -604,6 +604,7 @@ impl Coordinator {
                 n_pending: stream.table.n_pending(),
                 is_caught_up: stream.has_caught_up,
                 failure: stream.failure.clone(),
+                plan: None,
             }
         });
         let name = |origin| match origin {
@@ -626,6 +627,7 @@ impl Coordinator {
             n_pending: 0,
             is_caught_up: true,
             failure: None,
+            plan: view.generating().map(|view| view.plan.clone()),
         });
         streams.chain(views).collect()
     }

@@ -418,6 +418,7 @@ impl Coordinator {
         Some(Lineage {
             passages: passages.collect(),
             scores: written.map_or_else(Vec::new, |written| written.dependencies.scores().to_vec()),
+            n_tokens: now.tokens.len(),
             answer,
         })
     }

@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::json::{self, AnswerEventJson};
 use super::answers::Said;
-use super::{Changes, Content, Event, EventId, Feed, Live, Moment, News, Since, is_of_key};
-use crate::engine::{Engine, Progress, RelationKind};
+use super::{Changes, Content, Event, EventId, Feed, Live, Moment, News, Since, Stood, is_of_key};
+use crate::engine::{AnswerUpdate, Engine, Progress, RelationKind};
 
 /// Answers in the making whose words are remembered for a reader, to tell what is new of them.
 const MAX_DRAFTS: usize = 256;
@@ -63,6 +63,8 @@ pub struct Reader {
     live: Option<broadcast::Receiver<Live>>,
     closing: watch::Receiver<bool>,
     ready: VecDeque<Ready>,
+    /// The last answer that was told before its epoch was complete.
+    early: Option<Arc<AnswerUpdate>>,
     /// By context: what was told of an answer in the making.
     drafts: HashMap<String, Arc<str>>,
 }
@@ -126,6 +128,7 @@ impl Reader {
             at: At::Beginning,
             closing,
             ready: VecDeque::new(),
+            early: None,
             drafts: HashMap::new(),
         }
     }
@@ -133,6 +136,11 @@ impl Reader {
     /// The view.
     pub fn view(&self) -> &Arc<str> {
         self.feed.name()
+    }
+
+    /// The last answer that was told before its epoch was complete, once.
+    pub(in super::super) fn take_early(&mut self) -> Option<Arc<AnswerUpdate>> {
+        self.early.take()
     }
 
     /// What can be told without waiting.
@@ -340,6 +348,7 @@ impl Reader {
                 if is_wanted && is_new {
                     let event = AnswerEventJson::of(&update, update.epoch, None);
                     self.tell(Event::json("answer", &json!(event)));
+                    self.early = Some(update);
                 }
             }
             Live::Notice { source, message } => {

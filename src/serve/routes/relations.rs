@@ -90,11 +90,22 @@ pub(crate) async fn relations(
     State(served): State<Arc<Served>>,
     caller: Caller,
 ) -> Result<Json<Relations>, Refusal> {
-    caller.may(Role::Read)?;
-    let relations = served.ask(|engine| engine.relations()).await?;
-    let reached = relations.iter().filter(|of| caller.reaches(&of.name));
-    let told = reached.map(|of| Relation::of(of, served.is_posted_to(&of.name)));
-    Ok(Json(Relations {
-        relations: told.collect(),
-    }))
+    Ok(Json(served.relations(&caller).await?))
+}
+
+impl Served {
+    /// Streams and views, for somebody.
+    ///
+    /// # Errors
+    /// Where they may not look.
+    pub(crate) async fn relations(self: &Arc<Self>, caller: &Caller) -> Result<Relations, Refusal> {
+        caller.may(Role::Read)?;
+        let relations = self.ask(|engine| engine.relations()).await?;
+        let reached = relations.iter().filter(|of| caller.reaches(&of.name));
+        Ok(Relations {
+            relations: reached
+                .map(|of| Relation::of(of, self.is_posted_to(&of.name)))
+                .collect(),
+        })
+    }
 }

@@ -22,24 +22,24 @@ use crate::state::{AsOf, StateAsOf};
 const PAGE: usize = 1_000;
 
 /// Which rows.
-#[derive(Deserialize, IntoParams)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Which {
     /// Only those of this key.
     #[serde(default)]
-    key: Option<String>,
+    pub(crate) key: Option<String>,
     /// Those that stood at this epoch.
     #[serde(default)]
-    as_of: Option<u64>,
+    pub(crate) as_of: Option<u64>,
     /// At most so many: 1,000 unless said, up to 10,000.
     #[serde(default)]
     #[param(minimum = 1, maximum = 10000)]
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// Leave so many out, in the order of keys.
     #[serde(default)]
     #[param(minimum = 0)]
-    offset: Option<usize>,
+    pub(crate) offset: Option<usize>,
 }
 
 /// What a relation holds.
@@ -92,6 +92,30 @@ pub(crate) async fn view(
     Named(name): Named<String>,
     Params(which): Params<Which>,
 ) -> Result<Json<Held>, Refusal> {
+    Ok(Json(served.held(&caller, name, which).await?))
+}
+
+impl Served {
+    /// What a view, source or table holds, for somebody.
+    ///
+    /// # Errors
+    /// Where they may not look, or there is no such thing.
+    pub(crate) async fn held(
+        self: &Arc<Self>,
+        caller: &Caller,
+        name: String,
+        which: Which,
+    ) -> Result<Held, Refusal> {
+        held(self, caller, name, which).await
+    }
+}
+
+async fn held(
+    served: &Arc<Served>,
+    caller: &Caller,
+    name: String,
+    which: Which,
+) -> Result<Held, Refusal> {
     caller.may_of(Role::Read, &name)?;
     let most = served.limits.rows;
     let limit = which.limit.unwrap_or(PAGE);
@@ -114,7 +138,7 @@ pub(crate) async fn view(
         None => match served.feed(&name) {
             Ok(feed) => match feed.moment(key.as_deref()) {
                 Some(moment) => of_moment(&name, moment, page),
-                None => nothing_yet(&served, &name).await?,
+                None => nothing_yet(served, &name).await?,
             },
             Err(_) => {
                 let (name, key) = (name.clone(), key.clone());
@@ -128,7 +152,7 @@ pub(crate) async fn view(
         let hint = format!("GET /v1/views/{name} tells what it holds");
         return Err(Refusal::not_found(error, hint));
     }
-    Ok(Json(held))
+    Ok(held)
 }
 
 /// A part of all rows.

@@ -287,6 +287,7 @@ fn the_description_has_every_route_and_no_other() {
                 .replace("{view}", "answers")
                 .replace("{stream}", "docs")
                 .replace("{token}", "x")
+                .replace("{model}", "answers")
                 .replace("{number}", "1");
             if real.ends_with("/subscribe") {
                 assert_eq!(serving.subscribe("answers").status, 200);

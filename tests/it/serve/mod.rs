@@ -6,6 +6,7 @@ mod events;
 mod feeding;
 mod looking;
 mod many;
+mod openai;
 mod program;
 mod refused;
 mod resume;

@@ -57,6 +57,7 @@ fn every_path_but_the_open_ones_wants_a_token() {
                 .replace("{view}", "answers")
                 .replace("{stream}", "docs")
                 .replace("{token}", "docs.00000000000000aa.1")
+                .replace("{model}", "answers")
                 .replace("{number}", "1");
             let reply = serving
                 .client()

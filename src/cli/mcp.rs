@@ -1,0 +1,89 @@
+//! `perennial mcp`: an engine for an assistant, over standard input and output.
+//!
+//! Standard output has the protocol and nothing else. It is spoken from the beginning on, while the model
+//! is still opened: assistants do not wait long for a first word. What they ask waits.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use perennial::serve::{Limits, Served};
+use perennial::sql::{self, Script};
+use perennial::{engine, mcp};
+use tokio::sync::watch;
+
+use super::args::McpArgs;
+use super::failure::Failure;
+use super::interrupt::Interrupt;
+use super::live::Live;
+use super::run::read;
+use super::serve::carried_out;
+use super::watch::undelivered;
+
+/// How often it is looked whether it is to end.
+const LOOK: Duration = Duration::from_millis(50);
+/// Calls that wait at once.
+const MAX_BLOCKING: usize = 128;
+/// What there is without a script: notes to be remembered, and a view that is asked over them.
+const NOTES: &str = "
+    CREATE TABLE notes (key TEXT, text TEXT, title TEXT);
+    CREATE TABLE questions (key TEXT, text TEXT);
+    CREATE CONTINUOUS VIEW answers AS LLM_GENERATE(
+        CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(notes));
+";
+
+/// Runs the command.
+pub(crate) fn run(args: &McpArgs) -> Result<ExitCode, Failure> {
+    let interrupt = Interrupt::listen()?;
+    let script = match &args.script {
+        Some(path) if path == std::path::Path::new("-") => {
+            let what = "standard input has the protocol, and no script";
+            return Err(Failure::usage(what, "give a file"));
+        }
+        Some(path) => read(path)?,
+        None => Script::new("notes", NOTES),
+    };
+    let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
+    let live = Live::new(false);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(MAX_BLOCKING)
+        .thread_name("perennial-mcp")
+        .enable_all()
+        .build()
+        .map_err(Failure::io("start threads"))?;
+    let (ready, served) = watch::channel::<Option<Arc<Served>>>(None);
+    let speaking = runtime.spawn(mcp::stdio(served));
+    let mut limits = Limits::default();
+    args.asking.set(&mut limits);
+    let (served, name) = carried_out(
+        &script,
+        &statements,
+        &args.engine,
+        &args.model,
+        limits,
+        &live,
+    )?;
+    ready.send_replace(Some(served.clone()));
+    live.say(&format!("{name} · speaking MCP"));
+    // From here on there is something to end in order.
+    interrupt.ends_with(0);
+    interrupt.watch();
+    while !interrupt.is_raised() && !speaking.is_finished() {
+        if let Some(reason) = served.engine().failure() {
+            return Err(engine::Error::Stopped { reason }.into());
+        }
+        std::thread::sleep(LOOK);
+    }
+    served.close();
+    if speaking.is_finished() {
+        let ended = runtime.block_on(speaking).map_err(std::io::Error::other);
+        ended.flatten().map_err(Failure::io("speak MCP"))?;
+    }
+    // A read of standard input that waits cannot be given up.
+    runtime.shutdown_background();
+    match undelivered(served.engine(), args.engine.state.is_some())? {
+        Some(failure) => Err(failure),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,74 @@
+//! What can an assistant do with the engine, over the Model Context Protocol?
+//!
+//! It asks views, looks at them, is told of their changes, and stores what it is to remember. The protocol
+//! is spoken by its official SDK; here stands what is said. What is asked and by whom is the server's
+//! ([`serve`](crate::serve)): the same views, the same rights, the same limits.
+//!
+//! - `handler`: which requests are there?
+//! - `tools`: what does each tool take, do and give?
+//! - `resources`: how is a view named, read, and followed?
+//! - `transport`: how does the protocol come here: over standard input and output, or over HTTP?
+//!
+//! # Invariants
+//! - What a tool cannot do is told as an error of the tool, with what to do about it: the assistant reads
+//!   it, and tries otherwise.
+//! - What is given is bounded: a result that is larger is cut, and says so.
+//! - A call that is cancelled leaves nothing behind.
+
+mod handler;
+mod resources;
+mod tools;
+mod transport;
+
+use std::sync::Arc;
+
+use rmcp::service::{RequestContext, RoleServer};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::serve::{Caller, Refusal, Served};
+use resources::Followed;
+
+pub use transport::{router, speak, stdio};
+
+/// The most bytes of JSON that a tool gives, or a resource has.
+const MAX_BYTES: usize = 256 << 10;
+
+/// What speaks for an engine, to one client.
+struct Mcp {
+    served: watch::Receiver<Option<Arc<Served>>>,
+    who: Who,
+    /// The resources that the client follows.
+    followed: Followed,
+    /// Counts who is spoken to.
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+enum Who {
+    /// Who runs this program.
+    Owner,
+    /// Whoever a request comes from.
+    OfRequest,
+}
+
+impl Mcp {
+    /// The engine, once it is there: a client may begin to speak while a model is opened.
+    async fn served(&self) -> Result<Arc<Served>, Refusal> {
+        let mut served = self.served.clone();
+        let served = served.wait_for(Option::is_some).await;
+        let served = served.ok().and_then(|served| served.clone());
+        served.ok_or_else(Refusal::ending)
+    }
+
+    fn caller(&self, context: &RequestContext<RoleServer>) -> Result<Caller, Refusal> {
+        match self.who {
+            Who::Owner => Ok(Caller::owner()),
+            Who::OfRequest => {
+                let parts = context.extensions.get::<axum::http::request::Parts>();
+                let caller = parts.and_then(|parts| parts.extensions.get::<Caller>());
+                caller.cloned().ok_or_else(Refusal::unauthorized)
+            }
+        }
+    }
+}

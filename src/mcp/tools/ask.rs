@@ -1,0 +1,170 @@
+//! `ask`: a question to a view, and the answer with what it leans on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::serve::{Answered, Askable, Caller, Question, Refusal, Role, Served};
+
+pub(super) const DESCRIPTION: &str = "\
+Asks a question and waits for the answer, which is written from documents only. Each sentence comes with the \
+documents that it leans on. The answer is kept right from then on: asked again, it is there at once, as of the \
+present documents. Say which `view` is asked, or which `source` of documents the answer is to come from; \
+neither is needed where there is one view.";
+
+/// Seconds, unless said.
+const PATIENCE: u64 = 300;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Arguments {
+    /// What is asked, in full: nothing is known of what was asked before.
+    question: String,
+    /// The view that is asked.
+    #[serde(default)]
+    view: Option<String>,
+    /// The documents that the answer is to come from: a source, table or view.
+    #[serde(default)]
+    source: Option<String>,
+    /// A name under which this question may change: asked again otherwise, it takes the place of the last.
+    #[serde(default)]
+    conversation: Option<String>,
+    /// Columns of the question, by which documents are matched, as {"tenant": "acme"}.
+    #[serde(default)]
+    columns: BTreeMap<String, String>,
+    /// How long to wait, in seconds: 300 unless said, at most 600.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 600))]
+    timeout_s: Option<u64>,
+}
+
+pub(super) async fn ask(
+    served: &Arc<Served>,
+    caller: &Caller,
+    arguments: Arguments,
+) -> Result<Value, Refusal> {
+    let view = match (arguments.view, arguments.source) {
+        (Some(view), _) => view,
+        (None, source) => chosen(served, caller, source.as_deref()).await?,
+    };
+    let question = Question {
+        text: arguments.question,
+        conversation: arguments.conversation,
+        columns: arguments.columns,
+    };
+    let patience = arguments.timeout_s.unwrap_or(PATIENCE).clamp(1, 600);
+    let asking = async {
+        let asking = served.ask_view(caller, &view, question).await?;
+        let key = asking.key().to_owned();
+        Ok((asking.answer().await?, key))
+    };
+    match timeout(Duration::from_secs(patience), asking).await {
+        Ok(Ok((answered, key))) => Ok(told(&view, &key, &answered)),
+        Ok(Err(refusal)) => Err(refusal),
+        Err(_) => {
+            let error = format!("`{view}` has not answered within {patience} s");
+            Err(Refusal::late(error, "ask again with a larger `timeout_s`"))
+        }
+    }
+}
+
+fn told(view: &str, key: &str, answered: &Answered) -> Value {
+    let characters: Vec<char> = answered.text.chars().collect();
+    let sentences = answered.sentences.iter().map(|sentence| {
+        let text: String = characters[sentence.start..sentence.end].iter().collect();
+        let citations = sentence.citations.iter().map(|citation| {
+            json!({
+                "document": citation.document,
+                "title": citation.title,
+                "passage": citation.ordinal,
+                "share": citation.share,
+            })
+        });
+        json!({ "text": text, "citations": citations.collect::<Vec<_>>() })
+    });
+    json!({
+        "view": view,
+        "key": key,
+        "answer": answered.text,
+        "sentences": sentences.collect::<Vec<_>>(),
+        "epoch": answered.epoch,
+        "exact": answered.is_exact,
+        "kept": answered.was_kept,
+        "tokens": {
+            "prompt": answered.usage.prompt,
+            "cached": answered.usage.cached,
+            "completion": answered.usage.completion,
+        },
+    })
+}
+
+/// The view that is meant where none is named.
+async fn chosen(
+    served: &Arc<Served>,
+    caller: &Caller,
+    source: Option<&str>,
+) -> Result<String, Refusal> {
+    let all = served.askable(caller).await?;
+    let is_meant = |of: &&Askable| source.is_none_or(|source| *of.plan.data_source == *source);
+    let meant: Vec<&Askable> = all.iter().filter(is_meant).collect();
+    match (&meant[..], source) {
+        ([one], _) => Ok(one.view.to_string()),
+        // Several over the same documents: the first answers as well as any.
+        ([one, ..], Some(_)) => Ok(one.view.to_string()),
+        ([], Some(source)) => declared(served, caller, source).await,
+        ([], None) => Err(Refusal::nothing_there(
+            "there is no view that can be asked",
+            "name the documents to ask, as `source`; or CREATE CONTINUOUS VIEW over a table of questions",
+        )),
+        (several, None) => {
+            let names: Vec<&str> = several.iter().map(|of| &*of.view).collect();
+            let error = "there are several views, and none is named";
+            let hint = format!("say `view`: one of {}", names.join(", "));
+            Err(Refusal::of_arguments(error, hint))
+        }
+    }
+}
+
+/// A view over documents that none can be asked of yet.
+async fn declared(served: &Arc<Served>, caller: &Caller, source: &str) -> Result<String, Refusal> {
+    if !caller.has(Role::Admin) {
+        let error = format!("no view over `{source}` can be asked");
+        return Err(Refusal::nothing_there(
+            error,
+            "`views` tells which there are",
+        ));
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if source.is_empty() || !source.chars().all(is_plain) {
+        let error = format!("`{source}` is no name of a source that can be asked so");
+        return Err(Refusal::of_arguments(error, "name a `view`"));
+    }
+    let relations = served.ask(|engine| engine.relations()).await?;
+    if !relations.iter().any(|of| *of.name == *source) {
+        let error = format!("there is no source, table or view `{source}`");
+        return Err(Refusal::nothing_there(error, "`views` tells what there is"));
+    }
+    let (table, view) = (
+        format!("questions_of_{source}"),
+        format!("answers_of_{source}"),
+    );
+    let sql = format!(
+        "CREATE TABLE {table} (key TEXT, text TEXT);
+         CREATE CONTINUOUS VIEW {view} AS LLM_GENERATE(
+             CONTEXT = STREAM({table}), DATA_SOURCE = STREAM({source}));"
+    );
+    match served.sql(sql, false).await {
+        Ok(_) => Ok(view),
+        // Another call may have declared it meanwhile.
+        Err(refusal) => {
+            let all = served.askable(caller).await?;
+            let is_there = all.iter().any(|of| *of.view == *view);
+            is_there.then_some(view).ok_or(refusal)
+        }
+    }
+}
