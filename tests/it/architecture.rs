@@ -54,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 10] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 11] = [
     ("fault", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
@@ -71,11 +71,8 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 10] = [
             "engine",
             "fault",
             "local_model",
-<<<<<<< HEAD
             "memory",
-=======
             "mcp",
->>>>>>> helper-faces
             "remote_model",
             "recording",
             "serve",

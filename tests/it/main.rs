@@ -20,12 +20,9 @@ mod faults;
 mod forget;
 mod history;
 mod killed;
-<<<<<<< HEAD
-mod memory;
-=======
 #[cfg(feature = "mcp")]
 mod mcp;
->>>>>>> helper-faces
+mod memory;
 mod models;
 #[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
 mod not_built;

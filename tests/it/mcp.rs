@@ -13,8 +13,9 @@ use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens};
 use perennial::sql::{Script, Session, parse};
 use perennial::{Engine, Runtime};
 use rmcp::model::{
-    CallToolRequestParams, ClientConfig, ProtocolVersion, ReadResourceRequestParams, ResourceContents,
-    ResourceUpdatedNotificationParam, ServerNotification, SubscribeRequestParams, SubscriptionFilter,
+    CallToolRequestParams, ClientConfig, ProtocolVersion, ReadResourceRequestParams,
+    ResourceContents, ResourceUpdatedNotificationParam, ServerNotification, SubscribeRequestParams,
+    SubscriptionFilter,
 };
 use rmcp::service::{
     ClientLifecycleMode, ClientServiceExt as _, NotificationContext, RoleClient, RunningService,
@@ -109,12 +110,17 @@ impl Speaking {
     async fn refused(&self, tool: &'static str, arguments: Value) -> String {
         let (given, is_error) = self.call(tool, arguments).await;
         assert!(is_error, "{tool}: {given}");
-        assert!(given["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{given}");
+        assert!(
+            given["hint"].as_str().is_some_and(|hint| !hint.is_empty()),
+            "{given}"
+        );
         given["error"].as_str().expect("what is wrong").to_owned()
     }
 
     async fn read(&self, uri: &str) -> Value {
-        let read = self.client.read_resource(ReadResourceRequestParams::new(uri));
+        let read = self
+            .client
+            .read_resource(ReadResourceRequestParams::new(uri));
         match &read.await.expect("a resource").contents[..] {
             [ResourceContents::TextResourceContents { text, .. }] => {
                 serde_json::from_str(text).expect("JSON")
@@ -130,7 +136,11 @@ fn run(test: impl Future<Output = ()>) {
         .enable_all()
         .build()
         .expect("threads");
-    let test = async { tokio::time::timeout(DEADLINE * 2, test).await.expect("in time") };
+    let test = async {
+        tokio::time::timeout(DEADLINE * 2, test)
+            .await
+            .expect("in time")
+    };
     runtime.block_on(test);
 }
 
@@ -143,12 +153,22 @@ fn what_is_remembered_is_asked_corrected_and_forgotten() {
         assert_eq!(
             names,
             [
-                "ask", "views", "snapshot", "changes_since", "sql_query", "remember", "recall", "forget"
+                "ask",
+                "views",
+                "snapshot",
+                "changes_since",
+                "sql_query",
+                "remember",
+                "recall",
+                "forget"
             ]
         );
         let stored = json!({"text": "alpha is one.", "key": "a", "title": "Letters"});
         let stored = of.ok("remember", stored).await;
-        assert_eq!((&stored["table"], &stored["visible"]), (&json!("notes"), &json!(true)));
+        assert_eq!(
+            (&stored["table"], &stored["visible"]),
+            (&json!("notes"), &json!(true))
+        );
         let asked = json!({"question": "alpha"});
         let answer = of.ok("ask", asked.clone()).await;
         assert_eq!(answer["answer"], "alpha is one.");
@@ -156,9 +176,15 @@ fn what_is_remembered_is_asked_corrected_and_forgotten() {
         assert_eq!(answer["sentences"][0]["citations"][0]["title"], "Letters");
         assert_eq!(answer["kept"], false);
         // Corrected, it is answered anew; asked again, the answer is there.
-        of.ok("remember", json!({"text": "alpha is two.", "key": "a"})).await;
-        let again = of.ok("ask", json!({"question": "alpha", "view": "answers"})).await;
-        assert_eq!((&again["answer"], &again["kept"]), (&json!("alpha is two."), &json!(true)));
+        of.ok("remember", json!({"text": "alpha is two.", "key": "a"}))
+            .await;
+        let again = of
+            .ok("ask", json!({"question": "alpha", "view": "answers"}))
+            .await;
+        assert_eq!(
+            (&again["answer"], &again["kept"]),
+            (&json!("alpha is two."), &json!(true))
+        );
         // What says the same is stored once.
         let one = of.ok("remember", json!({"text": "beta is here."})).await;
         let other = of.ok("remember", json!({"text": " beta is here.\n"})).await;
@@ -166,8 +192,13 @@ fn what_is_remembered_is_asked_corrected_and_forgotten() {
         let held = of.ok("snapshot", json!({"view": "notes"})).await;
         assert_eq!(held["n_rows"], 2);
         let receipt = of.ok("forget", json!({"key": "a"})).await["receipt"].clone();
-        assert_eq!((&receipt["was_there"], &receipt["remains"]), (&json!(true), &json!([])));
-        let rows = of.ok("sql_query", json!({"sql": "SELECT key FROM notes"})).await;
+        assert_eq!(
+            (&receipt["was_there"], &receipt["remains"]),
+            (&json!(true), &json!([]))
+        );
+        let rows = of
+            .ok("sql_query", json!({"sql": "SELECT key FROM notes"}))
+            .await;
         assert_eq!(rows["rows"], json!([{"key": one["key"]}]));
         let answer = of.ok("ask", asked).await;
         assert_eq!(answer["answer"], "Nothing is known of alpha.");
@@ -182,26 +213,66 @@ fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
         let script = format!("{NOTES} CREATE TABLE other (key TEXT, text TEXT);");
         let of = Speaking::with(served(&script, Scripted::new())).await;
         for (tool, arguments, part) in [
-            ("ask", json!({"question": "alpha", "view": "answrs"}), "no view `answrs`"),
+            (
+                "ask",
+                json!({"question": "alpha", "view": "answrs"}),
+                "no view `answrs`",
+            ),
             ("ask", json!({"question": " "}), "empty"),
-            ("ask", json!({"question": "alpha", "source": "nowhere"}), "nowhere"),
-            ("ask", json!({"question": "alpha", "source": "x; DROP"}), "no name"),
+            (
+                "ask",
+                json!({"question": "alpha", "source": "nowhere"}),
+                "nowhere",
+            ),
+            (
+                "ask",
+                json!({"question": "alpha", "source": "x; DROP"}),
+                "no name",
+            ),
             ("ask", json!({}), "question"),
             ("ask", json!({"question": "alpha"}), "no documents"),
             ("snapshot", json!({"view": "nowhere"}), "nowhere"),
-            ("snapshot", json!({"view": "notes", "key": "nobody"}), "nobody"),
-            ("snapshot", json!({"view": "notes", "limit": -1}), "not understood"),
+            (
+                "snapshot",
+                json!({"view": "notes", "key": "nobody"}),
+                "nobody",
+            ),
+            (
+                "snapshot",
+                json!({"view": "notes", "limit": -1}),
+                "not understood",
+            ),
             ("changes_since", json!({"view": "notes"}), "no view"),
-            ("changes_since", json!({"view": "answers", "since": "x"}), "no id"),
-            ("sql_query", json!({"sql": "DELETE FROM notes"}), "only look"),
+            (
+                "changes_since",
+                json!({"view": "answers", "since": "x"}),
+                "no id",
+            ),
+            (
+                "sql_query",
+                json!({"sql": "DELETE FROM notes"}),
+                "only look",
+            ),
             ("sql_query", json!({"sql": "SELECT 1; SELECT 2"}), ""),
             ("sql_query", json!({"sql": "SELEC 1"}), ""),
             ("remember", json!({"text": ""}), "empty"),
             ("remember", json!({"text": "x"}), "several tables"),
-            ("remember", json!({"text": "x", "table": "answers"}), "no table"),
-            ("remember", json!({"text": "x", "memory": "team"}), "no memory"),
+            (
+                "remember",
+                json!({"text": "x", "table": "answers"}),
+                "no table",
+            ),
+            (
+                "remember",
+                json!({"text": "x", "memory": "team"}),
+                "no memory",
+            ),
             ("recall", json!({"question": "x"}), "no memory"),
-            ("recall", json!({"question": "x", "memory": "team"}), "no memory `team`"),
+            (
+                "recall",
+                json!({"question": "x", "memory": "team"}),
+                "no memory `team`",
+            ),
             ("forget", json!({"key": "a"}), "several tables"),
             ("forget", json!({"key": "a", "colour": "blue"}), "colour"),
         ] {
@@ -212,13 +283,21 @@ fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
         let unknown = of.client.call_tool(CallToolRequestParams::new("rm")).await;
         assert!(unknown.is_err());
         // Over documents that no view is asked about, one is made.
-        of.ok("remember", json!({"text": "alpha is one.", "table": "other"})).await;
-        let answer = of.ok("ask", json!({"question": "alpha", "source": "other"})).await;
+        of.ok(
+            "remember",
+            json!({"text": "alpha is one.", "table": "other"}),
+        )
+        .await;
+        let answer = of
+            .ok("ask", json!({"question": "alpha", "source": "other"}))
+            .await;
         assert_eq!(
             (&answer["view"], &answer["answer"]),
             (&json!("answers_of_other"), &json!("alpha is one."))
         );
-        let again = of.ok("ask", json!({"question": "alpha", "source": "other"})).await;
+        let again = of
+            .ok("ask", json!({"question": "alpha", "source": "other"}))
+            .await;
         assert_eq!(again["kept"], true);
     });
 }
@@ -231,43 +310,68 @@ fn views_are_resources_that_are_read_and_followed() {
         let mut of = Speaking::with(served.clone()).await;
         let views = of.ok("views", json!({})).await;
         let answers = views["views"].as_array().expect("views").iter();
-        let answers = answers.clone().find(|of| of["name"] == "answers").expect("it");
-        assert_eq!((&answers["can_be_asked"], &answers["documents"]), (&json!(true), &json!("notes")));
+        let answers = answers
+            .clone()
+            .find(|of| of["name"] == "answers")
+            .expect("it");
+        assert_eq!(
+            (&answers["can_be_asked"], &answers["documents"]),
+            (&json!(true), &json!("notes"))
+        );
         let resources = of.client.list_all_resources().await.expect("resources");
         assert_eq!(resources.len(), 1);
         let uri = resources[0].uri.clone();
         assert_eq!(uri, "perennial://views/answers");
 
-        of.ok("remember", json!({"text": "alpha is one.", "key": "a/1"})).await;
+        of.ok("remember", json!({"text": "alpha is one.", "key": "a/1"}))
+            .await;
         of.ok("ask", json!({"question": "alpha"})).await;
         assert_eq!(of.read(&uri).await["rows"][0]["text"], "alpha is one.");
         let document = of.read("perennial://views/notes/a%2F1").await;
         assert_eq!(document["rows"][0]["row"]["text"], "alpha is one.");
         for wrong in ["perennial://views/nowhere", "file:///etc/passwd"] {
-            let read = of.client.read_resource(ReadResourceRequestParams::new(wrong));
+            let read = of
+                .client
+                .read_resource(ReadResourceRequestParams::new(wrong));
             assert!(read.await.is_err(), "{wrong}");
         }
 
         let at = of.ok("changes_since", json!({"view": "answers"})).await;
-        assert_eq!((&at["is_all"], at["changes"].as_array().map(Vec::len)), (&json!(true), Some(1)));
+        assert_eq!(
+            (&at["is_all"], at["changes"].as_array().map(Vec::len)),
+            (&json!(true), Some(1))
+        );
         let nothing = json!({"view": "answers", "since": at["id"]});
-        assert_eq!(of.ok("changes_since", nothing.clone()).await["changes"], json!([]));
+        assert_eq!(
+            of.ok("changes_since", nothing.clone()).await["changes"],
+            json!([])
+        );
         of.client
             .subscribe(SubscribeRequestParams::new(uri.clone()))
             .await
             .expect("subscribed");
         // Somebody else changes a document.
         let engine = served.engine().clone();
-        engine.upsert("notes", "a/1", "alpha is two.").expect("runs");
+        engine
+            .upsert("notes", "a/1", "alpha is two.")
+            .expect("runs");
         assert_eq!(of.changed.recv().await, Some(uri.clone()));
         let since = json!({"view": "answers", "since": at["id"], "wait_s": 30});
         let told = of.ok("changes_since", since).await;
-        assert_eq!((&told["is_all"], &told["changes"][0]["text"]), (&json!(false), &json!("alpha is two.")));
+        assert_eq!(
+            (&told["is_all"], &told["changes"][0]["text"]),
+            (&json!(false), &json!("alpha is two."))
+        );
         assert_ne!(told["id"], at["id"]);
         // Who follows no more is told no more.
         let unsubscribed = rmcp::model::UnsubscribeRequestParams::new(uri.clone());
-        of.client.unsubscribe(unsubscribed).await.expect("unsubscribed");
-        engine.upsert("notes", "a/1", "alpha is three.").expect("runs");
+        of.client
+            .unsubscribe(unsubscribed)
+            .await
+            .expect("unsubscribed");
+        engine
+            .upsert("notes", "a/1", "alpha is three.")
+            .expect("runs");
         tokio::task::spawn_blocking(move || engine.flush())
             .await
             .expect("no panic")
@@ -321,7 +425,9 @@ fn views_are_followed_without_a_session() {
         };
         let changes = async {
             for n in 0.. {
-                engine.upsert("notes", "a", &format!("alpha is {n}.")).expect("runs");
+                engine
+                    .upsert("notes", "a", &format!("alpha is {n}."))
+                    .expect("runs");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
@@ -340,7 +446,9 @@ fn what_is_given_is_bounded() {
         let engine = served.engine().clone();
         let large = "x".repeat(100 << 10);
         for n in 0..8 {
-            engine.upsert("notes", &format!("n{n}"), &large).expect("runs");
+            engine
+                .upsert("notes", &format!("n{n}"), &large)
+                .expect("runs");
         }
         tokio::task::spawn_blocking(move || engine.flush())
             .await
@@ -355,8 +463,16 @@ fn what_is_given_is_bounded() {
             assert_eq!(given["rows"].as_array().map(Vec::len), Some(2), "{tool}");
             assert_eq!(given["truncated"]["of"], 8);
         }
-        let given = of.ok("sql_query", json!({"sql": "SELECT key FROM notes", "limit": 3})).await;
-        assert_eq!((given["rows"].as_array().map(Vec::len), &given["n_rows"]), (Some(3), &json!(8)));
+        let given = of
+            .ok(
+                "sql_query",
+                json!({"sql": "SELECT key FROM notes", "limit": 3}),
+            )
+            .await;
+        assert_eq!(
+            (given["rows"].as_array().map(Vec::len), &given["n_rows"]),
+            (Some(3), &json!(8))
+        );
     });
 }
 
@@ -365,7 +481,10 @@ fn a_call_that_is_cancelled_takes_its_question_back() {
     run(async {
         let is_held = Arc::new(AtomicBool::new(true));
         let served = served(NOTES, Scripted::new().held_while(is_held.clone()));
-        served.engine().upsert("notes", "a", "alpha is one.").expect("runs");
+        served
+            .engine()
+            .upsert("notes", "a", "alpha is one.")
+            .expect("runs");
         let of = Speaking::with(served.clone()).await;
         let n_questions = || {
             let snapshot = served.engine().snapshot("questions").expect("runs");
@@ -377,11 +496,14 @@ fn a_call_that_is_cancelled_takes_its_question_back() {
         let asked = json!({"question": "alpha !slow"});
         let arguments = asked.as_object().expect("an object").clone();
         let request = CallToolRequestParams::new("ask").with_arguments(arguments);
-        let request = rmcp::model::ClientRequest::CallToolRequest(
-            rmcp::model::CallToolRequest::new(request),
-        );
+        let request =
+            rmcp::model::ClientRequest::CallToolRequest(rmcp::model::CallToolRequest::new(request));
         let options = rmcp::service::PeerRequestOptions::default();
-        let call = of.client.send_cancellable_request(request, options).await.expect("sent");
+        let call = of
+            .client
+            .send_cancellable_request(request, options)
+            .await
+            .expect("sent");
         while n_questions() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -410,7 +532,12 @@ fn a_client_may_speak_before_there_is_an_engine() {
 }
 
 /// Posts a message to a server, and returns the status, the session and what is told of it.
-fn post(server: &Server, token: Option<&str>, session: Option<&str>, message: &Value) -> (u16, Option<String>, Value) {
+fn post(
+    server: &Server,
+    token: Option<&str>,
+    session: Option<&str>,
+    message: &Value,
+) -> (u16, Option<String>, Value) {
     let bearer = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![
         ("content-type", "application/json"),
@@ -427,7 +554,10 @@ fn post(server: &Server, token: Option<&str>, session: Option<&str>, message: &V
         .expect("written");
     let mut told = String::new();
     stream.read_to_string(&mut told).expect("a reply");
-    let status = told.get(9..12).and_then(|s| s.parse().ok()).expect("a status");
+    let status = told
+        .get(9..12)
+        .and_then(|s| s.parse().ok())
+        .expect("a status");
     let session = told.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         (name.eq_ignore_ascii_case("mcp-session-id")).then(|| value.trim().to_owned())
@@ -449,7 +579,10 @@ fn over_http_the_same_tokens_hold() {
                 ask asker-0123456789abcdef answers\n";
     std::fs::write(&path, file).expect("writable");
     let served = served(NOTES, Scripted::new());
-    served.engine().upsert("notes", "a", "alpha is one.").expect("runs");
+    served
+        .engine()
+        .upsert("notes", "a", "alpha is one.")
+        .expect("runs");
     let mut options = ServerOptions::at("127.0.0.1:0");
     options.tokens = Some(Arc::new(Tokens::open(path).expect("tokens")));
     options.besides.guarded = Some(perennial::mcp::router(&served));
@@ -473,9 +606,17 @@ fn over_http_the_same_tokens_hold() {
     };
     let (reader, asker) = ("reader-0123456789abcdef", "asker-0123456789abcdef");
     let asked = call(asker, "ask", json!({"question": "alpha"}));
-    assert_eq!(asked["structuredContent"]["answer"], "alpha is one.", "{asked}");
+    assert_eq!(
+        asked["structuredContent"]["answer"], "alpha is one.",
+        "{asked}"
+    );
     let listed = call(asker, "views", json!({}));
-    assert_eq!(listed["structuredContent"]["views"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        listed["structuredContent"]["views"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
     for (token, tool, arguments) in [
         (asker, "snapshot", json!({"view": "answers"})),
         (asker, "sql_query", json!({"sql": "SELECT * FROM answers"})),
@@ -483,14 +624,22 @@ fn over_http_the_same_tokens_hold() {
         (reader, "remember", json!({"text": "beta is two."})),
         (reader, "forget", json!({"key": "a"})),
         // Only who may do all declares views.
-        (reader, "ask", json!({"question": "alpha", "source": "questions"})),
+        (
+            reader,
+            "ask",
+            json!({"question": "alpha", "source": "questions"}),
+        ),
     ] {
         let refused = call(token, tool, arguments);
         assert_eq!(refused["isError"], true, "{tool}: {refused}");
     }
     let held = call(reader, "snapshot", json!({"view": "answers"}));
     assert_eq!(held["structuredContent"]["n_rows"], 1);
-    let stored = call("admin-0123456789abcdef", "remember", json!({"text": "beta is two."}));
+    let stored = call(
+        "admin-0123456789abcdef",
+        "remember",
+        json!({"text": "beta is two."}),
+    );
     assert_eq!(stored["isError"], false, "{stored}");
     drop(server);
 }
@@ -524,9 +673,11 @@ fn the_program_speaks_the_protocol_and_nothing_else_on_standard_output() {
             }
         }
     };
-    let begun = ask(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+    let begun = ask(
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"}}}));
+        "clientInfo": {"name": "test", "version": "1"}}}),
+    );
     assert_eq!(begun["result"]["protocolVersion"], "2025-06-18");
     ask(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     let mut call = |id: u64, tool: &str, arguments: Value| {
@@ -534,14 +685,31 @@ fn the_program_speaks_the_protocol_and_nothing_else_on_standard_output() {
                               "params": {"name": tool, "arguments": arguments}}));
         told["result"].clone()
     };
-    let stored = call(2, "remember", json!({
-        "text": "The library opens at nine on weekdays.", "key": "hours", "title": "Hours"}));
+    let stored = call(
+        2,
+        "remember",
+        json!({
+        "text": "The library opens at nine on weekdays.", "key": "hours", "title": "Hours"}),
+    );
     assert_eq!(stored["isError"], false, "{stored}");
-    let asked = call(3, "ask", json!({"question": "When does the library open on weekdays?"}));
+    let asked = call(
+        3,
+        "ask",
+        json!({"question": "When does the library open on weekdays?"}),
+    );
     let answer = &asked["structuredContent"];
-    assert!(answer["answer"].as_str().is_some_and(|text| !text.is_empty()), "{asked}");
+    assert!(
+        answer["answer"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty()),
+        "{asked}"
+    );
     assert_eq!(answer["sentences"][0]["citations"][0]["document"], "hours");
-    let again = call(4, "ask", json!({"question": "When does the library open on weekdays?"}));
+    let again = call(
+        4,
+        "ask",
+        json!({"question": "When does the library open on weekdays?"}),
+    );
     assert_eq!(again["structuredContent"]["kept"], true);
     assert_eq!(again["structuredContent"]["answer"], answer["answer"]);
     // Who hangs up ends it.

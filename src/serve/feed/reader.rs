@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::json::{self, AnswerEventJson};
 use super::answers::Said;
-use super::{Changes, Content, Event, EventId, Feed, Live, Moment, News, Since, Stood, is_of_key};
+use super::{Changes, Content, Event, EventId, Feed, Live, Moment, News, Since, is_of_key};
 use crate::engine::{AnswerUpdate, Engine, Progress, RelationKind};
 
 /// Answers in the making whose words are remembered for a reader, to tell what is new of them.

@@ -125,11 +125,16 @@ fn a_view_answers_as_a_model_with_its_sources() {
         assert_eq!(annotation["type"], "url_citation");
         let of = &annotation["url_citation"];
         let at = |name: &str| of[name].as_u64().expect("a place") as usize;
-        let sentence: String = characters[at("start_index")..at("end_index")].iter().collect();
+        let sentence: String = characters[at("start_index")..at("end_index")]
+            .iter()
+            .collect();
         assert!(!sentence.trim().is_empty());
         cited.push((text(&of["url"]), text(&of["title"])));
     }
-    assert!(cited.contains(&("perennial://views/docs/a".into(), "Letters".into())), "{cited:?}");
+    assert!(
+        cited.contains(&("perennial://views/docs/a".into(), "Letters".into())),
+        "{cited:?}"
+    );
     let usage = &reply["usage"];
     let n = |of: &Value| of.as_u64().expect("a number");
     assert!(n(&usage["completion_tokens"]) as usize == said.len());
@@ -178,7 +183,10 @@ fn what_is_asked_again_is_there_without_a_call_and_right() {
     assert_eq!(content(&again), "alpha is number 4.");
     assert_eq!(again["perennial"]["kept"], true);
     assert_eq!(keys(&serving, "questions").len(), 1);
-    assert!(n_before > 1 && n_calls(&serving) == 0, "it was written again");
+    assert!(
+        n_before > 1 && n_calls(&serving) == 0,
+        "it was written again"
+    );
 }
 
 #[test]
@@ -217,7 +225,10 @@ fn a_reply_is_told_as_it_is_written_and_is_the_same() {
 #[test]
 fn a_conversation_goes_on_under_its_name_in_one_row() {
     let serving = Serving::start(SUPPORT);
-    serving.post("docs", &(line("a", "alpha is one.") + &line("b", "beta is two.")));
+    serving.post(
+        "docs",
+        &(line("a", "alpha is one.") + &line("b", "beta is two.")),
+    );
     serving.run("INSERT INTO questions VALUES ('mine', 'alpha')");
     let mut body = chat_of("alpha");
     body["metadata"] = json!({"conversation": "monday", "colour": "blue"});
@@ -258,8 +269,14 @@ fn conversations_are_bounded_and_go_when_nobody_asks_for_them() {
     }
     eventually("the oldest went", || keys(&serving, "questions").len() == 4);
     // The newest stands, the oldest does not.
-    assert_eq!(chat(&serving, &chat_of("alpha 5"))["perennial"]["kept"], true);
-    assert_eq!(chat(&serving, &chat_of("alpha 0"))["perennial"]["kept"], false);
+    assert_eq!(
+        chat(&serving, &chat_of("alpha 5"))["perennial"]["kept"],
+        true
+    );
+    assert_eq!(
+        chat(&serving, &chat_of("alpha 0"))["perennial"]["kept"],
+        false
+    );
     drop(serving);
 
     let setup = Setup {
@@ -301,7 +318,10 @@ fn a_question_is_taken_back_when_nobody_waits_for_it() {
     }
     is_held.store(false, Ordering::SeqCst);
     // It can be asked again.
-    assert_eq!(content(&chat(&serving, &chat_of("alpha !slow"))), "alpha is one.");
+    assert_eq!(
+        content(&chat(&serving, &chat_of("alpha !slow"))),
+        "alpha is one."
+    );
 }
 
 #[test]
@@ -319,20 +339,70 @@ fn what_cannot_be_answered_is_refused_in_the_form_of_these_clients() {
         body
     };
     let cases = [
-        (with("model", "answrs".into()), 404, "model", "model_not_found"),
+        (
+            with("model", "answrs".into()),
+            404,
+            "model",
+            "model_not_found",
+        ),
         // Its contexts come from elsewhere; it asks no model.
-        (with("model", "closed".into()), 404, "model", "model_not_found"),
-        (with("model", "short".into()), 404, "model", "model_not_found"),
+        (
+            with("model", "closed".into()),
+            404,
+            "model",
+            "model_not_found",
+        ),
+        (
+            with("model", "short".into()),
+            404,
+            "model",
+            "model_not_found",
+        ),
         (with("model", 7.into()), 400, "model", "invalid_value"),
-        (with("temperature", 0.7.into()), 400, "temperature", "unsupported_parameter"),
+        (
+            with("temperature", 0.7.into()),
+            400,
+            "temperature",
+            "unsupported_parameter",
+        ),
         (with("n", 2.into()), 400, "n", "unsupported_parameter"),
-        (with("max_tokens", 1.into()), 400, "max_tokens", "unsupported_parameter"),
-        (with("tools", json!([{"type": "function"}])), 400, "tools", "unsupported_parameter"),
-        (with("logprobs", true.into()), 400, "logprobs", "unsupported_parameter"),
-        (with("nonsense", 1.into()), 400, "nonsense", "unknown_parameter"),
-        (with("messages", json!([])), 400, "messages", "invalid_value"),
+        (
+            with("max_tokens", 1.into()),
+            400,
+            "max_tokens",
+            "unsupported_parameter",
+        ),
+        (
+            with("tools", json!([{"type": "function"}])),
+            400,
+            "tools",
+            "unsupported_parameter",
+        ),
+        (
+            with("logprobs", true.into()),
+            400,
+            "logprobs",
+            "unsupported_parameter",
+        ),
+        (
+            with("nonsense", 1.into()),
+            400,
+            "nonsense",
+            "unknown_parameter",
+        ),
+        (
+            with("messages", json!([])),
+            400,
+            "messages",
+            "invalid_value",
+        ),
         (with("stream", "yes".into()), 400, "stream", "invalid_value"),
-        (with("metadata", json!({"a": []})), 400, "metadata.a", "invalid_value"),
+        (
+            with("metadata", json!({"a": []})),
+            400,
+            "metadata.a",
+            "invalid_value",
+        ),
     ];
     for (body, status, parameter, code) in cases {
         let reply = send(&serving, "/v1/chat/completions", None, &body);
@@ -347,10 +417,20 @@ fn what_cannot_be_answered_is_refused_in_the_form_of_these_clients() {
     assert!(keys(&serving, "questions").is_empty());
     // There are no documents: that is no answer, and is asked again once there are.
     let reply = send(&serving, "/v1/chat/completions", None, &chat_of("alpha"));
-    assert_eq!((reply.status, &reply.json()["error"]["code"]), (400, &json!("no_documents")));
-    eventually("it was taken back", || keys(&serving, "questions").is_empty());
+    assert_eq!(
+        (reply.status, &reply.json()["error"]["code"]),
+        (400, &json!("no_documents"))
+    );
+    eventually("it was taken back", || {
+        keys(&serving, "questions").is_empty()
+    });
     serving.post("docs", &line("a", "alpha is one."));
-    let reply = send(&serving, "/v1/chat/completions", None, &chat_of("alpha !error"));
+    let reply = send(
+        &serving,
+        "/v1/chat/completions",
+        None,
+        &chat_of("alpha !error"),
+    );
     assert_eq!(reply.status, 500, "{}", reply.body);
     assert_eq!(reply.json()["error"]["type"], "server_error");
     let told = stream(&serving, chat_of("alpha !error"));
@@ -378,9 +458,7 @@ fn who_may_only_ask_sees_nothing_of_others_and_asks_as_its_tenant() {
         ..Setup::default()
     };
     let serving = Serving::with(TENANTS, setup);
-    let ask = |token: &str, body: &Value| {
-        send(&serving, "/v1/chat/completions", Some(token), body)
-    };
+    let ask = |token: &str, body: &Value| send(&serving, "/v1/chat/completions", Some(token), body);
     let body = chat_of("alpha");
     let (acme, bolt) = ("acme-0123456789abcdef", "bolt-0123456789abcdef");
     let (of_acme, of_bolt) = (ask(acme, &body).json(), ask(bolt, &body).json());
@@ -396,7 +474,10 @@ fn who_may_only_ask_sees_nothing_of_others_and_asks_as_its_tenant() {
     };
     assert_eq!(ask(acme, &claimed("acme")).status, 200);
     let reply = ask(acme, &claimed("bolt"));
-    assert_eq!((reply.status, &reply.json()["error"]["type"]), (403, &json!("permission_error")));
+    assert_eq!(
+        (reply.status, &reply.json()["error"]["type"]),
+        (403, &json!("permission_error"))
+    );
     // Who is bound by a column that the view does not match is not let through.
     assert_eq!(ask("other-0123456789abcdef", &body).status, 403);
     // A reader says whose documents it means.
@@ -425,11 +506,17 @@ fn who_may_only_ask_sees_nothing_of_others_and_asks_as_its_tenant() {
         assert_eq!(get(acme, path).status, 403, "{path}");
     }
     let models = get(acme, "/v1/models");
-    assert_eq!((models.status, models.body.contains("answers")), (200, true));
+    assert_eq!(
+        (models.status, models.body.contains("answers")),
+        (200, true)
+    );
     assert_eq!(get("writer-0123456789abcdef", "/v1/models").status, 403);
     let reply = send(&serving, "/v1/chat/completions", None, &body);
     let error = reply.json()["error"].clone();
-    assert_eq!((reply.status, &error["code"]), (401, &json!("invalid_api_key")));
+    assert_eq!(
+        (reply.status, &error["code"]),
+        (401, &json!("invalid_api_key"))
+    );
     assert_eq!(error["type"], "authentication_error");
 }
 
@@ -441,7 +528,9 @@ fn texts_are_embedded_as_the_engine_embeds_them() {
     let one = embed(json!({"model": model, "input": "alpha beta"})).json();
     let vector = |of: &Value| -> Vec<f32> {
         let numbers = of["embedding"].as_array().expect("numbers").iter();
-        numbers.map(|x| x.as_f64().expect("a number") as f32).collect()
+        numbers
+            .map(|x| x.as_f64().expect("a number") as f32)
+            .collect()
     };
     let expected = perennial::ask::Embed::embed(&ScriptedEmbedder::default(), &["alpha beta"]);
     assert_eq!(vector(&one["data"][0]), expected.expect("a vector")[0]);
@@ -455,7 +544,10 @@ fn texts_are_embedded_as_the_engine_embeds_them() {
     assert_eq!(vector(&batch["data"][1]), vector(&one["data"][0]));
     let packed = embed(json!({"model": model, "input": "alpha beta", "encoding_format": "base64"}));
     let packed = packed.json();
-    let bytes: Vec<u8> = vector(&one["data"][0]).iter().flat_map(|x| x.to_le_bytes()).collect();
+    let bytes: Vec<u8> = vector(&one["data"][0])
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
     assert_eq!(packed["data"][0]["embedding"], encoded(&bytes));
     for (body, parameter) in [
         (json!({"model": "answers", "input": "x"}), "model"),
@@ -464,14 +556,28 @@ fn texts_are_embedded_as_the_engine_embeds_them() {
         (json!({"model": model, "input": []}), "input"),
         (json!({"model": model, "input": ""}), "input"),
         (json!({"model": model, "input": [[1, 2]]}), "input"),
-        (json!({"model": model, "input": "x", "dimensions": 3}), "dimensions"),
-        (json!({"model": model, "input": "x", "encoding_format": "int8"}), "encoding_format"),
-        (json!({"model": model, "input": "x", "colour": "blue"}), "colour"),
+        (
+            json!({"model": model, "input": "x", "dimensions": 3}),
+            "dimensions",
+        ),
+        (
+            json!({"model": model, "input": "x", "encoding_format": "int8"}),
+            "encoding_format",
+        ),
+        (
+            json!({"model": model, "input": "x", "colour": "blue"}),
+            "colour",
+        ),
         (json!({"model": model, "input": vec!["x"; 2_049]}), "input"),
     ] {
         let reply = embed(body.clone());
         assert!([400, 404].contains(&reply.status), "{body}");
-        assert_eq!(reply.json()["error"]["param"], parameter, "{body}: {}", reply.body);
+        assert_eq!(
+            reply.json()["error"]["param"],
+            parameter,
+            "{body}: {}",
+            reply.body
+        );
     }
 }
 
@@ -479,7 +585,9 @@ fn texts_are_embedded_as_the_engine_embeds_them() {
 fn encoded(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |group: &[u8]| {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = group
+            .iter()
+            .fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
         let bits = bits << (8 * (3 - group.len()));
         let digit = |at: usize| char::from(DIGITS[(bits >> (18 - 6 * at)) as usize & 63]);
         let digits: String = (0..=group.len()).map(digit).collect();
