@@ -24,8 +24,8 @@ use super::entry::{Entry, MAX_NAME};
 use super::error::{MemoryError, check};
 use super::index::{Index, Namespace, Slot};
 
-/// What a full match of words counts beside a cosine of 1. Chosen on SQuAD's development passages
-/// (`cargo bench --bench memory`).
+/// What a full match of words counts beside a cosine of 1. A round number; what others would find shows
+/// `cargo bench --bench memory -- --sweep`.
 pub const WORDS_SCALE: f64 = 0.8;
 /// How fast further copies of a word in a text count less.
 const K1: f64 = 1.2;
