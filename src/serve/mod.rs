@@ -58,7 +58,6 @@ pub use limits::Limits;
 pub use refusal::Refusal;
 pub use router::{Besides, openapi, router};
 #[cfg(feature = "mcp")]
-pub(crate) use routes::relations::Relations;
 #[cfg(feature = "mcp")]
 pub(crate) use routes::views::Which;
 pub use served::{Executed, Served};

@@ -27,12 +27,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use perennial_rows::{Row, TEXT, Value};
+use perennial_rows::{TEXT, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::admission::Caller;
-use super::feed::{Reader, Stood, SubscribeOptions};
+use super::feed::{Content, Reader, SubscribeOptions};
 use super::json::milliseconds;
 use super::limits::Limits;
 use super::refusal::Refusal;
@@ -434,11 +434,11 @@ impl Asking {
     fn standing(&self) -> Option<AnswerUpdate> {
         let feed = self.served.feed(&self.view).ok()?;
         match feed.moment(Some(&self.row.key))?.stood {
-            Stood::Answers(answers) => {
+            Content::Answers(answers) => {
                 let mut answers = answers.iter().map(|said| &said.update);
                 answers.find(|update| self.is_mine(update)).cloned()
             }
-            Stood::Rows(_) => None,
+            Content::Rows(_) => None,
         }
     }
 

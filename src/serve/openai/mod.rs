@@ -45,7 +45,7 @@ pub(super) fn described() -> OpenApiRouter<Arc<Served>> {
 /// A refusal, in the form that is read by clients of this path.
 pub(super) fn refused(path: &str, refusal: Refusal) -> Response {
     let is_of = |of: &&str| {
-        let rest = path.strip_prefix(**of);
+        let rest = path.strip_prefix(*of);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     match PATHS.iter().any(is_of) {
