@@ -42,7 +42,10 @@ fn resolved(from: &str, path: &str) -> String {
     for part in path.split('/') {
         match part {
             "." => {}
-            ".." => assert!(folders.pop().is_some(), "{path} of {from} leaves the folder"),
+            ".." => assert!(
+                folders.pop().is_some(),
+                "{path} of {from} leaves the folder"
+            ),
             name => folders.push(name),
         }
     }
@@ -67,7 +70,9 @@ fn get_with(path: &str, headers: &[(axum::http::HeaderName, &str)]) -> Response 
 }
 
 fn body(response: Response) -> Vec<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let read = axum::body::to_bytes(response.into_body(), usize::MAX);
     runtime.block_on(read).unwrap().to_vec()
 }
@@ -113,11 +118,20 @@ fn no_file_names_another_host_or_makes_markup_of_text() {
     for (path, bytes) in ASSETS {
         let text = std::str::from_utf8(bytes).unwrap();
         let hosts = between(text, "://", "/").into_iter();
-        let hosts: Vec<&str> = hosts.filter(|host| !host.starts_with("www.w3.org")).collect();
+        let hosts: Vec<&str> = hosts
+            .filter(|host| !host.starts_with("www.w3.org"))
+            .collect();
         let is_of_licences = path.ends_with(".txt");
         assert!(hosts.is_empty() || is_of_licences, "{path} names {hosts:?}");
         let is_ours = !path.starts_with("vendor/");
-        for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "new Function", "document.write"] {
+        for word in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "eval(",
+            "new Function",
+            "document.write",
+        ] {
             assert!(!(is_ours && text.contains(word)), "{path} has {word}");
         }
     }
@@ -176,7 +190,18 @@ fn a_file_is_packed_for_who_can_unpack_it_and_not_sent_twice() {
 
 #[test]
 fn no_path_leads_elsewhere() {
-    for path in ["", "nothing.js", "../mod.rs", "/etc/passwd", "vendor/README.md", "app.js/"] {
-        assert_eq!(get_with(path, &[]).status(), StatusCode::NOT_FOUND, "{path}");
+    for path in [
+        "",
+        "nothing.js",
+        "../mod.rs",
+        "/etc/passwd",
+        "vendor/README.md",
+        "app.js/",
+    ] {
+        assert_eq!(
+            get_with(path, &[]).status(),
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
     }
 }
