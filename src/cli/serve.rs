@@ -30,6 +30,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     // Before a model is opened, which takes its time.
     let tokens = args.token_file.as_ref().map(Tokens::open).transpose()?;
     let live = Live::new(false);
+    let said = live.clone();
+    let mut options = ServerOptions::at(&args.listen).saying(move |what| said.say(what));
+    options.tokens = tokens.map(Arc::new);
+    options.besides.pages = Some(console::pages());
+    options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    options.bind()?;
     let (first, model_args) = (sql::first_model(&statements), args.model.clone());
     let (opened, opened_by) = match first {
         Some(model) => {
@@ -65,12 +71,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
             notices.say(notice);
         }
     })?;
-    let mut options = ServerOptions::at(&args.listen);
-    options.tokens = tokens.map(Arc::new);
-    options.besides.pages = Some(console::pages());
-    options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
-    let said = live.clone();
-    let server = Server::start(served.clone(), options.saying(move |what| said.say(what)))?;
+    let server = Server::start(served.clone(), options)?;
     live.say(&format!("{} · serving at {}", opened.name, server.url()));
     // From here on there is something to end in order.
     interrupt.ends_with(0);
