@@ -312,7 +312,7 @@ function Ask({ stream }) {
     }
   };
   return html`<form class="ask" onSubmit=${ask}>
-    <input aria-label="A question" name="question" value=${text} onInput=${(event) => setText(event.currentTarget.value)} required autocomplete="off" placeholder="Ask a question: it is answered, and kept right from then on" />
+    <input aria-label="A question" name="question" value=${text} onInput=${(event) => setText(event.currentTarget.value)} required autocomplete="off" placeholder="Ask: it is answered, and kept right" />
     <button disabled=${text.trim() === "" || state.name === "sending"}>Ask</button>
     <span role="status" class="note">${state.name === "sent" && `Asked, as ${state.key} in ${stream.name}.`}</span>
     ${state.name === "failed" && html`<${Problem} error=${state.error} />`}
