@@ -30,7 +30,7 @@ INSERT INTO questions (key, text) VALUES
   ('bread', 'When does the bakery open?'),
   ('choir', 'When does the choir sing at the lantern night?'),
   ('tent', 'Where can visitors put up a tent?'),
-  ('bicycle', 'What does it cost to take a bicycle?');
+  ('bicycle', 'How many bicycles does the shed of the harbour master have?');
 
 CREATE CONTINUOUS VIEW answers AS
 LLM_GENERATE(

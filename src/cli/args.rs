@@ -683,6 +683,10 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "NAME|FILE|FOLDER")]
     pub(crate) model: Option<String>,
 
+    /// What the recorded model multiplied in, where it was not the default.
+    #[arg(long, value_name = "int16|int8")]
+    pub(crate) arithmetic: Option<Arithmetic>,
+
     /// Threads that compute. By default one for each core.
     #[arg(long, value_parser = values::at_least_one, value_name = "N")]
     pub(crate) threads: Option<usize>,

@@ -24,6 +24,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         key_file: None,
         ca_file: None,
         context_window: None,
+        arithmetic: args.arithmetic,
         threads: args.threads,
         memory: args.memory,
         cache: args.cache.clone(),

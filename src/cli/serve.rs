@@ -33,8 +33,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let said = live.clone();
     let mut options = ServerOptions::at(&args.listen).saying(move |what| said.say(what));
     options.tokens = tokens.map(Arc::new);
-    options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
     options.besides.pages = Some(console::pages());
+    options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
     options.bind()?;
     let mut limits = Limits::default();
     limits.connections = args.connections;

@@ -333,7 +333,7 @@ test("the theme is switched by a key, and stays", async () => {
 
 test("a lost connection is said, and the page goes on where it was", async () => {
   await show("views/answers");
-  await card("open").getByText("ten").first().waitFor();
+  await card("open").locator(".answer").waitFor();
   await program.stop();
   await page.locator(".banner", { hasText: "The connection is lost" }).waitFor();
   assert.ok(await card("open").isVisible(), "what stood is still shown");

@@ -74,3 +74,13 @@ test("sentences are where they stand in their answer, with what follows each", (
   assert.deepEqual(sentencesOf(answer("Words.")), []);
   assert.equal(sentencesOf(answer("One. Two.", "One.", "Others.", "Two.")).join(""), "One. Two.");
 });
+
+test("phrases are exchanged as phrases", () => {
+  const steps = wordDiff(words("It costs twelve old crowns."), words("It costs only nine crowns."));
+  const runs = [];
+  for (const { kind, word } of steps) {
+    if (runs.at(-1)?.[0] === kind) runs.at(-1)[1] += word;
+    else runs.push([kind, word]);
+  }
+  assert.deepEqual(runs, [["same", "It costs "], ["old", "twelve old"], ["new", "only nine"], ["same", " crowns."]]);
+});

@@ -162,7 +162,7 @@ fn reply(path: &str, headers: &HeaderMap) -> Response {
     let packed = file.packed.as_deref().filter(|_| takes_gzip(headers));
     let mut response = match is_known(headers, &file.tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
-        false => Body::from(packed.map_or(file.plain, |packed| packed)).into_response(),
+        false => Body::from(packed.unwrap_or(file.plain)).into_response(),
     };
     let is_sent = response.status() == StatusCode::OK;
     let told = response.headers_mut();

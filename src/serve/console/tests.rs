@@ -1,3 +1,5 @@
+//! Are the pages whole, and kept from running what is not theirs?
+
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

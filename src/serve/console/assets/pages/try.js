@@ -22,6 +22,8 @@ const MOST_LISTED = 200;
 const MOST_CARDS = 30;
 /** Rows by which a stream of questions is known. */
 const LOOKED_AT = 20;
+/** How long one request waits for a record to be visible. */
+const LONGEST_WAIT_S = 30;
 
 export function Try({ query }) {
   useTitle("Try a change");
@@ -212,11 +214,23 @@ function Editor({ stream, row: told, chosen, onSaved }) {
       const reply = await feed(stream.name, records);
       if (reply.n_rejected > 0) throw new Error(reply.rejected[0].reason);
       setState({ name: "sent", reply });
+      if (!reply.visible) untilVisible(reply.token);
       setBefore(old);
       setSaved({ over: JSON.stringify(told), record: records[0].delete ? told : records[0] });
       onSaved(next);
     } catch (error) {
       setState({ name: "failed", error });
+    }
+  };
+  // A model may take longer than a request waits.
+  const followed = useRef(null);
+  useEffect(() => () => (followed.current = null), []);
+  const untilVisible = async (token) => {
+    followed.current = token;
+    while (followed.current === token) {
+      const fate = await read(`${v1("tokens", token)}?wait=${LONGEST_WAIT_S}`).catch(() => null);
+      if (followed.current !== token || fate === null) return;
+      if (fate.visible) return setState((now) => (now.name === "sent" ? { name: "sent", reply: fate } : now));
     }
   };
   const save = (event) => {
@@ -298,7 +312,7 @@ function Ask({ stream }) {
     }
   };
   return html`<form class="ask" onSubmit=${ask}>
-    <input aria-label="A question" name="question" value=${text} onInput=${(event) => setText(event.currentTarget.value)} required autocomplete="off" placeholder="Ask a question: it is answered, and kept right from then on" />
+    <input aria-label="A question" name="question" value=${text} onInput=${(event) => setText(event.currentTarget.value)} required autocomplete="off" placeholder="Ask: it is answered, and kept right" />
     <button disabled=${text.trim() === "" || state.name === "sending"}>Ask</button>
     <span role="status" class="note">${state.name === "sent" && `Asked, as ${state.key} in ${stream.name}.`}</span>
     ${state.name === "failed" && html`<${Problem} error=${state.error} />`}

@@ -23,15 +23,42 @@ export function wordDiff(oldWords, newWords) {
     end += 1;
   }
   const same = (word) => ({ kind: "same", word });
-  const middle = between(
-    oldWords.slice(start, oldWords.length - end),
-    newWords.slice(start, newWords.length - end),
+  const middle = joined(
+    between(oldWords.slice(start, oldWords.length - end), newWords.slice(start, newWords.length - end)),
   );
   return [
     ...newWords.slice(0, start).map(same),
     ...middle,
     ...newWords.slice(newWords.length - end).map(same),
   ];
+}
+
+/** The same exchanges, where blanks alone part none from the next: phrases are read, not single words. */
+function joined(steps) {
+  const all = [];
+  let old = [];
+  let now = [];
+  let blanks = [];
+  const flush = () => {
+    all.push(...old.map((word) => ({ kind: "old", word })), ...now.map((word) => ({ kind: "new", word })));
+    all.push(...blanks.map((word) => ({ kind: "same", word })));
+    [old, now, blanks] = [[], [], []];
+  };
+  for (const { kind, word } of steps) {
+    if (kind === "same" && (word.trim() !== "" || (old.length === 0 && now.length === 0))) {
+      flush();
+      all.push({ kind, word });
+    } else if (kind === "same") {
+      blanks.push(word);
+    } else {
+      old.push(...blanks);
+      now.push(...blanks);
+      blanks = [];
+      (kind === "old" ? old : now).push(word);
+    }
+  }
+  flush();
+  return all;
 }
 
 function between(old, now) {
