@@ -30,6 +30,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     // Before a model is opened, which takes its time.
     let tokens = args.token_file.as_ref().map(Tokens::open).transpose()?;
     let live = Live::new(false);
+    let said = live.clone();
+    let mut options = ServerOptions::at(&args.listen).saying(move |what| said.say(what));
+    options.tokens = tokens.map(Arc::new);
+    options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    options.bind()?;
     let mut limits = Limits::default();
     limits.connections = args.connections;
     limits.peer_connections = args.peer_connections;
@@ -44,15 +49,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         limits,
         &live,
     )?;
-    let mut options = ServerOptions::at(&args.listen);
-    options.tokens = tokens.map(Arc::new);
-    options.tls = args.tls_cert.clone().zip(args.tls_key.clone());
     #[cfg(feature = "mcp")]
     {
         options.besides.guarded = Some(perennial::mcp::router(&served));
     }
-    let said = live.clone();
-    let server = Server::start(served.clone(), options.saying(move |what| said.say(what)))?;
+    let server = Server::start(served.clone(), options)?;
     live.say(&format!("{name} · serving at {}", server.url()));
     // From here on there is something to end in order.
     interrupt.ends_with(0);

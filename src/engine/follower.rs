@@ -42,6 +42,8 @@ pub trait Follower: Send + Sync + 'static {
 pub struct Standing {
     /// Whose epochs these are: epochs of two engines can be compared where this is the same.
     pub origin: u64,
+    /// What it is declared to say, as a digest.
+    pub definition: [u8; 32],
     /// What kind of view it is.
     pub kind: RelationKind,
     /// Its columns.

@@ -1,6 +1,5 @@
 //! How is a running engine spoken to?
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -33,6 +32,8 @@ use super::quarantine::Quarantined;
 use super::relations::{RelationInfo, Snapshot};
 use super::runtime::Runtime;
 use super::subscription::Subscription;
+#[cfg(feature = "serve")]
+use crate::state::Stood;
 use crate::state::{AsOf, HistoryEntry, State, StateAsOf};
 
 /// A running engine, to be shared: clones speak to the same one. Dropping the last stops sources,
@@ -611,18 +612,15 @@ impl Engine {
         Ok(state.history()?)
     }
 
-    /// The contexts of a view whose answers may differ from those as of an epoch: no other does. None
-    /// where the history does not reach back to it, or there is none.
+    /// Of a view's answers that were stored after an epoch: what stood at it. None where the history does
+    /// not reach back to it, or there is none.
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn touched_after(
-        &self,
-        view: &str,
-        epoch: Epoch,
-    ) -> Result<Option<BTreeSet<ContextKey>>, Error> {
+    #[cfg(feature = "serve")]
+    pub(crate) fn stood_before(&self, view: &str, epoch: Epoch) -> Result<Option<Stood>, Error> {
         match &self.shared.state {
-            Some(state) => Ok(state.touched_after(view, epoch)?),
+            Some(state) => Ok(state.stood_before(view, epoch)?),
             None => Ok(None),
         }
     }

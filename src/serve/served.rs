@@ -37,6 +37,8 @@ pub struct Served {
     pub(super) began: Instant,
     intake: HttpIntake,
     feeds: RwLock<BTreeMap<Arc<str>, Arc<Feed>>>,
+    /// How often a view of each name was made.
+    n_made: Mutex<BTreeMap<Arc<str>, u64>>,
     tables: Mutex<BTreeMap<Arc<str>, TableFeed>>,
     statements: Arc<Semaphore>,
     calls: Arc<Semaphore>,
@@ -115,6 +117,7 @@ impl Served {
             began: Instant::now(),
             intake,
             feeds: RwLock::default(),
+            n_made: Mutex::default(),
             tables: Mutex::default(),
             statements: Arc::new(Semaphore::new(limits.statements)),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
@@ -360,7 +363,8 @@ impl Served {
             if feeds.contains_key(name) {
                 continue;
             }
-            let feed = Arc::new(Feed::new(name.clone()));
+            let generation = self.made(name);
+            let feed = Arc::new(Feed::new(name.clone(), generation));
             let follower: Arc<dyn Follower> = feed.clone();
             match self.engine().follow(name, Arc::downgrade(&follower)) {
                 Ok(()) => {
@@ -372,6 +376,14 @@ impl Served {
             }
         }
         Ok(())
+    }
+
+    /// Counts a view that is made, and tells how many of its name were before.
+    fn made(&self, view: &Arc<str>) -> u64 {
+        let mut n_made = self.n_made.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_name = n_made.entry(view.clone()).or_default();
+        *of_name += 1;
+        *of_name - 1
     }
 
     fn tables(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, TableFeed>> {

@@ -65,6 +65,8 @@ pub struct ServerOptions {
     /// Paths that are served besides.
     pub besides: Besides,
     say: Say,
+    /// The address, where it was taken already.
+    bound: Option<TcpListener>,
 }
 
 impl ServerOptions {
@@ -76,7 +78,27 @@ impl ServerOptions {
             tls: None,
             besides: Besides::default(),
             say: Arc::new(|_| {}),
+            bound: None,
         }
+    }
+
+    /// Takes the address now, rather than when the server starts: who connects waits until then.
+    ///
+    /// # Errors
+    /// [`ServerError::Unguarded`], [`ServerError::Listen`].
+    pub fn bind(&mut self) -> Result<(), ServerError> {
+        let failed = |source| ServerError::Listen {
+            address: self.listen.clone(),
+            source,
+        };
+        let addresses: Vec<SocketAddr> = self.listen.to_socket_addrs().map_err(failed)?.collect();
+        let is_local = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+        if self.tokens.is_none() && !addresses.iter().all(is_local) {
+            let address = self.listen.clone();
+            return Err(ServerError::Unguarded { address });
+        }
+        self.bound = Some(TcpListener::bind(&addresses[..]).map_err(failed)?);
+        Ok(())
     }
 
     /// The same, where `say` is told what a person should know.
@@ -130,23 +152,24 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`].
-    pub fn start(served: Arc<Served>, options: ServerOptions) -> Result<Self, ServerError> {
+    pub fn start(served: Arc<Served>, mut options: ServerOptions) -> Result<Self, ServerError> {
+        if options.bound.is_none() {
+            options.bind()?;
+        }
         let ServerOptions {
             listen,
             tokens,
             tls,
             besides,
             say,
+            bound,
         } = options;
         let failed = |source| ServerError::Listen {
             address: listen.clone(),
             source,
         };
-        let addresses: Vec<SocketAddr> = listen.to_socket_addrs().map_err(failed)?.collect();
-        let is_local = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
-        if tokens.is_none() && !addresses.iter().all(is_local) {
-            return Err(ServerError::Unguarded { address: listen });
-        }
+        let nobody = || std::io::Error::other("the address was given away");
+        let listener = bound.ok_or_else(nobody).map_err(failed)?;
         let acceptor = match tls {
             Some((cert, key)) => {
                 let acceptor = tls::acceptor(&cert, &key);
@@ -155,7 +178,6 @@ impl Server {
             None => None,
         };
         let has_tls = acceptor.is_some();
-        let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let n_cores = std::thread::available_parallelism().map_or(1, usize::from);

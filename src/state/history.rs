@@ -17,7 +17,7 @@
 //!   it must, so over time as many as there are commits. An epoch whose own undo records are over
 //!   the budget becomes the oldest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use perennial_bank::{ContextKey, Document};
@@ -87,6 +87,10 @@ pub struct StateAsOf {
     /// By stream: rows in order of their keys, contexts as well as documents.
     pub documents: BTreeMap<String, Vec<Document>>,
 }
+
+#[cfg(feature = "serve")]
+/// By context: the answer that stood, or that there was none; and nothing where that is not known.
+pub(crate) type Stood = BTreeMap<ContextKey, Option<Option<CurrentAnswer>>>;
 
 /// An epoch in the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -395,17 +399,17 @@ impl State {
         self.read(list)
     }
 
-    /// The contexts of a view whose answers were stored or dropped after an epoch; none where the
-    /// history does not reach back to it. A view that is slower than others stores answers with a
-    /// later epoch than theirs, so there may be more than differ.
+    /// Of a view's answers that were stored or dropped after an epoch: what stood at it, as the view told
+    /// it. None where the history does not reach back to it.
+    ///
+    /// A view that is slower than others stores its answers with a later epoch than theirs, and of several
+    /// times in one such epoch the history knows only what stood before the first. Where the chain of one
+    /// context may hide a word, it is not known what stood.
     ///
     /// # Errors
     /// [`StateError::Damaged`].
-    pub(crate) fn touched_after(
-        &self,
-        view: &str,
-        epoch: u64,
-    ) -> Result<Option<BTreeSet<ContextKey>>, StateError> {
+    #[cfg(feature = "serve")]
+    pub(crate) fn stood_before(&self, view: &str, epoch: u64) -> Result<Option<Stood>, StateError> {
         self.read(|txn| {
             let held = txn.open_table(EPOCHS)?;
             let oldest = held.first()?.map(|(oldest, _)| oldest.value());
@@ -414,15 +418,37 @@ impl State {
             if !is_newest && oldest.is_none_or(|oldest| oldest > epoch) {
                 return Ok(None);
             }
-            let mut touched = BTreeSet::new();
+            // By context: what stood before each time, oldest first, with the epoch it was stored with.
+            let mut chains: BTreeMap<String, Vec<(u64, Option<StoredAnswer>)>> = BTreeMap::new();
             for entry in txn.open_table(UNDO_ANSWERS)?.range((epoch + 1, "", "")..)? {
-                let (key, _) = entry?;
-                let (_, of_view, context) = key.value();
+                let (key, before) = entry?;
+                let (stored_with, of_view, context) = key.value();
                 if of_view == view {
-                    touched.insert(ContextKey::new(context));
+                    let before = before
+                        .value()
+                        .map(|bytes| format::decode("an answer", bytes));
+                    let chain = chains.entry(context.to_owned()).or_default();
+                    chain.push((stored_with, before.transpose()?));
                 }
             }
-            Ok(Some(touched))
+            let answers = txn.open_table(ANSWERS)?;
+            let mut stood = Stood::new();
+            for (context, chain) in chains {
+                let now = answers.get((view, &*context))?;
+                let now: Option<StoredAnswer> = now
+                    .map(|bytes| format::decode("an answer", bytes.value()))
+                    .transpose()?;
+                let mut later = chain.iter().skip(1).map(|(_, before)| before.as_ref());
+                let is_whole = chain.iter().all(|(stored_with, _)| {
+                    let after = later.next().unwrap_or(now.as_ref());
+                    after.is_none_or(|after| after.epoch == *stored_with)
+                });
+                let first = chain.into_iter().next().and_then(|(_, before)| before);
+                let is_known = is_whole && first.as_ref().is_none_or(|first| first.epoch <= epoch);
+                let first = is_known.then(|| first.map(CurrentAnswer::from));
+                stood.insert(ContextKey::new(context), first);
+            }
+            Ok(Some(stood))
         })
     }
 
@@ -514,7 +540,7 @@ fn resolve(asked: AsOf, newest: Option<u64>, held: &[HistoryEntry]) -> Option<(u
     }
 }
 
-type Stood = BTreeMap<(String, String), Vec<u8>>;
+type StoodBytes = BTreeMap<(String, String), Vec<u8>>;
 
 /// What stood at an epoch: the present, but where a later epoch changed it.
 fn stood(
@@ -522,9 +548,9 @@ fn stood(
     present: redb::TableDefinition<'_, (&'static str, &'static str), &'static [u8]>,
     undo: redb::TableDefinition<'_, (u64, &'static str, &'static str), Option<&'static [u8]>>,
     epoch: u64,
-) -> Result<Stood, redb::Error> {
+) -> Result<StoodBytes, redb::Error> {
     let owned = |(name, key): (&str, &str)| (name.to_owned(), key.to_owned());
-    let mut stood = Stood::new();
+    let mut stood = StoodBytes::new();
     for entry in txn.open_table(present)?.iter()? {
         let (key, bytes) = entry?;
         stood.insert(owned(key.value()), bytes.value().to_vec());

@@ -56,6 +56,8 @@ pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
 pub(crate) use format::{StoredAnswer, StoredRow, StoredSchema, StoredValue};
 pub(crate) use history::Retention;
+#[cfg(feature = "serve")]
+pub(crate) use history::Stood;
 pub use history::{AnswerChanges, AsOf, HistoryEntry, RowChanges, StateAsOf, as_of, history};
 pub(crate) use quarantine::mended;
 pub use quarantine::{drop_quarantined, quarantine, resubmit};

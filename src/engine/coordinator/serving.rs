@@ -338,6 +338,10 @@ impl Coordinator {
         };
         follows.begin(Standing {
             origin: self.origin,
+            definition: match &view.body {
+                Body::Generate(view) => view.definition,
+                Body::Query(view) => view.query.digest(),
+            },
             kind: match &view.body {
                 Body::Generate(_) => RelationKind::Answers,
                 Body::Query(_) => RelationKind::Query,

@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::admission::Caller;
-use super::feed::{Reader, Stood, SubscribeOptions};
+use super::feed::{Reader, Content, SubscribeOptions};
 use super::json::milliseconds;
 use super::limits::Limits;
 use super::refusal::Refusal;
@@ -433,12 +433,12 @@ impl Asking {
     /// The answer to the question as the view says it now.
     fn standing(&self) -> Option<AnswerUpdate> {
         let feed = self.served.feed(&self.view).ok()?;
-        match feed.moment(Some(&self.row.key))?.stood {
-            Stood::Answers(answers) => {
+        match feed.moment(Some(&self.row.key))?.content {
+            Content::Answers(answers) => {
                 let mut answers = answers.iter().map(|said| &said.update);
                 answers.find(|update| self.is_mine(update)).cloned()
             }
-            Stood::Rows(_) => None,
+            Content::Rows(_) => None,
         }
     }
 

@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
+use perennial_ask::SubParagraph;
 use perennial_bank::ContextKey;
 use perennial_views::Epoch;
 
 use super::super::json::AnswerEventJson;
-use crate::engine::{AnswerUpdate, ChangeKind};
+use crate::engine::{AnswerUpdate, ChangeKind, CurrentAnswer};
 
 /// Ends of contexts that are remembered.
 const MAX_GONE: usize = 65_536;
@@ -64,6 +65,15 @@ impl Said {
         };
         let event = AnswerEventJson::of(&update, self.at, None);
         serde_json::to_string(&event).unwrap_or_default().into()
+    }
+
+    /// Whether this is what an answer of an earlier epoch says.
+    pub(super) fn says(&self, before: &CurrentAnswer) -> bool {
+        let update = &self.update;
+        let is_exact = before.drift.is_none() && !before.is_memoised;
+        update.new.as_ref() == Some(&before.answer)
+            && update.is_exact == is_exact
+            && leans_on(&update.sub_paragraphs) == leans_on(&before.sub_paragraphs)
     }
 
     fn is_gone(&self) -> bool {
@@ -218,28 +228,31 @@ impl Answers {
     }
 }
 
+/// The passages that each sentence leans on.
+fn leans_on(parts: &[SubParagraph]) -> Vec<Vec<(&str, u32)>> {
+    let parts = parts.iter().map(|part| {
+        let sources = part.sources.iter();
+        let mut passages: Vec<(&str, u32)> = sources
+            .map(|source| (source.document.as_str(), source.ordinal))
+            .collect();
+        passages.sort_unstable();
+        passages
+    });
+    parts.collect()
+}
+
 /// Whether an answer says something else than before: in its words, in how sure it is, or in what it leans
 /// on.
 fn is_news(before: Option<&AnswerUpdate>, now: &AnswerUpdate) -> bool {
     let Some(before) = before else {
         return true;
     };
-    let leans_on = |update: &AnswerUpdate| -> Vec<Vec<(String, u32)>> {
-        let parts = update.sub_paragraphs.iter().map(|part| {
-            let sources = part.sources.iter();
-            let mut of_part: Vec<(String, u32)> = sources
-                .map(|source| (source.document.to_string(), source.ordinal))
-                .collect();
-            of_part.sort_unstable();
-            of_part
-        });
-        parts.collect()
-    };
     before.new != now.new
         || before.question != now.question && now.new.is_some()
         || before.is_exact != now.is_exact
         || before.is_memoised != now.is_memoised
-        || !now.sub_paragraphs.is_empty() && leans_on(before) != leans_on(now)
+        || !now.sub_paragraphs.is_empty()
+            && leans_on(&before.sub_paragraphs) != leans_on(&now.sub_paragraphs)
 }
 
 #[cfg(test)]

@@ -20,13 +20,12 @@ mod event;
 mod reader;
 mod rows;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use perennial_ask::Work;
-use perennial_bank::ContextKey;
 use perennial_rows::{KEY, Schema, Tuple, Value};
 use perennial_views::Epoch;
 use tokio::sync::{broadcast, watch};
@@ -36,6 +35,7 @@ use crate::engine::{
     AnswerUpdate, AuditStats, EpochStart, Follower, Progress, RelationKind, RungCounts, Standing,
     Update,
 };
+use crate::state::Stood;
 
 pub use event::{Event, EventId};
 pub use reader::{Reader, SubscribeOptions};
@@ -52,6 +52,8 @@ const MAX_SUMMARIES: usize = 64;
 /// What one view says, for many readers.
 pub struct Feed {
     name: Arc<str>,
+    /// Tells it from feeds of views of its name that were dropped, in this process; 0 for the first.
+    generation: u64,
     state: Mutex<State>,
     /// How many times there was news.
     news: watch::Sender<u64>,
@@ -110,7 +112,7 @@ pub(super) struct Totals {
 }
 
 /// What stands at an epoch.
-pub(super) enum Stood {
+pub(super) enum Content {
     /// Answers by key.
     Answers(Vec<Arc<Said>>),
     /// Rows, and how often each stands.
@@ -124,7 +126,7 @@ pub(super) struct Moment {
     pub(super) columns: Schema,
     /// How many rows there are, of all keys.
     pub(super) n_rows: usize,
-    pub(super) stood: Stood,
+    pub(super) stood: Content,
 }
 
 /// What changed since a cursor.
@@ -157,9 +159,10 @@ enum Since {
 }
 
 impl Feed {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: Arc<str>, generation: u64) -> Self {
         Self {
             name,
+            generation,
             state: Mutex::new(State {
                 origin: 0,
                 kind: RelationKind::Query,
@@ -196,11 +199,6 @@ impl Feed {
         self.state().end.is_some()
     }
 
-    /// The origin of the engine's epochs.
-    pub(super) fn origin(&self) -> u64 {
-        self.state().origin
-    }
-
     /// What the view came to since the feed began.
     pub(super) fn totals(&self) -> Totals {
         self.state().totals
@@ -216,14 +214,14 @@ impl Feed {
                     Some(key) => answers.get(key).cloned().into_iter().collect(),
                     None => answers.all().cloned().collect(),
                 };
-                (answers.len(), Stood::Answers(said))
+                (answers.len(), Content::Answers(said))
             }
             Body::Rows(rows) => {
                 let is_of = |(tuple, _): &(&Tuple, isize)| {
                     key.is_none_or(|key| is_of_key(&state.columns, tuple, key))
                 };
                 let of = rows.all().filter(is_of).map(|(t, n)| (t.clone(), n));
-                (rows.len(), Stood::Rows(of.collect()))
+                (rows.len(), Content::Rows(of.collect()))
             }
         };
         Some(Moment {
@@ -260,23 +258,41 @@ impl Feed {
         }
     }
 
-    /// What changed since an epoch before the floor, where it is known of which contexts the answers may
-    /// have been touched since: what was said later, and the end of those that are gone. None of a
-    /// query, whose rows were not kept.
-    fn since_touched(&self, epoch: Epoch, touched: BTreeSet<ContextKey>) -> Option<News> {
+    /// What changed since an epoch before the floor, where it is known what stood then of all that was
+    /// stored since. None of a query, whose rows were not kept.
+    fn since_stood(&self, epoch: Epoch, stood: Stood) -> Option<News> {
         let state = self.state();
         let (now, Body::Answers(answers)) = (state.id()?, &state.body) else {
             return None;
         };
-        let mut said = answers.since(epoch);
-        let known: BTreeSet<ContextKey> = said
-            .iter()
-            .map(|said| said.update.context.clone())
-            .collect();
-        let gone = touched.into_iter();
-        let gone = gone.filter(|key| !known.contains(key) && answers.get(key.as_str()).is_none());
-        said.extend(gone.map(|key| Answers::end_of(&self.name, key, now.epoch)));
+        let said = stood.into_iter().filter_map(|(context, stood)| {
+            let said = answers.get(context.as_str());
+            match (stood, said) {
+                (Some(None), None) => None,
+                (Some(Some(stood)), Some(said)) if said.says(&stood) => None,
+                (_, Some(said)) => Some(said.clone()),
+                (_, None) => Some(Answers::end_of(&self.name, context, now.epoch)),
+            }
+        });
+        let said = said.collect();
         Some(state.news(now, epoch, Changes::Answers(said)))
+    }
+
+    /// Whose epochs a client knows that was told of them. Those of a view that was declared otherwise are
+    /// others, though their numbers are the same; so are those of one that was dropped and made again,
+    /// which takes the epoch at which the other stood.
+    fn origin_of(&self, origin: u64, definition: [u8; 32]) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"perennial subscription 1");
+        hasher.update(&origin.to_le_bytes());
+        hasher.update(&definition);
+        if self.generation > 0 {
+            hasher.update(&self.generation.to_le_bytes());
+            hasher.update(&std::process::id().to_le_bytes());
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
     }
 
     fn told(&self) {
@@ -329,6 +345,7 @@ impl Follower for Feed {
     fn begin(&self, standing: Standing) {
         let Standing {
             origin,
+            definition,
             kind,
             columns,
             epoch,
@@ -337,7 +354,7 @@ impl Follower for Feed {
             rows,
         } = standing;
         let mut state = self.state();
-        state.origin = origin;
+        state.origin = self.origin_of(origin, definition);
         state.kind = kind;
         state.columns = columns;
         state.epoch = epoch;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::json::{self, AnswerEventJson};
 use super::answers::Said;
-use super::{Changes, Event, EventId, Feed, Live, Moment, News, Since, Stood, is_of_key};
+use super::{Changes, Content, Event, EventId, Feed, Live, Moment, News, Since, is_of_key};
 use crate::engine::{AnswerUpdate, Engine, Progress, RelationKind};
 
 /// Answers in the making whose words are remembered for a reader, to tell what is new of them.
@@ -224,10 +224,10 @@ impl Reader {
             Since::Unknown(reason) => self.begin_anew(reason),
             Since::Before => {
                 let (engine, view) = (self.engine.clone(), self.feed.name().clone());
-                let touched = move || engine.touched_after(&view, id.epoch);
-                let touched = tokio::task::spawn_blocking(touched).await;
-                let touched = touched.ok().and_then(Result::ok).flatten();
-                match touched.and_then(|touched| self.feed.since_touched(id.epoch, touched)) {
+                let stood = move || engine.stood_before(&view, id.epoch);
+                let stood = tokio::task::spawn_blocking(stood).await;
+                let stood = stood.ok().and_then(Result::ok).flatten();
+                match stood.and_then(|stood| self.feed.since_stood(id.epoch, stood)) {
                     Some(news) => self.tell_news(news),
                     None => self.begin_anew("what has changed since then is not known any more"),
                 }
@@ -271,8 +271,8 @@ impl Reader {
                 _ => "query",
             };
             let rows: Vec<Ready> = match stood {
-                Stood::Answers(answers) => answers.into_iter().map(Ready::Fresh).collect(),
-                Stood::Rows(rows) => {
+                Content::Answers(answers) => answers.into_iter().map(Ready::Fresh).collect(),
+                Content::Rows(rows) => {
                     let rows = rows.into_iter();
                     let row = |(tuple, n)| Ready::Row(columns.clone(), id.epoch, tuple, n);
                     rows.map(row).collect()

@@ -22,8 +22,6 @@ use crate::engine::{RelationInfo, RelationKind};
 pub(crate) struct Status {
     version: &'static str,
     uptime_ms: u64,
-    /// Whose epochs these are; null where there is no view.
-    origin: Option<String>,
     /// Whether every view has a complete epoch, and every source has given what it had.
     ready: bool,
     /// Why the engine has ended.
@@ -106,7 +104,6 @@ pub(crate) async fn status(
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_ms: json::milliseconds(served.began.elapsed()),
-        origin: feeds.first().map(|feed| format!("{:016x}", feed.origin())),
         ready: waiting(&relations).is_empty(),
         failure: served.engine().failure(),
         n_subscribers: feeds.iter().map(|feed| feed.n_readers()).sum(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::admission::Caller;
-use super::super::feed::{Moment, Said, Stood, is_of_key};
+use super::super::feed::{Content, Moment, Said, is_of_key};
 use super::super::json::{self, AnswerJson};
 use super::super::refusal::{Json, Refusal, RefusalBody};
 use super::super::served::{Served, there_are};
@@ -177,12 +177,12 @@ fn of_moment(name: &str, moment: Moment, page: Page) -> Held {
         stood,
     } = moment;
     let rows = match stood {
-        Stood::Answers(answers) => {
+        Content::Answers(answers) => {
             let answer =
                 |said: &Arc<Said>| HeldRow::Answer(Box::new(AnswerJson::of(&said.update, said.at)));
             page.of(answers.iter(), answer)
         }
-        Stood::Rows(rows) => rows_of(&columns, rows, None, page),
+        Content::Rows(rows) => rows_of(&columns, rows, None, page),
     };
     Held {
         view: name.to_owned(),

@@ -170,9 +170,11 @@ impl Held {
                 }
                 "answer" => {
                     let key = data["key"].as_str().expect("a key").to_owned();
-                    match data["text"].as_str() {
-                        Some(text) => self.answers.insert(key, text.to_owned()),
-                        None => self.answers.remove(&key),
+                    // What has an error in place of a text stands, too.
+                    let text = data["text"].as_str().unwrap_or_default();
+                    match data["change"] == "gone" {
+                        false => self.answers.insert(key, text.to_owned()),
+                        true => self.answers.remove(&key),
                     };
                 }
                 "row" => {

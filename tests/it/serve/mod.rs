@@ -34,7 +34,7 @@ const SUPPORT: &str = "
     CREATE SOURCE docs FROM HTTP;
     CREATE TABLE questions (key TEXT, text TEXT);
     CREATE CONTINUOUS VIEW answers AS LLM_GENERATE(
-        CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(docs));
+        CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(docs)) WITH (ORDER_BY = 'key');
 ";
 
 /// Limits that no test meets that does not set them.

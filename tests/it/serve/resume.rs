@@ -155,14 +155,12 @@ fn another_question_of_the_view_after_a_restart_is_told() {
     first.post("questions", &(line("q1", "alpha") + &line("q2", "beta")));
     held.take_all(&first.subscribe("answers").upto("up_to_date"));
     drop(first);
-    let other = SUPPORT.replace(
-        "DATA_SOURCE = STREAM(docs)",
-        "DATA_SOURCE = STREAM(questions)",
-    );
+    let other = SUPPORT.replace("LLM_GENERATE(", "LLM_GENERATE(PROMPT = 'Otherwise.', ");
     let second = Serving::with(&other, setup());
     let id = held.id.clone().expect("an id");
     held.take_all(&again(&second, &id).upto("up_to_date"));
     assert_eq!(held.answers, second.answers("answers"));
+    assert_eq!(held.n_resets, 1, "it is another view");
 }
 
 #[test]
