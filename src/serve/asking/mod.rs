@@ -433,7 +433,7 @@ impl Asking {
     /// The answer to the question as the view says it now.
     fn standing(&self) -> Option<AnswerUpdate> {
         let feed = self.served.feed(&self.view).ok()?;
-        match feed.moment(Some(&self.row.key))?.content {
+        match feed.moment(Some(&self.row.key))?.stood {
             Content::Answers(answers) => {
                 let mut answers = answers.iter().map(|said| &said.update);
                 answers.find(|update| self.is_mine(update)).cloned()
