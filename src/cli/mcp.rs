@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial::serve::{Limits, Served};
-use perennial::sql::{self, Script};
+use perennial::sql::{self, Script, Spanned, Statement};
 use perennial::{engine, mcp};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use super::args::McpArgs;
@@ -45,25 +46,33 @@ pub(crate) fn run(args: &McpArgs) -> Result<ExitCode, Failure> {
     };
     let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
     let live = Live::new(false);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(MAX_BLOCKING)
         .thread_name("perennial-mcp")
         .enable_all()
         .build()
         .map_err(Failure::io("start threads"))?;
+    let ended = speak(args, &script, &statements, &runtime, &interrupt, &live);
+    // A read of standard input that waits cannot be given up.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Speaks with the client, and opens the engine meanwhile.
+fn speak(
+    args: &McpArgs,
+    script: &Script,
+    statements: &[Spanned<Statement>],
+    runtime: &Runtime,
+    interrupt: &Interrupt,
+    live: &Live,
+) -> Result<ExitCode, Failure> {
     let (ready, served) = watch::channel::<Option<Arc<Served>>>(None);
     let speaking = runtime.spawn(mcp::stdio(served));
     let mut limits = Limits::default();
     args.asking.set(&mut limits);
-    let (served, name) = carried_out(
-        &script,
-        &statements,
-        &args.engine,
-        &args.model,
-        limits,
-        &live,
-    )?;
+    let (served, name) = carried_out(script, statements, &args.engine, &args.model, limits, live)?;
     ready.send_replace(Some(served.clone()));
     live.say(&format!("{name} · speaking MCP"));
     // From here on there is something to end in order.
@@ -80,8 +89,6 @@ pub(crate) fn run(args: &McpArgs) -> Result<ExitCode, Failure> {
         let ended = runtime.block_on(speaking).map_err(std::io::Error::other);
         ended.flatten().map_err(Failure::io("speak MCP"))?;
     }
-    // A read of standard input that waits cannot be given up.
-    runtime.shutdown_background();
     match undelivered(served.engine(), args.engine.state.is_some())? {
         Some(failure) => Err(failure),
         None => Ok(ExitCode::SUCCESS),
