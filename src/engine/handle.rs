@@ -36,6 +36,9 @@ use super::subscription::Subscription;
 use crate::state::Stood;
 use crate::state::{AsOf, HistoryEntry, State, StateAsOf};
 
+/// The models that a view asks; none is that which is asked where none is named.
+type AskedModels = Vec<Option<Arc<str>>>;
+
 /// A running engine, to be shared: clones speak to the same one. Dropping the last stops sources,
 /// calls and workers, and waits for them.
 #[derive(Clone)]
@@ -597,7 +600,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::UnknownView`], [`Error::Stopped`].
-    pub fn explain(&self, view: &str) -> Result<(String, Vec<Option<Arc<str>>>), Error> {
+    pub fn explain(&self, view: &str) -> Result<(String, AskedModels), Error> {
         let view = self.shared.names.view(view)?;
         let explained = self.ask(|reply| Request::Explain { view, reply })??;
         Ok((explained.plan, explained.asked))

@@ -206,10 +206,8 @@ mod tests {
             parsed("perennial://views/my%20docs/a%2Fb.md"),
             Some(("my docs".into(), Some("a/b.md".into())))
         );
-        assert_eq!(
-            parsed(&Address::of("my docs/x")),
-            Some(("my docs/x".into(), None))
-        );
+        let address = Address::of("my docs/x");
+        assert_eq!(parsed(&address), Some(("my docs/x".into(), None)));
         for wrong in [
             "",
             "file:///etc/passwd",

@@ -16,8 +16,8 @@ use crate::state::StateError;
 #[derive(Debug)]
 pub struct Refusal {
     status: StatusCode,
-    error: String,
-    hint: String,
+    error: Box<str>,
+    hint: Box<str>,
     /// What else the reply says.
     more: Map<String, Value>,
     header: Option<(HeaderName, &'static str)>,
@@ -42,8 +42,8 @@ impl Refusal {
     ) -> Self {
         Self {
             status,
-            error: error.into(),
-            hint: hint.into(),
+            error: error.into().into(),
+            hint: hint.into().into(),
             more: Map::new(),
             header: None,
         }
@@ -248,8 +248,8 @@ impl From<Error> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut object = Map::new();
-        object.insert("error".to_owned(), self.error.into());
-        object.insert("hint".to_owned(), self.hint.into());
+        object.insert("error".to_owned(), String::from(self.error).into());
+        object.insert("hint".to_owned(), String::from(self.hint).into());
         object.extend(self.more);
         let mut response = json_response(self.status, &Value::Object(object));
         if let Some((name, value)) = self.header {

@@ -29,6 +29,9 @@ use super::relations::{self, Catalog};
 use crate::engine::{Engine, Error, RelationKind, Runtime};
 use crate::memory::Bank;
 
+/// By name, with what opened each.
+type OpenedModels = BTreeMap<Arc<str>, (Arc<str>, Runtime)>;
+
 /// Opens a model: a known name, a file, a folder, or the address of a server.
 type Open = dyn FnMut(&CreateModel) -> Result<Runtime, Box<dyn Cause + Send + Sync>> + Send;
 
@@ -42,7 +45,7 @@ pub struct Session {
     /// How long a statement waits for what was said before; none is for as long as it takes.
     patience: Option<Duration>,
     /// The models that statements created, with what opened them.
-    models: Mutex<BTreeMap<Arc<str>, (Arc<str>, Runtime)>>,
+    models: Mutex<OpenedModels>,
     open: Mutex<Option<Box<Open>>>,
     sinks: Mutex<BTreeMap<Arc<str>, Delivered>>,
     pub(super) memories: Mutex<BTreeMap<Arc<str>, Bank>>,
@@ -327,9 +330,11 @@ impl Session {
         let opened_by = model.opened_by();
         // One model is opened at a time, so that none is opened twice.
         let mut open = lock(&self.open);
-        let opened = lock(&self.models);
-        let opened = opened.values().find(|(of, _)| *of == opened_by);
-        let opened = opened.map(|(_, runtime)| runtime.clone());
+        // The lock is given back at once: it is taken again below.
+        let opened = lock(&self.models)
+            .values()
+            .find(|(of, _)| *of == opened_by)
+            .map(|(_, runtime)| runtime.clone());
         let runtime = match (opened, &mut *open) {
             _ if opened_by == self.model => self.engine.runtime().clone(),
             (Some(runtime), _) => runtime,
