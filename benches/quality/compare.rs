@@ -5,7 +5,7 @@ use std::sync::Arc;
 use perennial::Scope;
 use perennial::ask::{AnswerModel, Before, Tolerance};
 use perennial::model::cancel::Cancel;
-use perennial::model::decoder::{Decoder, Logits, Rows};
+use perennial::model::decoder::{Logits, Rows};
 use perennial::model::divergence::log_softmax;
 use perennial::model::layout::Layout;
 
@@ -43,11 +43,6 @@ impl Answerer {
     /// The file or folder of the weights.
     pub fn path(&self) -> &std::path::Path {
         &self.rig.path
-    }
-
-    /// The decoder under it.
-    pub fn decoder(&self) -> &Decoder {
-        self.rig.model.decoder()
     }
 
     /// The ids of the plain prompt.

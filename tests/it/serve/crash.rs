@@ -36,7 +36,7 @@ fn child(dir: &Path) -> (Child, SocketAddr) {
     let file = dir.join(ADDRESS);
     // There is none at first.
     let _ = std::fs::remove_file(&file);
-    let child = Command::new(std::env::current_exe().expect("this test"))
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
         .args([
             "serve::crash::child_of_the_crash_test",
             "--exact",
@@ -52,7 +52,11 @@ fn child(dir: &Path) -> (Child, SocketAddr) {
         if let Ok(address) = std::fs::read_to_string(&file) {
             return (child, address.parse().expect("an address"));
         }
-        assert!(Instant::now() < deadline, "the child does not listen");
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the child does not listen");
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
 }
