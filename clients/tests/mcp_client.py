@@ -9,21 +9,16 @@ import sys
 
 from mcp import ClientSession, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
-from pydantic import AnyUrl
-
-try:
-    from mcp.client.streamable_http import streamable_http_client as streamable_http
-except ImportError:
-    from mcp.client.streamable_http import streamablehttp_client as streamable_http
+from mcp.client.streamable_http import streamable_http_client
 
 url, program, state = sys.argv[1:]
 
 
 async def call(session, tool, **arguments):
     result = await session.call_tool(tool, arguments)
-    given = result.structuredContent
+    given = result.structured_content
     assert json.loads(result.content[0].text) == given
-    return given, result.isError
+    return given, result.is_error
 
 
 async def use(session, changed):
@@ -40,15 +35,15 @@ async def use(session, changed):
     assert any(c["document"] == "cafe" for s in given["sentences"] for c in s["citations"]), given
     again, _ = await call(session, "ask", question="What does soup cost in the café?")
     assert again["kept"] and again["answer"] == given["answer"]
-    uri = AnyUrl("perennial://views/answers")
-    assert any(str(of.uri) == str(uri) for of in (await session.list_resources()).resources)
+    uri = "perennial://views/answers"
+    assert any(str(of.uri) == uri for of in (await session.list_resources()).resources)
     await session.subscribe_resource(uri)
     at, _ = await call(session, "changes_since", view="answers")
     _, is_error = await call(
         session, "remember", key="cafe", title="Café", text="The café of the library sells soup for nine euros."
     )
     assert not is_error
-    assert str(await asyncio.wait_for(changed.get(), 120)) == str(uri)
+    assert str(await asyncio.wait_for(changed.get(), 120)) == uri
     told, _ = await call(session, "changes_since", view="answers", since=at["id"], wait_s=60)
     print("changed:", [of["text"] for of in told["changes"]])
     assert told["changes"] and not told["is_all"]
@@ -67,10 +62,8 @@ async def speak(streams):
     changed = asyncio.Queue()
 
     async def hear(message):
-        if isinstance(message, types.ServerNotification):
-            told = message.root
-            if isinstance(told, types.ResourceUpdatedNotification):
-                await changed.put(told.params.uri)
+        if isinstance(message, types.ResourceUpdatedNotification):
+            await changed.put(message.params.uri)
 
     async with streams as (read, write, *_):
         async with ClientSession(read, write, message_handler=hear) as session:
@@ -78,7 +71,7 @@ async def speak(streams):
 
 
 async def main():
-    await speak(streamable_http(url))
+    await speak(streamable_http_client(url))
     print("over HTTP: content")
     arguments = ["mcp", "--model", "smollm2-135m", "--state", state]
     await speak(stdio_client(StdioServerParameters(command=program, args=arguments)))

@@ -47,18 +47,26 @@ fn child(dir: &Path) -> (Child, SocketAddr) {
         .stderr(Stdio::null())
         .spawn()
         .expect("starts");
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Ok(address) = std::fs::read_to_string(&file) {
-            return (child, address.parse().expect("an address"));
-        }
-        if Instant::now() > deadline {
+    match address_in(&file) {
+        Some(address) => (child, address),
+        None => {
             let _ = child.kill();
             let _ = child.wait();
             panic!("the child does not listen");
         }
+    }
+}
+
+/// The address that a child writes once it listens.
+fn address_in(file: &Path) -> Option<SocketAddr> {
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        if let Ok(address) = std::fs::read_to_string(file) {
+            return Some(address.parse().expect("an address"));
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
+    None
 }
 
 #[test]
