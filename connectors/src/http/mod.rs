@@ -183,7 +183,10 @@ impl Http {
 impl Drop for Http {
     fn drop(&mut self) {
         self.stream.close();
-        self.service.remove(&self.stream);
+        // A listener's streams are there as long as it listens: one that ended is away, not unknown.
+        if self.server.is_none() {
+            self.service.remove(&self.stream);
+        }
     }
 }
 
