@@ -284,7 +284,7 @@ mod tests {
     type RoundUnit = fn(&Lane, &Lane) -> (Words, UnitScale);
 
     fn round(x: &[f32; UNIT]) -> (Vec<i32>, UnitScale) {
-        round_by(|low, high| round_unit(low, high), x)
+        round_by(round_unit, x)
     }
 
     fn round_by(round: RoundUnit, x: &[f32; UNIT]) -> (Vec<i32>, UnitScale) {
@@ -329,7 +329,7 @@ mod tests {
             let x = x.map(|x| x * 2f32.powi(exponent));
             let largest = x.iter().fold(0f32, |a, b| a.max(b.abs()));
             prop_assume!(largest > 2f32.powi(-100));
-            let (integers, unit) = round_by(|low, high| round_unit_to_bytes(low, high), &x);
+            let (integers, unit) = round_by(round_unit_to_bytes, &x);
             prop_assert_eq!(unit.scale, largest / 127.0);
             prop_assert!(integers.iter().any(|q| q.abs() == 127));
             for (x, q) in x.iter().zip(&integers) {
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn bytes_of_what_is_no_number_stay_none_and_what_is_tiny_is_zero() {
-        let round = |x: &[f32; UNIT]| round_by(|low, high| round_unit_to_bytes(low, high), x);
+        let round = |x: &[f32; UNIT]| round_by(round_unit_to_bytes, x);
         for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = [1.0; UNIT];
             x[30] = odd;

@@ -383,7 +383,7 @@ impl<S: Summing, const HAS_OFFSET: bool> TileProducts<'_, S, HAS_OFFSET> {
                 sums: &mut sums,
                 turn: &mut turn,
             };
-            if let Some(out) = out.as_mut_array() {
+            if let Ok(out) = <&mut [Lane; TILE_ROWS]>::try_from(&mut *out) {
                 pass.run(l, out);
                 continue;
             }
@@ -447,12 +447,12 @@ impl<S: Summing, const HAS_OFFSET: bool> Pass<'_, S, HAS_OFFSET> {
             for group in 0..S::N_GROUPS {
                 let scale = l.load(&of_panel.scales[group]);
                 let offset = l.load(&of_panel.offsets[group]);
-                for r in 0..TILE_ROWS {
+                for (r, acc) in acc.iter_mut().enumerate() {
                     let scale = l.mul(scale, l.splat(scales.scale.0[r]));
-                    acc[r] = l.fma(scale, S::sum(l, sums, group, r), acc[r]);
+                    *acc = l.fma(scale, S::sum(l, sums, group, r), *acc);
                     if HAS_OFFSET {
                         let sum = l.splat(scales.scaled_sums[group].0[r]);
-                        acc[r] = l.fma(offset, sum, acc[r]);
+                        *acc = l.fma(offset, sum, *acc);
                     }
                 }
             }
