@@ -28,5 +28,5 @@ LLM_GENERATE(
 )
 WITH (MAX_TOKENS = 48, ORDER_BY = 'key');
 
-CREATE VIEW acme_replies  AS SELECT key, question, answer FROM replies WHERE key LIKE 'acme/%';
-CREATE VIEW birch_replies AS SELECT key, question, answer FROM replies WHERE key LIKE 'birch/%';
+CREATE VIEW acme_replies  AS SELECT key, question, text FROM replies WHERE key LIKE 'acme/%';
+CREATE VIEW birch_replies AS SELECT key, question, text FROM replies WHERE key LIKE 'birch/%';

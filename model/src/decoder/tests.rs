@@ -654,11 +654,6 @@ fn the_kernel_class_names_these_bits() {
             "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512",
             1_769_912_703_870_820_852,
         ),
-        (
-            Arithmetic::Int8,
-            "codes by blocks of 8 bits, f32 fma, blocks of 128 keys, spans of 512",
-            3,
-        ),
     ];
     for (isa, (arithmetic, class, pin)) in Isa::available()
         .into_iter()

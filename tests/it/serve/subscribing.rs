@@ -52,7 +52,7 @@ fn a_corrected_document_is_pushed_as_a_patch_of_the_answer() {
         1,
         "{answer}"
     );
-    assert_eq!(patch["new"], json!(["alpha is two. "]));
+    assert_eq!(patch["new"], json!(["alpha is two. alpha has a tail."]));
     assert_eq!(
         (&answer["exact"], &answer["early"]),
         (&json!(true), &json!(false))
