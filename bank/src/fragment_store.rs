@@ -11,7 +11,7 @@
 //! with the lowest priority goes, whatever refers to it: priority is a clock that rises
 //! with every eviction, plus uses times cost a byte (greedy-dual size frequency). A lost
 //! fragment is encoded again, or read from the [`ColdTier`], where one is attached and that is
-//! sooner done.
+//! sooner done. Where a [`WarmTier`] is in use, what leaves is coded, and can be borrowed.
 //!
 //! # Invariants
 //! - A stored fragment never changes; the store only hands out shared references.
@@ -25,6 +25,8 @@ use perennial_model::kv::KvFragment;
 
 use crate::cold_tier::{ColdTier, ColdTierError};
 use crate::id::FragmentId;
+use crate::live_layout::Lent;
+use crate::warm_tier::WarmTier;
 
 /// Counters of a store since it was made, and its present size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub struct FragmentStore {
     inner: Mutex<Inner>,
     /// With the references of the engine that it belongs to: of others it holds nothing.
     cold: RwLock<Option<(Arc<ColdTier>, Arc<References>)>>,
+    warm: RwLock<Option<Arc<WarmTier>>>,
 }
 
 /// How often the layouts of one engine refer to each fragment of a store. Dropping it takes them
@@ -182,6 +185,29 @@ impl FragmentStore {
             budget_bytes,
             inner: Mutex::default(),
             cold: RwLock::default(),
+            warm: RwLock::default(),
+        }
+    }
+
+    /// From now on codes what leaves the memory, in the place of any other warm tier.
+    pub fn warm_up(&self, warm: WarmTier) -> Arc<WarmTier> {
+        let warm = Arc::new(warm);
+        *self.warm.write().unwrap_or_else(PoisonError::into_inner) = Some(warm.clone());
+        warm
+    }
+
+    /// Whether it codes what leaves the memory.
+    pub fn is_warm(&self) -> bool {
+        self.warm().is_some()
+    }
+
+    /// What comes back of the codes of a fragment that is not here itself, under its own name. A
+    /// layout that takes it is on borrowed state.
+    pub fn borrow(&self, id: &FragmentId) -> Option<Lent> {
+        let warm = self.warm()?;
+        match self.contains(id) {
+            true => None,
+            false => warm.borrow(id),
         }
     }
 
@@ -255,14 +281,19 @@ impl FragmentStore {
         cost_tokens: usize,
     ) -> Arc<KvFragment> {
         let n_bytes = kv.n_bytes();
-        let cold = self.cold();
+        let (cold, warm) = (self.cold(), self.warm());
+        let mut leaving = Vec::new();
         let mut inner = self.lock();
         if let Some(entry) = inner.entries.get(&id) {
             return entry.kv.clone();
         }
         if n_bytes > self.budget_bytes {
+            drop(inner);
             if let Some(cold) = &cold {
                 cold.keep(id, kv.clone(), cost_tokens);
+            }
+            if let Some(warm) = &warm {
+                warm.keep(id, &kv);
             }
             return kv;
         }
@@ -271,8 +302,11 @@ impl FragmentStore {
                 break;
             };
             inner.clock = f64::from_bits(bits);
-            if let (Some(evicted), Some(cold)) = (inner.remove(&victim), &cold) {
-                cold.keep(victim, evicted.kv, evicted.cost_tokens);
+            if let Some(evicted) = inner.remove(&victim) {
+                if let Some(cold) = &cold {
+                    cold.keep(victim, evicted.kv.clone(), evicted.cost_tokens);
+                }
+                leaving.push((victim, evicted.kv));
             }
             inner.stats.n_evicted += 1;
         }
@@ -287,6 +321,14 @@ impl FragmentStore {
         inner.entries.insert(id, entry);
         inner.stats.n_bytes += n_bytes;
         inner.stats.n_bytes_peak = inner.stats.n_bytes_peak.max(inner.stats.n_bytes);
+        drop(inner);
+        // Coding takes longer than anybody should wait for the store.
+        if let Some(warm) = warm {
+            warm.remove(&id);
+            for (id, kv) in leaving {
+                warm.keep(id, &kv);
+            }
+        }
         kv
     }
 
@@ -313,6 +355,9 @@ impl FragmentStore {
             .collect();
         for id in unreferenced {
             inner.remove(&id);
+        }
+        if let Some(warm) = self.warm() {
+            warm.sweep(|id| inner.references.contains_key(id));
         }
         let cold = self.cold.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((cold, references)) = &*cold {
@@ -348,10 +393,11 @@ impl FragmentStore {
         ids.iter().filter(is_unreferenced).count()
     }
 
-    /// The ids held, in memory or on disk.
+    /// The ids held, in memory, coded or on disk.
     pub fn ids(&self) -> BTreeSet<FragmentId> {
         let on_disk = self.cold().map(|cold| cold.ids()).unwrap_or_default();
-        let mut ids: BTreeSet<FragmentId> = on_disk.into_iter().collect();
+        let coded = self.warm().map(|warm| warm.ids()).unwrap_or_default();
+        let mut ids: BTreeSet<FragmentId> = on_disk.into_iter().chain(coded).collect();
         ids.extend(self.lock().entries.keys());
         ids
     }
@@ -381,6 +427,11 @@ impl FragmentStore {
     fn cold(&self) -> Option<Arc<ColdTier>> {
         let cold = self.cold.read().unwrap_or_else(PoisonError::into_inner);
         cold.as_ref().map(|(cold, _)| cold.clone())
+    }
+
+    fn warm(&self) -> Option<Arc<WarmTier>> {
+        let warm = self.warm.read().unwrap_or_else(PoisonError::into_inner);
+        warm.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -50,6 +50,14 @@ impl Vectors {
         }
     }
 
+    /// The numbers of a slot's row, zeros behind the vector included. None of a slot that no chunk
+    /// holds.
+    pub fn get(&self, slot: u32) -> impl Iterator<Item = f32> + '_ {
+        let (chunk, at) = self.place(slot);
+        let rows = self.chunks.get(chunk).into_iter();
+        rows.flat_map(move |rows| &rows[at..at + self.n_lanes]).flat_map(|lane| lane.0)
+    }
+
     /// Makes rows wide enough for `n_elements`. Two matrices that are multiplied must be
     /// equally wide.
     pub fn widen(&mut self, n_elements: usize) {

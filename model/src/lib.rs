@@ -20,6 +20,7 @@ pub mod error;
 pub mod generation;
 pub mod kv;
 mod lanes;
+pub mod latent;
 pub mod layout;
 pub mod locator;
 mod matmul;

@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use perennial::ask::{AnswerModel, AnswerRequest, Before, Priority, TensorModel, Tolerance};
 use perennial::bank::repair::Extent;
-use perennial::bank::{FragmentStore, PassageLayout, Repair};
+use perennial::bank::{
+    DocumentKey, FragmentStore, LayoutPassage, PassageId, PassageLayout, Repair, WarmTier,
+};
+use perennial::model::decoder::Decoder;
+use perennial::model::kv::coding::{self, Coding};
 use perennial::{Order, Policy, Scope};
 use proptest::prelude::*;
 
@@ -91,6 +95,35 @@ proptest! {
         }
     }
 
+    /// A memory that is too small for a layout, and codes of what has no room: provisional answers
+    /// may stand on these, and what all answers end as is a run from scratch.
+    #[test]
+    fn with_codes_in_between_answers_end_as_those_of_a_run_from_scratch(
+        case in case(),
+        codes_bytes in prop::sample::select(vec![10_000usize, 1 << 26]),
+        steps in steps(5, 0..=u8::MAX, 2, 0..4, 4..16),
+    ) {
+        let decoder = decoder(2);
+        let case = Case { store_bytes: 20_000, ..case };
+        let mut collections = collections();
+        collections.questions.insert(0, 0);
+        let mut rig = collections.run(steps, || {
+            let rig = case.rig(&decoder, case.workers, case.store_bytes);
+            rig.store.warm_up(warm(&decoder, codes_bytes));
+            rig
+        });
+        rig.engine.settle().expect("runs");
+        let exact = Case { policy: Policy::Exact, ..case };
+        let mut fresh = exact.rig(&decoder, 1, 1 << 26);
+        collections.fill(&mut fresh.engine);
+        prop_assert_eq!(rig.texts(), fresh.texts());
+        // Under an id there is what a run from scratch has there, or nothing.
+        let right: std::collections::BTreeMap<_, _> = fresh.contents().into_iter().collect();
+        for (id, digest) in rig.contents() {
+            prop_assert!(right.get(&id).is_none_or(|right| *right == digest));
+        }
+    }
+
     #[test]
     fn insert_and_delete_leave_the_store_as_never_inserted(
         scope in scope(),
@@ -114,6 +147,80 @@ proptest! {
         rig.engine.delete("docs", &key).expect("runs");
         prop_assert_eq!(rig.contents(), before);
     }
+}
+
+/// Codes of what leaves the memory, however far off.
+fn warm(decoder: &Decoder, n_bytes: usize) -> WarmTier {
+    let tolerance = coding::Tolerance {
+        keys: 1.0,
+        values: 1.0,
+    };
+    WarmTier::new(decoder.key_frame(), Coding::K8V4, tolerance, n_bytes)
+}
+
+#[test]
+fn what_is_coded_is_lent_to_provisional_answers_alone() {
+    let decoder = decoder(1);
+    // One passage fits, two do not.
+    let store = Arc::new(FragmentStore::new(120 * decoder.kv_bytes_per_token()));
+    let model = TensorModel::new(decoder.clone(), &[9; 32], CharCodec, store.clone());
+    let passage = |n: u32| {
+        let text = text(n as u8 * 4);
+        LayoutPassage {
+            document: DocumentKey::new(n.to_string()),
+            ordinal: 0,
+            id: PassageId::of("", &text),
+            title: "".into(),
+            tokens: model.passage_tokens("", &text).expect("encodes").into(),
+            text: text.into(),
+            is_superseded: false,
+        }
+    };
+    let layout = PassageLayout::new((0..4).map(passage).collect());
+    let answer = |tolerance| {
+        let request = AnswerRequest {
+            scope: Scope::Causal,
+            prompt: "Say.",
+            question: "Why?",
+            layout: &layout,
+            repair: Repair::default(),
+            before: &Before::default(),
+            tolerance,
+            reencode: 0,
+            priority: Priority::Fresh,
+            max_tokens: 16,
+            sampling: Default::default(),
+            cancel: Default::default(),
+        };
+        model.answer(&request, &mut ()).expect("answers")
+    };
+    let borrowing = Tolerance {
+        borrows: true,
+        ..Tolerance::EXACT
+    };
+    let right = answer(Tolerance::EXACT);
+    // Without codes, who may borrow finds nothing to borrow.
+    let none = answer(borrowing);
+    assert!(right.is_exact && none.is_exact && none.tokens == right.tokens);
+    let warm = store.warm_up(warm(&decoder, 1 << 20));
+    assert_eq!(answer(Tolerance::EXACT).tokens, right.tokens);
+    assert!(warm.stats().n_coded > 0);
+    let lent = answer(borrowing);
+    assert!(!lent.is_exact, "it stands on what came back of codes");
+    assert!(
+        lent.work.n_encoded < right.work.n_encoded,
+        "{:?}",
+        lent.work
+    );
+    assert!(warm.stats().n_lent > 0);
+    let n_lent = warm.stats().n_lent;
+    let exact = answer(Tolerance::EXACT);
+    assert!(exact.is_exact && exact.tokens == right.tokens);
+    assert_eq!(
+        warm.stats().n_lent,
+        n_lent,
+        "nothing is lent to an exact answer"
+    );
 }
 
 /// Nothing is compared in vain: the seeded model's answers depend on documents, order,

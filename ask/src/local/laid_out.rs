@@ -68,7 +68,8 @@ impl TensorModel {
     ) -> Result<LaidOut, ModelError> {
         let mut encoder = Encoder::new(self, request.priority, &request.cancel, progress, work);
         let borrows = request.tolerance.borrows && request.scope == Scope::Causal;
-        if borrows && !request.before.live.is_empty() {
+        let may_lend = !request.before.live.is_empty() || self.store.is_warm();
+        if borrows && may_lend {
             self.splice(plan, request, &mut encoder)
         } else {
             self.exact(plan, &mut encoder)
@@ -137,8 +138,8 @@ impl TensorModel {
     }
 
     /// A layout of the plan's passages at the cost of those that are new: what the store
-    /// does not hold is borrowed from the layout before, and only what that lacks is
-    /// encoded, after what now stands before it. So the old is evicted before the new is
+    /// does not hold is borrowed from the layout before, or from the store's codes, and only what
+    /// both lack is encoded, after what now stands before it. So the old is evicted before the new is
     /// read. The first passages behind each place where something changed are encoded again,
     /// as many as the request says.
     fn splice(
@@ -175,6 +176,9 @@ impl TensorModel {
             } else if let Some(loan) = loan {
                 chain.push(loan.lent.kv);
                 (loan.lent.id, true)
+            } else if let Some(lent) = self.store.borrow(&piece.id) {
+                chain.push(lent.kv);
+                (lent.id, true)
             } else {
                 // Behind borrowed fragments it is not what the plan calls it.
                 let id = match any_stale {

@@ -14,8 +14,10 @@
 mod choice;
 mod forward;
 mod layers;
+mod queries;
 
 pub use choice::Choice;
+pub use queries::{QueryHead, TokenQueries};
 pub(crate) use choice::gap;
 
 use std::sync::Mutex;
@@ -23,6 +25,7 @@ use std::sync::Mutex;
 use crate::cancel::Cancel;
 use crate::config::ModelConfig;
 use crate::error::Error;
+use crate::kv::coding::KeyFrame;
 use crate::kv::{KvShape, Tail};
 use crate::lanes::Isa;
 use crate::layout::Layout;
@@ -181,6 +184,16 @@ impl Decoder {
     /// Bytes of one token's KV state.
     pub fn kv_bytes_per_token(&self) -> usize {
         self.kv_shape().bytes_per_token()
+    }
+
+    /// What its keys are without rotation and bias.
+    pub fn key_frame(&self) -> KeyFrame {
+        // A bias before a norm is no longer one behind it.
+        let biases = match self.config.qk_norm {
+            true => Vec::new(),
+            false => self.layers.key_biases(&self.config),
+        };
+        KeyFrame::new(&self.config, biases)
     }
 
     /// An empty tail at an absolute position.

@@ -10,6 +10,7 @@
 //! between two forward passes.
 
 mod bytes;
+pub mod coding;
 
 use std::ops::Range;
 
@@ -104,6 +105,11 @@ impl Strip {
     }
 }
 
+/// Whether all of sixteen f16 are finite.
+fn are_finite(halves: &Halves) -> bool {
+    halves.0.iter().all(|bits| bits & 0x7c00 != 0x7c00)
+}
+
 /// Immutable KV state of consecutive tokens, in all layers of one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvFragment {
@@ -177,6 +183,19 @@ impl KvFragment {
             hasher.update(&bytes);
         }
         hasher.finalize()
+    }
+
+    /// Whether all its numbers are finite, and nothing stands behind the last token: so for every
+    /// fragment that a decoder computes, and not for any bytes that have the length of one.
+    pub fn is_sound(&self) -> bool {
+        let head_dim = self.shape.head_dim;
+        let n_in_last = self.n_tokens % WIDTH;
+        self.strips.iter().all(|strip| {
+            let last = strip.keys.len() - if n_in_last > 0 { head_dim } else { 0 };
+            let behind = strip.keys[last..].iter().flat_map(|d| &d.0[n_in_last..]);
+            let mut halves = strip.keys.iter().chain(&strip.values);
+            halves.all(are_finite) && behind.into_iter().all(|bits| *bits == 0)
+        })
     }
 
     /// Keys and values of one head of one layer.
