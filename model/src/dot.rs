@@ -55,7 +55,8 @@ impl Vectors {
     pub fn get(&self, slot: u32) -> impl Iterator<Item = f32> + '_ {
         let (chunk, at) = self.place(slot);
         let rows = self.chunks.get(chunk).into_iter();
-        rows.flat_map(move |rows| &rows[at..at + self.n_lanes]).flat_map(|lane| lane.0)
+        rows.flat_map(move |rows| &rows[at..at + self.n_lanes])
+            .flat_map(|lane| lane.0)
     }
 
     /// Makes rows wide enough for `n_elements`. Two matrices that are multiplied must be

@@ -443,7 +443,7 @@ struct Endless {
 }
 
 impl Read for Endless {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let rest = self.begin.len().saturating_sub(self.n_read);
         let n = into.len().min(rest);
         into[..n].copy_from_slice(&self.begin[self.n_read..][..n]);

@@ -17,8 +17,8 @@ mod layers;
 mod queries;
 
 pub use choice::Choice;
-pub use queries::{QueryHead, TokenQueries};
 pub(crate) use choice::gap;
+pub use queries::{QueryHead, TokenQueries};
 
 use std::sync::Mutex;
 

@@ -94,7 +94,7 @@ impl KeyFrame {
         Self { isa, ..self }
     }
 
-    fn bias(&self, layer: usize, kv_head: usize) -> &[f32] {
+    pub(super) fn bias(&self, layer: usize, kv_head: usize) -> &[f32] {
         let KvShape {
             n_kv_heads,
             head_dim,

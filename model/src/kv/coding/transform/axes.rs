@@ -181,10 +181,10 @@ mod tests {
                     prop_assert!((dot - f64::from(u8::from(i == j))).abs() < 1e-9);
                 }
             }
-            for i in 0..n {
-                for j in 0..n {
+            for (i, row) in a.iter().enumerate() {
+                for (j, wanted) in row.iter().enumerate() {
                     let again: f64 = axes.iter().map(|(value, x)| value * x[i] * x[j]).sum();
-                    prop_assert!((again - a[i][j]).abs() < 1e-8, "{again} for {}", a[i][j]);
+                    prop_assert!((again - wanted).abs() < 1e-8, "{again} for {wanted}");
                 }
             }
         }
