@@ -9,7 +9,7 @@ use perennial_model::cancel::Cancel;
 use perennial_model::decoder::{Logits, Rows};
 use perennial_model::divergence::{kl, log_softmax};
 use perennial_model::kv::KvFragment;
-use perennial_model::kv::coding::{CodedKv, Coding, Deviation, KeyFrame, LayerSet};
+use perennial_model::kv::coding::{Basis, CodedKv, Coding, Deviation, KeyFrame, LayerSet};
 use perennial_model::layout::Layout;
 
 use crate::set::Case;
@@ -64,24 +64,33 @@ pub fn table(bench: &Bench, set: &[Case], n_cases: usize) -> Result<String, Erro
         chosen.push(Layouts::new(bench, set, n)?);
     }
     let eight = tender_layers(bench, &frame, &chosen)?;
+    eprint!("\r{}: learning a basis          ", bench.name);
+    let begin = Instant::now();
+    let basis = learn(bench, &frame, set, &calibrating)?;
+    let learning = begin.elapsed();
+    let frame = frame.with_basis(Arc::new(basis));
+    let mixed = Coding::K8Mixed(LayerSet::of(eight.clone()));
     let codings = [
         ("K8V4", Coding::K8V4),
-        (
-            "K8 in tender layers, else K4; V4",
-            Coding::K8Mixed(LayerSet::of(eight.clone())),
-        ),
+        ("K8 in tender layers, else K4; V4", mixed),
         ("K4V4", Coding::K8Mixed(LayerSet::default())),
+        ("transform, 4x", Coding::Transform(4)),
+        ("transform, 8x", Coding::Transform(8)),
+        ("transform, 12x", Coding::Transform(12)),
         ("q8_0-like: blocks of 32, as stored", Coding::Q8Blocks),
         ("q4_0-like: blocks of 32, as stored", Coding::Q4Blocks),
     ];
     let n_answer: usize = layouts.iter().map(|layout| layout.n_answer).sum();
     let mut table = format!(
         "{} questions, {N_PASSAGES} passages each, each encoded alone behind the prefix; {n_answer} answer \
-         tokens. Tender layers, found on {} other questions: {eight:?}.\n\n\
+         tokens. Tender layers, found on {} other questions: {eight:?}. The transform's basis was learnt on {} other \
+         passages in {:.1} s.\n\n\
          | coding | ratio | KL mean | KL 95 % | top-1 | off: keys | values | encode / decode µs a token |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         layouts.len(),
         chosen.len(),
+        calibrating.len(),
+        learning.as_secs_f64(),
     );
     for (name, coding) in codings {
         eprint!("\r{}: {name}                    ", bench.name);
@@ -90,6 +99,17 @@ pub fn table(bench: &Bench, set: &[Case], n_cases: usize) -> Result<String, Erro
     }
     eprintln!();
     Ok(table)
+}
+
+/// What keys and values vary by, over the passages of the questions that calibrate.
+fn learn(bench: &Bench, frame: &KeyFrame, set: &[Case], of: &[usize]) -> Result<Basis, Error> {
+    let behind = bench.behind_prefix();
+    let mut fragments = Vec::new();
+    for case in of.iter().map(|n| &set[*n]) {
+        let tokens = bench.codec.passage(&case.title, &case.text)?;
+        fragments.push(bench.encode(&behind, &tokens)?);
+    }
+    Ok(Basis::learn(&fragments.iter().collect::<Vec<_>>(), frame)?)
 }
 
 /// So many of them, evenly.

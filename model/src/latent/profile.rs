@@ -41,8 +41,8 @@ pub struct LatentProfile {
 /// A profile that is known: the digest of its weights, group of heads, units, heads.
 type Known = (&'static str, usize, Units, &'static [(usize, usize)]);
 
-/// Chosen on 60 questions of SQuAD's development set; `cargo bench --bench memory_kv` tells what
-/// they do on the others.
+/// By the digest of weights, as `cargo bench --bench memory_kv` prints them. Of a checkpoint that is
+/// not here, [`calibrate`](super::calibrate()) makes a profile.
 const KNOWN: &[Known] = &[];
 
 impl LatentProfile {
