@@ -18,7 +18,7 @@
 //! - Nothing grows with what clients do: [`Limits`] has all the limits.
 //! - An id that a client was told names a state that outlives the process where anything does; going on
 //!   from it loses no change and repeats none.
-//! - Who may do what is asked by each route itself, of the [`Caller`](admission::Caller) it gets.
+//! - Who may do what is asked by each route itself, of the `Caller` it gets.
 //!
 //! Deliberately absent: HTTP/2 (browsers open few streams to a loopback), cookies (so no page can act
 //! for who has looked at another), and a memory of statements: the script is the configuration.

@@ -71,9 +71,7 @@ pub fn openapi() -> OpenApi {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Besides {
-    /// Paths that are let in as those of the engine are: each request has its [`Caller`].
-    ///
-    /// [`Caller`]: super::admission::Caller
+    /// Paths that are let in as those of the engine are: each request has its `Caller`.
     pub guarded: Option<Router>,
     /// Pages that hold nothing of the engine: whoever reaches the server may load them, without a token.
     pub pages: Option<Router>,

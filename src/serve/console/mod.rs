@@ -5,7 +5,7 @@
 //! nothing that only they know.
 //!
 //! # Invariants
-//! - What a browser runs comes from here: [`POLICY`] forbids scripts within pages, other hosts, being
+//! - What a browser runs comes from here: `POLICY` forbids scripts within pages, other hosts, being
 //!   framed, and making markup of text.
 //! - The files hold nothing of the engine, so they are given to whoever reaches the server. What they ask
 //!   for takes a token where there are tokens.

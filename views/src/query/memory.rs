@@ -1,7 +1,7 @@
 //! What does a memory hold of what it was given, as a query?
 //!
 //! A memory is three queries. What was stored is read by one that any SQL could be
-//! ([`stored`](MemoryColumns::stored)); [`Query::entries`] keeps of it what stands; and
+//! (`stored`); [`Query::entries`] keeps of it what stands; and
 //! [`Query::embedded`] adds the vectors that it is recalled by.
 //!
 //! What this does not do: it knows no rights and no scores. Rights are a relation that others join
