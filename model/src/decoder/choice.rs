@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_choice_within_a_set_is_the_one_among_its_tokens() {
-        let logits: Vec<f32> = (0..70u8).map(|i| f32::from(i * 37 % 19)).collect();
+        let logits: Vec<f32> = (0..70u16).map(|i| f32::from(i * 37 % 19)).collect();
         let set = [0x8000_0420u32, 0xffff_0000, 0xffff_ffff];
         let tokens = (0..70u32).filter(|i| set[*i as usize / 32] >> (i % 32) & 1 == 1);
         let tokens: Vec<(u32, f32)> = tokens.map(|token| (token, 0.0)).collect();
