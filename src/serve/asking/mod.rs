@@ -194,7 +194,7 @@ impl Served {
         };
         self.take_away(entered.gone);
         // It may be that somebody else deleted the row.
-        asking.is_new |= asking.standing().is_none();
+        asking.is_new |= asking.is_missing();
         let (this, view, is_new) = (self.clone(), view.view.clone(), asking.is_new);
         let written = self.ask(move |engine| {
             if is_new {
@@ -440,6 +440,14 @@ impl Asking {
             }
             Content::Rows(_) => None,
         }
+    }
+
+    /// Whether the view says nothing of it. One that has said nothing at all yet, as after a start, is no
+    /// witness.
+    fn is_missing(&self) -> bool {
+        let feed = self.served.feed(&self.view).ok();
+        let has_spoken = feed.is_some_and(|feed| feed.moment(Some(&self.row.key)).is_some());
+        has_spoken && self.standing().is_none()
     }
 
     async fn told(&mut self, update: &AnswerUpdate) -> Result<Word, Refusal> {

@@ -10,7 +10,7 @@ use super::super::admission::Caller;
 use super::super::refusal::{Json, Refusal, RefusalBody};
 use super::super::served::Served;
 use super::super::tokens::Role;
-use super::request::Params;
+use super::request::{self, Params};
 use crate::state::HistoryEntry;
 
 /// The most epochs of a reply.
@@ -52,11 +52,7 @@ pub(crate) async fn history(
     Params(which): Params<Which>,
 ) -> Result<Json<HistoryJson>, Refusal> {
     caller.may_of_all(Role::Read)?;
-    let limit = which.limit.unwrap_or(MAX_PAGE);
-    if limit == 0 || limit > MAX_PAGE {
-        let error = format!("`limit` is from 1 to {MAX_PAGE}");
-        return Err(Refusal::bad(error, "ask for fewer"));
-    }
+    let limit = request::limit(which.limit, MAX_PAGE, MAX_PAGE, "ask for fewer")?;
     let mut epochs = served.ask(|engine| engine.history()).await?;
     let n_more = epochs.len().saturating_sub(limit);
     let epochs = epochs.split_off(n_more);

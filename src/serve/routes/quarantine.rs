@@ -105,11 +105,8 @@ pub(crate) async fn list(
     Params(which): Params<Which>,
 ) -> Result<Json<QuarantineJson>, Refusal> {
     caller.may_of_all(Role::Read)?;
-    let limit = which.limit.unwrap_or(PAGE);
-    if limit == 0 || limit > MAX_PAGE {
-        let error = format!("`limit` is from 1 to {MAX_PAGE}");
-        return Err(Refusal::bad(error, "ask for further ones with `after`"));
-    }
+    let hint = "ask for further ones with `after`";
+    let limit = request::limit(which.limit, PAGE, MAX_PAGE, hint)?;
     let records = served.ask(|engine| engine.quarantine()).await?;
     let is_asked = |of: &Quarantined| which.stream.as_ref().is_none_or(|name| *name == of.stream);
     let records: Vec<Quarantined> = records.into_iter().filter(is_asked).collect();

@@ -53,6 +53,19 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
     }
 }
 
+/// How many are told: `usually` so many, where none is `asked` for, and `most` at the most.
+pub(crate) fn limit(
+    asked: Option<usize>,
+    usually: usize,
+    most: usize,
+    hint: &str,
+) -> Result<usize, Refusal> {
+    match asked.unwrap_or(usually.min(most)) {
+        limit if (1..=most).contains(&limit) => Ok(limit),
+        _ => Err(Refusal::bad(format!("`limit` is from 1 to {most}"), hint)),
+    }
+}
+
 /// A whole body, of at most so many bytes, that comes in time.
 pub(crate) async fn body(body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     match timeout(time, to_bytes(body, limit)).await {

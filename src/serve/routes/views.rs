@@ -14,7 +14,7 @@ use super::super::refusal::{Json, Refusal, RefusalBody};
 use super::super::served::{Served, there_are};
 use super::super::tokens::Role;
 use super::relations::kind;
-use super::request::{Named, Params};
+use super::request::{self, Named, Params};
 use crate::engine::{CurrentAnswer, Engine, RelationKind};
 use crate::state::{AsOf, StateAsOf};
 
@@ -106,53 +106,39 @@ impl Served {
         name: String,
         which: Which,
     ) -> Result<Held, Refusal> {
-        held(self, caller, name, which).await
-    }
-}
-
-async fn held(
-    served: &Arc<Served>,
-    caller: &Caller,
-    name: String,
-    which: Which,
-) -> Result<Held, Refusal> {
-    caller.may_of(Role::Read, &name)?;
-    let most = served.limits.rows;
-    let limit = which.limit.unwrap_or(PAGE);
-    if limit == 0 || limit > most {
-        let error = format!("`limit` is from 1 to {most}");
-        return Err(Refusal::bad(error, "ask for further rows with `offset`"));
-    }
-    let page = Page {
-        limit,
-        offset: which.offset.unwrap_or(0),
-    };
-    let (name, key) = (Arc::<str>::from(name), which.key);
-    let held = match which.as_of {
-        Some(epoch) => {
-            let (name, key) = (name.clone(), key.clone());
-            served
-                .ask(move |engine| Ok(held_at(engine, &name, key.as_deref(), epoch, page)))
-                .await??
-        }
-        None => match served.feed(&name) {
-            Ok(feed) => match feed.moment(key.as_deref()) {
-                Some(moment) => of_moment(&name, moment, page),
-                None => nothing_yet(served, &name).await?,
-            },
-            Err(_) => {
+        caller.may_of(Role::Read, &name)?;
+        let hint = "ask for further rows with `offset`";
+        let page = Page {
+            limit: request::limit(which.limit, PAGE, self.limits.rows, hint)?,
+            offset: which.offset.unwrap_or(0),
+        };
+        let (name, key) = (Arc::<str>::from(name), which.key);
+        let held = match which.as_of {
+            Some(epoch) => {
                 let (name, key) = (name.clone(), key.clone());
-                let ask = move |engine: &Engine| Ok(of_stream(engine, &name, key.as_deref(), page));
-                served.ask(ask).await??
+                self.ask(move |engine| Ok(held_at(engine, &name, key.as_deref(), epoch, page)))
+                    .await??
             }
-        },
-    };
-    if let (Some(key), true) = (key, held.rows.is_empty()) {
-        let error = format!("`{name}` has no row under the key `{key}`");
-        let hint = format!("GET /v1/views/{name} tells what it holds");
-        return Err(Refusal::not_found(error, hint));
+            None => match self.feed(&name) {
+                Ok(feed) => match feed.moment(key.as_deref()) {
+                    Some(moment) => of_moment(&name, moment, page),
+                    None => nothing_yet(self, &name).await?,
+                },
+                Err(_) => {
+                    let (name, key) = (name.clone(), key.clone());
+                    let ask =
+                        move |engine: &Engine| Ok(of_stream(engine, &name, key.as_deref(), page));
+                    self.ask(ask).await??
+                }
+            },
+        };
+        if let (Some(key), true) = (key, held.rows.is_empty()) {
+            let error = format!("`{name}` has no row under the key `{key}`");
+            let hint = format!("GET /v1/views/{name} tells what it holds");
+            return Err(Refusal::not_found(error, hint));
+        }
+        Ok(held)
     }
-    Ok(held)
 }
 
 /// A part of all rows.

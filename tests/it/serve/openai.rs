@@ -181,6 +181,7 @@ fn what_is_asked_again_is_there_without_a_call_and_right() {
     let serving = start();
     let again = chat(&serving, &chat_of("alpha"));
     assert_eq!(content(&again), "alpha is number 4.");
+    assert_eq!(again["perennial"]["kept"], true);
     assert_eq!(keys(&serving, "questions").len(), 1);
     assert!(
         n_before > 1 && n_calls(&serving) == 0,
