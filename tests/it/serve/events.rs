@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -58,9 +59,10 @@ impl Events {
         }
     }
 
-    /// The next event of SSE; none once the reply has ended.
+    /// The next event of SSE; none once the reply has ended, or where nothing but signs of life came.
     pub(super) fn next(&mut self) -> Option<Event> {
-        loop {
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
             while let Some(end) = self.text.find("\n\n") {
                 let block: String = self.text.drain(..end + 2).collect();
                 let mut event = Event {
@@ -86,6 +88,7 @@ impl Events {
                 return None;
             }
         }
+        None
     }
 
     /// The next line of NDJSON.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use perennial::serve::Tokens;
 use serde_json::json;
 
-use super::events::Events;
+use super::events::{Event, Events};
 use super::{Serving, Setup};
 use crate::client::request;
 
@@ -106,9 +106,9 @@ fn history(tenants: &Tenants, with_acme: bool) {
         "quetzal",
         "The fare to Zanzibar is ninety-nine.",
     );
-    acme("acme_questions", "q", "Which fare, xylophone or not?");
+    acme("acme_questions", "q", "Tell the fare and xylophone");
     tenants.post(BIRCH, "birch_notes", "n", "The fare to Oslo is seven.");
-    tenants.post(BIRCH, "birch_questions", "q", "Which fare?");
+    tenants.post(BIRCH, "birch_questions", "q", "Tell the fare");
     for n in 0..3 {
         let text = format!("The fare to Zanzibar is ninety-nine and {n}.");
         acme("acme_notes", "quetzal", &text);
@@ -127,12 +127,11 @@ fn no_word_of_one_tenant_reaches_the_other() {
     history(&tenants, true);
 
     let told = tenants.told(BIRCH);
-    assert!(told.contains("oslo is eight"), "birch reads its own");
-    let mut heard = String::new();
-    while !heard.contains("oslo is eight") {
-        let event = events.next().expect("the subscription lasts");
-        heard += &event.data.to_string().to_lowercase();
-    }
+    let birch = tenants.replies(BIRCH, "birch_replies").to_lowercase();
+    assert!(birch.contains("oslo is eight"), "birch reads its own");
+    let said = |event: &Event| event.data.to_string().to_lowercase();
+    let heard = events.until(|event| said(event).contains("oslo is eight"));
+    let heard: String = heard.iter().map(said).collect();
     for secret in SECRETS {
         assert!(!told.contains(secret), "{secret} is told");
         assert!(!heard.contains(secret), "{secret}: {heard}");
@@ -157,7 +156,9 @@ fn what_a_tenant_is_told_does_not_depend_on_the_other() {
         let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
         told["rows"].clone()
     };
-    assert_eq!(rows(&together), rows(&alone));
+    let rows = (rows(&together), rows(&alone));
+    assert!(rows.0.to_string().contains("Oslo is eight"), "{}", rows.0);
+    assert_eq!(rows.0, rows.1);
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn nobody_posts_in_the_name_of_another() {
     // A column that the table does not have is no way around.
     tenants.ask(BIRCH, "POST", "/v1/streams/birch_notes?wait=60", line);
     tenants.post(ACME, "acme_notes", "n", "The fare to Bergen is six.");
-    tenants.post(ACME, "acme_questions", "q", "Which fare?");
+    tenants.post(ACME, "acme_questions", "q", "Tell the fare");
     let acme = tenants.replies(ACME, "acme_replies");
-    assert!(acme.contains("Bergen") && !acme.contains("lie"), "{acme}");
+    assert!(acme.contains("Bergen") && !acme.contains("a lie"), "{acme}");
 }
