@@ -648,11 +648,18 @@ fn the_kernel_class_names_these_bits() {
     };
     let source = tiny(&config, 1).quantized();
     let tokens: Vec<u32> = (0..700).map(|i| i * 31 % 96).collect();
-    let pins = [(
-        Arithmetic::Int16,
-        "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512",
-        1_769_912_703_870_820_852,
-    )];
+    let pins = [
+        (
+            Arithmetic::Int16,
+            "codes by block floats of 16 bits, f32 fma, blocks of 128 keys, spans of 512",
+            1_769_912_703_870_820_852,
+        ),
+        (
+            Arithmetic::Int8,
+            "codes by blocks of 8 bits, f32 fma, blocks of 128 keys, spans of 512",
+            111_184_931_654_156_399,
+        ),
+    ];
     for (isa, (arithmetic, class, pin)) in Isa::available()
         .into_iter()
         .flat_map(|isa| pins.map(|pin| (isa, pin)))

@@ -264,6 +264,13 @@ fn the_kernel_class_names_the_bits_of_every_encoding() {
             [7_557_832_923_989_765_715, 11_294_505_259_143_035_569]
         ),
     );
+    assert_eq!(
+        of(Arithmetic::Int8),
+        (
+            "codes by blocks of 8 bits, f32 fma, blocks of 128 keys, spans of 512",
+            [5_709_460_413_033_122_469, 7_776_446_816_261_079_911]
+        ),
+    );
 }
 
 /// More panels and units than are written out at a time, and blocks of rows that are not full.
