@@ -20,7 +20,7 @@ WORDS = [
     ("__aexit__", "__exit__"),
     ("aclose", "close"),
     ("aread", "read"),
-    ("aiter_lines", "iter_lines"),
+    ("aiter_bytes", "iter_bytes"),
     ("asyncio.sleep", "time.sleep"),
     ("async def", "def"),
     ("async with", "with"),

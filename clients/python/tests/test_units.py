@@ -193,6 +193,65 @@ def test_unknown_events_and_fields_are_no_errors() -> None:
     assert event == ("o.1", perennial.UpToDate(1))
 
 
+#: Where `str.splitlines` breaks a line, and the server does not.
+SEPARATORS = ["\u2028", "\u2029", "\x85"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_a_line_ends_at_a_line_feed_only(size: int) -> None:
+    text = "".join(f"one{separator}two " for separator in SEPARATORS)
+    event = {"event": "answer", "key": text, "epoch": 1, "text": text, "change": "new"}
+    told = (
+        SNAPSHOT
+        + json.dumps(event, ensure_ascii=False)
+        + "\n\n"
+        + said("up_to_date", id="o.1", epoch=1)
+        + END
+    ).encode()
+    pieces = (told[at : at + size] for at in range(0, len(told), size))
+    server = Server(httpx.Response(200, content=pieces))
+    (update,) = followed(server)
+    assert update.answers[text].text == text
+    assert len(server.asked) == 1
+
+
+def test_no_more_is_held_of_a_line_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_requests, "LINE_BYTES", 1_000)
+    n_read = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal n_read
+        yield SNAPSHOT.encode()
+        while True:
+            n_read += 1
+            yield b"x" * 100
+
+    server = Server(httpx.Response(200, content=endless()))
+    with pytest.raises(perennial.NotUnderstood, match="longer than 1,000 bytes"):
+        list(server.client().subscribe("v"))
+    assert n_read == 11 and len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"<html>We are down for maintenance.",
+        b'{"event": "answ',
+        b'{"no": "event"}',
+        b'{"event": "answer", "key": "a"}',
+        b'{"event": "answer", "key": "a", "epoch": 1, "work": [1]}',
+        b'{"event": "epoch", "epoch": 1, "id": 7}',
+        b'{"event": "notice", "message": "\xff"}',
+        b"[]",
+    ],
+)
+def test_a_whole_line_that_is_no_event_is_not_asked_for_again(line: bytes) -> None:
+    server = Server(httpx.Response(200, content=line + b"\n"))
+    with pytest.raises(perennial.NotUnderstood):
+        list(server.client().subscribe("v"))
+    assert len(server.asked) == 1
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_whatever_breaks_the_view_ends_as_it_stands(seed: int) -> None:
     """Connections break anywhere; the server goes on from the last id, as it promises."""

@@ -12,6 +12,7 @@ import httpx
 from . import _requests as requests
 from ._errors import PerennialError, Unreachable, refusal
 from ._events import Event
+from ._lines import Lines
 from ._records import Receipt, Record, Visibility
 from ._state import Update, ViewState
 from ._subscription import Standing
@@ -170,9 +171,11 @@ class AsyncClient:
                     body = await reply.aread()
                     raise refusal(reply.status_code, body, reply.headers.get("retry-after"))
                 yield True, None
-                async for line in reply.aiter_lines():
-                    if (event := standing.read(line)) is not None:
-                        yield False, event
+                lines = Lines(requests.LINE_BYTES)
+                async for data in reply.aiter_bytes():
+                    for line in lines.push(data):
+                        if (event := standing.read(line)) is not None:
+                            yield False, event
         except httpx.TransportError as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
 

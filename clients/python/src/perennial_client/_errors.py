@@ -14,6 +14,10 @@ class Unreachable(PerennialError):
     """The server cannot be reached, or the connection was lost."""
 
 
+class NotUnderstood(PerennialError):
+    """What came is nothing that a server of Perennial says. Asking again would not mend it."""
+
+
 class Ended(PerennialError):
     """A subscription ended for good: the view was dropped, or the engine failed."""
 

@@ -160,13 +160,14 @@ def parse(line: str) -> tuple[str | None, Event]:
 
     Raises ValueError for a line that is no event.
     """
-    told = json.loads(line)
-    if not isinstance(told, dict) or not isinstance(told.get("event"), str):
-        raise ValueError(f"no event: {line[:200]}")
     try:
-        return told.get("id"), _event(told["event"], told)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no {told['event']}, {error!r} is missing: {line[:200]}") from error
+        told = json.loads(line)
+        kind, last_id = told["event"], told.get("id")
+        if not isinstance(kind, str) or not isinstance(last_id, str | None):
+            raise TypeError("an event or an id is no text")
+        return last_id, _event(kind, told)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"no event ({error!r}): {line[:200]}") from error
 
 
 def _event(kind: str, told: dict[str, Any]) -> Event:

@@ -15,6 +15,8 @@ PAUSES = (0.2, 10.0)
 #: Seconds without a byte after which a subscription counts as lost. The server says something
 #: every fifteen.
 SILENCE = 45.0
+#: Bytes of the longest line of a subscription that is read.
+LINE_BYTES = 64 << 20
 #: Seconds that a reply may take besides what the request itself waits for.
 PATIENCE = 60.0
 
@@ -101,6 +103,7 @@ def _word(flag: bool) -> str:
 
 
 __all__ = [
+    "LINE_BYTES",
     "PATIENCE",
     "SILENCE",
     "Asked",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._errors import Ended, NotAllowed, NotFound, PerennialError, Refused, Unavailable, Unreachable
+from ._errors import Ended, NotUnderstood, PerennialError, Refused, Unavailable, Unreachable
 from ._events import End, Event, parse
 from ._requests import Asked, pause, subscription
 
@@ -25,15 +25,15 @@ class Standing:
         """The next request: what has been told is not asked for again."""
         return subscription(self.view, self.last_id, self.snapshot, self.progress, self.key)
 
-    def read(self, line: str) -> Event | None:
-        """The event of a line, if it has one."""
+    def read(self, line: bytes) -> Event | None:
+        """The event of a whole line, if it has one."""
         if not line.strip():
             return None
         try:
-            last_id, event = parse(line)
+            last_id, event = parse(line.decode())
         except ValueError as error:
-            # Half a line, where the connection broke: what it said is told again.
-            raise Unreachable(str(error)) from error
+            # From the same id the same line would come again.
+            raise NotUnderstood(str(error)) from error
         if isinstance(event, End):
             raise Ended(event.reason)
         self.n_failures = 0
@@ -43,10 +43,15 @@ class Standing:
 
     def pause_after(self, error: PerennialError) -> float:
         """Seconds until the next attempt; raises what another attempt would not mend."""
-        if isinstance(error, (Ended, NotAllowed, NotFound)):
-            raise error
-        if isinstance(error, Refused) and not isinstance(error, Unavailable) and error.status < 500:
+        if not _may_pass(error):
             raise error
         self.n_failures += 1
         retry_after = error.retry_after if isinstance(error, Unavailable) else None
         return pause(self.n_failures - 1, retry_after)
+
+
+def _may_pass(error: PerennialError) -> bool:
+    """Whether another attempt may come to something else."""
+    if isinstance(error, Refused):
+        return isinstance(error, Unavailable) or error.status >= 500
+    return isinstance(error, Unreachable)
