@@ -52,7 +52,8 @@ class Server:
         return perennial.Client("http://server", token="t0", transport=httpx.MockTransport(self))
 
 
-END = said("end", reason="the view was dropped")
+END = said("end", reason="the view was dropped", code="dropped")
+SERVER_ENDS = said("end", reason="the server ends", code="server_ends")
 
 
 def followed(server: Server) -> list[perennial.Update]:
@@ -99,6 +100,47 @@ def test_a_lost_connection_is_gone_on_with_and_half_an_epoch_is_not_told() -> No
     assert [up.is_snapshot for up in updates] == [True, False]
     assert [request.url.params.get("as_of") for request in server.asked] == [None, "o.1", "o.1"]
     assert {request.headers["authorization"] for request in server.asked} == {"Bearer t0"}
+
+
+def test_a_server_that_ends_is_gone_on_with_at_the_next() -> None:
+    server = Server(
+        SNAPSHOT
+        + answer("a", 1, "one", "new")
+        + said("up_to_date", id="o.1", epoch=1)
+        + answer("a", 2, "two")
+        + SERVER_ENDS,
+        httpx.Response(503, json={"error": "ending"}, headers={"retry-after": "0"}),
+        SERVER_ENDS,
+        answer("a", 3, "three") + said("up_to_date", id="o.3", epoch=3) + END,
+    )
+    assert [up.answers["a"].text for up in followed(server)] == ["one", "three"]
+    asked_from = [request.url.params.get("as_of") for request in server.asked]
+    assert asked_from == [None, "o.1", "o.1", "o.1"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"code": "dropped"}, "dropped"),
+        ({"code": "failed"}, "failed"),
+        ({"code": "of a newer server"}, "of a newer server"),
+        # An older server has none.
+        ({}, None),
+    ],
+)
+def test_what_ends_for_good_says_why(fields: dict[str, str], code: str | None) -> None:
+    server = Server(said("end", reason="it is over", **fields))
+    with pytest.raises(perennial.Ended, match="it is over") as raised:
+        list(server.client().subscribe("v"))
+    assert (raised.value.reason, raised.value.code) == ("it is over", code)
+    assert len(server.asked) == 1
+
+
+def test_a_token_that_is_taken_back_is_a_right_that_is_refused() -> None:
+    server = Server(SNAPSHOT + said("end", reason="the token was taken back", code="token"))
+    with pytest.raises(perennial.NotAllowed, match="taken back"):
+        list(server.client().subscribe("v"))
+    assert len(server.asked) == 1
 
 
 def test_a_reset_voids_what_was_held() -> None:
@@ -284,8 +326,10 @@ def test_whatever_breaks_the_view_ends_as_it_stands(seed: int) -> None:
                     gone = key not in now
                     text += answer(key, epoch, now.get(key), "gone" if gone else "changed")
             text += said("epoch", id=f"o.{epoch}", epoch=epoch)
-        if random_.random() < 0.7:
+        if random_.random() < 0.6:
             return httpx.Response(200, text=text[: random_.randrange(len(text) + 1)])
+        if random_.random() < 0.3:
+            return httpx.Response(200, text=text + SERVER_ENDS)
         return httpx.Response(200, text=text + END)
 
     client = perennial.Client(transport=httpx.MockTransport(reply))

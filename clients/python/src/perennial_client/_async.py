@@ -128,13 +128,13 @@ class AsyncClient:
         key: str | None = None,
         last_id: str | None = None,
     ) -> AsyncIterator[Event]:
-        """Every event of a view, for ever; a lost connection is gone on with.
+        """Every event of a view, for ever; a lost connection and a restart are gone on with.
 
         After a loss, events of an epoch that was not told whole come again: apply what comes
         between two events with an id together, or use ``follow``, which does.
 
-        Raises ``Ended`` when the view is dropped or the engine fails, and what the server refuses
-        for good.
+        Raises ``Ended`` when the view is dropped or the engine fails, ``NotAllowed`` when the token
+        is taken back, and what the server refuses for good.
         """
         async for _, event in self._events(Standing(view, snapshot, progress, key, last_id)):
             if event is not None:

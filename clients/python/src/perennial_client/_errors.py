@@ -19,7 +19,16 @@ class NotUnderstood(PerennialError):
 
 
 class Ended(PerennialError):
-    """A subscription ended for good: the view was dropped, or the engine failed."""
+    """A subscription ended for good, for this ``reason``.
+
+    ``code`` is ``dropped`` where the view was, ``failed`` where the engine did, and None where an
+    older server does not say.
+    """
+
+    def __init__(self, reason: str, code: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
 
 
 class Refused(PerennialError):
@@ -36,7 +45,7 @@ class Refused(PerennialError):
 
 
 class NotAllowed(Refused):
-    """The token is missing, unknown, or may not do that."""
+    """The token is missing, unknown, or may not do that; or not any more."""
 
 
 class NotFound(Refused):

@@ -137,9 +137,10 @@ class Notice:
 
 @dataclass(frozen=True)
 class End:
-    """Nothing follows."""
+    """Nothing follows. ``code`` says why in one word; None where an older server has none."""
 
     reason: str
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _event(kind: str, told: dict[str, Any]) -> Event:
     if kind == "notice":
         return Notice(told.get("source"), told["message"])
     if kind == "end":
-        return End(told["reason"])
+        return End(told["reason"], told.get("code"))
     return Other(kind, told)
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._errors import Ended, NotUnderstood, PerennialError, Refused, Unavailable, Unreachable
+from ._errors import (
+    Ended,
+    NotAllowed,
+    NotUnderstood,
+    PerennialError,
+    Refused,
+    Unavailable,
+    Unreachable,
+)
 from ._events import End, Event, parse
 from ._requests import Asked, pause, subscription
 
@@ -26,7 +34,7 @@ class Standing:
         return subscription(self.view, self.last_id, self.snapshot, self.progress, self.key)
 
     def read(self, line: bytes) -> Event | None:
-        """The event of a whole line, if it has one."""
+        """The event of a whole line, if it has one; raises what the last one stands for."""
         if not line.strip():
             return None
         try:
@@ -35,7 +43,7 @@ class Standing:
             # From the same id the same line would come again.
             raise NotUnderstood(str(error)) from error
         if isinstance(event, End):
-            raise Ended(event.reason)
+            raise _ending(event)
         self.n_failures = 0
         if last_id is not None:
             self.last_id = last_id
@@ -48,6 +56,16 @@ class Standing:
         self.n_failures += 1
         retry_after = error.retry_after if isinstance(error, Unavailable) else None
         return pause(self.n_failures - 1, retry_after)
+
+
+def _ending(end: End) -> PerennialError:
+    """The error that the end of a subscription is."""
+    if end.code == "server_ends":
+        # It is gone on with at the one that is started next.
+        return Unreachable(end.reason)
+    if end.code == "token":
+        return NotAllowed(401, end.reason)
+    return Ended(end.reason, end.code)
 
 
 def _may_pass(error: PerennialError) -> bool:
