@@ -192,9 +192,50 @@ def test_what_is_refused_for_good_is_not_asked_again(
 def test_a_failed_statement_has_its_place_and_what_was_done_before() -> None:
     told = {"error": "there is no relation nots", "line": 2, "column": 15, "outcomes": [{}]}
     server = Server(httpx.Response(400, json=told))
-    with pytest.raises(perennial.StatementFailed) as raised:
+    with pytest.raises(perennial.StatementFailed, match="line 2, column 15: there") as raised:
         server.client().sql("…")
     assert (raised.value.line, raised.value.column, len(raised.value.outcomes)) == (2, 15, 1)
+
+
+def test_a_text_that_is_no_statement_has_the_place_and_nothing_was_done() -> None:
+    told = {"error": "no statement begins so", "hint": "", "line": 1, "column": 1}
+    server = Server(httpx.Response(400, json={**told, "diagnostics": "…"}))
+    with pytest.raises(perennial.StatementFailed) as raised:
+        server.client().sql("SELEC 1")
+    assert (raised.value.line, raised.value.column, raised.value.outcomes) == (1, 1, [])
+
+
+def test_a_statement_without_a_place_has_what_was_done_before() -> None:
+    told = {"error": "the result has 20000 rows", "hint": "add LIMIT", "outcomes": [{}, {}]}
+    server = Server(httpx.Response(413, json=told))
+    with pytest.raises(perennial.StatementFailed, match=r"^the result .* \(add LIMIT\)") as raised:
+        server.client().sql("…")
+    assert (raised.value.line, raised.value.status, len(raised.value.outcomes)) == (None, 413, 2)
+
+
+@pytest.mark.parametrize(
+    ("wait", "said"),
+    [
+        (0, None),
+        (-1, None),
+        (0.5, "1"),
+        (1, "1"),
+        (1.2, "2"),
+        (60, "60"),
+        (1e6, "60"),
+        (float("inf"), "60"),
+    ],
+)
+def test_the_server_waits_for_whole_seconds(wait: float, said: str | None) -> None:
+    server = Server(
+        httpx.Response(202, json={"accepted": 1, "rejected": [], "token": "docs.5.1"}),
+        httpx.Response(200, json={"visible": False, "epoch": None}),
+    )
+    client = server.client()
+    receipt = client.post("docs", [perennial.Delete("k")], wait=wait)
+    assert receipt.token is not None
+    client.visible(receipt.token, wait=wait)
+    assert [request.url.params.get("wait") for request in server.asked] == [said, said]
 
 
 def test_a_proxys_page_is_an_error_by_its_status() -> None:

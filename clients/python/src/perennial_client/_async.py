@@ -63,7 +63,8 @@ class AsyncClient:
     async def sql(self, statements: str) -> list[dict[str, Any]]:
         """Carries statements out, and returns what came of each.
 
-        Raises ``StatementFailed`` with the place of what is wrong.
+        Raises ``StatementFailed`` with the place of what is wrong, and what came of the statements
+        before it.
         """
         told = await self._json(requests.sql(statements))
         return list(told["outcomes"])
@@ -76,8 +77,8 @@ class AsyncClient:
     async def post(self, stream: str, records: Iterable[Record], *, wait: float = 0.0) -> Receipt:
         """Feeds records to a stream or a table: all in one epoch, or none.
 
-        Waits up to ``wait`` seconds until they are visible. What the server rejects is in the
-        receipt, and no exception.
+        Waits until they are visible, for up to ``wait`` seconds: whole ones, and no more than 60.
+        What the server rejects is in the receipt, and no exception.
         """
         return requests.receipt(await self._json(requests.post(stream, records, wait)))
 
@@ -92,7 +93,7 @@ class AsyncClient:
         return await self.post(stream, [{"delete": {"key": key}}], wait=wait)
 
     async def visible(self, token: str, *, wait: float = 0.0) -> Visibility:
-        """Whether what a receipt's token stands for is visible."""
+        """Whether what a receipt's token stands for is visible, after waiting as ``post`` does."""
         return requests.visibility(await self._json(requests.token(token, wait)))
 
     async def view(

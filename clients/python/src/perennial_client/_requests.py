@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ PAUSES = (0.2, 10.0)
 #: Seconds without a byte after which a subscription counts as lost. The server says something
 #: every fifteen.
 SILENCE = 45.0
+#: Seconds that the server waits at most before it replies that something is not visible yet.
+LONGEST_WAIT = 60.0
 #: Bytes of the longest line of a subscription that is read.
 LINE_BYTES = 64 << 20
 #: Seconds that a reply may take besides what the request itself waits for.
@@ -41,14 +44,15 @@ def sql(statements: str) -> Asked:
 
 def post(stream: str, records: Iterable[Record], wait: float) -> Asked:
     """Records for a stream or a table."""
-    query = {"wait": f"{wait:g}"} if wait else {}
-    return Asked("POST", f"/v1/streams/{_part(stream)}", query, body=lines(records), wait=wait)
+    seconds = _whole(wait)
+    path = f"/v1/streams/{_part(stream)}"
+    return Asked("POST", path, _waiting(seconds), body=lines(records), wait=seconds)
 
 
 def token(name: str, wait: float) -> Asked:
     """Whether what was posted is visible."""
-    query = {"wait": f"{wait:g}"} if wait else {}
-    return Asked("GET", f"/v1/tokens/{_part(name)}", query, wait=wait)
+    seconds = _whole(wait)
+    return Asked("GET", f"/v1/tokens/{_part(name)}", _waiting(seconds), wait=seconds)
 
 
 def view(
@@ -92,6 +96,15 @@ def pause(n_failures: int, retry_after: float | None) -> float:
 def headers(token_text: str | None) -> dict[str, str]:
     """Of every request."""
     return {} if token_text is None else {"Authorization": f"Bearer {token_text}"}
+
+
+def _whole(wait: float) -> int:
+    """Seconds to wait, as the server takes them."""
+    return math.ceil(max(0.0, min(wait, LONGEST_WAIT)))
+
+
+def _waiting(seconds: int) -> dict[str, str]:
+    return {"wait": str(seconds)} if seconds else {}
 
 
 def _part(name: str) -> str:
