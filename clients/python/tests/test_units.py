@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import pytest
 
@@ -155,6 +156,70 @@ def test_a_reset_voids_what_was_held() -> None:
     assert [set(up.answers) for up in followed(server)] == [{"a"}, {"b"}]
 
 
+def test_an_epoch_that_changed_nothing_is_not_told() -> None:
+    server = Server(
+        SNAPSHOT
+        + answer("a", 1, "one", "new")
+        + said("up_to_date", id="o.1", epoch=1)
+        + said("epoch", id="o.2", epoch=2, n_changes=0),
+        # What is gone on with has missed nothing.
+        said("up_to_date", id="o.2", epoch=2)
+        + answer("a", 3, "three")
+        + said("epoch", id="o.3", epoch=3)
+        + END,
+    )
+    assert [up.epoch for up in followed(server)] == [1, 3]
+    assert server.asked[1].url.params["as_of"] == "o.2"
+    # Who follows whole epochs has no use for what is told before they are complete.
+    assert server.asked[0].url.params["early"] == "false"
+
+
+def test_each_attempt_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(httpx.Response(503, json={"error": "the server is ending"}), END)
+    assert followed(server) == []
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("perennial_client", "WARNING")
+    assert record.getMessage().startswith("v: the server is ending; asking again in ")
+
+
+def test_pauses_grow_until_an_epoch_was_told_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_requests, "PAUSES", (0.2, 10.0))
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    server = Server(
+        # A snapshot that breaks off again and again is no success.
+        *[SNAPSHOT] * 7,
+        SNAPSHOT + said("up_to_date", id="o.1", epoch=1),
+        httpx.Response(503, json={"error": "ending"}, headers={"retry-after": "5"}),
+        httpx.Response(503, json={"error": "away"}, headers={"retry-after": "1" * 400}),
+        httpx.Response(503, json={"error": "away"}, headers={"retry-after": "Wed, 21 Oct 2026"}),
+        END,
+    )
+    assert len(followed(server)) == 1
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 0.2, 5.0, _requests.LONGEST_PAUSE, 1.6]
+
+
+def test_a_view_that_is_not_read_on_gives_its_connection_back() -> None:
+    class Endless(httpx.SyncByteStream):
+        is_closed = False
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield (SNAPSHOT + said("up_to_date", id="o.1", epoch=1)).encode()
+            while True:
+                yield b"\n"
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    told = Endless()
+    with Server(httpx.Response(200, stream=told)).client() as client:
+        updates = client.follow("v")
+        assert next(updates).epoch == 1 and not told.is_closed
+        updates.close()
+        assert told.is_closed
+
+
 def test_rows_are_counted() -> None:
     row = {"topic": "x", "n": 1}
     server = Server(
@@ -244,6 +309,68 @@ def test_a_proxys_page_is_an_error_by_its_status() -> None:
         server.client().status()
 
 
+@pytest.mark.parametrize(
+    "text", ["<html>Sign in", "[1]", "{}", "\xff", '{"accepted": 1, "rejected": 1}']
+)
+def test_what_is_no_reply_is_told_as_such(text: str) -> None:
+    def sql(client: perennial.Client) -> object:
+        return client.sql("SELECT 1")
+
+    def post(client: perennial.Client) -> object:
+        return client.post("docs", [])
+
+    for call in (sql, perennial.Client.relations, post):
+        server = Server(httpx.Response(200, content=text.encode("latin-1")))
+        with pytest.raises(perennial.NotUnderstood):
+            call(server.client())
+
+
+def test_a_query_is_of_what_gives_rows() -> None:
+    outcomes = [{"outcome": "done", "n_rows": 1}]
+    server = Server(
+        httpx.Response(200, json={"outcomes": [{"outcome": "rows", "rows": [{"n": 1}]}]}),
+        httpx.Response(200, json={"outcomes": outcomes}),
+    )
+    assert server.client().query("SELECT 1 AS n") == [{"n": 1}]
+    with pytest.raises(ValueError, match="gives no rows"):
+        server.client().query("DELETE FROM notes")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:7070", "localhost", "ftp://server", ""])
+def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="http"):
+        perennial.Client(url)
+
+
+@pytest.mark.parametrize("token", ["", "of a line\n", "two words", "tökèn"])
+def test_a_token_that_no_header_holds_is_refused_and_not_told(token: str) -> None:
+    with pytest.raises(ValueError, match="a token is") as raised:
+        perennial.Client(token=token)
+    assert not token or token not in str(raised.value)
+
+
+def test_a_private_authority_is_named_by_a_path(recwarn: pytest.WarningsRecorder) -> None:
+    for verify in (certifi.where(), Path(certifi.where())):
+        perennial.Client("https://server", verify=verify).close()
+    assert not recwarn.list
+    with pytest.raises(FileNotFoundError):
+        perennial.Client("https://server", verify="no.pem")
+
+
+def test_a_request_that_breaks_is_an_error_of_this_package() -> None:
+    packed = httpx.Response(200, content=iter([b"no gzip"]), headers={"content-encoding": "gzip"})
+
+    def broken(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("status"):
+            return packed
+        raise httpx.ConnectError("refused", request=request)
+
+    client = perennial.Client(transport=httpx.MockTransport(broken))
+    for call in (client.status, client.relations):
+        with pytest.raises(perennial.Unreachable):
+            call()
+
+
 def test_records_are_lines_and_what_is_rejected_is_told() -> None:
     told = {
         "accepted": 2,
@@ -266,6 +393,20 @@ def test_records_are_lines_and_what_is_rejected_is_told() -> None:
         {"key": "k1", "text": "Eins.\nZwei.", "title": "T", "room": 4},
         {"delete": {"key": "k2"}},
     ]
+
+
+def test_a_text_in_no_encoding_is_sent_as_what_it_is() -> None:
+    server = Server(httpx.Response(202, json={"accepted": 1, "rejected": [], "token": "docs.5.1"}))
+    server.client().post("docs", [perennial.Upsert("k", "half \ud83d of a pair, é, \u2028")])
+    line = server.asked[0].content
+    assert line == '{"key": "k", "text": "half \\ud83d of a pair, é, \u2028"}\n'.encode()
+
+
+def test_what_is_rejected_may_have_no_line() -> None:
+    told = {"accepted": 0, "rejected": [{"line": None, "key": "k", "reason": "no"}]}
+    server = Server(httpx.Response(202, json=told))
+    (rejected,) = server.client().post("docs", [{"key": "k"}]).rejected
+    assert (rejected.line, rejected.key, rejected.reason) == (None, "k", "no")
 
 
 def test_unknown_events_and_fields_are_no_errors() -> None:

@@ -110,7 +110,7 @@ def refusal(status: int, body: bytes, retry_after: str | None) -> Refused:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    try:
-        return None if retry_after is None else max(0.0, float(retry_after))
-    except ValueError:
+    # A date, which it may be too, is not read.
+    if retry_after is None or not retry_after.isdecimal():
         return None
+    return float(retry_after)

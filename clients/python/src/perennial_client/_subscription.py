@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from ._errors import (
@@ -16,6 +17,8 @@ from ._errors import (
 from ._events import End, Event, parse
 from ._requests import Asked, pause, subscription
 
+LOG = logging.getLogger("perennial_client")
+
 
 @dataclass
 class Standing:
@@ -24,14 +27,23 @@ class Standing:
     view: str
     snapshot: bool
     progress: bool
+    early: bool
     key: str | None
     #: From where to go on.
-    last_id: str | None
+    last_id: str | None = None
+    #: Attempts since an epoch was told whole.
     n_failures: int = 0
 
     def asked(self) -> Asked:
         """The next request: what has been told is not asked for again."""
-        return subscription(self.view, self.last_id, self.snapshot, self.progress, self.key)
+        return subscription(
+            self.view,
+            last_id=self.last_id,
+            snapshot=self.snapshot,
+            progress=self.progress,
+            early=self.early,
+            key=self.key,
+        )
 
     def read(self, line: bytes) -> Event | None:
         """The event of a whole line, if it has one; raises what the last one stands for."""
@@ -44,9 +56,9 @@ class Standing:
             raise NotUnderstood(str(error)) from error
         if isinstance(event, End):
             raise _ending(event)
-        self.n_failures = 0
         if last_id is not None:
             self.last_id = last_id
+            self.n_failures = 0
         return event
 
     def pause_after(self, error: PerennialError) -> float:
@@ -55,7 +67,9 @@ class Standing:
             raise error
         self.n_failures += 1
         retry_after = error.retry_after if isinstance(error, Unavailable) else None
-        return pause(self.n_failures - 1, retry_after)
+        seconds = pause(self.n_failures - 1, retry_after)
+        LOG.warning("%s: %s; asking again in %.1f s", self.view, error, seconds)
+        return seconds
 
 
 def _ending(end: End) -> PerennialError:
