@@ -414,7 +414,24 @@ def test_unknown_events_and_fields_are_no_errors() -> None:
         "weather", {"event": "weather", "sun": True}
     )
     event = parse(said("up_to_date", id="o.1", epoch=1, more=[1]))
-    assert event == ("o.1", perennial.UpToDate(1))
+    assert event == ("o.1", perennial.UpToDate(1, "o.1"))
+
+
+def test_a_subscription_goes_on_where_another_was() -> None:
+    first = Server(
+        SNAPSHOT + said("up_to_date", id="o.1", epoch=1) + said("epoch", id="o.2", epoch=2)
+    )
+    ids = []
+    for event in first.client().subscribe("v"):
+        if isinstance(event, (perennial.Epoch, perennial.UpToDate)):
+            ids.append(event.id)
+        if len(ids) == 2:
+            break
+    assert ids == ["o.1", "o.2"]
+    second = Server(END)
+    with pytest.raises(perennial.Ended):
+        list(second.client().subscribe("v", last_id=ids[-1]))
+    assert second.asked[0].url.params["as_of"] == "o.2"
 
 
 #: Where `str.splitlines` breaks a line, and the server does not.

@@ -139,7 +139,8 @@ class AsyncClient:
 
         After a loss, events of an epoch that was not told whole come again: apply what comes
         between two events with an id together, or use ``follow``, which does. While the server is
-        away, each attempt is logged, as a warning of ``perennial_client``.
+        away, each attempt is logged, as a warning of ``perennial_client``. ``last_id`` goes on where
+        another subscription was: it is the ``id`` of its last event that has one.
 
         Raises ``Ended`` when the view is dropped or the engine fails, ``NotAllowed`` when the token
         is taken back, and what the server refuses for good.

@@ -88,18 +88,23 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class UpToDate:
-    """All up to ``epoch`` has been told."""
+    """All up to ``epoch`` has been told. With ``id`` another subscription goes on from here."""
 
     epoch: int | None
+    id: str | None = None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """All changes of ``epoch`` have been told. ``raw`` has its summary."""
+    """All changes of ``epoch`` have been told. ``raw`` has its summary.
+
+    With ``id`` another subscription goes on from here.
+    """
 
     epoch: int
     n_changes: int
     work: Work
+    id: str | None
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
 
@@ -179,9 +184,10 @@ def _event(kind: str, told: dict[str, Any]) -> Event:
     if kind == "snapshot":
         return Snapshot(told["view"], told["kind"], told.get("epoch"), told["n_rows"])
     if kind == "up_to_date":
-        return UpToDate(told.get("epoch"))
+        return UpToDate(told.get("epoch"), told.get("id"))
     if kind == "epoch":
-        return Epoch(told["epoch"], told.get("n_changes", 0), _work(told.get("work")), told)
+        work = _work(told.get("work"))
+        return Epoch(told["epoch"], told.get("n_changes", 0), work, told.get("id"), told)
     if kind == "progress":
         return Progress(told["stage"], told.get("key"), told)
     if kind == "started":
