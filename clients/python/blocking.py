@@ -11,16 +11,19 @@ HERE = Path(__file__).parent / "src" / "perennial_client"
 
 WORDS = [
     ('"""The client that awaits."""', '"""The client that blocks. Written by ``blocking.py``."""'),
-    ("import asyncio\n", "import time\n"),
-    ("import AsyncIterator, Iterable\n", "import Iterable, Iterator\n"),
-    ("AsyncIterator", "Iterator"),
+    ("import asyncio\nimport ssl\n", "import ssl\nimport time\n"),
+    ("import AsyncGenerator, Iterable\n", "import Generator, Iterable\n"),
+    # What awaits returns nothing at its end, and its type does not say so.
+    (", None]:\n", ", None, None]:\n"),
+    ("AsyncGenerator", "Generator"),
     ("AsyncBaseTransport", "BaseTransport"),
     ("AsyncClient", "Client"),
     ("__aenter__", "__enter__"),
     ("__aexit__", "__exit__"),
+    ("aclosing", "closing"),
     ("aclose", "close"),
     ("aread", "read"),
-    ("aiter_lines", "iter_lines"),
+    ("aiter_bytes", "iter_bytes"),
     ("asyncio.sleep", "time.sleep"),
     ("async def", "def"),
     ("async with", "with"),

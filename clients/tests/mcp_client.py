@@ -5,6 +5,7 @@ Takes the address of the protocol at a server, the program, and a folder for its
 import asyncio
 import importlib.metadata
 import json
+import os
 import sys
 
 from mcp import ClientSession, StdioServerParameters, types
@@ -74,7 +75,8 @@ async def main():
     await speak(streamable_http_client(url))
     print("over HTTP: content")
     arguments = ["mcp", "--model", "smollm2-135m", "--state", state]
-    await speak(stdio_client(StdioServerParameters(command=program, args=arguments)))
+    # All of the environment: else only a few variables are passed on, and not where weights are kept.
+    await speak(stdio_client(StdioServerParameters(command=program, args=arguments, env=dict(os.environ))))
     print("over standard input and output: content")
 
 

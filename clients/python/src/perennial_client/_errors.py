@@ -14,8 +14,21 @@ class Unreachable(PerennialError):
     """The server cannot be reached, or the connection was lost."""
 
 
+class NotUnderstood(PerennialError):
+    """What came is nothing that a server of Perennial says. Asking again would not mend it."""
+
+
 class Ended(PerennialError):
-    """A subscription ended for good: the view was dropped, or the engine failed."""
+    """A subscription ended for good, for this ``reason``.
+
+    ``code`` is ``dropped`` where the view was, ``failed`` where the engine did, and None where an
+    older server does not say.
+    """
+
+    def __init__(self, reason: str, code: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
 
 
 class Refused(PerennialError):
@@ -32,7 +45,7 @@ class Refused(PerennialError):
 
 
 class NotAllowed(Refused):
-    """The token is missing, unknown, or may not do that."""
+    """The token is missing, unknown, or may not do that; or not any more."""
 
 
 class NotFound(Refused):
@@ -50,10 +63,10 @@ class Unavailable(Refused):
 
 
 class StatementFailed(Refused):
-    """A statement of SQL could not be carried out.
+    """A statement of SQL is wrong, or could not be carried out.
 
-    ``line`` and ``column`` say where, counted from one; ``outcomes`` are those of the statements
-    before it, which were.
+    ``line`` and ``column`` say where, counted from one, if it can be said; ``outcomes`` are those
+    of the statements before it, which were carried out. Where the text is no SQL, none were.
     """
 
     def __init__(
@@ -70,6 +83,10 @@ class StatementFailed(Refused):
         self.column = column
         self.outcomes = outcomes
 
+    def __str__(self) -> str:
+        said = super().__str__()
+        return said if self.line is None else f"line {self.line}, column {self.column}: {said}"
+
 
 def refusal(status: int, body: bytes, retry_after: str | None) -> Refused:
     """The error that a reply tells. One that is no JSON, as of a proxy, is told by its status."""
@@ -80,9 +97,9 @@ def refusal(status: int, body: bytes, retry_after: str | None) -> Refused:
     if not isinstance(told, dict) or not isinstance(told.get("error"), str):
         told = {"error": f"the server replied with status {status}"}
     error, hint = told["error"], told.get("hint")
-    if "outcomes" in told:
-        outcomes = told["outcomes"]
-        return StatementFailed(status, error, hint, told.get("line"), told.get("column"), outcomes)
+    if "outcomes" in told or "line" in told:
+        line, column, outcomes = told.get("line"), told.get("column"), told.get("outcomes", [])
+        return StatementFailed(status, error, hint, line, column, outcomes)
     if status in (401, 403):
         return NotAllowed(status, error, hint)
     if status in (404, 410):
@@ -93,7 +110,7 @@ def refusal(status: int, body: bytes, retry_after: str | None) -> Refused:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    try:
-        return None if retry_after is None else max(0.0, float(retry_after))
-    except ValueError:
+    # A date, which it may be too, is not read.
+    if retry_after is None or not retry_after.isdecimal():
         return None
+    return float(retry_after)

@@ -88,18 +88,23 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class UpToDate:
-    """All up to ``epoch`` has been told."""
+    """All up to ``epoch`` has been told. With ``id`` another subscription goes on from here."""
 
     epoch: int | None
+    id: str | None = None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """All changes of ``epoch`` have been told. ``raw`` has its summary."""
+    """All changes of ``epoch`` have been told. ``raw`` has its summary.
+
+    With ``id`` another subscription goes on from here.
+    """
 
     epoch: int
     n_changes: int
     work: Work
+    id: str | None
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
 
@@ -137,9 +142,10 @@ class Notice:
 
 @dataclass(frozen=True)
 class End:
-    """Nothing follows."""
+    """Nothing follows. ``code`` says why in one word; None where an older server has none."""
 
     reason: str
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -160,13 +166,14 @@ def parse(line: str) -> tuple[str | None, Event]:
 
     Raises ValueError for a line that is no event.
     """
-    told = json.loads(line)
-    if not isinstance(told, dict) or not isinstance(told.get("event"), str):
-        raise ValueError(f"no event: {line[:200]}")
     try:
-        return told.get("id"), _event(told["event"], told)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no {told['event']}, {error!r} is missing: {line[:200]}") from error
+        told = json.loads(line)
+        kind, last_id = told["event"], told.get("id")
+        if not isinstance(kind, str) or not isinstance(last_id, str | None):
+            raise TypeError("an event or an id is no text")
+        return last_id, _event(kind, told)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"no event ({error!r}): {line[:200]}") from error
 
 
 def _event(kind: str, told: dict[str, Any]) -> Event:
@@ -177,9 +184,10 @@ def _event(kind: str, told: dict[str, Any]) -> Event:
     if kind == "snapshot":
         return Snapshot(told["view"], told["kind"], told.get("epoch"), told["n_rows"])
     if kind == "up_to_date":
-        return UpToDate(told.get("epoch"))
+        return UpToDate(told.get("epoch"), told.get("id"))
     if kind == "epoch":
-        return Epoch(told["epoch"], told.get("n_changes", 0), _work(told.get("work")), told)
+        work = _work(told.get("work"))
+        return Epoch(told["epoch"], told.get("n_changes", 0), work, told.get("id"), told)
     if kind == "progress":
         return Progress(told["stage"], told.get("key"), told)
     if kind == "started":
@@ -189,7 +197,7 @@ def _event(kind: str, told: dict[str, Any]) -> Event:
     if kind == "notice":
         return Notice(told.get("source"), told["message"])
     if kind == "end":
-        return End(told["reason"])
+        return End(told["reason"], told.get("code"))
     return Other(kind, told)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._errors import NotUnderstood
+
 
 @dataclass(frozen=True)
 class Upsert:
@@ -54,14 +56,16 @@ def lines(records: Iterable[Record]) -> bytes:
         record.to_json() if isinstance(record, (Upsert, Delete)) else dict(record)
         for record in records
     )
-    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in said).encode()
+    text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in said)
+    # Half a surrogate pair is in no encoding. Escaped it is refused as what else is malformed.
+    return text.encode(errors="backslashreplace")
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A line that is no record: counted from one."""
+    """A line that is no record: counted from one, where it is known which."""
 
-    line: int
+    line: int | None
     key: str | None
     reason: str
 
@@ -92,14 +96,17 @@ class Visibility:
 
 def receipt(told: Mapping[str, Any]) -> Receipt:
     """What a reply tells."""
-    rejected = tuple(
-        Rejected(one["line"], one.get("key"), one["reason"]) for one in told.get("rejected", ())
-    )
-    return Receipt(
-        n_accepted=told["accepted"],
-        n_rejected=told.get("n_rejected", len(rejected)),
-        rejected=rejected,
-        token=told.get("token"),
-        is_visible=bool(told.get("visible")),
-        epoch=told.get("epoch"),
-    )
+    try:
+        rejected = tuple(
+            Rejected(one["line"], one.get("key"), one["reason"]) for one in told.get("rejected", ())
+        )
+        return Receipt(
+            n_accepted=told["accepted"],
+            n_rejected=told.get("n_rejected", len(rejected)),
+            rejected=rejected,
+            token=told.get("token"),
+            is_visible=bool(told.get("visible")),
+            epoch=told.get("epoch"),
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise NotUnderstood(f"the reply is no receipt ({error!r})") from error

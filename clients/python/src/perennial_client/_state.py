@@ -19,7 +19,8 @@ class Update:
     """A view that moved to another epoch.
 
     ``answers`` (by key) or ``rows`` (with how often each stands) are all that stands; ``changes``
-    is what is other than at the update before. ``is_snapshot`` says that everything was told anew.
+    is what is other than at the update before. Where ``is_snapshot``, everything was told anew, and
+    ``changes`` is all that stands.
     """
 
     epoch: int | None
@@ -83,6 +84,6 @@ class ViewState:
         same = json.dumps(change.row, sort_keys=True)
         n = change.count + self._rows.get(same, (change.row, 0))[1]
         if n == 0:
-            del self._rows[same]
+            self._rows.pop(same, None)
         else:
             self._rows[same] = (change.row, n)
