@@ -281,11 +281,12 @@ impl Fields {
     }
 }
 
-/// A text as a regular expression of itself.
+/// A text as a regular expression of itself. `<` and `>` mean themselves; escaped, they are the
+/// beginning and the end of a word.
 fn escaped(text: &str) -> String {
     let mut expression = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_ascii_punctuation() {
+        if c.is_ascii_punctuation() && !matches!(c, '<' | '>') {
             expression.push('\\');
         }
         expression.push(c);
@@ -301,12 +302,19 @@ mod tests {
     use super::*;
 
     fn fields() -> Fields {
-        let labels = ["good", "not \"so\" {good}", "(a|b)"].map(Arc::from);
+        let labels = [
+            "good",
+            "not \"so\" {good}",
+            "(a|b)",
+            "<b>!#$%&'*+,-./:;=?@[\\]^_`~",
+        ];
+        let labels = labels.map(Arc::from);
         let all = [
             ("product", FieldType::Text),
             ("n", FieldType::Integer),
             ("price €", FieldType::Float),
             ("is_new", FieldType::Boolean),
+            ("n < 10 & > 2", FieldType::Boolean),
             ("at", FieldType::Timestamp),
             ("mood", FieldType::OneOf(labels.into())),
         ];
@@ -321,8 +329,8 @@ mod tests {
     fn what_was_said_becomes_typed_values_and_what_does_not_fit_is_null() {
         let fields = fields();
         let record = |said: &str| fields.read(said).map(|value| value.to_json());
-        let null = json!({"product": null, "n": null, "price €": null, "is_new": null, "at": null,
-            "mood": null});
+        let null = json!({"product": null, "n": null, "price €": null, "is_new": null,
+            "n < 10 & > 2": null, "at": null, "mood": null});
         let with = |name: &str, value: Json| {
             let mut record = null.clone();
             record[name] = value;

@@ -17,7 +17,9 @@ use perennial_model::grammar::Vocabulary;
 use perennial_model::layout::Layout;
 use perennial_model::passes::Passes;
 
-use crate::answer::{AnswerModel, AnswerRequest, CallError, CallProgress, Outcome, Source, Work};
+use crate::answer::{
+    AnswerModel, AnswerRequest, CallError, CallProgress, Outcome, Source, Work, n_tokens_of,
+};
 use crate::before::{LayoutDelta, Written};
 use crate::embed::Embed;
 use crate::patch;
@@ -278,7 +280,7 @@ impl AnswerModel for TensorModel {
             .map(|p| p.tokens.len())
             .sum();
         let n_prompt = self.prefix.len() + n_passages + suffix.len();
-        let required = n_prompt + request.max_tokens;
+        let required = n_tokens_of([n_prompt, request.max_tokens]);
         if required > self.n_positions() {
             let limit = self.n_positions();
             return Err(CallError::DoesNotFit { required, limit }.into());

@@ -30,7 +30,7 @@ use perennial_rows::Value;
 
 use super::encoder::Encoder;
 use super::{TensorModel, failed};
-use crate::answer::{AnswerModel, AnswerRequest, CallError, Tolerance, Work};
+use crate::answer::{AnswerModel, AnswerRequest, CallError, Tolerance, Work, n_tokens_of};
 use crate::before::Before;
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::record::Fields;
@@ -73,7 +73,7 @@ impl Provider for TensorModel {
             Output::Text { .. } | Output::Truth | Output::Label(_) => {}
         }
         let (n_answers, limit) = (task.n_answer_tokens(), self.n_positions());
-        let required = self.prefix.len() + suffix.len() + n_output + n_answers;
+        let required = n_tokens_of([self.prefix.len(), suffix.len(), n_output, n_answers]);
         match (required < limit, n_answers) {
             (true, _) => Ok(()),
             (false, 0) => Err(format!(
@@ -257,7 +257,7 @@ impl TensorModel {
             .suffix("", &rendered.instruction)
             .map_err(failed)?;
         let n_prompt = self.prefix.len() + documents.n_tokens() + suffix.len();
-        let (required, limit) = (n_prompt + n_output, self.n_positions());
+        let (required, limit) = (n_tokens_of([n_prompt, n_output]), self.n_positions());
         if required > limit {
             return Err(CallError::DoesNotFit { required, limit }.into());
         }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use perennial_ask::task::{Subject, TaskError};
-use perennial_ask::{Output, Task};
+use perennial_ask::{MAX_OUTPUT_TOKENS, Output, Task};
 use perennial_rows::Type;
 use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Ident, Spanned};
 use sqlparser::tokenizer::{Location, Span};
@@ -365,14 +365,16 @@ impl<'q> Binder<'q> {
     pub(super) fn max_tokens(&mut self, name: &str, argument: &FunctionArg) -> Option<usize> {
         let given = match named_argument(argument) {
             Some((_, FunctionArgExpr::Expr(Expr::Value(literal)))) => match &literal.value {
-                ast::Value::Number(digits, _) => digits.parse().ok().filter(|n: &usize| *n > 0),
+                ast::Value::Number(digits, _) => digits.parse().ok(),
                 _ => None,
             },
             _ => None,
         };
+        let given = given.filter(|n| (1..=MAX_OUTPUT_TOKENS).contains(n));
         if given.is_none() {
             let message = format!(
-                "`{name}` takes `max_tokens => n`, a whole number from 1, not `{argument}`"
+                "`{name}` takes `max_tokens => n`, a whole number from 1 to {MAX_OUTPUT_TOKENS}, not \
+                 `{argument}`"
             );
             self.error(message, argument.span());
         }

@@ -612,7 +612,8 @@ fn columns_are_read_out_of_a_text_by_one_question() {
             ),
             (
                 "max_tokens => 0",
-                "`sem_extract` takes `max_tokens => n`, a whole number from 1, not `max_tokens => 0`",
+                "`sem_extract` takes `max_tokens => n`, a whole number from 1 to 1000000, not \
+                 `max_tokens => 0`",
             ),
             ("sem_extract", "`sem_extract`: the field `i` is given twice"),
         ],
@@ -626,7 +627,8 @@ fn what_is_wrong_with_an_argument_is_said_at_the_argument() {
         &[
             (
                 "max_tokens => 'x'",
-                "`sem_agg` takes `max_tokens => n`, a whole number from 1, not `max_tokens => 'x'`",
+                "`sem_agg` takes `max_tokens => n`, a whole number from 1 to 1000000, not \
+                 `max_tokens => 'x'`",
             ),
             (
                 "7",

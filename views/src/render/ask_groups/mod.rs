@@ -220,10 +220,10 @@ impl Limits {
     /// the company they are in. An eighth of the positions is left for what stands around.
     pub(super) fn of(task: &Task, n_positions: usize) -> Self {
         let n_output = task.output().max_tokens().unwrap_or(0);
-        let taken = task.prompt().len() + n_output + n_positions / 8;
+        let around = task.prompt().len() + n_positions / 8;
         Self {
             members: MAX_MEMBERS,
-            bytes: n_positions.saturating_sub(taken),
+            bytes: n_positions.saturating_sub(around.saturating_add(n_output)),
         }
     }
 }
