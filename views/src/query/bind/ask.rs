@@ -16,6 +16,7 @@ use sqlparser::tokenizer::{Location, Span};
 use crate::query::bind::Binder;
 use crate::query::bind::error::did_you_mean;
 use crate::query::bind::expression::{AsksAbout, Place, place_of};
+use crate::query::bind::rank::Ranked;
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
 use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
@@ -94,6 +95,8 @@ pub(super) struct Asks {
     pending: Vec<Pending>,
     /// In the tree, below all that is bound from now on.
     placed: Vec<Pending>,
+    /// The order that it ranks by.
+    pub(super) ranked: Option<Ranked>,
 }
 
 impl Asks {
@@ -119,8 +122,11 @@ impl<'q> Binder<'q> {
         arguments: &'q [FunctionArg],
         span: Span,
     ) -> Option<Scalar> {
-        self.check_place(place, function, span)?;
         let arguments: Vec<&FunctionArg> = arguments.iter().collect();
+        if function == SemFunction::Rank {
+            return self.ranked_place(place, &arguments, span);
+        }
+        self.check_place(place, function, span)?;
         if function == SemFunction::Match {
             return self.ask_pairs(place, &arguments, span);
         }
