@@ -126,7 +126,7 @@ impl RemoteModel {
         let (text, _) = reply.answer(self.n_allowed(&request))?;
         fields.read(text).ok_or_else(|| {
             Fault::Never(format!(
-                "the model says `{}`, which is no JSON object; more `max_tokens` help where it was cut",
+                "the model says `{}`, which is no JSON object of these columns; more `max_tokens` help where it was cut",
                 shown(text)
             ))
         })
