@@ -444,7 +444,7 @@ mod tests {
     fn bytes() -> Vocabulary {
         let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
         tokens.push(Vec::new());
-        Vocabulary::new(tokens, 256).expect("a vocabulary")
+        Vocabulary::new(tokens, Some(256)).expect("a vocabulary")
     }
 
     proptest! {

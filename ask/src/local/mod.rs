@@ -146,6 +146,8 @@ impl TensorModel {
     pub fn without_stop(&self, store: Arc<FragmentStore>) -> Self {
         Self {
             stop: Vec::new(),
+            // A token that ends answers no more may be a part of them.
+            vocabulary: Arc::default(),
             digest: blake3::derive_key("perennial 1 tensor model without stop", &self.digest),
             ..self.with_store(store)
         }

@@ -41,7 +41,10 @@ const MAX_INCLINATIONS: usize = 10_000;
 
 /// The logits of candidates where there is no row, by the digest of a task and the beginning of an
 /// answer.
-pub(super) type Inclinations = Mutex<HashMap<([u8; 32], Vec<u32>), Arc<[f32]>>>;
+pub(super) type Inclinations = Mutex<HashMap<([u8; 32], Vec<u32>), Inclination>>;
+
+/// Of one of these, held while it is computed: who needs the same waits for it, and nobody else does.
+type Inclination = Arc<Mutex<Option<Arc<[f32]>>>>;
 
 impl Provider for TensorModel {
     fn digest(&self) -> [u8; 32] {
@@ -175,9 +178,8 @@ impl TensorModel {
             let unknown =
                 || ModelError::Grammar("the tokenizer spells tokens in no known way".into());
             let bytes = self.codec.token_bytes(n_vocab).ok_or_else(unknown);
-            let end = self.stop.first().copied().unwrap_or_default();
             bytes
-                .and_then(|bytes| Vocabulary::new(bytes, end))
+                .and_then(|bytes| Vocabulary::new(bytes, self.stop.first().copied()))
                 .map_err(|error| error.to_string())
         });
         made.as_ref()
@@ -422,12 +424,9 @@ impl TensorModel {
         let mut encoder = rows::encoding::Encoder::new();
         call.task.encode(&mut encoder);
         let key = (encoder.digest("perennial task inclination"), path.to_vec());
-        // Held while it is computed: who needs the same waits for it.
-        let mut known = self
-            .inclinations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get(&key) {
+        let of_key = self.inclination_of(key);
+        let mut known = of_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*known {
             return Ok(known.clone());
         }
         let neutral = call.task.neutral();
@@ -448,10 +447,17 @@ impl TensorModel {
         let mut outputs = self.decoder().forward(&mut [rows], &call.cancel)?;
         let logits = outputs.swap_remove(0).logits;
         let inclined: Arc<[f32]> = among.iter().map(|token| logits[*token as usize]).collect();
-        if known.len() >= MAX_INCLINATIONS {
-            known.clear();
-        }
-        known.insert(key, inclined.clone());
+        *known = Some(inclined.clone());
         Ok(inclined)
+    }
+
+    /// What is known of a place in the answers of a task.
+    fn inclination_of(&self, key: ([u8; 32], Vec<u32>)) -> Inclination {
+        let all = self.inclinations.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_INCLINATIONS && !all.contains_key(&key) {
+            all.clear();
+        }
+        all.entry(key).or_default().clone()
     }
 }
