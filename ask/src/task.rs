@@ -42,6 +42,8 @@ const MAX_LABELS: usize = 256;
 /// Tokens of one output, or of one answer, that may be asked for: more than any model writes, and few
 /// enough to be added to what a prompt has.
 pub const MAX_OUTPUT_TOKENS: usize = 1_000_000;
+/// Most places in the answers of tasks of which is kept what a model says there of no row.
+pub(crate) const MAX_INCLINATIONS: usize = 10_000;
 /// What a task's digest covers, and its version: another when prompts are rendered otherwise.
 const DIGEST_OF: &str = "perennial task 1";
 

@@ -427,6 +427,16 @@ mod tests {
         config: ModelConfig,
         codec: Characters,
     ) -> Result<([u8; 32], FragmentId), ModelError> {
+        let model = model_in(arithmetic, config, codec)?;
+        let ids = model.fragment_ids(Scope::Causal, &[]);
+        Ok((AnswerModel::digest(&model), ids[0]))
+    }
+
+    fn model_in(
+        arithmetic: Arithmetic,
+        config: ModelConfig,
+        codec: Characters,
+    ) -> Result<TensorModel, ModelError> {
         let kernels = KernelOptions {
             arithmetic,
             ..KernelOptions::default()
@@ -434,9 +444,23 @@ mod tests {
         let weights = tiny(&config, 1);
         let decoder = Decoder::load_with(kernels, config, &weights, 1, &mut |_, _| {})?;
         let store = Arc::new(FragmentStore::new(0));
-        let model = TensorModel::new(Arc::new(decoder), &[7; 32], codec, store);
-        let ids = model.fragment_ids(Scope::Causal, &[]);
-        Ok((AnswerModel::digest(&model), ids[0]))
+        Ok(TensorModel::new(Arc::new(decoder), &[7; 32], codec, store))
+    }
+
+    #[test]
+    fn what_is_said_of_no_row_is_waited_for_by_those_who_need_it_only() -> Result<(), ModelError> {
+        let codec = Characters {
+            prefix: vec![1],
+            stop: vec![3],
+            digest: 0,
+        };
+        let model = model_in(Arithmetic::default(), tiny_config(), codec)?;
+        let of = |task: u8| model.inclination_of(([task; 32], vec![5]));
+        let held = of(1);
+        let _computing = held.lock();
+        assert!(of(1).try_lock().is_err());
+        assert!(of(2).try_lock().is_ok());
+        Ok(())
     }
 
     #[test]

@@ -34,10 +34,7 @@ use crate::answer::{AnswerModel, AnswerRequest, CallError, Tolerance, Work, n_to
 use crate::before::Before;
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::record::Fields;
-use crate::task::{Output, Rendered, Task, score};
-
-/// Most places of tasks of which is known what the model says there of no row.
-const MAX_INCLINATIONS: usize = 10_000;
+use crate::task::{MAX_INCLINATIONS, Output, Rendered, Task, score};
 
 /// The logits of candidates where there is no row, by the digest of a task and the beginning of an
 /// answer.
@@ -452,7 +449,7 @@ impl TensorModel {
     }
 
     /// What is known of a place in the answers of a task.
-    fn inclination_of(&self, key: ([u8; 32], Vec<u32>)) -> Inclination {
+    pub(super) fn inclination_of(&self, key: ([u8; 32], Vec<u32>)) -> Inclination {
         let all = self.inclinations.lock();
         let mut all = all.unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_INCLINATIONS && !all.contains_key(&key) {

@@ -21,11 +21,9 @@ use super::{MANY_SILENCES, RemoteModel};
 use crate::answer::{CallError, Work, n_tokens_of};
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::record::Fields;
-use crate::task::{Output, Rendered, Task, score};
+use crate::task::{MAX_INCLINATIONS, Output, Rendered, Task, score};
 use perennial_model::sampling::Sampling;
 
-/// Most tasks of which is known what the model says of no row.
-const MAX_INCLINATIONS: usize = 10_000;
 /// Most tokens in which a choice is said.
 const CHOICE_TOKENS: usize = 64;
 

@@ -11,7 +11,7 @@ use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
-use crate::query::bind::ask::{SemFunction, named_argument};
+use crate::query::bind::ask::{SemFunction, named_argument, take_named};
 use crate::query::bind::expression::Place;
 use crate::query::bind::scope::ScopeTable;
 use crate::query::column::ColumnId;
@@ -38,11 +38,8 @@ impl<'q> Binder<'q> {
         span: Span,
     ) -> Option<Scalar> {
         let function = SemFunction::Match;
-        let is_all = |argument: &&&FunctionArg| {
-            named_argument(argument).is_some_and(|(name, _)| name.eq_ignore_ascii_case("all_pairs"))
-        };
-        let rest: Vec<&FunctionArg> = arguments.iter().filter(|a| !is_all(a)).copied().collect();
-        let all_pairs = match arguments.iter().find(is_all) {
+        let (all_pairs, rest) = take_named(arguments, "all_pairs");
+        let all_pairs = match all_pairs {
             None => false,
             Some(argument) => self.truth(function.name(), argument)?,
         };
