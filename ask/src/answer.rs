@@ -272,6 +272,11 @@ pub struct AnswerRequest<'a> {
     pub cancel: Cancel,
 }
 
+/// Tokens of all these parts together; the most that a number holds, where they are more.
+pub(crate) fn n_tokens_of(parts: impl IntoIterator<Item = usize>) -> usize {
+    parts.into_iter().fold(0, usize::saturating_add)
+}
+
 /// What a call reports while it runs. Observations only: an answer counts when its epoch
 /// is complete.
 pub trait CallProgress {

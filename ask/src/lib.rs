@@ -48,4 +48,4 @@ pub use perennial_model::sampling::Sampling;
 pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall, is_address};
 pub use pull::{Pull, Pulled};
 pub use record::{Field, FieldType, Fields};
-pub use task::{Output, Task, TaskDigest};
+pub use task::{MAX_OUTPUT_TOKENS, Output, Task, TaskDigest};

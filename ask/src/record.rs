@@ -15,6 +15,11 @@ use crate::task::check_labels;
 
 /// Fields of one record.
 const MAX_FIELDS: usize = 32;
+/// Places of a reply where an object may begin that are tried.
+const MAX_BEGINNINGS: usize = 16;
+/// How what was said becomes a record, as far as neither fields nor their expression tell: another
+/// version when it is read otherwise.
+const RECORD_VERSION: u64 = 2;
 /// Characters of a text in a record.
 pub const MAX_FIELD_CHARS: usize = 240;
 
@@ -159,9 +164,11 @@ impl FieldType {
             }
             Self::Timestamp => (!is_nothing(text)).then(|| text.into()),
             Self::OneOf(labels) => {
-                let mut labels = labels.iter();
-                let label = labels.find(|label| label.trim().eq_ignore_ascii_case(text));
-                label.map(|label| Json::from(&**label))
+                // As it is written first: labels may differ in case, or in blanks around them, only.
+                let exact = labels.iter().find(|label| said.as_str() == Some(label));
+                let mut like = labels.iter();
+                let like = like.find(|label| label.trim().eq_ignore_ascii_case(text));
+                exact.or(like).map(|label| Json::from(&**label))
             }
         };
         found.unwrap_or(Json::Null)
@@ -243,11 +250,21 @@ impl Fields {
         })
     }
 
-    /// The record that a model said, be there words around it; `None` where it is none.
+    /// The record that a model said, be there words around it, braces among them: the first object that
+    /// has a member of these fields, or that is empty. `None` where there is none.
     pub fn read(&self, text: &str) -> Option<Value> {
-        let object = text.find('{')?..text.rfind('}')? + 1;
-        let said: Json = serde_json::from_str(text.get(object)?).ok()?;
-        said.is_object().then(|| self.value(&said))
+        let beginnings = text.match_indices('{').take(MAX_BEGINNINGS);
+        let mut objects = beginnings.filter_map(|(begin, _)| {
+            let said = serde_json::Deserializer::from_str(&text[begin..]);
+            said.into_iter::<Json>().next()?.ok()
+        });
+        let is_record = |said: &Json| {
+            said.as_object().is_some_and(|members| {
+                let mut fields = self.0.iter();
+                members.is_empty() || fields.any(|field| members.contains_key(&*field.name))
+            })
+        };
+        objects.find(is_record).map(|said| self.value(&said))
     }
 
     /// A record with these members as far as they are of its fields; what is of none is left out.
@@ -261,6 +278,7 @@ impl Fields {
 
     /// Writes all that tells these fields from others.
     pub(crate) fn encode(&self, encoder: &mut Encoder) {
+        encoder.number(RECORD_VERSION).text(&self.expression());
         encoder.number(self.0.len() as u64);
         for field in &*self.0 {
             encoder.text(&field.name);
@@ -281,11 +299,12 @@ impl Fields {
     }
 }
 
-/// A text as a regular expression of itself.
+/// A text as a regular expression of itself. `<` and `>` mean themselves; escaped, they are the
+/// beginning and the end of a word.
 fn escaped(text: &str) -> String {
     let mut expression = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_ascii_punctuation() {
+        if c.is_ascii_punctuation() && !matches!(c, '<' | '>') {
             expression.push('\\');
         }
         expression.push(c);
@@ -301,12 +320,21 @@ mod tests {
     use super::*;
 
     fn fields() -> Fields {
-        let labels = ["good", "not \"so\" {good}", "(a|b)"].map(Arc::from);
+        let labels = [
+            "good",
+            "GOOD",
+            " good ",
+            "not \"so\" {good}",
+            "(a|b)",
+            "<b>!#$%&'*+,-./:;=?@[\\]^_`~",
+        ];
+        let labels = labels.map(Arc::from);
         let all = [
             ("product", FieldType::Text),
             ("n", FieldType::Integer),
             ("price €", FieldType::Float),
             ("is_new", FieldType::Boolean),
+            ("n < 10 & > 2", FieldType::Boolean),
             ("at", FieldType::Timestamp),
             ("mood", FieldType::OneOf(labels.into())),
         ];
@@ -321,8 +349,8 @@ mod tests {
     fn what_was_said_becomes_typed_values_and_what_does_not_fit_is_null() {
         let fields = fields();
         let record = |said: &str| fields.read(said).map(|value| value.to_json());
-        let null = json!({"product": null, "n": null, "price €": null, "is_new": null, "at": null,
-            "mood": null});
+        let null = json!({"product": null, "n": null, "price €": null, "is_new": null,
+            "n < 10 & > 2": null, "at": null, "mood": null});
         let with = |name: &str, value: Json| {
             let mut record = null.clone();
             record[name] = value;
@@ -348,6 +376,12 @@ mod tests {
             ("{\"product\": \"N/A\"}", Some(null.clone())),
             ("{\"product\": [\"x\"], \"more\": 1}", Some(null.clone())),
             ("{\"mood\": \"Good\"}", with("mood", "good".into())),
+            ("{\"mood\": \"GOOD\"}", with("mood", "GOOD".into())),
+            ("{\"mood\": \" good \"}", with("mood", " good ".into())),
+            ("{\"mood\": \"  good\"}", with("mood", "good".into())),
+            ("Of {the lamp}: {\"n\": 3}, or {more}.", with("n", 3.into())),
+            ("{\"record\": {\"n\": 2}}", with("n", 2.into())),
+            ("{\"other\": 2}", None),
             ("{\"mood\": \"fine\"}", Some(null.clone())),
             ("{\"at\": \"2024-05-01\"}", with("at", "2024-05-01".into())),
             ("I cannot say.", None),
@@ -387,11 +421,30 @@ mod tests {
         }
     }
 
+    /// State directories hold these: a change here has all that was read out of rows read anew.
+    #[test]
+    fn a_digest_names_the_expression_and_how_it_is_read() {
+        let encoded = |fields: &Fields| {
+            let mut encoder = Encoder::new();
+            fields.encode(&mut encoder);
+            encoder.digest("test")
+        };
+        let mut expected = Encoder::new();
+        let field = |of| Field {
+            name: "n".into(),
+            of,
+        };
+        let number = Fields::new([field(FieldType::Integer)]).expect("fields");
+        expected.number(RECORD_VERSION).text(&number.expression());
+        expected.number(1).text("n").number(2);
+        assert_eq!(encoded(&number), expected.digest("test"));
+    }
+
     /// A vocabulary of single bytes and an end.
     fn bytes() -> Vocabulary {
         let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
         tokens.push(Vec::new());
-        Vocabulary::new(tokens, 256).expect("a vocabulary")
+        Vocabulary::new(tokens, Some(256)).expect("a vocabulary")
     }
 
     proptest! {

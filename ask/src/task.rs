@@ -39,6 +39,11 @@ const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 const OF_PAIR: [&str; 2] = ["A", "B"];
 /// Labels of one task.
 const MAX_LABELS: usize = 256;
+/// Tokens of one output, or of one answer, that may be asked for: more than any model writes, and few
+/// enough to be added to what a prompt has.
+pub const MAX_OUTPUT_TOKENS: usize = 1_000_000;
+/// Most places in the answers of tasks of which is kept what a model says there of no row.
+pub(crate) const MAX_INCLINATIONS: usize = 10_000;
 /// What a task's digest covers, and its version: another when prompts are rendered otherwise.
 const DIGEST_OF: &str = "perennial task 1";
 
@@ -185,7 +190,8 @@ impl Task {
     ///
     /// # Errors
     /// A prompt that names no column, an empty name, a brace without its other; labels that are
-    /// empty, alike, fewer than two or too many; a limit of no tokens.
+    /// empty, alike, fewer than two or too many; a limit of no tokens, or of more than
+    /// [`MAX_OUTPUT_TOKENS`].
     pub fn new(prompt: &str, output: Output) -> Result<Self, TaskError> {
         check_output(&output)?;
         let (pieces, mentions) = parse(prompt)?;
@@ -469,6 +475,9 @@ fn text_of(value: &Value) -> Arc<str> {
 fn check_output(output: &Output) -> Result<(), TaskError> {
     let checked = match output {
         _ if output.max_tokens() == Some(0) => Err("an output of 0 tokens says nothing".to_owned()),
+        _ if output.max_tokens() > Some(MAX_OUTPUT_TOKENS) => {
+            Err(format!("an output has at most {MAX_OUTPUT_TOKENS} tokens"))
+        }
         Output::Label(labels) => check_labels(labels),
         _ => Ok(()),
     };
@@ -648,6 +657,18 @@ mod tests {
         let task = labels(&["x", "y"]).expect("two");
         assert_eq!(task.chosen(1), "y".into());
         assert_eq!(truth("{a}").chosen(1), Value::Boolean(false));
+    }
+
+    #[test]
+    fn an_output_has_some_tokens_and_not_too_many() {
+        let of = |max_tokens| {
+            let task = Task::new("{a}", Output::Text { max_tokens });
+            task.map(drop).map_err(|error| error.what)
+        };
+        assert_eq!(of(MAX_OUTPUT_TOKENS), Ok(()));
+        for wrong in [0, MAX_OUTPUT_TOKENS + 1, usize::MAX] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 
     /// State directories hold these: a change here makes every kept output another task's.

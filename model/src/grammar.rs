@@ -6,27 +6,37 @@
 //!
 //! Bytes, not characters, are matched: a token may hold half of a character, and what is whole is
 //! valid UTF-8 all the same. An expression is an automaton of its derivatives, made as far as it is
-//! walked (`derivre`); which tokens lead on is found by walking the trie along it (`toktrie`).
+//! walked (`derivre`); which tokens lead on is found by walking the trie along it (`toktrie`). An
+//! automaton outlives its grammar for a while: the next of the same expression goes on from it, for
+//! most of its states are the same.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use derivre::{NextByte, Regex, StateID};
-use toktrie::{Recognizer, TokRxInfo, TokTrie};
+use toktrie::{INVALID_TOKEN, Recognizer, TokRxInfo, TokTrie};
 
 use crate::error::Error;
 
 /// A token that adds more bytes to a text is never written.
 const MAX_TOKEN_BYTES: usize = 128;
 
+/// Automata that are kept for the next grammar of their expression.
+const MAX_KEPT: usize = 32;
+/// A larger automaton is not kept.
+const MAX_KEPT_BYTES: usize = 8 << 20;
+
 /// What each token of a model adds to a text.
 #[derive(Clone)]
 pub struct Vocabulary {
     trie: Arc<TokTrie>,
+    kept: Arc<Kept>,
 }
 
 /// An expression, and how much of it has been written.
 pub struct Grammar {
-    expression: Regex,
+    automaton: Automaton,
     state: StateID,
     vocabulary: Vocabulary,
 }
@@ -36,31 +46,29 @@ pub type TokenSet = Arc<[u32]>;
 
 impl Vocabulary {
     /// The vocabulary whose token number `i` adds `tokens[i]` to a text; one that adds nothing is never
-    /// written. `end` is a token that ends texts.
+    /// written. `end` is a token that ends texts, where there is one.
     ///
     /// # Errors
     /// [`Error::Grammar`].
-    pub fn new(mut tokens: Vec<Vec<u8>>, end: u32) -> Result<Self, Error> {
+    pub fn new(mut tokens: Vec<Vec<u8>>, end: Option<u32>) -> Result<Self, Error> {
         for token in &mut tokens {
             if token.len() > MAX_TOKEN_BYTES {
                 token.clear();
             }
         }
         let n_tokens = u32::try_from(tokens.len()).map_err(refused)?;
-        match tokens.get_mut(end as usize) {
-            Some(token) => token.clear(),
-            None => {
-                return Err(Error::Grammar(format!(
-                    "the token {end} that ends texts is none of {n_tokens}"
-                )));
-            }
+        if let Some(end) = end {
+            let none = || format!("the token {end} that ends texts is none of {n_tokens}");
+            let token = tokens.get_mut(end as usize);
+            token.ok_or_else(|| Error::Grammar(none()))?.clear();
         }
         if tokens.iter().all(Vec::is_empty) {
             return Err(Error::Grammar("no token adds to a text".to_owned()));
         }
-        let trie = TokTrie::from(&TokRxInfo::new(n_tokens, end), &tokens);
+        let info = TokRxInfo::new(n_tokens, end.unwrap_or(INVALID_TOKEN));
         Ok(Self {
-            trie: Arc::new(trie),
+            trie: Arc::new(TokTrie::from(&info, &tokens)),
+            kept: Arc::default(),
         })
     }
 
@@ -70,13 +78,21 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::Grammar`]: an expression that cannot be read, or that nothing obeys.
     pub fn grammar(&self, expression: &str) -> Result<Grammar, Error> {
-        let mut expression = Regex::new(expression).map_err(refused)?;
-        if expression.always_empty() {
+        let kept = self.kept.take(expression);
+        let mut regex = match kept {
+            Some(regex) => regex,
+            None => Regex::new(expression).map_err(refused)?,
+        };
+        if regex.always_empty() {
             return Err(Error::Grammar("nothing obeys it".to_owned()));
         }
         Ok(Grammar {
-            state: expression.initial_state(),
-            expression,
+            state: regex.initial_state(),
+            automaton: Automaton {
+                expression: expression.into(),
+                regex: Some(regex),
+                kept: self.kept.clone(),
+            },
             vocabulary: self.clone(),
         })
     }
@@ -99,8 +115,8 @@ impl Grammar {
     /// [`Error::Grammar`] where the vocabulary lacks what it needs.
     pub fn forced(&mut self) -> Result<Vec<u32>, Error> {
         let (mut state, mut bytes) = (self.state, Vec::new());
-        while let NextByte::ForcedByte(byte) = self.expression.next_byte(state) {
-            state = self.expression.transition(state, byte);
+        while let NextByte::ForcedByte(byte) = self.automaton.next_byte(state) {
+            state = self.automaton.transition(state, byte);
             bytes.push(byte);
         }
         let (mut tokens, mut rest) = (Vec::new(), &bytes[..]);
@@ -127,8 +143,8 @@ impl Grammar {
         let trie = self.vocabulary.trie.clone();
         let mut allowed = trie.alloc_token_set();
         let mut walk = Walk {
-            expression: &mut self.expression,
             states: vec![self.state],
+            expression: &mut self.automaton,
         };
         trie.add_bias(&mut walk, &mut allowed, &[]);
         match allowed.is_zero() {
@@ -143,7 +159,7 @@ impl Grammar {
     /// [`Error::Grammar`] of one that does not.
     pub fn write(&mut self, token: u32) -> Result<(), Error> {
         let bytes = self.vocabulary.trie.token(token);
-        let state = self.expression.transition_bytes(self.state, bytes);
+        let state = self.automaton.transition_bytes(self.state, bytes);
         if bytes.is_empty() || state.is_dead() {
             return Err(Error::Grammar(format!(
                 "the token {token} does not lead on"
@@ -155,7 +171,70 @@ impl Grammar {
 
     /// Whether all has been written.
     pub fn is_complete(&mut self) -> bool {
-        self.expression.is_accepting(self.state)
+        self.automaton.is_accepting(self.state)
+    }
+}
+
+/// Automata of grammars that are gone, the oldest first.
+#[derive(Default)]
+struct Kept(Mutex<VecDeque<(Arc<str>, Regex)>>);
+
+impl Kept {
+    fn all(&self) -> MutexGuard<'_, VecDeque<(Arc<str>, Regex)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One of this expression, which nobody else has.
+    fn take(&self, expression: &str) -> Option<Regex> {
+        let mut all = self.all();
+        let newest = all.iter().rposition(|(of, _)| **of == *expression)?;
+        all.remove(newest).map(|(_, regex)| regex)
+    }
+
+    fn put(&self, expression: Arc<str>, regex: Regex) {
+        if regex.num_bytes() > MAX_KEPT_BYTES {
+            return;
+        }
+        let mut all = self.all();
+        if all.len() >= MAX_KEPT {
+            all.pop_front();
+        }
+        all.push_back((expression, regex));
+    }
+}
+
+/// The automaton of an expression, which is kept when its grammar is gone.
+struct Automaton {
+    expression: Arc<str>,
+    /// There until it is dropped.
+    regex: Option<Regex>,
+    kept: Arc<Kept>,
+}
+
+impl Deref for Automaton {
+    type Target = Regex;
+
+    fn deref(&self) -> &Regex {
+        self.regex
+            .as_ref()
+            .expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Automaton {
+    fn deref_mut(&mut self) -> &mut Regex {
+        self.regex
+            .as_mut()
+            .expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Automaton {
+    fn drop(&mut self) {
+        // Of a walk that panicked nobody knows where it stood.
+        if let Some(regex) = self.regex.take().filter(|_| !std::thread::panicking()) {
+            self.kept.put(self.expression.clone(), regex);
+        }
     }
 }
 
@@ -209,7 +288,7 @@ mod tests {
         tokens.extend(words.iter().map(|word| word.as_bytes().to_vec()));
         tokens.push(Vec::new());
         let end = tokens.len() as u32 - 1;
-        Vocabulary::new(tokens, end).expect("a vocabulary")
+        Vocabulary::new(tokens, Some(end)).expect("a vocabulary")
     }
 
     fn tokens_of(set: &TokenSet) -> Vec<u32> {
@@ -262,8 +341,43 @@ mod tests {
         let mut grammar = vocabulary.grammar("[0-9]{2}").expect("a grammar");
         assert!(grammar.write(u32::from(b'x')).is_err());
         assert!(vocabulary.grammar("[0-9").is_err());
-        assert!(Vocabulary::new(vec![Vec::new(); 3], 2).is_err());
-        assert!(Vocabulary::new(vec![vec![b'x']; 3], 3).is_err());
+        assert!(Vocabulary::new(vec![Vec::new(); 3], Some(2)).is_err());
+        assert!(Vocabulary::new(vec![vec![b'x']; 3], Some(3)).is_err());
+    }
+
+    #[test]
+    fn where_no_token_ends_texts_each_may_be_written() {
+        let tokens = [b"a".to_vec(), b"b".to_vec()];
+        let allowed = |end| {
+            let vocabulary = Vocabulary::new(tokens.to_vec(), end).expect("a vocabulary");
+            let mut grammar = vocabulary.grammar("[ab]{2}").expect("a grammar");
+            tokens_of(&grammar.allowed().expect("allowed"))
+        };
+        assert_eq!(allowed(None), [0, 1]);
+        assert_eq!(allowed(Some(0)), [1]);
+    }
+
+    #[test]
+    fn a_grammar_goes_on_from_the_automaton_of_the_one_before() {
+        let vocabulary = vocabulary();
+        let walked = |expression: &str| {
+            let mut grammar = vocabulary.grammar(expression).expect("a grammar");
+            let n_bytes = grammar.automaton.num_bytes();
+            let allowed = tokens_of(&grammar.allowed().expect("allowed"));
+            (n_bytes, grammar.automaton.num_bytes(), allowed)
+        };
+        let first = walked("[0-9]{2}|null");
+        let second = walked("[0-9]{2}|null");
+        assert!(first.0 < first.1 && second.0 >= first.1);
+        assert_eq!(first.2, second.2);
+        // Two at a time are two.
+        let both = ["[a-z]+"; 2].map(|of| vocabulary.grammar(of).expect("a grammar"));
+        drop(both);
+        assert_eq!(vocabulary.kept.all().len(), 3);
+        for n in 0..2 * MAX_KEPT {
+            drop(vocabulary.grammar(&format!("x{n}")));
+        }
+        assert_eq!(vocabulary.kept.all().len(), MAX_KEPT);
     }
 
     proptest! {

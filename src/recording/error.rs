@@ -50,8 +50,8 @@ pub enum RecordingError {
     },
     /// The models at hand are not those that were recorded.
     #[error(
-        "recorded with {recorded}, but this is {given} (a version that computes in other arithmetic \
-         is another model, too); give the model that was recorded, or replay with this one anyway"
+        "recorded with {recorded}, but this is {given} (in other arithmetic, by `--arithmetic` or \
+         by another version, it is another model, too); give the model that was recorded, or replay with this one anyway"
     )]
     OtherModel {
         /// The model that was recorded.

@@ -328,9 +328,19 @@ fn what_cannot_be_carried_out_is_said_at_its_place() {
             "nothing opens models here",
         ),
         (
-            &over("towns", ") WITH (MAX_TOKENS = 100000000)"),
+            &over("towns", ") WITH (MAX_TOKENS = 1000000)"),
             "1:1",
             "max_tokens",
+        ),
+        (
+            &over("towns", ") WITH (MAX_TOKENS = 18446744073709551615)"),
+            "2:88",
+            "at most 1000000",
+        ),
+        (
+            "SELECT sem_map('{key}', max_tokens => 18446744073709551615) AS x FROM towns",
+            "1:25",
+            "1 to 1000000",
         ),
         ("CREATE VIEW w AS SELECT kee FROM towns", "1:25", "kee"),
         ("SELECT *\nFROM tonws", "2:6", "tonws"),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use perennial_ask::Sampling;
+use perennial_ask::{MAX_OUTPUT_TOKENS, Sampling};
 use perennial_bank::repair::{Band, Extent, Part};
 use perennial_bank::{PassageSizes, Repair, Scope};
 
@@ -112,8 +112,8 @@ impl View {
                 given,
             })
         };
-        if self.max_tokens == 0 {
-            return out_of_range("max_tokens", "at least 1", "0".into());
+        if !(1..=MAX_OUTPUT_TOKENS).contains(&self.max_tokens) {
+            return out_of_range("max_tokens", "1 to 1000000", self.max_tokens.to_string());
         }
         if self.passage_sizes.max < 16 || self.passage_sizes.min > self.passage_sizes.max {
             let given = format!("{}..={}", self.passage_sizes.min, self.passage_sizes.max);
@@ -145,7 +145,8 @@ impl View {
             return out_of_range("matching", "columns, each named once", twice.1.clone());
         }
         self.pace.check(&self.name)?;
-        let outside_passages = n_prefix + QUESTION_ALLOWANCE + self.max_tokens;
+        let around = n_prefix.saturating_add(QUESTION_ALLOWANCE);
+        let outside_passages = around.saturating_add(self.max_tokens);
         let Some(room) = n_positions
             .checked_sub(outside_passages)
             .filter(|room| *room > 0)
@@ -421,6 +422,9 @@ mod tests {
             View::named("v").plan(4096, 0),
             view().max_tokens(0).plan(4096, 0),
             view().max_tokens(4000).plan(4096, 0),
+            view().max_tokens(usize::MAX).plan(4096, 30),
+            view().max_tokens(MAX_OUTPUT_TOKENS + 1).plan(usize::MAX, 0),
+            view().plan(4096, usize::MAX),
             view().scope(Scope::Window { tokens: 0 }).plan(4096, 0),
             view().sampled(1, f32::NAN).plan(4096, 0),
             view().calls_per_hour(0).plan(4096, 0),

@@ -17,7 +17,9 @@ use perennial_model::grammar::Vocabulary;
 use perennial_model::layout::Layout;
 use perennial_model::passes::Passes;
 
-use crate::answer::{AnswerModel, AnswerRequest, CallError, CallProgress, Outcome, Source, Work};
+use crate::answer::{
+    AnswerModel, AnswerRequest, CallError, CallProgress, Outcome, Source, Work, n_tokens_of,
+};
 use crate::before::{LayoutDelta, Written};
 use crate::embed::Embed;
 use crate::patch;
@@ -144,6 +146,8 @@ impl TensorModel {
     pub fn without_stop(&self, store: Arc<FragmentStore>) -> Self {
         Self {
             stop: Vec::new(),
+            // A token that ends answers no more may be a part of them.
+            vocabulary: Arc::default(),
             digest: blake3::derive_key("perennial 1 tensor model without stop", &self.digest),
             ..self.with_store(store)
         }
@@ -278,7 +282,7 @@ impl AnswerModel for TensorModel {
             .map(|p| p.tokens.len())
             .sum();
         let n_prompt = self.prefix.len() + n_passages + suffix.len();
-        let required = n_prompt + request.max_tokens;
+        let required = n_tokens_of([n_prompt, request.max_tokens]);
         if required > self.n_positions() {
             let limit = self.n_positions();
             return Err(CallError::DoesNotFit { required, limit }.into());
@@ -423,6 +427,16 @@ mod tests {
         config: ModelConfig,
         codec: Characters,
     ) -> Result<([u8; 32], FragmentId), ModelError> {
+        let model = model_in(arithmetic, config, codec)?;
+        let ids = model.fragment_ids(Scope::Causal, &[]);
+        Ok((AnswerModel::digest(&model), ids[0]))
+    }
+
+    fn model_in(
+        arithmetic: Arithmetic,
+        config: ModelConfig,
+        codec: Characters,
+    ) -> Result<TensorModel, ModelError> {
         let kernels = KernelOptions {
             arithmetic,
             ..KernelOptions::default()
@@ -430,9 +444,23 @@ mod tests {
         let weights = tiny(&config, 1);
         let decoder = Decoder::load_with(kernels, config, &weights, 1, &mut |_, _| {})?;
         let store = Arc::new(FragmentStore::new(0));
-        let model = TensorModel::new(Arc::new(decoder), &[7; 32], codec, store);
-        let ids = model.fragment_ids(Scope::Causal, &[]);
-        Ok((AnswerModel::digest(&model), ids[0]))
+        Ok(TensorModel::new(Arc::new(decoder), &[7; 32], codec, store))
+    }
+
+    #[test]
+    fn what_is_said_of_no_row_is_waited_for_by_those_who_need_it_only() -> Result<(), ModelError> {
+        let codec = Characters {
+            prefix: vec![1],
+            stop: vec![3],
+            digest: 0,
+        };
+        let model = model_in(Arithmetic::default(), tiny_config(), codec)?;
+        let of = |task: u8| model.inclination_of(([task; 32], vec![5]));
+        let held = of(1);
+        let _computing = held.lock();
+        assert!(of(1).try_lock().is_err());
+        assert!(of(2).try_lock().is_ok());
+        Ok(())
     }
 
     #[test]

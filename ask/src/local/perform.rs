@@ -30,18 +30,18 @@ use perennial_rows::Value;
 
 use super::encoder::Encoder;
 use super::{TensorModel, failed};
-use crate::answer::{AnswerModel, AnswerRequest, CallError, Tolerance, Work};
+use crate::answer::{AnswerModel, AnswerRequest, CallError, Tolerance, Work, n_tokens_of};
 use crate::before::Before;
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::record::Fields;
-use crate::task::{Output, Rendered, Task, score};
-
-/// Most places of tasks of which is known what the model says there of no row.
-const MAX_INCLINATIONS: usize = 10_000;
+use crate::task::{MAX_INCLINATIONS, Output, Rendered, Task, score};
 
 /// The logits of candidates where there is no row, by the digest of a task and the beginning of an
 /// answer.
-pub(super) type Inclinations = Mutex<HashMap<([u8; 32], Vec<u32>), Arc<[f32]>>>;
+pub(super) type Inclinations = Mutex<HashMap<([u8; 32], Vec<u32>), Inclination>>;
+
+/// Of one of these, held while it is computed: who needs the same waits for it, and nobody else does.
+type Inclination = Arc<Mutex<Option<Arc<[f32]>>>>;
 
 impl Provider for TensorModel {
     fn digest(&self) -> [u8; 32] {
@@ -73,7 +73,7 @@ impl Provider for TensorModel {
             Output::Text { .. } | Output::Truth | Output::Label(_) => {}
         }
         let (n_answers, limit) = (task.n_answer_tokens(), self.n_positions());
-        let required = self.prefix.len() + suffix.len() + n_output + n_answers;
+        let required = n_tokens_of([self.prefix.len(), suffix.len(), n_output, n_answers]);
         match (required < limit, n_answers) {
             (true, _) => Ok(()),
             (false, 0) => Err(format!(
@@ -175,9 +175,8 @@ impl TensorModel {
             let unknown =
                 || ModelError::Grammar("the tokenizer spells tokens in no known way".into());
             let bytes = self.codec.token_bytes(n_vocab).ok_or_else(unknown);
-            let end = self.stop.first().copied().unwrap_or_default();
             bytes
-                .and_then(|bytes| Vocabulary::new(bytes, end))
+                .and_then(|bytes| Vocabulary::new(bytes, self.stop.first().copied()))
                 .map_err(|error| error.to_string())
         });
         made.as_ref()
@@ -257,7 +256,7 @@ impl TensorModel {
             .suffix("", &rendered.instruction)
             .map_err(failed)?;
         let n_prompt = self.prefix.len() + documents.n_tokens() + suffix.len();
-        let (required, limit) = (n_prompt + n_output, self.n_positions());
+        let (required, limit) = (n_tokens_of([n_prompt, n_output]), self.n_positions());
         if required > limit {
             return Err(CallError::DoesNotFit { required, limit }.into());
         }
@@ -422,12 +421,9 @@ impl TensorModel {
         let mut encoder = rows::encoding::Encoder::new();
         call.task.encode(&mut encoder);
         let key = (encoder.digest("perennial task inclination"), path.to_vec());
-        // Held while it is computed: who needs the same waits for it.
-        let mut known = self
-            .inclinations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get(&key) {
+        let of_key = self.inclination_of(key);
+        let mut known = of_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*known {
             return Ok(known.clone());
         }
         let neutral = call.task.neutral();
@@ -448,10 +444,17 @@ impl TensorModel {
         let mut outputs = self.decoder().forward(&mut [rows], &call.cancel)?;
         let logits = outputs.swap_remove(0).logits;
         let inclined: Arc<[f32]> = among.iter().map(|token| logits[*token as usize]).collect();
-        if known.len() >= MAX_INCLINATIONS {
-            known.clear();
-        }
-        known.insert(key, inclined.clone());
+        *known = Some(inclined.clone());
         Ok(inclined)
+    }
+
+    /// What is known of a place in the answers of a task.
+    pub(super) fn inclination_of(&self, key: ([u8; 32], Vec<u32>)) -> Inclination {
+        let all = self.inclinations.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_INCLINATIONS && !all.contains_key(&key) {
+            all.clear();
+        }
+        all.entry(key).or_default().clone()
     }
 }

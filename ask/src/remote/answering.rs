@@ -199,7 +199,7 @@ impl RemoteModel {
         };
         let reply = reply?;
         note(&mut work, &reply.usage);
-        let (text, finish) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
+        let (text, finish) = reply.answer(self.n_allowed(plain))?;
         Ok(WrittenAnswer {
             text: text.to_owned(),
             finish,

@@ -35,18 +35,13 @@ impl Likeliest {
         self.begin(choices).is_some()
     }
 
-    /// How likely each choice begins, in nats; nothing where first tokens do not tell choices apart, or
-    /// none of them begins any.
-    fn begin<S: AsRef<str>>(&self, choices: &[S]) -> Option<Vec<f32>> {
+    /// How likely each choice begins, in nats, as far as that was told; nothing where first tokens do
+    /// not tell choices apart, or none of them begins any.
+    fn begin<S: AsRef<str>>(&self, choices: &[S]) -> Option<Vec<Option<f32>>> {
         let begins = |choice: &str, token: &str| {
             let token = token.trim().to_lowercase();
             !token.is_empty() && choice.to_lowercase().starts_with(&token)
         };
-        let last = self
-            .0
-            .iter()
-            .map(|(_, logprob)| *logprob)
-            .fold(0.0, f32::min);
         let mut of_choices: Vec<Option<f32>> = vec![None; choices.len()];
         for (token, logprob) in &self.0 {
             let mut begun = (0..choices.len()).filter(|i| begins(choices[*i].as_ref(), token));
@@ -59,28 +54,31 @@ impl Likeliest {
             let known = of_choices[only].get_or_insert(*logprob);
             *known = known.max(*logprob);
         }
-        if of_choices.iter().all(Option::is_none) {
-            return None;
-        }
-        let least = last - BELOW_THE_LAST;
-        Some(
-            of_choices
-                .into_iter()
-                .map(|of| of.unwrap_or(least))
-                .collect(),
-        )
+        let is_any = of_choices.iter().any(Option::is_some);
+        is_any.then_some(of_choices)
+    }
+
+    /// What a choice is taken to be that was not told.
+    fn untold(&self) -> f32 {
+        let told = self.0.iter().map(|(_, logprob)| *logprob);
+        told.fold(0.0, f32::min) - BELOW_THE_LAST
     }
 }
 
 /// How much likelier a row makes each choice than no row does, in nats; nothing where that cannot be
-/// told.
+/// told. Of a choice that was told neither with the row nor without, nothing is known but that it is
+/// unlikely: it is the last that is chosen.
 pub(super) fn gains<S: AsRef<str>>(
     row: &Likeliest,
     neutral: &Likeliest,
     choices: &[S],
 ) -> Option<Vec<f32>> {
-    let (row, neutral) = (row.begin(choices)?, neutral.begin(choices)?);
-    Some(row.iter().zip(&neutral).map(|(a, b)| a - b).collect())
+    let (of_row, of_none) = (row.begin(choices)?, neutral.begin(choices)?);
+    let gain = |told: (Option<f32>, Option<f32>)| match told {
+        (None, None) => f32::NEG_INFINITY,
+        (a, b) => a.unwrap_or_else(|| row.untold()) - b.unwrap_or_else(|| neutral.untold()),
+    };
+    Some(of_row.into_iter().zip(of_none).map(gain).collect())
 }
 
 /// The place of the highest of some numbers; of equals the first, as everywhere.
@@ -113,6 +111,18 @@ mod tests {
         assert_eq!(chosen(&neutral), Some(0), "of equals the first");
         let silent = likeliest(&[("No", -0.1), (" no", -6.0)]);
         assert_eq!(chosen(&silent), Some(1));
+    }
+
+    #[test]
+    fn what_was_told_nowhere_is_not_chosen() {
+        // The last of what was told is less likely without the row: that says nothing of `blue`.
+        let choices = ["blue", "red", "green"];
+        let row = likeliest(&[("red", -0.1), ("green", -2.0), ("**", -4.0)]);
+        let neutral = likeliest(&[("red", -0.05), ("green", -1.0), ("**", -9.0)]);
+        let gains = gains(&row, &neutral, &choices).expect("gains");
+        assert_eq!(highest(&gains), 1, "{gains:?}");
+        assert_eq!(gains[0], f32::NEG_INFINITY);
+        assert!(crate::task::score(&gains).is_finite());
     }
 
     #[test]

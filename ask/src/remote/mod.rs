@@ -42,6 +42,7 @@ pub use gate::RemoteLimits;
 pub use probe::{Repeats, ServerReport};
 pub use server::ApiKey;
 
+use crate::answer::n_tokens_of;
 use fault::Fault;
 use gate::Gate;
 use habits::Habits;
@@ -278,11 +279,11 @@ impl RemoteModel {
         let least = self.least(request);
         match reply.usage.prompt {
             Some(read) if read < least => Err(Fault::TooLong {
-                required: least + request.max_tokens,
+                required: n_tokens_of([least, request.max_tokens]),
                 limit: read,
             }),
             _ if self.has_only_thought(&reply) => Err(Fault::OnlyThought {
-                max_tokens: request.max_tokens + self.habits.thinking_tokens,
+                max_tokens: self.n_allowed(request),
             }),
             _ => {
                 reply.count(self.estimated(request));
@@ -293,7 +294,7 @@ impl RemoteModel {
 
     /// Whether a request cannot fit what the model attends to; then the tokens that it has at least.
     fn overflow(&self, request: &ChatRequest<'_>) -> Option<usize> {
-        let least = self.least(request) + request.max_tokens + self.habits.thinking_tokens;
+        let least = n_tokens_of([self.least(request), self.n_allowed(request)]);
         (least > self.n_positions).then_some(least)
     }
 
@@ -333,7 +334,12 @@ impl RemoteModel {
 
     /// Tokens of a request's prompt and answer, by estimate.
     fn required(&self, request: &ChatRequest<'_>) -> usize {
-        self.estimated(request) + request.max_tokens + self.habits.thinking_tokens
+        n_tokens_of([self.estimated(request), self.n_allowed(request)])
+    }
+
+    /// Most tokens that a reply to a request may have, what is thought included.
+    fn n_allowed(&self, request: &ChatRequest<'_>) -> usize {
+        n_tokens_of([request.max_tokens, self.habits.thinking_tokens])
     }
 }
 

@@ -18,14 +18,12 @@ use super::likelihoods::{self, Likeliest};
 use super::probe::schema;
 use super::request::{ChatRequest, Prompt};
 use super::{MANY_SILENCES, RemoteModel};
-use crate::answer::{CallError, Work};
+use crate::answer::{CallError, Work, n_tokens_of};
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::record::Fields;
-use crate::task::{Output, Rendered, Task, score};
+use crate::task::{MAX_INCLINATIONS, Output, Rendered, Task, score};
 use perennial_model::sampling::Sampling;
 
-/// Most tasks of which is known what the model says of no row.
-const MAX_INCLINATIONS: usize = 10_000;
 /// Most tokens in which a choice is said.
 const CHOICE_TOKENS: usize = 64;
 
@@ -46,7 +44,7 @@ impl Provider for RemoteModel {
         let bare = vec![Value::Null; task.columns().len()];
         let prompt = prompt(&task.rendered(&bare));
         let required = self.required(&request(&prompt, n_output(task), None));
-        let required = required + task.n_answer_tokens();
+        let required = n_tokens_of([required, task.n_answer_tokens()]);
         match required < self.n_positions {
             true => Ok(()),
             false => Err(format!(
@@ -104,7 +102,7 @@ impl RemoteModel {
     ) -> Result<Value, Fault> {
         let reply = self.ask(request, &call.cancel, &mut |_| {})?;
         note(work, &reply.usage);
-        let (text, _) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
+        let (text, _) = reply.answer(self.n_allowed(request))?;
         Ok(Value::text(text))
     }
 
@@ -123,10 +121,10 @@ impl RemoteModel {
         };
         let reply = self.ask(&request, &call.cancel, &mut |_| {})?;
         note(work, &reply.usage);
-        let (text, _) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
+        let (text, _) = reply.answer(self.n_allowed(&request))?;
         fields.read(text).ok_or_else(|| {
             Fault::Never(format!(
-                "the model says `{}`, which is no JSON object; more `max_tokens` help where it was cut",
+                "the model says `{}`, which is no JSON object of these columns; more `max_tokens` help where it was cut",
                 shown(text)
             ))
         })
@@ -167,7 +165,7 @@ impl RemoteModel {
         };
         let reply = reply?;
         note(work, &reply.usage);
-        let (text, _) = reply.answer(request.max_tokens + self.habits.thinking_tokens)?;
+        let (text, _) = reply.answer(self.n_allowed(&request))?;
         let said = schema.and_then(|_| under_schema(text));
         let said = said.as_deref().unwrap_or(text);
         match choice(said, &choices) {

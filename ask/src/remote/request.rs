@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::habits::Habits;
 use super::likelihoods::N_LIKELIEST;
+use crate::answer::n_tokens_of;
 use crate::chat::{BEFORE_PASSAGES, SYSTEM, passage_text, suffix_text};
 use perennial_model::sampling::Sampling;
 
@@ -84,7 +85,7 @@ impl ChatRequest<'_> {
             Some(_) => 0,
             None => habits.thinking_tokens,
         };
-        body[limit] = (self.max_tokens + thinking).into();
+        body[limit] = n_tokens_of([self.max_tokens, thinking]).into();
         if !habits.refuses_sampling {
             self.sample(&mut body, habits);
         }

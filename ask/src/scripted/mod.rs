@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::answer::{
     AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
+    n_tokens_of,
 };
 use crate::dependency::{Dependencies, Read};
 use crate::embed::Embed;
@@ -231,7 +232,7 @@ impl AnswerModel for Scripted {
             .map(|p| p.tokens.len())
             .sum();
         let n_prompt = request.prompt.len() + request.question.len();
-        let required = PREFIX.len() + passages + n_prompt + request.max_tokens;
+        let required = n_tokens_of([PREFIX.len(), passages, n_prompt, request.max_tokens]);
         if required > N_POSITIONS {
             let limit = N_POSITIONS;
             return Err(CallError::DoesNotFit { required, limit }.into());

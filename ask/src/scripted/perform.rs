@@ -7,7 +7,7 @@
 //! Of several rows it says how many there were, and a hash of all that it read; of answers the sum
 //! of what these say, and a hash: so nothing can be lost, come twice or trade places unseen.
 
-use crate::answer::{AnswerModel, CallError, Work};
+use crate::answer::{AnswerModel, CallError, Work, n_tokens_of};
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::record::{FieldType, Fields};
 use crate::scripted::{ERROR_WORD, N_POSITIONS, PANIC_WORD, PREFIX, Scripted};
@@ -148,7 +148,7 @@ impl Provider for Scripted {
     }
 
     fn check(&self, task: &Task) -> Result<(), String> {
-        let n_prompt = task.prompt().len() + task.n_answer_tokens();
+        let n_prompt = n_tokens_of([task.prompt().len(), task.n_answer_tokens()]);
         match n_prompt < N_POSITIONS {
             true => Ok(()),
             false => Err(format!(

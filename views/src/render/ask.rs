@@ -13,7 +13,7 @@ use perennial_rows::{Tuple, Value};
 use crate::dataflow::Epoch;
 use crate::outputs::TaskCalls;
 use crate::query::expression::Expression;
-use crate::render::Tuples;
+use crate::render::{Tuples, with};
 
 /// Questions of one node that are asked at a time by each worker; what is asked of the provider at
 /// a time is the executor's to bound.
@@ -44,8 +44,4 @@ pub(super) fn answered<'scope, D: ExchangeData + Hash>(
     let values = questions.clone().map(|(values, _)| values).distinct();
     let outputs = call(values, "Ask", MAX_IN_FLIGHT, calls);
     questions.join_map(outputs, |_, who, output| (who.clone(), output.clone()))
-}
-
-fn with(tuple: &Tuple, output: Value) -> Tuple {
-    tuple.iter().cloned().chain([output]).collect()
 }

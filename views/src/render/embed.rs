@@ -7,7 +7,7 @@ use perennial_operators::call::call;
 use perennial_rows::{Tuple, Value};
 
 use crate::embeddings::{EmbedCalls, EmbedText, Embedded};
-use crate::render::Tuples;
+use crate::render::{Tuples, with};
 
 /// Texts that each worker of a view has the embedder see at a time.
 const MAX_IN_FLIGHT: usize = 1024;
@@ -33,14 +33,10 @@ pub(super) fn embed<'scope>(
     });
     let texts = by_text.clone().map(|(text, _)| text).distinct();
     let vectors = call(texts, "EmbedEntries", MAX_IN_FLIGHT, calls);
-    let with = by_text.join_map(vectors, |_, tuple, embedded: &Embedded| {
+    let embedded = by_text.join_map(vectors, |_, tuple, embedded: &Embedded| {
         let vector = embedded.as_ref().ok();
         let vector = vector.map(|vector| vector.elements().collect::<Vec<f32>>());
         with(tuple, vector.map_or(Value::Null, |v| Value::vector(&v)))
     });
-    with.concat(without.map(|tuple| self::with(&tuple, Value::Null)))
-}
-
-fn with(tuple: &Tuple, vector: Value) -> Tuple {
-    tuple.iter().cloned().chain([vector]).collect()
+    embedded.concat(without.map(|tuple| with(&tuple, Value::Null)))
 }

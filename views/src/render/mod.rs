@@ -13,7 +13,7 @@
 //! | entries | those of its namespace that say the same, and its bucket (`entries.rs`) |
 //! | embed | the embedding of a text, if it was not embedded before |
 //! | ask | a model call, if its values were not asked about before |
-//! | rank | a model call for each value that it meets in a tournament, until it is out (`rank.rs`) |
+//! | rank | a model call for each value that it meets in a tournament, until it is out (`rank/`) |
 //! | ask groups | a model call, and one for each level of its group's tree (`ask_groups/`) |
 //!
 //! # Invariants
@@ -30,6 +30,7 @@ mod exact_sum;
 mod filter;
 mod join;
 mod leaders;
+mod place;
 mod project;
 mod rank;
 mod reduce;
@@ -44,7 +45,7 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use perennial_ask::Task;
-use perennial_rows::Tuple;
+use perennial_rows::{Tuple, Value};
 use timely::dataflow::Scope;
 
 use crate::dataflow::Epoch;
@@ -57,6 +58,11 @@ use crate::render::ask_groups::{Groups, Limits, Rows};
 
 /// A bag of tuples that changes from epoch to epoch.
 pub type Tuples<'scope> = VecCollection<'scope, Epoch, Tuple, isize>;
+
+/// A tuple with a value behind its others.
+fn with(tuple: &Tuple, value: Value) -> Tuple {
+    tuple.iter().cloned().chain([value]).collect()
+}
 
 /// The result of a query over its inputs, consolidated: one collection for each of
 /// [`Query::inputs`], in that order, with the columns that it names.

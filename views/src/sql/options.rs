@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::Arithmetic;
+use perennial_ask::{Arithmetic, MAX_OUTPUT_TOKENS};
 use perennial_bank::{Repair, Scope};
 use perennial_rows::Float;
 use sqlparser::tokenizer::{Span, Token};
@@ -246,8 +246,8 @@ pub(super) const OF_VIEWS: &[Known<ViewOption>] = &[
     known("POLICY", |v| parsed(v).map(ViewOption::Policy)),
     known("DELIVER", |v| parsed(v).map(ViewOption::Deliver)),
     known("SUPERSEDED", |v| parsed(v).map(ViewOption::Superseded)),
-    known("TOKEN_BUDGET", |v| positive(v).map(ViewOption::TokenBudget)),
-    known("MAX_TOKENS", |v| positive(v).map(ViewOption::MaxTokens)),
+    known("TOKEN_BUDGET", |v| n_tokens(v).map(ViewOption::TokenBudget)),
+    known("MAX_TOKENS", |v| n_tokens(v).map(ViewOption::MaxTokens)),
     known("REENCODE", |v| whole(v).map(ViewOption::Reencode)),
     known("SKIP_BELOW", |v| score(v).map(ViewOption::SkipBelow)),
     known("MODEL", |v| name(v).map(ViewOption::Model)),
@@ -515,6 +515,16 @@ fn positive(value: &Literal) -> Result<usize, String> {
     match whole(value) {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("expected a whole number of at least 1".to_owned()),
+    }
+}
+
+/// Tokens of an answer, or of what it is written over.
+fn n_tokens(value: &Literal) -> Result<usize, String> {
+    match positive(value) {
+        Ok(number) if number > MAX_OUTPUT_TOKENS => {
+            Err(format!("expected at most {MAX_OUTPUT_TOKENS}"))
+        }
+        other => other,
     }
 }
 

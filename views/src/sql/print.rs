@@ -9,9 +9,8 @@ use perennial_rows::Schema;
 use super::cursor::needs_quotes;
 use super::options::{MemoryOption, ModelOption, SinkOption, SourceOption, ViewOption};
 use super::statement::{
-    AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, Delete, Drop,
-    ForgetMemory, Grant, Insert, Origin, ReadBy, Recall, Show, Spanned, Statement, Subscribe,
-    Update,
+    AlterView, CreateContinuousView, CreateSink, CreateSource, Delete, Drop, ForgetMemory, Grant,
+    Insert, Origin, ReadBy, Recall, Show, Spanned, Statement, Subscribe, Update,
 };
 use crate::pace::duration_text;
 use crate::query::memory::Retain;
@@ -126,8 +125,8 @@ impl Display for ModelOption {
 }
 
 /// What opens a model, with how it is asked.
-pub(super) fn opened_by(model: &CreateModel) -> String {
-    format!("{}{}", model.spec.of, With(&model.options))
+pub(super) fn opened_by(spec: &str, options: &[Spanned<ModelOption>]) -> String {
+    format!("{spec}{}", With(options))
 }
 
 /// Always in quotes: librdkafka's names are lower case.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use perennial_ask::Arithmetic;
 use perennial_rows::Schema;
 use sqlparser::ast::{Expr, Query};
 use sqlparser::tokenizer::Span;
@@ -155,11 +156,15 @@ pub struct CreateModel {
 }
 
 impl CreateModel {
-    /// What opens it, as it is written: the same for the same model, asked in the same way.
+    /// What opens it, as it is written, without what holds unless told: the same for the same model,
+    /// asked in the same way.
     pub fn opened_by(&self) -> Arc<str> {
-        match self.options.is_empty() {
+        let usual = ModelOption::Arithmetic(Arithmetic::default());
+        let options = self.options.iter().filter(|option| option.of != usual);
+        let options: Vec<Spanned<ModelOption>> = options.cloned().collect();
+        match options.is_empty() {
             true => self.spec.of.clone(),
-            false => super::print::opened_by(self).into(),
+            false => super::print::opened_by(&self.spec.of, &options).into(),
         }
     }
 }

@@ -66,6 +66,21 @@ fn all_that_is_wrong_with_a_script_is_told_at_once() {
     assert_eq!(lines, [1, 3, 4]);
 }
 
+#[test]
+fn the_arithmetic_that_holds_unless_told_opens_the_same_model() {
+    let opened_by = |options: &str| {
+        let text = format!("CREATE MODEL m FROM './m.gguf'{options}");
+        match &parsed(&text).expect("sound")[..] {
+            [Statement::CreateModel(model)] => model.opened_by().to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(opened_by(""), "./m.gguf");
+    assert_eq!(opened_by(" WITH (ARITHMETIC = 'int16')"), "./m.gguf");
+    let other = "./m.gguf WITH (ARITHMETIC = 'int8')";
+    assert_eq!(opened_by(" WITH (ARITHMETIC = 'int8')"), other);
+}
+
 /// Queries of many forms; the binder's tests know more of them.
 const QUERIES: [&str; 12] = [
     "SELECT * FROM docs",

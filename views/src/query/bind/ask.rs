@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use perennial_ask::task::{Subject, TaskError};
-use perennial_ask::{Output, Task};
+use perennial_ask::{MAX_OUTPUT_TOKENS, Output, Task};
 use perennial_rows::Type;
 use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Ident, Spanned};
 use sqlparser::tokenizer::{Location, Span};
@@ -16,6 +16,7 @@ use sqlparser::tokenizer::{Location, Span};
 use crate::query::bind::Binder;
 use crate::query::bind::error::did_you_mean;
 use crate::query::bind::expression::{AsksAbout, Place, place_of};
+use crate::query::bind::rank::Ranked;
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
 use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
@@ -24,16 +25,15 @@ use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
 const MAX_TOKENS: usize = 128;
 
 /// The functions that ask a model.
-pub const SEM_FUNCTIONS: [&str; 8] = [
-    "sem_filter",
-    "sem_map",
-    "sem_classify",
-    "sem_agg",
-    "sem_extract",
-    "sem_score",
-    "sem_match",
-    "sem_rank",
-];
+pub const SEM_FUNCTIONS: [&str; SemFunction::ALL.len()] = {
+    let mut names = [""; SemFunction::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = SemFunction::ALL[at].name();
+        at += 1;
+    }
+    names
+};
 
 /// What a function asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +67,17 @@ impl SemFunction {
         all.find(|function| function.name().eq_ignore_ascii_case(name))
     }
 
-    pub(super) fn name(self) -> &'static str {
-        SEM_FUNCTIONS[self as usize]
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "sem_filter",
+            Self::Map => "sem_map",
+            Self::Classify => "sem_classify",
+            Self::Aggregate => "sem_agg",
+            Self::Extract => "sem_extract",
+            Self::Score => "sem_score",
+            Self::Match => "sem_match",
+            Self::Rank => "sem_rank",
+        }
     }
 }
 
@@ -94,6 +103,8 @@ pub(super) struct Asks {
     pending: Vec<Pending>,
     /// In the tree, below all that is bound from now on.
     placed: Vec<Pending>,
+    /// The order that it ranks by.
+    pub(super) ranked: Option<Ranked>,
 }
 
 impl Asks {
@@ -119,8 +130,11 @@ impl<'q> Binder<'q> {
         arguments: &'q [FunctionArg],
         span: Span,
     ) -> Option<Scalar> {
-        self.check_place(place, function, span)?;
         let arguments: Vec<&FunctionArg> = arguments.iter().collect();
+        if function == SemFunction::Rank {
+            return self.ranked_place(place, &arguments, span);
+        }
+        self.check_place(place, function, span)?;
         if function == SemFunction::Match {
             return self.ask_pairs(place, &arguments, span);
         }
@@ -171,6 +185,7 @@ impl<'q> Binder<'q> {
         let name = function.name();
         let (prompt, rest) = self.prompt(name, arguments, span)?;
         let (model, rest) = self.model(name, rest)?;
+        // Of two rows one is chosen, whatever is asked about them.
         let output = match function {
             SemFunction::Filter | SemFunction::Score | SemFunction::Match | SemFunction::Rank => {
                 let takes = match function {
@@ -179,31 +194,32 @@ impl<'q> Binder<'q> {
                 };
                 self.check_no_more(name, takes, &rest)?;
                 match function {
-                    SemFunction::Score => Output::Score,
-                    _ => Output::Truth,
+                    SemFunction::Rank => None,
+                    SemFunction::Score => Some(Output::Score),
+                    _ => Some(Output::Truth),
                 }
             }
             SemFunction::Map | SemFunction::Aggregate => {
-                let (max_tokens, rest) = without_max_tokens(&rest);
+                let (max_tokens, rest) = take_named(&rest, "max_tokens");
                 self.check_no_more(name, "a prompt and `max_tokens => n`", &rest)?;
-                Output::Text {
+                Some(Output::Text {
                     max_tokens: match max_tokens {
                         Some(argument) => self.max_tokens(name, argument)?,
                         None => MAX_TOKENS,
                     },
-                }
+                })
             }
-            SemFunction::Classify => Output::Label(self.labels(name, &rest)?),
-            SemFunction::Extract => self.record(&rest, span)?,
+            SemFunction::Classify => Some(Output::Label(self.labels(name, &rest)?)),
+            SemFunction::Extract => Some(self.record(&rest, span)?),
         };
         let (text, at) = (&prompt.0, prompt.1);
         let mentions = match Task::mentions(text) {
             Ok(mentions) => mentions,
             Err(error) => return self.refuse_task(&error, text, at),
         };
-        let task = match function {
-            SemFunction::Rank => Task::of_pair(text),
-            _ => Task::new(text, output),
+        let task = match output {
+            None => Task::of_pair(text),
+            Some(output) => Task::new(text, output),
         };
         let task = match task {
             Ok(task) => task,
@@ -310,18 +326,14 @@ impl<'q> Binder<'q> {
         function: &str,
         arguments: &[&'q FunctionArg],
     ) -> Option<(Option<Arc<str>>, Vec<&'q FunctionArg>)> {
-        let is_model = |argument: &&FunctionArg| {
-            named_argument(argument).is_some_and(|(name, _)| name.eq_ignore_ascii_case("model"))
+        let (argument, rest) = take_named(arguments, "model");
+        let Some(argument) = argument else {
+            return Some((None, rest));
         };
-        let (named, rest): (Vec<_>, Vec<_>) = arguments.iter().copied().partition(is_model);
-        let argument = match &*named {
-            [] => return Some((None, rest)),
-            [argument] => *argument,
-            [_, second, ..] => {
-                self.error(format!("`{function}` asks one model"), second.span());
-                return None;
-            }
-        };
+        if let (Some(second), _) = take_named(&rest, "model") {
+            self.error(format!("`{function}` asks one model"), second.span());
+            return None;
+        }
         let (name, at) = match named_argument(argument) {
             Some((_, FunctionArgExpr::Expr(Expr::Identifier(name)))) => {
                 let of: Arc<str> = match name.quote_style {
@@ -365,14 +377,16 @@ impl<'q> Binder<'q> {
     pub(super) fn max_tokens(&mut self, name: &str, argument: &FunctionArg) -> Option<usize> {
         let given = match named_argument(argument) {
             Some((_, FunctionArgExpr::Expr(Expr::Value(literal)))) => match &literal.value {
-                ast::Value::Number(digits, _) => digits.parse().ok().filter(|n: &usize| *n > 0),
+                ast::Value::Number(digits, _) => digits.parse().ok(),
                 _ => None,
             },
             _ => None,
         };
+        let given = given.filter(|n| (1..=MAX_OUTPUT_TOKENS).contains(n));
         if given.is_none() {
             let message = format!(
-                "`{name}` takes `max_tokens => n`, a whole number from 1, not `{argument}`"
+                "`{name}` takes `max_tokens => n`, a whole number from 1 to {MAX_OUTPUT_TOKENS}, not \
+                 `{argument}`"
             );
             self.error(message, argument.span());
         }
@@ -464,12 +478,13 @@ impl<'q> Binder<'q> {
     }
 }
 
-/// The argument `max_tokens => n`, if it is among these, and the others.
-pub(super) fn without_max_tokens<'a>(
+/// The first argument `name => …`, if there is one among these, and the others.
+pub(super) fn take_named<'a>(
     arguments: &[&'a FunctionArg],
+    name: &str,
 ) -> (Option<&'a FunctionArg>, Vec<&'a FunctionArg>) {
     let is_it = |argument: &&FunctionArg| {
-        named_argument(argument).is_some_and(|(name, _)| name.eq_ignore_ascii_case("max_tokens"))
+        named_argument(argument).is_some_and(|(given, _)| given.eq_ignore_ascii_case(name))
     };
     let mut rest = arguments.to_vec();
     let found = rest.iter().position(is_it).map(|at| rest.remove(at));

@@ -13,7 +13,7 @@ use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
-use crate::query::bind::ask::{SemFunction, literal_text, named_argument, without_max_tokens};
+use crate::query::bind::ask::{SemFunction, literal_text, named_argument, take_named};
 use crate::query::bind::expression::Place;
 use crate::query::expression::Expression;
 use crate::query::functions::Function;
@@ -81,7 +81,7 @@ impl<'q> Binder<'q> {
     /// What a call gives, by its arguments behind the prompt and the model.
     pub(super) fn record(&mut self, rest: &[&'q FunctionArg], span: Span) -> Option<Output> {
         let name = SemFunction::Extract.name();
-        let (max_tokens, rest) = without_max_tokens(rest);
+        let (max_tokens, rest) = take_named(rest, "max_tokens");
         let max_tokens = match max_tokens {
             None => MAX_TOKENS,
             Some(argument) => self.max_tokens(name, argument)?,

@@ -1,8 +1,9 @@
 //! Which pairs of rows is a model asked about?
 //!
 //! `JOIN … ON sem_match('…{a.x}…{b.y}…')` keeps the pairs for which a model says yes. It is asked
-//! behind all other conditions on the pairs, wherever these stand. Where none of them is an equality
-//! of both sides, that would be all pairs there are: so that has to be said (`all_pairs => TRUE`).
+//! behind all other conditions on the pairs, wherever these stand. Where no equalities lead from one
+//! side to the other, through other tables perhaps, that would be all pairs there are: so that has to
+//! be said (`all_pairs => TRUE`).
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
-use crate::query::bind::ask::{SemFunction, named_argument};
+use crate::query::bind::ask::{SemFunction, named_argument, take_named};
 use crate::query::bind::expression::Place;
 use crate::query::bind::scope::ScopeTable;
 use crate::query::column::ColumnId;
@@ -37,11 +38,8 @@ impl<'q> Binder<'q> {
         span: Span,
     ) -> Option<Scalar> {
         let function = SemFunction::Match;
-        let is_all = |argument: &&&FunctionArg| {
-            named_argument(argument).is_some_and(|(name, _)| name.eq_ignore_ascii_case("all_pairs"))
-        };
-        let rest: Vec<&FunctionArg> = arguments.iter().filter(|a| !is_all(a)).copied().collect();
-        let all_pairs = match arguments.iter().find(is_all) {
+        let (all_pairs, rest) = take_named(arguments, "all_pairs");
+        let all_pairs = match all_pairs {
             None => false,
             Some(argument) => self.truth(function.name(), argument)?,
         };
@@ -122,24 +120,49 @@ impl<'q> Binder<'q> {
     }
 }
 
-/// What models say of pairs that no key brings together.
+/// What models say of pairs that no keys bring together.
 fn unkeyed_asks(node: &Node, all: &mut BTreeSet<ColumnId>) {
-    if let Node::Ask(ask) = node
-        && is_unkeyed(&ask.input)
-    {
-        all.insert(ask.output);
+    if let Node::Ask(ask) = node {
+        let mut together = Vec::new();
+        brought_together(&ask.input, &mut together);
+        let named: BTreeSet<ColumnId> = ask.arguments.iter().flat_map(Scalar::columns).collect();
+        if !together.iter().any(|columns| named.is_subset(columns)) {
+            all.insert(ask.output);
+        }
     }
     node.inputs()
         .into_iter()
         .for_each(|input| unkeyed_asks(input, all));
 }
 
-/// Whether the rows of a node are pairs that no key brings together.
-fn is_unkeyed(node: &Node) -> bool {
+/// The columns of a node, by sets: those of one table are together, and those of tables that keys of
+/// joins lead to from one another.
+fn brought_together(node: &Node, all: &mut Vec<BTreeSet<ColumnId>>) {
     match node {
-        Node::Filter { input, .. } | Node::Project { input, .. } => is_unkeyed(input),
-        Node::Ask(ask) => is_unkeyed(&ask.input),
-        Node::Join(join) => join.kind.has_right() && join.keys.is_empty(),
-        _ => false,
+        Node::Filter { input, .. } => brought_together(input, all),
+        // No prompt names what another says in the same SELECT.
+        Node::Ask(ask) => brought_together(&ask.input, all),
+        Node::Join(join) => {
+            brought_together(&join.left, all);
+            if !join.kind.has_right() {
+                return;
+            }
+            brought_together(&join.right, all);
+            for (left, right) in &join.keys {
+                unite(
+                    all,
+                    left.columns().into_iter().chain(right.columns()).collect(),
+                );
+            }
+        }
+        other => all.push(other.columns().into_iter().collect()),
     }
+}
+
+/// Makes one set of these columns and of all sets that hold any of them.
+fn unite(all: &mut Vec<BTreeSet<ColumnId>>, mut columns: BTreeSet<ColumnId>) {
+    let meets = |set: &mut BTreeSet<ColumnId>| !set.is_disjoint(&columns);
+    let met: Vec<BTreeSet<ColumnId>> = all.extract_if(.., meets).collect();
+    columns.extend(met.into_iter().flatten());
+    all.push(columns);
 }

@@ -1,16 +1,14 @@
 //! Which rows does a model put first, shown two at a time?
 //!
 //! `ORDER BY sem_rank('Which {text} is more urgent?') LIMIT k` is an order that no column has: a node
-//! below the SELECT list makes it, of as many rows as the limit keeps.
+//! below the SELECT list makes it, of as many rows as the limit keeps. Written in the list, too, it is
+//! the place of the row, from 1.
 
-use std::sync::Arc;
-
-use perennial_ask::Task;
 use sqlparser::ast::{self, Expr, FunctionArg, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
-use crate::query::bind::ask::SemFunction;
+use crate::query::bind::ask::{Question, SemFunction};
 use crate::query::bind::expression::Place;
 use crate::query::bind::order::SortBy;
 use crate::query::column::ColumnId;
@@ -18,9 +16,9 @@ use crate::query::expression::Expression;
 use crate::query::node::{MAX_PLACES, Node, Rank, Scalar, SortKey};
 
 /// An order of rows by verdicts of a model.
+#[derive(Clone)]
 pub(super) struct Ranked {
-    model: Option<Arc<str>>,
-    task: Arc<Task>,
+    question: Question,
     arguments: Vec<Scalar>,
     n_places: u64,
     output: ColumnId,
@@ -67,14 +65,38 @@ impl<'q> Binder<'q> {
         let arguments: Vec<&FunctionArg> = list.args.iter().collect();
         let (question, arguments) = self.question(place, function, &arguments, span)?;
         let output = self.table.add(name, perennial_rows::Type::Integer);
-        Some(Some(Ranked {
-            model: question.model,
-            task: question.task,
+        let ranked = Ranked {
+            question,
             arguments,
             n_places,
             output,
             span,
-        }))
+        };
+        self.asks.ranked = Some(ranked.clone());
+        Some(Some(ranked))
+    }
+
+    /// The place of a row in the order that the SELECT at hand ranks by.
+    pub(super) fn ranked_place(
+        &mut self,
+        place: Place<'_>,
+        arguments: &[&'q FunctionArg],
+        span: Span,
+    ) -> Option<Scalar> {
+        let function = SemFunction::Rank;
+        let is_selected = place.clause == "SELECT";
+        let Some(ranked) = self.asks.ranked.clone().filter(|_| is_selected) else {
+            self.check_place(place, function, span)?;
+            return None;
+        };
+        let (question, arguments) = self.question(place, function, arguments, span)?;
+        if question != ranked.question || arguments != ranked.arguments {
+            let message =
+                "`sem_rank` in SELECT is the place in the order of ORDER BY; ask the same there";
+            self.error(message, span);
+            return None;
+        }
+        Some(Expression::Column(ranked.output))
     }
 }
 
@@ -90,8 +112,8 @@ impl Ranked {
         };
         let node = Node::Rank(Box::new(Rank {
             input,
-            model: self.model,
-            task: self.task,
+            model: self.question.model,
+            task: self.question.task,
             arguments: self.arguments,
             n_places: self.n_places,
             output: self.output,

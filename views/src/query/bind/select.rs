@@ -185,6 +185,7 @@ impl<'q> Binder<'q> {
             allows_aggregates,
             asks: AsksAbout::Rows,
         };
+        let ranked = self.ranked(place("ORDER BY", false), order, n_rows);
         let items = self.items(place("SELECT", true), &select.projection);
         let keys = self.group_keys(place("GROUP BY", false), select, items.as_deref());
         let having = match &select.having {
@@ -194,7 +195,6 @@ impl<'q> Binder<'q> {
                 bound.map(|bound| vec![(bound, place_of(having))])
             }
         };
-        let ranked = self.ranked(place("ORDER BY", false), order, n_rows);
         let order = match ranked {
             Some(None) => order,
             _ => order.get(1..).unwrap_or_default(),
@@ -209,8 +209,12 @@ impl<'q> Binder<'q> {
         let has_aggregates = !self.aggregates.is_empty() || !self.asked_groups.is_empty();
         let mut grouped = None;
         let is_grouped = !keys.is_empty() || has_aggregates || select.having.is_some();
-        if let Some(ranked) = ranked.as_ref().filter(|_| is_grouped) {
-            let message = "`sem_rank` ranks rows; rank groups in a query around";
+        let unranked = match (is_grouped, &select.distinct) {
+            (true, _) => Some("`sem_rank` ranks rows; rank groups in a query around"),
+            (false, Some(_)) => Some("`sem_rank` ranks rows; DISTINCT goes in a query below"),
+            (false, None) => None,
+        };
+        if let Some((ranked, message)) = ranked.as_ref().zip(unranked) {
             self.error(message, ranked.span);
             return None;
         }

@@ -612,7 +612,8 @@ fn columns_are_read_out_of_a_text_by_one_question() {
             ),
             (
                 "max_tokens => 0",
-                "`sem_extract` takes `max_tokens => n`, a whole number from 1, not `max_tokens => 0`",
+                "`sem_extract` takes `max_tokens => n`, a whole number from 1 to 1000000, not \
+                 `max_tokens => 0`",
             ),
             ("sem_extract", "`sem_extract`: the field `i` is given twice"),
         ],
@@ -626,7 +627,8 @@ fn what_is_wrong_with_an_argument_is_said_at_the_argument() {
         &[
             (
                 "max_tokens => 'x'",
-                "`sem_agg` takes `max_tokens => n`, a whole number from 1, not `max_tokens => 'x'`",
+                "`sem_agg` takes `max_tokens => n`, a whole number from 1 to 1000000, not \
+                 `max_tokens => 'x'`",
             ),
             (
                 "7",
@@ -697,6 +699,29 @@ fn rows_are_ranked_before_what_only_the_first_are_asked() {
             "        └ first 2 by sem_rank('{doc}') AS sem_rank (a pass for two that meet)\n",
             "          └ scan orders (amount, doc, id)",
         ),
+    );
+    let shown =
+        "SELECT id, sem_rank('{doc}') AS place FROM orders ORDER BY sem_rank('{doc}') LIMIT 2";
+    let shown = sql(shown).unwrap_or_else(|errors| panic!("{errors}"));
+    let by_place = OrderBy {
+        column: 1,
+        is_descending: false,
+        nulls_first: false,
+    };
+    assert_eq!(shown.order, [by_place]);
+    refused(
+        "SELECT sem_rank('{region}') AS a FROM orders ORDER BY sem_rank('{doc}') LIMIT 1",
+        &[(
+            "sem_rank",
+            "`sem_rank` in SELECT is the place in the order of ORDER BY; ask the same there",
+        )],
+    );
+    refused(
+        "SELECT DISTINCT id FROM orders ORDER BY sem_rank('{doc}') LIMIT 1",
+        &[(
+            "sem_rank",
+            "`sem_rank` ranks rows; DISTINCT goes in a query below",
+        )],
     );
     let in_order =
         "`sem_rank` is an order of rows: it stands by itself in ORDER BY, before all other keys";
@@ -771,6 +796,15 @@ fn pairs_are_asked_about_behind_all_that_rules_them_out() {
         "SELECT o.id FROM orders o JOIN docs d ON o.doc = d.key JOIN events e ON sem_match('{o.doc} {e.key}')",
         &[("sem_match", every)],
     );
+    // The equality brings others together: of these two it would be all pairs.
+    refused(
+        "SELECT o.id FROM orders o CROSS JOIN docs d JOIN events e ON o.doc = e.key AND sem_match('{d.title} {e.key}')",
+        &[("sem_match", every)],
+    );
+    // Equalities lead from one to the other through a third.
+    let through = "SELECT o.id FROM orders o JOIN docs d ON o.doc = d.key
+                   JOIN events e ON d.key = e.key AND sem_match('{o.region} {e.key}')";
+    assert!(sql(through).is_ok(), "{:?}", sql(through));
     let in_on = "`sem_match` decides which rows an inner JOIN pairs; it stands in its ON";
     refused(
         "SELECT o.id FROM orders o LEFT JOIN docs d ON sem_match('{o.doc} {d.title}') WHERE sem_match('{doc} {title}')",

@@ -5,7 +5,8 @@
 //! Passes, each once:
 //! 1. [`fold`]: what is constant is computed, conditions get their plain form;
 //! 2. [`pushdown`]: conditions go to where their columns are made, equalities become join keys,
-//!    projections of projections one, DISTINCT of what is distinct goes;
+//!    projections of projections one, DISTINCT of what is distinct goes; what a model rejects is not
+//!    put into pairs that another is asked about ([`pairs`]);
 //! 3. [`lift`]: models are asked behind LIMITs that do not order by what they say;
 //! 4. [`prune`]: columns that nobody reads go, down to the scans;
 //! 5. [`canonical`]: columns are numbered, and what has no order is sorted, so that one query has
@@ -17,6 +18,7 @@
 mod canonical;
 mod fold;
 mod lift;
+mod pairs;
 mod prune;
 mod pushdown;
 

@@ -9,7 +9,8 @@ use crate::query::expression::{Comparison, Expression};
 use crate::query::node::{
     Ask, AskGroups, Embed, Entries, Join, JoinKind, Node, Rank, Scalar, conjuncts,
 };
-use crate::query::rewrite::fold::simple;
+use crate::query::rewrite::fold::{empty, simple};
+use crate::query::rewrite::pairs;
 use crate::query::unique;
 
 /// Largest expression that a condition may grow to on its way down.
@@ -230,7 +231,8 @@ fn collect_uses(expression: &Scalar, uses: &mut Vec<ColumnId>) {
     }
 }
 
-/// A model is asked about the rows that every other condition has kept.
+/// A model is asked about the rows that every other condition has kept; about rows, before others are
+/// asked about pairs of them.
 fn push_ask(ask: Ask, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
     let (above, below): (Vec<_>, Vec<_>) = conditions
         .into_iter()
@@ -241,7 +243,12 @@ fn push_ask(ask: Ask, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
         columns.push(ask.output);
         return no_rows(columns);
     }
-    filtered(Node::Ask(Box::new(Ask { input, ..ask })), above)
+    let ask = Ask {
+        input: empty(),
+        ..ask
+    };
+    let (node, above) = pairs::asked(input, ask, above);
+    filtered(node, above)
 }
 
 /// A model is asked about the groups that every other condition has kept. What is a condition on

@@ -49,9 +49,10 @@ use crate::dataflow::Epoch;
 use crate::outputs::TaskCalls;
 use crate::query::expression::Expression;
 use crate::query::node::{MAX_MEMBERS, MAX_PARTS};
-use crate::render::Tuples;
 use crate::render::ask::answered;
-use places::{Home, LEVELS, Member, Size, beginning, homes};
+use crate::render::place::beginning;
+use crate::render::{Tuples, with};
+use places::{Home, LEVELS, Member, Size, homes};
 
 /// A node of a group's tree, or a slot: the group, and the first of its places.
 type NodeId = (Tuple, u64);
@@ -94,10 +95,6 @@ pub(super) fn ask_groups<'scope>(
         .join_map(answers, |_, group, answer| with(group, answer.clone()));
     let unsaid = groups.antijoin(has_answer);
     said.concat(unsaid.map(|(_, group)| with(&group, Value::Null)))
-}
-
-fn with(tuple: &Tuple, output: Value) -> Tuple {
-    tuple.iter().cloned().chain([output]).collect()
 }
 
 /// What is known of the rows of these groups, each once.
@@ -220,10 +217,10 @@ impl Limits {
     /// the company they are in. An eighth of the positions is left for what stands around.
     pub(super) fn of(task: &Task, n_positions: usize) -> Self {
         let n_output = task.output().max_tokens().unwrap_or(0);
-        let taken = task.prompt().len() + n_output + n_positions / 8;
+        let around = task.prompt().len() + n_positions / 8;
         Self {
             members: MAX_MEMBERS,
-            bytes: n_positions.saturating_sub(taken),
+            bytes: n_positions.saturating_sub(around.saturating_add(n_output)),
         }
     }
 }

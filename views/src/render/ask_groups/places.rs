@@ -1,19 +1,16 @@
 //! Where does a row stand in its group, and which rows are read together?
 //!
-//! A place is the beginning of a digest: its first 4 bits say in which of a group's 16 slots it is,
-//! the next 4 in which of that slot's, and so on. A node's slots are halved until a half is small
+//! A group's rows have places in a tree ([`place`](crate::render::place)). A node's slots are halved until a half is small
 //! enough for one call: that is a leaf, between one slot and all 16. So a leaf that overflows becomes
 //! two, at whatever size of its group. A slot that alone is too large is a node of the next level.
 
-use perennial_rows::encoding::Encoder;
 use perennial_rows::{Tuple, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::render::place::{N_SLOTS, beginning, n_behind, place};
+
 /// Levels of a tree. Its slots then have 32 bits: of a million rows a hundred pairs still share one.
 pub(super) const LEVELS: u32 = 8;
-/// Bits of a place that a level goes by.
-const BITS: u32 = 4;
-const N_SLOTS: u64 = 1 << BITS;
 /// What a place is the digest of, and its version: another when a tree stands otherwise.
 const PLACE_OF: &str = "perennial 1 place in a group";
 /// Bytes of a value that is no text, and of what stands around each value.
@@ -52,15 +49,13 @@ pub(super) enum Home {
 
 impl Member {
     pub(super) fn new(values: Tuple) -> Self {
-        let digest = Encoder::new().values(&values).digest(PLACE_OF);
-        let [a, b, c, d, e, f, g, h, ..] = digest;
         let n_bytes = values.iter().map(|value| match value {
             // A long text is several passages, each with a heading.
             Value::Text(text) | Value::Json(text) => text.len() + text.len() / 16 + N_AROUND,
             _ => 2 * N_AROUND,
         });
         Self {
-            place: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            place: place(&values, PLACE_OF),
             n_bytes: u32::try_from(n_bytes.sum::<usize>()).unwrap_or(u32::MAX),
             values,
         }
@@ -78,14 +73,6 @@ impl Limits {
     }
 }
 
-/// The first place of the slot or node that a place is in, where these have so many digits.
-pub(super) fn beginning(place: u64, n_digits: u32) -> u64 {
-    match n_digits {
-        0 => 0,
-        n => place & (u64::MAX << (u64::BITS - BITS * n)),
-    }
-}
-
 /// Where the members of a node's slots are asked about, given the slots that have any.
 pub(super) fn homes(slots: &[(u64, Size)], level: u32, limits: Limits) -> Vec<(u64, Home)> {
     let mut homes = Vec::with_capacity(slots.len());
@@ -100,7 +87,7 @@ fn halve(
     limits: Limits,
     homes: &mut Vec<(u64, Home)>,
 ) {
-    let number = |slot: u64| (slot >> (u64::BITS - BITS * (level + 1))) % N_SLOTS;
+    let number = |slot: u64| (slot >> n_behind(level)) % N_SLOTS;
     let sum = slots.iter().fold((0, 0), |sum: Size, (_, size)| {
         (sum.0 + size.0, sum.1.saturating_add(size.1))
     });
@@ -109,7 +96,7 @@ fn halve(
     };
     if limits.fits(sum) {
         // By where the range begins, not by which of its slots have members.
-        let begin = beginning(*first, level) | (range.start << (u64::BITS - BITS * (level + 1)));
+        let begin = beginning(*first, level) | (range.start << n_behind(level));
         homes.extend(slots.iter().map(|(slot, _)| (*slot, Home::Leaf(begin))));
     } else if range.end - range.start == 1 {
         let home = match level + 1 == LEVELS {
@@ -135,7 +122,7 @@ mod tests {
     };
 
     fn slots(level: u32, sizes: &[(u64, Size)]) -> Vec<(u64, Size)> {
-        let shift = u64::BITS - BITS * (level + 1);
+        let shift = n_behind(level);
         sizes
             .iter()
             .map(|(at, size)| (at << shift, *size))

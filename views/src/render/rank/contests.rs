@@ -10,7 +10,8 @@
 //! # Invariants
 //! - Contests of one node meet on one worker: a contest is exchanged by its node alone.
 //! - Two entrants meet in one node only, so no other worker uses their verdict.
-//! - A verdict that never comes (its texts do not fit the model) is for the first of the two by place.
+//! - A verdict that never comes (its texts do not fit the model) is for the shorter of the two, and of
+//!   equals for the first by place: what no model can read stands behind what it can.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
@@ -111,10 +112,13 @@ impl ContestCalls {
 
 impl Calls<Epoch, Contest, Vec<Entrant>> for ContestCalls {
     fn start(&mut self, contest: &Contest, epoch: &Epoch, reply: Reply<Vec<Entrant>>, _: Cancel) {
-        // What ended in an epoch is followed at in that one: calls start in the order of epochs.
-        self.newest = self.newest.max(*epoch);
+        // What ended in an epoch is followed at in that one: calls start in the order of epochs. So
+        // with the first of an epoch goes what had ended before the last that there was.
+        if *epoch > self.newest {
+            self.forget(self.newest);
+            self.newest = *epoch;
+        }
         let ended = self.ended.remove(&contest.node);
-        self.forget(epoch.saturating_sub(1));
         let held = Arc::new(Held {
             contest: contest.clone(),
             n_places: self.n_places,
@@ -213,8 +217,7 @@ impl Held {
         let values: Tuple = first.iter().chain(second.iter()).cloned().collect();
         let held = self.clone();
         let told = move |verdict: Value| {
-            // NULL is for the first.
-            let is_first = verdict != held.task.chosen(1);
+            let is_first = is_for_first(&held.task, &verdict, &pair);
             held.state().verdicts.insert(pair, is_first);
             held.advance();
         };
@@ -229,4 +232,17 @@ impl Held {
             state.uses.push(digest);
         }
     }
+}
+
+/// Whether the first of a pair is the better one.
+fn is_for_first(task: &Task, verdict: &Value, ((_, first), (_, second)): &Pair) -> bool {
+    match verdict {
+        Value::Null => n_bytes(first) <= n_bytes(second),
+        said => *said != task.chosen(1),
+    }
+}
+
+/// How long values are as texts.
+fn n_bytes(values: &Tuple) -> usize {
+    values.iter().map(|value| value.to_string().len()).sum()
 }

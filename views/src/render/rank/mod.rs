@@ -17,21 +17,19 @@ mod standings;
 
 use differential_dataflow::VecCollection;
 use perennial_operators::call::call;
-use perennial_rows::encoding::Encoder;
 use perennial_rows::{Tuple, Value};
 
 use crate::dataflow::Epoch;
 use crate::query::expression::Expression;
-use crate::render::Tuples;
+use crate::render::place::{beginning, place};
+use crate::render::{Tuples, with};
 use contests::Contest;
 use standings::Entrant;
 
 pub(super) use contests::ContestCalls;
 
-/// Levels of the tree, and the bits of a place that each goes by: values whose places begin alike for
-/// longer meet in one contest.
+/// Levels of the tree: values whose places begin alike for longer meet in one contest.
 const LEVELS: u32 = 5;
-const BITS: u32 = 4;
 /// What a place is the digest of, and its version: another when a tournament stands otherwise.
 const PLACE_OF: &str = "perennial 1 place in a tournament";
 /// Contests that are held at a time by each worker.
@@ -72,7 +70,7 @@ fn best<'scope>(
     calls: impl Fn() -> ContestCalls,
 ) -> Of<'scope, (Tuple, i64)> {
     let mut parts: Of<'scope, Part> = values.map(|values| {
-        let place = place(&values);
+        let place = place(&values, PLACE_OF);
         (place, vec![(place, values)])
     });
     for level in (0..LEVELS).rev() {
@@ -100,22 +98,4 @@ fn best<'scope>(
         let placed = best.into_iter().take(n_places).zip(1i64..);
         placed.map(|((_, values), place)| (values, place))
     })
-}
-
-fn place(values: &Tuple) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = Encoder::new().values(values).digest(PLACE_OF);
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// The first place of the node of a level that this one is in.
-fn beginning(place: u64, level: u32) -> u64 {
-    let n_bits = BITS * level;
-    match n_bits {
-        0 => 0,
-        _ => place >> (u64::BITS - n_bits) << (u64::BITS - n_bits),
-    }
-}
-
-fn with(tuple: &Tuple, place: Value) -> Tuple {
-    tuple.iter().cloned().chain([place]).collect()
 }

@@ -113,3 +113,26 @@ fn a_pair_is_asked_about_once_and_only_if_all_else_holds() {
     let (calls, _) = calls_of(sql, &[first, all(0, [a(9, "one more")], 1)]);
     assert_eq!(calls, [35, 5]);
 }
+
+#[test]
+fn nobody_is_asked_about_pairs_of_a_row_that_a_model_rejects() {
+    // The scripted model says yes of a text with a word of the prompt.
+    let sql = "SELECT a.t, b.s FROM a JOIN b ON a.x = b.x AND sem_match('Is {a.t} about {b.s}?')
+               WHERE sem_filter('{a.t} is a complaint')";
+    let mut first = all(0, [a(1, "complaint 1"), a(1, "praise 2")], 1);
+    first.extend(all(
+        1,
+        (0..6).map(|i| b(1, Value::text(format!("topic {i}")))),
+        1,
+    ));
+    let (calls, _) = calls_of(
+        sql,
+        &[
+            first,
+            all(0, [a(1, "praise 3")], 1),
+            // It meets nothing.
+            all(0, [a(2, "complaint 4")], 1),
+        ],
+    );
+    assert_eq!(calls, [2 + 6, 1, 0]);
+}

@@ -463,7 +463,7 @@ impl<'c> Choices<'c> {
         // All pairs of all pairs would take the time of many other cases.
         let is_large = depth < 2 || from.starts_with('(');
         let n_joins = [0, 0, 1, 1, 2][self.pick(5)].min(if is_large { 1 } else { 2 });
-        for _ in 0..n_joins {
+        for nth in 0..n_joins {
             let (right, right_columns) = self.table(0);
             let kind = self.one(&["JOIN", "LEFT JOIN", ",", "RIGHT JOIN"]);
             let left = columns.clone();
@@ -481,7 +481,12 @@ impl<'c> Choices<'c> {
             let may_ask = std::mem::replace(&mut self.may_ask, false);
             let on = match (a, b, self.pick(6)) {
                 (Some(a), Some(b), 4) if may_match => {
-                    let asked = self.asked_of(("sem_match", ""), &["sem_filter"], &names);
+                    // Of three tables the key may be one of others.
+                    let more = match nth {
+                        0 => ("sem_match", ""),
+                        _ => ("sem_match", ", all_pairs => TRUE"),
+                    };
+                    let asked = self.asked_of(more, &["sem_filter"], &names);
                     format!("{a} = {b} AND {asked}")
                 }
                 (_, _, 4 | 5) if may_match => {

@@ -64,7 +64,11 @@ impl Tournament {
     fn is_better(&self, a: &(u64, Value), b: &(u64, Value)) -> bool {
         let (lesser, greater) = if a < b { (a, b) } else { (b, a) };
         let said = scripted::output(&self.task, &[lesser.1.clone(), greater.1.clone()]);
-        (said != Value::from("B")) == (a < b)
+        let is_first = match said {
+            Value::Null => lesser.1.to_string().len() <= greater.1.to_string().len(),
+            said => said != Value::from("B"),
+        };
+        is_first == (a < b)
     }
 }
 
@@ -218,4 +222,45 @@ fn what_is_ranked_already_asks_nobody_and_an_insert_with_its_delete_leaves_no_tr
     let model = Arc::new(Narrow::new(4096));
     let found = maintained_by(model, &first(4), &schemas(), &history, 2);
     assert_eq!(found[2].0, found[4].0);
+}
+
+#[test]
+fn an_update_after_epochs_without_one_asks_what_it_asks_without_these() {
+    const N: usize = 300;
+    let update = |n: usize| [texts(n..n + 1, -1), texts(N + n..N + n + 1, 1)].concat();
+    let (mut at_once, mut idle) = (vec![texts(0..N, 1)], vec![texts(0..N, 1)]);
+    for n in 0..12 {
+        at_once.push(update(n));
+        idle.extend([Vec::new(), Vec::new(), update(n)]);
+    }
+    let sum = |history: &[Vec<Delta>]| calls_of(5, history).iter().sum::<usize>();
+    assert_eq!(sum(&idle), sum(&at_once));
+}
+
+#[test]
+fn what_cannot_be_read_stands_behind_what_can() {
+    let unreadable = format!("{} {}", scripted::ERROR_WORD, "x".repeat(500));
+    let mut rows = texts(0..30, 1);
+    rows.push((0, row(unreadable.as_str()), 1));
+    let is_in = |n: usize| {
+        let model = Arc::new(Narrow::new(4096));
+        let found = maintained_by(model, &first(n), &schemas(), &[rows.clone()], 2);
+        found[0].0.contains_key(&vec![Value::text(&*unreadable)])
+    };
+    assert!(!is_in(30));
+    assert!(is_in(31));
+}
+
+#[test]
+fn the_place_of_a_row_can_be_selected() {
+    let sql = format!(
+        "SELECT t, sem_rank('{PROMPT}') AS place FROM a ORDER BY sem_rank('{PROMPT}') LIMIT 3"
+    );
+    let query = bind(&parse(&sql), &Tables).unwrap_or_else(|errors| panic!("{sql}\n{errors}"));
+    let rows = [4, 9, 2, 7].map(|n| (0, row(Value::text(format!("text {n}"))), 1));
+    let model = Arc::new(Narrow::new(4096));
+    let found = maintained_by(model, &query, &schemas(), &[rows.to_vec()], 1);
+    let expected = [("text 9", 1i64), ("text 7", 2), ("text 4", 3)];
+    let expected = expected.map(|(text, place)| (vec![Value::text(text), place.into()], 1));
+    assert_eq!(found[0].0, Bag::from(expected));
 }
