@@ -224,7 +224,8 @@ impl Reader {
             Since::Unknown(reason) => self.begin_anew(reason),
             Since::Before => {
                 let (engine, view) = (self.engine.clone(), self.feed.name().clone());
-                let stood = move || engine.stood_before(&view, id.epoch);
+                let key = self.options.key.clone();
+                let stood = move || engine.stood_before(&view, key.as_deref(), id.epoch);
                 let stood = tokio::task::spawn_blocking(stood).await;
                 let stood = stood.ok().and_then(Result::ok).flatten();
                 match stood.and_then(|stood| self.feed.since_stood(id.epoch, stood)) {
