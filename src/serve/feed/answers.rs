@@ -50,6 +50,15 @@ impl Said {
         })
     }
 
+    /// That it stands as it was told already.
+    fn restated(&self) -> Arc<Self> {
+        let update = AnswerUpdate {
+            old: self.update.new.clone(),
+            ..self.update.clone()
+        };
+        Self::new(update, self.at, Some(self.at))
+    }
+
     /// As it is told.
     pub(crate) fn json(&self) -> Arc<str> {
         let made = || {
@@ -235,6 +244,15 @@ impl Answers {
             present.or_else(|| self.gone.get(context)).cloned()
         });
         said.collect()
+    }
+
+    /// What stands of a context, for who was told something else meanwhile that does not; that it is gone
+    /// where nothing does.
+    pub(super) fn restated(&self, view: &Arc<str>, context: &ContextKey, now: Epoch) -> Arc<Said> {
+        match self.present.get(context) {
+            Some(said) => said.restated(),
+            None => Self::end_of(view, context.clone(), now),
+        }
     }
 
     /// That a context is gone, of which only this is known.
