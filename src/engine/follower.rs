@@ -33,8 +33,20 @@ pub trait Follower: Send + Sync + 'static {
     /// For how many readers it hears: what is provisional is made exact first where most read it.
     fn n_readers(&self) -> usize;
 
-    /// Nothing comes any more: the view is dropped, or the engine ends. `failure` is why it cannot go on.
-    fn end(&self, failure: Option<&str>);
+    /// Nothing comes any more.
+    fn end(&self, ending: Ending<'_>);
+}
+
+/// Why nothing is told of a view any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending<'a> {
+    /// The view was dropped.
+    Dropped,
+    /// The engine was told to end.
+    Stopped,
+    /// The engine cannot go on: why, and what to do.
+    Failed(&'a str),
 }
 
 /// What a view says when somebody begins to follow.

@@ -615,15 +615,20 @@ impl Engine {
         Ok(state.history()?)
     }
 
-    /// Of a view's answers that were stored after an epoch: what stood at it. None where the history does
-    /// not reach back to it, or there is none.
+    /// Of a view's answers that were stored after an epoch, or of the one under a key: what stood at it.
+    /// None where the history does not reach back to it, or there is none.
     ///
     /// # Errors
     /// [`Error::State`].
     #[cfg(feature = "serve")]
-    pub(crate) fn stood_before(&self, view: &str, epoch: Epoch) -> Result<Option<Stood>, Error> {
+    pub(crate) fn stood_before(
+        &self,
+        view: &str,
+        key: Option<&str>,
+        epoch: Epoch,
+    ) -> Result<Option<Stood>, Error> {
         match &self.shared.state {
-            Some(state) => Ok(state.stood_before(view, epoch)?),
+            Some(state) => Ok(state.stood_before(view, key, epoch)?),
             None => Ok(None),
         }
     }

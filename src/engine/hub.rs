@@ -8,7 +8,7 @@ use perennial_ask::{Performed, Work};
 use perennial_bank::ContextKey;
 use perennial_views::{Observer, Refresh};
 
-use super::follower::{Follower, Following};
+use super::follower::{Ending, Follower, Following};
 use super::subscription::Mailbox;
 use super::update::{Progress, Update};
 
@@ -104,8 +104,10 @@ impl Hub {
         for (_, mailbox) in std::mem::take(&mut *self.mailboxes()) {
             mailbox.close();
         }
-        let failure = self.failure().map(String::as_str);
-        self.following(None).iter().for_each(|f| f.end(failure));
+        let ending = self
+            .failure()
+            .map_or(Ending::Stopped, |reason| Ending::Failed(reason));
+        self.following(None).iter().for_each(|f| f.end(ending));
         self.followers().clear();
     }
 
@@ -116,7 +118,8 @@ impl Hub {
             mailbox.close();
         }
         drop(mailboxes);
-        self.following(Some(view)).iter().for_each(|f| f.end(None));
+        let followers = self.following(Some(view));
+        followers.iter().for_each(|f| f.end(Ending::Dropped));
         self.followers()
             .retain(|following| &*following.view != view);
         self.take_refreshes(view);

@@ -50,7 +50,7 @@ pub use builder::EngineBuilder;
 pub use current::CurrentAnswer;
 pub use edit::Edit;
 pub use error::Error;
-pub use follower::{Follower, Lineage, LineagePassage, Standing};
+pub use follower::{Ending, Follower, Lineage, LineagePassage, Standing};
 pub use forget::Receipt;
 pub use handle::{Engine, Flushing};
 pub use quarantine::Quarantined;

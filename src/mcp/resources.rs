@@ -84,6 +84,7 @@ impl Address {
             snapshot: false,
             early: false,
             key: self.key.clone(),
+            caller: Some(caller.clone()),
             ..SubscribeOptions::default()
         };
         served.subscribe(&self.view, options)

@@ -153,7 +153,8 @@ async fn admit_to(gate: &Gate, is_open: bool, request: Request, next: Next) -> R
     let (mut parts, body): (Parts, Body) = request.into_parts();
     match gate.admit(&parts, is_open) {
         Ok(grant) => {
-            parts.extensions.insert(Caller(Arc::new(grant)));
+            let caller = Caller::of(grant, gate.tokens.clone());
+            parts.extensions.insert(caller);
             next.run(Request::from_parts(parts, body)).await
         }
         Err(refusal) => openai::refused(parts.uri.path(), refusal),
@@ -162,12 +163,24 @@ async fn admit_to(gate: &Gate, is_open: bool, request: Request, next: Next) -> R
 
 /// Who asks, and what they may.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(Arc<Grant>);
+pub(crate) struct Caller {
+    /// What they were let in with.
+    grant: Arc<Grant>,
+    /// The tokens of which theirs is one; none where there are none.
+    tokens: Option<Arc<Tokens>>,
+}
 
 impl Caller {
+    pub(super) fn of(grant: Grant, tokens: Option<Arc<Tokens>>) -> Self {
+        Self {
+            grant: Arc::new(grant),
+            tokens,
+        }
+    }
+
     /// Refuses who does not have a role.
     pub(crate) fn may(&self, role: Role) -> Result<(), Refusal> {
-        if self.0.has(role) {
+        if self.grant.has(role) {
             return Ok(());
         }
         let role = role.word();
@@ -178,17 +191,27 @@ impl Caller {
     /// Refuses who does not have a role, or not for this stream or view. That it is there is not told.
     pub(crate) fn may_of(&self, role: Role, name: &str) -> Result<(), Refusal> {
         self.may(role)?;
-        if self.0.reaches(name) {
+        if self.grant.reaches(name) {
             return Ok(());
         }
         let error = format!("this token does not reach `{name}`");
         Err(Refusal::forbidden(error, "use one that does"))
     }
 
+    /// Whether they may this still: by what the tokens say now, which may be other than when they were
+    /// let in.
+    pub(crate) fn still_may(&self, role: Role, name: &str) -> bool {
+        let may = |grant: &Grant| grant.has(role) && grant.reaches(name);
+        match &self.tokens {
+            Some(tokens) => tokens.renewed(&self.grant).is_some_and(|now| may(&now)),
+            None => may(&self.grant),
+        }
+    }
+
     /// Refuses who does not have a role for all streams and views.
     pub(crate) fn may_of_all(&self, role: Role) -> Result<(), Refusal> {
         self.may(role)?;
-        if !self.0.is_restricted() {
+        if !self.grant.is_restricted() {
             return Ok(());
         }
         let error = "this token is restricted to some streams and views";
@@ -197,12 +220,12 @@ impl Caller {
 
     /// Whether they have a role.
     pub(crate) fn has(&self, role: Role) -> bool {
-        self.0.has(role)
+        self.grant.has(role)
     }
 
     /// Whether they reach a stream or a view.
     pub(crate) fn reaches(&self, name: &str) -> bool {
-        self.0.reaches(name)
+        self.grant.reaches(name)
     }
 }
 
@@ -210,17 +233,17 @@ impl Caller {
     /// Who runs this program, and may do all.
     #[cfg(feature = "mcp")]
     pub(crate) fn owner() -> Self {
-        Self(Arc::new(Grant::all()))
+        Self::of(Grant::all(), None)
     }
 
     /// Columns, and the values with which they ask.
     pub(super) fn bound(&self) -> &BTreeMap<String, String> {
-        self.0.bound()
+        self.grant.bound()
     }
 
     /// What tells their questions from those of others; none where there are no tokens.
     pub(super) fn asker(&self) -> Option<&str> {
-        self.0.asker()
+        self.grant.asker()
     }
 }
 

@@ -263,7 +263,8 @@ impl Served {
         }
         let feed = self.feed(view)?;
         let closing = self.closing.subscribe();
-        Ok(Reader::new(feed, self.engine().clone(), options, closing))
+        let history = Arc::new(self.engine().clone());
+        Ok(Reader::new(feed, history, options, closing))
     }
 
     /// The feed of a view.

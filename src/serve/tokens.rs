@@ -210,6 +210,17 @@ impl Tokens {
         }
         found.cloned()
     }
+
+    /// What a token may by now that was let in with this: none once its line is gone.
+    pub(super) fn renewed(&self, before: &Grant) -> Option<Grant> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = known.clone();
+        let asker = before.asker.as_ref()?;
+        let mut grants = known.tokens.iter().map(|(_, grant)| grant);
+        grants
+            .find(|grant| grant.asker.as_ref() == Some(asker))
+            .cloned()
+    }
 }
 
 fn read(path: &Path) -> Result<Known, TokensError> {
@@ -404,5 +415,23 @@ mod tests {
         assert!(tokens.reread().expect("reads"));
         assert!(tokens.grant(b"aaaaaaaaaaaaaaaa").is_none());
         assert!(tokens.grant(b"bbbbbbbbbbbbbbbb").is_some());
+    }
+
+    #[test]
+    fn what_was_let_in_may_what_its_line_says_by_now() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, "read aaaaaaaaaaaaaaaa\nread bbbbbbbbbbbbbbbb\n").expect("writable");
+        let tokens = Tokens::open(&path).expect("tokens");
+        let before = tokens.grant(b"aaaaaaaaaaaaaaaa").expect("known");
+        // Its line is another, and the second now.
+        let text = "read bbbbbbbbbbbbbbbb\nread aaaaaaaaaaaaaaaa docs\n";
+        std::fs::write(&path, text).expect("writable");
+        assert!(tokens.reread().expect("reads"));
+        let now = tokens.renewed(&before).expect("known");
+        assert!(now.reaches("docs") && !now.reaches("answers"));
+        std::fs::write(&path, "read bbbbbbbbbbbbbbbb\n").expect("writable");
+        assert!(tokens.reread().expect("reads"));
+        assert!(tokens.renewed(&before).is_none());
     }
 }

@@ -399,8 +399,8 @@ impl State {
         self.read(list)
     }
 
-    /// Of a view's answers that were stored or dropped after an epoch: what stood at it, as the view told
-    /// it. None where the history does not reach back to it.
+    /// Of a view's answers that were stored or dropped after an epoch, or of the one under a key: what stood
+    /// at it, as the view told it. None where the history does not reach back to it.
     ///
     /// A view that is slower than others stores its answers with a later epoch than theirs, and of several
     /// times in one such epoch the history knows only what stood before the first. Where the chain of one
@@ -409,7 +409,12 @@ impl State {
     /// # Errors
     /// [`StateError::Damaged`].
     #[cfg(feature = "serve")]
-    pub(crate) fn stood_before(&self, view: &str, epoch: u64) -> Result<Option<Stood>, StateError> {
+    pub(crate) fn stood_before(
+        &self,
+        view: &str,
+        key: Option<&str>,
+        epoch: u64,
+    ) -> Result<Option<Stood>, StateError> {
         self.read(|txn| {
             let held = txn.open_table(EPOCHS)?;
             let oldest = held.first()?.map(|(oldest, _)| oldest.value());
@@ -420,10 +425,17 @@ impl State {
             }
             // By context: what stood before each time, oldest first, with the epoch it was stored with.
             let mut chains: BTreeMap<String, Vec<(u64, Option<StoredAnswer>)>> = BTreeMap::new();
-            for entry in txn.open_table(UNDO_ANSWERS)?.range((epoch + 1, "", "")..)? {
-                let (key, before) = entry?;
-                let (stored_with, of_view, context) = key.value();
-                if of_view == view {
+            let undo = txn.open_table(UNDO_ANSWERS)?;
+            // Epoch by epoch, so that records of other views and keys are passed over.
+            for later in held.range(epoch + 1..)? {
+                let stored_with = later?.0.value();
+                for entry in undo.range((stored_with, view, key.unwrap_or_default())..)? {
+                    let (record, before) = entry?;
+                    let (of_epoch, of_view, context) = record.value();
+                    let is_asked_for = key.is_none_or(|key| key == context);
+                    if of_epoch != stored_with || of_view != view || !is_asked_for {
+                        break;
+                    }
                     let before = before
                         .value()
                         .map(|bytes| format::decode("an answer", bytes));

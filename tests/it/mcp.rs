@@ -721,3 +721,50 @@ fn the_program_speaks_the_protocol_and_nothing_else_on_standard_output() {
     stderr.read_to_string(&mut said).expect("a text");
     assert!(said.contains("speaking MCP"), "{said}");
 }
+
+#[test]
+fn what_is_followed_is_followed_as_long_as_the_token_holds() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("tokens");
+    let admin = "admin admin-0123456789abcdef\n";
+    let both = format!("{admin}read reader-0123456789abcdef answers\n");
+    std::fs::write(&path, both).expect("writable");
+    let served = served(NOTES, Scripted::new());
+    let engine = served.engine().clone();
+    engine.upsert("questions", "q", "alpha").expect("runs");
+    let change = |n: usize| {
+        let text = format!("alpha is {n}.");
+        engine.upsert("notes", "a", &text).expect("runs");
+        engine.flush().expect("runs");
+    };
+    change(0);
+    let mut options = ServerOptions::at("127.0.0.1:0");
+    options.tokens = Some(Arc::new(Tokens::open(&path).expect("tokens")));
+    options.besides.guarded = Some(perennial::mcp::router(&served));
+    let server = Server::start(served.clone(), options).expect("listens");
+    let token = Some("reader-0123456789abcdef");
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"}}});
+    let session = post(&server, token, None, &initialize).1;
+    let session = session.expect("a session");
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(post(&server, token, Some(&session), &ready).0, 202);
+    let follow = json!({"jsonrpc": "2.0", "id": 2, "method": "resources/subscribe",
+                        "params": {"uri": "perennial://views/answers"}});
+    let (status, _, told) = post(&server, token, Some(&session), &follow);
+    assert!(status == 200 && told["error"].is_null(), "{told}");
+    let n_readers = || served.feed("answers").expect("a view").n_readers();
+    for n in 1..4 {
+        change(n);
+        assert_eq!(n_readers(), 1);
+    }
+    std::fs::write(&path, admin).expect("writable");
+    let deadline = std::time::Instant::now() + DEADLINE;
+    let mut n = 4;
+    while n_readers() > 0 {
+        assert!(std::time::Instant::now() < deadline, "it is followed still");
+        change(n);
+        n += 1;
+    }
+}

@@ -140,6 +140,7 @@ pub(super) async fn changes(
         early: false,
         as_of: since,
         key: arguments.key,
+        caller: Some(caller.clone()),
         ..SubscribeOptions::default()
     };
     let mut reader = served.subscribe(&arguments.view, options)?;
@@ -170,6 +171,9 @@ pub(super) async fn changes(
             }
             "reset" => {
                 (changes, n_changes, has_reset) = (Vec::new(), 0, true);
+            }
+            "end" if !caller.still_may(Role::Read, &arguments.view) => {
+                return Err(Refusal::unauthorized());
             }
             "end" => {
                 let error = format!("`{}` was dropped, or has failed", arguments.view);

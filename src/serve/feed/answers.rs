@@ -7,7 +7,7 @@
 //! told what does not stand any more.
 //!
 //! # Invariants
-//! - `by_epoch` has each context of `present` and `gone` once.
+//! - `by_epoch` has each context of `present` and `gone` once, `gone_by_epoch` those of `gone`.
 //! - All that changed after `floor` is there; the ends of contexts before it may be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,8 @@ pub(crate) struct Said {
     since: Option<Epoch>,
     /// As it is told; made once, for all readers.
     json: OnceLock<Arc<str>>,
+    /// The same, as it is told to who knows nothing of it.
+    fresh_json: OnceLock<Arc<str>>,
 }
 
 impl Said {
@@ -44,7 +46,17 @@ impl Said {
             at,
             since,
             json: OnceLock::new(),
+            fresh_json: OnceLock::new(),
         })
+    }
+
+    /// That it stands as it was told already.
+    fn restated(&self) -> Arc<Self> {
+        let update = AnswerUpdate {
+            old: self.update.new.clone(),
+            ..self.update.clone()
+        };
+        Self::new(update, self.at, Some(self.at))
     }
 
     /// As it is told.
@@ -58,13 +70,16 @@ impl Said {
 
     /// As it stands for who knows nothing of it.
     pub(super) fn fresh_json(&self) -> Arc<str> {
-        let update = AnswerUpdate {
-            old: None,
-            is_early: false,
-            ..self.update.clone()
+        let made = || {
+            let update = AnswerUpdate {
+                old: None,
+                is_early: false,
+                ..self.update.clone()
+            };
+            let event = AnswerEventJson::of(&update, self.at, None);
+            serde_json::to_string(&event).unwrap_or_default().into()
         };
-        let event = AnswerEventJson::of(&update, self.at, None);
-        serde_json::to_string(&event).unwrap_or_default().into()
+        self.fresh_json.get_or_init(made).clone()
     }
 
     /// Whether this is what an answer of an earlier epoch says.
@@ -87,6 +102,8 @@ pub(super) struct Answers {
     present: BTreeMap<ContextKey, Arc<Said>>,
     gone: BTreeMap<ContextKey, Arc<Said>>,
     by_epoch: BTreeSet<(Epoch, ContextKey)>,
+    /// The oldest of them are forgotten first.
+    gone_by_epoch: BTreeSet<(Epoch, ContextKey)>,
     /// What was said of the epoch in flight.
     pending: BTreeMap<ContextKey, AnswerUpdate>,
 }
@@ -123,19 +140,17 @@ impl Answers {
             // What was told early came from another early one: here it comes from what stood.
             update.old = before.and_then(|before| before.update.new.clone());
             update.is_early = false;
-            n_changes += usize::from(update.kind() != ChangeKind::Stands);
             let since = before.map(|before| before.at);
+            // One that came and went within the epoch is told of to nobody.
             if before.is_some() || update.new.is_some() {
+                n_changes += usize::from(update.kind() != ChangeKind::Stands);
                 self.say(Said::new(update, epoch, since));
             }
         }
         let mut forgotten = None;
-        while self.gone.len() > MAX_GONE {
-            let oldest = self
-                .by_epoch
-                .iter()
-                .find(|(_, context)| self.gone.contains_key(context));
-            let Some(oldest) = oldest.cloned() else { break };
+        while self.gone.len() > MAX_GONE
+            && let Some(oldest) = self.gone_by_epoch.pop_first()
+        {
             self.by_epoch.remove(&oldest);
             self.gone.remove(&oldest.1);
             forgotten = Some(oldest.0);
@@ -164,20 +179,26 @@ impl Answers {
         let context = said.update.context.clone();
         let before = [self.present.remove(&context), self.gone.remove(&context)];
         for before in before.into_iter().flatten() {
-            self.by_epoch.remove(&(before.at, context.clone()));
+            let place = (before.at, context.clone());
+            self.by_epoch.remove(&place);
+            self.gone_by_epoch.remove(&place);
         }
-        self.by_epoch.insert((said.at, context.clone()));
-        match said.is_gone() {
-            true => self.gone.insert(context, said),
-            false => self.present.insert(context, said),
-        };
+        let place = (said.at, context.clone());
+        self.by_epoch.insert(place.clone());
+        if said.is_gone() {
+            self.gone_by_epoch.insert(place);
+            self.gone.insert(context, said);
+        } else {
+            self.present.insert(context, said);
+        }
     }
 
     /// Drops what answers were before, and which are gone. Returns how many texts that were.
     pub(super) fn forget(&mut self) -> usize {
         let mut n_dropped = self.gone.len() + self.pending.len();
-        for (context, said) in std::mem::take(&mut self.gone) {
-            self.by_epoch.remove(&(said.at, context));
+        self.gone.clear();
+        for place in std::mem::take(&mut self.gone_by_epoch) {
+            self.by_epoch.remove(&place);
         }
         self.pending.clear();
         for said in self.present.values_mut() {
@@ -209,16 +230,29 @@ impl Answers {
 
     /// What was said after an epoch, in order.
     pub(super) fn since(&self, epoch: Epoch) -> Vec<Arc<Said>> {
-        let Some(next) = epoch.checked_add(1) else {
-            return Vec::new();
-        };
-        let from = Bound::Included((next, ContextKey::new("")));
+        let next = epoch.checked_add(1);
+        next.map(|next| self.beginning_with(next))
+            .unwrap_or_default()
+    }
+
+    /// What was said in an epoch and after it, in order.
+    pub(super) fn beginning_with(&self, epoch: Epoch) -> Vec<Arc<Said>> {
+        let from = Bound::Included((epoch, ContextKey::new("")));
         let said = self.by_epoch.range((from, Bound::Unbounded));
         let said = said.filter_map(|(_, context)| {
             let present = self.present.get(context);
             present.or_else(|| self.gone.get(context)).cloned()
         });
         said.collect()
+    }
+
+    /// What stands of a context, for who was told something else meanwhile that does not; that it is gone
+    /// where nothing does.
+    pub(super) fn restated(&self, view: &Arc<str>, context: &ContextKey, now: Epoch) -> Arc<Said> {
+        match self.present.get(context) {
+            Some(said) => said.restated(),
+            None => Self::end_of(view, context.clone(), now),
+        }
     }
 
     /// That a context is gone, of which only this is known.
@@ -373,6 +407,43 @@ mod tests {
         assert_eq!(answers.complete(6).0, 0, "the words are the same");
         assert_eq!(answers.since(5).len(), 1);
         assert_eq!(answers.since(5)[0].update.kind(), ChangeKind::Stands);
+    }
+
+    #[test]
+    fn the_oldest_ends_are_forgotten_first_and_what_stands_is_not() {
+        let key = |n: usize| ContextKey::new(format!("c{n}"));
+        let said = |n: usize, text: Option<u8>, epoch| AnswerUpdate {
+            context: key(n),
+            ..update(0, text, epoch, false)
+        };
+        let n_contexts = MAX_GONE + 4;
+        let standing = (0..n_contexts).map(|n| said(n, Some(1), 1)).collect();
+        let mut answers = Answers::standing(standing, Vec::new());
+        // The first two go in two epochs, and the second of them comes again; then all others but one go.
+        for (epoch, n, text) in [(2, 0, None), (3, 1, None), (4, 1, Some(1))] {
+            answers.note(said(n, text, epoch));
+            assert_eq!(answers.complete(epoch).1, None);
+        }
+        for n in 2..n_contexts - 1 {
+            answers.note(said(n, None, 5));
+        }
+        assert_eq!(answers.complete(5), (n_contexts - 3, Some(5)));
+        assert_eq!(answers.gone.len(), MAX_GONE);
+        assert!(!answers.gone.contains_key(&key(0)));
+        let gone = answers.gone.iter();
+        let places: BTreeSet<_> = gone.map(|(key, said)| (said.at, key.clone())).collect();
+        assert_eq!(answers.gone_by_epoch, places);
+        assert_eq!(answers.by_epoch.len(), MAX_GONE + 2);
+        assert_eq!(answers.since(4).len(), MAX_GONE);
+        assert_eq!(answers.len(), 2);
+    }
+
+    #[test]
+    fn what_is_told_to_all_is_made_once() {
+        let answers = Answers::standing(vec![update(1, Some(1), 4, false)], Vec::new());
+        let said = answers.get("c1").expect("it stands");
+        assert!(Arc::ptr_eq(&said.fresh_json(), &said.fresh_json()));
+        assert!(Arc::ptr_eq(&said.json(), &said.json()));
     }
 
     #[test]

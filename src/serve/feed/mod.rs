@@ -14,34 +14,51 @@
 //! - What is told of an epoch was durable first, where anything is: a feed hears it after the commit.
 //! - What is before the `floor` is told by the history of the state directory, or not at all: then
 //!   the reader begins anew.
+//! - Once something is forgotten, what waits for readers is not told any more: it may hold it.
+//!
+//! # Rooms
+//! - `answers`, `rows`: what does the view say, and what of it changed since an epoch?
+//! - `news`: what of that is told to who knows a moment?
+//! - `lookup`: how is looked up what stood before the feed began?
+//! - `reader`: how is one subscriber told, from where it begins to its end?
+//! - `queue`, `drafts`: what waits for it, and what was it told of answers in the making?
+//! - `event`, `end`: what is it told, and why nothing more?
 
 mod answers;
+mod drafts;
+mod end;
 mod event;
+mod lookup;
+mod news;
+mod queue;
 mod reader;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use perennial_ask::Work;
 use perennial_rows::{KEY, Schema, Tuple, Value};
 use perennial_views::Epoch;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::json::SummaryJson;
 use crate::engine::{
-    AnswerUpdate, AuditStats, EpochStart, Follower, Progress, RelationKind, RungCounts, Standing,
-    Update,
+    AnswerUpdate, AuditStats, Ending, EpochStart, Follower, Progress, RelationKind, RungCounts,
+    Standing, Update,
 };
-use crate::state::Stood;
 
 pub use event::{Event, EventId};
 pub use reader::{Reader, SubscribeOptions};
 
 use answers::Answers;
 pub(super) use answers::Said;
+use end::End;
+use lookup::MAX_LOOKUPS;
 use rows::Rows;
 
 /// Words of the moment that wait for a reader.
@@ -59,6 +76,10 @@ pub struct Feed {
     news: watch::Sender<u64>,
     live: broadcast::Sender<Live>,
     n_readers: AtomicUsize,
+    /// How many times something was forgotten.
+    n_forgotten: AtomicU64,
+    /// Looks into the history, a few at a time.
+    lookups: Arc<Semaphore>,
 }
 
 /// A word of the moment.
@@ -83,12 +104,15 @@ struct State {
     epoch: Option<Epoch>,
     /// What differs from this epoch, or a later one, can be told.
     floor: Epoch,
+    /// The first epoch that was heard of, where there was none before, and as long as all can be told that
+    /// changed from it on.
+    first: Option<Epoch>,
     body: Body,
     /// Of the newest epochs, oldest first.
     summaries: VecDeque<Arc<SummaryJson>>,
     totals: Totals,
     /// Why nothing follows.
-    end: Option<Arc<str>>,
+    end: Option<End>,
 }
 
 enum Body {
@@ -129,35 +153,6 @@ pub(super) struct Moment {
     pub(super) stood: Content,
 }
 
-/// What changed since a cursor.
-struct News {
-    id: EventId,
-    columns: Schema,
-    changes: Changes,
-    /// The newest epoch's, with those of the ones before it that the reader was not told of.
-    summary: Option<Arc<SummaryJson>>,
-    overtaken: Vec<Arc<SummaryJson>>,
-}
-
-enum Changes {
-    Answers(Vec<Arc<Said>>),
-    Rows(Vec<(Tuple, isize)>),
-}
-
-/// What may be told to who knows a view as of a moment.
-enum Since {
-    /// This.
-    News(News),
-    /// Nothing: it is the present one.
-    Nothing,
-    /// The view has no complete epoch yet.
-    NotYet,
-    /// What changed since then must be looked up in the history.
-    Before,
-    /// It cannot be gone on from.
-    Unknown(&'static str),
-}
-
 impl Feed {
     pub(super) fn new(name: Arc<str>, generation: u64) -> Self {
         Self {
@@ -169,6 +164,7 @@ impl Feed {
                 columns: Schema::default(),
                 epoch: None,
                 floor: 0,
+                first: None,
                 body: Body::Rows(Rows::default()),
                 summaries: VecDeque::new(),
                 totals: Totals::default(),
@@ -177,6 +173,8 @@ impl Feed {
             news: watch::Sender::default(),
             live: broadcast::Sender::new(LIVE_CAPACITY),
             n_readers: AtomicUsize::new(0),
+            n_forgotten: AtomicU64::new(0),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
         }
     }
 
@@ -197,6 +195,26 @@ impl Feed {
     /// Whether nothing follows.
     pub(super) fn has_ended(&self) -> bool {
         self.state().end.is_some()
+    }
+
+    /// Why nothing follows, if nothing does.
+    fn ended(&self) -> Option<End> {
+        self.state().end.clone()
+    }
+
+    /// The present moment; none before the first epoch.
+    fn id(&self) -> Option<EventId> {
+        self.state().id()
+    }
+
+    /// The newest epoch that is complete; none before the first.
+    fn epoch(&self) -> Option<Epoch> {
+        self.state().epoch
+    }
+
+    /// How many times something was forgotten.
+    fn n_forgotten(&self) -> u64 {
+        self.n_forgotten.load(Ordering::Acquire)
     }
 
     /// What the view came to since the feed began.
@@ -231,51 +249,6 @@ impl Feed {
             n_rows,
             stood,
         })
-    }
-
-    fn since(&self, id: EventId) -> Since {
-        let state = self.state();
-        let Some(now) = state.id() else {
-            return Since::NotYet;
-        };
-        if id.origin != now.origin {
-            return Since::Unknown("this id is of another run, whose epochs are not known here");
-        }
-        if id.epoch > now.epoch {
-            return Since::Unknown("this id is of a later time than is known here");
-        }
-        if id.epoch == now.epoch {
-            return Since::Nothing;
-        }
-        match &state.body {
-            _ if id.epoch < state.floor => Since::Before,
-            Body::Answers(answers) => {
-                Since::News(state.news(now, id.epoch, Changes::Answers(answers.since(id.epoch))))
-            }
-            Body::Rows(rows) => {
-                Since::News(state.news(now, id.epoch, Changes::Rows(rows.since(id.epoch))))
-            }
-        }
-    }
-
-    /// What changed since an epoch before the floor, where it is known what stood then of all that was
-    /// stored since. None of a query, whose rows were not kept.
-    fn since_stood(&self, epoch: Epoch, stood: Stood) -> Option<News> {
-        let state = self.state();
-        let (now, Body::Answers(answers)) = (state.id()?, &state.body) else {
-            return None;
-        };
-        let said = stood.into_iter().filter_map(|(context, stood)| {
-            let said = answers.get(context.as_str());
-            match (stood, said) {
-                (Some(None), None) => None,
-                (Some(Some(stood)), Some(said)) if said.says(&stood) => None,
-                (_, Some(said)) => Some(said.clone()),
-                (_, None) => Some(Answers::end_of(&self.name, context, now.epoch)),
-            }
-        });
-        let said = said.collect();
-        Some(state.news(now, epoch, Changes::Answers(said)))
     }
 
     /// Whose epochs a client knows that was told of them. Those of a view that was declared otherwise are
@@ -323,22 +296,6 @@ impl State {
             epoch: self.epoch?,
         })
     }
-
-    fn news(&self, id: EventId, since: Epoch, changes: Changes) -> News {
-        let later = self
-            .summaries
-            .iter()
-            .filter(|summary| summary.epoch > since);
-        let mut summaries: Vec<Arc<SummaryJson>> = later.cloned().collect();
-        let summary = summaries.pop();
-        News {
-            id,
-            columns: self.columns.clone(),
-            changes,
-            summary,
-            overtaken: summaries,
-        }
-    }
 }
 
 impl Follower for Feed {
@@ -360,6 +317,7 @@ impl Follower for Feed {
         state.epoch = epoch;
         // Before its first epoch nothing is told; with that, it is set.
         state.floor = epoch.unwrap_or(0);
+        state.first = None;
         state.body = match kind {
             RelationKind::Answers => Body::Answers(Answers::standing(answers, early)),
             _ => Body::Rows(Rows::standing(rows)),
@@ -392,8 +350,12 @@ impl Follower for Feed {
                 };
                 if is_first {
                     state.floor = summary.epoch;
+                    state.first = Some(summary.epoch);
                 }
-                state.floor = forgotten.map_or(state.floor, |epoch| epoch.max(state.floor));
+                if let Some(forgotten) = forgotten {
+                    state.floor = state.floor.max(forgotten);
+                    state.first = state.first.filter(|first| *first > forgotten);
+                }
                 state.epoch = Some(summary.epoch);
                 let totals = &mut state.totals;
                 totals.n_epochs += 1;
@@ -423,7 +385,7 @@ impl Follower for Feed {
                     message: message.as_str().into(),
                 });
             }
-            Update::Failed { reason } => self.end(Some(reason)),
+            Update::Failed { reason } => self.end(Ending::Failed(reason)),
             _ => {}
         }
     }
@@ -435,6 +397,11 @@ impl Follower for Feed {
             Body::Rows(rows) => rows.forget(),
         };
         state.floor = state.epoch.unwrap_or(state.floor);
+        state.first = None;
+        // Whoever sees it finds what is left.
+        self.n_forgotten.fetch_add(1, Ordering::Release);
+        drop(state);
+        self.told();
         n_dropped
     }
 
@@ -442,16 +409,9 @@ impl Follower for Feed {
         self.n_readers()
     }
 
-    fn end(&self, failure: Option<&str>) {
-        let mut state = self.state();
-        if state.end.is_none() {
-            let reason = match failure {
-                Some(reason) => format!("the engine has failed: {reason}"),
-                None => "the view was dropped, or the engine ends".to_owned(),
-            };
-            state.end = Some(reason.into());
-        }
-        drop(state);
+    fn end(&self, ending: Ending<'_>) {
+        // The first reason is the one that ended it.
+        self.state().end.get_or_insert_with(|| End::of_view(ending));
         self.told();
     }
 }

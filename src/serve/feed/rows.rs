@@ -84,11 +84,54 @@ impl Rows {
 
     /// By how much each row's count differs from that of an epoch.
     pub(super) fn since(&self, epoch: Epoch) -> Vec<(Tuple, isize)> {
+        let next = epoch.checked_add(1);
+        next.map(|next| self.beginning_with(next))
+            .unwrap_or_default()
+    }
+
+    /// By how much an epoch and those after it changed each row's count.
+    pub(super) fn beginning_with(&self, epoch: Epoch) -> Vec<(Tuple, isize)> {
         let mut net = Counts::new();
-        let later = self.log.iter().filter(|(at, _)| *at > epoch);
-        for (tuple, count) in later.flat_map(|(_, rows)| rows) {
+        let first = self.log.partition_point(|(at, _)| *at < epoch);
+        for (tuple, count) in self.log.range(first..).flat_map(|(_, rows)| rows) {
             add(&mut net, tuple.clone(), *count);
         }
         net.into_iter().filter(|(_, count)| *count != 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use perennial_rows::Value;
+
+    use super::*;
+
+    #[test]
+    fn what_changed_since_an_epoch_is_net_of_what_came_and_went() {
+        let row = |n: i64| -> Tuple { Arc::from([Value::Integer(n)]) };
+        let mut rows = Rows::standing(vec![(row(1), 1)]);
+        for (epoch, changed) in [
+            (3, vec![(row(2), 1)]),
+            // Nothing came of this one: the log has no entry of it.
+            (4, vec![]),
+            (6, vec![(row(1), -1), (row(2), 1)]),
+            (9, vec![(row(2), -2), (row(3), 1)]),
+        ] {
+            rows.note(&changed);
+            rows.complete(epoch);
+        }
+        let net = vec![(row(1), -1), (row(3), 1)];
+        assert_eq!(rows.since(0), net);
+        assert_eq!(rows.beginning_with(3), net);
+        let later = vec![(row(1), -1), (row(2), -1), (row(3), 1)];
+        for epoch in [3, 4, 5] {
+            assert_eq!(rows.since(epoch), later, "since {epoch}");
+        }
+        assert_eq!(rows.since(6), vec![(row(2), -2), (row(3), 1)]);
+        for epoch in [9, 10, Epoch::MAX] {
+            assert_eq!(rows.since(epoch), vec![], "since {epoch}");
+        }
     }
 }

@@ -70,7 +70,9 @@ pub(crate) enum Format {
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this id"),
     ),
     responses(
-        (status = 200, description = "Events, without an end", content(
+        (status = 200, description = "Events. The last is `end`: its `code` is `dropped` (the view is there \
+          no more), `failed` (the engine cannot go on), `server_ends` or `token` (it may not read the view any \
+          more)", content(
             (String = "text/event-stream"),
             (String = "application/x-ndjson"),
         )),
@@ -95,6 +97,7 @@ pub(crate) async fn subscribe(
         as_of: as_of(how.as_of.as_deref(), &headers)?,
         key: how.key,
         heartbeat: served.limits.heartbeat,
+        caller: Some(caller),
     };
     let reader = match served.subscribe(&view, options) {
         Ok(reader) => reader,

@@ -1,6 +1,6 @@
 //! What there is to see: relations, plans, lineage, history, quarantine, numbers, health.
 
-use perennial::engine::{Follower, Standing};
+use perennial::engine::{Ending, Follower, Standing};
 use perennial::serve::openapi;
 use serde_json::json;
 
@@ -227,7 +227,7 @@ impl Follower for Broken {
     fn n_readers(&self) -> usize {
         0
     }
-    fn end(&self, _failure: Option<&str>) {}
+    fn end(&self, _ending: Ending<'_>) {}
 }
 
 #[test]
@@ -259,10 +259,9 @@ fn health_and_readiness_tell_the_truth_of_the_engine() {
     events.upto("up_to_date");
     client.post("docs", line("a", "alpha is two."));
     let told = events.upto("end");
-    assert!(
-        text(&told[told.len() - 1].data["reason"]).contains("failed"),
-        "{told:?}"
-    );
+    let end = &told[told.len() - 1].data;
+    assert_eq!(end["code"], "failed", "{told:?}");
+    assert!(text(&end["reason"]).contains("failed"), "{told:?}");
     eventually("it is not healthy", || {
         serving.get("/healthz").status == 500
     });

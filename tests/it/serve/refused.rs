@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use super::events::Events;
 use super::*;
 use crate::client::request;
 
@@ -268,6 +269,48 @@ fn a_token_is_taken_back_and_another_given_without_a_restart() {
     std::fs::write(&path, "nonsense").expect("writable");
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(status(new), 200);
+}
+
+#[test]
+fn a_subscription_ends_with_its_token() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("tokens");
+    std::fs::write(&path, FILE).expect("writable");
+    let setup = Setup {
+        tokens: Some(Arc::new(Tokens::open(&path).expect("tokens"))),
+        limits: {
+            let mut limits = limits();
+            limits.heartbeat = Duration::from_millis(50);
+            limits
+        },
+        ..Setup::default()
+    };
+    let serving = Serving::with(SUPPORT, setup);
+    let post = |stream: &str, line: &str| {
+        let path = format!("/v1/streams/{stream}?wait=60");
+        assert_eq!(ask(&serving, ADMIN, "POST", &path, line), 200);
+    };
+    post("docs", &line("a", "alpha is one. beta is here."));
+    post("questions", &line("p", "beta"));
+    let mut subscribed = [ADMIN, READER, NARROW].map(|token| {
+        let bearer = format!("Bearer {token}");
+        let path = "/v1/views/answers/subscribe";
+        let mut events = Events::open(serving.address, path, &[("authorization", &bearer)]);
+        events.upto("up_to_date");
+        events
+    });
+    // The line of one is gone, the other reaches the view no more; nothing is changed meanwhile.
+    let text = FILE.replace(READER, "another-0123456789abcdef");
+    let text = text.replace("questions answers", "questions");
+    std::fs::write(&path, text).expect("writable");
+    for events in &mut subscribed[1..] {
+        let told = events.upto("end");
+        assert_eq!(told[told.len() - 1].data["code"], "token", "{told:?}");
+        assert!(events.next().is_none());
+    }
+    post("questions", &line("q", "alpha"));
+    let told = subscribed[0].upto("epoch");
+    assert!(told.iter().any(|event| event.name == "answer"), "{told:?}");
 }
 
 /// The status of a request that is written as it is.

@@ -140,6 +140,35 @@ fn a_restart_over_a_state_folder_goes_on() {
 }
 
 #[test]
+fn one_key_goes_on_over_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let setup = || Setup {
+        state: Some(dir.path()),
+        ..Setup::default()
+    };
+    let first = Serving::with(SUPPORT, setup());
+    let documents = line("a", "alpha is one.") + &line("b", "beta is one.");
+    first.post("docs", &documents);
+    first.post("questions", &(line("q1", "alpha") + &line("q2", "beta")));
+    let told = first.subscribe("answers").upto("up_to_date");
+    let id = told[told.len() - 1].id.clone().expect("an id");
+    // Several epochs, and other answers between.
+    first.post("docs", &line("a", "alpha is two."));
+    first.post("docs", &line("b", "beta is two."));
+    first.post("docs", &line("a", "alpha is three."));
+    drop(first);
+    let second = Serving::with(SUPPORT, setup());
+    for (key, expected) in [("q1", &["q1"][..]), ("q2", &["q2"]), ("q3", &[])] {
+        let path = format!("{ANSWERS}?as_of={id}&key={key}");
+        let told = Events::open(second.address, &path, &[]).upto("up_to_date");
+        let said = changes(&told);
+        let keys: Vec<&str> = said.iter().map(|(key, _)| &**key).collect();
+        assert_eq!(keys, expected, "{told:?}");
+        assert!(told.iter().all(|event| event.name != "reset"), "{told:?}");
+    }
+}
+
+#[test]
 fn another_question_of_the_view_after_a_restart_is_told() {
     let dir = tempfile::tempdir().expect("a folder");
     let setup = || Setup {

@@ -194,7 +194,8 @@ fn the_end_of_a_view_is_told_and_another_of_its_name_begins_anew() {
         .id
         .expect("an id");
     serving.run("DROP VIEW answers");
-    assert_eq!(events.next().expect("an event").name, "end");
+    let end = events.next().expect("an event");
+    assert_eq!((&*end.name, &end.data["code"]), ("end", &json!("dropped")));
     assert!(events.next().is_none());
     assert_eq!(serving.get("/v1/views/answers/subscribe").status, 404);
     serving.run(
@@ -219,12 +220,9 @@ fn subscribers_are_told_when_the_server_ends() {
     serving.server.take();
     assert!(started.elapsed() < DEADLINE);
     let told = events.upto("end");
-    assert!(
-        told[told.len() - 1].data["reason"]
-            .as_str()
-            .expect("why")
-            .contains("ends")
-    );
+    let end = &told[told.len() - 1].data;
+    assert_eq!(end["code"], "server_ends");
+    assert!(end["reason"].as_str().expect("why").contains("ends"));
     assert!(events.next().is_none());
 }
 

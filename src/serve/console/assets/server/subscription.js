@@ -121,6 +121,6 @@ export class Subscription {
 
   // A view that was dropped does not come back by itself; a server that ends may.
   #endOf(event) {
-    return { reason: event.reason, isFinal: /dropped/.test(event.reason) };
+    return { reason: event.reason, isFinal: event.code === "dropped" };
   }
 }
