@@ -9,6 +9,7 @@
 //! - `openai`: what do clients of another interface get?
 //! - `asking`: how is a view asked something, and which conversations are kept?
 //! - `served`, `feed`, `tables`: what of the engine is theirs to use?
+//! - `overview`, `metrics`: what is the engine at, in numbers?
 //! - `tokens`, `admission`, `rates`: who may ask, and how often?
 //! - `console`: which pages does a browser get?
 //! - `server`: who accepts connections, and when is one cut?
@@ -35,6 +36,7 @@ mod metrics;
     reason = "the macros that describe parameters write them"
 )]
 mod openai;
+mod overview;
 mod rates;
 mod refusal;
 mod router;
@@ -57,7 +59,6 @@ pub use feed::{Event, EventId, Feed, Reader, SubscribeOptions};
 pub use limits::Limits;
 pub use refusal::Refusal;
 pub use router::{Besides, openapi, router};
-#[cfg(feature = "mcp")]
 #[cfg(feature = "mcp")]
 pub(crate) use routes::views::Which;
 pub use served::{Executed, Served};

@@ -355,13 +355,8 @@ impl Served {
     }
 
     fn take_up_views(&self, relations: &[RelationInfo]) -> Result<(), Error> {
-        let is_view =
-            |of: &&RelationInfo| matches!(of.kind, RelationKind::Answers | RelationKind::Query);
-        let there: Vec<&Arc<str>> = relations
-            .iter()
-            .filter(is_view)
-            .map(|of| &of.name)
-            .collect();
+        let views = relations.iter().filter(|of| of.kind.is_view());
+        let there: Vec<&Arc<str>> = views.map(|of| &of.name).collect();
         let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
         feeds.retain(|name, feed| there.contains(&name) && !feed.has_ended());
         for name in there {

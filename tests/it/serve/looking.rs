@@ -138,6 +138,17 @@ fn what_was_refused_is_listed_mended_and_forgotten() {
     assert_eq!(reply.json()["n_rejected"], 2, "{}", reply.body);
     let listed = serving.json("/v1/quarantine");
     assert_eq!(listed["n_records"], 2);
+    // Page by page, and by stream.
+    let page = serving.json("/v1/quarantine?limit=1&after=0&stream=docs");
+    assert_eq!(
+        (&page["records"], &page["n_records"]),
+        (&json!([listed["records"][1]]), &json!(2))
+    );
+    assert_eq!(
+        serving.json("/v1/quarantine?stream=mail"),
+        json!({"records": [], "n_records": 0})
+    );
+    assert_eq!(serving.json("/v1/status")["n_quarantined"], 2);
     let number = |at: usize| listed["records"][at]["number"].as_u64().expect("a number");
     let path = |at: usize| format!("/v1/quarantine/{}", number(at));
     let ask = |method: &str, path: &str, body: &[u8]| {
