@@ -8,9 +8,9 @@
 //! - `routes`: what does each of them do?
 //! - `openai`: what do clients of another interface get?
 //! - `asking`: how is a view asked something, and which conversations are kept?
-//! - `served`, `feed`, `tables`: what of the engine is theirs to use?
+//! - `served`, `statements`, `feed`, `tables`: what of the engine is theirs to use?
 //! - `overview`, `metrics`: what is the engine at, in numbers?
-//! - `tokens`, `admission`, `rates`: who may ask, and how often?
+//! - `tokens`, `admission`, `rates`, `turns`: who may ask, how often, and how much at once?
 //! - `console`: which pages does a browser get?
 //! - `server`: who accepts connections, and when is one cut?
 //!
@@ -47,9 +47,11 @@ mod router;
 mod routes;
 mod served;
 mod server;
+mod statements;
 mod tables;
 mod tls;
 mod tokens;
+mod turns;
 
 #[cfg(feature = "mcp")]
 pub(crate) use admission::Caller;
@@ -61,6 +63,7 @@ pub use refusal::Refusal;
 pub use router::{Besides, openapi, router};
 #[cfg(feature = "mcp")]
 pub(crate) use routes::views::Which;
-pub use served::{Executed, Served};
+pub use served::Served;
 pub use server::{Server, ServerError, ServerOptions};
+pub use statements::Executed;
 pub use tokens::{Role, Tokens, TokensError};

@@ -62,7 +62,7 @@ pub(crate) async fn health(State(served): State<Arc<Served>>) -> Result<Json<Hea
     security(()),
 )]
 pub(crate) async fn ready(State(served): State<Arc<Served>>) -> Response {
-    match served.ask(|engine| engine.relations()).await {
+    match served.probe(|engine| engine.relations()).await {
         Ok(relations) => {
             let waiting = waiting(&relations);
             let ready = waiting.is_empty() && !served.is_closing();
