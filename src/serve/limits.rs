@@ -10,9 +10,10 @@ use perennial_connectors::HttpLimits;
 pub struct Limits {
     /// The most connections: 1,024. Further ones wait to be accepted.
     pub connections: usize,
-    /// The most connections of one address: 256. Further ones are closed at once.
+    /// The most connections of one address, of IPv6 of one network (/64): 256. Further ones are closed at
+    /// once.
     pub peer_connections: usize,
-    /// Requests a second of one token, or of one address where there is none: 1,000.
+    /// Requests a second of one token, or of one address or network where there is none: 1,000.
     pub rate: u32,
     /// How many of them may come at once: 2,000.
     pub burst: u32,
