@@ -6,6 +6,7 @@
 //!
 //! - `router`: which paths are there, and what do programs know of them (OpenAPI)?
 //! - `routes`: what does each of them do?
+//! - `address`: where is what is cited?
 //! - `openai`: what do clients of another interface get?
 //! - `asking`: how is a view asked something, and which conversations are kept?
 //! - `served`, `statements`, `feed`, `tables`: what of the engine is theirs to use?
@@ -24,6 +25,7 @@
 //! Deliberately absent: HTTP/2 (browsers open few streams to a loopback), cookies (so no page can act
 //! for who has looked at another), and a memory of statements: the script is the configuration.
 
+pub(crate) mod address;
 mod admission;
 mod asking;
 pub mod console;

@@ -168,6 +168,11 @@ impl Refusal {
         Self::bad(error, "unsubscribe from one first")
     }
 
+    /// A field of the header that says more.
+    pub(super) fn header_field(&self) -> Option<&(HeaderName, &'static str)> {
+        self.header.as_ref()
+    }
+
     /// What programs tell it by, where it has such a word.
     pub(super) fn code(&self) -> Option<&str> {
         self.more.get("code")?.as_str()
