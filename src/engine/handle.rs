@@ -28,7 +28,7 @@ use super::forget::Receipt;
 use super::hub::Hub;
 use super::models::Models;
 use super::names::{Named, Names, StreamId};
-use super::quarantine::Quarantined;
+use super::quarantine::{QuarantinePage, Quarantined};
 use super::relations::{RelationInfo, Snapshot};
 use super::runtime::Runtime;
 use super::subscription::Subscription;
@@ -539,7 +539,28 @@ impl Engine {
     /// # Errors
     /// [`Error::Stopped`].
     pub fn quarantine(&self) -> Result<Vec<Quarantined>, Error> {
-        self.ask(|reply| Request::Quarantine { reply })
+        let all = self.quarantine_page(None, None, usize::MAX)?;
+        Ok(all.records)
+    }
+
+    /// At most `limit` of them, of a stream or of all, behind a number or from the first on; and how many
+    /// there are of that stream, or of all.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn quarantine_page(
+        &self,
+        stream: Option<&str>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<QuarantinePage, Error> {
+        let stream = stream.map(str::to_owned);
+        self.ask(|reply| Request::Quarantine {
+            stream,
+            after,
+            limit,
+            reply,
+        })
     }
 
     /// Takes a refused record in, in the place of what stands under its key: as it was, or what is

@@ -53,7 +53,7 @@ pub use error::Error;
 pub use follower::{Ending, Follower, Lineage, LineagePassage, Standing};
 pub use forget::Receipt;
 pub use handle::{Engine, Flushing};
-pub use quarantine::Quarantined;
+pub use quarantine::{QuarantinePage, Quarantined};
 pub use relations::{RelationInfo, RelationKind, Snapshot, Staleness, ViewStatus};
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};

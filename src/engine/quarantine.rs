@@ -9,6 +9,7 @@
 //! - At most [`CAPACITY`] are kept; the oldest leave first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use perennial_connectors::{Offset, Rejected};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,15 @@ pub struct Quarantined {
     /// Whether it stands where it was read, and is refused until it is mended there: a file, a
     /// row of a table.
     pub(crate) is_standing: bool,
+}
+
+/// A part of what is in quarantine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuarantinePage {
+    /// The records, oldest first.
+    pub records: Vec<Quarantined>,
+    /// How many there are, on this page and others.
+    pub n_records: usize,
 }
 
 impl Quarantined {
@@ -156,9 +166,24 @@ impl Quarantine {
         }
     }
 
-    /// All, oldest first.
-    pub(crate) fn all(&self) -> Vec<Quarantined> {
-        self.entries.values().cloned().collect()
+    /// At most `limit` of a stream, or of all, behind a number, or from the first on.
+    pub(crate) fn page(
+        &self,
+        stream: Option<&str>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> QuarantinePage {
+        let is_asked = |of: &&Quarantined| stream.is_none_or(|stream| stream == of.stream);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.entries.range((from, Bound::Unbounded));
+        let records = behind.map(|(_, of)| of).filter(is_asked).take(limit);
+        QuarantinePage {
+            records: records.cloned().collect(),
+            n_records: match stream {
+                None => self.entries.len(),
+                Some(_) => self.entries.values().filter(is_asked).count(),
+            },
+        }
     }
 
     /// What is to be stored since the last time.
@@ -198,8 +223,12 @@ mod tests {
         rejected(offset, None)
     }
 
+    fn all(quarantine: &Quarantine) -> Vec<Quarantined> {
+        quarantine.page(None, None, usize::MAX).records
+    }
+
     fn places(quarantine: &Quarantine) -> Vec<String> {
-        quarantine.all().into_iter().map(|e| e.place).collect()
+        all(quarantine).into_iter().map(|e| e.place).collect()
     }
 
     #[test]
@@ -227,16 +256,16 @@ mod tests {
         let mut first = Quarantine::default();
         first.add(&file("a.md"));
         first.add(&rejected(Offset::Sequence(1), None));
-        let mut second = Quarantine::restored(first.all(), first.next);
+        let mut second = Quarantine::restored(all(&first), first.next);
         second.begin("other", true);
         assert_eq!(places(&second), ["a.md", "#1"]);
         second.begin("docs", false);
         assert_eq!(second.take_unsaved(), [(0, None)]);
         second.add(&rejected(Offset::Sequence(2), None));
-        let numbers: Vec<u64> = second.all().iter().map(|e| e.number).collect();
+        let numbers: Vec<u64> = all(&second).iter().map(|e| e.number).collect();
         assert_eq!(numbers, [1, 2]);
         second.begin("docs", true);
-        assert!(second.all().is_empty());
+        assert!(all(&second).is_empty());
     }
 
     #[test]
@@ -257,7 +286,32 @@ mod tests {
         for i in 0..=CAPACITY as u64 {
             quarantine.add(&rejected(Offset::Sequence(i), None));
         }
-        assert_eq!(quarantine.all().len(), CAPACITY);
-        assert_eq!(quarantine.all()[0].number, 1);
+        assert_eq!(all(&quarantine).len(), CAPACITY);
+        assert_eq!(all(&quarantine)[0].number, 1);
+    }
+
+    #[test]
+    fn a_page_has_as_many_as_it_may_of_the_stream_that_is_asked_for() {
+        let mut quarantine = Quarantine::default();
+        for n in 0..6 {
+            let of = Rejected {
+                source: SourceName::new(if n % 2 == 0 { "docs" } else { "mail" }),
+                ..rejected(Offset::Sequence(n), None)
+            };
+            quarantine.add(&of);
+        }
+        let page = |stream, after, limit| {
+            let page = quarantine.page(stream, after, limit);
+            let numbers: Vec<u64> = page.records.iter().map(|of| of.number).collect();
+            (numbers, page.n_records)
+        };
+        assert_eq!(page(None, None, 2), (vec![0, 1], 6));
+        assert_eq!(page(None, Some(1), 2), (vec![2, 3], 6));
+        assert_eq!(page(Some("mail"), None, 9), (vec![1, 3, 5], 3));
+        assert_eq!(page(Some("mail"), Some(1), 1), (vec![3], 3));
+        assert_eq!(page(Some("nobody"), None, 9), (vec![], 0));
+        // How many there are is told without any of them.
+        assert_eq!(page(None, None, 0), (vec![], 6));
+        assert_eq!(page(None, Some(u64::MAX), 9), (vec![], 6));
     }
 }

@@ -21,6 +21,13 @@ pub enum RelationKind {
     Query,
 }
 
+impl RelationKind {
+    /// Whether it follows from others.
+    pub fn is_view(self) -> bool {
+        matches!(self, Self::Answers | Self::Query)
+    }
+}
+
 /// The columns with a meaning, which a stream has whose columns are not declared.
 pub(crate) fn open_columns() -> [Column; 5] {
     [

@@ -1,31 +1,23 @@
 //! How is a view named, read, and followed?
 //!
-//! `perennial://views/answers` is a view (or a stream), `perennial://views/answers/q1` its row under a key;
-//! names and keys are percent-encoded. What is cited has such an address, so it can be read.
+//! By its [address](crate::serve::address). What is cited has one, so it can be read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use rmcp::model::{Resource, ResourceTemplate};
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use super::tools::bounded;
+use crate::serve::address::{SCHEME, of_relation};
 use crate::serve::{Caller, Reader, Refusal, Role, Served, SubscribeOptions, Which};
 
-/// How addresses begin.
-const SCHEME: &str = "perennial://views/";
 /// Rows of a resource.
 const MAX_ROWS: usize = 200;
 /// The most resources that a client follows.
 const MAX_FOLLOWED: usize = 64;
-/// What stands as it is in an address.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
 
 /// A view, or a row of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +45,6 @@ impl Address {
                 None => None,
             },
         })
-    }
-
-    /// The address of a view.
-    pub(super) fn of(view: &str) -> String {
-        format!("{SCHEME}{}", utf8_percent_encode(view, PLAIN))
     }
 
     /// What it holds, as a text of JSON.
@@ -121,7 +108,7 @@ pub(super) async fn listed(
             _ => return None,
         };
         let rows = of["n_rows"].as_u64().unwrap_or(0);
-        let resource = Resource::new(Address::of(name), name)
+        let resource = Resource::new(of_relation(name), name)
             .with_description(format!("{what}; {rows} rows"))
             .with_mime_type("application/json");
         Some(resource)
@@ -207,7 +194,7 @@ mod tests {
             parsed("perennial://views/my%20docs/a%2Fb.md"),
             Some(("my docs".into(), Some("a/b.md".into())))
         );
-        let address = Address::of("my docs/x");
+        let address = of_relation("my docs/x");
         assert_eq!(parsed(&address), Some(("my docs/x".into(), None)));
         for wrong in [
             "",

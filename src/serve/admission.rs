@@ -7,7 +7,7 @@
 //! Pages of this server itself may.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,15 +37,30 @@ pub(super) struct Gate {
 }
 
 /// By whom requests are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Who {
-    Token(usize),
+    /// By what tells a token from others.
+    Token(Arc<str>),
     Peer(IpAddr),
 }
 
 /// The address from which a connection comes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
+
+impl Peer {
+    /// By what its connections and requests are counted: who has one address of IPv6 has the 2⁶⁴ of its
+    /// network.
+    pub(super) fn network(self) -> IpAddr {
+        match self.0.ip().to_canonical() {
+            IpAddr::V6(address) => {
+                let network = u128::from(address) >> 64 << 64;
+                IpAddr::V6(Ipv6Addr::from(network))
+            }
+            address => address,
+        }
+    }
+}
 
 impl Gate {
     pub(super) fn new(tokens: Option<Arc<Tokens>>, rate: u32, burst: u32) -> Self {
@@ -57,7 +72,7 @@ impl Gate {
 
     /// Lets a request in, or says why not. What is open needs no token.
     fn admit(&self, parts: &Parts, is_open: bool) -> Result<Grant, Refusal> {
-        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.network());
         let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         let count = |who| match self.rates.admit(who, Instant::now()) {
             true => Ok(()),
@@ -68,7 +83,8 @@ impl Gate {
                 let grant = bearer(&parts.headers).and_then(|token| tokens.grant(token));
                 match grant {
                     Some(grant) => {
-                        count(Who::Token(grant.number))?;
+                        let who = grant.asker().cloned();
+                        count(who.map_or(Who::Peer(peer), Who::Token))?;
                         Ok(grant)
                     }
                     None => {
@@ -241,9 +257,9 @@ impl Caller {
         self.grant.bound()
     }
 
-    /// What tells their questions from those of others; none where there are no tokens.
+    /// What tells them from others; none where there are no tokens.
     pub(super) fn asker(&self) -> Option<&str> {
-        self.grant.asker()
+        self.grant.asker().map(|asker| &**asker)
     }
 }
 
@@ -267,6 +283,43 @@ mod tests {
             request = request.header(*name, *value);
         }
         request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_counted_together() {
+        let network = |address: &str| {
+            let ip: IpAddr = address.parse().expect("an address");
+            Peer(SocketAddr::new(ip, 7070)).network().to_string()
+        };
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("2001:db8:1:2:ffff::1"), "2001:db8:1:2::");
+        assert_ne!(network("2001:db8:1:3::1"), network("2001:db8:1:2::1"));
+        assert_eq!(network("192.0.2.7"), "192.0.2.7");
+        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
+    }
+
+    #[test]
+    fn a_bucket_stays_with_its_token_when_others_go() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("tokens");
+        let (first, second) = ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb");
+        std::fs::write(&path, format!("read {first}\nread {second}\n")).expect("writable");
+        let tokens = Arc::new(Tokens::open(&path).expect("tokens"));
+        // One request, and another after a thousand years.
+        let gate = Gate {
+            tokens: Some(tokens.clone()),
+            rates: Rates::new(0, 1),
+        };
+        let is_admitted = |token: &str| {
+            let bearer = format!("Bearer {token}");
+            gate.admit(&parts(&[("authorization", &*bearer)]), false)
+                .is_ok()
+        };
+        assert!(is_admitted(first));
+        std::fs::write(&path, format!("read {second}\n")).expect("writable");
+        assert!(tokens.reread().expect("reads"));
+        assert!(is_admitted(second), "it has asked nothing yet");
+        assert!(!is_admitted(second));
     }
 
     #[test]

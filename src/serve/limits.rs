@@ -10,9 +10,10 @@ use perennial_connectors::HttpLimits;
 pub struct Limits {
     /// The most connections: 1,024. Further ones wait to be accepted.
     pub connections: usize,
-    /// The most connections of one address: 256. Further ones are closed at once.
+    /// The most connections of one address, of IPv6 of one network (/64): 256. Further ones are closed at
+    /// once.
     pub peer_connections: usize,
-    /// Requests a second of one token, or of one address where there is none: 1,000.
+    /// Requests a second of one token, or of one address or network where there is none: 1,000.
     pub rate: u32,
     /// How many of them may come at once: 2,000.
     pub burst: u32,
@@ -24,21 +25,28 @@ pub struct Limits {
     pub write_time: Duration,
     /// The longest body of statements, in bytes: 1 MiB.
     pub sql_body: usize,
-    /// Statements that are carried out at once: 16.
+    /// Statements that are carried out at once: 16; of one token half as many.
     pub statements: usize,
+    /// The most statements of one request: 1,000.
+    pub script: usize,
+    /// How long the statements of a request may look for rows, where they ask no model: 5 minutes.
+    pub statement_time: Duration,
+    /// The most pairs of rows that the joins of a statement look at: 5,000,000.
+    pub pairs: usize,
     /// How long one that reads waits for what was said before to be visible: 60 s.
     pub visible_time: Duration,
     /// How long a request waits for its turn: 5 s.
     pub patience: Duration,
-    /// The most rows of a reply: 10,000.
+    /// The most rows of a reply, of all its statements together: 10,000.
     pub rows: usize,
     /// How long nothing may be said to a subscriber before it is told that its connection lives: 15 s.
     pub heartbeat: Duration,
-    /// Who may wait for an answer of a view at once: 64.
+    /// Who may wait for an answer of a view at once: 64; of one token half as many.
     pub askers: usize,
     /// How long a view may take to answer: 10 minutes.
     pub answer_time: Duration,
-    /// The most conversations that are kept: 1,000. The one that was not asked for the longest gives way.
+    /// The most conversations that are kept: 1,000; of one token half as many. The one that was not asked
+    /// for the longest gives way.
     pub conversations: usize,
     /// How long a conversation is kept that nobody asks for: 1 hour.
     pub conversation_time: Duration,
@@ -64,6 +72,9 @@ impl Default for Limits {
             write_time: Duration::from_secs(30),
             sql_body: 1 << 20,
             statements: 16,
+            script: 1_000,
+            statement_time: Duration::from_secs(300),
+            pairs: 5_000_000,
             visible_time: Duration::from_secs(60),
             patience: Duration::from_secs(5),
             rows: 10_000,

@@ -20,11 +20,10 @@ use prometheus_client::registry::{Registry, Unit};
 use super::admission::Caller;
 use super::feed::Totals;
 use super::refusal::{Refusal, RefusalBody};
-use super::routes::health::waiting;
 use super::routes::models::FragmentsJson;
 use super::served::Served;
 use super::tokens::Role;
-use crate::engine::{RelationInfo, RelationKind};
+use crate::engine::RelationInfo;
 
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -44,20 +43,9 @@ pub(super) async fn metrics(
     caller: Caller,
 ) -> Result<Response, Refusal> {
     caller.may_of_all(Role::Read)?;
-    let asked = served.ask(|engine| {
-        let n_quarantined = engine.quarantine()?.len();
-        let relations = engine.relations()?;
-        Ok((
-            relations,
-            n_quarantined,
-            engine.undelivered()?,
-            FragmentsJson::of(engine),
-        ))
-    });
-    let (relations, n_quarantined, undelivered, fragments) = asked.await?;
-    let is_ready = waiting(&relations).is_empty();
+    let overview = served.overview().await?;
     let feeds = served.feeds();
-    let views = relations.iter().filter(|of| is_view(of)).map(|of| {
+    let views = overview.views().map(|of| {
         let feed = feeds.iter().find(|feed| **feed.name() == *of.name);
         let totals = feed.map(|feed| feed.totals()).unwrap_or_default();
         (of.clone(), totals, feed.map_or(0, |feed| feed.n_readers()))
@@ -65,17 +53,13 @@ pub(super) async fn metrics(
     let mut registry = Registry::with_prefix("perennial");
     registry.register_collector(Box::new(Numbers {
         views: views.collect(),
-        streams: relations
-            .iter()
-            .filter(|of| !is_view(of))
-            .cloned()
-            .collect(),
-        undelivered,
-        n_quarantined,
-        fragments,
+        streams: overview.streams().cloned().collect(),
+        is_ready: overview.is_ready(),
+        n_quarantined: overview.n_quarantined,
+        undelivered: overview.undelivered,
+        fragments: overview.fragments,
         n_connections: served.n_connections.load(Ordering::Relaxed),
         uptime: served.began.elapsed().as_secs_f64(),
-        is_ready,
     }));
     let mut text = String::new();
     encode(&mut text, &registry)
@@ -84,10 +68,6 @@ pub(super) async fn metrics(
     let content_type = HeaderValue::from_static(TEXT);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     Ok(response)
-}
-
-fn is_view(of: &RelationInfo) -> bool {
-    matches!(of.kind, RelationKind::Answers | RelationKind::Query)
 }
 
 /// What is told.

@@ -6,10 +6,12 @@
 //!
 //! - `router`: which paths are there, and what do programs know of them (OpenAPI)?
 //! - `routes`: what does each of them do?
+//! - `address`: where is what is cited?
 //! - `openai`: what do clients of another interface get?
 //! - `asking`: how is a view asked something, and which conversations are kept?
-//! - `served`, `feed`, `tables`: what of the engine is theirs to use?
-//! - `tokens`, `admission`, `rates`: who may ask, and how often?
+//! - `served`, `statements`, `feed`, `tables`: what of the engine is theirs to use?
+//! - `overview`, `metrics`: what is the engine at, in numbers?
+//! - `tokens`, `admission`, `rates`, `turns`: who may ask, how often, and how much at once?
 //! - `console`: which pages does a browser get?
 //! - `server`: who accepts connections, and when is one cut?
 //!
@@ -23,6 +25,7 @@
 //! Deliberately absent: HTTP/2 (browsers open few streams to a loopback), cookies (so no page can act
 //! for who has looked at another), and a memory of statements: the script is the configuration.
 
+pub(crate) mod address;
 mod admission;
 mod asking;
 pub mod console;
@@ -35,6 +38,7 @@ mod metrics;
     reason = "the macros that describe parameters write them"
 )]
 mod openai;
+mod overview;
 mod rates;
 mod refusal;
 mod router;
@@ -45,9 +49,11 @@ mod router;
 mod routes;
 mod served;
 mod server;
+mod statements;
 mod tables;
 mod tls;
 mod tokens;
+mod turns;
 
 #[cfg(feature = "mcp")]
 pub(crate) use admission::Caller;
@@ -58,8 +64,8 @@ pub use limits::Limits;
 pub use refusal::Refusal;
 pub use router::{Besides, openapi, router};
 #[cfg(feature = "mcp")]
-#[cfg(feature = "mcp")]
 pub(crate) use routes::views::Which;
-pub use served::{Executed, Served};
+pub use served::Served;
 pub use server::{Server, ServerError, ServerOptions};
+pub use statements::Executed;
 pub use tokens::{Role, Tokens, TokensError};

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::engine::Error;
-use crate::sql::{Errors, SessionError};
+use crate::sql::{Errors, Exceeded, SessionError};
 use crate::state::StateError;
 
 /// Why a request is refused. Nothing of it is carried out, unless it says what was.
@@ -168,6 +168,11 @@ impl Refusal {
         Self::bad(error, "unsubscribe from one first")
     }
 
+    /// A field of the header that says more.
+    pub(super) fn header_field(&self) -> Option<&(HeaderName, &'static str)> {
+        self.header.as_ref()
+    }
+
     /// What programs tell it by, where it has such a word.
     pub(super) fn code(&self) -> Option<&str> {
         self.more.get("code")?.as_str()
@@ -210,16 +215,32 @@ impl From<SessionError> for Refusal {
         match error {
             SessionError::Script(errors) => errors.into(),
             SessionError::Engine(error) => error.into(),
+            SessionError::Exceeded(exceeded) => exceeded.into(),
             SessionError::Told(error) => Self::broken(error.to_string()),
         }
     }
 }
 
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        let said = exceeded.to_string();
+        let (what, todo) = what_and_todo(&said);
+        match exceeded {
+            Exceeded::Cancelled => Self::unavailable(what, todo),
+            _ => Self::too_large(what, todo),
+        }
+    }
+}
+
+/// What an error says, and what to do: that stands behind the first semicolon, as people read it.
+fn what_and_todo(said: &str) -> (&str, &str) {
+    said.split_once("; ").unwrap_or((said, ""))
+}
+
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let said = error.to_string();
-        // What an error says has what to do behind the first semicolon, as people read it.
-        let (what, todo) = said.split_once("; ").unwrap_or((&said, ""));
+        let (what, todo) = what_and_todo(&said);
         match &error {
             Error::UnknownStream { .. }
             | Error::UnknownView { .. }

@@ -3,10 +3,11 @@
 //! The router is put together here from its parts. What describes a path for programs stands at its
 //! handler, and is gathered with it: a route that is not described cannot be added.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, SecurityRequirement};
@@ -51,12 +52,17 @@ fn described() -> OpenApiRouter<Arc<Served>> {
     responses((status = 200, description = "This, as OpenAPI 3.1", body = Object)),
     security(()),
 )]
-async fn described_itself(State(_): State<Arc<Served>>) -> Json<OpenApi> {
+async fn described_itself(State(_): State<Arc<Served>>) -> Json<&'static OpenApi> {
     Json(openapi())
 }
 
 /// The description of all paths, as OpenAPI 3.1.
-pub fn openapi() -> OpenApi {
+pub fn openapi() -> &'static OpenApi {
+    static DESCRIBED: LazyLock<OpenApi> = LazyLock::new(describe);
+    &DESCRIBED
+}
+
+fn describe() -> OpenApi {
     let (_, mut api) = described().split_for_parts();
     api.info = Info::new("Perennial", env!("CARGO_PKG_VERSION"));
     api.info.description = Some("LLM views that stay fresh.".to_owned());
@@ -83,8 +89,10 @@ pub fn router(served: Arc<Served>, tokens: Option<Arc<Tokens>>, besides: Besides
     let gate = Arc::new(Gate::new(tokens, limits.rate, limits.burst));
     let (routes, _) = described().split_for_parts();
     let mut routes = routes
-        .fallback(async || Refusal::no_path())
-        .method_not_allowed_fallback(async || Refusal::method())
+        .fallback(async |uri: Uri| openai::refused(uri.path(), Refusal::no_path()))
+        .method_not_allowed_fallback(async |uri: Uri| {
+            openai::refused(uri.path(), Refusal::method())
+        })
         .with_state(served);
     if let Some(guarded) = besides.guarded {
         routes = routes.merge(guarded);

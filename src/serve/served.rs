@@ -1,9 +1,9 @@
 //! What of the engine do requests use?
 //!
-//! [`Served`] is what every route has, and whatever else speaks for the engine: it carries statements out,
-//! tells what a view says and what becomes of it, and takes rows in.
+//! [`Served`] is what every route has, and whatever else speaks for the engine: it tells what a view says and
+//! what becomes of it, takes rows in, and carries [statements](super::statements) out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -12,27 +12,29 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::response::Response;
 use perennial_connectors::HttpIntake;
-use serde::Serialize;
-use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use utoipa::ToSchema;
 
+use super::admission::Caller;
 use super::asking::Conversations;
 use super::feed::{Feed, Reader, SubscribeOptions};
-use super::json::{self, ColumnJson};
 use super::limits::Limits;
 use super::refusal::Refusal;
 use super::tables::TableFeed;
+use super::turns::Turns;
 use crate::engine::{Engine, Error, Follower, RelationInfo, RelationKind};
-use crate::sql::{Kind, Outcome, Script, Session, SessionError, Spanned, Statement, parse};
+use crate::sql::{Kind, Outcome, Script, Session, SessionError, Spanned, Statement};
 
 /// Calls of the engine that wait at once, beside statements.
 const MAX_CALLS: usize = 64;
+/// Of those who ask whether it is ready, which needs no token.
+const MAX_PROBES: usize = 4;
+/// Requests whose texts are embedded at once, where there are as many cores.
+const MAX_EMBEDDING: usize = 16;
 
 /// An engine with all that requests need of it.
 pub struct Served {
-    session: Session,
+    pub(super) session: Session,
     pub(super) limits: Limits,
     pub(super) began: Instant,
     intake: HttpIntake,
@@ -40,73 +42,13 @@ pub struct Served {
     /// How often a view of each name was made.
     n_made: Mutex<BTreeMap<Arc<str>, u64>>,
     tables: Mutex<BTreeMap<Arc<str>, TableFeed>>,
-    statements: Arc<Semaphore>,
+    pub(super) statements: Turns,
     calls: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
+    embedding: Turns,
     closing: watch::Sender<bool>,
     pub(super) conversations: Conversations,
     pub(super) n_connections: AtomicUsize,
-}
-
-/// What came of one statement.
-#[derive(Serialize, ToSchema)]
-#[serde(tag = "outcome", rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Executed {
-    /// Something is there now.
-    Created {
-        /// `source`, `table`, `view`, `sink`, `model` or `memory`.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// What whoever created it should know.
-        notice: Option<String>,
-    },
-    /// A view takes its epochs otherwise from now on.
-    Altered {
-        /// Its name.
-        name: String,
-    },
-    /// Something is there no more.
-    Dropped {
-        /// What it was.
-        kind: String,
-        /// Its name.
-        name: String,
-        /// Whether it was there.
-        was_there: bool,
-    },
-    /// Rows of a table were changed.
-    Done {
-        /// How many.
-        n_rows: usize,
-    },
-    /// Rows, in the order that was asked for.
-    Rows {
-        /// Their columns.
-        #[schema(inline)]
-        columns: Vec<ColumnJson>,
-        /// Their values by column.
-        #[schema(value_type = Vec<Object>)]
-        rows: Vec<Value>,
-        /// What whoever reads them should know.
-        notices: Vec<String>,
-    },
-    /// How something would be carried out.
-    Plan {
-        /// In words.
-        plan: String,
-    },
-    /// A record is forgotten.
-    Forgotten {
-        /// What that came to.
-        #[schema(value_type = Object)]
-        receipt: Value,
-    },
-    /// A reader may read a namespace of a memory, or may not any more.
-    Granted {
-        /// Which of the two.
-        is_given: bool,
-    },
 }
 
 impl Served {
@@ -117,6 +59,7 @@ impl Served {
         let session = session
             .posted_to(intake.clone())
             .waiting_at_most(limits.visible_time);
+        let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             session,
             began: Instant::now(),
@@ -124,8 +67,10 @@ impl Served {
             feeds: RwLock::default(),
             n_made: Mutex::default(),
             tables: Mutex::default(),
-            statements: Arc::new(Semaphore::new(limits.statements)),
+            statements: Turns::new(limits.statements),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            probes: Arc::new(Semaphore::new(MAX_PROBES)),
+            embedding: Turns::new(n_cores.min(MAX_EMBEDDING)),
             closing: watch::Sender::default(),
             conversations: Conversations::new(&limits),
             n_connections: AtomicUsize::new(0),
@@ -159,66 +104,6 @@ impl Served {
         self.session.release()
     }
 
-    /// Carries one statement or several out, in order. Where `only_looks`, they may do nothing else.
-    /// It waits; see [`Served::sql`].
-    ///
-    /// # Errors
-    /// What is wrong with them, with what came of those before.
-    pub fn execute(&self, sql: &str, only_looks: bool) -> Result<Vec<Executed>, Refusal> {
-        let script = Script::new("sql", sql);
-        let statements = parse(&script)?;
-        if statements.is_empty() {
-            let hint = "such as SELECT * FROM answers";
-            return Err(Refusal::bad("there is no statement", hint));
-        }
-        for statement in &statements {
-            refuse_subscription(&statement.of)?;
-            if only_looks && !looks(&statement.of) {
-                let error = "this token may only look: SELECT that asks no model, SHOW and EXPLAIN";
-                return Err(Refusal::forbidden(error, "use one with the role `admin`"));
-            }
-        }
-        let mut outcomes = Vec::new();
-        for statement in &statements {
-            match self.execute_one(&script, statement) {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(refusal) => {
-                    let before = serde_json::to_value(&outcomes).unwrap_or_default();
-                    return Err(refusal.with("outcomes", before));
-                }
-            }
-        }
-        Ok(outcomes)
-    }
-
-    fn execute_one(
-        &self,
-        script: &Script,
-        statement: &Spanned<Statement>,
-    ) -> Result<Executed, Refusal> {
-        let outcome = self.session.execute(script, statement)?;
-        self.follow_up(&outcome)?;
-        self.executed(outcome)
-    }
-
-    /// The same, without waiting on the thread of who asks.
-    ///
-    /// # Errors
-    /// As [`Served::execute`], and where too many statements are under way.
-    pub async fn sql(
-        self: &Arc<Self>,
-        sql: String,
-        only_looks: bool,
-    ) -> Result<Vec<Executed>, Refusal> {
-        let permit = self.patiently(&self.statements).await?;
-        let this = self.clone();
-        blocking(move || {
-            let _permit = permit;
-            this.execute(&sql, only_looks)
-        })
-        .await?
-    }
-
     /// Asks the engine something, without waiting on the thread of who asks.
     ///
     /// # Errors
@@ -227,13 +112,52 @@ impl Served {
         self: &Arc<Self>,
         ask: impl FnOnce(&Engine) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let permit = self.patiently(&self.calls).await?;
+        self.ask_among(&self.calls, ask).await
+    }
+
+    /// The same for who asks whether it is ready: whatever else is under way, that is told.
+    pub(super) async fn probe<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&Engine) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.ask_among(&self.probes, ask).await
+    }
+
+    async fn ask_among<T: Send + 'static>(
+        self: &Arc<Self>,
+        calls: &Arc<Semaphore>,
+        ask: impl FnOnce(&Engine) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let permit = match timeout(self.limits.patience, calls.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            _ => return Err(Refusal::busy()),
+        };
         let this = self.clone();
         let asked = blocking(move || {
             let _permit = permit;
             ask(this.engine())
         });
         Ok(asked.await??)
+    }
+
+    /// Texts as vectors, as the engine embeds them. It computes, and so has turns of its own.
+    ///
+    /// # Errors
+    /// Where they cannot be embedded, or others are for too long.
+    pub(super) async fn embed(
+        self: &Arc<Self>,
+        caller: &Caller,
+        texts: Vec<String>,
+    ) -> Result<Vec<Vec<f32>>, Refusal> {
+        let patience = self.limits.patience;
+        let turn = self.embedding.take(caller.asker(), patience).await?;
+        let this = self.clone();
+        let embedded = blocking(move || {
+            let _turn = turn;
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            this.engine().runtime().embedder().embed(&texts)
+        });
+        embedded.await?.map_err(Refusal::broken)
     }
 
     /// What opened the model that is asked where none is named.
@@ -244,13 +168,6 @@ impl Served {
     /// What opened the others, by name.
     pub(super) fn opened_models(&self) -> BTreeMap<Arc<str>, Arc<str>> {
         self.session.models()
-    }
-
-    async fn patiently(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
-        match timeout(self.limits.patience, of.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Refusal::busy()),
-        }
     }
 
     /// What a view says, from what stands on.
@@ -270,15 +187,28 @@ impl Served {
     /// The feed of a view.
     ///
     /// # Errors
-    /// Where there is no such view.
+    /// Where there is no such view. Which there are is not told.
     pub fn feed(&self, view: &str) -> Result<Arc<Feed>, Refusal> {
-        let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
-        let feed = feeds.get(view).filter(|feed| !feed.has_ended()).cloned();
-        feed.ok_or_else(|| {
-            let names: Vec<&str> = feeds.keys().map(|name| &**name).collect();
-            let error = format!("there is no view `{view}`");
-            Refusal::not_found(error, there_are(&names))
+        let feed = self.feed_of(view);
+        feed.ok_or_else(|| no_view(view, "GET /v1/relations tells what there is"))
+    }
+
+    /// The same, for somebody: they are told which there are that they reach.
+    ///
+    /// # Errors
+    /// Where there is no such view.
+    pub(super) fn feed_for(&self, caller: &Caller, view: &str) -> Result<Arc<Feed>, Refusal> {
+        self.feed_of(view).ok_or_else(|| {
+            let feeds = self.feeds();
+            let names = feeds.iter().map(|feed| &**feed.name());
+            let reached: Vec<&str> = names.filter(|name| caller.reaches(name)).collect();
+            no_view(view, there_are(&reached))
         })
+    }
+
+    fn feed_of(&self, view: &str) -> Option<Arc<Feed>> {
+        let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
+        feeds.get(view).filter(|feed| !feed.has_ended()).cloned()
     }
 
     /// All feeds, by the names of their views.
@@ -316,7 +246,7 @@ impl Served {
     }
 
     /// After a statement, what there is may be something else.
-    fn follow_up(&self, outcome: &Outcome) -> Result<(), Error> {
+    pub(super) fn follow_up(&self, outcome: &Outcome) -> Result<(), Error> {
         match outcome {
             Outcome::Created {
                 kind: Kind::View | Kind::Table | Kind::Memory,
@@ -355,33 +285,35 @@ impl Served {
         Ok(())
     }
 
+    /// Who asks for a feed does not wait for the engine: nothing is locked while it is asked to be followed.
     fn take_up_views(&self, relations: &[RelationInfo]) -> Result<(), Error> {
-        let is_view =
-            |of: &&RelationInfo| matches!(of.kind, RelationKind::Answers | RelationKind::Query);
-        let there: Vec<&Arc<str>> = relations
-            .iter()
-            .filter(is_view)
-            .map(|of| &of.name)
-            .collect();
-        let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
-        feeds.retain(|name, feed| there.contains(&name) && !feed.has_ended());
-        for name in there {
-            if feeds.contains_key(name) {
-                continue;
-            }
-            let generation = self.made(name);
-            let feed = Arc::new(Feed::new(name.clone(), generation));
-            let follower: Arc<dyn Follower> = feed.clone();
-            match self.engine().follow(name, Arc::downgrade(&follower)) {
-                Ok(()) => {
-                    feeds.insert(name.clone(), feed);
-                }
+        let views = relations.iter().filter(|of| of.kind.is_view());
+        let there: BTreeSet<&Arc<str>> = views.map(|of| &of.name).collect();
+        let unknown = there.iter().filter(|name| self.feed_of(name).is_none());
+        let (mut begun, mut failed) = (Vec::new(), Ok(()));
+        for name in unknown {
+            match self.follow(name) {
+                Ok(feed) => begun.push(feed),
                 // It was dropped meanwhile.
                 Err(Error::UnknownView { .. } | Error::Dropped) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
             }
         }
-        Ok(())
+        let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
+        feeds.retain(|name, feed| there.contains(name) && !feed.has_ended());
+        feeds.extend(begun.into_iter().map(|feed| (feed.name().clone(), feed)));
+        failed
+    }
+
+    /// A feed that hears of a view from now on.
+    fn follow(&self, view: &Arc<str>) -> Result<Arc<Feed>, Error> {
+        let feed = Arc::new(Feed::new(view.clone(), self.made(view)));
+        let follower: Arc<dyn Follower> = feed.clone();
+        self.engine().follow(view, Arc::downgrade(&follower))?;
+        Ok(feed)
     }
 
     /// Counts a view that is made, and tells how many of its name were before.
@@ -395,56 +327,6 @@ impl Served {
     fn tables(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, TableFeed>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn executed(&self, outcome: Outcome) -> Result<Executed, Refusal> {
-        let word = |kind: Kind| kind.keyword().to_lowercase();
-        Ok(match outcome {
-            Outcome::Created { kind, name, notice } => Executed::Created {
-                kind: word(kind),
-                name: name.to_string(),
-                notice,
-            },
-            Outcome::Altered { name } => Executed::Altered {
-                name: name.to_string(),
-            },
-            Outcome::Dropped {
-                kind,
-                name,
-                was_there,
-            } => Executed::Dropped {
-                kind: word(kind),
-                name: name.to_string(),
-                was_there,
-            },
-            Outcome::Done { n_rows } => Executed::Done { n_rows },
-            Outcome::Rows {
-                schema,
-                rows,
-                notices,
-            } => {
-                let limit = self.limits.rows;
-                if rows.len() > limit {
-                    let error = format!("the result has {} rows, over {limit}", rows.len());
-                    return Err(Refusal::too_large(error, "add LIMIT, or a condition"));
-                }
-                Executed::Rows {
-                    columns: json::columns(&schema),
-                    rows: rows.iter().map(|row| json::row(&schema, row)).collect(),
-                    notices,
-                }
-            }
-            Outcome::Plan(plan) => Executed::Plan { plan },
-            Outcome::Forgotten(receipt) => Executed::Forgotten {
-                receipt: serde_json::to_value(&receipt).unwrap_or_default(),
-            },
-            Outcome::MemoryForgotten(receipt) => Executed::Forgotten {
-                receipt: serde_json::to_value(&receipt).unwrap_or_default(),
-            },
-            Outcome::Granted { is_given } => Executed::Granted { is_given },
-            // It is refused before.
-            Outcome::Subscription { view, .. } => return Err(to_be_subscribed(&view)),
-        })
-    }
 }
 
 impl Drop for Served {
@@ -452,6 +334,10 @@ impl Drop for Served {
         // Their threads hold the engine.
         self.tables().clear();
     }
+}
+
+fn no_view(view: &str, hint: impl Into<String>) -> Refusal {
+    Refusal::not_found(format!("there is no view `{view}`"), hint)
 }
 
 /// What there is, as a hint.
@@ -462,29 +348,8 @@ pub(super) fn there_are(names: &[&str]) -> String {
     }
 }
 
-fn to_be_subscribed(view: &str) -> Refusal {
-    let error = "SUBSCRIBE has an endpoint of its own";
-    Refusal::bad(error, format!("GET /v1/views/{view}/subscribe"))
-}
-
-fn refuse_subscription(statement: &Statement) -> Result<(), Refusal> {
-    match statement {
-        Statement::Subscribe(subscribe) => Err(to_be_subscribed(&subscribe.to.of)),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a statement changes nothing, and asks no model.
-fn looks(statement: &Statement) -> bool {
-    match statement {
-        Statement::Show(_) | Statement::Explain(_) | Statement::Recall(_) => true,
-        Statement::Select(_) => !statement.may_ask(),
-        _ => false,
-    }
-}
-
 /// Runs what waits where that is allowed.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     let run = tokio::task::spawn_blocking(run).await;

@@ -277,7 +277,7 @@ struct Accepting {
     peers: Peers,
 }
 
-/// How many connections each address has.
+/// How many connections each address has, or each network of IPv6.
 #[derive(Clone, Default)]
 struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
@@ -347,7 +347,7 @@ async fn serve(
         match accepted {
             Some((stream, peer, slot)) => {
                 let limit = accepting.limits.peer_connections;
-                if let Some(peer_slot) = accepting.peers.enter(peer.ip(), limit) {
+                if let Some(peer_slot) = accepting.peers.enter(Peer(peer).network(), limit) {
                     let (accepting, closing) = (accepting.clone(), is_closing.clone());
                     connections.spawn(async move {
                         let (_slot, _peer_slot) = (slot, peer_slot);

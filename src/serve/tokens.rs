@@ -69,10 +69,8 @@ pub(super) struct Grant {
     only: Option<BTreeSet<String>>,
     /// Columns, and the values with which it asks.
     bound: BTreeMap<String, String>,
-    /// Tells its questions from those of others, and says nothing of the token.
+    /// Tells it from others, and says nothing of the token. None where there are no tokens.
     asker: Option<Arc<str>>,
-    /// Tells one from another in counts, and says nothing of the token.
-    pub(super) number: usize,
 }
 
 impl Grant {
@@ -88,7 +86,6 @@ impl Grant {
             only: None,
             bound: BTreeMap::new(),
             asker: None,
-            number: usize::MAX,
         }
     }
 
@@ -103,9 +100,9 @@ impl Grant {
         &self.bound
     }
 
-    /// What tells its questions from those of others.
-    pub(super) fn asker(&self) -> Option<&str> {
-        self.asker.as_deref()
+    /// What tells it from others, in what it asks and in counts. It stays whatever else the file says.
+    pub(super) fn asker(&self) -> Option<&Arc<str>> {
+        self.asker.as_ref()
     }
 
     /// Whether it reaches a stream or a view.
@@ -244,7 +241,7 @@ fn read(path: &Path) -> Result<Known, TokensError> {
             line: number,
             reason,
         };
-        let (digest, grant) = parse(line, tokens.len()).map_err(malformed)?;
+        let (digest, grant) = parse(line).map_err(malformed)?;
         if tokens.iter().any(|(of, _)| *of == digest) {
             return Err(malformed("this token stands above already".to_owned()));
         }
@@ -261,7 +258,7 @@ fn read(path: &Path) -> Result<Known, TokensError> {
     })
 }
 
-fn parse(line: &str, number: usize) -> Result<(blake3::Hash, Grant), String> {
+fn parse(line: &str) -> Result<(blake3::Hash, Grant), String> {
     let mut words = line.split_whitespace();
     let roles = words.next().unwrap_or_default().split(',');
     let roles = roles.map(|word| Role::of(word).ok_or("the roles are ask, read, write and admin"));
@@ -300,7 +297,6 @@ fn parse(line: &str, number: usize) -> Result<(blake3::Hash, Grant), String> {
         only: (!only.is_empty()).then_some(only),
         bound,
         asker: Some(asker_of(token)),
-        number,
     };
     Ok((blake3::hash(token.as_bytes()), grant))
 }
@@ -399,6 +395,17 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_token_is_told_from_others_alike_wherever_it_stands() {
+        let asker = |text: &str| {
+            let grant = open(text).expect("tokens").grant(b"bbbbbbbbbbbbbbbb");
+            grant.expect("known").asker().cloned().expect("an asker")
+        };
+        let behind = asker("read aaaaaaaaaaaaaaaa\nread bbbbbbbbbbbbbbbb\n");
+        assert_eq!(behind, asker("read bbbbbbbbbbbbbbbb\n"));
+        assert_eq!(behind, asker("write bbbbbbbbbbbbbbbb docs\n"));
     }
 
     #[test]

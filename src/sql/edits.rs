@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use perennial_rows::{KEY, SUPERSEDES, Schema, TEXT, TITLE, UPDATED_AT, Value};
+use perennial_views::Bounds;
 use perennial_views::sql::{Delete, Diagnostic, Insert, Name, Span, Update};
 
 use super::outcome::{At as _, Fault};
@@ -71,6 +72,7 @@ pub(super) fn update(
     catalog: &Catalog,
     engine: &Engine,
     span: Span,
+    bounds: &Bounds,
 ) -> Result<(Vec<Edit>, usize), Fault> {
     let schema = table(&update.table, catalog)?;
     let set = update.set.iter();
@@ -78,7 +80,7 @@ pub(super) fn update(
         .map(|(column, _)| place(&schema, &update.table, column))
         .collect::<Result<_, _>>()?;
     let query = catalog.bind(&update.query(), span)?;
-    let (rows, _) = relations::rows(engine, &query, span)?;
+    let (rows, _) = relations::rows(engine, &query, span, bounds)?;
     let n_columns = schema.columns().len();
     let key = schema.position(KEY).unwrap_or_default();
     let (mut moved, mut edits) = (Vec::new(), Vec::new());
@@ -140,11 +142,12 @@ pub(super) fn delete(
     catalog: &Catalog,
     engine: &Engine,
     span: Span,
+    bounds: &Bounds,
 ) -> Result<Vec<Edit>, Fault> {
     let schema = table(&delete.table, catalog)?;
     let query = catalog.bind(&delete.query(), span)?;
     let key = schema.position(KEY).unwrap_or_default();
-    let (rows, _) = relations::rows(engine, &query, span)?;
+    let (rows, _) = relations::rows(engine, &query, span, bounds)?;
     let keys = rows.iter().filter_map(|row| row[key].as_text());
     Ok(keys
         .map(|key| Edit::delete(&*delete.table.of, &**key))

@@ -43,4 +43,5 @@ pub use perennial_views::sql::{
     CreateContinuousView, CreateModel, Diagnostic, Errors, Kind, ModelOption, Script, Spanned,
     Statement, Subscribe, is_complete, parse,
 };
+pub use perennial_views::{Bounds, Exceeded};
 pub use session::{Session, first_model};

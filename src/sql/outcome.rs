@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use perennial_connectors as connectors;
 use perennial_rows::{Schema, Tuple};
-use perennial_views::Epoch;
 use perennial_views::query::BindErrors;
 use perennial_views::sql::{Diagnostic, Errors, Kind, Script, Span};
+use perennial_views::{Epoch, Exceeded};
 
 use crate::engine::{Error, Receipt, Subscription};
 use crate::memory::{MemoryError, MemoryReceipt};
@@ -85,6 +85,9 @@ pub enum SessionError {
     /// The engine cannot go on.
     #[error(transparent)]
     Engine(#[from] Error),
+    /// It takes more than it may.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Whoever was told an outcome could not go on.
     #[error(transparent)]
     Told(Box<dyn std::error::Error + Send + Sync>),
@@ -97,6 +100,8 @@ pub(super) enum Fault {
     Said(Vec<Diagnostic>),
     /// What is wrong with the engine.
     Engine(Error),
+    /// It takes more than it may.
+    Exceeded(Exceeded),
 }
 
 impl Fault {
@@ -110,6 +115,7 @@ impl Fault {
         match self {
             Self::Said(said) => SessionError::Script(script.errors(said)),
             Self::Engine(error) => SessionError::Engine(error),
+            Self::Exceeded(exceeded) => SessionError::Exceeded(exceeded),
         }
     }
 
@@ -134,6 +140,12 @@ impl Fault {
 impl From<Diagnostic> for Fault {
     fn from(said: Diagnostic) -> Self {
         Self::Said(vec![said])
+    }
+}
+
+impl From<Exceeded> for Fault {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Exceeded(exceeded)
     }
 }
 

@@ -7,7 +7,7 @@ use perennial_ask::Task;
 use perennial_rows::Tuple;
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
 use perennial_views::sql::{self, Diagnostic, Name, Span, nearest};
-use perennial_views::{Observer, evaluate};
+use perennial_views::{Bounds, Observer, evaluate};
 
 use super::outcome::{At, Fault};
 use crate::engine::{Engine, RelationInfo};
@@ -127,6 +127,7 @@ pub(super) fn rows(
     engine: &Engine,
     query: &Query,
     span: Span,
+    bounds: &Bounds,
 ) -> Result<(Vec<Tuple>, Vec<String>), Fault> {
     let inputs = query.inputs().iter().map(|input| {
         let held = engine.snapshot(&input.relation).at(span)?;
@@ -147,7 +148,7 @@ pub(super) fn rows(
     let inputs: Vec<Vec<(Tuple, isize)>> = inputs.collect::<Result<_, Fault>>()?;
     let failures = Arc::new(Failures::default());
     let asking = engine.asking(query, failures.clone()).at(span)?;
-    let rows = evaluate(query, inputs, Some(&asking));
+    let rows = evaluate(query, inputs, Some(&asking), bounds)?;
     let mut failures = failures.0.lock().unwrap_or_else(PoisonError::into_inner);
     Ok((rows, std::mem::take(&mut failures)))
 }

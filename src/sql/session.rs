@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use perennial_connectors::Declared;
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
-use perennial_views::View;
 use perennial_views::sql::{
     self, AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable,
     CreateView, Diagnostic, Drop, Forget, Kind, Name, Script, Show, Span, Spanned, Statement,
     Subscribe, ViewOption, nearest,
 };
+use perennial_views::{Bounds, View};
 
 use super::connect::{self, Listeners};
 use super::edits;
@@ -179,11 +179,31 @@ impl Session {
         script: &Script,
         statement: &Spanned<Statement>,
     ) -> Result<Outcome, SessionError> {
-        let Spanned { of, span } = statement;
-        self.carry_out(of, *span).map_err(|fault| fault.of(script))
+        self.execute_within(script, statement, &Bounds::default())
     }
 
-    fn carry_out(&self, statement: &Statement, span: Span) -> Result<Outcome, Fault> {
+    /// The same, where rows that it selects, updates or deletes are found within these bounds. What
+    /// exceeds them changes nothing.
+    ///
+    /// # Errors
+    /// As [`Session::execute`], and [`SessionError::Exceeded`].
+    pub fn execute_within(
+        &self,
+        script: &Script,
+        statement: &Spanned<Statement>,
+        bounds: &Bounds,
+    ) -> Result<Outcome, SessionError> {
+        let Spanned { of, span } = statement;
+        self.carry_out(of, *span, bounds)
+            .map_err(|fault| fault.of(script))
+    }
+
+    fn carry_out(
+        &self,
+        statement: &Statement,
+        span: Span,
+        bounds: &Bounds,
+    ) -> Result<Outcome, Fault> {
         match statement {
             Statement::CreateSource(source) => self.create_source(source),
             Statement::CreateTable(table) => self.create_table(table),
@@ -203,7 +223,7 @@ impl Session {
                 self.catalog(span)?.expect(&update.table)?;
                 self.settle(&[&update.table.of], span)?;
                 let catalog = self.catalog(span)?;
-                let (edits, n_rows) = edits::update(update, &catalog, &self.engine, span)?;
+                let (edits, n_rows) = edits::update(update, &catalog, &self.engine, span, bounds)?;
                 self.engine.apply(edits).at(span)?;
                 Ok(Outcome::Done { n_rows })
             }
@@ -211,7 +231,7 @@ impl Session {
                 self.catalog(span)?.expect(&delete.table)?;
                 self.settle(&[&delete.table.of], span)?;
                 let catalog = self.catalog(span)?;
-                let edits = edits::delete(delete, &catalog, &self.engine, span)?;
+                let edits = edits::delete(delete, &catalog, &self.engine, span, bounds)?;
                 let n_rows = edits.len();
                 self.engine.apply(edits).at(span)?;
                 Ok(Outcome::Done { n_rows })
@@ -222,7 +242,7 @@ impl Session {
                 let read: Vec<&str> = read.inputs().iter().map(|i| &*i.relation).collect();
                 let stale = self.settle_or_say(&read, span)?;
                 let query = self.catalog(span)?.bind(query, span)?;
-                let (rows, failed) = relations::rows(&self.engine, &query, span)?;
+                let (rows, failed) = relations::rows(&self.engine, &query, span, bounds)?;
                 let read = query.inputs().iter().map(|input| &*input.relation);
                 let broken = self.catalog(span)?.failures_of(read);
                 let notices = stale.into_iter().chain(broken).chain(failed).collect();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use perennial_ask::Task;
 use perennial_connectors::timestamp;
 use perennial_rows::{Schema, Type, Value};
-use perennial_views::evaluate;
 use perennial_views::query::{RelationSchema, Relations, bind};
 use perennial_views::sql::{self, Diagnostic, Expr, Span, Spanned};
+use perennial_views::{Bounds, evaluate};
 
 use super::outcome::Fault;
 
@@ -36,7 +36,7 @@ pub(super) fn row(written: &[Spanned<Expr>]) -> Result<Vec<Value>, Fault> {
         .reduce(|all, one| all.union(&one))
         .unwrap_or(Span::empty());
     let query = bind(&sql::row(written), &Nothing).map_err(|e| Fault::bind(e, span))?;
-    match evaluate(&query, Vec::new(), None).as_slice() {
+    match evaluate(&query, Vec::new(), None, &Bounds::default())?.as_slice() {
         [row] => Ok(row.to_vec()),
         _ => Err(Fault::said("these values are no single row", span)),
     }

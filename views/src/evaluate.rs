@@ -3,23 +3,33 @@
 //! The same operators that keep a view give the answer once, in a dataflow of their own that ends
 //! with it: a query has one meaning, asked or kept.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::sync::mpsc;
+use std::rc::Rc;
+use std::time::Duration;
 
 use differential_dataflow::AsCollection;
 use perennial_rows::{Tuple, Value};
 use timely::dataflow::operators::ToStream;
+use timely::worker::Worker;
 
+use crate::bounds::{Bounds, Exceeded, Meter, guarded};
 use crate::dataflow::Epoch;
 use crate::outputs::Asking;
 use crate::query::compare::{order, order_tuples};
 use crate::query::{OrderBy, Query};
-use crate::render::render;
+use crate::render::render_within;
+
+/// How long a worker that waits for a model waits at a time.
+const PARK: Duration = Duration::from_millis(50);
 
 /// The rows of a query over its inputs, each as often as it stands, in the order that the query
 /// asks for (among equals, and without one, by value). The inputs are those of
 /// [`Query::inputs`], in that order, with the columns that it names. Models are asked through
 /// `asking`, and waited for.
+///
+/// # Errors
+/// [`Exceeded`] where it takes more than the bounds allow. Nothing of it is kept then.
 ///
 /// # Panics
 /// If there are not as many inputs as the query reads, or nobody to ask where it [asks](Query::asks).
@@ -27,29 +37,48 @@ pub fn evaluate(
     query: &Query,
     inputs: Vec<Vec<(Tuple, isize)>>,
     asking: Option<&Asking>,
-) -> Vec<Tuple> {
-    let (sender, changes) = mpsc::channel();
-    let (rendered, asking) = (query.clone(), asking.cloned());
-    timely::execute_directly(move |worker| {
+    bounds: &Bounds,
+) -> Result<Vec<Tuple>, Exceeded> {
+    let (rendered, asking, bounds) = (query.clone(), asking.cloned(), bounds.clone());
+    let mut counts = timely::execute_directly(move |worker| {
+        let meter = Rc::new(Meter::new(bounds));
+        let counts: Rc<RefCell<Vec<(Tuple, isize)>>> = Rc::default();
+        let dataflow = worker.next_dataflow_index();
         worker.dataflow::<Epoch, _, _>(|scope| {
             let inputs = inputs.into_iter().map(|rows| {
                 let rows = rows.into_iter().map(|(tuple, count)| (tuple, 0, count));
                 rows.to_stream(scope).container::<Vec<_>>().as_collection()
             });
-            let rows = render(scope, &rendered, inputs.collect(), asking.as_ref());
+            let inputs = inputs.collect();
+            let rows = render_within(scope, &rendered, inputs, asking.as_ref(), Some(&meter));
+            let (meter, counts) = (meter.clone(), counts.clone());
             rows.inspect(move |(tuple, _, count)| {
-                // Nobody hears only if this function is gone.
-                let _ = sender.send((tuple.clone(), *count));
+                if meter.count_result(*count) {
+                    counts.borrow_mut().push((tuple.clone(), *count));
+                }
             });
         });
-    });
-    let mut counts: Vec<(Tuple, isize)> = changes.into_iter().collect();
+        let done = step_to_end(worker, &meter);
+        if done.is_err() {
+            worker.drop_dataflow(dataflow);
+        }
+        done.map(|()| counts.take())
+    })?;
     counts.sort_by(|(a, _), (b, _)| compared(query.order(), a, b));
     let rows = counts.into_iter().flat_map(|(tuple, count)| {
         let count = usize::try_from(count).unwrap_or(0);
         std::iter::repeat_n(tuple, count)
     });
-    rows.collect()
+    Ok(rows.collect())
+}
+
+/// Lets a worker work until nothing is left to do, or too much is done.
+fn step_to_end(worker: &mut Worker, meter: &Meter) -> Result<(), Exceeded> {
+    while worker.has_dataflows() {
+        meter.look()?;
+        guarded(|| worker.step_or_park(Some(PARK)))?;
+    }
+    meter.look()
 }
 
 fn compared(by: &[OrderBy], left: &[Value], right: &[Value]) -> Ordering {
@@ -91,6 +120,10 @@ mod tests {
     }
 
     fn asked(text: &str) -> Vec<String> {
+        asked_within(text, &Bounds::default()).expect("there are no bounds")
+    }
+
+    fn asked_within(text: &str, bounds: &Bounds) -> Result<Vec<String>, Exceeded> {
         let mut statements = parse(&Script::new("t", text)).expect("sound");
         let Statement::Select(query) = statements.remove(0).of else {
             panic!("a query");
@@ -120,7 +153,8 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("|")
         };
-        evaluate(&query, inputs, None).iter().map(shown).collect()
+        let rows = evaluate(&query, inputs, None, bounds)?;
+        Ok(rows.iter().map(shown).collect())
     }
 
     #[test]
@@ -142,5 +176,69 @@ mod tests {
         assert_eq!(asked(twice), ["1", "1"]);
         assert_eq!(asked("SELECT count(*), max(n) FROM towns"), ["3|10"]);
         assert_eq!(asked("VALUES (1 + 2, upper('x'))"), ["3|X"]);
+    }
+
+    #[test]
+    fn a_result_has_as_many_rows_as_it_may_and_no_more() {
+        let bounds = |n_rows| Bounds {
+            n_rows,
+            ..Bounds::default()
+        };
+        let nine = "SELECT 1 AS x FROM towns a CROSS JOIN towns b";
+        let rows = asked_within(nine, &bounds(9)).expect("nine rows");
+        assert_eq!(rows.len(), 9);
+        assert_eq!(
+            asked_within(nine, &bounds(8)),
+            Err(Exceeded::Rows { limit: 8 })
+        );
+        // Here it is the result that LIMIT makes smaller.
+        let few = format!("{nine} LIMIT 2");
+        assert_eq!(asked_within(&few, &bounds(8)).map(|rows| rows.len()), Ok(2));
+        let aliases: Vec<String> = (0..12).map(|n| format!("towns t{n}")).collect();
+        let many = format!("SELECT 1 AS x FROM {}", aliases.join(" CROSS JOIN "));
+        assert_eq!(
+            asked_within(&many, &bounds(10_000)),
+            Err(Exceeded::Rows { limit: 10_000 })
+        );
+    }
+
+    #[test]
+    fn pairs_of_joins_are_bounded_whatever_comes_of_them() {
+        let bounds = Bounds {
+            n_pairs: 100,
+            ..Bounds::default()
+        };
+        let joined = "SELECT a.key FROM towns a CROSS JOIN towns b CROSS JOIN towns c \
+                      CROSS JOIN towns d CROSS JOIN towns e";
+        // Pairs that a condition refuses count, and a LIMIT stands behind them.
+        for text in [
+            format!("{joined} WHERE a.key || b.key || c.key || d.key || e.key = 'none'"),
+            format!("{joined} WHERE a.key || b.key || c.key || d.key || e.key > '' LIMIT 1"),
+        ] {
+            assert_eq!(
+                asked_within(&text, &bounds),
+                Err(Exceeded::Pairs { limit: 100 }),
+                "{text}"
+            );
+        }
+        // What stays within is as it was, also behind what did not.
+        let joined = "SELECT a.key FROM towns a JOIN towns b ON a.key = b.key ORDER BY a.key";
+        assert_eq!(
+            asked_within(joined, &bounds),
+            Ok(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()])
+        );
+    }
+
+    #[test]
+    fn it_ends_when_its_time_is_over_or_nobody_wants_it() {
+        let text = "SELECT key FROM towns";
+        let late = Bounds {
+            until: Some(std::time::Instant::now()),
+            ..Bounds::default()
+        };
+        assert_eq!(asked_within(text, &late), Err(Exceeded::Late));
+        let given_up = Bounds::default();
+        given_up.cancel.cancel();
+        assert_eq!(asked_within(text, &given_up), Err(Exceeded::Cancelled));
     }
 }

@@ -8,6 +8,7 @@
 //! [`render::render`] turns it into operators.
 
 mod agenda;
+mod bounds;
 pub mod calls;
 pub mod dataflow;
 pub mod embeddings;
@@ -25,6 +26,7 @@ pub mod sql;
 pub mod view;
 
 pub use agenda::Agenda;
+pub use bounds::{Bounds, Exceeded};
 pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
 pub use dataflow::{Epoch, Services};
 pub use embeddings::Embeddings;

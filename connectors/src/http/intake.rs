@@ -28,7 +28,7 @@ impl HttpIntake {
     /// One with no stream yet. Of the limits, those of connections are the server's to keep.
     pub fn new(limits: HttpLimits) -> Self {
         Self {
-            service: Arc::new(Service::new(limits, None)),
+            service: Arc::new(Service::behind_a_server(limits)),
         }
     }
 

@@ -118,7 +118,7 @@ impl HttpListener {
             });
         }
         let listener = TcpListener::bind(&addresses[..]).map_err(listen)?;
-        let service = Arc::new(Service::new(limits, token));
+        let service = Arc::new(Service::guarded(limits, token));
         let server = Server::start(listener, service.clone()).map_err(listen)?;
         Ok(Self {
             service,

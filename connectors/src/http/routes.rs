@@ -30,6 +30,8 @@ const HELD_UNIT: usize = 1 << 10;
 pub(super) struct Service {
     pub(super) limits: HttpLimits,
     token: Option<BearerToken>,
+    /// Whether who asks is told which streams there are. Another's server may let them reach some only.
+    names_streams: bool,
     /// By name.
     streams: Mutex<BTreeMap<String, Arc<Stream>>>,
     /// What bodies may still be held, in units.
@@ -37,13 +39,24 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(limits: HttpLimits, token: Option<BearerToken>) -> Self {
+    /// One of its own: whoever is let in may post to all streams.
+    pub(super) fn guarded(limits: HttpLimits, token: Option<BearerToken>) -> Self {
+        Self::new(limits, token, true)
+    }
+
+    /// One behind another's server, which says who may post where.
+    pub(super) fn behind_a_server(limits: HttpLimits) -> Self {
+        Self::new(limits, None, false)
+    }
+
+    fn new(limits: HttpLimits, token: Option<BearerToken>, names_streams: bool) -> Self {
         // The largest charge is a packed body and what it unpacks to.
         let least = 2 * units(limits.body);
         let held = (limits.held / HELD_UNIT).clamp(least, Semaphore::MAX_PERMITS);
         Self {
             limits,
             token,
+            names_streams,
             streams: Mutex::default(),
             held: Arc::new(Semaphore::new(held)),
         }
@@ -77,7 +90,10 @@ impl Service {
         self.with_streams(|streams| {
             streams.get(name).cloned().ok_or_else(|| {
                 let names: Vec<&str> = streams.keys().map(String::as_str).collect();
-                let hint = format!("there are: {}", names.join(", "));
+                let hint = match self.names_streams {
+                    true => format!("there are: {}", names.join(", ")),
+                    false => "see that its name is right, and that it is there still".to_owned(),
+                };
                 let error = "there is no stream of this name to post to";
                 Refusal::new(StatusCode::NOT_FOUND, error, hint)
             })

@@ -18,7 +18,7 @@ use crate::engine::error::Error;
 use crate::engine::follower::{Follower, Lineage, LineagePassage, Standing};
 use crate::engine::forget::Receipt;
 use crate::engine::names::{StreamId, ViewId};
-use crate::engine::quarantine::Quarantined;
+use crate::engine::quarantine::QuarantinePage;
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
 use crate::engine::sinks::SinkSpec;
 use crate::engine::subscription::{Mailbox, Subscription};
@@ -74,8 +74,14 @@ pub(crate) enum Request {
         stream: StreamId,
         reply: Sender<Vec<(Key, Row)>>,
     },
+    /// A part of what was refused.
     Quarantine {
-        reply: Sender<Vec<Quarantined>>,
+        /// Of this stream; of all where none is named.
+        stream: Option<String>,
+        /// Behind this number.
+        after: Option<u64>,
+        limit: usize,
+        reply: Sender<QuarantinePage>,
     },
     /// Takes a refused record in, as it was or as it was meant.
     Resubmit {
@@ -223,8 +229,13 @@ impl Coordinator {
                 let rows = rows.map(|(key, row)| (key.clone(), row.clone()));
                 let _ = reply.send(rows.collect());
             }
-            Request::Quarantine { reply } => {
-                let _ = reply.send(self.quarantine.all());
+            Request::Quarantine {
+                stream,
+                after,
+                limit,
+                reply,
+            } => {
+                let _ = reply.send(self.quarantine.page(stream.as_deref(), after, limit));
             }
             Request::Resubmit {
                 number,

@@ -158,7 +158,7 @@ async fn declared(served: &Arc<Served>, caller: &Caller, source: &str) -> Result
          CREATE CONTINUOUS VIEW {view} AS LLM_GENERATE(
              CONTEXT = STREAM({table}), DATA_SOURCE = STREAM({source}));"
     );
-    match served.sql(sql, false).await {
+    match served.sql(caller, sql, false).await {
         Ok(_) => Ok(view),
         // Another call may have declared it meanwhile.
         Err(refusal) => {

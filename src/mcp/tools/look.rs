@@ -223,7 +223,7 @@ pub(super) async fn sql(
     arguments: Sql,
 ) -> Result<Value, Refusal> {
     caller.may_of_all(Role::Read)?;
-    let outcomes = served.sql(arguments.sql, true).await?;
+    let outcomes = served.sql(caller, arguments.sql, true).await?;
     let mut outcomes = serde_json::to_value(&outcomes).unwrap_or_default();
     let outcome = match outcomes.as_array_mut() {
         Some(outcomes) if outcomes.len() == 1 => outcomes.remove(0),

@@ -136,7 +136,7 @@ pub(super) async fn recall(
         sql.push_str(&format!(" IN NAMESPACE {}", quoted(namespace)));
     }
     sql.push_str(&format!(" LIMIT {limit}"));
-    let outcomes = served.sql(sql, !caller.has(Role::Admin)).await?;
+    let outcomes = served.sql(caller, sql, !caller.has(Role::Admin)).await?;
     let mut outcomes = serde_json::to_value(&outcomes).unwrap_or_default();
     let mut given = json!({ "memory": memory, "entries": outcomes[0]["rows"].take() });
     bounded(&mut given, "entries");

@@ -3,13 +3,16 @@
 //! A conversation is a row of a table of contexts, which is answered anew whenever documents change. So
 //! one that nobody asks for costs model work for ever, and their number is bounded: what was not asked for
 //! the longest goes first, and what was not asked for a while goes in any case. One that somebody waits
-//! for stays. What was never answered goes with the last who waited for it.
+//! for stays. What was never answered goes with the last who waited for it. A token has half of all at most:
+//! beyond that its own give way.
 //!
 //! This only decides. Who holds it takes the rows away.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use super::super::turns::share;
 
 /// With this the keys of conversations begin. Rows of other keys are never touched.
 const PREFIX: &str = "asked:";
@@ -41,8 +44,12 @@ pub(super) struct RowId {
 #[derive(Debug)]
 struct Conversation {
     table: Arc<str>,
+    /// Who asks, where there are tokens and it is known.
+    asker: Option<Arc<str>>,
     /// Of what it says now.
     text: blake3::Hash,
+    /// Whether its row says so.
+    is_written: bool,
     asked_at: Instant,
     n_waiting: usize,
     /// Whether what it says now was answered once.
@@ -63,6 +70,8 @@ pub(super) enum Unentered {
 pub(super) struct Entered {
     /// Whether its row does not stand yet, or says something else.
     pub(super) is_new: bool,
+    /// Whether it said something else: words of an answer to that may still be told.
+    pub(super) is_other: bool,
     /// What gives way to it.
     pub(super) gone: Vec<RowId>,
 }
@@ -80,36 +89,57 @@ impl Kept {
     pub(super) fn enter(
         &mut self,
         row: &RowId,
+        asker: Option<&str>,
         text: &str,
         now: Instant,
         limit: usize,
     ) -> Result<Entered, Unentered> {
         let text = blake3::hash(text.as_bytes());
         if let Some(of) = self.by_key.get_mut(&row.key) {
-            let is_new = of.text != text;
-            if is_new && of.n_waiting > 0 {
+            let is_other = of.text != text;
+            if is_other && of.n_waiting > 0 {
                 return Err(Unentered::Busy);
             }
-            of.is_answered &= !is_new;
+            of.is_answered &= !is_other;
+            of.is_written &= !is_other;
             of.text = text;
             of.asked_at = now;
             of.n_waiting += 1;
-            let gone = Vec::new();
-            return Ok(Entered { is_new, gone });
+            return Ok(Entered {
+                is_new: !of.is_written,
+                is_other,
+                gone: Vec::new(),
+            });
         }
-        let gone = self.make_room(limit.saturating_sub(1));
-        if self.by_key.len() >= limit {
-            return Err(Unentered::Full);
-        }
+        let gone = self.give_way(asker, limit)?;
         let of = Conversation {
             table: row.table.clone(),
+            asker: asker.map(Arc::from),
             text,
+            is_written: false,
             asked_at: now,
             n_waiting: 1,
             is_answered: false,
         };
         self.by_key.insert(row.key.clone(), of);
-        Ok(Entered { is_new: true, gone })
+        Ok(Entered {
+            is_new: true,
+            is_other: false,
+            gone,
+        })
+    }
+
+    /// Whether somebody waits for what a conversation is answered to this, or it was answered to it.
+    pub(super) fn says(&self, key: &str, text: &str) -> bool {
+        let text = blake3::hash(text.as_bytes());
+        self.by_key.get(key).is_some_and(|of| of.text == text)
+    }
+
+    /// The row of a conversation says what it does.
+    pub(super) fn note_written(&mut self, key: &str) {
+        if let Some(of) = self.by_key.get_mut(key) {
+            of.is_written = true;
+        }
     }
 
     /// Somebody waits no more. Returns the row if it is to go.
@@ -168,14 +198,16 @@ impl Kept {
             if is_conversation(&key) {
                 self.by_key.entry(key).or_insert_with(|| Conversation {
                     table: table.clone(),
+                    asker: None,
                     text: blake3::hash(text.as_bytes()),
+                    is_written: true,
                     asked_at: now,
                     n_waiting: 0,
                     is_answered: true,
                 });
             }
         }
-        self.make_room(limit)
+        self.make_room(limit, |_| true)
     }
 
     /// Forgets what was kept in tables that are gone.
@@ -184,18 +216,32 @@ impl Kept {
         self.by_key.retain(|_, of| is_there(&of.table));
     }
 
-    /// Removes what was not asked for the longest, until at most `n` are left, or all are waited for.
-    fn make_room(&mut self, n: usize) -> Vec<RowId> {
-        let mut gone = Vec::new();
-        while self.by_key.len() > n {
-            let idle = self.by_key.iter().filter(|(_, of)| of.n_waiting == 0);
-            let oldest = idle.min_by_key(|(key, of)| (of.asked_at, (*key).clone()));
-            let Some(key) = oldest.map(|(key, _)| key.clone()) else {
-                break;
-            };
-            gone.extend(self.remove(&key));
+    /// Makes room for one more of who asks. Nothing is removed where that is not enough.
+    fn give_way(&mut self, asker: Option<&str>, limit: usize) -> Result<Vec<RowId>, Unentered> {
+        let is_own = |of: &Conversation| asker.is_some() && of.asker.as_deref() == asker;
+        let share = share(limit);
+        let waited_for = || self.by_key.values().filter(|of| of.n_waiting > 0);
+        if waited_for().count() >= limit || waited_for().filter(|of| is_own(of)).count() >= share {
+            return Err(Unentered::Full);
         }
-        gone
+        let mut gone = self.make_room(share.saturating_sub(1), is_own);
+        gone.extend(self.make_room(limit.saturating_sub(1), |_| true));
+        Ok(gone)
+    }
+
+    /// Removes what of these was not asked for the longest, until at most `n` are left, or all are waited for.
+    fn make_room(&mut self, n: usize, is_of: impl Fn(&Conversation) -> bool) -> Vec<RowId> {
+        let these = || self.by_key.iter().filter(|(_, of)| is_of(of));
+        let n_too_many = these().count().saturating_sub(n);
+        if n_too_many == 0 {
+            return Vec::new();
+        }
+        let idle = these().filter(|(_, of)| of.n_waiting == 0);
+        let mut idle: Vec<(Instant, Arc<str>)> =
+            idle.map(|(key, of)| (of.asked_at, key.clone())).collect();
+        idle.sort();
+        let oldest = idle.into_iter().take(n_too_many);
+        oldest.filter_map(|(_, key)| self.remove(&key)).collect()
     }
 
     fn remove(&mut self, key: &str) -> Option<RowId> {
@@ -239,28 +285,101 @@ mod tests {
     fn what_was_never_answered_goes_with_the_last_who_waits() {
         let (mut kept, now) = (Kept::default(), Instant::now());
         for is_new in [true, false] {
-            let entered = kept.enter(&row(1), "When?", now, 8).expect("room");
+            let entered = kept.enter(&row(1), None, "When?", now, 8).expect("room");
             assert_eq!(entered.is_new, is_new);
+            kept.note_written(&row(1).key);
         }
         assert_eq!(kept.leave(&row(1).key, false), None);
         assert_eq!(kept.leave(&row(1).key, false), Some(row(1)));
         assert!(!kept.holds(&row(1).key));
         // One who was answered is enough for it to stay.
-        kept.enter(&row(1), "When?", now, 8).expect("room");
-        kept.enter(&row(1), "When?", now, 8).expect("room");
+        kept.enter(&row(1), None, "When?", now, 8).expect("room");
+        kept.enter(&row(1), None, "When?", now, 8).expect("room");
+        kept.note_written(&row(1).key);
         assert_eq!(kept.leave(&row(1).key, true), None);
         assert_eq!(kept.leave(&row(1).key, false), None);
-        assert!(!kept.enter(&row(1), "When?", now, 8).expect("room").is_new);
+        let again = kept.enter(&row(1), None, "When?", now, 8).expect("room");
+        assert!(!again.is_new);
+    }
+
+    #[test]
+    fn who_joins_does_not_count_on_a_row_that_is_not_written() {
+        let (mut kept, now) = (Kept::default(), Instant::now());
+        kept.enter(&row(1), None, "When?", now, 8).expect("room");
+        let joined = kept.enter(&row(1), None, "When?", now, 8).expect("room");
+        assert!(joined.is_new && !joined.is_other);
+        // Of other words the row has to be written again.
+        kept.note_written(&row(1).key);
+        kept.leave(&row(1).key, true);
+        kept.leave(&row(1).key, true);
+        let other = kept.enter(&row(1), None, "Where?", now, 8).expect("room");
+        assert!(other.is_new && other.is_other);
+    }
+
+    #[test]
+    fn who_has_left_is_not_written_and_neither_are_words_of_before() {
+        let (mut kept, now) = (Kept::default(), Instant::now());
+        kept.enter(&row(1), None, "When?", now, 8).expect("room");
+        assert!(kept.says(&row(1).key, "When?"));
+        kept.leave(&row(1).key, false);
+        assert!(!kept.says(&row(1).key, "When?"), "it was taken back");
+        kept.enter(&row(1), None, "Where?", now, 8).expect("room");
+        assert!(
+            !kept.says(&row(1).key, "When?"),
+            "another word stands there"
+        );
+        assert!(kept.says(&row(1).key, "Where?"));
+    }
+
+    #[test]
+    fn one_who_asks_has_half_of_all_and_takes_no_more_from_others() {
+        let (mut kept, start) = (Kept::default(), Instant::now());
+        let ask = |kept: &mut Kept, n: u8, asker| {
+            let now = start + Duration::from_secs(n.into());
+            let entered = kept.enter(&row(n), Some(asker), "?", now, 4).expect("room");
+            kept.leave(&row(n).key, true);
+            entered.gone
+        };
+        for n in [1, 2] {
+            assert_eq!(ask(&mut kept, n, "other"), []);
+        }
+        for n in [3, 4] {
+            assert_eq!(ask(&mut kept, n, "greedy"), []);
+        }
+        // Its own give way, though those of the other are older.
+        for n in 5..40 {
+            assert_eq!(ask(&mut kept, n, "greedy"), [row(n - 2)]);
+        }
+        assert!(kept.holds(&row(1).key) && kept.holds(&row(2).key));
+        // A third takes what was not asked for the longest.
+        assert_eq!(ask(&mut kept, 40, "third"), [row(1)]);
+    }
+
+    #[test]
+    fn one_whose_share_is_waited_for_waits_and_others_do_not() {
+        let (mut kept, now) = (Kept::default(), Instant::now());
+        let mut enter = |n, asker| {
+            kept.enter(&row(n), Some(asker), "?", now, 4)
+                .map(|of| of.gone)
+        };
+        assert_eq!(enter(1, "greedy"), Ok(vec![]));
+        assert_eq!(enter(2, "greedy"), Ok(vec![]));
+        assert_eq!(enter(3, "greedy"), Err(Unentered::Full));
+        assert_eq!(enter(4, "other"), Ok(vec![]));
     }
 
     #[test]
     fn a_conversation_goes_on_once_nobody_waits_for_its_last_word() {
         let (mut kept, now) = (Kept::default(), Instant::now());
-        kept.enter(&row(1), "When?", now, 8).expect("room");
-        let other = kept.enter(&row(1), "Where?", now, 8);
+        kept.enter(&row(1), None, "When?", now, 8).expect("room");
+        let other = kept.enter(&row(1), None, "Where?", now, 8);
         assert_eq!(other, Err(Unentered::Busy));
         kept.leave(&row(1).key, true);
-        assert!(kept.enter(&row(1), "Where?", now, 8).expect("room").is_new);
+        assert!(
+            kept.enter(&row(1), None, "Where?", now, 8)
+                .expect("room")
+                .is_new
+        );
         // The new word was not answered, though the last one was.
         assert_eq!(kept.leave(&row(1).key, false), Some(row(1)));
     }
@@ -295,9 +414,10 @@ mod tests {
             for (at, (n, what, flag)) in (0..).zip(steps) {
                 let now = start + Duration::from_secs(at);
                 let gone = match what {
-                    0 | 1 => match kept.enter(&row(n), "text", now, LIMIT) {
+                    0 | 1 => match kept.enter(&row(n), None, "text", now, LIMIT) {
                         Ok(entered) => {
                             prop_assert_eq!(entered.is_new, !there.contains(&row(n)));
+                            kept.note_written(&row(n).key);
                             there.insert(row(n));
                             *waiting.entry(n).or_default() += 1;
                             entered.gone

@@ -14,6 +14,7 @@
 //! - An answer that is told reflects all that was visible, or sent by the asker, before they asked.
 //! - Rows of conversations are bounded in number and age, and those that were never answered go with who
 //!   waited for them. No other row of a table is touched.
+//! - What was taken back is not written afterwards, nor are words that others have taken the place of.
 //! - The key of a conversation says nothing of who asks; another token never comes to the same context.
 //!
 //! Deliberately absent: a memory of what was said. Who goes on with a conversation sends all of it, and
@@ -28,8 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use perennial_rows::{TEXT, Value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::admission::Caller;
 use super::feed::{Content, Reader, SubscribeOptions};
@@ -38,7 +38,8 @@ use super::limits::Limits;
 use super::refusal::Refusal;
 use super::served::{Served, there_are};
 use super::tokens::Role;
-use crate::engine::{AnswerUpdate, Edit, Error, Flushing};
+use super::turns::{Turn, Turns};
+use crate::engine::{AnswerUpdate, Edit, Engine, Error, Flushing};
 
 pub(crate) use answered::{Answered, Usage};
 pub(crate) use askable::Askable;
@@ -62,9 +63,10 @@ pub(crate) struct Question {
 /// The conversations that a server keeps.
 pub(super) struct Conversations {
     kept: Mutex<Kept>,
-    /// Held while rows of conversations are written: so none is taken away that was asked for again.
+    /// Held while rows of conversations are written: so none is taken away that was asked for again, and none
+    /// is written that was taken back.
     writing: Mutex<()>,
-    askers: Arc<Semaphore>,
+    askers: Turns,
 }
 
 impl Conversations {
@@ -72,7 +74,7 @@ impl Conversations {
         Self {
             kept: Mutex::default(),
             writing: Mutex::default(),
-            askers: Arc::new(Semaphore::new(limits.askers)),
+            askers: Turns::new(limits.askers),
         }
     }
 
@@ -92,11 +94,14 @@ pub(crate) struct Asking {
     flushing: Option<Flushing>,
     /// Whether the row was written for this asker.
     is_new: bool,
+    /// Whether words are of this question: not where its row said something else before, which may be
+    /// answered still.
+    tells_words: bool,
     was_answered: bool,
     /// The answer in the making, as far as it is known.
     draft: String,
     deadline: Instant,
-    _asker: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 /// What who waits is told.
@@ -153,11 +158,8 @@ impl Served {
             table: view.table.clone(),
             key: kept::key_of(&digest),
         };
-        let askers = self.conversations.askers.clone();
-        let asker = match timeout(self.limits.patience, askers.acquire_owned()).await {
-            Ok(Ok(asker)) => asker,
-            _ => return Err(Refusal::busy()),
-        };
+        let askers = &self.conversations.askers;
+        let turn = askers.take(caller.asker(), self.limits.patience).await?;
         self.adopt(&view.table).await?;
         // Before the row is written, so that nothing of it is missed.
         let options = SubscribeOptions {
@@ -169,8 +171,9 @@ impl Served {
         let reader = self.subscribe(&view.view, options)?;
         let entered = {
             let now = std::time::Instant::now();
-            let limit = self.limits.conversations;
-            self.conversations.kept().enter(&row, &text, now, limit)
+            let (asker, limit) = (caller.asker(), self.limits.conversations);
+            let mut kept = self.conversations.kept();
+            kept.enter(&row, asker, &text, now, limit)
         };
         let entered = entered.map_err(|why| match why {
             Unentered::Full => Refusal::busy(),
@@ -187,24 +190,24 @@ impl Served {
             reader,
             flushing: None,
             is_new: entered.is_new,
+            tells_words: !entered.is_other,
             was_answered: false,
             draft: String::new(),
             deadline: Instant::now() + self.limits.answer_time,
-            _asker: asker,
+            _turn: turn,
         };
         self.take_away(entered.gone);
         // It may be that somebody else deleted the row.
         asking.is_new |= asking.is_missing();
         let (this, view, is_new) = (self.clone(), view.view.clone(), asking.is_new);
         let written = self.ask(move |engine| {
-            if is_new {
-                let _writing = this.conversations.writing();
-                let row = edit(&row, &text, columns);
-                engine.apply(vec![row])?;
+            if is_new && !this.conversations.write(engine, &row, &text, columns)? {
+                return Ok(None);
             }
-            engine.begin_flush_into(&[&*view])
+            engine.begin_flush_into(&[&*view]).map(Some)
         });
-        asking.flushing = Some(written.await?);
+        // Where it was taken back, hardly anybody is left to be told.
+        asking.flushing = Some(written.await?.ok_or_else(Refusal::busy)?);
         Ok(asking)
     }
 
@@ -289,6 +292,24 @@ impl Served {
 impl Conversations {
     fn writing(&self) -> MutexGuard<'_, ()> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the row of a conversation, unless it was taken back meanwhile, or somebody goes on with it in
+    /// other words: who hangs up does not stop what is about to be written. Whether it says so now.
+    fn write(
+        &self,
+        engine: &Engine,
+        row: &RowId,
+        text: &Arc<str>,
+        columns: BTreeMap<String, String>,
+    ) -> Result<bool, Error> {
+        let _writing = self.writing();
+        if !self.kept().says(&row.key, text) {
+            return Ok(false);
+        }
+        engine.apply(vec![edit(row, text, columns)])?;
+        self.kept().note_written(&row.key);
+        Ok(true)
     }
 }
 
@@ -417,7 +438,7 @@ impl Asking {
                 return Err(Refusal::ending());
             };
             match event.name {
-                "progress" if self.write(&event.data) => {
+                "progress" if self.tells_words && self.write(&event.data) => {
                     return Ok(Word::Writing(self.draft.clone()));
                 }
                 "end" => return Err(self.ended()),
@@ -519,5 +540,48 @@ fn unaffordable(error: Error) -> Refusal {
             Refusal::unavailable(error.to_string(), hint)
         }
         error => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
+
+    use super::*;
+    use crate::engine::Runtime;
+
+    #[test]
+    fn what_was_taken_back_or_replaced_is_not_written() {
+        let embedder = Arc::new(ScriptedEmbedder::default());
+        let runtime = Runtime::scripted(Arc::new(Scripted::new()), embedder);
+        let engine = Engine::builder(runtime).table("questions");
+        let engine = engine.start().expect("starts");
+        let conversations = Conversations::new(&Limits::default());
+        let row = RowId {
+            table: "questions".into(),
+            key: kept::key_of(&blake3::hash(b"monday")),
+        };
+        let enter = |text| {
+            let now = std::time::Instant::now();
+            let entered = conversations.kept().enter(&row, None, text, now, 8);
+            entered.expect("room");
+        };
+        let write = |text: &str| {
+            let written = conversations.write(&engine, &row, &text.into(), BTreeMap::new());
+            written.expect("runs")
+        };
+        let n_rows = || {
+            engine.flush().expect("runs");
+            engine.snapshot("questions").expect("known").rows.len()
+        };
+        enter("When?");
+        conversations.kept().leave(&row.key, false);
+        assert!(!write("When?"));
+        assert_eq!(n_rows(), 0);
+        enter("Where?");
+        assert!(!write("When?"), "others go on in other words");
+        assert_eq!(n_rows(), 0);
+        assert!(write("Where?"));
+        assert_eq!(n_rows(), 1);
     }
 }

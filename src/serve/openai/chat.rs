@@ -11,13 +11,13 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use perennial_ask::Finish;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 use utoipa::ToSchema;
 
+use super::super::address::of_row;
 use super::super::admission::Caller;
 use super::super::asking::{Answered, Asking, Question, Usage, Word};
 use super::super::refusal::Json;
@@ -31,12 +31,6 @@ use super::{messages, parameters};
 const CONVERSATION: &str = "conversation";
 /// The longest name of a conversation, and value of a column, in bytes.
 const MAX_NAME: usize = 1_024;
-/// What is not encoded in the address of a document.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
 
 /// A conversation. Other parameters of OpenAI's are refused by name where they would change the reply.
 #[derive(Serialize, ToSchema)]
@@ -284,12 +278,10 @@ impl Heading {
 
 /// Where a document is: as its key says, if that is an address; else by its relation and key.
 fn address(relation: &str, key: &str) -> String {
-    let is_address = key.starts_with("https://") || key.starts_with("http://");
-    if is_address {
-        return key.to_owned();
+    match key.starts_with("https://") || key.starts_with("http://") {
+        true => key.to_owned(),
+        false => of_row(relation, key),
     }
-    let encode = |part| utf8_percent_encode(part, PLAIN);
-    format!("perennial://views/{}/{}", encode(relation), encode(key))
 }
 
 fn finish(answered: &Answered) -> &'static str {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::super::admission::Caller;
-use super::super::refusal::{Json, Refusal};
+use super::super::refusal::Json;
 use super::super::routes::request;
 use super::super::served::Served;
 use super::super::tokens::Role;
@@ -84,6 +84,7 @@ pub(super) struct EmbeddingUsage {
         (status = 200, description = "Their vectors", body = Embeddings),
         (status = 400, description = "A parameter is not understood, or cannot be obeyed", body = ApiErrorBody),
         (status = 404, description = "There is no such model", body = ApiErrorBody),
+        (status = 503, description = "Too much is embedded at the moment", body = ApiErrorBody),
     ),
 )]
 pub(super) async fn embed_texts(
@@ -120,13 +121,7 @@ pub(super) async fn embed_texts(
         .iter()
         .map(|text| text.split_whitespace().count())
         .sum();
-    let vectors = served
-        .ask(move |engine| {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            Ok(engine.runtime().embedder().embed(&texts))
-        })
-        .await?;
-    let vectors = vectors.map_err(|reason| ApiError::from(Refusal::broken(reason)))?;
+    let vectors = served.embed(&caller, texts).await?;
     check_dimensions(&body, vectors.first().map_or(0, Vec::len))?;
     let data = vectors.into_iter().enumerate();
     let data = data.map(|(index, vector)| Embedding {

@@ -1,7 +1,6 @@
 //! In which form are refusals read by these clients?
 
-use axum::http::StatusCode;
-use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -17,6 +16,7 @@ pub(super) struct ApiError {
     /// The parameter that is to blame.
     parameter: Option<String>,
     code: Option<String>,
+    header: Option<(HeaderName, &'static str)>,
 }
 
 /// What a refusal looks like.
@@ -57,6 +57,7 @@ impl ApiError {
             message: message.into(),
             parameter: Some(parameter.into()),
             code: Some(code.to_owned()),
+            header: None,
         }
     }
 
@@ -115,6 +116,7 @@ impl From<Refusal> for ApiError {
             message,
             parameter: None,
             code,
+            header: refusal.header_field().cloned(),
         }
     }
 }
@@ -122,16 +124,29 @@ impl From<Refusal> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = json_response(self.status, &self.json());
-        let headers = response.headers_mut();
-        match self.status {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            _ => {}
+        if let Some((name, value)) = self.header {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_what_its_header_says() {
+        for (refusal, name, value) in [
+            (Refusal::busy(), "retry-after", Some("1")),
+            (Refusal::ending(), "retry-after", Some("5")),
+            (Refusal::unauthorized(), "www-authenticate", Some("Bearer")),
+            (Refusal::bad("it is wrong", "mend it"), "retry-after", None),
+        ] {
+            let response = ApiError::from(refusal).into_response();
+            let field = response.headers().get(name);
+            assert_eq!(field.and_then(|value| value.to_str().ok()), value);
+        }
     }
 }

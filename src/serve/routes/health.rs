@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::super::refusal::{Json, Refusal, RefusalBody, json_response};
 use super::super::served::Served;
-use crate::engine::{RelationInfo, RelationKind};
+use crate::engine::RelationInfo;
 
 /// That the engine runs.
 #[derive(Serialize, ToSchema)]
@@ -62,7 +62,7 @@ pub(crate) async fn health(State(served): State<Arc<Served>>) -> Result<Json<Hea
     security(()),
 )]
 pub(crate) async fn ready(State(served): State<Arc<Served>>) -> Response {
-    match served.ask(|engine| engine.relations()).await {
+    match served.probe(|engine| engine.relations()).await {
         Ok(relations) => {
             let waiting = waiting(&relations);
             let ready = waiting.is_empty() && !served.is_closing();
@@ -79,13 +79,11 @@ pub(crate) async fn ready(State(served): State<Arc<Served>>) -> Response {
 /// What is waited for before it can answer: sources that have not given what they had at the start, and
 /// views without a complete epoch, unless there was nothing that one could be of.
 pub(crate) fn waiting(relations: &[RelationInfo]) -> Vec<String> {
-    let is_stream =
-        |of: &&RelationInfo| matches!(of.kind, RelationKind::Source | RelationKind::Table);
-    let mut streams = relations.iter().filter(is_stream);
+    let mut streams = relations.iter().filter(|of| !of.kind.is_view());
     let has_rows = streams.any(|of| of.epoch.is_some() || of.n_pending > 0);
-    let is_awaited = |of: &&RelationInfo| match of.kind {
-        RelationKind::Source | RelationKind::Table => !of.is_caught_up,
-        RelationKind::Answers | RelationKind::Query => has_rows && of.epoch.is_none(),
+    let is_awaited = |of: &&RelationInfo| match of.kind.is_view() {
+        false => !of.is_caught_up,
+        true => has_rows && of.epoch.is_none(),
     };
     let awaited = relations.iter().filter(is_awaited);
     awaited.map(|of| of.name.to_string()).collect()

@@ -100,7 +100,7 @@ pub(crate) async fn lineage(
 ) -> Result<Json<LineageJson>, Refusal> {
     caller.may_of(Role::Read, &view)?;
     // That it is there, and how it is called, is said in the same words everywhere.
-    served.feed(&view)?;
+    served.feed_for(&caller, &view)?;
     let (name, context) = (view.clone(), key.clone());
     let lineage = served
         .ask(move |engine| engine.lineage(&name, &context))

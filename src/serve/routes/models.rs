@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::admission::Caller;
-use super::super::refusal::{Json, Refusal};
+use super::super::refusal::{Json, Refusal, RefusalBody};
 use super::super::served::Served;
 use super::super::tokens::Role;
 use crate::engine::Engine;
@@ -80,13 +80,17 @@ impl FragmentsJson {
     get,
     path = "/v1/engine/models",
     tag = "engine",
-    responses((status = 200, description = "The models", body = ModelsJson)),
+    responses(
+        (status = 200, description = "The models", body = ModelsJson),
+        (status = 403, description = "The token is restricted", body = RefusalBody),
+    ),
 )]
 pub(crate) async fn models(
     State(served): State<Arc<Served>>,
     caller: Caller,
 ) -> Result<Json<ModelsJson>, Refusal> {
-    caller.may(Role::Read)?;
+    // What opened a model names files, and fragments are of what all tenants read.
+    caller.may_of_all(Role::Read)?;
     let opened = served.opened_models();
     let default = served.default_model();
     let models = served

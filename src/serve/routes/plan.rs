@@ -78,7 +78,7 @@ pub(crate) async fn plan(
 ) -> Result<Json<Plan>, Refusal> {
     caller.may_of(Role::Read, &name)?;
     // That it is there, and how it is called, is said in the same words everywhere.
-    served.feed(&name)?;
+    served.feed_for(&caller, &name)?;
     let view = name.clone();
     let (relations, explained) = served
         .ask(move |engine| {

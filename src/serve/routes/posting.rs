@@ -12,7 +12,6 @@ use super::super::refusal::{Refusal, RefusalBody};
 use super::super::served::Served;
 use super::super::tokens::Role;
 use super::request::Named;
-use crate::engine::RelationKind;
 
 /// How long to wait. Read by who takes the records in.
 #[derive(IntoParams)]
@@ -103,7 +102,7 @@ pub(crate) async fn post(
                 let hint = "CREATE SOURCE name FROM HTTP, or CREATE TABLE name (…)";
                 Refusal::not_found(error, hint)
             }
-            Some(RelationKind::Answers | RelationKind::Query) => {
+            Some(kind) if kind.is_view() => {
                 let error = format!("`{stream}` is a view: it follows from what it reads");
                 Refusal::conflict(error, "post to what it reads")
             }

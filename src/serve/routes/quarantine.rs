@@ -107,15 +107,14 @@ pub(crate) async fn list(
     caller.may_of_all(Role::Read)?;
     let hint = "ask for further ones with `after`";
     let limit = request::limit(which.limit, PAGE, MAX_PAGE, hint)?;
-    let records = served.ask(|engine| engine.quarantine()).await?;
-    let is_asked = |of: &Quarantined| which.stream.as_ref().is_none_or(|name| *name == of.stream);
-    let records: Vec<Quarantined> = records.into_iter().filter(is_asked).collect();
-    let n_records = records.len();
-    let is_behind = |of: &Quarantined| which.after.is_none_or(|after| of.number > after);
-    let page = records.into_iter().filter(is_behind).take(limit);
+    let Which { stream, after, .. } = which;
+    let page = served
+        .ask(move |engine| engine.quarantine_page(stream.as_deref(), after, limit))
+        .await?;
+    let records = page.records.into_iter();
     Ok(Json(QuarantineJson {
-        records: page.map(QuarantinedJson::from).collect(),
-        n_records,
+        records: records.map(QuarantinedJson::from).collect(),
+        n_records: page.n_records,
     }))
 }
 

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::super::admission::Caller;
 use super::super::refusal::{Json, Refusal, RefusalBody};
-use super::super::served::{Executed, Served};
+use super::super::served::Served;
+use super::super::statements::Executed;
 use super::super::tokens::Role;
 use super::request;
 
@@ -38,7 +39,7 @@ pub(crate) struct Outcomes {
     responses(
         (status = 200, description = "What came of each", body = Outcomes),
         (status = 400, description = "What is wrong, and what came of those before", body = RefusalBody),
-        (status = 413, description = "The body, or a result, is too large", body = RefusalBody),
+        (status = 413, description = "The body, or what comes of it, is too large", body = RefusalBody),
         (status = 503, description = "Too many are under way", body = RefusalBody),
     ),
 )]
@@ -57,6 +58,6 @@ pub(crate) async fn sql(
         let error = format!("the body is not understood: {error}");
         Refusal::bad(error, "send {\"sql\": \"SELECT …\"}")
     })?;
-    let outcomes = served.sql(sql, only_looks).await?;
+    let outcomes = served.sql(&caller, sql, only_looks).await?;
     Ok(Json(Outcomes { outcomes }))
 }

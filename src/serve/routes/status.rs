@@ -12,10 +12,9 @@ use super::super::json::{self, RungsJson, WorkJson};
 use super::super::refusal::{Json, Refusal};
 use super::super::served::Served;
 use super::super::tokens::Role;
-use super::health::waiting;
 use super::models::FragmentsJson;
 use super::relations::kind;
-use crate::engine::{RelationInfo, RelationKind};
+use crate::engine::RelationInfo;
 
 /// The engine in numbers. What is counted is counted since the server began.
 #[derive(Serialize, ToSchema)]
@@ -85,34 +84,24 @@ pub(crate) async fn status(
     caller: Caller,
 ) -> Result<Json<Status>, Refusal> {
     caller.may_of_all(Role::Read)?;
-    let asked = served.ask(|engine| {
-        let relations = engine.relations()?;
-        Ok((
-            relations,
-            engine.quarantine()?.len(),
-            engine.undelivered()?,
-            FragmentsJson::of(engine),
-        ))
-    });
-    let (relations, n_quarantined, undelivered, fragments) = asked.await?;
-    let is_view =
-        |of: &RelationInfo| matches!(of.kind, RelationKind::Answers | RelationKind::Query);
-    let (views, streams): (Vec<_>, Vec<_>) = relations.iter().partition(|of| is_view(of));
+    let overview = served.overview().await?;
     let feeds = served.feeds();
-    let owed = undelivered.into_iter();
-    let owed = owed.map(|(sink, n_epochs)| Owed { sink, n_epochs });
+    let owed = overview.undelivered.iter().map(|(sink, n_epochs)| Owed {
+        sink: sink.clone(),
+        n_epochs: *n_epochs,
+    });
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_ms: json::milliseconds(served.began.elapsed()),
-        ready: waiting(&relations).is_empty(),
+        ready: overview.is_ready(),
         failure: served.engine().failure(),
         n_subscribers: feeds.iter().map(|feed| feed.n_readers()).sum(),
         n_connections: served.n_connections.load(Ordering::Relaxed),
-        n_quarantined,
+        n_quarantined: overview.n_quarantined,
         undelivered: owed.collect(),
-        views: views.into_iter().map(|of| view(&served, of)).collect(),
-        sources: streams.into_iter().map(stream).collect(),
-        fragments,
+        views: overview.views().map(|of| view(&served, of)).collect(),
+        sources: overview.streams().map(stream).collect(),
+        fragments: overview.fragments,
     }))
 }
 

@@ -1,5 +1,6 @@
 //! `GET /v1/views/{view}`: what a view, or a stream, holds or held.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -125,9 +126,10 @@ impl Served {
                     None => nothing_yet(self, &name).await?,
                 },
                 Err(_) => {
-                    let (name, key) = (name.clone(), key.clone());
-                    let ask =
-                        move |engine: &Engine| Ok(of_stream(engine, &name, key.as_deref(), page));
+                    let (name, key, caller) = (name.clone(), key.clone(), caller.clone());
+                    let ask = move |engine: &Engine| {
+                        Ok(of_stream(engine, &caller, &name, key.as_deref(), page))
+                    };
                     self.ask(ask).await??
                 }
             },
@@ -207,10 +209,17 @@ async fn nothing_yet(served: &Arc<Served>, name: &str) -> Result<Held, Refusal> 
     })
 }
 
-fn of_stream(engine: &Engine, name: &str, key: Option<&str>, page: Page) -> Result<Held, Refusal> {
+fn of_stream(
+    engine: &Engine,
+    caller: &Caller,
+    name: &str,
+    key: Option<&str>,
+    page: Page,
+) -> Result<Held, Refusal> {
     let relations = engine.relations()?;
     let Some(of) = relations.iter().find(|of| *of.name == *name) else {
-        let names: Vec<&str> = relations.iter().map(|of| &*of.name).collect();
+        let names = relations.iter().map(|of| &*of.name);
+        let names: Vec<&str> = names.filter(|name| caller.reaches(name)).collect();
         let error = format!("there is no view, source or table `{name}`");
         return Err(Refusal::not_found(error, there_are(&names)));
     };
@@ -244,19 +253,23 @@ fn held_at(
     let StateAsOf {
         answers, documents, ..
     } = engine.as_of(AsOf::Epoch(epoch))?;
-    let questions = |context: &str| {
-        let all = known.into_iter().flat_map(|of| &of.reads);
-        let mut rows = all.filter_map(|read| documents.get(&**read)).flatten();
-        let row = rows.find(|row| row.key.as_str() == context);
-        row.map(|row| row.text.to_string()).unwrap_or_default()
-    };
+    // Questions are rows of the view's contexts. A document may have the key of one.
+    let contexts = known
+        .and_then(|of| of.plan.as_ref())
+        .and_then(|plan| documents.get(&*plan.context));
+    let questions: HashMap<&str, &Arc<str>> = contexts
+        .into_iter()
+        .flatten()
+        .map(|row| (row.key.as_str(), &row.text))
+        .collect();
     let is_asked = |of: &str| key.is_none_or(|key| key == of);
     let (of, n_rows, rows) = if let Some(answers) = answers.get(name) {
         let asked = answers
             .iter()
             .filter(|(context, _)| is_asked(context.as_str()));
         let rows = page.of(asked, |(context, answer): (_, &CurrentAnswer)| {
-            let question = questions(context.as_str());
+            let question = questions.get(context.as_str());
+            let question = question.map(|text| text.to_string()).unwrap_or_default();
             HeldRow::Answer(Box::new(AnswerJson::held(
                 context.as_str(),
                 question,

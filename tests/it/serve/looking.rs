@@ -130,6 +130,25 @@ fn earlier_epochs_are_told_where_there_is_a_state_folder() {
 }
 
 #[test]
+fn the_question_of_an_earlier_answer_is_no_document_of_its_key() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let setup = Setup {
+        state: Some(dir.path()),
+        ..Setup::default()
+    };
+    let serving = Serving::with(SUPPORT, setup);
+    serving.post("docs", &line("1", "alpha is one."));
+    serving.post("questions", &line("1", "alpha"));
+    let before = serving.json("/v1/views/answers")["epoch"].clone();
+    serving.post("questions", &line("1", "beta"));
+    let then = serving.json(&format!("/v1/views/answers?as_of={before}"));
+    assert_eq!(
+        (&then["rows"][0]["question"], &then["rows"][0]["text"]),
+        (&json!("alpha"), &json!("alpha is one."))
+    );
+}
+
+#[test]
 fn what_was_refused_is_listed_mended_and_forgotten() {
     let serving = Serving::start(SUPPORT);
     serving.post("questions", &line("q", "alpha"));
@@ -138,6 +157,17 @@ fn what_was_refused_is_listed_mended_and_forgotten() {
     assert_eq!(reply.json()["n_rejected"], 2, "{}", reply.body);
     let listed = serving.json("/v1/quarantine");
     assert_eq!(listed["n_records"], 2);
+    // Page by page, and by stream.
+    let page = serving.json("/v1/quarantine?limit=1&after=0&stream=docs");
+    assert_eq!(
+        (&page["records"], &page["n_records"]),
+        (&json!([listed["records"][1]]), &json!(2))
+    );
+    assert_eq!(
+        serving.json("/v1/quarantine?stream=mail"),
+        json!({"records": [], "n_records": 0})
+    );
+    assert_eq!(serving.json("/v1/status")["n_quarantined"], 2);
     let number = |at: usize| listed["records"][at]["number"].as_u64().expect("a number");
     let path = |at: usize| format!("/v1/quarantine/{}", number(at));
     let ask = |method: &str, path: &str, body: &[u8]| {

@@ -10,6 +10,7 @@ mod openai;
 mod program;
 mod refused;
 mod resume;
+mod sharing;
 mod subscribing;
 mod tenants;
 

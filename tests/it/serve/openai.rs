@@ -249,6 +249,27 @@ fn a_conversation_goes_on_under_its_name_in_one_row() {
 }
 
 #[test]
+fn what_is_said_next_under_a_name_is_told_none_of_the_words_before() {
+    let serving = Serving::start(SUPPORT);
+    serving.post(
+        "docs",
+        &(line("a", "alpha is one.") + &line("b", "beta is two.")),
+    );
+    let mut body = chat_of("alpha");
+    body["metadata"] = json!({"conversation": "monday"});
+    chat(&serving, &body);
+    body["messages"] = json!([{"role": "user", "content": "beta"}]);
+    let told = stream(&serving, body);
+    let words = told
+        .iter()
+        .map(|chunk| text(&chunk["choices"][0]["delta"]["content"]));
+    let words: Vec<String> = words.filter(|words| !words.is_empty()).collect();
+    assert_eq!(words, ["beta is two."], "all at once");
+    let last = told.last().expect("an end");
+    assert_eq!(last["choices"][0]["finish_reason"], "stop");
+}
+
+#[test]
 fn conversations_are_bounded_and_go_when_nobody_asks_for_them() {
     let limits = |n, time| {
         let mut limits = limits();
@@ -420,6 +441,18 @@ fn what_cannot_be_answered_is_refused_in_the_form_of_these_clients() {
     }
     // Nothing of it was asked.
     assert!(keys(&serving, "questions").is_empty());
+    // A method that a path does not have, and a path that is none, are told in this form, too.
+    for (method, path, status) in [
+        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/models", 405),
+        ("GET", "/v1/models/answers/more", 404),
+    ] {
+        let reply = serving.client().ask(&request(method, path, &[], b""));
+        assert_eq!(reply.status, status, "{method} {path}");
+        let error = &reply.json()["error"];
+        assert_eq!(error["type"], "invalid_request_error", "{error}");
+        assert!(text(&error["message"]).len() > 10);
+    }
     // There are no documents: that is no answer, and is asked again once there are.
     let reply = send(&serving, "/v1/chat/completions", None, &chat_of("alpha"));
     assert_eq!(

@@ -144,7 +144,7 @@ fn a_role_may_what_it_says_and_nothing_else() {
             "GET",
             "/v1/engine/models".to_owned(),
             "",
-            [200, 200, 403, 200],
+            [200, 200, 403, 403],
         ),
         (
             "status",

@@ -4,9 +4,12 @@
 //! nothing. Left rows without match are those whose key, or, where more than the key decides,
 //! whose tuple does not occur among the matches.
 
+use std::rc::Rc;
+
 use differential_dataflow::VecCollection;
 use perennial_rows::{Tuple, Value};
 
+use crate::bounds::Meter;
 use crate::dataflow::Epoch;
 use crate::query::compare::join_key;
 use crate::query::expression::Expression;
@@ -19,6 +22,7 @@ pub(super) fn join<'scope>(
     join: &Join,
     left: Tuples<'scope>,
     right: Tuples<'scope>,
+    meter: Option<&Rc<Meter>>,
 ) -> Tuples<'scope> {
     let (left_layout, right_layout) = (join.left.columns(), join.right.columns());
     let n_right = right_layout.len();
@@ -35,16 +39,16 @@ pub(super) fn join<'scope>(
     let keyed_left = keyed(left.clone(), left_keys.clone());
     let keyed_right = keyed(right, right_keys);
     match join.kind {
-        JoinKind::Inner => pairs(keyed_left, keyed_right, residual),
+        JoinKind::Inner => pairs(keyed_left, keyed_right, residual, meter),
         JoinKind::Left if residual.is_empty() => {
             let known = keys(keyed_right.clone());
             let unmatched = keyed_left.clone().antijoin(known).map(|(_, left)| left);
             let unmatched = unmatched.concat(without_key(left, left_keys));
-            let matched = pairs(keyed_left, keyed_right, residual);
+            let matched = pairs(keyed_left, keyed_right, residual, meter);
             matched.concat(with_nulls(unmatched, n_right))
         }
         JoinKind::Left => {
-            let matched = pairs(keyed_left, keyed_right, residual);
+            let matched = pairs(keyed_left, keyed_right, residual, meter);
             let lefts = left_parts(matched.clone(), left_layout.len());
             let unmatched = left
                 .map(|left| (left, ()))
@@ -60,13 +64,19 @@ pub(super) fn join<'scope>(
             unmatched.concat(without_key(left, left_keys))
         }
         JoinKind::Semi => {
-            let lefts = left_parts(pairs(keyed_left, keyed_right, residual), left_layout.len());
+            let lefts = left_parts(
+                pairs(keyed_left, keyed_right, residual, meter),
+                left_layout.len(),
+            );
             left.map(|left| (left, ()))
                 .semijoin(lefts)
                 .map(|(left, ())| left)
         }
         JoinKind::Anti => {
-            let lefts = left_parts(pairs(keyed_left, keyed_right, residual), left_layout.len());
+            let lefts = left_parts(
+                pairs(keyed_left, keyed_right, residual, meter),
+                left_layout.len(),
+            );
             left.map(|left| (left, ()))
                 .antijoin(lefts)
                 .map(|(left, ())| left)
@@ -105,10 +115,15 @@ fn pairs<'scope>(
     left: Keyed<'scope>,
     right: Keyed<'scope>,
     residual: Vec<Expression<usize>>,
+    meter: Option<&Rc<Meter>>,
 ) -> Tuples<'scope> {
+    let meter = meter.cloned();
     let left = left.arrange_by_key();
     let right = right.arrange_by_key();
     left.join_core(right, move |_, left: &Tuple, right: &Tuple| {
+        if let Some(meter) = &meter {
+            meter.count_pair();
+        }
         let pair: Tuple = left.iter().chain(right.iter()).cloned().collect();
         residual
             .iter()

@@ -41,6 +41,7 @@ mod union;
 mod values;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
@@ -48,6 +49,7 @@ use perennial_ask::Task;
 use perennial_rows::{Tuple, Value};
 use timely::dataflow::Scope;
 
+use crate::bounds::Meter;
 use crate::dataflow::Epoch;
 use crate::outputs::{Asking, TaskCalls};
 use crate::query::digest::part_digest;
@@ -78,6 +80,17 @@ pub fn render<'scope>(
     inputs: Vec<Tuples<'scope>>,
     asking: Option<&Asking>,
 ) -> Tuples<'scope> {
+    render_within(scope, query, inputs, asking, None)
+}
+
+/// The same, where joins count their pairs.
+pub(crate) fn render_within<'scope>(
+    scope: Scope<'scope, Epoch>,
+    query: &Query,
+    inputs: Vec<Tuples<'scope>>,
+    asking: Option<&Asking>,
+    meter: Option<&Rc<Meter>>,
+) -> Tuples<'scope> {
     assert_eq!(
         inputs.len(),
         query.inputs().len(),
@@ -88,6 +101,7 @@ pub fn render<'scope>(
         query,
         inputs,
         asking,
+        meter,
         rendered: BTreeMap::new(),
     };
     renderer.node(query.root()).consolidate()
@@ -98,6 +112,7 @@ struct Renderer<'q, 'scope> {
     query: &'q Query,
     inputs: Vec<Tuples<'scope>>,
     asking: Option<&'q Asking>,
+    meter: Option<&'q Rc<Meter>>,
     /// What is rendered already, by the digest of its part of the tree.
     rendered: BTreeMap<[u8; 32], Tuples<'scope>>,
 }
@@ -137,7 +152,7 @@ impl<'scope> Renderer<'_, 'scope> {
             }
             Node::Join(join) => {
                 let (left, right) = (self.node(&join.left), self.node(&join.right));
-                join::join(join, left, right)
+                join::join(join, left, right, self.meter)
             }
             Node::Union { inputs, .. } => {
                 let inputs = inputs.iter().map(|(input, wanted)| {
