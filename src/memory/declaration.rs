@@ -109,15 +109,19 @@ impl Memory {
         self.retain
     }
 
-    /// Whether a relation of this name is one of those that it consists of, but for views of readers.
-    pub fn has(&self, relation: &str) -> bool {
-        let own = [
+    /// The relations that it consists of, but for views of readers: each before what it reads.
+    pub fn relations(&self) -> [String; 4] {
+        [
+            self.index(),
+            self.refused(),
             self.name.clone(),
             self.grants(),
-            self.refused(),
-            self.index(),
-        ];
-        own.iter().any(|own| own == relation)
+        ]
+    }
+
+    /// Whether a relation of this name is one of those that it consists of, but for views of readers.
+    pub fn has(&self, relation: &str) -> bool {
+        self.relations().iter().any(|own| own == relation)
     }
 
     /// The plan of its entries, in words.
@@ -145,12 +149,7 @@ impl Memory {
 
     /// The view of what a reader may read.
     pub fn readable_by(&self, reader: &str) -> String {
-        format!("{}{reader}", self.readable_prefix())
-    }
-
-    /// With what the names of views of readers begin.
-    pub(super) fn readable_prefix(&self) -> String {
-        format!("{}_as_", self.name)
+        format!("{}_as_{reader}", self.name)
     }
 
     /// The columns of the table of grants.
@@ -185,7 +184,8 @@ impl Memory {
             "SELECT CAST(key AS TEXT) AS key, CAST({namespace} AS TEXT) AS namespace, \
              {} AS session, {} AS writer, {} AS title, {} AS text, {} AS updated_at, \
              {pinned} AS pinned, {} AS supersedes \
-             FROM {} WHERE ltrim(text, '{BLANKS}') <> '' AND octet_length(text) <= {MAX_TEXT}",
+             FROM {} WHERE key IS NOT NULL AND ltrim(text, '{BLANKS}') <> '' \
+             AND octet_length(text) <= {MAX_TEXT}",
             optional(&self.session),
             optional(&self.writer),
             column(TITLE, "TEXT"),
@@ -201,9 +201,11 @@ impl Memory {
     pub(super) fn refused_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
         let text = format!(
             "SELECT key, octet_length(text) AS n_bytes, \
-             CASE WHEN ltrim(text, '{BLANKS}') = '' THEN 'the text is empty' \
+             CASE WHEN key IS NULL THEN 'there is no key' \
+             WHEN text IS NULL OR ltrim(text, '{BLANKS}') = '' THEN 'the text is empty' \
              ELSE 'the text has more than {MAX_TEXT} bytes' END AS reason \
-             FROM {} WHERE ltrim(text, '{BLANKS}') = '' OR octet_length(text) > {MAX_TEXT}",
+             FROM {} WHERE key IS NULL OR text IS NULL OR ltrim(text, '{BLANKS}') = '' \
+             OR octet_length(text) > {MAX_TEXT}",
             quoted(&self.from),
         );
         self.bound(engine, &text)

@@ -16,6 +16,7 @@ use perennial_model::dot::Vectors;
 use perennial_rows::{Tuple, Value};
 
 use super::entry::Entry;
+use super::error::MemoryError;
 use super::words::words;
 
 /// Names an entry while it stands.
@@ -81,8 +82,12 @@ impl Index {
         let of_reader = self.grants.entry(reader.clone()).or_default();
         let count = of_reader.entry(namespace.clone()).or_default();
         *count += diff;
-        of_reader.retain(|_, count| *count != 0);
-        self.grants.retain(|_, of_reader| !of_reader.is_empty());
+        if *count == 0 {
+            of_reader.remove(namespace);
+        }
+        if of_reader.is_empty() {
+            self.grants.remove(reader);
+        }
     }
 
     fn change(&mut self, tuple: Tuple, diff: isize) {
@@ -180,6 +185,21 @@ impl Index {
                 let granted = self.grants.get(reader);
                 granted.is_some_and(|granted| granted.contains_key(namespace))
             }
+        }
+    }
+
+    /// Refuses a namespace that a reader may not read: whether it is there is not told.
+    pub(super) fn check(
+        &self,
+        reader: Option<&str>,
+        namespace: Option<&str>,
+    ) -> Result<(), MemoryError> {
+        match namespace {
+            Some(namespace) if !self.may_read(reader, namespace) => Err(MemoryError::NoNamespace {
+                namespace: namespace.to_owned(),
+                reader: reader.map(str::to_owned),
+            }),
+            _ => Ok(()),
         }
     }
 

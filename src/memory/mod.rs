@@ -22,9 +22,11 @@ mod bank;
 mod declaration;
 mod entry;
 mod error;
+mod followed;
 mod forget;
 mod index;
 mod recall;
+mod rights;
 mod words;
 
 pub use bank::{Bank, MemoryStats, NamespaceStats};

@@ -7,10 +7,12 @@
 //! What this does not do: it knows no rights and no scores. Rights are a relation that others join
 //! with; scores are made when somebody asks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_rows::{Column, Schema, Type};
+use perennial_rows::{Column, Schema, Type, Value};
 
+use crate::query::cast::cast;
 use crate::query::node::{Embed, Entries, Node};
 use crate::query::{ColumnTable, Query, digest, unique};
 
@@ -44,6 +46,11 @@ pub enum Retain {
     /// Entries that came within this time of the newest of their namespace, and those that are pinned.
     /// To a sixty-fourth of it: so a new entry does not have all others looked at.
     Age(Duration),
+}
+
+/// A value as the text that a query casts it to.
+pub fn text_of(value: Value) -> Option<Arc<str>> {
+    cast(value, Type::Text).as_text().cloned()
 }
 
 /// Milliseconds of a unit of durations.
