@@ -402,3 +402,59 @@ pub(super) fn undeclared(what: &'static str, given: String) -> MemoryError {
         given,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use perennial_ask::Embed;
+    use perennial_ask::scripted::ScriptedEmbedder;
+
+    use super::*;
+    use crate::engine::Runtime;
+
+    /// Embeds as another does, and has a memory listed by somebody else meanwhile.
+    struct Meanwhile {
+        inner: ScriptedEmbedder,
+        bank: Mutex<Option<Bank>>,
+    }
+
+    impl Embed for Meanwhile {
+        fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+            let bank = self.bank.lock().expect("no panic").clone();
+            if let Some(bank) = bank {
+                let (sender, listed) = mpsc::channel();
+                std::thread::spawn(move || sender.send(bank.list(None, None).map(|all| all.len())));
+                let listed = listed.recv_timeout(Duration::from_secs(60));
+                let listed = listed.map_err(|_| "nobody else may look".to_owned())?;
+                assert_eq!(listed.expect("is listed"), 1);
+            }
+            self.inner.embed(texts)
+        }
+
+        fn digest(&self) -> [u8; 32] {
+            self.inner.digest()
+        }
+    }
+
+    #[test]
+    fn others_look_while_a_question_is_embedded() {
+        let embedder = Arc::new(Meanwhile {
+            inner: ScriptedEmbedder::default(),
+            bank: Mutex::default(),
+        });
+        let runtime = Runtime::embedding(embedder.clone(), 1);
+        let engine = Engine::builder(runtime).table("turns");
+        let engine = engine.start().expect("starts");
+        let bank = Bank::create(&engine, Memory::named("team").from("turns")).expect("is declared");
+        bank.store(NewEntry::new("The library opens at nine.").key("a"))
+            .expect("is stored");
+        bank.flush().expect("runs");
+        *embedder.bank.lock().expect("no panic") = Some(bank.clone());
+        let recalled = bank.recall(&Recall::new("library")).expect("is recalled");
+        assert_eq!(&*recalled.hits[0].entry.key, "a");
+        // It holds the engine.
+        *embedder.bank.lock().expect("no panic") = None;
+    }
+}
