@@ -10,6 +10,7 @@ use perennial_views::sql::{Script, Statement, parse};
 use super::entry::DEFAULT_NAMESPACE;
 use super::error::MemoryError;
 use crate::engine::{Engine, RelationInfo, RelationKind};
+use crate::sql::quoting;
 
 /// Characters of which a text that says nothing may consist.
 const BLANKS: &str = " \t\r\n";
@@ -161,7 +162,7 @@ impl Memory {
     pub(super) fn entries_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
         let from = self.relation(engine)?;
         let column = |name: &str, of: &str| match has(&from, name) {
-            true => format!("CAST({} AS {of})", quoted(name)),
+            true => format!("CAST({} AS {of})", quoting::name(name)),
             false => format!("CAST(NULL AS {of})"),
         };
         let optional = |name: &Option<String>| match name {
@@ -192,7 +193,7 @@ impl Memory {
             column(TEXT, "TEXT"),
             column(UPDATED_AT, "TIMESTAMP"),
             column(SUPERSEDES, "JSON"),
-            quoted(&self.from),
+            quoting::name(&self.from),
         );
         Ok(self.bound(engine, &text)?.entries(self.retain))
     }
@@ -206,7 +207,7 @@ impl Memory {
              ELSE 'the text has more than {MAX_TEXT} bytes' END AS reason \
              FROM {} WHERE key IS NULL OR text IS NULL OR ltrim(text, '{BLANKS}') = '' \
              OR octet_length(text) > {MAX_TEXT}",
-            quoted(&self.from),
+            quoting::name(&self.from),
         );
         self.bound(engine, &text)
     }
@@ -219,8 +220,8 @@ impl Memory {
              UNION ALL SELECT key, namespace, CAST(NULL AS TEXT), CAST(NULL AS TEXT), \
              CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS TIMESTAMP), \
              CAST(NULL AS BOOLEAN), CAST(NULL AS JSON), reader FROM {}",
-            quoted(&self.name),
-            quoted(&self.grants()),
+            quoting::name(&self.name),
+            quoting::name(&self.grants()),
         );
         Ok(self.bound(engine, &text)?.embedded())
     }
@@ -232,10 +233,10 @@ impl Memory {
         reader: &str,
     ) -> Result<Query, MemoryError> {
         let text = format!(
-            "SELECT * FROM {} WHERE namespace IN (SELECT namespace FROM {} WHERE reader = '{}')",
-            quoted(&self.name),
-            quoted(&self.grants()),
-            reader.replace('\'', "''"),
+            "SELECT * FROM {} WHERE namespace IN (SELECT namespace FROM {} WHERE reader = {})",
+            quoting::name(&self.name),
+            quoting::name(&self.grants()),
+            quoting::text(reader),
         );
         self.bound(engine, &text)
     }
@@ -313,9 +314,4 @@ impl Relations for WithMeaning<'_> {
     fn names(&self) -> Vec<Arc<str>> {
         Relations::names(self.0)
     }
-}
-
-/// A name in quotes.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -206,6 +206,33 @@ impl Caller {
     }
 }
 
+/// By whom what is held for longer than a request is counted.
+#[cfg(feature = "mcp")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    /// Who has the token of this number.
+    Token(usize),
+    /// Who comes from this address, where there are no tokens.
+    Peer(IpAddr),
+    /// Nobody knows who.
+    #[default]
+    Unknown,
+}
+
+#[cfg(feature = "mcp")]
+impl Asker {
+    /// Who makes a request that was let in.
+    pub(crate) fn of(parts: &Parts) -> Self {
+        let token = parts.extensions.get::<Caller>();
+        let token = token.filter(|Caller(grant)| grant.asker().is_some());
+        match (token, parts.extensions.get::<Peer>()) {
+            (Some(Caller(grant)), _) => Self::Token(grant.number),
+            (None, Some(Peer(address))) => Self::Peer(address.ip()),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
 impl Caller {
     /// Who runs this program, and may do all.
     #[cfg(feature = "mcp")]

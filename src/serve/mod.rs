@@ -50,7 +50,7 @@ mod tls;
 mod tokens;
 
 #[cfg(feature = "mcp")]
-pub(crate) use admission::Caller;
+pub(crate) use admission::{Asker, Caller};
 #[cfg(feature = "mcp")]
 pub(crate) use asking::{Answered, Askable, Question};
 pub use feed::{Event, EventId, Feed, Reader, SubscribeOptions};

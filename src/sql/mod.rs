@@ -34,6 +34,7 @@ mod connect;
 mod edits;
 mod memories;
 mod outcome;
+pub(crate) mod quoting;
 mod relations;
 mod session;
 mod values;

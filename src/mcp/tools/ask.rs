@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::super::resources::Address;
 use crate::serve::{Answered, Askable, Caller, Question, Refusal, Role, Served};
+use crate::sql::quoting;
 
 pub(super) const DESCRIPTION: &str = "\
 Asks a question and waits for the answer, which is written from documents only. Each sentence comes with the \
@@ -48,10 +50,20 @@ pub(super) async fn ask(
     caller: &Caller,
     arguments: Arguments,
 ) -> Result<Value, Refusal> {
-    let view = match (arguments.view, arguments.source) {
-        (Some(view), _) => view,
-        (None, source) => chosen(served, caller, source.as_deref()).await?,
+    let source = arguments.source.as_deref();
+    let view = match arguments.view {
+        Some(view) => view,
+        None => chosen(served, caller, source).await?,
     };
+    let all = served.askable(caller).await?;
+    let of_view = all.iter().find(|of| *of.view == *view);
+    let documents = of_view.map(|of| of.plan.data_source.clone());
+    if let (Some(source), Some(documents)) = (source, &documents)
+        && *source != **documents
+    {
+        let error = format!("`{view}` does not answer from `{source}`");
+        return Err(Refusal::of_arguments(error, "name the view, or the source"));
+    }
     let question = Question {
         text: arguments.question,
         conversation: arguments.conversation,
@@ -64,7 +76,10 @@ pub(super) async fn ask(
         Ok((asking.answer().await?, key))
     };
     match timeout(Duration::from_secs(patience), asking).await {
-        Ok(Ok((answered, key))) => Ok(told(&view, &key, &answered)),
+        Ok(Ok((answered, key))) => {
+            let documents = documents.as_deref().unwrap_or_default();
+            Ok(told(&view, documents, &key, &answered))
+        }
         Ok(Err(refusal)) => Err(refusal),
         Err(_) => {
             let error = format!("`{view}` has not answered within {patience} s");
@@ -73,13 +88,14 @@ pub(super) async fn ask(
     }
 }
 
-fn told(view: &str, key: &str, answered: &Answered) -> Value {
+fn told(view: &str, documents: &str, key: &str, answered: &Answered) -> Value {
     let characters: Vec<char> = answered.text.chars().collect();
     let sentences = answered.sentences.iter().map(|sentence| {
         let text: String = characters[sentence.start..sentence.end].iter().collect();
         let citations = sentence.citations.iter().map(|citation| {
             json!({
                 "document": citation.document,
+                "address": Address::of_row(documents, &citation.document),
                 "title": citation.title,
                 "passage": citation.ordinal,
                 "share": citation.share,
@@ -153,12 +169,23 @@ async fn declared(served: &Arc<Served>, caller: &Caller, source: &str) -> Result
         format!("questions_of_{source}"),
         format!("answers_of_{source}"),
     );
-    let sql = format!(
-        "CREATE TABLE {table} (key TEXT, text TEXT);
-         CREATE CONTINUOUS VIEW {view} AS LLM_GENERATE(
-             CONTEXT = STREAM({table}), DATA_SOURCE = STREAM({source}));"
+    // In quotes, as the engine has it.
+    let [of_table, of_view, of_source] = [&*table, &*view, source].map(quoting::name);
+    let create_table = format!("CREATE TABLE {of_table} (key TEXT, text TEXT)");
+    let create_view = format!(
+        "CREATE CONTINUOUS VIEW {of_view} AS LLM_GENERATE(
+             CONTEXT = STREAM({of_table}), DATA_SOURCE = STREAM({of_source}))"
     );
-    match served.sql(sql, false).await {
+    let declaring = async {
+        served.sql(create_table, false).await?;
+        let declared = served.sql(create_view, false).await;
+        if declared.is_err() {
+            // What is left where this fails, too, stands in nobody's way but of its name.
+            let _ = served.sql(format!("DROP TABLE {of_table}"), false).await;
+        }
+        declared
+    };
+    match declaring.await {
         Ok(_) => Ok(view),
         // Another call may have declared it meanwhile.
         Err(refusal) => {
