@@ -6,6 +6,7 @@ mod forgotten;
 mod relations;
 mod rights;
 mod statements;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -200,6 +201,27 @@ fn the_pinned_and_the_newest_of_each_namespace_are_retained() {
     assert_eq!(stands(age), ["alone", "newer", "newest", "pinned"]);
     // What was not retained is back where more is.
     assert_eq!(stands(Retain::Count(9)).len(), 5);
+}
+
+#[test]
+fn an_age_is_kept_to_a_sixty_fourth_of_it() {
+    let rig = Rig::start(Scripted::new(), declare);
+    // Steps of 100 ms: what counts since 3,600 counts since 3,600, and what does since 3,650, too.
+    let age = Retain::Age(std::time::Duration::from_millis(6_400));
+    let bank = Bank::create(&rig.engine, memory().retain(age)).expect("is declared");
+    let said = |key: &str, at: i64| NewEntry::new(format!("Fact {key}.")).key(key).at(at);
+    bank.store_all([said("a", 3_599), said("b", 3_600), said("c", 3_699)])
+        .expect("is stored");
+    let stands = |newest: i64| -> Vec<String> {
+        bank.store(said("newest", newest)).expect("is stored");
+        bank.flush().expect("runs");
+        standing(&bank).into_iter().map(|(_, key, _)| key).collect()
+    };
+    assert_eq!(stands(10_000), ["b", "c", "newest"]);
+    assert_eq!(stands(10_050), ["b", "c", "newest"]);
+    assert_eq!(stands(10_100), ["newest"]);
+    // What is older again has more within its age.
+    assert_eq!(stands(9_999), ["a", "b", "c", "newest"]);
 }
 
 #[test]
