@@ -5,12 +5,11 @@ use std::sync::Arc;
 use perennial_rows::{Column, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT};
 use perennial_views::query::memory::{MAX_TEXT, Retain};
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
-use perennial_views::sql::{Script, Statement, parse};
+use perennial_views::sql::{Identifier, Quoted, Script, Statement, parse};
 
 use super::entry::DEFAULT_NAMESPACE;
 use super::error::MemoryError;
 use crate::engine::{Engine, RelationInfo, RelationKind};
-use crate::sql::quoting;
 
 /// Characters of which a text that says nothing may consist.
 const BLANKS: &str = " \t\r\n";
@@ -162,7 +161,7 @@ impl Memory {
     pub(super) fn entries_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
         let from = self.relation(engine)?;
         let column = |name: &str, of: &str| match has(&from, name) {
-            true => format!("CAST({} AS {of})", quoting::name(name)),
+            true => format!("CAST({} AS {of})", Identifier(name)),
             false => format!("CAST(NULL AS {of})"),
         };
         let optional = |name: &Option<String>| match name {
@@ -193,7 +192,7 @@ impl Memory {
             column(TEXT, "TEXT"),
             column(UPDATED_AT, "TIMESTAMP"),
             column(SUPERSEDES, "JSON"),
-            quoting::name(&self.from),
+            Identifier(&self.from),
         );
         Ok(self.bound(engine, &text)?.entries(self.retain))
     }
@@ -207,7 +206,7 @@ impl Memory {
              ELSE 'the text has more than {MAX_TEXT} bytes' END AS reason \
              FROM {} WHERE key IS NULL OR text IS NULL OR ltrim(text, '{BLANKS}') = '' \
              OR octet_length(text) > {MAX_TEXT}",
-            quoting::name(&self.from),
+            Identifier(&self.from),
         );
         self.bound(engine, &text)
     }
@@ -220,8 +219,8 @@ impl Memory {
              UNION ALL SELECT key, namespace, CAST(NULL AS TEXT), CAST(NULL AS TEXT), \
              CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS TIMESTAMP), \
              CAST(NULL AS BOOLEAN), CAST(NULL AS JSON), reader FROM {}",
-            quoting::name(&self.name),
-            quoting::name(&self.grants()),
+            Identifier(&self.name),
+            Identifier(&self.grants()),
         );
         Ok(self.bound(engine, &text)?.embedded())
     }
@@ -234,9 +233,9 @@ impl Memory {
     ) -> Result<Query, MemoryError> {
         let text = format!(
             "SELECT * FROM {} WHERE namespace IN (SELECT namespace FROM {} WHERE reader = {})",
-            quoting::name(&self.name),
-            quoting::name(&self.grants()),
-            quoting::text(reader),
+            Identifier(&self.name),
+            Identifier(&self.grants()),
+            Quoted(reader),
         );
         self.bound(engine, &text)
     }

@@ -34,7 +34,6 @@ mod connect;
 mod edits;
 mod memories;
 mod outcome;
-pub(crate) mod quoting;
 mod relations;
 mod session;
 mod values;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_views::sql::Identifier;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +12,6 @@ use tokio::time::timeout;
 
 use super::super::resources::Address;
 use crate::serve::{Answered, Askable, Caller, Question, Refusal, Role, Served};
-use crate::sql::quoting;
 
 pub(super) const DESCRIPTION: &str = "\
 Asks a question and waits for the answer, which is written from documents only. Each sentence comes with the \
@@ -170,7 +170,7 @@ async fn declared(served: &Arc<Served>, caller: &Caller, source: &str) -> Result
         format!("answers_of_{source}"),
     );
     // In quotes, as the engine has it.
-    let [of_table, of_view, of_source] = [&*table, &*view, source].map(quoting::name);
+    let [of_table, of_view, of_source] = [&*table, &*view, source].map(Identifier);
     let create_table = format!("CREATE TABLE {of_table} (key TEXT, text TEXT)");
     let create_view = format!(
         "CREATE CONTINUOUS VIEW {of_view} AS LLM_GENERATE(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use perennial_rows::encoding::Encoder;
 use perennial_rows::has_meaning;
 use perennial_views::query::memory::MAX_TEXT;
+use perennial_views::sql::{Identifier, Quoted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +19,6 @@ use super::bounded;
 use crate::engine::{Edit, RelationInfo, RelationKind};
 use crate::memory::Bank;
 use crate::serve::{Askable, Caller, Refusal, Role, Served};
-use crate::sql::quoting;
 
 pub(super) const REMEMBER: &str = "\
 Stores a text: views over it, and memories, take it up. Stored again under the same key it takes the place of \
@@ -191,14 +191,14 @@ pub(super) async fn recall(
     let limit = arguments.limit.unwrap_or(5).clamp(1, 100);
     let mut sql = format!(
         "RECALL {} FROM {}",
-        quoting::text(&arguments.question),
-        quoting::name(&memory)
+        Quoted(&arguments.question),
+        Identifier(&memory)
     );
     if let Some(reader) = &arguments.reader {
-        sql.push_str(&format!(" AS {}", quoting::text(reader)));
+        sql.push_str(&format!(" AS {}", Quoted(reader)));
     }
     if let Some(namespace) = &arguments.namespace {
-        sql.push_str(&format!(" IN NAMESPACE {}", quoting::text(namespace)));
+        sql.push_str(&format!(" IN NAMESPACE {}", Quoted(namespace)));
     }
     sql.push_str(&format!(" LIMIT {limit}"));
     let outcomes = served.sql(sql, !caller.has(Role::Admin)).await?;

@@ -21,6 +21,7 @@ pub const MAX_TEXT: usize = 64 << 10;
 
 /// The columns of what was stored, in this order. The last is not passed on.
 pub const STORED: [(&str, Type); 9] = [
+    // As `at` has them.
     ("key", Type::Text),
     ("namespace", Type::Text),
     ("session", Type::Text),
@@ -32,6 +33,30 @@ pub const STORED: [(&str, Type); 9] = [
     // A cast to JSON has no static type: a scalar in JSON is that scalar.
     ("supersedes", Type::Any),
 ];
+
+/// Places of columns in what was stored, and in what follows from it.
+pub mod at {
+    /// The key.
+    pub const KEY: usize = 0;
+    /// The namespace.
+    pub const NAMESPACE: usize = 1;
+    /// The session; NULL of what has none.
+    pub const SESSION: usize = 2;
+    /// The writer; NULL of what has none.
+    pub const WRITER: usize = 3;
+    /// The title; NULL of what has none.
+    pub const TITLE: usize = 4;
+    /// The text.
+    pub const TEXT: usize = 5;
+    /// When it came to be.
+    pub const UPDATED_AT: usize = 6;
+    /// Whether it is pinned.
+    pub const PINNED: usize = 7;
+    /// What it makes obsolete: of what was stored.
+    pub const SUPERSEDES: usize = 8;
+    /// The keys of all rows that say the same: of an entry.
+    pub const SOURCES: usize = 8;
+}
 
 /// Name of the column that lists the keys of all rows which say what an entry says.
 pub const SOURCES: &str = "sources";
