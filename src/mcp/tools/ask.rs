@@ -77,8 +77,10 @@ pub(super) async fn ask(
     };
     match timeout(Duration::from_secs(patience), asking).await {
         Ok(Ok((answered, key))) => {
-            let documents = documents.as_deref().unwrap_or_default();
-            Ok(told(&view, documents, &key, &answered))
+            // Who may not read them is not told where they are.
+            let documents = documents.as_deref();
+            let readable = documents.filter(|of| caller.may_of(Role::Read, of).is_ok());
+            Ok(told(&view, readable, &key, &answered))
         }
         Ok(Err(refusal)) => Err(refusal),
         Err(_) => {
@@ -88,14 +90,14 @@ pub(super) async fn ask(
     }
 }
 
-fn told(view: &str, documents: &str, key: &str, answered: &Answered) -> Value {
+fn told(view: &str, documents: Option<&str>, key: &str, answered: &Answered) -> Value {
     let characters: Vec<char> = answered.text.chars().collect();
     let sentences = answered.sentences.iter().map(|sentence| {
         let text: String = characters[sentence.start..sentence.end].iter().collect();
         let citations = sentence.citations.iter().map(|citation| {
             json!({
                 "document": citation.document,
-                "address": Address::of_row(documents, &citation.document),
+                "address": documents.map(|of| Address::of_row(of, &citation.document)),
                 "title": citation.title,
                 "passage": citation.ordinal,
                 "share": citation.share,

@@ -594,6 +594,12 @@ fn over_http_the_same_tokens_hold() {
         asked["structuredContent"]["answer"], "alpha is one.",
         "{asked}"
     );
+    // Where the documents are is told to who may read them.
+    let cited = |asked: &Value| {
+        let sentence = &asked["structuredContent"]["sentences"][0];
+        sentence["citations"][0]["address"].clone()
+    };
+    assert!(cited(&asked).is_null(), "{asked}");
     let listed = call(asker, "views", json!({}));
     assert_eq!(
         listed["structuredContent"]["views"]
@@ -645,6 +651,12 @@ fn over_http_the_same_tokens_hold() {
     assert_eq!(stored["structuredContent"]["table"], "notes", "{stored}");
     let held = call(reader, "snapshot", json!({"view": "answers"}));
     assert_eq!(held["structuredContent"]["n_rows"], 1);
+    let read = call(
+        reader,
+        "ask",
+        json!({"question": "alpha", "view": "answers"}),
+    );
+    assert_eq!(cited(&read), "perennial://views/notes/a", "{read}");
     let stored = call(
         "admin-0123456789abcdef",
         "remember",
