@@ -216,7 +216,12 @@ fn what_is_remembered_is_asked_corrected_and_forgotten() {
 #[test]
 fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
     run(async {
-        let script = format!("{NOTES} CREATE TABLE other (key TEXT, text TEXT);");
+        let script = format!(
+            "{NOTES} CREATE TABLE other (key TEXT, text TEXT);
+             CREATE TABLE \"Upper\" (key TEXT, text TEXT);
+             CREATE TABLE blocked (key TEXT, text TEXT);
+             CREATE TABLE answers_of_blocked (key TEXT, text TEXT);"
+        );
         let of = Speaking::with(served(&script, Scripted::new())).await;
         for (tool, arguments, part) in [
             (
@@ -310,6 +315,27 @@ fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
             .ok("ask", json!({"question": "alpha", "source": "other"}))
             .await;
         assert_eq!(again["kept"], true);
+        // Its name is taken as it is.
+        of.ok(
+            "remember",
+            json!({"text": "beta is two.", "table": "Upper"}),
+        )
+        .await;
+        let answer = of
+            .ok("ask", json!({"question": "beta", "source": "Upper"}))
+            .await;
+        assert_eq!(
+            (&answer["view"], &answer["answer"]),
+            (&json!("answers_of_Upper"), &json!("beta is two."))
+        );
+        // Where the view cannot be made nothing is left of it.
+        let said = of
+            .refused("ask", json!({"question": "alpha", "source": "blocked"}))
+            .await;
+        assert!(said.contains("answers_of_blocked"), "{said}");
+        let table = json!({"view": "questions_of_blocked"});
+        let said = of.refused("snapshot", table).await;
+        assert!(said.contains("questions_of_blocked"), "{said}");
     });
 }
 

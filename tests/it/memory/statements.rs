@@ -1,5 +1,7 @@
 //! Memories in SQL.
 
+use std::time::Duration;
+
 use perennial::ask::scripted::Scripted;
 use perennial::sql::{Outcome, Script, Session};
 
@@ -121,4 +123,28 @@ fn what_a_statement_of_memories_gets_wrong_is_told_at_its_place() {
         let error = told(text);
         assert!(error.contains(says), "{text}: {error}");
     }
+}
+
+#[test]
+fn what_is_not_visible_in_time_is_said_beside_what_is_recalled() {
+    let engine = Rig::builder(Scripted::new()).start().expect("starts");
+    let session = Session::new(engine, "scripted").waiting_at_most(Duration::ZERO);
+    let script = Script::new(
+        "m.sql",
+        "CREATE TABLE turns (key TEXT, text TEXT);
+         CREATE MEMORY team FROM turns;
+         INSERT INTO turns VALUES ('a', 'The library opens at nine.');
+         RECALL 'library' FROM team;",
+    );
+    let mut recalled = None;
+    session
+        .run(&script, |_, outcome| {
+            if let Outcome::Rows { rows, notices, .. } = outcome {
+                recalled = Some((rows.len(), notices.len()));
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (n_rows, n_notices) = recalled.expect("is recalled");
+    assert!(n_rows == 1 || n_notices == 1);
 }
