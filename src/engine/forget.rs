@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use crossbeam_channel::Sender;
 use perennial_bank::FragmentId;
 use perennial_connectors::{Offset, Rejected};
-use perennial_rows::Row;
+use perennial_rows::{Key, Row};
 use perennial_views::Epoch;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,8 @@ pub struct Receipt {
 /// A document being forgotten.
 pub(crate) struct Forgetting {
     pub(super) stream: StreamId,
+    /// None of rows that are gone already, whose keys nobody knows.
+    pub(super) key: Option<Key>,
     pub(super) row: Option<Row>,
     pub(super) fragments: BTreeSet<FragmentId>,
     pub(super) receipt: Receipt,

@@ -221,8 +221,19 @@ impl Engine {
     /// [`Error::UnknownRelation`], [`Error::InUse`] while a view reads it or a sink takes it,
     /// [`Error::Recorded`], [`Error::State`], [`Error::Stopped`].
     pub fn drop_relation(&self, name: &str) -> Result<(), Error> {
-        let name = name.to_owned();
-        self.ask(|reply| Request::Drop { name, reply })?
+        self.drop_relations([name])
+    }
+
+    /// Drops several streams and views, which may read one another: all of them, or none.
+    ///
+    /// # Errors
+    /// As [`Engine::drop_relation`].
+    pub fn drop_relations<N: Into<String>>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<(), Error> {
+        let names = names.into_iter().map(Into::into).collect();
+        self.ask(|reply| Request::Drop { names, reply })?
     }
 
     /// Stops a sink, after a while in which it may take what it is owed.
@@ -686,10 +697,26 @@ impl Engine {
     /// [`Error::Stopped`].
     pub fn forget(&self, stream: &str, key: &str) -> Result<Receipt, Error> {
         let (stream, is_table) = self.shared.names.stream(stream)?;
-        let key = Key::from(key);
+        let key = Some(Key::from(key));
         self.ask(|reply| Request::Forget {
             stream,
             key,
+            is_table,
+            reply,
+        })?
+    }
+
+    /// Erases what still remembers rows of a stream that are gone already, whatever their keys were.
+    /// Refused records are kept: they are forgotten by their keys. The receipt names no key, and is
+    /// not kept.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::State`], [`Error::Stopped`].
+    pub(crate) fn erase(&self, stream: &str) -> Result<Receipt, Error> {
+        let (stream, is_table) = self.shared.names.stream(stream)?;
+        self.ask(|reply| Request::Forget {
+            stream,
+            key: None,
             is_table,
             reply,
         })?
@@ -711,7 +738,7 @@ impl Engine {
             let (reply, receipt) = bounded(1);
             self.send(Request::Forget {
                 stream,
-                key,
+                key: Some(key),
                 is_table,
                 reply,
             })?;
@@ -721,7 +748,7 @@ impl Engine {
         receipts.into_iter().map(|receipt| receipt?).collect()
     }
 
-    /// The rows of a stream as of the last epoch, whatever columns are declared.
+    /// The rows of a stream, with all that was sent before, whatever columns are declared.
     ///
     /// # Errors
     /// [`Error::UnknownStream`], [`Error::Stopped`].

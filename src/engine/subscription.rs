@@ -40,8 +40,9 @@ impl Mailbox {
         self.wake(waiting);
     }
 
-    /// Drops what tells of answers before the present ones: progress, and of each context's
-    /// updates all but the last, which loses its old text. Returns how many were touched.
+    /// Drops what tells of answers and rows before the present ones: progress; of each context's
+    /// updates all but the last, which loses its old text; and rows that came and went, all changes
+    /// of rows being made one. Returns how many were touched.
     pub(crate) fn forget(&self, view: &str) -> usize {
         let mut waiting = self.lock();
         let n_before = waiting.updates.len();
@@ -77,9 +78,9 @@ impl Mailbox {
             }
             kept.push_front(update);
         }
-        n_cut += n_before - kept.len();
         waiting.updates = kept;
-        n_cut
+        waiting.merge_rows();
+        n_cut + n_before - waiting.updates.len()
     }
 
     /// Drops the waiting updates that are to be withdrawn. Returns how many.
@@ -147,6 +148,22 @@ impl Waiting {
             newer.old = older.old;
             newer.work += older.work;
         }
+    }
+
+    /// Makes one of all changes of rows, where the last of them stands; none where nothing is left.
+    fn merge_rows(&mut self) {
+        let is_rows = |update: &Update| matches!(update, Update::Rows(_));
+        let Some(last) = self.updates.iter().rposition(is_rows) else {
+            return;
+        };
+        let later = self.updates.split_off(last + 1);
+        if let Some(Update::Rows(mut rows)) = self.updates.pop_back() {
+            self.merge_rows_into(&mut rows);
+            if !rows.rows.is_empty() {
+                self.updates.push_back(Update::Rows(rows));
+            }
+        }
+        self.updates.extend(later);
     }
 
     /// Takes every waiting change of the same result out; the newer one then tells of all.
@@ -305,6 +322,7 @@ mod tests {
     use super::*;
     use perennial_ask::{Rung, Work};
     use perennial_bank::ContextKey;
+    use perennial_rows::{Tuple, Value};
 
     fn answer(context: usize, old: Option<&str>, new: &str) -> Update {
         let text = |t: &str| {
@@ -330,6 +348,41 @@ mod tests {
             regret: 0.0,
             is_early: false,
         })
+    }
+
+    #[test]
+    fn what_is_forgotten_is_in_no_rows_that_wait() {
+        let mailbox = Arc::new(Mailbox::default());
+        let subscription = Subscription {
+            mailbox: mailbox.clone(),
+        };
+        let tuple = |text: &str| -> Tuple { [Value::from(text)].into() };
+        let rows = |epoch, rows: Vec<(Tuple, isize)>| {
+            Update::Rows(RowsUpdate {
+                view: "v".into(),
+                epoch,
+                rows,
+            })
+        };
+        mailbox.put(rows(1, vec![(tuple("secret"), 1), (tuple("kept"), 1)]));
+        mailbox.put(Update::SourceEnded {
+            source: "between".into(),
+        });
+        mailbox.put(rows(2, vec![(tuple("secret"), -1), (tuple("new"), 1)]));
+        assert_eq!(mailbox.forget("v"), 1);
+        mailbox.close();
+        let all: Vec<Update> = subscription.iter().collect();
+        let [Update::SourceEnded { .. }, Update::Rows(told)] = &all[..] else {
+            panic!("{all:?}");
+        };
+        assert_eq!(told.epoch, 2);
+        assert_eq!(told.rows, [(tuple("kept"), 1), (tuple("new"), 1)]);
+        // Where all of it came and went, nothing is told.
+        let mailbox = Mailbox::default();
+        mailbox.put(rows(1, vec![(tuple("secret"), 1)]));
+        mailbox.put(rows(2, vec![(tuple("secret"), -1)]));
+        assert_eq!(mailbox.forget("v"), 2);
+        assert!(mailbox.lock().take().is_none());
     }
 
     #[test]

@@ -103,6 +103,14 @@ impl Table {
         self.rows.iter()
     }
 
+    /// The rows as they will be after the next commit.
+    pub(crate) fn expected(&self) -> impl Iterator<Item = (&Key, &Row)> {
+        let standing = self.rows.iter();
+        let standing = standing.filter(|(key, _)| !self.pending.contains_key(*key));
+        let pending = self.pending.iter();
+        standing.chain(pending.filter_map(|(key, row)| Some((key, row.as_ref()?))))
+    }
+
     /// The row of a key as of the last commit, in this process or the one before.
     pub(crate) fn get(&self, key: &str) -> Option<&Row> {
         self.rows.get(key).or_else(|| self.restored.get(key))
@@ -180,6 +188,25 @@ mod tests {
         table.set("a".into(), None);
         let delta = table.commit().remove(0);
         assert_eq!((delta.old, delta.stored), (row("1"), row("1")));
+    }
+
+    #[test]
+    fn what_is_expected_is_what_the_next_commit_leaves() {
+        let mut table = Table::default();
+        table.set("a".into(), row("1"));
+        table.set("b".into(), row("2"));
+        table.commit();
+        table.set("b".into(), None);
+        table.set("c".into(), row("3"));
+        let expected = |table: &Table| -> BTreeMap<Key, Row> {
+            let rows = table.expected();
+            rows.map(|(key, row)| (key.clone(), row.clone())).collect()
+        };
+        let before = expected(&table);
+        let keys: Vec<&str> = before.keys().map(Key::as_str).collect();
+        assert_eq!(keys, ["a", "c"]);
+        table.commit();
+        assert_eq!(expected(&table), before);
     }
 
     #[test]

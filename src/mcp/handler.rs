@@ -16,12 +16,10 @@ use rmcp::{ErrorData, ServerHandler};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::resources::{self, Address};
+use super::resources::{self, Address, MAX_FOLLOWED};
 use super::{Mcp, tools};
 use crate::serve::{Reader, Refusal};
 
-/// The most resources of one subscription.
-const MAX_OF_ONE: usize = 64;
 /// How often who waits for a tool is told that it works.
 const TICK: Duration = Duration::from_secs(5);
 /// How long is waited for what stands to be known.
@@ -125,15 +123,18 @@ impl ServerHandler for Mcp {
 
     async fn list_resources(
         &self,
-        _request: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let listed = async {
             let served = self.served().await?;
-            resources::listed(&served, &self.caller(&context)?).await
+            let after = request.and_then(|request| request.cursor);
+            resources::listed(&served, &self.caller(&context)?, after).await
         };
-        let listed = listed.await.map_err(|refusal| unread(&refusal, ""))?;
-        Ok(ListResourcesResult::with_all_items(listed))
+        let (listed, next) = listed.await.map_err(|refusal| unread(&refusal, ""))?;
+        let mut listed = ListResourcesResult::with_all_items(listed);
+        listed.next_cursor = next;
+        Ok(listed)
     }
 
     async fn list_resource_templates(
@@ -199,7 +200,7 @@ impl ServerHandler for Mcp {
     ) -> Option<SubscriptionFilter> {
         let uris = requested.resource_subscriptions.iter().flatten();
         let uris = uris.filter(|uri| Address::parse(uri).is_some());
-        let uris: Vec<String> = uris.take(MAX_OF_ONE).cloned().collect();
+        let uris: Vec<String> = uris.take(MAX_FOLLOWED).cloned().collect();
         Some(
             SubscriptionFilter::builder()
                 .resource_subscriptions(uris)
@@ -208,12 +209,26 @@ impl ServerHandler for Mcp {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        // What is followed ends with this.
+        tokio::select! {
+            () = context.cancelled() => Ok(()),
+            refused = self.tell_of(&context) => refused.map(|never| match never {}),
+        }
+    }
+}
+
+impl Mcp {
+    /// Tells of changes of what a subscription names, as long as it is asked.
+    async fn tell_of(&self, context: &SubscriptionContext) -> Result<Infallible, ErrorData> {
         let uris = context.accepted().resource_subscriptions.clone();
         let mut followed = tokio::task::JoinSet::new();
         for uri in uris.into_iter().flatten() {
+            let slot = self.followed.slot();
+            let slot = slot.map_err(|refusal| unread(&refusal, &uri))?;
             let mut reader = self.follow(&uri, context.request_context()).await?;
             let sink = context.sink().clone();
             followed.spawn(async move {
+                let _slot = slot;
                 while resources::changed(&mut reader).await {
                     if sink.notify_resource_updated(uri.clone()).await.is_err() {
                         return;
@@ -221,13 +236,11 @@ impl ServerHandler for Mcp {
                 }
             });
         }
-        // What is followed ends with this.
-        context.cancelled().await;
-        Ok(())
+        // One that ends by itself gives its place back at once.
+        while followed.join_next().await.is_some() {}
+        std::future::pending().await
     }
-}
 
-impl Mcp {
     async fn follow(
         &self,
         uri: &str,

@@ -7,6 +7,7 @@
 //! - `handler`: which requests are there?
 //! - `tools`: what does each tool take, do and give?
 //! - `resources`: how is a view named, read, and followed?
+//! - `sessions`: which clients are spoken to over HTTP, and who goes when there are too many?
 //! - `transport`: how does the protocol come here: over standard input and output, or over HTTP?
 //!
 //! # Invariants
@@ -17,13 +18,14 @@
 
 mod handler;
 mod resources;
+mod sessions;
 mod tools;
 mod transport;
 
 use std::sync::Arc;
 
 use rmcp::service::{RequestContext, RoleServer};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::serve::{Caller, Refusal, Served};
 use resources::Followed;
@@ -39,8 +41,6 @@ struct Mcp {
     who: Who,
     /// The resources that the client follows.
     followed: Followed,
-    /// Counts who is spoken to.
-    _slot: Option<OwnedSemaphorePermit>,
 }
 
 /// Who asks.

@@ -3,11 +3,12 @@
 //! By its [address](crate::serve::address). What is cited has one, so it can be read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use percent_encoding::percent_decode_str;
 use rmcp::model::{Resource, ResourceTemplate};
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::tools::bounded;
@@ -16,8 +17,10 @@ use crate::serve::{Caller, Reader, Refusal, Role, Served, SubscribeOptions, Whic
 
 /// Rows of a resource.
 const MAX_ROWS: usize = 200;
+/// Resources of one page of their list.
+const PAGE: usize = 200;
 /// The most resources that a client follows.
-const MAX_FOLLOWED: usize = 64;
+pub(super) const MAX_FOLLOWED: usize = 64;
 
 /// A view, or a row of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,11 +95,13 @@ pub(super) async fn changed(reader: &mut Reader) -> bool {
     false
 }
 
-/// The views that somebody may look at, as resources.
+/// The views that somebody may look at, as resources: a page of them, by name, and the cursor of the
+/// next, which is the last name.
 pub(super) async fn listed(
     served: &Arc<Served>,
     caller: &Caller,
-) -> Result<Vec<Resource>, Refusal> {
+    after: Option<String>,
+) -> Result<(Vec<Resource>, Option<String>), Refusal> {
     let relations = served.relations(caller).await?;
     let relations = serde_json::to_value(&relations).unwrap_or_default();
     let relations = relations["relations"].as_array().cloned();
@@ -113,7 +118,19 @@ pub(super) async fn listed(
             .with_mime_type("application/json");
         Some(resource)
     };
-    Ok(relations.iter().flatten().filter_map(resource).collect())
+    let resources = relations.iter().flatten().filter_map(resource);
+    Ok(paged(resources.collect(), after.as_deref()))
+}
+
+/// The page of resources behind a name.
+fn paged(mut resources: Vec<Resource>, after: Option<&str>) -> (Vec<Resource>, Option<String>) {
+    resources.sort_by(|a, b| a.name.cmp(&b.name));
+    resources.retain(|of| after.is_none_or(|after| *of.name > *after));
+    let is_last = resources.len() <= PAGE;
+    resources.truncate(PAGE);
+    let last = resources.last().filter(|_| !is_last);
+    let next = last.map(|of| of.name.clone());
+    (resources, next)
 }
 
 /// How rows are addressed.
@@ -130,43 +147,67 @@ pub(super) fn templates() -> Vec<ResourceTemplate> {
     vec![relation, row]
 }
 
-/// What a client follows, by address. It ends with the client.
-#[derive(Default)]
-pub(super) struct Followed(Mutex<HashMap<String, AbortHandle>>);
+/// What a client follows. It ends with the client.
+pub(super) struct Followed {
+    /// One for each that may be followed.
+    slots: Arc<Semaphore>,
+    /// Those that it subscribed to one by one, by address.
+    subscribed: Mutex<HashMap<String, (AbortHandle, OwnedSemaphorePermit)>>,
+}
+
+impl Default for Followed {
+    fn default() -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(MAX_FOLLOWED)),
+            subscribed: Mutex::default(),
+        }
+    }
+}
 
 impl Followed {
+    /// Takes the place of one more, which is given back when it is dropped.
+    ///
+    /// # Errors
+    /// Where as many are followed as may be.
+    pub(super) fn slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let slot = self.slots.clone().try_acquire_owned();
+        slot.map_err(|_| Refusal::too_many_followed(MAX_FOLLOWED))
+    }
+
     /// Follows one more, unless it is followed already, or too many are.
     pub(super) fn begin(
         &self,
         uri: &str,
         follow: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Refusal> {
-        let mut followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        followed.retain(|_, task| !task.is_finished());
-        if followed.contains_key(uri) {
+        let mut subscribed = self.subscribed();
+        subscribed.retain(|_, (task, _)| !task.is_finished());
+        if subscribed.contains_key(uri) {
             return Ok(());
         }
-        if followed.len() >= MAX_FOLLOWED {
-            return Err(Refusal::too_many_followed(MAX_FOLLOWED));
-        }
+        let slot = self.slot()?;
         let task = tokio::spawn(follow);
-        followed.insert(uri.to_owned(), task.abort_handle());
+        subscribed.insert(uri.to_owned(), (task.abort_handle(), slot));
         Ok(())
     }
 
     /// Follows one no more.
     pub(super) fn end(&self, uri: &str) {
-        let mut followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = followed.remove(uri) {
+        if let Some((task, _)) = self.subscribed().remove(uri) {
             task.abort();
         }
+    }
+
+    fn subscribed(&self) -> MutexGuard<'_, HashMap<String, (AbortHandle, OwnedSemaphorePermit)>> {
+        let subscribed = self.subscribed.lock();
+        subscribed.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        let followed = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        followed.values().for_each(AbortHandle::abort);
+        let subscribed = self.subscribed();
+        subscribed.values().for_each(|(task, _)| task.abort());
     }
 }
 
@@ -182,6 +223,36 @@ pub(super) fn parsed(uri: &str) -> Result<Address, rmcp::ErrorData> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::address::of_row;
+
+    #[test]
+    fn a_list_is_told_page_by_page() {
+        let all: Vec<Resource> = (0..PAGE + 5)
+            .rev()
+            .map(|n| Resource::new(format!("x://{n}"), format!("view {n:04}")))
+            .collect();
+        let (first, next) = paged(all.clone(), None);
+        assert_eq!((first.len(), &*first[0].name), (PAGE, "view 0000"));
+        let (second, none) = paged(all, next.as_deref());
+        assert_eq!((second.len(), none), (5, None));
+        assert_eq!(second[0].name, format!("view {PAGE:04}"));
+    }
+
+    #[tokio::test]
+    async fn a_client_follows_so_many_and_no_more() {
+        let followed = Followed::default();
+        let slots: Vec<_> = (1..MAX_FOLLOWED).map(|_| followed.slot()).collect();
+        assert!(slots.iter().all(Result::is_ok));
+        let begin = |uri: &str| followed.begin(uri, std::future::pending());
+        assert!(begin("a").is_ok());
+        // What is followed already takes no further place.
+        assert!(begin("a").is_ok());
+        assert!(begin("b").is_err() && followed.slot().is_err());
+        followed.end("a");
+        assert!(begin("b").is_ok());
+        drop(slots);
+        assert!(begin("c").is_ok());
+    }
 
     #[test]
     fn an_address_names_a_view_or_a_row() {
@@ -196,6 +267,12 @@ mod tests {
         );
         let address = of_relation("my docs/x");
         assert_eq!(parsed(&address), Some(("my docs/x".into(), None)));
+        let address = of_row("my docs", "a/b c.md");
+        assert_eq!(address, "perennial://views/my%20docs/a%2Fb%20c.md");
+        assert_eq!(
+            parsed(&address),
+            Some(("my docs".into(), Some("a/b c.md".into())))
+        );
         for wrong in [
             "",
             "file:///etc/passwd",

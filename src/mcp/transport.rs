@@ -5,50 +5,43 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use rmcp::ServiceExt as _;
-use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::resources::Followed;
+use super::sessions::{Sessions, of_asker};
 use super::{Mcp, Who};
 use crate::serve::Served;
 
 /// The path of the protocol.
 const PATH: &str = "/mcp";
-/// The most clients that are spoken to at once over HTTP.
-const MAX_CLIENTS: usize = 1_024;
-/// How long a client may say nothing before it is forgotten.
-const SESSION_TIME: Duration = Duration::from_secs(3_600);
 /// The longest message, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
 
 /// The protocol over HTTP, at `/mcp`: to be served beside the paths of the engine, past its gate.
 pub fn router(served: &Arc<Served>) -> Router {
     let (_, served) = watch::channel(Some(served.clone()));
-    let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
-    let mut sessions = LocalSessionManager::default();
-    sessions.session_config.keep_alive = Some(SESSION_TIME);
     // Which hosts and pages may ask is the gate's to say.
     let config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
         .with_max_request_body_bytes(MAX_MESSAGE);
     let speaker = move || {
-        let slot = clients.clone().try_acquire_owned();
-        let slot = slot.map_err(|_| io::Error::other("too many clients are connected"))?;
         Ok(Mcp {
             served: served.clone(),
             who: Who::OfRequest,
             followed: Followed::default(),
-            _slot: Some(slot),
         })
     };
-    let service = StreamableHttpService::new(speaker, Arc::new(sessions), config);
-    Router::new().route_service(PATH, service)
+    let sessions = Arc::new(Sessions::default());
+    let service = StreamableHttpService::new(speaker, sessions, config);
+    Router::new()
+        .route_service(PATH, service)
+        .layer(from_fn(of_asker))
 }
 
 /// Speaks the protocol over standard input and output, as [`speak`] does.
@@ -83,7 +76,6 @@ pub async fn speak(
         served,
         who: Who::Owner,
         followed: Followed::default(),
-        _slot: None,
     };
     let serving = speaker.serve((heard, said)).await;
     let ended = match serving {

@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use perennial_rows::{Key, Row, json};
 use perennial_views::Epoch;
+use perennial_views::query::Query;
 
 use super::declaration::Memory;
-use super::entry::{Entry, MAX_NAME, NewEntry};
-use super::error::{MemoryError, check};
-use super::forget::{ForgetBy, MemoryReceipt};
-use super::index::Index;
-use super::recall::{Recall, Recalled, recall};
-use crate::engine::{Edit, Engine, Error, RelationKind, Subscription, Update};
+use super::entry::{Entry, NewEntry};
+use super::error::MemoryError;
+use super::followed::Followed;
+use super::recall::{Recall, Recalled, embedded, readable, recall};
+use super::rights::Readers;
+use crate::engine::{Edit, Engine, Error, Subscription};
+
+/// The query of a view of a memory.
+type MakeQuery = fn(&Memory, &Engine) -> Result<Query, MemoryError>;
 
 /// Most entries that are stored at once.
 const MAX_STORED: usize = 100_000;
@@ -41,36 +44,15 @@ const MAX_STORED: usize = 100_000;
 /// ```
 #[derive(Clone)]
 pub struct Bank {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    engine: Engine,
-    memory: Memory,
+pub(super) struct Shared {
+    pub(super) engine: Engine,
+    pub(super) memory: Memory,
     followed: Mutex<Followed>,
-}
-
-/// The memory's view, as far as it was read.
-struct Followed {
-    updates: Subscription,
-    index: Index,
-    epoch: Option<Epoch>,
-}
-
-impl Followed {
-    /// Takes in what was told since: all of it is of complete epochs.
-    fn catch_up(&mut self) {
-        while let Some(update) = self.updates.try_recv() {
-            match update {
-                Update::Rows(rows) => {
-                    self.epoch = Some(rows.epoch);
-                    self.index.apply(rows.rows);
-                }
-                Update::EpochComplete(summary) => self.epoch = Some(summary.epoch),
-                _ => {}
-            }
-        }
-    }
+    /// The views of readers that were made.
+    pub(super) readers: Mutex<Readers>,
 }
 
 /// How much of a namespace there is.
@@ -108,37 +90,33 @@ impl Bank {
     /// [`MemoryError::NoColumn`]; of the engine [`Error::UnknownRelation`] for what it is made from,
     /// [`Error::DeclaredTwice`], [`Error::Recorded`], [`Error::Stopped`].
     pub fn create(engine: &Engine, memory: Memory) -> Result<Self, MemoryError> {
-        let entries = memory.entries_query(engine)?;
-        let refused = memory.refused_query(engine)?;
-        let made = [
-            memory.name.clone(),
-            memory.grants(),
-            memory.refused(),
-            memory.index(),
-        ];
+        // What is wrong with the declaration is said before anything is made.
+        memory.entries_query(engine)?;
         let names: BTreeSet<String> = engine
             .relations()?
             .into_iter()
             .map(|relation| relation.name.to_string())
             .collect();
-        if let Some(name) = made.into_iter().find(|name| names.contains(name)) {
+        let own = memory.relations();
+        if let Some(name) = own.into_iter().find(|name| names.contains(name)) {
             return Err(Error::DeclaredTwice { name }.into());
         }
-        engine.create_table_of(&memory.grants(), Memory::grants_columns())?;
-        engine.create_query(&memory.name, entries)?;
-        engine.create_query(&memory.refused(), refused)?;
-        engine.create_query(&memory.index(), memory.index_query(engine)?)?;
-        let updates = engine.subscribe(&memory.index())?;
-        let followed = Followed {
-            updates,
-            index: Index::default(),
-            epoch: None,
+        let mut made = Vec::new();
+        let updates = match make(engine, &memory, &mut made) {
+            Ok(updates) => updates,
+            Err(error) => {
+                // Somebody took one of the names meanwhile. What cannot be dropped now is not of
+                // this memory only: a view reads it already.
+                let _ = engine.drop_relations(made);
+                return Err(error);
+            }
         };
         Ok(Self {
             shared: Arc::new(Shared {
                 engine: engine.clone(),
                 memory,
-                followed: Mutex::new(followed),
+                followed: Mutex::new(Followed::over(updates)),
+                readers: Mutex::default(),
             }),
         })
     }
@@ -148,36 +126,26 @@ impl Bank {
         &self.shared.memory
     }
 
-    /// Takes the memory's relations away; the rows that it was made from stay.
+    /// Whether a relation of this name is one of those that it consists of, views of readers included.
+    pub fn has(&self, relation: &str) -> bool {
+        self.shared.memory.has(relation) || self.readers().values().any(|of| of == relation)
+    }
+
+    /// Takes the memory's relations away, all or none; the rows that it was made from stay. What is
+    /// gone already is no error.
     ///
     /// # Errors
     /// [`Error::InUse`] while a view reads one of them, or a sink takes it.
     pub fn drop(self) -> Result<(), MemoryError> {
         let (engine, memory) = (&self.shared.engine, &self.shared.memory);
-        let prefix = memory.readable_prefix();
+        // Held, so that no view of a reader is made meanwhile.
+        let mut readers = self.readers();
         let relations = engine.relations()?;
-        let is_readers = |name: &str| name.starts_with(&prefix);
-        let own = [
-            memory.index(),
-            memory.refused(),
-            memory.name.clone(),
-            memory.grants(),
-        ];
-        let is_own = |name: &str| is_readers(name) || own.iter().any(|own| own == name);
-        for relation in relations.iter().filter(|of| !is_own(&of.name)) {
-            if let Some(name) = relation.reads.iter().find(|read| is_own(read)) {
-                return Err(Error::InUse {
-                    name: name.to_string(),
-                    users: relation.name.to_string(),
-                }
-                .into());
-            }
-        }
-        let readers = relations.iter().map(|relation| relation.name.to_string());
-        let readers = readers.filter(|name| is_readers(name));
-        for name in readers.chain(own) {
-            engine.drop_relation(&name)?;
-        }
+        let is_there = |name: &String| relations.iter().any(|of| *of.name == **name);
+        let names = readers.values().cloned().chain(memory.relations());
+        let names: Vec<String> = names.filter(is_there).collect();
+        engine.drop_relations(names)?;
+        readers.clear();
         Ok(())
     }
 
@@ -223,7 +191,7 @@ impl Bank {
         }
     }
 
-    fn not_by_hand(&self, from: String, instead: &'static str) -> MemoryError {
+    pub(super) fn not_by_hand(&self, from: String, instead: &'static str) -> MemoryError {
         MemoryError::NotByHand {
             memory: self.shared.memory.name.clone(),
             from,
@@ -275,30 +243,6 @@ impl Bank {
         }
     }
 
-    /// Lets a reader read a namespace, which need not hold anything yet.
-    ///
-    /// # Errors
-    /// A name that is empty, too long or holds control characters.
-    pub fn grant(&self, namespace: &str, reader: &str) -> Result<(), MemoryError> {
-        let key = grant_key(namespace, reader)?;
-        let edit = Edit::upsert(self.shared.memory.grants(), key, "");
-        let edit = edit
-            .at(0)
-            .with("reader", reader)
-            .with("namespace", namespace);
-        Ok(self.shared.engine.apply(vec![edit])?)
-    }
-
-    /// Takes a reader's right back; that there is none is no error.
-    ///
-    /// # Errors
-    /// As [`Bank::grant`].
-    pub fn revoke(&self, namespace: &str, reader: &str) -> Result<(), MemoryError> {
-        let key = grant_key(namespace, reader)?;
-        let grants = self.shared.memory.grants();
-        Ok(self.shared.engine.delete(&grants, &key)?)
-    }
-
     /// Waits until all that was sent before can be recalled. No view of answers is waited for.
     ///
     /// # Errors
@@ -309,11 +253,27 @@ impl Bank {
         Ok(())
     }
 
-    fn followed(&self) -> MutexGuard<'_, Followed> {
+    /// The memory's view as of the last complete epoch.
+    ///
+    /// # Errors
+    /// [`Error::Dropped`], [`Error::Stopped`].
+    fn followed(&self) -> Result<MutexGuard<'_, Followed>, MemoryError> {
         let followed = self.shared.followed.lock();
         let mut followed = followed.unwrap_or_else(PoisonError::into_inner);
         followed.catch_up();
-        followed
+        if !followed.has_ended {
+            return Ok(followed);
+        }
+        Err(match self.shared.engine.failure() {
+            Some(reason) => Error::Stopped { reason }.into(),
+            None => Error::Dropped.into(),
+        })
+    }
+
+    /// Takes in what is complete: so nothing that is gone from the engine waits here to be heard of.
+    pub(crate) fn catch_up(&self) {
+        // One that has ended holds nothing that anybody is told.
+        drop(self.followed());
     }
 
     /// The best entries for a question, as of the last complete epoch. No view is waited for, and no
@@ -321,32 +281,42 @@ impl Bank {
     ///
     /// # Errors
     /// What of the question is refused, by name; [`MemoryError::NoNamespace`];
-    /// [`MemoryError::NotEmbedded`]; [`MemoryError::NotScored`].
+    /// [`MemoryError::NotEmbedded`]; [`MemoryError::NotScored`]; [`Error::Dropped`],
+    /// [`Error::Stopped`].
     pub fn recall(&self, asked: &Recall) -> Result<Recalled, MemoryError> {
-        let followed = self.followed();
+        asked.check()?;
         let embedder = &self.shared.engine.runtime().embedder;
-        recall(&followed.index, asked, &**embedder, followed.epoch)
+        let mut vector = None;
+        loop {
+            let followed = self.followed()?;
+            let found = readable(&followed.index, asked)?;
+            if vector.is_some() || !asked.is_embedded() || found.n_entries() == 0 {
+                return recall(
+                    &followed.index,
+                    found,
+                    asked,
+                    vector.as_ref(),
+                    followed.epoch,
+                );
+            }
+            // Others go on while the question is embedded.
+            drop(followed);
+            vector = Some(embedded(&asked.question, &**embedder)?);
+        }
     }
 
     /// What stands that a reader, or the owner, may read: by namespace, newest first.
     ///
     /// # Errors
-    /// [`MemoryError::NoNamespace`], where one is asked for.
+    /// [`MemoryError::NoNamespace`], where one is asked for; [`Error::Dropped`], [`Error::Stopped`].
     pub fn list(
         &self,
         reader: Option<&str>,
         namespace: Option<&str>,
     ) -> Result<Vec<Arc<Entry>>, MemoryError> {
-        let followed = self.followed();
+        let followed = self.followed()?;
         let index = &followed.index;
-        if let Some(namespace) = namespace
-            && !index.may_read(reader, namespace)
-        {
-            return Err(MemoryError::NoNamespace {
-                namespace: namespace.to_owned(),
-                reader: reader.map(str::to_owned),
-            });
-        }
+        index.check(reader, namespace)?;
         let mut listed = Vec::new();
         for (name, of) in index.readable(reader) {
             if namespace.is_none_or(|only| *only == **name) {
@@ -365,79 +335,10 @@ impl Bank {
         Ok(listed)
     }
 
-    /// The name of a view of what a reader may read, for standing questions: made at first use, and
-    /// kept from then on. A revocation is a change of it.
-    ///
-    /// # Errors
-    /// As [`Bank::grant`] for the name; [`Error::Recorded`], [`Error::Stopped`].
-    pub fn readable_by(&self, reader: &str) -> Result<String, MemoryError> {
-        check("reader", reader, MAX_NAME)?;
-        let (engine, memory) = (&self.shared.engine, &self.shared.memory);
-        let name = memory.readable_by(reader);
-        let relations = engine.relations()?;
-        if relations.iter().all(|relation| *relation.name != *name) {
-            engine.create_query(&name, memory.readable_query(engine, reader)?)?;
-        }
-        Ok(name)
-    }
-
-    /// Erases records, with all that remembers them; see [`Engine::forget`].
-    ///
-    /// # Errors
-    /// [`MemoryError::NotByHand`] while a source or a view still says them; as [`Engine::forget`].
-    pub fn forget(&self, by: &ForgetBy) -> Result<MemoryReceipt, MemoryError> {
-        let (engine, memory) = (&self.shared.engine, &self.shared.memory);
-        let (what, of) = by.parts();
-        let relations = engine.relations()?;
-        let from = relations
-            .iter()
-            .find(|relation| *relation.name == *memory.from);
-        let kind = from.map(|relation| relation.kind);
-        if matches!(kind, Some(RelationKind::Query | RelationKind::Answers)) {
-            let instead = "forget what that view reads";
-            return Err(self.not_by_hand(memory.from.clone(), instead));
-        }
-        engine.flush_into(&[&memory.index()])?;
-        let rows = engine.rows_of(&memory.from)?;
-        let of_them = rows.iter().filter(|(key, row)| by.is_of(memory, key, row));
-        let mut keys: Vec<Key> = of_them.map(|(key, _): &(Key, Row)| key.clone()).collect();
-        if let ForgetBy::Key(key) = by
-            && keys.is_empty()
-        {
-            // What remembers it is forgotten in any case.
-            keys.push(Key::from(key.as_str()));
-        }
-        let records = engine.forget_all(&memory.from, keys)?;
-        let mut receipt = MemoryReceipt {
-            memory: memory.name.clone(),
-            by: what.to_owned(),
-            of: of.to_owned(),
-            n_records: records.iter().filter(|record| record.was_there).count(),
-            ..MemoryReceipt::default()
-        };
-        if let ForgetBy::Namespace(namespace) = by {
-            let grants = engine.rows_of(&memory.grants())?;
-            let grants = grants.into_iter().filter(|(key, row)| {
-                row.column(key, "namespace").as_text().map(|of| &**of) == Some(namespace.as_str())
-            });
-            let keys: Vec<Key> = grants.map(|(key, _)| key).collect();
-            receipt.n_grants = engine.forget_all(&memory.grants(), keys)?.len();
-        }
-        let remains: BTreeSet<String> = records
-            .iter()
-            .flat_map(|record| record.remains.iter().cloned())
-            .collect();
-        receipt.remains = remains.into_iter().collect();
-        receipt.records = records;
-        // The index holds what stood until it has heard.
-        drop(self.followed());
-        Ok(receipt)
-    }
-
     /// How much there is.
     ///
     /// # Errors
-    /// [`Error::Stopped`].
+    /// [`Error::Dropped`], [`Error::Stopped`].
     pub fn stats(&self) -> Result<MemoryStats, MemoryError> {
         let (engine, memory) = (&self.shared.engine, &self.shared.memory);
         let relations = engine.relations()?;
@@ -447,7 +348,7 @@ impl Bank {
                 .find(|relation| *relation.name == *name)
                 .map_or(0, |relation| relation.n_rows)
         };
-        let followed = self.followed();
+        let followed = self.followed()?;
         let mut stats = MemoryStats {
             epoch: followed.epoch,
             n_stored: n_rows(&memory.from),
@@ -473,8 +374,28 @@ impl Bank {
     }
 }
 
+/// Makes the relations of a memory, notes which are made, and follows the last.
+fn make(
+    engine: &Engine,
+    memory: &Memory,
+    made: &mut Vec<String>,
+) -> Result<Subscription, MemoryError> {
+    engine.create_table_of(&memory.grants(), Memory::grants_columns())?;
+    made.push(memory.grants());
+    let queries = [
+        (memory.name.clone(), Memory::entries_query as MakeQuery),
+        (memory.refused(), Memory::refused_query),
+        (memory.index(), Memory::index_query),
+    ];
+    for (name, query) in queries {
+        engine.create_query(&name, query(memory, engine)?)?;
+        made.push(name);
+    }
+    Ok(engine.subscribe(&memory.index())?)
+}
+
 /// What an entry says that the memory has no column for.
-fn undeclared(what: &'static str, given: String) -> MemoryError {
+pub(super) fn undeclared(what: &'static str, given: String) -> MemoryError {
     MemoryError::OutOfRange {
         what,
         allowed: "left out: the memory declares no column for it",
@@ -482,11 +403,58 @@ fn undeclared(what: &'static str, given: String) -> MemoryError {
     }
 }
 
-/// The key of a grant: one a pair.
-fn grant_key(namespace: &str, reader: &str) -> Result<String, MemoryError> {
-    check("namespace", namespace, MAX_NAME)?;
-    check("reader", reader, MAX_NAME)?;
-    let pair = [reader.into(), namespace.into()];
-    let pair = pair.iter().map(|value| (value, perennial_rows::Type::Text));
-    Ok(json::key(pair))
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use perennial_ask::Embed;
+    use perennial_ask::scripted::ScriptedEmbedder;
+
+    use super::*;
+    use crate::engine::Runtime;
+
+    /// Embeds as another does, and has a memory listed by somebody else meanwhile.
+    struct Meanwhile {
+        inner: ScriptedEmbedder,
+        bank: Mutex<Option<Bank>>,
+    }
+
+    impl Embed for Meanwhile {
+        fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+            let bank = self.bank.lock().expect("no panic").clone();
+            if let Some(bank) = bank {
+                let (sender, listed) = mpsc::channel();
+                std::thread::spawn(move || sender.send(bank.list(None, None).map(|all| all.len())));
+                let listed = listed.recv_timeout(Duration::from_secs(60));
+                let listed = listed.map_err(|_| "nobody else may look".to_owned())?;
+                assert_eq!(listed.expect("is listed"), 1);
+            }
+            self.inner.embed(texts)
+        }
+
+        fn digest(&self) -> [u8; 32] {
+            self.inner.digest()
+        }
+    }
+
+    #[test]
+    fn others_look_while_a_question_is_embedded() {
+        let embedder = Arc::new(Meanwhile {
+            inner: ScriptedEmbedder::default(),
+            bank: Mutex::default(),
+        });
+        let runtime = Runtime::embedding(embedder.clone(), 1);
+        let engine = Engine::builder(runtime).table("turns");
+        let engine = engine.start().expect("starts");
+        let bank = Bank::create(&engine, Memory::named("team").from("turns")).expect("is declared");
+        bank.store(NewEntry::new("The library opens at nine.").key("a"))
+            .expect("is stored");
+        bank.flush().expect("runs");
+        *embedder.bank.lock().expect("no panic") = Some(bank.clone());
+        let recalled = bank.recall(&Recall::new("library")).expect("is recalled");
+        assert_eq!(&*recalled.hits[0].entry.key, "a");
+        // It holds the engine.
+        *embedder.bank.lock().expect("no panic") = None;
+    }
 }

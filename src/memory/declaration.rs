@@ -5,7 +5,7 @@ use std::sync::Arc;
 use perennial_rows::{Column, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT};
 use perennial_views::query::memory::{MAX_TEXT, Retain};
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
-use perennial_views::sql::{Script, Statement, parse};
+use perennial_views::sql::{Identifier, Quoted, Script, Statement, parse};
 
 use super::entry::DEFAULT_NAMESPACE;
 use super::error::MemoryError;
@@ -109,15 +109,19 @@ impl Memory {
         self.retain
     }
 
-    /// Whether a relation of this name is one of those that it consists of, but for views of readers.
-    pub fn has(&self, relation: &str) -> bool {
-        let own = [
+    /// The relations that it consists of, but for views of readers: each before what it reads.
+    pub fn relations(&self) -> [String; 4] {
+        [
+            self.index(),
+            self.refused(),
             self.name.clone(),
             self.grants(),
-            self.refused(),
-            self.index(),
-        ];
-        own.iter().any(|own| own == relation)
+        ]
+    }
+
+    /// Whether a relation of this name is one of those that it consists of, but for views of readers.
+    pub fn has(&self, relation: &str) -> bool {
+        self.relations().iter().any(|own| own == relation)
     }
 
     /// The plan of its entries, in words.
@@ -145,12 +149,7 @@ impl Memory {
 
     /// The view of what a reader may read.
     pub fn readable_by(&self, reader: &str) -> String {
-        format!("{}{reader}", self.readable_prefix())
-    }
-
-    /// With what the names of views of readers begin.
-    pub(super) fn readable_prefix(&self) -> String {
-        format!("{}_as_", self.name)
+        format!("{}_as_{reader}", self.name)
     }
 
     /// The columns of the table of grants.
@@ -162,7 +161,7 @@ impl Memory {
     pub(super) fn entries_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
         let from = self.relation(engine)?;
         let column = |name: &str, of: &str| match has(&from, name) {
-            true => format!("CAST({} AS {of})", quoted(name)),
+            true => format!("CAST({} AS {of})", Identifier(name)),
             false => format!("CAST(NULL AS {of})"),
         };
         let optional = |name: &Option<String>| match name {
@@ -185,14 +184,15 @@ impl Memory {
             "SELECT CAST(key AS TEXT) AS key, CAST({namespace} AS TEXT) AS namespace, \
              {} AS session, {} AS writer, {} AS title, {} AS text, {} AS updated_at, \
              {pinned} AS pinned, {} AS supersedes \
-             FROM {} WHERE ltrim(text, '{BLANKS}') <> '' AND octet_length(text) <= {MAX_TEXT}",
+             FROM {} WHERE key IS NOT NULL AND ltrim(text, '{BLANKS}') <> '' \
+             AND octet_length(text) <= {MAX_TEXT}",
             optional(&self.session),
             optional(&self.writer),
             column(TITLE, "TEXT"),
             column(TEXT, "TEXT"),
             column(UPDATED_AT, "TIMESTAMP"),
             column(SUPERSEDES, "JSON"),
-            quoted(&self.from),
+            Identifier(&self.from),
         );
         Ok(self.bound(engine, &text)?.entries(self.retain))
     }
@@ -201,10 +201,12 @@ impl Memory {
     pub(super) fn refused_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
         let text = format!(
             "SELECT key, octet_length(text) AS n_bytes, \
-             CASE WHEN ltrim(text, '{BLANKS}') = '' THEN 'the text is empty' \
+             CASE WHEN key IS NULL THEN 'there is no key' \
+             WHEN text IS NULL OR ltrim(text, '{BLANKS}') = '' THEN 'the text is empty' \
              ELSE 'the text has more than {MAX_TEXT} bytes' END AS reason \
-             FROM {} WHERE ltrim(text, '{BLANKS}') = '' OR octet_length(text) > {MAX_TEXT}",
-            quoted(&self.from),
+             FROM {} WHERE key IS NULL OR text IS NULL OR ltrim(text, '{BLANKS}') = '' \
+             OR octet_length(text) > {MAX_TEXT}",
+            Identifier(&self.from),
         );
         self.bound(engine, &text)
     }
@@ -217,8 +219,8 @@ impl Memory {
              UNION ALL SELECT key, namespace, CAST(NULL AS TEXT), CAST(NULL AS TEXT), \
              CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS TIMESTAMP), \
              CAST(NULL AS BOOLEAN), CAST(NULL AS JSON), reader FROM {}",
-            quoted(&self.name),
-            quoted(&self.grants()),
+            Identifier(&self.name),
+            Identifier(&self.grants()),
         );
         Ok(self.bound(engine, &text)?.embedded())
     }
@@ -230,10 +232,10 @@ impl Memory {
         reader: &str,
     ) -> Result<Query, MemoryError> {
         let text = format!(
-            "SELECT * FROM {} WHERE namespace IN (SELECT namespace FROM {} WHERE reader = '{}')",
-            quoted(&self.name),
-            quoted(&self.grants()),
-            reader.replace('\'', "''"),
+            "SELECT * FROM {} WHERE namespace IN (SELECT namespace FROM {} WHERE reader = {})",
+            Identifier(&self.name),
+            Identifier(&self.grants()),
+            Quoted(reader),
         );
         self.bound(engine, &text)
     }
@@ -311,9 +313,4 @@ impl Relations for WithMeaning<'_> {
     fn names(&self) -> Vec<Arc<str>> {
         Relations::names(self.0)
     }
-}
-
-/// A name in quotes.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use perennial_rows::encoding::Encoder;
 use perennial_rows::{Tuple, Value};
-use perennial_views::query::memory::MAX_TEXT;
+use perennial_views::query::memory::{MAX_TEXT, at};
 
 use super::error::{MemoryError, check};
 
@@ -168,23 +168,23 @@ impl Entry {
     /// The entry of a row of a memory's view; none of a row that is no entry.
     pub(super) fn of(tuple: &Tuple) -> Option<Self> {
         let text = |at: usize| tuple.get(at)?.as_text().cloned();
-        let sources = match tuple.get(8)? {
+        let sources = match tuple.get(at::SOURCES)? {
             json @ Value::Json(_) => json.to_json(),
             _ => return None,
         };
         let sources = sources.as_array().into_iter().flatten();
         Some(Self {
-            key: text(0)?,
-            namespace: text(1)?,
-            session: text(2),
-            writer: text(3),
-            title: text(4),
-            text: text(5)?,
-            updated_at_ms: match tuple.get(6)? {
+            key: text(at::KEY)?,
+            namespace: text(at::NAMESPACE)?,
+            session: text(at::SESSION),
+            writer: text(at::WRITER),
+            title: text(at::TITLE),
+            text: text(at::TEXT)?,
+            updated_at_ms: match tuple.get(at::UPDATED_AT)? {
                 Value::Timestamp(ms) => *ms,
                 _ => 0,
             },
-            is_pinned: tuple.get(7) == Some(&Value::Boolean(true)),
+            is_pinned: tuple.get(at::PINNED) == Some(&Value::Boolean(true)),
             sources: sources
                 .filter_map(|key| key.as_str().map(Arc::from))
                 .collect(),

@@ -14,19 +14,19 @@ use std::sync::Arc;
 
 use perennial_model::dot::Vectors;
 use perennial_rows::{Tuple, Value};
+use perennial_views::query::memory::at;
 
 use super::entry::Entry;
+use super::error::MemoryError;
 use super::words::words;
 
 /// Names an entry while it stands.
 pub(super) type Slot = u32;
 
-/// Places of columns in the view.
-mod at {
-    pub(super) const NAMESPACE: usize = 1;
-    pub(super) const READER: usize = 9;
-    pub(super) const VECTOR: usize = 10;
-}
+/// Where the view has the reader of a grant, behind an entry's columns.
+const READER: usize = at::SOURCES + 1;
+/// Where it has the vector of an entry.
+const VECTOR: usize = READER + 1;
 
 /// An entry, with what it is scored by.
 pub(super) struct Standing {
@@ -67,7 +67,7 @@ impl Index {
         // First what goes: its slots are free for what comes.
         let (gone, come): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, diff)| *diff < 0);
         for (tuple, diff) in gone.into_iter().chain(come) {
-            match tuple.get(at::READER).and_then(Value::as_text) {
+            match tuple.get(READER).and_then(Value::as_text) {
                 Some(reader) => self.grant(reader, &tuple, diff),
                 None => self.change(tuple, diff),
             }
@@ -81,8 +81,12 @@ impl Index {
         let of_reader = self.grants.entry(reader.clone()).or_default();
         let count = of_reader.entry(namespace.clone()).or_default();
         *count += diff;
-        of_reader.retain(|_, count| *count != 0);
-        self.grants.retain(|_, of_reader| !of_reader.is_empty());
+        if *count == 0 {
+            of_reader.remove(namespace);
+        }
+        if of_reader.is_empty() {
+            self.grants.remove(reader);
+        }
     }
 
     fn change(&mut self, tuple: Tuple, diff: isize) {
@@ -111,7 +115,7 @@ impl Index {
                 Slot::try_from(last).expect("fewer than 2^32 entries stand")
             }
         };
-        let vector = match tuple.get(at::VECTOR) {
+        let vector = match tuple.get(VECTOR) {
             Some(Value::Vector(bits)) => Some(bits),
             _ => None,
         };
@@ -180,6 +184,21 @@ impl Index {
                 let granted = self.grants.get(reader);
                 granted.is_some_and(|granted| granted.contains_key(namespace))
             }
+        }
+    }
+
+    /// Refuses a namespace that a reader may not read: whether it is there is not told.
+    pub(super) fn check(
+        &self,
+        reader: Option<&str>,
+        namespace: Option<&str>,
+    ) -> Result<(), MemoryError> {
+        match namespace {
+            Some(namespace) if !self.may_read(reader, namespace) => Err(MemoryError::NoNamespace {
+                namespace: namespace.to_owned(),
+                reader: reader.map(str::to_owned),
+            }),
+            _ => Ok(()),
         }
     }
 

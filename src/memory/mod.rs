@@ -4,7 +4,8 @@
 //! A memory is a few relations of an engine (`declaration.rs`): a view of the entries that stand, a
 //! table of grants, and a view of both with the entries' vectors, from which is recalled. So an edit,
 //! a deletion and a revocation are deltas, as everywhere. A [`Bank`] speaks to them: it stores rows,
-//! follows that last view into an index of its own (`index.rs`), and scores it when somebody asks
+//! gives rights and takes them back (`rights.rs`), erases (`forget.rs`), follows that last view
+//! (`followed.rs`) into an index of its own (`index.rs`), and scores it when somebody asks
 //! (`recall.rs`).
 //!
 //! # Invariants
@@ -22,9 +23,11 @@ mod bank;
 mod declaration;
 mod entry;
 mod error;
+mod followed;
 mod forget;
 mod index;
 mod recall;
+mod rights;
 mod words;
 
 pub use bank::{Bank, MemoryStats, NamespaceStats};

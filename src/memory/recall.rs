@@ -35,10 +35,12 @@ const B: f64 = 0.75;
 const DEFAULT_BEST: usize = 5;
 /// Most entries that can be asked for.
 const MAX_BEST: usize = 1000;
-/// Candidates of text that a further score looks at, for each entry that is asked for.
+/// Candidates of text that a further score, or a fold, looks at for each entry that is asked for.
 const CANDIDATES_EACH: usize = 8;
 /// And at least so many.
 const MIN_CANDIDATES: usize = 64;
+/// Most entries that can be asked for where they are folded: every candidate is compared with all others.
+const MAX_FOLDED: usize = 128;
 
 /// What an entry is scored by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,7 +126,8 @@ impl Recall {
     }
 
     /// Entries of a namespace whose vectors have this cosine or more are one: the newest stands for
-    /// all. So two facts that differ in a number may be folded, too.
+    /// all. So two facts that differ in a number may be folded, too. Folded are the best candidates,
+    /// eight for each entry that is asked for and at least 64; at most 128 entries can be asked for so.
     #[must_use]
     pub fn folding(mut self, cosine: f32) -> Self {
         self.fold = Some(cosine);
@@ -138,8 +141,17 @@ impl Recall {
         self
     }
 
+    /// Whether the question's vector is needed.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.by != ScoreBy::Words
+    }
+
+    fn n_candidates(&self) -> usize {
+        (self.best * CANDIDATES_EACH).max(MIN_CANDIDATES)
+    }
+
     /// What cannot be asked.
-    fn check(&self) -> Result<(), MemoryError> {
+    pub(super) fn check(&self) -> Result<(), MemoryError> {
         check("question", &self.question, MAX_TEXT)?;
         if let Some(reader) = &self.reader {
             check("reader", reader, MAX_NAME)?;
@@ -155,6 +167,11 @@ impl Recall {
             });
         }
         match self.fold {
+            Some(_) if self.best > MAX_FOLDED => Err(MemoryError::OutOfRange {
+                what: "the number of entries that are folded",
+                allowed: "at most 128",
+                given: self.best.to_string(),
+            }),
             Some(cosine) if !(cosine > 0.0 && cosine <= 1.0) => Err(MemoryError::OutOfRange {
                 what: "the cosine from which entries are folded",
                 allowed: "above 0, and at most 1",
@@ -191,37 +208,61 @@ pub struct Recalled {
     pub n_entries: usize,
 }
 
-/// Which entries are best, of those that the reader may read.
+/// What a reader may read of a memory.
+pub(super) struct Readable<'i> {
+    namespaces: Vec<&'i Namespace>,
+}
+
+impl Readable<'_> {
+    pub(super) fn n_entries(&self) -> usize {
+        self.namespaces.iter().map(|of| of.slots.len()).sum()
+    }
+}
+
+/// What is looked through for a question.
+///
+/// # Errors
+/// [`MemoryError::NoNamespace`].
+pub(super) fn readable<'i>(index: &'i Index, asked: &Recall) -> Result<Readable<'i>, MemoryError> {
+    let (reader, only) = (asked.reader.as_deref(), asked.namespace.as_deref());
+    index.check(reader, only)?;
+    let namespaces = index.readable(reader).into_iter();
+    let namespaces = namespaces.filter(|(name, _)| only.is_none_or(|only| only == &***name));
+    Ok(Readable {
+        namespaces: namespaces.map(|(_, of)| of).collect(),
+    })
+}
+
+/// The vector of a question.
+///
+/// # Errors
+/// [`MemoryError::NotEmbedded`].
+pub(super) fn embedded(question: &str, embedder: &dyn Embed) -> Result<Vectors, MemoryError> {
+    let not_embedded = |reason| MemoryError::NotEmbedded { reason };
+    let embedded = embedder.embed(&[question]).map_err(not_embedded)?;
+    let Some(embedded) = embedded.into_iter().next() else {
+        return Err(not_embedded("no vector came back".to_owned()));
+    };
+    let mut vector = Vectors::default();
+    vector.set(0, embedded.into_iter());
+    Ok(vector)
+}
+
+/// Which entries are best, of those that the reader may read. Without a vector words alone count.
 pub(super) fn recall(
     index: &Index,
+    readable: Readable<'_>,
     asked: &Recall,
-    embedder: &dyn Embed,
+    vector: Option<&Vectors>,
     epoch: Option<Epoch>,
 ) -> Result<Recalled, MemoryError> {
-    asked.check()?;
-    let reader = asked.reader.as_deref();
-    if let Some(namespace) = &asked.namespace
-        && !index.may_read(reader, namespace)
-    {
-        return Err(MemoryError::NoNamespace {
-            namespace: namespace.clone(),
-            reader: asked.reader.clone(),
-        });
-    }
-    let namespaces = index.readable(reader).into_iter();
-    let namespaces = namespaces.filter(|(name, _)| {
-        let only = asked.namespace.as_deref();
-        only.is_none_or(|only| only == &***name)
-    });
-    let namespaces: Vec<&Namespace> = namespaces.map(|(_, of)| of).collect();
-    let slots: Vec<Slot> = namespaces
-        .iter()
-        .flat_map(|of| of.slots.iter().copied())
-        .collect();
-    let n_entries = slots.len();
-    let similarities = match (asked.by, n_entries) {
-        (ScoreBy::Words, _) | (_, 0) => HashMap::new(),
-        _ => similarities(index, &slots, &asked.question, embedder)?,
+    let n_entries = readable.n_entries();
+    let namespaces = readable.namespaces;
+    let slots = namespaces.iter().flat_map(|of| of.slots.iter().copied());
+    let slots: Vec<Slot> = slots.collect();
+    let similarities = match vector {
+        Some(vector) => similarities(index, &slots, vector)?,
+        None => HashMap::new(),
     };
     let words = match asked.by {
         ScoreBy::Similarity => HashMap::new(),
@@ -242,9 +283,10 @@ pub(super) fn recall(
         })
         .collect();
     let by_score = |a: &Found, b: &Found| ordered(index, a, b);
+    if asked.further.is_some() || asked.fold.is_some() {
+        keep_best(&mut found, asked.n_candidates(), by_score);
+    }
     if let Some(further) = &asked.further {
-        let n_candidates = (asked.best * CANDIDATES_EACH).max(MIN_CANDIDATES);
-        keep_best(&mut found, n_candidates, by_score);
         add_further(index, &mut found, &**further, &asked.question)?;
     }
     let hits = match asked.fold {
@@ -334,14 +376,8 @@ fn add_further(
 fn similarities(
     index: &Index,
     slots: &[Slot],
-    question: &str,
-    embedder: &dyn Embed,
+    vector: &Vectors,
 ) -> Result<HashMap<Slot, f32>, MemoryError> {
-    let not_embedded = |reason| MemoryError::NotEmbedded { reason };
-    let embedded = embedder.embed(&[question]).map_err(not_embedded)?;
-    let Some(embedded) = embedded.into_iter().next() else {
-        return Err(not_embedded("no vector came back".to_owned()));
-    };
     let slots: Vec<Slot> = slots
         .iter()
         .copied()
@@ -350,16 +386,16 @@ fn similarities(
     if slots.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut asked = Vectors::default();
-    asked.set(0, embedded.into_iter());
-    if asked.width() != index.vectors.width() {
-        return Err(not_embedded(format!(
-            "its vector has {} elements, and those of the entries {}",
-            asked.width(),
-            index.vectors.width()
-        )));
+    if vector.width() != index.vectors.width() {
+        return Err(MemoryError::NotEmbedded {
+            reason: format!(
+                "its vector has {} elements, and those of the entries {}",
+                vector.width(),
+                index.vectors.width()
+            ),
+        });
     }
-    let cosines = cosines(&index.vectors, (&asked, 0), &slots);
+    let cosines = cosines(&index.vectors, (vector, 0), &slots);
     Ok(slots.into_iter().zip(cosines).collect())
 }
 
@@ -404,11 +440,7 @@ fn words(index: &Index, namespaces: &[&Namespace], question: &str) -> HashMap<Sl
 /// points to the newest of its namespace that is newer and near, and who points to nobody stands for
 /// all that lead to it.
 fn folded(index: &Index, found: &[Found], best: usize, cosine: f32) -> Vec<Hit> {
-    let mut folding = Folding {
-        index,
-        cosine,
-        heads: HashMap::new(),
-    };
+    let folding = Folding::of(index, found, cosine);
     let mut hits: Vec<Hit> = Vec::new();
     let mut seen = BTreeSet::new();
     for found in found {
@@ -423,85 +455,82 @@ fn folded(index: &Index, found: &[Found], best: usize, cosine: f32) -> Vec<Hit> 
     hits
 }
 
-/// Which entry stands for which.
+/// Which candidate stands for which.
 struct Folding<'i> {
     index: &'i Index,
-    cosine: f32,
-    heads: HashMap<Slot, Slot>,
+    /// By candidate: those of its namespace that are near to it.
+    near: BTreeMap<Slot, Vec<Slot>>,
+    /// By candidate: who stands for it.
+    heads: BTreeMap<Slot, Slot>,
 }
 
-impl Folding<'_> {
-    /// The entries of the same namespace that are near to one.
-    fn near(&self, slot: Slot) -> Vec<Slot> {
-        let standing = self.index.standing(slot);
-        if !standing.has_vector {
-            return Vec::new();
+impl<'i> Folding<'i> {
+    /// All candidates are compared with each other, namespace by namespace.
+    fn of(index: &'i Index, found: &[Found], cosine: f32) -> Self {
+        let mut by_namespace: BTreeMap<&Arc<str>, Vec<Slot>> = BTreeMap::new();
+        for found in found {
+            let standing = index.standing(found.slot);
+            let of_it = by_namespace.entry(&standing.entry.namespace).or_default();
+            if standing.has_vector {
+                of_it.push(found.slot);
+            }
         }
-        let of = self.index.namespaces.get(&standing.entry.namespace);
-        let others = of.into_iter().flat_map(|of| of.slots.iter().copied());
-        let others: Vec<Slot> = others
-            .filter(|other| *other != slot && self.index.standing(*other).has_vector)
-            .collect();
-        let cosines = cosines(&self.index.vectors, (&self.index.vectors, slot), &others);
-        let near = others.into_iter().zip(cosines);
-        near.filter(|(_, cosine)| *cosine >= self.cosine)
-            .map(|(other, _)| other)
-            .collect()
+        let mut near: BTreeMap<Slot, Vec<Slot>> = BTreeMap::new();
+        for slots in by_namespace.values() {
+            for slot in slots {
+                let cosines = cosines(&index.vectors, (&index.vectors, *slot), slots);
+                let of_slot = slots.iter().zip(cosines);
+                let of_slot = of_slot.filter(|(other, near)| *other != slot && *near >= cosine);
+                near.insert(*slot, of_slot.map(|(other, _)| *other).collect());
+            }
+        }
+        let mut folding = Self {
+            index,
+            near,
+            heads: BTreeMap::new(),
+        };
+        // The newest first: who stands for an entry is newer.
+        let mut slots: Vec<Slot> = found.iter().map(|found| found.slot).collect();
+        slots.sort_by(|a, b| folding.age(*b).cmp(&folding.age(*a)));
+        for slot in slots {
+            let newer = folding.near(slot).iter().copied();
+            let newer = newer.filter(|other| folding.age(*other) > folding.age(slot));
+            let newest = newer.max_by_key(|other| folding.age(*other));
+            let head = newest.map_or(slot, |newest| folding.head(newest));
+            folding.heads.insert(slot, head);
+        }
+        folding
     }
 
-    fn age(&self, slot: Slot) -> (i64, &Arc<str>, &Arc<str>) {
+    fn near(&self, slot: Slot) -> &[Slot] {
+        self.near.get(&slot).map_or(&[], Vec::as_slice)
+    }
+
+    fn age(&self, slot: Slot) -> (i64, &'i Arc<str>, &'i Arc<str>) {
         let entry = &self.index.standing(slot).entry;
         (entry.updated_at_ms, &entry.key, &entry.text)
     }
 
-    /// Who stands for an entry.
-    fn head(&mut self, slot: Slot) -> Slot {
-        let mut way = Vec::new();
-        let mut at = slot;
-        let head = loop {
-            if let Some(head) = self.heads.get(&at) {
-                break *head;
-            }
-            way.push(at);
-            let newer = self.near(at).into_iter();
-            let newest = newer
-                .filter(|other| self.age(*other) > self.age(at))
-                .max_by_key(|other| self.age(*other));
-            match newest {
-                // Ever newer: so this ends.
-                Some(newer) => at = newer,
-                None => break at,
-            }
-        };
-        for at in way {
-            self.heads.insert(at, head);
-        }
-        head
+    /// Who stands for a candidate.
+    fn head(&self, slot: Slot) -> Slot {
+        self.heads.get(&slot).copied().unwrap_or(slot)
     }
 
     /// An entry with the sources of all that lead to it, newest first.
-    fn with_sources(&mut self, head: Slot) -> Arc<Entry> {
-        let mut members = BTreeSet::from([head]);
-        let mut open = vec![head];
-        while let Some(at) = open.pop() {
-            for other in self.near(at) {
-                if !members.contains(&other) && self.head(other) == head {
-                    members.insert(other);
-                    open.push(other);
-                }
-            }
+    fn with_sources(&self, head: Slot) -> Arc<Entry> {
+        let entry = &self.index.standing(head).entry;
+        let members = self.heads.iter().filter(|(_, of)| **of == head);
+        let mut members: Vec<Slot> = members.map(|(slot, _)| *slot).collect();
+        if members.len() <= 1 {
+            return entry.clone();
         }
-        if members.len() == 1 {
-            return self.index.standing(head).entry.clone();
-        }
-        let mut members: Vec<Slot> = members.into_iter().collect();
         members.sort_by(|a, b| self.age(*b).cmp(&self.age(*a)));
         let sources = members
             .iter()
             .flat_map(|slot| self.index.standing(*slot).entry.sources.iter().cloned());
         Arc::new(Entry {
             sources: sources.collect(),
-            ..Entry::clone(&self.index.standing(head).entry)
+            ..Entry::clone(entry)
         })
     }
 }

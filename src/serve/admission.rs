@@ -33,15 +33,34 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/v1/openapi.json"];
 pub(super) struct Gate {
     /// None where only this machine is served.
     tokens: Option<Arc<Tokens>>,
-    rates: Rates<Who>,
+    rates: Rates<Asker>,
 }
 
-/// By whom requests are counted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Who {
+/// By whom requests, and what is held for longer than a request, are counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
     /// By what tells a token from others.
     Token(Arc<str>),
+    /// The network from which it comes, where there is no token.
     Peer(IpAddr),
+    /// Nobody knows who.
+    #[default]
+    Unknown,
+}
+
+impl Asker {
+    fn at(parts: &Parts) -> Self {
+        let peer = parts.extensions.get::<Peer>();
+        peer.map_or(Self::Unknown, |peer| Self::Peer(peer.network()))
+    }
+
+    /// Who makes a request that was let in.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn of(parts: &Parts) -> Self {
+        let caller = parts.extensions.get::<Caller>();
+        let token = caller.and_then(|caller| caller.grant.asker().cloned());
+        token.map_or_else(|| Self::at(parts), Self::Token)
+    }
 }
 
 /// The address from which a connection comes.
@@ -72,8 +91,7 @@ impl Gate {
 
     /// Lets a request in, or says why not. What is open needs no token.
     fn admit(&self, parts: &Parts, is_open: bool) -> Result<Grant, Refusal> {
-        let peer = parts.extensions.get::<Peer>().map(|peer| peer.network());
-        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let peer = Asker::at(parts);
         let count = |who| match self.rates.admit(who, Instant::now()) {
             true => Ok(()),
             false => Err(Refusal::often()),
@@ -84,12 +102,12 @@ impl Gate {
                 match grant {
                     Some(grant) => {
                         let who = grant.asker().cloned();
-                        count(who.map_or(Who::Peer(peer), Who::Token))?;
+                        count(who.map_or(peer, Asker::Token))?;
                         Ok(grant)
                     }
                     None => {
                         // Who guesses is slowed down.
-                        count(Who::Peer(peer))?;
+                        count(peer)?;
                         match is_open {
                             true => Ok(Grant::nothing()),
                             false => Err(Refusal::unauthorized()),
@@ -98,7 +116,7 @@ impl Gate {
                 }
             }
             None => {
-                count(Who::Peer(peer))?;
+                count(peer)?;
                 match is_of_this_machine(parts) {
                     true => Ok(Grant::all()),
                     false => Err(Refusal::forbidden(

@@ -56,7 +56,7 @@ mod tokens;
 mod turns;
 
 #[cfg(feature = "mcp")]
-pub(crate) use admission::Caller;
+pub(crate) use admission::{Asker, Caller};
 #[cfg(feature = "mcp")]
 pub(crate) use asking::{Answered, Askable, Question};
 pub use feed::{Event, EventId, Feed, Reader, SubscribeOptions};

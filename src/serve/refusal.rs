@@ -149,6 +149,12 @@ impl Refusal {
         Self::not_found(error, hint)
     }
 
+    /// Who asks may not, for this.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn not_reached(error: impl Into<String>) -> Self {
+        Self::forbidden(error, "use one that does")
+    }
+
     /// What was waited for did not come in time.
     #[cfg(feature = "mcp")]
     pub(crate) fn late(error: impl Into<String>, hint: impl Into<String>) -> Self {

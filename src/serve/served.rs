@@ -23,6 +23,8 @@ use super::refusal::Refusal;
 use super::tables::TableFeed;
 use super::turns::Turns;
 use crate::engine::{Engine, Error, Follower, RelationInfo, RelationKind};
+#[cfg(feature = "mcp")]
+use crate::memory::Bank;
 use crate::sql::{Kind, Outcome, Script, Session, SessionError, Spanned, Statement};
 
 /// Calls of the engine that wait at once, beside statements.
@@ -170,6 +172,29 @@ impl Served {
         self.session.models()
     }
 
+    /// The memories that statements declared, by name.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn memories(&self) -> BTreeMap<Arc<str>, Bank> {
+        self.session.memories()
+    }
+
+    /// Refuses a table that takes no rows by hand: who may read a memory is said by statements.
+    ///
+    /// # Errors
+    /// Which memory's it is.
+    pub(crate) fn check_fed(&self, table: &str) -> Result<(), Refusal> {
+        let memories = self.session.memories();
+        let mut memories = memories.keys().zip(memories.values());
+        match memories.find(|(_, bank)| bank.memory().grants() == table) {
+            None => Ok(()),
+            Some((memory, _)) => {
+                let error = format!("`{table}` says who may read the memory `{memory}`");
+                let hint = format!("GRANT READ ON NAMESPACE '…' OF MEMORY {memory} TO '…'");
+                Err(Refusal::conflict(error, hint))
+            }
+        }
+    }
+
     /// What a view says, from what stands on.
     ///
     /// # Errors
@@ -263,7 +288,8 @@ impl Served {
         let mut tables = self.tables();
         let relations = self.engine().relations()?;
         self.take_up_views(&relations)?;
-        let is_table = |of: &&RelationInfo| of.kind == RelationKind::Table;
+        let is_table =
+            |of: &&RelationInfo| of.kind == RelationKind::Table && self.check_fed(&of.name).is_ok();
         let there: BTreeMap<&Arc<str>, &RelationInfo> = relations
             .iter()
             .filter(is_table)

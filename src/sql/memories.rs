@@ -1,5 +1,6 @@
 //! Which statement does what to a memory?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
@@ -9,7 +10,7 @@ use perennial_views::sql::{
 };
 
 use super::outcome::{At as _, Fault, Outcome};
-use super::session::{Session, created, lock, table};
+use super::session::{Session, created, lock, number, table};
 use crate::memory::{self, Bank, ForgetBy, Hit, Memory};
 
 /// The columns of what is recalled.
@@ -67,8 +68,7 @@ impl Session {
 
     pub(super) fn show_memories(&self, span: Span) -> Result<Outcome, Fault> {
         let mut rows = Vec::new();
-        let memories = lock(&self.memories).clone();
-        for (name, bank) in &memories {
+        for (name, bank) in &self.memories() {
             let (memory, stats) = (bank.memory(), bank.stats().at(span)?);
             let n_entries: usize = stats.namespaces.values().map(|of| of.n_entries).sum();
             let retain = memory.retained();
@@ -85,18 +85,30 @@ impl Session {
     }
 
     pub(super) fn drop_memory(&self, name: &Name) -> Result<(), Fault> {
-        self.memory(name)?.drop().at(name.span)?;
+        let bank = self.memory(name)?;
+        // First it leaves the map: one of its name that is made meanwhile is not taken out.
         lock(&self.memories).remove(&name.of);
-        Ok(())
+        let dropped = bank.clone().drop().at(name.span);
+        if dropped.is_err() {
+            lock(&self.memories).insert(name.of.clone(), bank);
+        }
+        dropped
+    }
+
+    /// The memories that statements declared, by name.
+    pub(crate) fn memories(&self) -> BTreeMap<Arc<str>, Bank> {
+        lock(&self.memories).clone()
+    }
+
+    /// Has every memory take in what is complete: then none holds what was erased.
+    pub(crate) fn catch_memories_up(&self) {
+        self.memories().values().for_each(Bank::catch_up);
     }
 
     /// What a memory consists of is not dropped by itself.
     pub(super) fn check_no_memory(&self, name: &Name) -> Result<(), Fault> {
         let memories = lock(&self.memories);
-        let Some((memory, _)) = memories
-            .iter()
-            .find(|(_, bank)| bank.memory().has(&name.of))
-        else {
+        let Some((memory, _)) = memories.iter().find(|(_, bank)| bank.has(&name.of)) else {
             return Ok(());
         };
         let what = format!("{} belongs to memory {memory}", name.of);
@@ -120,7 +132,7 @@ impl Session {
     pub(super) fn recall(&self, recall: &Recall) -> Result<Outcome, Fault> {
         let span = recall.question.span;
         let index = self.memory(&recall.from)?.memory().index();
-        self.settle(&[&index], span)?;
+        let stale = self.settle_or_say(&[&index], span)?;
         let mut asked = memory::Recall::new(&*recall.question.of);
         if let Some(reader) = &recall.reader {
             asked = asked.reader(&*reader.of);
@@ -136,7 +148,7 @@ impl Session {
         Ok(Outcome::Rows {
             schema: Schema::new(columns),
             rows: recalled.hits.iter().map(row).collect(),
-            notices: Vec::new(),
+            notices: stale.into_iter().collect(),
         })
     }
 
@@ -151,6 +163,8 @@ impl Session {
             ForgetPart::Namespace => ForgetBy::Namespace(of),
         };
         let receipt = self.memory(&forget.from)?.forget(&by).at(forget.of.span)?;
+        // Others may be made from the same rows.
+        self.catch_memories_up();
         Ok(Outcome::MemoryForgotten(Box::new(receipt)))
     }
 }
@@ -187,8 +201,4 @@ fn row(hit: &Hit) -> Tuple {
         Value::from_json(&sources.into()),
     ]
     .into()
-}
-
-fn number(n: usize) -> Value {
-    Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
 }

@@ -275,7 +275,11 @@ impl Session {
     }
 
     /// The same, or says of which it is not: its budget is used up. Who reads it gets what stands.
-    fn settle_or_say(&self, relations: &[&str], span: Span) -> Result<Option<String>, Fault> {
+    pub(super) fn settle_or_say(
+        &self,
+        relations: &[&str],
+        span: Span,
+    ) -> Result<Option<String>, Fault> {
         if self.is_held.swap(false, Ordering::SeqCst) {
             self.engine.release().at(span)?;
         }
@@ -520,7 +524,6 @@ impl Session {
                 .iter()
                 .filter(|relation| kinds.contains(&relation.kind))
         };
-        let number = |n: usize| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
         let milliseconds =
             |lag: Duration| Value::Integer(i64::try_from(lag.as_millis()).unwrap_or(i64::MAX));
         let epoch = |epoch: Option<u64>| {
@@ -700,8 +703,14 @@ impl Session {
         self.catalog(forget.from.span)?.expect(&forget.from)?;
         self.settle(&[&forget.from.of], forget.key.span)?;
         let receipt = self.engine.forget(&forget.from.of, &forget.key.of);
-        Ok(Outcome::Forgotten(Box::new(receipt.at(forget.key.span)?)))
+        let receipt = receipt.at(forget.key.span)?;
+        self.catch_memories_up();
+        Ok(Outcome::Forgotten(Box::new(receipt)))
     }
+}
+
+pub(super) fn number(n: usize) -> Value {
+    Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
 pub(super) fn created(kind: Kind, name: &Name, notice: Option<String>) -> Outcome {

@@ -63,8 +63,8 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 11] = [
     ("remote_model", &["engine", "local_model"]),
     ("memory", &["engine"]),
     ("sql", &["engine", "memory"]),
-    ("serve", &["engine", "sql", "state"]),
-    ("mcp", &["engine", "serve"]),
+    ("serve", &["engine", "memory", "sql", "state"]),
+    ("mcp", &["engine", "memory", "serve"]),
     (
         "cli",
         &[

@@ -118,6 +118,18 @@ pub(crate) struct StoreArgs {
     pub(crate) place: Place,
 }
 
+/// What of a memory is seen.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SeenArgs {
+    /// Who reads: only what is granted to them. By default the owner, who reads everything.
+    #[arg(long = "as", value_name = "READER")]
+    pub(crate) reader: Option<String>,
+
+    /// Of this namespace alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+}
+
 /// What is asked of a memory.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AskedArgs {
@@ -129,13 +141,9 @@ pub(crate) struct AskedArgs {
     #[arg(short = 'k', long, value_parser = values::at_least_one, value_name = "N", default_value = "5")]
     pub(crate) best: usize,
 
-    /// Who reads: only what is granted to them. By default the owner, who reads everything.
-    #[arg(long = "as", value_name = "READER")]
-    pub(crate) reader: Option<String>,
-
-    /// Of this namespace alone.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
+    /// Who sees what.
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
 
     /// Entries whose vectors have this cosine or more are one: the newest stands for all.
     #[arg(long, value_name = "COSINE")]
@@ -205,13 +213,9 @@ Examples:
 With --json, each entry is one object: event: entry, entry {key, namespace, session, writer, title,
 text, updated_at_ms, is_pinned, sources}.")]
 pub(crate) struct ListArgs {
-    /// Who reads. By default the owner.
-    #[arg(long = "as", value_name = "READER")]
-    pub(crate) reader: Option<String>,
-
-    /// Of this namespace alone.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
+    /// Who sees what.
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
 
     /// Of this session alone.
     #[arg(long, value_name = "NAME")]

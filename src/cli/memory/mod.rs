@@ -58,13 +58,13 @@ pub(crate) fn run(args: &MemoryArgs) -> Result<ExitCode, Failure> {
 
 /// The memory of a state folder, opened.
 struct Opened {
-    engine: Engine,
     bank: Bank,
     retain: Option<Retain>,
 }
 
-/// Opens a state folder. No language model is opened; the one that embeds is when it is needed.
-fn open(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Opened, Failure> {
+/// Opens a state folder with what was stored and set. No language model is opened; the one that embeds is
+/// when it is needed.
+fn open_tables(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Engine, Failure> {
     let text = |name: &str| Column::new(name, Type::Text);
     let turns = [
         text("key"),
@@ -85,6 +85,12 @@ fn open(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Opened, Fa
         .table_of(SETTINGS, Schema::new([text("key"), text("text")]))
         .start()?;
     engine.flush()?;
+    Ok(engine)
+}
+
+/// Opens the memory of a state folder.
+fn open(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Opened, Failure> {
+    let engine = open_tables(state, cache, is_quiet)?;
     let retain = retained(&engine)?;
     let mut memory = Memory::named(MEMORY)
         .from(TURNS)
@@ -97,11 +103,7 @@ fn open(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Opened, Fa
     }
     let bank = Bank::create(&engine, memory)?;
     bank.flush()?;
-    Ok(Opened {
-        engine,
-        bank,
-        retain,
-    })
+    Ok(Opened { bank, retain })
 }
 
 fn open_place(place: &Place) -> Result<Opened, Failure> {
@@ -247,10 +249,10 @@ fn refused(out: &mut impl Write, is_json: bool, line: usize, reason: &str) -> Re
 /// What is asked, as a memory takes it.
 fn asked(args: &AskedArgs) -> Recall {
     let mut asked = Recall::new(&args.question).best(args.best);
-    if let Some(reader) = &args.reader {
+    if let Some(reader) = &args.seen.reader {
         asked = asked.reader(reader);
     }
-    if let Some(namespace) = &args.namespace {
+    if let Some(namespace) = &args.seen.namespace {
         asked = asked.namespace(namespace);
     }
     match args.fold {
@@ -414,7 +416,7 @@ fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
 
 fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let opened = open_place(&args.place)?;
-    let (reader, namespace) = (args.reader.as_deref(), args.namespace.as_deref());
+    let (reader, namespace) = (args.seen.reader.as_deref(), args.seen.namespace.as_deref());
     let listed = opened.bank.list(reader, namespace)?;
     let mut out = io::stdout().lock();
     let is = |wanted: &Option<String>, has: &Option<std::sync::Arc<str>>| match wanted {
@@ -501,16 +503,18 @@ fn grant(args: &GrantArgs, is_granted: bool) -> Result<ExitCode, Failure> {
 }
 
 fn retain(args: &RetainArgs) -> Result<ExitCode, Failure> {
-    let opened = open_place(&args.place)?;
+    let place = &args.place;
     let retain = match args.retain {
-        None => opened.retain,
+        None => open_place(place)?.retain,
+        // What was set before need not be read.
         Some(set) => {
+            let engine = open_tables(&place.state, place.cache.as_deref(), place.json)?;
             let edit = match set.0 {
                 None => Edit::delete(SETTINGS, RETAIN),
                 Some(retain) => Edit::upsert(SETTINGS, RETAIN, retain.to_string()),
             };
-            opened.engine.apply(vec![edit])?;
-            opened.engine.flush()?;
+            engine.apply(vec![edit])?;
+            engine.flush()?;
             set.0
         }
     };

@@ -484,37 +484,56 @@ impl Coordinator {
         }
     }
 
-    /// Drops a stream or a view that nothing reads.
-    pub(crate) fn drop_relation(&mut self, name: &str) -> Result<(), Error> {
-        let Some(named) = self.names.get(name) else {
-            return Err(Error::UnknownRelation {
-                name: name.to_owned(),
-                declared: self.names.list(|_| true),
-            });
-        };
-        let origin = match named {
-            Named::Source(id) | Named::Table(id) => Origin::Stream(id),
-            Named::Answers(id) | Named::Query(id) => Origin::View(id),
-        };
-        let readers = self.views.values().filter(|view| view.reads(origin));
-        let readers = readers.map(|view| view.name.to_string());
-        let sinks = self.sinks.iter().filter(|s| origin == Origin::View(s.view));
-        let users: Vec<String> = readers.chain(sinks.map(|s| s.name.clone())).collect();
-        if !users.is_empty() {
-            return Err(Error::InUse {
-                name: name.to_owned(),
-                users: users.join(", "),
-            });
+    /// Drops streams and views that nothing reads but one of them: all, or none.
+    pub(crate) fn drop_relations(&mut self, names: &[String]) -> Result<(), Error> {
+        let mut dropped: Vec<(&str, Origin)> = Vec::new();
+        for name in names {
+            let origin = match self.names.get(name) {
+                Some(Named::Source(id) | Named::Table(id)) => Origin::Stream(id),
+                Some(Named::Answers(id) | Named::Query(id)) => Origin::View(id),
+                None => {
+                    return Err(Error::UnknownRelation {
+                        name: name.clone(),
+                        declared: self.names.list(|_| true),
+                    });
+                }
+            };
+            if dropped.iter().all(|(_, of)| *of != origin) {
+                dropped.push((name, origin));
+            }
+        }
+        for (name, origin) in &dropped {
+            let users = self.users(*origin, &dropped);
+            if !users.is_empty() {
+                return Err(Error::InUse {
+                    name: (*name).to_owned(),
+                    users: users.join(", "),
+                });
+            }
         }
         if self.recording.is_some() {
             return Err(Error::Recorded);
         }
-        self.names.remove(name);
-        match origin {
-            Origin::Stream(id) => self.drop_stream(id)?,
-            Origin::View(id) => self.drop_view(id)?,
+        // A view goes before the streams that it reads.
+        dropped.sort_by_key(|(_, origin)| matches!(origin, Origin::Stream(_)));
+        for (name, origin) in dropped {
+            self.names.remove(name);
+            match origin {
+                Origin::Stream(id) => self.drop_stream(id)?,
+                Origin::View(id) => self.drop_view(id)?,
+            }
         }
         Ok(())
+    }
+
+    /// The views that read a relation, but for those that go with it, and the sinks that take it.
+    fn users(&self, origin: Origin, dropped: &[(&str, Origin)]) -> Vec<String> {
+        let goes = |id: &ViewId| dropped.iter().any(|(_, of)| *of == Origin::View(*id));
+        let readers = self.views.iter();
+        let readers = readers.filter(|(id, view)| view.reads(origin) && !goes(id));
+        let readers = readers.map(|(_, view)| view.name.to_string());
+        let sinks = self.sinks.iter().filter(|s| origin == Origin::View(s.view));
+        readers.chain(sinks.map(|s| s.name.clone())).collect()
     }
 
     fn drop_stream(&mut self, id: StreamId) -> Result<(), StateError> {

@@ -17,11 +17,12 @@ use crate::fault;
 use crate::state::{Note, State, StateError};
 
 impl Coordinator {
-    /// Deletes a row of a table, and remembers to erase it once no answer reads it.
+    /// Deletes a row of a table, and remembers to erase it once no answer reads it. Without a key,
+    /// what is left of rows that are gone is erased.
     pub(super) fn begin_forgetting(
         &mut self,
         id: StreamId,
-        key: Key,
+        key: Option<Key>,
         is_table: bool,
         reply: Sender<Result<Receipt, Error>>,
     ) {
@@ -29,27 +30,30 @@ impl Coordinator {
             // It was dropped meanwhile.
             return;
         };
-        let was_there = stream.table.holds(key.as_str());
-        // A caller that no longer waits is no error.
-        if was_there && !is_table {
-            let (stream, key) = (stream.name.to_string(), key.to_string());
-            let _ = reply.send(Err(Error::StillThere { stream, key }));
-            return;
+        let there = key.as_ref().filter(|key| stream.table.holds(key.as_str()));
+        let was_there = there.is_some();
+        if let Some(key) = there {
+            if !is_table {
+                let (stream, key) = (stream.name.to_string(), key.to_string());
+                // A caller that no longer waits is no error.
+                let _ = reply.send(Err(Error::StillThere { stream, key }));
+                return;
+            }
+            let key = key.clone();
+            stream.table.set(key, None);
         }
-        let row = stream.table.get(key.as_str()).cloned();
-        if was_there {
-            stream.table.set(key.clone(), None);
-        }
+        let row = key.as_ref().and_then(|key| stream.table.get(key.as_str()));
         self.forgetting.push(Forgetting {
             stream: id,
-            row,
+            row: row.cloned(),
             fragments: self.models.fragments(),
             receipt: Receipt {
                 stream: stream.name.to_string(),
-                key: key.to_string(),
+                key: key.as_ref().map(Key::to_string).unwrap_or_default(),
                 was_there,
                 ..Receipt::default()
             },
+            key,
             reply,
         });
     }
@@ -62,6 +66,7 @@ impl Coordinator {
         }
         for Forgetting {
             stream,
+            key,
             fragments,
             receipt,
             ..
@@ -69,14 +74,16 @@ impl Coordinator {
         {
             let stream = *stream;
             receipt.epoch = self.last_complete();
-            let (name, key) = (receipt.stream.clone(), receipt.key.clone());
-            let is_its = |update: &Update| match update {
-                Update::Rejected(rejected) => is_of(rejected, &name, &key),
-                _ => false,
-            };
-            receipt.n_rejected = self.quarantine.forget(&name, &key);
-            self.announced.retain(|update| !is_its(update));
-            receipt.n_updates = self.hub.withdraw(is_its);
+            if let Some(key) = key {
+                let (name, key) = (receipt.stream.clone(), key.as_str());
+                let is_its = |update: &Update| match update {
+                    Update::Rejected(rejected) => is_of(rejected, &name, key),
+                    _ => false,
+                };
+                receipt.n_rejected = self.quarantine.forget(&name, key);
+                self.announced.retain(|update| !is_its(update));
+                receipt.n_updates = self.hub.withdraw(is_its);
+            }
             let readers = self.readers(Origin::Stream(stream));
             for view in readers.iter().map(|id| &self.views[id]) {
                 receipt.n_updates += self.hub.forget(&view.name);
@@ -96,6 +103,7 @@ impl Coordinator {
         let mut done: Option<Option<(u64, u64)>> = None;
         for Forgetting {
             stream,
+            key,
             row,
             mut receipt,
             reply,
@@ -112,9 +120,9 @@ impl Coordinator {
                     receipt.n_epochs = n_epochs;
                     receipt.n_state_bytes = Some(n_bytes);
                 }
-                receipt.remains = self.remains(stream, &receipt.key, row.as_ref())?;
+                receipt.remains = self.remains(stream, key.as_ref(), row.as_ref())?;
                 receipt.forgotten_at_ms = now_ms();
-                if let Some(durable) = &self.durable {
+                if let (Some(durable), Some(_)) = (&self.durable, &key) {
                     durable.state.keep_receipt(&receipt)?;
                 }
                 Ok(receipt)
@@ -141,14 +149,13 @@ impl Coordinator {
     fn remains(
         &self,
         stream: StreamId,
-        key: &str,
+        key: Option<&Key>,
         row: Option<&Row>,
     ) -> Result<Vec<String>, Error> {
         let mut remains = Vec::new();
-        if self
-            .streams
-            .get(&stream)
-            .is_some_and(|s| s.table.holds(key))
+        let stream = self.streams.get(&stream);
+        if let (Some(stream), Some(key)) = (stream, key)
+            && stream.table.holds(key.as_str())
         {
             remains.push("the stream".to_owned());
         }

@@ -65,11 +65,12 @@ pub(crate) enum Request {
     },
     Forget {
         stream: StreamId,
-        key: Key,
+        /// None erases what is left of rows that are gone already.
+        key: Option<Key>,
         is_table: bool,
         reply: Sender<Result<Receipt, Error>>,
     },
-    /// The rows of a stream as they stand.
+    /// The rows of a stream, with what is about to become of them.
     Rows {
         stream: StreamId,
         reply: Sender<Vec<(Key, Row)>>,
@@ -139,8 +140,9 @@ pub(crate) enum Request {
         sink: Box<dyn Sink>,
         reply: Sender<Result<(), Error>>,
     },
+    /// Drops streams and views: all of them, or none.
     Drop {
-        name: String,
+        names: Vec<String>,
         reply: Sender<Result<(), Error>>,
     },
     DropSink {
@@ -225,7 +227,9 @@ impl Coordinator {
             } => self.begin_forgetting(stream, key, is_table, reply),
             Request::Rows { stream, reply } => {
                 let stream = self.streams.get(&stream);
-                let rows = stream.into_iter().flat_map(|stream| stream.table.rows());
+                let rows = stream
+                    .into_iter()
+                    .flat_map(|stream| stream.table.expected());
                 let rows = rows.map(|(key, row)| (key.clone(), row.clone()));
                 let _ = reply.send(rows.collect());
             }
@@ -297,8 +301,8 @@ impl Coordinator {
             Request::CreateSink { view, sink, reply } => {
                 let _ = reply.send(self.create_sinks(vec![SinkSpec { view, sink }]));
             }
-            Request::Drop { name, reply } => {
-                let _ = reply.send(self.drop_relation(&name));
+            Request::Drop { names, reply } => {
+                let _ = reply.send(self.drop_relations(&names));
             }
             Request::DropSink { name, reply } => {
                 let _ = reply.send(self.drop_sink(&name));

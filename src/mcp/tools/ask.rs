@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_views::sql::Identifier;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::serve::address;
 use crate::serve::{Answered, Askable, Caller, Question, Refusal, Role, Served};
 
 pub(super) const DESCRIPTION: &str = "\
@@ -48,10 +50,20 @@ pub(super) async fn ask(
     caller: &Caller,
     arguments: Arguments,
 ) -> Result<Value, Refusal> {
-    let view = match (arguments.view, arguments.source) {
-        (Some(view), _) => view,
-        (None, source) => chosen(served, caller, source.as_deref()).await?,
+    let source = arguments.source.as_deref();
+    let view = match arguments.view {
+        Some(view) => view,
+        None => chosen(served, caller, source).await?,
     };
+    let all = served.askable(caller).await?;
+    let of_view = all.iter().find(|of| *of.view == *view);
+    let documents = of_view.map(|of| of.plan.data_source.clone());
+    if let (Some(source), Some(documents)) = (source, &documents)
+        && *source != **documents
+    {
+        let error = format!("`{view}` does not answer from `{source}`");
+        return Err(Refusal::of_arguments(error, "name the view, or the source"));
+    }
     let question = Question {
         text: arguments.question,
         conversation: arguments.conversation,
@@ -64,7 +76,12 @@ pub(super) async fn ask(
         Ok((asking.answer().await?, key))
     };
     match timeout(Duration::from_secs(patience), asking).await {
-        Ok(Ok((answered, key))) => Ok(told(&view, &key, &answered)),
+        Ok(Ok((answered, key))) => {
+            // Who may not read them is not told where they are.
+            let documents = documents.as_deref();
+            let readable = documents.filter(|of| caller.may_of(Role::Read, of).is_ok());
+            Ok(told(&view, readable, &key, &answered))
+        }
         Ok(Err(refusal)) => Err(refusal),
         Err(_) => {
             let error = format!("`{view}` has not answered within {patience} s");
@@ -73,13 +90,14 @@ pub(super) async fn ask(
     }
 }
 
-fn told(view: &str, key: &str, answered: &Answered) -> Value {
+fn told(view: &str, documents: Option<&str>, key: &str, answered: &Answered) -> Value {
     let characters: Vec<char> = answered.text.chars().collect();
     let sentences = answered.sentences.iter().map(|sentence| {
         let text: String = characters[sentence.start..sentence.end].iter().collect();
         let citations = sentence.citations.iter().map(|citation| {
             json!({
                 "document": citation.document,
+                "address": documents.map(|of| address::of_row(of, &citation.document)),
                 "title": citation.title,
                 "passage": citation.ordinal,
                 "share": citation.share,
@@ -153,12 +171,24 @@ async fn declared(served: &Arc<Served>, caller: &Caller, source: &str) -> Result
         format!("questions_of_{source}"),
         format!("answers_of_{source}"),
     );
-    let sql = format!(
-        "CREATE TABLE {table} (key TEXT, text TEXT);
-         CREATE CONTINUOUS VIEW {view} AS LLM_GENERATE(
-             CONTEXT = STREAM({table}), DATA_SOURCE = STREAM({source}));"
+    // In quotes, as the engine has it.
+    let [of_table, of_view, of_source] = [&*table, &*view, source].map(Identifier);
+    let create_table = format!("CREATE TABLE {of_table} (key TEXT, text TEXT)");
+    let create_view = format!(
+        "CREATE CONTINUOUS VIEW {of_view} AS LLM_GENERATE(
+             CONTEXT = STREAM({of_table}), DATA_SOURCE = STREAM({of_source}))"
     );
-    match served.sql(caller, sql, false).await {
+    let declaring = async {
+        served.sql(caller, create_table, false).await?;
+        let declared = served.sql(caller, create_view, false).await;
+        if declared.is_err() {
+            // What is left where this fails, too, stands in nobody's way but of its name.
+            let drop_table = format!("DROP TABLE {of_table}");
+            let _ = served.sql(caller, drop_table, false).await;
+        }
+        declared
+    };
+    match declaring.await {
         Ok(_) => Ok(view),
         // Another call may have declared it meanwhile.
         Err(refusal) => {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::bounded;
+use super::{bounded, is_too_large};
 use crate::serve::{Caller, EventId, Refusal, Role, Served, SubscribeOptions, Which};
 
 pub(super) const VIEWS: &str = "\
@@ -17,11 +17,12 @@ asked a question.";
 
 pub(super) const SNAPSHOT: &str = "\
 Tells what a view, source or table holds now: of a view of answers each question, its answer, and the documents \
-that each sentence leans on.";
+that each sentence leans on; and the id from which `changes_since` goes on.";
 
 pub(super) const CHANGES: &str = "\
 Tells what changed in a view since an id, and the id to ask with the next time. Without an id it tells all that \
-stands. With `wait_s` it waits for a change. To be notified instead, subscribe to the resource \
+stands. Where that, or what changed, is too much, it tells none of it, and `look_at` says what to look at before \
+going on from the id. With `wait_s` it waits for a change. To be notified instead, subscribe to the resource \
 perennial://views/NAME.";
 
 pub(super) const SQL: &str = "\
@@ -61,7 +62,10 @@ pub(super) async fn views(
     for view in views.as_array_mut().into_iter().flatten() {
         let of = askable.iter().find(|of| view["name"] == *of.view);
         view["can_be_asked"] = of.is_some().into();
-        if let Some(of) = of {
+        // Who may only ask need not know what is behind it.
+        if let Some(of) = of
+            && caller.has(Role::Read)
+        {
             view["documents"] = json!(of.plan.data_source);
             view["matching"] = json!(of.plan.matching);
         }
@@ -188,21 +192,21 @@ pub(super) async fn changes(
             }
         }
     }
-    if n_changes > MAX_CHANGES {
-        let error = format!("{n_changes} rows changed, over {MAX_CHANGES}");
-        return Err(Refusal::of_arguments(
-            error,
-            "look at what stands with `snapshot`, page by page, or at one `key`",
-        ));
-    }
     let mut told = json!({
         "view": arguments.view,
         "id": id.map(|id| id.to_string()),
         // What was known before is to be forgotten.
         "is_all": has_reset,
-        "changes": changes,
+        "changes": [],
     });
-    bounded(&mut told, "changes");
+    if n_changes > MAX_CHANGES || is_too_large(&changes) {
+        // A part of them would never be followed by the rest: the id is behind all.
+        told["is_all"] = true.into();
+        told["n_changes"] = n_changes.into();
+        told["look_at"] = "what stands, with `snapshot`, page by page, or at one `key`".into();
+    } else {
+        told["changes"] = changes.into();
+    }
     Ok(told)
 }
 

@@ -7,12 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use perennial_rows::encoding::Encoder;
+use perennial_rows::has_meaning;
+use perennial_views::query::memory::MAX_TEXT;
+use perennial_views::sql::{Identifier, Quoted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bounded;
 use crate::engine::{Edit, RelationInfo, RelationKind};
+use crate::memory::Bank;
 use crate::serve::{Askable, Caller, Refusal, Role, Served};
 
 pub(super) const REMEMBER: &str = "\
@@ -29,8 +34,10 @@ and history drop it. It cannot be undone. Returns a receipt of what was removed.
 
 /// How long is waited for a row to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What belongs to each memory.
-const INDEX: &str = "_index";
+/// What a key of a note without one is the digest of, and its version.
+const KEY_OF: &str = "perennial note key 1";
+/// Bytes of that digest which are in the key.
+const KEY_BYTES: usize = 8;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +66,7 @@ pub(super) async fn remember(
     caller: &Caller,
     arguments: Remember,
 ) -> Result<Value, Refusal> {
+    caller.may(Role::Write)?;
     let text = arguments.text.trim().to_owned();
     if text.is_empty() {
         return Err(Refusal::of_arguments(
@@ -66,10 +74,25 @@ pub(super) async fn remember(
             "say what is to be remembered",
         ));
     }
-    let (memory, table) = (arguments.memory, arguments.table);
-    let table = table_of(served, table.as_deref(), memory.as_deref()).await?;
-    caller.may_of(Role::Write, &table)?;
-    let key = arguments.key.unwrap_or_else(|| key_of(&text));
+    if arguments.key.as_ref().is_some_and(String::is_empty) {
+        let hint = "leave `key` out: it follows from the text";
+        return Err(Refusal::of_arguments("the key is empty", hint));
+    }
+    let place = Place::of(arguments.table, arguments.memory)?;
+    if matches!(place, Place::Memory(_)) && text.len() > MAX_TEXT {
+        let error = format!(
+            "the text has {} bytes; a memory takes at most {MAX_TEXT}",
+            text.len()
+        );
+        return Err(Refusal::of_arguments(error, "remember it in parts"));
+    }
+    let table = table_of(served, caller, Role::Write, place).await?;
+    check_columns(&table, &arguments.columns)?;
+    let key = arguments
+        .key
+        .unwrap_or_else(|| key_of(&text, arguments.title.as_deref(), &arguments.columns));
+    let refused_by = refused_by(served, caller, &table.name, &text);
+    let table = table.name;
     let mut edit = Edit::upsert(&*table, &*key, text);
     if let Some(title) = arguments.title {
         edit = edit.titled(title);
@@ -85,15 +108,57 @@ pub(super) async fn remember(
             flushing.wait(PATIENCE).transpose()
         })
         .await?;
-    Ok(json!({
+    let mut told = json!({
         "table": table, "key": key, "visible": visible.is_some(),
         "epoch": visible.flatten(),
-    }))
+    });
+    if !refused_by.is_empty() {
+        told["refused_by"] = json!(refused_by);
+    }
+    Ok(told)
 }
 
-fn key_of(text: &str) -> String {
-    let digest = blake3::hash(text.as_bytes()).to_hex();
-    format!("note-{}", &digest[..16])
+/// The memories made from a table that take no text as long as this.
+fn refused_by(served: &Served, caller: &Caller, table: &str, text: &str) -> Vec<Arc<str>> {
+    if text.len() <= MAX_TEXT {
+        return Vec::new();
+    }
+    let memories = served.memories().into_iter();
+    let of_table = memories.filter(|(_, bank)| bank.memory().source() == table);
+    let names = of_table.map(|(name, _)| name);
+    names.filter(|name| caller.reaches(name)).collect()
+}
+
+/// Refuses columns that would not be stored as they are meant.
+fn check_columns(table: &RelationInfo, columns: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    for name in columns.keys() {
+        if has_meaning(name) {
+            let error = format!("`{name}` is no further column: it has a meaning of its own");
+            let hint = "`text`, `key` and `title` are arguments; the time is the present";
+            return Err(Refusal::of_arguments(error, hint));
+        }
+        if !table.is_open && table.schema.position(name).is_none() {
+            let error = format!("`{}` has no column `{name}`", table.name);
+            return Err(Refusal::of_arguments(
+                error,
+                format!("it has {}", table.schema),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The key of what says this, and is called so: of others it is another.
+fn key_of(text: &str, title: Option<&str>, columns: &BTreeMap<String, String>) -> String {
+    let mut encoder = Encoder::new();
+    encoder.text(text).number(title.is_some().into());
+    encoder.text(title.unwrap_or_default());
+    for (name, value) in columns {
+        encoder.text(name).text(value);
+    }
+    let digest = encoder.digest(KEY_OF);
+    let hex = digest[..KEY_BYTES].iter().map(|byte| format!("{byte:02x}"));
+    format!("note-{}", hex.collect::<String>())
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -122,23 +187,26 @@ pub(super) async fn recall(
     arguments: Recall,
 ) -> Result<Value, Refusal> {
     caller.may_of_all(Role::Read)?;
-    let memory = memory_of(served, arguments.memory.as_deref()).await?;
+    let (memory, _) = memory_of(served, caller, arguments.memory.as_deref())?;
     let limit = arguments.limit.unwrap_or(5).clamp(1, 100);
     let mut sql = format!(
         "RECALL {} FROM {}",
-        quoted(&arguments.question),
-        named(&memory)
+        Quoted(&arguments.question),
+        Identifier(&memory)
     );
     if let Some(reader) = &arguments.reader {
-        sql.push_str(&format!(" AS {}", quoted(reader)));
+        sql.push_str(&format!(" AS {}", Quoted(reader)));
     }
     if let Some(namespace) = &arguments.namespace {
-        sql.push_str(&format!(" IN NAMESPACE {}", quoted(namespace)));
+        sql.push_str(&format!(" IN NAMESPACE {}", Quoted(namespace)));
     }
     sql.push_str(&format!(" LIMIT {limit}"));
     let outcomes = served.sql(caller, sql, !caller.has(Role::Admin)).await?;
     let mut outcomes = serde_json::to_value(&outcomes).unwrap_or_default();
-    let mut given = json!({ "memory": memory, "entries": outcomes[0]["rows"].take() });
+    let recalled = &mut outcomes[0];
+    let mut given = json!({
+        "memory": memory, "entries": recalled["rows"].take(), "notices": recalled["notices"].take(),
+    });
     bounded(&mut given, "entries");
     Ok(given)
 }
@@ -162,58 +230,102 @@ pub(super) async fn forget(
     arguments: Forget,
 ) -> Result<Value, Refusal> {
     caller.may(Role::Admin)?;
-    let (memory, table) = (arguments.memory, arguments.table);
-    let table = table_of(served, table.as_deref(), memory.as_deref()).await?;
-    let key = arguments.key;
+    let place = Place::of(arguments.table, arguments.memory)?;
+    let table = table_of(served, caller, Role::Admin, place).await?.name;
+    let (key, memories) = (arguments.key, served.memories());
     let receipt = served.ask(move |engine| {
         // What was said before is erased, too.
         engine.flush_into(&[&table])?;
-        engine.forget(&table, &key)
+        let receipt = engine.forget(&table, &key)?;
+        memories.values().for_each(Bank::catch_up);
+        Ok(receipt)
     });
     let receipt = receipt.await?;
     Ok(json!({ "receipt": serde_json::to_value(&receipt).unwrap_or_default() }))
 }
 
-/// The table in which something is stored: as it is named, of a memory, or the only one of documents.
-async fn table_of(
-    served: &Arc<Served>,
-    table: Option<&str>,
-    memory: Option<&str>,
-) -> Result<Arc<str>, Refusal> {
-    let relations = served.ask(|engine| engine.relations()).await?;
-    let find = |name: &str| relations.iter().find(|of| *of.name == *name);
-    let (name, what) = match (table, memory) {
-        (Some(table), _) => (table.to_owned(), "table"),
-        (None, Some(_)) => (memory_of(served, memory).await?, "memory"),
-        (None, None) => return only_table(&relations),
-    };
-    let Some(mut of) = find(&name) else {
-        let error = format!("there is no {what} `{name}`");
-        return Err(Refusal::nothing_there(error, "`views` tells what there is"));
-    };
-    // A memory rests on views, and these on the table in which its entries are stored.
-    while what == "memory" && of.kind != RelationKind::Table {
-        match of.reads.first().and_then(|name| find(name)) {
-            Some(below) => of = below,
-            None => break,
-        }
-    }
-    if of.kind != RelationKind::Table {
-        let error = format!("`{name}` is no table: nothing can be stored there by hand");
-        return Err(Refusal::of_arguments(error, "name a table"));
-    }
-    Ok(of.name.clone())
+/// Where something is stored, as it is said.
+enum Place {
+    Table(String),
+    /// In what a memory is made from.
+    Memory(String),
+    /// In the only table of documents.
+    Only,
 }
 
-fn only_table(relations: &[RelationInfo]) -> Result<Arc<str>, Refusal> {
+impl Place {
+    fn of(table: Option<String>, memory: Option<String>) -> Result<Self, Refusal> {
+        match (table, memory) {
+            (Some(_), Some(_)) => {
+                let error = "a table and a memory are named";
+                Err(Refusal::of_arguments(error, "name one of them"))
+            }
+            (Some(table), None) => Ok(Self::Table(table)),
+            (None, Some(memory)) => Ok(Self::Memory(memory)),
+            (None, None) => Ok(Self::Only),
+        }
+    }
+}
+
+/// The table in which something is stored, for who has a role there. Of what they do not reach, nothing
+/// is told.
+async fn table_of(
+    served: &Arc<Served>,
+    caller: &Caller,
+    role: Role,
+    place: Place,
+) -> Result<RelationInfo, Refusal> {
+    let relations = served.ask(|engine| engine.relations()).await?;
+    let find = |name: &str| relations.iter().find(|of| *of.name == *name);
+    let is_table = |of: &&RelationInfo| of.kind == RelationKind::Table;
+    match place {
+        Place::Table(name) => {
+            caller.may_of(role, &name)?;
+            served.check_fed(&name)?;
+            let Some(of) = find(&name) else {
+                let error = format!("there is no table `{name}`");
+                return Err(Refusal::nothing_there(error, "`views` tells what there is"));
+            };
+            let of = Some(of).filter(is_table);
+            of.cloned().ok_or_else(|| {
+                let error = format!("`{name}` is no table: nothing can be stored there by hand");
+                Refusal::of_arguments(error, "name a table")
+            })
+        }
+        Place::Memory(name) => {
+            let (name, bank) = memory_of(served, caller, Some(&name))?;
+            let from = bank.memory().source();
+            if !caller.reaches(from) {
+                let error = format!("this token does not reach what memory `{name}` is made from");
+                return Err(Refusal::not_reached(error));
+            }
+            caller.may_of(role, from)?;
+            find(from).filter(is_table).cloned().ok_or_else(|| {
+                let error =
+                    format!("memory `{name}` follows from `{from}`, which is not fed by hand");
+                Refusal::of_arguments(error, "change what that reads, by naming its `table`")
+            })
+        }
+        Place::Only => only_table(served, caller, &relations),
+    }
+}
+
+fn only_table(
+    served: &Served,
+    caller: &Caller,
+    relations: &[RelationInfo],
+) -> Result<RelationInfo, Refusal> {
     let asked = Askable::all(relations);
     let is_of_documents = |of: &&RelationInfo| {
         let is_of_questions = asked.iter().any(|view| view.table == of.name);
-        of.kind == RelationKind::Table && !is_of_questions && !of.name.ends_with("_grants")
+        of.kind == RelationKind::Table
+            && !is_of_questions
+            && served.check_fed(&of.name).is_ok()
+            && caller.reaches(&of.name)
     };
     let tables: Vec<&RelationInfo> = relations.iter().filter(is_of_documents).collect();
     match &tables[..] {
-        [one] => Ok(one.name.clone()),
+        [one] => Ok((*one).clone()),
         [] => Err(Refusal::nothing_there(
             "there is no table in which something could be stored",
             "CREATE TABLE notes (key TEXT, text TEXT, title TEXT)",
@@ -227,40 +339,60 @@ fn only_table(relations: &[RelationInfo]) -> Result<Arc<str>, Refusal> {
     }
 }
 
-/// The memory that is meant.
-async fn memory_of(served: &Arc<Served>, memory: Option<&str>) -> Result<String, Refusal> {
-    let relations = served.ask(|engine| engine.relations()).await?;
-    let is_there = |name: &str| relations.iter().any(|of| *of.name == *name);
-    let of_index = |of: &RelationInfo| {
-        let memory = of.name.strip_suffix(INDEX)?;
-        is_there(memory).then(|| memory.to_owned())
-    };
-    let memories: Vec<String> = relations.iter().filter_map(of_index).collect();
-    let known = match memories.is_empty() {
+/// The memory that is meant, of those that somebody reaches, or whose rows they do.
+fn memory_of(
+    served: &Served,
+    caller: &Caller,
+    memory: Option<&str>,
+) -> Result<(Arc<str>, Bank), Refusal> {
+    let memories = served.memories().into_iter();
+    let mut memories: Vec<(Arc<str>, Bank)> = memories
+        .filter(|(name, bank)| caller.reaches(name) || caller.reaches(bank.memory().source()))
+        .collect();
+    let names: Vec<&str> = memories.iter().map(|(name, _)| &**name).collect();
+    let known = match names.is_empty() {
         true => "CREATE MEMORY team FROM notes; or use `ask`, or `snapshot`".to_owned(),
-        false => format!("there are: {}", memories.join(", ")),
+        false => format!("there are: {}", names.join(", ")),
     };
-    match (memory, &memories[..]) {
-        (Some(name), _) if memories.iter().any(|of| of == name) => Ok(name.to_owned()),
-        (Some(name), _) => {
+    let at = match (memory, names.len()) {
+        (Some(name), _) => names.iter().position(|of| *of == name).ok_or_else(|| {
             let error = format!("there is no memory `{name}`");
-            Err(Refusal::nothing_there(error, known))
-        }
-        (None, [one]) => Ok(one.clone()),
-        (None, []) => Err(Refusal::nothing_there("there is no memory", known)),
+            Refusal::nothing_there(error, known)
+        }),
+        (None, 1) => Ok(0),
+        (None, 0) => Err(Refusal::nothing_there("there is no memory", known)),
         (None, _) => {
             let error = "there are several memories, and none is named";
             Err(Refusal::of_arguments(error, known))
         }
+    };
+    Ok(memories.swap_remove(at?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_of_all_that_is_said() {
+        let columns = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let acme = columns(&[("tenant", "acme")]);
+        let key = key_of("one", None, &acme);
+        assert_eq!(key_of("one", None, &acme), key);
+        for other in [
+            key_of("two", None, &acme),
+            key_of("one", Some(""), &acme),
+            key_of("one", Some("title"), &acme),
+            key_of("one", None, &columns(&[])),
+            key_of("one", None, &columns(&[("tenant", "umbrella")])),
+            key_of("one", None, &columns(&[("tenantacme", "")])),
+        ] {
+            assert_ne!(other, key);
+        }
     }
-}
-
-/// A text in SQL.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// A name in SQL.
-fn named(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use super::MAX_BYTES;
 use crate::serve::{Caller, Refusal, Served};
 
+/// The most texts of one row that are cut.
+const MAX_CUTS: usize = 16;
+
 /// What a tool may change.
 #[derive(Clone, Copy)]
 enum Effect {
@@ -96,12 +99,24 @@ fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, Refusal> {
     })
 }
 
-/// Cuts a list of a result so that all of it is within the limit, and says so.
+/// Whether a list is more than a result may have.
+fn is_too_large(rows: &[Value]) -> bool {
+    let mut n_bytes = 0;
+    rows.iter().any(|row| {
+        n_bytes += row.to_string().len();
+        n_bytes > MAX_BYTES
+    })
+}
+
+/// Cuts a list of a result so that all of it is within the limit, and says so. Of a first row that is
+/// larger by itself the texts are cut.
 pub(super) fn bounded(value: &mut Value, list: &str) {
     let Some(rows) = value.get_mut(list).and_then(Value::as_array_mut) else {
         return;
     };
-    let (n_rows, mut n_bytes, mut n_kept) = (rows.len(), 0, 0);
+    let n_rows = rows.len();
+    let is_cut = rows.first_mut().is_some_and(shorten);
+    let (mut n_bytes, mut n_kept) = (0, 0);
     for row in rows.iter() {
         n_bytes += row.to_string().len();
         if n_bytes > MAX_BYTES {
@@ -109,12 +124,49 @@ pub(super) fn bounded(value: &mut Value, list: &str) {
         }
         n_kept += 1;
     }
-    if n_kept < n_rows {
+    if n_kept < n_rows || is_cut {
         rows.truncate(n_kept);
         value["truncated"] = json!({
-            "given": n_kept, "of": n_rows,
+            "given": n_kept, "of": n_rows, "texts_are_cut": is_cut,
             "hint": "ask for fewer: with `limit` and `offset`, one `key`, or a condition",
         });
+    }
+}
+
+/// Cuts the longest texts of a row until it is within the limit. Whether any was cut.
+fn shorten(row: &mut Value) -> bool {
+    let mut n_cuts = 0;
+    loop {
+        let n_bytes = row.to_string().len();
+        if n_bytes <= MAX_BYTES {
+            return n_cuts > 0;
+        }
+        let text = longest(row).filter(|text| !text.is_empty() && n_cuts < MAX_CUTS);
+        // Many small values are no texts to be cut: the row is left out.
+        let Some(text) = text else {
+            return false;
+        };
+        // In JSON a text takes more bytes, as the row shows; a few are for what stands beside it.
+        let n_kept = text.len().saturating_mul(MAX_BYTES) / n_bytes;
+        let mut n_kept = n_kept.saturating_sub(64);
+        while !text.is_char_boundary(n_kept) {
+            n_kept -= 1;
+        }
+        text.truncate(n_kept);
+        n_cuts += 1;
+    }
+}
+
+/// The longest text within a value.
+fn longest(value: &mut Value) -> Option<&mut String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Array(list) => list.iter_mut().filter_map(longest).max_by_key(|t| t.len()),
+        Value::Object(fields) => {
+            let texts = fields.values_mut().filter_map(longest);
+            texts.max_by_key(|text| text.len())
+        }
+        _ => None,
     }
 }
 
@@ -148,6 +200,13 @@ mod tests {
         bounded(&mut value, "rows");
         assert_eq!(value["rows"].as_array().map(Vec::len), Some(2));
         assert_eq!(value["truncated"]["of"], 4);
+        let mut one = json!({ "rows": [{"key": "a", "text": "ä\"".repeat(MAX_BYTES)}, {}] });
+        bounded(&mut one, "rows");
+        assert!(one["rows"].to_string().len() <= MAX_BYTES + 2);
+        assert_eq!(one["rows"][0]["key"], "a");
+        let text = one["rows"][0]["text"].as_str().map_or(0, str::len);
+        assert!(text > MAX_BYTES / 3, "{text}");
+        assert_eq!(one["truncated"]["texts_are_cut"], true);
         let mut small = json!({ "rows": [1, 2] });
         bounded(&mut small, "rows");
         assert_eq!(small, json!({ "rows": [1, 2] }));

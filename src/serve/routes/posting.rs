@@ -90,6 +90,7 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, Refusal> {
     caller.may_of(Role::Write, &stream)?;
+    served.check_fed(&stream)?;
     if !served.is_posted_to(&stream) {
         let relations = served.ask(|engine| engine.relations()).await?;
         let kind = relations

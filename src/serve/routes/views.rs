@@ -52,6 +52,8 @@ pub(crate) struct Held {
     kind: &'static str,
     /// The epoch of which this is; null before the first.
     epoch: Option<u64>,
+    /// Where who knows this may go on from, told of what changes; null but of what a view holds now.
+    id: Option<String>,
     /// How many rows there are.
     n_rows: usize,
     /// The answers, or the rows.
@@ -176,6 +178,7 @@ fn of_moment(name: &str, moment: Moment, page: Page) -> Held {
         view: name.to_owned(),
         kind: kind(of),
         epoch: Some(id.epoch),
+        id: Some(id.to_string()),
         n_rows,
         rows,
     }
@@ -204,6 +207,7 @@ async fn nothing_yet(served: &Arc<Served>, name: &str) -> Result<Held, Refusal> 
         view: name.to_owned(),
         kind: kind(of.map_or(RelationKind::Query, |of| of.kind)),
         epoch: None,
+        id: None,
         n_rows: 0,
         rows: Vec::new(),
     })
@@ -228,6 +232,7 @@ fn of_stream(
         view: name.to_owned(),
         kind: kind(of.kind),
         epoch: snapshot.epoch,
+        id: None,
         n_rows: snapshot.rows.len(),
         rows: rows_of(&snapshot.schema, snapshot.rows, key, page),
     })
@@ -309,6 +314,7 @@ fn held_at(
         view: name.to_owned(),
         kind: kind(of),
         epoch: Some(epoch),
+        id: None,
         n_rows,
         rows,
     })

@@ -109,3 +109,28 @@ fn a_source_that_is_made_at_run_time_is_posted_to() {
     let reply = serving.client().post("own", line("a", "x"));
     assert_eq!(reply.status, 409, "{}", reply.body);
 }
+
+#[test]
+fn who_may_read_a_memory_is_not_posted() {
+    let serving = Serving::start(
+        "CREATE TABLE turns (key TEXT, text TEXT, room TEXT);
+         CREATE MEMORY team FROM turns WITH (NAMESPACE = room);",
+    );
+    let mut client = serving.client();
+    let grant = json!({"key": "x", "reader": "eve", "namespace": "desk"}).to_string() + "\n";
+    let refused = client.post("team_grants?wait=60", &grant);
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    let said = refused.json();
+    assert!(
+        said["hint"]
+            .as_str()
+            .is_some_and(|hint| hint.contains("GRANT READ")),
+        "{said}"
+    );
+    assert_eq!(serving.json("/v1/views/team_grants")["n_rows"], 0);
+    // Its rows are, and once it is dropped the name is nobody's.
+    assert_eq!(client.post("turns?wait=60", line("a", "x")).status, 200);
+    serving.run("DROP MEMORY team; CREATE TABLE team_grants (key TEXT, text TEXT)");
+    let posted = client.post("team_grants?wait=60", line("a", "x"));
+    assert_eq!(posted.status, 200, "{}", posted.body);
+}

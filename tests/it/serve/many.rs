@@ -120,7 +120,8 @@ fn a_client_that_never_reads_is_cut_and_holds_nobody_up() {
     let mut reader = serving.subscribe("answers");
     let reading = std::thread::spawn(move || {
         let mut held = Held::default();
-        while held.answers.is_empty() || !held.answers.values().all(|text| text.contains(" 1000000 "))
+        while held.answers.is_empty()
+            || !held.answers.values().all(|text| text.contains(" 1000000 "))
         {
             held.take(&reader.next().expect("it is served still"));
         }

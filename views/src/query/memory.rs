@@ -7,10 +7,12 @@
 //! What this does not do: it knows no rights and no scores. Rights are a relation that others join
 //! with; scores are made when somebody asks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_rows::{Column, Schema, Type};
+use perennial_rows::{Column, Schema, Type, Value};
 
+use crate::query::cast::cast;
 use crate::query::node::{Embed, Entries, Node};
 use crate::query::{ColumnTable, Query, digest, unique};
 
@@ -19,6 +21,7 @@ pub const MAX_TEXT: usize = 64 << 10;
 
 /// The columns of what was stored, in this order. The last is not passed on.
 pub const STORED: [(&str, Type); 9] = [
+    // As `at` has them.
     ("key", Type::Text),
     ("namespace", Type::Text),
     ("session", Type::Text),
@@ -30,6 +33,30 @@ pub const STORED: [(&str, Type); 9] = [
     // A cast to JSON has no static type: a scalar in JSON is that scalar.
     ("supersedes", Type::Any),
 ];
+
+/// Places of columns in what was stored, and in what follows from it.
+pub mod at {
+    /// The key.
+    pub const KEY: usize = 0;
+    /// The namespace.
+    pub const NAMESPACE: usize = 1;
+    /// The session; NULL of what has none.
+    pub const SESSION: usize = 2;
+    /// The writer; NULL of what has none.
+    pub const WRITER: usize = 3;
+    /// The title; NULL of what has none.
+    pub const TITLE: usize = 4;
+    /// The text.
+    pub const TEXT: usize = 5;
+    /// When it came to be.
+    pub const UPDATED_AT: usize = 6;
+    /// Whether it is pinned.
+    pub const PINNED: usize = 7;
+    /// What it makes obsolete: of what was stored.
+    pub const SUPERSEDES: usize = 8;
+    /// The keys of all rows that say the same: of an entry.
+    pub const SOURCES: usize = 8;
+}
 
 /// Name of the column that lists the keys of all rows which say what an entry says.
 pub const SOURCES: &str = "sources";
@@ -44,6 +71,11 @@ pub enum Retain {
     /// Entries that came within this time of the newest of their namespace, and those that are pinned.
     /// To a sixty-fourth of it: so a new entry does not have all others looked at.
     Age(Duration),
+}
+
+/// A value as the text that a query casts it to.
+pub fn text_of(value: Value) -> Option<Arc<str>> {
+    cast(value, Type::Text).as_text().cloned()
 }
 
 /// Milliseconds of a unit of durations.

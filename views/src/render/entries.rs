@@ -18,19 +18,9 @@ use perennial_rows::encoding::Encoder;
 use perennial_rows::{Tuple, Value};
 
 use crate::dataflow::Epoch;
-use crate::query::memory::{Retain, STORED};
+use crate::query::memory::{Retain, STORED, at};
 use crate::render::Tuples;
 use crate::render::leaders::{Order, leaders};
-
-/// Places of columns in what is stored.
-mod at {
-    pub(super) const KEY: usize = 0;
-    pub(super) const NAMESPACE: usize = 1;
-    pub(super) const TEXT: usize = 5;
-    pub(super) const UPDATED_AT: usize = 6;
-    pub(super) const PINNED: usize = 7;
-    pub(super) const SUPERSEDES: usize = 8;
-}
 
 /// Into how many steps an age is divided.
 const AGE_STEPS: i64 = 64;

@@ -57,6 +57,7 @@ pub use lexer::is_complete;
 pub use lookup::{literal, row};
 pub use options::{Field, Format, MemoryOption, ModelOption, SinkOption, SourceOption, ViewOption};
 pub use parse::parse;
+pub use print::{Identifier, Quoted};
 pub use sqlparser::ast::{Expr, Query};
 pub use sqlparser::tokenizer::{Location, Span};
 pub use statement::{

@@ -17,7 +17,7 @@ use crate::query::memory::Retain;
 use crate::view::{Delivery, Order, Policy};
 
 /// A name, in quotes where it needs them.
-pub(super) struct Identifier<'a>(pub(super) &'a str);
+pub struct Identifier<'a>(pub &'a str);
 
 impl Display for Identifier<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -29,7 +29,7 @@ impl Display for Identifier<'_> {
 }
 
 /// A string in quotes.
-struct Quoted<'a>(&'a str);
+pub struct Quoted<'a>(pub &'a str);
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,9 @@
 //! The engine as an assistant finds it, over the Model Context Protocol: by the client of its SDK, and by
 //! lines that are written by hand.
 
+mod bounds;
+mod memories;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -174,6 +177,9 @@ fn what_is_remembered_is_asked_corrected_and_forgotten() {
         assert_eq!(answer["answer"], "alpha is one.");
         assert_eq!(answer["sentences"][0]["citations"][0]["document"], "a");
         assert_eq!(answer["sentences"][0]["citations"][0]["title"], "Letters");
+        let address = answer["sentences"][0]["citations"][0]["address"].as_str();
+        let cited = of.read(address.expect("an address")).await;
+        assert_eq!(cited["rows"][0]["row"]["text"], "alpha is one.");
         assert_eq!(answer["kept"], false);
         // Corrected, it is answered anew; asked again, the answer is there.
         of.ok("remember", json!({"text": "alpha is two.", "key": "a"}))
@@ -210,7 +216,12 @@ fn what_is_remembered_is_asked_corrected_and_forgotten() {
 #[test]
 fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
     run(async {
-        let script = format!("{NOTES} CREATE TABLE other (key TEXT, text TEXT);");
+        let script = format!(
+            "{NOTES} CREATE TABLE other (key TEXT, text TEXT);
+             CREATE TABLE \"Upper\" (key TEXT, text TEXT);
+             CREATE TABLE blocked (key TEXT, text TEXT);
+             CREATE TABLE answers_of_blocked (key TEXT, text TEXT);"
+        );
         let of = Speaking::with(served(&script, Scripted::new())).await;
         for (tool, arguments, part) in [
             (
@@ -228,6 +239,11 @@ fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
                 "ask",
                 json!({"question": "alpha", "source": "x; DROP"}),
                 "no name",
+            ),
+            (
+                "ask",
+                json!({"question": "alpha", "view": "answers", "source": "other"}),
+                "does not answer from `other`",
             ),
             ("ask", json!({}), "question"),
             ("ask", json!({"question": "alpha"}), "no documents"),
@@ -299,6 +315,27 @@ fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
             .ok("ask", json!({"question": "alpha", "source": "other"}))
             .await;
         assert_eq!(again["kept"], true);
+        // Its name is taken as it is.
+        of.ok(
+            "remember",
+            json!({"text": "beta is two.", "table": "Upper"}),
+        )
+        .await;
+        let answer = of
+            .ok("ask", json!({"question": "beta", "source": "Upper"}))
+            .await;
+        assert_eq!(
+            (&answer["view"], &answer["answer"]),
+            (&json!("answers_of_Upper"), &json!("beta is two."))
+        );
+        // Where the view cannot be made nothing is left of it.
+        let said = of
+            .refused("ask", json!({"question": "alpha", "source": "blocked"}))
+            .await;
+        assert!(said.contains("answers_of_blocked"), "{said}");
+        let table = json!({"view": "questions_of_blocked"});
+        let said = of.refused("snapshot", table).await;
+        assert!(said.contains("questions_of_blocked"), "{said}");
     });
 }
 
@@ -440,43 +477,6 @@ fn views_are_followed_without_a_session() {
 }
 
 #[test]
-fn what_is_given_is_bounded() {
-    run(async {
-        let served = served(NOTES, Scripted::new());
-        let engine = served.engine().clone();
-        let large = "x".repeat(100 << 10);
-        for n in 0..8 {
-            engine
-                .upsert("notes", &format!("n{n}"), &large)
-                .expect("runs");
-        }
-        tokio::task::spawn_blocking(move || engine.flush())
-            .await
-            .expect("no panic")
-            .expect("runs");
-        let of = Speaking::with(served).await;
-        for (tool, arguments) in [
-            ("snapshot", json!({"view": "notes"})),
-            ("sql_query", json!({"sql": "SELECT * FROM notes"})),
-        ] {
-            let given = of.ok(tool, arguments).await;
-            assert_eq!(given["rows"].as_array().map(Vec::len), Some(2), "{tool}");
-            assert_eq!(given["truncated"]["of"], 8);
-        }
-        let given = of
-            .ok(
-                "sql_query",
-                json!({"sql": "SELECT key FROM notes", "limit": 3}),
-            )
-            .await;
-        assert_eq!(
-            (given["rows"].as_array().map(Vec::len), &given["n_rows"]),
-            (Some(3), &json!(8))
-        );
-    });
-}
-
-#[test]
 fn a_call_that_is_cancelled_takes_its_question_back() {
     run(async {
         let is_held = Arc::new(AtomicBool::new(true));
@@ -577,9 +577,13 @@ fn over_http_the_same_tokens_hold() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("tokens");
     let file = "admin admin-0123456789abcdef\nread reader-0123456789abcdef\n\
-                ask asker-0123456789abcdef answers\n";
+                ask asker-0123456789abcdef answers\n\
+                write writer-0123456789abcdef notes\n";
     std::fs::write(&path, file).expect("writable");
-    let served = served(NOTES, Scripted::new());
+    let script = format!(
+        "{NOTES} CREATE TABLE hidden (key TEXT, text TEXT); CREATE MEMORY vault FROM hidden;"
+    );
+    let served = served(&script, Scripted::new());
     served
         .engine()
         .upsert("notes", "a", "alpha is one.")
@@ -606,11 +610,22 @@ fn over_http_the_same_tokens_hold() {
         told["result"].clone()
     };
     let (reader, asker) = ("reader-0123456789abcdef", "asker-0123456789abcdef");
+    let writer = "writer-0123456789abcdef";
+    let said_of = |refused: &Value| {
+        let content = &refused["structuredContent"];
+        format!("{} {}", content["error"], content["hint"])
+    };
     let asked = call(asker, "ask", json!({"question": "alpha"}));
     assert_eq!(
         asked["structuredContent"]["answer"], "alpha is one.",
         "{asked}"
     );
+    // Where the documents are is told to who may read them.
+    let cited = |asked: &Value| {
+        let sentence = &asked["structuredContent"]["sentences"][0];
+        sentence["citations"][0]["address"].clone()
+    };
+    assert!(cited(&asked).is_null(), "{asked}");
     let listed = call(asker, "views", json!({}));
     assert_eq!(
         listed["structuredContent"]["views"]
@@ -618,12 +633,21 @@ fn over_http_the_same_tokens_hold() {
             .map(Vec::len),
         Some(1)
     );
+    // Who may only ask is not told what is behind the view.
+    let told = &listed["structuredContent"]["views"][0];
+    assert_eq!(told["can_be_asked"], true);
+    assert!(told["documents"].is_null() && told["matching"].is_null());
     for (token, tool, arguments) in [
         (asker, "snapshot", json!({"view": "answers"})),
         (asker, "sql_query", json!({"sql": "SELECT * FROM answers"})),
         (asker, "changes_since", json!({"view": "answers"})),
         (reader, "remember", json!({"text": "beta is two."})),
         (reader, "forget", json!({"key": "a"})),
+        (
+            writer,
+            "remember",
+            json!({"text": "x", "table": "questions"}),
+        ),
         // Only who may do all declares views.
         (
             reader,
@@ -634,12 +658,35 @@ fn over_http_the_same_tokens_hold() {
         let refused = call(token, tool, arguments);
         assert_eq!(refused["isError"], true, "{tool}: {refused}");
     }
+    // Names are told to those who reach what bears them.
+    let named = json!({"text": "x", "table": "secrets"});
+    for (token, arguments) in [
+        (reader, json!({"text": "x"})),
+        (reader, named.clone()),
+        (writer, named),
+        (writer, json!({"text": "x", "memory": "vault"})),
+    ] {
+        let refused = call(token, "remember", arguments);
+        assert_eq!(refused["isError"], true, "{refused}");
+        let said = said_of(&refused);
+        for name in ["questions", "hidden", "there are: vault"] {
+            assert!(!said.contains(name), "{said}");
+        }
+    }
+    let stored = call(writer, "remember", json!({"text": "gamma is three."}));
+    assert_eq!(stored["structuredContent"]["table"], "notes", "{stored}");
     let held = call(reader, "snapshot", json!({"view": "answers"}));
     assert_eq!(held["structuredContent"]["n_rows"], 1);
+    let read = call(
+        reader,
+        "ask",
+        json!({"question": "alpha", "view": "answers"}),
+    );
+    assert_eq!(cited(&read), "perennial://views/notes/a", "{read}");
     let stored = call(
         "admin-0123456789abcdef",
         "remember",
-        json!({"text": "beta is two."}),
+        json!({"text": "beta is two.", "table": "notes"}),
     );
     assert_eq!(stored["isError"], false, "{stored}");
     drop(server);
