@@ -104,6 +104,9 @@ pub(crate) enum Command {
     /// Print how a server of `serve` is.
     #[cfg(feature = "serve")]
     Status(StatusArgs),
+    /// Watch a server of `serve`: its views, what they do and what that costs, second by second.
+    #[cfg(feature = "serve")]
+    Top(TopArgs),
     /// Serve an assistant over MCP, on standard input and output: it asks views, and remembers.
     #[cfg(feature = "mcp")]
     Mcp(McpArgs),
@@ -456,6 +459,19 @@ pub(crate) struct StatusArgs {
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:7070")]
     pub(crate) url: String,
 
+    /// How it is reached.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How a server is reached that runs already.
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+pub(crate) struct AccessArgs {
     /// A file with the token that it wants, and nothing else.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
@@ -463,10 +479,39 @@ pub(crate) struct StatusArgs {
     /// A PEM file of authorities to believe instead of the usual ones.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+}
 
-    /// Print one JSON object.
+/// Arguments of `top`.
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial top
+  perennial top --url https://host:7070 --token-file ./token --every 5s
+  perennial top --once                                 one frame as text, for scripts
+
+What is told by the second is told since the last look; at the first one, and with --once, it is the
+mean since the server began. Where standard output is no terminal, one frame is printed, too. A server
+that goes away is looked for until it is back.
+
+q, Esc or Ctrl-C ends it. With --once the exit code is 0 where the server can answer, and 1 where it
+cannot yet.")]
+pub(crate) struct TopArgs {
+    /// Where the server is.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    pub(crate) url: String,
+
+    /// How it is reached.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+
+    /// How often it is looked, as 1s or 500ms; 100 ms at least.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::pace)]
+    pub(crate) every: Duration,
+
+    /// Look once, print, and end.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) once: bool,
 }
 
 /// What becomes of an engine that a script declares.

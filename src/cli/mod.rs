@@ -17,6 +17,8 @@ mod asked;
 mod check;
 mod demo;
 mod diff;
+#[cfg(feature = "serve")]
+mod endpoint;
 mod explain;
 mod failure;
 mod follow;
@@ -47,6 +49,8 @@ mod status;
 mod stderr;
 mod table;
 mod told;
+#[cfg(feature = "serve")]
+mod top;
 mod topic;
 mod unposted;
 mod values;
@@ -78,6 +82,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         #[cfg(feature = "serve")]
         Command::Status(args) => status::run(args),
+        #[cfg(feature = "serve")]
+        Command::Top(args) => top::run(args),
         #[cfg(feature = "mcp")]
         Command::Mcp(args) => mcp::run(args),
         Command::Explain(args) => explain::run(args),

@@ -36,6 +36,23 @@ impl Span {
         let text = wording::plain(text.as_ref()).into_owned();
         Self { style, text }
     }
+
+    /// Columns that it takes.
+    #[cfg(feature = "serve")]
+    pub(crate) fn width(&self) -> usize {
+        measure(&self.text)
+    }
+
+    /// The same in at most so many columns, its end marked where it is cut.
+    #[cfg(feature = "serve")]
+    pub(crate) fn cut(mut self, width: usize) -> Self {
+        if width == 0 {
+            self.text.clear();
+        } else if self.width() > width {
+            self.text = console::truncate_str(&self.text, width, "…").into_owned();
+        }
+        self
+    }
 }
 
 /// How lines are drawn.
@@ -163,7 +180,8 @@ impl Paint {
         }
     }
 
-    fn draw(self, spans: Vec<Span>) -> String {
+    /// Spans as one line: neither wrapped nor marked.
+    pub(crate) fn draw(self, spans: Vec<Span>) -> String {
         let mut line = String::new();
         for Span { style, text } in spans {
             let code = match style {
@@ -244,6 +262,13 @@ mod tests {
             .collect::<Vec<_>>()
             .join(" ");
         assert!(words.contains("12 old 14 new crowns."), "{words}");
+    }
+
+    #[cfg(feature = "serve")]
+    #[test]
+    fn what_is_cut_says_so_and_takes_no_more_than_it_may() {
+        let cut = |width| Paint::plain().draw(vec![Span::new(Style::Strong, "twelve").cut(width)]);
+        assert_eq!([6, 5, 2, 1, 0].map(cut), ["twelve", "twel…", "t…", "…", ""]);
     }
 
     fn without_codes(line: &str) -> String {

@@ -1,6 +1,8 @@
 //! What do option values mean? Moments and sizes, as they are typed.
 
 use std::str::FromStr;
+#[cfg(feature = "serve")]
+use std::time::Duration;
 
 use perennial::connectors::timestamp;
 use perennial::state::AsOf;
@@ -25,6 +27,19 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("expected a number of at least 1".to_owned()),
         Ok(number) => Ok(number),
+    }
+}
+
+/// The shortest time between two looks at a server, which has other things to do.
+#[cfg(feature = "serve")]
+const SHORTEST_PACE: Duration = Duration::from_millis(100);
+
+/// How often something is looked at.
+#[cfg(feature = "serve")]
+pub(crate) fn pace(text: &str) -> Result<Duration, String> {
+    match perennial_views::pace::parse_duration(text)? {
+        pace if pace < SHORTEST_PACE => Err("expected 100 ms at least".to_owned()),
+        pace => Ok(pace),
     }
 }
 
@@ -72,6 +87,16 @@ mod tests {
         assert_eq!(asked("present"), Ok(AsOf::Present));
         for wrong in ["", "-1", "yesterday", "2026-05-01"] {
             assert!(asked(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[cfg(feature = "serve")]
+    #[test]
+    fn paces() {
+        assert_eq!(pace("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(pace("100 ms"), Ok(SHORTEST_PACE));
+        for wrong in ["", "1", "0s", "99 ms", "-1s"] {
+            assert!(pace(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! The program: `perennial serve` refuses what it cannot do, and `perennial status` tells how a server is.
+//! The program: `perennial serve` refuses what it cannot do, and `perennial status` and `top` tell how a
+//! server is.
 
 use std::process::{Command, Output};
 
@@ -39,6 +40,48 @@ fn status_is_told_to_people_and_programs() {
     let (_, err) = said(&output);
     assert_eq!(output.status.code(), Some(2), "{err}");
     assert!(err.contains("perennial serve"), "{err}");
+}
+
+#[test]
+fn top_prints_one_frame_where_it_is_told_to_or_there_is_no_terminal() {
+    let serving = Serving::start(SUPPORT);
+    serving.post("docs", &line("a", "alpha is one."));
+    serving.post("questions", &line("q", "alpha"));
+    let url = format!("http://{}", serving.address);
+    for args in [
+        &["top", "--url", &url, "--once"][..],
+        &["top", "--url", &url],
+    ] {
+        let output = perennial(args);
+        let (out, err) = said(&output);
+        assert!(output.status.success(), "{err}");
+        for part in [
+            &*url,
+            "ready",
+            "connection",
+            "0 in quarantine",
+            "since it began",
+            "regenerate",
+            "from scratch",
+            "answers",
+            "fresh",
+            "docs",
+            "questions",
+        ] {
+            assert!(out.contains(part), "{part} in {out}");
+        }
+        assert!(!out.contains('\u{1b}'), "{out:?}");
+    }
+    let output = perennial(&["top", "--url", &url, "--every", "0s"]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output).1);
+    drop(serving);
+    let output = perennial(&["top", "--url", &url, "--once"]);
+    let (out, err) = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(
+        out.is_empty() && err.contains("perennial serve"),
+        "{out}{err}"
+    );
 }
 
 #[test]
