@@ -26,6 +26,7 @@ use super::refusal::Refusal;
 use super::tables::TableFeed;
 use crate::engine::{Engine, Error, Follower, RelationInfo, RelationKind};
 use crate::sql::{Kind, Outcome, Script, Session, SessionError, Spanned, Statement, parse};
+use crate::state::Backup;
 
 /// Calls of the engine that wait at once, beside statements.
 const MAX_CALLS: usize = 64;
@@ -42,6 +43,7 @@ pub struct Served {
     tables: Mutex<BTreeMap<Arc<str>, TableFeed>>,
     statements: Arc<Semaphore>,
     calls: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     pub(super) conversations: Conversations,
     pub(super) n_connections: AtomicUsize,
@@ -126,6 +128,7 @@ impl Served {
             tables: Mutex::default(),
             statements: Arc::new(Semaphore::new(limits.statements)),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            backups: Arc::new(Semaphore::new(1)),
             closing: watch::Sender::default(),
             conversations: Conversations::new(&limits),
             n_connections: AtomicUsize::new(0),
@@ -234,6 +237,18 @@ impl Served {
             ask(this.engine())
         });
         Ok(asked.await??)
+    }
+
+    /// Takes hold of what a backup is to hold, and of the right to take one: there is one at a time.
+    ///
+    /// # Errors
+    /// Where there is no state folder, it cannot be read, or another backup is being taken.
+    pub(super) async fn begin_backup(
+        self: &Arc<Self>,
+    ) -> Result<(Backup, OwnedSemaphorePermit), Refusal> {
+        let permit = self.patiently(&self.backups).await?;
+        let backup = self.ask(|engine| engine.begin_backup()).await?;
+        Ok((backup, permit))
     }
 
     /// What opened the model that is asked where none is named.
