@@ -1,28 +1,26 @@
 //! `perennial status`: how is a server of `perennial serve`?
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use perennial::rows::{Column, Schema, Tuple, Type, Value as Cell};
 use serde_json::Value;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::args::StatusArgs;
 use super::failure::Failure;
 use super::run::width;
+use super::server::Asked;
 use super::table::table;
 use super::wording;
 
 /// How long the server may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest reply that is read, in bytes.
-const MAX_REPLY: u64 = 16 << 20;
 
 /// Runs the command.
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let status = fetch(args)?;
+    let asked = Asked::at(&args.url, "/v1/status", &args.server, PATIENCE)?;
+    let status = asked.json(asked.get()?)?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{status}").map_err(Failure::output)?;
@@ -39,62 +37,6 @@ fn code(status: &Value) -> ExitCode {
     match status["ready"] == true && status["failure"].is_null() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    }
-}
-
-fn fetch(args: &StatusArgs) -> Result<Value, Failure> {
-    let url = format!("{}/v1/status", args.url.trim_end_matches('/'));
-    let cannot = |what: String| {
-        let hint = "check that it runs there: perennial serve --listen HOST:PORT FILE.sql";
-        Failure::usage(format!("{url}: {what}"), hint)
-    };
-    let mut tls = TlsConfig::builder();
-    if let Some(file) = &args.ca_file {
-        tls = tls.root_certs(authorities(file)?);
-    }
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .tls_config(tls.build())
-        .timeout_global(Some(PATIENCE))
-        .max_redirects(0)
-        .build();
-    let agent = ureq::Agent::new_with_config(config);
-    let mut request = agent.get(&url);
-    if let Some(file) = &args.token_file {
-        let action = format!("read {}", file.display());
-        let token = std::fs::read_to_string(file).map_err(Failure::io(action))?;
-        request = request.header("authorization", format!("Bearer {}", token.trim()));
-    }
-    let mut response = request.call().map_err(|error| cannot(error.to_string()))?;
-    let status = response.status();
-    let body = response.body_mut().with_config().limit(MAX_REPLY);
-    let text = body
-        .read_to_string()
-        .map_err(|error| cannot(error.to_string()))?;
-    let reply: Value = serde_json::from_str(&text)
-        .map_err(|_| cannot("what answers there is no server of Perennial".to_owned()))?;
-    if status != 200 {
-        let said = |field: &str| reply[field].as_str().unwrap_or_default().to_owned();
-        return Err(Failure::usage(said("error"), said("hint")));
-    }
-    Ok(reply)
-}
-
-/// The authorities of a PEM file.
-fn authorities(file: &Path) -> Result<RootCerts, Failure> {
-    let action = format!("read {}", file.display());
-    let pem = std::fs::read(file).map_err(Failure::io(action))?;
-    let certificates = parse_pem(&pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        _ => None,
-    });
-    let certificates: Vec<Certificate<'static>> = certificates.collect();
-    match certificates.is_empty() {
-        true => Err(Failure::usage(
-            format!("{}: it holds no certificate in PEM", file.display()),
-            "name the file that the server was given as --tls-cert, or its authority's",
-        )),
-        false => Ok(RootCerts::new_with_certs(&certificates)),
     }
 }
 
