@@ -239,7 +239,9 @@ impl From<Error> for Refusal {
                 "that is of a state folder, and there is none",
                 "start the server with --state FOLDER",
             ),
-            Error::Stopped { .. } | Error::State(_) | Error::Recording(_) => Self::broken(said),
+            Error::Stopped { .. } | Error::State(_) | Error::Backup(_) | Error::Recording(_) => {
+                Self::broken(said)
+            }
             _ => Self::bad(what, todo),
         }
     }

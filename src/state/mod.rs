@@ -43,7 +43,7 @@ mod untouched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use perennial_ask::TaskDigest;
@@ -94,6 +94,8 @@ pub(crate) struct State {
     staged: Mutex<Staged>,
     /// How much of the past each commit leaves.
     retention: Retention,
+    /// How many times the file was written anew.
+    n_rewrites: Arc<AtomicU64>,
 }
 
 /// What calls have given since the last commit.
@@ -230,6 +232,7 @@ impl State {
             db: RwLock::new(db),
             staged: Mutex::default(),
             retention: Retention::default(),
+            n_rewrites: Arc::default(),
         };
         state.settle_version()?;
         // A table that cannot be read is reported by whoever needs what is in it.
@@ -762,6 +765,8 @@ impl State {
         };
         let new = new_file(dir).map_err(io)?;
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // A backup that was begun before holds what is to be forgotten.
+        self.n_rewrites.fetch_add(1, Ordering::AcqRel);
         let copy = || -> Result<Database, redb::Error> {
             let copied = Database::create(&new)?;
             let (from, to) = (db.begin_read()?, copied.begin_write()?);

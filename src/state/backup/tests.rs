@@ -137,6 +137,20 @@ fn what_is_committed_later_is_not_in_it() {
 }
 
 #[test]
+fn a_backup_is_not_complete_where_something_is_forgotten_meanwhile() {
+    let dir = folder();
+    let state = state_of(dir.path(), 3);
+    let backup = state.begin_backup().expect("begins");
+    state.rewrite().expect("written anew");
+    let mut bytes = Vec::new();
+    let error = backup.write_to(&mut bytes).expect_err("interrupted");
+    assert!(matches!(error, BackupError::Interrupted), "{error}");
+    assert!(refusal(&bytes).is_some());
+    // The next one is.
+    assert!(refusal(&taken(&state)).is_none());
+}
+
+#[test]
 fn records_of_any_length_are_there() {
     let dir = folder();
     let state = State::open(&dir.path().join("state")).expect("opens");

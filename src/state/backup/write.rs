@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableHandle as _};
 
@@ -24,6 +26,8 @@ pub struct Backup {
     path: PathBuf,
     txn: ReadTransaction,
     head: Head,
+    /// How many times the state's file was written anew, now and when the backup was begun.
+    n_rewrites: (Arc<AtomicU64>, u64),
 }
 
 /// Writes a backup of a state directory that no engine has open. The directory is not changed.
@@ -42,8 +46,11 @@ impl State {
     /// [`BackupError::State`].
     pub(crate) fn begin_backup(&self) -> Result<Backup, BackupError> {
         let failed = |error: redb::Error| BackupError::read(&self.path, error);
+        // The file is not written anew while the guard lives.
+        let db = self.db();
+        let n_before = self.n_rewrites.load(Ordering::Acquire);
         let begin = || -> Result<(ReadTransaction, Head), redb::Error> {
-            let txn = self.db().begin_read()?;
+            let txn = db.begin_read()?;
             let manifest = txn.open_table(MANIFEST)?;
             let head = Head {
                 state_version: format::VERSION,
@@ -56,8 +63,12 @@ impl State {
             Ok((txn, head))
         };
         let (txn, head) = begin().map_err(failed)?;
-        let path = self.path.clone();
-        Ok(Backup { path, txn, head })
+        Ok(Backup {
+            path: self.path.clone(),
+            txn,
+            head,
+            n_rewrites: (self.n_rewrites.clone(), n_before),
+        })
     }
 }
 
@@ -73,7 +84,12 @@ impl Backup {
     /// [`BackupError::Write`], [`BackupError::Interrupted`], [`BackupError::State`]: what was written is
     /// not taken for a backup then.
     pub fn write_to(self, out: impl Write) -> Result<BackupSummary, BackupError> {
-        let Self { path, txn, head } = self;
+        let Self {
+            path,
+            txn,
+            head,
+            n_rewrites: (n_rewrites, n_before),
+        } = self;
         let written = |source| BackupError::Write { source };
         let mut frames = Frames::begin(out, &head).map_err(written)?;
         macro_rules! write {
@@ -90,6 +106,9 @@ impl Backup {
             })*};
         }
         all_tables!(write);
+        if n_rewrites.load(Ordering::Acquire) != n_before {
+            return Err(BackupError::Interrupted);
+        }
         let (end, n_bytes) = frames.end().map_err(written)?;
         Ok(BackupSummary::of(head, &end, n_bytes))
     }
@@ -134,6 +153,8 @@ impl<W: Write> Frames<W> {
 
     fn begin_frame(&mut self) {
         self.frame.clear();
+        // A long record has made it large.
+        self.frame.shrink_to(2 * FRAME);
         self.table.put(&mut self.frame);
         self.n_name = self.frame.len();
     }
@@ -156,9 +177,6 @@ impl<W: Write> Frames<W> {
             let frame = std::mem::take(&mut self.frame);
             self.frame(TABLE, &frame)?;
             self.frame = frame;
-            // A long record has made it large.
-            self.frame.truncate(0);
-            self.frame.shrink_to(2 * FRAME);
             self.begin_frame();
         }
         Ok(())
