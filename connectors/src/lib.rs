@@ -75,7 +75,7 @@ pub use rejection::{CONTENT_LIMIT, JsonKind, Rejected, Rejection};
 pub use running::{Running, start};
 pub use sink::{
     Delivery, FAULT_POINTS, JsonLinesSink, KafkaSink, Output, OutputAnswer, OutputRow, OutputTuple,
-    Sink, Webhook,
+    Replaced, Sink, Webhook,
 };
 pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Resumption, Source};
 pub use stop::StopFlag;

@@ -122,6 +122,10 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Verify a state folder of `watch --state`, and say what it holds. Changes nothing in it.
     Check(CheckArgs),
+    /// Write all that a state folder holds to one file, while a server goes on with it.
+    Backup(BackupArgs),
+    /// Make a state folder of a backup.
+    Restore(RestoreArgs),
     /// See what `watch --state` refused, send it again mended, or drop it.
     Quarantine(QuarantineArgs),
     /// Store what is said, find it by a question, share it, and take it back.
@@ -763,6 +767,69 @@ pub(crate) struct CheckArgs {
     /// Write the receipts of documents that were forgotten instead, a JSON object a line.
     #[arg(long)]
     pub(crate) receipts: bool,
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial backup --url http://127.0.0.1:7070 --out nightly.backup
+  perennial backup --url https://host:7070 --token-file ./admin-token --out nightly.backup
+  perennial backup --state ./state --out nightly.backup
+  perennial restore nightly.backup --state ./restored
+
+It is of one moment, that of the last complete epoch, and the server goes on meanwhile; its token needs the
+role `admin`. It holds documents, answers, what was refused and the history as they are, so keep it as
+you keep those: the file is for its owner only (0600), and neither packed nor encrypted. FILE is
+replaced once the new backup is complete and compared.")]
+#[command(group(clap::ArgGroup::new("from").required(true)))]
+pub(crate) struct BackupArgs {
+    /// A server of `serve`, which has the folder open.
+    #[cfg(feature = "serve")]
+    #[arg(long, value_name = "URL", group = "from")]
+    pub(crate) url: Option<String>,
+
+    /// A state folder that nobody has open.
+    #[arg(long, value_name = "FOLDER", group = "from")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Where to.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    /// How the server is asked.
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial restore nightly.backup --state ./state
+  perennial serve --state ./state app.sql
+
+A file that is cut off or damaged is refused, and leaves nothing. A run over the folder goes on from the
+backup's epoch: sources from its offsets; sinks are told anew what stands, and those that can be looked at
+(files, topics) lose what was told since and stands no more. docs/state.md, \"Backup and restore\", has
+the promises.")]
+pub(crate) struct RestoreArgs {
+    /// What `backup` wrote.
+    #[arg(value_name = "FILE")]
+    pub(crate) backup: PathBuf,
+
+    /// The state folder that it becomes: empty, or not there yet.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: PathBuf,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `quarantine`.

@@ -1,17 +1,16 @@
-//! How is a running server of `perennial serve` asked how it is?
+//! How is a running server of `perennial serve` asked?
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Body, http};
 
 use super::args::AccessArgs;
 use super::failure::Failure;
 
-/// How long the server may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest reply that is read, in bytes.
+/// The longest reply that is read as a whole, in bytes.
 const MAX_REPLY: u64 = 16 << 20;
 
 /// A server, as it is reached.
@@ -23,11 +22,11 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The server at an address.
+    /// The server at an address, which may take so long to reply.
     ///
     /// # Errors
     /// A file of authorities that cannot be read, or holds none.
-    pub(crate) fn at(url: &str, access: &AccessArgs) -> Result<Self, Failure> {
+    pub(crate) fn at(url: &str, access: &AccessArgs, patience: Duration) -> Result<Self, Failure> {
         let mut tls = TlsConfig::builder();
         if let Some(file) = &access.ca_file {
             tls = tls.root_certs(authorities(file)?);
@@ -35,7 +34,7 @@ impl Endpoint {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .tls_config(tls.build())
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(patience))
             .max_redirects(0)
             .build();
         Ok(Self {
@@ -55,30 +54,64 @@ impl Endpoint {
     /// # Errors
     /// That it cannot be reached, or refuses to say.
     pub(crate) fn status(&self) -> Result<Value, Failure> {
-        let url = format!("{}/v1/status", self.url);
-        let cannot = |what: String| {
-            let hint = "check that it runs there: perennial serve --listen HOST:PORT FILE.sql";
-            Failure::usage(format!("{url}: {what}"), hint)
-        };
-        let mut request = self.agent.get(&url);
-        if let Some(file) = &self.token_file {
-            let action = format!("read {}", file.display());
-            let token = std::fs::read_to_string(file).map_err(Failure::io(action))?;
-            request = request.header("authorization", format!("Bearer {}", token.trim()));
+        let path = "/v1/status";
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        if let Some(bearer) = self.bearer()? {
+            request = request.header("authorization", bearer);
         }
-        let mut response = request.call().map_err(|error| cannot(error.to_string()))?;
-        let status = response.status();
+        let response = self.accepted(path, request.call())?;
+        self.json(path, response)
+    }
+
+    /// Posts nothing to a path.
+    ///
+    /// # Errors
+    /// As [`Endpoint::status`].
+    pub(crate) fn post(&self, path: &str) -> Result<http::Response<Body>, Failure> {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        if let Some(bearer) = self.bearer()? {
+            request = request.header("authorization", bearer);
+        }
+        self.accepted(path, request.send_empty())
+    }
+
+    /// What went wrong at a path.
+    pub(crate) fn cannot(&self, path: &str, what: &str) -> Failure {
+        let hint = "check that it runs there: perennial serve --listen HOST:PORT FILE.sql";
+        Failure::usage(format!("{}{path}: {what}", self.url), hint)
+    }
+
+    /// A reply that is a success.
+    fn accepted(
+        &self,
+        path: &str,
+        response: Result<http::Response<Body>, ureq::Error>,
+    ) -> Result<http::Response<Body>, Failure> {
+        let response = response.map_err(|error| self.cannot(path, &error.to_string()))?;
+        if response.status() == 200 {
+            return Ok(response);
+        }
+        let reply = self.json(path, response)?;
+        let said = |field: &str| reply[field].as_str().unwrap_or_default().to_owned();
+        Err(Failure::usage(said("error"), said("hint")))
+    }
+
+    fn json(&self, path: &str, mut response: http::Response<Body>) -> Result<Value, Failure> {
         let body = response.body_mut().with_config().limit(MAX_REPLY);
         let text = body
             .read_to_string()
-            .map_err(|error| cannot(error.to_string()))?;
-        let reply: Value = serde_json::from_str(&text)
-            .map_err(|_| cannot("what answers there is no server of Perennial".to_owned()))?;
-        if status != 200 {
-            let said = |field: &str| reply[field].as_str().unwrap_or_default().to_owned();
-            return Err(Failure::usage(said("error"), said("hint")));
-        }
-        Ok(reply)
+            .map_err(|error| self.cannot(path, &error.to_string()))?;
+        let none = |_| self.cannot(path, "what answers there is no server of Perennial");
+        serde_json::from_str(&text).map_err(none)
+    }
+
+    fn bearer(&self) -> Result<Option<String>, Failure> {
+        let Some(file) = &self.token_file else {
+            return Ok(None);
+        };
+        let action = format!("read {}", file.display());
+        let token = std::fs::read_to_string(file).map_err(Failure::io(action))?;
+        Ok(Some(format!("Bearer {}", token.trim())))
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod args;
 mod asked;
+mod backup;
 mod check;
 mod demo;
 mod diff;
@@ -44,6 +45,7 @@ mod run;
 mod screen;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
 #[cfg(feature = "serve")]
 mod status;
 mod stderr;
@@ -92,6 +94,8 @@ pub(crate) fn run() -> ExitCode {
         Command::History(args) => past::history(args),
         Command::Replay(args) => replay::run(args),
         Command::Check(args) => check::run(args),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(args),
         Command::Quarantine(args) => quarantine::run(args),
         Command::Memory(args) => memory::run(args),
         Command::Models(args) => models::run(args),

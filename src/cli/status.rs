@@ -14,9 +14,12 @@ use super::run::width;
 use super::table::table;
 use super::wording;
 
+/// How long the server may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Runs the command.
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let status = Endpoint::at(&args.url, &args.access)?.status()?;
+    let status = Endpoint::at(&args.url, &args.access, PATIENCE)?.status()?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{status}").map_err(Failure::output)?;

@@ -139,9 +139,15 @@ pub enum Error {
     /// A state directory that cannot be opened.
     #[error(transparent)]
     State(#[from] crate::state::StateError),
-    /// The past is kept in a state directory, and there is none.
-    #[error("this engine has no state directory, and so no history; give it one with .state(…)")]
+    /// The past is kept in a state directory, which is also what is backed up, and there is none.
+    #[error(
+        "this engine has no state directory, and so no history and no backup; give it one with \
+         .state(…)"
+    )]
     NoState,
+    /// A backup that cannot be taken or restored.
+    #[error(transparent)]
+    Backup(#[from] crate::state::BackupError),
     /// A recording that cannot be read or written.
     #[error(transparent)]
     Recording(#[from] crate::recording::RecordingError),

@@ -1,6 +1,7 @@
 //! How is a running engine spoken to?
 
 use std::convert::Infallible;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -34,7 +35,7 @@ use super::runtime::Runtime;
 use super::subscription::Subscription;
 #[cfg(feature = "serve")]
 use crate::state::Stood;
-use crate::state::{AsOf, HistoryEntry, State, StateAsOf};
+use crate::state::{AsOf, Backup, BackupSummary, HistoryEntry, State, StateAsOf};
 
 /// The models that a view asks; none is that which is asked where none is named.
 type AskedModels = Vec<Option<Arc<str>>>;
@@ -663,6 +664,26 @@ impl Engine {
             Some(state) => Ok(state.stood_before(view, key, epoch)?),
             None => Ok(None),
         }
+    }
+
+    /// Writes a backup of all that the state directory holds, as of its last commit: rows and answers of
+    /// a complete epoch of each view, sources' offsets, what sinks are owed, quarantine, history. The
+    /// engine goes on meanwhile. [`state::restore`](crate::state::restore) makes a directory of it.
+    ///
+    /// # Errors
+    /// [`Error::NoState`]; [`Error::Backup`], after which what was written is no backup.
+    pub fn backup(&self, out: impl Write) -> Result<BackupSummary, Error> {
+        Ok(self.begin_backup()?.write_to(out)?)
+    }
+
+    /// Takes hold of what [`Engine::backup`] writes. As long as it is held, what is replaced in the state
+    /// directory keeps its place on disk.
+    ///
+    /// # Errors
+    /// [`Error::NoState`], [`Error::Backup`].
+    pub fn begin_backup(&self) -> Result<Backup, Error> {
+        let state = self.shared.state.as_ref().ok_or(Error::NoState)?;
+        Ok(state.begin_backup()?)
     }
 
     /// Why the engine has ended, if it has.

@@ -47,6 +47,7 @@ mod workers;
 
 pub use audits::AuditStats;
 pub use builder::EngineBuilder;
+pub(crate) use clock::now_ms;
 pub use current::CurrentAnswer;
 pub use edit::Edit;
 pub use error::Error;

@@ -10,6 +10,8 @@
 //! # Invariants
 //! - Deliveries of one sink are made in the order of their epochs, one at a time.
 //! - What is struck off was delivered; what was delivered may still be owed after a crash.
+//! - Of a state that was restored, the first delivery to a sink replaces what was told before
+//!   (`state/replacing.rs`).
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use perennial_connectors::{Delivery, Sink, StopFlag};
+use perennial_connectors::{Delivery, Replaced, Sink, StopFlag};
 
 use super::names::ViewId;
 use crate::fault;
@@ -64,6 +66,13 @@ pub(crate) enum SinkEvent {
         /// The sink.
         sink: String,
         /// Which delivery, and why.
+        message: String,
+    },
+    /// What former origins delivered is replaced.
+    Replaced {
+        /// The sink.
+        sink: String,
+        /// What that came to.
         message: String,
     },
 }
@@ -137,11 +146,12 @@ impl Outbox {
 }
 
 impl RunningSink {
-    /// Starts a sink that owes these deliveries.
+    /// Starts a sink that owes these deliveries. The first that it makes replaces what was delivered
+    /// under the origins that are given with them.
     pub(crate) fn start(
         view: ViewId,
         mut sink: Box<dyn Sink>,
-        owed: Vec<Delivery>,
+        (owed, former): (Vec<Delivery>, Arc<[u64]>),
         state: Option<Arc<State>>,
         tell: impl Fn(SinkEvent) + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -152,7 +162,7 @@ impl RunningSink {
             .name(format!("sink {name}"))
             .spawn({
                 let (outbox, stop) = (outbox.clone(), stop.clone());
-                move || run(&mut *sink, &outbox, state.as_deref(), &stop, tell)
+                move || run(&mut *sink, (&outbox, former), state.as_deref(), &stop, tell)
             })?;
         Ok(Self {
             name,
@@ -231,7 +241,7 @@ impl Drop for RunningSink {
 
 fn run(
     sink: &mut dyn Sink,
-    outbox: &Outbox,
+    (outbox, mut former): (&Outbox, Arc<[u64]>),
     state: Option<&State>,
     stop: &StopFlag,
     tell: impl Fn(SinkEvent),
@@ -243,7 +253,10 @@ fn run(
             return;
         }
         fault::DELIVER_BEGIN.reach();
-        let attempt = catch_unwind(AssertUnwindSafe(|| sink.deliver(&delivery, stop)));
+        let attempt = catch_unwind(AssertUnwindSafe(|| match former.is_empty() {
+            true => sink.deliver(&delivery, stop).map(|()| None),
+            false => sink.replace(&delivery, &former, stop).map(Some),
+        }));
         let delivered = match attempt {
             Ok(delivered) => delivered.map_err(|error| {
                 let asked = error.retry_after().unwrap_or_default();
@@ -256,8 +269,9 @@ fn run(
         };
         outbox.settle(delivered.is_ok());
         match delivered {
-            Ok(()) => {
+            Ok(replaced) => {
                 fault::DELIVER_DONE.reach();
+                former = Arc::default();
                 // What cannot be struck off is delivered again after a crash; a state that cannot
                 // be written ends the engine at its next epoch.
                 if let Some(state) = state {
@@ -266,6 +280,10 @@ fn run(
                 fault::DELIVER_STRUCK.reach();
                 pause = PAUSE.0;
                 told = None;
+                if let Some(message) = replaced.and_then(in_words) {
+                    let sink = sink.name().to_owned();
+                    tell(SinkEvent::Replaced { sink, message });
+                }
                 tell(SinkEvent::Delivered);
             }
             Err((reason, asked)) => {
@@ -289,6 +307,23 @@ fn run(
                 pause = (pause * 2).min(PAUSE.1);
             }
         }
+    }
+}
+
+/// What became of what was told before a state was restored, where a person should know it.
+fn in_words(replaced: Replaced) -> Option<String> {
+    match replaced {
+        Replaced::TakenBack(0) => None,
+        Replaced::TakenBack(n) => Some(format!(
+            "the state was restored from a backup: all that stands is told anew, and what was told \
+             since that backup and stands no more is taken back (keys: {n})"
+        )),
+        Replaced::Unseen => Some(
+            "the state was restored from a backup: all that stands is told anew, but what was told \
+             since that backup cannot be looked at; its receiver is to drop what came under another \
+             origin (docs/state.md, Backup and restore)"
+                .to_owned(),
+        ),
     }
 }
 
@@ -355,7 +390,7 @@ mod tests {
         let running = RunningSink::start(
             ViewId(0),
             sink,
-            vec![delivery(1, &[])],
+            (vec![delivery(1, &[])], Arc::default()),
             None,
             move |event| {
                 let _ = events.send(matches!(event, SinkEvent::Failing { .. }));
@@ -381,7 +416,13 @@ mod tests {
             got,
         });
         let begin = Instant::now();
-        let running = RunningSink::start(ViewId(0), sink, vec![delivery(1, &[])], None, |_| {});
+        let running = RunningSink::start(
+            ViewId(0),
+            sink,
+            (vec![delivery(1, &[])], Arc::default()),
+            None,
+            |_| {},
+        );
         drop(running.expect("a thread"));
         assert!(begin.elapsed() < LAST_WAIT);
     }

@@ -54,6 +54,8 @@ pub struct Limits {
     pub sweep_every: Duration,
     /// The most texts that are embedded by one request: 2,048.
     pub embedded: usize,
+    /// How long a backup may take: 1 hour. Meanwhile the state file keeps what is replaced.
+    pub backup_time: Duration,
     /// How long requests under way may take when the server ends: 5 s.
     pub last_wait: Duration,
     /// Those of records that are posted.
@@ -85,6 +87,7 @@ impl Default for Limits {
             conversation_time: Duration::from_secs(3_600),
             sweep_every: Duration::from_secs(30),
             embedded: 2_048,
+            backup_time: Duration::from_secs(3_600),
             last_wait: Duration::from_secs(5),
             posted: HttpLimits::default(),
         }

@@ -263,10 +263,12 @@ impl From<Error> for Refusal {
             ) => Self::bad(what, todo),
             Error::State(StateError::NotInHistory { .. }) => Self::gone(what, todo),
             Error::NoState => Self::bad(
-                "the past is kept in a state folder, and there is none",
+                "that is of a state folder, and there is none",
                 "start the server with --state FOLDER",
             ),
-            Error::Stopped { .. } | Error::State(_) | Error::Recording(_) => Self::broken(said),
+            Error::Stopped { .. } | Error::State(_) | Error::Backup(_) | Error::Recording(_) => {
+                Self::broken(said)
+            }
             _ => Self::bad(what, todo),
         }
     }

@@ -12,7 +12,9 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::response::Response;
 use perennial_connectors::HttpIntake;
-use tokio::sync::{Semaphore, watch};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::admission::Caller;
@@ -26,6 +28,7 @@ use crate::engine::{Engine, Error, Follower, RelationInfo, RelationKind};
 #[cfg(feature = "mcp")]
 use crate::memory::Bank;
 use crate::sql::{Kind, Outcome, Script, Session, SessionError, Spanned, Statement};
+use crate::state::Backup;
 
 /// Calls of the engine that wait at once, beside statements.
 const MAX_CALLS: usize = 64;
@@ -48,6 +51,7 @@ pub struct Served {
     calls: Arc<Semaphore>,
     probes: Arc<Semaphore>,
     embedding: Turns,
+    backups: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     pub(super) conversations: Conversations,
     pub(super) n_connections: AtomicUsize,
@@ -73,6 +77,7 @@ impl Served {
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
             probes: Arc::new(Semaphore::new(MAX_PROBES)),
             embedding: Turns::new(n_cores.min(MAX_EMBEDDING)),
+            backups: Arc::new(Semaphore::new(1)),
             closing: watch::Sender::default(),
             conversations: Conversations::new(&limits),
             n_connections: AtomicUsize::new(0),
@@ -130,10 +135,7 @@ impl Served {
         calls: &Arc<Semaphore>,
         ask: impl FnOnce(&Engine) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let permit = match timeout(self.limits.patience, calls.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(Refusal::busy()),
-        };
+        let permit = permit(calls, self.limits.patience).await?;
         let this = self.clone();
         let asked = blocking(move || {
             let _permit = permit;
@@ -160,6 +162,18 @@ impl Served {
             this.engine().runtime().embedder().embed(&texts)
         });
         embedded.await?.map_err(Refusal::broken)
+    }
+
+    /// Takes hold of what a backup is to hold, and of the right to take one: there is one at a time.
+    ///
+    /// # Errors
+    /// Where there is no state folder, it cannot be read, or another backup is being taken.
+    pub(super) async fn begin_backup(
+        self: &Arc<Self>,
+    ) -> Result<(Backup, OwnedSemaphorePermit), Refusal> {
+        let permit = permit(&self.backups, self.limits.patience).await?;
+        let backup = self.ask(|engine| engine.begin_backup()).await?;
+        Ok((backup, permit))
     }
 
     /// What opened the model that is asked where none is named.
@@ -371,6 +385,14 @@ pub(super) fn there_are(names: &[&str]) -> String {
     match names.is_empty() {
         true => "there are none yet".to_owned(),
         false => format!("there are: {}", names.join(", ")),
+    }
+}
+
+/// One of so many, once it is given back in time.
+async fn permit(of: &Arc<Semaphore>, patience: Duration) -> Result<OwnedSemaphorePermit, Refusal> {
+    match timeout(patience, of.clone().acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Refusal::busy()),
     }
 }
 

@@ -12,6 +12,8 @@
 //! | | `"origin"` | u64 drawn at random: which history of epochs this is |
 //! | | `"history_bytes"` | u64, bytes of all undo records, keys included |
 //! | | `"fallen back: VIEW"` | u64, the epoch after which the view's audits had it fall back |
+//! | | `"former origin: HEX"` | u64, an origin that this state had before it was restored from a backup |
+//! | | `"replaces: SINK"` | u64, 1: the sink's next delivery is the first since the state was restored |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
 //! | `schemas` | stream | [`StoredSchema`]: the columns of its rows |
 //! | `documents` | (stream, key) | [`StoredRow`]; its columns are [`StoredValue`]s, by name |
@@ -99,6 +101,34 @@ pub(super) const UNDO_ROWS: TableDefinition<'_, (u64, &str, &str), Option<&[u8]>
 pub(super) const UNDO_ANSWERS: TableDefinition<'_, (u64, &str, &str), Option<&[u8]>> =
     TableDefinition::new("undo_answers");
 
+/// Calls a macro with the names of all tables: one that is not among them is not made, is lost when
+/// the file is written anew, and is not backed up.
+macro_rules! all_tables {
+    ($call:ident) => {
+        $call!(
+            FORMAT,
+            MANIFEST,
+            OFFSETS,
+            SCHEMAS,
+            DOCUMENTS,
+            VIEWS,
+            ANSWERS,
+            VECTORS,
+            OUTPUTS,
+            SINKS,
+            OUTBOX,
+            UPSERTS,
+            QUARANTINE,
+            RESUBMITTED,
+            RECEIPTS,
+            EPOCHS,
+            UNDO_ROWS,
+            UNDO_ANSWERS
+        )
+    };
+}
+pub(super) use all_tables;
+
 /// Key of the format's version.
 pub(super) const VERSION_KEY: &str = "version";
 /// Key of the last committed epoch.
@@ -109,6 +139,10 @@ pub(super) const QUARANTINED_KEY: &str = "quarantined";
 pub(super) const ORIGIN_KEY: &str = "origin";
 /// Keys of views that fell back to exact answers, before their names; each with the epoch at which.
 pub(super) const FALLEN_PREFIX: &str = "fallen back: ";
+/// Keys of the origins that the state had before it was restored, before their 16 hexadecimal digits.
+pub(super) const FORMER_PREFIX: &str = "former origin: ";
+/// Keys of sinks whose next delivery replaces what former origins delivered, before their names.
+pub(super) const REPLACES_PREFIX: &str = "replaces: ";
 /// Key of the bytes of the history.
 pub(super) const HISTORY_BYTES_KEY: &str = "history_bytes";
 

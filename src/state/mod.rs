@@ -21,8 +21,10 @@
 //! A log of records with snapshots was rejected: the database does both, and a torn write
 //! is its business. Fragments are files beside it, in a folder: they are a cache, and need no
 //! transaction (`perennial_bank::cold_tier`). The byte layout is in `format.rs`; what becomes
-//! of older ones, in `migration.rs`.
+//! of older ones, in `migration.rs`; a copy that is taken while epochs go on, in `backup/`, and what
+//! sinks are told after one was restored, in `replacing.rs`.
 
+mod backup;
 mod check;
 mod error;
 mod file;
@@ -34,13 +36,14 @@ mod kept;
 mod memo;
 mod migration;
 mod quarantine;
+mod replacing;
 #[cfg(test)]
 mod tests;
 mod untouched;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use perennial_ask::TaskDigest;
@@ -52,6 +55,7 @@ use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError,
 };
 
+pub use backup::{Backup, BackupError, BackupSummary, backup, restore, verify_backup};
 pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
 pub(crate) use format::{StoredAnswer, StoredRow, StoredSchema, StoredValue};
@@ -67,6 +71,7 @@ use format::{
     ANSWERS, DOCUMENTS, EPOCH_KEY, EPOCHS, FALLEN_PREFIX, FILE, FORMAT, MANIFEST, OFFSETS,
     ORIGIN_KEY, OUTBOX, OUTPUTS, QUARANTINE, QUARANTINED_KEY, RECEIPTS, RESUBMITTED, Resubmitted,
     SCHEMAS, SINKS, UNDO_ANSWERS, UNDO_ROWS, UPSERTS, VECTORS, VERSION, VERSION_KEY, VIEWS,
+    all_tables,
 };
 use history::Undo;
 use kept::Kept;
@@ -89,6 +94,8 @@ pub(crate) struct State {
     staged: Mutex<Staged>,
     /// How much of the past each commit leaves.
     retention: Retention,
+    /// How many times the file was written anew.
+    n_rewrites: Arc<AtomicU64>,
 }
 
 /// What calls have given since the last commit.
@@ -119,6 +126,8 @@ pub(crate) struct Restored {
     pub answers: HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
     /// Which history of epochs this is.
     pub origin: u64,
+    /// Those that it was, before it was restored from a backup.
+    pub former: Vec<u64>,
     /// What was refused, oldest first.
     pub quarantine: Vec<Quarantined>,
     /// The number that the next record refused gets.
@@ -223,6 +232,7 @@ impl State {
             db: RwLock::new(db),
             staged: Mutex::default(),
             retention: Retention::default(),
+            n_rewrites: Arc::default(),
         };
         state.settle_version()?;
         // A table that cannot be read is reported by whoever needs what is in it.
@@ -337,22 +347,12 @@ impl State {
                     manifest.insert(ORIGIN_KEY, new_origin())?;
                 }
             }
-            txn.open_table(OFFSETS)?;
-            txn.open_table(SCHEMAS)?;
-            txn.open_table(DOCUMENTS)?;
-            txn.open_table(VIEWS)?;
-            txn.open_table(ANSWERS)?;
-            txn.open_table(VECTORS)?;
-            txn.open_table(OUTPUTS)?;
-            txn.open_table(SINKS)?;
-            txn.open_table(OUTBOX)?;
-            txn.open_table(UPSERTS)?;
-            txn.open_table(QUARANTINE)?;
-            txn.open_table(RESUBMITTED)?;
-            txn.open_table(EPOCHS)?;
-            txn.open_table(UNDO_ROWS)?;
-            txn.open_table(UNDO_ANSWERS)?;
-            txn.open_table(RECEIPTS)?;
+            macro_rules! make {
+                ($($table:ident),*) => {$(
+                    txn.open_table($table)?;
+                )*};
+            }
+            all_tables!(make);
             if let Some(found) = found {
                 migration::migrate(&txn, found)?;
             }
@@ -387,6 +387,7 @@ impl State {
                 };
                 restored.fallen.insert(view.to_owned());
             }
+            restored.former = replacing::former(&manifest)?;
             for entry in txn.open_table(QUARANTINE)?.iter()? {
                 let (_, bytes) = entry?;
                 let refused = format::decode("a refusal", bytes.value())?;
@@ -558,6 +559,7 @@ impl State {
                 let mut sinks = txn.open_table(SINKS)?;
                 for (sink, view) in &commit.begun {
                     sinks.insert(*sink, *view)?;
+                    replacing::note_new(&txn, sink)?;
                 }
                 let mut upserts = txn.open_table(UPSERTS)?;
                 for (view, key, digest) in &commit.given {
@@ -662,11 +664,13 @@ impl State {
             table.retain(|sink, _| is_declared(sink))?;
             let mut outbox = txn.open_table(OUTBOX)?;
             outbox.retain(|(sink, _), _| is_declared(sink))?;
+            replacing::retain(txn, is_declared)?;
             for sink in known() {
                 table.insert(sink.name, sink.view)?;
                 let Some(snapshot) = sink.snapshot else {
                     continue;
                 };
+                replacing::note_new(txn, sink.name)?;
                 outbox.retain(|(of, _), _| of != sink.name)?;
                 if let Some(delivery) = snapshot {
                     let bytes = format::encode(delivery);
@@ -680,6 +684,14 @@ impl State {
             }
             Ok(())
         })
+    }
+
+    /// Whether the next delivery of a sink is the first since the state was restored.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`].
+    pub(crate) fn replaces(&self, sink: &str) -> Result<bool, StateError> {
+        self.read(|txn| replacing::is_noted(txn, sink))
     }
 
     /// What a sink is owed, in order.
@@ -707,6 +719,7 @@ impl State {
             txn.set_durability(redb::Durability::None)?;
             txn.open_table(OUTBOX)?
                 .retain_in((sink, 0)..=(sink, epoch), |_, _| false)?;
+            replacing::note_replaced(&txn, sink)?;
             txn.commit()?;
             Ok(())
         };
@@ -752,11 +765,13 @@ impl State {
         };
         let new = new_file(dir).map_err(io)?;
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // A backup that was begun before holds what is to be forgotten.
+        self.n_rewrites.fetch_add(1, Ordering::AcqRel);
         let copy = || -> Result<Database, redb::Error> {
             let copied = Database::create(&new)?;
             let (from, to) = (db.begin_read()?, copied.begin_write()?);
             macro_rules! copy {
-                ($($table:expr),*) => {$({
+                ($($table:ident),*) => {$({
                     let mut into = to.open_table($table)?;
                     for entry in from.open_table($table)?.iter()? {
                         let (key, value) = entry?;
@@ -764,26 +779,7 @@ impl State {
                     }
                 })*};
             }
-            copy!(
-                FORMAT,
-                MANIFEST,
-                OFFSETS,
-                SCHEMAS,
-                DOCUMENTS,
-                VIEWS,
-                ANSWERS,
-                VECTORS,
-                OUTPUTS,
-                SINKS,
-                OUTBOX,
-                UPSERTS,
-                QUARANTINE,
-                RESUBMITTED,
-                RECEIPTS,
-                EPOCHS,
-                UNDO_ROWS,
-                UNDO_ANSWERS
-            );
+            all_tables!(copy);
             to.commit()?;
             Ok(copied)
         };

@@ -145,7 +145,7 @@ impl Disk {
 }
 
 /// Commits epoch `epoch`: a row that all others depend on, and something in every table.
-fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
+pub(super) fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
     let row = StoredRow {
         text: format!("text of {epoch} ").repeat(40).into(),
         updated_at_ms: i64::try_from(epoch).expect("small"),

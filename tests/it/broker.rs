@@ -452,3 +452,66 @@ fn a_hundred_thousand_messages_arrive_once_each() {
     }
     assert!(seen.iter().all(|n| *n == 1));
 }
+
+/// What a compacted topic holds: the last message of each key, unless it is a tombstone.
+fn compacted(messages: &[Value]) -> BTreeMap<String, String> {
+    let mut answers = BTreeMap::new();
+    for message in messages {
+        let key = message["key"].as_str().expect("a text").to_owned();
+        match message["value"].as_str() {
+            None => answers.remove(&key),
+            Some(value) => {
+                let row: Value = serde_json::from_str(value).expect("JSON");
+                answers.insert(key, row["text"].as_str().expect("a text").to_owned())
+            }
+        };
+    }
+    answers
+}
+
+#[test]
+fn a_topic_of_a_restored_state_loses_what_was_told_after_the_backup() {
+    let broker = Broker::start();
+    broker.client(&["create", "answers", "2"], "");
+    let dir = tempfile::tempdir().expect("a folder");
+    let start = |state: &Path| {
+        Rig::start(Scripted::new(), |builder| {
+            let sink = KafkaSink::open(&*broker.servers, "answers").expect("sound");
+            builder
+                .table("docs")
+                .table("questions")
+                .view(view(2000))
+                .sink("answers", sink)
+                .state(state)
+        })
+    };
+    let mut first = start(&dir.path().join("state"));
+    first.upsert("docs", "a", "alpha is here.");
+    for key in ["p", "q"] {
+        first.upsert("questions", key, "alpha");
+    }
+    first.engine.flush().expect("runs");
+    let file = dir.path().join("a.backup");
+    let out = std::fs::File::create(&file).expect("writable");
+    first.engine.backup(out).expect("backed up");
+    first.upsert("docs", "a", "alpha has moved.");
+    first.upsert("questions", "r", "alpha");
+    first.engine.delete("questions", "p").expect("runs");
+    let lost = first.texts();
+    drop(first);
+    assert_eq!(compacted(&broker.consume("answers")), lost);
+
+    let restored = dir.path().join("restored");
+    perennial::state::restore(&file, &restored, |_, _| {}).expect("restores");
+    let mut second = start(&restored);
+    second.upsert("questions", "s", "alpha");
+    let texts = second.texts();
+    assert_eq!(texts.keys().collect::<Vec<_>>(), ["p", "q", "s"]);
+    let deadline = Instant::now() + DEADLINE;
+    while !second.engine.undelivered().expect("runs").is_empty() {
+        assert!(Instant::now() < deadline, "it is not delivered");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(second);
+    assert_eq!(compacted(&broker.consume("answers")), texts);
+}

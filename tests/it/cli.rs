@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::client::{Client, request};
 use crate::delivered::folded;
 use crate::receiver::{self, Got};
+use crate::rig::{Rig, view};
 
 const MODEL: &str = "smollm2-135m";
 /// How long an event may take on a busy machine, weights fetched included.
@@ -789,4 +790,73 @@ fn the_demo_ends_by_itself() {
     ] {
         assert!(text.contains(row), "{text}");
     }
+}
+
+/// A state folder of one answer.
+fn answered(state: &Path) {
+    let mut rig = Rig::start(perennial::ask::scripted::Scripted::new(), |builder| {
+        let builder = builder.table("docs").table("questions");
+        builder.view(view(2000)).state(state)
+    });
+    rig.upsert("docs", "a", "alpha is here.");
+    rig.upsert("questions", "q", "alpha");
+    assert_eq!(rig.texts()["q"], "alpha is here.");
+}
+
+#[test]
+fn a_state_folder_becomes_a_file_and_a_state_folder_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| path(&dir.path().join(name)).to_owned();
+    let (state, file, to) = (at("state"), at("nightly.backup"), at("restored"));
+    answered(Path::new(&state));
+    let backup = ["backup", "--state", &state, "--out", &file];
+    let output = run(&backup);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(
+        said.contains("epoch") && said.contains("2 rows, 1 answer"),
+        "{said}"
+    );
+    // Another takes its place.
+    let output = run(&[&backup[..], &["--json"]].concat());
+    let summary: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(summary["n_answers"], 1);
+    let restore = ["restore", &file, "--state", &to];
+    let output = run(&restore);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("1 answer"), "{}", stdout(&output));
+    let answers = |folder: &str| stdout(&run(&["answers", folder, "--json"]));
+    assert!(answers(&to).contains("alpha is here."), "{}", answers(&to));
+    assert_eq!(answers(&to), answers(&state));
+
+    refused(&restore, 1, "something in it already");
+    let bytes = fs::read(&file).expect("there");
+    let half = at("half.backup");
+    fs::write(&half, &bytes[..bytes.len() / 2]).expect("writable");
+    let other = at("other");
+    refused(&["restore", &half, "--state", &other], 1, "cut off after");
+    fs::write(&half, "no backup at all").expect("writable");
+    refused(&["restore", &half, "--state", &other], 1, "no backup");
+    assert!(!Path::new(&other).exists());
+    refused(&["backup", "--out", &file], 2, "--state");
+    refused(
+        &["backup", "--state", &other, "--out", &half],
+        1,
+        "no state here",
+    );
+    // What was there stays.
+    assert_eq!(fs::read(&half).expect("there"), b"no backup at all");
+    assert_eq!(fs::read(&file).expect("there").len(), bytes.len());
+}
+
+#[test]
+fn a_state_folder_in_use_is_backed_up_by_its_server() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (state, file) = (dir.path().join("state"), dir.path().join("a.backup"));
+    let _open = Rig::start(perennial::ask::scripted::Scripted::new(), |builder| {
+        builder.table("docs").state(&state)
+    });
+    let args = ["backup", "--state", path(&state), "--out", path(&file)];
+    refused(&args, 2, "--url");
+    assert!(!file.exists());
 }

@@ -1,6 +1,6 @@
 //! What a reader makes of a sink's file: epochs in order, each once, folded to answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -9,9 +9,18 @@ use serde_json::Value;
 ///
 /// Panics unless its epochs rise and each is whole.
 pub(crate) fn folded(path: &Path) -> BTreeMap<String, String> {
+    let (answers, n_origins) = folded_over_lives(path);
+    assert!(n_origins <= 1, "one history");
+    answers
+}
+
+/// The same of a file that several histories of epochs were delivered to, one after the other; and how
+/// many they were.
+pub(crate) fn folded_over_lives(path: &Path) -> (BTreeMap<String, String>, usize) {
     let text = std::fs::read_to_string(path).expect("readable");
     let (mut answers, mut of_epoch) = (BTreeMap::new(), Vec::new());
     let mut last: Option<(String, u64)> = None;
+    let mut origins = BTreeSet::new();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         if line.get("perennial").is_some() {
@@ -23,9 +32,11 @@ pub(crate) fn folded(path: &Path) -> BTreeMap<String, String> {
         };
         let epoch = end["epoch"].as_u64().expect("a number");
         let origin = end["origin"].as_str().expect("a text").to_owned();
-        if let Some((last_origin, last_epoch)) = &last {
-            assert_eq!(*last_origin, origin, "one history");
-            assert!(*last_epoch < epoch, "epoch {epoch} after {last_epoch}");
+        match &last {
+            Some((last_origin, last_epoch)) if *last_origin == origin => {
+                assert!(*last_epoch < epoch, "epoch {epoch} after {last_epoch}");
+            }
+            _ => assert!(origins.insert(origin.clone()), "{origin} ended before"),
         }
         last = Some((origin, epoch));
         assert_eq!(end["rows"], of_epoch.len(), "epoch {epoch}");
@@ -42,5 +53,5 @@ pub(crate) fn folded(path: &Path) -> BTreeMap<String, String> {
         }
     }
     assert!(of_epoch.is_empty(), "the last epoch is whole");
-    answers
+    (answers, origins.len())
 }

@@ -1,6 +1,7 @@
 //! The integration tests of the workspace, one module a purpose.
 
 mod architecture;
+mod backup;
 mod bounded;
 #[cfg(all(feature = "kafka", target_os = "linux", target_arch = "x86_64"))]
 mod broker;

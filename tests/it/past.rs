@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::rig::{Rig, view};
 
 /// Answers by context with whether they are exact, and rows by stream and key.
-type Told = (
+pub(crate) type Told = (
     BTreeMap<String, (String, bool)>,
     BTreeMap<(String, String), String>,
 );
@@ -78,7 +78,7 @@ fn said<'a>(
     said.collect()
 }
 
-fn told(state: &StateAsOf) -> Told {
+pub(crate) fn told(state: &StateAsOf) -> Told {
     let answers = said(state.answers.get("answers").into_iter().flatten());
     let rows = state.documents.iter().flat_map(|(stream, rows)| {
         let row = |row: &perennial::bank::Document| {

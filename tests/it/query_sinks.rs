@@ -61,11 +61,13 @@ fn says(session: &Session, view: &str) -> Bag {
 #[derive(Default)]
 struct Delivered {
     epochs: Vec<Vec<Value>>,
+    /// How many histories of epochs follow one another.
+    n_origins: usize,
     stands: BTreeMap<String, (String, u64)>,
 }
 
 impl Delivered {
-    /// Reads a file. Panics unless its epochs rise, and each is whole, with its rows by key.
+    /// Reads a file. Panics unless the epochs of each history rise, and each is whole, with its rows by key.
     fn of(path: &Path) -> Self {
         let text = fs::read_to_string(path).expect("readable");
         let (mut delivered, mut of_epoch) = (Self::default(), Vec::new());
@@ -76,9 +78,14 @@ impl Delivered {
                 of_epoch.push(line);
                 continue;
             };
-            let epoch = end["epoch"].as_u64();
-            assert!(epoch > last, "{epoch:?} after {last:?}");
-            last = epoch;
+            let (epoch, origin) = (end["epoch"].as_u64(), end["origin"].clone());
+            match &last {
+                Some((of, last)) if *of == origin => {
+                    assert!(epoch > *last, "{epoch:?} after {last:?}");
+                }
+                _ => delivered.n_origins += 1,
+            }
+            last = Some((origin, epoch));
             assert_eq!(end["rows"], of_epoch.len());
             let keys = of_epoch.iter().map(|row: &Value| row["key"].as_str());
             assert!(keys.is_sorted_by(|a, b| a < b), "{of_epoch:?}");
@@ -211,6 +218,7 @@ proptest! {
             for (i, (view, _)) in VIEWS.iter().enumerate() {
                 if !without.contains(&i) {
                     let delivered = Delivered::of(&dir.path().join(view));
+                    prop_assert!(delivered.n_origins <= 1);
                     prop_assert_eq!(delivered.bag(), said[i].clone(), "{}", view);
                 }
             }
@@ -226,6 +234,45 @@ proptest! {
         again.engine().flush().expect("runs");
         drop(again);
         prop_assert!(files() == before);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    /// Whatever became of the table after a backup: the files of a state that is restored from it hold
+    /// what its views say, and nothing that was said between.
+    #[test]
+    fn restored_upserts_are_the_view_and_nothing_of_what_was_lost(
+        before in prop::collection::vec(step(), 0..8),
+        lost in prop::collection::vec(step(), 0..8),
+        after in prop::collection::vec(step(), 0..5),
+    ) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let state = dir.path().join("state");
+        let mut first = session(Some(&state));
+        run(&mut first, &declared(dir.path(), &[]));
+        // An epoch there is.
+        run(&mut first, "INSERT INTO t VALUES ('first', 'a', 1)");
+        before.iter().for_each(|step| take(&mut first, step));
+        first.engine().flush().expect("runs");
+        let file = dir.path().join("a.backup");
+        let out = fs::File::create(&file).expect("writable");
+        first.engine().backup(out).expect("backed up");
+        lost.iter().for_each(|step| take(&mut first, step));
+        first.engine().flush().expect("runs");
+        drop(first);
+
+        let restored = dir.path().join("restored");
+        perennial::state::restore(&file, &restored, |_, _| {}).expect("restores");
+        let mut second = session(Some(&restored));
+        run(&mut second, &declared(dir.path(), &[]));
+        after.iter().for_each(|step| take(&mut second, step));
+        let said: Vec<Bag> = VIEWS.iter().map(|(view, _)| says(&second, view)).collect();
+        drop(second);
+        for ((view, _), said) in VIEWS.iter().zip(said) {
+            let delivered = Delivered::of(&dir.path().join(view));
+            prop_assert_eq!(delivered.bag(), said, "{}", view);
+        }
     }
 }
 

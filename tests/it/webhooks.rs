@@ -117,3 +117,71 @@ fn a_receiver_that_fails_is_told_and_holds_up_no_answer() {
     let texts = rig.texts();
     receiver.until(|taken| !taken.is_empty() && folded(taken) == texts);
 }
+
+/// What a reader holds who drops what came under origins that are replaced.
+fn held(taken: &[Got]) -> BTreeMap<String, String> {
+    let mut held: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for got in taken {
+        let body = got.json();
+        let origin = body["origin"].as_str().expect("a text").to_owned();
+        if let Some(former) = body["replaces"].as_array()
+            && body["part"] == 1
+        {
+            held.retain(|_, (of, _)| !former.iter().any(|former| former == &**of));
+        }
+        for row in body["rows"].as_array().expect("rows") {
+            let key = row["key"].as_str().expect("a text").to_owned();
+            match row["text"].as_str() {
+                Some(text) => held.insert(key, (origin.clone(), text.to_owned())),
+                None => held.remove(&key),
+            };
+        }
+    }
+    held.into_iter()
+        .map(|(key, (_, text))| (key, text))
+        .collect()
+}
+
+#[test]
+fn a_receiver_of_a_restored_state_is_told_what_is_replaced() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start([]);
+    let mut first = rig(Some(&dir.path().join("state")), &receiver);
+    first.upsert("docs", "a", "alpha is here.");
+    for key in ["p", "q"] {
+        first.upsert("questions", key, "alpha");
+    }
+    first.engine.flush().expect("runs");
+    let file = dir.path().join("a.backup");
+    let out = std::fs::File::create(&file).expect("writable");
+    first.engine.backup(out).expect("backed up");
+    first.upsert("docs", "a", "alpha has moved.");
+    first.upsert("questions", "r", "alpha");
+    first.engine.delete("questions", "p").expect("runs");
+    let lost = first.texts();
+    let before = receiver.until(|taken| held(taken) == lost);
+    assert!(before.iter().all(|got| got.json()["replaces"].is_null()));
+    drop(first);
+
+    let restored = dir.path().join("restored");
+    perennial::state::restore(&file, &restored, |_, _| {}).expect("restores");
+    // Tried until it is taken.
+    receiver.then([Act::Answer(500, "", "")]);
+    let mut second = rig(Some(&restored), &receiver);
+    let updates = second.engine.subscribe("answers").expect("known");
+    second.upsert("questions", "s", "alpha");
+    let texts = second.texts();
+    assert_eq!(texts.keys().collect::<Vec<_>>(), ["p", "q", "s"]);
+    let all = receiver.until(|taken| held(taken) == texts);
+    let notice = updates.iter().find_map(|update| match update {
+        Update::Notice { message, .. } if message.contains("restored") => Some(message),
+        _ => None,
+    });
+    let notice = notice.expect("told");
+    assert!(notice.contains("cannot be looked at"), "{notice}");
+    // Under keys of its own, so that no receiver takes them for what it has.
+    let old: Vec<&str> = before.iter().map(Got::key).collect();
+    let new = all.iter().skip(before.len());
+    assert!(new.clone().count() > 0);
+    assert!(new.map(Got::key).all(|key| !old.contains(&key)));
+}

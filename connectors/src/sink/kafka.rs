@@ -16,19 +16,26 @@
 //! counts as delivered. After a crash the last epoch may be written once more, with the same
 //! headers: a reader that skips rows of an `origin` and key whose `epoch` it has, applies each
 //! once. With a transactional id each epoch is one transaction.
+//!
+//! Where an engine goes back in time, the topic is read once, from its beginning to its end: keys that stand
+//! in it and no more in what the engine says get tombstones.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{
+    BorrowedMessage, DeliveryResult, Header, Headers as _, Message as _, OwnedHeaders,
+};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
-use super::{Delivery, Output, Sink};
-use crate::kafka::client;
+use super::{Delivery, Output, Replaced, Sink, Told};
+use crate::kafka::client::{self, Complaints};
 use crate::{Error, StopFlag};
 
 /// How long the cluster may take for one step.
@@ -44,6 +51,24 @@ const DEFAULTS: [(&str, &str); 2] = [
     ("queue.buffering.max.kbytes", "8192"),
 ];
 const SETTINGS: [(&str, &str); 1] = [("enable.idempotence", "true")];
+
+/// What the consumer starts with that looks at what is there; the user's settings take their place.
+const LOOK_DEFAULTS: [(&str, &str); 2] = [
+    // A consumer needs one, though it never joins a group or commits an offset.
+    ("group.id", "perennial"),
+    // Memory for messages that wait, in KiB.
+    ("queued.max.messages.kbytes", "16384"),
+];
+const LOOK_SETTINGS: [(&str, &str); 4] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+    ("auto.offset.reset", "earliest"),
+];
+/// How long the cluster may take to say which partitions there are.
+const LOOK_TIME: Duration = Duration::from_secs(5);
+/// For how long it may say nothing of a topic that is read.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// A topic as a sink.
 pub struct KafkaSink {
@@ -217,9 +242,81 @@ impl Sink for KafkaSink {
             }
         }
     }
+
+    fn replace(
+        &mut self,
+        delivery: &Delivery,
+        former: &[u64],
+        stop: &StopFlag,
+    ) -> Result<Replaced, Error> {
+        let mut told = Told::of(delivery, former);
+        self.look(&mut told, stop)?;
+        let (whole, n_gone) = delivery.taking_back(&told.keys);
+        self.deliver(&whole, stop)?;
+        Ok(Replaced::TakenBack(n_gone))
+    }
+}
+
+/// Takes in what a message says stands under its key.
+fn hear(told: &mut Told<'_>, message: &BorrowedMessage<'_>) {
+    let Some(Ok(key)) = message.key().map(std::str::from_utf8) else {
+        return;
+    };
+    let header = |name: &str| {
+        let headers = message.headers()?;
+        let header = headers.iter().find(|header| header.key == name)?;
+        std::str::from_utf8(header.value?).ok()
+    };
+    let is_gone = message.payload().is_none();
+    told.hear(header("view"), header("origin"), key, is_gone);
 }
 
 impl KafkaSink {
+    /// Reads all that the topic holds.
+    fn look(&self, told: &mut Told<'_>, stop: &StopFlag) -> Result<(), Error> {
+        let config = client::configure(
+            &self.servers,
+            &LOOK_DEFAULTS,
+            &self.settings,
+            &LOOK_SETTINGS,
+        )?;
+        let consumer = config.create_with_context(Complaints::default());
+        let consumer: BaseConsumer<Complaints> = consumer.map_err(client::refused)?;
+        let failed = |error: &KafkaError| self.failed(error, consumer.context().take());
+        let metadata = consumer.fetch_metadata(Some(&self.topic), LOOK_TIME);
+        let metadata = metadata.map_err(|error| failed(&error))?;
+        let mut list = TopicPartitionList::new();
+        // Of those whose end is not read yet.
+        let mut open = BTreeSet::new();
+        let topics = metadata.topics().iter();
+        for partition in topics.flat_map(|topic| topic.partitions()) {
+            open.insert(partition.id());
+            let begin = list.add_partition_offset(&self.topic, partition.id(), Offset::Beginning);
+            begin.map_err(|error| failed(&error))?;
+        }
+        consumer.assign(&list).map_err(|error| failed(&error))?;
+        let mut heard = Instant::now();
+        while !open.is_empty() {
+            if stop.raised() {
+                return Err(failed(&KafkaError::Canceled));
+            }
+            match consumer.poll(STEP) {
+                Some(Ok(message)) => hear(told, &message),
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                }
+                Some(Err(error)) => return Err(failed(&error)),
+                None if heard.elapsed() > SILENCE => {
+                    let error = RDKafkaErrorCode::OperationTimedOut;
+                    return Err(failed(&KafkaError::MessageConsumption(error)));
+                }
+                None => continue,
+            }
+            heard = Instant::now();
+        }
+        Ok(())
+    }
+
     fn failed(&self, error: &KafkaError, said: Option<String>) -> Error {
         let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
         Error::Kafka {

@@ -11,6 +11,9 @@
 //! beginning of an epoch that a crash cut off: it is removed, and the epoch is delivered again. An
 //! epoch that is there is not written twice.
 //!
+//! Where an engine goes back in time, the file is read once more: keys that stand in it and no more in what
+//! the engine says are told to be gone.
+//!
 //! Others may move the file away, remove or empty it while it is written, as those do who rotate logs:
 //! the next epoch begins a new one.
 
@@ -20,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Delivery, Sink};
+use super::{Delivery, Replaced, Sink, Told};
 use crate::identity::identity;
 use crate::{Error, FaultPoint, StopFlag};
 
@@ -129,6 +132,33 @@ impl JsonLinesSink {
         Ok(())
     }
 
+    /// Reads the whole epochs that are there.
+    fn look(&mut self, told: &mut Told<'_>) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        let whole = std::io::Read::take(&self.file, self.end);
+        let (mut reader, mut line) = (BufReader::new(whole), Vec::new());
+        // By key, of the epoch whose end is not read yet.
+        let mut of_epoch: Vec<(String, bool)> = Vec::new();
+        loop {
+            line.clear();
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            // It was looked through when it was opened: what is no row is the first line.
+            let Ok(value) = serde_json::from_slice::<Value>(&line) else {
+                continue;
+            };
+            if let Some(end) = value.get("end_of") {
+                let (view, origin) = (end["view"].as_str(), end["origin"].as_str());
+                for (key, is_gone) in of_epoch.drain(..) {
+                    told.hear(view, origin, &key, is_gone);
+                }
+            } else if let Some(key) = value["key"].as_str() {
+                of_epoch.push((key.to_owned(), value.get("gone").is_some()));
+            }
+        }
+    }
+
     fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
         // A write that failed may have left a part.
         self.file.set_len(self.end)?;
@@ -185,6 +215,24 @@ impl Sink for JsonLinesSink {
             epoch: delivery.epoch,
         });
         Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        delivery: &Delivery,
+        former: &[u64],
+        stop: &StopFlag,
+    ) -> Result<Replaced, Error> {
+        self.settle()?;
+        let mut told = Told::of(delivery, former);
+        self.look(&mut told).map_err(|source| Error::Io {
+            path: self.path.clone(),
+            action: "cannot be read",
+            source,
+        })?;
+        let (whole, n_gone) = delivery.taking_back(&told.keys);
+        self.deliver(&whole, stop)?;
+        Ok(Replaced::TakenBack(n_gone))
     }
 }
 
@@ -371,6 +419,56 @@ mod tests {
         );
         let text = String::from_utf8(read(&path)).unwrap();
         assert_eq!(text.matches("end_of").count(), 2);
+    }
+
+    #[test]
+    fn what_was_told_before_its_engine_went_back_in_time_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        let said = |origin, epoch, rows: &[(&str, bool)]| {
+            let answer = delivery(1, 1, 1).rows.remove(0).output;
+            let row = |(key, is_there): &(&str, bool)| OutputRow {
+                key: (*key).to_owned(),
+                output: answer.clone().filter(|_| *is_there),
+            };
+            Delivery {
+                rows: rows.iter().map(row).collect(),
+                ..delivery(origin, epoch, 0)
+            }
+        };
+        let all = [
+            said(1, 5, &[("kept", true), ("later", true), ("left", true)]),
+            said(1, 6, &[("left", false), ("new", true), ("other", true)]),
+            // Of an engine that is none of its former lives.
+            said(9, 0, &[("foreign", true), ("other", true)]),
+        ];
+        deliver(&path, &all);
+        let now = said(2, 3, &[("kept", true), ("only now", true)]);
+        let mut sink = JsonLinesSink::open(&path).unwrap();
+        let replaced = sink.replace(&now, &[1], &StopFlag::new());
+        assert_eq!(replaced.unwrap(), Replaced::TakenBack(2));
+        let text = String::from_utf8(read(&path)).unwrap();
+        let last = text.lines().rev().skip(1).take(4);
+        let mut last: Vec<(String, bool)> = last
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .map(|row| (row["key"].as_str().unwrap().to_owned(), row["gone"] == true))
+            .collect();
+        last.reverse();
+        let expected = [
+            ("kept", false),
+            ("later", true),
+            ("new", true),
+            ("only now", false),
+        ];
+        assert_eq!(
+            last,
+            expected.map(|(key, is_gone)| (key.to_owned(), is_gone))
+        );
+        // After a crash the same is given again: it is there.
+        let before = read(&path);
+        let replaced = sink.replace(&now, &[1], &StopFlag::new());
+        assert_eq!(replaced.unwrap(), Replaced::TakenBack(0));
+        assert_eq!(read(&path), before);
     }
 
     proptest! {

@@ -9,6 +9,11 @@
 //! has (same `origin`, an `epoch` that is not higher; the same idempotency key) applies each
 //! exactly once.
 //!
+//! An engine whose state was restored from a backup goes back in time, and what is outside does not. It
+//! has another origin then, and its first delivery says all that stands and *replaces* what was delivered
+//! before ([`Sink::replace`]). A sink that can see what it holds takes back what stands no more; one that
+//! cannot says which origins are replaced.
+//!
 //! What it is given is one stream of upserts, whatever the view: a row under a key takes the place
 //! of the one before, or is gone. So what waits can be merged by key, and a compacted topic holds
 //! what the view says.
@@ -19,6 +24,7 @@ mod lines;
 #[cfg_attr(not(feature = "http"), path = "../absent/webhook.rs")]
 mod webhook;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use perennial_rows::{Tuple, json as rows_json};
@@ -55,6 +61,35 @@ pub trait Sink: Send + 'static {
     /// # Errors
     /// Why it is not there: it is tried again after a while.
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error>;
+
+    /// Takes the first epoch of an engine that goes back in time: it says all that stands. What was
+    /// delivered of the view under the `former` origins, or the delivery's own, and is not among it is to
+    /// be gone. The contract is that of `deliver`, but that what is taken back may be less when it is
+    /// given again.
+    ///
+    /// A sink that does not say otherwise takes it as any other delivery, and cannot see what it holds.
+    ///
+    /// # Errors
+    /// As [`Sink::deliver`].
+    fn replace(
+        &mut self,
+        delivery: &Delivery,
+        former: &[u64],
+        stop: &StopFlag,
+    ) -> Result<Replaced, Error> {
+        let _ = former;
+        self.deliver(delivery, stop)?;
+        Ok(Replaced::Unseen)
+    }
+}
+
+/// What became of what was delivered before an engine went back in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// So many rows that stand no more were taken back.
+    TakenBack(usize),
+    /// What is outside cannot be looked at: its readers are to drop what the former origins told.
+    Unseen,
 }
 
 impl Sink for Box<dyn Sink> {
@@ -68,6 +103,15 @@ impl Sink for Box<dyn Sink> {
 
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
         (**self).deliver(delivery, stop)
+    }
+
+    fn replace(
+        &mut self,
+        delivery: &Delivery,
+        former: &[u64],
+        stop: &StopFlag,
+    ) -> Result<Replaced, Error> {
+        (**self).replace(delivery, former, stop)
     }
 }
 
@@ -135,7 +179,21 @@ pub struct OutputAnswer {
 impl Delivery {
     /// The origin as it is written.
     pub fn origin_text(&self) -> String {
-        format!("{:016x}", self.origin)
+        origin_text(self.origin)
+    }
+
+    /// The same, where what stands outside under other keys is gone. Returns how many keys these are, too.
+    fn taking_back(&self, outside: &BTreeSet<String>) -> (Self, usize) {
+        let mut whole = self.clone();
+        let told: BTreeSet<&str> = self.rows.iter().map(|row| &*row.key).collect();
+        let gone = outside.iter().filter(|key| !told.contains(&***key));
+        whole.rows.extend(gone.map(|key| OutputRow {
+            key: key.clone(),
+            output: None,
+        }));
+        whole.rows.sort_by(|a, b| a.key.cmp(&b.key));
+        let n_gone = whole.rows.len() - self.rows.len();
+        (whole, n_gone)
     }
 
     /// A row as a JSON object.
@@ -150,6 +208,41 @@ impl Delivery {
             object.extend(fields);
         }
         object
+    }
+}
+
+/// An origin as it is written.
+fn origin_text(origin: u64) -> String {
+    format!("{origin:016x}")
+}
+
+/// Whose rows a replacement takes back: those of these origins, as they are written, of this view.
+struct Told<'a> {
+    view: &'a str,
+    origins: BTreeSet<String>,
+    /// Keys that stand, and were said last by one of them.
+    keys: BTreeSet<String>,
+}
+
+impl<'a> Told<'a> {
+    fn of(delivery: &'a Delivery, former: &[u64]) -> Self {
+        let origins = former.iter().copied().chain([delivery.origin]);
+        Self {
+            view: &delivery.view,
+            origins: origins.map(origin_text).collect(),
+            keys: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in what was said under a key, and by whom.
+    fn hear(&mut self, view: Option<&str>, origin: Option<&str>, key: &str, is_gone: bool) {
+        let is_its = origin.is_some_and(|origin| self.origins.contains(origin));
+        if is_its && view == Some(self.view) && !is_gone {
+            self.keys.insert(key.to_owned());
+        } else {
+            // It is gone, or another's by now.
+            self.keys.remove(key);
+        }
     }
 }
 

@@ -19,6 +19,10 @@
 //! has seen applies each part once. The digest is of the body, for parts of one epoch may be cut
 //! anew where rows were taken out in between: another body has another key.
 //!
+//! Where an engine goes back in time, its first delivery says all that stands, under an origin of its own,
+//! and has `"replaces":["00f0…"]` beside: what the receiver holds of the view under these origins, and is
+//! not told now, is gone.
+//!
 //! Redirects are not followed, and no proxy of the environment is used: rows go where they were
 //! told to, or nowhere.
 
@@ -38,7 +42,7 @@ use sha2::Sha256;
 use ureq::Agent;
 use ureq::http::{Response, Uri};
 
-use super::{Delivery, Sink};
+use super::{Delivery, Replaced, Sink, origin_text};
 use crate::excerpt::prefix;
 use crate::{Error, StopFlag};
 
@@ -245,10 +249,32 @@ impl Sink for Webhook {
     }
 
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
+        self.post_parts(delivery, &[], stop)
+    }
+
+    fn replace(
+        &mut self,
+        delivery: &Delivery,
+        former: &[u64],
+        stop: &StopFlag,
+    ) -> Result<Replaced, Error> {
+        self.post_parts(delivery, former, stop)?;
+        Ok(Replaced::Unseen)
+    }
+}
+
+impl Webhook {
+    /// Posts a delivery, which replaces what these origins told.
+    fn post_parts(
+        &mut self,
+        delivery: &Delivery,
+        former: &[u64],
+        stop: &StopFlag,
+    ) -> Result<(), Error> {
         let parts = parts(delivery, self.part_bytes);
         let n_parts = parts.len();
         for (number, rows) in (1..).zip(parts) {
-            let body = body(delivery, number, n_parts, rows);
+            let body = body(delivery, (number, n_parts), rows, former);
             let key = key(delivery, number, &body);
             if !self.taken.contains(&key) {
                 self.post(&key, body, stop)?;
@@ -329,10 +355,15 @@ fn parts(delivery: &Delivery, part_bytes: usize) -> Vec<Range<usize>> {
     parts
 }
 
-fn body(delivery: &Delivery, part: usize, n_parts: usize, rows: Range<usize>) -> Vec<u8> {
+fn body(
+    delivery: &Delivery,
+    (part, n_parts): (usize, usize),
+    rows: Range<usize>,
+    former: &[u64],
+) -> Vec<u8> {
     let rows = delivery.rows[rows].iter();
     let rows: Vec<_> = rows.map(|row| delivery.row_json(row)).collect();
-    let body = json!({
+    let mut body = json!({
         "origin": delivery.origin_text(),
         "view": delivery.view,
         "epoch": delivery.epoch,
@@ -340,6 +371,10 @@ fn body(delivery: &Delivery, part: usize, n_parts: usize, rows: Range<usize>) ->
         "parts": n_parts,
         "rows": rows,
     });
+    if !former.is_empty() {
+        let former: Vec<String> = former.iter().copied().map(origin_text).collect();
+        body["replaces"] = former.into();
+    }
     body.to_string().into_bytes()
 }
 
@@ -449,7 +484,7 @@ mod tests {
         let (first, second) = (delivery(&["a", "b"]), delivery(&["a"]));
         let of = |delivery: &Delivery| {
             let rows = 0..delivery.rows.len();
-            key(delivery, 1, &body(delivery, 1, 1, rows))
+            key(delivery, 1, &body(delivery, (1, 1), rows, &[]))
         };
         assert_eq!(of(&first), of(&first.clone()));
         assert_ne!(of(&first), of(&second));

@@ -37,12 +37,14 @@ use watched::Watched;
 
 /// Columns of a frame that is shown on no terminal.
 const WIDTH: usize = 120;
+/// How long the server may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a key may wait, and how often is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub(crate) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
-    let endpoint = Endpoint::at(&args.url, &args.access)?;
+    let endpoint = Endpoint::at(&args.url, &args.access, PATIENCE)?;
     let terminal = console::Term::stdout();
     let paint = Paint::of(&terminal, ColorChoice::Auto);
     match args.once || !terminal.is_term() {

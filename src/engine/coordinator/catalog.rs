@@ -51,6 +51,8 @@ struct NewSink {
     is_waiting: bool,
     /// What it is owed from the beginning.
     owed: Vec<connectors::Delivery>,
+    /// The origins whose deliveries the first of its own replaces.
+    former: Arc<[u64]>,
 }
 
 /// Events of one source that wait for the coordinator.
@@ -370,21 +372,28 @@ impl Coordinator {
             let view = self.names.view(&spec.view)?;
             let left = self.left_by(name)?;
             let left = left.filter(|(of_view, _)| *of_view == spec.view && !spec.sink.is_empty());
+            let is_new = left.is_none();
             let is_query = self.views[&view].generating().is_none();
-            let (is_new, owed) = match left {
-                Some((_, owed)) => (false, owed),
+            let is_waiting = is_new && is_query && self.views[&view].stands_at.is_none();
+            let former = self.replaced_by(name, is_new)?;
+            let owed = match left {
+                Some((_, owed)) => owed,
+                None if is_waiting => Vec::new(),
                 None => {
                     let all = Some(self.snapshot_for_sink(view));
-                    let all = all.filter(|all| !all.rows.is_empty());
-                    (true, all.into_iter().collect())
+                    // That nothing stands is told, too, where something was told before.
+                    let is_told = !former.is_empty() && self.stored.is_some();
+                    let all = all.filter(|all| is_told || !all.rows.is_empty());
+                    all.into_iter().collect()
                 }
             };
             new.push(NewSink {
                 view,
                 spec,
                 is_new,
-                is_waiting: is_new && is_query && self.views[&view].stands_at.is_none(),
+                is_waiting,
                 owed,
+                former,
             });
         }
         self.parked
@@ -402,6 +411,7 @@ impl Coordinator {
             spec,
             is_waiting,
             owed,
+            former,
             ..
         } in new
         {
@@ -410,7 +420,7 @@ impl Coordinator {
                 // Nobody listens only when the engine is stopping.
                 let _ = sender.send(Report::Sink(event));
             };
-            let sink = RunningSink::start(view, spec.sink, owed, state.clone(), tell);
+            let sink = RunningSink::start(view, spec.sink, (owed, former), state.clone(), tell);
             let mut sink = sink.map_err(|error| Error::Stopped {
                 reason: error.to_string(),
             })?;
@@ -418,6 +428,18 @@ impl Coordinator {
             self.sinks.push(sink);
         }
         Ok(())
+    }
+
+    /// The origins whose deliveries to a sink its next one replaces.
+    fn replaced_by(&self, sink: &str, is_new: bool) -> Result<Arc<[u64]>, StateError> {
+        let is_first = match &self.durable {
+            Some(durable) if !self.former.is_empty() => is_new || durable.state.replaces(sink)?,
+            _ => false,
+        };
+        Ok(match is_first {
+            true => self.former.clone(),
+            false => Arc::default(),
+        })
     }
 
     /// What a sink takes that is known and not there, and what it is owed.

@@ -96,6 +96,9 @@ pub(crate) struct Coordinator {
     parked: Parked,
     /// Which history of epochs this is.
     origin: u64,
+    /// Those that it was before it was restored from a backup: what sinks were told under them is
+    /// replaced by the first that they are told now.
+    former: Arc<[u64]>,
     /// For what runs beside the workers.
     report: Sender<Report>,
     /// Epochs that are closed, and not yet stored.
@@ -181,7 +184,9 @@ impl Coordinator {
                 }
                 // There may be room for an epoch now.
                 Woken::Report(Some(Report::Sink(SinkEvent::Delivered))) => {}
-                Woken::Report(Some(Report::Sink(SinkEvent::Failing { sink, message }))) => {
+                Woken::Report(Some(Report::Sink(
+                    SinkEvent::Failing { sink, message } | SinkEvent::Replaced { sink, message },
+                ))) => {
                     self.announce(Update::Notice {
                         source: sink,
                         message,

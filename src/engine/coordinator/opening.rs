@@ -124,6 +124,10 @@ impl Coordinator {
                 Some(durable) => durable.restored.origin,
                 None => new_origin(),
             },
+            former: match &durable {
+                Some(durable) => durable.restored.former.clone().into(),
+                None => Arc::default(),
+            },
             report: sender,
             unstored: VecDeque::new(),
             next_epoch: last.map_or(0, |epoch| epoch + 1),

@@ -173,7 +173,7 @@ impl Coordinator {
         let parked = self.parked.iter().enumerate();
         let parked = parked.filter(|(_, (_, of_view))| *of_view == id);
         let parked: Vec<usize> = parked.map(|(place, _)| place).collect();
-        let owed = |places: &[usize], rows: &[OutputRow]| -> Owed {
+        let owed = |places: &[usize], rows: &[OutputRow], is_told: bool| -> Owed {
             let delivery = |place: &usize| {
                 let delivery = Delivery {
                     origin: self.origin,
@@ -183,18 +183,22 @@ impl Coordinator {
                 };
                 (*place, delivery)
             };
-            let places = places.iter().filter(|_| !rows.is_empty());
+            let places = places.iter().filter(|_| is_told);
             places.map(delivery).collect()
         };
-        let mut deliveries = owed(&known, &completed.outputs);
+        let is_news = !completed.outputs.is_empty();
+        let mut deliveries = owed(&known, &completed.outputs, is_news);
         if !begun.is_empty() {
-            deliveries.extend(owed(&begun, &view.outputs()));
+            let all = view.outputs();
+            // That nothing stands is told, too, where something was told before.
+            let is_told = !all.is_empty() || !self.former.is_empty();
+            deliveries.extend(owed(&begun, &all, is_told));
         }
         let given = completed.given.iter();
         Said {
             answers: self.stored_answers(id, &completed.touched),
             deliveries,
-            parked: owed(&parked, &completed.outputs),
+            parked: owed(&parked, &completed.outputs, is_news),
             given: given
                 .map(|(key, digest)| (view.name.clone(), key.clone(), *digest))
                 .collect(),

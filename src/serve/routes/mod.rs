@@ -1,5 +1,6 @@
 //! What does each path do? One file a resource.
 
+pub(super) mod backup;
 pub(super) mod health;
 pub(super) mod history;
 pub(super) mod lineage;

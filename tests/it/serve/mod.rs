@@ -1,6 +1,7 @@
 //! The engine behind HTTP: what is promised to who asks, subscribes, goes on, and to who breaks the rules.
 
 mod asking;
+mod backup;
 mod crash;
 mod events;
 mod feeding;

@@ -189,6 +189,13 @@ fn a_role_may_what_it_says_and_nothing_else() {
             [400, 400, 403, 403],
         ),
         (
+            "backing up",
+            "POST",
+            "/v1/backup".to_owned(),
+            "",
+            [400, 403, 403, 403],
+        ),
+        (
             "feeding",
             "POST",
             format!("{streams}docs"),
