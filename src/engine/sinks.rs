@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use perennial_connectors::{Delivery, Sink, StopFlag};
 
 use super::names::ViewId;
+use super::tracer::{Delivered, Tracer};
 use crate::fault;
 use crate::state::State;
 
@@ -143,6 +144,7 @@ impl RunningSink {
         mut sink: Box<dyn Sink>,
         owed: Vec<Delivery>,
         state: Option<Arc<State>>,
+        tracer: Option<Arc<dyn Tracer>>,
         tell: impl Fn(SinkEvent) + Send + 'static,
     ) -> std::io::Result<Self> {
         let outbox = Arc::new(Outbox::default());
@@ -152,7 +154,10 @@ impl RunningSink {
             .name(format!("sink {name}"))
             .spawn({
                 let (outbox, stop) = (outbox.clone(), stop.clone());
-                move || run(&mut *sink, &outbox, state.as_deref(), &stop, tell)
+                move || {
+                    let beside = (state.as_deref(), tracer.as_deref());
+                    run(&mut *sink, &outbox, beside, &stop, tell);
+                }
             })?;
         Ok(Self {
             name,
@@ -232,7 +237,7 @@ impl Drop for RunningSink {
 fn run(
     sink: &mut dyn Sink,
     outbox: &Outbox,
-    state: Option<&State>,
+    (state, tracer): (Option<&State>, Option<&dyn Tracer>),
     stop: &StopFlag,
     tell: impl Fn(SinkEvent),
 ) {
@@ -243,6 +248,7 @@ fn run(
             return;
         }
         fault::DELIVER_BEGIN.reach();
+        let began = Instant::now();
         let attempt = catch_unwind(AssertUnwindSafe(|| sink.deliver(&delivery, stop)));
         let delivered = match attempt {
             Ok(delivered) => delivered.map_err(|error| {
@@ -254,6 +260,16 @@ fn run(
                 Err((reason.to_owned(), Duration::ZERO))
             }
         };
+        if let Some(tracer) = tracer {
+            tracer.delivered(&Delivered {
+                sink: sink.name(),
+                view: &delivery.view,
+                epoch: delivery.epoch,
+                n_rows: delivery.rows.len(),
+                is_ok: delivered.is_ok(),
+                began,
+            });
+        }
         outbox.settle(delivered.is_ok());
         match delivered {
             Ok(()) => {
@@ -357,6 +373,7 @@ mod tests {
             sink,
             vec![delivery(1, &[])],
             None,
+            None,
             move |event| {
                 let _ = events.send(matches!(event, SinkEvent::Failing { .. }));
             },
@@ -381,7 +398,8 @@ mod tests {
             got,
         });
         let begin = Instant::now();
-        let running = RunningSink::start(ViewId(0), sink, vec![delivery(1, &[])], None, |_| {});
+        let running =
+            RunningSink::start(ViewId(0), sink, vec![delivery(1, &[])], None, None, |_| {});
         drop(running.expect("a thread"));
         assert!(begin.elapsed() < LAST_WAIT);
     }

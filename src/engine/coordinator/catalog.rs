@@ -397,6 +397,7 @@ impl Coordinator {
         });
         self.declare_sinks(declared.collect())?;
         let state = self.durable.as_ref().map(|durable| durable.state.clone());
+        let tracer = self.hub.tracer().cloned();
         for NewSink {
             view,
             spec,
@@ -410,7 +411,8 @@ impl Coordinator {
                 // Nobody listens only when the engine is stopping.
                 let _ = sender.send(Report::Sink(event));
             };
-            let sink = RunningSink::start(view, spec.sink, owed, state.clone(), tell);
+            let sink =
+                RunningSink::start(view, spec.sink, owed, state.clone(), tracer.clone(), tell);
             let mut sink = sink.map_err(|error| Error::Stopped {
                 reason: error.to_string(),
             })?;
