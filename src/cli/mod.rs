@@ -48,6 +48,7 @@ mod stderr;
 mod table;
 mod told;
 mod topic;
+mod traces;
 mod unposted;
 mod values;
 mod watch;

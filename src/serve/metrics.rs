@@ -24,7 +24,7 @@ use super::routes::health::waiting;
 use super::routes::models::FragmentsJson;
 use super::served::Served;
 use super::tokens::Role;
-use crate::engine::{RelationInfo, RelationKind};
+use crate::engine::{RelationInfo, RelationKind, SpanCounts};
 
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -52,9 +52,10 @@ pub(super) async fn metrics(
             n_quarantined,
             engine.undelivered()?,
             FragmentsJson::of(engine),
+            engine.spans(),
         ))
     });
-    let (relations, n_quarantined, undelivered, fragments) = asked.await?;
+    let (relations, n_quarantined, undelivered, fragments, spans) = asked.await?;
     let is_ready = waiting(&relations).is_empty();
     let feeds = served.feeds();
     let views = relations.iter().filter(|of| is_view(of)).map(|of| {
@@ -73,6 +74,7 @@ pub(super) async fn metrics(
         undelivered,
         n_quarantined,
         fragments,
+        spans,
         n_connections: served.n_connections.load(Ordering::Relaxed),
         uptime: served.began.elapsed().as_secs_f64(),
         is_ready,
@@ -98,6 +100,7 @@ struct Numbers {
     undelivered: Vec<(String, usize)>,
     n_quarantined: usize,
     fragments: Option<FragmentsJson>,
+    spans: Option<SpanCounts>,
     n_connections: usize,
     uptime: f64,
     is_ready: bool,
@@ -367,7 +370,27 @@ impl Collector for Numbers {
                     "fragments_evicted",
                     "Fragments that were dropped for others",
                 ),
-                [(none, number_64(held.n_evicted))],
+                [(none.clone(), number_64(held.n_evicted))],
+            )?;
+        }
+        if let Some(spans) = &self.spans {
+            to.family(
+                Of::Counter,
+                gauge("trace_spans_sent", "Spans that a collector has taken"),
+                [(none.clone(), number_64(spans.n_sent))],
+            )?;
+            to.family(
+                Of::Counter,
+                gauge(
+                    "trace_spans_dropped",
+                    "Spans that found no room, or that no collector took",
+                ),
+                [(none.clone(), number_64(spans.n_dropped))],
+            )?;
+            to.family(
+                Of::Gauge,
+                gauge("trace_spans_waiting", "Spans that wait to be sent"),
+                [(none, number(spans.n_waiting))],
             )?;
         }
         Ok(())
