@@ -12,6 +12,8 @@ mod refused;
 mod resume;
 mod subscribing;
 mod tenants;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
+use perennial::engine::Tracer;
 use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens};
 use perennial::sql::{Script, Session, parse};
 use perennial::{Engine, Runtime};
@@ -55,6 +58,7 @@ impl Default for Setup<'_> {
             tokens: None,
             limits: limits(),
             tls: false,
+            tracer: None,
             model: Scripted::new(),
         }
     }
@@ -66,6 +70,7 @@ struct Setup<'a> {
     tokens: Option<Arc<Tokens>>,
     limits: Limits,
     tls: bool,
+    tracer: Option<Arc<dyn Tracer>>,
     model: Scripted,
 }
 
@@ -93,6 +98,9 @@ impl Serving {
         let mut builder = Engine::builder(Runtime::scripted(Arc::new(setup.model), embedder));
         if let Some(state) = setup.state {
             builder = builder.state(state);
+        }
+        if let Some(tracer) = setup.tracer {
+            builder = builder.traced(tracer);
         }
         let engine = builder.held().start().expect("starts");
         let served = Served::over(Session::new(engine, "scripted").held(), setup.limits);
