@@ -151,13 +151,14 @@ fn a_request_says_of_which_trace_it_is() {
     let mut source = Listener::start(source);
     source.until(&Mark::CaughtUp);
     let mut client = Client::connect(http.address());
-    let body = line("a", "One.");
-    for headers in [
+    let headers = [
         &[("traceparent", PARENT)][..],
         &[],
         &[("traceparent", "nothing of the kind")],
         &[("traceparent", PARENT), ("traceparent", PARENT)],
-    ] {
+    ];
+    for (n, headers) in headers.into_iter().enumerate() {
+        let body = line("a", &format!("It is {n}."));
         let posted = request("POST", "/v1/streams/docs", headers, body.as_bytes());
         assert_eq!(client.ask(&posted).status, 202, "{headers:?}");
         source.until(&Mark::Batch);
