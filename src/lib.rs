@@ -34,6 +34,8 @@ pub mod local_model;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 pub mod memory;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod recording;
 #[cfg(feature = "remote")]
 pub mod remote_model;

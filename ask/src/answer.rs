@@ -6,6 +6,7 @@
 //! before, and never flows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use perennial_model::cancel::Cancel;
 use perennial_model::generation::DraftCheck;
@@ -277,6 +278,21 @@ pub(crate) fn n_tokens_of(parts: impl IntoIterator<Item = usize>) -> usize {
     parts.into_iter().fold(0, usize::saturating_add)
 }
 
+/// A request to the server of a model, ended.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteCall<'a> {
+    /// Scheme, host, port and path of the server's interface.
+    pub server: &'a str,
+    /// The path of the endpoint below.
+    pub endpoint: &'static str,
+    /// The HTTP status, where there was a reply.
+    pub status: Option<u16>,
+    /// Whether the reply was of use.
+    pub is_ok: bool,
+    /// From the request to the end of its reply.
+    pub elapsed: Duration,
+}
+
 /// What a call reports while it runs. Observations only: an answer counts when its epoch
 /// is complete.
 pub trait CallProgress {
@@ -286,6 +302,8 @@ pub trait CallProgress {
     fn writing(&mut self, text: &str);
     /// What changed cannot be judged for this reason, so the answer is read.
     fn cannot_judge(&mut self, _reason: &str) {}
+    /// The model's server was asked.
+    fn called(&mut self, _call: &RemoteCall<'_>) {}
 }
 
 impl CallProgress for () {

@@ -33,8 +33,8 @@ pub mod scripted;
 pub mod task;
 
 pub use answer::{
-    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung,
-    Skip, Source, SubParagraph, Tolerance, Work,
+    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome,
+    RemoteCall, Rung, Skip, Source, SubParagraph, Tolerance, Work,
 };
 pub use before::{Before, LayoutDelta, Written};
 pub use dependency::{Dependencies, Dependency};

@@ -166,6 +166,7 @@ impl Fitting {
         let mut fitted = Batch {
             rejected: batch.rejected,
             resume: batch.resume,
+            trace: batch.trace,
             ..Batch::default()
         };
         for change in batch.changes {

@@ -50,6 +50,7 @@ mod sink;
 mod source;
 mod stop;
 mod table;
+mod trace_parent;
 mod unpacked;
 
 pub use acks::Acks;
@@ -80,3 +81,4 @@ pub use sink::{
 pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Resumption, Source};
 pub use stop::StopFlag;
 pub use table::Table;
+pub use trace_parent::TraceParent;

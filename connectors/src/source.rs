@@ -18,7 +18,7 @@ use crossbeam_channel::{Sender, select};
 
 use perennial_rows::{Key, Row, Schema};
 
-use crate::{Acks, Change, Error, LeftOut, Offset, Rejected, SourceName, StopFlag};
+use crate::{Acks, Change, Error, LeftOut, Offset, Rejected, SourceName, StopFlag, TraceParent};
 
 /// Something outside whose changes can be followed.
 ///
@@ -154,6 +154,8 @@ pub struct Batch {
     /// Where a run would resume that has all up to this batch: the next line of a file of
     /// lines. None for folders, which resume from digests.
     pub resume: Option<Offset>,
+    /// Of which trace it is a part, where whoever sent it says so.
+    pub trace: Option<TraceParent>,
 }
 
 impl Batch {

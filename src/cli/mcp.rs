@@ -19,6 +19,7 @@ use super::interrupt::Interrupt;
 use super::live::Live;
 use super::run::read;
 use super::serve::carried_out;
+use super::traces::Traces;
 use super::watch::undelivered;
 
 /// How often it is looked whether it is to end.
@@ -68,11 +69,19 @@ fn speak(
     interrupt: &Interrupt,
     live: &Live,
 ) -> Result<ExitCode, Failure> {
+    let traces = Traces::of_environment(live);
     let (ready, served) = watch::channel::<Option<Arc<Served>>>(None);
     let speaking = runtime.spawn(mcp::stdio(served));
     let mut limits = Limits::default();
     args.asking.set(&mut limits);
-    let (served, name) = carried_out(script, statements, &args.engine, &args.model, limits, live)?;
+    let (served, name) = carried_out(
+        script,
+        statements,
+        (&args.engine, &traces),
+        &args.model,
+        limits,
+        live,
+    )?;
     ready.send_replace(Some(served.clone()));
     live.say(&format!("{name} · speaking MCP"));
     // From here on there is something to end in order.

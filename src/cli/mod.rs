@@ -54,6 +54,7 @@ mod told;
 #[cfg(feature = "serve")]
 mod top;
 mod topic;
+mod traces;
 mod unposted;
 mod values;
 mod watch;

@@ -17,6 +17,7 @@ use super::paint::Paint;
 use super::report::EpochReport;
 use super::screen::Screen;
 use super::told::Teller;
+use super::traces::Traces;
 use super::watch::undelivered;
 use super::wording;
 
@@ -36,7 +37,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         Some(model) => model.opened_by(),
         None => opening::opened_by(&args.model).into(),
     };
+    // It ends after the session, so that all is sent.
+    let traces = Traces::of_environment(&live);
     let builder = declared(Engine::builder(open(first)?), &args.engine).held();
+    let builder = traces.follow(builder);
     let session = Session::new(builder.start()?, opened_by)
         .held()
         .opening(move |model| Ok(open(Some(model))?));

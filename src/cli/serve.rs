@@ -14,6 +14,7 @@ use super::interrupt::Interrupt;
 use super::live::Live;
 use super::opening;
 use super::run::{declared, read};
+use super::traces::Traces;
 use super::watch::undelivered;
 
 /// How often it is looked whether it is to end.
@@ -42,10 +43,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     limits.rate = args.rate;
     limits.burst = args.rate.saturating_mul(2);
     args.asking.set(&mut limits);
+    // It ends after what is served, so that all is sent.
+    let traces = Traces::of_environment(&live);
     let (served, name) = carried_out(
         &script,
         &statements,
-        &args.engine,
+        (&args.engine, &traces),
         &args.model,
         limits,
         &live,
@@ -80,7 +83,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
 pub(crate) fn carried_out(
     script: &Script,
     statements: &[Spanned<Statement>],
-    engine_args: &EngineArgs,
+    (engine_args, traces): (&EngineArgs, &Traces),
     model_args: &ModelArgs,
     limits: Limits,
     live: &Live,
@@ -97,6 +100,7 @@ pub(crate) fn carried_out(
         ),
     };
     let engine = declared(Engine::builder(opened.runtime), engine_args).held();
+    let engine = traces.follow(engine);
     let opening_live = live.clone();
     let session = Session::new(engine.start()?, opened_by)
         .held()

@@ -19,6 +19,7 @@ use super::reading::answers_schema;
 use super::relations::RelationKind;
 use super::runtime::Runtime;
 use super::sinks::SinkSpec;
+use super::tracer::Tracer;
 use crate::recording::Log;
 use crate::state::{FRAGMENTS, Retention, State, StateError};
 
@@ -40,6 +41,7 @@ pub struct EngineBuilder {
     retention: Retention,
     recording: Option<PathBuf>,
     is_held: bool,
+    tracer: Option<Arc<dyn Tracer>>,
 }
 
 enum Stream {
@@ -94,6 +96,7 @@ impl EngineBuilder {
             retention: Retention::default(),
             recording: None,
             is_held: false,
+            tracer: None,
         }
     }
 
@@ -200,6 +203,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
         self.recording = Some(path.into());
+        self
+    }
+
+    /// Has somebody told what becomes of every change; see [`Tracer`].
+    #[must_use]
+    pub fn traced(mut self, tracer: Arc<dyn Tracer>) -> Self {
+        self.tracer = Some(tracer);
         self
     }
 
@@ -317,7 +327,7 @@ impl EngineBuilder {
     /// started.
     pub fn start(self) -> Result<Engine, Error> {
         self.plans()?;
-        let hub = Arc::new(Hub::default());
+        let hub = Arc::new(Hub::traced(self.tracer.clone()));
         let names = Arc::new(Names::default());
         let log = self.recording.as_deref().map(Log::open).transpose()?;
         let references = self.runtime.store.clone();

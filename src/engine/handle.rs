@@ -12,7 +12,7 @@ use crossbeam_channel::{
 };
 use perennial_ask::{Dependency, Provider};
 use perennial_bank::{ContextKey, DocumentKey};
-use perennial_connectors::{Sink, Source, fit};
+use perennial_connectors::{Sink, Source, TraceParent, fit};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{Asking, Epoch, Observer, Pace, PaceOption, Plan, View};
@@ -33,6 +33,7 @@ use super::quarantine::{QuarantinePage, Quarantined};
 use super::relations::{RelationInfo, Snapshot};
 use super::runtime::Runtime;
 use super::subscription::Subscription;
+use super::tracer::SpanCounts;
 #[cfg(feature = "serve")]
 use crate::state::Stood;
 use crate::state::{AsOf, Backup, BackupSummary, HistoryEntry, State, StateAsOf};
@@ -378,9 +379,22 @@ impl Engine {
     /// # Errors
     /// As [`Engine::upsert`]; none of the changes is made then.
     pub fn apply(&self, edits: Vec<Edit>) -> Result<(), Error> {
+        self.apply_of(edits, None)
+    }
+
+    /// The same, as a part of a trace; see [`Tracer`](super::Tracer).
+    ///
+    /// # Errors
+    /// As [`Engine::apply`].
+    pub fn apply_of(&self, edits: Vec<Edit>, trace: Option<TraceParent>) -> Result<(), Error> {
         let rows = edits.into_iter().map(|edit| self.row_of(edit));
         let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-        self.send(Request::Apply { rows })
+        self.send(Request::Apply { rows, trace })
+    }
+
+    /// What became of the spans of its tracer; none where it has none.
+    pub fn spans(&self) -> Option<SpanCounts> {
+        self.shared.hub.spans()
     }
 
     /// An edit with the number of its table.

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use perennial_ask::{Performed, Work};
+use perennial_ask::{Performed, RemoteCall, Work};
 use perennial_bank::ContextKey;
-use perennial_views::{Observer, Refresh};
+use perennial_views::{Epoch, Observer, Refresh};
 
 use super::follower::{Ending, Follower, Following};
 use super::subscription::Mailbox;
+use super::tracer::{Refreshed, SpanCounts, Tracer};
 use super::update::{Progress, Update};
 
 /// Refreshes of one epoch of a view whose details are kept until it is complete.
@@ -28,6 +29,8 @@ pub(crate) struct Hub {
     failure: OnceLock<String>,
     /// Views of which it was told that changes cannot be judged.
     are_blind: Mutex<HashSet<String>>,
+    /// Who hears what becomes of changes.
+    tracer: Option<Arc<dyn Tracer>>,
 }
 
 /// What the tasks of an epoch came to.
@@ -39,6 +42,24 @@ pub(super) struct TaskCounts {
 }
 
 impl Hub {
+    /// A hub whose changes are followed, where somebody does.
+    pub(super) fn traced(tracer: Option<Arc<dyn Tracer>>) -> Self {
+        Self {
+            tracer,
+            ..Self::default()
+        }
+    }
+
+    /// Who hears what becomes of changes, if anybody does.
+    pub(super) fn tracer(&self) -> Option<&Arc<dyn Tracer>> {
+        self.tracer.as_ref()
+    }
+
+    /// What became of the spans of a tracer, if there is one.
+    pub(super) fn spans(&self) -> Option<SpanCounts> {
+        self.tracer.as_ref().map(|tracer| tracer.spans())
+    }
+
     /// Why the engine cannot go on. The first reason is the one that ended it.
     pub(super) fn fail(&self, reason: String) {
         let _ = self.failure.set(reason);
@@ -124,6 +145,9 @@ impl Hub {
             .retain(|following| &*following.view != view);
         self.take_refreshes(view);
         self.take_tasks(view);
+        if let Some(tracer) = &self.tracer {
+            tracer.dropped(view);
+        }
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<Mailbox>)>> {
@@ -224,6 +248,10 @@ impl<F: Fn(ContextKey) + Send + Sync + 'static> Observer for PromptHub<F> {
     fn passed_over(&self, view: &str, text: &str, reason: &str) {
         self.hub.passed_over(view, text, reason);
     }
+
+    fn called(&self, view: &str, context: &ContextKey, epoch: Epoch, call: &RemoteCall<'_>) {
+        self.hub.called(view, context, epoch, call);
+    }
 }
 
 impl Observer for Hub {
@@ -248,6 +276,9 @@ impl Observer for Hub {
     }
 
     fn refreshed(&self, refresh: Refresh) {
+        if let Some(tracer) = &self.tracer {
+            tracer.refreshed(&Refreshed::of(&refresh));
+        }
         let mut refreshes = self
             .refreshes
             .lock()
@@ -276,7 +307,16 @@ impl Observer for Hub {
         self.tell(Some(view), &Update::Progress(progress));
     }
 
-    fn performed(&self, view: &str, performed: Option<&Performed>, _elapsed: Duration) {
+    fn called(&self, view: &str, context: &ContextKey, epoch: Epoch, call: &RemoteCall<'_>) {
+        if let Some(tracer) = &self.tracer {
+            tracer.called(view, context, epoch, call);
+        }
+    }
+
+    fn performed(&self, view: &str, performed: Option<&Performed>, elapsed: Duration) {
+        if let Some(tracer) = &self.tracer {
+            tracer.performed(view, performed.map(|performed| performed.work), elapsed);
+        }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = tasks.entry(view.into()).or_default();
         match performed {

@@ -41,6 +41,7 @@ mod runtime;
 mod sinks;
 mod subscription;
 pub(crate) mod tables;
+mod tracer;
 mod update;
 pub(crate) mod upserts;
 mod workers;
@@ -58,6 +59,9 @@ pub use quarantine::{QuarantinePage, Quarantined};
 pub use relations::{RelationInfo, RelationKind, Snapshot, Staleness, ViewStatus};
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};
+pub use tracer::{
+    Begun, Delivered, MAX_NAMED_KEYS, Reached, Refreshed, SpanCounts, Stored, Taken, Tracer,
+};
 pub use update::{
     AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart, EpochSummary,
     MAX_NAMED_CHANGES, Progress, RowsUpdate, RungCounts, Update,

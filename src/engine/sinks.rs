@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use perennial_connectors::{Delivery, Replaced, Sink, StopFlag};
 
 use super::names::ViewId;
+use super::tracer::{Delivered, Tracer};
 use crate::fault;
 use crate::state::State;
 
@@ -152,7 +153,7 @@ impl RunningSink {
         view: ViewId,
         mut sink: Box<dyn Sink>,
         (owed, former): (Vec<Delivery>, Arc<[u64]>),
-        state: Option<Arc<State>>,
+        (state, tracer): (Option<Arc<State>>, Option<Arc<dyn Tracer>>),
         tell: impl Fn(SinkEvent) + Send + 'static,
     ) -> std::io::Result<Self> {
         let outbox = Arc::new(Outbox::default());
@@ -162,7 +163,10 @@ impl RunningSink {
             .name(format!("sink {name}"))
             .spawn({
                 let (outbox, stop) = (outbox.clone(), stop.clone());
-                move || run(&mut *sink, (&outbox, former), state.as_deref(), &stop, tell)
+                move || {
+                    let beside = (state.as_deref(), tracer.as_deref());
+                    run(&mut *sink, (&outbox, former), beside, &stop, tell);
+                }
             })?;
         Ok(Self {
             name,
@@ -242,7 +246,7 @@ impl Drop for RunningSink {
 fn run(
     sink: &mut dyn Sink,
     (outbox, mut former): (&Outbox, Arc<[u64]>),
-    state: Option<&State>,
+    (state, tracer): (Option<&State>, Option<&dyn Tracer>),
     stop: &StopFlag,
     tell: impl Fn(SinkEvent),
 ) {
@@ -253,6 +257,7 @@ fn run(
             return;
         }
         fault::DELIVER_BEGIN.reach();
+        let began = Instant::now();
         let attempt = catch_unwind(AssertUnwindSafe(|| match former.is_empty() {
             true => sink.deliver(&delivery, stop).map(|()| None),
             false => sink.replace(&delivery, &former, stop).map(Some),
@@ -267,6 +272,16 @@ fn run(
                 Err((reason.to_owned(), Duration::ZERO))
             }
         };
+        if let Some(tracer) = tracer {
+            tracer.delivered(&Delivered {
+                sink: sink.name(),
+                view: &delivery.view,
+                epoch: delivery.epoch,
+                n_rows: delivery.rows.len(),
+                is_ok: delivered.is_ok(),
+                began,
+            });
+        }
         outbox.settle(delivered.is_ok());
         match delivered {
             Ok(replaced) => {
@@ -391,7 +406,7 @@ mod tests {
             ViewId(0),
             sink,
             (vec![delivery(1, &[])], Arc::default()),
-            None,
+            (None, None),
             move |event| {
                 let _ = events.send(matches!(event, SinkEvent::Failing { .. }));
             },
@@ -420,7 +435,7 @@ mod tests {
             ViewId(0),
             sink,
             (vec![delivery(1, &[])], Arc::default()),
-            None,
+            (None, None),
             |_| {},
         );
         drop(running.expect("a thread"));

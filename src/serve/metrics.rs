@@ -23,7 +23,7 @@ use super::refusal::{Refusal, RefusalBody};
 use super::routes::models::FragmentsJson;
 use super::served::Served;
 use super::tokens::Role;
-use crate::engine::RelationInfo;
+use crate::engine::{RelationInfo, SpanCounts};
 
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -58,6 +58,7 @@ pub(super) async fn metrics(
         n_quarantined: overview.n_quarantined,
         undelivered: overview.undelivered,
         fragments: overview.fragments,
+        spans: served.engine().spans(),
         n_connections: served.n_connections.load(Ordering::Relaxed),
         uptime: served.began.elapsed().as_secs_f64(),
     }));
@@ -78,6 +79,7 @@ struct Numbers {
     undelivered: Vec<(String, usize)>,
     n_quarantined: usize,
     fragments: Option<FragmentsJson>,
+    spans: Option<SpanCounts>,
     n_connections: usize,
     uptime: f64,
     is_ready: bool,
@@ -347,7 +349,27 @@ impl Collector for Numbers {
                     "fragments_evicted",
                     "Fragments that were dropped for others",
                 ),
-                [(none, number_64(held.n_evicted))],
+                [(none.clone(), number_64(held.n_evicted))],
+            )?;
+        }
+        if let Some(spans) = &self.spans {
+            to.family(
+                Of::Counter,
+                gauge("trace_spans_sent", "Spans that a collector has taken"),
+                [(none.clone(), number_64(spans.n_sent))],
+            )?;
+            to.family(
+                Of::Counter,
+                gauge(
+                    "trace_spans_dropped",
+                    "Spans that found no room, or that no collector took",
+                ),
+                [(none.clone(), number_64(spans.n_dropped))],
+            )?;
+            to.family(
+                Of::Gauge,
+                gauge("trace_spans_waiting", "Spans that wait to be sent"),
+                [(none, number(spans.n_waiting))],
             )?;
         }
         Ok(())

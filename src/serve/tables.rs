@@ -121,12 +121,12 @@ impl Feeding {
 
     /// Makes the changes of a request.
     fn take(&mut self, batch: Batch) -> Result<(), Error> {
-        let changes = batch.changes.into_iter();
+        let (trace, changes) = (batch.trace, batch.changes.into_iter());
         let edits = changes.map(|change| match change {
             Change::Upsert(record) => Edit::row(&self.table, record.key, record.row),
             Change::Delete { key, .. } => Edit::delete(&self.table, key),
         });
-        self.engine.apply(edits.collect())?;
+        self.engine.apply_of(edits.collect(), trace)?;
         match (batch.resume, &mut self.held) {
             (None, _) => {}
             (Some(upto), Some(held)) => held.upto = upto,

@@ -54,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 11] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 12] = [
     ("fault", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
@@ -62,6 +62,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 11] = [
     ("local_model", &["engine"]),
     ("remote_model", &["engine", "local_model"]),
     ("memory", &["engine"]),
+    ("otel", &["engine"]),
     ("sql", &["engine", "memory"]),
     ("serve", &["engine", "memory", "sql", "state"]),
     ("mcp", &["engine", "memory", "serve"]),
@@ -73,6 +74,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 11] = [
             "local_model",
             "memory",
             "mcp",
+            "otel",
             "remote_model",
             "recording",
             "serve",

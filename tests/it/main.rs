@@ -12,6 +12,8 @@ mod cli;
 #[allow(dead_code, reason = "the tests of the connectors use all of it")]
 mod client;
 mod cold;
+#[cfg(all(feature = "otel", feature = "http"))]
+mod collector;
 mod columns;
 mod delivered;
 mod each;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use perennial_ask::Cancel;
 use perennial_ask::{
     Answer, AnswerModel, AnswerRequest, Attempt, Before, CallError, CallProgress, Dependency,
-    DraftCheck, Executor, Failure, Outcome, Performed, Priority, Skip, Tolerance,
+    DraftCheck, Executor, Failure, Outcome, Performed, Priority, RemoteCall, Skip, Tolerance,
 };
 use perennial_bank::{ContextKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
@@ -69,6 +69,8 @@ pub trait Observer: Send + Sync + 'static {
     fn asking(&self, _view: &str, _done: usize, _total: usize) {}
     /// A provider was asked about a row; nothing came of it where that is `None`.
     fn performed(&self, _view: &str, _performed: Option<&Performed>, _elapsed: Duration) {}
+    /// The server of a model was asked, for an answer of this epoch.
+    fn called(&self, _view: &str, _context: &ContextKey, _epoch: Epoch, _call: &RemoteCall<'_>) {}
     /// A call has failed so often by now, and is tried again.
     fn late(&self, _view: &str, _n_tries: u32, _reason: &str) {}
     /// What a change has to do with an answer cannot be told: all answers are read.
@@ -451,6 +453,7 @@ impl Answering {
         let mut progress = Reporter {
             view: &self.plan.name,
             context,
+            epoch: self.epoch,
             observer: &*self.observer,
         };
         Some(model.answer(&asked, &mut progress))
@@ -564,6 +567,7 @@ fn depends(request: &Request, outcome: &Outcome) -> Arc<[Dependency]> {
 struct Reporter<'a> {
     view: &'a str,
     context: &'a ContextKey,
+    epoch: Epoch,
     observer: &'a dyn Observer,
 }
 
@@ -578,5 +582,10 @@ impl CallProgress for Reporter<'_> {
 
     fn cannot_judge(&mut self, reason: &str) {
         self.observer.cannot_judge(self.view, reason);
+    }
+
+    fn called(&mut self, call: &RemoteCall<'_>) {
+        self.observer
+            .called(self.view, self.context, self.epoch, call);
     }
 }

@@ -16,7 +16,8 @@ use super::request::{ChatRequest, Prompt};
 use super::verify::{self, Checked};
 use super::{MANY_SILENCES, RemoteModel};
 use crate::answer::{
-    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, RemoteCall,
+    Rung, Work,
 };
 use crate::before::Before;
 use crate::chat::{BEFORE_PASSAGES, SYSTEM, passage_text};
@@ -104,6 +105,40 @@ struct WrittenAnswer {
     regret: f32,
 }
 
+/// The progress of an answer whose beginning stands: what is written comes behind it.
+struct Behind<'a> {
+    begin: &'a str,
+    progress: &'a mut dyn CallProgress,
+}
+
+impl CallProgress for Behind<'_> {
+    fn encoding(&mut self, _done: usize, _total: usize) {}
+
+    fn writing(&mut self, text: &str) {
+        let begin = self.begin;
+        self.progress.writing(&format!("{begin}{text}"));
+    }
+
+    fn called(&mut self, call: &RemoteCall<'_>) {
+        self.progress.called(call);
+    }
+}
+
+/// The progress of a check: what its reply says is no part of an answer.
+struct Unwritten<'a> {
+    progress: &'a mut dyn CallProgress,
+}
+
+impl CallProgress for Unwritten<'_> {
+    fn encoding(&mut self, _done: usize, _total: usize) {}
+
+    fn writing(&mut self, _text: &str) {}
+
+    fn called(&mut self, call: &RemoteCall<'_>) {
+        self.progress.called(call);
+    }
+}
+
 /// The answer before, as what the next may be.
 struct Draft {
     text: String,
@@ -161,7 +196,8 @@ impl RemoteModel {
         });
         let mut check = None;
         if let Some(draft) = draft
-            && let Some(checked) = self.check(request, plain, &draft, &mut work)?
+            && let Some(checked) =
+                self.check(request, plain, &draft, (&mut work, &mut *progress))?
         {
             check = Some(checked.of.check);
             if let Some(written) = checked.standing(request, &draft, work) {
@@ -178,8 +214,11 @@ impl RemoteModel {
                     max_tokens: n_left,
                     ..plain.clone()
                 };
-                let mut tell = |rest: &str| progress.writing(&format!("{begin}{rest}"));
-                let reply = self.ask_next(&rest, &request.cancel, &mut tell)?;
+                let mut behind = Behind {
+                    begin,
+                    progress: &mut *progress,
+                };
+                let reply = self.ask_next(&rest, &request.cancel, &mut behind)?;
                 note(&mut work, &reply.usage);
                 let finish = reply.finish()?;
                 return Ok(WrittenAnswer {
@@ -192,10 +231,9 @@ impl RemoteModel {
                 });
             }
         }
-        let mut tell = |text: &str| progress.writing(text);
         let reply = match check {
-            None => self.ask(plain, &request.cancel, &mut tell),
-            Some(_) => self.ask_next(plain, &request.cancel, &mut tell),
+            None => self.ask(plain, &request.cancel, progress),
+            Some(_) => self.ask_next(plain, &request.cancel, progress),
         };
         let reply = reply?;
         note(&mut work, &reply.usage);
@@ -216,7 +254,7 @@ impl RemoteModel {
         request: &AnswerRequest<'_>,
         plain: &ChatRequest<'_>,
         draft: &Draft,
-        work: &mut Work,
+        (work, progress): (&mut Work, &mut dyn CallProgress),
     ) -> Result<Option<Read>, Fault> {
         let reading = ChatRequest {
             begin: Some(&draft.text),
@@ -225,7 +263,8 @@ impl RemoteModel {
             streams: false,
             ..plain.clone()
         };
-        let reply = match self.ask(&reading, &request.cancel, &mut |_| {}) {
+        let mut unwritten = Unwritten { progress };
+        let reply = match self.ask(&reading, &request.cancel, &mut unwritten) {
             // Of this prompt it tells nothing.
             Err(Fault::Refused {
                 status: 400 | 422, ..

@@ -42,7 +42,7 @@ pub use gate::RemoteLimits;
 pub use probe::{Repeats, ServerReport};
 pub use server::ApiKey;
 
-use crate::answer::n_tokens_of;
+use crate::answer::{CallProgress, RemoteCall, n_tokens_of};
 use fault::Fault;
 use gate::Gate;
 use habits::Habits;
@@ -68,6 +68,9 @@ const LONGEST_NAP: Duration = Duration::from_millis(200);
 const MANY_SILENCES: u32 = 3;
 /// A prompt that has less than this part of the tokens that it should have was shortened.
 const LEAST_OF_EXPECTED: f32 = 0.6;
+
+/// The endpoint that is asked.
+const CHAT: &str = "chat/completions";
 
 /// How a remote model is used.
 #[derive(Clone, Debug)]
@@ -107,6 +110,8 @@ impl Default for RemoteOptions {
 /// A model behind HTTP.
 pub struct RemoteModel {
     server: Server,
+    /// Its address, as it may be shown.
+    shown: String,
     /// What it is asked by.
     model: String,
     habits: Habits,
@@ -170,6 +175,7 @@ impl RemoteModel {
             let _ = answers_as.set(name.clone());
         }
         Ok(Self {
+            shown: server.address().to_string(),
             server,
             model: probed.model,
             habits,
@@ -221,12 +227,12 @@ impl RemoteModel {
         self.at_once
     }
 
-    /// Asks once. `tell` hears what was written so far.
+    /// Asks once. `progress` hears what was written so far, and of the request.
     fn ask(
         &self,
         request: &ChatRequest<'_>,
         cancel: &Cancel,
-        tell: &mut dyn FnMut(&str),
+        progress: &mut dyn CallProgress,
     ) -> Result<Reply, Fault> {
         if cancel.is_cancelled() {
             return Err(Fault::Cancelled);
@@ -243,8 +249,20 @@ impl RemoteModel {
             if first.is_none() && !reply.text.is_empty() {
                 first = Some(begin.elapsed());
             }
-            reply.visible().into_iter().for_each(&mut *tell);
+            let visible = reply.visible().into_iter();
+            visible.for_each(|text| progress.writing(text));
             Ok(())
+        });
+        progress.called(&RemoteCall {
+            server: &self.shown,
+            endpoint: CHAT,
+            status: match &replied {
+                Ok(_) => Some(200),
+                Err(Fault::Refused { status, .. }) => Some(*status),
+                Err(_) => None,
+            },
+            is_ok: replied.is_ok(),
+            elapsed: begin.elapsed(),
         });
         let replied = replied.and_then(|reply| self.believed(reply, request));
         match &replied {
@@ -304,10 +322,10 @@ impl RemoteModel {
         &self,
         request: &ChatRequest<'_>,
         cancel: &Cancel,
-        tell: &mut dyn FnMut(&str),
+        progress: &mut dyn CallProgress,
     ) -> Result<Reply, Fault> {
         loop {
-            match self.ask(request, cancel, tell) {
+            match self.ask(request, cancel, progress) {
                 Err(Fault::Wait(pause)) => std::thread::sleep(pause.min(LONGEST_NAP)),
                 other => return other,
             }
@@ -359,12 +377,12 @@ fn ask(
     let body = request.body(model, habits);
     let mut reply = Reply::default();
     if streams {
-        server.stream("chat/completions", &body, |event| {
+        server.stream(CHAT, &body, |event| {
             reply.take(&event)?;
             tell(&reply)
         })?;
     } else {
-        reply.take(&server.post("chat/completions", &body)?)?;
+        reply.take(&server.post(CHAT, &body)?)?;
         tell(&reply)?;
     }
     Ok(reply)

@@ -100,7 +100,7 @@ impl RemoteModel {
         request: &ChatRequest<'_>,
         work: &mut Work,
     ) -> Result<Value, Fault> {
-        let reply = self.ask(request, &call.cancel, &mut |_| {})?;
+        let reply = self.ask(request, &call.cancel, &mut ())?;
         note(work, &reply.usage);
         let (text, _) = reply.answer(self.n_allowed(request))?;
         Ok(Value::text(text))
@@ -119,7 +119,7 @@ impl RemoteModel {
             schema: schema.as_ref(),
             ..request.clone()
         };
-        let reply = self.ask(&request, &call.cancel, &mut |_| {})?;
+        let reply = self.ask(&request, &call.cancel, &mut ())?;
         note(work, &reply.usage);
         let (text, _) = reply.answer(self.n_allowed(&request))?;
         fields.read(text).ok_or_else(|| {
@@ -160,8 +160,8 @@ impl RemoteModel {
             ..request.clone()
         };
         let reply = match is_first {
-            true => self.ask(&request, &call.cancel, &mut |_| {}),
-            false => self.ask_next(&request, &call.cancel, &mut |_| {}),
+            true => self.ask(&request, &call.cancel, &mut ()),
+            false => self.ask_next(&request, &call.cancel, &mut ()),
         };
         let reply = reply?;
         note(work, &reply.usage);
@@ -190,7 +190,7 @@ impl RemoteModel {
             scores_answer: true,
             ..request(prompt, 1, None)
         };
-        let reply = self.ask(&request, cancel, &mut |_| {})?;
+        let reply = self.ask(&request, cancel, &mut ())?;
         note(work, &reply.usage);
         Ok(reply.likeliest)
     }

@@ -18,7 +18,7 @@ use super::token::Token;
 use super::{body, guard, reply};
 use crate::http_limits::HttpLimits;
 use crate::unpacked::Packing;
-use crate::{Batch, BearerToken, Offset};
+use crate::{Batch, BearerToken, Offset, TraceParent};
 
 /// Of what is refused in one request, no more is named in the reply.
 const NAMED_REJECTIONS: usize = 100;
@@ -226,7 +226,8 @@ async fn post<B: Body<Data = Bytes> + Unpin>(
         Packing::Gzip | Packing::Zstd => sent + limits.body,
     });
     let held = held.await?;
-    let batch = body::read(stream, now_ms(), packing, body, limits).await?;
+    let mut batch = body::read(stream, now_ms(), packing, body, limits).await?;
+    batch.trace = trace(head);
     let slot = patiently(limits, stream.slots.clone().acquire_owned()).await?;
     let (n_accepted, rejected) = (batch.changes.len(), rejected(&batch));
     let n_rejected = batch.rejected.len();
@@ -252,6 +253,15 @@ async fn post<B: Body<Data = Bytes> + Unpin>(
         "epoch": epoch,
     });
     Ok(reply::json(status, &said))
+}
+
+/// Of which trace a request is a part. One that names several is of none.
+fn trace(head: &Parts) -> Option<TraceParent> {
+    let mut said = head.headers.get_all("traceparent").iter();
+    let (Some(said), None) = (said.next(), said.next()) else {
+        return None;
+    };
+    TraceParent::parse(said.to_str().ok()?)
 }
 
 /// What was refused, line by line.

@@ -6,9 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use perennial_connectors::{
-    Batch, BearerToken, Change, Error, Event, HttpLimits, HttpListener, JsonLines, Offset, Resume,
-    Resumption, Source as _, start,
+    Batch, BearerToken, Change, Declared, Error, Event, HttpLimits, HttpListener, JsonLines,
+    Offset, Resume, Resumption, Source as _, TraceParent, start,
 };
+use perennial_rows::{Column, Schema, Type};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -138,6 +139,33 @@ fn a_request_is_one_batch_and_its_reply_names_what_was_refused() {
         batch.rejected[0].content.as_deref(),
         Some(&b"{\"txt\": 1}"[..])
     );
+}
+
+#[test]
+fn a_request_says_of_which_trace_it_is() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let http = bind(HttpLimits::default());
+    // On its way a batch becomes another, which is of the same trace.
+    let columns = Schema::new([Column::new("text", Type::Text)]);
+    let source = Declared::over(http.source("docs").unwrap(), columns).unwrap();
+    let mut source = Listener::start(source);
+    source.until(&Mark::CaughtUp);
+    let mut client = Client::connect(http.address());
+    let headers = [
+        &[("traceparent", PARENT)][..],
+        &[],
+        &[("traceparent", "nothing of the kind")],
+        &[("traceparent", PARENT), ("traceparent", PARENT)],
+    ];
+    for (n, headers) in headers.into_iter().enumerate() {
+        let body = line("a", &format!("It is {n}."));
+        let posted = request("POST", "/v1/streams/docs", headers, body.as_bytes());
+        assert_eq!(client.ask(&posted).status, 202, "{headers:?}");
+        source.until(&Mark::Batch);
+    }
+    let traces: Vec<_> = source.batches.iter().map(|batch| batch.trace).collect();
+    assert_eq!(traces, [TraceParent::parse(PARENT), None, None, None]);
+    assert!(traces[0].is_some());
 }
 
 #[test]

@@ -50,6 +50,11 @@ impl Backlog {
         self.entries.retain(|last, _| *last > upto);
     }
 
+    /// The epochs up to one that wait, ascending; of those that are kept as one, the last.
+    pub(super) fn upto(&self, epoch: Epoch) -> impl Iterator<Item = Epoch> + '_ {
+        self.entries.range(..=epoch).map(|(last, _)| *last)
+    }
+
     /// How many epochs wait.
     pub(super) fn n_epochs(&self) -> usize {
         self.entries.values().map(|entry| entry.n_epochs).sum()
@@ -77,6 +82,7 @@ mod tests {
         // Heard of twice, from two of what it reads.
         backlog.push(3, at(9));
         assert_eq!((backlog.n_epochs(), backlog.since()), (3, Some(at(3))));
+        assert_eq!(backlog.upto(4).collect::<Vec<_>>(), [3, 4]);
         backlog.take(4);
         assert_eq!((backlog.n_epochs(), backlog.since()), (1, Some(at(5))));
         backlog.take(7);

@@ -406,6 +406,7 @@ impl Coordinator {
         });
         self.declare_sinks(declared.collect())?;
         let state = self.durable.as_ref().map(|durable| durable.state.clone());
+        let tracer = self.hub.tracer().cloned();
         for NewSink {
             view,
             spec,
@@ -420,7 +421,8 @@ impl Coordinator {
                 // Nobody listens only when the engine is stopping.
                 let _ = sender.send(Report::Sink(event));
             };
-            let sink = RunningSink::start(view, spec.sink, (owed, former), state.clone(), tell);
+            let beside = (state.clone(), tracer.clone());
+            let sink = RunningSink::start(view, spec.sink, (owed, former), beside, tell);
             let mut sink = sink.map_err(|error| Error::Stopped {
                 reason: error.to_string(),
             })?;

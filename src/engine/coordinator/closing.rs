@@ -89,6 +89,9 @@ impl Coordinator {
         let is_due = self.views.keys().any(|id| self.is_due(*id));
         if n_deltas == 0 && !is_due && !self.is_to_begin() {
             self.note_closed_flushes();
+            if let Some(tracer) = self.hub.tracer() {
+                tracer.closed(None, 0);
+            }
             if self.unstored.is_empty() {
                 self.save_note()?;
             }
@@ -96,6 +99,9 @@ impl Coordinator {
         }
         self.next_epoch += 1;
         self.closed = Some(epoch);
+        if let Some(tracer) = self.hub.tracer() {
+            tracer.closed(Some(epoch), n_deltas);
+        }
         self.note_changed(&changed, epoch);
         self.note_closed_flushes();
         let offsets = self.streams.iter();

@@ -89,6 +89,7 @@ impl Coordinator {
             elapsed: in_flight.closed_at.elapsed(),
             audits: healing.map(|healing| healing.audits()).unwrap_or_default(),
         };
+        let traced = self.hub.tracer().map(|_| summary.clone());
         completed.updates.push(Update::EpochComplete(summary));
         view.stands_at = Some(epoch);
         let spent = completed.spent.beyond(in_flight.charged);
@@ -107,8 +108,13 @@ impl Coordinator {
             self.note_changed(&BTreeSet::from([Origin::View(id)]), epoch);
         }
         self.store_view(id, &completed, epoch)?;
+        let (n_updates, began) = (completed.updates.len(), Instant::now());
         for update in completed.updates {
             self.hub.tell(Some(&name), &update);
+        }
+        if let Some((tracer, summary)) = self.hub.tracer().zip(traced) {
+            tracer.told(&name, epoch, n_updates, began);
+            tracer.completed(&summary);
         }
         self.models.sweep();
         self.compact_logs();

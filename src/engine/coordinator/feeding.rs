@@ -21,6 +21,7 @@ use super::view::{Body, Generating, View};
 use crate::engine::change_log::{BagChange, Change as _, KeyedChange};
 use crate::engine::names::ViewId;
 use crate::engine::reading::{self, Origin};
+use crate::engine::tracer::{Begun, Tracer};
 use crate::engine::update::{
     DocumentChange, DocumentChangeKind, EpochStart, MAX_NAMED_CHANGES, Update,
 };
@@ -64,6 +65,9 @@ impl Coordinator {
             }
             return;
         }
+        if let Some(tracer) = self.hub.tracer() {
+            self.tell_begun(&**tracer, id, upto);
+        }
         if let Some(view) = self.views.get_mut(&id) {
             view.backlog.take(upto);
             view.is_told_stale = false;
@@ -85,6 +89,23 @@ impl Coordinator {
                 self.feed_query(id, upto, inputs);
             }
         }
+    }
+
+    /// Tells that a view takes an epoch, and what it has waiting up to it.
+    fn tell_begun(&self, tracer: &dyn Tracer, id: ViewId, epoch: Epoch) {
+        let view = &self.views[&id];
+        let causes: Vec<Epoch> = view.backlog.upto(epoch).collect();
+        let origins = view.origins();
+        let reads = origins.iter().filter_map(|origin| match origin {
+            Origin::Stream(_) => None,
+            Origin::View(read) => Some(&*self.views[read].name),
+        });
+        tracer.begun(&Begun {
+            view: &view.name,
+            epoch,
+            causes: &causes,
+            reads: &reads.collect::<Vec<&str>>(),
+        });
     }
 
     /// Whether an epoch is more to a view than its number.

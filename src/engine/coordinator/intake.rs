@@ -1,12 +1,18 @@
 //! What becomes of what a source says: rows that wait for the next epoch, refusals, words for
 //! subscribers.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use perennial_connectors::{
-    Batch, CONTENT_LIMIT, Change, Event, Notice, Rejected, Rejection, SourceName,
+    Batch, CONTENT_LIMIT, Change, Event, Notice, Offset, Rejected, Rejection, SourceName,
+    TraceParent,
 };
+use perennial_rows::{Key, Row};
 
 use super::Coordinator;
 use crate::engine::names::StreamId;
+use crate::engine::tracer::{Taken, Tracer, named};
 use crate::engine::update::Update;
 
 impl Coordinator {
@@ -63,6 +69,8 @@ impl Coordinator {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        let tracer = self.hub.tracer();
+        let traced = tracer.map(|_| TracedBatch::of(&batch));
         if batch.resume.is_some() {
             // Until all of another topic is read, the offsets of the old one tell that it is
             // another.
@@ -95,9 +103,97 @@ impl Coordinator {
             self.quarantine.accept(&stream.name, key.as_str());
             stream.table.set(key, row);
         }
+        if let (Some(tracer), Some(traced)) = (tracer, traced) {
+            traced.tell(&**tracer, &stream.name, rejected.len());
+        }
         for rejected in rejected {
             self.quarantine.add(&rejected);
             self.announce(Update::Rejected(rejected));
         }
+    }
+
+    /// Takes rows that a caller gives.
+    pub(super) fn apply(
+        &mut self,
+        rows: Vec<(StreamId, Key, Option<Row>)>,
+        trace: Option<TraceParent>,
+    ) {
+        if let Some(tracer) = self.hub.tracer() {
+            self.tell_applied(&**tracer, &rows, trace);
+        }
+        for (stream, key, row) in rows {
+            // One that was dropped meanwhile takes no rows.
+            if let Some(stream) = self.streams.get_mut(&stream) {
+                stream.table.set(key, row);
+            }
+        }
+    }
+
+    fn tell_applied(
+        &self,
+        tracer: &dyn Tracer,
+        rows: &[(StreamId, Key, Option<Row>)],
+        trace: Option<TraceParent>,
+    ) {
+        let began = Instant::now();
+        let streams: BTreeSet<StreamId> = rows.iter().map(|(stream, _, _)| *stream).collect();
+        for id in streams {
+            let Some(stream) = self.streams.get(&id) else {
+                continue;
+            };
+            let of_stream = || rows.iter().filter(|(of, _, _)| *of == id);
+            let n_deletes = of_stream().filter(|(_, _, row)| row.is_none()).count();
+            tracer.taken(&Taken {
+                stream: &stream.name,
+                parent: trace,
+                n_upserts: of_stream().count() - n_deletes,
+                n_deletes,
+                n_rejected: 0,
+                keys: &named(of_stream().map(|(_, key, _)| key)),
+                offset: None,
+                began,
+            });
+        }
+    }
+}
+
+/// What a tracer is told of a batch, which is used up meanwhile.
+struct TracedBatch {
+    parent: Option<TraceParent>,
+    n_changes: usize,
+    n_deletes: usize,
+    n_rejected: usize,
+    keys: Vec<Key>,
+    offset: Option<Offset>,
+    began: Instant,
+}
+
+impl TracedBatch {
+    fn of(batch: &Batch) -> Self {
+        let is_delete = |change: &&Change| matches!(change, Change::Delete { .. });
+        Self {
+            parent: batch.trace,
+            n_changes: batch.changes.len(),
+            n_deletes: batch.changes.iter().filter(is_delete).count(),
+            n_rejected: batch.rejected.len(),
+            keys: named(batch.changes.iter().map(Change::key)),
+            offset: batch.resume.clone(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Tells it, given how many records were refused in all: some are, because newer ones are there.
+    fn tell(&self, tracer: &dyn Tracer, stream: &str, n_rejected: usize) {
+        let n_late = n_rejected.saturating_sub(self.n_rejected);
+        tracer.taken(&Taken {
+            stream,
+            parent: self.parent,
+            n_upserts: self.n_changes.saturating_sub(self.n_deletes + n_late),
+            n_deletes: self.n_deletes,
+            n_rejected,
+            keys: &self.keys,
+            offset: self.offset.as_ref(),
+            began: self.began,
+        });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use crossbeam_channel::Sender;
 use perennial_ask::Dependency;
 use perennial_bank::{ContextKey, DocumentKey};
-use perennial_connectors::{Sink, Source, fit};
+use perennial_connectors::{Sink, Source, TraceParent, fit};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{Epoch, Pace, PaceOption, View as Declaration};
@@ -31,6 +31,8 @@ pub(crate) enum Request {
     /// Rows that become visible together.
     Apply {
         rows: Vec<(StreamId, Key, Option<Row>)>,
+        /// Of which trace they are.
+        trace: Option<TraceParent>,
     },
     Flush {
         /// Whether to wait for exact answers.
@@ -175,14 +177,7 @@ impl Coordinator {
     pub(super) fn serve(&mut self, request: Request) {
         // A caller that no longer waits for its reply is no error.
         match request {
-            Request::Apply { rows } => {
-                for (stream, key, row) in rows {
-                    // One that was dropped meanwhile takes no rows.
-                    if let Some(stream) = self.streams.get_mut(&stream) {
-                        stream.table.set(key, row);
-                    }
-                }
-            }
+            Request::Apply { rows, trace } => self.apply(rows, trace),
             Request::Flush {
                 is_exact,
                 views,

@@ -10,6 +10,7 @@
 //! stored at once, unless somebody is at work on them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use perennial_bank::ContextKey;
 use perennial_connectors::{Delivery, OutputRow};
@@ -25,6 +26,7 @@ use crate::engine::names::ViewId;
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
 use crate::engine::sinks::MAX_OWED;
+use crate::engine::tracer::Stored;
 use crate::engine::update::Update;
 use crate::engine::upserts::UpsertDigest;
 use crate::state::{Commit, StateError, StoredAnswer};
@@ -41,6 +43,8 @@ type StoredAnswers = Vec<(Arc<str>, ContextKey, Option<StoredAnswer>)>;
 /// What is stored with the rows of an epoch: what a view says of them.
 #[derive(Default)]
 struct Said {
+    /// Whose it is, and which epoch it reflects; none of rows alone.
+    view: Option<(Arc<str>, Epoch)>,
     answers: StoredAnswers,
     deliveries: Owed,
     /// What sinks are owed that are not there, by their place among these.
@@ -196,6 +200,7 @@ impl Coordinator {
         }
         let given = completed.given.iter();
         Said {
+            view: Some((view.name.clone(), epoch)),
             answers: self.stored_answers(id, &completed.touched),
             deliveries,
             parked: owed(&parked, &completed.outputs, is_news),
@@ -268,7 +273,8 @@ impl Coordinator {
         let rows = closed.rows.iter();
         let offsets = closed.offsets.iter();
         let schemas = closed.schemas.into_iter();
-        durable.state.commit(&Commit {
+        let (began, n_rows) = (Instant::now(), closed.rows.len());
+        let committed = durable.state.commit(&Commit {
             epoch: closed.epoch,
             at_ms,
             rows: rows
@@ -310,7 +316,20 @@ impl Coordinator {
                 .map(|sink| &self.sinks[*sink])
                 .map(|sink| (&*sink.name, &*self.views[&sink.view].name))
                 .collect(),
-        })?;
+        });
+        if let Some(tracer) = self.hub.tracer() {
+            let view = said.view.as_ref();
+            tracer.stored(&Stored {
+                epoch: closed.epoch,
+                view: view.map(|(name, epoch)| (&**name, *epoch)),
+                n_rows,
+                n_answers: said.answers.len(),
+                n_deliveries: said.deliveries.len() + said.parked.len(),
+                is_ok: committed.is_ok(),
+                began,
+            });
+        }
+        committed?;
         Ok(said)
     }
 }

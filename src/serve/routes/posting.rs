@@ -69,7 +69,12 @@ pub(crate) struct Fate {
     post,
     path = "/v1/streams/{stream}",
     tag = "streams",
-    params(("stream" = String, Path, description = "A source FROM HTTP, or a table"), Waiting),
+    params(
+        ("stream" = String, Path, description = "A source FROM HTTP, or a table"),
+        ("traceparent" = Option<String>, Header,
+            description = "Of which trace the records are, by W3C Trace Context"),
+        Waiting,
+    ),
     request_body(content = String, content_type = "application/x-ndjson",
         description = "One object a line: a record, or {\"delete\": {\"key\": …}}"),
     responses(

@@ -1,6 +1,8 @@
 //! Models behind HTTP: what is asked of servers of several kinds, and what becomes of their troubles.
 
 mod stub;
+#[cfg(all(feature = "otel", feature = "http"))]
+mod traces;
 
 use std::collections::BTreeMap;
 use std::path::Path;

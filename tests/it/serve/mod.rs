@@ -14,6 +14,8 @@ mod resume;
 mod sharing;
 mod subscribing;
 mod tenants;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
+use perennial::engine::Tracer;
 use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens};
 use perennial::sql::{Script, Session, parse};
 use perennial::{Engine, Runtime};
@@ -57,6 +60,7 @@ impl Default for Setup<'_> {
             tokens: None,
             limits: limits(),
             tls: false,
+            tracer: None,
             model: Scripted::new(),
         }
     }
@@ -68,6 +72,7 @@ struct Setup<'a> {
     tokens: Option<Arc<Tokens>>,
     limits: Limits,
     tls: bool,
+    tracer: Option<Arc<dyn Tracer>>,
     model: Scripted,
 }
 
@@ -95,6 +100,9 @@ impl Serving {
         let mut builder = Engine::builder(Runtime::scripted(Arc::new(setup.model), embedder));
         if let Some(state) = setup.state {
             builder = builder.state(state);
+        }
+        if let Some(tracer) = setup.tracer {
+            builder = builder.traced(tracer);
         }
         let engine = builder.held().start().expect("starts");
         let served = Served::over(Session::new(engine, "scripted").held(), setup.limits);

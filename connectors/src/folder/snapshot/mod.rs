@@ -329,6 +329,7 @@ impl Snapshot {
             changes: deletes,
             rejected,
             resume: None,
+            trace: None,
         })
     }
 
