@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use perennial_ask::{Performed, RemoteCall, Work};
 use perennial_bank::ContextKey;
-use perennial_views::{Epoch, Observer, Refresh};
+use perennial_views::{Epoch, Observer, Refresh, Request};
 
 use super::follower::{Ending, Follower, Following};
 use super::subscription::Mailbox;
@@ -227,8 +227,8 @@ impl<F: Fn(ContextKey) + Send + Sync + 'static> Observer for PromptHub<F> {
         self.hub.encoding(view, context, done, total);
     }
 
-    fn writing(&self, view: &str, context: &ContextKey, text: &str) {
-        self.hub.writing(view, context, text);
+    fn writing(&self, view: &str, request: &Request, text: &str) {
+        self.hub.writing(view, request, text);
     }
 
     fn refreshed(&self, refresh: Refresh) {
@@ -265,12 +265,12 @@ impl Observer for Hub {
         self.tell(Some(view), &Update::Progress(progress));
     }
 
-    fn writing(&self, view: &str, context: &ContextKey, text: &str) {
-        let (context, text) = (context.clone(), text.to_owned());
+    fn writing(&self, view: &str, request: &Request, text: &str) {
         let progress = Progress::Writing {
             view: view.into(),
-            context,
-            text,
+            context: request.context.clone(),
+            question: request.question.clone(),
+            text: text.to_owned(),
         };
         self.tell(Some(view), &Update::Progress(progress));
     }

@@ -226,6 +226,8 @@ pub enum Progress {
         view: Arc<str>,
         /// The context.
         context: ContextKey,
+        /// What is asked.
+        question: Arc<str>,
         /// All of it so far.
         text: String,
     },

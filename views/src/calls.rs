@@ -59,8 +59,8 @@ pub struct Refresh {
 pub trait Observer: Send + Sync + 'static {
     /// Fragments are being encoded for an answer.
     fn encoding(&self, _view: &str, _context: &ContextKey, _done: usize, _total: usize) {}
-    /// An answer is being written; `text` is all of it so far.
-    fn writing(&self, _view: &str, _context: &ContextKey, _text: &str) {}
+    /// An answer to what is asked is being written; `text` is all of it so far.
+    fn writing(&self, _view: &str, _request: &Request, _text: &str) {}
     /// A call is done.
     fn refreshed(&self, _refresh: Refresh) {}
     /// A text was embedded: `done` of `total` that one worker met since the view was made.
@@ -452,7 +452,7 @@ impl Answering {
         let asked = asked(&self.plan, &self.request, &before, tolerance, cancel);
         let mut progress = Reporter {
             view: &self.plan.name,
-            context,
+            request: &self.request,
             epoch: self.epoch,
             observer: &*self.observer,
         };
@@ -566,18 +566,19 @@ fn depends(request: &Request, outcome: &Outcome) -> Arc<[Dependency]> {
 
 struct Reporter<'a> {
     view: &'a str,
-    context: &'a ContextKey,
+    request: &'a Request,
     epoch: Epoch,
     observer: &'a dyn Observer,
 }
 
 impl CallProgress for Reporter<'_> {
     fn encoding(&mut self, done: usize, total: usize) {
-        self.observer.encoding(self.view, self.context, done, total);
+        let context = &self.request.context;
+        self.observer.encoding(self.view, context, done, total);
     }
 
     fn writing(&mut self, text: &str) {
-        self.observer.writing(self.view, self.context, text);
+        self.observer.writing(self.view, self.request, text);
     }
 
     fn cannot_judge(&mut self, reason: &str) {
@@ -585,7 +586,7 @@ impl CallProgress for Reporter<'_> {
     }
 
     fn called(&mut self, call: &RemoteCall<'_>) {
-        self.observer
-            .called(self.view, self.context, self.epoch, call);
+        let context = &self.request.context;
+        self.observer.called(self.view, context, self.epoch, call);
     }
 }

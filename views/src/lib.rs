@@ -27,7 +27,7 @@ pub mod view;
 
 pub use agenda::Agenda;
 pub use bounds::{Bounds, Exceeded};
-pub use calls::{ContextBook, Healed, Observer, Refresh, heal};
+pub use calls::{ContextBook, Healed, Observer, Refresh, Request, heal};
 pub use dataflow::{Epoch, Services};
 pub use embeddings::Embeddings;
 pub use evaluate::evaluate;

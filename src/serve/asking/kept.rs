@@ -70,8 +70,6 @@ pub(super) enum Unentered {
 pub(super) struct Entered {
     /// Whether its row does not stand yet, or says something else.
     pub(super) is_new: bool,
-    /// Whether it said something else: words of an answer to that may still be told.
-    pub(super) is_other: bool,
     /// What gives way to it.
     pub(super) gone: Vec<RowId>,
 }
@@ -107,7 +105,6 @@ impl Kept {
             of.n_waiting += 1;
             return Ok(Entered {
                 is_new: !of.is_written,
-                is_other,
                 gone: Vec::new(),
             });
         }
@@ -122,11 +119,7 @@ impl Kept {
             is_answered: false,
         };
         self.by_key.insert(row.key.clone(), of);
-        Ok(Entered {
-            is_new: true,
-            is_other: false,
-            gone,
-        })
+        Ok(Entered { is_new: true, gone })
     }
 
     /// Whether somebody waits for what a conversation is answered to this, or it was answered to it.
@@ -307,13 +300,13 @@ mod tests {
         let (mut kept, now) = (Kept::default(), Instant::now());
         kept.enter(&row(1), None, "When?", now, 8).expect("room");
         let joined = kept.enter(&row(1), None, "When?", now, 8).expect("room");
-        assert!(joined.is_new && !joined.is_other);
+        assert!(joined.is_new);
         // Of other words the row has to be written again.
         kept.note_written(&row(1).key);
         kept.leave(&row(1).key, true);
         kept.leave(&row(1).key, true);
         let other = kept.enter(&row(1), None, "Where?", now, 8).expect("room");
-        assert!(other.is_new && other.is_other);
+        assert!(other.is_new);
     }
 
     #[test]

@@ -94,9 +94,6 @@ pub(crate) struct Asking {
     flushing: Option<Flushing>,
     /// Whether the row was written for this asker.
     is_new: bool,
-    /// Whether words are of this question: not where its row said something else before, which may be
-    /// answered still.
-    tells_words: bool,
     was_answered: bool,
     /// The answer in the making, as far as it is known.
     draft: String,
@@ -166,6 +163,7 @@ impl Served {
             snapshot: false,
             progress: true,
             key: Some(row.key.to_string()),
+            question: Some(text.clone()),
             ..SubscribeOptions::default()
         };
         let reader = self.subscribe(&view.view, options)?;
@@ -190,7 +188,6 @@ impl Served {
             reader,
             flushing: None,
             is_new: entered.is_new,
-            tells_words: !entered.is_other,
             was_answered: false,
             draft: String::new(),
             deadline: Instant::now() + self.limits.answer_time,
@@ -438,7 +435,7 @@ impl Asking {
                 return Err(Refusal::ending());
             };
             match event.name {
-                "progress" if self.tells_words && self.write(&event.data) => {
+                "progress" if self.write(&event.data) => {
                     return Ok(Word::Writing(self.draft.clone()));
                 }
                 "end" => return Err(self.ended()),

@@ -34,6 +34,9 @@ pub struct SubscribeOptions {
     pub as_of: Option<EventId>,
     /// The only key that it wants to hear of.
     pub key: Option<String>,
+    /// The only question whose answers in the making it wants to hear of. What stood under a key before
+    /// may be written still while it is asked something else.
+    pub question: Option<Arc<str>>,
     /// How long nothing may be said.
     pub heartbeat: Duration,
     /// For whom it is: as long as they may read the view, and without words of sources that they do not
@@ -50,6 +53,7 @@ impl Default for SubscribeOptions {
             early: true,
             as_of: None,
             key: None,
+            question: None,
             heartbeat: Duration::from_secs(15),
             caller: None,
         }
@@ -442,6 +446,12 @@ impl Reader {
     fn take_progress(&mut self, progress: &Progress) {
         let (_, context) = progress.about();
         if context.is_some_and(|context| !self.is_wanted(context.as_str())) {
+            return;
+        }
+        if let (Progress::Writing { question, .. }, Some(wanted)) =
+            (progress, &self.options.question)
+            && question != wanted
+        {
             return;
         }
         if let Some(data) = self.drafts.told(progress) {

@@ -96,6 +96,7 @@ pub(crate) async fn subscribe(
         early: how.early.unwrap_or(true),
         as_of: as_of(how.as_of.as_deref(), &headers)?,
         key: how.key,
+        question: None,
         heartbeat: served.limits.heartbeat,
         caller: Some(caller),
     };
