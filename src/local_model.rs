@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use perennial_ask::chat::ChatCodec;
-use perennial_ask::{Embed, TensorModel};
+use perennial_ask::{CallError, Embed, Failure, TensorModel};
 use perennial_bank::FragmentStore;
 use perennial_model::arithmetic::Arithmetic;
 use perennial_model::embedding::Embedder;
@@ -189,12 +189,14 @@ impl LazyEmbedder {
 }
 
 impl Embed for LazyEmbedder {
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Failure> {
         let opened = self
             .embedder
             .get_or_init(|| self.open().map_err(|error| error.to_string()));
-        let embedder = opened.as_ref().map_err(Clone::clone)?;
-        Embed::embed(embedder, texts)
+        let failed = |reason: &String| CallError::Model {
+            reason: reason.clone(),
+        };
+        Embed::embed(opened.as_ref().map_err(failed)?, texts)
     }
 
     fn digest(&self) -> [u8; 32] {

@@ -38,7 +38,7 @@ pub use answer::{
 };
 pub use before::{Before, LayoutDelta, Written};
 pub use dependency::{Dependencies, Dependency};
-pub use embed::Embed;
+pub use embed::{Embed, embed_within};
 pub use executor::{Attempt, Executor, Priority};
 pub use local::{TensorModel, TextCodec};
 pub use perennial_model::arithmetic::Arithmetic;

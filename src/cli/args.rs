@@ -643,6 +643,43 @@ pub(crate) struct ModelArgs {
     /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+
+    /// What embeds texts.
+    #[command(flatten)]
+    pub(crate) embedder: EmbedderArgs,
+}
+
+/// What embeds texts.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Embedder")]
+pub(crate) struct EmbedderArgs {
+    /// What embeds texts, instead of the model of this machine: the address of a server that speaks
+    /// OpenAI's interface, as http://localhost:8000/v1#name.
+    #[arg(long, value_name = "URL")]
+    pub(crate) embedder: Option<String>,
+
+    /// A file with the key that this server wants. By default $PERENNIAL_EMBEDDER_KEY, if that is
+    /// set.
+    #[arg(long, requires = "embedder", value_name = "FILE")]
+    pub(crate) embedder_key_file: Option<PathBuf>,
+
+    /// A PEM file of authorities to believe instead of the usual ones.
+    #[arg(long, requires = "embedder", value_name = "FILE")]
+    pub(crate) embedder_ca_file: Option<PathBuf>,
+
+    /// Most requests at the same time. [default: 8]
+    #[arg(long, requires = "embedder", value_parser = values::at_least_one, value_name = "N")]
+    pub(crate) embedder_calls_at_once: Option<usize>,
+
+    /// Most requests of any minute.
+    #[arg(long, requires = "embedder", value_parser = clap::value_parser!(u64).range(1..),
+          value_name = "N")]
+    pub(crate) embedder_requests_per_minute: Option<u64>,
+
+    /// Most tokens of any minute.
+    #[arg(long, requires = "embedder", value_parser = clap::value_parser!(u64).range(1..),
+          value_name = "N")]
+    pub(crate) embedder_tokens_per_minute: Option<u64>,
 }
 
 /// Arguments of `answers`.
@@ -747,6 +784,10 @@ pub(crate) struct ReplayArgs {
     /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+
+    /// What embeds texts: as of `watch`.
+    #[command(flatten)]
+    pub(crate) embedder: EmbedderArgs,
 }
 
 /// Arguments of `check`.

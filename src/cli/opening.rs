@@ -7,7 +7,7 @@ use perennial::model::locator::{Locator, Settings};
 use perennial::sql::{CreateModel, ModelOption};
 use perennial::{LocalModel, LocalModelOptions, Runtime, View};
 
-use super::args::{ModelArgs, ViewArgs};
+use super::args::{EmbedderArgs, ModelArgs, ViewArgs};
 use super::failure::Failure;
 use super::inputs::{DOCUMENTS, QUESTIONS};
 use super::live::Live;
@@ -60,6 +60,37 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure
             "leave them out, or give its address: --model http://localhost:8000/v1",
         )),
         false => open_local(&args.model, args.arithmetic, args, live),
+    }
+}
+
+/// The same, with texts embedded as the options say.
+///
+/// # Errors
+/// Why it, or what embeds, cannot be had or opened.
+pub(crate) fn open_whole(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
+    let opened = open(args, live)?;
+    Ok(OpenedModel {
+        runtime: with_embedder(opened.runtime, &args.embedder, live)?,
+        ..opened
+    })
+}
+
+/// What an engine computes with, with texts embedded as the options say.
+///
+/// # Errors
+/// Why what embeds cannot be used.
+pub(crate) fn with_embedder(
+    runtime: Runtime,
+    args: &EmbedderArgs,
+    live: &Live,
+) -> Result<Runtime, Failure> {
+    match &args.embedder {
+        None => Ok(runtime),
+        Some(spec) if is_address(spec) => remote::with_embedder(runtime, spec, args, live),
+        Some(spec) => Err(Failure::usage(
+            format!("--embedder {spec} is no address of a server"),
+            "write it as http://localhost:8000/v1#name; without it, a model of this machine embeds",
+        )),
     }
 }
 

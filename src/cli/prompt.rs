@@ -124,7 +124,8 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
     // Of what is typed nobody knows whether it will ask; what is read is known whole.
     let is_asked = is_typed || first.iter().chain(&typed_before).any(may_ask);
     let mut open = opener(is_asked, &args.model, &live);
-    let engine = declared(Engine::builder(open(None)?), &args.engine).start()?;
+    let runtime = opening::with_embedder(open(None)?, &args.model.embedder, &live)?;
+    let engine = declared(Engine::builder(runtime), &args.engine).start()?;
     let mut prompt = Prompt {
         session: Session::new(engine, opening::opened_by(&args.model))
             .opening(move |model| Ok(open(Some(model))?)),

@@ -2,24 +2,29 @@
 
 use std::process::ExitCode;
 
+use perennial::Runtime;
 use perennial::sql::{ModelOption, Spanned};
 
-use super::args::{ModelArgs, ProbeArgs};
+use super::args::{EmbedderArgs, ModelArgs, ProbeArgs};
 use super::failure::Failure;
 use super::live::Live;
 use super::opening::OpenedModel;
 
 #[cfg(not(feature = "remote"))]
-pub(crate) use absent::{open, probe};
+pub(crate) use absent::{open, probe, with_embedder};
 #[cfg(feature = "remote")]
-pub(crate) use present::{open, probe};
+pub(crate) use present::{open, probe, with_embedder};
 
 #[cfg(feature = "remote")]
 mod present {
     use std::io::{self, Write};
     use std::path::{Path, PathBuf};
+    use std::sync::Arc;
 
-    use perennial::ask::remote::{ApiKey, RemoteError, RemoteModel, RemoteOptions};
+    use perennial::ask::remote::{
+        ApiKey, EmbedderOptions, RemoteEmbedder, RemoteError, RemoteLimits, RemoteModel,
+        RemoteOptions,
+    };
     use perennial::{LocalModelOptions, RemoteRuntime as _};
     use serde_json::json;
 
@@ -28,6 +33,8 @@ mod present {
 
     /// Where the key stands unless something else is said.
     const KEY_VARIABLE: &str = "PERENNIAL_API_KEY";
+    /// Where that of an embedder stands.
+    const EMBEDDER_KEY_VARIABLE: &str = "PERENNIAL_EMBEDDER_KEY";
 
     /// Finds the model of an address, with what is known only by asking it.
     ///
@@ -47,11 +54,7 @@ mod present {
             },
             Some(given) => with(RemoteOptions::default(), given)?,
         };
-        if options.key.is_some() && spec.starts_with("http://") && !is_of_this_machine(spec) {
-            live.say(&format!(
-                "{spec} is no https: its key can be read on the way"
-            ));
-        }
+        warn_of_key(spec, options.key.as_ref(), live);
         live.say(&format!("asking {spec} what it can do"));
         let says_nothing = options.n_positions.is_none();
         let model = RemoteModel::open(spec, &options)?;
@@ -73,6 +76,46 @@ mod present {
             runtime: runtime.named(name.as_str()),
             name,
         })
+    }
+
+    /// Has the model of an address embed texts.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn with_embedder(
+        runtime: Runtime,
+        spec: &str,
+        args: &EmbedderArgs,
+        live: &Live,
+    ) -> Result<Runtime, Failure> {
+        let usual = RemoteLimits::default();
+        let options = EmbedderOptions {
+            key: key(args.embedder_key_file.as_deref(), EMBEDDER_KEY_VARIABLE)?,
+            authorities: args.embedder_ca_file.clone(),
+            limits: RemoteLimits {
+                at_once: args.embedder_calls_at_once.unwrap_or(usual.at_once),
+                requests_per_minute: args.embedder_requests_per_minute,
+                tokens_per_minute: args.embedder_tokens_per_minute,
+            },
+            ..EmbedderOptions::default()
+        };
+        warn_of_key(spec, options.key.as_ref(), live);
+        let embedder = RemoteEmbedder::open(spec, &options)?;
+        let (address, name) = (embedder.address(), embedder.name());
+        let n_dimensions = embedder.n_dimensions();
+        live.say(&format!(
+            "{address}#{name} embeds texts, in {n_dimensions} dimensions"
+        ));
+        let at_once = embedder.at_once();
+        Ok(runtime.embedding_by(Arc::new(embedder), at_once))
+    }
+
+    fn warn_of_key(spec: &str, key: Option<&ApiKey>, live: &Live) {
+        if key.is_some() && spec.starts_with("http://") && !is_of_this_machine(spec) {
+            live.say(&format!(
+                "{spec} is no https: its key can be read on the way"
+            ));
+        }
     }
 
     /// Whether an address is one of this machine.
@@ -204,13 +247,8 @@ mod present {
         key_file: Option<&Path>,
         ca_file: Option<&PathBuf>,
     ) -> Result<RemoteOptions, RemoteError> {
-        let key = match key_file {
-            Some(path) => Some(ApiKey::from_file(path)?),
-            None if std::env::var_os(KEY_VARIABLE).is_some() => Some(in_environment(KEY_VARIABLE)?),
-            None => None,
-        };
         Ok(RemoteOptions {
-            key,
+            key: key(key_file, KEY_VARIABLE)?,
             authorities: ca_file.cloned(),
             ..RemoteOptions::default()
         })
@@ -241,6 +279,15 @@ mod present {
         Ok(options)
     }
 
+    /// The key of a file, else of a variable, if either is.
+    fn key(file: Option<&Path>, variable: &str) -> Result<Option<ApiKey>, RemoteError> {
+        match file {
+            Some(path) => Ok(Some(ApiKey::from_file(path)?)),
+            None if std::env::var_os(variable).is_some() => Ok(Some(in_environment(variable)?)),
+            None => Ok(None),
+        }
+    }
+
     fn in_environment(name: &str) -> Result<ApiKey, RemoteError> {
         let unset = |_| RemoteError::Setting(format!("{name} is not set in the environment"));
         ApiKey::new(&std::env::var(name).map_err(unset)?)
@@ -261,6 +308,15 @@ mod absent {
     }
 
     pub(crate) fn probe(_args: &ProbeArgs) -> Result<ExitCode, Failure> {
+        Err(not_built())
+    }
+
+    pub(crate) fn with_embedder(
+        _runtime: Runtime,
+        _spec: &str,
+        _args: &EmbedderArgs,
+        _live: &Live,
+    ) -> Result<Runtime, Failure> {
         Err(not_built())
     }
 

@@ -28,8 +28,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         threads: args.threads,
         memory: args.memory,
         cache: args.cache.clone(),
+        embedder: args.embedder.clone(),
     };
-    let model = opening::open(&model, &live)?;
+    let model = opening::open_whole(&model, &live)?;
     let mut replay = Replay::open(&args.recording, model.runtime)?.workers(args.workers);
     if args.anyway {
         replay = replay.with_any_model();

@@ -39,7 +39,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     };
     // It ends after the session, so that all is sent.
     let traces = Traces::of_environment(&live);
-    let builder = declared(Engine::builder(open(first)?), &args.engine).held();
+    let runtime = opening::with_embedder(open(first)?, &args.model.embedder, &live)?;
+    let builder = declared(Engine::builder(runtime), &args.engine).held();
     let builder = traces.follow(builder);
     let session = Session::new(builder.start()?, opened_by)
         .held()

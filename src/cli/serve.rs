@@ -99,7 +99,8 @@ pub(crate) fn carried_out(
             opening::opened_by(&model_args).into(),
         ),
     };
-    let engine = declared(Engine::builder(opened.runtime), engine_args).held();
+    let runtime = opening::with_embedder(opened.runtime, &model_args.embedder, live)?;
+    let engine = declared(Engine::builder(runtime), engine_args).held();
     let engine = traces.follow(engine);
     let opening_live = live.clone();
     let session = Session::new(engine.start()?, opened_by)

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
                 None => builder,
             }
         },
-        || opening::open(&args.model, &live),
+        || opening::open_whole(&args.model, &live),
     )?;
     let mut course = Watching {
         is_once: args.once,

@@ -90,6 +90,14 @@ impl Runtime {
         self
     }
 
+    /// The same with texts embedded by another model, so many batches at a time.
+    #[must_use]
+    pub fn embedding_by(mut self, embedder: Arc<dyn Embed>, n_at_a_time: usize) -> Self {
+        self.embedder = embedder;
+        self.embed_executor = Arc::new(Executor::new(n_at_a_time));
+        self
+    }
+
     /// Names the model, for recordings to say how it was called.
     #[must_use]
     pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {

@@ -408,8 +408,8 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use perennial_ask::Embed;
     use perennial_ask::scripted::ScriptedEmbedder;
+    use perennial_ask::{CallError, Embed, Failure};
 
     use super::*;
     use crate::engine::Runtime;
@@ -421,13 +421,15 @@ mod tests {
     }
 
     impl Embed for Meanwhile {
-        fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+        fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Failure> {
             let bank = self.bank.lock().expect("no panic").clone();
             if let Some(bank) = bank {
                 let (sender, listed) = mpsc::channel();
                 std::thread::spawn(move || sender.send(bank.list(None, None).map(|all| all.len())));
                 let listed = listed.recv_timeout(Duration::from_secs(60));
-                let listed = listed.map_err(|_| "nobody else may look".to_owned())?;
+                let listed = listed.map_err(|_| CallError::Model {
+                    reason: "nobody else may look".to_owned(),
+                })?;
                 assert_eq!(listed.expect("is listed"), 1);
             }
             self.inner.embed(texts)

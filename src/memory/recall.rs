@@ -14,8 +14,9 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use perennial_ask::Embed;
+use perennial_ask::{Embed, embed_within};
 use perennial_model::dot::{Rows, Vectors, products};
 use perennial_views::Epoch;
 use perennial_views::query::memory::MAX_TEXT;
@@ -39,6 +40,8 @@ const MAX_BEST: usize = 1000;
 const CANDIDATES_EACH: usize = 8;
 /// And at least so many.
 const MIN_CANDIDATES: usize = 64;
+/// How long the vector of a question is waited for, where an embedder behind HTTP is away.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Most entries that can be asked for where they are folded: every candidate is compared with all others.
 const MAX_FOLDED: usize = 128;
 
@@ -239,7 +242,8 @@ pub(super) fn readable<'i>(index: &'i Index, asked: &Recall) -> Result<Readable<
 /// [`MemoryError::NotEmbedded`].
 pub(super) fn embedded(question: &str, embedder: &dyn Embed) -> Result<Vectors, MemoryError> {
     let not_embedded = |reason| MemoryError::NotEmbedded { reason };
-    let embedded = embedder.embed(&[question]).map_err(not_embedded)?;
+    let embedded = embed_within(embedder, &[question], PATIENCE);
+    let embedded = embedded.map_err(|failure| not_embedded(failure.to_string()))?;
     let Some(embedded) = embedded.into_iter().next() else {
         return Err(not_embedded("no vector came back".to_owned()));
     };

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::response::Response;
+use perennial_ask::{Failure, embed_within};
 use perennial_connectors::HttpIntake;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
@@ -157,9 +158,13 @@ impl Served {
         let embedded = blocking(move || {
             let _turn = turn;
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            this.engine().runtime().embedder().embed(&texts)
+            let embedder = this.engine().runtime().embedder();
+            embed_within(&**embedder, &texts, this.limits.patience)
         });
-        embedded.await?.map_err(Refusal::broken)
+        embedded.await?.map_err(|failure| match failure {
+            Failure::Final(error) => Refusal::broken(error.to_string()),
+            later => Refusal::unavailable(later.to_string(), "send it again in a while"),
+        })
     }
 
     /// Takes hold of what a backup is to hold, and of the right to take one: there is one at a time.

@@ -267,7 +267,9 @@ impl Seen {
         }
         if !missing.is_empty() {
             let wanted: Vec<&str> = missing.values().copied().collect();
-            let vectors = embedder.embed(&wanted)?;
+            let vectors = embedder
+                .embed(&wanted)
+                .map_err(|failure| failure.to_string())?;
             for ((digest, text), vector) in missing.into_iter().zip(vectors) {
                 let text = Arc::new(Text::new(text, vector));
                 self.texts.put(digest, text.clone());

@@ -54,10 +54,15 @@ impl Address {
             path => path,
         };
         // What people copy is often the endpoint itself.
-        let path = ["/chat/completions", "/completions", "/models"]
-            .iter()
-            .find_map(|end| path.strip_suffix(end))
-            .unwrap_or(path);
+        let path = [
+            "/chat/completions",
+            "/completions",
+            "/embeddings",
+            "/models",
+        ]
+        .iter()
+        .find_map(|end| path.strip_suffix(end))
+        .unwrap_or(path);
         let address = Self {
             root: format!("{scheme}://{authority}"),
             path: path.to_owned(),
@@ -99,6 +104,7 @@ mod tests {
             ("http://localhost:8000/", "http://localhost:8000/v1", None),
             ("http://h:1/v1/#a/b:c", "http://h:1/v1", Some("a/b:c")),
             ("https://h/v1/chat/completions#", "https://h/v1", None),
+            ("https://h/v1/embeddings#e", "https://h/v1", Some("e")),
             ("https://h/api/openai", "https://h/api/openai", None),
         ] {
             let (address, named) = Address::parse(spec).expect(spec);

@@ -33,6 +33,13 @@ pub(super) enum Fault {
         /// The one that answers.
         answers: String,
     },
+    /// Vectors have another number of elements than they had.
+    Reshaped {
+        /// The number that they had.
+        was: usize,
+        /// The one that they have.
+        is: usize,
+    },
     /// The prompt is longer than what the model attends to, by the server's word or because it read
     /// less than it was given.
     TooLong {
@@ -84,6 +91,25 @@ impl Fault {
         )
     }
 
+    /// Whether the server refuses what it was sent, whatever the hour.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: 400 | 413 | 422,
+                ..
+            }
+        )
+    }
+
+    /// Whether it was refused for its length. Some servers say that with a status of their own failing.
+    pub(super) fn is_about_length(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { status: 400 | 413 | 422 | 500, said, .. } if is_about_length(said)
+        )
+    }
+
     /// What comes of a call. `required` and `limit` are the tokens of its prompt and answer, by
     /// estimate, and those that the model attends to.
     pub(super) fn into_failure(self, required: usize, limit: usize) -> Failure {
@@ -117,6 +143,13 @@ impl Fault {
                 ),
                 None,
             ),
+            Self::Reshaped { was, is } => retry(
+                format!(
+                    "the server gives vectors of {is} elements, and they had {was} when it was asked first; \
+                     start again if that is meant"
+                ),
+                None,
+            ),
             Self::TooLong { required, limit } => CallError::DoesNotFit { required, limit }.into(),
             Self::OnlyThought { max_tokens } => CallError::Model {
                 reason: format!(
@@ -147,7 +180,9 @@ impl std::fmt::Display for Fault {
 /// What a refusal means, and what to do about it.
 fn refusal(status: u16, said: &str) -> String {
     let what = match status {
-        401 | 403 => "the server wants another key (KEY_FILE or KEY_VARIABLE, --key-file)",
+        401 | 403 => {
+            "the server wants another key (KEY_FILE or KEY_VARIABLE, --key-file, --embedder-key-file)"
+        }
         300..=399 => "the server redirects elsewhere, which is not followed",
         404 => "the server knows no such model or endpoint",
         408 | 504 => "the server took too long",
@@ -217,6 +252,8 @@ fn is_about_length(said: &str) -> bool {
         "too many tokens",
         "max_model_len",
         "exceed_context",
+        "must have less than",
+        "too large to process",
     ];
     means_length.iter().any(|words| said.contains(words))
 }

@@ -3,7 +3,8 @@
 //! A server is found at an address and probed when the model is created: what it can do is asked, not
 //! assumed. It gets requests as its habits want them, and its reply is told from what it thought. What
 //! it says of an answer before decides what is written again. A gate keeps its limits; what goes wrong
-//! is a fault, and only what never can succeed becomes data. Each of these is a module.
+//! is a fault, and only what never can succeed becomes data. Each of these is a module. What embeds texts
+//! behind HTTP ([`RemoteEmbedder`]) is spoken to in the same way.
 //!
 //! # Invariants
 //! - A reply that is empty, cut off, of another model or of a shortened prompt is no answer.
@@ -12,6 +13,7 @@
 
 mod address;
 mod answering;
+mod embedding;
 mod error;
 mod estimate;
 mod fault;
@@ -37,6 +39,7 @@ use std::time::{Duration, Instant};
 use perennial_model::cancel::Cancel;
 
 pub use address::Address;
+pub use embedding::{EmbedderOptions, RemoteEmbedder};
 pub use error::RemoteError;
 pub use gate::RemoteLimits;
 pub use probe::{Repeats, ServerReport};

@@ -108,21 +108,8 @@ pub(super) fn probe(
     named: Option<String>,
     at_once: usize,
 ) -> Result<Probed, RemoteError> {
-    let failed = |fault: Fault| RemoteError::Server {
-        address: server.address().to_string(),
-        reason: fault.to_string(),
-    };
-    let served = patiently(|| match server.get("models") {
-        // Not every server lists them.
-        Err(Fault::Refused {
-            status: 404 | 405 | 501,
-            ..
-        }) => Ok(Json::Null),
-        other => other,
-    });
-    let served = served.map_err(failed)?;
-    let served = served.get("data").and_then(Json::as_array);
-    let served = served.map(Vec::as_slice).unwrap_or_default();
+    let failed = |fault: Fault| unusable(server, fault.to_string());
+    let served = listed(server)?;
     let models: Vec<String> = served.iter().filter_map(id).map(str::to_owned).collect();
     let model = chosen(server, named, &models)?;
     let entry = served
@@ -241,6 +228,40 @@ pub(super) fn probe(
     })
 }
 
+/// Which of a server's models is meant.
+pub(super) fn model(server: &Server, named: Option<String>) -> Result<String, RemoteError> {
+    let served = listed(server)?;
+    let models: Vec<String> = served.iter().filter_map(id).map(str::to_owned).collect();
+    chosen(server, named, &models)
+}
+
+/// The models that a server lists.
+fn listed(server: &Server) -> Result<Vec<Json>, RemoteError> {
+    let served = patiently(|| match server.get("models") {
+        // Not every server lists them.
+        Err(Fault::Refused {
+            status: 404 | 405 | 501,
+            ..
+        }) => Ok(Json::Null),
+        other => other,
+    });
+    match served {
+        Ok(mut served) => match served.get_mut("data").map(Json::take) {
+            Some(Json::Array(served)) => Ok(served),
+            _ => Ok(Vec::new()),
+        },
+        Err(fault) => Err(unusable(server, fault.to_string())),
+    }
+}
+
+/// A server that cannot be used.
+pub(super) fn unusable(server: &Server, reason: String) -> RemoteError {
+    RemoteError::Server {
+        address: server.address().to_string(),
+        reason,
+    }
+}
+
 /// Whether a reply does what was asked.
 fn begins_to_count(said: &str) -> bool {
     let word = said
@@ -294,7 +315,7 @@ fn learning(
 }
 
 /// Tries again while a server is busy, or still loads.
-fn patiently<T>(mut ask: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
     let end = Instant::now() + WHILE_IT_LOADS;
     loop {
         match ask() {

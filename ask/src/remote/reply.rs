@@ -55,20 +55,25 @@ pub(super) struct Reply {
     pub(super) prompt_scores: Option<Vec<Json>>,
 }
 
+/// An error under a status of success.
+pub(super) fn refusal(event: &Json) -> Option<Fault> {
+    let error = event.get("error").filter(|error| !error.is_null())?;
+    let code = [error.get("code"), error.get("status"), event.get("code")];
+    let code = code.into_iter().flatten().find_map(Json::as_u64);
+    Some(Fault::Refused {
+        status: code
+            .and_then(|code| u16::try_from(code).ok())
+            .unwrap_or(500),
+        said: said(event.to_string().as_bytes()),
+        retry_after: None,
+    })
+}
+
 impl Reply {
     /// Takes in an event, or a whole reply.
     pub(super) fn take(&mut self, event: &Json) -> Result<(), Fault> {
-        // An error under a status of success.
-        if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-            let code = [error.get("code"), error.get("status"), event.get("code")];
-            let code = code.into_iter().flatten().find_map(Json::as_u64);
-            return Err(Fault::Refused {
-                status: code
-                    .and_then(|code| u16::try_from(code).ok())
-                    .unwrap_or(500),
-                said: said(event.to_string().as_bytes()),
-                retry_after: None,
-            });
+        if let Some(refusal) = refusal(event) {
+            return Err(refusal);
         }
         let name = |field: &str| event.get(field).and_then(Json::as_str).map(str::to_owned);
         self.model = name("model").or(self.model.take());

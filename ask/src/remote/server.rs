@@ -17,7 +17,7 @@ use super::error::RemoteError;
 use super::fault::{Fault, is_page, shown};
 
 /// Most bytes of a reply.
-const MAX_REPLY: u64 = 64 << 20;
+pub(super) const MAX_REPLY: u64 = 64 << 20;
 /// Most bytes of a line of a stream.
 const MAX_LINE: u64 = 16 << 20;
 /// Most bytes of what goes with a refusal.

@@ -367,7 +367,7 @@ impl ScriptedEmbedder {
 }
 
 impl Embed for ScriptedEmbedder {
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Failure> {
         self.n_texts.fetch_add(texts.len(), Ordering::SeqCst);
         Ok(texts.iter().map(|text| hashed_words(text)).collect())
     }

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::listen()?;
     let live = Live::new(false);
     // Opened first: an interruption while it loads then leaves no folder behind.
-    let model = opening::open(&args.model, &live)?;
+    let model = opening::open_whole(&args.model, &live)?;
     let folder = DemoFolder::new()?;
     let view = View::named(VIEW)
         .context(QUESTIONS)

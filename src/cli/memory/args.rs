@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use perennial::memory::Retain;
 
-use super::super::args::ModelArgs;
+use super::super::args::{EmbedderArgs, ModelArgs};
 use super::super::values;
 
 const EXAMPLES: &str = "\
@@ -67,6 +67,10 @@ pub(crate) struct Place {
     /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+
+    /// What embeds texts.
+    #[command(flatten)]
+    pub(crate) embedder: EmbedderArgs,
 }
 
 /// Arguments of `memory store`.

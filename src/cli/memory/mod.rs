@@ -24,6 +24,7 @@ use args::{
     RetainArgs, StatsArgs, StoreArgs,
 };
 
+use super::args::EmbedderArgs;
 use super::failure::Failure;
 use super::live::Live;
 use super::{opening, stderr, wording};
@@ -64,7 +65,12 @@ struct Opened {
 
 /// Opens a state folder with what was stored and set. No language model is opened; the one that embeds is
 /// when it is needed.
-fn open_tables(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Engine, Failure> {
+fn open_tables(
+    state: &Path,
+    cache: Option<&Path>,
+    embedder: &EmbedderArgs,
+    is_quiet: bool,
+) -> Result<Engine, Failure> {
     let text = |name: &str| Column::new(name, Type::Text);
     let turns = [
         text("key"),
@@ -77,7 +83,8 @@ fn open_tables(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Eng
         text("writer"),
         Column::new("pinned", Type::Boolean),
     ];
-    let runtime = opening::embedding(cache, &Live::new(is_quiet))?;
+    let live = Live::new(is_quiet);
+    let runtime = opening::with_embedder(opening::embedding(cache, &live)?, embedder, &live)?;
     let engine = Engine::builder(runtime)
         .state(state)
         .history(0)
@@ -89,8 +96,13 @@ fn open_tables(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Eng
 }
 
 /// Opens the memory of a state folder.
-fn open(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Opened, Failure> {
-    let engine = open_tables(state, cache, is_quiet)?;
+fn open(
+    state: &Path,
+    cache: Option<&Path>,
+    embedder: &EmbedderArgs,
+    is_quiet: bool,
+) -> Result<Opened, Failure> {
+    let engine = open_tables(state, cache, embedder, is_quiet)?;
     let retain = retained(&engine)?;
     let mut memory = Memory::named(MEMORY)
         .from(TURNS)
@@ -107,7 +119,12 @@ fn open(state: &Path, cache: Option<&Path>, is_quiet: bool) -> Result<Opened, Fa
 }
 
 fn open_place(place: &Place) -> Result<Opened, Failure> {
-    open(&place.state, place.cache.as_deref(), place.json)
+    open(
+        &place.state,
+        place.cache.as_deref(),
+        &place.embedder,
+        place.json,
+    )
 }
 
 /// What a state folder says is retained.
@@ -333,8 +350,8 @@ fn print_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
 }
 
 fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
-    let cache = args.model.cache.as_deref();
-    let opened = open(&args.state, cache, args.json)?;
+    let (cache, embedder) = (args.model.cache.as_deref(), &args.model.embedder);
+    let opened = open(&args.state, cache, embedder, args.json)?;
     let recalled = opened.bank.recall(&asked(&args.asked))?;
     drop(opened);
     if recalled.hits.is_empty() {
@@ -346,7 +363,7 @@ fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
     }
     // An engine of its own, of which nothing is kept: what was recalled is all that it reads.
     let live = Live::new(args.json);
-    let model = opening::open(&args.model, &live)?;
+    let model = opening::open_whole(&args.model, &live)?;
     let view = View::named("answer")
         .context("asked")
         .data_source("recalled")
@@ -508,7 +525,12 @@ fn retain(args: &RetainArgs) -> Result<ExitCode, Failure> {
         None => open_place(place)?.retain,
         // What was set before need not be read.
         Some(set) => {
-            let engine = open_tables(&place.state, place.cache.as_deref(), place.json)?;
+            let engine = open_tables(
+                &place.state,
+                place.cache.as_deref(),
+                &place.embedder,
+                place.json,
+            )?;
             let edit = match set.0 {
                 None => Edit::delete(SETTINGS, RETAIN),
                 Some(retain) => Edit::upsert(SETTINGS, RETAIN, retain.to_string()),

@@ -1,5 +1,6 @@
 //! Models behind HTTP: what is asked of servers of several kinds, and what becomes of their troubles.
 
+mod embedder;
 mod stub;
 #[cfg(all(feature = "otel", feature = "http"))]
 mod traces;

@@ -4,6 +4,8 @@
 //! A token is a word with the blanks before it. It answers with the sentences that share a word with
 //! the question, as the scripted model does.
 
+mod embeddings;
+
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,6 +14,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+
+pub(crate) use embeddings::{MAX_TEXTS, MISHAPS, Mishap, N_DIMENSIONS, TEXT_WINDOW, vector};
+
+use embeddings::Embedding;
 
 /// What a server calls its model.
 pub(crate) const MODEL: &str = "words-1b";
@@ -85,6 +91,7 @@ struct Shared {
     asked: Mutex<Vec<Json>>,
     /// Prompts that it still knows.
     read: Mutex<Vec<Vec<String>>>,
+    embedding: Embedding,
     n_decoded: AtomicUsize,
     n_running: AtomicUsize,
     n_running_peak: AtomicUsize,
@@ -107,6 +114,7 @@ impl Stub {
             troubles: Mutex::default(),
             asked: Mutex::default(),
             read: Mutex::default(),
+            embedding: Embedding::default(),
             n_decoded: AtomicUsize::new(0),
             n_running: AtomicUsize::new(0),
             n_running_peak: AtomicUsize::new(0),
@@ -265,6 +273,7 @@ impl Shared {
         match (method, path) {
             ("GET", "/v1/models") => reply(&stream, 200, "application/json", &self.models()),
             ("POST", "/v1/chat/completions") => self.chat(&stream, &body),
+            ("POST", "/v1/embeddings") => self.embed(&stream, &body),
             _ => reply(
                 &stream,
                 404,

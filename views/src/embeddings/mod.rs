@@ -6,13 +6,15 @@
 //! Each text that is queued submits one job, and a job takes as many waiting texts as a
 //! batch may have: the more wait, the larger the batches, and nobody waits for a batch to
 //! fill. A batch that fails, or panics, is tried in halves, so that one text's failure is
-//! its own.
+//! its own. Where the embedder is away, what its texts still lack is tried again later, and
+//! the views that wait are told.
 //!
 //! # Invariants
 //! - A text that nobody uses any more leaves the table, and its batch if that has not begun.
 //! - The memo hears of a text's first use and of its last, whatever number of views use it.
 //! - A text's vector does not depend on its batch ([`Embed`]'s contract).
 //! - A vector in the table has finite elements, and not too many.
+//! - What may succeed later is no text's failure.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
@@ -20,13 +22,14 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use perennial_ask::{Cancel, Embed, Executor, Priority};
+use perennial_ask::{Attempt, CallError, Cancel, Embed, Executor, Failure, Priority};
 use perennial_operators::call::{Calls, Reply};
 use perennial_operators::select::Vector;
 use serde::{Deserialize, Serialize};
 
-use crate::calls::Observer;
+use crate::calls::{Observer, is_told, with_pause};
 use crate::dataflow::Epoch;
 use crate::memo::{Memo, VectorDigest};
 use crate::shared::{Asked, SharedResults};
@@ -184,8 +187,10 @@ impl Embeddings {
         self.table().queue.push_back(digest);
         // Not held: who stops the engine does not wait for a batch to close the memo.
         let embeddings = Arc::downgrade(self);
+        let mut batch = Vec::new();
+        let run = move |n_tries| embed_some(&embeddings, &mut batch, n_tries);
         self.executor
-            .submit(Priority::Fresh, &self.lane, move || embed_some(&embeddings));
+            .submit_until_done(Priority::Fresh, &self.lane, run);
     }
 
     /// Takes one use back.
@@ -216,6 +221,31 @@ impl Embeddings {
             table.queue.pop_front();
         }
         batch
+    }
+
+    /// Whether a text of a batch is still wanted.
+    fn is_wanted(&self, text: &EmbedText) -> bool {
+        let results = &self.table().results;
+        results.wanted(&text.digest, Waiting::is_wanted).is_some()
+    }
+
+    /// Tells the views that wait for some texts, each once, that these are tried again.
+    fn tell_late(&self, texts: &[EmbedText], n_tries: u32, reason: &str) {
+        let mut late: Vec<(Arc<str>, Arc<dyn Observer>)> = Vec::new();
+        {
+            let results = &self.table().results;
+            for text in texts {
+                let of = |waiting: &Waiting| (waiting.view.clone(), waiting.observer.clone());
+                for (view, observer) in results.waiting(&text.digest, of) {
+                    if late.iter().all(|(known, _)| *known != view) {
+                        late.push((view, observer));
+                    }
+                }
+            }
+        }
+        for (view, observer) in late {
+            observer.late(&view, n_tries, reason);
+        }
     }
 
     /// Notes what a text's embedding is, and tells all who wait.
@@ -255,18 +285,53 @@ impl Waiting {
     }
 }
 
-/// Embeds one batch of what waits.
-fn embed_some(embeddings: &Weak<Embeddings>) {
+/// Embeds one batch of what waits; `batch` is what an earlier try left of one.
+fn embed_some(embeddings: &Weak<Embeddings>, batch: &mut Vec<EmbedText>, n_tries: u32) -> Attempt {
     let Some(held) = embeddings.upgrade() else {
-        return;
+        return Attempt::Done;
     };
-    let (batch, embedder) = (held.take_batch(), held.embedder.clone());
+    match batch.is_empty() {
+        true => *batch = held.take_batch(),
+        false => batch.retain(|text| held.is_wanted(text)),
+    }
+    let embedder = held.embedder.clone();
     drop(held);
-    embed_all(&*embedder, &batch, &mut |text, embedded| {
+    let texts = std::mem::take(batch);
+    let embedded = embed_all(&*embedder, &texts, &mut |text, embedded| {
         if let Some(held) = embeddings.upgrade() {
             held.know(text.digest, embedded, true);
         }
     });
+    let Err(Left { n_texts, why }) = embedded else {
+        return Attempt::Done;
+    };
+    *batch = texts[texts.len() - n_texts..].to_vec();
+    match why {
+        Later::Wait(pause) => Attempt::Wait(pause),
+        Later::Retry { reason, after } => {
+            if is_told(n_tries, after)
+                && let Some(held) = embeddings.upgrade()
+            {
+                held.tell_late(batch, n_tries + 1, &with_pause(reason, after));
+            }
+            Attempt::Later(after)
+        }
+    }
+}
+
+/// What of a batch is to be tried later: its last texts.
+struct Left {
+    n_texts: usize,
+    why: Later,
+}
+
+/// Why texts are tried later.
+enum Later {
+    Wait(Duration),
+    Retry {
+        reason: String,
+        after: Option<Duration>,
+    },
 }
 
 /// Embeds a batch; in halves where it fails as a whole.
@@ -274,32 +339,52 @@ fn embed_all(
     embedder: &dyn Embed,
     batch: &[EmbedText],
     know: &mut impl FnMut(&EmbedText, Embedded),
-) {
-    if batch.is_empty() {
-        return;
-    }
-    let wholes: Vec<String> = batch.iter().map(EmbedText::whole).collect();
-    let texts: Vec<&str> = wholes.iter().map(String::as_str).collect();
-    let embedded = catch_unwind(AssertUnwindSafe(|| embedder.embed(&texts)));
-    let reason = match embedded {
-        Ok(Ok(vectors)) if vectors.len() == batch.len() => {
-            for (text, vector) in batch.iter().zip(vectors) {
-                know(text, checked(&vector));
+) -> Result<(), Left> {
+    // What is left, the part that comes next on top.
+    let mut parts = vec![batch];
+    while let Some(part) = parts.pop() {
+        let why = match embedded(embedder, part) {
+            Ok(vectors) => {
+                for (text, vector) in part.iter().zip(vectors) {
+                    know(text, checked(&vector));
+                }
+                continue;
             }
-            return;
-        }
-        Ok(Ok(vectors)) => format!("{} vectors of {} texts", vectors.len(), batch.len()),
-        Ok(Err(reason)) => reason,
+            Err(Failure::Final(error)) => {
+                match part {
+                    [text] => know(text, Err(error.to_string())),
+                    several => {
+                        let (first, rest) = several.split_at(several.len() / 2);
+                        parts.extend([rest, first]);
+                    }
+                }
+                continue;
+            }
+            Err(Failure::Wait(pause)) => Later::Wait(pause),
+            Err(Failure::Retry { reason, after }) => Later::Retry { reason, after },
+        };
+        let n_behind: usize = parts.iter().map(|part| part.len()).sum();
+        let n_texts = part.len() + n_behind;
+        return Err(Left { n_texts, why });
+    }
+    Ok(())
+}
+
+/// The vectors of some texts, one for each; a panic is a failure like any other.
+fn embedded(embedder: &dyn Embed, texts: &[EmbedText]) -> Result<Vec<Vec<f32>>, Failure> {
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wholes: Vec<String> = texts.iter().map(EmbedText::whole).collect();
+    let wholes: Vec<&str> = wholes.iter().map(String::as_str).collect();
+    let embedded = catch_unwind(AssertUnwindSafe(|| embedder.embed(&wholes)));
+    let reason = match embedded {
+        Ok(Ok(vectors)) if vectors.len() == texts.len() => return Ok(vectors),
+        Ok(Ok(vectors)) => format!("{} vectors of {} texts", vectors.len(), texts.len()),
+        Ok(Err(failure)) => return Err(failure),
         Err(_panic) => "the embedding ended without a reply".to_owned(),
     };
-    match batch {
-        [text] => know(text, Err(reason)),
-        several => {
-            let (first, rest) = several.split_at(several.len() / 2);
-            embed_all(embedder, first, know);
-            embed_all(embedder, rest, know);
-        }
-    }
+    Err(CallError::Model { reason }.into())
 }
 
 /// A vector as a row, if it can be ranked by.

@@ -18,15 +18,22 @@ use crate::memo::RequestDigest;
 #[derive(Default)]
 struct Recorder {
     batches: Mutex<Vec<Vec<String>>>,
+    /// What goes wrong with each of the next batches, whatever it holds.
+    troubles: Mutex<VecDeque<Option<Failure>>>,
 }
 
 impl Embed for Recorder {
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Failure> {
         let batch = texts.iter().map(|text| (*text).to_owned()).collect();
         self.batches.lock().expect("no panic").push(batch);
+        let trouble = self.troubles.lock().expect("no panic").pop_front();
+        if let Some(failure) = trouble.flatten() {
+            return Err(failure);
+        }
         assert!(!texts.contains(&"panic"), "asked to panic");
         if texts.contains(&"fail") {
-            return Err("asked to fail".to_owned());
+            let reason = "asked to fail".to_owned();
+            return Err(CallError::Model { reason }.into());
         }
         let element = |text: &&str| {
             if **text == *"nan" {
@@ -44,6 +51,11 @@ impl Embed for Recorder {
 }
 
 impl Recorder {
+    fn trouble(&self, troubles: impl IntoIterator<Item = Option<Failure>>) {
+        let mut all = self.troubles.lock().expect("no panic");
+        all.extend(troubles);
+    }
+
     fn batches(&self) -> Vec<Vec<String>> {
         self.batches.lock().expect("no panic").clone()
     }
@@ -85,11 +97,16 @@ impl Memo for Counter {
 struct Listener {
     progress: Mutex<Vec<(usize, usize)>>,
     passed_over: Mutex<Vec<String>>,
+    late: Mutex<Vec<(u32, String)>>,
 }
 
 impl Observer for Listener {
     fn embedding(&self, _: &str, done: usize, total: usize) {
         self.progress.lock().expect("no panic").push((done, total));
+    }
+    fn late(&self, _: &str, n_tries: u32, reason: &str) {
+        let late = (n_tries, reason.to_owned());
+        self.late.lock().expect("no panic").push(late);
     }
     fn passed_over(&self, _: &str, text: &str, _: &str) {
         self.passed_over
@@ -246,6 +263,65 @@ fn one_text_that_fails_fails_alone() {
         assert_eq!(passed_over, failed);
         assert_eq!(rig.memo.n_noted.load(SeqCst), 3);
     });
+}
+
+#[test]
+fn an_embedder_that_is_away_is_no_texts_failure() {
+    timely::execute_directly(|worker| {
+        let mut rig = Rig::new(worker, Counter::default());
+        for text in ["a", "bb", "ccc", "fail"] {
+            rig.update(0, text, 1);
+        }
+        let soon = Duration::from_millis(1);
+        let away = || Failure::Retry {
+            reason: "away".to_owned(),
+            after: Some(soon),
+        };
+        rig.embedder
+            .trouble([away(), Failure::Wait(soon), away()].map(Some));
+        rig.close(worker);
+        rig.finish(worker);
+        let failed = rig.told(0).into_iter().filter(|(_, of, _)| of.is_err());
+        let failed: Vec<String> = failed.map(|(text, ..)| text).collect();
+        assert_eq!(failed, ["fail"]);
+        assert_eq!(rig.told(0).len(), 4);
+        assert_eq!(*rig.listener.passed_over.lock().expect("no panic"), failed);
+        // Heard at the second failure, as of a model: to wait is none.
+        let late = rig.listener.late.lock().expect("no panic").clone();
+        assert_eq!(late, [(2, "away".to_owned())]);
+    });
+}
+
+#[test]
+fn what_is_left_of_a_batch_are_its_last_texts() {
+    let embedder = Recorder::default();
+    let all = ["a", "bb", "fail", "ccc", "dddd"];
+    let texts = all.map(|text| EmbedText::plain(&[7; 32], &text.into()));
+    let refused = Failure::Final(CallError::Lost);
+    let away = Failure::Retry {
+        reason: "away".to_owned(),
+        after: None,
+    };
+    let embed = |texts: &[EmbedText]| {
+        let mut known = Vec::new();
+        let mut know = |text: &EmbedText, embedded: Embedded| {
+            known.push((text.whole(), embedded.is_ok()));
+        };
+        let left = embed_all(&embedder, texts, &mut know).err();
+        (known, left.map_or(0, |left| left.n_texts))
+    };
+    let told = |texts: &[&str]| -> Vec<(String, bool)> {
+        let told = texts
+            .iter()
+            .map(|text| ((*text).to_owned(), *text != "fail"));
+        told.collect()
+    };
+    // The whole is refused, its first half is not, and then the embedder is away.
+    embedder.trouble([Some(refused), None, Some(away.clone())]);
+    assert_eq!(embed(&texts), (told(&all[..2]), 3));
+    embedder.trouble([Some(away)]);
+    assert_eq!(embed(&texts[2..]), (Vec::new(), 3));
+    assert_eq!(embed(&texts[2..]), (told(&all[2..]), 0));
 }
 
 #[test]
