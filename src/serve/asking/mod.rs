@@ -511,8 +511,12 @@ impl Asking {
     fn ended(&self) -> Refusal {
         match self.served.is_closing() {
             true => Refusal::ending(),
+            false if self.served.feed(&self.view).is_err() => {
+                let error = format!("the view `{}` was dropped", self.view);
+                Refusal::not_found(error, "GET /v1/models tells which there are")
+            }
             false => {
-                let error = format!("the view `{}` was dropped, or has failed", self.view);
+                let error = format!("the view `{}` has failed", self.view);
                 Refusal::unavailable(error, "see GET /v1/status")
             }
         }

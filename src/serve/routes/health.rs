@@ -8,8 +8,10 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::super::admission::Caller;
 use super::super::refusal::{Json, Refusal, RefusalBody, json_response};
 use super::super::served::Served;
+use super::super::tokens::Role;
 use crate::engine::RelationInfo;
 
 /// That the engine runs.
@@ -24,7 +26,8 @@ pub(crate) struct Health {
 pub(crate) struct Readiness {
     /// Whether it can.
     ready: bool,
-    /// Sources that have not given what they had, and views without a complete epoch.
+    /// Sources that have not given what they had, and views without a complete epoch, of those that the
+    /// token may read.
     waiting: Vec<String>,
 }
 
@@ -61,11 +64,13 @@ pub(crate) async fn health(State(served): State<Arc<Served>>) -> Result<Json<Hea
     ),
     security(()),
 )]
-pub(crate) async fn ready(State(served): State<Arc<Served>>) -> Response {
+pub(crate) async fn ready(State(served): State<Arc<Served>>, caller: Caller) -> Response {
     match served.probe(|engine| engine.relations()).await {
         Ok(relations) => {
-            let waiting = waiting(&relations);
+            let mut waiting = waiting(&relations);
             let ready = waiting.is_empty() && !served.is_closing();
+            // Everybody is told whether it is, and who may look, for what it waits.
+            waiting.retain(|name| caller.has(Role::Read) && caller.reaches(name));
             let status = match ready {
                 true => StatusCode::OK,
                 false => StatusCode::SERVICE_UNAVAILABLE,

@@ -21,9 +21,9 @@ pub(crate) struct Plan {
     view: String,
     /// `answers` or `query`.
     kind: &'static str,
-    /// The plan of the view itself, in words.
+    /// The plan of the view itself, in words; empty for who does not reach all that it rests on.
     text: String,
-    /// Streams and views.
+    /// Streams and views, of those that the token reaches.
     nodes: Vec<Node>,
     /// Which is read by which.
     edges: Vec<Edge>,
@@ -96,6 +96,10 @@ pub(crate) async fn plan(
             Ok((relations, explained))
         })
         .await?;
+    // What it rests on is told as far as it may be looked at itself.
+    let (relations, others): (Vec<_>, Vec<_>) = relations
+        .into_iter()
+        .partition(|of| caller.reaches(&of.name));
     let node = |of: &RelationInfo| {
         let asked = explained.get(&of.name).map(|(_, models)| models);
         let asked = asked.filter(|models| !models.is_empty());
@@ -125,14 +129,17 @@ pub(crate) async fn plan(
         }
     };
     let edge = |of: &RelationInfo| -> Vec<Edge> {
-        let edges = of.reads.iter().map(|read| Edge {
+        let reads = of.reads.iter().filter(|read| caller.reaches(read));
+        let edges = reads.map(|read| Edge {
             from: read.to_string(),
             to: of.name.to_string(),
         });
         edges.collect()
     };
     let this = relations.iter().find(|of| *of.name == *name);
-    let text = explained.get(&*name).map(|(text, _)| text.clone());
+    // It names what is read.
+    let text = explained.get(&*name).filter(|_| others.is_empty());
+    let text = text.map(|(text, _)| text.clone());
     Ok(Json(Plan {
         kind: this.map_or("query", |of| kind(of.kind)),
         text: text.unwrap_or_default(),

@@ -31,7 +31,7 @@ pub(crate) struct Relation {
     is_open: bool,
     /// Whether records may be posted to it.
     is_posted_to: bool,
-    /// What it reads.
+    /// What it reads, of what the token reaches.
     reads: Vec<String>,
     n_rows: usize,
     /// The newest epoch that it reflects.
@@ -59,7 +59,8 @@ pub(crate) fn kind(of: RelationKind) -> &'static str {
 }
 
 impl Relation {
-    fn of(of: &RelationInfo, is_posted_to: bool) -> Self {
+    fn of(of: &RelationInfo, is_posted_to: bool, caller: &Caller) -> Self {
+        let reads = of.reads.iter().filter(|name| caller.reaches(name));
         let lag = of.staleness.and_then(|staleness| staleness.lag);
         Self {
             name: of.name.to_string(),
@@ -67,7 +68,7 @@ impl Relation {
             columns: json::columns(&of.schema),
             is_open: of.is_open,
             is_posted_to,
-            reads: of.reads.iter().map(ToString::to_string).collect(),
+            reads: reads.map(ToString::to_string).collect(),
             n_rows: of.n_rows,
             epoch: of.epoch,
             status: of.staleness.map(|staleness| staleness.status.to_string()),
@@ -104,7 +105,7 @@ impl Served {
         let reached = relations.iter().filter(|of| caller.reaches(&of.name));
         Ok(Relations {
             relations: reached
-                .map(|of| Relation::of(of, self.is_posted_to(&of.name)))
+                .map(|of| Relation::of(of, self.is_posted_to(&of.name), caller))
                 .collect(),
         })
     }

@@ -136,6 +136,14 @@ fn no_word_of_one_tenant_reaches_the_other() {
         assert!(!told.contains(secret), "{secret} is told");
         assert!(!heard.contains(secret), "{secret}: {heard}");
     }
+    // What its view rests on beside its own is not told, not even by name.
+    for path in ["/v1/relations", "/v1/views/birch_replies/plan", "/readyz"] {
+        let (_, told) = tenants.ask(BIRCH, "GET", path, "");
+        for name in ["acme", "notes", "questions"] {
+            let own = told.replace(&format!("birch_{name}"), "");
+            assert!(!own.contains(name), "{path}: {told}");
+        }
+    }
     let acme = tenants.replies(ACME, "acme_replies").to_lowercase();
     assert!(acme.contains("ninety-nine and 2"), "{acme}");
     assert!(!acme.contains("oslo"), "{acme}");
