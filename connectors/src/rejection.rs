@@ -177,6 +177,17 @@ pub enum Rejection {
         /// The parser's words.
         message: String,
     },
+    /// An escape in the JSON is half a character. It is JSON all the same, but no text can hold it.
+    #[error(
+        "{escape} at byte {at} is half a character (a surrogate without its other half), which no \
+         text can hold: write the character whole"
+    )]
+    LoneSurrogate {
+        /// Where the escape begins, in bytes from 1.
+        at: u64,
+        /// The escape.
+        escape: String,
+    },
     /// The line ends in the middle of a JSON value.
     #[error("cut off: the JSON ends after {len} bytes in the middle of a value")]
     Truncated {
