@@ -271,6 +271,15 @@ pub enum Rejection {
     /// A message with an empty payload where JSON is expected.
     #[error("an empty message: a deletion (tombstone) has no payload at all")]
     EmptyMessage,
+    /// A message that a serializer of a schema registry wrote, and that is not JSON.
+    #[error(
+        "written with schema {schema} of a schema registry, and not as JSON: Avro and Protobuf are not \
+         read; have it written with a JSON converter"
+    )]
+    SchemaRegistry {
+        /// The schema's number in its registry.
+        schema: u32,
+    },
     /// A message is over the limit.
     #[error("message too large: {len} bytes, the limit is {limit}")]
     MessageTooLarge {
