@@ -62,7 +62,9 @@ fn refusal(line: &str, error: &serde_json::Error) -> Rejection {
 
 /// Bytes up to where the parser stopped: its column counts from the last line's beginning.
 fn n_read(text: &str, error: &serde_json::Error) -> usize {
-    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    let lines = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1));
     lines.map(str::len).sum::<usize>() + error.column()
 }
 
@@ -282,7 +284,10 @@ mod tests {
         );
         // What is wrong before it is what is told.
         let first = parse(r#"{"a":x,"b":"\ud83d"}"#);
-        assert!(matches!(first, Err(Rejection::Malformed { .. })), "{first:?}");
+        assert!(
+            matches!(first, Err(Rejection::Malformed { .. })),
+            "{first:?}"
+        );
         let cut = parse(r#"{"a":"\ud83d"#);
         assert!(matches!(cut, Err(Rejection::Truncated { .. })), "{cut:?}");
     }

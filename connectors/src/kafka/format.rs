@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_a_schema_registry_puts_before_json_is_left_out() {
-        let framed = |of: &str| [&[0, 0, 0, 0, 7], of.as_bytes()].concat();
+        let framed = |of: &str| [&[0, 0, 0, 0, 7][..], of.as_bytes()].concat();
         let key = framed(r#""k""#);
         let payload = framed(r#"{"text":"t"}"#);
         let sound = record(&Format::Json, &message(Some(&key), Some(&payload)));

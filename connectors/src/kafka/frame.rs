@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn framed(rest: &[u8]) -> Vec<u8> {
-        [&[0, 0, 0, 1, 2], rest].concat()
+        [&[0, 0, 0, 1, 2][..], rest].concat()
     }
 
     #[test]

@@ -527,7 +527,10 @@ mod tests {
         let sixteen = |bytes: &[u8]| Meaning::Sixteen.bytes(bytes);
         assert_eq!(sixteen(&bytes), text(id));
         assert_eq!(sixteen(b"EUR-2024-0000017"), text("EUR-2024-0000017"));
-        assert_eq!(sixteen("Straße 7, 8. OG".as_bytes()), text("Straße 7, 8. OG"));
+        assert_eq!(
+            sixteen("Straße 7, 8. OG".as_bytes()),
+            text("Straße 7, 8. OG")
+        );
         assert_eq!(
             sixteen(b"short\0\0\0\0\0\0\0\0\0\0\0"),
             text("short\0\0\0\0\0\0\0\0\0\0\0")
