@@ -9,6 +9,7 @@ use perennial::{Delivery, Order, Policy, Repair, Scope};
 use perennial_views::pace::parse_duration;
 
 use super::memory::MemoryArgs;
+use super::place::StatePlace;
 use super::values::{self, Asked, Size};
 
 /// The model that answers unless another is named.
@@ -69,6 +70,8 @@ With --json, standard output has one object a line, told apart by \"event\":
   failed    source, message; the last line, exit code 1
   progress  context, stage: embedding|encoding|writing, done, total, text
             (only with --progress)
+  plan      plan, model, context_window, documents, rejected, passages, tokens, budget, selects;
+            of `perennial explain`, which says nothing else
 `work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes}.
 
 Ctrl-C ends the watch with exit code 0 (130 if it comes before the first answer).";
@@ -645,6 +648,20 @@ pub(crate) struct ModelArgs {
     pub(crate) cache: Option<PathBuf>,
 }
 
+/// A state that is looked at.
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    /// The folder that was given as --state; while a server of `serve` has it open, the server's
+    /// URL, such as http://127.0.0.1:7070.
+    #[arg(value_name = "FOLDER|URL")]
+    pub(crate) state: StatePlace,
+
+    /// How the server is asked.
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
 /// Arguments of `answers`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -652,14 +669,15 @@ Examples:
   perennial answers ./state
   perennial answers ./state --as-of 41
   perennial answers ./state --as-of 2026-05-01T09:00:00+02:00 --json
+  perennial answers http://127.0.0.1:7070               while a server has the folder open
 
 With --json, each answer is one object: as_of, committed_at_ms, view, context, question, text,
-error, finish, epoch, rung, exact, drift, sub_paragraphs, work (see `perennial watch --help`).
-`perennial history` lists the epochs there are.")]
+error, finish, epoch, rung, exact, memoised, drift, sub_paragraphs, work (see `perennial watch --help`);
+committed_at_ms is null where a server tells them. `perennial history` lists the epochs there are.")]
 pub(crate) struct AnswersArgs {
-    /// The folder that was given as --state.
-    #[arg(value_name = "FOLDER")]
-    pub(crate) state: PathBuf,
+    /// Of what.
+    #[command(flatten)]
+    pub(crate) of: StateArgs,
 
     /// The answers as they stood at this epoch, or at the last one committed by this time (RFC
     /// 3339). By default, as they stand.
@@ -681,13 +699,14 @@ pub(crate) struct AnswersArgs {
 Examples:
   perennial history ./state
   perennial history ./state --json
+  perennial history http://127.0.0.1:7070               while a server has the folder open
 
 With --json, each epoch is one object: epoch, committed_at_ms, streams [{stream, n_inserted,
 n_updated, n_deleted}], views [{view, n_new, n_changed, n_gone}].")]
 pub(crate) struct HistoryArgs {
-    /// The folder that was given as --state.
-    #[arg(value_name = "FOLDER")]
-    pub(crate) state: PathBuf,
+    /// Of what.
+    #[command(flatten)]
+    pub(crate) of: StateArgs,
 
     /// Write one JSON object a line.
     #[arg(long)]
@@ -840,8 +859,11 @@ Examples:
   perennial quarantine show ./state 3 > record.json
   perennial quarantine resubmit ./state 3 --with record.json
   perennial quarantine drop ./state 4 5
+  perennial quarantine list http://127.0.0.1:7070       while a server has the folder open
 
-The state must not be watched meanwhile.")]
+A server takes in at once what is resubmitted; its token needs the role `admin` for that, and to drop.
+Of what it tells, bytes that are not UTF-8 are replaced. Of a folder, the state must not be watched
+meanwhile.")]
 pub(crate) struct QuarantineArgs {
     /// What is to be done.
     #[command(subcommand)]
@@ -853,26 +875,27 @@ pub(crate) struct QuarantineArgs {
 pub(crate) enum QuarantineCommand {
     /// Everything that was refused: number, place, reason, and how it begins.
     List {
-        /// The folder that was given as --state.
-        #[arg(value_name = "FOLDER")]
-        state: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        of: StateArgs,
         /// Write one JSON object a line.
         #[arg(long)]
         json: bool,
     },
     /// One record as it came, on standard output.
     Show {
-        /// The folder that was given as --state.
-        #[arg(value_name = "FOLDER")]
-        state: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        of: StateArgs,
         /// Its number.
         number: u64,
     },
-    /// Take a record in after all, as it came or mended, when the state is watched again.
+    /// Take a record in after all, as it came or mended: by a server at once, of a folder when it is
+    /// watched again.
     Resubmit {
-        /// The folder that was given as --state.
-        #[arg(value_name = "FOLDER")]
-        state: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        of: StateArgs,
         /// Its number.
         number: u64,
         /// A file with the record that was meant: one JSON object.
@@ -881,9 +904,9 @@ pub(crate) enum QuarantineCommand {
     },
     /// Forget about records.
     Drop {
-        /// The folder that was given as --state.
-        #[arg(value_name = "FOLDER")]
-        state: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        of: StateArgs,
         /// Their numbers.
         #[arg(required = true)]
         numbers: Vec<u64>,

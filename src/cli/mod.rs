@@ -36,6 +36,7 @@ mod models;
 mod opening;
 mod paint;
 mod past;
+mod place;
 mod prompt;
 mod quarantine;
 mod remote;
@@ -45,7 +46,6 @@ mod run;
 mod screen;
 #[cfg(feature = "serve")]
 mod serve;
-#[cfg(feature = "serve")]
 #[cfg(feature = "serve")]
 mod status;
 mod stderr;
