@@ -8,6 +8,7 @@ use perennial::model::arithmetic::Arithmetic;
 use perennial::{Delivery, Order, Policy, Repair, Scope};
 use perennial_views::pace::parse_duration;
 
+use super::log::{LogFormat, LogLevel};
 use super::memory::MemoryArgs;
 use super::place::StatePlace;
 use super::values::{self, Asked, Size};
@@ -137,6 +138,21 @@ pub(crate) enum Command {
     Models(ModelsArgs),
 }
 
+impl Command {
+    /// What a command is to log, and how much where nothing is said.
+    pub(crate) fn log(&self) -> Option<(&LogArgs, LogLevel)> {
+        match self {
+            Self::Watch(args) => Some((&args.log, LogLevel::Off)),
+            Self::Run(args) => Some((&args.log, LogLevel::Off)),
+            #[cfg(feature = "serve")]
+            Self::Serve(args) => Some((&args.log, LogLevel::Warn)),
+            #[cfg(feature = "mcp")]
+            Self::Mcp(args) => Some((&args.log, LogLevel::Warn)),
+            _ => None,
+        }
+    }
+}
+
 /// Arguments of `watch` and `explain`.
 #[derive(Debug, Args)]
 #[command(after_help = WATCH_EXAMPLES)]
@@ -248,6 +264,10 @@ pub(crate) struct WatchArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// What is told on standard error besides.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Arguments of `run`.
@@ -289,6 +309,10 @@ pub(crate) struct RunArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// What is told on standard error besides.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Arguments of `sql`.
@@ -386,6 +410,10 @@ pub(crate) struct ServeArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// What is told on standard error besides.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// What is kept for who asks.
@@ -450,6 +478,10 @@ pub(crate) struct McpArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// What is told on standard error besides.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Arguments of `status`.
@@ -545,6 +577,22 @@ pub(crate) struct EngineArgs {
     /// When to colour (auto: on a terminal, unless NO_COLOR is set).
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
+}
+
+/// What is told on standard error besides.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub(crate) struct LogArgs {
+    /// How much of what goes on is logged on standard error: complete epochs are info; answers,
+    /// commits, deliveries and requests debug. No texts are in it. By default warn for `serve` and `mcp`,
+    /// off for `watch` and `run`, which show warnings themselves.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<LogLevel>,
+
+    /// The form of the log. With json, standard error has one object a line and nothing else, at the
+    /// level info unless --log says otherwise.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
 }
 
 /// How a view is declared.

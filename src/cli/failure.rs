@@ -197,13 +197,10 @@ impl Failure {
     /// Prints it to standard error: one line on what is wrong, one on what to do.
     pub(crate) fn tell(&self) {
         match self {
-            Self::OutputClosed => return,
+            Self::OutputClosed => {}
             // Each says where it is, and what can be done.
-            Self::Script { errors } => return stderr::line(&errors.to_string()),
-            _ => stderr::line(&format!("error: {self}")),
-        }
-        if let Some(hint) = self.hint() {
-            stderr::line(&format!("  try: {hint}"));
+            Self::Script { errors } => stderr::line(&errors.to_string()),
+            _ => stderr::failure(&self.to_string(), self.hint()),
         }
     }
 

@@ -29,6 +29,7 @@ mod joined;
 mod json;
 mod listen;
 mod live;
+mod log;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod memory;
@@ -66,6 +67,7 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use failure::Failure;
+use log::Log;
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
@@ -77,6 +79,11 @@ pub(crate) fn run() -> ExitCode {
         failure.tell();
         return failure.exit_code();
     }
+    // It ends last, so that why a command failed is in it.
+    let _log = cli
+        .command
+        .log()
+        .map(|(args, usually)| Log::start(args, usually));
     let outcome = match &cli.command {
         Command::Watch(args) => watch::run(args),
         Command::Run(args) => run::run(args),
