@@ -246,6 +246,7 @@ impl Table {
             batch.changes.push(Change::Delete {
                 key: key.clone(),
                 at_ms,
+                is_timed: false,
                 offset: Offset::file(&self.path, None),
             });
         }
