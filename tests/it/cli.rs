@@ -621,6 +621,10 @@ fn a_killed_watch_goes_on_where_it_ended() {
         ),
         (&before["text"], &"keep".into(), &0.into())
     );
+    assert_eq!(
+        (&before["change"], &answer["change"]),
+        (&"new".into(), &"stands".into())
+    );
     refused(
         &["check", path(state.path())],
         1,
