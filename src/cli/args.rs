@@ -584,7 +584,7 @@ pub(crate) struct EngineArgs {
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
     /// How much of what goes on is logged on standard error: complete epochs are info; answers,
-    /// commits, deliveries and requests debug. No texts are in it. By default warn for `serve` and `mcp`,
+    /// commits, deliveries and requests debug. By default warn for `serve` and `mcp`,
     /// off for `watch` and `run`, which show warnings themselves.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<LogLevel>,

@@ -11,8 +11,8 @@
 //! they cost a comparison. The engine's own threads tell them, so a subscriber must not make them wait.
 //!
 //! # Invariants
-//! - No text of a document, a question or an answer is in an event. Names and keys are, and of a record that
-//!   was refused the reason, which may show the beginning of a value.
+//! - No text of a document, a question or an answer is in an event, but for what a reason or a notice shows of
+//!   one: its beginning, or the words of a model's server. Names and keys are.
 //! - What others have written is a field, in which no line ends; messages are the program's own, but for
 //!   those of notices.
 
