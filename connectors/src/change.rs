@@ -160,6 +160,9 @@ pub enum Change {
         /// When, in milliseconds since 1970: for files, when it was noticed (a folder does not
         /// keep the time of a deletion); for JSON lines as a record's.
         at_ms: i64,
+        /// Whether the source claims this time, so that a newer version of the record makes the deletion
+        /// late.
+        is_timed: bool,
         /// What said so.
         offset: Offset,
     },

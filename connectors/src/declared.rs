@@ -190,6 +190,7 @@ impl Fitting {
                     fitted.changes.push(Change::Delete {
                         key: record.key.clone(),
                         at_ms: record.row.updated_at_ms,
+                        is_timed: false,
                         offset: record.offset.clone(),
                     });
                 }

@@ -177,6 +177,17 @@ pub enum Rejection {
         /// The parser's words.
         message: String,
     },
+    /// An escape in the JSON is half a character. It is JSON all the same, but no text can hold it.
+    #[error(
+        "{escape} at byte {at} is half a character (a surrogate without its other half), which no \
+         text can hold: write the character whole"
+    )]
+    LoneSurrogate {
+        /// Where the escape begins, in bytes from 1.
+        at: u64,
+        /// The escape.
+        escape: String,
+    },
     /// The line ends in the middle of a JSON value.
     #[error("cut off: the JSON ends after {len} bytes in the middle of a value")]
     Truncated {
@@ -260,6 +271,15 @@ pub enum Rejection {
     /// A message with an empty payload where JSON is expected.
     #[error("an empty message: a deletion (tombstone) has no payload at all")]
     EmptyMessage,
+    /// A message that a serializer of a schema registry wrote, and that is not JSON.
+    #[error(
+        "written with schema {schema} of a schema registry, and not as JSON: Avro and Protobuf are not \
+         read; have it written with a JSON converter"
+    )]
+    SchemaRegistry {
+        /// The schema's number in its registry.
+        schema: u32,
+    },
     /// A message is over the limit.
     #[error("message too large: {len} bytes, the limit is {limit}")]
     MessageTooLarge {

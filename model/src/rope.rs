@@ -270,4 +270,39 @@ mod tests {
             }
         }
     }
+
+    /// Pins made by mpmath, with every power, cosine and sine rounded correctly: a mathematical library that
+    /// rounds the last bit of an f64 otherwise decides no bit of a rotation.
+    #[test]
+    fn the_bits_of_rotations_are_those_of_exact_arithmetic() {
+        /// FNV-1a of 64 bits.
+        fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
+            bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+                (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            })
+        }
+        for (rope_theta, head_dim, pin) in [
+            (10_000.0, 64, 0x750d_dfe8_6308_d5e4),
+            (1_000_000.0, 128, 0x7e11_0555_35f4_678f),
+            (500_000.0, 64, 0x01d1_b8fb_6c8f_6091),
+        ] {
+            let config = ModelConfig {
+                head_dim,
+                rope_theta,
+                max_positions: 32_768,
+                ..tiny_config()
+            };
+            let rope = Rope::new(&config);
+            let mut turn = Turn::default();
+            let mut bytes = Vec::new();
+            for position in (0..32_768).step_by(61) {
+                rope.turn(position, &mut turn);
+                let angles = turn.cos.iter().zip(&turn.sin);
+                bytes.extend(angles.flat_map(|(cos, sin)| {
+                    [cos.to_le_bytes(), sin.to_le_bytes()].into_iter().flatten()
+                }));
+            }
+            assert_eq!(digest(bytes.into_iter()), pin, "{rope_theta}, {head_dim}");
+        }
+    }
 }

@@ -8,7 +8,9 @@ use perennial::model::arithmetic::Arithmetic;
 use perennial::{Delivery, Order, Policy, Repair, Scope};
 use perennial_views::pace::parse_duration;
 
+use super::log::{LogFormat, LogLevel};
 use super::memory::MemoryArgs;
+use super::place::StatePlace;
 use super::values::{self, Asked, Size};
 
 /// The model that answers unless another is named.
@@ -69,6 +71,8 @@ With --json, standard output has one object a line, told apart by \"event\":
   failed    source, message; the last line, exit code 1
   progress  context, stage: embedding|encoding|writing, done, total, text
             (only with --progress)
+  plan      plan, model, context_window, documents, rejected, passages, tokens, budget, selects;
+            of `perennial explain`, which says nothing else
 `work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes}.
 
 Ctrl-C ends the watch with exit code 0 (130 if it comes before the first answer).";
@@ -132,6 +136,21 @@ pub(crate) enum Command {
     Memory(MemoryArgs),
     /// List the models known by name, what each is good for, and which are on this machine.
     Models(ModelsArgs),
+}
+
+impl Command {
+    /// What a command is to log, and how much where nothing is said.
+    pub(crate) fn log(&self) -> Option<(&LogArgs, LogLevel)> {
+        match self {
+            Self::Watch(args) => Some((&args.log, LogLevel::Off)),
+            Self::Run(args) => Some((&args.log, LogLevel::Off)),
+            #[cfg(feature = "serve")]
+            Self::Serve(args) => Some((&args.log, LogLevel::Warn)),
+            #[cfg(feature = "mcp")]
+            Self::Mcp(args) => Some((&args.log, LogLevel::Warn)),
+            _ => None,
+        }
+    }
 }
 
 /// Arguments of `watch` and `explain`.
@@ -245,6 +264,10 @@ pub(crate) struct WatchArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// What is told on standard error besides.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Arguments of `run`.
@@ -286,6 +309,10 @@ pub(crate) struct RunArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// What is told on standard error besides.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Arguments of `sql`.
@@ -383,6 +410,10 @@ pub(crate) struct ServeArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// What is told on standard error besides.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// What is kept for who asks.
@@ -447,6 +478,10 @@ pub(crate) struct McpArgs {
     /// Which model, and what it may use.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// What is told on standard error besides.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Arguments of `status`.
@@ -542,6 +577,22 @@ pub(crate) struct EngineArgs {
     /// When to colour (auto: on a terminal, unless NO_COLOR is set).
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
+}
+
+/// What is told on standard error besides.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub(crate) struct LogArgs {
+    /// How much of what goes on is logged on standard error: complete epochs are info; answers,
+    /// commits, deliveries and requests debug. By default warn for `serve` and `mcp`,
+    /// off for `watch` and `run`, which show warnings themselves.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<LogLevel>,
+
+    /// The form of the log. With json, standard error has one object a line and nothing else, at the
+    /// level info unless --log says otherwise.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
 }
 
 /// How a view is declared.
@@ -682,6 +733,20 @@ pub(crate) struct EmbedderArgs {
     pub(crate) embedder_tokens_per_minute: Option<u64>,
 }
 
+/// A state that is looked at.
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    /// The folder that was given as --state; while a server of `serve` has it open, the server's
+    /// URL, such as http://127.0.0.1:7070.
+    #[arg(value_name = "FOLDER|URL")]
+    pub(crate) state: StatePlace,
+
+    /// How the server is asked.
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
 /// Arguments of `answers`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -689,14 +754,15 @@ Examples:
   perennial answers ./state
   perennial answers ./state --as-of 41
   perennial answers ./state --as-of 2026-05-01T09:00:00+02:00 --json
+  perennial answers http://127.0.0.1:7070               while a server has the folder open
 
 With --json, each answer is one object: as_of, committed_at_ms, view, context, question, text,
-error, finish, epoch, rung, exact, drift, sub_paragraphs, work (see `perennial watch --help`).
-`perennial history` lists the epochs there are.")]
+error, finish, epoch, rung, exact, memoised, drift, sub_paragraphs, work (see `perennial watch --help`);
+committed_at_ms is null where a server tells them. `perennial history` lists the epochs there are.")]
 pub(crate) struct AnswersArgs {
-    /// The folder that was given as --state.
-    #[arg(value_name = "FOLDER")]
-    pub(crate) state: PathBuf,
+    /// Of what.
+    #[command(flatten)]
+    pub(crate) of: StateArgs,
 
     /// The answers as they stood at this epoch, or at the last one committed by this time (RFC
     /// 3339). By default, as they stand.
@@ -718,13 +784,14 @@ pub(crate) struct AnswersArgs {
 Examples:
   perennial history ./state
   perennial history ./state --json
+  perennial history http://127.0.0.1:7070               while a server has the folder open
 
 With --json, each epoch is one object: epoch, committed_at_ms, streams [{stream, n_inserted,
 n_updated, n_deleted}], views [{view, n_new, n_changed, n_gone}].")]
 pub(crate) struct HistoryArgs {
-    /// The folder that was given as --state.
-    #[arg(value_name = "FOLDER")]
-    pub(crate) state: PathBuf,
+    /// Of what.
+    #[command(flatten)]
+    pub(crate) of: StateArgs,
 
     /// Write one JSON object a line.
     #[arg(long)]
@@ -881,8 +948,11 @@ Examples:
   perennial quarantine show ./state 3 > record.json
   perennial quarantine resubmit ./state 3 --with record.json
   perennial quarantine drop ./state 4 5
+  perennial quarantine list http://127.0.0.1:7070       while a server has the folder open
 
-The state must not be watched meanwhile.")]
+A server takes in at once what is resubmitted; its token needs the role `admin` for that, and to drop.
+Of what it tells, bytes that are not UTF-8 are replaced. Of a folder, the state must not be watched
+meanwhile.")]
 pub(crate) struct QuarantineArgs {
     /// What is to be done.
     #[command(subcommand)]
@@ -894,26 +964,27 @@ pub(crate) struct QuarantineArgs {
 pub(crate) enum QuarantineCommand {
     /// Everything that was refused: number, place, reason, and how it begins.
     List {
-        /// The folder that was given as --state.
-        #[arg(value_name = "FOLDER")]
-        state: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        of: StateArgs,
         /// Write one JSON object a line.
         #[arg(long)]
         json: bool,
     },
     /// One record as it came, on standard output.
     Show {
-        /// The folder that was given as --state.
-        #[arg(value_name = "FOLDER")]
-        state: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        of: StateArgs,
         /// Its number.
         number: u64,
     },
-    /// Take a record in after all, as it came or mended, when the state is watched again.
+    /// Take a record in after all, as it came or mended: by a server at once, of a folder when it is
+    /// watched again.
     Resubmit {
-        /// The folder that was given as --state.
-        #[arg(value_name = "FOLDER")]
-        state: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        of: StateArgs,
         /// Its number.
         number: u64,
         /// A file with the record that was meant: one JSON object.
@@ -922,9 +993,9 @@ pub(crate) enum QuarantineCommand {
     },
     /// Forget about records.
     Drop {
-        /// The folder that was given as --state.
-        #[arg(value_name = "FOLDER")]
-        state: PathBuf,
+        /// Of what.
+        #[command(flatten)]
+        of: StateArgs,
         /// Their numbers.
         #[arg(required = true)]
         numbers: Vec<u64>,

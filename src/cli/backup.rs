@@ -61,7 +61,7 @@ fn of_server(args: &BackupArgs, file: &mut NamedTempFile) -> Result<(), Failure>
 
     let address = args.url.as_deref().unwrap_or_default();
     let server = super::endpoint::Endpoint::at(address, &args.access, PATIENCE)?;
-    let response = server.post("/v1/backup")?;
+    let response = server.post("/v1/backup", b"")?;
     let mut body = response.into_body().into_reader();
     match io::copy(&mut body, file) {
         Ok(_) => Ok(()),

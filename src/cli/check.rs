@@ -7,6 +7,7 @@ use perennial::state;
 
 use super::args::CheckArgs;
 use super::failure::Failure;
+use super::place::cannot_open;
 use super::wording;
 
 /// Runs the command.
@@ -14,7 +15,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     if args.receipts {
         return receipts(args);
     }
-    let found = state::check(&args.state).map_err(perennial::Error::from)?;
+    let found = state::check(&args.state).map_err(cannot_open)?;
     let mut out = io::stdout().lock();
     let written = if args.json {
         let json = serde_json::to_string(&found).expect("numbers are JSON");
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
 
 fn receipts(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
-    for receipt in state::receipts(&args.state).map_err(perennial::Error::from)? {
+    for receipt in state::receipts(&args.state).map_err(cannot_open)? {
         let json = serde_json::to_string(&receipt).expect("texts and numbers are JSON");
         writeln!(out, "{json}").map_err(Failure::output)?;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Body, http};
+use ureq::{Body, RequestBuilder, http};
 
 use super::args::AccessArgs;
 use super::failure::Failure;
@@ -27,6 +27,12 @@ impl Endpoint {
     /// # Errors
     /// A file of authorities that cannot be read, or holds none.
     pub(crate) fn at(url: &str, access: &AccessArgs, patience: Duration) -> Result<Self, Failure> {
+        if access.ca_file.is_some() && !url.starts_with("https://") {
+            return Err(Failure::usage(
+                "--ca-file is of a server that speaks TLS",
+                "leave it out, or give the address as https://HOST:PORT",
+            ));
+        }
         let mut tls = TlsConfig::builder();
         if let Some(file) = &access.ca_file {
             tls = tls.root_certs(authorities(file)?);
@@ -54,25 +60,58 @@ impl Endpoint {
     /// # Errors
     /// That it cannot be reached, or refuses to say.
     pub(crate) fn status(&self) -> Result<Value, Failure> {
-        let path = "/v1/status";
-        let mut request = self.agent.get(format!("{}{path}", self.url));
-        if let Some(bearer) = self.bearer()? {
-            request = request.header("authorization", bearer);
-        }
-        let response = self.accepted(path, request.call())?;
-        self.json(path, response)
+        self.get("/v1/status")
     }
 
-    /// Posts nothing to a path.
+    /// What it says at a path.
     ///
     /// # Errors
     /// As [`Endpoint::status`].
-    pub(crate) fn post(&self, path: &str) -> Result<http::Response<Body>, Failure> {
-        let mut request = self.agent.post(format!("{}{path}", self.url));
-        if let Some(bearer) = self.bearer()? {
-            request = request.header("authorization", bearer);
+    pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
+        let request = self.agent.get(self.at_path(path));
+        let response = self.accepted(path, self.signed(request)?.call())?;
+        self.json(path, response)
+    }
+
+    /// Posts something to a path.
+    ///
+    /// # Errors
+    /// As [`Endpoint::status`].
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> Result<http::Response<Body>, Failure> {
+        let request = self.agent.post(self.at_path(path));
+        self.accepted(path, self.signed(request)?.send(body))
+    }
+
+    /// The same, for what it says to that.
+    ///
+    /// # Errors
+    /// As [`Endpoint::status`].
+    pub(crate) fn post_for(&self, path: &str, body: &[u8]) -> Result<Value, Failure> {
+        let response = self.post(path, body)?;
+        self.json(path, response)
+    }
+
+    /// Deletes what is at a path. Whether it was there.
+    ///
+    /// # Errors
+    /// As [`Endpoint::status`].
+    pub(crate) fn delete(&self, path: &str) -> Result<bool, Failure> {
+        let request = self.agent.delete(self.at_path(path));
+        match self.signed(request)?.call() {
+            Ok(response) if response.status() == 404 => Ok(false),
+            response => self.accepted(path, response).map(|_| true),
         }
-        self.accepted(path, request.send_empty())
+    }
+
+    fn at_path(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    fn signed<B>(&self, request: RequestBuilder<B>) -> Result<RequestBuilder<B>, Failure> {
+        Ok(match self.bearer()? {
+            Some(bearer) => request.header("authorization", bearer),
+            None => request,
+        })
     }
 
     /// What went wrong at a path.

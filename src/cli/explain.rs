@@ -12,6 +12,7 @@ use perennial::connectors::{Change, Event, Key, Record, Source, start};
 use perennial::model::locator::ModelSpec;
 use perennial::model::weights::Checkpoint;
 use perennial_views::Plan;
+use serde_json::{Value, json};
 
 use super::args::WatchArgs;
 use super::failure::Failure;
@@ -37,7 +38,15 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
     let n_positions = checkpoint.config().max_positions;
     let plan = opening::view(&args.view).plan(n_positions, codec.prefix().len())?;
     let found = Found::read(documents, &codec, &plan)?;
-    print(&located.name, n_positions, &plan, &found).map_err(Failure::output)?;
+    let written = match args.json {
+        true => writeln!(
+            io::stdout().lock(),
+            "{}",
+            object(&located.name, n_positions, &plan, &found)
+        ),
+        false => print(&located.name, n_positions, &plan, &found),
+    };
+    written.map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,6 +95,28 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Whether not all passages are read for each question.
+    fn exceeds(&self, plan: &Plan) -> bool {
+        self.n_tokens > plan.token_budget
+    }
+}
+
+fn object(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> Value {
+    json!({
+        "event": "plan",
+        "plan": plan.to_string(),
+        "model": model,
+        "context_window": n_positions,
+        "documents": found.n_documents,
+        "rejected": found.n_rejected,
+        "passages": found.n_passages,
+        "tokens": found.n_tokens,
+        "budget": plan.token_budget,
+        "selects": found.exceeds(plan),
+    })
+}
+
 fn print(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let thousands = wording::thousands;
@@ -108,15 +139,14 @@ fn print(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> io::Res
         }
     )?;
     let budget = thousands(plan.token_budget);
-    if found.n_tokens <= plan.token_budget {
-        writeln!(
-            out,
-            "selection: none, all passages fit the budget of {budget} tokens"
-        )
-    } else {
-        writeln!(
+    match found.exceeds(plan) {
+        true => writeln!(
             out,
             "selection: by meaning, the passages nearest to each question, up to {budget} tokens"
-        )
+        ),
+        false => writeln!(
+            out,
+            "selection: none, all passages fit the budget of {budget} tokens"
+        ),
     }
 }

@@ -2,6 +2,7 @@
 //! exit code.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use perennial::ask::CallError;
@@ -31,6 +32,12 @@ pub(crate) enum Failure {
     #[cfg(feature = "remote")]
     #[error(transparent)]
     Remote(#[from] perennial::ask::remote::RemoteError),
+    /// A state is to be looked at that another program has open.
+    #[error("{}: in use by another process", path.display())]
+    StateInUse {
+        /// The state's file.
+        path: PathBuf,
+    },
     /// A script asks for what cannot be.
     #[error("{errors}")]
     Script {
@@ -153,6 +160,10 @@ impl Failure {
             Self::Source(connectors::Error::Secret { .. }) => {
                 "write a new one: openssl rand -hex 32 > FILE"
             }
+            Self::StateInUse { .. } => {
+                "where `perennial serve` has it open, give its URL instead of the folder (`answers`, \
+                 `history` and `quarantine` take one); else end the program that has it open"
+            }
             Self::SourceFailed { .. } => "mend that, and start again",
             Self::NotAnswered { reason, .. } => match reason {
                 CallError::NoDocuments => {
@@ -186,13 +197,10 @@ impl Failure {
     /// Prints it to standard error: one line on what is wrong, one on what to do.
     pub(crate) fn tell(&self) {
         match self {
-            Self::OutputClosed => return,
+            Self::OutputClosed => {}
             // Each says where it is, and what can be done.
-            Self::Script { errors } => return stderr::line(&errors.to_string()),
-            _ => stderr::line(&format!("error: {self}")),
-        }
-        if let Some(hint) = self.hint() {
-            stderr::line(&format!("  try: {hint}"));
+            Self::Script { errors } => stderr::line(&errors.to_string()),
+            _ => stderr::failure(&self.to_string(), self.hint()),
         }
     }
 

@@ -175,6 +175,7 @@ impl Inputs {
                 inputs.folders.push(path.into());
             }
         }
+        inputs.check_effect(args)?;
         let has_patterns = !args.include.is_empty() || !args.exclude.is_empty();
         if inputs.folders.is_empty() && (has_patterns || args.no_ignore) {
             return Err(Failure::usage(
@@ -206,6 +207,36 @@ impl Inputs {
             ));
         }
         Ok(inputs)
+    }
+
+    /// Refuses what is said of something that is not there: it would have no effect.
+    fn check_effect(&self, args: &WatchArgs) -> Result<(), Failure> {
+        let is_topic = |typed: &String| typed.starts_with(topic::SCHEME);
+        let has_topics =
+            !self.topics.is_empty() || args.contexts.iter().chain(&args.sinks).any(is_topic);
+        let says_of_topics = !args.kafka.is_empty() || args.kafka_file.is_some();
+        let without = [
+            (
+                args.columns.is_some() && self.tables.is_empty(),
+                "--columns without a table",
+                "it says which columns of .csv, .tsv and .parquet files make a document",
+            ),
+            (
+                says_of_topics && !has_topics,
+                "--kafka and --kafka-file without a topic",
+                "they are settings of clients that read or write kafka://SERVERS/TOPIC",
+            ),
+            (
+                args.webhook_secret_file.is_some()
+                    && !args.sinks.iter().any(|sink| listen::is_url(sink)),
+                "--webhook-secret-file without a URL as --sink",
+                "what is posted is signed; files and topics are not",
+            ),
+        ];
+        match without.into_iter().find(|(is_idle, ..)| *is_idle) {
+            Some((_, what, hint)) => Err(Failure::usage(what, hint)),
+            None => Ok(()),
+        }
     }
 
     /// The same, read once and not watched.
@@ -463,6 +494,22 @@ mod tests {
         assert_eq!(all.exclude, ["a"]);
         let refused = inputs(&["docs.jsonl", "Who?", "--exclude", "a"]).expect_err("no folder");
         assert!(refused.to_string().contains("without a folder"));
+    }
+
+    #[test]
+    fn what_is_said_of_something_that_is_not_there_is_refused() {
+        let says = |words: &[&str]| inputs(words).expect_err("refused").to_string();
+        let notes = ["notes", "Who?"];
+        let with = |words: &[&str]| says(&[&notes, words].concat());
+        assert!(with(&["--columns", "key=id"]).contains("--columns"));
+        assert!(with(&["--kafka", "debug=all"]).contains("--kafka"));
+        let secret = ["--sink", "a.jsonl", "--webhook-secret-file", "s"];
+        assert!(with(&secret).contains("--webhook-secret-file"));
+        // A topic of answers or questions has settings, too.
+        for topic in ["--sink", "--contexts"] {
+            let words = [topic, "kafka://a:1/t", "--kafka", "client.id=x"];
+            assert!(inputs(&[&notes[..], &words].concat()).is_ok(), "{topic}");
+        }
     }
 
     #[test]

@@ -89,6 +89,7 @@ fn deletions(keys: impl IntoIterator<Item = Key>, offsets: &BTreeMap<String, Off
     let changes = keys.into_iter().map(|key| Change::Delete {
         key,
         at_ms: 0,
+        is_timed: false,
         offset: Offset::Sequence(0),
     });
     Batch {

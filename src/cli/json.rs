@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use perennial::ask::{Finish, Work};
+use perennial::ask::{Finish, Rung, Work};
 use perennial::connectors::Rejected;
 use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress, RowsUpdate};
 use perennial::rows::Schema;
@@ -55,7 +55,10 @@ fn milliseconds(time: std::time::Duration) -> u64 {
 }
 
 fn answer(update: &AnswerUpdate) -> Value {
+    let is_kept = matches!(update.rung, Rung::Keep | Rung::Verify);
     let change = match update.kind() {
+        // Of an earlier run, whose reader has it.
+        ChangeKind::New if is_kept && update.new.is_some() => "stands",
         ChangeKind::New => "new",
         ChangeKind::Changed => "changed",
         ChangeKind::Stands => "stands",
@@ -217,5 +220,15 @@ mod tests {
         assert_eq!(objects[1]["event"], "epoch");
         assert_eq!(objects[1]["work"]["from_scratch"], 100);
         assert_eq!(objects[1]["rungs"]["keep"], 0);
+    }
+
+    #[test]
+    fn an_answer_of_an_earlier_run_stands() {
+        let mut update = sample::answer("q", None, Some("It stands."), 100);
+        assert_eq!(answer(&update)["change"], "new");
+        for rung in [Rung::Keep, Rung::Verify] {
+            update.rung = rung;
+            assert_eq!(answer(&update)["change"], "stands");
+        }
     }
 }

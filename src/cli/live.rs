@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use perennial::engine::Progress;
 use perennial::model::locator::{OnStderr, Progress as Bytes, Silent};
+use tracing::level_filters::LevelFilter;
 
 use super::wording::{self, thousands};
 use super::{paint, stderr};
@@ -26,9 +27,12 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// On standard error. Programs that read JSON (`is_quiet`) hear of failures only.
+    /// On standard error. Programs that read JSON (`is_quiet`) hear of failures only. Where a log tells of
+    /// what goes on, nothing is drawn between its lines.
     pub(crate) fn new(is_quiet: bool) -> Self {
-        let is_drawn = std::io::stderr().is_terminal() && !is_quiet;
+        let is_quiet = is_quiet || stderr::is_log();
+        let tells_all = LevelFilter::current() >= LevelFilter::INFO;
+        let is_drawn = std::io::stderr().is_terminal() && !is_quiet && !tells_all;
         Self {
             region: is_drawn.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())),
             has_lines: !is_quiet,
@@ -55,10 +59,18 @@ impl Live {
 
     /// A line on standard error, above what is drawn.
     pub(crate) fn say(&self, line: &str) {
-        self.show(&wording::plain(line));
+        match &self.region {
+            Some(region) => region.suspend(|| stderr::line(line)),
+            None => stderr::line(line),
+        }
     }
 
-    /// The same of a line in colours.
+    /// Whether a log tells of refused records and notices, which then are not told here.
+    pub(crate) fn has_warnings(&self) -> bool {
+        LevelFilter::current() >= LevelFilter::WARN
+    }
+
+    /// A line in colours; not for where standard error is a log.
     pub(crate) fn show(&self, line: &str) {
         match &self.region {
             Some(region) => region.suspend(|| stderr::drawn(line)),

@@ -29,6 +29,7 @@ mod joined;
 mod json;
 mod listen;
 mod live;
+mod log;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod memory;
@@ -36,6 +37,7 @@ mod models;
 mod opening;
 mod paint;
 mod past;
+mod place;
 mod prompt;
 mod quarantine;
 mod remote;
@@ -45,7 +47,6 @@ mod run;
 mod screen;
 #[cfg(feature = "serve")]
 mod serve;
-#[cfg(feature = "serve")]
 #[cfg(feature = "serve")]
 mod status;
 mod stderr;
@@ -66,6 +67,7 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use failure::Failure;
+use log::Log;
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
@@ -77,6 +79,11 @@ pub(crate) fn run() -> ExitCode {
         failure.tell();
         return failure.exit_code();
     }
+    // It ends last, so that why a command failed is in it.
+    let _log = cli
+        .command
+        .log()
+        .map(|(args, usually)| Log::start(args, usually));
     let outcome = match &cli.command {
         Command::Watch(args) => watch::run(args),
         Command::Run(args) => run::run(args),

@@ -55,8 +55,8 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure
             "leave it out: a model behind HTTP computes as its server does",
         )),
         true => remote::open(&args.model, None, args, live),
-        false if args.key_file.is_some() || args.ca_file.is_some() => Err(Failure::usage(
-            "--key-file and --ca-file are of a model behind HTTP",
+        false if is_of_a_server(args) => Err(Failure::usage(
+            "--key-file, --ca-file and --context-window are of a model behind HTTP",
             "leave them out, or give its address: --model http://localhost:8000/v1",
         )),
         false => open_local(&args.model, args.arithmetic, args, live),
@@ -91,6 +91,27 @@ pub(crate) fn with_embedder(
             format!("--embedder {spec} is no address of a server"),
             "write it as http://localhost:8000/v1#name; without it, a model of this machine embeds",
         )),
+    }
+}
+
+/// Whether something is said of a model behind HTTP.
+fn is_of_a_server(args: &ModelArgs) -> bool {
+    args.key_file.is_some() || args.ca_file.is_some() || args.context_window.is_some()
+}
+
+/// Refuses what the command line says of `--model` where a script creates the model that is asked: it
+/// would have no effect.
+///
+/// # Errors
+/// That it has none.
+pub(crate) fn check_script(first: Option<&CreateModel>, args: &ModelArgs) -> Result<(), Failure> {
+    match first {
+        Some(_) if is_of_a_server(args) || args.arithmetic.is_some() => Err(Failure::usage(
+            "--key-file, --ca-file, --context-window and --arithmetic are of --model, and the script \
+             creates a model of its own",
+            "say it there: CREATE MODEL name FROM '…' WITH (KEY_FILE = '…')",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -5,37 +5,84 @@ use std::process::ExitCode;
 
 use perennial::engine::Quarantined;
 use perennial::state;
+use serde::{Deserialize, Serialize};
 
 use super::args::{QuarantineArgs, QuarantineCommand};
 use super::failure::Failure;
+use super::place::{Held, cannot_open};
 use super::{stderr, wording};
 
 /// How much of what was refused a list shows, in characters.
 const SHOWN: usize = 60;
 
+/// Something that was refused.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    number: u64,
+    stream: String,
+    place: String,
+    key: Option<String>,
+    reason: String,
+    refused_at_ms: i64,
+    #[serde(with = "as_text")]
+    content: Option<Vec<u8>>,
+}
+
+/// Bytes as the text that they are, or nearly.
+mod as_text {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = bytes.as_deref().map(String::from_utf8_lossy);
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        Ok(text.map(String::into_bytes))
+    }
+}
+
+impl From<Quarantined> for Entry {
+    fn from(of: Quarantined) -> Self {
+        Self {
+            number: of.number,
+            stream: of.stream,
+            place: of.place,
+            key: of.key,
+            reason: of.reason,
+            refused_at_ms: of.refused_at_ms,
+            content: of.content,
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &QuarantineArgs) -> Result<ExitCode, Failure> {
-    let engine = perennial::Error::from;
     match &args.command {
-        QuarantineCommand::List { state, json } => {
-            let entries = state::quarantine(state).map_err(engine)?;
-            list(&entries, *json).map_err(Failure::output)?;
+        QuarantineCommand::List { of, json } => {
+            list(&all(&of.held()?)?, *json).map_err(Failure::output)?;
         }
-        QuarantineCommand::Show { state, number } => {
-            let entries = state::quarantine(state).map_err(engine)?;
-            let entry = entries.into_iter().find(|entry| entry.number == *number);
-            let entry = entry.ok_or(state::StateError::NotInQuarantine { number: *number });
-            show(&entry.map_err(engine)?).map_err(Failure::output)?;
+        QuarantineCommand::Show { of, number } => {
+            let entry = one(&of.held()?, *number)?;
+            show(&entry).map_err(Failure::output)?;
         }
-        QuarantineCommand::Drop { state, numbers } => {
-            let n_dropped = state::drop_quarantined(state, numbers).map_err(engine)?;
+        QuarantineCommand::Drop { of, numbers } => {
+            let n_dropped = match of.held()? {
+                Held::Folder(folder) => {
+                    state::drop_quarantined(folder, numbers).map_err(cannot_open)?
+                }
+                #[cfg(feature = "serve")]
+                Held::Server(server) => of_server::drop(&server, numbers)?,
+            };
             stderr::line(&format!("{} dropped", wording::count(n_dropped, "record")));
         }
-        QuarantineCommand::Resubmit {
-            state,
-            number,
-            with,
-        } => {
+        QuarantineCommand::Resubmit { of, number, with } => {
             let instead = match with {
                 Some(file) => {
                     let action = format!("read {}", file.display());
@@ -43,29 +90,110 @@ pub(crate) fn run(args: &QuarantineArgs) -> Result<ExitCode, Failure> {
                 }
                 None => None,
             };
-            let key = state::resubmit(state, *number, instead.as_deref()).map_err(engine)?;
-            stderr::line(&format!(
-                "{key} will be taken in when this state is watched again"
-            ));
+            let said = match of.held()? {
+                Held::Folder(folder) => {
+                    let key = state::resubmit(folder, *number, instead.as_deref());
+                    let key = key.map_err(cannot_open)?;
+                    format!("{key} will be taken in when this state is watched again")
+                }
+                #[cfg(feature = "serve")]
+                Held::Server(server) => {
+                    let key = of_server::resubmit(&server, *number, instead.as_deref())?;
+                    format!("{key} is taken in")
+                }
+            };
+            stderr::line(&said);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(entries: &[Quarantined], json: bool) -> io::Result<()> {
+/// All that is in quarantine.
+fn all(held: &Held<'_>) -> Result<Vec<Entry>, Failure> {
+    match held {
+        Held::Folder(folder) => {
+            let entries = state::quarantine(folder).map_err(cannot_open)?;
+            Ok(entries.into_iter().map(Entry::from).collect())
+        }
+        #[cfg(feature = "serve")]
+        Held::Server(server) => of_server::all(server),
+    }
+}
+
+/// What has a number.
+fn one(held: &Held<'_>, number: u64) -> Result<Entry, Failure> {
+    let entry = match held {
+        Held::Folder(_) => {
+            let mut entries = all(held)?.into_iter();
+            entries.find(|entry| entry.number == number)
+        }
+        #[cfg(feature = "serve")]
+        Held::Server(server) => of_server::one(server, number)?,
+    };
+    let none = state::StateError::NotInQuarantine { number };
+    entry.ok_or_else(|| Failure::Engine(none.into()))
+}
+
+/// The same of a server, which has the folder open.
+#[cfg(feature = "serve")]
+mod of_server {
+    use super::*;
+    use crate::cli::endpoint::Endpoint;
+
+    /// Records of one request.
+    const PAGE: usize = 1_000;
+
+    pub(super) fn all(server: &Endpoint) -> Result<Vec<Entry>, Failure> {
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let behind = entries.last().map(|last| last.number);
+            let page = page(server, behind, PAGE)?;
+            if page.is_empty() {
+                return Ok(entries);
+            }
+            entries.extend(page);
+        }
+    }
+
+    pub(super) fn one(server: &Endpoint, number: u64) -> Result<Option<Entry>, Failure> {
+        let mut page = page(server, number.checked_sub(1), 1)?;
+        Ok(page.pop().filter(|entry| entry.number == number))
+    }
+
+    /// The first records behind a number.
+    fn page(server: &Endpoint, behind: Option<u64>, n: usize) -> Result<Vec<Entry>, Failure> {
+        let after = behind.map(|number| format!("&after={number}"));
+        let path = format!("/v1/quarantine?limit={n}{}", after.unwrap_or_default());
+        let records = server.get(&path)?["records"].take();
+        let unknown = |_| server.cannot(&path, "it says what this version does not understand");
+        serde_json::from_value(records).map_err(unknown)
+    }
+
+    pub(super) fn drop(server: &Endpoint, numbers: &[u64]) -> Result<usize, Failure> {
+        let mut n_dropped = 0;
+        for number in numbers {
+            n_dropped += usize::from(server.delete(&format!("/v1/quarantine/{number}"))?);
+        }
+        Ok(n_dropped)
+    }
+
+    /// Returns the key of what was taken in.
+    pub(super) fn resubmit(
+        server: &Endpoint,
+        number: u64,
+        instead: Option<&[u8]>,
+    ) -> Result<String, Failure> {
+        let path = format!("/v1/quarantine/{number}");
+        let taken = server.post_for(&path, instead.unwrap_or_default())?;
+        Ok(taken["key"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn list(entries: &[Entry], json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for entry in entries {
         if json {
-            let content = entry.content.as_deref().map(String::from_utf8_lossy);
-            let object = serde_json::json!({
-                "number": entry.number,
-                "stream": entry.stream,
-                "place": entry.place,
-                "key": entry.key,
-                "reason": entry.reason,
-                "refused_at_ms": entry.refused_at_ms,
-                "content": content,
-            });
+            let object = serde_json::to_string(entry).expect("texts and numbers are JSON");
             writeln!(out, "{object}")?;
         } else {
             let said = format!("{}: {}", entry.place, entry.reason);
@@ -87,7 +215,7 @@ fn list(entries: &[Quarantined], json: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn show(entry: &Quarantined) -> io::Result<()> {
+fn show(entry: &Entry) -> io::Result<()> {
     stderr::line(&format!("{}: {}", entry.place, entry.reason));
     match &entry.content {
         Some(content) => io::stdout().lock().write_all(content),

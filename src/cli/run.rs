@@ -31,6 +31,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
     let live = Live::new(args.json);
     let first = sql::first_model(&statements);
+    opening::check_script(first, &args.model)?;
     let is_asked = statements.iter().any(|one| one.of.may_ask());
     let mut open = opener(is_asked, &args.model, &live);
     let opened_by = match first {

@@ -17,6 +17,7 @@ use super::follow::Display;
 use super::live::{Answers, Live};
 use super::paint::{Paint, Span, Style};
 use super::report::{EpochReport, Totals};
+use super::stderr;
 use super::wording;
 
 /// Columns before an answer.
@@ -128,7 +129,9 @@ impl<W: Write> Screen<W> {
             return;
         }
         self.n_warnings += 1;
-        if self.n_warnings <= MOST_WARNINGS {
+        if self.n_warnings <= MOST_WARNINGS && stderr::is_log() {
+            stderr::line(&format!("warning: {text}"));
+        } else if self.n_warnings <= MOST_WARNINGS {
             let spans = [Span::new(Style::Warning, format!("warning: {text}"))];
             for line in self.paint.lines(&spans, 0) {
                 self.live.show(&line);
@@ -360,12 +363,16 @@ impl<W: Write> Display for Screen<W> {
     }
 
     fn rejected(&mut self, rejected: &perennial::connectors::Rejected) -> io::Result<()> {
-        self.warn(format!("left out: {rejected}"));
+        if !self.live.has_warnings() {
+            self.warn(format!("left out: {rejected}"));
+        }
         Ok(())
     }
 
     fn notice(&mut self, _source: &str, message: &str) -> io::Result<()> {
-        self.warn(message.to_owned());
+        if !self.live.has_warnings() {
+            self.warn(message.to_owned());
+        }
         Ok(())
     }
 

@@ -89,6 +89,7 @@ pub(crate) fn carried_out(
     live: &Live,
 ) -> Result<(Arc<Served>, String), Failure> {
     let (first, model_args) = (sql::first_model(statements), model_args.clone());
+    opening::check_script(first, &model_args)?;
     let (opened, opened_by) = match first {
         Some(model) => {
             let opened = opening::open_created(model, &model_args, live)?;

@@ -7,7 +7,8 @@ use perennial::connectors::{ColumnNames, Format, JsonLinesSink, Kafka, KafkaSink
 
 use super::failure::Failure;
 
-const SCHEME: &str = "kafka://";
+/// What names of topics begin with.
+pub(crate) const SCHEME: &str = "kafka://";
 const FORM: &str =
     "kafka://HOST:PORT/TOPIC, or with several servers kafka://HOST:PORT,HOST:PORT/TOPIC";
 

@@ -9,6 +9,7 @@ use perennial_bank::ContextKey;
 use perennial_views::{Epoch, Observer, Refresh, Request};
 
 use super::follower::{Ending, Follower, Following};
+use super::log;
 use super::subscription::Mailbox;
 use super::tracer::{Refreshed, SpanCounts, Tracer};
 use super::update::{Progress, Update};
@@ -158,6 +159,7 @@ impl Hub {
 
     /// Tells the subscribers of a view, or of all.
     pub(super) fn tell(&self, view: Option<&str>, update: &Update) {
+        log::told(update);
         self.following(view).iter().for_each(|f| f.hear(update));
         let mut mailboxes = self.mailboxes();
         // A mailbox that only the hub still holds has no reader.
@@ -276,6 +278,7 @@ impl Observer for Hub {
     }
 
     fn refreshed(&self, refresh: Refresh) {
+        log::refreshed(&refresh);
         if let Some(tracer) = &self.tracer {
             tracer.refreshed(&Refreshed::of(&refresh));
         }

@@ -31,6 +31,7 @@ mod forget;
 mod handle;
 mod healing;
 mod hub;
+mod log;
 mod merging;
 mod models;
 mod names;

@@ -6,7 +6,7 @@
 //! - What stands where it was read, a file or a row of a table, is refused once for its place; a
 //!   file that is accepted, or gone, is refused no more.
 //! - Numbers rise, and none is given twice, whatever leaves.
-//! - At most [`CAPACITY`] are kept; the oldest leave first.
+//! - At most [`CAPACITY`] are kept, of [`MAX_BYTES`] in all; the oldest leave first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -18,6 +18,8 @@ use super::clock::now_ms;
 
 /// Refusals that are kept.
 const CAPACITY: usize = 10_000;
+/// Bytes of all that is kept of them.
+const MAX_BYTES: usize = 64 << 20;
 
 /// Something that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,14 @@ pub struct QuarantinePage {
 }
 
 impl Quarantined {
+    /// Bytes that it counts.
+    fn n_bytes(&self) -> usize {
+        let texts = [&self.stream, &self.place, &self.reason];
+        let n_text_bytes: usize = texts.into_iter().map(String::len).sum();
+        let key = self.key.as_ref().map_or(0, String::len);
+        n_text_bytes + key + self.content.as_ref().map_or(0, Vec::len)
+    }
+
     /// Whether it is of this record.
     fn is_of(&self, stream: &str, key: &str) -> bool {
         let is_its_file = self.is_standing && self.place == key;
@@ -66,6 +76,8 @@ pub(crate) type QuarantineDeltas = Vec<(u64, Option<Quarantined>)>;
 #[derive(Default)]
 pub(crate) struct Quarantine {
     entries: BTreeMap<u64, Quarantined>,
+    /// Bytes of all entries.
+    n_bytes: usize,
     /// Numbers of those that are standing, by stream and place.
     standing: BTreeMap<(String, String), u64>,
     next: u64,
@@ -78,12 +90,16 @@ impl Quarantine {
     pub(crate) fn restored(entries: Vec<Quarantined>, next: u64) -> Self {
         let standing = entries.iter().filter(|entry| entry.is_standing);
         let standing = standing.map(|e| ((e.stream.clone(), e.place.clone()), e.number));
-        Self {
+        let mut restored = Self {
             standing: standing.collect(),
+            n_bytes: entries.iter().map(Quarantined::n_bytes).sum(),
             entries: entries.into_iter().map(|e| (e.number, e)).collect(),
             next,
             unsaved: BTreeSet::new(),
-        }
+        };
+        // An earlier version may have kept more.
+        restored.drop_oldest();
+        restored
     }
 
     /// A source begins: drops of its stream what it will say again. That is all where it says
@@ -111,16 +127,23 @@ impl Quarantine {
         self.next += 1;
         if is_standing {
             let place = (entry.stream.clone(), entry.place.clone());
-            if let Some(older) = self.standing.insert(place, entry.number) {
-                self.entries.remove(&older);
-                self.unsaved.insert(older);
+            if let Some(older) = self.standing.get(&place).copied() {
+                self.remove(older);
             }
+            self.standing.insert(place, entry.number);
         }
         self.unsaved.insert(entry.number);
+        self.n_bytes += entry.n_bytes();
         self.entries.insert(entry.number, entry);
-        if self.entries.len() > CAPACITY
-            && let Some(oldest) = self.entries.keys().next().copied()
-        {
+        self.drop_oldest();
+    }
+
+    /// Drops the oldest where there are too many, or where they are too large. One alone is kept.
+    fn drop_oldest(&mut self) {
+        while self.entries.len() > CAPACITY || self.n_bytes > MAX_BYTES && self.entries.len() > 1 {
+            let Some(oldest) = self.entries.keys().next().copied() else {
+                return;
+            };
             self.remove(oldest);
         }
     }
@@ -160,8 +183,11 @@ impl Quarantine {
 
     fn remove(&mut self, number: u64) {
         self.unsaved.insert(number);
-        let entry = self.entries.remove(&number);
-        if let Some(entry) = entry.filter(|entry| entry.is_standing) {
+        let Some(entry) = self.entries.remove(&number) else {
+            return;
+        };
+        self.n_bytes -= entry.n_bytes();
+        if entry.is_standing {
             self.standing.remove(&(entry.stream, entry.place));
         }
     }
@@ -288,6 +314,44 @@ mod tests {
         }
         assert_eq!(all(&quarantine).len(), CAPACITY);
         assert_eq!(all(&quarantine)[0].number, 1);
+    }
+
+    #[test]
+    fn large_ones_leave_before_there_are_many() {
+        let size = 64 << 10;
+        let large = |at: u64| Rejected {
+            content: Some(vec![b'x'; size]),
+            ..rejected(Offset::Sequence(at), None)
+        };
+        let mut quarantine = Quarantine::default();
+        let n_too_many = (MAX_BYTES / size) as u64 + 5;
+        for at in 0..n_too_many {
+            quarantine.add(&large(at));
+            let kept: usize = quarantine.entries.values().map(Quarantined::n_bytes).sum();
+            assert_eq!(quarantine.n_bytes, kept);
+            assert!(kept <= MAX_BYTES, "{kept}");
+        }
+        let kept = all(&quarantine);
+        assert!(kept.len() < n_too_many as usize && kept.len() > 1_000);
+        assert_eq!(kept.last().map(|entry| entry.number), Some(n_too_many - 1));
+        // What leaves is struck off what is stored.
+        let unsaved = quarantine.take_unsaved();
+        let gone = unsaved.iter().filter(|(_, entry)| entry.is_none()).count();
+        assert_eq!(gone + kept.len(), n_too_many as usize);
+        // So it is of what an earlier version left.
+        let mut more = kept.clone();
+        more.extend(kept.iter().take(10).cloned().map(|mut entry| {
+            entry.number += n_too_many;
+            entry
+        }));
+        let restored = Quarantine::restored(more, 2 * n_too_many);
+        assert!(restored.n_bytes <= MAX_BYTES && restored.is_unsaved());
+        quarantine.forget("docs", "nobody");
+        let numbers: Vec<u64> = kept.iter().map(|entry| entry.number).collect();
+        numbers.iter().for_each(|number| {
+            quarantine.discard(*number);
+        });
+        assert_eq!(quarantine.n_bytes, 0);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use perennial_connectors::{Delivery, Replaced, Sink, StopFlag};
 
+use super::log;
 use super::names::ViewId;
 use super::tracer::{Delivered, Tracer};
 use crate::fault;
@@ -272,15 +273,17 @@ fn run(
                 Err((reason.to_owned(), Duration::ZERO))
             }
         };
+        let told_of = Delivered {
+            sink: sink.name(),
+            view: &delivery.view,
+            epoch: delivery.epoch,
+            n_rows: delivery.rows.len(),
+            is_ok: delivered.is_ok(),
+            began,
+        };
+        log::delivered(&told_of);
         if let Some(tracer) = tracer {
-            tracer.delivered(&Delivered {
-                sink: sink.name(),
-                view: &delivery.view,
-                epoch: delivery.epoch,
-                n_rows: delivery.rows.len(),
-                is_ok: delivered.is_ok(),
-                began,
-            });
+            tracer.delivered(&told_of);
         }
         outbox.settle(delivered.is_ok());
         match delivered {

@@ -69,9 +69,9 @@ impl Table {
         }
     }
 
-    /// The time of the version that stands under this key, if both claim a time and that is
-    /// the newer one.
-    pub(crate) fn newer_than(&self, key: &str, row: &Row) -> Option<i64> {
+    /// The time of the version that stands under this key, if it claims a time that is newer than the one
+    /// that is claimed for what would replace or delete it.
+    pub(crate) fn newer_than(&self, key: &str, claimed_ms: Option<i64>) -> Option<i64> {
         let standing = match self.pending.get(key) {
             Some(pending) => pending.as_ref(),
             None => self.rows.get(key),
@@ -79,8 +79,7 @@ impl Table {
         if self.unconfirmed.contains(key) {
             return None;
         }
-        let is_late =
-            standing.is_timed && row.is_timed && row.updated_at_ms < standing.updated_at_ms;
+        let is_late = standing.is_timed && claimed_ms? < standing.updated_at_ms;
         is_late.then_some(standing.updated_at_ms)
     }
 
@@ -188,6 +187,26 @@ mod tests {
         table.set("a".into(), None);
         let delta = table.commit().remove(0);
         assert_eq!((delta.old, delta.stored), (row("1"), row("1")));
+    }
+
+    #[test]
+    fn only_what_claims_an_older_time_than_what_claims_one_is_late() {
+        let timed = |is_timed| {
+            let mut row = Row::of_text("t");
+            (row.updated_at_ms, row.is_timed) = (10, is_timed);
+            Some(row)
+        };
+        let mut table = Table::default();
+        table.set("timed".into(), timed(true));
+        table.set("untimed".into(), timed(false));
+        assert_eq!(table.newer_than("timed", Some(9)), Some(10));
+        assert_eq!(table.newer_than("timed", Some(10)), None);
+        assert_eq!(table.newer_than("timed", None), None);
+        assert_eq!(table.newer_than("untimed", Some(9)), None);
+        assert_eq!(table.newer_than("none", Some(9)), None);
+        // A source that starts over says all again: nothing is late before that.
+        table.start_over();
+        assert_eq!(table.newer_than("timed", Some(9)), None);
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub mod console;
 mod feed;
 mod json;
 mod limits;
+mod log;
 mod metrics;
 #[allow(
     unused_qualifications,

@@ -19,7 +19,7 @@ use super::refusal::{Json, Refusal};
 use super::routes as of;
 use super::served::Served;
 use super::tokens::Tokens;
-use super::{metrics, openai, refusal};
+use super::{log, metrics, openai, refusal};
 
 /// All routes with their descriptions. What others add to the server (pages, other interfaces) is merged
 /// beside them.
@@ -103,4 +103,5 @@ pub fn router(served: Arc<Served>, tokens: Option<Arc<Tokens>>, besides: Besides
         all = all.merge(pages.layer(from_fn_with_state(gate, admit_to_pages)));
     }
     all.layer(axum::middleware::map_response(refusal::guarded))
+        .layer(axum::middleware::from_fn(log::log))
 }

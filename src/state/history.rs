@@ -93,7 +93,7 @@ pub struct StateAsOf {
 pub(crate) type Stood = BTreeMap<ContextKey, Option<Option<CurrentAnswer>>>;
 
 /// An epoch in the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// The epoch.
     pub epoch: u64,

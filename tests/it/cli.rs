@@ -113,6 +113,18 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
             vec!["watch", folder, "Q?", "--listen-token-file", "t"],
             "--listen",
         ),
+        (
+            vec!["watch", folder, "Q?", "--columns", "key=id"],
+            "--columns without a table",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--kafka", "client.id=x"],
+            "without a topic",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--context-window", "100"],
+            "--context-window",
+        ),
     ] {
         let output = refused(&args, 2, says);
         assert_eq!(stdout(&output), "", "{args:?}");
@@ -183,6 +195,21 @@ fn what_cannot_be_opened_exits_with_1_and_is_named() {
 }
 
 #[test]
+fn what_is_said_of_a_model_that_a_script_does_not_ask_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = dir.path().join("script.sql");
+    fs::write(&script, "CREATE MODEL m FROM 'smollm2-135m';").expect("writable");
+    for said in [
+        ["--arithmetic", "int8"],
+        ["--key-file", "./key"],
+        ["--context-window", "4096"],
+    ] {
+        let args = [&["run", "--once", path(&script)][..], &said].concat();
+        refused(&args, 2, "CREATE MODEL name");
+    }
+}
+
+#[test]
 fn statements_that_ask_nothing_open_no_model() {
     let dir = tempfile::tempdir().expect("a folder");
     let script = dir.path().join("script.sql");
@@ -227,6 +254,23 @@ fn models_and_plans_are_told() {
     ] {
         assert!(stdout(&output).contains(says), "{}", stdout(&output));
     }
+    let output = run(&[&args[..], &["--budget", "1", "--json"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let plan: Value = serde_json::from_str(&stdout(&output)).expect("one object");
+    assert_eq!(plan["event"], "plan");
+    assert_eq!(
+        (&plan["documents"], &plan["passages"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(
+        (&plan["budget"], &plan["selects"]),
+        (&1.into(), &true.into())
+    );
+    assert!(
+        plan["plan"]
+            .as_str()
+            .is_some_and(|of| of.contains("WINDOW(64)"))
+    );
 }
 
 #[test]
@@ -576,6 +620,10 @@ fn a_killed_watch_goes_on_where_it_ended() {
             &answer["work"]["forwarded"]
         ),
         (&before["text"], &"keep".into(), &0.into())
+    );
+    assert_eq!(
+        (&before["change"], &answer["change"]),
+        (&"new".into(), &"stands".into())
     );
     refused(
         &["check", path(state.path())],

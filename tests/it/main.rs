@@ -23,6 +23,7 @@ mod faults;
 mod forget;
 mod history;
 mod killed;
+mod logs;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod memory;

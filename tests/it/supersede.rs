@@ -101,6 +101,41 @@ fn json_lines_say_what_they_supersede_and_late_ones_go_to_quarantine() {
 }
 
 #[test]
+fn a_deletion_that_names_an_older_time_is_late_and_can_be_meant_all_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("memory.jsonl");
+    let lines = [
+        r#"{"key":"a","text":"The airport is AUS.","updated_at":20}"#,
+        r#"{"delete":{"key":"a","updated_at":19}}"#,
+        r#"{"key":"b","text":"The airport is SFO.","updated_at":20}"#,
+        r#"{"delete":{"key":"b","updated_at":21}}"#,
+        r#"{"key":"c","text":"The airport has trees.","updated_at":20}"#,
+        r#"{"delete":{"key":"c"}}"#,
+    ];
+    fs::write(&path, lines.join("\n") + "\n").expect("writable");
+    let mut rig = Rig::start(Scripted::new(), |builder| {
+        let docs = JsonLines::open("docs", &path).expect("there");
+        builder.source(docs).table("questions").view(view(2000))
+    });
+    rig.upsert("questions", "q", "airport");
+    assert_eq!(rig.texts()["q"], "The airport is AUS.");
+    let quarantine = rig.engine.quarantine().expect("runs");
+    assert_eq!(quarantine.len(), 1);
+    let late = Rejection::Late {
+        held_ms: 20,
+        got_ms: 19,
+    };
+    assert_eq!(quarantine[0].reason, late.to_string());
+    let meant = rig.engine.resubmit(quarantine[0].number, None);
+    let (_, key) = meant.expect("it is a deletion");
+    assert_eq!(key.as_str(), "a");
+    rig.engine.flush().expect("runs");
+    let relations = rig.engine.relations().expect("runs");
+    let docs = relations.iter().find(|of| &*of.name == "docs");
+    assert_eq!(docs.map(|of| of.n_rows), Some(0));
+}
+
+#[test]
 fn a_file_that_is_written_anew_is_never_late() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("memory.jsonl");

@@ -8,6 +8,7 @@ use std::fs::Metadata;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Revision;
+use crate::identity::change_time_ns;
 
 /// A write within this time of an earlier one may leave a file's times as they were: the
 /// coarsest clock of a common file system (FAT's two seconds), and a little more.
@@ -32,13 +33,13 @@ impl Stamp {
     /// How a file looks at `now_ns`, nanoseconds since 1970.
     pub(super) fn of(meta: &Metadata, now_ns: i64) -> Self {
         let mtime_ns = meta.modified().map_or(0, nanoseconds);
-        let (ctime_ns, inode) = change_time_and_inode(meta);
+        let ctime_ns = change_time_ns(meta);
         let settled = now_ns.saturating_sub(mtime_ns.max(ctime_ns)) > COARSEST_CLOCK_NS;
         Self {
             mtime_ns,
             ctime_ns,
             len: meta.len(),
-            inode,
+            inode: inode(meta),
             settled,
         }
     }
@@ -58,15 +59,14 @@ impl Stamp {
 }
 
 #[cfg(unix)]
-fn change_time_and_inode(meta: &Metadata) -> (i64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    let seconds = meta.ctime().saturating_mul(1_000_000_000);
-    (seconds.saturating_add(meta.ctime_nsec()), meta.ino())
+fn inode(meta: &Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    meta.ino()
 }
 
 #[cfg(not(unix))]
-fn change_time_and_inode(_: &Metadata) -> (i64, u64) {
-    (0, 0)
+fn inode(_: &Metadata) -> u64 {
+    0
 }
 
 /// Nanoseconds since 1970, negative before it.

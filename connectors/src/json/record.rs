@@ -91,6 +91,7 @@ pub(crate) fn change(
         Operation::Delete => time(&fields, carrier).map(|at_ms| Change::Delete {
             key: key.clone(),
             at_ms,
+            is_timed: is_timed(&fields),
             offset: carrier.offset.clone(),
         }),
     };
@@ -158,7 +159,7 @@ fn operation(fields: Fields, carrier: Carrier<'_>) -> Result<(Operation, Fields)
 
 fn upsert(key: Key, mut fields: Fields, carrier: Carrier<'_>) -> Result<Record, Rejection> {
     let updated_at_ms = time(&fields, carrier)?;
-    let is_timed = !matches!(get(&fields, "updated_at"), None | Some(Json::Null));
+    let is_timed = is_timed(&fields);
     let supersedes = supersedes(&fields)?;
     let title: Option<Arc<str>> = match take(&mut fields, "title") {
         None | Some(Json::Null) => None,
@@ -235,6 +236,11 @@ fn supersedes(fields: &Fields) -> Result<Arc<[Key]>, Rejection> {
         }
         Some(key) => Ok([one(key)?].into()),
     }
+}
+
+/// Whether a time is named.
+fn is_timed(fields: &Fields) -> bool {
+    !matches!(get(fields, "updated_at"), None | Some(Json::Null))
 }
 
 /// Milliseconds since 1970; the carrier's, if none is named.
@@ -438,9 +444,29 @@ mod tests {
             (None, 1000)
         );
         match read_line(r#"{"delete":{"key":"k","updated_at":9}}"#) {
-            Ok(Some(Change::Delete { key, at_ms: 9, .. })) => assert_eq!(key.as_str(), "k"),
+            Ok(Some(Change::Delete {
+                key,
+                at_ms: 9,
+                is_timed: true,
+                ..
+            })) => assert_eq!(key.as_str(), "k"),
             other => panic!("{other:?}"),
         }
+        let untimed = read_line(r#"{"delete":{"key":"k"}}"#);
+        let is_untimed = |change: &Change| {
+            matches!(
+                change,
+                Change::Delete {
+                    at_ms: 3,
+                    is_timed: false,
+                    ..
+                }
+            )
+        };
+        assert!(
+            matches!(&untimed, Ok(Some(change)) if is_untimed(change)),
+            "{untimed:?}"
+        );
         assert_eq!(read_line("  \r"), Ok(None));
     }
 

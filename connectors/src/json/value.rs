@@ -11,6 +11,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::{JsonKind, Rejection};
 
+/// Bytes of an escape by number: `\u00e9`.
+const ESCAPE: usize = 6;
+
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
@@ -26,23 +29,65 @@ pub(crate) enum Json {
 
 /// Reads one value that fills the line, in which no object names a field twice.
 pub(crate) fn parse(line: &str) -> Result<Json, Rejection> {
-    let value: Json = serde_json::from_str(line).map_err(|error| {
-        if error.is_eof() {
-            Rejection::Truncated {
-                len: line.len() as u64,
-            }
-        } else {
-            Rejection::Malformed {
-                column: error.column() as u64,
-                message: words(&error),
-            }
-        }
-    })?;
+    let value: Json = serde_json::from_str(line).map_err(|error| refusal(line, &error))?;
     match value.duplicate() {
         Some(name) => Err(Rejection::DuplicateField {
             name: name.to_owned(),
         }),
         None => Ok(value),
+    }
+}
+
+/// Why the parser takes no value from a line.
+fn refusal(line: &str, error: &serde_json::Error) -> Rejection {
+    if error.is_eof() {
+        return Rejection::Truncated {
+            len: line.len() as u64,
+        };
+    }
+    // Such an escape stops the parser, so it is the first that stands before where it stopped.
+    let n_read = n_read(line, error);
+    let lone = lone_surrogate(line).filter(|at| at + ESCAPE <= n_read);
+    match lone.and_then(|at| Some((at, line.get(at..at + ESCAPE)?))) {
+        Some((at, escape)) => Rejection::LoneSurrogate {
+            at: at as u64 + 1,
+            escape: escape.to_owned(),
+        },
+        None => Rejection::Malformed {
+            column: error.column() as u64,
+            message: words(error),
+        },
+    }
+}
+
+/// Bytes up to where the parser stopped: its column counts from the last line's beginning.
+fn n_read(text: &str, error: &serde_json::Error) -> usize {
+    let lines = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1));
+    lines.map(str::len).sum::<usize>() + error.column()
+}
+
+/// Where the first escape begins that is a surrogate without its other half, given what is JSON up to
+/// there.
+fn lone_surrogate(text: &str) -> Option<usize> {
+    let text = text.as_bytes();
+    let unit = |at: usize| {
+        let digits = text.get(at..at + ESCAPE)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut at = 0;
+    loop {
+        at += text.get(at..)?.iter().position(|byte| *byte == b'\\')?;
+        at += match unit(at) {
+            Some(0xd800..=0xdbff) if matches!(unit(at + ESCAPE), Some(0xdc00..=0xdfff)) => {
+                2 * ESCAPE
+            }
+            Some(0xd800..=0xdfff) => return Some(at),
+            Some(_) => ESCAPE,
+            // What is escaped may be a backslash itself.
+            None => 2,
+        };
     }
 }
 
@@ -212,6 +257,39 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn half_a_character_is_named_as_such() {
+        let lone = |at, escape: &str| {
+            let escape = escape.to_owned();
+            Err(Rejection::LoneSurrogate { at, escape })
+        };
+        for (line, at, escape) in [
+            (r#"{"a":"\ud83d"}"#, 7, r"\ud83d"),
+            (r#"{"a":"\ud83dx"}"#, 7, r"\ud83d"),
+            (r#"{"a":"\ud83d\n"}"#, 7, r"\ud83d"),
+            (r#"{"a":"\ud83d\u0041"}"#, 7, r"\ud83d"),
+            (r#"{"a":"\uDE00"}"#, 7, r"\uDE00"),
+            (r#"{"a":"\\","b":"\ud83d\ude00 \ude00"}"#, 29, r"\ude00"),
+            ("{\"a\":1,\n\"b\":\"\\ud83d\"}", 14, r"\ud83d"),
+        ] {
+            assert_eq!(parse(line), lone(at, escape), "{line}");
+        }
+        let whole = parse(r#"{"a":"\ud83d\ude00 \\ud83d"}"#);
+        let text = "\u{1f600} \\ud83d".to_owned();
+        assert_eq!(
+            whole,
+            Ok(Json::Object(vec![("a".into(), Json::String(text))]))
+        );
+        // What is wrong before it is what is told.
+        let first = parse(r#"{"a":x,"b":"\ud83d"}"#);
+        assert!(
+            matches!(first, Err(Rejection::Malformed { .. })),
+            "{first:?}"
+        );
+        let cut = parse(r#"{"a":"\ud83d"#);
+        assert!(matches!(cut, Err(Rejection::Truncated { .. })), "{cut:?}");
     }
 
     #[test]

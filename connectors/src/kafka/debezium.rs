@@ -165,7 +165,8 @@ fn row(
     Ok(fields)
 }
 
-fn key_of(value: &Json) -> Result<Key, Rejection> {
+/// A key that is a string or an integer.
+pub(super) fn key_of(value: &Json) -> Result<Key, Rejection> {
     match value {
         Json::String(key) => record::named(key),
         Json::Integer(key) => Ok(Key::new(key.to_string())),

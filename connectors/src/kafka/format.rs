@@ -7,6 +7,8 @@
 //! `topic`, `partition`, `offset`, `timestamp` (if it has one) and `headers` (if it has any: a JSON
 //! object of texts by name, of a list where a name stands more than once; bytes that are not UTF-8
 //! are `{"base64": "…"}`). The payload has the last word.
+//!
+//! What a serializer of a schema registry puts before JSON is left out (`frame`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use perennial_rows::Value;
 use rdkafka::message::{Headers as _, Message};
 
-use super::debezium;
+use super::{debezium, frame};
 use crate::attributes::Attribute;
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal, SUPERSEDES_LIMIT};
 use crate::json::value::Json;
@@ -59,9 +61,15 @@ pub(super) fn read(
 ) -> Result<Change, Refusal> {
     let key = match (message.key(), format) {
         (None, _) => None,
-        (Some(bytes), Format::Debezium(columns)) => debezium::key(bytes, columns)?,
+        (Some(bytes), Format::Debezium(columns)) => {
+            let framed = frame::framed_key(bytes);
+            debezium::key(framed.map_or(bytes, |(key, _)| key), columns)?
+        }
         (Some(bytes), _) => {
-            let key = record::utf8(bytes).and_then(record::named);
+            let key = match frame::framed_key(bytes) {
+                Some((_, value)) => debezium::key_of(&value),
+                None => record::utf8(bytes).and_then(record::named),
+            };
             Some(key.map_err(|reason| (None, reason))?)
         }
     };
@@ -86,16 +94,18 @@ pub(super) fn read(
     let Some(payload) = message.payload() else {
         return record::change(Operation::Delete, Fields::new(), carrier);
     };
+    let unframed = |payload| frame::unframed(payload).map_err(refuse);
     match format {
-        Format::Json => match record::read(payload, carrier)? {
+        Format::Json => match record::read(unframed(payload)?, carrier)? {
             Some(change) => Ok(change),
             None => Err(refuse(Rejection::EmptyMessage)),
         },
         Format::Text => {
+            let payload = frame::unframed_text(payload).map_err(refuse)?;
             let fields = text(message, payload).map_err(refuse)?;
             record::change(Operation::Upsert, fields, carrier)
         }
-        Format::Debezium(columns) => debezium::read(payload, columns, carrier),
+        Format::Debezium(columns) => debezium::read(unframed(payload)?, columns, carrier),
     }
 }
 
@@ -193,6 +203,31 @@ mod tests {
 
     fn reason(format: &Format, message: &OwnedMessage) -> Rejection {
         read_one(format, message).unwrap_err().1
+    }
+
+    #[test]
+    fn what_a_schema_registry_puts_before_json_is_left_out() {
+        let framed = |of: &str| [&[0, 0, 0, 0, 7][..], of.as_bytes()].concat();
+        let key = framed(r#""k""#);
+        let payload = framed(r#"{"text":"t"}"#);
+        let sound = record(&Format::Json, &message(Some(&key), Some(&payload)));
+        assert_eq!((sound.key.as_str(), &*sound.row.text), ("k", "t"));
+        let columns = ColumnNames {
+            key: "id".to_owned(),
+            text: "body".to_owned(),
+            ..ColumnNames::default()
+        };
+        let event = framed(r#"{"op":"c","after":{"id":7,"body":"b"}}"#);
+        let of_table = message(Some(&framed(r#"{"id":7}"#)), Some(&event));
+        let sound = record(&Format::Debezium(columns), &of_table);
+        assert_eq!((sound.key.as_str(), &*sound.row.text), ("7", "b"));
+        // What is not JSON is refused under its key, so what is held stands.
+        let avro = framed("\u{e}Nine to");
+        let refusal = Rejection::SchemaRegistry { schema: 7 };
+        for format in [Format::Json, Format::Text] {
+            let refused = read_one(&format, &message(Some(b"k"), Some(&avro))).unwrap_err();
+            assert_eq!(refused, (Some(Key::new("k")), refusal.clone()));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!
 //! - `client`: how is a client set up?
 //! - `partitions`: how far was each partition read, and is it still the same topic?
-//! - `format`, `debezium`: what does a message say?
+//! - `format`, `frame`, `debezium`: what does a message say?
 //!
 //! A cluster that is away, or a topic that is not there yet, is waited for, with a notice. A
 //! topic that was deleted and made anew is read from its beginning, and what the old one held
@@ -17,6 +17,7 @@
 pub(crate) mod client;
 mod debezium;
 mod format;
+mod frame;
 mod partitions;
 
 use std::collections::BTreeMap;

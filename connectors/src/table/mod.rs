@@ -33,6 +33,7 @@ use perennial_rows::{Key, Schema};
 use crate::attributes::Attribute;
 use crate::column_names::ColumnNames;
 use crate::declared::is_textless;
+use crate::identity::{Identity, change_time_ns, identity};
 use crate::json::record::{self, Carrier, Fields, Operation, Refusal};
 use crate::json::value::Json;
 use crate::rejection;
@@ -117,11 +118,14 @@ struct Found {
     fields: Result<(Fields, Vec<Attribute>), Rejection>,
 }
 
-/// What tells one state of a file from another.
+/// What tells one state of a file from another: programs set the time of a modification back, and put
+/// another file of the same length in the place of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
+    changed_ns: i64,
     len: u64,
+    identity: Identity,
 }
 
 impl Table {
@@ -179,7 +183,9 @@ impl Table {
         let metadata = fs::metadata(&self.path).ok()?;
         Some(Stamp {
             modified: metadata.modified().ok(),
+            changed_ns: change_time_ns(&metadata),
             len: metadata.len(),
+            identity: identity(&metadata),
         })
     }
 
@@ -240,6 +246,7 @@ impl Table {
             batch.changes.push(Change::Delete {
                 key: key.clone(),
                 at_ms,
+                is_timed: false,
                 offset: Offset::file(&self.path, None),
             });
         }

@@ -286,6 +286,7 @@ fn any_source_may_have_its_columns_declared() {
     let gone = Change::Delete {
         key: Key::new("a"),
         at_ms: 0,
+        is_timed: false,
         offset: Offset::Sequence(3),
     };
     let batches = vec![

@@ -150,6 +150,31 @@ fn a_table_written_anew_is_told_by_its_differences() {
     listener.until_held(|held| held.len() == 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_table_whose_length_and_time_are_those_of_the_one_before_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.csv");
+    fs::write(&path, "key,text\na,One.\n").unwrap();
+    let written = fs::metadata(&path).unwrap().modified().unwrap();
+    let set_back = |path: &Path| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(written).unwrap();
+    };
+    let mut listener = Listener::start(Table::open("docs", &path).unwrap().follow(true));
+    listener.until(&Mark::CaughtUp);
+    // As `mv` and `cp -p` leave it.
+    let other = dir.path().join("other.csv");
+    fs::write(&other, "key,text\na,Two.\n").unwrap();
+    set_back(&other);
+    fs::rename(&other, &path).unwrap();
+    listener.until_held(|held| held["a"] == "Two.");
+    // In its own place.
+    fs::write(&path, "key,text\na,Six.\n").unwrap();
+    set_back(&path);
+    listener.until_held(|held| held["a"] == "Six.");
+}
+
 #[test]
 fn a_table_that_is_half_written_is_read_again_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();

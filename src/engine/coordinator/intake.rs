@@ -9,6 +9,7 @@ use perennial_connectors::{
     TraceParent,
 };
 use perennial_rows::{Key, Row};
+use serde_json::json;
 
 use super::Coordinator;
 use crate::engine::names::StreamId;
@@ -79,32 +80,25 @@ impl Coordinator {
                 false => stream.resume = batch.resume,
             }
         }
-        let mut rejected = batch.rejected;
+        let (mut rejected, mut n_late_deletes) = (batch.rejected, 0);
         for change in batch.changes {
+            let newer = stream
+                .table
+                .newer_than(change.key().as_str(), claimed(&change));
+            if let Some(held_ms) = newer {
+                n_late_deletes += usize::from(is_delete(&change));
+                rejected.push(late(&stream.name, change, held_ms));
+                continue;
+            }
             let (key, row) = match change {
-                Change::Upsert(record) => {
-                    let newer = stream.table.newer_than(record.key.as_str(), &record.row);
-                    if let Some(held_ms) = newer {
-                        let got_ms = record.row.updated_at_ms;
-                        let content = record.to_json().to_string().into_bytes();
-                        rejected.push(Rejected {
-                            source: SourceName::new(&*stream.name),
-                            offset: record.offset,
-                            key: Some(record.key),
-                            reason: Rejection::Late { held_ms, got_ms },
-                            content: Some(content).filter(|c| c.len() <= CONTENT_LIMIT),
-                        });
-                        continue;
-                    }
-                    (record.key, Some(record.row))
-                }
+                Change::Upsert(record) => (record.key, Some(record.row)),
                 Change::Delete { key, .. } => (key, None),
             };
             self.quarantine.accept(&stream.name, key.as_str());
             stream.table.set(key, row);
         }
         if let (Some(tracer), Some(traced)) = (tracer, traced) {
-            traced.tell(&**tracer, &stream.name, rejected.len());
+            traced.tell(&**tracer, &stream.name, (rejected.len(), n_late_deletes));
         }
         for rejected in rejected {
             self.quarantine.add(&rejected);
@@ -157,6 +151,44 @@ impl Coordinator {
     }
 }
 
+fn is_delete(change: &Change) -> bool {
+    matches!(change, Change::Delete { .. })
+}
+
+/// The time that a change claims to be of.
+fn claimed(change: &Change) -> Option<i64> {
+    match change {
+        Change::Upsert(record) => record.row.is_timed.then_some(record.row.updated_at_ms),
+        Change::Delete {
+            at_ms, is_timed, ..
+        } => is_timed.then_some(*at_ms),
+    }
+}
+
+/// The refusal of a change that is older than what is held.
+fn late(stream: &str, change: Change, held_ms: i64) -> Rejected {
+    let (key, got_ms, offset, content) = match change {
+        Change::Upsert(record) => {
+            let content = record.to_json();
+            (record.key, record.row.updated_at_ms, record.offset, content)
+        }
+        Change::Delete {
+            key, at_ms, offset, ..
+        } => {
+            let content = json!({"delete": {"key": key.as_str(), "updated_at": at_ms}});
+            (key, at_ms, offset, content)
+        }
+    };
+    let content = content.to_string().into_bytes();
+    Rejected {
+        source: SourceName::new(stream),
+        offset,
+        key: Some(key),
+        reason: Rejection::Late { held_ms, got_ms },
+        content: Some(content).filter(|content| content.len() <= CONTENT_LIMIT),
+    }
+}
+
 /// What a tracer is told of a batch, which is used up meanwhile.
 struct TracedBatch {
     parent: Option<TraceParent>,
@@ -170,11 +202,14 @@ struct TracedBatch {
 
 impl TracedBatch {
     fn of(batch: &Batch) -> Self {
-        let is_delete = |change: &&Change| matches!(change, Change::Delete { .. });
         Self {
             parent: batch.trace,
             n_changes: batch.changes.len(),
-            n_deletes: batch.changes.iter().filter(is_delete).count(),
+            n_deletes: batch
+                .changes
+                .iter()
+                .filter(|change| is_delete(change))
+                .count(),
             n_rejected: batch.rejected.len(),
             keys: named(batch.changes.iter().map(Change::key)),
             offset: batch.resume.clone(),
@@ -182,14 +217,21 @@ impl TracedBatch {
         }
     }
 
-    /// Tells it, given how many records were refused in all: some are, because newer ones are there.
-    fn tell(&self, tracer: &dyn Tracer, stream: &str, n_rejected: usize) {
+    /// Tells it, given how many records were refused in all, and how many deletions of them: some are, because
+    /// newer ones are there.
+    fn tell(
+        &self,
+        tracer: &dyn Tracer,
+        stream: &str,
+        (n_rejected, n_late_deletes): (usize, usize),
+    ) {
         let n_late = n_rejected.saturating_sub(self.n_rejected);
+        let n_upserts = self.n_changes.saturating_sub(self.n_deletes);
         tracer.taken(&Taken {
             stream,
             parent: self.parent,
-            n_upserts: self.n_changes.saturating_sub(self.n_deletes + n_late),
-            n_deletes: self.n_deletes,
+            n_upserts: n_upserts.saturating_sub(n_late.saturating_sub(n_late_deletes)),
+            n_deletes: self.n_deletes.saturating_sub(n_late_deletes),
             n_rejected,
             keys: &self.keys,
             offset: self.offset.as_ref(),

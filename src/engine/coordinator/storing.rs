@@ -22,6 +22,7 @@ use super::view::View;
 use super::{Coordinator, MAX_PENDING_ROWS};
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
+use crate::engine::log;
 use crate::engine::names::ViewId;
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
@@ -317,17 +318,19 @@ impl Coordinator {
                 .map(|sink| (&*sink.name, &*self.views[&sink.view].name))
                 .collect(),
         });
+        let view = said.view.as_ref();
+        let stored = Stored {
+            epoch: closed.epoch,
+            view: view.map(|(name, epoch)| (&**name, *epoch)),
+            n_rows,
+            n_answers: said.answers.len(),
+            n_deliveries: said.deliveries.len() + said.parked.len(),
+            is_ok: committed.is_ok(),
+            began,
+        };
+        log::stored(&stored);
         if let Some(tracer) = self.hub.tracer() {
-            let view = said.view.as_ref();
-            tracer.stored(&Stored {
-                epoch: closed.epoch,
-                view: view.map(|(name, epoch)| (&**name, *epoch)),
-                n_rows,
-                n_answers: said.answers.len(),
-                n_deliveries: said.deliveries.len() + said.parked.len(),
-                is_ok: committed.is_ok(),
-                began,
-            });
+            tracer.stored(&stored);
         }
         committed?;
         Ok(said)

@@ -43,6 +43,95 @@ fn status_is_told_to_people_and_programs() {
 }
 
 #[test]
+fn a_state_that_a_server_has_open_is_looked_at_by_its_url() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let setup = Setup {
+        state: Some(dir.path()),
+        ..Setup::default()
+    };
+    let serving = Serving::with(SUPPORT, setup);
+    serving.post("docs", &line("a", "alpha is one."));
+    serving.post("questions", &line("q", "alpha"));
+    let before = serving.json("/v1/views/answers")["epoch"].to_string();
+    serving.post("docs", &line("a", "alpha is two."));
+    let body = "no JSON\n{\"key\": \"b\"}\n";
+    let reply = serving.client().post("docs?wait=60", body);
+    assert_eq!(reply.json()["n_rejected"], 2, "{}", reply.body);
+    let url = format!("http://{}", serving.address);
+    let ran = |args: &[&str]| {
+        let output = perennial(args);
+        let (out, err) = said(&output);
+        assert!(output.status.success(), "{args:?}: {err}");
+        (out, err)
+    };
+
+    // The folder is not to be had, and it is said who can be asked.
+    let folder = dir.path().to_str().expect("UTF-8");
+    for args in [
+        &["answers", folder][..],
+        &["history", folder],
+        &["check", folder],
+        &["quarantine", "list", folder],
+        &["quarantine", "drop", folder, "0"],
+    ] {
+        let output = perennial(args);
+        let (_, err) = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {err}");
+        assert!(err.contains("in use") && err.contains("URL"), "{err}");
+    }
+
+    let (out, _) = ran(&["answers", &url]);
+    assert_eq!(out.lines().next(), Some("alpha"));
+    assert!(
+        out.contains("  alpha is two.") && out.contains("[a]"),
+        "{out}"
+    );
+    let (out, _) = ran(&["answers", &url, "--as-of", &before]);
+    assert!(out.contains("  alpha is one."), "{out}");
+    let (out, _) = ran(&["answers", &url, "--as-of", "2999-01-01T00:00:00Z", "--json"]);
+    let answer: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (&answer["view"], &answer["context"], &answer["text"]),
+        (&json!("answers"), &json!("q"), &json!("alpha is two."))
+    );
+    let none = perennial(&["answers", &url, "--view", "others"]);
+    assert!(said(&none).1.contains("answers"), "{}", said(&none).1);
+
+    let (out, _) = ran(&["history", &url, "--json"]);
+    let told: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(json!(told), serving.json("/v1/history")["epochs"]);
+
+    let (out, _) = ran(&["quarantine", "list", &url]);
+    assert!(out.contains("not JSON") && out.contains("no JSON"), "{out}");
+    let numbers: Vec<String> = out
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|word| word.parse::<u64>().is_ok())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(numbers.len(), 2, "{out}");
+    let (out, _) = ran(&["quarantine", "show", &url, &numbers[0]]);
+    assert_eq!(out, "no JSON");
+    let meant = dir.path().join("meant.json");
+    std::fs::write(&meant, line("c", "alpha is mended.")).expect("writable");
+    let meant = meant.to_str().expect("UTF-8");
+    let (_, err) = ran(&["quarantine", "resubmit", &url, &numbers[0], "--with", meant]);
+    assert!(err.contains("c is taken in"), "{err}");
+    let (_, err) = ran(&["quarantine", "drop", &url, &numbers[1], "99999"]);
+    assert!(err.contains("1 record dropped"), "{err}");
+    assert_eq!(serving.json("/v1/quarantine")["n_records"], 0);
+    let gone = perennial(&["quarantine", "show", &url, &numbers[1]]);
+    assert_eq!(gone.status.code(), Some(1), "{}", said(&gone).1);
+
+    // How a server is asked says nothing of a folder.
+    let output = perennial(&["history", folder, "--token-file", "t"]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output).1);
+}
+
+#[test]
 fn top_prints_one_frame_where_it_is_told_to_or_there_is_no_terminal() {
     let serving = Serving::start(SUPPORT);
     serving.post("docs", &line("a", "alpha is one."));

@@ -313,7 +313,7 @@ impl Snapshot {
         let at_ms = stamp::nanoseconds(SystemTime::now()) / 1_000_000;
         for key in self.orphans.drain(..) {
             let offset = Offset::file(key.as_str(), None);
-            deletes.push(Change::Delete { key, at_ms, offset });
+            deletes.push(gone(key, at_ms, offset));
         }
         self.unsaid.clear();
         for place in std::mem::take(&mut self.gone) {
@@ -322,7 +322,7 @@ impl Snapshot {
                 .key(&place)
                 .expect("only places with a key hold documents");
             let offset = Offset::file(self.roots.shown(&place), None);
-            deletes.push(Change::Delete { key, at_ms, offset });
+            deletes.push(gone(key, at_ms, offset));
         }
         deletes.append(&mut upserts);
         Ok(Batch {
@@ -499,6 +499,16 @@ impl Snapshot {
             reason,
             content: None,
         }
+    }
+}
+
+/// A deletion that was noticed at a time. A folder keeps none of its own.
+fn gone(key: Key, at_ms: i64, offset: Offset) -> Change {
+    Change::Delete {
+        key,
+        at_ms,
+        is_timed: false,
+        offset,
     }
 }
 

@@ -8,6 +8,7 @@
 //! | booleans | as they are written | | boolean |
 //! | decimals, floats | as they are written | | the float that this names |
 //! | UUIDs, times of a day | as they are written | | text |
+//! | sixteen bytes each | as they are, if they can be shown; else as a UUID | | none: they may be anything |
 //! | dates | `2024-05-01` | midnight, UTC | that, a timestamp |
 //! | timestamps | RFC 3339; without zone where they have none | that instant, or as if in UTC | that |
 //!
@@ -21,6 +22,9 @@ use perennial_rows::Value;
 use crate::json::timestamp;
 
 const NS_A_DAY: i128 = 86_400_000_000_000;
+/// The widest decimal, in bytes and in digits.
+const DECIMAL_BYTES: usize = 32;
+const DECIMAL_DIGITS: usize = 76;
 
 /// What the values of a column mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub(super) enum Meaning {
     Float,
     Text,
     Uuid,
+    /// Sixteen bytes of which the file says nothing: most programs that write UUIDs before the format
+    /// had a name for them wrote them so, and some write short texts so.
+    Sixteen,
     /// Days since 1970.
     Date,
     /// Since midnight, in units of so many nanoseconds.
@@ -68,7 +75,10 @@ impl Meaning {
         if column.max_rep_level() > 0 {
             return Err("lists".to_owned());
         }
-        let scale = |scale: i32| usize::try_from(scale).ok().filter(|scale| *scale <= 38);
+        let scale = |scale: i32| {
+            let scale = usize::try_from(scale).ok();
+            scale.filter(|scale| *scale <= DECIMAL_DIGITS)
+        };
         let physical = column.physical_type();
         let is_integer = matches!(physical, Type::INT32 | Type::INT64);
         let meaning = match (physical, column.logical_type_ref(), column.converted_type()) {
@@ -116,6 +126,11 @@ impl Meaning {
             }),
             (_, Some(LogicalType::Uuid), _) => Some(Self::Uuid),
             (_, Some(LogicalType::Float16), _) => Some(Self::Half),
+            (Type::FIXED_LEN_BYTE_ARRAY, None, ConvertedType::NONE)
+                if column.type_length() == 16 =>
+            {
+                Some(Self::Sixteen)
+            }
             (
                 Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY,
                 Some(LogicalType::String | LogicalType::Enum | LogicalType::Json),
@@ -192,6 +207,7 @@ impl Meaning {
             Self::Half | Self::Float => "floats",
             Self::Text => "texts",
             Self::Uuid => "UUIDs",
+            Self::Sixteen => "bytes",
             Self::Date => "dates",
             Self::Time { .. } => "times of a day",
             Self::Instant { .. } => "timestamps",
@@ -207,7 +223,7 @@ impl Meaning {
             }
             // Kept in 32 bits with a sign, or in as many as it has.
             Self::Unsigned(n_bits) => Cell::Integer(value & ((1 << n_bits.min(32)) - 1)),
-            Self::Decimal { scale } => Cell::Text(decimal(i128::from(value), scale)),
+            Self::Decimal { scale } => Cell::Text(decimal(&value.to_be_bytes(), scale)),
             Self::Date => {
                 let ns = i128::from(value) * NS_A_DAY;
                 Cell::Instant(milliseconds(ns), timestamp::date(value))
@@ -222,14 +238,9 @@ impl Meaning {
     pub(super) fn bytes(self, value: &[u8]) -> Cell {
         let said = match (self, value.len()) {
             (Self::Text, _) => std::str::from_utf8(value).ok().map(str::to_owned),
-            (Self::Decimal { scale }, 1..=16) => {
-                let sign = i128::from(value[0].cast_signed() >> 7);
-                let value = value
-                    .iter()
-                    .fold(sign, |sum, byte| sum << 8 | i128::from(*byte));
-                Some(decimal(value, scale))
-            }
+            (Self::Decimal { scale }, 1..=DECIMAL_BYTES) => Some(decimal(value, scale)),
             (Self::Uuid, 16) => Some(uuid(value)),
+            (Self::Sixteen, 16) => Some(shown(value).unwrap_or_else(|| uuid(value))),
             (Self::Half, 2) => Some(half(u16::from_le_bytes([value[0], value[1]])).to_string()),
             _ => None,
         };
@@ -296,12 +307,53 @@ fn time_of_day(ns: i128, unit: i64) -> String {
     format!("{hour:02}:{minute:02}:{second:02}{fraction}")
 }
 
-fn decimal(unscaled: i128, scale: usize) -> String {
-    let sign = if unscaled < 0 { "-" } else { "" };
-    let digits = format!("{:0>1$}", unscaled.unsigned_abs(), scale + 1);
+/// A decimal whose digits are an integer in two's complement, big-endian.
+fn decimal(unscaled: &[u8], scale: usize) -> String {
+    let is_negative = unscaled.first().is_some_and(|byte| byte & 0x80 != 0);
+    let mut magnitude = unscaled.to_vec();
+    if is_negative {
+        negate(&mut magnitude);
+    }
+    let sign = if is_negative { "-" } else { "" };
+    let digits = format!("{:0>1$}", digits(magnitude), scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);
     let point = if scale > 0 { "." } else { "" };
     format!("{sign}{whole}{point}{fraction}")
+}
+
+/// Turns the sign of an integer in two's complement, big-endian; the least one becomes its magnitude.
+fn negate(integer: &mut [u8]) {
+    let mut has_carry = true;
+    for byte in integer.iter_mut().rev() {
+        (*byte, has_carry) = (!*byte).overflowing_add(u8::from(has_carry));
+    }
+}
+
+/// The decimal digits of an integer without a sign, big-endian: by long division.
+fn digits(mut integer: Vec<u8>) -> String {
+    let mut digits = Vec::new();
+    while integer.iter().any(|byte| *byte != 0) {
+        let mut rest = 0u32;
+        for byte in &mut integer {
+            let part = rest << 8 | u32::from(*byte);
+            // Below ten times 256, so the quotient is a byte.
+            *byte = (part / 10) as u8;
+            rest = part % 10;
+        }
+        digits.extend(char::from_digit(rest, 10));
+    }
+    match digits.is_empty() {
+        true => "0".to_owned(),
+        false => digits.into_iter().rev().collect(),
+    }
+}
+
+/// Bytes as a text, if they are one that can be shown. What fills a short one up counts as its own.
+fn shown(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let said = text.trim_end_matches('\0');
+    let is_shown = !said.is_empty() && !said.contains(char::is_control);
+    is_shown.then(|| text.to_owned())
 }
 
 fn uuid(bytes: &[u8]) -> String {
@@ -343,7 +395,8 @@ mod tests {
         assert_eq!(decimals.integer(-5), text("-0.05"));
         assert_eq!(decimals.integer(12_345), text("123.45"));
         assert_eq!(decimals.bytes(&[0xff, 0x85]), text("-1.23"));
-        assert_eq!(decimals.bytes(&[0; 17]), Cell::Bytes(vec![0; 17]));
+        assert_eq!(decimals.integer(i64::MIN), text("-92233720368547758.08"));
+        assert_eq!(decimals.bytes(&[0; 33]), Cell::Bytes(vec![0; 33]));
         assert_eq!(Meaning::Decimal { scale: 0 }.integer(7), text("7"));
         assert_eq!(
             Meaning::Unsigned(64).integer(-1),
@@ -362,6 +415,47 @@ mod tests {
         ] {
             assert_eq!(half(bits), value);
         }
+    }
+
+    #[test]
+    fn decimals_may_have_76_digits() {
+        let wide = |scale, bytes: &[u8]| Meaning::Decimal { scale }.bytes(bytes);
+        let mut greatest = [0xff; 32];
+        greatest[0] = 0x7f;
+        let digits =
+            "57896044618658097711785492504343953926634992332820282019728792003956564819967";
+        assert_eq!(wide(0, &greatest), text(digits));
+        let mut least = [0; 32];
+        least[0] = 0x80;
+        let digits =
+            "-57896044618658097711785492504343953926634992332820282019728792003956564819968";
+        assert_eq!(wide(0, &least), text(digits));
+        assert_eq!(wide(0, &[0; 32]), text("0"));
+        assert_eq!(wide(3, &[0xff; 32]), text("-0.001"));
+        // 2^128 - 1, where a narrower integer would be -1.
+        let mut wider = [0; 17];
+        wider[1..].fill(0xff);
+        assert_eq!(
+            wide(2, &wider),
+            text("3402823669209384634633746074317682114.55")
+        );
+    }
+
+    #[test]
+    fn the_schema_says_what_wide_and_nameless_columns_mean() {
+        let schema = "message rows {
+            required fixed_len_byte_array(32) price (DECIMAL(76, 40));
+            required fixed_len_byte_array(16) id;
+            required fixed_len_byte_array(15) other;
+        }";
+        let schema = parquet::schema::parser::parse_message_type(schema).unwrap();
+        let schema = parquet::schema::types::SchemaDescriptor::new(schema.into());
+        let meaning = |at: usize| Meaning::of(&schema.column(at));
+        assert_eq!(meaning(0), Ok(Meaning::Decimal { scale: 40 }));
+        assert_eq!(meaning(1), Ok(Meaning::Sixteen));
+        assert_eq!(meaning(2), Ok(Meaning::Text));
+        // Where nobody names such a column, its bytes may be anything.
+        assert_eq!(Meaning::said(&schema.column(1)), None);
     }
 
     #[test]
@@ -430,6 +524,20 @@ mod tests {
         let bytes: Vec<u8> = (0..16).collect();
         let id = "00010203-0405-0607-0809-0a0b0c0d0e0f";
         assert_eq!(Meaning::Uuid.bytes(&bytes), text(id));
+        let sixteen = |bytes: &[u8]| Meaning::Sixteen.bytes(bytes);
+        assert_eq!(sixteen(&bytes), text(id));
+        assert_eq!(sixteen(b"EUR-2024-0000017"), text("EUR-2024-0000017"));
+        assert_eq!(
+            sixteen("Straße 7, 8. OG".as_bytes()),
+            text("Straße 7, 8. OG")
+        );
+        assert_eq!(
+            sixteen(b"short\0\0\0\0\0\0\0\0\0\0\0"),
+            text("short\0\0\0\0\0\0\0\0\0\0\0")
+        );
+        let nil = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(sixteen(&[0; 16]), text(nil));
+        assert!(Meaning::Sixteen.suits("key") && !Meaning::Sixteen.suits("updated_at"));
         assert_eq!(Meaning::Text.bytes(b"\xff"), Cell::Bytes(vec![0xff]));
     }
 }
