@@ -165,7 +165,7 @@ fn measure(mut data: Data, n_changes: usize, n_workers: usize) -> Result<Measure
     let sender = Mutex::new(sender);
     let guards = timely::execute(timely::Config::process(n_workers), move |worker| {
         let limits = Limits {
-            budget_tokens: BUDGET_TOKENS,
+            budget: BUDGET_TOKENS,
             reserve: RESERVE,
         };
         let probe = ProbeHandle::new();

@@ -1,6 +1,6 @@
 //! Which timely operators do views need that the libraries do not have?
 //!
-//! [`select`] keeps the passages that matter most to each context; [`call`] calls a slow
+//! [`select`] keeps what matters most to each context; [`call`] calls a slow
 //! function beside the dataflow, and is the only operator that does. Only ids and text flow:
 //! what is called is [`perennial_ask`], and the tensors stay in [`perennial_bank`].
 

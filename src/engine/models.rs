@@ -10,7 +10,7 @@ use perennial_ask::{AnswerModel, Executor, Provider};
 use perennial_bank::cold_tier::ColdTierError;
 use perennial_bank::{FragmentId, FragmentStore, References};
 use perennial_views::query::Query;
-use perennial_views::{Asking, Memo, Observer, Outputs, PassageShelf};
+use perennial_views::{Asking, Embeddings, Memo, Observer, Outputs, PassageShelf};
 
 use super::error::Error;
 use super::runtime::Runtime;
@@ -53,6 +53,8 @@ pub(crate) struct Models {
     /// Stores of models whose name was taken away: who gave them may hold them, with fragments.
     left: Mutex<Vec<Weak<FragmentStore>>>,
     memo: Arc<dyn Memo>,
+    /// The vectors of texts: there is one embedder an engine.
+    embeddings: Arc<Embeddings>,
 }
 
 impl Models {
@@ -62,12 +64,14 @@ impl Models {
         runtime: &Runtime,
         references: Option<Arc<References>>,
         memo: Arc<dyn Memo>,
+        embeddings: Arc<Embeddings>,
     ) -> Self {
         Self {
             default: Arc::new(EngineModel::of(runtime, references, memo.clone())),
             named: RwLock::default(),
             left: Mutex::default(),
             memo,
+            embeddings,
         }
     }
 
@@ -147,7 +151,8 @@ impl Models {
             Ok((name, outputs))
         });
         let named = named.collect::<Result<_, Error>>()?;
-        Ok(Asking::new(view, self.default.outputs.clone(), observer).naming(named))
+        let asking = Asking::new(view, self.default.outputs.clone(), observer).naming(named);
+        Ok(asking.embedding_with(self.embeddings.clone()))
     }
 
     /// The stores of fragments, each once.

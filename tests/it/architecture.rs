@@ -126,7 +126,15 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 17] = [
     ),
     (
         "evaluate",
-        &["bounds", "dataflow", "outputs", "query", "render", "sql"],
+        &[
+            "bounds",
+            "dataflow",
+            "embeddings",
+            "outputs",
+            "query",
+            "render",
+            "sql",
+        ],
     ),
 ];
 

@@ -304,6 +304,36 @@ fn values_and_pairs_outlive_the_process_and_cost_what_is_new() {
 }
 
 #[test]
+fn a_model_is_asked_about_the_nearest_of_the_other_side_by_views_and_queries() {
+    let mut rig = Rig::new();
+    let query = "SELECT d.key, t.key AS topic FROM docs d JOIN topics t
+        ON sem_match('Do {d.text} and {t.topic} speak of refunds or shipping ?', nearest => 1)";
+    rig.run(&format!(
+        "CREATE TABLE docs (key TEXT, text TEXT);
+         CREATE TABLE topics (key TEXT, topic TEXT);
+         INSERT INTO docs (key, text) VALUES ('a', 'refunds take days'), ('b', 'shipping is free');
+         INSERT INTO topics (key, topic) VALUES ('r', 'refunds take weeks'),
+             ('s', 'shipping is slow'), ('t', 'cats');
+         CREATE VIEW pairs AS {query};"
+    ));
+    let kept = "SELECT key, topic FROM pairs ORDER BY key";
+    assert_eq!(rig.run(kept), ["a|r", "b|s"]);
+    assert_eq!(rig.n_calls(), 2, "of six pairs");
+    let once = format!("{query} ORDER BY key");
+    assert_eq!(rig.run(&once), ["a|r", "b|s"]);
+    assert_eq!(rig.n_calls(), 2, "a query knows what the view was told");
+    rig.run("INSERT INTO topics (key, topic) VALUES ('u', 'refunds take days')");
+    assert_eq!(rig.run(kept), ["a|u", "b|s"]);
+    assert_eq!(rig.n_calls(), 3);
+    rig.run("DELETE FROM topics WHERE key = 'u'");
+    assert_eq!(rig.run(kept), ["a|r", "b|s"]);
+    assert_eq!(rig.n_calls(), 4, "it was forgotten meanwhile");
+    rig.run("UPDATE docs SET text = 'cats' WHERE key = 'b'");
+    assert_eq!(rig.run(kept), ["a|r"]);
+    assert_eq!(rig.n_calls(), 5);
+}
+
+#[test]
 fn a_refusal_is_tried_again_and_told_and_a_failure_is_null() {
     let mut rig = Rig::new();
     rig.run("CREATE TABLE t (key TEXT, text TEXT)");

@@ -84,14 +84,15 @@ impl Meter {
         }
     }
 
-    /// Counts a pair that a join looks at. One too many unwinds; see [`guarded`].
-    pub(crate) fn count_pair(&self) {
-        let n_pairs = self.n_pairs.get() + 1;
+    /// Counts pairs that a join looks at. One too many unwinds; see [`guarded`].
+    pub(crate) fn count_pairs(&self, n: usize) {
+        let before = self.n_pairs.get();
+        let n_pairs = before.saturating_add(n);
         self.n_pairs.set(n_pairs);
         let limit = self.bounds.n_pairs;
         let looked = match n_pairs {
             n if n > limit => Err(Exceeded::Pairs { limit }),
-            n if n.is_multiple_of(LOOK_EVERY) => self.look(),
+            n if n / LOOK_EVERY > before / LOOK_EVERY => self.look(),
             _ => Ok(()),
         };
         if let Err(exceeded) = looked {
@@ -145,13 +146,27 @@ mod tests {
         let n = Cell::new(0);
         let ended: Result<(), Exceeded> = guarded(|| {
             loop {
-                meter.count_pair();
+                meter.count_pairs(1);
                 n.set(n.get() + 1);
             }
         });
         assert_eq!(ended, Err(Exceeded::Pairs { limit: 3 }));
         assert_eq!(n.get(), 3);
         assert_eq!(guarded(|| 7), Ok(7));
+    }
+
+    #[test]
+    fn pairs_are_counted_together_as_one_by_one() {
+        let meter = Meter::new(Bounds {
+            n_pairs: 3 * LOOK_EVERY,
+            ..Bounds::default()
+        });
+        assert_eq!(guarded(|| meter.count_pairs(3 * LOOK_EVERY)), Ok(()));
+        let limit = 3 * LOOK_EVERY;
+        for n in [1, usize::MAX] {
+            let counted = guarded(|| meter.count_pairs(n));
+            assert_eq!(counted, Err(Exceeded::Pairs { limit }));
+        }
     }
 
     #[test]
@@ -170,7 +185,7 @@ mod tests {
             let meter = Meter::new(bounds);
             let ended: Result<(), Exceeded> = guarded(|| {
                 loop {
-                    meter.count_pair();
+                    meter.count_pairs(1);
                 }
             });
             assert_eq!(ended, Err(expected));

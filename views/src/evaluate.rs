@@ -100,9 +100,13 @@ fn compared(by: &[OrderBy], left: &[Value], right: &[Value]) -> Ordering {
 mod tests {
     use std::sync::Arc;
 
+    use perennial_ask::Executor;
+    use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
     use perennial_rows::{Column, Schema, Type};
 
     use super::*;
+    use crate::embeddings::Embeddings;
+    use crate::outputs::Outputs;
     use crate::query::{RelationSchema, Relations, bind};
     use crate::sql::{Script, Statement, parse};
 
@@ -117,6 +121,16 @@ mod tests {
                 unique: vec![vec![Arc::from("key")]],
             })
         }
+    }
+
+    /// A scripted model and embedder.
+    fn asking() -> Asking {
+        let executor = Arc::new(Executor::new(2));
+        let outputs = Outputs::new(Arc::new(Scripted::new()), Arc::new(()), executor.clone());
+        let embedder = Arc::new(ScriptedEmbedder::default());
+        let embeddings = Embeddings::new(embedder, Arc::new(()), executor);
+        let asking = Asking::new("a query".into(), Arc::new(outputs), Arc::new(()));
+        asking.embedding_with(Arc::new(embeddings))
     }
 
     fn asked(text: &str) -> Vec<String> {
@@ -153,7 +167,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("|")
         };
-        let rows = evaluate(&query, inputs, None, bounds)?;
+        let rows = evaluate(&query, inputs, Some(&asking()), bounds)?;
         Ok(rows.iter().map(shown).collect())
     }
 
@@ -226,6 +240,28 @@ mod tests {
         assert_eq!(
             asked_within(joined, &bounds),
             Ok(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()])
+        );
+    }
+
+    #[test]
+    fn products_of_vectors_count_as_pairs_that_a_join_looks_at() {
+        let text = "SELECT a.key FROM towns a JOIN towns b
+                    ON a.n = b.n AND sem_match('Is {a.key} near {b.key}?', nearest => 1)";
+        let bounds = |n_pairs| Bounds {
+            n_pairs,
+            ..Bounds::default()
+        };
+        // Two towns have a number: two products, and two pairs that are asked about.
+        assert!(asked_within(text, &bounds(4)).is_ok());
+        assert_eq!(
+            asked_within(text, &bounds(1)),
+            Err(Exceeded::Pairs { limit: 1 })
+        );
+        let text = text.replace("a.n = b.n AND ", "");
+        assert!(asked_within(&text, &bounds(9 + 3)).is_ok());
+        assert_eq!(
+            asked_within(&text, &bounds(8)),
+            Err(Exceeded::Pairs { limit: 8 })
         );
     }
 

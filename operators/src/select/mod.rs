@@ -1,33 +1,34 @@
-//! The passages that matter most to each context, maintained by deltas.
+//! The candidates that matter most to each context, maintained by deltas: passages to a question, rows
+//! to a row that they are joined with.
 //!
 //! # Goals
 //! A delta costs what it changes. Memory is contexts x (run, its copies, and reserve), never contexts x
-//! passages. Exact: nothing is approximated.
+//! candidates. Exact: nothing is approximated.
 //!
 //! # Design
-//! A context's selection is the longest run from the top of its passages, ranked by inner
-//! product, whose tokens fit the budget. A context keeps that run and a reserve below it
-//! (`ranking`); the last of these is its cut. An inserted passage is scored against all
+//! A context's selection is the longest run from the top of its candidates, ranked by inner
+//! product, whose weights fit the budget. A context keeps that run and a reserve below it
+//! (`ranking`); the last of these is its cut. An inserted candidate is scored against all
 //! contexts of its group in one blocked product and touches those whose cut it passes. A
 //! removed one touches the contexts that hold it. When a reserve is used up, one blocked
-//! scan over the group's passages serves all contexts that need it (`selection`). A hundred
-//! removals among a context's best passages cost about three scans for it.
+//! scan over the group's candidates serves all contexts that need it (`selection`). A hundred
+//! removals among a context's best candidates cost about three scans for it.
 //!
-//! Every worker holds all embedded passages (`slab`: a row and a vector each, 1.5 KiB at
+//! Every worker holds all embedded candidates (`slab`: a row and a vector each, 1.5 KiB at
 //! 384 elements) and its share of the contexts. So each further worker costs the matrix
 //! once more, and takes a share of the products. Blocks of a large scan also run on the
 //! process's rayon pool.
 //!
 //! # Invariants
-//! - Copies of a passage (one title, one text) count once: the newest is selected.
-//! - The selection is a function of the group's passages and the context: ties of score are
-//!   broken by the passage itself, never by the order of arrival; scores have the same bits
+//! - Copies of a candidate, as of a passage with one title and text, count once: the newest is selected.
+//! - The selection is a function of the group's candidates and the context: ties of score are
+//!   broken by the candidate itself, never by the order of arrival; scores have the same bits
 //!   in any block, on any worker and any machine.
-//! - A context with no passages has an empty selection, which is a row like any other.
-//! - A passage whose score with a context is not a number is no passage to that context.
+//! - A context with no candidates has an empty selection, which is a row like any other.
+//! - A candidate whose score with a context is not a number is no candidate to that context.
 //!
-//! One row per context and selected passage was rejected: whoever wants the selection
-//! would gather it again. Passages by share of worker and contexts everywhere was rejected
+//! One row per context and selected candidate was rejected: whoever wants the selection
+//! would gather it again. Candidates by share of worker and contexts everywhere was rejected
 //! for now: the matrix would stand once, and a merge behind it.
 
 mod ranking;
@@ -56,7 +57,35 @@ use selection::{Selection, Update};
 
 use perennial_bank::document::Passage;
 
-/// Passages that a context keeps below its run, unless something else is asked.
+/// What is selected.
+///
+/// # Contract
+/// Copies have one vector and one weight. The order of candidates breaks ties of score.
+pub trait Candidate: ExchangeData + Hash + Sync {
+    /// How much of the budget it takes.
+    fn weight(&self) -> usize;
+    /// Whether it says what another does, so that one of them is enough.
+    fn is_copy_of(&self, other: &Self) -> bool;
+    /// Whether it is selected rather than a copy.
+    fn is_newer_than(&self, copy: &Self) -> bool;
+}
+
+/// It weighs what its tokens are.
+impl Candidate for Passage {
+    fn weight(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn is_copy_of(&self, other: &Self) -> bool {
+        Passage::is_copy_of(self, other)
+    }
+
+    fn is_newer_than(&self, copy: &Self) -> bool {
+        self.updated_at_ms > copy.updated_at_ms
+    }
+}
+
+/// Candidates that a context keeps below its run, unless something else is asked.
 pub const RESERVE: usize = 32;
 
 /// A vector as a row of the dataflow: compared by its bits.
@@ -76,40 +105,41 @@ impl Vector {
 }
 
 /// The updates of one time, until its frontiers have passed.
-struct Stashed<T: Timestamp, G, C> {
+struct Stashed<T: Timestamp, G, P, C> {
     capability: Capability<T>,
-    passages: Vec<Update<G, Passage>>,
+    candidates: Vec<Update<G, P>>,
     contexts: Vec<Update<G, C>>,
 }
 
-impl<T: Timestamp, G, C> Stashed<T, G, C> {
+impl<T: Timestamp, G, P, C> Stashed<T, G, P, C> {
     fn new(capability: Capability<T>) -> Self {
         Self {
             capability,
-            passages: Vec::new(),
+            candidates: Vec::new(),
             contexts: Vec::new(),
         }
     }
 }
 
-/// Selects passages for contexts, each within its group `G`, and lays them out: one row a
-/// context, with what `lay_out` makes of its passages, best first.
+/// Selects candidates for contexts, each within its group `G`, and lays them out: one row a
+/// context, with what `lay_out` makes of its candidates, best first.
 ///
 /// # Contract
-/// - Rows of both inputs are sets: every row has multiplicity one, a passage has one vector
+/// - Rows of both inputs are sets: every row has multiplicity one, a candidate has one vector
 ///   in a group, and a context `C` is in one group with one vector.
-/// - `lay_out` is a function of the passages.
+/// - `lay_out` is a function of the candidates.
 /// - Vectors of one model have one length; a shorter one counts as filled up with zeros.
-pub fn select<'scope, T, G, C, L>(
-    passages: VecCollection<'scope, T, (G, Passage, Vector), isize>,
+pub fn select<'scope, T, G, P, C, L>(
+    candidates: VecCollection<'scope, T, (G, P, Vector), isize>,
     contexts: VecCollection<'scope, T, (G, C, Vector), isize>,
     limits: Limits,
     work: Arc<SelectWork>,
-    lay_out: impl Fn(&[&Passage]) -> L + 'static,
+    lay_out: impl Fn(&[&P]) -> L + 'static,
 ) -> VecCollection<'scope, T, (C, L), isize>
 where
     T: Timestamp + Lattice + TotalOrder,
     G: ExchangeData + Hash,
+    P: Candidate,
     C: ExchangeData + Hash,
     L: Data + PartialEq,
 {
@@ -118,7 +148,7 @@ where
         context.hash(&mut hasher);
         hasher.finish()
     });
-    passages
+    candidates
         .inner
         .broadcast()
         .binary_frontier(
@@ -128,13 +158,13 @@ where
             "Select",
             move |_capability, _info| {
                 let mut selection = Selection::new(limits, lay_out, work);
-                let mut stash: BTreeMap<T, Stashed<T, G, C>> = BTreeMap::new();
-                move |(passages, passage_frontier), (contexts, context_frontier), output| {
-                    passages.for_each(|capability, updates| {
+                let mut stash: BTreeMap<T, Stashed<T, G, P, C>> = BTreeMap::new();
+                move |(candidates, candidate_frontier), (contexts, context_frontier), output| {
+                    candidates.for_each(|capability, updates| {
                         for (row, time, diff) in updates.drain(..) {
                             let delayed = || Stashed::new(capability.delayed(&time, 0));
                             let stashed = stash.entry(time.clone()).or_insert_with(delayed);
-                            stashed.passages.push((row, diff));
+                            stashed.candidates.push((row, diff));
                         }
                     });
                     contexts.for_each(|capability, updates| {
@@ -146,16 +176,17 @@ where
                     });
                     while let Some(first) = stash.first_entry() {
                         let time = first.key().clone();
-                        if passage_frontier.less_equal(&time) || context_frontier.less_equal(&time)
+                        if candidate_frontier.less_equal(&time)
+                            || context_frontier.less_equal(&time)
                         {
                             break;
                         }
                         let Stashed {
                             capability,
-                            passages,
+                            candidates,
                             contexts,
                         } = first.remove();
-                        let rows = selection.apply(passages, contexts);
+                        let rows = selection.apply(candidates, contexts);
                         let mut session = output.session(&capability);
                         for (row, diff) in rows {
                             session.give((row, time.clone(), diff));

@@ -1,22 +1,23 @@
-//! How far does one context know the order of its passages?
+//! How far does one context know the order of its candidates?
 //!
-//! A ranking holds the best passages of a context, best first: the selected run, the
-//! passage at which the run stops, and a reserve below it. The last of them is the *cut*:
-//! below it nothing is known. So an inserted passage that does not pass the cut is not this
+//! A ranking holds the best candidates of a context, best first: the selected run, the
+//! candidate at which the run stops, and a reserve below it. The last of them is the *cut*:
+//! below it nothing is known. So an inserted candidate that does not pass the cut is not this
 //! context's business, and a removed one is replaced out of the reserve.
 //!
 //! # Invariants
-//! - What is settled are the best passages of the group, none left out.
-//! - What is cut off is no part of the run, however many better passages come: the tokens
-//!   before it exceed the budget already, and those only grow.
-//! - Ties of score are broken by the passage itself.
-//! - Of passages with one title and text (*copies*), which have one score and as many tokens, the newest
-//!   in the run is selected; the others are *repeats*, which take no room. They are entries, so a ranking
-//!   is as long as its run has copies.
+//! - What is settled are the best candidates of the group, none left out.
+//! - What is cut off is no part of the run, however many better candidates come: what stands
+//!   before it exceeds the budget already, and that only grows.
+//! - Ties of score are broken by the candidate itself.
+//! - Of candidates that say the same (*copies*), which have one score and one weight, the newest in the run is
+//!   selected; the others are *repeats*, which take no room. They are entries, so a ranking is as long as its
+//!   run has copies.
 
 use std::cmp::Ordering;
 
-use super::slab::{PassageSlab, Slot};
+use super::Candidate;
+use super::slab::{CandidateSlab, Slot};
 
 /// Unsettled entries that are waited for, so that a scan sorts seldom.
 const MAX_UNSETTLED: usize = 64;
@@ -24,13 +25,13 @@ const MAX_UNSETTLED: usize = 64;
 /// How much of the order a context keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Tokens that the selected passages may have together.
-    pub budget_tokens: usize,
-    /// Passages that are kept below the run.
+    /// What the selected candidates may weigh together: tokens of passages, a number of rows.
+    pub budget: usize,
+    /// Candidates that are kept below the run.
     pub reserve: usize,
 }
 
-/// A passage with its score, which is a number.
+/// A candidate with its score, which is a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) score: f32,
@@ -49,7 +50,7 @@ impl Entry {
     }
 }
 
-/// The best passages of one context.
+/// The best candidates of one context.
 #[derive(Debug, Default)]
 pub(super) struct Ranking {
     /// Best first as far as they are settled; later ones as they came.
@@ -61,12 +62,12 @@ pub(super) struct Ranking {
     n_told: usize,
     /// The first settled place that changed since then.
     first_change: Option<usize>,
-    /// Whether every passage of the group is an entry.
+    /// Whether every candidate of the group is an entry.
     is_complete: bool,
 }
 
 impl Ranking {
-    /// Forgets all entries, and is complete over no passages: all are to be offered.
+    /// Forgets all entries, and is complete over no candidates: all are to be offered.
     pub(super) fn restart(&mut self) {
         self.entries.clear();
         self.n_settled = 0;
@@ -83,45 +84,50 @@ impl Ranking {
         }
     }
 
-    /// Takes in a passage that was not there, if it passes the cut.
-    pub(super) fn offer(&mut self, entry: Entry, passages: &PassageSlab, limits: Limits) {
+    /// Takes in a candidate that was not there, if it passes the cut.
+    pub(super) fn offer<P: Candidate>(
+        &mut self,
+        entry: Entry,
+        candidates: &CandidateSlab<P>,
+        limits: Limits,
+    ) {
         if !self.is_complete {
             let last = self.settled().last();
-            if last.is_none_or(|last| order(passages, last, &entry).is_lt()) {
+            if last.is_none_or(|last| order(candidates, last, &entry).is_lt()) {
                 return;
             }
         }
         self.entries.push(entry);
         if self.entries.len() - self.n_settled >= MAX_UNSETTLED {
-            self.settle(passages, limits);
+            self.settle(candidates, limits);
         }
     }
 
-    /// Lets go of passages that are gone.
-    pub(super) fn retain_live(&mut self, passages: &PassageSlab) {
+    /// Lets go of candidates that are gone.
+    pub(super) fn retain_live<P: Candidate>(&mut self, candidates: &CandidateSlab<P>) {
         let first_gone = self
             .settled()
             .iter()
-            .position(|e| !passages.is_live(e.slot));
+            .position(|e| !candidates.is_live(e.slot));
         let Some(first_gone) = first_gone else {
             return;
         };
-        self.entries.retain(|entry| passages.is_live(entry.slot));
+        self.entries.retain(|entry| candidates.is_live(entry.slot));
         self.n_settled = self.entries.len();
         self.changed_at(first_gone);
     }
 
     /// Puts what was offered into its place, and cuts off what is below the reserve.
-    pub(super) fn settle(&mut self, passages: &PassageSlab, limits: Limits) {
+    pub(super) fn settle<P: Candidate>(&mut self, candidates: &CandidateSlab<P>, limits: Limits) {
         let (settled, offered) = self.entries.split_at_mut(self.n_settled);
-        offered.sort_unstable_by(|a, b| order(passages, a, b));
+        offered.sort_unstable_by(|a, b| order(candidates, a, b));
         if let Some(best) = offered.first() {
-            let place = settled.partition_point(|e| order(passages, e, best).is_lt());
+            let place = settled.partition_point(|e| order(candidates, e, best).is_lt());
             self.changed_at(place);
             // Two sorted runs, which this sort merges.
-            self.entries.sort_by(|a, b| order(passages, a, b));
+            self.entries.sort_by(|a, b| order(candidates, a, b));
         }
-        self.n_selected = self.run(passages, limits.budget_tokens);
+        self.n_selected = self.run(candidates, limits.budget);
         // The run, what stops it, and the reserve.
         let n_kept = self
             .n_selected
@@ -135,8 +141,8 @@ impl Ranking {
     }
 
     /// How long the run is; its repeats are marked.
-    fn run(&mut self, passages: &PassageSlab, budget_tokens: usize) -> usize {
-        let mut left = budget_tokens;
+    fn run<P: Candidate>(&mut self, candidates: &CandidateSlab<P>, budget: usize) -> usize {
+        let mut left = budget;
         // Those of the present score that are no repeats: copies have one score.
         let mut alike: Vec<usize> = Vec::new();
         for at in 0..self.entries.len() {
@@ -145,12 +151,12 @@ impl Ranking {
             if alike.first().map(score) != Some(entry.score.to_bits()) {
                 alike.clear();
             }
-            let passage = passages.passage(entry.slot);
-            let standing = |at: usize| passages.passage(self.entries[at].slot);
+            let candidate = candidates.candidate(entry.slot);
+            let standing = |at: usize| candidates.candidate(self.entries[at].slot);
             let copied = alike
                 .iter()
-                .position(|at| passage.is_copy_of(standing(*at)));
-            let is_newer = |at: usize| passage.updated_at_ms > standing(at).updated_at_ms;
+                .position(|at| candidate.is_copy_of(standing(*at)));
+            let is_newer = |at: usize| candidate.is_newer_than(standing(at));
             let repeat = match copied {
                 None => None,
                 Some(copied) if is_newer(alike[copied]) => {
@@ -163,7 +169,7 @@ impl Ranking {
                 self.entries[repeat].is_repeat = true;
                 continue;
             }
-            let Some(rest) = left.checked_sub(passage.tokens.len()) else {
+            let Some(rest) = left.checked_sub(candidate.weight()) else {
                 return at;
             };
             left = rest;
@@ -208,8 +214,12 @@ impl Ranking {
     }
 }
 
-/// Best first; equal scores by passage.
-fn order(passages: &PassageSlab, a: &Entry, b: &Entry) -> Ordering {
-    let by_passage = || passages.passage(a.slot).cmp(passages.passage(b.slot));
-    b.score.total_cmp(&a.score).then_with(by_passage)
+/// Best first; equal scores by candidate.
+fn order<P: Candidate>(candidates: &CandidateSlab<P>, a: &Entry, b: &Entry) -> Ordering {
+    let by_candidate = || {
+        candidates
+            .candidate(a.slot)
+            .cmp(candidates.candidate(b.slot))
+    };
+    b.score.total_cmp(&a.score).then_with(by_candidate)
 }

@@ -1,6 +1,6 @@
 //! What do the deltas of one time change in the selections of one worker?
 //!
-//! Passages and contexts meet within their group only. Deltas are taken in one order:
+//! Candidates and contexts meet within their group only. Deltas are taken in one order:
 //! what is gone, what has come, then one scan for all contexts that no longer know enough.
 
 use std::collections::HashMap;
@@ -11,30 +11,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use perennial_model::dot::{Rows, Vectors, products};
 use rayon::prelude::*;
 
-use super::Vector;
 use super::ranking::{Entry, Limits, Ranking};
-use super::slab::{PassageSlab, Slot, next_slot};
-use perennial_bank::document::Passage;
+use super::slab::{CandidateSlab, Slot, next_slot};
+use super::{Candidate, Vector};
 
 /// Contexts of one block: their vectors fit the second cache, 144 KiB of 384 elements.
 const BLOCK_CONTEXTS: usize = 96;
-/// Passages of one block.
-const BLOCK_PASSAGES: usize = 64;
+/// Candidates of one block.
+const BLOCK_CANDIDATES: usize = 64;
 
 /// What selecting has cost, of all workers that share it.
 #[derive(Debug, Default)]
 pub struct SelectWork {
     /// Inner products.
     pub n_products: AtomicU64,
-    /// Rankings that a delta of passages changed, in the reserve or above it.
+    /// Rankings that a delta of candidates changed, in the reserve or above it.
     pub n_touched: AtomicU64,
-    /// Rankings that were made from all passages of their group.
+    /// Rankings that were made from all candidates of their group.
     pub n_scanned: AtomicU64,
     /// Selections that became others.
     pub n_changed: AtomicU64,
 }
 
-/// A passage or a context with its group.
+/// A candidate or a context with its group.
 pub(super) type Update<G, D> = ((G, D, Vector), isize);
 
 /// A context and what was told of it.
@@ -46,40 +45,41 @@ struct Asked<C, L> {
     told: Option<L>,
 }
 
-/// The passages and contexts that meet.
-struct Group<C> {
-    passages: HashMap<Arc<Passage>, Slot>,
-    passage_slots: Vec<Slot>,
+/// The candidates and contexts that meet.
+struct Group<P, C> {
+    candidates: HashMap<Arc<P>, Slot>,
+    candidate_slots: Vec<Slot>,
     contexts: HashMap<C, Slot>,
     context_slots: Vec<Slot>,
 }
 
 /// The deltas of one group.
-struct Deltas<C> {
-    passages_gone: Vec<Passage>,
-    passages_come: Vec<(Passage, Vector)>,
+struct Deltas<P, C> {
+    candidates_gone: Vec<P>,
+    candidates_come: Vec<(P, Vector)>,
     contexts_gone: Vec<C>,
     contexts_come: Vec<(C, Vector)>,
 }
 
 /// What is known on one worker.
-pub(super) struct Selection<G, C, L, F> {
+pub(super) struct Selection<G, P, C, L, F> {
     limits: Limits,
     lay_out: F,
     work: Arc<SelectWork>,
-    groups: HashMap<G, Group<C>>,
-    passages: PassageSlab,
+    groups: HashMap<G, Group<P, C>>,
+    candidates: CandidateSlab<P>,
     asked: Vec<Option<Asked<C, L>>>,
     free: Vec<Slot>,
     queries: Vectors,
 }
 
-impl<G, C, L, F> Selection<G, C, L, F>
+impl<G, P, C, L, F> Selection<G, P, C, L, F>
 where
     G: Clone + Hash + Ord,
+    P: Candidate,
     C: Clone + Hash + Ord,
     L: Clone + PartialEq,
-    F: Fn(&[&Passage]) -> L,
+    F: Fn(&[&P]) -> L,
 {
     pub(super) fn new(limits: Limits, lay_out: F, work: Arc<SelectWork>) -> Self {
         Self {
@@ -87,7 +87,7 @@ where
             lay_out,
             work,
             groups: HashMap::new(),
-            passages: PassageSlab::default(),
+            candidates: CandidateSlab::default(),
             asked: Vec::new(),
             free: Vec::new(),
             queries: Vectors::default(),
@@ -97,15 +97,15 @@ where
     /// Applies the deltas of one time and returns the deltas of the selections.
     pub(super) fn apply(
         &mut self,
-        passages: Vec<Update<G, Passage>>,
+        candidates: Vec<Update<G, P>>,
         contexts: Vec<Update<G, C>>,
     ) -> Vec<((C, L), isize)> {
         let mut output = Vec::new();
-        for (key, deltas) in by_group(passages, contexts) {
+        for (key, deltas) in by_group(candidates, contexts) {
             // Taken out while it is worked on, so that the rest can be changed beside it.
             let mut group = self.groups.remove(&key).unwrap_or_default();
             self.apply_to(&mut group, deltas, &mut output);
-            if !(group.passage_slots.is_empty() && group.context_slots.is_empty()) {
+            if !(group.candidate_slots.is_empty() && group.context_slots.is_empty()) {
                 self.groups.insert(key, group);
             }
         }
@@ -114,8 +114,8 @@ where
 
     fn apply_to(
         &mut self,
-        group: &mut Group<C>,
-        deltas: Deltas<C>,
+        group: &mut Group<P, C>,
+        deltas: Deltas<P, C>,
         output: &mut Vec<((C, L), isize)>,
     ) {
         for context in deltas.contexts_gone {
@@ -126,16 +126,16 @@ where
                 output.push(((context, told), -1));
             }
         }
-        self.remove_passages(group, &deltas.passages_gone);
-        let first_new = group.passage_slots.len();
-        for (passage, vector) in deltas.passages_come {
-            let passage = Arc::new(passage);
-            let place = group.passage_slots.len();
-            let slot = self.passages.insert(passage.clone(), &vector, place);
-            group.passage_slots.push(slot);
-            group.passages.insert(passage, slot);
+        self.remove_candidates(group, &deltas.candidates_gone);
+        let first_new = group.candidate_slots.len();
+        for (candidate, vector) in deltas.candidates_come {
+            let candidate = Arc::new(candidate);
+            let place = group.candidate_slots.len();
+            let slot = self.candidates.insert(candidate.clone(), &vector, place);
+            group.candidate_slots.push(slot);
+            group.candidates.insert(candidate, slot);
         }
-        self.scan(&group.context_slots, &group.passage_slots[first_new..]);
+        self.scan(&group.context_slots, &group.candidate_slots[first_new..]);
         for (context, vector) in deltas.contexts_come {
             self.insert_context(group, context, &vector);
         }
@@ -144,7 +144,7 @@ where
 
     /// Settles what was touched, scans for contexts that know too little, and tells what
     /// became another.
-    fn settle(&mut self, group: &Group<C>, output: &mut Vec<((C, L), isize)>) {
+    fn settle(&mut self, group: &Group<P, C>, output: &mut Vec<((C, L), isize)>) {
         let (mut touched, mut exhausted, mut n_touched) = (Vec::new(), Vec::new(), 0);
         for slot in &group.context_slots {
             let asked = of(&mut self.asked, *slot);
@@ -153,17 +153,17 @@ where
                 continue;
             }
             n_touched += u64::from(!is_new);
-            asked.ranking.settle(&self.passages, self.limits);
+            asked.ranking.settle(&self.candidates, self.limits);
             touched.push(*slot);
             if asked.ranking.is_exhausted() {
                 asked.ranking.restart();
                 exhausted.push(*slot);
             }
         }
-        self.scan(&exhausted, &group.passage_slots);
+        self.scan(&exhausted, &group.candidate_slots);
         for slot in &exhausted {
             let ranking = &mut of(&mut self.asked, *slot).ranking;
-            ranking.settle(&self.passages, self.limits);
+            ranking.settle(&self.candidates, self.limits);
         }
         let mut n_changed = 0;
         for slot in touched {
@@ -172,7 +172,7 @@ where
                 continue;
             }
             let selected = asked.ranking.selected();
-            let selected: Vec<&Passage> = selected.map(|s| self.passages.passage(s)).collect();
+            let selected: Vec<&P> = selected.map(|s| self.candidates.candidate(s)).collect();
             let layout = Some((self.lay_out)(&selected));
             if asked.told == layout {
                 continue;
@@ -189,7 +189,7 @@ where
         self.work.n_changed.fetch_add(n_changed, Ordering::Relaxed);
     }
 
-    fn insert_context(&mut self, group: &mut Group<C>, context: C, vector: &Vector) {
+    fn insert_context(&mut self, group: &mut Group<P, C>, context: C, vector: &Vector) {
         // Its ranking knows nothing yet: it is exhausted, and scanned for with the others.
         let asked = Some(Asked {
             context: context.clone(),
@@ -212,7 +212,7 @@ where
         group.contexts.insert(context, slot);
     }
 
-    fn remove_context(&mut self, group: &mut Group<C>, context: &C) -> Option<Asked<C, L>> {
+    fn remove_context(&mut self, group: &mut Group<P, C>, context: &C) -> Option<Asked<C, L>> {
         let slot = group.contexts.remove(context)?;
         let asked = self.asked[slot as usize].take()?;
         group.context_slots.swap_remove(asked.place);
@@ -223,16 +223,16 @@ where
         Some(asked)
     }
 
-    fn remove_passages(&mut self, group: &mut Group<C>, gone: &[Passage]) {
+    fn remove_candidates(&mut self, group: &mut Group<P, C>, gone: &[P]) {
         let mut slots = Vec::new();
-        for passage in gone {
-            let Some(slot) = group.passages.remove(passage) else {
+        for candidate in gone {
+            let Some(slot) = group.candidates.remove(candidate) else {
                 continue;
             };
-            let place = self.passages.remove(slot);
-            group.passage_slots.swap_remove(place);
-            if let Some(moved) = group.passage_slots.get(place) {
-                self.passages.moved(*moved, place);
+            let place = self.candidates.remove(slot);
+            group.candidate_slots.swap_remove(place);
+            if let Some(moved) = group.candidate_slots.get(place) {
+                self.candidates.moved(*moved, place);
             }
             slots.push(slot);
         }
@@ -241,19 +241,21 @@ where
         }
         for context in &group.context_slots {
             let asked = of(&mut self.asked, *context);
-            asked.ranking.retain_live(&self.passages);
+            asked.ranking.retain_live(&self.candidates);
         }
-        slots.into_iter().for_each(|slot| self.passages.reuse(slot));
+        slots
+            .into_iter()
+            .for_each(|slot| self.candidates.reuse(slot));
     }
 
-    /// Offers passages to contexts, as far as they pass the cuts.
-    fn scan(&mut self, contexts: &[Slot], passages: &[Slot]) {
-        if contexts.is_empty() || passages.is_empty() {
+    /// Offers candidates to contexts, as far as they pass the cuts.
+    fn scan(&mut self, contexts: &[Slot], candidates: &[Slot]) {
+        if contexts.is_empty() || candidates.is_empty() {
             return;
         }
-        let width = self.passages.widen(self.queries.width());
+        let width = self.candidates.widen(self.queries.width());
         self.queries.widen(width);
-        let n_products = contexts.len() as u64 * passages.len() as u64;
+        let n_products = contexts.len() as u64 * candidates.len() as u64;
         self.work
             .n_products
             .fetch_add(n_products, Ordering::Relaxed);
@@ -262,8 +264,8 @@ where
         let scan = Scan {
             limits: self.limits,
             queries: &self.queries,
-            passages: &self.passages,
-            offered: passages,
+            candidates: &self.candidates,
+            offered: candidates,
         };
         if contexts.len() <= BLOCK_CONTEXTS {
             scan.block(contexts, &mut rankings);
@@ -280,24 +282,24 @@ where
     }
 }
 
-/// Passages that are offered to contexts.
-struct Scan<'a> {
+/// Candidates that are offered to contexts.
+struct Scan<'a, P> {
     limits: Limits,
     queries: &'a Vectors,
-    passages: &'a PassageSlab,
+    candidates: &'a CandidateSlab<P>,
     offered: &'a [Slot],
 }
 
-impl Scan<'_> {
+impl<P: Candidate> Scan<'_, P> {
     fn block(&self, contexts: &[Slot], rankings: &mut [Ranking]) {
-        let mut scores = vec![0f32; contexts.len() * BLOCK_PASSAGES.min(self.offered.len())];
+        let mut scores = vec![0f32; contexts.len() * BLOCK_CANDIDATES.min(self.offered.len())];
         let queries = Rows {
             vectors: self.queries,
             slots: contexts,
         };
-        for slots in self.offered.chunks(BLOCK_PASSAGES) {
+        for slots in self.offered.chunks(BLOCK_CANDIDATES) {
             let scores = &mut scores[..contexts.len() * slots.len()];
-            products(queries, self.passages.rows(slots), scores);
+            products(queries, self.candidates.rows(slots), scores);
             for (ranking, scores) in rankings.iter_mut().zip(scores.chunks_exact(slots.len())) {
                 self.offer(ranking, scores, slots);
             }
@@ -309,29 +311,29 @@ impl Scan<'_> {
         for (&score, &slot) in scores.iter().zip(slots) {
             // A score that is no number passes no cut.
             if score >= cut {
-                ranking.offer(Entry::new(score, slot), self.passages, self.limits);
+                ranking.offer(Entry::new(score, slot), self.candidates, self.limits);
                 cut = ranking.cut();
             }
         }
     }
 }
 
-impl<C> Default for Group<C> {
+impl<P, C> Default for Group<P, C> {
     fn default() -> Self {
         Self {
-            passages: HashMap::new(),
-            passage_slots: Vec::new(),
+            candidates: HashMap::new(),
+            candidate_slots: Vec::new(),
             contexts: HashMap::new(),
             context_slots: Vec::new(),
         }
     }
 }
 
-impl<C> Default for Deltas<C> {
+impl<P, C> Default for Deltas<P, C> {
     fn default() -> Self {
         Self {
-            passages_gone: Vec::new(),
-            passages_come: Vec::new(),
+            candidates_gone: Vec::new(),
+            candidates_come: Vec::new(),
             contexts_gone: Vec::new(),
             contexts_come: Vec::new(),
         }
@@ -352,19 +354,19 @@ fn cancel<G: Ord, D: Ord>(updates: &mut Vec<Update<G, D>>) {
 }
 
 /// The net deltas of each group.
-fn by_group<G: Hash + Ord, C: Ord>(
-    mut passages: Vec<Update<G, Passage>>,
+fn by_group<G: Hash + Ord, P: Ord, C: Ord>(
+    mut candidates: Vec<Update<G, P>>,
     mut contexts: Vec<Update<G, C>>,
-) -> HashMap<G, Deltas<C>> {
-    cancel(&mut passages);
+) -> HashMap<G, Deltas<P, C>> {
+    cancel(&mut candidates);
     cancel(&mut contexts);
-    let mut groups: HashMap<G, Deltas<C>> = HashMap::new();
-    for ((group, passage, vector), diff) in passages {
+    let mut groups: HashMap<G, Deltas<P, C>> = HashMap::new();
+    for ((group, candidate, vector), diff) in candidates {
         let deltas = groups.entry(group).or_default();
         if diff > 0 {
-            deltas.passages_come.push((passage, vector));
+            deltas.candidates_come.push((candidate, vector));
         } else {
-            deltas.passages_gone.push(passage);
+            deltas.candidates_gone.push(candidate);
         }
     }
     for ((group, context, vector), diff) in contexts {

@@ -160,10 +160,10 @@ proptest! {
     #[test]
     fn deltas_add_up_to_a_run_from_scratch(
         epochs in epochs(),
-        budget_tokens in 0usize..40,
+        budget in 0usize..40,
         reserve in 0usize..4,
     ) {
-        let limits = Limits { budget_tokens, reserve };
+        let limits = Limits { budget, reserve };
         let mut selection = Selection::new(limits, clones, Arc::default());
         let mut folded: BTreeMap<(Context, Vec<Passage>), isize> = BTreeMap::new();
         for (epoch, passages, contexts) in history(epochs) {
@@ -174,7 +174,7 @@ proptest! {
             prop_assert!(folded.values().all(|count| *count == 1));
             prop_assert_eq!(folded.len(), contexts.len());
             let told: Told = folded.keys().cloned().collect();
-            prop_assert_eq!(told, from_scratch(&passages, &contexts, budget_tokens));
+            prop_assert_eq!(told, from_scratch(&passages, &contexts, budget));
         }
     }
 }
@@ -241,7 +241,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn any_number_of_workers_says_the_same_in_every_epoch(epochs in epochs()) {
-        let limits = Limits { budget_tokens: 17, reserve: 1 };
+        let limits = Limits { budget: 17, reserve: 1 };
         let history: Vec<Epoch> = history(epochs).into_iter().map(|(epoch, ..)| epoch).collect();
         let one = through_the_dataflow(&history, limits, 1);
         prop_assert_eq!(&through_the_dataflow(&history, limits, 2), &one);
@@ -255,7 +255,7 @@ fn blocks_of_a_large_scan_give_what_single_contexts_are_given() {
     let element = |i: usize| f32::from((i.wrapping_mul(7919) % 23) as u8) - 11.0;
     let vector = |i: usize| Vector::new(&[element(i), element(i / 7), element(i * 3 + 1)]);
     let limits = Limits {
-        budget_tokens: 9,
+        budget: 9,
         reserve: 2,
     };
     let row = |i: usize| {
@@ -288,7 +288,7 @@ fn blocks_of_a_large_scan_give_what_single_contexts_are_given() {
 
 /// A hundred passages of two tokens in falling order; one context that selects two.
 struct Rig {
-    selection: Selection<(), u8, Vec<Passage>, LayOut>,
+    selection: Selection<(), Passage, u8, Vec<Passage>, LayOut>,
     work: Arc<SelectWork>,
 }
 
@@ -302,10 +302,7 @@ impl Rig {
     }
 
     fn new(reserve: usize) -> Self {
-        let limits = Limits {
-            budget_tokens: 5,
-            reserve,
-        };
+        let limits = Limits { budget: 5, reserve };
         let work = Arc::new(SelectWork::default());
         let lay_out: fn(&[&Passage]) -> Vec<Passage> = clones;
         let mut selection = Selection::new(limits, lay_out, work.clone());
@@ -349,7 +346,7 @@ fn removals_are_made_good_out_of_the_reserve_until_it_is_used_up() {
 #[test]
 fn a_passage_whose_score_is_no_number_is_passed_over() {
     let limits = Limits {
-        budget_tokens: 100,
+        budget: 100,
         reserve: 2,
     };
     let mut selection = Selection::new(limits, clones, Arc::default());
@@ -380,7 +377,7 @@ fn copies_of_a_passage_count_once_and_another_takes_its_place_when_it_goes() {
         ((), passage, Vector::new(&[score]))
     };
     let limits = Limits {
-        budget_tokens: 4,
+        budget: 4,
         reserve: 1,
     };
     let mut selection = Selection::new(limits, clones, Arc::default());

@@ -247,7 +247,6 @@ impl Coordinator {
         self.check_new(&name)?;
         pace.check(&name)?;
         let asking = self.models.asking(name.clone(), &query, self.hub.clone())?;
-        let asking = asking.embedding_with(self.embeddings.clone());
         let origins = query.inputs().iter();
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;

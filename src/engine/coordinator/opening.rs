@@ -92,12 +92,12 @@ impl Coordinator {
             Some(durable) => durable.state.clone(),
             None => Arc::new(()),
         };
-        let embeddings = Embeddings::new(
+        let embeddings = Arc::new(Embeddings::new(
             runtime.embedder.clone(),
             memo.clone(),
             runtime.embed_executor.clone(),
-        );
-        let models = Models::new(&runtime, references, memo.clone());
+        ));
+        let models = Models::new(&runtime, references, memo.clone(), embeddings.clone());
         let last = durable.as_ref().and_then(|durable| durable.restored.epoch);
         Ok(Self {
             runtime,
@@ -112,7 +112,7 @@ impl Coordinator {
             hub,
             memo,
             models: Arc::new(models),
-            embeddings: Arc::new(embeddings),
+            embeddings,
             quarantine,
             resubmitted: Vec::new(),
             announced: VecDeque::new(),

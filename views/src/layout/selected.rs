@@ -72,7 +72,7 @@ pub(super) fn selected<'scope, G: Group>(
     let asked = asked.flat_map(|(group, question, vector)| Some((group, question, vector.ok()?)));
 
     let limits = Limits {
-        budget_tokens: plan.token_budget,
+        budget: plan.token_budget,
         reserve: RESERVE,
     };
     let order = plan.order;

@@ -101,11 +101,7 @@ impl Writer {
                     JoinKind::Semi => 3,
                     JoinKind::Anti => 4,
                 });
-                self.encoder.number(join.keys.len() as u64);
-                for (left, right) in &join.keys {
-                    self.scalar(left);
-                    self.scalar(right);
-                }
+                self.keys(&join.keys);
                 self.scalars(&join.residual);
                 self.node(&join.left);
                 self.node(&join.right);
@@ -203,6 +199,23 @@ impl Writer {
                 self.ids(&[embed.title, embed.text, embed.output]);
                 self.node(&embed.input);
             }
+            Node::Nearest(nearest) => {
+                self.encoder.number(16).number(nearest.n);
+                self.keys(&nearest.keys);
+                self.scalars(&nearest.left_texts);
+                self.scalars(&nearest.right_texts);
+                self.node(&nearest.left);
+                self.node(&nearest.right);
+            }
+        }
+    }
+
+    /// Pairs of keys, behind their number.
+    fn keys(&mut self, keys: &[(Scalar, Scalar)]) {
+        self.encoder.number(keys.len() as u64);
+        for (left, right) in keys {
+            self.scalar(left);
+            self.scalar(right);
         }
     }
 

@@ -11,7 +11,8 @@ use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
 use crate::query::memory::{Retain, duration_text};
 use crate::query::node::{
-    Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Node, Rank, Scalar, SortKey,
+    Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Nearest, Node, Rank, Scalar,
+    SortKey,
 };
 
 /// How deep an operator of an expression binds; the deeper, the higher.
@@ -72,6 +73,7 @@ impl Explain<'_> {
             }
             Node::Filter { predicate, .. } => format!("filter {}", self.all(predicate)),
             Node::Join(join) => self.join(join),
+            Node::Nearest(nearest) => self.nearest(nearest),
             Node::Union { .. } => "union all".to_owned(),
             Node::Distinct { .. } => "distinct".to_owned(),
             Node::Reduce {
@@ -206,22 +208,38 @@ impl Explain<'_> {
             JoinKind::Semi => "semijoin",
             JoinKind::Anti => "antijoin",
         };
-        let mut line = name.to_owned();
-        if !join.keys.is_empty() {
-            let key = |(left, right): &(Scalar, Scalar)| {
-                let (left, right) = (
-                    self.text(left, binding::SUM),
-                    self.text(right, binding::SUM),
-                );
-                format!("{left} = {right}")
-            };
-            let keys: Vec<String> = join.keys.iter().map(key).collect();
-            line += &format!(" on {}", keys.join(" AND "));
-        }
+        let mut line = name.to_owned() + &self.on(&join.keys);
         if !join.residual.is_empty() {
             line += &format!(" where {}", self.all(&join.residual));
         }
         line
+    }
+
+    /// Which rows are embedded and paired.
+    fn nearest(&self, nearest: &Nearest) -> String {
+        let texts = |texts: &[Scalar]| list(texts, |text| self.text(text, 0));
+        let (left, right) = (texts(&nearest.left_texts), texts(&nearest.right_texts));
+        let keys = self.on(&nearest.keys);
+        match nearest.n {
+            1 => format!("join{keys} with the nearest of ({right}) to ({left})"),
+            n => format!("join{keys} with the {n} nearest of ({right}) to ({left})"),
+        }
+    }
+
+    /// Which keys are equal, if there are any.
+    fn on(&self, keys: &[(Scalar, Scalar)]) -> String {
+        let key = |(left, right): &(Scalar, Scalar)| {
+            let (left, right) = (
+                self.text(left, binding::SUM),
+                self.text(right, binding::SUM),
+            );
+            format!("{left} = {right}")
+        };
+        let keys: Vec<String> = keys.iter().map(key).collect();
+        match keys.is_empty() {
+            true => String::new(),
+            false => format!(" on {}", keys.join(" AND ")),
+        }
     }
 
     fn aggregate(&self, aggregate: &Aggregate) -> String {

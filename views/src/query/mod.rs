@@ -18,7 +18,7 @@
 
 pub(crate) mod bind;
 pub mod builder;
-mod cast;
+pub(crate) mod cast;
 mod column;
 pub(crate) mod compare;
 pub(crate) mod digest;

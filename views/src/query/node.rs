@@ -35,6 +35,8 @@ pub(crate) enum Node {
         predicate: Vec<Scalar>,
     },
     Join(Box<Join>),
+    /// Pairs of tuples that are near each other.
+    Nearest(Box<Nearest>),
     /// All tuples of all inputs, whose columns are named in the order of the result's.
     Union {
         columns: Vec<ColumnId>,
@@ -171,6 +173,25 @@ pub(crate) struct Join {
     pub(crate) residual: Vec<Scalar>,
 }
 
+/// Most right tuples that are the nearest of a left one.
+pub(crate) const MAX_NEAREST: u64 = 1000;
+
+/// Each left tuple with those right ones of its key whose texts have the vectors nearest to that of its
+/// own. Right tuples that are alike in key and texts are one among the nearest, and all are in the
+/// result; a tuple with a NULL in a key or a text, or whose texts cannot be embedded, is in no pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nearest {
+    pub(crate) left: Node,
+    pub(crate) right: Node,
+    /// Pairs of expressions, of the left and of the right side, that are equal where rows match.
+    pub(crate) keys: Vec<(Scalar, Scalar)>,
+    /// What is embedded of a left tuple, and of a right one; neither is empty.
+    pub(crate) left_texts: Vec<Scalar>,
+    pub(crate) right_texts: Vec<Scalar>,
+    /// How many are the nearest.
+    pub(crate) n: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JoinKind {
     /// Pairs that match.
@@ -262,6 +283,11 @@ impl Node {
                 }
                 columns
             }
+            Self::Nearest(nearest) => {
+                let mut columns = nearest.left.columns();
+                columns.extend(nearest.right.columns());
+                columns
+            }
             Self::Reduce {
                 keys, aggregates, ..
             } => {
@@ -308,6 +334,7 @@ impl Node {
             | Self::Reduce { input, .. }
             | Self::Top { input, .. } => vec![input],
             Self::Join(join) => vec![&mut join.left, &mut join.right],
+            Self::Nearest(nearest) => vec![&mut nearest.left, &mut nearest.right],
             Self::Union { inputs, .. } => inputs.iter_mut().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&mut ask.input],
             Self::AskGroups(ask) => vec![&mut ask.groups, &mut ask.rows],
@@ -327,6 +354,7 @@ impl Node {
             | Self::Reduce { input, .. }
             | Self::Top { input, .. } => vec![input],
             Self::Join(join) => vec![&join.left, &join.right],
+            Self::Nearest(nearest) => vec![&nearest.left, &nearest.right],
             Self::Union { inputs, .. } => inputs.iter().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&ask.input],
             Self::AskGroups(ask) => vec![&ask.groups, &ask.rows],
@@ -359,7 +387,8 @@ impl Node {
 
     /// Whether texts are embedded.
     pub(crate) fn embeds(&self) -> bool {
-        matches!(self, Self::Embed(_)) || self.inputs().into_iter().any(Node::embeds)
+        matches!(self, Self::Embed(_) | Self::Nearest(_))
+            || self.inputs().into_iter().any(Node::embeds)
     }
 
     /// Itself where every expression is true.

@@ -9,7 +9,7 @@ use perennial_rows::Type;
 
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
-use crate::query::node::{Join, JoinKind, Node, Scalar};
+use crate::query::node::{JoinKind, Node, Scalar};
 
 /// Most sets that are kept of one node.
 const MAX_SETS: usize = 16;
@@ -59,7 +59,11 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
             limit: Some(..=1), ..
         } => vec![Set::new()],
         Node::Top { input, .. } => sets(input, table),
-        Node::Join(join) => of_join(join, table),
+        Node::Join(join) => of_join(join.kind, [&join.left, &join.right], &join.keys, table),
+        Node::Nearest(nearest) => {
+            let sides = [&nearest.left, &nearest.right];
+            of_join(JoinKind::Inner, sides, &nearest.keys, table)
+        }
         Node::Ask(ask) => sets(&ask.input, table),
         Node::AskGroups(ask) => sets(&ask.groups, table),
         Node::Rank(rank) => sets(&rank.input, table),
@@ -86,28 +90,34 @@ fn renamed(sets: &[Set], columns: &[(ColumnId, Scalar)]) -> Vec<Set> {
     renamed.flatten().collect()
 }
 
-fn of_join(join: &Join, table: &ColumnTable) -> Vec<Set> {
-    let left = sets(&join.left, table);
-    if !join.kind.has_right() {
+/// The unique sets of the pairs of these sides, or of some of them.
+fn of_join(
+    kind: JoinKind,
+    [left, right]: [&Node; 2],
+    keys: &[(Scalar, Scalar)],
+    table: &ColumnTable,
+) -> Vec<Set> {
+    let left = sets(left, table);
+    if !kind.has_right() {
         return left;
     }
-    let right = sets(&join.right, table);
+    let right = sets(right, table);
     // Keys match by worth: only where a column holds values of one type do equal keys mean equal
     // values.
-    let keys = |side: fn(&(Scalar, Scalar)) -> &Scalar| -> Set {
-        let plain = join.keys.iter().filter_map(|key| match side(key) {
+    let of_side = |side: fn(&(Scalar, Scalar)) -> &Scalar| -> Set {
+        let plain = keys.iter().filter_map(|key| match side(key) {
             Expression::Column(id) if table.of(*id) != Type::Any => Some(*id),
             _ => None,
         });
         plain.collect()
     };
-    let (left_keys, right_keys) = (keys(|(left, _)| left), keys(|(_, right)| right));
+    let (left_keys, right_keys) = (of_side(|(left, _)| left), of_side(|(_, right)| right));
     let mut sets = Vec::new();
     if right.iter().any(|set| set.is_subset(&right_keys)) {
         // Each left row stands once.
         sets.extend(left.iter().cloned());
     }
-    if join.kind == JoinKind::Inner && left.iter().any(|set| set.is_subset(&left_keys)) {
+    if kind == JoinKind::Inner && left.iter().any(|set| set.is_subset(&left_keys)) {
         sets.extend(right.iter().cloned());
     }
     for a in &left {

@@ -3,9 +3,11 @@
 //! Texts are embedded as passages are, in the table of all views: a text that is known is not
 //! embedded again, here or after a restart, and a retraction embeds nothing.
 
+use differential_dataflow::VecCollection;
 use perennial_operators::call::call;
 use perennial_rows::{Tuple, Value};
 
+use crate::dataflow::Epoch;
 use crate::embeddings::{EmbedCalls, EmbedText, Embedded};
 use crate::render::{Tuples, with};
 
@@ -31,12 +33,19 @@ pub(super) fn embed<'scope>(
         };
         Some((text, tuple))
     });
-    let texts = by_text.clone().map(|(text, _)| text).distinct();
-    let vectors = call(texts, "EmbedEntries", MAX_IN_FLIGHT, calls);
+    let vectors = vectors(by_text.clone().map(|(text, _)| text), calls);
     let embedded = by_text.join_map(vectors, |_, tuple, embedded: &Embedded| {
         let vector = embedded.as_ref().ok();
         let vector = vector.map(|vector| vector.elements().collect::<Vec<f32>>());
         with(tuple, vector.map_or(Value::Null, |v| Value::vector(&v)))
     });
     embedded.concat(without.map(|tuple| with(&tuple, Value::Null)))
+}
+
+/// The texts, each once with its vector.
+pub(super) fn vectors<'scope>(
+    texts: VecCollection<'scope, Epoch, EmbedText, isize>,
+    calls: EmbedCalls,
+) -> VecCollection<'scope, Epoch, (EmbedText, Embedded), isize> {
+    call(texts.distinct(), "EmbedTexts", MAX_IN_FLIGHT, calls)
 }

@@ -85,7 +85,7 @@ pub(super) fn join<'scope>(
 }
 
 /// The values of a key, in the form in which equal ones are alike; `None` if one is NULL.
-fn key_of(tuple: &Tuple, keys: &[Expression<usize>]) -> Option<Tuple> {
+pub(super) fn key_of(tuple: &Tuple, keys: &[Expression<usize>]) -> Option<Tuple> {
     let mut values = Vec::with_capacity(keys.len());
     for key in keys {
         match key.value(tuple) {
@@ -122,7 +122,7 @@ fn pairs<'scope>(
     let right = right.arrange_by_key();
     left.join_core(right, move |_, left: &Tuple, right: &Tuple| {
         if let Some(meter) = &meter {
-            meter.count_pair();
+            meter.count_pairs(1);
         }
         let pair: Tuple = left.iter().chain(right.iter()).cloned().collect();
         residual

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | scan, project, filter, union | itself |
 //! | join | the tuples of the other side that have its key |
+//! | nearest | products of its vector with those of the other side that have its key (`nearest.rs`) |
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
 //! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
 //! | entries | those of its namespace that say the same, and its bucket (`entries.rs`) |
@@ -30,6 +31,7 @@ mod exact_sum;
 mod filter;
 mod join;
 mod leaders;
+mod nearest;
 mod place;
 mod project;
 mod rank;
@@ -54,7 +56,7 @@ use crate::dataflow::Epoch;
 use crate::outputs::{Asking, TaskCalls};
 use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
-use crate::query::node::{AskGroups, Node, Scalar};
+use crate::query::node::{AskGroups, Nearest, Node, Scalar};
 use crate::query::{ColumnId, Query};
 use crate::render::ask_groups::{Groups, Limits, Rows};
 
@@ -154,6 +156,7 @@ impl<'scope> Renderer<'_, 'scope> {
                 let (left, right) = (self.node(&join.left), self.node(&join.right));
                 join::join(join, left, right, self.meter)
             }
+            Node::Nearest(nearest) => self.nearest(nearest),
             Node::Union { inputs, .. } => {
                 let inputs = inputs.iter().map(|(input, wanted)| {
                     union::arranged(self.node(input), &input.columns(), wanted)
@@ -231,6 +234,29 @@ impl<'scope> Renderer<'_, 'scope> {
 }
 
 impl<'scope> Renderer<'_, 'scope> {
+    fn nearest(&mut self, nearest: &Nearest) -> Tuples<'scope> {
+        let asking = self
+            .asking
+            .expect("a query that embeds is given an embedder");
+        let (of_left, of_right) = (nearest.left.columns(), nearest.right.columns());
+        let keys = nearest.keys.iter();
+        let (left_keys, right_keys): (Vec<_>, Vec<_>) = keys
+            .map(|(left, right)| (placed(left, &of_left), placed(right, &of_right)))
+            .unzip();
+        let left = nearest::Side {
+            tuples: self.node(&nearest.left),
+            keys: left_keys,
+            texts: all_placed(&nearest.left_texts, &of_left),
+        };
+        let right = nearest::Side {
+            tuples: self.node(&nearest.right),
+            keys: right_keys,
+            texts: all_placed(&nearest.right_texts, &of_right),
+        };
+        let n = usize::try_from(nearest.n).unwrap_or(usize::MAX);
+        nearest::nearest(left, right, n, || asking.embedding(), self.meter)
+    }
+
     fn ask_groups(&mut self, ask: &AskGroups) -> Tuples<'scope> {
         let asking = self.asking.expect("a query that asks a model is given one");
         let outputs = asking.outputs(ask.model.as_ref()).clone();

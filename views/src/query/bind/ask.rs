@@ -189,7 +189,9 @@ impl<'q> Binder<'q> {
         let output = match function {
             SemFunction::Filter | SemFunction::Score | SemFunction::Match | SemFunction::Rank => {
                 let takes = match function {
-                    SemFunction::Match => "a prompt, `all_pairs => TRUE` and `model => name`",
+                    SemFunction::Match => {
+                        "a prompt, `nearest => n` or `all_pairs => TRUE`, and `model => name`"
+                    }
                     _ => "a prompt, and `model => name` behind it",
                 };
                 self.check_no_more(name, takes, &rest)?;

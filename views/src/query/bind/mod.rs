@@ -17,6 +17,7 @@ mod from;
 mod group;
 mod items;
 mod literal;
+mod nearest;
 mod order;
 mod pairs;
 mod rank;

@@ -3,7 +3,7 @@
 //! `JOIN … ON sem_match('…{a.x}…{b.y}…')` keeps the pairs for which a model says yes. It is asked
 //! behind all other conditions on the pairs, wherever these stand. Where no equalities lead from one
 //! side to the other, through other tables perhaps, that would be all pairs there are: so that has to
-//! be said (`all_pairs => TRUE`).
+//! be said (`all_pairs => TRUE`), or the nearest are enough (`nearest => n`).
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,16 @@ use sqlparser::tokenizer::Span;
 use crate::query::bind::Binder;
 use crate::query::bind::ask::{SemFunction, named_argument, take_named};
 use crate::query::bind::expression::Place;
+use crate::query::bind::nearest::Blocking;
 use crate::query::bind::scope::ScopeTable;
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
 use crate::query::node::{Join, Node, Scalar};
 use crate::query::rewrite;
+
+/// Said of a prompt about one side.
+const ONE_SIDED: &str = "the prompt of `sem_match` must name columns of both sides; what is about one of them is \
+                         `sem_filter` in WHERE";
 
 /// A model that decides which rows are pairs.
 #[derive(Clone, Debug)]
@@ -26,6 +31,8 @@ pub(super) struct Match {
     arguments: Vec<Scalar>,
     /// Whether it may be asked about all pairs that there are.
     all_pairs: bool,
+    /// Of how many right rows it is asked at most, with each left one.
+    nearest: Option<u64>,
     span: Span,
 }
 
@@ -43,12 +50,28 @@ impl<'q> Binder<'q> {
             None => false,
             Some(argument) => self.truth(function.name(), argument)?,
         };
+        let (nearest, rest) = take_named(&rest, "nearest");
+        let nearest = match nearest {
+            None => None,
+            Some(argument) => Some(self.n_nearest(function.name(), argument)?),
+        };
+        if all_pairs && nearest.is_some() {
+            let message =
+                "`sem_match` is asked about all pairs or about the nearest, not about both";
+            self.error(message, span);
+            return None;
+        }
         let (question, bound) = self.question(place, function, &rest, span)?;
         let output = self.output(function, question, bound.clone());
+        if nearest.is_some() && !self.asks.is_pending(output) {
+            self.error(ONE_SIDED, span);
+            return None;
+        }
         self.matches.push(Match {
             output,
             arguments: bound,
             all_pairs,
+            nearest,
             span,
         });
         Some(Expression::Column(output))
@@ -79,7 +102,6 @@ impl<'q> Binder<'q> {
             let mut columns = condition.columns().into_iter();
             columns.any(|id| self.asks.is_pending(id))
         });
-        join.residual = plain;
         let read: BTreeSet<ColumnId> = asking.iter().flat_map(Scalar::columns).collect();
         let of_tables = |binder: &Self, tables: &[ScopeTable]| -> BTreeSet<ColumnId> {
             let columns = tables.iter().flat_map(|table| binder.columns_of(table));
@@ -92,14 +114,40 @@ impl<'q> Binder<'q> {
             read.contains(&asked.output) && !sides.iter().all(names)
         });
         if let Some(asked) = one_sided {
-            let message = "the prompt of `sem_match` must name columns of both sides; what is about one \
-                           of them is `sem_filter` in WHERE";
-            self.error(message, asked.span);
+            self.error(ONE_SIDED, asked.span);
             return None;
         }
+        let pairs = match self.blocking(&read)? {
+            None => {
+                join.residual = plain;
+                Node::Join(Box::new(join))
+            }
+            Some(by) => self.nearest(join, &by, (plain, &asking), &sides)?,
+        };
         let asked = self.asks.take(|id| read.contains(&id));
-        let pairs = Node::Join(Box::new(join));
         Some(self.place(pairs, asked).filtered(asking))
+    }
+
+    /// The model among those with these outputs that is asked about the nearest only, if one is:
+    /// `Some(None)` if not, `None` if it was refused.
+    fn blocking(&mut self, outputs: &BTreeSet<ColumnId>) -> Option<Option<Blocking>> {
+        let asked = self.matches.iter().filter_map(|asked| {
+            let n = asked.nearest.filter(|_| outputs.contains(&asked.output))?;
+            Some(Blocking {
+                output: asked.output,
+                arguments: asked.arguments.clone(),
+                n,
+                span: asked.span,
+            })
+        });
+        let mut asked = asked.collect::<Vec<_>>().into_iter();
+        let first = asked.next();
+        if let Some(second) = asked.next() {
+            let message = "one `sem_match` of a JOIN says which rows are the nearest";
+            self.error(message, second.span);
+            return None;
+        }
+        Some(first)
     }
 
     /// Finds models that would be asked about all pairs without a word of it.
@@ -113,7 +161,8 @@ impl<'q> Binder<'q> {
         for asked in self.matches.clone() {
             if !asked.all_pairs && unkeyed.contains(&asked.output) {
                 let message = "`sem_match` would be asked about every pair of rows of both sides; add an \
-                               equality of both sides to ON or WHERE, or write `all_pairs => TRUE`";
+                               equality of both sides to ON or WHERE, or write `nearest => 10` or \
+                               `all_pairs => TRUE`";
                 self.error(message, asked.span);
             }
         }

@@ -786,7 +786,7 @@ fn pairs_are_asked_about_behind_all_that_rules_them_out() {
     let all = "SELECT o.id FROM orders o JOIN docs d ON sem_match('{o.doc} {d.title}', all_pairs => true)";
     assert!(sql(all).is_ok(), "{:?}", sql(all));
     let every = "`sem_match` would be asked about every pair of rows of both sides; add an equality of \
-                 both sides to ON or WHERE, or write `all_pairs => TRUE`";
+                 both sides to ON or WHERE, or write `nearest => 10` or `all_pairs => TRUE`";
     refused(
         "SELECT o.id FROM orders o JOIN docs d ON sem_match('{o.doc} {d.title}') WHERE o.amount > 1",
         &[("sem_match", every)],
@@ -832,6 +832,107 @@ fn pairs_are_asked_about_behind_all_that_rules_them_out() {
             "there is no column `titel` in `d`; did you mean `title`?",
         )],
     );
+}
+
+#[test]
+fn the_nearest_are_chosen_by_what_on_says_and_what_where_says_is_asked_of_them() {
+    explained(
+        "SELECT o.id, d.key FROM orders o JOIN docs d
+         ON o.region = d.key AND d.title <> '' AND o.amount > 1
+            AND sem_match('Is {o.doc} about {d.title}?', nearest => 5)
+         WHERE o.amount < 9 AND d.title <> 'x' AND d.title <> o.doc AND o.doc = d.key",
+        concat!(
+            "result (id INTEGER, key TEXT)\n",
+            "└ project id, key\n",
+            "  └ filter sem_match\n",
+            "    └ ask sem_match('Is {o.doc} about {d.title}?') AS sem_match \
+             where {o.doc} = doc, {d.title} = title (a pass a pair)\n",
+            "      └ project doc, id, key, title\n",
+            "        └ filter doc = key AND title <> doc AND title <> 'x'\n",
+            "          └ join on region = key with the 5 nearest of (title) to (doc)\n",
+            "            ├ project doc, id, region\n",
+            "            │ └ filter amount < 9 AND amount > 1\n",
+            "            │   └ scan orders (amount, doc, id, region)\n",
+            "            └ filter title <> ''\n",
+            "              └ scan docs (key, title)",
+        ),
+    );
+    // A model that rejects right rows is asked about the nearest, one that rejects left ones too.
+    for rejects in ["sem_filter('{d.title}')", "sem_filter('{o.doc}')"] {
+        let text = format!(
+            "SELECT o.id FROM orders o JOIN docs d ON sem_match('{{o.doc}} {{d.title}}', nearest => 1)
+             WHERE {rejects}"
+        );
+        let plan = sql(&text).map(|query| query.to_string());
+        let plan = plan.unwrap_or_else(|errors| panic!("{text}: {errors}"));
+        let place = |part: &str| {
+            plan.find(part)
+                .unwrap_or_else(|| panic!("{part} in\n{plan}"))
+        };
+        assert!(place("ask sem_match") < place("ask sem_filter"), "{plan}");
+        assert!(
+            place("ask sem_filter") < place("join with the nearest of (title) to (doc)"),
+            "{plan}"
+        );
+    }
+}
+
+#[test]
+fn the_nearest_are_refused_where_it_is_not_clear_which_they_are() {
+    let joined = |on: &str| format!("SELECT o.id FROM orders o JOIN docs d ON {on}");
+    let pair = "sem_match('{o.doc} {d.title}', nearest => 3)";
+    let alone = "`sem_match` with `nearest` says which pairs there are: it stands in ON by itself, or joined \
+                 to other conditions by AND";
+    for on in [format!("({pair} OR o.doc = d.key)"), format!("NOT {pair}")] {
+        refused(&joined(&on), &[("sem_match", alone)]);
+    }
+    let compared = "beside `nearest`, ON holds equalities of both sides and conditions on one of them; what \
+                    else compares both stands in WHERE, and is asked of the nearest";
+    refused(
+        &joined(&format!("o.doc < d.key AND {pair}")),
+        &[("sem_match", compared)],
+    );
+    for given in ["0", "1001", "2.5", "'3'"] {
+        let argument = format!("nearest => {given}");
+        let message = format!(
+            "`sem_match` takes `nearest => n`, a whole number from 1 to 1000, not `{argument}`"
+        );
+        let on = format!("sem_match('{{o.doc}} {{d.title}}', {argument})");
+        refused(&joined(&on), &[(&*argument, &*message)]);
+    }
+    refused(
+        &joined("sem_match('{o.doc} {d.title}', nearest => 3, all_pairs => TRUE)"),
+        &[(
+            "sem_match",
+            "`sem_match` is asked about all pairs or about the nearest, not about both",
+        )],
+    );
+    refused(
+        &joined(&format!(
+            "{pair} AND sem_match('Or {{o.doc}} {{d.title}}', nearest => 3)"
+        )),
+        &[(
+            "sem_match",
+            "one `sem_match` of a JOIN says which rows are the nearest",
+        )],
+    );
+    let one_sided = "the prompt of `sem_match` must name columns of both sides; what is about one of them is \
+                     `sem_filter` in WHERE";
+    refused(
+        &joined("sem_match('{o.doc}', nearest => 3)"),
+        &[("sem_match", one_sided)],
+    );
+    // What an earlier join asks says nothing of a later one.
+    refused(
+        &format!(
+            "{} JOIN events e ON e.key = d.key AND {pair}",
+            joined("o.doc = d.key AND sem_match('{o.doc} {d.title}')")
+        ),
+        &[("sem_match", one_sided)],
+    );
+    // Another may be asked of the same pairs.
+    let both = joined(&format!("{pair} AND sem_match('Or {{o.doc}} {{d.title}}')"));
+    assert!(sql(&both).is_ok(), "{:?}", sql(&both));
 }
 
 #[test]

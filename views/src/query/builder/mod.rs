@@ -39,8 +39,8 @@ use crate::query::{BindErrors, Query, Relations, bind};
 
 pub use term::{
     Named, Sort, Term, avg, call, col, count, count_all, count_distinct, lit, max, min, sem_agg,
-    sem_classify, sem_extract, sem_extract_one, sem_filter, sem_map, sem_match, sem_rank,
-    sem_score, sum,
+    sem_classify, sem_extract, sem_extract_one, sem_filter, sem_map, sem_match, sem_match_nearest,
+    sem_rank, sem_score, sum,
 };
 
 /// A query that is being written.

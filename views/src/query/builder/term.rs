@@ -140,6 +140,13 @@ pub fn sem_match(prompt: &str, all_pairs: bool) -> Term {
     function_with("sem_match", arguments, None)
 }
 
+/// The same, of the pairs of each left row with the `n` right rows whose texts are the nearest to its own.
+pub fn sem_match_nearest(prompt: &str, n: u32) -> Term {
+    let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
+    let nearest = named_argument("nearest", lit(i64::from(n)).0);
+    function_with("sem_match", vec![prompt, nearest], None)
+}
+
 /// The values of these types that a model reads out of a row, NULL where it does not say them:
 /// several columns under their names. One of them alone is an expression: [`sem_extract_one`].
 pub fn sem_extract<'a>(prompt: &str, columns: impl IntoIterator<Item = (&'a str, Type)>) -> Named {

@@ -116,6 +116,18 @@ impl Numbering<'_> {
                 join.keys.dedup();
                 self.conditions(&mut join.residual);
             }
+            Node::Nearest(nearest) => {
+                for (left, right) in &mut nearest.keys {
+                    self.scalar(left);
+                    self.scalar(right);
+                }
+                nearest.keys.sort();
+                nearest.keys.dedup();
+                let texts = nearest.left_texts.iter_mut();
+                texts
+                    .chain(&mut nearest.right_texts)
+                    .for_each(|e| self.scalar(e));
+            }
             Node::Union { columns, inputs } => {
                 for (_, ids) in inputs {
                     ids.iter_mut().for_each(|id| *id = self.id(*id));

@@ -33,6 +33,12 @@ pub(super) fn fold(mut node: Node) -> Node {
                 .iter_mut()
                 .for_each(|expression| *expression = simple(expression));
         }
+        Node::Nearest(nearest) => {
+            let texts = nearest.left_texts.iter_mut();
+            texts
+                .chain(&mut nearest.right_texts)
+                .for_each(|e| *e = simple(e));
+        }
         Node::Reduce {
             keys, aggregates, ..
         } => {

@@ -13,7 +13,7 @@
 //!    one digest.
 //!
 //! Expressions are total, so they may be moved anywhere. Conditions never pass a LIMIT, nor the
-//! side of an outer join that may be NULL.
+//! side of an outer join that may be NULL; one on right rows never passes a choice of the nearest.
 
 mod canonical;
 mod fold;
@@ -28,6 +28,8 @@ use crate::query::Input;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::Expression;
 use crate::query::node::{Node, Scalar};
+
+pub(super) use pushdown::key;
 
 /// A rewritten query.
 pub(super) struct Plan {

@@ -41,6 +41,8 @@ fn has_pairs(node: &Node, read: &BTreeSet<ColumnId>) -> bool {
         Node::Filter { input, .. } => has_pairs(input, read),
         Node::Ask(ask) => is_of_pairs(ask, read) || has_pairs(&ask.input, read),
         Node::Join(join) => side(join, read).is_some_and(|side| has_pairs(side, read)),
+        // A model that rejects right rows would make others the nearest.
+        Node::Nearest(nearest) => is_made_by(&nearest.left, read) && has_pairs(&nearest.left, read),
         _ => false,
     }
 }
@@ -48,15 +50,19 @@ fn has_pairs(node: &Node, read: &BTreeSet<ColumnId>) -> bool {
 /// Whether a model is asked about rows that have these columns, and of what they are joined with.
 fn is_of_pairs(ask: &Ask, read: &BTreeSet<ColumnId>) -> bool {
     let mut node = &ask.input;
-    let join = loop {
+    let side = loop {
         match node {
             Node::Filter { input, .. } => node = input,
             Node::Ask(ask) => node = &ask.input,
-            Node::Join(join) => break join,
+            Node::Join(join) => break side(join, read),
+            Node::Nearest(nearest) => {
+                let mut sides = [&nearest.left, &nearest.right].into_iter();
+                break sides.find(|side| is_made_by(side, read));
+            }
             _ => return false,
         }
     };
-    side(join, read).is_some_and(|side| {
+    side.is_some_and(|side| {
         let columns = side.columns();
         let mut named = ask.arguments.iter().flat_map(Scalar::columns);
         named.any(|id| !columns.contains(&id))
@@ -69,10 +75,13 @@ fn side<'n>(join: &'n Join, read: &BTreeSet<ColumnId>) -> Option<&'n Node> {
         return None;
     }
     let mut sides = [&join.left, &join.right].into_iter();
-    sides.find(|side| {
-        let columns = side.columns();
-        read.iter().all(|id| columns.contains(id))
-    })
+    sides.find(|side| is_made_by(side, read))
+}
+
+/// Whether a node makes all of these columns.
+fn is_made_by(node: &Node, read: &BTreeSet<ColumnId>) -> bool {
+    let columns = node.columns();
+    read.iter().all(|id| columns.contains(id))
 }
 
 /// The node with a model, and what is filtered by it, below the lowest that is asked about pairs.
@@ -99,6 +108,11 @@ fn lowered(node: Node, read: &BTreeSet<ColumnId>, ask: Ask, filter: Vec<Scalar>)
             let input = std::mem::replace(side, empty());
             *side = lowered(input, read, ask, filter);
             Node::Join(join)
+        }
+        Node::Nearest(mut nearest) => {
+            let input = std::mem::replace(&mut nearest.left, empty());
+            nearest.left = lowered(input, read, ask, filter);
+            Node::Nearest(nearest)
         }
         other => over(other, ask, filter),
     }

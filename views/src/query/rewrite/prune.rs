@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::query::column::ColumnId;
-use crate::query::node::{Ask, AskGroups, Embed, Entries, Join, Node, Rank, Scalar};
+use crate::query::node::{Ask, AskGroups, Embed, Entries, Join, Nearest, Node, Rank, Scalar};
 use crate::query::rewrite::{is_passed_on, project};
 
 /// A node that makes the needed columns, and few others: none that a scan need not read.
@@ -44,6 +44,7 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
             prune(*input, &below).filtered(predicate)
         }
         Node::Join(join) => prune_join(*join, needed),
+        Node::Nearest(nearest) => prune_nearest(*nearest, needed),
         Node::Union { columns, inputs } => {
             let kept: Vec<usize> = (0..columns.len())
                 .filter(|at| needed.contains(&columns[*at]))
@@ -155,6 +156,19 @@ fn prune_join(join: Join, needed: &BTreeSet<ColumnId>) -> Node {
         left: side(join.left),
         right: side(join.right),
         ..join
+    }))
+}
+
+fn prune_nearest(nearest: Nearest, needed: &BTreeSet<ColumnId>) -> Node {
+    let mut below = needed.clone();
+    let keys = nearest.keys.iter().flat_map(|(left, right)| [left, right]);
+    below.extend(read(keys));
+    below.extend(read(nearest.left_texts.iter().chain(&nearest.right_texts)));
+    let side = |node: Node| trimmed(prune(node, &below), &below);
+    Node::Nearest(Box::new(Nearest {
+        left: side(nearest.left),
+        right: side(nearest.right),
+        ..nearest
     }))
 }
 

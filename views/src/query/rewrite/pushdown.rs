@@ -7,7 +7,7 @@ use perennial_rows::Value;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
 use crate::query::node::{
-    Ask, AskGroups, Embed, Entries, Join, JoinKind, Node, Rank, Scalar, conjuncts,
+    Ask, AskGroups, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar, conjuncts,
 };
 use crate::query::rewrite::fold::{empty, simple};
 use crate::query::rewrite::pairs;
@@ -42,6 +42,7 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
             )
         }
         Node::Join(join) => push_join(*join, conditions, table),
+        Node::Nearest(nearest) => push_nearest(*nearest, conditions, table),
         Node::Union { columns, inputs } => {
             let inputs = inputs.into_iter().map(|(input, ids)| {
                 let of_input = |condition: &Scalar| {
@@ -352,8 +353,30 @@ fn push_join(join: Join, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
     }
 }
 
+/// What is known of left rows is asked before they are paired. A condition on the right ones would
+/// make others the nearest: it is asked of the pairs.
+fn push_nearest(nearest: Nearest, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
+    let left_ids: BTreeSet<ColumnId> = nearest.left.columns().into_iter().collect();
+    let (to_left, above): (Vec<_>, Vec<_>) = conditions.into_iter().partition(|condition| {
+        let columns = condition.columns();
+        !columns.is_empty() && columns.is_subset(&left_ids)
+    });
+    let left = push(nearest.left, to_left, table);
+    let right = push(nearest.right, Vec::new(), table);
+    let has_none = is_empty(&left) || is_empty(&right);
+    let node = Node::Nearest(Box::new(Nearest {
+        left,
+        right,
+        ..nearest
+    }));
+    match has_none {
+        true => no_rows(node.columns()),
+        false => filtered(node, above),
+    }
+}
+
 /// The two sides of an equality between what one side makes and what the other does.
-fn key(
+pub(in crate::query) fn key(
     condition: &Scalar,
     left_ids: &BTreeSet<ColumnId>,
     right_ids: &BTreeSet<ColumnId>,

@@ -9,6 +9,7 @@ mod asked;
 mod batch;
 mod generator;
 mod groups;
+mod nearest;
 mod ranks;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use rusqlite::types::ValueRef;
 use serde_json::Value as Json;
 
 use crate::dataflow::Epoch;
+use crate::embeddings::Embeddings;
 use crate::outputs::{Asking, Outputs};
 use crate::query::bind::tests::parse;
 use crate::query::{Query, RelationSchema, Relations, bind};
@@ -112,6 +114,14 @@ impl Provider for Narrow {
 /// Positions of the model that is asked in random queries: its groups have several parts.
 const N_POSITIONS: usize = 230;
 
+/// Whom a view asks: this model, and an embedder.
+fn asking_of(model: Arc<Narrow>) -> Asking {
+    let executor = Arc::new(Executor::new(2));
+    let outputs = Arc::new(Outputs::new(model, Arc::new(()), executor.clone()));
+    let embeddings = Embeddings::new(Arc::new(nearest::Directions), Arc::new(()), executor);
+    Asking::new("v".into(), outputs, Arc::new(())).embedding_with(Arc::new(embeddings))
+}
+
 /// The result after each epoch, maintained by several workers. `deltas` hold rows of all columns
 /// of the tables with these names.
 fn maintained(
@@ -140,11 +150,9 @@ fn maintained_by(
         .map(|(name, schema)| (name.to_string(), schema.clone()))
         .collect();
     let n_epochs = deltas.len();
-    let executor = Arc::new(Executor::new(2));
-    let outputs = Arc::new(Outputs::new(model.clone(), Arc::new(()), executor));
     let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
     let n_asked = asked.clone();
-    let asking = Asking::new("v".into(), outputs, Arc::new(()));
+    let asking = asking_of(model.clone());
     let run = move |worker: &mut timely::worker::Worker| {
         let mut sessions = Vec::new();
         for _ in query.inputs() {
