@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, SecurityRequirement};
@@ -18,7 +19,7 @@ use super::refusal::{Json, Refusal};
 use super::routes as of;
 use super::served::Served;
 use super::tokens::Tokens;
-use super::{metrics, openai, refusal};
+use super::{common_replies, metrics, openai, refusal};
 
 /// All routes with their descriptions. What others add to the server (pages, other interfaces) is merged
 /// beside them.
@@ -64,6 +65,7 @@ pub fn openapi() -> OpenApi {
     let components = api.components.get_or_insert_default();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
     api.security = Some(vec![SecurityRequirement::new::<_, _, String>("token", [])]);
+    common_replies::describe(&mut api);
     api
 }
 
@@ -83,8 +85,10 @@ pub fn router(served: Arc<Served>, tokens: Option<Arc<Tokens>>, besides: Besides
     let gate = Arc::new(Gate::new(tokens, limits.rate, limits.burst));
     let (routes, _) = described().split_for_parts();
     let mut routes = routes
-        .fallback(async || Refusal::no_path())
-        .method_not_allowed_fallback(async || Refusal::method())
+        .fallback(async |uri: Uri| openai::refused(uri.path(), Refusal::no_path()))
+        .method_not_allowed_fallback(async |uri: Uri| {
+            openai::refused(uri.path(), Refusal::method())
+        })
         .with_state(served);
     if let Some(guarded) = besides.guarded {
         routes = routes.merge(guarded);

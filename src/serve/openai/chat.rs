@@ -40,14 +40,17 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A conversation. Other parameters of OpenAI's are refused by name where they would change the reply.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "model": "answers",
+    "messages": [{ "role": "user", "content": "When does the library open?" }],
+}))]
 #[allow(dead_code, reason = "it describes what is read as it is")]
 pub(super) struct ChatBody {
     /// A view that can be asked.
     #[schema(example = "answers")]
     model: String,
     /// What was said, the question last.
-    #[schema(value_type = Vec<Object>)]
-    messages: Vec<Value>,
+    messages: Vec<MessageJson>,
     /// Whether the reply is told as it is written.
     stream: Option<bool>,
     /// `include_usage`: whether the end of a stream tells what it cost.
@@ -61,6 +64,29 @@ pub(super) struct ChatBody {
     max_completion_tokens: Option<u64>,
     /// 0.
     temperature: Option<f64>,
+}
+
+/// Something that was said.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatMessage)]
+struct MessageJson {
+    /// `system`, `developer`, `user` or `assistant`.
+    #[schema(example = "user")]
+    role: String,
+    /// What was said; nothing of an assistant that said nothing.
+    content: Option<ContentJson>,
+}
+
+/// What was said.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatContent)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it describes what is read as it is")]
+enum ContentJson {
+    Text(String),
+    /// Each of the type `text`.
+    #[schema(value_type = Vec<Object>)]
+    Parts(Vec<Value>),
 }
 
 /// A reply.
@@ -118,6 +144,10 @@ pub(super) async fn complete_chat(
     parameters::check_limit(&body, view.plan.max_tokens)?;
     let is_stream = flag(body.get("stream"), "stream")?;
     let options = body.get("stream_options").unwrap_or(&Value::Null);
+    if !options.is_null() && !options.is_object() {
+        let message = "`stream_options` is an object";
+        return Err(ApiError::invalid("stream_options", message));
+    }
     let has_usage = flag(options.get("include_usage"), "stream_options.include_usage")?;
     let (conversation, columns) = metadata_of(body.get("metadata"))?;
     let question = Question {
