@@ -28,6 +28,9 @@ mod asking;
 mod common_replies;
 pub mod console;
 mod feed;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod json;
 mod limits;
 mod metrics;

@@ -15,6 +15,9 @@ mod answering;
 mod error;
 mod estimate;
 mod fault;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod habits;
 mod lexical;

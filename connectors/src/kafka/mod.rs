@@ -17,6 +17,8 @@
 pub(crate) mod client;
 mod debezium;
 mod format;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod partitions;
 
 use std::collections::BTreeMap;

@@ -199,7 +199,7 @@ fn flag(value: Option<&Value>, name: &str) -> Result<bool, ApiError> {
 }
 
 /// The name of a conversation, and columns.
-fn metadata_of(
+pub(super) fn metadata_of(
     metadata: Option<&Value>,
 ) -> Result<(Option<String>, BTreeMap<String, String>), ApiError> {
     let mut columns = BTreeMap::new();

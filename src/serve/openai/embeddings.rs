@@ -164,7 +164,7 @@ pub(super) async fn embed_texts(
     }))
 }
 
-fn texts_of(body: &Map<String, Value>, limit: usize) -> Result<Vec<String>, ApiError> {
+pub(super) fn texts_of(body: &Map<String, Value>, limit: usize) -> Result<Vec<String>, ApiError> {
     let invalid = |message: String| ApiError::invalid("input", message);
     let texts = match body.get("input") {
         Some(Value::String(text)) => vec![text.clone()],
@@ -188,7 +188,7 @@ fn texts_of(body: &Map<String, Value>, limit: usize) -> Result<Vec<String>, ApiE
     Ok(texts)
 }
 
-fn check_dimensions(
+pub(super) fn check_dimensions(
     body: &Map<String, Value>,
     n_dimensions: usize,
 ) -> Result<(), ApiError> {

@@ -16,6 +16,8 @@
 mod chat;
 mod embeddings;
 mod error;
+#[cfg(feature = "fuzz")]
+pub(super) mod fuzz;
 mod messages;
 mod models;
 mod parameters;
