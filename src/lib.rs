@@ -30,6 +30,9 @@
 pub mod engine;
 #[doc(hidden)]
 pub mod fault;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod local_model;
 #[cfg(feature = "mcp")]
 pub mod mcp;

@@ -10,6 +10,7 @@ use perennial_rows::{KEY, Key, Row, SUPERSEDES, TEXT, TITLE, UPDATED_AT, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::Offset;
+use crate::json::record::is_operation;
 
 /// The name of a source, unique within an engine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,7 +145,11 @@ impl Record {
         fields.insert(TITLE.to_owned(), self.row.title.as_deref().into());
         fields.insert(UPDATED_AT.to_owned(), self.row.updated_at_ms.into());
         fields.insert(SUPERSEDES.to_owned(), supersedes.collect());
-        fields.into()
+        let mut columns = self.row.columns.iter();
+        match columns.any(|(name, _)| is_operation(name)) {
+            true => serde_json::json!({ "upsert": fields }),
+            false => fields.into(),
+        }
     }
 }
 
@@ -236,6 +241,21 @@ mod tests {
         let line = record.to_json().to_string();
         let read = crate::read_record(line.as_bytes(), None, 0);
         assert_eq!(read, Ok(Change::Upsert(record)));
+    }
+
+    #[test]
+    fn a_column_that_is_called_as_an_operation_is_no_operation_when_it_is_sent_in_again() {
+        for name in ["upsert", "insert", "update", "delete"] {
+            let row = Row {
+                is_timed: true,
+                columns: [(name, Value::from(1i64))].into_iter().collect(),
+                ..Row::of_text("text")
+            };
+            let record = Record::new(Key::new("k"), row, Offset::Sequence(0));
+            let line = record.to_json().to_string();
+            let read = crate::read_record(line.as_bytes(), None, 0);
+            assert_eq!(read, Ok(Change::Upsert(record)), "{line}");
+        }
     }
 
     proptest! {

@@ -34,6 +34,9 @@ mod excerpt;
 mod fault;
 mod feature;
 mod folder;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg_attr(not(feature = "http"), path = "absent/http.rs")]
 mod http;
 mod http_limits;

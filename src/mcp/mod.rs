@@ -16,6 +16,9 @@
 //! - What is given is bounded: a result that is larger is cut, and says so.
 //! - A call that is cancelled leaves nothing behind.
 
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handler;
 mod resources;
 mod sessions;

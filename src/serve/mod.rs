@@ -4,7 +4,7 @@
 //! that many readers can be told of it ([`Feed`]), and what takes in rows that are posted. A [`Server`]
 //! accepts connections for it. `docs/serve.md` is the contract: every endpoint, by example.
 //!
-//! - `router`: which paths are there, and what do programs know of them (OpenAPI)?
+//! - `router`, `common_replies`: which paths are there, and what do programs know of them (OpenAPI)?
 //! - `routes`: what does each of them do?
 //! - `address`: where is what is cited?
 //! - `openai`: what do clients of another interface get?
@@ -28,8 +28,12 @@
 pub(crate) mod address;
 mod admission;
 mod asking;
+mod common_replies;
 pub mod console;
 mod feed;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod json;
 mod limits;
 mod log;

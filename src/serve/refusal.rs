@@ -261,7 +261,9 @@ impl From<Error> for Refusal {
                 | StateError::NoContent { .. }
                 | StateError::NoRecord { .. },
             ) => Self::bad(what, todo),
-            Error::State(StateError::NotInHistory { .. }) => Self::gone(what, todo),
+            Error::State(StateError::NotInHistory { .. }) => {
+                Self::gone(what, "GET /v1/history tells which epochs there are")
+            }
             Error::NoState => Self::bad(
                 "that is of a state folder, and there is none",
                 "start the server with --state FOLDER",

@@ -19,7 +19,7 @@ use super::refusal::{Json, Refusal};
 use super::routes as of;
 use super::served::Served;
 use super::tokens::Tokens;
-use super::{log, metrics, openai, refusal};
+use super::{common_replies, log, metrics, openai, refusal};
 
 /// All routes with their descriptions. What others add to the server (pages, other interfaces) is merged
 /// beside them.
@@ -71,6 +71,7 @@ fn describe() -> OpenApi {
     let components = api.components.get_or_insert_default();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
     api.security = Some(vec![SecurityRequirement::new::<_, _, String>("token", [])]);
+    common_replies::describe(&mut api);
     api
 }
 

@@ -230,23 +230,11 @@ fn read(path: &Path) -> Result<Known, TokensError> {
         return Err(unreadable(std::io::Error::other("the file is over 1 MiB")));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let mut tokens = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let malformed = |reason: String| TokensError::Malformed {
-            path: path.to_owned(),
-            line: number,
-            reason,
-        };
-        let (digest, grant) = parse(line).map_err(malformed)?;
-        if tokens.iter().any(|(of, _)| *of == digest) {
-            return Err(malformed("this token stands above already".to_owned()));
-        }
-        tokens.push((digest, grant));
-    }
+    let tokens = all(&text).map_err(|(line, reason)| TokensError::Malformed {
+        path: path.to_owned(),
+        line,
+        reason,
+    })?;
     if tokens.is_empty() {
         return Err(TokensError::Empty {
             path: path.to_owned(),
@@ -256,6 +244,23 @@ fn read(path: &Path) -> Result<Known, TokensError> {
         text: blake3::hash(text.as_bytes()),
         tokens,
     })
+}
+
+/// The tokens of a file's text, each with its grant; else which line is none, and why.
+pub(super) fn all(text: &str) -> Result<Vec<(blake3::Hash, Grant)>, (usize, String)> {
+    let mut tokens = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (digest, grant) = parse(line).map_err(|reason| (number, reason))?;
+        if tokens.iter().any(|(of, _)| *of == digest) {
+            return Err((number, "this token stands above already".to_owned()));
+        }
+        tokens.push((digest, grant));
+    }
+    Ok(tokens)
 }
 
 fn parse(line: &str) -> Result<(blake3::Hash, Grant), String> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::paths;
 
 /// `ARCHITECTURE.md`, "Layers": a crate and the workspace crates it may depend on.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("perennial-rows", &[]),
     ("perennial-model", &["perennial-rows"]),
     ("perennial-bank", &["perennial-model", "perennial-rows"]),
@@ -50,11 +50,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "perennial-connectors",
         ],
     ),
+    ("perennial-fuzz", &["perennial"]),
 ];
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 12] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 13] = [
     ("fault", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
@@ -66,6 +67,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 12] = [
     ("sql", &["engine", "memory"]),
     ("serve", &["engine", "memory", "sql", "state"]),
     ("mcp", &["engine", "memory", "serve"]),
+    ("fuzz", &["mcp", "serve"]),
     (
         "cli",
         &[

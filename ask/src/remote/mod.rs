@@ -17,6 +17,9 @@ mod embedding;
 mod error;
 mod estimate;
 mod fault;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod gate;
 mod habits;
 mod lexical;

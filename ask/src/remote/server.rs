@@ -160,27 +160,7 @@ impl Server {
         if !kind.starts_with("text/event-stream") {
             return tell(json(response)?);
         }
-        let mut reader = BufReader::new(response.body_mut().as_reader().take(MAX_REPLY));
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let n = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
-            if n.map_err(|error| Fault::Away(format!("the reply broke off: {error}")))? == 0 {
-                return Ok(());
-            }
-            if line.len() as u64 == MAX_LINE {
-                return Err(Fault::Garbled("a line of the reply has no end".to_owned()));
-            }
-            let Some(data) = line.strip_prefix(b"data:") else {
-                continue;
-            };
-            let data = data.trim_ascii();
-            if data == b"[DONE]" {
-                return Ok(());
-            }
-            let event = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
-            tell(event)?;
-        }
+        events(response.body_mut().as_reader().take(MAX_REPLY), tell)
     }
 
     fn send(&self, name: &str, body: &Json) -> Result<Response<ureq::Body>, Fault> {
@@ -215,6 +195,34 @@ impl Server {
 
     fn bearer(&self) -> Option<String> {
         self.key.as_ref().map(|ApiKey(key)| format!("Bearer {key}"))
+    }
+}
+
+/// Tells the events of a stream, up to its end.
+pub(super) fn events(
+    stream: impl Read,
+    mut tell: impl FnMut(Json) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let n = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+        if n.map_err(|error| Fault::Away(format!("the reply broke off: {error}")))? == 0 {
+            return Ok(());
+        }
+        if line.len() as u64 == MAX_LINE {
+            return Err(Fault::Garbled("a line of the reply has no end".to_owned()));
+        }
+        let Some(data) = line.strip_prefix(b"data:") else {
+            continue;
+        };
+        let data = data.trim_ascii();
+        if data == b"[DONE]" {
+            return Ok(());
+        }
+        let event = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        tell(event)?;
     }
 }
 
@@ -267,7 +275,7 @@ fn whole(response: &mut Response<ureq::Body>, limit: u64) -> Result<Vec<u8>, Fau
 }
 
 /// When to come back: milliseconds, seconds, or a time.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let seconds = |text: &str| Duration::try_from_secs_f64(text.parse().ok()?).ok();
     if let Some(milliseconds) = text("retry-after-ms").and_then(seconds) {

@@ -32,6 +32,8 @@
 //! sink), and requests that outlive the process before the engine has them.
 
 mod body;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod guard;
 mod intake;
 mod reply;

@@ -110,20 +110,29 @@ pub(crate) enum Operation {
 /// An object's fields, in order.
 pub(crate) type Fields = Vec<(String, Json)>;
 
-/// Which operation stands here, on which record.
-fn operation(fields: Fields, carrier: Carrier<'_>) -> Result<(Operation, Fields), Rejection> {
-    let known = |name: &str| match name {
+/// The operation that a field of this name asks for.
+fn named_operation(name: &str) -> Option<(&'static str, Operation)> {
+    match name {
         "upsert" => Some(("upsert", Operation::Upsert)),
         "insert" => Some(("insert", Operation::Upsert)),
         "update" => Some(("update", Operation::Upsert)),
         "delete" => Some(("delete", Operation::Delete)),
         _ => None,
-    };
+    }
+}
+
+/// Whether a record cannot stand alone that has a column of this name: it would be read as an operation.
+pub(crate) fn is_operation(name: &str) -> bool {
+    named_operation(name).is_some()
+}
+
+/// Which operation stands here, on which record.
+fn operation(fields: Fields, carrier: Carrier<'_>) -> Result<(Operation, Fields), Rejection> {
     let bare = fields
         .iter()
         .find(|(name, _)| name == "key" || name == "text");
     let bare = bare.map(|(name, _)| name.clone());
-    let mut operations = fields.iter().filter_map(|(name, _)| known(name));
+    let mut operations = fields.iter().filter_map(|(name, _)| named_operation(name));
     let Some((name, operation)) = operations.next() else {
         return match fields.first() {
             Some(_) if bare.is_some() => Ok((Operation::Upsert, fields)),

@@ -18,6 +18,8 @@ pub(crate) mod client;
 mod debezium;
 mod format;
 mod frame;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod partitions;
 
 use std::collections::BTreeMap;

@@ -34,14 +34,17 @@ const MAX_NAME: usize = 1_024;
 
 /// A conversation. Other parameters of OpenAI's are refused by name where they would change the reply.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "model": "answers",
+    "messages": [{ "role": "user", "content": "When does the library open?" }],
+}))]
 #[allow(dead_code, reason = "it describes what is read as it is")]
 pub(super) struct ChatBody {
     /// A view that can be asked.
     #[schema(example = "answers")]
     model: String,
     /// What was said, the question last.
-    #[schema(value_type = Vec<Object>)]
-    messages: Vec<Value>,
+    messages: Vec<MessageJson>,
     /// Whether the reply is told as it is written.
     stream: Option<bool>,
     /// `include_usage`: whether the end of a stream tells what it cost.
@@ -55,6 +58,29 @@ pub(super) struct ChatBody {
     max_completion_tokens: Option<u64>,
     /// 0.
     temperature: Option<f64>,
+}
+
+/// Something that was said.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatMessage)]
+struct MessageJson {
+    /// `system`, `developer`, `user` or `assistant`.
+    #[schema(example = "user")]
+    role: String,
+    /// What was said; nothing of an assistant that said nothing.
+    content: Option<ContentJson>,
+}
+
+/// What was said.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChatContent)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it describes what is read as it is")]
+enum ContentJson {
+    Text(String),
+    /// Each of the type `text`.
+    #[schema(value_type = Vec<Object>)]
+    Parts(Vec<Value>),
 }
 
 /// A reply.
@@ -112,6 +138,10 @@ pub(super) async fn complete_chat(
     parameters::check_limit(&body, view.plan.max_tokens)?;
     let is_stream = flag(body.get("stream"), "stream")?;
     let options = body.get("stream_options").unwrap_or(&Value::Null);
+    if !options.is_null() && !options.is_object() {
+        let message = "`stream_options` is an object";
+        return Err(ApiError::invalid("stream_options", message));
+    }
     let has_usage = flag(options.get("include_usage"), "stream_options.include_usage")?;
     let (conversation, columns) = metadata_of(body.get("metadata"))?;
     let question = Question {
@@ -163,7 +193,7 @@ fn flag(value: Option<&Value>, name: &str) -> Result<bool, ApiError> {
 }
 
 /// The name of a conversation, and columns.
-fn metadata_of(
+pub(super) fn metadata_of(
     metadata: Option<&Value>,
 ) -> Result<(Option<String>, BTreeMap<String, String>), ApiError> {
     let mut columns = BTreeMap::new();

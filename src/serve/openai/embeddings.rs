@@ -20,19 +20,32 @@ use super::parameters;
 
 /// Texts to embed.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "model": "perennial-embedder",
+    "input": ["When does the library open?", "How much is a card?"],
+}))]
 #[allow(dead_code, reason = "it describes what is read as it is")]
 pub(super) struct EmbeddingsBody {
     /// `perennial-embedder`.
     #[schema(example = "perennial-embedder")]
     model: String,
     /// A text, or up to 2,048.
-    #[schema(value_type = Object)]
-    input: Value,
+    input: Input,
     /// `float` or `base64`: the bytes of 32-bit numbers, the lowest first.
     #[schema(example = "float")]
     encoding_format: Option<String>,
     /// How long vectors are, if it is said: as long as they are.
     dimensions: Option<u64>,
+}
+
+/// What is embedded.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EmbeddingInput)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it describes what is read as it is")]
+enum Input {
+    One(String),
+    Many(Vec<String>),
 }
 
 /// Vectors.
@@ -54,15 +67,17 @@ pub(super) struct Embedding {
     /// Which text, from 0.
     index: usize,
     /// Of length 1.
-    #[schema(value_type = Object)]
     embedding: Vector,
 }
 
 /// A vector, as it is written.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EmbeddingVector)]
 #[serde(untagged)]
 enum Vector {
+    /// Numbers.
     Numbers(Vec<f32>),
+    /// Their bytes in base64.
     Base64(String),
 }
 
@@ -108,9 +123,10 @@ pub(super) async fn embed_texts(
         }
         None => return Err(ApiError::invalid("model", "`model` is missing")),
     }
-    let is_base64 = match body.get("encoding_format").and_then(Value::as_str) {
-        None | Some("float") => false,
-        Some("base64") => true,
+    let is_base64 = match body.get("encoding_format") {
+        None | Some(Value::Null) => false,
+        Some(format) if format == "float" => false,
+        Some(format) if format == "base64" => true,
         Some(_) => {
             let message = "`encoding_format` is float or base64";
             return Err(ApiError::invalid("encoding_format", message));
@@ -143,7 +159,7 @@ pub(super) async fn embed_texts(
     }))
 }
 
-fn texts_of(body: &Map<String, Value>, limit: usize) -> Result<Vec<String>, ApiError> {
+pub(super) fn texts_of(body: &Map<String, Value>, limit: usize) -> Result<Vec<String>, ApiError> {
     let invalid = |message: String| ApiError::invalid("input", message);
     let texts = match body.get("input") {
         Some(Value::String(text)) => vec![text.clone()],
@@ -167,7 +183,10 @@ fn texts_of(body: &Map<String, Value>, limit: usize) -> Result<Vec<String>, ApiE
     Ok(texts)
 }
 
-fn check_dimensions(body: &Map<String, Value>, n_dimensions: usize) -> Result<(), ApiError> {
+pub(super) fn check_dimensions(
+    body: &Map<String, Value>,
+    n_dimensions: usize,
+) -> Result<(), ApiError> {
     match body.get("dimensions").filter(|asked| !asked.is_null()) {
         Some(asked) if asked.as_u64() != Some(n_dimensions as u64) => {
             let message = format!("vectors have {n_dimensions} dimensions, and no others");

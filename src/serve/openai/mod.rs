@@ -16,6 +16,8 @@
 mod chat;
 mod embeddings;
 mod error;
+#[cfg(feature = "fuzz")]
+pub(super) mod fuzz;
 mod messages;
 mod models;
 mod parameters;
@@ -42,13 +44,18 @@ pub(super) fn described() -> OpenApiRouter<Arc<Served>> {
         .routes(routes!(embeddings::embed_texts))
 }
 
-/// A refusal, in the form that is read by clients of this path.
-pub(super) fn refused(path: &str, refusal: Refusal) -> Response {
+/// Whether a path is one of this interface.
+pub(super) fn has(path: &str) -> bool {
     let is_of = |of: &&str| {
         let rest = path.strip_prefix(*of);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    match PATHS.iter().any(is_of) {
+    PATHS.iter().any(is_of)
+}
+
+/// A refusal, in the form that is read by clients of this path.
+pub(super) fn refused(path: &str, refusal: Refusal) -> Response {
+    match has(path) {
         true => ApiError::from(refusal).into_response(),
         false => refusal.into_response(),
     }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::super::admission::Caller;
 use super::super::asking::Askable;
-use super::super::refusal::Json;
+use super::super::refusal::{Json, Refusal};
 use super::super::routes::request::Named;
 use super::super::served::Served;
 use super::error::{ApiError, ApiErrorBody};
@@ -89,8 +89,9 @@ pub(super) async fn list_models(
 pub(super) async fn one_model(
     State(served): State<Arc<Served>>,
     caller: Caller,
-    Named(name): Named<String>,
+    named: Result<Named<String>, Refusal>,
 ) -> Result<Json<Model>, ApiError> {
+    let Named(name) = named?;
     if name != EMBEDDER {
         view_of(&served, &caller, &name).await?;
     }

@@ -299,6 +299,40 @@ fn health_and_readiness_tell_the_truth_of_the_engine() {
     assert_eq!(serving.get("/v1/relations").status, 500);
 }
 
+/// Whoever generates a client of the description finds in it what is refused before a handler sees it.
+#[test]
+fn what_any_path_may_answer_is_described_at_each() {
+    let api = serde_json::to_value(openapi()).expect("JSON");
+    let said = |method: &str, path: &str| -> Vec<String> {
+        let replies = api["paths"][path][method]["responses"].as_object();
+        replies.expect("replies").keys().cloned().collect()
+    };
+    assert_eq!(said("get", "/healthz"), ["200", "403", "429", "500"]);
+    let of_all = ["200", "401", "403", "429", "500", "503"];
+    assert_eq!(said("get", "/v1/status"), of_all);
+    let posted = said("post", "/v1/sql");
+    for status in ["400", "401", "403", "408", "413", "429", "503"] {
+        assert!(
+            posted.iter().any(|of| of == status),
+            "{status} in {posted:?}"
+        );
+    }
+    let body = |path: &str, method: &str| {
+        let reply = &api["paths"][path][method]["responses"]["401"];
+        text(&reply["content"]["application/json"]["schema"]["$ref"])
+    };
+    assert!(body("/v1/sql", "post").ends_with("/RefusalBody"));
+    assert!(body("/v1/models/{model}", "get").ends_with("/ApiErrorBody"));
+    // No whole of a stream is described, which has none.
+    let told = &api["paths"]["/v1/views/{view}/subscribe"]["get"]["responses"]["200"]["content"];
+    assert_eq!(told["text/event-stream"], json!({}));
+    // Numbers without a sign are described as wide as they are read.
+    let number =
+        api["paths"]["/v1/quarantine/{number}"]["delete"]["parameters"][0]["schema"].clone();
+    assert_eq!(number["maximum"], u64::MAX);
+    assert_eq!(number["format"], "uint64");
+}
+
 #[test]
 fn the_description_has_every_route_and_no_other() {
     let api = serde_json::to_value(openapi()).expect("JSON");

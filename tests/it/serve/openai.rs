@@ -602,6 +602,10 @@ fn texts_are_embedded_as_the_engine_embeds_them() {
             "encoding_format",
         ),
         (
+            json!({"model": model, "input": "x", "encoding_format": 7}),
+            "encoding_format",
+        ),
+        (
             json!({"model": model, "input": "x", "colour": "blue"}),
             "colour",
         ),
@@ -616,6 +620,27 @@ fn texts_are_embedded_as_the_engine_embeds_them() {
             reply.body
         );
     }
+}
+
+#[test]
+fn refusals_at_the_paths_of_these_clients_have_their_form() {
+    let serving = Serving::start(SUPPORT);
+    for (method, path, status) in [
+        ("GET", "/v1/chat/completions", 405),
+        ("GET", "/v1/models/answers/x", 404),
+        // No text is of these bytes.
+        ("GET", "/v1/models/%ff", 400),
+    ] {
+        let reply = serving.client().ask(&request(method, path, &[], b""));
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.body);
+        let error = &reply.json()["error"];
+        assert_eq!(error["type"], "invalid_request_error", "{}", reply.body);
+    }
+    let mut body = chat_of("alpha");
+    body["stream_options"] = json!(7);
+    let reply = send(&serving, "/v1/chat/completions", None, &body);
+    let parameter = reply.json()["error"]["param"].clone();
+    assert_eq!((reply.status, parameter), (400, json!("stream_options")));
 }
 
 /// Bytes in base 64.
