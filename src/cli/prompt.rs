@@ -102,7 +102,7 @@ GRANT | REVOKE READ ON NAMESPACE 'a' OF MEMORY name TO | FROM 'reader';
        FORGET KEY | SESSION | WRITER | NAMESPACE '…' FROM MEMORY name;
 CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…';
 INSERT INTO t VALUES (…), …;   UPDATE t SET … WHERE …;   DELETE FROM t WHERE …;
-SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN SELECT …;
+SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN [COST] SELECT …;
 In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b'), sem_map('…'), sem_score('…') and
        sem_extract('…', name => TYPE, …) ask the model about each row, sem_agg('…') about the rows of
        each group, and sem_match('Is {a.x} about {b.y}?') in ON about pairs.

@@ -285,7 +285,7 @@ fn refuse_subscription(statement: &Statement) -> Result<(), Refusal> {
 fn looks(statement: &Statement) -> bool {
     match statement {
         Statement::Show(_) | Statement::Explain(_) | Statement::Recall(_) => true,
-        Statement::Select(_) => !statement.may_ask(),
+        Statement::Select(_) | Statement::ExplainCost(_) => !statement.may_ask(),
         _ => false,
     }
 }

@@ -7,7 +7,7 @@ use perennial_ask::Task;
 use perennial_rows::Tuple;
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
 use perennial_views::sql::{self, Diagnostic, Name, Span, nearest};
-use perennial_views::{Bounds, Observer, evaluate};
+use perennial_views::{Bounds, Forecast, Observer, evaluate};
 
 use super::outcome::{At, Fault};
 use crate::engine::{Engine, RelationInfo};
@@ -129,6 +129,28 @@ pub(super) fn rows(
     span: Span,
     bounds: &Bounds,
 ) -> Result<(Vec<Tuple>, Vec<String>), Fault> {
+    let inputs = inputs(engine, query, span)?;
+    let failures = Arc::new(Failures::default());
+    let asking = engine.asking(query, failures.clone()).at(span)?;
+    let rows = evaluate(query, inputs, Some(&asking), bounds)?;
+    let mut failures = failures.0.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((rows, std::mem::take(&mut failures)))
+}
+
+/// What a query would ask over what its relations hold now.
+pub(super) fn forecast(
+    engine: &Engine,
+    query: &Query,
+    span: Span,
+    bounds: &Bounds,
+) -> Result<Forecast, Fault> {
+    let inputs = inputs(engine, query, span)?;
+    let asking = engine.asking(query, Arc::new(())).at(span)?;
+    Ok(perennial_views::forecast(query, &inputs, &asking, bounds)?)
+}
+
+/// The rows that a query reads.
+fn inputs(engine: &Engine, query: &Query, span: Span) -> Result<Vec<Vec<(Tuple, isize)>>, Fault> {
     let inputs = query.inputs().iter().map(|input| {
         let held = engine.snapshot(&input.relation).at(span)?;
         let columns = input.columns.columns().iter();
@@ -145,10 +167,5 @@ pub(super) fn rows(
         });
         Ok(rows.collect())
     });
-    let inputs: Vec<Vec<(Tuple, isize)>> = inputs.collect::<Result<_, Fault>>()?;
-    let failures = Arc::new(Failures::default());
-    let asking = engine.asking(query, failures.clone()).at(span)?;
-    let rows = evaluate(query, inputs, Some(&asking), bounds)?;
-    let mut failures = failures.0.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok((rows, std::mem::take(&mut failures)))
+    inputs.collect()
 }

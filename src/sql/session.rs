@@ -258,6 +258,9 @@ impl Session {
             Statement::Show(Show::All(kind)) => self.show(*kind, span),
             Statement::Drop(drop) => self.drop(drop),
             Statement::Explain(explained) => self.explain(&explained.of, explained.span),
+            Statement::ExplainCost(explained) => {
+                self.explain_cost(&explained.of, explained.span, bounds)
+            }
             Statement::Forget(forget) => self.forget(forget),
             Statement::ForgetMemory(forget) => self.forget_memory(forget),
             Statement::Grant(grant) => self.grant(grant),
@@ -684,19 +687,58 @@ impl Session {
                 true => "the same row always gets the same answer",
                 false => "an answer stands until its row changes",
             };
-            let model = match name.as_ref() {
-                None => self.model.to_string(),
-                Some(name) => match lock(&self.models).get(name) {
-                    Some((spec, _)) => format!("{name} ({spec})"),
-                    None => name.to_string(),
-                },
-            };
-            let n = can.n_positions;
+            let (model, n) = (self.called(name.as_ref()), can.n_positions);
             plan.push_str(&format!(
                 "\nasked is {model}, which attends to {n} tokens: {promise}"
             ));
         }
         Ok(plan)
+    }
+
+    /// The plan of a query, what each of its questions would be over the rows that stand, and what that
+    /// would cost.
+    fn explain_cost(
+        &self,
+        explained: &Statement,
+        span: Span,
+        bounds: &Bounds,
+    ) -> Result<Outcome, Fault> {
+        let query = match explained {
+            Statement::Select(query) => query,
+            Statement::CreateView(view) => &view.query,
+            _ => return Err(Fault::said("only queries have questions to count", span)),
+        };
+        let read = self.catalog(span)?.bind(query, span)?;
+        let read: Vec<&str> = read.inputs().iter().map(|i| &*i.relation).collect();
+        let stale = self.settle_or_say(&read, span)?;
+        let mut plan = self.explain_query(query, span)?;
+        let query = self.catalog(span)?.bind(query, span)?;
+        let forecast = relations::forecast(&self.engine, &query, span, bounds)?;
+        for question in &forecast.questions {
+            plan.push_str(&format!("\n{question}"));
+        }
+        for of in &forecast.models {
+            let model = self.called(of.model.as_ref());
+            plan.push_str(&format!("\n{model}: {of}"));
+        }
+        if forecast.questions.is_empty() {
+            plan.push_str("\nno model is asked");
+        }
+        if let Some(notice) = stale {
+            plan.push_str(&format!("\n{notice}"));
+        }
+        Ok(Outcome::Plan(plan))
+    }
+
+    /// What a model is called where a plan is told.
+    fn called(&self, name: Option<&Arc<str>>) -> String {
+        match name {
+            None => self.model.to_string(),
+            Some(name) => match lock(&self.models).get(name) {
+                Some((spec, _)) => format!("{name} ({spec})"),
+                None => name.to_string(),
+            },
+        }
     }
 
     fn forget(&self, forget: &Forget) -> Result<Outcome, Fault> {

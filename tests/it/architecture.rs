@@ -88,10 +88,11 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 13] = [
 
 /// The same of `views`. What asks a model (`agenda`, `calls`, `memo`, `embeddings`, `outputs`,
 /// `layout`, `dataflow`) shares the types of its traces, in a circle; queries stand apart from it.
-const ROOMS_OF_VIEWS: [(&str, &[&str]); 17] = [
+const ROOMS_OF_VIEWS: [(&str, &[&str]); 19] = [
     ("view", &["pace"]),
     ("pace", &[]),
     ("shared", &[]),
+    ("speed", &[]),
     ("plan", &["pace", "view"]),
     ("rerun", &[]),
     ("query", &[]),
@@ -102,7 +103,7 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 17] = [
     ("embeddings", &["calls", "dataflow", "memo", "shared"]),
     (
         "outputs",
-        &["calls", "dataflow", "embeddings", "memo", "shared"],
+        &["calls", "dataflow", "embeddings", "memo", "shared", "speed"],
     ),
     (
         "layout",
@@ -136,6 +137,18 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 17] = [
             "query",
             "render",
             "sql",
+        ],
+    ),
+    (
+        "forecast",
+        &[
+            "bounds",
+            "dataflow",
+            "embeddings",
+            "evaluate",
+            "outputs",
+            "query",
+            "render",
         ],
     ),
 ];

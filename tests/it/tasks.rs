@@ -334,6 +334,53 @@ fn a_model_is_asked_about_the_nearest_of_the_other_side_by_views_and_queries() {
 }
 
 #[test]
+fn the_cost_of_a_query_is_told_and_nobody_is_asked() {
+    let mut rig = Rig::new();
+    rig.run(DOCS);
+    let query = "SELECT key, text FROM docs WHERE sem_filter('Is {text} about refunds ?')";
+    let cost = |rig: &mut Rig, explained: &str| {
+        let mut plan = String::new();
+        let script = Script::new("t.sql", format!("EXPLAIN COST {explained}"));
+        let ran = rig.session.run(&script, |_, outcome| {
+            if let Outcome::Plan(told) = outcome {
+                plan = told;
+            }
+            Ok(())
+        });
+        ran.unwrap_or_else(|error| panic!("{error}"));
+        plan
+    };
+    let view = format!("CREATE VIEW about AS {query}");
+    for explained in [query, &*view] {
+        let plan = cost(&mut rig, explained);
+        assert!(plan.starts_with("result (key TEXT, text TEXT)\n"), "{plan}");
+        let asked =
+            "\nsem_filter('Is {text} about refunds ?'): 4 rows, 3 calls: 0 known, 3 to be made";
+        assert!(plan.contains(asked), "{plan}");
+        assert!(
+            plan.contains("\nscripted: 3 calls to be made over "),
+            "{plan}"
+        );
+        assert!(plan.ends_with("has not been measured yet"), "{plan}");
+    }
+    assert_eq!(rig.n_calls(), 0);
+    rig.run(&format!("{view}; SELECT * FROM about"));
+    assert_eq!(rig.n_calls(), 3);
+    let plan = cost(&mut rig, query);
+    assert!(
+        plan.contains(": 4 rows, 3 calls: 3 known, 0 to be made"),
+        "{plan}"
+    );
+    assert!(plan.ends_with("\nscripted: 0 calls to be made"), "{plan}");
+    assert_eq!(rig.n_calls(), 3);
+    let plan = cost(&mut rig, "SELECT key FROM docs");
+    assert!(plan.ends_with("\nno model is asked"), "{plan}");
+    let refused = rig.try_run("EXPLAIN COST CREATE MEMORY m FROM docs");
+    let refused = refused.expect_err("a memory asks nobody");
+    assert!(refused.contains("have questions to count"), "{refused}");
+}
+
+#[test]
 fn a_refusal_is_tried_again_and_told_and_a_failure_is_null() {
     let mut rig = Rig::new();
     rig.run("CREATE TABLE t (key TEXT, text TEXT)");

@@ -73,7 +73,7 @@ pub fn evaluate(
 }
 
 /// Lets a worker work until nothing is left to do, or too much is done.
-fn step_to_end(worker: &mut Worker, meter: &Meter) -> Result<(), Exceeded> {
+pub(crate) fn step_to_end(worker: &mut Worker, meter: &Meter) -> Result<(), Exceeded> {
     while worker.has_dataflows() {
         meter.look()?;
         guarded(|| worker.step_or_park(Some(PARK)))?;

@@ -32,6 +32,7 @@ use crate::dataflow::Epoch;
 use crate::embeddings::{EmbedCalls, Embeddings};
 use crate::memo::Memo;
 use crate::shared::{Asked, SharedResults};
+use crate::speed::Speed;
 
 /// A task over a row's values.
 #[derive(Clone)]
@@ -71,6 +72,7 @@ pub struct Outputs {
     memo: Arc<dyn Memo>,
     executor: Arc<Executor>,
     results: Mutex<SharedResults<TaskDigest, Question, Value, Waiting>>,
+    speed: Arc<Speed>,
 }
 
 /// Whom a view asks.
@@ -151,12 +153,24 @@ impl Outputs {
             memo,
             executor,
             results: Mutex::default(),
+            speed: Arc::default(),
         }
     }
 
     /// What the provider can do.
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.provider.capabilities()
+    }
+
+    /// What is said of some values, where a view uses that already.
+    pub(crate) fn known(&self, task: &Task, values: &Tuple) -> Option<Value> {
+        let digest = TaskDigest::of(&self.digest(), task, values);
+        self.results().known(&digest).cloned()
+    }
+
+    /// Tokens that the model forwards in a second of work; `None` if it was not asked yet.
+    pub(crate) fn tokens_a_second(&self) -> Option<f64> {
+        self.speed.tokens_a_second(Instant::now())
     }
 
     /// The provider's digest.
@@ -220,9 +234,15 @@ impl Outputs {
             let Some(question) = question else {
                 return Attempt::Done;
             };
-            let provider = held.provider.clone();
+            let (provider, speed) = (held.provider.clone(), held.speed.clone());
             drop(held);
-            let (begin, performed) = (Instant::now(), perform(&*provider, &question));
+            let begin = Instant::now();
+            speed.begun(begin);
+            let performed = perform(&*provider, &question);
+            let n_tokens = performed
+                .as_ref()
+                .map(|performed| performed.work.n_forwarded());
+            speed.ended(Instant::now(), n_tokens.unwrap_or(0));
             let elapsed = begin.elapsed();
             let Some(held) = outputs.upgrade() else {
                 return Attempt::Done;

@@ -80,6 +80,14 @@ impl<K: Eq + Hash + Copy, X: Clone, Y: Clone, W> SharedResults<K, X, Y, W> {
         })
     }
 
+    /// The result under this key, if it is known.
+    pub(crate) fn known(&self, key: &K) -> Option<&Y> {
+        match &self.entries.get(key)?.state {
+            State::Known(result) => Some(result),
+            State::Asked(..) => None,
+        }
+    }
+
     /// What is asked under this key, if it is not known and somebody wants it.
     pub(crate) fn wanted(&self, key: &K, is_wanted: impl Fn(&W) -> bool) -> Option<&X> {
         match &self.entries.get(key)?.state {

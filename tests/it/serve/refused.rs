@@ -93,6 +93,7 @@ fn a_role_may_what_it_says_and_nothing_else() {
     let look = sql("SHOW VIEWS; SELECT 1; EXPLAIN SELECT * FROM docs");
     let change = sql("INSERT INTO questions VALUES ('q', 'alpha')");
     let asks = sql("SELECT sem_map('Shorten {text}') FROM docs");
+    let cost = sql("EXPLAIN COST SELECT sem_map('Shorten {text}') FROM docs");
     let (streams, views) = ("/v1/streams/", "/v1/views/");
     let token = "/v1/tokens/docs.00000000000000aa.1";
     for (of, method, path, body, statuses) in [
@@ -229,6 +230,13 @@ fn a_role_may_what_it_says_and_nothing_else() {
             "POST",
             "/v1/sql".to_owned(),
             &*asks,
+            [200, 403, 403, 403],
+        ),
+        (
+            "what asking would cost",
+            "POST",
+            "/v1/sql".to_owned(),
+            &*cost,
             [200, 403, 403, 403],
         ),
     ] {

@@ -1,5 +1,6 @@
 //! How is a query told to a person?
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use perennial_rows::Value;
 
 use crate::query::Query;
 use crate::query::column::{ColumnId, ColumnTable};
+use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
 use crate::query::memory::{Retain, duration_text};
 use crate::query::node::{
@@ -35,6 +37,42 @@ impl fmt::Display for Query {
         explain.tree(f, &self.root, "", true)
     }
 }
+
+/// What a question is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Each row.
+    Row,
+    /// Each pair of rows.
+    Pair,
+    /// Rows that meet in a tournament.
+    Rank,
+    /// Rows of a group that are read together.
+    Group,
+}
+
+/// A question that a query asks.
+pub(crate) struct Question<'q> {
+    pub(crate) output: ColumnId,
+    /// As SQL asks it.
+    pub(crate) text: String,
+    pub(crate) subject: Subject,
+    pub(crate) model: Option<&'q Arc<str>>,
+    pub(crate) task: &'q Task,
+}
+
+impl Query {
+    /// Its questions, from the result down. What it asks twice is one.
+    pub(crate) fn questions(&self) -> Vec<Question<'_>> {
+        let explain = Explain { table: &self.table };
+        let (mut known, mut all) = (BTreeSet::new(), Vec::new());
+        explain.questions(&self.root, &mut known, &mut all);
+        all
+    }
+}
+
+/// Said of a question about pairs.
+const A_PAIR: &str = "a pass a pair";
 
 struct Explain<'t> {
     table: &'t ColumnTable,
@@ -131,13 +169,19 @@ impl Explain<'_> {
 
     /// What is asked, of which columns where those are called otherwise in the prompt.
     fn ask(&self, ask: &Ask) -> String {
+        let (text, calls) = self.asked(ask);
+        let name = self.table.name(ask.output);
+        let renamed = self.renamed(&ask.task, &ask.arguments);
+        format!("ask {text} AS {name}{renamed} ({calls})")
+    }
+
+    /// A question as SQL asks it, and how many calls it is.
+    fn asked(&self, ask: &Ask) -> (String, &'static str) {
         let name = self.table.name(ask.output);
         let max_tokens = |n: &usize| format!(", max_tokens => {n}");
         let (function, more, calls) = match ask.task.output() {
             Output::Text { max_tokens: n } => ("sem_map", max_tokens(n), "a call a row"),
-            Output::Truth if **name == *"sem_match" => {
-                ("sem_match", String::new(), "a pass a pair")
-            }
+            Output::Truth if **name == *"sem_match" => ("sem_match", String::new(), A_PAIR),
             Output::Truth => ("sem_filter", String::new(), "a pass a row"),
             Output::Score => ("sem_score", String::new(), "a pass a row"),
             Output::Label(all) => ("sem_classify", labels(all), "a pass a row"),
@@ -157,33 +201,69 @@ impl Explain<'_> {
             }
         };
         let more = more + &asked_model(ask.model.as_deref());
-        let renamed = self.renamed(&ask.task, &ask.arguments);
         let prompt = quoted(&ask.task.prompt());
-        format!("ask {function}({prompt}{more}) AS {name}{renamed} ({calls})")
+        (format!("{function}({prompt}{more})"), calls)
     }
 
     /// What is asked of groups, and how many calls that is.
     fn ask_groups(&self, ask: &AskGroups) -> String {
-        let max_tokens = ask.task.output().max_tokens();
-        let max_tokens = max_tokens.map_or_else(String::new, |n| format!(", max_tokens => {n}"));
-        let model = asked_model(ask.model.as_deref());
         let renamed = self.renamed(&ask.task, &ask.arguments);
-        let (prompt, name) = (quoted(&ask.task.prompt()), self.table.name(ask.output));
+        let (text, name) = (aggregated(ask), self.table.name(ask.output));
         format!(
-            "ask groups sem_agg({prompt}{max_tokens}{model}) AS {name}{renamed} (a call for \
-             {MAX_MEMBERS} rows or fewer, and for {MAX_PARTS} answers or fewer)"
+            "ask groups {text} AS {name}{renamed} (a call for {MAX_MEMBERS} rows or fewer, and for \
+             {MAX_PARTS} answers or fewer)"
         )
     }
 
     /// How rows are ranked.
     fn rank(&self, rank: &Rank) -> String {
-        let (n, prompt) = (rank.n_places, quoted(&rank.task.prompt()));
-        let model = asked_model(rank.model.as_deref());
+        let (n, text) = (rank.n_places, ranked(rank));
         let renamed = self.renamed(&rank.task, &rank.arguments);
         let name = self.table.name(rank.output);
-        format!(
-            "first {n} by sem_rank({prompt}{model}) AS {name}{renamed} (a pass for two that meet)"
-        )
+        format!("first {n} by {text} AS {name}{renamed} (a pass for two that meet)")
+    }
+
+    /// The questions of a node and those below, each once.
+    fn questions<'q>(
+        &self,
+        node: &'q Node,
+        known: &mut BTreeSet<[u8; 32]>,
+        all: &mut Vec<Question<'q>>,
+    ) {
+        let question = match node {
+            Node::Ask(ask) => {
+                let (text, calls) = self.asked(ask);
+                let subject = match calls {
+                    A_PAIR => Subject::Pair,
+                    _ => Subject::Row,
+                };
+                Some((ask.output, text, subject, ask.model.as_ref(), &ask.task))
+            }
+            Node::AskGroups(ask) => {
+                let (text, model) = (aggregated(ask), ask.model.as_ref());
+                Some((ask.output, text, Subject::Group, model, &ask.task))
+            }
+            Node::Rank(rank) => {
+                let (text, model) = (ranked(rank), rank.model.as_ref());
+                Some((rank.output, text, Subject::Rank, model, &rank.task))
+            }
+            _ => None,
+        };
+        if let Some((output, text, subject, model, task)) = question
+            && known.insert(part_digest(node))
+            && all.iter().all(|other| other.output != output)
+        {
+            all.push(Question {
+                output,
+                text,
+                subject,
+                model,
+                task,
+            });
+        }
+        for input in node.inputs() {
+            self.questions(input, known, all);
+        }
     }
 
     /// What the columns of a task are where a prompt calls them otherwise.
@@ -377,6 +457,26 @@ impl Explain<'_> {
             },
         }
     }
+}
+
+/// What is asked about groups, as SQL asks it.
+fn aggregated(ask: &AskGroups) -> String {
+    let max_tokens = ask.task.output().max_tokens();
+    let max_tokens = max_tokens.map_or_else(String::new, |n| format!(", max_tokens => {n}"));
+    let (prompt, model) = (
+        quoted(&ask.task.prompt()),
+        asked_model(ask.model.as_deref()),
+    );
+    format!("sem_agg({prompt}{max_tokens}{model})")
+}
+
+/// By what rows are ranked, as SQL asks it.
+fn ranked(rank: &Rank) -> String {
+    let (prompt, model) = (
+        quoted(&rank.task.prompt()),
+        asked_model(rank.model.as_deref()),
+    );
+    format!("sem_rank({prompt}{model})")
 }
 
 /// Labels as further arguments.

@@ -28,6 +28,7 @@ mod functions;
 mod like;
 pub mod memory;
 pub(crate) mod node;
+pub(crate) mod relax;
 mod rewrite;
 mod timestamp;
 mod unique;
@@ -39,7 +40,11 @@ use perennial_rows::{KEY, Schema};
 
 pub use bind::{BindError, BindErrors, RelationSchema, Relations, SEM_FUNCTIONS, Span, bind};
 
+pub use explain::Subject;
+pub use relax::Certainty;
+
 pub(crate) use column::{ColumnId, ColumnTable};
+pub(crate) use explain::Question;
 pub(crate) use node::Node;
 
 /// A bound query: what it reads, and how its result follows from that.

@@ -19,11 +19,16 @@ use crate::render::{Tuples, with};
 /// a time is the executor's to bound.
 const MAX_IN_FLIGHT: usize = 256;
 
+/// Values that are asked about, and who asks.
+pub(super) type Questions<'scope, D> = VecCollection<'scope, Epoch, (Tuple, D), isize>;
+/// Who asked, and what is said.
+pub(super) type Said<'scope, D> = VecCollection<'scope, Epoch, (D, Value), isize>;
+
 /// The tuples, each with what is said of it behind it.
 pub(super) fn ask<'scope>(
     tuples: Tuples<'scope>,
     arguments: Vec<Expression<usize>>,
-    calls: TaskCalls,
+    answered: impl FnOnce(Questions<'scope, Tuple>) -> Said<'scope, Tuple>,
 ) -> Tuples<'scope> {
     let by_values = tuples.map(move |tuple| {
         let values = arguments.iter().map(|argument| argument.value(&tuple));
@@ -32,15 +37,15 @@ pub(super) fn ask<'scope>(
     let is_unknown = |(values, _): &(Tuple, Tuple)| values.contains(&Value::Null);
     let unknown = by_values.clone().filter(is_unknown);
     let known = by_values.filter(move |row| !is_unknown(row));
-    let answered = answered(known, calls).map(|(tuple, output)| with(&tuple, output));
+    let answered = answered(known).map(|(tuple, output)| with(&tuple, output));
     answered.concat(unknown.map(|(_, tuple)| with(&tuple, Value::Null)))
 }
 
 /// Who asks about some values, with what is said of these.
 pub(super) fn answered<'scope, D: ExchangeData + Hash>(
-    questions: VecCollection<'scope, Epoch, (Tuple, D), isize>,
+    questions: Questions<'scope, D>,
     calls: TaskCalls,
-) -> VecCollection<'scope, Epoch, (D, Value), isize> {
+) -> Said<'scope, D> {
     let values = questions.clone().map(|(values, _)| values).distinct();
     let outputs = call(values, "Ask", MAX_IN_FLIGHT, calls);
     questions.join_map(outputs, |_, who, output| (who.clone(), output.clone()))

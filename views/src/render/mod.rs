@@ -37,6 +37,7 @@ mod project;
 mod rank;
 mod reduce;
 mod scan;
+mod tally;
 mod top;
 mod totals;
 mod union;
@@ -59,6 +60,8 @@ use crate::query::expression::Expression;
 use crate::query::node::{AskGroups, Nearest, Node, Scalar};
 use crate::query::{ColumnId, Query};
 use crate::render::ask_groups::{Groups, Limits, Rows};
+
+pub(crate) use tally::{Tallied, Tally};
 
 /// A bag of tuples that changes from epoch to epoch.
 pub type Tuples<'scope> = VecCollection<'scope, Epoch, Tuple, isize>;
@@ -104,9 +107,32 @@ pub(crate) fn render_within<'scope>(
         inputs,
         asking,
         meter,
+        tally: None,
         rendered: BTreeMap::new(),
     };
     renderer.node(query.root()).consolidate()
+}
+
+/// Counts what the questions in some nodes of a query would be, over inputs of one epoch. Nobody is asked.
+pub(crate) fn tally<'scope>(
+    scope: Scope<'scope, Epoch>,
+    (query, roots): (&Query, &[Node]),
+    inputs: Vec<Tuples<'scope>>,
+    asking: &Asking,
+    (meter, tally): (&Rc<Meter>, &Rc<Tally>),
+) {
+    let mut renderer = Renderer {
+        scope,
+        query,
+        inputs,
+        asking: Some(asking),
+        meter: Some(meter),
+        tally: Some(tally),
+        rendered: BTreeMap::new(),
+    };
+    for root in roots {
+        renderer.node(root);
+    }
 }
 
 struct Renderer<'q, 'scope> {
@@ -115,6 +141,8 @@ struct Renderer<'q, 'scope> {
     inputs: Vec<Tuples<'scope>>,
     asking: Option<&'q Asking>,
     meter: Option<&'q Rc<Meter>>,
+    /// Counts questions in place of asking them.
+    tally: Option<&'q Rc<Tally>>,
     /// What is rendered already, by the digest of its part of the tree.
     rendered: BTreeMap<[u8; 32], Tuples<'scope>>,
 }
@@ -203,8 +231,17 @@ impl<'scope> Renderer<'_, 'scope> {
                 let asking = self.asking.expect("a query that asks a model is given one");
                 let arguments = all_placed(&ask.arguments, &ask.input.columns());
                 let outputs = asking.outputs(ask.model.as_ref());
+                let input = self.node(&ask.input);
+                if let Some(tally) = self.tally {
+                    let of = (ask.task.clone(), outputs.clone());
+                    return ask::ask(input, arguments, |questions| {
+                        tally::tallied(questions, of, ask.output, tally)
+                    });
+                }
                 let calls = TaskCalls::new(ask.task.clone(), outputs, asking);
-                ask::ask(self.node(&ask.input), arguments, calls)
+                ask::ask(input, arguments, |questions| {
+                    ask::answered(questions, calls)
+                })
             }
             Node::AskGroups(ask) => self.ask_groups(ask),
             Node::Rank(rank) => {

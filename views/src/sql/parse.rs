@@ -253,11 +253,19 @@ fn kind(cursor: &mut Cursor<'_>) -> Result<Kind, Diagnostic> {
 }
 
 fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    let is_cost = cursor.eat("COST");
     let begin: Span = cursor.span();
     for word in ["SELECT", "WITH", "VALUES", "CREATE"] {
         if cursor.is_at(word) {
             let explained = one(cursor)?;
             return match &explained.of {
+                Statement::Select(_) | Statement::CreateView(_) if is_cost => {
+                    Ok(Statement::ExplainCost(Box::new(explained)))
+                }
+                _ if is_cost => {
+                    let what = "only queries, and views of them, have questions to count";
+                    Err(Diagnostic::new(what, begin))
+                }
                 Statement::Select(_)
                 | Statement::CreateMemory(_)
                 | Statement::CreateView(_)

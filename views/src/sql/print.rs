@@ -234,6 +234,7 @@ impl Display for Statement {
             Self::Show(Show::All(kind)) => write!(f, "SHOW {}", kind.keyword_of_many()),
             Self::Drop(drop) => drop.fmt(f),
             Self::Explain(explained) => write!(f, "EXPLAIN {}", explained.of),
+            Self::ExplainCost(explained) => write!(f, "EXPLAIN COST {}", explained.of),
             Self::Forget(forget) => {
                 let from = Identifier(&forget.from.of);
                 write!(f, "FORGET {} FROM {from}", Quoted(&forget.key.of))

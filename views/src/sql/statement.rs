@@ -81,6 +81,8 @@ pub enum Statement {
     Drop(Drop),
     /// `EXPLAIN statement`
     Explain(Box<Spanned<Statement>>),
+    /// `EXPLAIN COST statement`
+    ExplainCost(Box<Spanned<Statement>>),
     /// `FORGET 'key' FROM relation`
     Forget(Forget),
     /// `FORGET KEY | SESSION | WRITER | NAMESPACE '…' FROM MEMORY name`
@@ -97,7 +99,7 @@ impl Statement {
     pub fn may_ask(&self) -> bool {
         match self {
             Self::CreateContinuousView(_) => true,
-            Self::Explain(explained) => explained.of.may_ask(),
+            Self::Explain(explained) | Self::ExplainCost(explained) => explained.of.may_ask(),
             Self::CreateView(_) | Self::Select(_) | Self::Update(_) | Self::Delete(_) => {
                 let text = self.to_string().to_lowercase();
                 SEM_FUNCTIONS.iter().any(|name| text.contains(name))

@@ -240,6 +240,7 @@ fn statement() -> impl Strategy<Value = String> {
         one_of(&EXPRESSIONS).prop_map(|e| format!("DELETE FROM t WHERE {e}")),
         one_of(&QUERIES).prop_map(str::to_owned),
         one_of(&QUERIES).prop_map(|query| format!("EXPLAIN {query}")),
+        one_of(&QUERIES).prop_map(|query| format!("EXPLAIN COST {query}")),
         (
             name(),
             some_of(&["SNAPSHOT = false", "PROGRESS"]),

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use perennial_ask::Embed;
+use perennial_ask::{CallError, Embed, Failure};
 
 use super::*;
 
@@ -16,9 +16,10 @@ const DARK: &str = "dark";
 pub(super) struct Directions;
 
 impl Embed for Directions {
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Failure> {
         if texts.iter().any(|text| text.contains(DARK)) {
-            return Err("too dark to see".to_owned());
+            let reason = "too dark to see".to_owned();
+            return Err(CallError::Model { reason }.into());
         }
         let vector = |text: &&str| direction(text).map(|x| x as f32).to_vec();
         Ok(texts.iter().map(vector).collect())

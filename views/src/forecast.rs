@@ -1,0 +1,538 @@
+//! What would a query ask now, and what would it cost?
+//!
+//! A dry run over the rows that stand. Questions are counted from the first to the last: where answers of
+//! one are missing, what stands behind it is counted as if nothing had been ruled out by it
+//! ([`relax`](crate::query::relax)), and so often until no other answer is missing. No language model is
+//! asked; texts are embedded where a query asks about the nearest, since which pairs there are depends on
+//! it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use differential_dataflow::AsCollection;
+use perennial_rows::Tuple;
+use timely::dataflow::operators::ToStream;
+
+use crate::bounds::{Bounds, Exceeded, Meter};
+use crate::dataflow::Epoch;
+use crate::evaluate::step_to_end;
+use crate::outputs::Asking;
+use crate::query::digest::part_digest;
+use crate::query::relax::{Certainty, relaxed};
+use crate::query::{ColumnId, Node, Query, Question, Subject};
+use crate::render::{Tallied, Tally, tally};
+
+/// Bytes of prose a token, about.
+const BYTES_A_TOKEN: usize = 4;
+
+/// What the questions of a query would cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// From the result down, as its plan has them.
+    pub questions: Vec<QuestionForecast>,
+    /// By model.
+    pub models: Vec<ModelForecast>,
+}
+
+/// What one question would cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuestionForecast {
+    /// As SQL asks it.
+    pub text: String,
+    /// What it is asked about.
+    pub subject: Subject,
+    /// How well the numbers are known.
+    pub certainty: Certainty,
+    /// Rows, or pairs of rows, that it is about.
+    pub n_rows: usize,
+    /// Calls whose outputs are known.
+    pub n_known: usize,
+    /// Calls that are still to be made.
+    pub n_new: usize,
+    /// Tokens that a model would read in these, about.
+    pub n_read: usize,
+    /// Tokens that it would write, at most.
+    pub n_written: usize,
+}
+
+/// What one model would be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelForecast {
+    /// By name; none is the one that is asked where none is named.
+    pub model: Option<Arc<str>>,
+    /// Whether these are all its calls, at most these, or not to be told.
+    pub certainty: Certainty,
+    /// Calls that are still to be made.
+    pub n_calls: usize,
+    /// Tokens that it would read and write in these, about and at most.
+    pub n_tokens: usize,
+    /// Tokens that it forwarded in a second of work until now; none if it was not asked yet.
+    pub tokens_a_second: Option<f64>,
+}
+
+/// What a query would ask over these inputs, which are those of [`Query::inputs`], each row as often as
+/// it stands.
+///
+/// # Errors
+/// [`Exceeded`] where it takes more than the bounds allow.
+///
+/// # Panics
+/// If there are not as many inputs as the query reads.
+pub fn forecast(
+    query: &Query,
+    inputs: &[Vec<(Tuple, isize)>],
+    asking: &Asking,
+    bounds: &Bounds,
+) -> Result<Forecast, Exceeded> {
+    let mut unknown: BTreeSet<ColumnId> = BTreeSet::new();
+    let mut relaxed_now = relaxed(query.root(), &unknown);
+    loop {
+        let asked = asked_in(&relaxed_now.roots);
+        let tallied = dry_run(query, relaxed_now.roots, inputs, asking, bounds)?;
+        let missing = tallied.iter().filter(|(_, tallied)| tallied.n_new > 0);
+        unknown.extend(missing.map(|(question, _)| *question));
+        relaxed_now = relaxed(query.root(), &unknown);
+        if asked_in(&relaxed_now.roots) == asked {
+            let certainty = &relaxed_now.certainty;
+            return Ok(told(query.questions(), certainty, &tallied, asking));
+        }
+    }
+}
+
+/// Which questions are asked of what.
+fn asked_in(roots: &[Node]) -> BTreeSet<[u8; 32]> {
+    fn collect(node: &Node, all: &mut BTreeSet<[u8; 32]>) {
+        if let Node::Ask(_) = node {
+            all.insert(part_digest(node));
+        }
+        node.inputs()
+            .into_iter()
+            .for_each(|input| collect(input, all));
+    }
+    let mut all = BTreeSet::new();
+    roots.iter().for_each(|root| collect(root, &mut all));
+    all
+}
+
+fn dry_run(
+    query: &Query,
+    roots: Vec<Node>,
+    inputs: &[Vec<(Tuple, isize)>],
+    asking: &Asking,
+    bounds: &Bounds,
+) -> Result<BTreeMap<ColumnId, Tallied>, Exceeded> {
+    let (query, inputs) = (query.clone(), inputs.to_vec());
+    let (asking, bounds) = (asking.clone(), bounds.clone());
+    timely::execute_directly(move |worker| {
+        let (meter, counts) = (Rc::new(Meter::new(bounds)), Rc::new(Tally::default()));
+        let dataflow = worker.next_dataflow_index();
+        worker.dataflow::<Epoch, _, _>(|scope| {
+            let inputs = inputs.into_iter().map(|rows| {
+                let rows = rows.into_iter().map(|(tuple, count)| (tuple, 0, count));
+                rows.to_stream(scope).container::<Vec<_>>().as_collection()
+            });
+            let inputs = inputs.collect();
+            tally(scope, (&query, &roots), inputs, &asking, (&meter, &counts));
+        });
+        let done = step_to_end(worker, &meter);
+        if done.is_err() {
+            worker.drop_dataflow(dataflow);
+        }
+        done.map(|()| counts.take())
+    })
+}
+
+fn told(
+    questions: Vec<Question<'_>>,
+    certainty: &BTreeMap<ColumnId, Certainty>,
+    tallied: &BTreeMap<ColumnId, Tallied>,
+    asking: &Asking,
+) -> Forecast {
+    let mut models: Vec<ModelForecast> = Vec::new();
+    let mut all = Vec::new();
+    for question in questions {
+        let certainty = certainty.get(&question.output).copied();
+        let certainty = certainty.unwrap_or(Certainty::Open);
+        let Tallied {
+            n_rows,
+            n_known,
+            n_new,
+            n_bytes,
+        } = tallied.get(&question.output).copied().unwrap_or_default();
+        let n_read = n_bytes.div_ceil(BYTES_A_TOKEN);
+        let max_tokens = question.task.output().max_tokens().unwrap_or(0);
+        let n_written = n_new.saturating_mul(max_tokens);
+        let place = models
+            .iter()
+            .position(|of| of.model.as_ref() == question.model);
+        let place = place.unwrap_or_else(|| {
+            models.push(ModelForecast {
+                model: question.model.cloned(),
+                certainty: Certainty::Exact,
+                n_calls: 0,
+                n_tokens: 0,
+                tokens_a_second: asking.outputs(question.model).tokens_a_second(),
+            });
+            models.len() - 1
+        });
+        let of_model = &mut models[place];
+        of_model.certainty = of_model.certainty.max(match question.subject {
+            Subject::Row | Subject::Pair => certainty,
+            Subject::Rank | Subject::Group => Certainty::Open,
+        });
+        let is_counted = matches!(question.subject, Subject::Row | Subject::Pair);
+        if is_counted && certainty < Certainty::Open {
+            of_model.n_calls = of_model.n_calls.saturating_add(n_new);
+            let n_tokens = n_read.saturating_add(n_written);
+            of_model.n_tokens = of_model.n_tokens.saturating_add(n_tokens);
+        }
+        all.push(QuestionForecast {
+            text: question.text,
+            subject: question.subject,
+            certainty,
+            n_rows,
+            n_known,
+            n_new,
+            n_read,
+            n_written,
+        });
+    }
+    Forecast {
+        questions: all,
+        models,
+    }
+}
+
+impl fmt::Display for QuestionForecast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.text)?;
+        let rows = match self.subject {
+            Subject::Pair => counted(self.n_rows, "pair"),
+            _ => counted(self.n_rows, "row"),
+        };
+        match self.certainty {
+            Certainty::Exact => {}
+            Certainty::AtMost => f.write_str("at most ")?,
+            Certainty::Open => {
+                return f.write_str("not to be told before answers that it depends on are there");
+            }
+        }
+        match self.subject {
+            Subject::Rank => return write!(f, "{rows}; who meets whom depends on what is said"),
+            Subject::Group => {
+                return write!(
+                    f,
+                    "{rows}; how they are read together depends on their groups"
+                );
+            }
+            Subject::Row | Subject::Pair => {}
+        }
+        let (n_known, n_new) = (self.n_known, self.n_new);
+        let calls = counted(n_known.saturating_add(n_new), "call");
+        write!(f, "{rows}, {calls}: {n_known} known, {n_new} to be made")?;
+        if n_new > 0 {
+            write!(f, ", which read about {}", counted(self.n_read, "token"))?;
+        }
+        if self.n_written > 0 {
+            write!(f, " and write up to {}", self.n_written)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ModelForecast {
+    /// Behind the name of the model.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.certainty {
+            Certainty::Exact => {}
+            Certainty::AtMost => f.write_str("at most ")?,
+            Certainty::Open => f.write_str("besides what cannot be told, ")?,
+        }
+        let (calls, tokens) = (
+            counted(self.n_calls, "call"),
+            counted(self.n_tokens, "token"),
+        );
+        write!(f, "{calls} to be made")?;
+        if self.n_calls == 0 {
+            return Ok(());
+        }
+        match self.tokens_a_second {
+            Some(speed) => {
+                let seconds = (self.n_tokens as f64 / speed).ceil();
+                write!(
+                    f,
+                    " over {tokens}, about {seconds} s at the {speed:.0} tokens a second measured"
+                )
+            }
+            None => write!(
+                f,
+                " over {tokens}; how long that takes is not known, for it has not been measured yet"
+            ),
+        }
+    }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
+    use perennial_ask::{Executor, Output, Task};
+    use perennial_rows::Value;
+
+    use super::*;
+    use crate::embeddings::Embeddings;
+    use crate::outputs::Outputs;
+    use crate::query::bind::tests::sql;
+
+    /// A scripted model, which is to be asked nothing.
+    struct Rig {
+        model: Arc<Scripted>,
+        outputs: Arc<Outputs>,
+        asking: Asking,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (model, executor) = (Arc::new(Scripted::new()), Arc::new(Executor::new(1)));
+            let outputs = Arc::new(Outputs::new(model.clone(), Arc::new(()), executor.clone()));
+            let embedder = Arc::new(ScriptedEmbedder::default());
+            let embeddings = Embeddings::new(embedder, Arc::new(()), executor);
+            let asking = Asking::new("v".into(), outputs.clone(), Arc::new(()));
+            let asking = asking.naming(BTreeMap::from([("small".into(), outputs.clone())]));
+            Self {
+                model,
+                outputs,
+                asking: asking.embedding_with(Arc::new(embeddings)),
+            }
+        }
+
+        /// Has a question asked and kept, as a view does.
+        fn ask(&self, prompt: &str, values: &[&str]) {
+            let task = Arc::new(Task::new(prompt, Output::Truth).expect("a task"));
+            let values = values.iter().map(|text| Value::text(*text)).collect();
+            let (sender, told) = mpsc::channel();
+            let tell = move |value| sender.send(value).expect("somebody waits");
+            self.outputs.ask_then(&task, values, &self.asking, tell);
+            told.recv().expect("it is told");
+        }
+
+        /// Over six orders, of which two are alike in `doc`, and three docs.
+        fn forecast(&self, text: &str) -> Forecast {
+            let query = sql(text).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+            let orders = [
+                (1, "refunds a", "north"),
+                (2, "refunds a", "south"),
+                (3, "refunds b", "north"),
+                (4, "praise c", "north"),
+                (5, "praise d", "south"),
+                (6, "praise e", "south"),
+            ];
+            let orders = orders.map(|(id, doc, region)| {
+                let id: i64 = id;
+                BTreeMap::from([
+                    ("id", Value::from(id)),
+                    ("doc", doc.into()),
+                    ("region", region.into()),
+                    ("amount", id.into()),
+                ])
+            });
+            let docs = [("north", "x"), ("south", "y"), ("west", "z")];
+            let docs = docs
+                .map(|(key, title)| BTreeMap::from([("key", key.into()), ("title", title.into())]));
+            let inputs = query.inputs().iter().map(|input| {
+                let rows = match &*input.relation {
+                    "orders" => orders.to_vec(),
+                    _ => docs.to_vec(),
+                };
+                let tuple = |row: &BTreeMap<&str, Value>| {
+                    let columns = input.columns.columns().iter();
+                    let value = columns.map(|column| row.get(&*column.name).cloned());
+                    (value.map(Option::unwrap_or_default).collect(), 1)
+                };
+                rows.iter().map(tuple).collect()
+            });
+            let inputs: Vec<Vec<(Tuple, isize)>> = inputs.collect();
+            let n_calls = self.model.n_calls();
+            let forecast = forecast(&query, &inputs, &self.asking, &Bounds::default());
+            assert_eq!(self.model.n_calls(), n_calls, "a dry run asks nobody");
+            forecast.expect("there are no bounds")
+        }
+
+        /// The questions as they are told, without their tokens.
+        fn told(&self, text: &str) -> Vec<String> {
+            let questions = self.forecast(text).questions;
+            let told = questions.iter().map(|question| {
+                let told = question.to_string();
+                let end = told.find(", which read").unwrap_or(told.len());
+                told[..end].to_owned()
+            });
+            told.collect()
+        }
+    }
+
+    const FILTER: &str = "Is {doc} about refunds ?";
+    const MATCHED: &str = "SELECT o.id FROM orders o JOIN docs d
+        ON o.region = d.key AND sem_match('Is {o.doc} about {d.title}?')";
+
+    #[test]
+    fn what_is_known_is_counted_apart_and_rows_that_are_alike_once() {
+        let rig = Rig::new();
+        let text = format!("SELECT id FROM orders WHERE sem_filter('{FILTER}') AND amount < 6");
+        assert_eq!(
+            rig.told(&text),
+            ["sem_filter('Is {doc} about refunds ?'): 5 rows, 4 calls: 0 known, 4 to be made"]
+        );
+        rig.ask(FILTER, &["refunds a"]);
+        assert_eq!(
+            rig.told(&text),
+            ["sem_filter('Is {doc} about refunds ?'): 5 rows, 4 calls: 1 known, 3 to be made"]
+        );
+        assert_eq!(rig.told("SELECT id FROM orders"), [""; 0]);
+        // What is about no row is told, too.
+        assert_eq!(
+            rig.told("SELECT id FROM orders WHERE sem_filter('{doc}') AND amount > 9"),
+            ["sem_filter('{doc}'): 0 rows, 0 calls: 0 known, 0 to be made"]
+        );
+    }
+
+    #[test]
+    fn pairs_are_those_that_keys_or_the_nearest_leave() {
+        let rig = Rig::new();
+        assert_eq!(
+            rig.told(MATCHED),
+            ["sem_match('Is {o.doc} about {d.title}?'): 6 pairs, 6 calls: 0 known, 6 to be made"]
+        );
+        let all = MATCHED.replace("o.region = d.key AND ", "");
+        let all_pairs = all.replace("?')", "?', all_pairs => TRUE)");
+        assert_eq!(
+            rig.told(&all_pairs),
+            [
+                "sem_match('Is {o.doc} about {d.title}?'): 18 pairs, 15 calls: 0 known, 15 to be made"
+            ]
+        );
+        let nearest = all.replace("?')", "?', nearest => 2)");
+        assert_eq!(
+            rig.told(&nearest),
+            [
+                "sem_match('Is {o.doc} about {d.title}?'): 12 pairs, 10 calls: 0 known, 10 to be made"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_stands_behind_a_missing_answer_is_counted_as_if_it_ruled_nothing_out() {
+        let rig = Rig::new();
+        let text = format!(
+            "{MATCHED} WHERE sem_filter('{}')",
+            FILTER.replace("doc", "o.doc")
+        );
+        let filter = "sem_filter('Is {o.doc} about refunds ?'): 6 rows, 5 calls";
+        let matched = "sem_match('Is {o.doc} about {d.title}?')";
+        assert_eq!(
+            rig.told(&text),
+            [
+                format!("{matched}: at most 6 pairs, 6 calls: 0 known, 6 to be made"),
+                format!("{filter}: 0 known, 5 to be made"),
+            ]
+        );
+        let known = ["refunds a", "refunds b", "praise c", "praise d"];
+        for doc in known {
+            rig.ask("Is {o.doc} about refunds ?", &[doc]);
+        }
+        // One is missing still.
+        assert_eq!(
+            rig.told(&text),
+            [
+                format!("{matched}: at most 6 pairs, 6 calls: 0 known, 6 to be made"),
+                format!("{filter}: 4 known, 1 to be made"),
+            ]
+        );
+        rig.ask("Is {o.doc} about refunds ?", &["praise e"]);
+        assert_eq!(
+            rig.told(&text),
+            [
+                format!("{matched}: 3 pairs, 3 calls: 0 known, 3 to be made"),
+                format!("{filter}: 5 known, 0 to be made"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_said() {
+        let rig = Rig::new();
+        // Of which groups there are, and who is first, answers say.
+        let open = "not to be told before answers that it depends on are there";
+        assert_eq!(
+            rig.told(
+                "SELECT kind, sem_filter('Is {kind} bad?') AS is_bad FROM
+                 (SELECT sem_classify('{doc}', 'a', 'b') AS kind FROM orders) AS o
+                 GROUP BY kind"
+            ),
+            [
+                format!("sem_filter('Is {{kind}} bad?'): {open}"),
+                "sem_classify('{doc}', 'a', 'b'): 6 rows, 5 calls: 0 known, 5 to be made"
+                    .to_owned(),
+            ]
+        );
+        assert_eq!(
+            rig.told("SELECT region, sem_agg('Sum {doc} up') AS d FROM orders GROUP BY region"),
+            [
+                "sem_agg('Sum {doc} up', max_tokens => 128): 6 rows; how they are read together \
+              depends on their groups"
+            ]
+        );
+        assert_eq!(
+            rig.told("SELECT id FROM orders ORDER BY sem_rank('Which {doc}?') LIMIT 2"),
+            ["sem_rank('Which {doc}?'): 6 rows; who meets whom depends on what is said"]
+        );
+    }
+
+    #[test]
+    fn tokens_are_those_of_what_is_read_and_time_that_of_what_was_measured() {
+        let rig = Rig::new();
+        let text =
+            "SELECT id, sem_map('Say {doc}', max_tokens => 7, model => small) AS m FROM orders";
+        let forecast = rig.forecast(text);
+        let task = Task::new("Say {doc}", Output::Text { max_tokens: 7 }).expect("a task");
+        let docs = ["refunds a", "refunds b", "praise c", "praise d", "praise e"];
+        let n_bytes = docs.map(|doc| {
+            let rendered = task.rendered(&[doc.into()]);
+            let documents = rendered.documents.iter();
+            let documents = documents.map(|(name, text)| name.len() + text.len());
+            documents.sum::<usize>() + rendered.instruction.len()
+        });
+        let n_read = n_bytes.iter().sum::<usize>().div_ceil(BYTES_A_TOKEN);
+        let [of] = &forecast.models[..] else {
+            panic!("{forecast:?}");
+        };
+        assert_eq!((of.model.as_deref(), of.n_calls), (Some("small"), 5));
+        assert_eq!(of.n_tokens, n_read + 35);
+        assert_eq!(of.tokens_a_second, None);
+        let mut of = of.clone();
+        of.n_tokens = 90;
+        assert_eq!(
+            of.to_string(),
+            "5 calls to be made over 90 tokens; how long that takes is not known, for it has not been \
+             measured yet"
+        );
+        of.tokens_a_second = Some(40.0);
+        of.certainty = Certainty::AtMost;
+        assert_eq!(
+            of.to_string(),
+            "at most 5 calls to be made over 90 tokens, about 3 s at the 40 tokens a second measured"
+        );
+        // Who was asked is measured.
+        rig.ask(FILTER, &["refunds a"]);
+        assert!(rig.forecast(text).models[0].tokens_a_second.is_some());
+    }
+}
