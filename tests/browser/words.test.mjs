@@ -3,8 +3,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+const { duration } = await import("../../src/serve/console/assets/words/wording.js");
 const { sentencesOf } = await import("../../src/serve/console/assets/words/sentences.js");
 const { sentenceDiffs, wordDiff, words } = await import("../../src/serve/console/assets/words/word_diff.js");
+
+test("a time has no sixty seconds", () => {
+  const said = [0, 999, 1_500, 62_000, 119_400, 119_600, 3_599_600].map(duration);
+  assert.deepEqual(said, ["0 ms", "999 ms", "1.5 s", "62 s", "1 min 59 s", "2 min 0 s", "1 h 0 min"]);
+});
 
 /** Numbers that are the same in each run (xorshift). */
 function dice(seed) {

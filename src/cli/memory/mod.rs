@@ -127,6 +127,17 @@ fn open_place(place: &Place) -> Result<Opened, Failure> {
     )
 }
 
+/// Opens a state folder that is there: to look for what was stored makes none.
+fn open_known(place: &Place) -> Result<Opened, Failure> {
+    match place.state.is_dir() {
+        true => open_place(place),
+        false => Err(Failure::usage(
+            format!("{}: there is no such folder", place.state.display()),
+            "name the one in which it was stored; perennial memory store makes one",
+        )),
+    }
+}
+
 /// What a state folder says is retained.
 fn retained(engine: &Engine) -> Result<Option<Retain>, Failure> {
     let settings = engine.snapshot(SETTINGS)?;
@@ -279,7 +290,7 @@ fn asked(args: &AskedArgs) -> Recall {
 }
 
 fn recall(args: &RecallArgs) -> Result<ExitCode, Failure> {
-    let opened = open_place(&args.place)?;
+    let opened = open_known(&args.place)?;
     let recalled = opened.bank.recall(&asked(&args.asked))?;
     let mut out = io::stdout().lock();
     if recalled.hits.is_empty() && !args.place.json {
@@ -432,7 +443,7 @@ fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
 }
 
 fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
-    let opened = open_place(&args.place)?;
+    let opened = open_known(&args.place)?;
     let (reader, namespace) = (args.seen.reader.as_deref(), args.seen.namespace.as_deref());
     let listed = opened.bank.list(reader, namespace)?;
     let mut out = io::stdout().lock();
@@ -465,7 +476,7 @@ fn forget(args: &ForgetArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::usage("nothing is said to be forgotten", hint));
         }
     };
-    let opened = open_place(&args.place)?;
+    let opened = open_known(&args.place)?;
     let receipt = opened.bank.forget(&by)?;
     let mut out = io::stdout().lock();
     let written = match args.place.json {
@@ -551,7 +562,7 @@ fn retain(args: &RetainArgs) -> Result<ExitCode, Failure> {
 }
 
 fn stats(args: &StatsArgs) -> Result<ExitCode, Failure> {
-    let opened = open_place(&args.place)?;
+    let opened = open_known(&args.place)?;
     let stats = opened.bank.stats()?;
     let mut out = io::stdout().lock();
     if args.place.json {

@@ -9,10 +9,14 @@ use perennial::rows::{Column, Schema, Type};
 use crate::rig::Rig;
 
 fn retain(state: &Path, set: &[&str]) -> Output {
+    memory("retain", state, set)
+}
+
+fn memory(command: &str, state: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_perennial"))
-        .args(["memory", "retain", "--state"])
+        .args(["memory", command, "--state"])
         .arg(state)
-        .args(set)
+        .args(more)
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .output()
@@ -40,4 +44,25 @@ fn a_setting_that_cannot_be_read_is_set_anew_as_the_hint_says() {
     let said = String::from_utf8_lossy(&set.stderr);
     assert!(set.status.success(), "{said}");
     assert_eq!(retain(dir.path(), &[]).stdout, b"all\n");
+}
+
+#[test]
+fn who_looks_for_what_was_stored_makes_no_folder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = dir.path().join("misspelt");
+    for (command, more) in [
+        ("recall", &["tea"][..]),
+        ("list", &[]),
+        ("forget", &["--key", "k"]),
+        ("stats", &[]),
+    ] {
+        let refused = memory(command, &state, more);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{command}: {said}");
+        assert!(
+            said.contains("there is no such folder"),
+            "{command}: {said}"
+        );
+        assert!(!state.exists(), "{command}");
+    }
 }

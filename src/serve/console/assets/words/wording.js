@@ -19,8 +19,9 @@ export function duration(ms) {
   const s = ms / 1000;
   if (s < 1) return `${Math.round(ms)} ms`;
   if (s < 100) return `${s.toFixed(s < 10 ? 1 : 0)} s`;
-  const min = Math.floor(s / 60);
-  if (min < 60) return `${min} min ${Math.round(s % 60)} s`;
+  const whole = Math.round(s);
+  const min = Math.floor(whole / 60);
+  if (min < 60) return `${min} min ${whole % 60} s`;
   const h = Math.floor(min / 60);
   return h < 48 ? `${h} h ${min % 60} min` : `${Math.floor(h / 24)} d ${h % 24} h`;
 }
