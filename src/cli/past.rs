@@ -218,7 +218,7 @@ mod of_server {
     fn epoch_at(server: &Endpoint, at_ms: i64) -> Result<u64, Failure> {
         let epochs = history(server)?;
         let by_then = epochs.iter().filter(|of| of.committed_at_ms <= at_ms);
-        by_then.map(|of| of.epoch).last().ok_or_else(|| {
+        by_then.map(|of| of.epoch).next_back().ok_or_else(|| {
             let what = format!("{} is not in the history", timestamp::text(at_ms));
             Failure::usage(what, "`perennial history` lists the epochs there are")
         })

@@ -12,10 +12,10 @@ use super::super::refusal::{Refusal, json_response};
 #[derive(Clone, Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
-    message: String,
+    message: Box<str>,
     /// The parameter that is to blame.
-    parameter: Option<String>,
-    code: Option<String>,
+    parameter: Option<Box<str>>,
+    code: Option<Box<str>>,
     header: Option<(HeaderName, &'static str)>,
 }
 
@@ -54,9 +54,9 @@ impl ApiError {
     ) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
-            message: message.into(),
-            parameter: Some(parameter.into()),
-            code: Some(code.to_owned()),
+            message: message.into().into(),
+            parameter: Some(parameter.into().into()),
+            code: Some(code.into()),
             header: None,
         }
     }
@@ -91,10 +91,10 @@ impl ApiError {
     /// As it is written, in a reply or in the middle of one.
     pub(super) fn json(&self) -> serde_json::Value {
         let error = ApiErrorJson {
-            message: self.message.clone(),
+            message: self.message.to_string(),
             r#type: self.kind().to_owned(),
-            param: self.parameter.clone(),
-            code: self.code.clone(),
+            param: self.parameter.as_deref().map(str::to_owned),
+            code: self.code.as_deref().map(str::to_owned),
         };
         json!({ "error": error })
     }
@@ -108,12 +108,12 @@ impl From<Refusal> for ApiError {
             "" => refusal.error().to_owned(),
             hint => format!("{}; {hint}", refusal.error()),
         };
-        let code = refusal.code().map(str::to_owned);
-        let code = code
-            .or_else(|| (status == StatusCode::UNAUTHORIZED).then(|| "invalid_api_key".to_owned()));
+        let code = refusal.code().map(Box::from);
+        let code =
+            code.or_else(|| (status == StatusCode::UNAUTHORIZED).then(|| "invalid_api_key".into()));
         Self {
             status,
-            message,
+            message: message.into(),
             parameter: None,
             code,
             header: refusal.header_field().cloned(),

@@ -79,7 +79,7 @@ impl Case {
     }
 
     /// The result over these rows of `a` and `b`.
-    fn from_nothing(self, [left, right]: &[Vec<Vec<Value>>; 2]) -> Bag {
+    fn of_nothing(self, [left, right]: &[Vec<Vec<Value>>; 2]) -> Bag {
         let mut bag = Bag::new();
         for a in left.iter().filter(|row| can_be_near(&row[2])) {
             let candidates: Vec<&Vec<Value>> =
@@ -173,7 +173,7 @@ proptest! {
                 }
             }
             history.push(deltas);
-            expected.push(case.from_nothing(&standing));
+            expected.push(case.of_nothing(&standing));
         }
         let found = maintained(&case.query(), &schemas(), &history, n_workers);
         prop_assert_eq!(found, expected);
