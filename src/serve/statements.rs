@@ -85,7 +85,7 @@ pub enum Executed {
 
 impl Served {
     /// Carries one statement or several out, in order. Where `only_looks`, they may do nothing else.
-    /// It waits; see [`Served::sql`].
+    /// It waits; see `Served::sql`.
     ///
     /// # Errors
     /// What is wrong with them, with what came of those before.

@@ -2,7 +2,7 @@
 //!
 //! A dry run over the rows that stand. Questions are counted from the first to the last: where answers of
 //! one are missing, what stands behind it is counted as if nothing had been ruled out by it
-//! ([`relax`](crate::query::relax)), and so often until no other answer is missing. No language model is
+//! (`query::relax`), and so often until no other answer is missing. No language model is
 //! asked; texts are embedded where a query asks about the nearest, since which pairs there are depends on
 //! it.
 
