@@ -204,7 +204,13 @@ fn one_token_does_not_keep_others_from_asking() {
         },
         ..Setup::default()
     };
-    let serving = Serving::with(SUPPORT, setup);
+    let script = "
+        CREATE TABLE docs (key TEXT, text TEXT);
+        CREATE TABLE questions (key TEXT, text TEXT);
+        CREATE CONTINUOUS VIEW answers AS LLM_GENERATE(
+            CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(docs));
+        INSERT INTO docs VALUES ('a', 'alpha is one.');";
+    let serving = Serving::with(script, setup);
     let n_asked = || {
         let sql = json!({"sql": "SELECT count(*) AS n FROM questions"}).to_string();
         let told = ask(&serving, ADMIN, "POST", "/v1/sql", &sql).json();
