@@ -486,18 +486,8 @@ fn a_topic_of_a_restored_state_loses_what_was_told_after_the_backup() {
         })
     };
     let mut first = start(&dir.path().join("state"));
-    first.upsert("docs", "a", "alpha is here.");
-    for key in ["p", "q"] {
-        first.upsert("questions", key, "alpha");
-    }
-    first.engine.flush().expect("runs");
     let file = dir.path().join("a.backup");
-    let out = std::fs::File::create(&file).expect("writable");
-    first.engine.backup(out).expect("backed up");
-    first.upsert("docs", "a", "alpha has moved.");
-    first.upsert("questions", "r", "alpha");
-    first.engine.delete("questions", "p").expect("runs");
-    let lost = first.texts();
+    let lost = first.past_a_backup(&file);
     drop(first);
     assert_eq!(compacted(&broker.consume("answers")), lost);
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use perennial::ask::Answer;
@@ -16,6 +16,7 @@ use perennial::{Delivery, Engine, EngineBuilder, Policy, Runtime, Subscription, 
 use proptest::prelude::*;
 
 use crate::history::{Collections, Step, steps};
+use crate::hold::Hold;
 use crate::rig::{Rig, view};
 
 /// Longer than anything takes here.
@@ -51,25 +52,6 @@ fn rig(
         engine,
         model,
         embedder,
-    }
-}
-
-/// Lets held calls go on, before the engine waits for them.
-struct Hold(Arc<AtomicBool>);
-
-impl Hold {
-    fn new() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
-    fn release(&self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.release();
     }
 }
 

@@ -22,6 +22,7 @@ mod exact;
 mod faults;
 mod forget;
 mod history;
+mod hold;
 mod killed;
 mod logs;
 #[cfg(feature = "mcp")]

@@ -1,6 +1,7 @@
 //! An engine over a scripted model, and what it has been asked.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
@@ -55,6 +56,21 @@ impl Rig {
 
     pub(crate) fn upsert(&mut self, stream: &str, key: &str, text: &str) {
         self.engine.upsert(stream, key, text).expect("runs");
+    }
+
+    /// Says something, takes a backup of it, and goes on. The answers then, which the backup has not.
+    pub(crate) fn past_a_backup(&mut self, file: &Path) -> BTreeMap<String, String> {
+        self.upsert("docs", "a", "alpha is here.");
+        for key in ["p", "q"] {
+            self.upsert("questions", key, "alpha");
+        }
+        self.engine.flush().expect("runs");
+        let out = std::fs::File::create(file).expect("writable");
+        self.engine.backup(out).expect("backed up");
+        self.upsert("docs", "a", "alpha has moved.");
+        self.upsert("questions", "r", "alpha");
+        self.engine.delete("questions", "p").expect("runs");
+        self.texts()
     }
 
     /// The answers by context, once everything before is visible.

@@ -147,18 +147,8 @@ fn a_receiver_of_a_restored_state_is_told_what_is_replaced() {
     let dir = tempfile::tempdir().expect("a folder");
     let receiver = Receiver::start([]);
     let mut first = rig(Some(&dir.path().join("state")), &receiver);
-    first.upsert("docs", "a", "alpha is here.");
-    for key in ["p", "q"] {
-        first.upsert("questions", key, "alpha");
-    }
-    first.engine.flush().expect("runs");
     let file = dir.path().join("a.backup");
-    let out = std::fs::File::create(&file).expect("writable");
-    first.engine.backup(out).expect("backed up");
-    first.upsert("docs", "a", "alpha has moved.");
-    first.upsert("questions", "r", "alpha");
-    first.engine.delete("questions", "p").expect("runs");
-    let lost = first.texts();
+    let lost = first.past_a_backup(&file);
     let before = receiver.until(|taken| held(taken) == lost);
     assert!(before.iter().all(|got| got.json()["replaces"].is_null()));
     drop(first);

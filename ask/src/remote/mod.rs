@@ -22,6 +22,7 @@ mod fault;
 pub mod fuzz;
 mod gate;
 mod habits;
+mod identity;
 mod lexical;
 mod likelihoods;
 mod pace;
@@ -36,7 +37,7 @@ mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use perennial_model::cancel::Cancel;
@@ -52,6 +53,7 @@ use crate::answer::{CallProgress, RemoteCall, n_tokens_of};
 use fault::Fault;
 use gate::Gate;
 use habits::Habits;
+use identity::Identity;
 use likelihoods::Likeliest;
 use pace::Pace;
 use reply::Reply;
@@ -127,7 +129,7 @@ pub struct RemoteModel {
     gate: Gate,
     digest: [u8; 32],
     /// By which name the server answers, once it has.
-    answers_as: OnceLock<String>,
+    answers_as: Identity,
     /// Tokens of a prompt for each of the lower bound.
     tokens_a_word: f32,
     /// Whether its thinking has no opening tag.
@@ -172,13 +174,9 @@ impl RemoteModel {
         }
         let answers = probed.answers_as.as_deref().unwrap_or_default();
         let digest = digest(server.address(), [&probed.model, answers], &habits);
-        let answers_as = OnceLock::new();
         let mut limits = options.limits;
         if probed.report.repeats.failed_together > 0 {
             limits.at_once = 1;
-        }
-        if let Some(name) = &probed.answers_as {
-            let _ = answers_as.set(name.clone());
         }
         Ok(Self {
             shown: server.address().to_string(),
@@ -190,7 +188,7 @@ impl RemoteModel {
             at_once: limits.at_once.max(1),
             gate: Gate::new(limits),
             digest,
-            answers_as,
+            answers_as: Identity::of(probed.answers_as),
             tokens_a_word: probed.tokens_a_word,
             thinks_unopened: probed.thinks_unopened,
             silences: Strikes::default(),
@@ -291,15 +289,7 @@ impl RemoteModel {
 
     /// The reply, if the same model read all of the prompt.
     fn believed(&self, mut reply: Reply, request: &ChatRequest<'_>) -> Result<Reply, Fault> {
-        if let Some(answers) = &reply.model {
-            let known = self.answers_as.get_or_init(|| answers.clone());
-            if known != answers {
-                return Err(Fault::Exchanged {
-                    asked: known.clone(),
-                    answers: answers.clone(),
-                });
-            }
-        }
+        self.answers_as.check(reply.model.as_ref())?;
         let least = self.least(request);
         match reply.usage.prompt {
             Some(read) if read < least => Err(Fault::TooLong {

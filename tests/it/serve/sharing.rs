@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::client::request;
+use crate::hold::Hold;
 
 const ADMIN: &str = "admin-0123456789abcdef";
 const ONE: &str = "one-0123456789abcdef";
@@ -31,25 +32,6 @@ fn ask(serving: &Serving, token: &str, method: &str, path: &str, body: &str) -> 
     let headers = [("authorization", &*bearer)];
     let asked = request(method, path, &headers, body.as_bytes());
     serving.client().ask(&asked)
-}
-
-/// What waits as long as this is there.
-struct Hold(Arc<AtomicBool>);
-
-impl Hold {
-    fn new() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
-    fn release(&self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.release();
-    }
 }
 
 fn chat(question: &str) -> String {

@@ -22,7 +22,6 @@ mod refusals;
 mod vectors;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -32,6 +31,7 @@ use super::address::Address;
 use super::error::RemoteError;
 use super::fault::Fault;
 use super::gate::{Gate, RemoteLimits};
+use super::identity::Identity;
 use super::server::{ApiKey, MAX_REPLY, Server};
 use super::{PATIENCE, estimate, probe};
 use crate::answer::CallError;
@@ -96,7 +96,7 @@ pub struct RemoteEmbedder {
     /// What it is asked by.
     model: String,
     /// By which name the server answers, once it has.
-    answers_as: OnceLock<String>,
+    answers_as: Identity,
     n_dimensions: usize,
     /// Whether it packs vectors.
     packs: bool,
@@ -147,15 +147,11 @@ impl RemoteEmbedder {
         let packs = asked(true).is_ok_and(|(packed, _)| is_alike(packed));
         let names = [&model, answers.as_deref().unwrap_or_default()];
         let digest = digest(names, n_dimensions);
-        let answers_as = OnceLock::new();
-        if let Some(name) = answers {
-            let _ = answers_as.set(name);
-        }
         let fit = MAX_REPLY as usize / (n_dimensions * BYTES_AN_ELEMENT);
         Ok(Self {
             server,
             model,
-            answers_as,
+            answers_as: Identity::of(answers),
             n_dimensions,
             packs,
             at_once: options.limits.at_once.max(1),
@@ -255,15 +251,7 @@ impl RemoteEmbedder {
 
     /// The vectors, if the same model gave them.
     fn believed(&self, of: Vectors) -> Result<Vectors, Fault> {
-        if let Some(answers) = &of.model {
-            let known = self.answers_as.get_or_init(|| answers.clone());
-            if known != answers {
-                return Err(Fault::Exchanged {
-                    asked: known.clone(),
-                    answers: answers.clone(),
-                });
-            }
-        }
+        self.answers_as.check(of.model.as_ref())?;
         let mut sizes = of.vectors.iter().flatten().map(Vec::len);
         match sizes.find(|size| *size != self.n_dimensions) {
             Some(is) => Err(Fault::Reshaped {
