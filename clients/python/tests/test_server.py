@@ -86,14 +86,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
-#: Two tokens, which may look.
+#: Two tokens, which may look, and one that may write, too.
 FIRST, SECOND = "0b1f6f4d8a3e47f3a1c5e7d9f2b4c6e8", "5f0c7c1e0a6b4c27a7e5d3f1b9b0c2d4"
+WRITER = "9d2a41c07be84f6b8e13aa5f60c7d2f9"
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Server]:
     tokens = tmp_path / "tokens"
-    tokens.write_text(f"read {FIRST}\nread {SECOND}\n")
+    tokens.write_text(f"read {FIRST}\nread {SECOND}\nread,write {WRITER}\n")
     server = Server(tmp_path, "--token-file", str(tokens))
     server.start()
     yield server
@@ -186,7 +187,8 @@ def test_a_token_is_asked_for(guarded: Server) -> None:
 
 def test_who_follows_is_told_that_the_token_is_taken_back(guarded: Server) -> None:
     async def followed() -> None:
-        async with perennial.AsyncClient(guarded.url, token=FIRST) as client:
+        async with perennial.AsyncClient(guarded.url, token=WRITER) as client:
+            await client.upsert("notes", "a", "A note.", room="hall", wait=60)
             async for _ in client.follow("rooms"):
                 (guarded.folder / "tokens").write_text(f"read {SECOND}\n")
 
