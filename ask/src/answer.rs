@@ -121,7 +121,7 @@ impl std::fmt::Display for Rung {
 pub struct Work {
     /// Tokens forwarded to encode fragments that were not in the store.
     pub n_encoded: usize,
-    /// Tokens of the instruction and question.
+    /// Tokens of the question, and of the instruction where it was not read for another question.
     pub n_prompt: usize,
     /// Tokens of the old answer that were checked.
     pub n_draft: usize,
@@ -344,6 +344,10 @@ pub trait AnswerModel: Send + Sync + 'static {
         request: &AnswerRequest<'_>,
         progress: &mut dyn CallProgress,
     ) -> Result<Outcome, Failure>;
+    /// Tokens of an instruction that are read once for all questions over the same passages.
+    fn n_instruction_tokens(&self, _prompt: &str) -> usize {
+        0
+    }
     /// Makes ready what judging the next change for a question over this layout will need. It is called
     /// when its answer has been told, for requests that may be left unread.
     fn prepare(&self, _question: &str, _layout: &PassageLayout) {}

@@ -146,6 +146,18 @@ impl TextCodec for ChatCodec {
         Ok(tokens)
     }
 
+    fn instruction(&self, prompt: &str) -> Result<Vec<u32>, Error> {
+        if prompt.is_empty() {
+            return Ok(Vec::new());
+        }
+        // What a letter and a digit leave as it is, the border of the two included.
+        let of = |question| self.tokenizer.continue_text(&suffix_text(prompt, question));
+        let (mut tokens, other) = (of("a")?, of("1")?);
+        let same = tokens.iter().zip(&other).take_while(|(a, b)| a == b);
+        tokens.truncate(same.count());
+        Ok(tokens)
+    }
+
     fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
         self.tokenizer.decode(tokens)
     }

@@ -10,7 +10,7 @@ use perennial::{Order, Policy, Scope};
 use proptest::prelude::*;
 
 use crate::history::steps;
-use crate::tensors::{Case, CharCodec, PLAIN, collections, decoder, text};
+use crate::tensors::{Case, CharCodec, PLAIN, collections, decoder, text, wording};
 
 fn scope() -> impl Strategy<Value = Scope> {
     prop_oneof![
@@ -291,4 +291,40 @@ fn a_draft_of_another_model_is_no_draft() {
     assert!(!right.is_empty());
     assert_eq!(answer(&[1_000_000, 3]), right);
     assert_eq!(answer(&[right[0], u32::MAX]), right);
+}
+
+/// Of many questions over the same documents each reads itself, and one reads the instruction.
+#[test]
+fn an_instruction_is_read_once_for_all_questions_over_the_same_passages() {
+    for (scope, policy) in [
+        (Scope::Causal, Policy::Exact),
+        (Scope::Independent, Policy::Exact),
+        (Scope::Window { tokens: 40 }, Policy::Exact),
+        (Scope::Causal, Policy::Eventual),
+    ] {
+        let case = Case {
+            scope,
+            policy,
+            ..PLAIN
+        };
+        let mut rig = case.rig(&decoder(2), 1, 1 << 26);
+        let mut collections = collections();
+        collections.documents = (0..3).map(|i| (i, (i * 9, 0))).collect();
+        collections.questions = (0..5).map(|i| (i, i)).collect();
+        collections.fill(&mut rig.engine);
+        rig.engine.settle().expect("runs");
+        let updates = rig.engine.subscribe("answers").expect("known");
+        let n_prompt: usize = updates.answers().take(5).map(|a| a.work.n_prompt).sum();
+        let n_questions: usize = (0..5).map(|i| " ".len() + wording(i).len()).sum();
+        assert_eq!(n_prompt, "Say.".len() + n_questions, "{scope} {policy}");
+        // What no layout names is not kept.
+        assert_eq!(rig.store.n_unreferenced(), 0, "{scope} {policy}");
+        let fresh = Case {
+            policy: Policy::Exact,
+            ..case
+        };
+        let mut fresh = fresh.rig(&decoder(1), 2, 1 << 26);
+        collections.fill(&mut fresh.engine);
+        assert_eq!(rig.texts(), fresh.texts());
+    }
 }

@@ -105,6 +105,10 @@ impl AnswerModel for StandIn {
         self.inner.n_prefix_tokens()
     }
 
+    fn n_instruction_tokens(&self, prompt: &str) -> usize {
+        self.inner.n_instruction_tokens(prompt)
+    }
+
     fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String> {
         self.inner.passage_tokens(title, text)
     }

@@ -44,6 +44,10 @@ impl TextCodec for CharCodec {
         Ok(Self::encode(&format!("{prompt} {question}")))
     }
 
+    fn instruction(&self, prompt: &str) -> Result<Vec<u32>, Error> {
+        Ok(Self::encode(prompt))
+    }
+
     fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
         Ok(tokens
             .iter()
@@ -211,7 +215,7 @@ pub(crate) fn text(seed: u8) -> String {
         .join("\n\n")
 }
 
-fn wording(value: u8) -> String {
+pub(crate) fn wording(value: u8) -> String {
     WORDS[usize::from(value)].to_owned()
 }
 

@@ -145,7 +145,8 @@ fn staged<'scope>(
 }
 
 /// Arranges the ids of the fragments that layouts need; the multiplicities are the store's
-/// reference counts. Each is counted once among the tokens that a rerun encodes.
+/// reference counts. Each is counted once among the tokens that a rerun encodes; with each layout, the
+/// instruction behind it.
 fn refer<'scope>(
     plan: &Arc<Plan>,
     requests: Rows<'scope, Request>,
@@ -153,11 +154,13 @@ fn refer<'scope>(
 ) -> Rows<'scope, ()> {
     let (scope, model) = (plan.scope, services.model.clone());
     let references = services.references.clone();
-    let rerun = services.rerun.clone();
+    let (rerun, of_layouts) = (services.rerun.clone(), services.rerun.clone());
     let n_prefix = model.n_prefix_tokens();
+    let n_instruction = model.n_instruction_tokens(&plan.prompt);
     requests
         .map(|request| request.layout)
         .distinct()
+        .inspect(move |(_, _epoch, diff)| of_layouts.add(n_instruction, *diff))
         .flat_map(move |layout| {
             let passages = layout.passages();
             let n_tokens = passages.iter().map(|passage| passage.tokens.len());

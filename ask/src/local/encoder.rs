@@ -37,6 +37,8 @@ pub(super) struct Encoder<'a> {
     work: &'a mut Work,
     /// Tokens of fragments that were found missing, for the progress report.
     n_missing: usize,
+    /// The fragment that is no passage's: what it costs is the prompt's.
+    instruction: Option<FragmentId>,
 }
 
 /// Fragments one behind the other, of which some are still to be had.
@@ -119,7 +121,13 @@ impl<'a> Encoder<'a> {
             progress,
             work,
             n_missing: 0,
+            instruction: None,
         }
+    }
+
+    /// Says which fragment is the instruction's.
+    pub(super) fn instructed_by(&mut self, instruction: Option<&Piece>) {
+        self.instruction = instruction.map(|piece| piece.id);
     }
 
     /// The shared prefix.
@@ -136,12 +144,13 @@ impl<'a> Encoder<'a> {
         Ok(last.expect("a chain that is asked for its last has one"))
     }
 
-    /// The fragments of every run's pieces, in order.
+    /// The fragments of every run's pieces, in order, and that of a piece which stands behind them all.
     pub(super) fn runs(
         &mut self,
         prefix: &Arc<KvFragment>,
         runs: &[EncodeRun],
-    ) -> Result<Vec<Arc<KvFragment>>, ModelError> {
+        mut behind: Option<Piece>,
+    ) -> Result<(Vec<Arc<KvFragment>>, Option<Arc<KvFragment>>), ModelError> {
         let chain = |run: &EncodeRun| {
             let mut chain = Chain::of(prefix.clone());
             let present: Option<Vec<_>> = run
@@ -159,20 +168,37 @@ impl<'a> Encoder<'a> {
             chain
         };
         let mut chains: Vec<Chain> = runs.iter().map(chain).collect();
+        // Where there is one chain it ends it, and is encoded together with what is missing there.
+        let mut ends_chain = false;
+        if let ([run], [chain]) = (runs, &mut chains[..])
+            && run.conditioning.is_empty()
+            && let Some(piece) = behind.take()
+        {
+            chain.want(piece);
+            ends_chain = true;
+        }
         self.complete(&mut chains)?;
         let mut found = Vec::new();
         for (run, chain) in runs.iter().zip(chains) {
-            let first = chain.slots.len() - run.pieces.len();
+            let first = chain.slots.len() - run.pieces.len() - usize::from(ends_chain);
             found.extend(chain.into_fragments().skip(first));
         }
-        Ok(found)
+        let mut behind_all = found.pop_if(|_| ends_chain);
+        if let Some(piece) = behind {
+            let mut chain = Chain::of(prefix.clone());
+            found.iter().for_each(|kv| chain.push(kv.clone()));
+            chain.want(piece);
+            behind_all = Some(self.last_of(chain)?);
+        }
+        Ok((found, behind_all))
     }
 
     /// Fills every slot of the chains.
     pub(super) fn complete(&mut self, chains: &mut [Chain]) -> Result<(), ModelError> {
         let store = &self.model.store;
         let wanted = chains.iter().flat_map(Chain::wanted);
-        let missing = wanted.filter(|piece| !store.contains(&piece.id));
+        let missing =
+            wanted.filter(|piece| Some(piece.id) != self.instruction && !store.contains(&piece.id));
         self.n_missing += missing.map(|piece| piece.tokens.len()).sum::<usize>();
         if chains.iter().all(Chain::is_complete) {
             return Ok(());
@@ -267,9 +293,6 @@ impl<'a> Encoder<'a> {
         let passed = passes.run(self.priority, batch.passes, self.cancel)?;
         store.note_encoded(batch.n_rows, begin.elapsed());
         self.work.n_passes += 1;
-        self.work.n_encoded += batch.n_rows;
-        let total = self.n_missing.max(self.work.n_encoded);
-        self.progress.encoding(self.work.n_encoded, total);
         for ((number, place), passed) in batch.places.into_iter().zip(passed) {
             let chain = &mut chains[number];
             let slot = &mut chain.slots[place];
@@ -277,9 +300,16 @@ impl<'a> Encoder<'a> {
                 unreachable!("what is here is not encoded");
             };
             let kv = Arc::new(passed.tail.freeze());
-            let cost_tokens = piece.tokens.len() + chain.n_conditioning;
+            let n_rows = piece.tokens.len();
+            match Some(piece.id) == self.instruction {
+                true => self.work.n_prompt += n_rows,
+                false => self.work.n_encoded += n_rows,
+            }
+            let cost_tokens = n_rows + chain.n_conditioning;
             *slot = Slot::Here(store.insert(piece.id, kv, cost_tokens));
         }
+        let total = self.n_missing.max(self.work.n_encoded);
+        self.progress.encoding(self.work.n_encoded, total);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use perennial_model::cancel::Cancel;
 use perennial_model::error::Error as ModelError;
+use perennial_model::kv::KvFragment;
 use perennial_model::layout::Layout;
 use perennial_model::passes::Priority;
 
@@ -23,6 +24,8 @@ pub(super) struct LaidOut {
     pub(super) members: Vec<Lent>,
     /// By passage: whether its fragment is not that of a run from scratch.
     pub(super) is_stale: Vec<bool>,
+    /// What all questions are read behind, where they share that.
+    pub(super) instruction: Option<Arc<KvFragment>>,
     /// By passage.
     tokens: Vec<Arc<[u32]>>,
 }
@@ -35,6 +38,7 @@ impl LaidOut {
             layout: Arc::new(layout),
             members: Vec::new(),
             is_stale: Vec::new(),
+            instruction: None,
             tokens: plan.pieces().map(|piece| piece.tokens.clone()).collect(),
         };
         (laid_out, prefix.id)
@@ -58,20 +62,21 @@ impl LaidOut {
 }
 
 impl TensorModel {
-    /// The layout that a request may be answered over.
+    /// The layout that a request may be answered over, and `instruction` behind it.
     pub(super) fn lay_out_for<'a>(
         &'a self,
         request: &'a AnswerRequest<'_>,
         plan: &'a FragmentPlan,
+        instruction: &[u32],
         progress: &'a mut dyn CallProgress,
         work: &'a mut Work,
     ) -> Result<LaidOut, ModelError> {
         let mut encoder = Encoder::new(self, request.priority, &request.cancel, progress, work);
         let borrows = request.tolerance.borrows && request.scope == Scope::Causal;
         if borrows && !request.before.live.is_empty() {
-            self.splice(plan, request, &mut encoder)
+            self.splice(plan, instruction, request, &mut encoder)
         } else {
-            self.exact(plan, &mut encoder)
+            self.exact(plan, instruction, &mut encoder)
         }
     }
 
@@ -118,18 +123,24 @@ impl TensorModel {
     ) -> Result<Arc<Layout>, ModelError> {
         let (mut work, mut progress) = (Work::default(), ());
         let mut encoder = Encoder::new(self, priority, cancel, &mut progress, &mut work);
-        Ok(self.exact(plan, &mut encoder)?.layout)
+        Ok(self.exact(plan, &[], &mut encoder)?.layout)
     }
 
     pub(super) fn exact<'a>(
         &self,
         plan: &'a FragmentPlan,
+        instruction: &[u32],
         encoder: &mut Encoder<'a>,
     ) -> Result<LaidOut, ModelError> {
-        let _encoding = self.encoding_of(plan);
+        let mut ids: Vec<FragmentId> = plan.layout_ids().collect();
+        let instruction = self.instruction_piece(&ids, instruction);
+        ids.extend(instruction.iter().map(|piece| piece.id));
+        encoder.instructed_by(instruction.as_ref());
+        let _encoding = self.encoding_of(&ids);
         let prefix = encoder.prefix(&plan.prefix)?;
         let (mut laid_out, _) = LaidOut::new(plan, lent(&plan.prefix, prefix.clone()));
-        let fragments = encoder.runs(&prefix, &plan.runs)?;
+        let (fragments, instruction) = encoder.runs(&prefix, &plan.runs, instruction)?;
+        laid_out.instruction = instruction;
         for (piece, kv) in plan.pieces().zip(fragments) {
             laid_out.push(lent(piece, kv), false);
         }
@@ -144,10 +155,11 @@ impl TensorModel {
     fn splice(
         &self,
         plan: &FragmentPlan,
+        instruction: &[u32],
         request: &AnswerRequest<'_>,
         encoder: &mut Encoder<'_>,
     ) -> Result<LaidOut, ModelError> {
-        let _encoding = self.encoding_of(plan);
+        let _encoding = self.encoding();
         let mut lender = request.before.live.lender();
         let prefix = encoder.prefix(&plan.prefix)?;
         let mut chain = Chain::of(prefix.clone());
@@ -189,8 +201,13 @@ impl TensorModel {
             ids.push(id);
             are_stale.push(is_stale);
         }
+        let instruction = self.instruction_piece(&ids, instruction);
+        let is_instructed = instruction.is_some();
+        encoder.instructed_by(instruction.as_ref());
+        instruction.into_iter().for_each(|piece| chain.want(piece));
         encoder.complete(std::slice::from_mut(&mut chain))?;
-        let fragments = chain.into_fragments().skip(1);
+        let mut fragments: Vec<_> = chain.into_fragments().skip(1).collect();
+        laid_out.instruction = fragments.pop_if(|_| is_instructed);
         for ((id, kv), is_stale) in ids.into_iter().skip(1).zip(fragments).zip(are_stale) {
             laid_out.push(Lent { id, kv }, is_stale);
         }
@@ -198,10 +215,13 @@ impl TensorModel {
     }
 
     /// Keeps other calls from encoding the same meanwhile, where anything is missing.
-    pub(super) fn encoding_of(&self, plan: &FragmentPlan) -> Option<MutexGuard<'_, ()>> {
-        let is_missing = plan.layout_ids().any(|id| !self.store.contains(&id));
-        let lock = || self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
-        is_missing.then(lock)
+    fn encoding_of(&self, ids: &[FragmentId]) -> Option<MutexGuard<'_, ()>> {
+        let is_missing = ids.iter().any(|id| !self.store.contains(id));
+        is_missing.then(|| self.encoding())
+    }
+
+    fn encoding(&self) -> MutexGuard<'_, ()> {
+        self.encoding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

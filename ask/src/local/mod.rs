@@ -2,6 +2,7 @@
 //! the answer written or verified over their layout.
 
 mod encoder;
+mod instruction;
 mod laid_out;
 mod perform;
 mod skip;
@@ -49,6 +50,12 @@ pub trait TextCodec: Send + Sync + 'static {
     /// # Errors
     /// A text that the tokenizer refuses.
     fn suffix(&self, prompt: &str, question: &str) -> Result<Vec<u32>, ModelError>;
+    /// What suffixes of this instruction begin with, whatever the question; a guess that is checked
+    /// against each suffix. Empty where nothing is known to be the same.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    fn instruction(&self, prompt: &str) -> Result<Vec<u32>, ModelError>;
     /// The text of answer tokens.
     ///
     /// # Errors
@@ -97,7 +104,7 @@ impl TensorModel {
     ) -> Self {
         let resolved = resolved(weights, &decoder, &codec);
         let identity = ModelIdentity::new(&resolved, decoder.arithmetic().kernel_class(), KV_DTYPE);
-        let mut hash = blake3::Hasher::new_derive_key("perennial 1 tensor model");
+        let mut hash = blake3::Hasher::new_derive_key("perennial 2 tensor model");
         hash.update(identity.as_bytes());
         Self {
             passes: Arc::new(Passes::new(decoder)),
@@ -291,19 +298,32 @@ impl AnswerModel for TensorModel {
         if let Some(outcome) = self.skip(request, &plan, n_prompt, progress) {
             return Ok(outcome);
         }
+        let instruction = self.instruction(request, &suffix).map_err(failed)?;
         let laid_out = self
-            .lay_out_for(request, &plan, progress, &mut work)
+            .lay_out_for(request, &plan, instruction, progress, &mut work)
             .map_err(failed)?;
         let places = 0..request.layout.passages().len();
         let layout = self.repaired(request, laid_out.layout.clone(), places);
-        let layout = layout.map_err(failed)?;
+        let layout = laid_out.instructed(layout.map_err(failed)?);
         let (draft, is_patched) = self.draft(request);
         let generation = self
-            .generate(request, &layout, &suffix, &draft, progress)
+            .generate(
+                request,
+                &layout,
+                &suffix[instruction.len()..],
+                &draft,
+                progress,
+            )
             .map_err(failed)?;
         work.n_from_scratch = n_prompt + generation.tokens.len();
         let rung = written::rung(&draft, is_patched, &generation);
         Ok(self.written(request, &laid_out, generation, rung, work)?)
+    }
+
+    fn n_instruction_tokens(&self, prompt: &str) -> usize {
+        self.codec
+            .instruction(prompt)
+            .map_or(0, |tokens| tokens.len())
     }
 
     fn prepare(&self, question: &str, layout: &PassageLayout) {
@@ -398,6 +418,10 @@ mod tests {
 
         fn suffix(&self, prompt: &str, question: &str) -> Result<Vec<u32>, ModelError> {
             self.answer(&format!("{prompt}{question}"))
+        }
+
+        fn instruction(&self, prompt: &str) -> Result<Vec<u32>, ModelError> {
+            self.answer(prompt)
         }
 
         fn decode(&self, tokens: &[u32]) -> Result<String, ModelError> {

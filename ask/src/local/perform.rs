@@ -339,7 +339,7 @@ impl TensorModel {
         let plan = self.plan(Scope::Causal, documents.passages());
         let mut progress = ();
         let mut encoder = Encoder::new(self, call.priority, &call.cancel, &mut progress, work);
-        Ok(self.exact(&plan, &mut encoder)?.layout)
+        Ok(self.exact(&plan, &[], &mut encoder)?.layout)
     }
 
     /// Which of a task's choices is chosen behind a prompt: greedily, token by token, among what the
