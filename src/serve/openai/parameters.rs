@@ -157,7 +157,9 @@ pub(super) fn check_limit(body: &Map<String, Value>, max_tokens: usize) -> Resul
         let Some(value) = body.get(name).filter(|value| !value.is_null()) else {
             continue;
         };
-        match value.as_u64() {
+        // As the description says: of 64 bits, with a sign.
+        let limit = value.as_i64().and_then(|limit| u64::try_from(limit).ok());
+        match limit {
             Some(limit) if limit >= max_tokens as u64 => {}
             Some(_) => {
                 let message = format!(
@@ -170,7 +172,10 @@ pub(super) fn check_limit(body: &Map<String, Value>, max_tokens: usize) -> Resul
                     message,
                 ));
             }
-            None => return Err(ApiError::invalid(name, format!("`{name}` is a number"))),
+            None => {
+                let message = format!("`{name}` is a whole number, 0 or more, of 64 bits");
+                return Err(ApiError::invalid(name, message));
+            }
         }
     }
     Ok(())
@@ -242,6 +247,9 @@ mod tests {
             (json!({"max_tokens": 255}), false),
             (json!({"max_completion_tokens": 1}), false),
             (json!({"max_tokens": "many"}), false),
+            (json!({"max_tokens": i64::MAX}), true),
+            (json!({"max_tokens": i64::MAX as u64 + 1}), false),
+            (json!({"max_tokens": 300.5}), false),
         ] {
             let of = body.as_object().expect("an object");
             assert_eq!(check_limit(of, 256).is_ok(), passes, "{body}");
