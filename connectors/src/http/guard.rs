@@ -100,7 +100,14 @@ pub fn is_loopback_host(authority: &str) -> bool {
     let host = authority.host();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let is_address = |ip: IpAddr| ip.to_canonical().is_loopback();
-    !authority.as_str().contains('@')
+    // Behind the host stands a port, or nothing.
+    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
+    let is_whole = match authority.as_str().strip_prefix(host) {
+        Some("") => true,
+        Some(behind) => behind.strip_prefix(':').is_some_and(is_port),
+        None => false,
+    };
+    is_whole
         && (host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_address))
 }
 
@@ -137,6 +144,8 @@ mod tests {
             "0.0.0.0:7070",
             "localhost@evil.example",
             "evil.example@localhost",
+            "[::1]$9",
+            "localhost:x",
             "",
             "a b",
         ] {
