@@ -37,6 +37,16 @@ pub fn sub_paragraphs(text: &str) -> Vec<Range<usize>> {
     ranges
 }
 
+/// Whether a text ends where one of its sub-paragraphs does: another sentence, or item, would be one of
+/// its own.
+pub fn ends_sub_paragraph(text: &str) -> bool {
+    let text = text.trim_end_matches(' ');
+    let mut longer = text.to_owned();
+    longer.push_str(" It");
+    let last = sub_paragraphs(&longer).pop();
+    !text.is_empty() && last.is_some_and(|last| last.start >= text.len())
+}
+
 /// The same text, byte for byte as long, with a blank for each line break inside of a
 /// sentence: models copy the wrapped lines of documents.
 fn unwrapped(text: &str) -> String {
@@ -158,6 +168,23 @@ mod tests {
                 "2. Be early."
             ]
         );
+    }
+
+    #[test]
+    fn a_text_ends_with_a_sub_paragraph_where_the_next_would_begin() {
+        for (text, ends) in [
+            ("It opens at nine.", true),
+            ("It opens at nine. ", true),
+            ("Is it open?", true),
+            ("1. Bring a coat\n", true),
+            ("", false),
+            (" ", false),
+            ("It opens at", false),
+            ("It opens at nine. 1.", false),
+            ("First, second,", false),
+        ] {
+            assert_eq!(ends_sub_paragraph(text), ends, "{text:?}");
+        }
     }
 
     #[test]

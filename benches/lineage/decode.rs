@@ -76,6 +76,7 @@ fn answer(
         prompt,
         draft: &[],
         tolerance: 0.0,
+        sub_paragraphs: None,
         max_tokens: MAX_TOKENS,
         sampling: Sampling::Greedy,
         stop: tokenizer.stop_tokens(),

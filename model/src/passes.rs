@@ -477,6 +477,7 @@ mod tests {
             prompt: &prompt,
             draft: &[],
             tolerance: 0.0,
+            sub_paragraphs: None,
             max_tokens: 20,
             sampling: Sampling::Greedy,
             stop: &[],

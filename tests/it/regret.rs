@@ -43,10 +43,11 @@ fn write(engine: &Engine, key: u8, seed: u8) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    // An answer of a stable view is what a run from scratch says, and says so, or it is the one before,
-    // with its regret, which is within the bound.
+    // An answer of a stable view is what a run from scratch says, and says so, or something of the one
+    // before stands in it, with a regret that is within the bound; where that was one sub-paragraph, all
+    // of it.
     #[test]
-    fn a_stable_answer_is_the_exact_one_or_the_one_before_within_its_regret(
+    fn a_stable_answer_is_the_exact_one_or_keeps_of_the_one_before_within_its_regret(
         millinats in prop::sample::select(vec![1u32, 50, 300, 5000]),
         edits in prop::collection::vec((0u8..10, prop::option::weighted(0.8, any::<u8>())), 1..8),
     ) {
@@ -67,7 +68,10 @@ proptest! {
                     prop_assert_eq!(&answer.answer, &from_scratch[key].answer);
                     prop_assert_eq!(answer.regret, 0.0);
                 } else {
-                    prop_assert_eq!(&answer.answer, &before[key].answer);
+                    let old = &before[key];
+                    if old.sub_paragraphs.len() == 1 {
+                        prop_assert_eq!(&answer.answer, &old.answer);
+                    }
                     prop_assert!(answer.answer != from_scratch[key].answer);
                     prop_assert!((0.0..=policy.tolerated_regret()).contains(&answer.regret));
                 }

@@ -225,6 +225,6 @@ impl TensorModel {
     }
 }
 
-fn lent(piece: &Piece, kv: Arc<perennial_model::kv::KvFragment>) -> Lent {
+fn lent(piece: &Piece, kv: Arc<KvFragment>) -> Lent {
     Lent { id: piece.id, kv }
 }

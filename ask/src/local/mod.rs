@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use perennial_model::decoder::Decoder;
 use perennial_model::error::Error as ModelError;
-use perennial_model::generation::{self, Generation, GenerationRequest};
+use perennial_model::generation::{self, Generation, GenerationRequest, SubParagraphs};
 use perennial_model::grammar::Vocabulary;
 use perennial_model::layout::Layout;
 use perennial_model::passes::Passes;
@@ -225,11 +225,24 @@ impl TensorModel {
         draft: &[u32],
         progress: &mut dyn CallProgress,
     ) -> Result<Generation, ModelError> {
+        let ends = match request.tolerance.regret > 0.0 {
+            true => self.sub_paragraph_ends(draft)?,
+            false => Vec::new(),
+        };
+        // What cannot be decoded ends nothing.
+        let end_with = |tokens: &[u32]| {
+            let text = self.codec.decode(tokens);
+            text.is_ok_and(|text| provenance::ends_sub_paragraph(&text))
+        };
         let request = GenerationRequest {
             layout,
             prompt: suffix,
             draft,
             tolerance: request.tolerance.regret,
+            sub_paragraphs: Some(SubParagraphs {
+                ends: &ends,
+                end_with: &end_with,
+            }),
             max_tokens: request.max_tokens,
             sampling: request.sampling,
             stop: &self.stop,

@@ -60,10 +60,7 @@ impl TensorModel {
                 .copied()
                 .fold(f32::INFINITY, f32::min),
             is_exact: !laid_out.is_stale.contains(&true) && !generation.is_tolerated,
-            regret: match generation.is_tolerated {
-                true => generation.draft.map_or(0.0, |draft| draft.regret),
-                false => 0.0,
-            },
+            regret: generation.regret,
             draft: generation.draft,
             drift: drift(&mass, &laid_out.is_stale),
             live: Arc::new(laid_out.live()),
@@ -73,6 +70,23 @@ impl TensorModel {
             },
             tokens: generation.tokens.into(),
         })
+    }
+
+    /// The number of an answer's tokens up to the end of each of its sub-paragraphs.
+    pub(super) fn sub_paragraph_ends(&self, tokens: &[u32]) -> Result<Vec<usize>, ModelError> {
+        let text = self.codec.decode(tokens)?;
+        let ends = self.ends(tokens, text.len())?;
+        let mut ends: Vec<usize> = provenance::parts(&text, &ends)
+            .into_iter()
+            .map(|part| part.tokens.end)
+            .filter(|end| *end > 0)
+            .collect();
+        ends.dedup();
+        // What is left of a character is the last one's.
+        if let Some(last) = ends.last_mut() {
+            *last = tokens.len();
+        }
+        Ok(ends)
     }
 
     /// The byte of the answer's text at which each token ends.

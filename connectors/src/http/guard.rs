@@ -107,8 +107,7 @@ pub fn is_loopback_host(authority: &str) -> bool {
         Some(behind) => behind.strip_prefix(':').is_some_and(is_port),
         None => false,
     };
-    is_whole
-        && (host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_address))
+    is_whole && (host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_address))
 }
 
 #[cfg(test)]

@@ -45,6 +45,13 @@ impl<'a> Draft<'a> {
         self.tokens.to_vec()
     }
 
+    /// Goes on at this token of the draft, which is proposed next.
+    pub fn move_to(&mut self, place: usize) {
+        self.place = place;
+        self.attached = true;
+        self.wait = 0;
+    }
+
     /// Learns how many of the proposed tokens stood, and the token chosen after them.
     pub fn judge(&mut self, last: u32, n_proposed: usize, n_stood: usize) {
         if n_proposed == 0 {

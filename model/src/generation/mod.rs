@@ -10,11 +10,13 @@
 //! bits in any batch, and a token is emitted only if it was chosen from logits that follow the
 //! tokens emitted before it.
 //!
-//! With a tolerance, the draft stands as it is while its *regret* is at most that: the mean over its
-//! tokens, and over its end, of how far below the likeliest they are, each behind those before it.
+//! With a tolerance, a sub-paragraph of the draft stands as it is while its *regret* is at most that: the
+//! mean over its tokens, and over its end, of how far below the likeliest they are, each behind those
+//! before it. What falls is written again, and what follows is judged behind that ([`judged`]).
 
 mod constrained;
 mod draft;
+mod judged;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,8 +28,10 @@ use crate::layout::Layout;
 use crate::passes::{Expected, Pass, Passed, Passes, Priority};
 use crate::sampling::Sampling;
 use draft::Draft;
+use judged::Judged;
 
 pub use constrained::{Constrained, ConstrainedRequest, write};
+pub use judged::SubParagraphs;
 
 /// What is to be generated.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +42,11 @@ pub struct GenerationRequest<'a> {
     pub prompt: &'a [u32],
     /// A guess at the answer, such as the old one; empty for none.
     pub draft: &'a [u32],
-    /// The most regret, in nats a token, with which the draft stands though other tokens are
-    /// likelier; 0 for none.
+    /// The most regret, in nats a token, with which a sub-paragraph of the draft stands though other
+    /// tokens are likelier; 0 for none.
     pub tolerance: f32,
+    /// What the sub-paragraphs are; all is one without.
+    pub sub_paragraphs: Option<SubParagraphs<'a>>,
     /// Longest answer.
     pub max_tokens: usize,
     /// How tokens are chosen.
@@ -99,11 +105,6 @@ impl DraftCheck {
             agreement: n_agreed as f32 / n,
         })
     }
-
-    /// Whether the draft is the answer though other tokens are likelier.
-    fn stands(&self, request: &GenerationRequest<'_>) -> bool {
-        request.tolerance > 0.0 && self.regret <= request.tolerance
-    }
 }
 
 /// An answer.
@@ -127,8 +128,11 @@ pub struct Generation {
     pub margins: Vec<f32>,
     /// How well the draft stood, where all of it was read.
     pub draft: Option<DraftCheck>,
-    /// Whether the answer is the draft though decoding gives another.
+    /// Whether something of the draft stands though decoding gives another answer.
     pub is_tolerated: bool,
+    /// Regret of the answer, in nats a token: mean over its tokens, and over its end; 0 where all of it
+    /// was decoded.
+    pub regret: f32,
 }
 
 /// Generates an answer, calling `on_token` as soon as a token stands.
@@ -154,6 +158,7 @@ pub fn generate(
         margins: Vec::new(),
         draft: None,
         is_tolerated: false,
+        regret: 0.0,
     };
     let decoder = passes.decoder();
     let _caller = passes.enter(request.priority);
@@ -166,6 +171,12 @@ pub fn generate(
     let mut next = request.prompt.to_vec();
     let mut proposal = draft.whole();
     let mut is_begun = false;
+    let judged = Judged::of(request);
+    // The sub-paragraph from which on the proposal is judged.
+    let mut judges = judged.is_some().then_some(0);
+    // That in whose place the answer is written, and where it began to be.
+    let mut fallen: Option<(usize, usize)> = None;
+    let mut lost = 0.0;
     while answer.tokens.len() < request.max_tokens {
         let fits = room.saturating_sub(tail.n_tokens() + next.len());
         let useful = request.max_tokens - answer.tokens.len() - 1;
@@ -178,7 +189,10 @@ pub fn generate(
         let asked = next.clone();
         next.extend(&proposal);
         let n_emitted = answer.tokens.len();
-        let expected = expected(request, proposal.len()).filter(|_| !is_begun);
+        let expected = match (&judged, judges) {
+            (Some(judged), Some(part)) if is_begun => Some(judged.expected(part)),
+            _ => expected(request, proposal.len()).filter(|_| !is_begun),
+        };
         let pass = Pass {
             layout: request.layout.clone(),
             pending: Vec::new(),
@@ -216,12 +230,42 @@ pub fn generate(
             answer.work.n_decode_rows += n_next;
         }
         let is_whole = |expected: &Expected| gaps.len() == expected.n_rows();
-        if expected.as_ref().is_some_and(is_whole) {
+        let is_read = expected.as_ref().is_some_and(is_whole);
+        if is_read && !is_begun {
             answer.draft = DraftCheck::of(&gaps);
         }
-        let ended = match answer.draft.filter(|draft| draft.stands(request)) {
-            Some(_) => Some(stand(&mut answer, request, (&choices, &gaps), on_token)),
-            None => match take(&mut answer, request, &choices, &proposal, on_token) {
+        let read = Read {
+            choices: &choices,
+            gaps: &gaps,
+            proposal: &proposal,
+        };
+        let mut ended = None;
+        let mut n_stand = 0;
+        if let (Some(judged), Some(part)) = (&judged, judges.take())
+            && is_read
+        {
+            let first_fallen = judged.first_fallen(part, &gaps);
+            let is_all = first_fallen == judged.n_parts();
+            n_stand = judged.start(first_fallen) - judged.start(part);
+            lost += gaps[..if is_all { gaps.len() } else { n_stand }]
+                .iter()
+                .sum::<f32>();
+            let tokens = &judged.rest_of(part)[..n_stand];
+            let is_broken = stand(&mut answer, request.stop, (tokens, is_all), &read, on_token);
+            if is_broken || is_all {
+                let is_cut = answer.tokens.len() == request.max_tokens;
+                ended = Some(match (is_broken, is_cut) {
+                    (true, _) => Finish::Cancelled,
+                    (false, true) => Finish::Length,
+                    (false, false) => Finish::Stop,
+                });
+            }
+            fallen = Some((first_fallen, answer.tokens.len()));
+        }
+        if ended.is_none() {
+            let since = fallen.map(|(_, since)| since);
+            let read = read.behind(n_stand);
+            ended = match take(&mut answer, request, &read, (n_stand, since), on_token) {
                 Err(Error::NotFinite) if !proposal.is_empty() => {
                     // What overflows may be of the proposal: it is as if there had been none.
                     tail.truncate(n_before);
@@ -230,8 +274,8 @@ pub fn generate(
                     continue;
                 }
                 ended => ended?,
-            },
-        };
+            };
+        }
         is_begun = true;
         if request.mass {
             let taken = answer.tokens.len() - n_emitted;
@@ -246,7 +290,28 @@ pub fn generate(
         let last = answer.tokens[answer.tokens.len() - 1];
         draft.judge(last, proposal.len(), answer.tokens.len() - 1 - n_emitted);
         next = vec![last];
-        proposal = draft.propose(&answer.tokens);
+        let ends =
+            |(_, since): &mut (usize, usize)| request.ends_sub_paragraph(&answer.tokens, *since);
+        let written = fallen.take_if(ends);
+        let rest = written
+            .zip(judged.as_ref())
+            .and_then(|((part, since), judged)| {
+                let part = judged.behind(part, &answer.tokens[since..]);
+                let rest = judged.rest(part, answer.tokens.len())?;
+                Some((part, judged.start(part), rest))
+            });
+        proposal = match rest {
+            Some((part, start, rest)) => {
+                judges = Some(part);
+                draft.move_to(start);
+                rest.to_vec()
+            }
+            None => draft.propose(&answer.tokens),
+        };
+    }
+    if answer.is_tolerated {
+        let n = answer.tokens.len() + usize::from(answer.finish == Finish::Stop);
+        answer.regret = lost / n as f32;
     }
     let same = answer
         .tokens
@@ -276,50 +341,86 @@ fn expected(request: &GenerationRequest<'_>, n_proposed: usize) -> Option<Expect
     })
 }
 
-/// Emits the draft as it is.
+/// What a pass gave for a proposal: a choice for each of its tokens and one behind it, and how far what
+/// was expected there is below it.
+#[derive(Clone, Copy)]
+struct Read<'a> {
+    choices: &'a [Choice],
+    gaps: &'a [f32],
+    proposal: &'a [u32],
+}
+
+impl Read<'_> {
+    /// What is left behind so many tokens of the proposal.
+    fn behind(self, n: usize) -> Self {
+        Self {
+            choices: &self.choices[n..],
+            gaps: self.gaps.get(n..).unwrap_or_default(),
+            proposal: &self.proposal[n..],
+        }
+    }
+}
+
+impl GenerationRequest<'_> {
+    /// Whether a sub-paragraph that was begun behind `since` tokens ends with these.
+    fn ends_sub_paragraph(&self, tokens: &[u32], since: usize) -> bool {
+        let ends = |parts: SubParagraphs<'_>| (parts.end_with)(tokens);
+        tokens.len() > since && self.sub_paragraphs.is_some_and(ends)
+    }
+}
+
+/// Emits tokens of the draft as they are, and its end where these are all, and says whether the listener
+/// broke off.
 fn stand(
     answer: &mut Generation,
-    request: &GenerationRequest<'_>,
-    (choices, gaps): (&[Choice], &[f32]),
+    stop: &[u32],
+    (tokens, is_all): (&[u32], bool),
+    read: &Read<'_>,
     on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
-) -> Finish {
-    let is_chosen = |(i, choice): (usize, &Choice)| match request.draft.get(i) {
-        Some(token) => *token == choice.token,
-        None => request.stop.contains(&choice.token),
+) -> bool {
+    let n_choices = if is_all {
+        read.choices.len()
+    } else {
+        tokens.len()
     };
-    answer.is_tolerated = !choices.iter().enumerate().all(is_chosen);
+    let choices = &read.choices[..n_choices];
+    let is_chosen = |(i, choice): (usize, &Choice)| match tokens.get(i) {
+        Some(token) => *token == choice.token,
+        None => stop.contains(&choice.token),
+    };
+    answer.is_tolerated |= !choices.iter().enumerate().all(is_chosen);
     let margin = |(choice, gap): (&Choice, &f32)| match *gap > 0.0 {
         true => -gap,
         false => choice.margin,
     };
-    answer.margins.extend(choices.iter().zip(gaps).map(margin));
-    for token in request.draft {
+    answer
+        .margins
+        .extend(choices.iter().zip(read.gaps).map(margin));
+    for token in tokens {
         answer.tokens.push(*token);
         if on_token(*token).is_break() {
-            return Finish::Cancelled;
+            return true;
         }
     }
-    match request.draft.len() == request.max_tokens {
-        true => Finish::Length,
-        false => Finish::Stop,
-    }
+    false
 }
 
-/// Emits the choices up to the first that disagrees with the proposal, and says whether
-/// the answer ended with them. What stands behind that is not looked at.
+/// Emits the choices up to the first that disagrees with the proposal, or with which a sub-paragraph
+/// ends that was begun behind `since` tokens, and says whether the answer ended with them. What stands
+/// behind that is not looked at. Before them, so many tokens of the same pass stand.
 ///
 /// # Errors
-/// [`Error::NotFinite`] where not even the first is a choice.
+/// [`Error::NotFinite`] where not even the first of a pass is a choice.
 fn take(
     answer: &mut Generation,
     request: &GenerationRequest<'_>,
-    choices: &[Choice],
-    proposal: &[u32],
+    read: &Read<'_>,
+    (n_stand, since): (usize, Option<usize>),
     on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
 ) -> Result<Option<Finish>, Error> {
-    for (i, choice) in choices.iter().enumerate() {
+    for (i, choice) in read.choices.iter().enumerate() {
         let token = match choice.finite() {
-            Err(error) if i == 0 => return Err(error),
+            Err(error) if n_stand + i == 0 => return Err(error),
             Err(_) => break,
             Ok(token) => token,
         };
@@ -331,7 +432,8 @@ fn take(
         if on_token(token).is_break() {
             return Ok(Some(Finish::Cancelled));
         }
-        if proposal.get(i) != Some(&token) {
+        let is_end = since.is_some_and(|since| request.ends_sub_paragraph(&answer.tokens, since));
+        if is_end || read.proposal.get(i) != Some(&token) {
             break;
         }
     }

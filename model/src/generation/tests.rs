@@ -100,6 +100,7 @@ proptest! {
                 prompt: &prompt,
                 draft,
                 tolerance,
+                sub_paragraphs: None,
                 max_tokens,
                 sampling,
                 stop: &[5, 6, 7],
@@ -156,6 +157,151 @@ proptest! {
     }
 }
 
+/// Logits of the rows of `tokens` behind a layout, from row `from` on.
+fn logits(decoder: &Decoder, layout: &Layout, tokens: &[u32], from: usize) -> Vec<Vec<f32>> {
+    let mut tail = decoder.new_tail(layout.end());
+    let rows = Rows {
+        layout,
+        pending: &[],
+        tail: &mut tail,
+        tokens,
+        logits: Logits::From(from),
+        mass: false,
+    };
+    let mut forwarded = decoder.forward(&mut [rows], &Cancel::new()).expect("valid");
+    let logits = forwarded.swap_remove(0).logits;
+    let rows = logits.chunks(decoder.config().n_vocab);
+    rows.map(<[f32]>::to_vec).collect()
+}
+
+fn likeliest(row: &[f32]) -> u32 {
+    let first = |best: usize, i: usize| if row[i] > row[best] { i } else { best };
+    (0..row.len()).fold(0, first) as u32
+}
+
+fn gap(row: &[f32], tokens: &[u32]) -> f32 {
+    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let of = tokens.iter().map(|token| row[*token as usize]);
+    highest - of.fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// The answer of a request, sub-paragraph by sub-paragraph and token by token.
+fn judged_one_by_one(passes: &Passes, request: &GenerationRequest<'_>) -> Vec<u32> {
+    let (decoder, draft, max) = (passes.decoder(), request.draft, request.max_tokens);
+    let rows = |behind: &[u32], tokens: &[u32]| {
+        let all: Vec<u32> = [request.prompt, behind, tokens].concat();
+        let from = request.prompt.len() + behind.len() - 1;
+        logits(decoder, request.layout, &all, from)
+    };
+    let parts = request.sub_paragraphs.expect("given");
+    let judged = Judged::of(request);
+    let mut answer: Vec<u32> = Vec::new();
+    let mut part = judged.as_ref().map(|_| 0);
+    let is_cut = draft.len() == max;
+    loop {
+        if let Some(at) = part {
+            let start = if at == 0 { 0 } else { parts.ends[at - 1] };
+            let tokens = &draft[start..parts.ends[at]];
+            let is_last = at + 1 == parts.ends.len();
+            let rows = rows(&answer, tokens);
+            let mut gaps: Vec<f32> = tokens
+                .iter()
+                .zip(&rows)
+                .map(|(t, row)| gap(row, &[*t]))
+                .collect();
+            if is_last && !is_cut {
+                gaps.push(gap(&rows[tokens.len()], request.stop));
+            }
+            if gaps.iter().sum::<f32>() / gaps.len() as f32 <= request.tolerance {
+                answer.extend(tokens);
+                match is_last {
+                    true => return answer,
+                    false => part = Some(at + 1),
+                }
+                continue;
+            }
+        }
+        let since = answer.len();
+        loop {
+            let next = likeliest(&rows(&answer, &[])[0]);
+            if request.stop.contains(&next) || answer.len() == max {
+                return answer;
+            }
+            answer.push(next);
+            if answer.len() == max {
+                return answer;
+            }
+            if part.is_some() && (parts.end_with)(&answer) {
+                break;
+            }
+        }
+        let behind = part.zip(judged.as_ref());
+        part = behind.map(|(at, judged)| judged.behind(at, &answer[since..]));
+        part = part.filter(|at| {
+            let is_left = *at < parts.ends.len();
+            let start = if *at == 0 { 0 } else { parts.ends[at - 1] };
+            is_left && !is_cut && answer.len() + draft.len() - start < max
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    // Reading ahead, and guesses at what follows, change the cost of an answer, never the answer.
+    #[test]
+    fn sub_paragraphs_stand_or_fall_as_if_they_were_judged_one_by_one(
+        seed in any::<u64>(),
+        document in prop::collection::vec(0u32..96, 1..40),
+        prompt in prop::collection::vec(0u32..96, 1..20),
+        corruptions in prop::collection::vec(corruption(), 0..4),
+        cuts in prop::collection::btree_set(1usize..40, 0..8),
+        max_tokens in 1usize..50,
+        tolerance in prop::sample::select(vec![0.01f32, 0.2, 1.0, 3.0, 1e9]),
+        every in 2u32..9,
+    ) {
+        let passes = passes(seed);
+        let layout = layout(passes.decoder(), &document);
+        let cancel = Cancel::new();
+        let end_with = |tokens: &[u32]| tokens.last().is_some_and(|last| last % every == 0);
+        let ends = |draft: &[u32]| -> Vec<usize> {
+            let cuts = cuts.iter().copied().filter(|cut| *cut < draft.len());
+            cuts.chain((!draft.is_empty()).then_some(draft.len())).collect()
+        };
+        let request = |draft, ends, tolerance| GenerationRequest {
+            layout: &layout,
+            prompt: &prompt,
+            draft,
+            tolerance,
+            sub_paragraphs: Some(SubParagraphs { ends, end_with: &end_with }),
+            max_tokens,
+            sampling: Sampling::Greedy,
+            stop: &[5, 6, 7],
+            mass: true,
+            priority: Priority::Fresh,
+            cancel: &cancel,
+        };
+        let run = |request: &GenerationRequest<'_>| {
+            generate(&passes, request, &mut |_| ControlFlow::Continue(())).expect("valid")
+        };
+        let plain = run(&request(&[], &[], 0.0)).tokens;
+        let draft = corrupt(&plain, &corruptions);
+        let ends = ends(&draft);
+        let request = request(&draft, &ends, tolerance);
+        let answer = run(&request);
+        prop_assert_eq!(&answer.tokens, &judged_one_by_one(&passes, &request));
+        prop_assert_eq!(answer.mass.len(), answer.tokens.len());
+        let n_ends = usize::from(answer.finish == Finish::Stop);
+        prop_assert_eq!(answer.margins.len(), answer.tokens.len() + n_ends);
+        prop_assert!(answer.tokens.len() <= max_tokens);
+        prop_assert!((0.0..=tolerance).contains(&answer.regret), "{}", answer.regret);
+        prop_assert!(answer.regret == 0.0 || answer.is_tolerated);
+        if !answer.is_tolerated {
+            prop_assert_eq!(&answer.tokens, &plain);
+        }
+    }
+}
+
 /// The regret of a draft is what its tokens' log-probabilities say, computed one by one.
 #[test]
 fn regret_is_the_mean_of_what_the_likeliest_would_gain() {
@@ -168,6 +314,7 @@ fn regret_is_the_mean_of_what_the_likeliest_would_gain() {
         prompt: &[9, 8],
         draft: &draft,
         tolerance: f32::MAX,
+        sub_paragraphs: None,
         max_tokens: 20,
         sampling: Sampling::Greedy,
         stop: &[5, 6],
@@ -223,6 +370,7 @@ fn a_replaced_token_costs_few_passes() {
         prompt: &[9, 8],
         draft: &[],
         tolerance: 0.0,
+        sub_paragraphs: None,
         max_tokens: 120,
         sampling: Sampling::Greedy,
         stop: &[],
@@ -250,6 +398,7 @@ fn a_listener_or_a_flag_can_end_it() {
         prompt: &[9, 8],
         draft: &[],
         tolerance: 0.0,
+        sub_paragraphs: None,
         max_tokens: 50,
         sampling: Sampling::Greedy,
         stop: &[],
@@ -329,6 +478,7 @@ fn numbers_that_overflow_choose_no_token_unless_nobody_looks_at_them() {
             prompt,
             draft,
             tolerance,
+            sub_paragraphs: None,
             max_tokens: 4,
             sampling: Sampling::Greedy,
             stop: &[],
