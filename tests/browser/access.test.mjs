@@ -214,6 +214,29 @@ test("an epoch is told in a few words; words being written, tables and counters 
   assert.equal(await page.locator("[aria-live] table, [role=status] table").count(), 0);
 });
 
+test("answers do not jump when an epoch begins and ends", async () => {
+  const hours = (hour) =>
+    program.feed("docs", { key: "hours", title: "Opening hours", text: `The town library opens at ${hour} in the morning.\n` });
+  await show("views/answers");
+  await page.locator('[data-key="open"] .answer').waitFor();
+  await hours("eight");
+  await page.locator(".chip", { hasText: "open" }).waitFor();
+  await page.evaluate(() => {
+    window.tops = new Set();
+    window.wasUnderWay = false;
+    const look = () => {
+      window.tops.add(document.querySelector(".cards").getBoundingClientRect().top);
+      window.wasUnderWay ||= document.querySelector(".spinner") !== null;
+    };
+    look();
+    new MutationObserver(look).observe(document.querySelector("main"), { childList: true, subtree: true, characterData: true });
+  });
+  await hours("seven");
+  await page.locator('[data-key="open"] ins', { hasText: "seven" }).waitFor();
+  assert.ok(await page.evaluate(() => window.wasUnderWay));
+  assert.equal(await page.evaluate(() => window.tops.size), 1);
+});
+
 test("nothing went wrong on any page", () => {
   assert.deepEqual(wrong, []);
 });

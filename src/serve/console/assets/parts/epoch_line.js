@@ -33,10 +33,9 @@ export function EpochLine({ state, onShow }) {
       )}
       ${keys.length > MOST_NAMED && html`<span class="note">and ${thousands(keys.length - MOST_NAMED)} more</span>`}
     </div>`}
-    ${state.underWay !== null &&
-    html`<div class="under-way" aria-hidden="true">
-      <span class="spinner"></span> ${underWay(state.underWay)}
-    </div>`}
+    <div class="under-way" aria-hidden="true">
+      ${state.underWay !== null && html`<span class="spinner"></span> ${underWay(state.underWay)}`}
+    </div>
   </div>`;
 }
 
