@@ -248,7 +248,8 @@ impl Served {
         })
     }
 
-    fn feed_of(&self, view: &str) -> Option<Arc<Feed>> {
+    /// The feed of a view that has not ended; none of anything else.
+    pub(super) fn feed_of(&self, view: &str) -> Option<Arc<Feed>> {
         let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
         feeds.get(view).filter(|feed| !feed.has_ended()).cloned()
     }

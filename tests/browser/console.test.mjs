@@ -105,7 +105,7 @@ test("a changed document shows in the answers at once, and says by how much work
   const told = page.locator('[aria-live="polite"]', { hasText: "hours changed" });
   assert.match(await told.innerText(), /Epoch \d+[\s\S]*read \d+ of 2 questions/);
   await page.locator(".chip", { hasText: "open" }).click();
-  assert.equal(await page.evaluate(() => document.activeElement.dataset.key), "open");
+  await page.waitForFunction(() => document.activeElement.dataset.key === "open");
 
   await show("views/answers/timeline");
   const newest = page.locator("table.data tbody tr").first();

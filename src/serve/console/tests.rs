@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 /// What pages weigh at most, all together and unpacked.
-const MOST_BYTES: usize = 330_000;
+const MOST_BYTES: usize = 345_000;
 
 fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/console/assets")

@@ -8,6 +8,7 @@
 //!
 //! # Invariants
 //! - `by_epoch` has each context of `present` and `gone` once, `gone_by_epoch` those of `gone`.
+//! - `n_failed` counts those of `present` that have an error in place of a text.
 //! - All that changed after `floor` is there; the ends of contexts before it may be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,12 +95,18 @@ impl Said {
     fn is_gone(&self) -> bool {
         self.update.new.is_none()
     }
+
+    /// Whether it is an error in place of an answer.
+    fn is_failed(&self) -> bool {
+        matches!(self.update.new, Some(Err(_)))
+    }
 }
 
 /// What a view of answers says.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     present: BTreeMap<ContextKey, Arc<Said>>,
+    n_failed: usize,
     gone: BTreeMap<ContextKey, Arc<Said>>,
     by_epoch: BTreeSet<(Epoch, ContextKey)>,
     /// The oldest of them are forgotten first.
@@ -179,6 +186,7 @@ impl Answers {
         let context = said.update.context.clone();
         let before = [self.present.remove(&context), self.gone.remove(&context)];
         for before in before.into_iter().flatten() {
+            self.n_failed -= usize::from(before.is_failed());
             let place = (before.at, context.clone());
             self.by_epoch.remove(&place);
             self.gone_by_epoch.remove(&place);
@@ -189,6 +197,7 @@ impl Answers {
             self.gone_by_epoch.insert(place);
             self.gone.insert(context, said);
         } else {
+            self.n_failed += usize::from(said.is_failed());
             self.present.insert(context, said);
         }
     }
@@ -226,6 +235,11 @@ impl Answers {
 
     pub(super) fn len(&self) -> usize {
         self.present.len()
+    }
+
+    /// How many have an error in place of a text.
+    pub(super) fn n_failed(&self) -> usize {
+        self.n_failed
     }
 
     /// What was said after an epoch, in order.
@@ -291,7 +305,7 @@ fn is_news(before: Option<&AnswerUpdate>, now: &AnswerUpdate) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use perennial_ask::{AnswerText, Finish, Rung, Work};
+    use perennial_ask::{AnswerText, CallError, Finish, Rung, Work};
     use proptest::prelude::*;
 
     use super::*;
@@ -436,6 +450,30 @@ mod tests {
         assert_eq!(answers.by_epoch.len(), MAX_GONE + 2);
         assert_eq!(answers.since(4).len(), MAX_GONE);
         assert_eq!(answers.len(), 2);
+    }
+
+    #[test]
+    fn failures_are_counted_as_they_stand() {
+        let failed = |context, epoch| AnswerUpdate {
+            new: Some(Err(CallError::NoDocuments)),
+            ..update(context, None, epoch, false)
+        };
+        let standing = vec![failed(1, 1), update(2, Some(1), 1, false)];
+        let mut answers = Answers::standing(standing, vec![failed(3, 2)]);
+        assert_eq!(answers.n_failed(), 1, "the epoch in flight is not complete");
+        answers.complete(2);
+        assert_eq!(answers.n_failed(), 2);
+        // One fails again, one is answered; later one goes, and one fails that was answered.
+        answers.note(failed(1, 3));
+        answers.note(update(3, Some(1), 3, false));
+        answers.complete(3);
+        assert_eq!(answers.n_failed(), 1);
+        answers.note(update(1, None, 4, false));
+        answers.note(failed(2, 4));
+        answers.complete(4);
+        assert_eq!(answers.n_failed(), 1);
+        answers.forget();
+        assert_eq!((answers.len(), answers.n_failed()), (2, 1));
     }
 
     #[test]

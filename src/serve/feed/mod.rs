@@ -222,6 +222,14 @@ impl Feed {
         self.state().totals
     }
 
+    /// How many answers have an error in place of a text; none of a view that is no view of answers.
+    pub(super) fn n_failed(&self) -> Option<usize> {
+        match &self.state().body {
+            Body::Answers(answers) => Some(answers.n_failed()),
+            Body::Rows(_) => None,
+        }
+    }
+
     /// What stands, of one key or of all; none before the first epoch.
     pub(super) fn moment(&self, key: Option<&str>) -> Option<Moment> {
         let state = self.state();

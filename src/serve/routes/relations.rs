@@ -34,6 +34,8 @@ pub(crate) struct Relation {
     /// What it reads, of what the token reaches.
     reads: Vec<String>,
     n_rows: usize,
+    /// Of a view that asks a model: answers that have an error in place of a text. They are no rows.
+    n_failed: Option<usize>,
     /// The newest epoch that it reflects.
     epoch: Option<u64>,
     /// Of a view: fresh, starting, refreshing, target lag, budget, sink full or upstream.
@@ -59,7 +61,7 @@ pub(crate) fn kind(of: RelationKind) -> &'static str {
 }
 
 impl Relation {
-    fn of(of: &RelationInfo, is_posted_to: bool, caller: &Caller) -> Self {
+    fn of(of: &RelationInfo, served: &Served, caller: &Caller) -> Self {
         let reads = of.reads.iter().filter(|name| caller.reaches(name));
         let lag = of.staleness.and_then(|staleness| staleness.lag);
         Self {
@@ -67,9 +69,10 @@ impl Relation {
             kind: kind(of.kind),
             columns: json::columns(&of.schema),
             is_open: of.is_open,
-            is_posted_to,
+            is_posted_to: served.is_posted_to(&of.name),
             reads: reads.map(ToString::to_string).collect(),
             n_rows: of.n_rows,
+            n_failed: served.feed_of(&of.name).and_then(|feed| feed.n_failed()),
             epoch: of.epoch,
             status: of.staleness.map(|staleness| staleness.status.to_string()),
             n_behind: of.staleness.map(|staleness| staleness.n_behind),
@@ -104,9 +107,7 @@ impl Served {
         let relations = self.ask(|engine| engine.relations()).await?;
         let reached = relations.iter().filter(|of| caller.reaches(&of.name));
         Ok(Relations {
-            relations: reached
-                .map(|of| Relation::of(of, self.is_posted_to(&of.name), caller))
-                .collect(),
+            relations: reached.map(|of| Relation::of(of, self, caller)).collect(),
         })
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct ViewStatusJson {
     n_behind: Option<usize>,
     lag_ms: Option<u64>,
     n_rows: usize,
+    /// Of a view that asks a model: answers that have an error in place of a text, now.
+    n_failed: Option<usize>,
     n_subscribers: usize,
     n_epochs: usize,
     rungs: RungsJson,
@@ -117,6 +119,7 @@ fn view(served: &Served, of: &RelationInfo) -> ViewStatusJson {
         n_behind: of.staleness.map(|staleness| staleness.n_behind),
         lag_ms: lag.map(json::milliseconds),
         n_rows: of.n_rows,
+        n_failed: feed.as_ref().and_then(|feed| feed.n_failed()),
         n_subscribers: feed.map_or(0, |feed| feed.n_readers()),
         n_epochs: totals.n_epochs,
         rungs: RungsJson::from(&totals.rungs),

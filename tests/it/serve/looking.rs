@@ -94,6 +94,33 @@ fn relations_views_plans_and_lineage_say_what_the_engine_knows() {
 }
 
 #[test]
+fn answers_that_failed_are_counted_until_they_are_answered() {
+    let serving = Serving::start(&format!(
+        "{SUPPORT} CREATE VIEW short AS SELECT key, text FROM answers;"
+    ));
+    serving.post("docs", &line("a", "alpha is one."));
+    serving.post(
+        "questions",
+        &(line("q1", "alpha !error") + &line("q2", "alpha")),
+    );
+    let counted = |path: &str, all: &str, name: &str| {
+        let told = serving.json(path)[all].clone();
+        let of = told.as_array().expect("a list").iter();
+        let of = of.clone().find(|of| of["name"] == name).expect(name);
+        (of["n_failed"].clone(), of["n_rows"].clone())
+    };
+    for (path, all) in [("/v1/relations", "relations"), ("/v1/status", "views")] {
+        assert_eq!(counted(path, all, "answers"), (json!(1), json!(1)));
+        assert_eq!(counted(path, all, "short").0, json!(null));
+    }
+    assert_eq!(counted("/v1/relations", "relations", "docs").0, json!(null));
+    serving.post("questions", &line("q1", "alpha"));
+    for (path, all) in [("/v1/relations", "relations"), ("/v1/status", "views")] {
+        assert_eq!(counted(path, all, "answers"), (json!(0), json!(2)));
+    }
+}
+
+#[test]
 fn earlier_epochs_are_told_where_there_is_a_state_folder() {
     let dir = tempfile::tempdir().expect("a folder");
     let setup = Setup {

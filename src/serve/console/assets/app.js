@@ -2,7 +2,7 @@
 
 import { Component, html, render } from "./vendor/preact.js";
 import { useObserved } from "./server/observed.js";
-import { place } from "./frame/router.js";
+import { pageOf, place } from "./frame/router.js";
 import { Shell } from "./frame/shell.js";
 import { Empty } from "./parts/empty.js";
 import { Operations } from "./pages/operations.js";
@@ -33,12 +33,13 @@ class Guard extends Component {
 }
 
 function App() {
-  const { parts, query } = useObserved(place);
+  const here = useObserved(place);
+  const { parts, query } = here;
   const [page = "views", name, tab] = parts;
   const isView = page === "views" && name !== undefined;
-  const Page = isView ? View : PAGES[page];
+  const Page = isView ? View : Object.hasOwn(PAGES, page) ? PAGES[page] : undefined;
   return html`<${Shell}>
-    <${Guard} key=${`${page}/${name ?? ""}`}>
+    <${Guard} key=${pageOf(here)}>
       ${Page === undefined
         ? html`<${Empty} isPage title="There is no such page"><p><a href="#/">To the views</a></p><//>`
         : html`<${Page} name=${name} tab=${tab} query=${query} />`}

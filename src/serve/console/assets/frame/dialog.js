@@ -22,6 +22,11 @@ export function Dialog({ title, onClose = null, children }) {
       event.preventDefault();
       onClose?.();
     }}
+    onClose=${() => {
+      // Browsers close it at a second Esc without asking.
+      if (onClose) onClose();
+      else dialog.current?.showModal();
+    }}
   >
     <header class="dialog-head">
       <h2>${title}</h2>

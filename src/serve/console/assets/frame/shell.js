@@ -1,10 +1,11 @@
 // What stands around every page?
 
-import { html, useEffect } from "../vendor/preact.js";
+import { html } from "../vendor/preact.js";
 import { useObserved } from "../server/observed.js";
 import { usePolled } from "../server/polling.js";
 import { forgetToken, hasToken } from "../server/requests.js";
 import { lostConnection } from "../server/connection.js";
+import { count, thousands } from "../words/wording.js";
 import { Banner } from "./banner.js";
 import { HelpDialog } from "./help_dialog.js";
 import { place, to } from "./router.js";
@@ -25,16 +26,20 @@ export function Shell({ children }) {
   const shown = useObserved(theme);
   const isSending = useObserved(hasToken);
   const lost = useObserved(lostConnection);
-  const { data: status } = usePolled("/v1/status", 5000);
+  // Some tokens may not look at it: then the server is known to answer, and no more.
+  const { data: status, error: refused } = usePolled("/v1/status", 5000);
   const here = parts[0] ?? "views";
-  // On narrow screens the links are wider than the page.
-  useEffect(() => {
-    for (const link of document.querySelectorAll("nav a[aria-current]")) link.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }, [parts.join("/")]);
+  const nFailed = (status?.views ?? []).reduce((sum, view) => sum + (view.n_failed ?? 0), 0);
+  const badges = {
+    views: nFailed > 0 && [`✕ ${thousands(nFailed)}`, count(nFailed, "failed answer")],
+    quarantine: status?.n_quarantined > 0 && [thousands(status.n_quarantined), count(status.n_quarantined, "refused record")],
+  };
   const health = lost
-    ? ["bad", "not reached"]
+    ? ["bad", lost.isAnswered ? "in trouble" : "not reached"]
     : status === null
-      ? ["wait", "connecting"]
+      ? refused
+        ? ["good", "connected"]
+        : ["wait", "connecting"]
       : status.failure
         ? ["bad", "has failed"]
         : status.ready
@@ -54,9 +59,10 @@ export function Shell({ children }) {
               ([page, name]) => html`<li key=${page}>
                 <a href=${to([page])} aria-current=${here === page ? "page" : null}>
                   ${name}
-                  ${page === "quarantine" &&
-                  status?.n_quarantined > 0 &&
-                  html`<span class="badge" title="records that were refused">${status.n_quarantined}</span>`}
+                  ${badges[page] &&
+                  html`<span class="badge" title=${badges[page][1]}
+                    ><span aria-hidden="true">${badges[page][0]}</span><span class="sr">${badges[page][1]}</span></span
+                  >`}
                 </a>
               </li>`,
             )}

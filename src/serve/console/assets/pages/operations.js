@@ -5,11 +5,10 @@ import { to } from "../frame/router.js";
 import { usePolled } from "../server/polling.js";
 import { bytes, count, duration, percent, RUNGS, saving, thousands, work } from "../words/wording.js";
 import { Problem, Waiting } from "../parts/empty.js";
-import { useTitle } from "../parts/page_title.js";
+import { PageTitle } from "../parts/page_title.js";
 import { Status } from "./views.js";
 
 export function Operations() {
-  useTitle("Operations");
   const { data: status, error } = usePolled("/v1/status");
   const { data: engine } = usePolled("/v1/engine/models", 5000);
   const body =
@@ -24,16 +23,18 @@ export function Operations() {
             <${Owed} owed=${status.undelivered} />
           </div>
         `;
-  return html`<header class="page-head"><h1>Operations</h1></header>${body}`;
+  return html`<header class="page-head"><${PageTitle} title="Operations" /></header>${body}`;
 }
 
 function Facts({ status }) {
+  const nFailed = status.views.reduce((sum, view) => sum + (view.n_failed ?? 0), 0);
   const facts = [
     ["State", status.failure ? "failed" : status.ready ? "ready" : "starting"],
     ["Up for", duration(status.uptime_ms)],
     ["Version", status.version],
     ["Subscribers", thousands(status.n_subscribers)],
     ["Connections", thousands(status.n_connections)],
+    ["Failed answers", nFailed === 0 ? "none" : html`<a href=${to(["views"])} class="bad"><span aria-hidden="true">✕</span> ${thousands(nFailed)}</a>`],
     ["Quarantined", html`<a href=${to(["quarantine"])}>${thousands(status.n_quarantined)}</a>`],
   ];
   return html`<dl class="tiles">
@@ -62,7 +63,7 @@ function Fragments({ fragments, models }) {
     </div>
     ${models.length > 0 &&
     html`<div class="scroll" tabindex="0" role="region" aria-label="Models">
-      <table class="data">
+      <table class="data stacking">
         <caption class="sr">
           Models
         </caption>
@@ -70,7 +71,7 @@ function Fragments({ fragments, models }) {
           <tr>
             <th scope="col">Model</th>
             <th scope="col">Is</th>
-            <th scope="col" class="number">Positions</th>
+            <th scope="col" class="number">Context</th>
             <th scope="col">Promise</th>
           </tr>
         </thead>
@@ -78,9 +79,9 @@ function Fragments({ fragments, models }) {
           ${models.map(
             (model) => html`<tr key=${model.name ?? ""}>
               <th scope="row">${model.name ?? "the one asked where none is named"}${model.is_default && model.name ? " (default)" : ""}</th>
-              <td>${model.spec}</td>
-              <td class="number">${model.positions === null ? "–" : thousands(model.positions)}</td>
-              <td>${model.exact ? "the same bits" : "no same words"}</td>
+              <td data-label="Is">${model.spec}</td>
+              <td data-label="Context" class="number">${model.positions === null ? "–" : count(model.positions, "token")}</td>
+              <td data-label="Promise">${model.exact ? "the same bits" : "no same words"}</td>
             </tr>`,
           )}
         </tbody>
@@ -111,7 +112,7 @@ function ViewsTable({ views }) {
   return html`<section class="surface">
     <h2>Views</h2>
     <div class="scroll" tabindex="0" role="region" aria-label="Views in numbers">
-      <table class="data">
+      <table class="data stacking">
         <caption class="sr">
           Views, counted since the server began
         </caption>
@@ -130,17 +131,17 @@ function ViewsTable({ views }) {
           ${views.map(
             (view) => html`<tr key=${view.name}>
               <th scope="row"><a href=${to(["views", view.name])}>${view.name}</a></th>
-              <td><${Status} relation=${{ ...view, failure: null }} /></td>
-              <td class="number">${thousands(view.n_epochs)}</td>
-              <td class="number">${thousands(view.n_subscribers)}</td>
-              <td><${Rungs} rungs=${view.rungs} /></td>
-              <td>
+              <td data-label="Status"><${Status} relation=${{ ...view, failure: null }} /></td>
+              <td data-label="Epochs" class="number">${thousands(view.n_epochs)}</td>
+              <td data-label="Subscribers" class="number">${thousands(view.n_subscribers)}</td>
+              <td data-label="Reached"><${Rungs} rungs=${view.rungs} /></td>
+              <td data-label="Tokens">
                 ${view.kind === "answers" || view.rerun > 0
                   ? html`${work(view.work.forwarded, view.rerun)}
                       ${saving(view.work.forwarded, view.rerun) && html`<br /><small>${saving(view.work.forwarded, view.rerun)}</small>`}`
                   : "–"}
               </td>
-              <td class="number">${duration(view.elapsed_ms)}</td>
+              <td data-label="Time" class="number">${duration(view.elapsed_ms)}</td>
             </tr>`,
           )}
         </tbody>
@@ -167,7 +168,7 @@ function Sources({ sources }) {
     ${sources.length === 0
       ? html`<p class="note">None is declared.</p>`
       : html`<div class="scroll" tabindex="0" role="region" aria-label="Sources and tables">
-          <table class="data">
+          <table class="data stacking">
             <caption class="sr">
               Sources and tables
             </caption>
@@ -184,10 +185,10 @@ function Sources({ sources }) {
               ${sources.map(
                 (source) => html`<tr key=${source.name}>
                   <th scope="row"><a href=${to(["views", source.name])}>${source.name}</a></th>
-                  <td>${source.kind}</td>
-                  <td class="number">${thousands(source.n_rows)}</td>
-                  <td class="number">${source.epoch === null ? "–" : thousands(source.epoch)}</td>
-                  <td>
+                  <td data-label="Kind">${source.kind}</td>
+                  <td data-label="Rows" class="number">${thousands(source.n_rows)}</td>
+                  <td data-label="Epoch" class="number">${source.epoch === null ? "–" : thousands(source.epoch)}</td>
+                  <td data-label="State">
                     ${source.failure
                       ? html`<span class="status bad"><span aria-hidden="true">✕</span> ${source.failure}</span>`
                       : html`<span class="status good"><span class="dot good" aria-hidden="true"></span> well</span>`}
@@ -205,7 +206,7 @@ function Owed({ owed }) {
     <h2>Owed to sinks</h2>
     ${owed.length === 0
       ? html`<p class="note">Every sink has what it is owed.</p>`
-      : html`<table class="data">
+      : html`<div class="scroll" tabindex="0" role="region" aria-label="Owed to sinks"><table class="data stacking">
           <caption class="sr">
             Sinks that have not taken what they are owed
           </caption>
@@ -219,10 +220,10 @@ function Owed({ owed }) {
             ${owed.map(
               (sink) => html`<tr key=${sink.sink}>
                 <th scope="row">${sink.sink}</th>
-                <td class="number">${thousands(sink.n_epochs)}</td>
+                <td data-label="Epochs owed" class="number">${thousands(sink.n_epochs)}</td>
               </tr>`,
             )}
           </tbody>
-        </table>`}
+        </table></div>`}
   </section>`;
 }

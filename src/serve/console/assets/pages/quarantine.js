@@ -5,13 +5,12 @@ import { usePolled } from "../server/polling.js";
 import { send, v1 } from "../server/requests.js";
 import { ago, count, thousands } from "../words/wording.js";
 import { Empty, Problem, Waiting } from "../parts/empty.js";
-import { useTitle } from "../parts/page_title.js";
+import { PageTitle } from "../parts/page_title.js";
 import { onSaveKey } from "./try.js";
 
 const A_PAGE = 50;
 
 export function Quarantine() {
-  useTitle("Quarantine");
   const [after, setAfter] = useState([]);
   const at = after.at(-1);
   const { data, error, again } = usePolled(
@@ -27,7 +26,7 @@ export function Quarantine() {
   return html`
     <header class="page-head">
       <div>
-        <h1>Quarantine</h1>
+        <${PageTitle} title="Quarantine" />
         <p class="note">Records that could not be taken in. The rest went on without them. Mend one and send it in again.</p>
       </div>
     </header>

@@ -2,9 +2,10 @@
 
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { send } from "../server/requests.js";
-import { count, thousands } from "../words/wording.js";
-import { useTitle } from "../parts/page_title.js";
+import { count, duration, thousands } from "../words/wording.js";
+import { PageTitle } from "../parts/page_title.js";
 import { RowTable } from "../parts/row_table.js";
+import { Told } from "../parts/told.js";
 import { onSaveKey } from "./try.js";
 
 const HISTORY = "perennial.sql";
@@ -20,7 +21,6 @@ function history() {
 }
 
 export function Sql() {
-  useTitle("SQL");
   const [past, setPast] = useState(history);
   const [text, setText] = useState(past[0] ?? "");
   const [reply, setReply] = useState(null);
@@ -50,7 +50,7 @@ export function Sql() {
     field.current.focus();
   };
   return html`
-    <header class="page-head"><h1>SQL</h1></header>
+    <header class="page-head"><${PageTitle} title="SQL" /></header>
     <form class="surface stack" onSubmit=${run} onKeyDown=${onSaveKey(run)}>
       <label class="field">
         <span>Statements, each ended by <code>;</code></span>
@@ -63,7 +63,6 @@ export function Sql() {
           autocomplete="off"
           autocapitalize="off"
           value=${text}
-          aria-describedby="sql-outcome"
           onInput=${(event) => setText(event.currentTarget.value)}
           placeholder="SELECT key, text FROM answers;"
         ></textarea>
@@ -75,9 +74,8 @@ export function Sql() {
         EXAMPLES.map((sql) => html`<button type="button" class="chip" key=${sql} onClick=${() => recall(sql)}>${sql}</button>`)}
       </div>
     </form>
-    <div id="sql-outcome" role="status" aria-live="polite" class="outcomes">
-      ${reply && html`<${Reply} reply=${reply} />`}
-    </div>
+    <${Told} text=${reply === null || reply.error ? "" : told(reply)} />
+    <div class="outcomes">${reply && html`<${Reply} reply=${reply} />`}</div>
     ${past.length > 0 &&
     html`<details class="surface">
       <summary>History of this tab (${thousands(past.length)})</summary>
@@ -98,8 +96,16 @@ function toPlace(field, sql, { line, column }) {
   field.setSelectionRange(before + inLine, before + inLine);
 }
 
+/** What ran, in a few words: results are tables, which nobody wants to hear at once. */
+function told({ outcomes, ms }) {
+  const last = outcomes.at(-1);
+  const rows = last?.outcome === "rows" ? `, ${count(last.rows.length, "row")}` : "";
+  return `${count(outcomes.length, "statement")} ran in ${duration(ms)}${rows}`;
+}
+
 function Reply({ reply }) {
   return html`
+    ${reply.outcomes.length > 0 && !reply.error && html`<p class="note">${told(reply)}</p>`}
     ${reply.outcomes.map((outcome, index) => html`<${Outcome} key=${index} outcome=${outcome} />`)}
     ${reply.error && html`<${Wrong} sql=${reply.sql} error=${reply.error} />`}
     ${reply.outcomes.length === 0 && !reply.error && html`<p class="note">No statement was there.</p>`}

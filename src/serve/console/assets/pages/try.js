@@ -12,9 +12,10 @@ import { count, thousands } from "../words/wording.js";
 import { AnswerCard } from "../parts/answer_card.js";
 import { Empty, Problem, Waiting } from "../parts/empty.js";
 import { EpochLine } from "../parts/epoch_line.js";
+import { Failures } from "../parts/failures.js";
 import { LineagePanel } from "../parts/lineage.js";
 import { notThere, Notices } from "../parts/live_view.js";
-import { useTitle } from "../parts/page_title.js";
+import { PageTitle } from "../parts/page_title.js";
 import { focusCard, useEscape } from "./view_answers.js";
 
 /** Documents that the list shows; a filter finds the others by key. */
@@ -26,14 +27,13 @@ const LOOKED_AT = 20;
 const LONGEST_WAIT_S = 30;
 
 export function Try({ query }) {
-  useTitle("Try a change");
   const { data, error } = usePolled("/v1/relations");
   if (data === null) {
-    return html`<h1>Try a change</h1><${Problem} error=${error} />${!error && html`<${Waiting} what="Reading what there is" />`}`;
+    return html`<${PageTitle} title="Try a change" /><${Problem} error=${error} />${!error && html`<${Waiting} what="Reading what there is" />`}`;
   }
   const open = data.relations.filter((relation) => relation.is_posted_to);
   if (open.length === 0) {
-    return html`<h1>Try a change</h1>
+    return html`<${PageTitle} title="Try a change" />
       <${Empty} title="No stream takes records here">
         <p>
           Declare a table, or a source that is posted to, and let a view read it. Of folders and topics, change the
@@ -65,7 +65,7 @@ function Workbench({ relations, open, query }) {
   const change = (more) => goTo(["try"], { stream: stream.name, view: view?.name, document: query.document, ...more });
   return html`
     <header class="page-head">
-      <h1>Try a change</h1>
+      <${PageTitle} title="Try a change" />
       <div class="tools">
         <label>
           Change${" "}
@@ -167,6 +167,7 @@ function Documents({ stream, chosen: asked, isNew: isNewAsked, onChoose }) {
         <span class="sr">Filter records</span>
         <input type="search" data-filter placeholder="Filter records" value=${filter} onInput=${(event) => setFilter(event.currentTarget.value)} />
       </label>`}
+      ${rows.length === 0 && data !== null && html`<p class="note">It holds no record yet. Write one beneath.</p>`}
       <ul class="documents" ref=${list}>
         ${listed.map(
           (one) => html`<li key=${one.key}>
@@ -270,12 +271,16 @@ function Editor({ stream, row: told, chosen, onSaved }) {
         Text as it was before
       </button>`}
       ${!isNew &&
-      html`<button type="button" class="danger" disabled=${state.name === "sending"} onClick=${() => submit([{ delete: { key: chosen } }], null)}>
-        Delete
-      </button>`}
+      (state.name === "asked"
+        ? html`<span role="status">Delete it for good?</span>
+            <button type="button" class="danger" onClick=${() => submit([{ delete: { key: chosen } }], null)}>Yes, delete</button>
+            <button type="button" onClick=${() => setState({ name: "idle" })}>Keep it</button>`
+        : html`<button type="button" class="danger" disabled=${state.name === "sending"} onClick=${() => setState({ name: "asked" })}>
+            Delete
+          </button>`)}
     </div>
     <p role="status" class="note">
-      ${state.name === "sending" && "On its way: answers follow at the right."}
+      ${state.name === "sending" && "On its way: the answers follow."}
       ${state.name === "sent" &&
       (state.reply.visible
         ? `Visible in epoch ${thousands(state.reply.epoch)}.`
@@ -339,6 +344,7 @@ function Watched({ name, query }) {
   return html`
     <h2 class="sr">Answers of ${name}</h2>
     <${EpochLine} state=${state} onShow=${focusCard} />
+    <${Failures} state=${state} />
     <${Notices} state=${state} />
     ${isOpen &&
     html`<${LineagePanel}

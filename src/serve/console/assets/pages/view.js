@@ -5,7 +5,7 @@ import { to } from "../frame/router.js";
 import { usePolled } from "../server/polling.js";
 import { count, duration, KINDS, thousands } from "../words/wording.js";
 import { Empty, Problem, Waiting } from "../parts/empty.js";
-import { useTitle } from "../parts/page_title.js";
+import { PageTitle } from "../parts/page_title.js";
 import { Answers } from "./view_answers.js";
 import { Attention } from "./view_attention.js";
 import { Plan } from "./view_plan.js";
@@ -30,10 +30,9 @@ const TABS = {
 };
 
 export function View({ name, tab, query }) {
-  useTitle(name);
   const { data, error } = usePolled("/v1/relations");
   const relation = data?.relations.find((one) => one.name === name) ?? null;
-  if (data === null) return html`<h1>${name}</h1><${Problem} error=${error} />${!error && html`<${Waiting} what="Reading" />`}`;
+  if (data === null) return html`<${PageTitle} title=${name} /><${Problem} error=${error} />${!error && html`<${Waiting} what="Reading" />`}`;
   if (relation === null) {
     return html`<${Empty} isPage title=${`There is no ${name}`}>
       <p>It may have been dropped. <a href=${to(["views"])}>All that there is</a></p>
@@ -45,7 +44,7 @@ export function View({ name, tab, query }) {
     <header class="page-head">
       <div>
         <p class="crumb"><a href=${to(["views"])}>Views</a> <span aria-hidden="true">/</span></p>
-        <h1>${name}</h1>
+        <${PageTitle} title=${name} />
       </div>
       <dl class="facts">
         <div><dt>Kind</dt><dd><span class="kind kind-${relation.kind}">${KINDS[relation.kind] ?? relation.kind}</span></dd></div>

@@ -7,6 +7,7 @@ import { count, thousands } from "../words/wording.js";
 import { AnswerCard } from "../parts/answer_card.js";
 import { Empty } from "../parts/empty.js";
 import { EpochLine } from "../parts/epoch_line.js";
+import { Failures } from "../parts/failures.js";
 import { LineagePanel } from "../parts/lineage.js";
 import { notThere, Notices } from "../parts/live_view.js";
 import { Pager, usePages } from "../parts/pager.js";
@@ -23,7 +24,7 @@ export function Answers({ name, query }) {
   const state = useView(name);
   const [filter, setFilter] = useState("");
   const [order, setOrder] = useState("key");
-  const [rung, setRung] = useState("");
+  const [rung, setRung] = useState(query.only ?? "");
   const keys = useMemo(
     () => arranged(state, filter, order, rung),
     // A view's state is one object that changes: its count of contents says when.
@@ -45,6 +46,7 @@ export function Answers({ name, query }) {
   const version = chosen && state.answers.get(chosen.key)?.refreshedAtMs;
   return html`
     <${EpochLine} state=${state} onShow=${show} />
+    <${Failures} state=${state} onShow=${rung === "failed" ? null : () => setRung("failed")} />
     <${Notices} state=${state} />
     <div class="tools">
       <label class="filter">
@@ -86,7 +88,11 @@ export function Answers({ name, query }) {
                 </p>
               <//>`
             : html`<${Empty} title="No answer fits">
-                <p>None has “${filter}” in its key, question or text.</p>
+                <p>
+                  ${filter.trim() === ""
+                    ? "None is of the kind that is chosen above."
+                    : `None has “${filter}” in its key, question or text.`}
+                </p>
                 <button type="button" onClick=${() => { setFilter(""); setRung(""); }}>Show all</button>
               <//>`
           : html`<div class="cards">
@@ -137,10 +143,11 @@ export function focusCard(key) {
 function arranged(state, filter, order, which) {
   const wanted = filter.trim().toLowerCase();
   const isWanted = (key, entry) => {
-    if (wanted !== "" && !`${key}\n${entry.answer.question}\n${entry.answer.text ?? ""}`.toLowerCase().includes(wanted)) return false;
+    const { question, text, error } = entry.answer;
+    if (wanted !== "" && !`${key}\n${question}\n${text ?? error ?? ""}`.toLowerCase().includes(wanted)) return false;
     if (which === "changed") return entry.changedAtMs > 0;
-    if (which === "failed") return Boolean(entry.answer.error);
-    return which !== "provisional" || !entry.answer.exact;
+    if (which === "failed") return Boolean(error);
+    return which !== "provisional" || !(entry.answer.exact || error);
   };
   const keys = [...state.answers].filter(([key, entry]) => isWanted(key, entry)).map(([key]) => key);
   if (wanted === "" && which === "") {

@@ -3,10 +3,11 @@
 // Of all answers at once, the shares that come with them; of one answer, all that its lineage tells.
 
 import { html, useMemo } from "../vendor/preact.js";
-import { goTo } from "../frame/router.js";
+import { goTo, to } from "../frame/router.js";
 import { useView } from "../server/view_state.js";
 import { percent } from "../words/wording.js";
-import { Problem, Waiting } from "../parts/empty.js";
+import { Empty, Problem, Waiting } from "../parts/empty.js";
+import { Failures, nFailedOf } from "../parts/failures.js";
 import { HeatMap } from "../parts/heat_map.js";
 import { asMatrix, LineagePanel, nameOf, useLineage } from "../parts/lineage.js";
 import { notThere } from "../parts/live_view.js";
@@ -30,6 +31,15 @@ export function Attention({ name, query }) {
   useEscape(isOpen, () => go({}));
   const missing = notThere(state);
   if (missing) return missing;
+  if (keys.length === nFailedOf(state)) {
+    return html`<${Failures} state=${state} />
+      <${Empty} title="No answer leans on anything yet">
+        <p>
+          The map shows which passages the sentences of answers were written from. Ask a question under${" "}
+          <a href=${to(["try"])}>Try a change</a>.
+        </p>
+      <//>`;
+  }
   return html`
     <div class="tools">
       <label>

@@ -10,6 +10,7 @@ import { Empty, Problem, Waiting } from "../parts/empty.js";
 import { notThere, Notices } from "../parts/live_view.js";
 import { Pager, usePages } from "../parts/pager.js";
 import { PlainTable, RowTable } from "../parts/row_table.js";
+import { Told } from "../parts/told.js";
 
 const ROWS_A_PAGE = 100;
 
@@ -25,7 +26,9 @@ export function LiveRows({ name, relation }) {
   }, [state, state.contents, wanted]);
   const missing = notThere(state);
   if (missing) return missing;
+  const shown = `${count(rows.length, "row")} as of epoch ${thousands(state.epoch ?? 0)}`;
   return html`
+    <${Told} text=${shown} />
     <${Notices} state=${state} />
     <div class="tools">
       <label class="filter">
@@ -38,7 +41,7 @@ export function LiveRows({ name, relation }) {
           onInput=${(event) => setFilter(event.currentTarget.value)}
         />
       </label>
-      <span class="note" role="status">${count(rows.length, "row")} as of epoch ${thousands(state.epoch ?? 0)}</span>
+      <span class="note">${shown}</span>
     </div>
     ${rows.length === 0
       ? html`<${Empty} title="No rows"><p>${wanted ? "No row fits the filter." : "Nothing of what it reads fits the query yet."}</p><//>`
@@ -57,7 +60,7 @@ export function StoredRows({ name, relation }) {
     return html`<${Empty} title="No rows">
       ${relation.is_posted_to
         ? html`<p>Add one under <a href=${to(["try"], { stream: name })}>Try a change</a>, or by <code>INSERT</code>.</p>`
-        : html`<p>Its source has given nothing yet.</p>`}
+        : html`<p>Its source has given nothing yet: put a file where it looks, or send it a message.</p>`}
     <//>`;
   }
   return html`<${PlainTable}

@@ -10,6 +10,7 @@ import { changes, count, duration, RUNGS, saving, thousands, work } from "../wor
 import { RungChart, TimeChart, TokenChart } from "../parts/charts.js";
 import { Empty, Problem } from "../parts/empty.js";
 import { notThere } from "../parts/live_view.js";
+import { to } from "../frame/router.js";
 import { Pager, usePages } from "../parts/pager.js";
 
 const EPOCHS_A_PAGE = 50;
@@ -29,15 +30,20 @@ export function Timeline({ name, relation }) {
   return html`
     ${epochs.length === 0
       ? html`<${Empty} title="No refresh yet">
-          <p>Epochs show here as they are completed while this page is open. Change a document, and watch.</p>
+          <p>
+            Epochs show here as they are completed while this page is open.${" "}
+            <a href=${to(["try"])}>Change a document</a> in another tab, and watch.
+          </p>
         <//>`
       : html`
-          <p class="lead" role="status">
+          <p class="lead">
             Epoch ${thousands(last.epoch)}${asks
               ? html` read <strong>${thousands(last.n_read)} of ${thousands(last.n_answers)}</strong> questions, by${" "}
                   <strong>${work(last.work.forwarded, last.rerun)}</strong>${less && ` (${less})`}`
               : html` changed <strong>${count(last.n_changes, "row")}</strong>`},
             ${" "}in <strong>${duration(last.elapsed_ms)}</strong>.
+            ${last.rungs?.failed > 0 &&
+            html` <strong class="status bad"><span aria-hidden="true">✕</span> ${thousands(last.rungs.failed)} failed.</strong>`}
           </p>
           <div class="charts">
             ${asks &&

@@ -5,7 +5,8 @@ import { to } from "../frame/router.js";
 import { usePolled } from "../server/polling.js";
 import { count, duration, KINDS, saving, STATUS, thousands } from "../words/wording.js";
 import { Empty, Problem, Waiting } from "../parts/empty.js";
-import { useTitle } from "../parts/page_title.js";
+import { FailedMark } from "../parts/failures.js";
+import { PageTitle } from "../parts/page_title.js";
 import { Pager, usePages } from "../parts/pager.js";
 
 const A_PAGE = 100;
@@ -13,7 +14,6 @@ const A_PAGE = 100;
 const ORDER = ["answers", "query", "table", "source"];
 
 export function Views() {
-  useTitle("Views");
   const { data, error } = usePolled("/v1/relations");
   const { data: status } = usePolled("/v1/status", 4000);
   const [filter, setFilter] = useState("");
@@ -25,7 +25,7 @@ export function Views() {
   const pages = usePages(shown.length, A_PAGE);
   return html`
     <header class="page-head">
-      <h1>Views</h1>
+      <${PageTitle} title="Views" />
       <label class="filter">
         <span class="sr">Filter by name or kind</span>
         <input
@@ -38,6 +38,7 @@ export function Views() {
       </label>
     </header>
     <${Saved} status=${status} />
+    <${Failing} relations=${all} />
     <${Problem} error=${error} />
     ${data === null
       ? !error && html`<${Waiting} what="Reading what there is" />`
@@ -49,7 +50,9 @@ export function Views() {
             </p>
           <//>`
         : shown.length === 0
-          ? html`<${Empty} title="No name fits"><p>Nothing is called like “${filter}”.</p><//>`
+          ? html`<${Empty} title="No name fits"><p>Nothing is called like “${filter}”.</p>
+              <button type="button" onClick=${() => setFilter("")}>Show all</button>
+            <//>`
           : html`<${Table} relations=${shown.slice(pages.from, pages.to)} />
               <${Pager} pages=${pages} noun="relation" />`}
   `;
@@ -70,6 +73,20 @@ function Saved({ status }) {
       taken <strong>${thousands(rerun)}</strong>${less ? html`: <strong>${less}</strong>` : ""}.
     </p>
   </div>`;
+}
+
+/** Views with answers that failed, over all pages of the list. */
+function Failing({ relations }) {
+  const failing = relations.filter(({ n_failed: n }) => n > 0);
+  if (failing.length === 0) return null;
+  const n = failing.reduce((sum, relation) => sum + relation.n_failed, 0);
+  return html`<p class="problem">
+    <strong><span aria-hidden="true">✕</span> ${count(n, "answer")} failed</strong>, of${" "}
+    ${failing.map(
+      ({ name }, index) =>
+        html`${index > 0 && ", "}<a key=${name} href=${to(["views", name, "answers"], { only: "failed" })}>${name}</a>`,
+    )}
+  </p>`;
 }
 
 function Table({ relations }) {
@@ -97,18 +114,18 @@ function Table({ relations }) {
           <td data-label="Status"><${Status} relation=${relation} /></td>
           <td data-label="Rows" class="number">${thousands(relation.n_rows)}</td>
           <td data-label="Epoch" class="number">${relation.epoch === null ? "–" : thousands(relation.epoch)}</td>
-          <td data-label="Lag" class="number">
+          <td data-label="Lag" class=${relation.lag_ms === null ? "number absent" : "number"}>
             ${relation.lag_ms === null ? "–" : duration(relation.lag_ms)}
             ${relation.n_behind > 0 && html`<small> ${thousands(relation.n_behind)} behind</small>`}
           </td>
-          <td data-label="Reads">
+          <td data-label="Reads" class=${relation.reads.length === 0 ? "absent" : null}>
             ${relation.reads.length === 0
               ? "–"
               : relation.reads.map(
                   (name, index) => html`${index > 0 && ", "}<a href=${to(["views", name])}>${name}</a>`,
                 )}
           </td>
-          <td data-label="Options">${relation.options ?? "–"}</td>
+          <td data-label="Options" class=${relation.options ? null : "absent"}>${relation.options ?? "–"}</td>
         </tr>`,
       )}
     </tbody>
@@ -122,9 +139,14 @@ export function Status({ relation }) {
   if (relation.status === null || relation.status === undefined) {
     return html`<span class="status">${relation.is_posted_to ? "open to changes" : "followed"}</span>`;
   }
+  const { n_failed: nFailed, n_rows: nRows } = relation;
   const [word, why] = STATUS[relation.status] ?? [relation.status, ""];
-  const tone = relation.status === "fresh" ? "good" : relation.status === "refreshing" ? "busy" : "wait";
-  return html`<span class="status ${tone}" title=${why}
-    ><span class="dot ${tone === "busy" ? "wait" : tone}" aria-hidden="true"></span> ${word}</span
-  >`;
+  const isWell = relation.status === "fresh" && !(nFailed > 0);
+  const tone = isWell ? "good" : relation.status === "refreshing" ? "busy" : relation.status === "fresh" ? "" : "wait";
+  return html`<span class="statuses">
+    <${FailedMark} nFailed=${nFailed} n=${nFailed + nRows} />
+    <span class="status ${tone}" title=${why}
+      ><span class="dot ${tone === "busy" ? "wait" : tone}" aria-hidden="true"></span> ${word}</span
+    >
+  </span>`;
 }

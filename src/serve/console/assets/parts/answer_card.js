@@ -21,7 +21,7 @@ export function AnswerCard({ view, answerKey, entry, draft, chosen }) {
   const hasDiff = Boolean(entry?.previous) && entry.previous !== answer?.text;
   const isDiffShown = isDiffWanted || (isMarked && hasDiff);
   return html`<article
-    class=${isMarked ? "card changed" : "card"}
+    class=${["card", isMarked && "changed", answer?.error && "failed"].filter(Boolean).join(" ")}
     tabindex="-1"
     data-card
     data-key=${answerKey}
@@ -34,7 +34,9 @@ export function AnswerCard({ view, answerKey, entry, draft, chosen }) {
     </header>
     ${answer &&
     (answer.error
-      ? html`<p class="answer failed">${answer.error}</p>`
+      ? html`<p class="answer failed">
+          <strong><span aria-hidden="true">✕</span> No answer:</strong> ${answer.error}
+        </p>`
       : html`<${AnswerText}
           view=${view}
           answerKey=${answerKey}
@@ -45,9 +47,9 @@ export function AnswerCard({ view, answerKey, entry, draft, chosen }) {
     ${draft && html`<${Draft} draft=${draft} />`}
     ${answer &&
     html`<footer>
-      <${RungBadge} answer=${answer} />
-      <${PromiseMark} answer=${answer} />
-      <${Cost} forwarded=${answer.work.forwarded} rerun=${answer.work.from_scratch} />
+      ${!answer.error && html`<${RungBadge} answer=${answer} /> <${PromiseMark} answer=${answer} />`}
+      ${answer.work.from_scratch > 0 &&
+      html`<${Cost} forwarded=${answer.work.forwarded} rerun=${answer.work.from_scratch} />`}
       <span title="time of its last refresh">${duration(answer.elapsed_ms)}</span>
       <span title="the epoch in which it came to be as it is">epoch ${thousands(answer.epoch)}</span>
       ${answer.finish === "length" && html`<span class="cut">cut at the limit of tokens</span>`}

@@ -4,7 +4,7 @@
 // part of the attention that went to a passage which the answer names; `score` says how much the sentence
 // depends on it, named or not, and is known only of answers that were refreshed since the server began.
 
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import { read, v1 } from "../server/requests.js";
 import { percent, thousands } from "../words/wording.js";
 import { Problem, Waiting } from "./empty.js";
@@ -70,12 +70,35 @@ export function nameOf(document, ordinal) {
   return `${document} ${ordinal + 1}`;
 }
 
+/**
+ * Moves the focus into `panel` when what has it opened another sentence there, and back when the panel goes. A
+ * page that is opened by its address keeps the focus where it is.
+ */
+function useFocusOf(panel, opened) {
+  const opener = useRef(null);
+  useEffect(() => {
+    const focused = document.activeElement;
+    if (!focused?.closest(".sentence, .heat") || panel.current.contains(focused)) return;
+    opener.current = focused;
+    panel.current.querySelector("h2").focus();
+  }, [opened]);
+  // A layout effect ends while the panel is still there.
+  useLayoutEffect(() => {
+    const element = panel.current;
+    return () => {
+      if (element.contains(document.activeElement) && opener.current?.isConnected) opener.current.focus();
+    };
+  }, []);
+}
+
 /** The panel beside an answer. `onChoose` gets the number of a sentence. */
 export function LineagePanel({ view, answerKey, sentence, version, onChoose, onClose }) {
   const { lineage, error } = useLineage(view, answerKey, version);
-  return html`<aside class="lineage" aria-label="What a sentence leans on">
+  const panel = useRef(null);
+  useFocusOf(panel, `${answerKey}\n${sentence}`);
+  return html`<aside ref=${panel} class="lineage" aria-label="What a sentence leans on">
     <header>
-      <h2>What it leans on</h2>
+      <h2 tabindex="-1">What it leans on</h2>
       <button type="button" class="quiet" onClick=${onClose} aria-label="Close (Esc)">✕</button>
     </header>
     <${Problem} error=${error} />

@@ -18,6 +18,11 @@ export function Notices({ state }) {
   const last = state.notices.slice(-3);
   if (last.length === 0) return null;
   return html`<ul class="notices">
-    ${last.map((notice) => html`<li key=${notice.atMs}><strong>${notice.source}</strong> ${notice.message}</li>`)}
+    ${last.map(
+      (notice) => html`<li key=${notice.n}>
+        <time datetime=${new Date(notice.atMs).toISOString()}>${new Date(notice.atMs).toLocaleTimeString()}</time>${" "}
+        <strong>${notice.source}</strong> ${notice.message}
+      </li>`,
+    )}
   </ul>`;
 }

@@ -5,6 +5,7 @@
 
 import { html, useState } from "../vendor/preact.js";
 import { thousands } from "../words/wording.js";
+import { Told } from "./told.js";
 
 /** `{at, setAt, from, to, nPages}` of a list of `n`, with `size` on a page. */
 export function usePages(n, size) {
@@ -18,13 +19,10 @@ export function Pager({ pages, noun }) {
   if (pages.nPages === 1) return null;
   const button = (name, at, isOff) =>
     html`<button type="button" disabled=${isOff} onClick=${() => pages.setAt(at)}>${name}</button>`;
+  const shown = `${thousands(pages.from + 1)}–${thousands(pages.to)} of ${thousands(pages.n)}`;
   return html`<nav class="pager" aria-label="Pages of ${noun}s">
     ${button("First", 0, pages.at === 0)} ${button("Previous", pages.at - 1, pages.at === 0)}
-    <span role="status"
-      >${thousands(pages.from + 1)}–${thousands(pages.to)} of ${thousands(pages.n)}<span class="sr">
-        ${noun}s</span
-      ></span
-    >
+    <span>${shown}</span> <${Told} text=${pages.at === 0 ? "" : `${shown} ${noun}s`} />
     ${button("Next", pages.at + 1, pages.at === pages.nPages - 1)}
     ${button("Last", pages.nPages - 1, pages.at === pages.nPages - 1)}
   </nav>`;

@@ -62,6 +62,48 @@ export function PlanGraph({ plan }) {
   </div>`;
 }
 
+/** The same as a table: what reads what is seen in the graph alone. */
+export function PlanTable({ plan }) {
+  const named = (id) => html`<a href=${to(["views", id])}>${id}</a>`;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Plan as a table">
+    <table class="data stacking">
+      <caption class="sr">
+        Streams and views that ${plan.view} rests on, and itself
+      </caption>
+      <thead>
+        <tr>
+          <th scope="col">Name</th>
+          <th scope="col">Kind</th>
+          <th scope="col">Reads</th>
+          <th scope="col" class="number">Rows</th>
+          <th scope="col" class="number">Epoch</th>
+          <th scope="col">Calls</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${plan.nodes.map((node) => {
+          const reads = plan.edges.filter((edge) => edge.to === node.id).map((edge) => edge.from);
+          return html`<tr key=${node.id}>
+            <th scope="row">${named(node.id)}</th>
+            <td data-label="Kind">${node.kind}</td>
+            <td data-label="Reads">
+              ${reads.length === 0 ? "–" : reads.map((id, at) => html`${at > 0 && ", "}${named(id)}`)}
+            </td>
+            <td data-label="Rows" class="number">${node.n_rows == null ? "–" : thousands(node.n_rows)}</td>
+            <td data-label="Epoch" class="number">${node.epoch == null ? "–" : thousands(node.epoch)}</td>
+            <td data-label="Calls">${node.asks ? callsOf(node.asks) : "–"}</td>
+          </tr>`;
+        })}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** How often models were asked. */
+function callsOf({ n_calls: n, n_failed: nFailed }) {
+  return nFailed > 0 ? `${count(n, "call")}, ✕ ${thousands(nFailed)} failed` : count(n, "call");
+}
+
 function Node({ node, at }) {
   const group = useRef(null);
   const counters = [node.n_rows, node.epoch, node.asks?.n_calls].join();
@@ -76,7 +118,6 @@ function Node({ node, at }) {
   const asks = node.asks;
   const models = (asks?.models ?? []).filter((model) => model !== null);
   const kind = [node.kind, ...models].join(" · ");
-  const calls = asks && `${count(asks.n_calls, "call")}${asks.n_failed > 0 ? `, ${thousands(asks.n_failed)} failed` : ""}`;
   const numbers = [
     node.n_rows === null || node.n_rows === undefined ? null : count(node.n_rows, "row"),
     node.epoch === null || node.epoch === undefined ? null : `epoch ${thousands(node.epoch)}`,
@@ -88,7 +129,7 @@ function Node({ node, at }) {
       <text x="14" y="22" class="node-kind">${kind}</text>
       <text x="14" y="42" class="node-name">${label}</text>
       <text x="14" y="60" class="node-number">${numbers.join(" · ")}</text>
-      <text x="14" y="76" class="node-number">${calls ?? ""}</text>
+      <text x="14" y="76" class=${asks?.n_failed > 0 ? "node-number bad" : "node-number"}>${asks ? callsOf(asks) : ""}</text>
     </g>
   </a>`;
 }

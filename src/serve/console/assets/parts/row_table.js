@@ -5,6 +5,8 @@ import { Pager, usePages } from "./pager.js";
 
 const ROWS_A_PAGE = 100;
 const LONGEST_TEXT = 240;
+/** Longer texts get room, where narrow columns would break their words. */
+const LONGEST_WORD = 20;
 
 /** A value of a cell. What documents say is text here, never markup. */
 export function Value({ value }) {
@@ -16,7 +18,8 @@ export function Value({ value }) {
 /** A text that is cut where it is long, until somebody wants all of it. */
 function Text({ text }) {
   const [isWhole, setWhole] = useState(false);
-  if (text.length <= LONGEST_TEXT) return html`<span class="text">${text}</span>`;
+  if (text.length <= LONGEST_WORD) return html`<span class="text">${text}</span>`;
+  if (text.length <= LONGEST_TEXT) return html`<span class="text wordy">${text}</span>`;
   return html`<span class="text long">${isWhole ? text : `${text.slice(0, LONGEST_TEXT)}…`}</span>
     <button type="button" class="link" aria-expanded=${isWhole} onClick=${() => setWhole(!isWhole)}>
       ${isWhole ? "less" : "more"}

@@ -12,13 +12,12 @@ const SIGNS = {
   verify: "✓",
   rewrite: "✎",
   regenerate: "✦",
-  failed: "✕",
 };
 
+/** Of an answer that did not fail, as the mark below. */
 export function RungBadge({ answer }) {
-  const rung = answer.error ? "failed" : answer.rung;
-  return html`<span class="rung rung-${rung}"
-    ><span aria-hidden="true">${SIGNS[rung] ?? "·"}</span> ${how(answer)}</span
+  return html`<span class="rung rung-${answer.rung}"
+    ><span aria-hidden="true">${SIGNS[answer.rung] ?? "·"}</span> ${how(answer)}</span
   >`;
 }
 

@@ -1,7 +1,7 @@
 // What does the server say now, asked every few seconds?
 //
-// A hidden page asks nothing. While an answer is missing, the last one stays, and `lost` says since
-// when: what is shown is then known to be old.
+// A hidden page asks nothing. While an answer is missing, the last one stays, and `connection.js` is told: what is
+// shown is then known to be old.
 
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { read } from "./requests.js";
@@ -9,6 +9,8 @@ import { tellLost } from "./connection.js";
 
 const EVERY_MS = 2000;
 const MOST_MS = 15000;
+/** A reply that takes longer is none: a network that is gone says nothing. */
+const PATIENCE_MS = 30000;
 
 /**
  * `{data, error, again}` of `path`, asked again each `everyMs`; a null path asks nothing.
@@ -34,19 +36,19 @@ export function usePolled(path, everyMs = EVERY_MS) {
       if (document.hidden) return;
       underWay = true;
       try {
-        const data = await read(path, control.signal);
+        const data = await read(path, control.signal, PATIENCE_MS);
         setState({ path, data, error: null });
         tellLost(who, null);
         waitMs = everyMs;
       } catch (error) {
         if (control.signal.aborted) return;
+        waitMs = Math.max(Math.min(waitMs * 2, MOST_MS), (error.retryAfterS ?? 0) * 1000);
         if (error.status !== undefined && !error.mayPass) {
           setState((before) => ({ ...before, error }));
           tellLost(who, null);
         } else {
-          tellLost(who, error);
+          tellLost(who, error, Date.now() + waitMs, ask);
         }
-        waitMs = Math.min(waitMs * 2, MOST_MS);
       } finally {
         underWay = false;
       }

@@ -55,13 +55,18 @@ function tokenIsThere(signal, sent) {
   });
 }
 
-/** A response that is no refusal. Throws `Refused`, or what `fetch` throws without a server. */
-export async function open(path, options = {}) {
+/**
+ * A response that is no refusal. Throws `Refused`, or what `fetch` throws without a server; with `patienceMs`,
+ * also where the reply is not there by then. The time that a token is waited for does not count.
+ */
+export async function open(path, { patienceMs = null, ...options } = {}) {
   for (;;) {
     const token = sessionStorage.getItem(TOKEN);
     const headers = { ...options.headers };
     if (token !== null) headers.Authorization = `Bearer ${token}`;
-    const response = await fetch(path, { ...options, headers, cache: "no-store" });
+    const given = [options.signal, patienceMs && AbortSignal.timeout(patienceMs)].filter(Boolean);
+    const signal = given.length > 0 ? AbortSignal.any(given) : undefined;
+    const response = await fetch(path, { ...options, signal, headers, cache: "no-store" });
     if (response.ok) return response;
     // Another request may have brought a new token meanwhile.
     if (response.status === 401) {
@@ -74,8 +79,8 @@ export async function open(path, options = {}) {
 }
 
 /** The JSON at `path`. */
-export async function read(path, signal) {
-  return (await open(path, { signal })).json();
+export async function read(path, signal, patienceMs = null) {
+  return (await open(path, { signal, patienceMs })).json();
 }
 
 /** Sends `body`, a text or what becomes JSON; gives the reply's JSON, or null where there is none. */

@@ -118,7 +118,8 @@ export class ViewState {
   }
 
   #notice(source, message) {
-    this.notices = [...this.notices.slice(-19), { source, message, atMs: Date.now() }];
+    const n = (this.notices.at(-1)?.n ?? 0) + 1;
+    this.notices = [...this.notices.slice(-19), { n, source, message, atMs: Date.now() }];
   }
 
   #apply(epoch) {

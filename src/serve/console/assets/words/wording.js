@@ -75,9 +75,8 @@ export const RUNGS = [
   ["failed", "failed"],
 ];
 
-/** How an answer came to be, in words that need no glossary. */
+/** How an answer that did not fail came to be, in words that need no glossary. */
 export function how(answer) {
-  if (answer.error !== null && answer.error !== undefined) return "failed";
   const isChanged = answer.change === "changed";
   switch (answer.rung) {
     case "keep":
@@ -100,9 +99,8 @@ export function how(answer) {
   }
 }
 
-/** `{word, why}`: whether an answer is what a run from scratch would say. */
+/** `{word, why}`: whether an answer that did not fail is what a run from scratch would say. */
 export function promise(answer) {
-  if (answer.error) return { word: "failed", why: "The model gave no answer." };
   if (answer.exact) {
     return { word: "exact", why: "Token for token what a run from scratch over these documents says." };
   }
@@ -141,6 +139,12 @@ export function epochInWords(epoch) {
   }
   words.push(duration(epoch.elapsed_ms));
   return words.join(" · ");
+}
+
+/** Of `n` answers, `nFailed` have an error in place of a text: `3 of 12 answers failed`, `all 3 answers failed`. */
+export function failures(nFailed, n) {
+  if (nFailed < n) return `${thousands(nFailed)} of ${thousands(n)} answers failed`;
+  return n === 1 ? "the only answer failed" : `all ${thousands(n)} answers failed`;
 }
 
 /** The kinds of relations, in words. */
