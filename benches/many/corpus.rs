@@ -172,6 +172,23 @@ pub fn questions(documents: &[Passage], n: usize) -> Vec<(&str, &Asked)> {
         .collect()
 }
 
+/// So many reports, each about what a document begins with, with the id of that document. Nobody has
+/// written what they should say.
+pub fn reports(documents: &[Passage], n: usize) -> Vec<(String, Asked)> {
+    let report = |document: &Passage| {
+        let words = document.text.split_whitespace().take(12);
+        let about = words.collect::<Vec<_>>().join(" ");
+        let asked = Asked {
+            question: format!(
+                "Report in six sentences what the documents say about this: {about} …"
+            ),
+            answers: Vec::new(),
+        };
+        (document.id.clone(), asked)
+    };
+    documents.iter().take(n).map(report).collect()
+}
+
 /// What is done to documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {

@@ -46,6 +46,10 @@ pub struct Options {
     /// Questions of a view.
     #[arg(long, default_value_t = 100)]
     questions: usize,
+    /// Instead of the questions, so many reports, each about what a passage begins with: give
+    /// `--max-tokens` 200 or so.
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["curve", "fit"])]
+    reports: usize,
     /// Edits, of each kind in turn.
     #[arg(long, default_value_t = 5)]
     edits: usize,

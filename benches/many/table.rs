@@ -13,6 +13,9 @@ use crate::corpus::{self, Asked, Edit, Kind, Passage};
 use crate::rig::random::Random;
 use crate::rig::{Error, PROMPT};
 
+/// The instruction of reports.
+const REPORT: &str = "Write full sentences, from the documents above and nothing else.";
+
 const VIEW: &str = "many";
 const STORE_BYTES: usize = 4 << 30;
 /// When edits are made: after all that stands.
@@ -39,6 +42,9 @@ struct Tally {
     /// Answers whose gold stands, and of those the ones that are others now.
     n_unconcerned: usize,
     n_moved: usize,
+    /// Sub-paragraphs of answers that are others now, and of those the ones that stand in them.
+    n_parts: usize,
+    n_kept: usize,
 }
 
 /// A view of many questions.
@@ -48,20 +54,26 @@ struct Many<'a> {
     documents: Vec<Passage>,
     asked: &'a [(&'a str, &'a Asked)],
     answers: BTreeMap<String, Answer>,
+    /// Texts of the sub-paragraphs of each.
+    parts: BTreeMap<String, Vec<String>>,
 }
 
 /// Prints a row for each policy.
 pub fn measure(model: &str, passages: &[Passage], options: &Options) -> Result<(), Error> {
     let model = LocalModel::open(model)?;
     let documents: Vec<Passage> = passages.iter().take(options.documents).cloned().collect();
-    let asked = corpus::questions(&documents, options.questions);
+    let reports = corpus::reports(&documents, options.reports);
+    let asked = match options.reports {
+        0 => corpus::questions(&documents, options.questions),
+        _ => reports.iter().map(|(of, asked)| (&**of, asked)).collect(),
+    };
     println!(
         "| model | policy | scope | documents | questions | cold run | refresh after an edit | sooner | \
-         fewer tokens | read again | had to change and did not | others that changed | audited: mean \
-         regret |"
+         fewer tokens | read again | had to change and did not | others that changed | sentences of changed answers that stand | \
+         audited: mean regret |"
     );
     println!(
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for name in &options.policies {
         let policy: Policy = match &**name {
@@ -119,7 +131,7 @@ impl<'a> Many<'a> {
         );
         let runtime = runtime.calling_at_a_time(options.calls);
         let mut view = View::named(VIEW)
-            .prompt(PROMPT)
+            .prompt(if options.reports == 0 { PROMPT } else { REPORT })
             .context("questions")
             .data_source("docs")
             .scope(options.scope)
@@ -136,6 +148,7 @@ impl<'a> Many<'a> {
             documents: documents.to_vec(),
             asked,
             answers: BTreeMap::new(),
+            parts: BTreeMap::new(),
         };
         for (n, document) in documents.iter().enumerate() {
             many.put(document, n as i64)?;
@@ -172,10 +185,12 @@ impl<'a> Many<'a> {
                 cost.n_read += rungs.verify + rungs.patch + rungs.rewrite + rungs.regenerate;
             }
         }
-        let answers = self.engine.answers(VIEW)?.into_iter();
-        let answers =
-            answers.map(|(context, current)| (context.as_str().to_owned(), current.answer));
-        self.answers = answers.collect();
+        for (context, current) in self.engine.answers(VIEW)? {
+            let key = context.as_str().to_owned();
+            let parts = current.sub_paragraphs.into_iter().map(|part| part.text);
+            self.parts.insert(key.clone(), parts.collect());
+            self.answers.insert(key, current.answer);
+        }
         Ok(cost)
     }
 
@@ -186,10 +201,17 @@ impl<'a> Many<'a> {
             None => self.engine.delete("docs", &self.documents[edit.place].id)?,
         }
         let before = std::mem::take(&mut self.answers);
+        let parts = std::mem::take(&mut self.parts);
         let cost = self.flush()?;
         for (n, (of, asked)) in self.asked.iter().enumerate() {
             let is_same = before.get(&key(n)) == self.answers.get(&key(n));
             tally.n_answers += 1;
+            if let (false, Some(old), Some(new)) =
+                (is_same, parts.get(&key(n)), self.parts.get(&key(n)))
+            {
+                tally.n_parts += old.len();
+                tally.n_kept += old.iter().filter(|part| new.contains(part)).count();
+            }
             if edit.concerns(&self.documents, &[of], asked) {
                 tally.n_concerned += 1;
                 tally.n_left += usize::from(is_same);
@@ -221,7 +243,7 @@ impl<'a> Many<'a> {
         };
         println!(
             "| {model} | {policy} | {} | {} | {} | {:.1} s, {} tokens | {seconds:.1} s, {n_forwarded:.0} tokens | \
-             {:.1}x | {:.1}x | {n_read} of {} | {} of {} | {} of {} | {audited} |",
+             {:.1}x | {:.1}x | {n_read} of {} | {} of {} | {} of {} | {} of {} | {audited} |",
             options.scope,
             options.documents,
             self.asked.len(),
@@ -234,6 +256,8 @@ impl<'a> Many<'a> {
             tally.n_concerned,
             tally.n_moved,
             tally.n_unconcerned,
+            tally.n_kept,
+            tally.n_parts,
         );
         Ok(())
     }
