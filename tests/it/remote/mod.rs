@@ -1,6 +1,7 @@
 //! Models behind HTTP: what is asked of servers of several kinds, and what becomes of their troubles.
 
 mod embedder;
+mod prices;
 mod stub;
 #[cfg(all(feature = "otel", feature = "http"))]
 mod traces;
