@@ -159,6 +159,7 @@ mod present {
             "counts_tokens": report.counts_tokens,
             "cached_tokens": report.n_cached,
             "prompt_logprobs": report.scores_prompts,
+            "input_token_logprobs": report.scores_natively,
             "logprobs": report.scores_answers,
             "json_schemas": report.obeys_schemas,
             "thinks": report.thinks,
@@ -200,11 +201,19 @@ mod present {
             ),
             (
                 "checks an answer",
-                yes(
-                    report.scores_prompts,
-                    "yes, in one request (prompt_logprobs): what stands is not written again",
-                    "no (no prompt_logprobs): an answer that may have changed is written anew",
-                ),
+                match (report.scores_prompts, report.scores_natively) {
+                    (_, true) => {
+                        "yes, in two requests (input_token_logprobs): what stands is not written again"
+                    }
+                    (true, false) => {
+                        "yes, in one request (prompt_logprobs): what stands is not written again"
+                    }
+                    (false, false) => {
+                        "no (no prompt_logprobs, no input_token_logprobs): an answer that may have \
+                         changed is written anew"
+                    }
+                }
+                .to_owned(),
             ),
             (
                 "scores choices",

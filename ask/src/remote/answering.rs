@@ -10,11 +10,13 @@ use std::time::Instant;
 
 use super::estimate;
 use super::fault::Fault;
+use super::habits::Scoring;
 use super::lexical;
+use super::native::{self, GENERATE, Scored};
 use super::reply::Ended;
 use super::request::{ChatRequest, Prompt};
 use super::verify::{self, Checked};
-use super::{MANY_SILENCES, RemoteModel};
+use super::{LONGEST_NAP, MANY_SILENCES, RemoteModel};
 use crate::answer::{
     AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, RemoteCall,
     Rung, Work,
@@ -26,6 +28,7 @@ use crate::provider::Failure;
 use perennial_bank::document::LayoutPassage;
 use perennial_bank::id::FragmentId;
 use perennial_bank::scope::Scope;
+use perennial_model::cancel::Cancel;
 use perennial_model::generation::DraftCheck;
 use perennial_model::sampling::Sampling;
 
@@ -258,6 +261,7 @@ impl RemoteModel {
         draft: &Draft,
         (work, progress): (&mut Work, &mut dyn CallProgress),
     ) -> Result<Option<Read>, Fault> {
+        let begun = Instant::now();
         let reading = ChatRequest {
             begin: Some(&draft.text),
             max_tokens: 1,
@@ -267,26 +271,27 @@ impl RemoteModel {
         };
         let mut unwritten = Unwritten { progress };
         let reply = match self.ask(&reading, &request.cancel, &mut unwritten) {
-            // Of this prompt it tells nothing.
-            Err(Fault::Refused {
-                status: 400 | 422, ..
-            }) => {
-                self.uncheckable.add(&draft.text);
-                return Ok(None);
-            }
-            // A check may be more than a server can do that writes the same answer with ease.
-            Err(fault) if fault.is_of_server() => {
-                self.uncheckable.add(&draft.text);
-                return Err(fault);
-            }
-            other => other?,
+            Err(fault) => return self.unchecked(&draft.text, fault),
+            Ok(reply) => reply,
         };
-        let scores = reply.prompt_scores.as_deref().unwrap_or_default();
-        let checked = verify::check(&draft.text, scores);
+        self.note(work, &reply.usage);
+        let mut scores = reply.prompt_scores.unwrap_or_default();
+        if let (Scoring::Native, Some(ids)) = (self.habits.scoring, &reply.prompt_ids) {
+            let cancel = &request.cancel;
+            match self.score(ids, &draft.text, cancel, &mut unwritten) {
+                Err(fault) => return self.unchecked(&draft.text, fault),
+                Ok(scored) => {
+                    self.note(work, &scored.usage);
+                    scores = scored.scores;
+                }
+            }
+            let n_prompt = reply.usage.prompt.unwrap_or(0);
+            self.pace.note_check(n_prompt, begun.elapsed());
+        }
+        let checked = verify::check(&draft.text, &scores);
         if checked.is_none() {
             self.uncheckable.add(&draft.text);
         }
-        self.note(work, &reply.usage);
         let n_draft = checked.as_ref().map_or(0, |checked| checked.n_tokens);
         work.n_draft += n_draft;
         work.n_prompt = work.n_prompt.saturating_sub(n_draft);
@@ -295,6 +300,65 @@ impl RemoteModel {
             of,
             has_ended: has_ended || draft.finish == Finish::Length,
         }))
+    }
+
+    /// What comes of a check that its server did not make.
+    fn unchecked(&self, draft: &str, fault: Fault) -> Result<Option<Read>, Fault> {
+        match fault {
+            // Of this prompt it tells nothing.
+            Fault::Refused {
+                status: 400 | 404 | 405 | 422,
+                ..
+            } => {
+                self.uncheckable.add(draft);
+                Ok(None)
+            }
+            // A check may be more than a server can do that writes the same answer with ease.
+            fault if fault.is_of_server() => {
+                self.uncheckable.add(draft);
+                Err(fault)
+            }
+            fault => Err(fault),
+        }
+    }
+
+    /// Has the server tell how likely the tokens of a prompt were that ends with a draft, waiting for the
+    /// gate.
+    fn score(
+        &self,
+        ids: &[u64],
+        draft: &str,
+        cancel: &Cancel,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Scored, Fault> {
+        let permit = loop {
+            if cancel.is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
+            match self.gate.enter(ids.len() as u64, Instant::now()) {
+                Ok(permit) => break permit,
+                Err(pause) => std::thread::sleep(pause.min(LONGEST_NAP)),
+            }
+        };
+        let begun = Instant::now();
+        let replied = self.server.post_beside(GENERATE, &native::body(ids, draft));
+        progress.called(&RemoteCall {
+            server: self.server.address().root(),
+            endpoint: GENERATE,
+            status: match &replied {
+                Ok(_) => Some(200),
+                Err(Fault::Refused { status, .. }) => Some(*status),
+                Err(_) => None,
+            },
+            is_ok: replied.is_ok(),
+            elapsed: begun.elapsed(),
+        });
+        let scored = replied.and_then(|reply| native::scored(&reply));
+        match &scored {
+            Ok(_) => permit.replied(ids.len() as u64),
+            Err(fault) => permit.failed(fault, Instant::now()),
+        }
+        scored
     }
 }
 

@@ -25,6 +25,7 @@ mod habits;
 mod identity;
 mod lexical;
 mod likelihoods;
+mod native;
 mod pace;
 mod performing;
 mod probe;
@@ -54,7 +55,7 @@ use crate::answer::{CallProgress, RemoteCall, Work, n_tokens_of};
 use crate::cost::{Cost, Prices};
 use fault::Fault;
 use gate::Gate;
-use habits::Habits;
+use habits::{Habits, Scoring};
 use identity::Identity;
 use likelihoods::Likeliest;
 use pace::Pace;
@@ -287,7 +288,10 @@ impl RemoteModel {
                     (usage.prompt.unwrap_or(required), usage.written.unwrap_or(0));
                 permit.replied((prompt + written) as u64);
                 if request.scores_prompt {
-                    self.pace.note_check(prompt, begin.elapsed());
+                    // Else more is to be asked before it is checked.
+                    if self.habits.scoring == Scoring::InChat {
+                        self.pace.note_check(prompt, begin.elapsed());
+                    }
                 } else if let Some(first) = first.filter(|_| request.streams) {
                     self.pace
                         .note_answer(prompt, first, written, begin.elapsed());
