@@ -3,9 +3,9 @@
 //! # Design
 //! A view with a target lag takes its next epoch when the oldest change that it has not taken has
 //! waited so long; one whose budget is used up, or that of all views together, when there is room in
-//! the past hour. Neither holds up anything else: epochs close, and rows are stored and acknowledged, as if such a view were
-//! ready (`closing.rs`, `storing.rs`, `acknowledging.rs`). What waits for it is the net change of
-//! the streams' logs, so it is bounded by the number of keys.
+//! the past hour. Neither holds up anything else: epochs close, and rows are stored and acknowledged,
+//! as if such a view were ready (`closing.rs`, `storing.rs`, `acknowledging.rs`). What waits for it is
+//! the net change of the streams' logs, so it is bounded by the number of keys.
 //!
 //! # Invariants
 //! - The first epoch of a view is taken at once, and an epoch that has begun is finished.

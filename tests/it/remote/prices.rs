@@ -277,3 +277,59 @@ fn a_dry_run_tells_what_questions_would_cost() {
     );
     assert_eq!(stub.asked().len(), n_asked);
 }
+
+#[cfg(feature = "serve")]
+#[test]
+fn a_server_tells_what_calls_cost() {
+    use std::time::{Duration, Instant};
+
+    use perennial::serve::{Limits, Served, Server, ServerOptions};
+    use perennial::sql::parse;
+
+    use crate::client::Client;
+
+    let stub = Stub::new(Dialect::LlamaCpp);
+    let builder = Engine::builder(runtime(&stub, Some(prices()))).held();
+    let session = Session::new(builder.start().expect("starts"), "remote").held();
+    let served = Served::over(session, Limits::default());
+    let script = Script::new(
+        "s.sql",
+        "CREATE TABLE notes (key TEXT, text TEXT);
+         CREATE TABLE questions (key TEXT, text TEXT);
+         CREATE CONTINUOUS VIEW answers AS LLM_GENERATE(
+             CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(notes)) WITH (COST_PER_HOUR = 5);
+         INSERT INTO notes (key, text) VALUES ('hours', 'The library opens at nine.');
+         INSERT INTO questions (key, text) VALUES ('q', 'library');",
+    );
+    let statements = parse(&script).expect("a script");
+    served
+        .declare(&script, &statements, |_| {})
+        .unwrap_or_else(|error| panic!("{error}"));
+    let options = ServerOptions::at("127.0.0.1:0");
+    let server = Server::start(served.clone(), options).expect("listens");
+    let get = |path: &str| Client::connect(server.address()).get(path);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let cost = loop {
+        let status = get("/v1/status").json();
+        let cost = status["views"][0]["work"]["cost"].clone();
+        if cost.is_object() {
+            break cost;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(cost["currency"], "USD");
+    let amount = cost["amount"].as_str().expect("an amount");
+    assert!(!money(amount).is_zero(), "{cost}");
+    let metrics = get("/metrics").body;
+    let name = "perennial_model_cost_total{view=\"answers\",currency=\"USD\"} ";
+    let told = metrics.lines().find_map(|line| line.strip_prefix(name));
+    let told: f64 = told
+        .unwrap_or_else(|| panic!("{metrics}"))
+        .parse()
+        .expect("a number");
+    assert!(
+        (told - money(amount).shown()).abs() < 1e-12,
+        "{told} {cost}"
+    );
+}
