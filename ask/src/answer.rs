@@ -15,6 +15,7 @@ use perennial_model::sampling::Sampling;
 use serde::{Deserialize, Serialize};
 
 use crate::before::Before;
+use crate::cost::Cost;
 use crate::dependency::Dependencies;
 use crate::provider::Failure;
 use perennial_bank::document::{DocumentKey, LayoutPassage, PassageLayout};
@@ -116,7 +117,7 @@ impl std::fmt::Display for Rung {
     }
 }
 
-/// Work done for one refresh, in tokens forwarded through the model.
+/// Work done for one refresh: tokens forwarded through the model, and what was paid for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
     /// Tokens forwarded to encode fragments that were not in the store.
@@ -131,6 +132,9 @@ pub struct Work {
     pub n_passes: usize,
     /// Tokens that a run of the plain prompt forwards: prefix, passages, question, answer.
     pub n_from_scratch: usize,
+    /// What was paid for it. It is not stored: what is kept was paid for by an earlier process.
+    #[serde(skip)]
+    pub cost: Cost,
 }
 
 impl Work {
@@ -148,6 +152,7 @@ impl std::ops::AddAssign for Work {
         self.n_decoded += other.n_decoded;
         self.n_passes += other.n_passes;
         self.n_from_scratch += other.n_from_scratch;
+        self.cost += other.cost;
     }
 }
 

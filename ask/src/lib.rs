@@ -7,7 +7,7 @@
 //! from what is known of the answer [`before`], over prompts that [`chat`] makes; a `remote` one is
 //! asked over HTTP; a [`scripted`] one has no tensors. Calls run on the threads of an [`executor`]. An answer says
 //! which passages it leans on ([`provenance`]) and how much ([`dependency`]), and what a change has to
-//! do with it is guessed by [`pull`].
+//! do with it is guessed by [`pull`]. What a call costs in money is a [`cost`].
 //!
 //! # Invariants
 //! - What was known before changes what an exact answer costs, never the answer.
@@ -18,6 +18,7 @@
 pub mod answer;
 pub mod before;
 pub mod chat;
+pub mod cost;
 pub mod dependency;
 pub mod embed;
 pub mod executor;
@@ -37,6 +38,7 @@ pub use answer::{
     RemoteCall, Rung, Skip, Source, SubParagraph, Tolerance, Work,
 };
 pub use before::{Before, LayoutDelta, Written};
+pub use cost::{Cost, Currency, Money, Prices};
 pub use dependency::{Dependencies, Dependency};
 pub use embed::{Embed, embed_within};
 pub use executor::{Attempt, Executor, Priority};

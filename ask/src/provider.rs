@@ -12,6 +12,7 @@ use perennial_model::passes::Priority;
 use perennial_rows::Value;
 
 use crate::answer::{CallError, Work};
+use crate::cost::Prices;
 use crate::task::Task;
 
 /// Whether what names a model is the address of a server.
@@ -84,6 +85,11 @@ pub trait Provider: Send + Sync + 'static {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// What its tokens cost, where that was said.
+    fn prices(&self) -> Option<Prices> {
+        None
+    }
 
     /// Whether a task can be performed at all, whatever the row.
     ///

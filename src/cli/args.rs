@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
+use perennial::ask::{Currency, Money};
 use perennial::model::arithmetic::Arithmetic;
 use perennial::{Delivery, Order, Policy, Repair, Scope};
 use perennial_views::pace::parse_duration;
@@ -73,7 +74,8 @@ With --json, standard output has one object a line, told apart by \"event\":
             (only with --progress)
   plan      plan, model, context_window, documents, rejected, passages, tokens, budget, selects;
             of `perennial explain`, which says nothing else
-`work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes}.
+`work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes, cost}; cost is
+{amount, currency} of a model with prices.
 
 Ctrl-C ends the watch with exit code 0 (130 if it comes before the first answer).";
 
@@ -570,6 +572,11 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "EPOCHS", requires = "state")]
     pub(crate) history: Option<u64>,
 
+    /// Most money of an hour, of all views together whose models have prices: once it is spent, their
+    /// changes wait.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) cost_per_hour: Option<Money>,
+
     /// Dataflow workers; answers do not depend on it.
     #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "1")]
     pub(crate) workers: usize,
@@ -626,6 +633,10 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) target_lag: Option<Duration>,
 
+    /// Most money of an hour, of a model with prices (--price-input): once it is spent, changes wait.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) cost_per_hour: Option<Money>,
+
     /// What becomes of documents that a newer one supersedes (a field of JSON lines): evict
     /// (they are not read), hide, or zero-values, zero-keys, zero-both with :whole, :header,
     /// :body or :first-tenth (they are read, with that edit laid on them).
@@ -676,6 +687,10 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_parser = values::at_least_one, value_name = "N")]
     pub(crate) context_window: Option<usize>,
 
+    /// What the tokens of a model behind HTTP cost.
+    #[command(flatten)]
+    pub(crate) prices: PriceArgs,
+
     /// What a model of this machine multiplies in: `int16`, next to f32 in every answer, or `int8`,
     /// as llama.cpp does: sooner, and further from it. What was read and answered in one is kept
     /// apart from the other. [default: int16]
@@ -698,6 +713,28 @@ pub(crate) struct ModelArgs {
     /// What embeds texts.
     #[command(flatten)]
     pub(crate) embedder: EmbedderArgs,
+}
+
+/// What the tokens of a model behind HTTP cost.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct PriceArgs {
+    /// Of a model behind HTTP: what a million tokens of prompts cost, as 0.15. What is spent is told
+    /// then, and --cost-per-hour bounds it.
+    #[arg(long, requires = "price_output", value_name = "AMOUNT")]
+    pub(crate) price_input: Option<Money>,
+
+    /// The same of tokens of prompts that the server still knew. By default as much as others.
+    #[arg(long, requires = "price_input", value_name = "AMOUNT")]
+    pub(crate) price_cached_input: Option<Money>,
+
+    /// The same of tokens that it writes.
+    #[arg(long, requires = "currency", value_name = "AMOUNT")]
+    pub(crate) price_output: Option<Money>,
+
+    /// The currency of these prices, as USD.
+    #[arg(long, requires = "price_input", value_name = "LETTERS")]
+    pub(crate) currency: Option<Currency>,
 }
 
 /// What embeds texts.

@@ -33,6 +33,9 @@ impl<W: Write> JsonLines<W> {
 
 /// What a refresh cost.
 pub(crate) fn work(work: &Work) -> Value {
+    let cost = work.cost.told().map(|(amount, currency)| {
+        json!({"amount": amount.to_string(), "currency": currency.to_string()})
+    });
     json!({
         "forwarded": work.n_forwarded(),
         "from_scratch": work.n_from_scratch,
@@ -41,6 +44,7 @@ pub(crate) fn work(work: &Work) -> Value {
         "draft": work.n_draft,
         "decoded": work.n_decoded,
         "passes": work.n_passes,
+        "cost": cost,
     })
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure
         )),
         true => remote::open(&args.model, None, args, live),
         false if is_of_a_server(args) => Err(Failure::usage(
-            "--key-file, --ca-file and --context-window are of a model behind HTTP",
+            "--key-file, --ca-file, --context-window and prices are of a model behind HTTP",
             "leave them out, or give its address: --model http://localhost:8000/v1",
         )),
         false => open_local(&args.model, args.arithmetic, args, live),
@@ -96,7 +96,9 @@ pub(crate) fn with_embedder(
 
 /// Whether something is said of a model behind HTTP.
 fn is_of_a_server(args: &ModelArgs) -> bool {
-    args.key_file.is_some() || args.ca_file.is_some() || args.context_window.is_some()
+    let is_priced = args.prices.price_input.is_some();
+    let is_reached = args.key_file.is_some() || args.ca_file.is_some();
+    is_reached || is_priced || args.context_window.is_some()
 }
 
 /// Refuses what the command line says of `--model` where a script creates the model that is asked: it
@@ -107,7 +109,7 @@ fn is_of_a_server(args: &ModelArgs) -> bool {
 pub(crate) fn check_script(first: Option<&CreateModel>, args: &ModelArgs) -> Result<(), Failure> {
     match first {
         Some(_) if is_of_a_server(args) || args.arithmetic.is_some() => Err(Failure::usage(
-            "--key-file, --ca-file, --context-window and --arithmetic are of --model, and the script \
+            "--key-file, --ca-file, --context-window, prices and --arithmetic are of --model, and the script \
              creates a model of its own",
             "say it there: CREATE MODEL name FROM '…' WITH (KEY_FILE = '…')",
         )),
@@ -186,6 +188,9 @@ pub(crate) fn view(args: &ViewArgs) -> View {
         .max_tokens(args.max_tokens);
     if let Some(lag) = args.target_lag {
         view = view.target_lag(lag);
+    }
+    if let Some(cost) = args.cost_per_hour {
+        view = view.cost_per_hour(cost);
     }
     if let Some(order) = args.order {
         view = view.order_by(order);

@@ -33,7 +33,7 @@ const PROMPT: &str = "perennial> ";
 /// Lines of history that are kept.
 const MOST_REMEMBERED: usize = 1000;
 /// Words that are completed, besides names.
-const KEYWORDS: [&str; 53] = [
+const KEYWORDS: [&str; 54] = [
     "ALTER VIEW",
     "AND",
     "AS",
@@ -43,6 +43,7 @@ const KEYWORDS: [&str; 53] = [
     "COLUMNS",
     "CONTEXT",
     "CONTINUOUS",
+    "COST_PER_HOUR",
     "CREATE",
     "DATA_SOURCE",
     "DELETE FROM",

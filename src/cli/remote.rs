@@ -21,6 +21,7 @@ mod present {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
+    use perennial::ask::Prices;
     use perennial::ask::remote::{
         ApiKey, EmbedderOptions, RemoteEmbedder, RemoteError, RemoteLimits, RemoteModel,
         RemoteOptions,
@@ -29,6 +30,7 @@ mod present {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::args::PriceArgs;
     use crate::cli::{opening, wording};
 
     /// Where the key stands unless something else is said.
@@ -50,6 +52,7 @@ mod present {
         let options = match given {
             None => RemoteOptions {
                 n_positions: args.context_window,
+                prices: prices(&args.prices)?,
                 ..defaults(args.key_file.as_deref(), args.ca_file.as_ref())?
             },
             Some(given) => with(RemoteOptions::default(), given)?,
@@ -156,6 +159,7 @@ mod present {
             "counts_tokens": report.counts_tokens,
             "cached_tokens": report.n_cached,
             "prompt_logprobs": report.scores_prompts,
+            "input_token_logprobs": report.scores_natively,
             "logprobs": report.scores_answers,
             "json_schemas": report.obeys_schemas,
             "thinks": report.thinks,
@@ -197,11 +201,19 @@ mod present {
             ),
             (
                 "checks an answer",
-                yes(
-                    report.scores_prompts,
-                    "yes, in one request (prompt_logprobs): what stands is not written again",
-                    "no (no prompt_logprobs): an answer that may have changed is written anew",
-                ),
+                match (report.scores_prompts, report.scores_natively) {
+                    (_, true) => {
+                        "yes, in two requests (input_token_logprobs): what stands is not written again"
+                    }
+                    (true, false) => {
+                        "yes, in one request (prompt_logprobs): what stands is not written again"
+                    }
+                    (false, false) => {
+                        "no (no prompt_logprobs, no input_token_logprobs): an answer that may have \
+                         changed is written anew"
+                    }
+                }
+                .to_owned(),
             ),
             (
                 "scores choices",
@@ -259,6 +271,7 @@ mod present {
         mut options: RemoteOptions,
         given: &[Spanned<ModelOption>],
     ) -> Result<RemoteOptions, RemoteError> {
+        let mut said = PriceArgs::default();
         for option in given {
             match &option.of {
                 ModelOption::KeyFile(path) => {
@@ -272,11 +285,37 @@ mod present {
                 ModelOption::RequestsPerMinute(n) => options.limits.requests_per_minute = Some(*n),
                 ModelOption::TokensPerMinute(n) => options.limits.tokens_per_minute = Some(*n),
                 ModelOption::Patience(patience) => options.patience = *patience,
+                ModelOption::PriceInput(price) => said.price_input = Some(*price),
+                ModelOption::PriceCachedInput(price) => said.price_cached_input = Some(*price),
+                ModelOption::PriceOutput(price) => said.price_output = Some(*price),
+                ModelOption::Currency(currency) => said.currency = Some(*currency),
                 // Told where it is read.
                 _ => {}
             }
         }
+        options.prices = prices(&said)?;
         Ok(options)
+    }
+
+    /// The prices that are said; all of them, or none.
+    fn prices(said: &PriceArgs) -> Result<Option<Prices>, RemoteError> {
+        let PriceArgs {
+            price_input,
+            price_cached_input,
+            price_output,
+            currency,
+        } = *said;
+        if let (Some(input), Some(output), Some(currency)) = (price_input, price_output, currency) {
+            let prices = Prices::of_a_million((input, price_cached_input, output), currency);
+            return prices.map(Some).map_err(RemoteError::Setting);
+        }
+        let is_silent = price_input.is_none() && price_output.is_none() && currency.is_none();
+        match is_silent && price_cached_input.is_none() {
+            true => Ok(None),
+            false => Err(RemoteError::Setting(
+                "prices are PRICE_INPUT, PRICE_OUTPUT and CURRENCY together".to_owned(),
+            )),
+        }
     }
 
     /// The key of a file, else of a variable, if either is.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use perennial::recording::{self, Difference, RecordedAnswer, Replay, ReplayedEpoch};
 use serde_json::json;
 
-use super::args::{DEFAULT_MODEL, ModelArgs, ReplayArgs};
+use super::args::{DEFAULT_MODEL, ModelArgs, PriceArgs, ReplayArgs};
 use super::failure::Failure;
 use super::live::Live;
 use super::{opening, stderr, wording};
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         key_file: None,
         ca_file: None,
         context_window: None,
+        prices: PriceArgs::default(),
         arithmetic: args.arithmetic,
         threads: args.threads,
         memory: args.memory,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use perennial::ask::Cost;
 use perennial::bank::ContextKey;
 use perennial::engine::{
     AnswerUpdate, ChangeKind, EpochStart, EpochSummary, MAX_NAMED_CHANGES, RungCounts,
@@ -129,6 +130,8 @@ pub(crate) struct Totals {
     pub(crate) n_forwarded: usize,
     /// Tokens that reruns would have forwarded.
     pub(crate) n_rerun: usize,
+    /// What was paid.
+    pub(crate) cost: Cost,
 }
 
 impl Totals {
@@ -137,6 +140,7 @@ impl Totals {
         self.n_epochs += 1;
         self.n_forwarded += report.summary.work.n_forwarded();
         self.n_rerun += report.summary.n_rerun;
+        self.cost += report.summary.work.cost;
     }
 }
 

@@ -160,6 +160,9 @@ pub(crate) fn declared(builder: EngineBuilder, args: &EngineArgs) -> EngineBuild
     if let Some(dir) = &args.state {
         builder = builder.state(dir).fragments_on_disk(args.disk.0 as u64);
     }
+    if let Some(cost) = args.cost_per_hour {
+        builder = builder.cost_per_hour(cost);
+    }
     match args.history {
         Some(n_epochs) => builder.history(n_epochs),
         None => builder,

@@ -219,6 +219,7 @@ impl<W: Write> Screen<W> {
             _ if !self.is_alone => wording::count(n_forwarded, "token"),
             _ => wording::work(n_forwarded, update.work.n_from_scratch),
         });
+        facts.extend(wording::cost(&update.work));
         facts.extend(wording::provisional(update));
         facts.extend(wording::early(update).map(str::to_owned));
         facts.extend(wording::cut_off(update).map(str::to_owned));
@@ -300,7 +301,9 @@ impl<W: Write> Display for Screen<W> {
             if n_asked > 0 {
                 let n_tokens = wording::thousands(report.summary.work.n_forwarded());
                 let asked = wording::count(n_asked, "row");
-                let text = format!("asked about {asked} · {n_tokens} tokens");
+                let cost = wording::cost(&report.summary.work);
+                let cost = cost.map_or_else(String::new, |cost| format!(" · {cost}"));
+                let text = format!("asked about {asked} · {n_tokens} tokens{cost}");
                 self.say(Style::Faint, &text, INDENT)?;
                 self.blank()?;
             }

@@ -101,6 +101,13 @@ fn lines(status: &Value) -> Vec<String> {
             "view", "status", "epoch", "rows", "behind", "readers", "tokens", "rerun",
         ];
         lines.push(rows(&names, views.iter().map(of).collect()));
+        lines.extend(views.iter().filter_map(|of| {
+            let cost = &of["work"]["cost"];
+            cost.is_object().then(|| {
+                let (amount, currency) = (text(&cost["amount"]), text(&cost["currency"]));
+                format!("{} cost {amount} {currency}", text(&of["name"]))
+            })
+        }));
     }
     let owed = list(&status["undelivered"]);
     lines.extend(owed.iter().map(|of| {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use perennial::AuditStats;
-use perennial::ask::{Finish, Rung, SubParagraph};
+use perennial::ask::{Finish, Rung, SubParagraph, Work};
 use perennial::engine::{AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart};
 
 use super::report::{EpochReport, Totals};
@@ -97,6 +97,11 @@ pub(crate) fn work(n_forwarded: usize, n_rerun: usize) -> String {
     }
 }
 
+/// What was paid for it, of a model with prices.
+pub(crate) fn cost(work: &Work) -> Option<String> {
+    work.cost.told().map(|_| work.cost.to_string())
+}
+
 /// Answers that are not shown: those that nothing touched, and those that were not read.
 pub(crate) fn others(n_kept: usize, n_unread: usize) -> String {
     let mut words = Vec::new();
@@ -133,9 +138,11 @@ pub(crate) fn totals(totals: Totals) -> Option<String> {
         1 => "1 refresh".to_owned(),
         n => format!("{} refreshes", thousands(n)),
     };
+    let cost = totals.cost.told().map(|_| format!(" · {}", totals.cost));
     Some(format!(
-        "{times}: {}",
-        work(totals.n_forwarded, totals.n_rerun)
+        "{times}: {}{}",
+        work(totals.n_forwarded, totals.n_rerun),
+        cost.unwrap_or_default()
     ))
 }
 

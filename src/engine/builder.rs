@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
+use perennial_ask::Money;
 use perennial_bank::{ColdTier, References};
 use perennial_connectors::{Sink, Source};
 use perennial_rows::Schema;
@@ -42,6 +43,7 @@ pub struct EngineBuilder {
     recording: Option<PathBuf>,
     is_held: bool,
     tracer: Option<Arc<dyn Tracer>>,
+    pace: Pace,
 }
 
 enum Stream {
@@ -97,6 +99,7 @@ impl EngineBuilder {
             recording: None,
             is_held: false,
             tracer: None,
+            pace: Pace::default(),
         }
     }
 
@@ -210,6 +213,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn traced(mut self, tracer: Arc<dyn Tracer>) -> Self {
         self.tracer = Some(tracer);
+        self
+    }
+
+    /// How much money all views may spend together in an hour, in the currency of their models; see
+    /// [`View::cost_per_hour`]. Views whose models have no prices go on whatever the others spend.
+    #[must_use]
+    pub fn cost_per_hour(mut self, cost: Money) -> Self {
+        self.pace.cost_per_hour = Some(cost);
         self
     }
 
@@ -327,6 +338,7 @@ impl EngineBuilder {
     /// started.
     pub fn start(self) -> Result<Engine, Error> {
         self.plans()?;
+        self.pace.check("all views together")?;
         let hub = Arc::new(Hub::traced(self.tracer.clone()));
         let names = Arc::new(Names::default());
         let log = self.recording.as_deref().map(Log::open).transpose()?;
@@ -346,6 +358,7 @@ impl EngineBuilder {
             inbox,
             references,
             durable,
+            pace: self.pace,
         })?;
         for (name, runtime) in &self.models {
             coordinator.models().add(name, runtime)?;

@@ -72,7 +72,7 @@ pub enum Error {
     /// A view takes no epoch, since what it may spend in an hour is used up.
     #[error(
         "view `{view}` is stale: {budget} is used up, and it goes on at {resumes_at}; ALTER VIEW \
-         raises it"
+         raises the budget of a view"
     )]
     OverBudget {
         /// The view.
@@ -81,6 +81,23 @@ pub enum Error {
         budget: String,
         /// When there is room again, as RFC 3339.
         resumes_at: String,
+    },
+    /// A budget of money for a view whose calls cost none.
+    #[error(
+        "view `{view}` has COST_PER_HOUR, and it asks no model that has a price; say what its model \
+         costs (PRICE_INPUT, PRICE_OUTPUT and CURRENCY), or leave the budget out"
+    )]
+    Unpriced {
+        /// The view.
+        view: String,
+    },
+    /// Prices by which an engine cannot count.
+    #[error("the prices of model `{name}` cannot be counted: {reason}")]
+    Prices {
+        /// The model.
+        name: String,
+        /// Why.
+        reason: String,
     },
     /// It was dropped meanwhile.
     #[error("it was dropped meanwhile")]

@@ -4,9 +4,9 @@
 //! same model are one model here: what one was asked is known to the other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 
-use perennial_ask::{AnswerModel, Executor, Provider};
+use perennial_ask::{AnswerModel, Currency, Executor, Prices, Provider};
 use perennial_bank::cold_tier::ColdTierError;
 use perennial_bank::{FragmentId, FragmentStore, References};
 use perennial_views::query::Query;
@@ -53,6 +53,9 @@ pub(crate) struct Models {
     /// Stores of models whose name was taken away: who gave them may hold them, with fragments.
     left: Mutex<Vec<Weak<FragmentStore>>>,
     memo: Arc<dyn Memo>,
+    /// In which currency this engine counts, once a model of it has had prices: what was spent stays
+    /// counted when the model goes.
+    currency: OnceLock<Currency>,
     /// The vectors of texts: there is one embedder an engine.
     embeddings: Arc<Embeddings>,
 }
@@ -66,11 +69,13 @@ impl Models {
         memo: Arc<dyn Memo>,
         embeddings: Arc<Embeddings>,
     ) -> Self {
+        let currency = runtime.provider.prices().map(|prices| prices.currency());
         Self {
             default: Arc::new(EngineModel::of(runtime, references, memo.clone())),
             named: RwLock::default(),
             left: Mutex::default(),
             memo,
+            currency: currency.map_or_else(OnceLock::new, OnceLock::from),
             embeddings,
         }
     }
@@ -82,7 +87,8 @@ impl Models {
     /// Adds a model, that of a runtime, by name.
     ///
     /// # Errors
-    /// [`Error::DeclaredTwice`].
+    /// [`Error::DeclaredTwice`]; [`Error::Prices`] for prices in another currency than those of the other
+    /// models, or other prices than the same model has under another name.
     pub(crate) fn add(&self, name: &str, runtime: &Runtime) -> Result<(), Error> {
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
         if named.contains_key(name) {
@@ -92,12 +98,52 @@ impl Models {
         let digest = runtime.model.digest();
         let mut known = std::iter::once(&self.default).chain(named.values());
         let same = known.find(|of| of.model.digest() == digest).cloned();
+        self.check_prices(name, runtime.provider.prices(), same.as_deref())?;
         let of = same.unwrap_or_else(|| {
             let references = runtime.store.clone().map(References::to).map(Arc::new);
             Arc::new(EngineModel::of(runtime, references, self.memo.clone()))
         });
         named.insert(name.into(), of);
         Ok(())
+    }
+
+    /// Takes note of the prices of a model that is added; `same` is that model under another name.
+    fn check_prices(
+        &self,
+        name: &str,
+        prices: Option<Prices>,
+        same: Option<&EngineModel>,
+    ) -> Result<(), Error> {
+        let refused = |reason: String| Error::Prices {
+            name: name.to_owned(),
+            reason,
+        };
+        if same.is_some_and(|same| same.provider.prices() != prices) {
+            let reason = "the same model has other prices under another name".to_owned();
+            return Err(refused(reason));
+        }
+        let Some(currency) = prices.map(|prices| prices.currency()) else {
+            return Ok(());
+        };
+        let counted_in = *self.currency.get_or_init(|| currency);
+        match counted_in == currency {
+            true => Ok(()),
+            false => Err(refused(format!(
+                "they are in {currency}, and this engine counts in {counted_in}"
+            ))),
+        }
+    }
+
+    /// Whether any model that a query asks has prices.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub(crate) fn any_is_priced(&self, query: &Query) -> Result<bool, Error> {
+        let mut asked = query.asked().into_iter();
+        asked.try_fold(false, |is_priced, name| {
+            let of = self.get(name.as_deref())?;
+            Ok(is_priced || of.provider.prices().is_some())
+        })
     }
 
     /// Takes a name away.

@@ -41,7 +41,7 @@ pub(super) fn columns(schema: &Schema) -> Vec<ColumnJson> {
     columns.collect()
 }
 
-/// Tokens that went through a model, and what they were of.
+/// Tokens that went through a model, what they were of, and what they cost.
 #[derive(Clone, Serialize, ToSchema)]
 pub(super) struct WorkJson {
     /// All of them.
@@ -58,6 +58,17 @@ pub(super) struct WorkJson {
     decoded: usize,
     /// Forward passes.
     passes: usize,
+    /// What was paid for them; null of a model without prices.
+    cost: Option<CostJson>,
+}
+
+/// Money.
+#[derive(Clone, Serialize, ToSchema)]
+pub(super) struct CostJson {
+    /// The exact amount, in decimals.
+    amount: String,
+    /// Its currency, by three letters.
+    currency: String,
 }
 
 impl From<&Work> for WorkJson {
@@ -70,6 +81,10 @@ impl From<&Work> for WorkJson {
             draft: work.n_draft,
             decoded: work.n_decoded,
             passes: work.n_passes,
+            cost: work.cost.told().map(|(amount, currency)| CostJson {
+                amount: amount.to_string(),
+                currency: currency.to_string(),
+            }),
         }
     }
 }

@@ -279,6 +279,21 @@ impl Collector for Numbers {
         )?;
         to.family(
             Of::Counter,
+            gauge(
+                "model_cost",
+                "What calls of a model cost, in units of their currency",
+            ),
+            views().filter_map(|(of, totals, _)| {
+                let (amount, currency) = totals.work.cost.told()?;
+                let labels = [
+                    ("view", of.name.to_string()),
+                    ("currency", currency.to_string()),
+                ];
+                Some((labels, amount.shown()))
+            }),
+        )?;
+        to.family(
+            Of::Counter,
             gauge("view_audits", "Provisional answers that were audited"),
             views().map(|(of, totals, _)| (of_view(of), number(totals.audits.n_audited))),
         )?;

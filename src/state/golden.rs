@@ -214,6 +214,7 @@ fn answers() -> BTreeMap<&'static str, StoredAnswer> {
             n_decoded: 4,
             n_passes: 5,
             n_from_scratch: 600,
+            ..Work::default()
         },
         min_margin: 0.125,
         dependencies: Dependencies::of(&[0.5, 0.0], &[read]),

@@ -125,6 +125,24 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
             vec!["watch", folder, "Q?", "--context-window", "100"],
             "--context-window",
         ),
+        (
+            vec![
+                "watch",
+                folder,
+                "Q?",
+                "--price-input",
+                "0.15",
+                "--price-output",
+                "0.6",
+                "--currency",
+                "USD",
+            ],
+            "prices are of a model behind HTTP",
+        ),
+        (
+            vec!["watch", folder, "Q?", "--price-input", "0.15"],
+            "--price-output",
+        ),
     ] {
         let output = refused(&args, 2, says);
         assert_eq!(stdout(&output), "", "{args:?}");

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
+use perennial_ask::Cost;
 use perennial_rows::Tuple;
 use timely::dataflow::operators::ToStream;
 
@@ -70,6 +71,9 @@ pub struct ModelForecast {
     pub n_tokens: usize,
     /// Tokens that it forwarded in a second of work until now; none if it was not asked yet.
     pub tokens_a_second: Option<f64>,
+    /// What these would cost, as far as tokens are known, if it still knew none of what it reads; none
+    /// of a model without prices.
+    pub cost: Option<Cost>,
 }
 
 /// What a query would ask over these inputs, which are those of [`Query::inputs`], each row as often as
@@ -167,13 +171,16 @@ fn told(
         let place = models
             .iter()
             .position(|of| of.model.as_ref() == question.model);
+        let outputs = asking.outputs(question.model);
+        let prices = outputs.prices();
         let place = place.unwrap_or_else(|| {
             models.push(ModelForecast {
                 model: question.model.cloned(),
                 certainty: Certainty::Exact,
                 n_calls: 0,
                 n_tokens: 0,
-                tokens_a_second: asking.outputs(question.model).tokens_a_second(),
+                tokens_a_second: outputs.tokens_a_second(),
+                cost: prices.map(|prices| prices.cost(0, 0, 0)),
             });
             models.len() - 1
         });
@@ -187,6 +194,9 @@ fn told(
             of_model.n_calls = of_model.n_calls.saturating_add(n_new);
             let n_tokens = n_read.saturating_add(n_written);
             of_model.n_tokens = of_model.n_tokens.saturating_add(n_tokens);
+            if let (Some(sum), Some(prices)) = (&mut of_model.cost, prices) {
+                *sum += prices.cost(n_read, 0, n_written);
+            }
         }
         all.push(QuestionForecast {
             text: question.text,
@@ -264,12 +274,16 @@ impl fmt::Display for ModelForecast {
                 write!(
                     f,
                     " over {tokens}, about {seconds} s at the {speed:.0} tokens a second measured"
-                )
+                )?;
             }
             None => write!(
                 f,
                 " over {tokens}; how long that takes is not known, for it has not been measured yet"
-            ),
+            )?,
+        }
+        match self.cost {
+            Some(cost) => write!(f, "; they cost about {cost} at most"),
+            None => Ok(()),
         }
     }
 }
@@ -286,7 +300,7 @@ mod tests {
     use std::sync::mpsc;
 
     use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
-    use perennial_ask::{Executor, Output, Task};
+    use perennial_ask::{Executor, Money, Output, Prices, Task};
     use perennial_rows::Value;
 
     use super::*;
@@ -530,6 +544,16 @@ mod tests {
         assert_eq!(
             of.to_string(),
             "at most 5 calls to be made over 90 tokens, about 3 s at the 40 tokens a second measured"
+        );
+        assert_eq!(of.cost, None, "nobody said what it costs");
+        let money = |text: &str| text.parse::<Money>().expect("money");
+        let prices = (money("0.5"), None, money("2"));
+        let prices = Prices::of_a_million(prices, "USD".parse().expect("a currency"));
+        of.cost = Some(prices.expect("prices").cost(55, 0, 35));
+        assert!(
+            of.to_string()
+                .ends_with(" measured; they cost about 0.0000975 USD at most"),
+            "{of}"
         );
         // Who was asked is measured.
         rig.ask(FILTER, &["refunds a"]);

@@ -21,8 +21,8 @@ use std::time::Instant;
 
 use perennial_ask::task::Subject;
 use perennial_ask::{
-    Attempt, CallError, Cancel, Capabilities, Executor, Failure, Performed, Priority, Provider,
-    Task, TaskCall, TaskDigest,
+    Attempt, CallError, Cancel, Capabilities, Executor, Failure, Performed, Prices, Priority,
+    Provider, Task, TaskCall, TaskDigest,
 };
 use perennial_operators::call::{Calls, Reply};
 use perennial_rows::{Tuple, Value};
@@ -171,6 +171,11 @@ impl Outputs {
     /// Tokens that the model forwards in a second of work; `None` if it was not asked yet.
     pub(crate) fn tokens_a_second(&self) -> Option<f64> {
         self.speed.tokens_a_second(Instant::now())
+    }
+
+    /// What the model's tokens cost, where that was said.
+    pub(crate) fn prices(&self) -> Option<Prices> {
+        self.provider.prices()
     }
 
     /// The provider's digest.

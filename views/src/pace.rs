@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use perennial_ask::Money;
 use serde::{Deserialize, Serialize};
 
 /// How long a view lets changes wait, and what it may spend.
@@ -31,6 +32,10 @@ pub struct Pace {
     /// Tokens forwarded in the past hour at which the view takes no further epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_hour: Option<u64>,
+    /// Money spent in the past hour, in the currency of its models, at which the view takes no further
+    /// epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_per_hour: Option<Money>,
 }
 
 /// One part of a [`Pace`], as it is set; none takes it away.
@@ -43,6 +48,8 @@ pub enum PaceOption {
     CallsPerHour(Option<u64>),
     /// `TOKENS_PER_HOUR`
     TokensPerHour(Option<u64>),
+    /// `COST_PER_HOUR`
+    CostPerHour(Option<Money>),
 }
 
 impl Pace {
@@ -57,6 +64,7 @@ impl Pace {
             PaceOption::TargetLag(lag) => self.target_lag = lag,
             PaceOption::CallsPerHour(calls) => self.calls_per_hour = calls,
             PaceOption::TokensPerHour(tokens) => self.tokens_per_hour = tokens,
+            PaceOption::CostPerHour(cost) => self.cost_per_hour = cost,
         }
     }
 
@@ -67,7 +75,9 @@ impl Pace {
         let calls = calls.map(|n| PaceOption::CallsPerHour(Some(n)));
         let tokens = self.tokens_per_hour;
         let tokens = tokens.map(|n| PaceOption::TokensPerHour(Some(n)));
-        [lag, calls, tokens].into_iter().flatten()
+        let cost = self.cost_per_hour;
+        let cost = cost.map(|most| PaceOption::CostPerHour(Some(most)));
+        [lag, calls, tokens, cost].into_iter().flatten()
     }
 }
 
@@ -91,6 +101,8 @@ impl fmt::Display for PaceOption {
             Self::CallsPerHour(None) => f.write_str("CALLS_PER_HOUR = none"),
             Self::TokensPerHour(Some(tokens)) => write!(f, "TOKENS_PER_HOUR = {tokens}"),
             Self::TokensPerHour(None) => f.write_str("TOKENS_PER_HOUR = none"),
+            Self::CostPerHour(Some(cost)) => write!(f, "COST_PER_HOUR = {cost}"),
+            Self::CostPerHour(None) => f.write_str("COST_PER_HOUR = none"),
         }
     }
 }
@@ -173,6 +185,11 @@ mod tests {
         pace.set(PaceOption::TargetLag(Some(Duration::ZERO)));
         assert_eq!(pace.to_string(), "TARGET_LAG = '0 s', TOKENS_PER_HOUR = 7");
         pace.set(PaceOption::TokensPerHour(None));
+        pace.set(PaceOption::CostPerHour(Some(
+            "2.50".parse().expect("money"),
+        )));
+        assert_eq!(pace.to_string(), "TARGET_LAG = '0 s', COST_PER_HOUR = 2.5");
+        pace.set(PaceOption::CostPerHour(None));
         pace.set(PaceOption::TargetLag(None));
         assert!(pace.is_unlimited());
         assert_eq!(pace.to_string(), "");

@@ -404,6 +404,8 @@ impl fmt::Display for Plan {
 mod tests {
     use std::time::Duration;
 
+    use perennial_ask::Money;
+
     use super::*;
 
     fn view() -> View {
@@ -428,6 +430,7 @@ mod tests {
             view().scope(Scope::Window { tokens: 0 }).plan(4096, 0),
             view().sampled(1, f32::NAN).plan(4096, 0),
             view().calls_per_hour(0).plan(4096, 0),
+            view().cost_per_hour(Money::ZERO).plan(4096, 0),
         ];
         for result in refused {
             let message = result.expect_err("refused").to_string();
@@ -448,6 +451,7 @@ mod tests {
                 .deliver(Delivery::Each)
                 .target_lag(Duration::from_secs(30))
                 .calls_per_hour(100)
+                .cost_per_hour("0.5".parse().expect("money"))
                 .model("small")
                 .answer_without_documents(true)
                 .sampled(7, 0.8),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use perennial_ask::Money;
 use perennial_bank::{PassageSizes, Repair, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -239,15 +240,28 @@ impl Pace {
     /// # Errors
     /// [`Error::OutOfRange`] for a budget of nothing: the view would never go on.
     pub fn check(&self, view: &str) -> Result<(), Error> {
-        let budgets = [
-            ("calls_per_hour", self.calls_per_hour),
-            ("tokens_per_hour", self.tokens_per_hour),
+        let is_nothing = [
+            (
+                "calls_per_hour",
+                "at least 1",
+                self.calls_per_hour == Some(0),
+            ),
+            (
+                "tokens_per_hour",
+                "at least 1",
+                self.tokens_per_hour == Some(0),
+            ),
+            (
+                "cost_per_hour",
+                "more than 0",
+                self.cost_per_hour == Some(Money::ZERO),
+            ),
         ];
-        match budgets.into_iter().find(|(_, budget)| *budget == Some(0)) {
-            Some((field, _)) => Err(Error::OutOfRange {
+        match is_nothing.into_iter().find(|(.., is_nothing)| *is_nothing) {
+            Some((field, allowed, _)) => Err(Error::OutOfRange {
                 view: view.to_owned(),
                 field,
-                allowed: "at least 1",
+                allowed,
                 given: "0".to_owned(),
             }),
             None => Ok(()),
@@ -427,6 +441,14 @@ impl View {
     #[must_use]
     pub fn tokens_per_hour(mut self, tokens: u64) -> Self {
         self.pace.tokens_per_hour = Some(tokens);
+        self
+    }
+
+    /// How much money the view may spend in an hour, in the currency of its models, which have prices
+    /// then; see [`View::calls_per_hour`].
+    #[must_use]
+    pub fn cost_per_hour(mut self, cost: Money) -> Self {
+        self.pace.cost_per_hour = Some(cost);
         self
     }
 

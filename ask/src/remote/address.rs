@@ -80,6 +80,11 @@ impl Address {
         format!("{root}{path}/{name}{query}")
     }
 
+    /// Scheme, host and port.
+    pub(super) fn root(&self) -> &str {
+        &self.root
+    }
+
     /// The URL of what stands beside the interface.
     pub(super) fn beside(&self, name: &str) -> String {
         format!("{}/{name}", self.root)

@@ -10,11 +10,13 @@ use std::time::Instant;
 
 use super::estimate;
 use super::fault::Fault;
+use super::habits::Scoring;
 use super::lexical;
-use super::reply::{Ended, Usage};
+use super::native::{self, GENERATE, Scored};
+use super::reply::Ended;
 use super::request::{ChatRequest, Prompt};
 use super::verify::{self, Checked};
-use super::{MANY_SILENCES, RemoteModel};
+use super::{LONGEST_NAP, MANY_SILENCES, RemoteModel};
 use crate::answer::{
     AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, RemoteCall,
     Rung, Work,
@@ -26,6 +28,7 @@ use crate::provider::Failure;
 use perennial_bank::document::LayoutPassage;
 use perennial_bank::id::FragmentId;
 use perennial_bank::scope::Scope;
+use perennial_model::cancel::Cancel;
 use perennial_model::generation::DraftCheck;
 use perennial_model::sampling::Sampling;
 
@@ -80,17 +83,22 @@ impl AnswerModel for RemoteModel {
         if request.tolerance.skips.is_some() {
             progress.cannot_judge("a remote model shows no attention");
         }
-        let refreshed = self.refreshed(request, &plain, progress);
-        let written = refreshed.map_err(|fault| match fault {
-            // Asked again, it would say nothing again.
-            Fault::Empty if self.silences.add(&prompt.user) >= MANY_SILENCES => CallError::Model {
-                reason: "the model says nothing".to_owned(),
+        let mut work = Work::default();
+        let refreshed = self.refreshed(request, &plain, &mut work, progress);
+        let written = refreshed.map_err(|fault| {
+            self.unclaimed.add(work.cost);
+            match fault {
+                // Asked again, it would say nothing again.
+                Fault::Empty if self.silences.add(&prompt.user) >= MANY_SILENCES => {
+                    let reason = "the model says nothing".to_owned();
+                    CallError::Model { reason }.into()
+                }
+                fault => fault.into_failure(self.required(&plain), limit),
             }
-            .into(),
-            fault => fault.into_failure(self.required(&plain), limit),
         })?;
         self.silences.clear(&prompt.user);
-        Ok(written.outcome(request))
+        work.cost += self.unclaimed.take();
+        Ok(written.outcome(request, work))
     }
 }
 
@@ -99,7 +107,6 @@ struct WrittenAnswer {
     text: String,
     finish: Finish,
     rung: Rung,
-    work: Work,
     check: Option<DraftCheck>,
     /// By how much another is likelier where this one was let stand.
     regret: f32,
@@ -181,9 +188,9 @@ impl RemoteModel {
         &self,
         request: &AnswerRequest<'_>,
         plain: &ChatRequest<'_>,
+        work: &mut Work,
         progress: &mut dyn CallProgress,
     ) -> Result<WrittenAnswer, Fault> {
-        let mut work = Work::default();
         let is_greedy = request.sampling == Sampling::Greedy;
         let draft = Draft::of(request).filter(|_| self.report.scores_prompts && is_greedy);
         // Whether it may stand though another is likelier, only a check tells.
@@ -197,10 +204,10 @@ impl RemoteModel {
         let mut check = None;
         if let Some(draft) = draft
             && let Some(checked) =
-                self.check(request, plain, &draft, (&mut work, &mut *progress))?
+                self.check(request, plain, &draft, (&mut *work, &mut *progress))?
         {
             check = Some(checked.of.check);
-            if let Some(written) = checked.standing(request, &draft, work) {
+            if let Some(written) = checked.standing(request, &draft) {
                 progress.writing(&written.text);
                 return Ok(written);
             }
@@ -219,13 +226,12 @@ impl RemoteModel {
                     progress: &mut *progress,
                 };
                 let reply = self.ask_next(&rest, &request.cancel, &mut behind)?;
-                note(&mut work, &reply.usage);
+                self.note(work, &reply.usage);
                 let finish = reply.finish()?;
                 return Ok(WrittenAnswer {
                     text: format!("{begin}{}", reply.text.trim_end()),
                     finish,
                     rung: Rung::Rewrite,
-                    work,
                     check,
                     regret: 0.0,
                 });
@@ -236,13 +242,12 @@ impl RemoteModel {
             Some(_) => self.ask_next(plain, &request.cancel, progress),
         };
         let reply = reply?;
-        note(&mut work, &reply.usage);
+        self.note(work, &reply.usage);
         let (text, finish) = reply.answer(self.n_allowed(plain))?;
         Ok(WrittenAnswer {
             text: text.to_owned(),
             finish,
             rung: Rung::Regenerate,
-            work,
             check,
             regret: 0.0,
         })
@@ -256,6 +261,7 @@ impl RemoteModel {
         draft: &Draft,
         (work, progress): (&mut Work, &mut dyn CallProgress),
     ) -> Result<Option<Read>, Fault> {
+        let begun = Instant::now();
         let reading = ChatRequest {
             begin: Some(&draft.text),
             max_tokens: 1,
@@ -265,26 +271,27 @@ impl RemoteModel {
         };
         let mut unwritten = Unwritten { progress };
         let reply = match self.ask(&reading, &request.cancel, &mut unwritten) {
-            // Of this prompt it tells nothing.
-            Err(Fault::Refused {
-                status: 400 | 422, ..
-            }) => {
-                self.uncheckable.add(&draft.text);
-                return Ok(None);
-            }
-            // A check may be more than a server can do that writes the same answer with ease.
-            Err(fault) if fault.is_of_server() => {
-                self.uncheckable.add(&draft.text);
-                return Err(fault);
-            }
-            other => other?,
+            Err(fault) => return self.unchecked(&draft.text, fault),
+            Ok(reply) => reply,
         };
-        let scores = reply.prompt_scores.as_deref().unwrap_or_default();
-        let checked = verify::check(&draft.text, scores);
+        self.note(work, &reply.usage);
+        let mut scores = reply.prompt_scores.unwrap_or_default();
+        if let (Scoring::Native, Some(ids)) = (self.habits.scoring, &reply.prompt_ids) {
+            let cancel = &request.cancel;
+            match self.score(ids, &draft.text, cancel, &mut unwritten) {
+                Err(fault) => return self.unchecked(&draft.text, fault),
+                Ok(scored) => {
+                    self.note(work, &scored.usage);
+                    scores = scored.scores;
+                }
+            }
+            let n_prompt = reply.usage.prompt.unwrap_or(0);
+            self.pace.note_check(n_prompt, begun.elapsed());
+        }
+        let checked = verify::check(&draft.text, &scores);
         if checked.is_none() {
             self.uncheckable.add(&draft.text);
         }
-        note(work, &reply.usage);
         let n_draft = checked.as_ref().map_or(0, |checked| checked.n_tokens);
         work.n_draft += n_draft;
         work.n_prompt = work.n_prompt.saturating_sub(n_draft);
@@ -293,6 +300,65 @@ impl RemoteModel {
             of,
             has_ended: has_ended || draft.finish == Finish::Length,
         }))
+    }
+
+    /// What comes of a check that its server did not make.
+    fn unchecked(&self, draft: &str, fault: Fault) -> Result<Option<Read>, Fault> {
+        match fault {
+            // Of this prompt it tells nothing.
+            Fault::Refused {
+                status: 400 | 404 | 405 | 422,
+                ..
+            } => {
+                self.uncheckable.add(draft);
+                Ok(None)
+            }
+            // A check may be more than a server can do that writes the same answer with ease.
+            fault if fault.is_of_server() => {
+                self.uncheckable.add(draft);
+                Err(fault)
+            }
+            fault => Err(fault),
+        }
+    }
+
+    /// Has the server tell how likely the tokens of a prompt were that ends with a draft, waiting for the
+    /// gate.
+    fn score(
+        &self,
+        ids: &[u64],
+        draft: &str,
+        cancel: &Cancel,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Scored, Fault> {
+        let permit = loop {
+            if cancel.is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
+            match self.gate.enter(ids.len() as u64, Instant::now()) {
+                Ok(permit) => break permit,
+                Err(pause) => std::thread::sleep(pause.min(LONGEST_NAP)),
+            }
+        };
+        let begun = Instant::now();
+        let replied = self.server.post_beside(GENERATE, &native::body(ids, draft));
+        progress.called(&RemoteCall {
+            server: self.server.address().root(),
+            endpoint: GENERATE,
+            status: match &replied {
+                Ok(_) => Some(200),
+                Err(Fault::Refused { status, .. }) => Some(*status),
+                Err(_) => None,
+            },
+            is_ok: replied.is_ok(),
+            elapsed: begun.elapsed(),
+        });
+        let scored = replied.and_then(|reply| native::scored(&reply));
+        match &scored {
+            Ok(_) => permit.replied(ids.len() as u64),
+            Err(fault) => permit.failed(fault, Instant::now()),
+        }
+        scored
     }
 }
 
@@ -305,12 +371,7 @@ struct Read {
 
 impl Read {
     /// The draft as the answer, if it stands.
-    fn standing(
-        &self,
-        request: &AnswerRequest<'_>,
-        draft: &Draft,
-        work: Work,
-    ) -> Option<WrittenAnswer> {
+    fn standing(&self, request: &AnswerRequest<'_>, draft: &Draft) -> Option<WrittenAnswer> {
         let is_likeliest = self.of.n_standing == draft.text.len();
         let regret = self.of.check.regret;
         let is_tolerated = !draft.is_patched && regret <= request.tolerance.regret;
@@ -321,7 +382,6 @@ impl Read {
                 true => Rung::Patch,
                 false => Rung::Verify,
             },
-            work,
             check: Some(self.of.check),
             regret: if is_likeliest { 0.0 } else { regret },
         })
@@ -329,7 +389,7 @@ impl Read {
 }
 
 impl WrittenAnswer {
-    fn outcome(self, request: &AnswerRequest<'_>) -> Outcome {
+    fn outcome(self, request: &AnswerRequest<'_>, work: Work) -> Outcome {
         let passages = request.layout.passages();
         let (sub_paragraphs, dependencies) =
             lexical::attributed(&self.text, request.question, passages);
@@ -340,7 +400,7 @@ impl WrittenAnswer {
                 finish: self.finish,
             },
             rung: self.rung,
-            work: self.work,
+            work,
             sub_paragraphs,
             min_margin: f32::INFINITY,
             is_exact: self.regret == 0.0,
@@ -351,14 +411,4 @@ impl WrittenAnswer {
             live: Arc::default(),
         }
     }
-}
-
-/// Notes what a request cost, by the server's count.
-pub(super) fn note(work: &mut Work, usage: &Usage) {
-    let prompt = usage.prompt.unwrap_or(0);
-    let written = usage.written.unwrap_or(0);
-    work.n_prompt += prompt.saturating_sub(usage.cached.unwrap_or(0));
-    work.n_decoded += written;
-    work.n_passes += 1;
-    work.n_from_scratch = work.n_from_scratch.max(prompt + written);
 }

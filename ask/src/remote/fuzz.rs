@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, HeaderValue, Uri};
 use super::address::Address;
 use super::fault::Fault;
 use super::reply::Reply;
-use super::{server, verify};
+use super::{native, server, verify};
 
 /// The most characters of what a server says that people are shown, with room for what is said around it.
 const MAX_SHOWN: usize = 2_000;
@@ -22,6 +22,9 @@ pub fn reply(bytes: &[u8]) {
         let mut whole = Reply::default();
         let told = whole.take(&event);
         hold(whole, told);
+        if let Ok(scored) = native::scored(&event) {
+            let _ = verify::check("It is nine.", &scored.scores);
+        }
     }
     let (status, body) = match bytes {
         [status, body @ ..] => (400 + u16::from(*status) % 200, body),

@@ -6,6 +6,16 @@
 
 use super::fault::Fault;
 
+/// How a server is asked how likely the tokens of a prompt were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Scoring {
+    /// Along with an answer: `prompt_logprobs`.
+    #[default]
+    InChat,
+    /// In a request of its own, for tokens that the chat names ([`native`](super::native)).
+    Native,
+}
+
 /// What a server wants otherwise. By default, nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Habits {
@@ -24,6 +34,8 @@ pub(super) struct Habits {
     /// Its checkpoints bring a penalty of repetition that would make what it writes another text than
     /// the one whose tokens are the likeliest.
     pub(super) has_penalties: bool,
+    /// How it is asked how likely the tokens of a prompt were.
+    pub(super) scoring: Scoring,
     /// Tokens that are allowed for thinking, beside those of the answer.
     pub(super) thinking_tokens: usize,
 }

@@ -25,6 +25,7 @@ mod habits;
 mod identity;
 mod lexical;
 mod likelihoods;
+mod native;
 mod pace;
 mod performing;
 mod probe;
@@ -33,6 +34,7 @@ mod request;
 mod server;
 mod strikes;
 mod thinking;
+mod unclaimed;
 mod verify;
 
 use std::collections::HashMap;
@@ -49,17 +51,19 @@ pub use gate::RemoteLimits;
 pub use probe::{Repeats, ServerReport};
 pub use server::ApiKey;
 
-use crate::answer::{CallProgress, RemoteCall, n_tokens_of};
+use crate::answer::{CallProgress, RemoteCall, Work, n_tokens_of};
+use crate::cost::{Cost, Prices};
 use fault::Fault;
 use gate::Gate;
-use habits::Habits;
+use habits::{Habits, Scoring};
 use identity::Identity;
 use likelihoods::Likeliest;
 use pace::Pace;
-use reply::Reply;
+use reply::{Reply, Usage};
 use request::ChatRequest;
 use server::Server;
 use strikes::Strikes;
+use unclaimed::Unclaimed;
 
 /// How long a server may be silent.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -98,6 +102,8 @@ pub struct RemoteOptions {
     /// Whether an answer that a server can check is checked, also where writing it was measured to be
     /// sooner.
     pub always_checks: bool,
+    /// What its tokens cost. What calls cost is counted by them.
+    pub prices: Option<Prices>,
 }
 
 impl Default for RemoteOptions {
@@ -111,6 +117,7 @@ impl Default for RemoteOptions {
             n_positions: None,
             thinking_tokens: None,
             always_checks: false,
+            prices: None,
         }
     }
 }
@@ -143,6 +150,9 @@ pub struct RemoteModel {
     /// How long its calls take.
     pace: Pace,
     always_checks: bool,
+    prices: Option<Prices>,
+    /// What calls cost that gave nothing.
+    unclaimed: Unclaimed,
 }
 
 impl RemoteModel {
@@ -196,6 +206,8 @@ impl RemoteModel {
             inclinations: Mutex::default(),
             pace: Pace::default(),
             always_checks: options.always_checks,
+            prices: options.prices,
+            unclaimed: Unclaimed::default(),
         })
     }
 
@@ -276,7 +288,10 @@ impl RemoteModel {
                     (usage.prompt.unwrap_or(required), usage.written.unwrap_or(0));
                 permit.replied((prompt + written) as u64);
                 if request.scores_prompt {
-                    self.pace.note_check(prompt, begin.elapsed());
+                    // Else more is to be asked before it is checked.
+                    if self.habits.scoring == Scoring::InChat {
+                        self.pace.note_check(prompt, begin.elapsed());
+                    }
                 } else if let Some(first) = first.filter(|_| request.streams) {
                     self.pace
                         .note_answer(prompt, first, written, begin.elapsed());
@@ -289,21 +304,52 @@ impl RemoteModel {
 
     /// The reply, if the same model read all of the prompt.
     fn believed(&self, mut reply: Reply, request: &ChatRequest<'_>) -> Result<Reply, Fault> {
-        self.answers_as.check(reply.model.as_ref())?;
+        let doubt = self.doubt(&reply, request);
+        reply.count(self.estimated(request));
+        match doubt {
+            None => Ok(reply),
+            Some(fault) => {
+                self.unclaimed.add(self.cost(&reply.usage));
+                Err(fault)
+            }
+        }
+    }
+
+    /// Why a reply is not believed.
+    fn doubt(&self, reply: &Reply, request: &ChatRequest<'_>) -> Option<Fault> {
+        if let Err(exchanged) = self.answers_as.check(reply.model.as_ref()) {
+            return Some(exchanged);
+        }
         let least = self.least(request);
         match reply.usage.prompt {
-            Some(read) if read < least => Err(Fault::TooLong {
+            Some(read) if read < least => Some(Fault::TooLong {
                 required: n_tokens_of([least, request.max_tokens]),
                 limit: read,
             }),
-            _ if self.has_only_thought(&reply) => Err(Fault::OnlyThought {
+            _ if self.has_only_thought(reply) => Some(Fault::OnlyThought {
                 max_tokens: self.n_allowed(request),
             }),
-            _ => {
-                reply.count(self.estimated(request));
-                Ok(reply)
-            }
+            _ => None,
         }
+    }
+
+    /// What a request cost.
+    fn cost(&self, usage: &Usage) -> Cost {
+        let (prompt, cached) = (usage.prompt.unwrap_or(0), usage.cached.unwrap_or(0));
+        let written = usage.written.unwrap_or(0);
+        let cost = |prices: Prices| prices.cost(prompt, cached, written);
+        self.prices.map(cost).unwrap_or_default()
+    }
+
+    /// Notes what a request cost, by the server's count.
+    fn note(&self, work: &mut Work, usage: &Usage) {
+        let prompt = usage.prompt.unwrap_or(0);
+        let written = usage.written.unwrap_or(0);
+        work.n_prompt += prompt.saturating_sub(usage.cached.unwrap_or(0));
+        work.n_decoded += written;
+        work.n_passes += 1;
+        work.n_from_scratch = work.n_from_scratch.max(prompt + written);
+        work.cost += self.cost(usage);
     }
 
     /// Whether a request cannot fit what the model attends to; then the tokens that it has at least.

@@ -12,13 +12,13 @@ use perennial_model::cancel::Cancel;
 use perennial_rows::Value;
 use serde_json::Value as Json;
 
-use super::answering::note;
 use super::fault::{Fault, shown};
 use super::likelihoods::{self, Likeliest};
 use super::probe::schema;
 use super::request::{ChatRequest, Prompt};
 use super::{MANY_SILENCES, RemoteModel};
 use crate::answer::{CallError, Work, n_tokens_of};
+use crate::cost::Prices;
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
 use crate::record::Fields;
 use crate::task::{MAX_INCLINATIONS, Output, Rendered, Task, score};
@@ -38,6 +38,10 @@ impl Provider for RemoteModel {
             is_exact: false,
             edits_kv: false,
         }
+    }
+
+    fn prices(&self) -> Option<Prices> {
+        self.prices
     }
 
     fn check(&self, task: &Task) -> Result<(), String> {
@@ -74,26 +78,33 @@ impl Provider for RemoteModel {
             }
         };
         match value {
-            Ok(value) => Ok(Performed { value, work }),
+            Ok(value) => Ok(self.performed(value, work)),
             // Asked again, it would say nothing again: that is what it says.
             Err(Fault::Empty) if self.silences.add(&prompt.user) >= MANY_SILENCES => {
                 match call.task.output() {
-                    Output::Text { .. } => Ok(Performed {
-                        value: Value::text(""),
-                        work,
-                    }),
-                    _ => Err(CallError::Model {
-                        reason: "the model says nothing".to_owned(),
+                    Output::Text { .. } => Ok(self.performed(Value::text(""), work)),
+                    _ => {
+                        self.unclaimed.add(work.cost);
+                        let reason = "the model says nothing".to_owned();
+                        Err(CallError::Model { reason }.into())
                     }
-                    .into()),
                 }
             }
-            Err(fault) => Err(fault.into_failure(self.required(&request), limit)),
+            Err(fault) => {
+                self.unclaimed.add(work.cost);
+                Err(fault.into_failure(self.required(&request), limit))
+            }
         }
     }
 }
 
 impl RemoteModel {
+    /// What a task gave, with what calls cost that gave nothing.
+    fn performed(&self, value: Value, mut work: Work) -> Performed {
+        work.cost += self.unclaimed.take();
+        Performed { value, work }
+    }
+
     fn write(
         &self,
         call: &TaskCall<'_>,
@@ -101,7 +112,7 @@ impl RemoteModel {
         work: &mut Work,
     ) -> Result<Value, Fault> {
         let reply = self.ask(request, &call.cancel, &mut ())?;
-        note(work, &reply.usage);
+        self.note(work, &reply.usage);
         let (text, _) = reply.answer(self.n_allowed(request))?;
         Ok(Value::text(text))
     }
@@ -120,7 +131,7 @@ impl RemoteModel {
             ..request.clone()
         };
         let reply = self.ask(&request, &call.cancel, &mut ())?;
-        note(work, &reply.usage);
+        self.note(work, &reply.usage);
         let (text, _) = reply.answer(self.n_allowed(&request))?;
         fields.read(text).ok_or_else(|| {
             Fault::Never(format!(
@@ -164,7 +175,7 @@ impl RemoteModel {
             false => self.ask_next(&request, &call.cancel, &mut ()),
         };
         let reply = reply?;
-        note(work, &reply.usage);
+        self.note(work, &reply.usage);
         let (text, _) = reply.answer(self.n_allowed(&request))?;
         let said = schema.and_then(|_| under_schema(text));
         let said = said.as_deref().unwrap_or(text);
@@ -191,7 +202,7 @@ impl RemoteModel {
             ..request(prompt, 1, None)
         };
         let reply = self.ask(&request, cancel, &mut ())?;
-        note(work, &reply.usage);
+        self.note(work, &reply.usage);
         Ok(reply.likeliest)
     }
 

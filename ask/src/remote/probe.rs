@@ -2,7 +2,7 @@
 //!
 //! It is asked when the model is created, by a handful of short requests: which models it serves and
 //! how much they attend to, in which form it wants requests, whether the model thinks first, whether
-//! the server tells how likely a prompt's tokens were, obeys schemas, keeps what it has read, and says
+//! the server tells how likely a prompt's tokens were (in either of two ways), obeys schemas, keeps what it has read, and says
 //! the same when asked the same.
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ use serde_json::{Value as Json, json};
 
 use super::error::RemoteError;
 use super::fault::Fault;
-use super::habits::Habits;
+use super::habits::{Habits, Scoring};
+use super::native::{self, GENERATE};
 use super::reply::Reply;
 use super::request::{ChatRequest, Prompt};
 use super::server::Server;
@@ -78,6 +79,8 @@ pub struct ServerReport {
     /// Whether it tells how likely the tokens of a prompt were: an answer is checked without writing
     /// one.
     pub scores_prompts: bool,
+    /// Whether it does so by requests of SGLang's own kind.
+    pub scores_natively: bool,
     /// Whether it tells the likeliest first tokens of an answer: choices are read from them.
     pub scores_answers: bool,
     /// Whether it has answers obey a JSON schema.
@@ -190,6 +193,13 @@ pub(super) fn probe(
         let scores = reply.and_then(|reply| reply.prompt_scores);
         scores.is_some_and(|scores| verify::check(BEGIN, &scores).is_some())
     };
+    if !report.thinks && !report.scores_prompts {
+        report.scores_natively = scores_natively(server, &habits, &same, &asked).map_err(failed)?;
+        report.scores_prompts = report.scores_natively;
+        if report.scores_natively {
+            habits.scoring = Scoring::Native;
+        }
+    }
     report.scores_answers = !report.thinks && {
         let request = ChatRequest {
             max_tokens: 1,
@@ -262,6 +272,35 @@ pub(super) fn unusable(server: &Server, reason: String) -> RemoteError {
     }
 }
 
+/// Whether a server names the tokens of a prompt, and tells how likely they were at an endpoint beside.
+fn scores_natively(
+    server: &Server,
+    habits: &Habits,
+    same: &ChatRequest<'_>,
+    asked: &impl Fn(&Habits, &ChatRequest<'_>) -> Result<Reply, Fault>,
+) -> Result<bool, Fault> {
+    let habits = Habits {
+        scoring: Scoring::Native,
+        ..habits.clone()
+    };
+    let request = ChatRequest {
+        begin: Some(BEGIN),
+        max_tokens: 1,
+        scores_prompt: true,
+        streams: false,
+        ..same.clone()
+    };
+    let reply = able(patiently(|| asked(&habits, &request)))?;
+    let Some(ids) = reply.and_then(|reply| reply.prompt_ids) else {
+        return Ok(false);
+    };
+    let body = native::body(&ids, BEGIN);
+    let scored = able(patiently(|| {
+        native::scored(&server.post_beside(GENERATE, &body)?)
+    }))?;
+    Ok(scored.is_some_and(|scored| verify::check(BEGIN, &scored.scores).is_some()))
+}
+
 /// Whether a reply does what was asked.
 fn begins_to_count(said: &str) -> bool {
     let word = said
@@ -272,7 +311,7 @@ fn begins_to_count(said: &str) -> bool {
 
 /// The reply to a request that not every server can serve; an error where the server is at fault, which
 /// says nothing of what it can do.
-fn able(replied: Result<Reply, Fault>) -> Result<Option<Reply>, Fault> {
+fn able<T>(replied: Result<T, Fault>) -> Result<Option<T>, Fault> {
     match replied {
         Ok(reply) => Ok(Some(reply)),
         Err(fault @ Fault::Away(_)) => Err(fault),

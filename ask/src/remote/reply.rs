@@ -11,7 +11,7 @@ use super::thinking;
 use crate::answer::Finish;
 
 /// The last tokens of a prompt of which is kept how likely they were: no answer has more.
-const MAX_SCORES: usize = 8192;
+pub(super) const MAX_SCORES: usize = 8192;
 
 /// Why a model ended, in the words of the interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(super) struct Reply {
     pub(super) likeliest: Option<Likeliest>,
     /// How likely the last tokens of the prompt were, where that was asked for.
     pub(super) prompt_scores: Option<Vec<Json>>,
+    /// The tokens of the prompt, where they were asked for.
+    pub(super) prompt_ids: Option<Vec<u64>>,
 }
 
 /// An error under a status of success.
@@ -108,6 +110,9 @@ impl Reply {
             return Ok(());
         };
         self.likeliest = self.likeliest.take().or_else(|| Likeliest::of(choice));
+        if let Some(Json::Array(ids)) = choice.get("prompt_token_ids") {
+            self.prompt_ids = ids.iter().map(Json::as_u64).collect();
+        }
         let parts = [choice.get("delta"), choice.get("message"), Some(choice)];
         for part in parts.into_iter().flatten() {
             let text = |field: &str| part.get(field).and_then(Json::as_str);

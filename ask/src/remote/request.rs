@@ -6,7 +6,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::habits::Habits;
+use super::habits::{Habits, Scoring};
 use super::likelihoods::N_LIKELIEST;
 use crate::answer::n_tokens_of;
 use crate::chat::{BEFORE_PASSAGES, SYSTEM, passage_text, suffix_text};
@@ -103,7 +103,10 @@ impl ChatRequest<'_> {
             body["top_logprobs"] = N_LIKELIEST.into();
         }
         if self.scores_prompt {
-            body["prompt_logprobs"] = 1.into();
+            match habits.scoring {
+                Scoring::InChat => body["prompt_logprobs"] = 1.into(),
+                Scoring::Native => body["return_prompt_token_ids"] = true.into(),
+            }
         }
         body
     }

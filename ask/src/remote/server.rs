@@ -147,7 +147,12 @@ impl Server {
         json(self.send(name, body)?)
     }
 
-    /// The same, event by event; a server that sends no events has its reply told as one.
+    /// What an endpoint beside the interface makes of a request.
+    pub(super) fn post_beside(&self, name: &str, body: &Json) -> Result<Json, Fault> {
+        json(self.send_to(&self.address.beside(name), body)?)
+    }
+
+    /// The same of the interface, event by event; a server that sends no events has its reply told as one.
     pub(super) fn stream(
         &self,
         name: &str,
@@ -164,9 +169,13 @@ impl Server {
     }
 
     fn send(&self, name: &str, body: &Json) -> Result<Response<ureq::Body>, Fault> {
+        self.send_to(&self.address.endpoint(name), body)
+    }
+
+    fn send_to(&self, url: &str, body: &Json) -> Result<Response<ureq::Body>, Fault> {
         let mut request = self
             .agent
-            .post(self.address.endpoint(name))
+            .post(url)
             .header("content-type", "application/json");
         if let Some(bearer) = self.bearer() {
             request = request.header("authorization", bearer);

@@ -298,6 +298,7 @@ impl AnswerModel for Scripted {
             n_decoded,
             n_passes: 1 + n_decoded,
             n_from_scratch: PREFIX.len() + passages + n_prompt + tokens.len(),
+            ..Work::default()
         };
         let ends: Vec<usize> = (1..=tokens.len()).collect();
         let share = |p: &LayoutPassage| f32::from(u8::from(text.contains(p.text.trim())));

@@ -221,6 +221,11 @@ fn rates(watched: &Watched, width: usize) -> Vec<Line> {
         tokens.push(plain(format!("{ratio:.1}x")));
     }
     lines.extend(flow("tokens    ", tokens, width));
+    if let Some((amount, currency)) = done.cost.told() {
+        let by_hour = watched.by_hour(amount.shown());
+        let cost = plain(format!("{by_hour:.4} {currency} by the hour"));
+        lines.extend(flow("cost      ", [cost], width));
+    }
     lines
 }
 
@@ -383,6 +388,24 @@ mod tests {
                 "docs       source      7    12  gone for good",
                 "questions  table       -     3",
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_paid_is_told_by_the_hour_where_there_are_prices() {
+        let paid = |uptime_ms: u64, n: u64, amount: &str| {
+            let mut status = status(uptime_ms, n);
+            status["views"][0]["work"]["cost"] = json!({"amount": amount, "currency": "USD"});
+            status
+        };
+        let watched = watched(&[paid(60_000, 1, "0.5"), paid(62_000, 2, "0.501")]);
+        let lines = drawn(&watched, 1, 130);
+        // A thousandth in two seconds.
+        assert!(
+            lines
+                .iter()
+                .any(|line| line == "cost      1.8000 USD by the hour"),
+            "{lines:?}"
         );
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Fields that a server does not tell, being older or newer than this program, are as if they were empty.
 
+use perennial::ask::Cost;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -89,6 +90,7 @@ struct Rungs {
 #[serde(default)]
 struct Work {
     forwarded: u64,
+    cost: Option<Cost>,
 }
 
 /// What a view did, or several: counts that only grow while a server runs.
@@ -100,6 +102,8 @@ pub(super) struct Done {
     pub(super) forwarded: u64,
     /// Tokens that runs from nothing would have forwarded.
     pub(super) from_scratch: u64,
+    /// What was paid.
+    pub(super) cost: Cost,
 }
 
 /// How a refresh is served. The first two ask no model.
@@ -121,8 +125,17 @@ impl Status {
     /// # Errors
     /// That it is the reply of something else.
     pub(super) fn read(reply: Value) -> Result<Self, String> {
-        let read = serde_json::from_value(reply);
-        read.map_err(|error| format!("its reply is not understood: {error}"))
+        let read: Result<Self, _> = serde_json::from_value(reply);
+        let read = read.map_err(|error| format!("its reply is not understood: {error}"))?;
+        let mut currencies = read
+            .views
+            .iter()
+            .filter_map(|view| view.work.cost?.currency());
+        let first = currencies.next();
+        match currencies.all(|currency| Some(currency) == first) {
+            true => Ok(read),
+            false => Err("its reply is not understood: costs are in two currencies".to_owned()),
+        }
     }
 
     /// The view of a name.
@@ -155,6 +168,7 @@ impl ViewStatus {
             rungs: [keep, skip, patch, verify, rewrite, regenerate, failed],
             forwarded: self.work.forwarded,
             from_scratch: self.rerun,
+            cost: self.work.cost.unwrap_or_default(),
         }
     }
 
@@ -186,6 +200,11 @@ impl Done {
         rungs.all(|(now, before)| now >= before)
             && self.forwarded >= before.forwarded
             && self.from_scratch >= before.from_scratch
+            && self.cost.amount() >= before.cost.amount()
+            && before
+                .cost
+                .currency()
+                .is_none_or(|of| self.cost.currency() == Some(of))
     }
 
     fn without(mut self, before: &Self) -> Self {
@@ -194,6 +213,7 @@ impl Done {
         }
         self.forwarded -= before.forwarded;
         self.from_scratch -= before.from_scratch;
+        self.cost = self.cost.beyond(before.cost);
         self
     }
 
@@ -203,6 +223,7 @@ impl Done {
         }
         self.forwarded += other.forwarded;
         self.from_scratch += other.from_scratch;
+        self.cost += other.cost;
     }
 }
 
@@ -236,6 +257,31 @@ mod tests {
         assert_eq!((all.n_refreshes(), all.n_calls()), (6, 3));
         assert_eq!((all.forwarded, all.from_scratch), (97, 469));
         assert_eq!(now.done_since(None).n_refreshes(), 12);
+    }
+
+    #[test]
+    fn what_was_paid_is_what_costs_have_grown_by() {
+        let at = |amount: &str, currency: &str| {
+            let cost = json!({"amount": amount, "currency": currency});
+            json!([{"name": "a", "work": {"forwarded": 1, "cost": cost}}, {"name": "b"}])
+        };
+        let (before, now) = (
+            status(at("0.25", "USD")),
+            status(at("0.750000000001", "USD")),
+        );
+        let paid = now.done_since(Some(&before)).cost;
+        assert_eq!(paid.to_string(), "0.500000000001 USD");
+        let anew = status(at("0.5", "EUR")).done_since(Some(&before)).cost;
+        assert_eq!(
+            anew.to_string(),
+            "0.5 EUR",
+            "it was started with other prices"
+        );
+        let two = json!([
+            {"name": "a", "work": {"cost": {"amount": "1", "currency": "USD"}}},
+            {"name": "b", "work": {"cost": {"amount": "1", "currency": "EUR"}}},
+        ]);
+        assert!(Status::read(json!({ "views": two })).is_err());
     }
 
     #[test]

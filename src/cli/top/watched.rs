@@ -109,10 +109,20 @@ impl Watched {
 
     /// So many in that time, by the second.
     pub(super) fn rate(&self, number: u64) -> f64 {
+        number as f64 * 1e3 / self.elapsed_ms()
+    }
+
+    /// So much in that time, by the hour.
+    pub(super) fn by_hour(&self, amount: f64) -> f64 {
+        amount * 3.6e6 / self.elapsed_ms()
+    }
+
+    /// The time of rates.
+    fn elapsed_ms(&self) -> f64 {
         let uptime = |status: &Status| status.uptime_ms;
         let now = self.status().map_or(0, uptime);
         let elapsed_ms = now.saturating_sub(self.before.as_ref().map_or(0, uptime));
-        number as f64 * 1e3 / elapsed_ms.max(1) as f64
+        elapsed_ms.max(1) as f64
     }
 }
 

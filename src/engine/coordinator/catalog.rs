@@ -21,6 +21,7 @@ use super::Coordinator;
 use super::acknowledging::Listener;
 use super::backlog::Backlog;
 use super::closing::ClosedEpoch;
+use super::pacing::check_priced;
 use super::stream::Stream;
 use super::view::{Body, Generating, Querying, View};
 use crate::engine::budget::Ledger;
@@ -158,6 +159,8 @@ impl Coordinator {
         if !can.edits_kv {
             plan.check_plain()?;
         }
+        let is_priced = asked.provider.prices().is_some();
+        check_priced(&plan.name, &plan.pace, is_priced)?;
         let plan = Arc::new(plan);
         let (documents, contexts) = (self.origin(&plan.data_source)?, self.origin(&plan.context)?);
         let definition = plan.definition(&model.digest(), &self.runtime.embedder.digest());
@@ -217,7 +220,7 @@ impl Coordinator {
         let build = DeclaredView::Generate { plan, services };
         let body = Body::Generate(Box::new(generating));
         let schema = reading::answers_schema();
-        self.install(id, name.clone(), (schema, pace), body, &build);
+        self.install(id, name.clone(), (schema, pace, is_priced), body, &build);
         self.names.insert(name, Named::Answers(id));
         Ok(())
     }
@@ -247,6 +250,8 @@ impl Coordinator {
         self.check_new(&name)?;
         pace.check(&name)?;
         let asking = self.models.asking(name.clone(), &query, self.hub.clone())?;
+        let is_priced = self.models.any_is_priced(&query)?;
+        check_priced(&name, &pace, is_priced)?;
         let origins = query.inputs().iter();
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
@@ -263,7 +268,7 @@ impl Coordinator {
             deltas: BagChange::default(),
         });
         let id = ViewId(self.take_id());
-        self.install(id, name.clone(), (schema, pace), body, &build);
+        self.install(id, name.clone(), (schema, pace, is_priced), body, &build);
         self.names.insert(name, Named::Query(id));
         Ok(())
     }
@@ -293,7 +298,7 @@ impl Coordinator {
         &mut self,
         id: ViewId,
         name: Arc<str>,
-        (schema, pace): (Schema, Pace),
+        (schema, pace, is_priced): (Schema, Pace, bool),
         body: Body,
         build: &DeclaredView,
     ) {
@@ -311,6 +316,7 @@ impl Coordinator {
             log: ChangeLog::default(),
             schema,
             pace,
+            is_priced,
             backlog: Backlog::default(),
             ledger: Ledger::default(),
             is_told_stale: false,

@@ -93,7 +93,9 @@ impl Coordinator {
         completed.updates.push(Update::EpochComplete(summary));
         view.stands_at = Some(epoch);
         let spent = completed.spent.beyond(in_flight.charged);
-        view.ledger.add(spent, Instant::now());
+        let now = Instant::now();
+        view.ledger.add(spent, now);
+        self.ledger.add(spent, now);
         let is_changed = !completed.change.is_empty();
         let n_workers = self.workers.n_workers();
         self.workers

@@ -46,8 +46,9 @@ impl Coordinator {
         let is_healed = |view: &Generating| view.healing.has_healed(&refresh);
         if !view.generating().is_some_and(is_healed) {
             // What is in flight may take epochs for long: it is counted as it is spent.
-            let spent = Spending::of_answer(&refresh.outcome);
-            view.ledger.add(spent, Instant::now());
+            let (spent, now) = (Spending::of_answer(&refresh.outcome), Instant::now());
+            view.ledger.add(spent, now);
+            self.ledger.add(spent, now);
             view.in_flight.iter_mut().for_each(|f| f.charged += spent);
         }
         let update = view.generating_mut().and_then(|view| view.early(refresh));

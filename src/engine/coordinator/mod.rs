@@ -24,13 +24,13 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Select, Sender, never};
 use perennial_connectors::Event;
-use perennial_views::{Embeddings, Epoch, Memo, Policy};
+use perennial_views::{Embeddings, Epoch, Memo, Pace, Policy};
 
 use self::closing::ClosedEpoch;
 use self::recording::Recording;
 use self::stream::Stream;
 use self::view::{Body, View};
-use super::budget::Spending;
+use super::budget::{Ledger, Spending};
 use super::error::Error;
 use super::forget::Forgetting;
 use super::healing::{Healing, Wanted};
@@ -85,6 +85,10 @@ pub(crate) struct Coordinator {
     models: Arc<Models>,
     embeddings: Arc<Embeddings>,
     quarantine: Quarantine,
+    /// What all views spent together.
+    ledger: Ledger,
+    /// What they may spend together.
+    pace: Pace,
     /// Resubmitted rows that are taken in and not yet struck off in the state directory.
     resubmitted: Vec<u64>,
     /// What sources had to say so far, for those who subscribe later.

@@ -8,11 +8,12 @@ use perennial_bank::References;
 use perennial_bank::fragment_store::Attached;
 use perennial_connectors::Resume;
 use perennial_rows::{Key, Row};
-use perennial_views::{Embeddings, Memo};
+use perennial_views::{Embeddings, Memo, Pace};
 
 use super::recording::Recording;
 use super::view::Generating;
 use super::{Coordinator, Request};
+use crate::engine::budget::Ledger;
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
@@ -57,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) inbox: Receiver<Request>,
     pub(crate) references: Option<Arc<References>>,
     pub(crate) durable: Option<Durable>,
+    /// What all views may spend together.
+    pub(crate) pace: Pace,
 }
 
 impl Coordinator {
@@ -70,6 +73,7 @@ impl Coordinator {
             inbox,
             references,
             mut durable,
+            pace,
         } = parts;
         // Before any source is read: what it refuses comes to what is there.
         let quarantine = durable.as_mut().map(|Durable { restored, .. }| {
@@ -114,6 +118,8 @@ impl Coordinator {
             models: Arc::new(models),
             embeddings,
             quarantine,
+            ledger: Ledger::default(),
+            pace,
             resubmitted: Vec::new(),
             announced: VecDeque::new(),
             flushes: Vec::new(),

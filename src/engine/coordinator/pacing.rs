@@ -2,10 +2,10 @@
 //!
 //! # Design
 //! A view with a target lag takes its next epoch when the oldest change that it has not taken has
-//! waited so long; one whose budget is used up, when there is room in the past hour. Neither holds
-//! up anything else: epochs close, and rows are stored and acknowledged, as if such a view were
-//! ready (`closing.rs`, `storing.rs`, `acknowledging.rs`). What waits for it is the net change of
-//! the streams' logs, so it is bounded by the number of keys.
+//! waited so long; one whose budget is used up, or that of all views together, when there is room in
+//! the past hour. Neither holds up anything else: epochs close, and rows are stored and acknowledged,
+//! as if such a view were ready (`closing.rs`, `storing.rs`, `acknowledging.rs`). What waits for it is
+//! the net change of the streams' logs, so it is bounded by the number of keys.
 //!
 //! # Invariants
 //! - The first epoch of a view is taken at once, and an epoch that has begun is finished.
@@ -15,7 +15,7 @@
 use std::time::Instant;
 
 use perennial_connectors::timestamp;
-use perennial_views::PaceOption;
+use perennial_views::{Pace, PaceOption};
 
 use super::view::View;
 use super::{Coordinator, Flush};
@@ -61,7 +61,8 @@ impl Coordinator {
     pub(super) fn held_back(&self, id: ViewId) -> Option<Hold> {
         let view = &self.views[&id];
         // The first epoch is taken at once.
-        if view.pace.is_unlimited() || view.taken().is_none() {
+        let is_unlimited = view.pace.is_unlimited() && self.pace.is_unlimited();
+        if is_unlimited || view.taken().is_none() {
             return None;
         }
         let since = view.backlog.since()?;
@@ -70,13 +71,22 @@ impl Coordinator {
             return None;
         }
         let now = Instant::now();
-        if let Some(used_up) = view.ledger.used_up(&view.pace, now) {
+        if let Some(used_up) = self.used_up(view, now) {
             return Some(Hold::Budget(used_up));
         }
         let lag = view.pace.target_lag.filter(|_| demand == Demand::None)?;
         let until = since.checked_add(lag);
         let is_over = until.is_some_and(|until| until <= now);
         (!is_over).then_some(Hold::TargetLag { until })
+    }
+
+    /// The budget of a view that is used up: its own, or, of a view whose calls cost money, that of all
+    /// together.
+    fn used_up(&self, view: &View, now: Instant) -> Option<UsedUp> {
+        let own = view.ledger.used_up(&view.pace, now);
+        let shared = self.ledger.used_up(&self.pace, now);
+        let shared = shared.filter(|_| view.is_priced).map(UsedUp::shared);
+        own.into_iter().chain(shared).max_by_key(|of| of.until)
     }
 
     fn demand(&self, id: ViewId) -> Demand {
@@ -111,8 +121,7 @@ impl Coordinator {
 
     /// The budget that keeps a view from work in the background.
     pub(super) fn background_hold(&self, id: ViewId) -> Option<UsedUp> {
-        let view = &self.views[&id];
-        let used_up = view.ledger.used_up(&view.pace, Instant::now());
+        let used_up = self.used_up(&self.views[&id], Instant::now());
         used_up.filter(|_| self.forgetting.is_empty())
     }
 
@@ -162,8 +171,10 @@ impl Coordinator {
 
     /// Counts what a view has spent.
     pub(super) fn charge(&mut self, id: ViewId, spent: Spending) {
+        let now = Instant::now();
+        self.ledger.add(spent, now);
         if let Some(view) = self.views.get_mut(&id) {
-            view.ledger.add(spent, Instant::now());
+            view.ledger.add(spent, now);
         }
     }
 
@@ -176,6 +187,7 @@ impl Coordinator {
         let mut pace = view.pace;
         set.iter().for_each(|option| pace.set(*option));
         pace.check(name)?;
+        check_priced(name, &pace, view.is_priced)?;
         view.pace = pace;
         view.is_told_stale = false;
         Ok(())
@@ -270,6 +282,19 @@ impl Coordinator {
             true => ViewStatus::Refreshing,
             false => ViewStatus::Upstream,
         }
+    }
+}
+
+/// Refuses a budget of money for a view whose calls cost none: it would have no effect.
+///
+/// # Errors
+/// [`Error::Unpriced`].
+pub(super) fn check_priced(name: &str, pace: &Pace, is_priced: bool) -> Result<(), Error> {
+    match pace.cost_per_hour.is_some() && !is_priced {
+        true => Err(Error::Unpriced {
+            view: name.to_owned(),
+        }),
+        false => Ok(()),
     }
 }
 

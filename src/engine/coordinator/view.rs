@@ -36,6 +36,8 @@ pub(super) struct View {
     pub(super) schema: Schema,
     /// When it takes its epochs. It may be changed, which the plan of its dataflow is not.
     pub(super) pace: Pace,
+    /// Whether any of its calls costs money.
+    pub(super) is_priced: bool,
     /// What it has not taken.
     pub(super) backlog: Backlog,
     /// What it spent.

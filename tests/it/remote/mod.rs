@@ -1,6 +1,7 @@
 //! Models behind HTTP: what is asked of servers of several kinds, and what becomes of their troubles.
 
 mod embedder;
+mod prices;
 mod stub;
 #[cfg(all(feature = "otel", feature = "http"))]
 mod traces;
@@ -21,8 +22,9 @@ use serde_json::json;
 
 use stub::{Dialect, KEY, MODEL, Stub, Thinking, Trouble, answer};
 
-const ALL: [Dialect; 5] = [
+const ALL: [Dialect; 6] = [
     Dialect::Vllm,
+    Dialect::Sglang,
     Dialect::LlamaCpp,
     Dialect::OpenAi,
     Dialect::Ollama,
@@ -179,18 +181,19 @@ fn what_a_server_can_do_is_found_by_asking() {
             "{dialect:?}"
         );
         let says = |of: &[Dialect]| of.contains(&dialect);
-        assert_eq!(report.scores_prompts, says(&[Dialect::Vllm]), "{dialect:?}");
-        let obeys = [Dialect::Vllm, Dialect::OpenAi, Dialect::LlamaCpp];
-        assert_eq!(report.obeys_schemas, says(&obeys), "{dialect:?}");
-        assert_eq!(report.scores_answers, says(&[Dialect::Vllm]), "{dialect:?}");
+        let open = [Dialect::Vllm, Dialect::Sglang];
+        assert_eq!(report.scores_prompts, says(&open), "{dialect:?}");
+        let is_native = says(&[Dialect::Sglang]);
+        assert_eq!(report.scores_natively, is_native, "{dialect:?}");
+        assert_eq!(report.obeys_schemas, stub_obeys(dialect), "{dialect:?}");
+        assert_eq!(report.scores_answers, says(&open), "{dialect:?}");
         assert_eq!(report.streams, dialect != Dialect::Bare);
         assert_eq!(report.counts_tokens, dialect != Dialect::Bare);
-        let tells_window = says(&[Dialect::Vllm, Dialect::LlamaCpp]);
+        let tells_window = says(&[Dialect::Vllm, Dialect::Sglang, Dialect::LlamaCpp]);
         assert_eq!(report.n_positions, tells_window.then_some(stub::WINDOW));
-        let tells_cached = [Dialect::Vllm, Dialect::OpenAi, Dialect::LlamaCpp];
         assert_eq!(
             report.n_cached.is_some_and(|n| n > 100),
-            says(&tells_cached),
+            stub_obeys(dialect),
             "{dialect:?}"
         );
         assert!(!report.thinks);
@@ -200,7 +203,16 @@ fn what_a_server_can_do_is_found_by_asking() {
 
 #[test]
 fn an_answer_that_stands_is_read_in_one_request_and_not_written_again() {
-    let stub = Stub::new(Dialect::Vllm);
+    an_answer_that_stands_is_read(Dialect::Vllm, 1);
+}
+
+#[test]
+fn sglang_reads_an_answer_that_stands_in_two_requests() {
+    an_answer_that_stands_is_read(Dialect::Sglang, 2);
+}
+
+fn an_answer_that_stands_is_read(dialect: Dialect, n_requests: usize) {
+    let stub = Stub::new(dialect);
     let mut rig = Rig::new(&stub);
     rig.note("hours", "The library opens at nine. It closes at five.");
     rig.ask("q", "library closes");
@@ -211,7 +223,7 @@ fn an_answer_that_stands_is_read_in_one_request_and_not_written_again() {
     assert_eq!(said[0].rung, Rung::Verify);
     assert_eq!(said[0].kind(), perennial::engine::ChangeKind::Stands);
     assert_eq!(stub.n_decoded(), n_decoded, "nothing is written");
-    assert_eq!(stub.asked().len(), n_asked + 1);
+    assert_eq!(stub.asked().len(), n_asked + n_requests);
     assert_eq!(said[0].work.n_draft, 9);
     // The new words stand in the place of the old ones.
     rig.note("hours", "The library opens at ten. It closes at five.");
@@ -252,8 +264,9 @@ fn an_answer_that_stands_is_read_in_one_request_and_not_written_again() {
 #[test]
 fn a_stable_answer_goes_on_where_documents_say_more() {
     let stub = Stub::new(Dialect::Vllm);
-    for millinats in [5000, 100] {
-        let mut rig = Rig::with(&stub, Policy::Stable { millinats }, None);
+    let native = Stub::new(Dialect::Sglang);
+    for (stub, millinats) in [(&stub, 5000), (&stub, 100), (&native, 5000), (&native, 100)] {
+        let mut rig = Rig::with(stub, Policy::Stable { millinats }, None);
         rig.note("hours", "The library opens at nine.");
         rig.ask("q", "library");
         rig.said();
@@ -275,9 +288,15 @@ fn a_stable_answer_goes_on_where_documents_say_more() {
 #[test]
 fn a_stable_answer_stands_while_another_is_not_much_likelier() {
     let stub = Stub::new(Dialect::Vllm);
+    let native = Stub::new(Dialect::Sglang);
     // Three of five words are less likely by two nats: 1.2 nats a token.
-    for (millinats, stands) in [(2000, true), (1000, false)] {
-        let mut rig = Rig::with(&stub, Policy::Stable { millinats }, None);
+    for (stub, millinats, stands) in [
+        (&stub, 2000, true),
+        (&stub, 1000, false),
+        (&native, 2000, true),
+        (&native, 1000, false),
+    ] {
+        let mut rig = Rig::with(stub, Policy::Stable { millinats }, None);
         rig.note("hours", "The library opens at nine.");
         rig.ask("q", "library");
         rig.said();
@@ -315,8 +334,9 @@ fn whatever_goes_wrong_on_the_way_only_a_whole_reply_is_an_answer() {
         Trouble::NoJson,
         Trouble::OtherModel,
     ];
-    for trouble in all {
-        let stub = Stub::new(Dialect::Vllm);
+    let dialects = [Dialect::Vllm, Dialect::Sglang];
+    for (trouble, dialect) in all.into_iter().flat_map(|of| dialects.map(|in_| (of, in_))) {
+        let stub = Stub::new(dialect);
         let mut rig = Rig::new(&stub);
         rig.note("hours", "The library opens at nine.");
         stub.trouble([trouble, trouble]);
@@ -326,6 +346,31 @@ fn whatever_goes_wrong_on_the_way_only_a_whole_reply_is_an_answer() {
         assert_eq!(texts, [Some("The library opens at nine.")], "{trouble:?}");
         // An answer that is checked, too.
         stub.trouble([trouble]);
+        rig.note("hours", "The library opens at ten.");
+        let said = rig.said();
+        let texts: Vec<_> = said.iter().map(AnswerUpdate::new_text).collect();
+        assert_eq!(texts, [Some("The library opens at ten.")], "{trouble:?}");
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_while_a_draft_is_read_the_answer_is_right() {
+    let all = [
+        Trouble::Busy,
+        Trouble::Fails,
+        Trouble::HangsUp,
+        Trouble::CutOff,
+        Trouble::Html,
+        Trouble::Empty,
+        Trouble::ErrorInside,
+    ];
+    for trouble in all {
+        let stub = Stub::new(Dialect::Sglang);
+        let mut rig = Rig::new(&stub);
+        rig.note("hours", "The library opens at nine.");
+        rig.ask("q", "library");
+        rig.said();
+        stub.trouble_reading([trouble]);
         rig.note("hours", "The library opens at ten.");
         let said = rig.said();
         let texts: Vec<_> = said.iter().map(AnswerUpdate::new_text).collect();
@@ -676,7 +721,10 @@ fn values_are_read_out_of_rows_by_servers_too() {
 }
 
 fn stub_obeys(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::Vllm | Dialect::OpenAi | Dialect::LlamaCpp)
+    matches!(
+        dialect,
+        Dialect::Vllm | Dialect::Sglang | Dialect::OpenAi | Dialect::LlamaCpp
+    )
 }
 
 #[test]
@@ -780,7 +828,12 @@ proptest! {
     #[test]
     fn any_history_with_any_troubles_ends_as_a_run_from_scratch(
         steps in steps(),
-        dialect in prop::sample::select(vec![Dialect::Vllm, Dialect::LlamaCpp, Dialect::Bare]),
+        dialect in prop::sample::select(vec![
+            Dialect::Vllm,
+            Dialect::Sglang,
+            Dialect::LlamaCpp,
+            Dialect::Bare,
+        ]),
     ) {
         let stub = Stub::new(dialect);
         let mut rig = Rig::new(&stub);

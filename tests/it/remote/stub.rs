@@ -5,6 +5,7 @@
 //! the question, as the scripted model does.
 
 mod embeddings;
+mod native;
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -18,6 +19,7 @@ use serde_json::{Value as Json, json};
 pub(crate) use embeddings::{MAX_TEXTS, MISHAPS, Mishap, N_DIMENSIONS, TEXT_WINDOW, vector};
 
 use embeddings::Embedding;
+use native::Named;
 
 /// What a server calls its model.
 pub(crate) const MODEL: &str = "words-1b";
@@ -31,6 +33,8 @@ pub(crate) const WINDOW: usize = 900;
 pub(crate) enum Dialect {
     /// vLLM: tells how likely a prompt's tokens were, goes on behind a beginning, obeys schemas.
     Vllm,
+    /// SGLang: names a prompt's tokens, and tells how likely they were at an endpoint of its own.
+    Sglang,
     /// llama.cpp: says beside what it read again.
     LlamaCpp,
     /// OpenAI: wants a key and `max_completion_tokens`, refuses what it does not know.
@@ -92,6 +96,7 @@ struct Shared {
     /// Prompts that it still knows.
     read: Mutex<Vec<Vec<String>>>,
     embedding: Embedding,
+    named: Mutex<Named>,
     n_decoded: AtomicUsize,
     n_running: AtomicUsize,
     n_running_peak: AtomicUsize,
@@ -115,6 +120,7 @@ impl Stub {
             asked: Mutex::default(),
             read: Mutex::default(),
             embedding: Embedding::default(),
+            named: Mutex::default(),
             n_decoded: AtomicUsize::new(0),
             n_running: AtomicUsize::new(0),
             n_running_peak: AtomicUsize::new(0),
@@ -144,6 +150,12 @@ impl Stub {
     /// Has the next requests for answers go wrong.
     pub(crate) fn trouble(&self, troubles: impl IntoIterator<Item = Trouble>) {
         self.shared.troubles.lock().expect("lock").extend(troubles);
+    }
+
+    /// Has the next requests to read a prompt of named tokens go wrong.
+    pub(crate) fn trouble_reading(&self, troubles: impl IntoIterator<Item = Trouble>) {
+        let mut named = self.shared.named.lock().expect("lock");
+        named.troubles.extend(troubles);
     }
 
     /// Requests for answers so far.
@@ -274,6 +286,9 @@ impl Shared {
             ("GET", "/v1/models") => reply(&stream, 200, "application/json", &self.models()),
             ("POST", "/v1/chat/completions") => self.chat(&stream, &body),
             ("POST", "/v1/embeddings") => self.embed(&stream, &body),
+            ("POST", "/generate") if self.dialect == Dialect::Sglang => {
+                self.generate(&stream, &body)
+            }
             _ => reply(
                 &stream,
                 404,
@@ -286,6 +301,7 @@ impl Shared {
     fn models(&self) -> String {
         let entry = match self.dialect {
             Dialect::Vllm => json!({"id": MODEL, "owned_by": "vllm", "max_model_len": WINDOW}),
+            Dialect::Sglang => json!({"id": MODEL, "owned_by": "sglang", "max_model_len": WINDOW}),
             Dialect::LlamaCpp => {
                 json!({"id": MODEL, "owned_by": "llamacpp", "meta": {"n_ctx": WINDOW, "n_ctx_train": 32768}})
             }
@@ -320,10 +336,36 @@ impl Shared {
             Dialect::OpenAi if has("prompt_logprobs") => {
                 Some("Unrecognized request argument supplied: prompt_logprobs")
             }
+            Dialect::Sglang
+                if asked["return_prompt_token_ids"] == json!(true)
+                    && asked["stream"] == json!(true) =>
+            {
+                Some("return_prompt_token_ids is not supported with streaming.")
+            }
             Dialect::Bare if has_system => Some("System role not supported"),
             Dialect::Bare if asked["stream"] == json!(true) => Some("stream is not supported"),
             _ => None,
         }
+    }
+
+    /// What goes wrong before anything is read, if it does.
+    fn failed(&self, stream: &TcpStream, trouble: Option<Trouble>) -> Option<std::io::Result<()>> {
+        Some(match trouble {
+            Some(Trouble::Busy) => {
+                let head = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 0.01\r\n\
+                            content-length: 0\r\nconnection: close\r\n\r\n";
+                { stream }.write_all(head.as_bytes())
+            }
+            Some(Trouble::Fails) => {
+                let error = json!({"error": {"message": "the engine died"}});
+                reply(stream, 500, "application/json", &error.to_string())
+            }
+            Some(Trouble::HangsUp) => Ok(()),
+            Some(Trouble::Html) => {
+                reply(stream, 200, "text/html", "<!DOCTYPE html><h1>Welcome</h1>")
+            }
+            _ => return None,
+        })
     }
 
     fn reply(
@@ -332,23 +374,13 @@ impl Shared {
         asked: &Json,
         trouble: Option<Trouble>,
     ) -> std::io::Result<()> {
+        if let Some(failed) = self.failed(stream, trouble) {
+            return failed;
+        }
         let failed = |status: u16, what: &str| {
             let error = json!({"error": {"message": what}});
             reply(stream, status, "application/json", &error.to_string())
         };
-        match trouble {
-            Some(Trouble::Busy) => {
-                let head = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 0.01\r\n\
-                            content-length: 0\r\nconnection: close\r\n\r\n";
-                return { stream }.write_all(head.as_bytes());
-            }
-            Some(Trouble::Fails) => return failed(500, "the engine died"),
-            Some(Trouble::HangsUp) => return Ok(()),
-            Some(Trouble::Html) => {
-                return reply(stream, 200, "text/html", "<!DOCTYPE html><h1>Welcome</h1>");
-            }
-            _ => {}
-        }
         if let Some(what) = self.refusal(asked) {
             return failed(400, what);
         }
@@ -377,16 +409,16 @@ impl Shared {
             prompt.drain(..prompt.len() - WINDOW / 2);
         }
         let schema = match self.dialect {
-            Dialect::Vllm | Dialect::OpenAi | Dialect::LlamaCpp => {
+            Dialect::Vllm | Dialect::Sglang | Dialect::OpenAi | Dialect::LlamaCpp => {
                 asked.pointer("/response_format/json_schema/schema")
             }
             _ => None,
         };
-        let top = (self.dialect == Dialect::Vllm && asked.get("top_logprobs").is_some())
-            .then(|| top_logprobs(user));
+        let is_open = matches!(self.dialect, Dialect::Vllm | Dialect::Sglang);
+        let top = (is_open && asked.get("top_logprobs").is_some()).then(|| top_logprobs(user));
         let said = tokens(&says(user, schema));
         let begin = match self.dialect {
-            Dialect::Vllm if asked["continue_final_message"] == json!(true) => {
+            Dialect::Vllm | Dialect::Sglang if asked["continue_final_message"] == json!(true) => {
                 Some(tokens(content("assistant")))
             }
             _ => None,
@@ -425,7 +457,9 @@ impl Shared {
         };
         let usage = (self.dialect != Dialect::Bare).then(|| {
             let details = match self.dialect {
-                Dialect::Vllm | Dialect::OpenAi => json!({"cached_tokens": n_cached}),
+                Dialect::Vllm | Dialect::Sglang | Dialect::OpenAi => {
+                    json!({"cached_tokens": n_cached})
+                }
                 _ => Json::Null,
             };
             json!({
@@ -449,6 +483,10 @@ impl Shared {
             whole["choices"] = json!([{"index": 0, "finish_reason": finish, "message":
                 {"role": "assistant", "content": written.concat(), "reasoning_content": reasoning}}]);
             whole["prompt_logprobs"] = json!(scores);
+            if self.dialect == Dialect::Sglang && asked["return_prompt_token_ids"] == json!(true) {
+                let mut named = self.named.lock().expect("lock");
+                whole["choices"][0]["prompt_token_ids"] = json!(named.name(&prompt, &begin, user));
+            }
             if let Some(top) = top {
                 whole["choices"][0]["logprobs"] =
                     json!({"content": [{"token": "x", "top_logprobs": top}]});

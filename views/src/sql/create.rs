@@ -408,6 +408,7 @@ fn argument(cursor: &mut Cursor<'_>, given: &mut Arguments) -> Result<(), Diagno
             "TARGET_LAG",
             "CALLS_PER_HOUR",
             "TOKENS_PER_HOUR",
+            "COST_PER_HOUR",
         ];
         return Err(match options.into_iter().any(is_option) {
             true => fault.help("options stand behind: LLM_GENERATE(…) WITH (…)"),

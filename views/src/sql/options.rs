@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::{Arithmetic, MAX_OUTPUT_TOKENS};
+use perennial_ask::{Arithmetic, Currency, MAX_OUTPUT_TOKENS, Money};
 use perennial_bank::{Repair, Scope};
 use perennial_rows::Float;
 use sqlparser::tokenizer::{Span, Token};
@@ -138,7 +138,7 @@ pub enum ViewOption {
     Temperature(Float),
     /// `ANSWER_WITHOUT_DOCUMENTS`: whether a context that sees no document is answered.
     AnswerWithoutDocuments(bool),
-    /// `TARGET_LAG`, `CALLS_PER_HOUR`, `TOKENS_PER_HOUR`: when the next epoch is taken.
+    /// `TARGET_LAG`, `CALLS_PER_HOUR`, `TOKENS_PER_HOUR`, `COST_PER_HOUR`: when the next epoch is taken.
     Pace(PaceOption),
 }
 
@@ -178,6 +178,14 @@ pub enum ModelOption {
     TokensPerMinute(u64),
     /// `PATIENCE`: how long the server may be silent.
     Patience(Duration),
+    /// `PRICE_INPUT`: what a million tokens of prompts cost.
+    PriceInput(Money),
+    /// `PRICE_CACHED_INPUT`: the same of those that the server still knew.
+    PriceCachedInput(Money),
+    /// `PRICE_OUTPUT`: the same of those that it wrote.
+    PriceOutput(Money),
+    /// `CURRENCY` of these prices.
+    Currency(Currency),
     /// `ARITHMETIC`: what a model of this machine multiplies in.
     Arithmetic(Arithmetic),
 }
@@ -265,6 +273,7 @@ pub(super) const OF_VIEWS: &[Known<ViewOption>] = &[
     known("TOKENS_PER_HOUR", |v| {
         budget(v, PaceOption::TokensPerHour).map(ViewOption::Pace)
     }),
+    known("COST_PER_HOUR", |v| cost_per_hour(v).map(ViewOption::Pace)),
 ];
 
 /// Options of views of queries.
@@ -272,6 +281,7 @@ pub(super) const OF_QUERIES: &[Known<PaceOption>] = &[
     known("TARGET_LAG", target_lag),
     known("CALLS_PER_HOUR", |v| budget(v, PaceOption::CallsPerHour)),
     known("TOKENS_PER_HOUR", |v| budget(v, PaceOption::TokensPerHour)),
+    known("COST_PER_HOUR", cost_per_hour),
 ];
 
 /// Options of sinks.
@@ -313,6 +323,12 @@ pub(super) const OF_MODELS: &[Known<ModelOption>] = &[
         positive(v).map(|n| ModelOption::TokensPerMinute(n as u64))
     }),
     known("PATIENCE", |v| patience(v).map(ModelOption::Patience)),
+    known("PRICE_INPUT", |v| parsed(v).map(ModelOption::PriceInput)),
+    known("PRICE_CACHED_INPUT", |v| {
+        parsed(v).map(ModelOption::PriceCachedInput)
+    }),
+    known("PRICE_OUTPUT", |v| parsed(v).map(ModelOption::PriceOutput)),
+    known("CURRENCY", |v| parsed(v).map(ModelOption::Currency)),
 ];
 
 /// Options of models on this machine.
@@ -554,6 +570,19 @@ fn budget(value: &Literal, of: fn(Option<u64>) -> PaceOption) -> Result<PaceOpti
     match whole(value) {
         Ok(number) if number > 0 => Ok(of(Some(number))),
         _ => Err("expected a whole number of at least 1, or none".to_owned()),
+    }
+}
+
+/// Money that may be spent in an hour, or `none` where that is all one.
+fn cost_per_hour(value: &Literal) -> Result<PaceOption, String> {
+    if is_none(value) {
+        return Ok(PaceOption::CostPerHour(None));
+    }
+    match parsed(value) {
+        Ok(Money::ZERO) | Err(_) => {
+            Err("expected an amount of money above 0, such as 2 or 0.15, or none".to_owned())
+        }
+        Ok(cost) => Ok(PaceOption::CostPerHour(Some(cost))),
     }
 }
 

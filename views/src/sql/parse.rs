@@ -233,8 +233,8 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
             let what = format!("{fixed} of a view that is kept cannot be changed");
             let view = Identifier(&name.of);
             let help = format!(
-                "DROP VIEW {view} and create it again; TARGET_LAG, CALLS_PER_HOUR and \
-                 TOKENS_PER_HOUR can be changed"
+                "DROP VIEW {view} and create it again; TARGET_LAG, CALLS_PER_HOUR, \
+                 TOKENS_PER_HOUR and COST_PER_HOUR can be changed"
             );
             Err(Diagnostic::new(what, option.span).help(help))
         }

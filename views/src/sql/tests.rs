@@ -98,10 +98,11 @@ const QUERIES: [&str; 12] = [
 ];
 
 /// Options of when a view takes its epochs.
-const PACE: [&str; 3] = [
+const PACE: [&str; 4] = [
     "TARGET_LAG = '1500 ms'",
     "CALLS_PER_HOUR = none",
     "TOKENS_PER_HOUR = 18446744073709551615",
+    "COST_PER_HOUR = 0.000000000001",
 ];
 
 /// Expressions likewise.
@@ -203,6 +204,7 @@ fn statement() -> impl Strategy<Value = String> {
         "TEMPERATURE = 1e-3",
         "TARGET_LAG = '5m'",
         "CALLS_PER_HOUR = 3",
+        "COST_PER_HOUR = '2.50'",
     ]);
     let pace = some_of(&PACE);
     let matching = prop_oneof![
