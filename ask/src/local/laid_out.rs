@@ -1,6 +1,6 @@
 //! Which fragments does an answer stand on, and which of them are borrowed?
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use perennial_model::cancel::Cancel;
 use perennial_model::error::Error as ModelError;
@@ -9,6 +9,7 @@ use perennial_model::passes::Priority;
 
 use super::TensorModel;
 use super::encoder::{Chain, Encoder};
+use super::encodings::Claim;
 use crate::answer::{AnswerRequest, CallProgress, Work};
 use perennial_bank::id::FragmentId;
 use perennial_bank::live_layout::{Lent, LiveLayout};
@@ -126,7 +127,7 @@ impl TensorModel {
         plan: &'a FragmentPlan,
         encoder: &mut Encoder<'a>,
     ) -> Result<LaidOut, ModelError> {
-        let _encoding = self.encoding_of(plan);
+        let _claim = self.claim(|| plan.layout_ids().collect());
         let prefix = encoder.prefix(&plan.prefix)?;
         let (mut laid_out, _) = LaidOut::new(plan, lent(&plan.prefix, prefix.clone()));
         let fragments = encoder.runs(&prefix, &plan.runs)?;
@@ -147,14 +148,16 @@ impl TensorModel {
         request: &AnswerRequest<'_>,
         encoder: &mut Encoder<'_>,
     ) -> Result<LaidOut, ModelError> {
-        let _encoding = self.encoding_of(plan);
         let mut lender = request.before.live.lender();
+        let claim = self.claim(|| vec![plan.prefix.id]);
         let prefix = encoder.prefix(&plan.prefix)?;
+        drop(claim);
         let mut chain = Chain::of(prefix.clone());
         let (mut laid_out, prefix) = LaidOut::new(plan, lent(&plan.prefix, prefix));
         // What stands before the next piece, under its true names.
         let mut ids = vec![prefix];
         let mut are_stale = Vec::new();
+        let mut wanted = Vec::new();
         let mut any_stale = false;
         let (mut n_again, mut after) = (0, None);
         for piece in plan.pieces() {
@@ -182,6 +185,7 @@ impl TensorModel {
                     false => piece.id,
                 };
                 let tokens = piece.tokens.clone();
+                wanted.push(id);
                 chain.want(Piece { id, tokens });
                 (id, any_stale)
             };
@@ -189,6 +193,7 @@ impl TensorModel {
             ids.push(id);
             are_stale.push(is_stale);
         }
+        let _claim = self.claim(|| wanted.clone());
         encoder.complete(std::slice::from_mut(&mut chain))?;
         let fragments = chain.into_fragments().skip(1);
         for ((id, kv), is_stale) in ids.into_iter().skip(1).zip(fragments).zip(are_stale) {
@@ -197,11 +202,13 @@ impl TensorModel {
         Ok(laid_out)
     }
 
-    /// Keeps other calls from encoding the same meanwhile, where anything is missing.
-    pub(super) fn encoding_of(&self, plan: &FragmentPlan) -> Option<MutexGuard<'_, ()>> {
-        let is_missing = plan.layout_ids().any(|id| !self.store.contains(&id));
-        let lock = || self.encoding.lock().unwrap_or_else(PoisonError::into_inner);
-        is_missing.then(lock)
+    /// Keeps other calls from encoding those of these fragments meanwhile that are missing.
+    fn claim(&self, needed: impl Fn() -> Vec<FragmentId>) -> Claim<'_> {
+        self.encodings.claim(|| {
+            let mut missing = needed();
+            missing.retain(|id| !self.store.contains(id));
+            missing
+        })
     }
 }
 
