@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use perennial_model::cancel::Cancel;
 use perennial_model::sampling::Sampling;
 use serde_json::{Value as Json, json};
 
@@ -135,7 +136,13 @@ pub(super) fn probe(
         streams: true,
     };
     let asked = |habits: &Habits, request: &ChatRequest<'_>| {
-        ask(server, &model, habits, request, |_| Ok(()))
+        ask(
+            (server, &Cancel::new()),
+            &model,
+            habits,
+            request,
+            |_| Ok(()),
+        )
     };
     let first = patiently(|| learning(&mut habits, |habits| asked(habits, &same)));
     let first = first.map_err(failed)?;

@@ -62,6 +62,8 @@ pub(crate) enum Trouble {
     NoJson,
     /// Another model answers.
     OtherModel,
+    /// It says nothing, as long as it is there.
+    Hangs,
 }
 
 /// How the model thinks.
@@ -344,6 +346,12 @@ impl Shared {
             }
             Some(Trouble::Fails) => return failed(500, "the engine died"),
             Some(Trouble::HangsUp) => return Ok(()),
+            Some(Trouble::Hangs) => {
+                while !self.is_closed.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                return Ok(());
+            }
             Some(Trouble::Html) => {
                 return reply(stream, 200, "text/html", "<!DOCTYPE html><h1>Welcome</h1>");
             }
