@@ -341,11 +341,11 @@ impl FragmentStore {
     }
 
     /// Fragments that nothing refers to, in memory or on disk: none after a sweep.
-    pub fn n_unreferenced(&self) -> usize {
-        let ids = self.ids();
+    pub fn unreferenced(&self) -> BTreeSet<FragmentId> {
+        let mut ids = self.ids();
         let inner = self.lock();
-        let is_unreferenced = |id: &&FragmentId| !inner.references.contains_key(*id);
-        ids.iter().filter(is_unreferenced).count()
+        ids.retain(|id| !inner.references.contains_key(id));
+        ids
     }
 
     /// The ids held, in memory or on disk.

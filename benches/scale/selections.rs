@@ -166,6 +166,7 @@ fn measure(mut data: Data, n_changes: usize, n_workers: usize) -> Result<Measure
     let guards = timely::execute(timely::Config::process(n_workers), move |worker| {
         let limits = Limits {
             budget: BUDGET_TOKENS,
+            window: BUDGET_TOKENS,
             reserve: RESERVE,
         };
         let probe = ProbeHandle::new();

@@ -25,8 +25,13 @@ pub struct HttpLimits {
     /// How long a request waits for room among the bodies held, and then in the queue, before it
     /// is refused: 5 s.
     pub patience: Duration,
-    /// The most connections: 256. Further ones wait to be accepted.
+    /// The most connections: 256. An idle one gives way to a further one, which else waits to be accepted.
     pub connections: usize,
+    /// The most connections of one address, of IPv6 of one network (/64): 192. Further ones are closed at
+    /// once where none of them is idle.
+    pub peer_connections: usize,
+    /// How long a connection has had no request in hand before it gives way, where there is no room: 5 s.
+    pub idle_time: Duration,
     /// How long a client may take to send the head of a request, or leave a connection idle: 30 s.
     pub head_time: Duration,
     /// How long a client may take to send a body: 60 s.
@@ -47,6 +52,8 @@ impl Default for HttpLimits {
             queue: 8,
             patience: Duration::from_secs(5),
             connections: 256,
+            peer_connections: 192,
+            idle_time: Duration::from_secs(5),
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(60),
             connection_time: Duration::from_secs(600),

@@ -67,7 +67,10 @@ pub use feature::Feature;
 pub use folder::{Folder, LeftOut, Watching, glob_list};
 pub use http::{BearerToken, Http, HttpListener};
 #[cfg(feature = "http")]
-pub use http::{HttpInlet, HttpIntake, PostedBatch, is_loopback_host};
+pub use http::{
+    Connection, Connections, HttpInlet, HttpIntake, InHand, InHandBody, PostedBatch,
+    is_loopback_host, network,
+};
 pub use http_limits::HttpLimits;
 pub use json::{read_record, timestamp};
 pub use jsonl::JsonLines;

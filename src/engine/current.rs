@@ -112,6 +112,14 @@ impl CurrentAnswer {
         }
     }
 
+    /// It was reached by an earlier process, as that has stored.
+    pub(super) fn stand_as(&mut self, stored: &StoredAnswer) {
+        self.epoch = stored.epoch;
+        self.rung = stored.rung;
+        self.work = stored.work;
+        self.elapsed = stored.elapsed;
+    }
+
     /// Whether a run from scratch gives the same.
     pub(super) fn is_exact(&self) -> bool {
         self.drift.is_none() && !self.is_memoised

@@ -7,6 +7,10 @@
 //! them: any answer may have leaned on it), free pages of the state file. Forgetting takes these
 //! too, looks whether anything is left, and says so in a receipt.
 //!
+//! Answers are looked at as of the epoch that carries the deletion (`coordinator/waiting.rs`), and what
+//! remembers is erased between two epochs: edits that keep coming do not keep a document from being
+//! forgotten. Several are erased at once, and looked for in one pass over the files.
+//!
 //! The receipt is kept in the state directory; it names the key, and holds nothing of the text.
 //!
 //! It does not reach what was delivered or recorded (the receipt names the recording of this
@@ -14,6 +18,7 @@
 //! when they merge, which they do once the views rest (`merging.rs`).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use perennial_bank::FragmentId;
@@ -22,6 +27,7 @@ use perennial_rows::{Key, Row};
 use perennial_views::Epoch;
 use serde::{Deserialize, Serialize};
 
+use super::coordinator::Bound;
 use super::error::Error;
 use super::names::StreamId;
 use super::reading::Origin;
@@ -56,15 +62,23 @@ pub struct Receipt {
     pub remains: Vec<String>,
 }
 
+/// A row that is to be forgotten, and who is told.
+pub(crate) struct RowToForget {
+    /// None of rows that are gone already, whose keys nobody knows.
+    pub(crate) key: Option<Key>,
+    pub(crate) reply: Sender<Result<Receipt, Error>>,
+}
+
 /// A document being forgotten.
 pub(crate) struct Forgetting {
     pub(super) stream: StreamId,
-    /// None of rows that are gone already, whose keys nobody knows.
-    pub(super) key: Option<Key>,
+    pub(super) asked: RowToForget,
     pub(super) row: Option<Row>,
-    pub(super) fragments: BTreeSet<FragmentId>,
+    /// The epoch that carries its deletion.
+    pub(super) bound: Bound,
+    /// The fragments that were held before.
+    pub(super) fragments: Arc<BTreeSet<FragmentId>>,
     pub(super) receipt: Receipt,
-    pub(super) reply: Sender<Result<Receipt, Error>>,
 }
 
 impl Forgetting {

@@ -25,7 +25,7 @@ use super::current::CurrentAnswer;
 use super::edit::Edit;
 use super::error::Error;
 use super::follower::{Follower, Lineage};
-use super::forget::Receipt;
+use super::forget::{Receipt, RowToForget};
 use super::hub::Hub;
 use super::models::Models;
 use super::names::{Named, Names, StreamId};
@@ -731,14 +731,7 @@ impl Engine {
     /// [`Error::UnknownStream`], [`Error::StillThere`], [`Error::State`],
     /// [`Error::Stopped`].
     pub fn forget(&self, stream: &str, key: &str) -> Result<Receipt, Error> {
-        let (stream, is_table) = self.shared.names.stream(stream)?;
-        let key = Some(Key::from(key));
-        self.ask(|reply| Request::Forget {
-            stream,
-            key,
-            is_table,
-            reply,
-        })?
+        self.forget_one(stream, Some(Key::from(key)))
     }
 
     /// Erases what still remembers rows of a stream that are gone already, whatever their keys were.
@@ -748,17 +741,20 @@ impl Engine {
     /// # Errors
     /// [`Error::UnknownStream`], [`Error::State`], [`Error::Stopped`].
     pub(crate) fn erase(&self, stream: &str) -> Result<Receipt, Error> {
+        self.forget_one(stream, None)
+    }
+
+    fn forget_one(&self, stream: &str, key: Option<Key>) -> Result<Receipt, Error> {
         let (stream, is_table) = self.shared.names.stream(stream)?;
         self.ask(|reply| Request::Forget {
             stream,
-            key: None,
             is_table,
-            reply,
+            rows: vec![RowToForget { key, reply }],
         })?
     }
 
-    /// The same for several documents of one stream, which is looked through once. The receipts are
-    /// in the order of the keys.
+    /// The same for several documents of one stream: they are deleted in one epoch, and erased at once.
+    /// The receipts are in the order of the keys.
     ///
     /// # Errors
     /// As [`Engine::forget`]: of the first that cannot be forgotten, when all others are.
@@ -768,18 +764,19 @@ impl Engine {
         keys: impl IntoIterator<Item = Key>,
     ) -> Result<Vec<Receipt>, Error> {
         let (stream, is_table) = self.shared.names.stream(stream)?;
-        let mut replies = Vec::new();
+        let (mut rows, mut receipts) = (Vec::new(), Vec::new());
         for key in keys {
             let (reply, receipt) = bounded(1);
-            self.send(Request::Forget {
-                stream,
-                key: Some(key),
-                is_table,
-                reply,
-            })?;
-            replies.push(receipt);
+            let key = Some(key);
+            rows.push(RowToForget { key, reply });
+            receipts.push(receipt);
         }
-        let receipts: Vec<_> = replies.iter().map(|reply| self.wait_for(reply)).collect();
+        self.send(Request::Forget {
+            stream,
+            is_table,
+            rows,
+        })?;
+        let receipts: Vec<_> = receipts.iter().map(|reply| self.wait_for(reply)).collect();
         receipts.into_iter().map(|receipt| receipt?).collect()
     }
 

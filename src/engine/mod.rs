@@ -35,6 +35,7 @@ mod log;
 mod merging;
 mod models;
 mod names;
+mod needles;
 pub(crate) mod quarantine;
 pub(crate) mod reading;
 mod relations;

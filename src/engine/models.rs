@@ -221,10 +221,13 @@ impl Models {
         self.stores().iter().flat_map(|store| store.ids()).collect()
     }
 
-    /// Whether a fragment is held that no layout refers to.
-    pub(crate) fn hold_unreferenced(&self) -> bool {
-        let mut stores = self.stores().into_iter();
-        stores.any(|store| store.n_unreferenced() > 0)
+    /// The fragments that are held though no layout refers to them.
+    pub(crate) fn unreferenced(&self) -> BTreeSet<FragmentId> {
+        let stores = self.stores();
+        stores
+            .iter()
+            .flat_map(|store| store.unreferenced())
+            .collect()
     }
 
     /// Lets go of fragments that no layout refers to.

@@ -83,6 +83,8 @@ pub(crate) struct Quarantine {
     next: u64,
     /// Numbers of entries that are not stored as they are.
     unsaved: BTreeSet<u64>,
+    /// Those of them that were forgotten.
+    forgotten: BTreeSet<u64>,
 }
 
 impl Quarantine {
@@ -96,6 +98,7 @@ impl Quarantine {
             entries: entries.into_iter().map(|e| (e.number, e)).collect(),
             next,
             unsaved: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
         };
         // An earlier version may have kept more.
         restored.drop_oldest();
@@ -164,7 +167,23 @@ impl Quarantine {
         let its = self.entries.values().filter(|e| e.is_of(stream, key));
         let its: Vec<u64> = its.map(|entry| entry.number).collect();
         its.iter().for_each(|number| self.remove(*number));
+        self.forgotten.extend(&its);
         its.len()
+    }
+
+    /// What of it is to be stored of what was forgotten, whatever else is not stored yet.
+    pub(crate) fn unsaved_forgotten(&self) -> QuarantineDeltas {
+        self.forgotten
+            .iter()
+            .map(|number| (*number, None))
+            .collect()
+    }
+
+    /// That is stored.
+    pub(crate) fn note_forgotten_saved(&mut self) {
+        for number in std::mem::take(&mut self.forgotten) {
+            self.unsaved.remove(&number);
+        }
     }
 
     /// The entry of a number.
@@ -214,6 +233,7 @@ impl Quarantine {
 
     /// What is to be stored since the last time.
     pub(crate) fn take_unsaved(&mut self) -> QuarantineDeltas {
+        self.forgotten.clear();
         let numbers = std::mem::take(&mut self.unsaved).into_iter();
         let delta = |number| (number, self.entries.get(&number).cloned());
         numbers.map(delta).collect()
@@ -377,5 +397,27 @@ mod tests {
         // How many there are is told without any of them.
         assert_eq!(page(None, None, 0), (vec![], 6));
         assert_eq!(page(None, Some(u64::MAX), 9), (vec![], 6));
+    }
+
+    #[test]
+    fn what_was_forgotten_is_kept_to_be_stored_until_it_is() {
+        let mut quarantine = Quarantine::default();
+        for key in ["a", "b"] {
+            quarantine.add(&rejected(Offset::Sequence(0), Some(key)));
+        }
+        quarantine.take_unsaved();
+        quarantine.add(&rejected(Offset::Sequence(1), Some("c")));
+        assert_eq!(quarantine.forget("docs", "a"), 1);
+        // Whoever fails to store it asks again.
+        for _ in 0..2 {
+            assert_eq!(quarantine.unsaved_forgotten(), [(0, None)]);
+        }
+        quarantine.note_forgotten_saved();
+        assert!(quarantine.unsaved_forgotten().is_empty());
+        let left = quarantine.take_unsaved();
+        assert_eq!(
+            left.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+            [2]
+        );
     }
 }

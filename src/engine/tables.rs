@@ -83,11 +83,6 @@ impl Table {
         is_late.then_some(standing.updated_at_ms)
     }
 
-    /// Whether the text of any row holds `part`.
-    pub(crate) fn any_holds(&self, part: &str) -> bool {
-        self.rows.values().any(|row| row.text.contains(part))
-    }
-
     pub(crate) fn n_pending(&self) -> usize {
         self.pending.len()
     }
@@ -98,7 +93,7 @@ impl Table {
     }
 
     /// The rows as of the last commit, by key.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, &Row)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, &Row)> + Clone {
         self.rows.iter()
     }
 

@@ -7,7 +7,7 @@
 //! Pages of this server itself may.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use perennial_connectors::is_loopback_host;
+use perennial_connectors::{is_loopback_host, network};
 
 use super::openai;
 use super::rates::Rates;
@@ -68,16 +68,9 @@ impl Asker {
 pub(super) struct Peer(pub(super) SocketAddr);
 
 impl Peer {
-    /// By what its connections and requests are counted: who has one address of IPv6 has the 2⁶⁴ of its
-    /// network.
-    pub(super) fn network(self) -> IpAddr {
-        match self.0.ip().to_canonical() {
-            IpAddr::V6(address) => {
-                let network = u128::from(address) >> 64 << 64;
-                IpAddr::V6(Ipv6Addr::from(network))
-            }
-            address => address,
-        }
+    /// By what its requests are counted.
+    fn network(self) -> IpAddr {
+        network(self.0)
     }
 }
 
@@ -301,19 +294,6 @@ mod tests {
             request = request.header(*name, *value);
         }
         request.body(()).expect("a request").into_parts().0
-    }
-
-    #[test]
-    fn addresses_of_one_network_are_counted_together() {
-        let network = |address: &str| {
-            let ip: IpAddr = address.parse().expect("an address");
-            Peer(SocketAddr::new(ip, 7070)).network().to_string()
-        };
-        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(network("2001:db8:1:2:ffff::1"), "2001:db8:1:2::");
-        assert_ne!(network("2001:db8:1:3::1"), network("2001:db8:1:2::1"));
-        assert_eq!(network("192.0.2.7"), "192.0.2.7");
-        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
     }
 
     #[test]

@@ -8,11 +8,13 @@ use perennial_connectors::HttpLimits;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most connections: 1,024. Further ones wait to be accepted.
+    /// The most connections: 1,024. An idle one gives way to a further one, which else waits to be accepted.
     pub connections: usize,
     /// The most connections of one address, of IPv6 of one network (/64): 256. Further ones are closed at
-    /// once.
+    /// once where none of them is idle.
     pub peer_connections: usize,
+    /// How long a connection has had no request in hand before it gives way, where there is no room: 5 s.
+    pub idle_time: Duration,
     /// Requests a second of one token, or of one address or network where there is none: 1,000.
     pub rate: u32,
     /// How many of them may come at once: 2,000.
@@ -67,6 +69,7 @@ impl Default for Limits {
         Self {
             connections: 1024,
             peer_connections: 256,
+            idle_time: Duration::from_secs(5),
             rate: 1_000,
             burst: 2_000,
             head_time: Duration::from_secs(30),

@@ -6,13 +6,12 @@
 //! - A connection that takes nothing of what is written to it is cut, whatever it was asked for.
 //! - Everything ends with the handle: requests under way have a while, and are then cut off.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,10 +21,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use perennial_connectors::{Connection, Connections};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
@@ -41,6 +41,8 @@ use super::tokens::Tokens;
 
 /// The longest head of a request, and what is read of a body at once, in bytes.
 const BUFFER: usize = 64 << 10;
+/// How long the end of a reply may take to be written on a connection that gives way to another.
+const LAST_WORD: Duration = Duration::from_millis(250);
 /// How long to wait before connections are accepted again when the system gives none.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the file of tokens is read again.
@@ -203,7 +205,6 @@ impl Server {
             served: served.clone(),
             router: answers,
             acceptor,
-            peers: Peers::default(),
         };
         runtime.spawn(Served::sweep(Arc::downgrade(&served)));
         let serving = runtime.spawn(serve(listener, Arc::new(accepting), is_closing));
@@ -274,45 +275,6 @@ struct Accepting {
     served: Arc<Served>,
     router: Router,
     acceptor: Option<TlsAcceptor>,
-    peers: Peers,
-}
-
-/// How many connections each address has, or each network of IPv6.
-#[derive(Clone, Default)]
-struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One connection of an address.
-struct PeerSlot {
-    peers: Peers,
-    peer: IpAddr,
-}
-
-impl Peers {
-    /// A slot for one more connection, unless the address has as many as it may.
-    fn enter(&self, peer: IpAddr, limit: usize) -> Option<PeerSlot> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let n_connections = peers.entry(peer).or_default();
-        if *n_connections >= limit {
-            return None;
-        }
-        *n_connections += 1;
-        Some(PeerSlot {
-            peers: self.clone(),
-            peer,
-        })
-    }
-}
-
-impl Drop for PeerSlot {
-    fn drop(&mut self) {
-        let mut peers = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(n_connections) = peers.get_mut(&self.peer) {
-            *n_connections -= 1;
-            if *n_connections == 0 {
-                peers.remove(&self.peer);
-            }
-        }
-    }
 }
 
 /// A connection, as it is counted.
@@ -336,23 +298,27 @@ async fn serve(
     accepting: Arc<Accepting>,
     is_closing: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(accepting.limits.connections));
+    let limits = &accepting.limits;
+    let open = Connections::new(
+        limits.connections,
+        limits.peer_connections,
+        limits.idle_time,
+    );
     let mut connections = JoinSet::new();
     let mut closing = is_closing.clone();
     loop {
         let accepted = tokio::select! {
             () = raised(&mut closing) => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &open) => accepted,
         };
         match accepted {
-            Some((stream, peer, slot)) => {
-                let limit = accepting.limits.peer_connections;
-                if let Some(peer_slot) = accepting.peers.enter(Peer(peer).network(), limit) {
+            Some((stream, peer)) => {
+                // One too many of its peer is closed at once.
+                if let Some(entered) = open.enter(peer) {
                     let (accepting, closing) = (accepting.clone(), is_closing.clone());
                     connections.spawn(async move {
-                        let (_slot, _peer_slot) = (slot, peer_slot);
                         let _counted = Counted::one_of(&accepting.served);
-                        connection(stream, peer, &accepting, closing).await;
+                        connection(stream, peer, entered, &accepting, closing).await;
                     });
                 }
             }
@@ -370,11 +336,10 @@ async fn serve(
 /// The next connection, once there may be one more; none if the system gives none.
 async fn accept(
     listener: &tokio::net::TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    let (stream, peer) = listener.accept().await.ok()?;
-    Some((stream, peer, slot))
+    open: &Connections,
+) -> Option<(TcpStream, SocketAddr)> {
+    open.room().await;
+    listener.accept().await.ok()
 }
 
 async fn raised(closing: &mut watch::Receiver<bool>) {
@@ -385,6 +350,7 @@ async fn raised(closing: &mut watch::Receiver<bool>) {
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
+    entered: Arc<Connection>,
     accepting: &Accepting,
     closing: watch::Receiver<bool>,
 ) {
@@ -395,11 +361,15 @@ async fn connection(
     stream.set_write_timeout(Some(limits.write_time));
     let stream = Box::pin(stream);
     match &accepting.acceptor {
-        None => speak(stream, peer, accepting, closing).await,
+        None => speak(stream, peer, entered, accepting, closing).await,
         Some(acceptor) => {
+            let agreed = tokio::select! {
+                agreed = timeout(limits.head_time, acceptor.accept(stream)) => agreed,
+                () = entered.gives_way() => return,
+            };
             // Who cannot agree on a key is gone.
-            if let Ok(Ok(stream)) = timeout(limits.head_time, acceptor.accept(stream)).await {
-                speak(stream, peer, accepting, closing).await;
+            if let Ok(Ok(stream)) = agreed {
+                speak(stream, peer, entered, accepting, closing).await;
             }
         }
     }
@@ -409,21 +379,23 @@ async fn connection(
 async fn speak<S>(
     stream: S,
     peer: SocketAddr,
+    entered: Arc<Connection>,
     accepting: &Accepting,
     mut closing: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &accepting.limits;
-    let router = accepting.router.clone();
+    let (router, asked) = (accepting.router.clone(), entered.clone());
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut router = router.clone();
+        let (mut router, in_hand) = (router.clone(), asked.in_hand());
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
         async move {
             // A router is always ready.
             let response = router.call(request).await;
-            Ok::<_, Infallible>(response.unwrap_or_else(|never| match never {}))
+            let response = response.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(response.map(|body| in_hand.with(body)))
         }
     });
     let mut builder = http1::Builder::new();
@@ -432,13 +404,16 @@ async fn speak<S>(
         .header_read_timeout(limits.head_time)
         .max_buf_size(BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
-    let is_over = tokio::select! {
+    let gives_way = tokio::select! {
         // What goes wrong on a connection is its client's to know.
-        _ = connection.as_mut() => true,
+        _ = connection.as_mut() => return,
         () = raised(&mut closing) => false,
+        () = entered.gives_way() => true,
     };
-    if !is_over {
-        connection.as_mut().graceful_shutdown();
+    connection.as_mut().graceful_shutdown();
+    if gives_way {
+        let _ = timeout(LAST_WORD, connection).await;
+    } else {
         // The request in hand is answered still.
         let _ = connection.await;
     }

@@ -868,7 +868,7 @@ fn write_present(dir: &Path) {
             begun: Vec::new(),
         })
         .expect("writable");
-    state.keep_receipt(&receipt()).expect("writable");
+    state.keep_receipts([&receipt()]).expect("writable");
     state
         .write(|txn| {
             txn.open_table(MANIFEST)?.insert(ORIGIN_KEY, ORIGIN)?;

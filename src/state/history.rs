@@ -10,7 +10,8 @@
 //! log of new versions was, too: it would need the beginning, and could never be cut.
 //!
 //! # Invariants
-//! - The epochs in the history are consecutive, and the last of them is the last committed one.
+//! - An epoch that changes no row and no answer is none of the history, unless it is the first: so a
+//!   restart is none. At its number stands what stood at the last one before it that is there.
 //! - The oldest has no undo records: what stood before it cannot be asked for. So the first epoch
 //!   of a directory, which may be the largest, stores nothing twice.
 //! - Records of at most [`Retention`] are kept: each commit drops as many of the oldest epochs as
@@ -79,8 +80,8 @@ impl std::fmt::Display for AsOf {
 pub struct StateAsOf {
     /// The epoch.
     pub epoch: u64,
-    /// When it was committed, by the machine's clock, in milliseconds since 1970; unknown of one
-    /// that is not in the history.
+    /// When what stood then was committed, by the machine's clock, in milliseconds since 1970; unknown
+    /// where no history is kept.
     pub committed_at_ms: Option<i64>,
     /// By view: answers by context.
     pub answers: BTreeMap<String, BTreeMap<ContextKey, CurrentAnswer>>,
@@ -231,6 +232,8 @@ pub(super) struct Undo<'txn> {
     /// Whether undo records are stored: not where nothing before the epoch can be asked for.
     is_kept: bool,
     entry: StoredEpoch,
+    /// Whether the epoch is there already, or changes something.
+    is_change: bool,
     /// Bytes of the entry's records that an earlier transaction of this epoch has counted.
     n_counted: u64,
 }
@@ -246,6 +249,7 @@ impl<'txn> Undo<'txn> {
         let tables = Tables::open(txn)?;
         let begun = tables.epochs.get(epoch)?;
         let begun = begun.map(|bytes| decode(bytes.value())).transpose()?;
+        let is_change = begun.is_some();
         let mut entry = begun.unwrap_or_default();
         let oldest = tables.epochs.first()?.map(|(oldest, _)| oldest.value());
         let is_oldest = oldest.is_none_or(|oldest| oldest == epoch);
@@ -259,6 +263,7 @@ impl<'txn> Undo<'txn> {
             n_counted: entry.n_undo_bytes,
             tables,
             entry,
+            is_change,
         })
     }
 
@@ -272,6 +277,7 @@ impl<'txn> Undo<'txn> {
         if before == now || self.retention.n_epochs == 0 {
             return Ok(());
         }
+        self.is_change = true;
         let of_stream = self.entry.stream(stream);
         match (before, now) {
             (None, _) => of_stream.n_inserted += 1,
@@ -297,6 +303,7 @@ impl<'txn> Undo<'txn> {
         if before == now.map(|(_, bytes)| bytes) || self.retention.n_epochs == 0 {
             return Ok(());
         }
+        self.is_change = true;
         match (before, now) {
             (None, _) => self.entry.view(view).n_new += 1,
             (Some(_), None) => self.entry.view(view).n_gone += 1,
@@ -338,9 +345,11 @@ impl<'txn> Undo<'txn> {
             mut tables,
             is_kept,
             mut entry,
+            is_change,
             n_counted,
         } = self;
-        if !is_kept {
+        let is_in_history = is_change || tables.epochs.is_empty()?;
+        if is_in_history && !is_kept {
             // It is the oldest, or there is none.
             while !tables.epochs.is_empty()? {
                 tables.drop_oldest()?;
@@ -348,7 +357,7 @@ impl<'txn> Undo<'txn> {
             tables.drop_undo(epoch)?;
             entry.n_undo_bytes = 0;
         }
-        if retention.n_epochs > 0 {
+        if is_in_history && retention.n_epochs > 0 {
             entry.committed_at_ms = committed_at_ms;
             tables.n_bytes += entry.n_undo_bytes.saturating_sub(n_counted);
             let bytes = format::encode(&entry);
@@ -535,20 +544,21 @@ fn list(txn: &ReadTransaction) -> Result<Vec<HistoryEntry>, redb::Error> {
 /// The epoch that is asked for, and when it was committed, if it can be told.
 fn resolve(asked: AsOf, newest: Option<u64>, held: &[HistoryEntry]) -> Option<(u64, Option<i64>)> {
     let newest = newest?;
-    let entry = match asked {
-        AsOf::Present => held.iter().find(|entry| entry.epoch == newest),
-        AsOf::Epoch(epoch) => held.iter().find(|entry| entry.epoch == epoch),
+    let by_then = |epoch: u64| held.iter().rfind(|entry| entry.epoch <= epoch);
+    let (epoch, entry) = match asked {
+        AsOf::Present => (newest, by_then(newest)),
+        AsOf::Epoch(epoch) if epoch <= newest => (epoch, by_then(epoch)),
+        AsOf::Epoch(_) => return None,
         // Clocks are set back: the last one counts.
-        AsOf::Time(ms) => held.iter().rfind(|entry| entry.committed_at_ms <= ms),
+        AsOf::Time(ms) => {
+            let entry = held.iter().rfind(|entry| entry.committed_at_ms <= ms)?;
+            (entry.epoch, Some(entry))
+        }
     };
     match entry {
-        Some(entry) => Some((entry.epoch, Some(entry.committed_at_ms))),
-        None => match asked {
-            // It stands, though no history is kept of it.
-            AsOf::Present => Some((newest, None)),
-            AsOf::Epoch(epoch) => (epoch == newest).then_some((newest, None)),
-            AsOf::Time(_) => None,
-        },
+        Some(entry) => Some((epoch, Some(entry.committed_at_ms))),
+        // It stands, though no history is kept of it.
+        None => (epoch == newest).then_some((newest, None)),
     }
 }
 

@@ -84,8 +84,6 @@ use crate::fault;
 
 /// The folder of a state directory that fragments are in.
 pub(crate) const FRAGMENTS: &str = "fragments";
-/// A shorter text is found by chance.
-const TRACE_BYTES: usize = 12;
 
 /// An open state directory.
 pub(crate) struct State {
@@ -633,15 +631,20 @@ impl State {
         self.write(history::cut)
     }
 
-    /// Keeps a receipt.
+    /// Keeps receipts.
     ///
     /// # Errors
-    /// [`StateError::Write`].
-    pub(crate) fn keep_receipt(&self, receipt: &Receipt) -> Result<(), StateError> {
+    /// [`StateError::Write`]; none is kept then.
+    pub(crate) fn keep_receipts<'a>(
+        &self,
+        receipts: impl IntoIterator<Item = &'a Receipt>,
+    ) -> Result<(), StateError> {
         self.write(|txn| {
-            let mut receipts = txn.open_table(RECEIPTS)?;
-            let next = receipts.last()?.map_or(0, |(number, _)| number.value() + 1);
-            receipts.insert(next, format::encode(receipt).as_slice())?;
+            let mut kept = txn.open_table(RECEIPTS)?;
+            let first = kept.last()?.map_or(0, |(number, _)| number.value() + 1);
+            for (number, receipt) in (first..).zip(receipts) {
+                kept.insert(number, format::encode(receipt).as_slice())?;
+            }
             Ok(())
         })?;
         fault::FORGET_KEPT.reach();
@@ -795,31 +798,30 @@ impl State {
         Ok(n_bytes)
     }
 
-    /// Whether the bytes of any file of the state hold one of these texts.
+    /// The files of the state. Fragments stand in a folder of their own, and hold tensors only.
     ///
     /// # Errors
-    /// A file that cannot be read.
-    pub(crate) fn holds_any(&self, texts: &[&str]) -> Result<bool, StateError> {
-        let io = |source| StateError::Io {
+    /// A folder that cannot be read.
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, StateError> {
+        let list = || -> std::io::Result<Vec<PathBuf>> {
+            let mut files = Vec::new();
+            for entry in std::fs::read_dir(self.path.parent().unwrap_or(Path::new(".")))? {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    files.push(entry.path());
+                }
+            }
+            Ok(files)
+        };
+        list().map_err(|source| self.unreadable(source))
+    }
+
+    /// The error of a file of the state that cannot be read.
+    pub(crate) fn unreadable(&self, source: std::io::Error) -> StateError {
+        StateError::Unreadable {
             path: self.path.clone(),
             source,
-        };
-        let texts = texts.iter().filter(|text| text.len() >= TRACE_BYTES);
-        let texts: Vec<_> = texts
-            .map(|text| memchr::memmem::Finder::new(text.as_bytes()))
-            .collect();
-        for entry in std::fs::read_dir(self.path.parent().unwrap_or(Path::new("."))).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            // Fragments stand in a folder of their own, and hold tensors only.
-            if path.is_dir() {
-                continue;
-            }
-            let bytes = std::fs::read(path).map_err(io)?;
-            if texts.iter().any(|text| text.find(&bytes).is_some()) {
-                return Ok(true);
-            }
         }
-        Ok(false)
     }
 
     /// The database; not another one while the guard lives.

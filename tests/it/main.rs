@@ -55,6 +55,7 @@ mod sinks;
 mod sql;
 mod stand_in;
 mod state;
+mod steady;
 mod supersede;
 mod tasks;
 mod tensors;

@@ -1,6 +1,6 @@
 //! Which fragments does an answer stand on, and which of them are borrowed?
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use perennial_model::cancel::Cancel;
 use perennial_model::error::Error as ModelError;
@@ -10,6 +10,7 @@ use perennial_model::passes::Priority;
 
 use super::TensorModel;
 use super::encoder::{Chain, Encoder};
+use super::encodings::Claim;
 use crate::answer::{AnswerRequest, CallProgress, Work};
 use perennial_bank::id::FragmentId;
 use perennial_bank::live_layout::{Lent, LiveLayout};
@@ -136,7 +137,7 @@ impl TensorModel {
         let instruction = self.instruction_piece(&ids, instruction);
         ids.extend(instruction.iter().map(|piece| piece.id));
         encoder.instructed_by(instruction.as_ref());
-        let _encoding = self.encoding_of(&ids);
+        let _claim = self.claim(|| ids.clone());
         let prefix = encoder.prefix(&plan.prefix)?;
         let (mut laid_out, _) = LaidOut::new(plan, lent(&plan.prefix, prefix.clone()));
         let (fragments, instruction) = encoder.runs(&prefix, &plan.runs, instruction)?;
@@ -159,14 +160,16 @@ impl TensorModel {
         request: &AnswerRequest<'_>,
         encoder: &mut Encoder<'_>,
     ) -> Result<LaidOut, ModelError> {
-        let _encoding = self.encoding();
         let mut lender = request.before.live.lender();
+        let claim = self.claim(|| vec![plan.prefix.id]);
         let prefix = encoder.prefix(&plan.prefix)?;
+        drop(claim);
         let mut chain = Chain::of(prefix.clone());
         let (mut laid_out, prefix) = LaidOut::new(plan, lent(&plan.prefix, prefix));
         // What stands before the next piece, under its true names.
         let mut ids = vec![prefix];
         let mut are_stale = Vec::new();
+        let mut wanted = Vec::new();
         let mut any_stale = false;
         let (mut n_again, mut after) = (0, None);
         for piece in plan.pieces() {
@@ -194,6 +197,7 @@ impl TensorModel {
                     false => piece.id,
                 };
                 let tokens = piece.tokens.clone();
+                wanted.push(id);
                 chain.want(Piece { id, tokens });
                 (id, any_stale)
             };
@@ -203,8 +207,10 @@ impl TensorModel {
         }
         let instruction = self.instruction_piece(&ids, instruction);
         let is_instructed = instruction.is_some();
+        wanted.extend(instruction.iter().map(|piece| piece.id));
         encoder.instructed_by(instruction.as_ref());
         instruction.into_iter().for_each(|piece| chain.want(piece));
+        let _claim = self.claim(|| wanted.clone());
         encoder.complete(std::slice::from_mut(&mut chain))?;
         let mut fragments: Vec<_> = chain.into_fragments().skip(1).collect();
         laid_out.instruction = fragments.pop_if(|_| is_instructed);
@@ -214,14 +220,13 @@ impl TensorModel {
         Ok(laid_out)
     }
 
-    /// Keeps other calls from encoding the same meanwhile, where anything is missing.
-    fn encoding_of(&self, ids: &[FragmentId]) -> Option<MutexGuard<'_, ()>> {
-        let is_missing = ids.iter().any(|id| !self.store.contains(id));
-        is_missing.then(|| self.encoding())
-    }
-
-    fn encoding(&self) -> MutexGuard<'_, ()> {
-        self.encoding.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps other calls from encoding those of these fragments meanwhile that are missing.
+    fn claim(&self, needed: impl Fn() -> Vec<FragmentId>) -> Claim<'_> {
+        self.encodings.claim(|| {
+            let mut missing = needed();
+            missing.retain(|id| !self.store.contains(id));
+            missing
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! the answer written or verified over their layout.
 
 mod encoder;
+mod encodings;
 mod instruction;
 mod laid_out;
 mod perform;
@@ -31,6 +32,8 @@ use perennial_bank::document::{LayoutPassage, PassageLayout};
 use perennial_bank::fragment_store::FragmentStore;
 use perennial_bank::id::{FragmentId, ModelIdentity};
 use perennial_bank::scope::{self, FragmentPlan, Scope};
+
+use encodings::Encodings;
 
 const KV_DTYPE: &str = "f16";
 
@@ -82,9 +85,8 @@ pub struct TensorModel {
     identity: ModelIdentity,
     digest: [u8; 32],
     prefix: Arc<[u32]>,
-    /// Held while fragments are encoded: of two calls that miss the same, one encodes it and
-    /// the other finds it.
-    encoding: Mutex<()>,
+    /// Of two calls that miss the same fragment, one encodes it and the other finds it.
+    encodings: Encodings,
     /// What it says of no row.
     inclinations: perform::Inclinations,
     /// What its tokens add to a text, or why that is not known; found out when it is first needed.
@@ -114,7 +116,7 @@ impl TensorModel {
             store,
             identity,
             digest: *hash.finalize().as_bytes(),
-            encoding: Mutex::default(),
+            encodings: Encodings::default(),
             inclinations: Mutex::default(),
             vocabulary: Arc::default(),
             pull: None,
@@ -140,7 +142,7 @@ impl TensorModel {
             identity: self.identity,
             digest: self.digest,
             prefix: self.prefix.clone(),
-            encoding: Mutex::default(),
+            encodings: Encodings::default(),
             inclinations: Mutex::default(),
             vocabulary: self.vocabulary.clone(),
             pull: self.pull.clone(),

@@ -16,6 +16,7 @@ mod answering;
 mod embedding;
 mod error;
 mod estimate;
+mod exchange;
 mod fault;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
@@ -258,7 +259,8 @@ impl RemoteModel {
         let permit = permit.map_err(Fault::Wait)?;
         let begin = Instant::now();
         let mut first = None;
-        let replied = ask(&self.server, &self.model, &self.habits, request, |reply| {
+        let asked = (&self.server, cancel);
+        let replied = ask(asked, &self.model, &self.habits, request, |reply| {
             if cancel.is_cancelled() {
                 return Err(Fault::Cancelled);
             }
@@ -268,6 +270,11 @@ impl RemoteModel {
             let visible = reply.visible().into_iter();
             visible.for_each(|text| progress.writing(text));
             Ok(())
+        });
+        // What breaks off because nobody waits any more is no failure of the server.
+        let replied = replied.map_err(|fault| match cancel.is_cancelled() {
+            true => Fault::Cancelled,
+            false => fault,
         });
         progress.called(&RemoteCall {
             server: &self.shown,
@@ -405,7 +412,7 @@ impl RemoteModel {
 
 /// Asks a server once; `tell` hears of the reply so far.
 fn ask(
-    server: &Server,
+    (server, cancel): (&Server, &Cancel),
     model: &str,
     habits: &Habits,
     request: &ChatRequest<'_>,
@@ -419,12 +426,12 @@ fn ask(
     let body = request.body(model, habits);
     let mut reply = Reply::default();
     if streams {
-        server.stream(CHAT, &body, |event| {
+        server.stream(CHAT, &body, cancel, |event| {
             reply.take(&event)?;
             tell(&reply)
         })?;
     } else {
-        reply.take(&server.post(CHAT, &body)?)?;
+        reply.take(&server.post(CHAT, &body, cancel)?)?;
         tell(&reply)?;
     }
     Ok(reply)

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use perennial_model::cancel::Cancel;
 use perennial_model::sampling::Sampling;
 use serde_json::{Value as Json, json};
 
@@ -138,7 +139,13 @@ pub(super) fn probe(
         streams: true,
     };
     let asked = |habits: &Habits, request: &ChatRequest<'_>| {
-        ask(server, &model, habits, request, |_| Ok(()))
+        ask(
+            (server, &Cancel::new()),
+            &model,
+            habits,
+            request,
+            |_| Ok(()),
+        )
     };
     let first = patiently(|| learning(&mut habits, |habits| asked(habits, &same)));
     let first = first.map_err(failed)?;
@@ -296,7 +303,7 @@ fn scores_natively(
     };
     let body = native::body(&ids, BEGIN);
     let scored = able(patiently(|| {
-        native::scored(&server.post_beside(GENERATE, &body)?)
+        native::scored(&server.post_beside(GENERATE, &body, &Cancel::new())?)
     }))?;
     Ok(scored.is_some_and(|scored| verify::check(BEGIN, &scored.scores).is_some()))
 }

@@ -7,13 +7,15 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use perennial_model::cancel::Cancel;
 use serde_json::Value as Json;
 use ureq::Agent;
-use ureq::http::{HeaderMap, Response};
+use ureq::http::HeaderMap;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::address::Address;
 use super::error::RemoteError;
+use super::exchange::{Exchange, Sent};
 use super::fault::{Fault, is_page, shown};
 
 /// Most bytes of a reply.
@@ -126,30 +128,32 @@ impl Server {
 
     /// What stands at an endpoint of the interface.
     pub(super) fn get(&self, name: &str) -> Result<Json, Fault> {
-        self.get_at(&self.address.endpoint(name))
+        self.get_at(self.address.endpoint(name))
     }
 
     /// What stands beside the interface.
     pub(super) fn get_beside(&self, name: &str) -> Result<Json, Fault> {
-        self.get_at(&self.address.beside(name))
+        self.get_at(self.address.beside(name))
     }
 
-    fn get_at(&self, url: &str) -> Result<Json, Fault> {
-        let mut request = self.agent.get(url).header("accept", "application/json");
-        if let Some(bearer) = self.bearer() {
-            request = request.header("authorization", bearer);
-        }
-        json(self.accepted(request.call().map_err(away)?)?)
+    fn get_at(&self, url: String) -> Result<Json, Fault> {
+        json(self.exchange(url, None, &Cancel::new())?)
     }
 
     /// What an endpoint makes of a request.
-    pub(super) fn post(&self, name: &str, body: &Json) -> Result<Json, Fault> {
-        json(self.send(name, body)?)
+    pub(super) fn post(&self, name: &str, body: &Json, cancel: &Cancel) -> Result<Json, Fault> {
+        json(self.send(name, body, cancel)?)
     }
 
     /// What an endpoint beside the interface makes of a request.
-    pub(super) fn post_beside(&self, name: &str, body: &Json) -> Result<Json, Fault> {
-        json(self.send_to(&self.address.beside(name), body)?)
+    pub(super) fn post_beside(
+        &self,
+        name: &str,
+        body: &Json,
+        cancel: &Cancel,
+    ) -> Result<Json, Fault> {
+        let body = Some(body.to_string());
+        json(self.exchange(self.address.beside(name), body, cancel)?)
     }
 
     /// The same of the interface, event by event; a server that sends no events has its reply told as one.
@@ -157,53 +161,45 @@ impl Server {
         &self,
         name: &str,
         body: &Json,
+        cancel: &Cancel,
         mut tell: impl FnMut(Json) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let mut response = self.send(name, body)?;
-        let kind = response.headers().get("content-type");
+        let said = self.send(name, body, cancel)?;
+        let kind = said.headers.get("content-type");
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("text/event-stream") {
-            return tell(json(response)?);
+            return tell(json(said)?);
         }
-        events(response.body_mut().as_reader().take(MAX_REPLY), tell)
+        events(said.take(MAX_REPLY), tell)
     }
 
-    fn send(&self, name: &str, body: &Json) -> Result<Response<ureq::Body>, Fault> {
-        self.send_to(&self.address.endpoint(name), body)
+    fn send(&self, name: &str, body: &Json, cancel: &Cancel) -> Result<Exchange, Fault> {
+        let body = Some(body.to_string());
+        self.exchange(self.address.endpoint(name), body, cancel)
     }
 
-    fn send_to(&self, url: &str, body: &Json) -> Result<Response<ureq::Body>, Fault> {
-        let mut request = self
-            .agent
-            .post(url)
-            .header("content-type", "application/json");
-        if let Some(bearer) = self.bearer() {
-            request = request.header("authorization", bearer);
+    /// What a server says, if that is that all is well.
+    fn exchange(
+        &self,
+        url: String,
+        body: Option<String>,
+        cancel: &Cancel,
+    ) -> Result<Exchange, Fault> {
+        let bearer = self.key.as_ref().map(|ApiKey(key)| format!("Bearer {key}"));
+        let mut said = Exchange::begin(&self.agent, Sent { url, bearer, body }, cancel)?;
+        if said.status.is_success() {
+            return Ok(said);
         }
-        self.accepted(request.send(body.to_string()).map_err(away)?)
-    }
-
-    /// A response, if it says that all is well.
-    fn accepted(&self, mut response: Response<ureq::Body>) -> Result<Response<ureq::Body>, Fault> {
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let retry_after = retry_after(response.headers());
-        let status = response.status().as_u16();
+        let retry_after = retry_after(&said.headers);
         let mut body = Vec::new();
         // What breaks off says what it says.
-        let reader = response.body_mut().as_reader();
-        let _ = reader.take(MAX_REFUSAL).read_to_end(&mut body);
-        let mut fault = Fault::refused(status, &body, retry_after);
+        let _ = said.by_ref().take(MAX_REFUSAL).read_to_end(&mut body);
+        let mut fault = Fault::refused(said.status.as_u16(), &body, retry_after);
         // Some servers repeat what they were sent.
         if let (Fault::Refused { said, .. }, Some(ApiKey(key))) = (&mut fault, &self.key) {
             *said = said.replace(key.as_str(), "…");
         }
         Err(fault)
-    }
-
-    fn bearer(&self) -> Option<String> {
-        self.key.as_ref().map(|ApiKey(key)| format!("Bearer {key}"))
     }
 }
 
@@ -252,10 +248,6 @@ fn certificates(path: &Path) -> Result<RootCerts, RemoteError> {
     }
 }
 
-fn away(error: ureq::Error) -> Fault {
-    Fault::Away(format!("the server cannot be reached: {error}"))
-}
-
 fn not_json(text: &[u8], error: &serde_json::Error) -> Fault {
     let text = String::from_utf8_lossy(text);
     let what = match is_page(&text) {
@@ -265,16 +257,17 @@ fn not_json(text: &[u8], error: &serde_json::Error) -> Fault {
     Fault::Garbled(format!("the reply is not JSON: {what}"))
 }
 
-fn json(mut response: Response<ureq::Body>) -> Result<Json, Fault> {
-    let body = whole(&mut response, MAX_REPLY)?;
+fn json(said: impl Read) -> Result<Json, Fault> {
+    let body = whole(said, MAX_REPLY)?;
     serde_json::from_slice(&body).map_err(|error| not_json(&body, &error))
 }
 
-fn whole(response: &mut Response<ureq::Body>, limit: u64) -> Result<Vec<u8>, Fault> {
+fn whole(said: impl Read, limit: u64) -> Result<Vec<u8>, Fault> {
     let mut body = Vec::new();
-    let reader = response.body_mut().as_reader().take(limit + 1);
     let broke_off = |error| Fault::Away(format!("the reply broke off: {error}"));
-    { reader }.read_to_end(&mut body).map_err(broke_off)?;
+    said.take(limit + 1)
+        .read_to_end(&mut body)
+        .map_err(broke_off)?;
     match body.len() as u64 > limit {
         true => Err(Fault::Garbled(format!(
             "the reply has more than {limit} bytes"

@@ -29,6 +29,8 @@ pub use perform::output;
 
 /// A question with this word makes the scripted model panic.
 pub const PANIC_WORD: &str = "!panic";
+/// A passage with this word makes its tokenizer panic.
+pub const UNREADABLE_WORD: &str = "!unreadable";
 /// A question with this word makes the scripted model report an error.
 pub const ERROR_WORD: &str = "!error";
 
@@ -201,6 +203,7 @@ impl AnswerModel for Scripted {
     }
 
     fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String> {
+        assert!(!text.contains(UNREADABLE_WORD), "as it was told to");
         Ok(format!("## {title}\n{text}\n\n")
             .bytes()
             .map(u32::from)

@@ -18,6 +18,7 @@
 //! - `body`: which changes does a body ask for?
 //! - `stream`, `token`: which requests were taken in, and what became of them?
 //! - `server`: who accepts connections?
+//! - `connections`: how many are there, and which gives way?
 //! - `intake`: the same without a server of its own, for who has one.
 //!
 //! # Invariants
@@ -32,6 +33,7 @@
 //! sink), and requests that outlive the process before the engine has them.
 
 mod body;
+mod connections;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod guard;
@@ -48,6 +50,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, never, select};
 use perennial_rows::Schema;
 
+pub use connections::{Connection, Connections, InHand, InHandBody, network};
 pub use guard::{BearerToken, is_loopback_host};
 pub use intake::{HttpInlet, HttpIntake};
 pub use stream::PostedBatch;

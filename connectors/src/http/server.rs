@@ -15,16 +15,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::connections::{Connection, Connections};
 use super::routes::{self, Service};
 
 /// The longest head of a request, and what is read of a body at once, in bytes.
 const BUFFER: usize = 64 << 10;
 /// How long to wait before connections are accepted again when the system gives none.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the end of a reply may take to be written on a connection that gives way to another.
+const LAST_WORD: Duration = Duration::from_millis(250);
 /// How long replies may take to be written when the server ends.
 const LAST_WAIT: Duration = Duration::from_millis(40);
 
@@ -87,18 +90,26 @@ impl Drop for Server {
 }
 
 async fn serve(listener: TcpListener, service: Arc<Service>, is_closing: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(service.limits.connections));
+    let limits = &service.limits;
+    let open = Connections::new(
+        limits.connections,
+        limits.peer_connections,
+        limits.idle_time,
+    );
     let mut connections = JoinSet::new();
     let mut closing = is_closing.clone();
     loop {
         let accepted = tokio::select! {
             () = raised(&mut closing) => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &open) => accepted,
         };
         match accepted {
-            Some((stream, slot)) => {
-                let (service, closing) = (service.clone(), is_closing.clone());
-                connections.spawn(connection(stream, slot, service, closing));
+            Some((stream, peer)) => {
+                // One too many of its peer is closed at once.
+                if let Some(entered) = open.enter(peer) {
+                    let (service, closing) = (service.clone(), is_closing.clone());
+                    connections.spawn(connection(stream, entered, service, closing));
+                }
             }
             None => sleep(ACCEPT_PAUSE).await,
         }
@@ -111,13 +122,9 @@ async fn serve(listener: TcpListener, service: Arc<Service>, is_closing: watch::
 }
 
 /// The next connection, once there may be one more; none if the system gives none.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    let (stream, _) = listener.accept().await.ok()?;
-    Some((stream, slot))
+async fn accept(listener: &TcpListener, open: &Connections) -> Option<(TcpStream, SocketAddr)> {
+    open.room().await;
+    listener.accept().await.ok()
 }
 
 async fn raised(closing: &mut watch::Receiver<bool>) {
@@ -127,17 +134,20 @@ async fn raised(closing: &mut watch::Receiver<bool>) {
 
 async fn connection(
     stream: TcpStream,
-    slot: OwnedSemaphorePermit,
+    entered: Arc<Connection>,
     service: Arc<Service>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let _slot = slot;
     // Without it, replies are late.
     let _ = stream.set_nodelay(true);
     let limits = service.limits.clone();
+    let asked = entered.clone();
     let answer = service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(routes::answer(&service, request).await) }
+        let (service, in_hand) = (service.clone(), asked.in_hand());
+        async move {
+            let reply = routes::answer(&service, request).await;
+            Ok::<_, Infallible>(reply.map(|body| in_hand.with(body)))
+        }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -145,16 +155,15 @@ async fn connection(
         .header_read_timeout(limits.head_time)
         .max_buf_size(BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
-    let is_over = tokio::select! {
+    // The request in hand is answered still; a client that does not read is not waited for.
+    let answering = limits.body_time.saturating_add(limits.wait);
+    let last = tokio::select! {
         // What goes wrong on a connection is its client's to know.
-        _ = connection.as_mut() => true,
-        () = raised(&mut closing) => false,
-        () = sleep(limits.connection_time) => false,
+        _ = connection.as_mut() => return,
+        () = raised(&mut closing) => answering,
+        () = sleep(limits.connection_time) => answering,
+        () = entered.gives_way() => LAST_WORD,
     };
-    if !is_over {
-        connection.as_mut().graceful_shutdown();
-        // The request in hand is answered still; a client that does not read is not waited for.
-        let last = limits.body_time.saturating_add(limits.wait);
-        let _ = timeout(last, connection).await;
-    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(last, connection).await;
 }

@@ -420,6 +420,29 @@ fn requests_in_a_row_are_answered_and_applied_in_order() {
 }
 
 #[test]
+fn sockets_that_say_nothing_give_way_to_who_asks() {
+    let (_source, address) = listening(limits(|limits| {
+        limits.connections = 4;
+        limits.idle_time = Duration::from_millis(200);
+        // Longer than a client waits for its reply.
+        limits.head_time = DEADLINE * 10;
+        limits.connection_time = DEADLINE * 10;
+    }));
+    let silent: Vec<TcpStream> = (0..8)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    // One that is answered, and asks nothing more, is as idle.
+    let asked: Vec<Client> = (0..8)
+        .map(|_| {
+            let mut client = Client::connect(address);
+            assert_eq!(client.get("/healthz").status, 200);
+            client
+        })
+        .collect();
+    drop((silent, asked));
+}
+
+#[test]
 fn a_hundred_senders_at_once_lose_and_mix_up_nothing() {
     let listener = bind(limits(|limits| {
         limits.queue = 2;

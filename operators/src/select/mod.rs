@@ -6,9 +6,10 @@
 //! candidates. Exact: nothing is approximated.
 //!
 //! # Design
-//! A context's selection is the longest run from the top of its candidates, ranked by inner
-//! product, whose weights fit the budget. A context keeps that run and a reserve below it
-//! (`ranking`); the last of these is its cut. An inserted candidate is scored against all
+//! A context's candidates are ranked by inner product. Its *run* is the longest from the top whose
+//! weights fit a window, which is no smaller than the budget; of the run those are selected, best first, for which
+//! the better ones have left room. So one that does not fit keeps no smaller one out. A context keeps that
+//! run and a reserve below it (`ranking`); the last of these is its cut. An inserted candidate is scored against all
 //! contexts of its group in one blocked product and touches those whose cut it passes. A
 //! removed one touches the contexts that hold it. When a reserve is used up, one blocked
 //! scan over the group's candidates serves all contexts that need it (`selection`). A hundred
@@ -26,6 +27,10 @@
 //!   in any block, on any worker and any machine.
 //! - A context with no candidates has an empty selection, which is a row like any other.
 //! - A candidate whose score with a context is not a number is no candidate to that context.
+//!
+//! To go on without a window, to the last candidate that fits, was rejected: whether one far down is selected would
+//! depend on all above it, so a context would have to know the whole order. Where a run ends depends on a sum
+//! only, which better candidates make larger: what lies below it is nobody's business.
 //!
 //! One row per context and selected candidate was rejected: whoever wants the selection
 //! would gather it again. Candidates by share of worker and contexts everywhere was rejected

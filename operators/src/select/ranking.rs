@@ -1,6 +1,6 @@
 //! How far does one context know the order of its candidates?
 //!
-//! A ranking holds the best candidates of a context, best first: the selected run, the
+//! A ranking holds the best candidates of a context, best first: the run of which is selected, the
 //! candidate at which the run stops, and a reserve below it. The last of them is the *cut*:
 //! below it nothing is known. So an inserted candidate that does not pass the cut is not this
 //! context's business, and a removed one is replaced out of the reserve.
@@ -8,7 +8,8 @@
 //! # Invariants
 //! - What is settled are the best candidates of the group, none left out.
 //! - What is cut off is no part of the run, however many better candidates come: what stands
-//!   before it exceeds the budget already, and that only grows.
+//!   before it exceeds the window already, and that only grows.
+//! - Of the run those are selected, best first, that fit what the better ones have left of the budget.
 //! - Ties of score are broken by the candidate itself.
 //! - Of candidates that say the same (*copies*), which have one score and one weight, the newest in the run is
 //!   selected; the others are *repeats*, which take no room. They are entries, so a ranking is as long as its
@@ -27,6 +28,9 @@ const MAX_UNSETTLED: usize = 64;
 pub struct Limits {
     /// What the selected candidates may weigh together: tokens of passages, a number of rows.
     pub budget: usize,
+    /// What the candidates weigh together, at most, that are looked at to fill the budget: no less than
+    /// that.
+    pub window: usize,
     /// Candidates that are kept below the run.
     pub reserve: usize,
 }
@@ -38,6 +42,8 @@ pub(super) struct Entry {
     pub(super) slot: Slot,
     /// Whether it is a repeat, of those in the run.
     is_repeat: bool,
+    /// Whether there is no room for it, of those in the run.
+    is_unfit: bool,
 }
 
 impl Entry {
@@ -46,6 +52,7 @@ impl Entry {
             score,
             slot,
             is_repeat: false,
+            is_unfit: false,
         }
     }
 }
@@ -57,7 +64,7 @@ pub(super) struct Ranking {
     entries: Vec<Entry>,
     n_settled: usize,
     /// Length of the run, as of the last settling.
-    n_selected: usize,
+    n_run: usize,
     /// Length of the run that was told last.
     n_told: usize,
     /// The first settled place that changed since then.
@@ -127,12 +134,9 @@ impl Ranking {
             // Two sorted runs, which this sort merges.
             self.entries.sort_by(|a, b| order(candidates, a, b));
         }
-        self.n_selected = self.run(candidates, limits.budget);
+        self.n_run = self.run(candidates, limits);
         // The run, what stops it, and the reserve.
-        let n_kept = self
-            .n_selected
-            .saturating_add(1)
-            .saturating_add(limits.reserve);
+        let n_kept = self.n_run.saturating_add(1).saturating_add(limits.reserve);
         if self.entries.len() > n_kept {
             self.entries.truncate(n_kept);
             self.is_complete = false;
@@ -140,9 +144,9 @@ impl Ranking {
         self.n_settled = self.entries.len();
     }
 
-    /// How long the run is; its repeats are marked.
-    fn run<P: Candidate>(&mut self, candidates: &CandidateSlab<P>, budget: usize) -> usize {
-        let mut left = budget;
+    /// How long the run is; its repeats are marked, and what has no room.
+    fn run<P: Candidate>(&mut self, candidates: &CandidateSlab<P>, limits: Limits) -> usize {
+        let (mut left, mut window) = (limits.budget, limits.window);
         // Those of the present score that are no repeats: copies have one score.
         let mut alike: Vec<usize> = Vec::new();
         for at in 0..self.entries.len() {
@@ -166,13 +170,19 @@ impl Ranking {
             };
             self.entries[at].is_repeat = false;
             if let Some(repeat) = repeat {
+                // Copies have one weight, so there is room for this one if there was for that.
+                self.entries[at].is_unfit = self.entries[repeat].is_unfit;
                 self.entries[repeat].is_repeat = true;
                 continue;
             }
-            let Some(rest) = left.checked_sub(candidate.weight()) else {
+            let weight = candidate.weight();
+            let Some(rest) = window.checked_sub(weight) else {
                 return at;
             };
-            left = rest;
+            window = rest;
+            let room = left.checked_sub(weight);
+            self.entries[at].is_unfit = room.is_none();
+            left = room.unwrap_or(left);
             alike.push(at);
         }
         self.entries.len()
@@ -185,23 +195,21 @@ impl Ranking {
 
     /// Whether the run cannot be known: it may go on below the cut.
     pub(super) fn is_exhausted(&self) -> bool {
-        !self.is_complete && self.n_selected >= self.entries.len()
+        !self.is_complete && self.n_run >= self.entries.len()
     }
 
     /// Whether the run may be another than when this was asked last.
     pub(super) fn take_change(&mut self) -> bool {
-        let is_other = self
-            .first_change
-            .take()
-            .is_some_and(|at| at < self.n_selected);
-        let n_told = std::mem::replace(&mut self.n_told, self.n_selected);
-        is_other || n_told != self.n_selected
+        let is_other = self.first_change.take().is_some_and(|at| at < self.n_run);
+        let n_told = std::mem::replace(&mut self.n_told, self.n_run);
+        is_other || n_told != self.n_run
     }
 
-    /// The run without its repeats, best first.
+    /// What is selected of the run, best first.
     pub(super) fn selected(&self) -> impl Iterator<Item = Slot> {
-        let run = self.entries[..self.n_selected].iter();
-        run.filter(|entry| !entry.is_repeat).map(|entry| entry.slot)
+        let run = self.entries[..self.n_run].iter();
+        let selected = run.filter(|entry| !entry.is_repeat && !entry.is_unfit);
+        selected.map(|entry| entry.slot)
     }
 
     fn settled(&self) -> &[Entry] {

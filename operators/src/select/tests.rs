@@ -1,6 +1,6 @@
 //! Selections by deltas against selections from scratch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -66,7 +66,7 @@ fn score(a: &Vector, b: &Vector) -> f32 {
     out[0]
 }
 
-fn from_scratch(passages: &Standing, contexts: &Standing, budget: usize) -> Told {
+fn from_scratch(passages: &Standing, contexts: &Standing, limits: Limits) -> Told {
     let mut told = Told::new();
     for (&(group, c), &version) in contexts {
         let query = vector(c, version);
@@ -76,6 +76,7 @@ fn from_scratch(passages: &Standing, contexts: &Standing, budget: usize) -> Told
         let mut scored: Vec<_> = scored.filter(|(score, _)| !score.is_nan()).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         let (mut n_tokens, mut run) = (0, Vec::<Passage>::new());
+        let (mut left, mut unfit) = (limits.budget, BTreeSet::new());
         for (_, passage) in scored {
             let copy = run.iter().position(|before| before.id == passage.id);
             if let Some(copy) = copy {
@@ -86,11 +87,18 @@ fn from_scratch(passages: &Standing, contexts: &Standing, budget: usize) -> Told
                 continue;
             }
             n_tokens += passage.tokens.len();
-            if n_tokens > budget {
+            if n_tokens > limits.window {
                 break;
+            }
+            match left.checked_sub(passage.tokens.len()) {
+                Some(rest) => left = rest,
+                None => {
+                    unfit.insert(passage.id);
+                }
             }
             run.push(passage);
         }
+        run.retain(|passage| !unfit.contains(&passage.id));
         told.insert((group, c, version), run);
     }
     told
@@ -161,9 +169,10 @@ proptest! {
     fn deltas_add_up_to_a_run_from_scratch(
         epochs in epochs(),
         budget in 0usize..40,
+        more in 0usize..40,
         reserve in 0usize..4,
     ) {
-        let limits = Limits { budget, reserve };
+        let limits = Limits { budget, window: budget + more, reserve };
         let mut selection = Selection::new(limits, clones, Arc::default());
         let mut folded: BTreeMap<(Context, Vec<Passage>), isize> = BTreeMap::new();
         for (epoch, passages, contexts) in history(epochs) {
@@ -174,7 +183,7 @@ proptest! {
             prop_assert!(folded.values().all(|count| *count == 1));
             prop_assert_eq!(folded.len(), contexts.len());
             let told: Told = folded.keys().cloned().collect();
-            prop_assert_eq!(told, from_scratch(&passages, &contexts, budget));
+            prop_assert_eq!(told, from_scratch(&passages, &contexts, limits));
         }
     }
 }
@@ -241,7 +250,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn any_number_of_workers_says_the_same_in_every_epoch(epochs in epochs()) {
-        let limits = Limits { budget: 17, reserve: 1 };
+        let limits = Limits { budget: 17, window: 25, reserve: 1 };
         let history: Vec<Epoch> = history(epochs).into_iter().map(|(epoch, ..)| epoch).collect();
         let one = through_the_dataflow(&history, limits, 1);
         prop_assert_eq!(&through_the_dataflow(&history, limits, 2), &one);
@@ -256,6 +265,7 @@ fn blocks_of_a_large_scan_give_what_single_contexts_are_given() {
     let vector = |i: usize| Vector::new(&[element(i), element(i / 7), element(i * 3 + 1)]);
     let limits = Limits {
         budget: 9,
+        window: 14,
         reserve: 2,
     };
     let row = |i: usize| {
@@ -302,7 +312,11 @@ impl Rig {
     }
 
     fn new(reserve: usize) -> Self {
-        let limits = Limits { budget: 5, reserve };
+        let limits = Limits {
+            budget: 5,
+            window: 5,
+            reserve,
+        };
         let work = Arc::new(SelectWork::default());
         let lay_out: fn(&[&Passage]) -> Vec<Passage> = clones;
         let mut selection = Selection::new(limits, lay_out, work.clone());
@@ -347,6 +361,7 @@ fn removals_are_made_good_out_of_the_reserve_until_it_is_used_up() {
 fn a_passage_whose_score_is_no_number_is_passed_over() {
     let limits = Limits {
         budget: 100,
+        window: 100,
         reserve: 2,
     };
     let mut selection = Selection::new(limits, clones, Arc::default());
@@ -365,6 +380,40 @@ fn a_passage_whose_score_is_no_number_is_passed_over() {
 }
 
 #[test]
+fn one_that_does_not_fit_keeps_no_smaller_one_out() {
+    let row = |text: &str, n_tokens: usize, score: f32| {
+        let passage = Passage {
+            document: DocumentKey::new(text),
+            id: PassageId::of("", text),
+            text: text.into(),
+            tokens: vec![0; n_tokens].into(),
+            ..passage(0, 0)
+        };
+        (((), passage, Vector::new(&[score])), 1)
+    };
+    let limits = Limits {
+        budget: 10,
+        window: 20,
+        reserve: 1,
+    };
+    let mut selection = Selection::new(limits, clones, Arc::default());
+    let candidates = vec![
+        row("best", 6, 5.0),
+        row("long", 7, 4.0),
+        row("short", 3, 3.0),
+        // The window ends before it.
+        row("beyond", 5, 2.0),
+        row("least", 1, 1.0),
+    ];
+    let told = selection.apply(candidates, vec![(((), 0u8, Vector::new(&[1.0])), 1)]);
+    let [((_, selected), 1)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    let texts: Vec<&str> = selected.iter().map(|passage| &*passage.text).collect();
+    assert_eq!(texts, ["best", "short"]);
+}
+
+#[test]
 fn copies_of_a_passage_count_once_and_another_takes_its_place_when_it_goes() {
     let row = |document: &str, text: &str, score: f32| {
         let passage = Passage {
@@ -378,6 +427,7 @@ fn copies_of_a_passage_count_once_and_another_takes_its_place_when_it_goes() {
     };
     let limits = Limits {
         budget: 4,
+        window: 4,
         reserve: 1,
     };
     let mut selection = Selection::new(limits, clones, Arc::default());

@@ -6,6 +6,9 @@
 //! every reader is at work is one epoch, and a slow view does not keep a fast one waiting. A view
 //! that tells each answer when it is there is ready for more while it is at work. One that lets changes
 //! wait on purpose (`pacing.rs`) is ready, too: what is closed can be stored while it waits.
+//!
+//! Requests that wait already are heard first, but not without end: callers that never pause do not keep
+//! an epoch open. While somebody waits for exact answers (`waiting.rs`), epochs carry these and no rows.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -15,13 +18,17 @@ use perennial_rows::Key;
 use perennial_views::Epoch;
 
 use super::view::View;
-use super::{Coordinator, Flush};
+use super::waiting::Flush;
+use super::{Coordinator, MAX_PENDING_ROWS};
 use crate::engine::change_log::{Change as _, KeyedChange};
 use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
 use crate::engine::sinks::RunningSink;
 use crate::state::{Note, StateError, StoredRow, StoredSchema};
+
+/// After so many requests an epoch closes, whatever waits behind them.
+const MAX_HEARD: usize = 256;
 
 /// A closed epoch, until it is stored: with the answers of the first view that reflects it.
 pub(super) struct ClosedEpoch {
@@ -44,6 +51,7 @@ impl Coordinator {
         self.feed_views();
         self.close_epoch()?;
         self.feed_views();
+        self.store_forgotten()?;
         match self.is_busy() {
             true => {
                 self.store_overdue()?;
@@ -58,11 +66,19 @@ impl Coordinator {
     /// Closes the pending epoch if every source has given what it had at the start, so that the
     /// first answer is over all documents.
     fn close_epoch(&mut self) -> Result<(), StateError> {
+        let is_heard = self.inbox.is_empty()
+            || self.n_heard >= MAX_HEARD
+            || self.n_pending() >= MAX_PENDING_ROWS;
         let may_close = !self.is_held
-            && self.inbox.is_empty()
+            && is_heard
             && self.streams.values().all(|stream| stream.has_caught_up)
             && self.is_wanted();
         if !may_close {
+            return Ok(());
+        }
+        self.n_heard = 0;
+        if self.is_settling() {
+            self.close_for_healed();
             return Ok(());
         }
         let is_kept = self.durable.is_some() || self.recording.is_some();
@@ -97,11 +113,10 @@ impl Coordinator {
             }
             return Ok(());
         }
-        self.next_epoch += 1;
-        self.closed = Some(epoch);
-        if let Some(tracer) = self.hub.tracer() {
-            tracer.closed(Some(epoch), n_deltas);
+        if n_deltas > 0 && self.is_exact_awaited() {
+            self.patience.renew();
         }
+        self.note_closed(n_deltas);
         self.note_changed(&changed, epoch);
         self.note_closed_flushes();
         let offsets = self.streams.iter();
@@ -116,6 +131,27 @@ impl Coordinator {
             resubmitted: std::mem::take(&mut self.resubmitted),
         });
         Ok(())
+    }
+
+    /// Closes an epoch that carries no row, if answers that were healed wait for one.
+    fn close_for_healed(&mut self) {
+        let is_due = |id: &ViewId| self.is_due(*id) && self.is_ready(*id);
+        if !self.views.keys().any(is_due) {
+            return;
+        }
+        let epoch = ClosedEpoch::nothing(self.next_epoch);
+        self.unstored.push_back(epoch);
+        self.note_closed(0);
+    }
+
+    /// The next epoch is closed.
+    fn note_closed(&mut self, n_deltas: usize) {
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        self.closed = Some(epoch);
+        if let Some(tracer) = self.hub.tracer() {
+            tracer.closed(Some(epoch), n_deltas);
+        }
     }
 
     /// Notes for every view that reads one of these that an epoch changed it.
@@ -140,7 +176,7 @@ impl Coordinator {
             return true;
         }
         // Who waits for some views waits for no others.
-        let is_asked = |flush: &Flush| !flush.is_closed && flush.views.is_some();
+        let is_asked = |flush: &Flush| !flush.bound.is_closed() && flush.views.is_some();
         if self.flushes.iter().any(is_asked) {
             return true;
         }
@@ -158,13 +194,17 @@ impl Coordinator {
     /// work, or what is may be overtaken, and its sinks have room.
     pub(super) fn is_ready(&self, id: ViewId) -> bool {
         let view = &self.views[&id];
-        let has_room = |sink: &RunningSink| sink.view != id || !sink.is_full();
-        view.takes_more()
-            && self.sinks.iter().all(has_room)
+        self.may_begin(id)
             && view.origins().into_iter().all(|origin| match origin {
                 Origin::Stream(_) => true,
                 Origin::View(read) => self.is_ready(read),
             })
+    }
+
+    /// Whether a view can take an epoch that all it reads stands at, whatever that is at by now.
+    pub(super) fn may_begin(&self, id: ViewId) -> bool {
+        let has_room = |sink: &RunningSink| sink.view != id || !sink.is_full();
+        self.views[&id].takes_more() && self.sinks.iter().all(has_room)
     }
 
     /// Whether a view has answers of an earlier process that nothing has confirmed yet, or sinks
@@ -180,7 +220,7 @@ impl Coordinator {
     }
 
     /// What is to be stored though no row changes.
-    pub(super) fn note(&mut self) -> Note {
+    fn note(&mut self) -> Note {
         let streams = self.streams.values();
         let offsets = streams.map(|s| (s.name.to_string(), s.resume.clone()));
         let streams = self.streams.values();

@@ -23,15 +23,17 @@ use crate::engine::update::{
 };
 use crate::engine::upserts::{UpsertDigest, UpsertDigests, digest_of_row};
 use crate::engine::workers::Command;
-use crate::state::StateError;
+use crate::state::{StateError, StoredAnswer};
 
 /// What a complete epoch of a view comes to.
 #[derive(Default)]
 pub(super) struct Completed {
     /// What subscribers are told.
     updates: Vec<Update>,
-    /// Contexts whose answers are to be stored.
+    /// Contexts that were refreshed, or lost their answer.
     pub(super) touched: Vec<ContextKey>,
+    /// Those of them whose answers are to be stored.
+    pub(super) to_store: Vec<ContextKey>,
     /// What sinks are owed.
     pub(super) outputs: Vec<OutputRow>,
     /// By key: the digest of a query's row that sinks then have.
@@ -136,9 +138,10 @@ impl Generating {
         let mut deltas = net(std::mem::take(&mut self.deltas));
         // The first epoch after a restart says what stands: answers of an earlier process that are
         // not among it are gone.
-        for (context, stored) in self.restored.take().into_iter().flatten() {
-            let gone = || vec![(stored.answer, -1)];
-            deltas.entry(context).or_insert_with(gone);
+        let restored = self.restored.take().unwrap_or_default();
+        for (context, stored) in &restored {
+            let gone = || vec![(stored.answer.clone(), -1)];
+            deltas.entry(context.clone()).or_insert_with(gone);
         }
         let touched: BTreeSet<ContextKey> =
             deltas.keys().chain(refreshes.keys()).cloned().collect();
@@ -168,6 +171,8 @@ impl Generating {
                 self.healing.forget(&context);
             }
             completed.touched.push(context.clone());
+            let stored = restored.get(&context);
+            let kept = stored.filter(|stored| is_kept(stored, new.as_ref(), refresh.as_ref()));
             // Only who delivers asks.
             let told_beside = |answers: &BTreeMap<ContextKey, CurrentAnswer>| {
                 let answer = answers.get(&context).filter(|_| is_taken);
@@ -176,6 +181,10 @@ impl Generating {
             let before = told_beside(&self.answers);
             let is_retracted = delta.iter().any(|(_, diff)| *diff < 0);
             let update = self.apply(epoch, context.clone(), new, refresh);
+            match (kept, self.answers.get_mut(&context)) {
+                (Some(stored), Some(current)) => current.stand_as(stored),
+                _ => completed.to_store.push(context.clone()),
+            }
             self.say(&context, &mut completed.change);
             let kind = update.as_ref().map(AnswerUpdate::kind);
             let current = self.answers.get(&context);
@@ -257,6 +266,19 @@ impl Generating {
         }
         Some(update)
     }
+}
+
+/// Whether an answer is the one that an earlier process stored, to the same request: then it was
+/// reached there, and nothing about it changes.
+fn is_kept(stored: &StoredAnswer, now: Option<&Answer>, refresh: Option<&Refresh>) -> bool {
+    let is_same = now == Some(&stored.answer);
+    is_same
+        && match refresh.map(|refresh| (&refresh.outcome, refresh.digest)) {
+            Some((Ok(outcome), digest)) => {
+                outcome.rung == Rung::Keep && stored.request == Some(digest.0)
+            }
+            Some((Err(_), _)) | None => stored.answer.is_err(),
+        }
 }
 
 /// What is left of answers that came and went.

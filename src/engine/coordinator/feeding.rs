@@ -6,6 +6,8 @@
 //!   each answer takes what changed since the epoch that it took last, which may be in flight.
 //! - An epoch in which nothing changed that a view reads costs it nothing: it stands there at once.
 //! - A view reads only what was made before it, so one pass in their order is enough.
+//! - What a view reads may be at work on the next epoch already: one that never rests does not keep its
+//!   readers from what it has completed.
 //! - A view that lets changes wait (`pacing.rs`) is given none before it is time.
 
 use std::borrow::Cow;
@@ -32,7 +34,7 @@ impl Coordinator {
     pub(super) fn feed_views(&mut self) {
         let ids: Vec<ViewId> = self.views.keys().copied().collect();
         for id in ids {
-            let Some(upto) = self.may_take(id).filter(|_| self.is_ready(id)) else {
+            let Some(upto) = self.may_take(id).filter(|_| self.may_begin(id)) else {
                 continue;
             };
             // What was edited and edited back is no change any more.

@@ -1,15 +1,20 @@
 //! What the coordinator does to forget a document; `engine/forget.rs` says what that means.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-use perennial_rows::{Key, Row};
+use perennial_rows::Key;
+use perennial_views::Epoch;
 
-use super::Coordinator;
+use super::waiting::Bound;
+use super::{Coordinator, Durable};
 use crate::engine::clock::now_ms;
 use crate::engine::error::Error;
-use crate::engine::forget::{Forgetting, Receipt, is_of};
+use crate::engine::forget::{Forgetting, Receipt, RowToForget, is_of};
 use crate::engine::names::StreamId;
+use crate::engine::needles::Needles;
+use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
 use crate::engine::sinks::{RunningSink, keep_last};
 use crate::engine::update::Update;
@@ -17,172 +22,212 @@ use crate::fault;
 use crate::state::{Note, State, StateError};
 
 impl Coordinator {
-    /// Deletes a row of a table, and remembers to erase it once no answer reads it. Without a key,
+    /// Deletes rows of a table, and remembers to erase them once no answer reads them. Without a key,
     /// what is left of rows that are gone is erased.
     pub(super) fn begin_forgetting(
         &mut self,
         id: StreamId,
-        key: Option<Key>,
         is_table: bool,
-        reply: Sender<Result<Receipt, Error>>,
+        rows: Vec<RowToForget>,
     ) {
         let Some(stream) = self.streams.get_mut(&id) else {
             // It was dropped meanwhile.
             return;
         };
-        let there = key.as_ref().filter(|key| stream.table.holds(key.as_str()));
-        let was_there = there.is_some();
-        if let Some(key) = there {
-            if !is_table {
-                let (stream, key) = (stream.name.to_string(), key.to_string());
-                // A caller that no longer waits is no error.
-                let _ = reply.send(Err(Error::StillThere { stream, key }));
-                return;
+        let fragments = Arc::new(self.models.fragments());
+        for asked in rows {
+            let there = asked.key.as_ref();
+            let there = there.filter(|key| stream.table.holds(key.as_str()));
+            let was_there = there.is_some();
+            if let Some(key) = there {
+                if !is_table {
+                    let (stream, key) = (stream.name.to_string(), key.to_string());
+                    // A caller that no longer waits is no error.
+                    let _ = asked.reply.send(Err(Error::StillThere { stream, key }));
+                    continue;
+                }
+                stream.table.set(key.clone(), None);
             }
-            let key = key.clone();
-            stream.table.set(key, None);
+            let key = asked.key.as_ref();
+            let row = key.and_then(|key| stream.table.get(key.as_str()));
+            self.forgetting.push(Forgetting {
+                stream: id,
+                row: row.cloned(),
+                bound: Bound::Open,
+                fragments: fragments.clone(),
+                receipt: Receipt {
+                    stream: stream.name.to_string(),
+                    key: key.map(Key::to_string).unwrap_or_default(),
+                    was_there,
+                    ..Receipt::default()
+                },
+                asked,
+            });
         }
-        let row = key.as_ref().and_then(|key| stream.table.get(key.as_str()));
-        self.forgetting.push(Forgetting {
-            stream: id,
-            row: row.cloned(),
-            fragments: self.models.fragments(),
-            receipt: Receipt {
-                stream: stream.name.to_string(),
-                key: key.as_ref().map(Key::to_string).unwrap_or_default(),
-                was_there,
-                ..Receipt::default()
-            },
-            key,
-            reply,
-        });
+    }
+
+    /// Stores epochs that carry deletions which every view reflects, where no view has: what is to be
+    /// erased must be gone from the rows that are stored.
+    pub(super) fn store_forgotten(&mut self) -> Result<(), StateError> {
+        let stands_at = self.stands_at();
+        let upto = self.forgetting.iter();
+        let upto = upto.filter(|of| of.bound.is_reached(stands_at));
+        let Some(upto) = upto.filter_map(|of| of.bound.epoch()).max() else {
+            return Ok(());
+        };
+        for closed in self.take_closed(upto) {
+            self.store_rows(closed, now_ms())?;
+        }
+        Ok(())
     }
 
     /// Erases what remembers documents that no answer reads any more.
     pub(super) fn forget(&mut self) {
-        let mut all = std::mem::take(&mut self.forgetting);
-        if all.is_empty() {
-            return;
+        let (stands_at, first) = (self.stands_at(), self.unstored.front());
+        let first = first.map(|closed| closed.epoch);
+        let is_stored = |upto: Option<Epoch>| first.is_none_or(|first| upto < Some(first));
+        let is_ready =
+            |of: &mut Forgetting| of.bound.is_reached(stands_at) && is_stored(of.bound.epoch());
+        let mut all: Vec<Forgetting> = self.forgetting.extract_if(.., is_ready).collect();
+        for forgetting in &mut all {
+            self.withdraw(forgetting);
         }
-        for Forgetting {
-            stream,
-            key,
-            fragments,
-            receipt,
-            ..
-        } in &mut all
-        {
-            let stream = *stream;
-            receipt.epoch = self.last_complete();
-            if let Some(key) = key {
-                let (name, key) = (receipt.stream.clone(), key.as_str());
-                let is_its = |update: &Update| match update {
-                    Update::Rejected(rejected) => is_of(rejected, &name, key),
-                    _ => false,
-                };
-                receipt.n_rejected = self.quarantine.forget(&name, key);
-                self.announced.retain(|update| !is_its(update));
-                receipt.n_updates = self.hub.withdraw(is_its);
-            }
-            let readers = self.readers(Origin::Stream(stream));
-            for view in readers.iter().map(|id| &self.views[id]) {
-                receipt.n_updates += self.hub.forget(&view.name);
-                let Some(view) = view.generating() else {
-                    continue;
-                };
-                let failed = view.answers.iter().filter(|(_, a)| a.answer.is_err());
-                for (context, _) in failed {
-                    view.services.book.remove(context);
+        while !all.is_empty() {
+            match self.erase(&mut all) {
+                Ok(()) => {
+                    for Forgetting { asked, receipt, .. } in all.drain(..) {
+                        // A caller that no longer waits is no error.
+                        let _ = asked.reply.send(Ok(receipt));
+                    }
+                }
+                // For the others it is tried again, and each hears how it ended.
+                Err(error) => {
+                    let _ = all.remove(0).asked.reply.send(Err(error));
                 }
             }
-            receipt.n_updates += self.sinks.iter().map(RunningSink::forget).sum::<usize>();
-            let kept = self.models.fragments();
-            receipt.n_fragments = fragments.difference(&kept).count();
-        }
-        // What several leave is erased at once; where that fails, each tries again, and says so.
-        let mut done: Option<Option<(u64, u64)>> = None;
-        for Forgetting {
-            stream,
-            key,
-            row,
-            mut receipt,
-            reply,
-            ..
-        } in all
-        {
-            let erased = match done {
-                Some(erased) => Ok(erased),
-                None => self.erase(),
-            };
-            let outcome = erased.and_then(|erased| {
-                done = Some(erased);
-                if let Some((n_epochs, n_bytes)) = erased {
-                    receipt.n_epochs = n_epochs;
-                    receipt.n_state_bytes = Some(n_bytes);
-                }
-                receipt.remains = self.remains(stream, key.as_ref(), row.as_ref())?;
-                receipt.forgotten_at_ms = now_ms();
-                if let (Some(durable), Some(_)) = (&self.durable, &key) {
-                    durable.state.keep_receipt(&receipt)?;
-                }
-                Ok(receipt)
-            });
-            // A caller that no longer waits is no error.
-            let _ = reply.send(outcome);
         }
     }
 
-    /// Erases what the state directory and the stores of fragments hold of what is gone. Returns the
-    /// epochs cut off the history, and the bytes of the state file, where there is one.
-    fn erase(&mut self) -> Result<Option<(u64, u64)>, Error> {
-        // Every row is stored: nothing is in flight or pending.
-        let note = self.note();
+    /// Takes back what is held in memory of a document.
+    fn withdraw(&mut self, forgetting: &mut Forgetting) {
+        let receipt = &mut forgetting.receipt;
+        receipt.epoch = self.last_complete().max(forgetting.bound.epoch());
+        if let Some(key) = &forgetting.asked.key {
+            let (name, key) = (receipt.stream.clone(), key.as_str());
+            let is_its = |update: &Update| match update {
+                Update::Rejected(rejected) => is_of(rejected, &name, key),
+                _ => false,
+            };
+            receipt.n_rejected = self.quarantine.forget(&name, key);
+            self.announced.retain(|update| !is_its(update));
+            receipt.n_updates = self.hub.withdraw(is_its);
+        }
+        let readers = self.readers(Origin::Stream(forgetting.stream));
+        for view in readers.iter().map(|id| &self.views[id]) {
+            receipt.n_updates += self.hub.forget(&view.name);
+            let Some(view) = view.generating() else {
+                continue;
+            };
+            let failed = view.answers.iter().filter(|(_, a)| a.answer.is_err());
+            for (context, _) in failed {
+                view.services.book.remove(context);
+            }
+        }
+        receipt.n_updates += self.sinks.iter().map(RunningSink::forget).sum::<usize>();
+    }
+
+    /// Erases what the state directory and the stores of fragments hold of what is gone, looks for
+    /// what is left, and keeps the receipts.
+    fn erase(&mut self, all: &mut [Forgetting]) -> Result<(), Error> {
+        let forgotten = self.quarantine.unsaved_forgotten();
         let erased = match &self.durable {
-            Some(durable) => Some(erase(&durable.state, &note)?),
+            Some(durable) => Some(erase(&durable.state, forgotten)?),
             None => None,
         };
+        self.quarantine.note_forgotten_saved();
         self.models.purge().map_err(StateError::from)?;
-        Ok(erased)
-    }
-
-    /// Where something of a forgotten row is still found.
-    fn remains(
-        &self,
-        stream: StreamId,
-        key: Option<&Key>,
-        row: Option<&Row>,
-    ) -> Result<Vec<String>, Error> {
-        let mut remains = Vec::new();
-        let stream = self.streams.get(&stream);
-        if let (Some(stream), Some(key)) = (stream, key)
-            && stream.table.holds(key.as_str())
+        let kept = self.models.fragments();
+        for Forgetting {
+            receipt, fragments, ..
+        } in &mut *all
         {
-            remains.push("the stream".to_owned());
-        }
-        if self.models.hold_unreferenced() {
-            remains.push("the fragment store".to_owned());
-        }
-        if let Some(recorder) = &self.recording {
-            remains.push(format!("the recording {}", recorder.path().display()));
-        }
-        if let (Some(durable), Some(row)) = (&self.durable, row) {
-            let is_live = |part: &str| self.streams.values().any(|s| s.table.any_holds(part));
-            // What another document says as well is not this one's trace.
-            let own: Vec<&str> = row.text.lines().filter(|part| !is_live(part)).collect();
-            if durable.state.holds_any(&own)? {
-                remains.push("the state directory".to_owned());
+            receipt.n_fragments = fragments.difference(&kept).count();
+            if let Some((n_epochs, n_bytes)) = erased {
+                (receipt.n_epochs, receipt.n_state_bytes) = (n_epochs, Some(n_bytes));
             }
         }
-        Ok(remains)
+        self.note_remains(all)?;
+        let forgotten_at_ms = now_ms();
+        for forgetting in &mut *all {
+            forgetting.receipt.forgotten_at_ms = forgotten_at_ms;
+        }
+        let of_keys = all.iter().filter(|of| of.asked.key.is_some());
+        let mut receipts = of_keys.map(|of| &of.receipt).peekable();
+        if let (Some(durable), Some(_)) = (&self.durable, receipts.peek()) {
+            durable.state.keep_receipts(receipts)?;
+        }
+        Ok(())
+    }
+
+    /// Notes in each receipt where something of its document is still found.
+    fn note_remains(&self, all: &mut [Forgetting]) -> Result<(), Error> {
+        let unreferenced = self.models.unreferenced();
+        // Where views are at work, what no layout refers to yet is theirs.
+        let is_busy = self.is_busy();
+        let mut needles = Needles::default();
+        for (number, forgetting) in all.iter_mut().enumerate() {
+            let remains = &mut forgetting.receipt.remains;
+            remains.clear();
+            let stream = self.streams.get(&forgetting.stream);
+            if let (Some(stream), Some(key)) = (stream, &forgetting.asked.key)
+                && stream.table.holds(key.as_str())
+            {
+                remains.push("the stream".to_owned());
+            }
+            let is_left = match is_busy {
+                true => !unreferenced.is_disjoint(&forgetting.fragments),
+                false => !unreferenced.is_empty(),
+            };
+            if is_left {
+                remains.push("the fragment store".to_owned());
+            }
+            if let Some(recorder) = &self.recording {
+                remains.push(format!("the recording {}", recorder.path().display()));
+            }
+            if let Some(row) = &forgetting.row {
+                needles.add(&row.text, number);
+            }
+        }
+        let Some(Durable { state, .. }) = &self.durable else {
+            return Ok(());
+        };
+        // What another document says as well is not this one's trace.
+        let rows = self.streams.values().flat_map(|of| of.table.rows());
+        let unreadable = |error| state.unreadable(error);
+        let others = rows.map(|(_, row)| &*row.text);
+        needles.drop_said_in(others).map_err(unreadable)?;
+        let files = state.files()?;
+        let found = needles.found_in(files.iter().map(|file| &**file as &Path));
+        for number in found.map_err(unreadable)? {
+            let remains = &mut all[number].receipt.remains;
+            remains.push("the state directory".to_owned());
+        }
+        Ok(())
     }
 }
 
 /// Erases what a state directory remembers of what is gone. Returns the epochs cut off its
 /// history, and the bytes of its file.
-fn erase(state: &State, note: &Note) -> Result<(u64, u64), StateError> {
+fn erase(state: &State, quarantine: QuarantineDeltas) -> Result<(u64, u64), StateError> {
     fault::FORGET_BEGIN.reach();
     forget_owed(state)?;
-    state.note(note)?;
+    // Rows may be pending: their offsets are not noted before they are stored.
+    state.note(&Note {
+        offsets: Vec::new(),
+        schemas: Vec::new(),
+        quarantine,
+        resubmitted: Vec::new(),
+    })?;
     let n_epochs = state.cut_history()?;
     fault::FORGET_CUT.reach();
     Ok((n_epochs, state.rewrite()?))

@@ -18,6 +18,7 @@ mod serving;
 mod storing;
 mod stream;
 mod view;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use self::closing::ClosedEpoch;
 use self::recording::Recording;
 use self::stream::Stream;
 use self::view::{Body, View};
+use self::waiting::{Flush, Patience};
 use super::budget::{Ledger, Spending};
 use super::error::Error;
 use super::forget::Forgetting;
@@ -47,6 +49,7 @@ use crate::state::FRAGMENTS;
 
 pub(crate) use self::opening::{Durable, Parts};
 pub(crate) use self::serving::Request;
+pub(crate) use self::waiting::Bound;
 
 /// Above this many pending rows, sources and callers wait for an epoch to be closed.
 const MAX_PENDING_ROWS: usize = 100_000;
@@ -55,18 +58,6 @@ const ANNOUNCEMENT_CAPACITY: usize = 1_000;
 
 /// Sinks that are not there, with the view of each.
 type Parked = Vec<(String, ViewId)>;
-
-/// A caller who waits until what it sent is visible.
-struct Flush {
-    /// Whether to wait for exact answers, too.
-    is_exact: bool,
-    /// In which views it is to be visible; in all of them where none are named.
-    views: Option<Vec<ViewId>>,
-    /// Whether all that was sent before is in a closed epoch: in `upto` or one before.
-    is_closed: bool,
-    upto: Option<Epoch>,
-    reply: Sender<Result<Option<Epoch>, Error>>,
-}
 
 pub(crate) struct Coordinator {
     runtime: Runtime,
@@ -95,6 +86,10 @@ pub(crate) struct Coordinator {
     announced: VecDeque<Update>,
     flushes: Vec<Flush>,
     forgetting: Vec<Forgetting>,
+    /// How long rows wait for those of them who want exact answers.
+    patience: Patience,
+    /// Requests that were heard since an epoch could be closed.
+    n_heard: usize,
     sinks: Vec<RunningSink>,
     /// Sinks of earlier processes: they are owed what they miss.
     parked: Parked,
@@ -135,12 +130,17 @@ impl Coordinator {
                 break;
             }
             self.heal();
-            self.answer_flushes();
+            if self.answer_flushes() {
+                continue;
+            }
             self.tell_stale();
             self.tell_trouble();
             match self.wait() {
                 Woken::Request(None | Some(Request::Stop)) => break,
-                Woken::Request(Some(request)) => self.serve(request),
+                Woken::Request(Some(request)) => {
+                    self.n_heard += 1;
+                    self.serve(request);
+                }
                 Woken::Report(Some(Report::Answer {
                     view,
                     context,
@@ -176,6 +176,7 @@ impl Coordinator {
                 })) => {
                     if let Some(healed) = &healed {
                         self.charge(view, Spending::of_answer(&healed.outcome));
+                        self.patience.note_healed();
                     }
                     let generating = self.views.get_mut(&view).and_then(View::generating_mut);
                     if let Some(of) = generating {
@@ -225,9 +226,9 @@ impl Coordinator {
         views.filter_map(|(id, view)| Some((*id, &view.generating()?.healing)))
     }
 
-    /// In the background, while nothing fresh is to do.
+    /// In the background, while nothing fresh is to do, or what is waits for it.
     fn heal(&mut self) {
-        if self.is_busy() || self.n_pending() > 0 {
+        if !self.may_heal() {
             return;
         }
         // What drifted furthest and is read by most goes first.
@@ -383,66 +384,5 @@ impl Coordinator {
             self.announced.pop_front();
         }
         self.announced.push_back(update);
-    }
-
-    fn answer_flushes(&mut self) {
-        if !self.streams.values().all(|stream| stream.has_caught_up) {
-            return;
-        }
-        let is_empty = self.n_pending() == 0;
-        self.close_flushes();
-        let stands_at = self.stands_at();
-        let is_quiet = is_empty && !self.is_busy() && stands_at == self.closed;
-        let is_done = is_quiet && {
-            let mut healings = self.healings();
-            healings.all(|(id, healing)| healing.is_done(self.wanted(id)))
-        };
-        if is_done {
-            self.forget();
-        }
-        let (views, closed) = (&self.views, self.closed);
-        let stand = |of: &Vec<ViewId>| {
-            // One that was dropped meanwhile is not waited for.
-            let views = of.iter().filter_map(|id| views.get(id));
-            views.map(|view| view.stands_at).min().unwrap_or(closed)
-        };
-        let is_served = |flush: &mut Flush| match flush.is_exact {
-            true => is_done,
-            false => {
-                let stand = flush.views.as_ref().map_or(stands_at, stand);
-                flush.is_closed && stand >= flush.upto
-            }
-        };
-        let last_complete = self.last_complete();
-        for flush in self.flushes.extract_if(.., is_served) {
-            // A caller that no longer waits is no error.
-            let _ = flush.reply.send(Ok(last_complete));
-        }
-        // None waits for an hour because a view has no budget left.
-        let flushes = std::mem::take(&mut self.flushes);
-        for flush in flushes {
-            match self.blocked(&flush) {
-                None => self.flushes.push(flush),
-                Some(over) => {
-                    let _ = flush.reply.send(Err(over));
-                }
-            }
-        }
-    }
-
-    /// Closes the flushes whose rows are in closed epochs already.
-    fn close_flushes(&mut self) {
-        let have_caught_up = self.streams.values().all(|stream| stream.has_caught_up);
-        if have_caught_up && self.n_pending() == 0 {
-            self.note_closed_flushes();
-        }
-    }
-
-    /// All that callers sent so far is in a closed epoch.
-    fn note_closed_flushes(&mut self) {
-        for flush in self.flushes.iter_mut().filter(|flush| !flush.is_closed) {
-            flush.is_closed = true;
-            flush.upto = self.closed;
-        }
     }
 }

@@ -12,6 +12,7 @@ use perennial_views::{Embeddings, Memo, Pace};
 
 use super::recording::Recording;
 use super::view::Generating;
+use super::waiting::Patience;
 use super::{Coordinator, Request};
 use crate::engine::budget::Ledger;
 use crate::engine::clock::now_ms;
@@ -124,6 +125,8 @@ impl Coordinator {
             announced: VecDeque::new(),
             flushes: Vec::new(),
             forgetting: Vec::new(),
+            patience: Patience::default(),
+            n_heard: 0,
             sinks: Vec::new(),
             parked: Vec::new(),
             origin: match &durable {

@@ -17,8 +17,9 @@ use std::time::Instant;
 use perennial_connectors::timestamp;
 use perennial_views::{Pace, PaceOption};
 
+use super::Coordinator;
 use super::view::View;
-use super::{Coordinator, Flush};
+use super::waiting::Flush;
 use crate::engine::budget::{Spending, UsedUp};
 use crate::engine::clock::now_ms;
 use crate::engine::error::Error;
@@ -96,7 +97,8 @@ impl Coordinator {
         let taken = self.views[&id].taken();
         // One that is not closed may still bring rows, which belong to the same refresh.
         let is_behind = |flush: &&Flush| {
-            flush.is_closed && (flush.is_exact || taken < flush.upto) && self.concerns(flush, id)
+            let is_behind = flush.is_exact || !flush.bound.is_reached(taken);
+            flush.bound.is_closed() && is_behind && self.concerns(flush, id)
         };
         match self.flushes.iter().any(|flush| is_behind(&flush)) {
             true => Demand::Flush,
@@ -196,31 +198,23 @@ impl Coordinator {
     /// Why a flush would wait for a budget and for nothing else; none where something is at work
     /// for it.
     pub(super) fn blocked(&self, flush: &Flush) -> Option<Error> {
-        if !flush.is_closed {
+        if !flush.bound.is_closed() {
             return None;
         }
         let is_awaited = |id: &&ViewId| {
-            let view = &self.views[*id];
-            let upto = if flush.is_exact {
-                self.closed
-            } else {
-                flush.upto
-            };
-            view.stands_at < upto && self.concerns(flush, **id)
+            !flush.bound.is_reached(self.views[*id].stands_at) && self.concerns(flush, **id)
         };
         let mut blocked = Vec::new();
         for id in self.views.keys().filter(is_awaited) {
             blocked.push(self.blocked_by(*id)?);
         }
         if flush.is_exact {
-            if self.is_busy() || self.n_pending() > 0 {
-                return None;
-            }
             for (id, healing) in self.healings() {
-                if healing.is_done(self.wanted(id)) {
+                let is_at_work = self.views[&id].in_flight.is_some() || healing.is_running();
+                if !is_at_work && healing.is_done(self.wanted(id)) {
                     continue;
                 }
-                let used_up = self.background_hold(id).filter(|_| !healing.is_running());
+                let used_up = self.background_hold(id).filter(|_| !is_at_work);
                 blocked.push((id, used_up?));
             }
         }

@@ -10,13 +10,14 @@ use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{Epoch, Pace, PaceOption, View as Declaration};
 
+use super::Coordinator;
 use super::view::{Body, Generating};
-use super::{Coordinator, Flush};
+use super::waiting::{Bound, Flush};
 use crate::engine::audits::AuditStats;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
 use crate::engine::follower::{Follower, Lineage, LineagePassage, Standing};
-use crate::engine::forget::Receipt;
+use crate::engine::forget::RowToForget;
 use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::QuarantinePage;
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
@@ -65,12 +66,11 @@ pub(crate) enum Request {
         view: ViewId,
         reply: Sender<Vec<(ContextKey, CurrentAnswer)>>,
     },
+    /// Rows to be forgotten at once.
     Forget {
         stream: StreamId,
-        /// None erases what is left of rows that are gone already.
-        key: Option<Key>,
         is_table: bool,
-        reply: Sender<Result<Receipt, Error>>,
+        rows: Vec<RowToForget>,
     },
     /// The rows of a stream, with what is about to become of them.
     Rows {
@@ -185,8 +185,7 @@ impl Coordinator {
             } => self.flushes.push(Flush {
                 is_exact,
                 views,
-                is_closed: false,
-                upto: None,
+                bound: Bound::Open,
                 reply,
             }),
             Request::Subscribe { view, reply } => {
@@ -216,10 +215,9 @@ impl Coordinator {
             }
             Request::Forget {
                 stream,
-                key,
                 is_table,
-                reply,
-            } => self.begin_forgetting(stream, key, is_table, reply),
+                rows,
+            } => self.begin_forgetting(stream, is_table, rows),
             Request::Rows { stream, reply } => {
                 let stream = self.streams.get(&stream);
                 let rows = stream

@@ -161,7 +161,7 @@ impl Coordinator {
     }
 
     /// The closed epochs up to one, which are to be stored now.
-    fn take_closed(&mut self, upto: Epoch) -> Vec<ClosedEpoch> {
+    pub(super) fn take_closed(&mut self, upto: Epoch) -> Vec<ClosedEpoch> {
         let n = self.unstored.partition_point(|closed| closed.epoch <= upto);
         self.unstored.drain(..n).collect()
     }
@@ -202,7 +202,7 @@ impl Coordinator {
         let given = completed.given.iter();
         Said {
             view: Some((view.name.clone(), epoch)),
-            answers: self.stored_answers(id, &completed.touched),
+            answers: self.stored_answers(id, &completed.to_store),
             deliveries,
             parked: owed(&parked, &completed.outputs, is_news),
             given: given

@@ -9,7 +9,7 @@ mod traces;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use perennial::ask::remote::{ApiKey, RemoteError, RemoteModel, RemoteOptions};
 use perennial::ask::scripted::ScriptedEmbedder;
@@ -376,6 +376,35 @@ fn whatever_goes_wrong_while_a_draft_is_read_the_answer_is_right() {
         let texts: Vec<_> = said.iter().map(AnswerUpdate::new_text).collect();
         assert_eq!(texts, [Some("The library opens at ten.")], "{trouble:?}");
     }
+}
+
+#[test]
+fn an_engine_that_ends_waits_for_no_server_that_hangs() {
+    let deadline = Duration::from_secs(60);
+    let stub = Stub::new(Dialect::Vllm);
+    let options = RemoteOptions {
+        patience: 100 * deadline,
+        ..options()
+    };
+    let model = RemoteModel::open(&stub.url(), &options).expect("opens");
+    let embedder = Arc::new(ScriptedEmbedder::default());
+    let engine = engine_over(Runtime::remote(Arc::new(model), embedder, 1), answers());
+    let n_before = stub.asked().len();
+    stub.trouble([Trouble::Hangs]);
+    let note = Edit::upsert("notes", "hours", "The library opens at nine.");
+    let question = Edit::upsert("questions", "q", "library");
+    engine.apply(vec![note, question]).expect("runs");
+    let begun = Instant::now();
+    while stub.asked().len() == n_before {
+        assert!(begun.elapsed() < deadline, "it is asked");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(engine);
+        sender.send(())
+    });
+    ended.recv_timeout(deadline).expect("it ends");
 }
 
 #[test]

@@ -66,6 +66,8 @@ pub(crate) enum Trouble {
     NoJson,
     /// Another model answers.
     OtherModel,
+    /// It says nothing, as long as it is there.
+    Hangs,
 }
 
 /// How the model thinks.
@@ -361,6 +363,12 @@ impl Shared {
                 reply(stream, 500, "application/json", &error.to_string())
             }
             Some(Trouble::HangsUp) => Ok(()),
+            Some(Trouble::Hangs) => {
+                while !self.is_closed.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Ok(())
+            }
             Some(Trouble::Html) => {
                 reply(stream, 200, "text/html", "<!DOCTYPE html><h1>Welcome</h1>")
             }

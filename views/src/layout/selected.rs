@@ -18,6 +18,8 @@ use crate::view::Delivery;
 /// Texts that each worker of a view has the embedder see at a time: enough to fill the
 /// batches of a few threads.
 const MAX_EMBEDDINGS_IN_FLIGHT: usize = 1024;
+/// How many budgets of passages are looked at to fill one.
+const WINDOWS: usize = 2;
 
 /// Requests over selected passages, and answers for contexts that could not be embedded.
 pub(super) fn selected<'scope, G: Group>(
@@ -44,6 +46,9 @@ pub(super) fn selected<'scope, G: Group>(
         };
         call(texts, name, MAX_EMBEDDINGS_IN_FLIGHT, calls)
     };
+    // One that is larger than the budget is read by nobody.
+    let budget = plan.token_budget;
+    let passages = passages.filter(move |(_, passage)| passage.tokens.len() <= budget);
     let embedder = services.embeddings.digest();
     let by_text = passages.map(move |(group, passage)| {
         let text = EmbedText::titled(&embedder, &passage.title, &passage.text);
@@ -73,6 +78,7 @@ pub(super) fn selected<'scope, G: Group>(
 
     let limits = Limits {
         budget: plan.token_budget,
+        window: plan.token_budget.saturating_mul(WINDOWS),
         reserve: RESERVE,
     };
     let order = plan.order;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use perennial_ask::AnswerModel;
@@ -36,6 +37,8 @@ pub(crate) type Shelved = (Arc<str>, Arc<[u32]>);
 impl PassageShelf {
     /// The text and tokens of a passage, shared with whoever holds them.
     ///
+    /// It runs on a worker of the dataflow, so a tokenizer that panics costs its passage alone.
+    ///
     /// # Errors
     /// What the model reports, for people.
     pub(crate) fn take(
@@ -49,7 +52,10 @@ impl PassageShelf {
         if let Some(shelved) = self.held().find(&place) {
             return Ok(shelved);
         }
-        let tokens = model.passage_tokens(title, text)?.into();
+        // What it has half done, if anything, is its own: it is not asked for that again.
+        let read = catch_unwind(AssertUnwindSafe(|| model.passage_tokens(title, text)));
+        let tokens = read.unwrap_or_else(|_| Err("the tokenizer panicked".to_owned()));
+        let tokens = tokens?.into();
         Ok(self.held().put(place, (text.into(), tokens)))
     }
 
@@ -92,7 +98,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use perennial_ask::scripted::Scripted;
+    use perennial_ask::scripted::{Scripted, UNREADABLE_WORD};
 
     use super::*;
 
@@ -113,6 +119,19 @@ mod tests {
         drop((one, two));
         assert!(gone.upgrade().is_none());
         assert_eq!(&*take(&shelf, "text").0, "text");
+    }
+
+    #[test]
+    fn a_tokenizer_that_panics_costs_one_passage() {
+        let shelf = PassageShelf::default();
+        let text = format!("this is {UNREADABLE_WORD}");
+        let id = PassageId::of("title", &text);
+        // Its retraction is as little of a passage.
+        for _ in 0..2 {
+            let taken = shelf.take(&Scripted::new(), id, "title", &text);
+            taken.expect_err("it panics");
+        }
+        take(&shelf, "another");
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub(super) fn nearest<'scope>(
         embedded(rights, calls()).map(|((key, texts), vector)| (key, Texts(texts), vector));
     let limits = Limits {
         budget: n,
+        // Each weighs the same: of the first that does not fit, none behind it does.
+        window: n,
         reserve: RESERVE,
     };
     let work = Arc::new(SelectWork::default());

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use perennial_model::cancel::Cancel;
 use serde_json::{Value as Json, json};
 
 use super::address::Address;
@@ -126,7 +127,8 @@ impl RemoteEmbedder {
         let model = probe::model(&server, named)?;
         let asked = |packs| {
             probe::patiently(|| {
-                let reply = server.post(EMBEDDINGS, &body(&model, &[TEXT], packs))?;
+                let reply =
+                    server.post(EMBEDDINGS, &body(&model, &[TEXT], packs), &Cancel::new())?;
                 let mut of = vectors::read(&reply, 1)?;
                 let vector = of.vectors.pop().unwrap_or(Err(String::new()));
                 Ok((vector.map_err(Fault::Never)?, of.model))
@@ -190,9 +192,11 @@ impl RemoteEmbedder {
         let n_tokens = n_tokens as u64;
         let permit = self.gate.enter(n_tokens, Instant::now());
         let permit = permit.map_err(Fault::Wait)?;
-        let replied = self
-            .server
-            .post(EMBEDDINGS, &body(&self.model, texts, self.packs));
+        let replied = self.server.post(
+            EMBEDDINGS,
+            &body(&self.model, texts, self.packs),
+            &Cancel::new(),
+        );
         let replied = replied
             .and_then(|reply| vectors::read(&reply, texts.len()))
             .and_then(|of| self.believed(of))
