@@ -176,6 +176,11 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub(crate) no_ignore: bool,
 
+    /// Take the documents of a folder or .jsonl file that holds nothing any more for deleted. Else they
+    /// are kept until it holds something: a disk may not be mounted.
+    #[arg(long)]
+    pub(crate) believe_empty: bool,
+
     /// A further question; may be repeated.
     #[arg(short, long = "question", value_name = "TEXT")]
     pub(crate) questions: Vec<String>,

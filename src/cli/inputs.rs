@@ -48,6 +48,7 @@ pub(crate) struct Inputs {
     include: Vec<String>,
     exclude: Vec<String>,
     obeys_ignore_files: bool,
+    believes_empty: bool,
     is_once: bool,
 }
 
@@ -162,6 +163,7 @@ impl Inputs {
                 .flat_map(|list| glob_list(list))
                 .collect(),
             obeys_ignore_files: !args.no_ignore,
+            believes_empty: args.believe_empty,
             is_once: args.once,
         };
         for path in paths {
@@ -215,7 +217,14 @@ impl Inputs {
         let has_topics =
             !self.topics.is_empty() || args.contexts.iter().chain(&args.sinks).any(is_topic);
         let says_of_topics = !args.kafka.is_empty() || args.kafka_file.is_some();
+        let has_files =
+            !self.folders.is_empty() || !self.files.is_empty() || args.contexts.is_some();
         let without = [
+            (
+                args.believe_empty && !has_files,
+                "--believe-empty without a folder or a .jsonl file",
+                "it says what becomes of their documents where nothing is in them any more",
+            ),
             (
                 args.columns.is_some() && self.tables.is_empty(),
                 "--columns without a table",
@@ -302,6 +311,7 @@ impl Inputs {
                 .include(&self.include)?
                 .exclude(&self.exclude)?
                 .ignore_files(self.obeys_ignore_files)
+                .believe_empty(self.believes_empty)
                 .watching(watching);
             joined = joined.with(folder, None);
         }
@@ -373,7 +383,9 @@ impl Inputs {
         if file == Path::new("-") {
             return Ok(JsonLines::stdin(name)?);
         }
-        Ok(JsonLines::open(name, file)?.follow(!self.is_once))
+        Ok(JsonLines::open(name, file)?
+            .follow(!self.is_once)
+            .believe_empty(self.believes_empty))
     }
 
     fn topic(&self, name: &str, topic: &Topic) -> Result<Kafka, Failure> {
@@ -399,6 +411,7 @@ impl Inputs {
             include: Vec::new(),
             exclude: Vec::new(),
             obeys_ignore_files: true,
+            believes_empty: false,
             is_once: false,
         }
     }

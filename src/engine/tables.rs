@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use perennial_connectors::KeyScope;
 use perennial_rows::{Key, Row};
 
 /// A row's change in one epoch: what it was and what it is.
@@ -48,17 +49,20 @@ impl Table {
         self.pending.insert(key, row);
     }
 
-    /// The source says everything again, from its beginning.
-    pub(crate) fn start_over(&mut self) {
+    /// The source says everything of a part again, from its beginning.
+    pub(crate) fn start_over(&mut self, part: &KeyScope) {
         let keys = self.rows.keys().chain(self.pending.keys());
-        self.unconfirmed = keys.cloned().collect();
+        let keys = keys.filter(|key| part.holds(key.as_str()));
+        self.unconfirmed.extend(keys.cloned());
     }
 
-    /// Rows that the source has not named since it started over are gone.
-    pub(crate) fn drop_unconfirmed(&mut self) {
-        for key in std::mem::take(&mut self.unconfirmed) {
-            self.pending.insert(key, None);
-        }
+    /// Rows of a part that the source has not named since it started over are gone.
+    pub(crate) fn drop_unconfirmed(&mut self, part: &KeyScope) {
+        let unconfirmed = std::mem::take(&mut self.unconfirmed).into_iter();
+        let (gone, others) = unconfirmed.partition(|key| part.holds(key.as_str()));
+        self.unconfirmed = others;
+        let gone: BTreeSet<Key> = gone;
+        self.pending.extend(gone.into_iter().map(|key| (key, None)));
     }
 
     /// Whether a row stands, or is about to.
@@ -205,7 +209,7 @@ mod tests {
         assert_eq!(table.newer_than("untimed", Some(9)), None);
         assert_eq!(table.newer_than("none", Some(9)), None);
         // A source that starts over says all again: nothing is late before that.
-        table.start_over();
+        table.start_over(&KeyScope::all());
         assert_eq!(table.newer_than("timed", Some(9)), None);
     }
 

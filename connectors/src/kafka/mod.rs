@@ -40,8 +40,8 @@ use crate::declared::is_textless;
 use crate::message_format::Format;
 use crate::rejection;
 use crate::{
-    Batch, Error, Event, Halt, NextMessage, Notice, Offset, Outlet, Rejected, Resume, Resumption,
-    Source, SourceName,
+    Batch, Error, Event, Halt, KeyScope, NextMessage, Notice, Offset, Outlet, Rejected, Resume,
+    Resumption, Source, SourceName,
 };
 
 use client::Complaints;
@@ -231,6 +231,7 @@ impl Source for Kafka {
             batch_bytes: 0,
             begun: None,
             has_caught_up: false,
+            is_starting_over: false,
             is_found: false,
             told: None,
         };
@@ -250,6 +251,8 @@ struct Reader<'a> {
     /// When the batch's first message came.
     begun: Option<Instant>,
     has_caught_up: bool,
+    /// Whether it reads from the beginnings again, and is not through.
+    is_starting_over: bool,
     /// Whether the topic was there when it was last looked for.
     is_found: bool,
     /// The complaint that was told last.
@@ -291,12 +294,17 @@ impl Reader<'_> {
                 Some(Err(error)) => self.complain(&error, out)?,
                 None => self.flush(out)?,
             }
-            if !self.has_caught_up && self.partitions.are_at_end() {
+            let is_behind = !self.has_caught_up || self.is_starting_over;
+            if is_behind && self.partitions.are_at_end() {
                 self.flush(out)?;
-                self.has_caught_up = true;
-                out.send(Event::CaughtUp)?;
+                if std::mem::take(&mut self.is_starting_over) {
+                    out.send(Event::SaidAgain(KeyScope::all()))?;
+                }
+                if !std::mem::replace(&mut self.has_caught_up, true) {
+                    out.send(Event::CaughtUp)?;
+                }
             }
-            if self.has_caught_up && self.source.is_once {
+            if self.has_caught_up && !self.is_starting_over && self.source.is_once {
                 return Ok(());
             }
         }
@@ -385,10 +393,11 @@ impl Reader<'_> {
         self.batch_bytes = 0;
         self.begun = None;
         self.partitions.forget();
-        self.has_caught_up = false;
+        self.is_starting_over = true;
         out.notice(Notice::Recreated {
             topic: self.source.topic.clone(),
         })?;
+        out.send(Event::StartedOver(KeyScope::all()))?;
         self.assign()
     }
 

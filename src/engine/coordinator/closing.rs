@@ -14,6 +14,7 @@ use perennial_connectors::Offset;
 use perennial_rows::Key;
 use perennial_views::Epoch;
 
+use super::stream::Stream;
 use super::view::View;
 use super::{Coordinator, Flush};
 use crate::engine::change_log::{Change as _, KeyedChange};
@@ -60,7 +61,7 @@ impl Coordinator {
     fn close_epoch(&mut self) -> Result<(), StateError> {
         let may_close = !self.is_held
             && self.inbox.is_empty()
-            && self.streams.values().all(|stream| stream.has_caught_up)
+            && self.streams.values().all(Stream::is_settled)
             && self.is_wanted();
         if !may_close {
             return Ok(());

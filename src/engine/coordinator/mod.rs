@@ -382,7 +382,7 @@ impl Coordinator {
     }
 
     fn answer_flushes(&mut self) {
-        if !self.streams.values().all(|stream| stream.has_caught_up) {
+        if !self.streams.values().all(Stream::is_settled) {
             return;
         }
         let is_empty = self.n_pending() == 0;
@@ -428,7 +428,7 @@ impl Coordinator {
 
     /// Closes the flushes whose rows are in closed epochs already.
     fn close_flushes(&mut self) {
-        let have_caught_up = self.streams.values().all(|stream| stream.has_caught_up);
+        let have_caught_up = self.streams.values().all(Stream::is_settled);
         if have_caught_up && self.n_pending() == 0 {
             self.note_closed_flushes();
         }

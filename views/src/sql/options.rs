@@ -43,6 +43,9 @@ pub enum SourceOption {
     Exclude(Arc<str>),
     /// `IGNORE_FILES`: whether `.gitignore` and `.ignore` files are obeyed; so unless told otherwise.
     IgnoreFiles(bool),
+    /// `BELIEVE_EMPTY`: whether a folder or file that holds nothing any more has lost what it held; not so
+    /// unless told.
+    BelieveEmpty(bool),
 }
 
 /// What a memory is made of.
@@ -207,11 +210,18 @@ pub(super) const OF_FOLDERS: &[Known<SourceOption>] = &[
     known("IGNORE_FILES", |v| {
         boolean(v).map(SourceOption::IgnoreFiles)
     }),
+    known("BELIEVE_EMPTY", |v| {
+        boolean(v).map(SourceOption::BelieveEmpty)
+    }),
 ];
 
 /// Options of files of JSON lines.
-pub(super) const OF_FILES: &[Known<SourceOption>] =
-    &[known("FOLLOW", |v| boolean(v).map(SourceOption::Follow))];
+pub(super) const OF_FILES: &[Known<SourceOption>] = &[
+    known("FOLLOW", |v| boolean(v).map(SourceOption::Follow)),
+    known("BELIEVE_EMPTY", |v| {
+        boolean(v).map(SourceOption::BelieveEmpty)
+    }),
+];
 
 /// Options of tables in files.
 pub(super) const OF_TABLES: &[Known<SourceOption>] = &[

@@ -169,7 +169,12 @@ fn statement() -> impl Strategy<Value = String> {
     let origin = prop_oneof![
         (
             string(),
-            some_of(&["FOLLOW = false", "INCLUDE = '*.md'", "IGNORE_FILES"])
+            some_of(&[
+                "FOLLOW = false",
+                "INCLUDE = '*.md'",
+                "IGNORE_FILES",
+                "BELIEVE_EMPTY"
+            ])
         )
             .prop_map(|(p, o)| format!("FOLDER {p}{o}")),
         Just("FILE '-'".to_owned()),
