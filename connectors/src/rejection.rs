@@ -251,11 +251,11 @@ pub enum Rejection {
     },
     /// A newer version of the record was there before it.
     #[error(
-        "late: its \"updated_at\" is {got_ms}, but the version held is of {held_ms} (milliseconds \
-         since 1970)"
+        "late: its \"updated_at\" is {got_ms}, but the version held, or its deletion, is of {held_ms} \
+         (milliseconds since 1970)"
     )]
     Late {
-        /// Time of the version held.
+        /// Time of the version held, or of its deletion.
         held_ms: i64,
         /// Time of this one.
         got_ms: i64,

@@ -516,6 +516,9 @@ mod tests {
         let with = |words: &[&str]| says(&[&notes, words].concat());
         assert!(with(&["--columns", "key=id"]).contains("--columns"));
         assert!(with(&["--kafka", "debug=all"]).contains("--kafka"));
+        assert!(says(&["d.csv", "Who?", "--believe-empty"]).contains("--believe-empty"));
+        let both = inputs(&["d.csv", "d.jsonl", "Who?", "--believe-empty"]);
+        assert!(both.expect("a file").believes_empty);
         let secret = ["--sink", "a.jsonl", "--webhook-secret-file", "s"];
         assert!(with(&secret).contains("--webhook-secret-file"));
         // A topic of answers or questions has settings, too.

@@ -42,6 +42,9 @@ impl Coordinator {
             let key = key.clone();
             stream.table.set(key, None);
         }
+        if let Some(key) = &key {
+            stream.table.forget_deletion(key.as_str());
+        }
         let row = key.as_ref().and_then(|key| stream.table.get(key.as_str()));
         self.forgetting.push(Forgetting {
             stream: id,

@@ -74,17 +74,26 @@ impl Coordinator {
             let newer = stream
                 .table
                 .newer_than(change.key().as_str(), claimed(&change));
+            // One that is gone since later cannot go any more.
+            if newer.is_some() && is_delete(&change) && !stream.table.holds(change.key().as_str()) {
+                continue;
+            }
             if let Some(held_ms) = newer {
                 n_late_deletes += usize::from(is_delete(&change));
                 rejected.push(late(&stream.name, change, held_ms));
                 continue;
             }
-            let (key, row) = match change {
-                Change::Upsert(record) => (record.key, Some(record.row)),
-                Change::Delete { key, .. } => (key, None),
-            };
-            self.quarantine.accept(&stream.name, key.as_str());
-            stream.table.set(key, row);
+            self.quarantine.accept(&stream.name, change.key().as_str());
+            match change {
+                Change::Upsert(record) => stream.table.set(record.key, Some(record.row)),
+                Change::Delete {
+                    key,
+                    at_ms,
+                    is_timed: true,
+                    ..
+                } => stream.table.delete_at(key, at_ms),
+                Change::Delete { key, .. } => stream.table.set(key, None),
+            }
         }
         if let (Some(tracer), Some(traced)) = (tracer, traced) {
             traced.tell(&**tracer, &stream.name, (rejected.len(), n_late_deletes));
