@@ -202,6 +202,12 @@ pub enum Notice {
         /// Which topic.
         topic: String,
     },
+    /// Messages of a topic that is compacted were removed before they were read, deletions perhaps among
+    /// them. It is read from its beginning ([`Event::StartedOver`]).
+    Compacted {
+        /// Which topic.
+        topic: String,
+    },
     /// Messages were removed by the topic's retention before they were read.
     Lost {
         /// Which topic.
@@ -269,6 +275,11 @@ impl fmt::Display for Notice {
             Self::Recreated { topic } => write!(
                 f,
                 "topic {topic:?} was deleted and made anew: it is read from its beginning"
+            ),
+            Self::Compacted { topic } => write!(
+                f,
+                "topic {topic:?} was compacted before all of it was read, and deletions may have gone \
+                 with it: it is read from its beginning"
             ),
             Self::Lost {
                 topic,
