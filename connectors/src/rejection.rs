@@ -372,7 +372,11 @@ impl Rejection {
     /// server that did not answer.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreadable { kind, .. } => *kind != io::ErrorKind::PermissionDenied,
+            // A path that is too long for the system stays so.
+            Self::Unreadable { kind, .. } => !matches!(
+                kind,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidFilename
+            ),
             _ => false,
         }
     }

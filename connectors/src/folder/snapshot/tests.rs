@@ -509,6 +509,30 @@ fn what_cannot_be_read_just_now_stands_and_is_looked_at_again() {
     assert_eq!(bench.touch(&["a.md"]), ["-a.md"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_too_long_for_the_system_is_refused_once() {
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+    let mut bench = Bench::new();
+    bench.write("a.md", b"one");
+    let name = "d".repeat(250);
+    let how = OFlags::DIRECTORY | OFlags::RDONLY;
+    let mut at = open(bench.path(""), how, Mode::empty()).unwrap();
+    // Each of these paths is short; together they are longer than 4,096 bytes.
+    for _ in 0..17 {
+        mkdirat(&at, &*name, Mode::RWXU).unwrap();
+        at = openat(&at, &*name, how, Mode::empty()).unwrap();
+    }
+    let said = bench.scan();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0] == "+a.md" && said[1].starts_with("!ddd"),
+        "{said:?}"
+    );
+    assert_eq!(bench.snapshot.unread().count(), 0);
+    assert!(bench.scan().is_empty());
+}
+
 #[test]
 fn what_a_root_that_went_away_kept_from_being_said_is_said_when_it_is_back() {
     fn away(path: &Path) -> (PathBuf, PathBuf) {
