@@ -206,6 +206,16 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "FIELD=COLUMN,…")]
     pub(crate) columns: Option<String>,
 
+    /// What stands between the values of .csv and .tsv tables: a character, or `tab`. By default a comma,
+    /// in .tsv a tabulator.
+    #[arg(long, value_name = "CHARACTER")]
+    pub(crate) delimiter: Option<String>,
+
+    /// The encoding of .csv and .tsv tables without a byte-order mark, as windows-1252 or utf-16le. By
+    /// default UTF-8.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) encoding: Option<String>,
+
     /// Deliver the answers here, too: a file that JSON lines are appended to, a topic, or a URL
     /// (http:// or https://) that they are posted to. With --state each epoch is delivered once,
     /// whatever crashes. May be repeated.

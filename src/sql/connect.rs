@@ -39,6 +39,8 @@ struct Options<'a> {
     exclude: Option<Spanned<&'a Arc<str>>>,
     ignore_files: Option<bool>,
     believe_empty: bool,
+    delimiter: Option<Spanned<&'a Arc<str>>>,
+    encoding: Option<Spanned<&'a Arc<str>>>,
 }
 
 impl<'a> Options<'a> {
@@ -67,6 +69,12 @@ impl<'a> Options<'a> {
                 SourceOption::Exclude(globs) => options.exclude = Some(Spanned::new(globs, *span)),
                 SourceOption::IgnoreFiles(are) => options.ignore_files = Some(*are),
                 SourceOption::BelieveEmpty(is) => options.believe_empty = *is,
+                SourceOption::Delimiter(text) => {
+                    options.delimiter = Some(Spanned::new(text, *span));
+                }
+                SourceOption::Encoding(label) => {
+                    options.encoding = Some(Spanned::new(label, *span));
+                }
                 _ => {}
             }
         }
@@ -108,7 +116,13 @@ pub(super) fn source(
             Box::new(lines.follow(follows).believe_empty(options.believe_empty))
         }
         Origin::Table(path) => {
-            let table = Table::open(name, &*path.of).at(path.span)?;
+            let mut table = Table::open(name, &*path.of).at(path.span)?;
+            if let Some(delimiter) = options.delimiter {
+                table = table.delimited_by(delimiter.of).at(delimiter.span)?;
+            }
+            if let Some(encoding) = options.encoding {
+                table = table.encoding(encoding.of).at(encoding.span)?;
+            }
             Box::new(table.columns(options.columns).follow(follows))
         }
         Origin::Kafka(topic) => {

@@ -46,6 +46,10 @@ pub enum SourceOption {
     /// `BELIEVE_EMPTY`: whether a folder or file that holds nothing any more has lost what it held; not so
     /// unless told.
     BelieveEmpty(bool),
+    /// `DELIMITER`: what stands between the values of a table of text.
+    Delimiter(Arc<str>),
+    /// `ENCODING`: in which encoding such a table is, where it does not say so itself.
+    Encoding(Arc<str>),
 }
 
 /// What a memory is made of.
@@ -230,6 +234,8 @@ pub(super) const OF_TABLES: &[Known<SourceOption>] = &[
     known("TEXT", |v| field(Field::Text, v)),
     known("TITLE", |v| field(Field::Title, v)),
     known("UPDATED_AT", |v| field(Field::UpdatedAt, v)),
+    known("DELIMITER", |v| delimiter(v).map(SourceOption::Delimiter)),
+    known("ENCODING", |v| text(v).map(SourceOption::Encoding)),
 ];
 
 /// Options of topics.
@@ -483,6 +489,14 @@ fn name(value: &Literal) -> Result<Arc<str>, String> {
     match value {
         Literal::Word(word) => Ok(word.to_lowercase().into()),
         other => text(other),
+    }
+}
+
+/// A text that may be blank: a tabulator.
+fn delimiter(value: &Literal) -> Result<Arc<str>, String> {
+    match value {
+        Literal::Text(text) | Literal::Word(text) if !text.is_empty() => Ok(text.clone()),
+        _ => Err("expected a character in '…', or tab".to_owned()),
     }
 }
 

@@ -93,6 +93,8 @@ impl Display for SourceOption {
             Self::Exclude(globs) => write!(f, "EXCLUDE = {}", Quoted(globs)),
             Self::IgnoreFiles(are) => write!(f, "IGNORE_FILES = {are}"),
             Self::BelieveEmpty(is) => write!(f, "BELIEVE_EMPTY = {is}"),
+            Self::Delimiter(text) => write!(f, "DELIMITER = {}", Quoted(text)),
+            Self::Encoding(label) => write!(f, "ENCODING = {}", Quoted(label)),
         }
     }
 }

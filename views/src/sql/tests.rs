@@ -183,7 +183,9 @@ fn statement() -> impl Strategy<Value = String> {
             "KEY = Id",
             "TEXT = 'body'",
             "TITLE = t",
-            "UPDATED_AT = 'a b'"
+            "UPDATED_AT = 'a b'",
+            "DELIMITER = ';'",
+            "ENCODING = 'utf-16le'"
         ])
         .prop_map(|o| format!("TABLE 'x.csv'{o}")),
         some_of(&[
