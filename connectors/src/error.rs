@@ -56,6 +56,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What is said of how a table is written cannot be.
+    #[error("{option} {value:?}: expected {reason}")]
+    TableOption {
+        /// What is said.
+        option: &'static str,
+        /// Which value it was given.
+        value: String,
+        /// What it must be, or be of.
+        reason: &'static str,
+    },
     /// One watched folder lies in another, so its files would be read twice.
     #[error("{} lies inside {}: its files would be read twice", inner.display(), outer.display())]
     RootsNested {

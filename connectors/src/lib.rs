@@ -7,8 +7,8 @@
 //! [`Sink`] takes the answers of a view, an epoch at a time.
 //!
 //! Invariants:
-//! - **Fold = fresh scan.** Applying all changes in order gives what a new run would give on
-//!   the outside as it now stands. Spurious notifications emit nothing.
+//! - **Fold = fresh scan.** Applying all changes in order, and dropping what a source that starts over
+//!   does not say again, gives what a new run would give on the outside as it now stands. Spurious notifications emit nothing.
 //! - **Bad input is data.** What cannot be a record is a [`Rejected`] with source, offset and
 //!   reason; the source goes on. Only what ends the source is an [`Error`].
 //! - **Bounded.** Channels, lines, files and sets of touched paths all have limits.
@@ -45,6 +45,7 @@ mod json;
 mod jsonl;
 #[cfg_attr(not(feature = "kafka"), path = "absent/kafka.rs")]
 mod kafka;
+mod key_scope;
 mod message_format;
 mod offset;
 mod rejection;
@@ -75,6 +76,7 @@ pub use http_limits::HttpLimits;
 pub use json::{read_record, timestamp};
 pub use jsonl::JsonLines;
 pub use kafka::Kafka;
+pub use key_scope::KeyScope;
 pub use message_format::Format;
 pub use offset::{NextMessage, Offset, Revision};
 pub use perennial_rows::Key;

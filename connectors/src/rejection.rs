@@ -251,11 +251,11 @@ pub enum Rejection {
     },
     /// A newer version of the record was there before it.
     #[error(
-        "late: its \"updated_at\" is {got_ms}, but the version held is of {held_ms} (milliseconds \
-         since 1970)"
+        "late: its \"updated_at\" is {got_ms}, but the version held, or its deletion, is of {held_ms} \
+         (milliseconds since 1970)"
     )]
     Late {
-        /// Time of the version held.
+        /// Time of the version held, or of its deletion.
         held_ms: i64,
         /// Time of this one.
         got_ms: i64,
@@ -372,7 +372,11 @@ impl Rejection {
     /// server that did not answer.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreadable { kind, .. } => *kind != io::ErrorKind::PermissionDenied,
+            // A path that is too long for the system stays so.
+            Self::Unreadable { kind, .. } => !matches!(
+                kind,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidFilename
+            ),
             _ => false,
         }
     }

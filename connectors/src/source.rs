@@ -7,7 +7,7 @@
 //!                       +----------------------------+--- cannot go on -----------> Failed
 //!                       +----------------------------+--- StopFlag raised --------> (silence)
 //! ```
-//! `Notice`s may stand anywhere before the end.
+//! `Notice`s may stand anywhere before the end, and so may `StartedOver`, behind which comes `SaidAgain`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,17 +18,19 @@ use crossbeam_channel::{Sender, select};
 
 use perennial_rows::{Key, Row, Schema};
 
-use crate::{Acks, Change, Error, LeftOut, Offset, Rejected, SourceName, StopFlag, TraceParent};
+use crate::{
+    Acks, Change, Error, KeyScope, LeftOut, Offset, Rejected, SourceName, StopFlag, TraceParent,
+};
 
 /// Something outside whose changes can be followed.
 ///
 /// # Contract
 /// 1. All of the first state is emitted, in batches, before [`Event::CaughtUp`], which comes
-///    exactly once unless the source fails or is stopped first, and once more after each
-///    [`Notice::Recreated`]. *(tested)*
+///    exactly once unless the source fails or is stopped first. *(tested)*
 /// 2. Folding the changes in order gives what a new run would give on the outside as it now
-///    stands. A batch is what belongs together (a burst of saves, a run of lines): apply it
-///    whole, in order, as one epoch. *(tested; breaking it breaks silently)*
+///    stands. Behind an [`Event::StartedOver`], whoever folds drops at the [`Event::SaidAgain`] what was
+///    not named in between, and goes on from no offset that came in between before that. A batch is what
+///    belongs together (a burst of saves, a run of lines): apply it whole, in order, as one epoch. *(tested; breaking it breaks silently)*
 /// 3. A change is emitted only where something differs: an upsert's digest is new for its key, a
 ///    deletion is of a key that is held. This holds for folders, where a file's time is part of it, but for a
 ///    file that could not be read for a while, which is said again. A file
@@ -136,6 +138,11 @@ pub enum Event {
     Batch(Batch),
     /// The source's first state has been emitted whole.
     CaughtUp,
+    /// It reads from a beginning again, of something else: what it said before stands, of no known time,
+    /// until it is said again, or is not.
+    StartedOver(KeyScope),
+    /// What it has not said again since it started over is gone.
+    SaidAgain(KeyScope),
     /// Something the user should know; nothing to do.
     Notice(Notice),
     /// Nothing more can come. The last event.
@@ -190,10 +197,14 @@ pub enum Notice {
         /// Which file.
         path: PathBuf,
     },
-    /// A topic was deleted and made anew. It is read from its beginning, another
-    /// [`Event::CaughtUp`] says when that is done, and records that did not come again by then
-    /// are gone.
+    /// A topic was deleted and made anew. It is read from its beginning ([`Event::StartedOver`]).
     Recreated {
+        /// Which topic.
+        topic: String,
+    },
+    /// Messages of a topic that is compacted were removed before they were read, deletions perhaps among
+    /// them. It is read from its beginning ([`Event::StartedOver`]).
+    Compacted {
         /// Which topic.
         topic: String,
     },
@@ -215,13 +226,19 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
-    /// Another folder has a watched one's name, and holds no document: those of before are kept until
-    /// it holds some.
+    /// Another folder has a watched one's name, or it is a start, and it holds no document: those of before
+    /// are kept until it holds some.
     Emptied {
         /// Which folder.
         path: PathBuf,
         /// How many documents are kept.
         documents: u64,
+    },
+    /// A file was cut to nothing, or an empty one has its name: what it said is kept until it holds a
+    /// line.
+    EmptiedFile {
+        /// Which file.
+        path: PathBuf,
     },
     /// A followed file or folder is gone; its return is awaited.
     Awaiting {
@@ -232,11 +249,6 @@ pub enum Notice {
     Unfinished {
         /// Which line.
         offset: Offset,
-    },
-    /// Something that happened to a part of a source, in words.
-    OfPart {
-        /// What happened.
-        message: String,
     },
 }
 
@@ -264,6 +276,11 @@ impl fmt::Display for Notice {
                 f,
                 "topic {topic:?} was deleted and made anew: it is read from its beginning"
             ),
+            Self::Compacted { topic } => write!(
+                f,
+                "topic {topic:?} was compacted before all of it was read, and deletions may have gone \
+                 with it: it is read from its beginning"
+            ),
             Self::Lost {
                 topic,
                 partition,
@@ -276,11 +293,16 @@ impl fmt::Display for Notice {
                 to - 1
             ),
             Self::Unreachable { what, reason } => write!(f, "waiting for {what}: {reason}"),
-            Self::OfPart { message } => f.write_str(message),
             Self::Emptied { path, documents } => write!(
                 f,
-                "{}: another folder, and nothing in it; was something unmounted? The documents of \
-                 before are kept until it holds some: {documents}",
+                "{}: nothing is in it; was something unmounted? Unless that is to be believed \
+                 (believe-empty), the documents of before are kept until it holds some: {documents}",
+                path.display()
+            ),
+            Self::EmptiedFile { path } => write!(
+                f,
+                "{}: nothing is in it any more; unless that is to be believed (believe-empty), what it \
+                 said is kept until it holds a line",
                 path.display()
             ),
             Self::Awaiting { path } => write!(f, "{}: gone, waiting for it", path.display()),

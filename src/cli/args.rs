@@ -178,6 +178,11 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub(crate) no_ignore: bool,
 
+    /// Take the documents of a folder or .jsonl file that holds nothing any more for deleted. Else they
+    /// are kept until it holds something: a disk may not be mounted.
+    #[arg(long)]
+    pub(crate) believe_empty: bool,
+
     /// A further question; may be repeated.
     #[arg(short, long = "question", value_name = "TEXT")]
     pub(crate) questions: Vec<String>,
@@ -202,6 +207,16 @@ pub(crate) struct WatchArgs {
     /// by default those of these names. Fields are key, text, title and updated_at.
     #[arg(long, value_name = "FIELD=COLUMN,…")]
     pub(crate) columns: Option<String>,
+
+    /// What stands between the values of .csv and .tsv tables: a character, or `tab`. By default a comma,
+    /// in .tsv a tabulator.
+    #[arg(long, value_name = "CHARACTER")]
+    pub(crate) delimiter: Option<String>,
+
+    /// The encoding of .csv and .tsv tables without a byte-order mark, as windows-1252 or utf-16le. By
+    /// default UTF-8.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) encoding: Option<String>,
 
     /// Deliver the answers here, too: a file that JSON lines are appended to, a topic, or a URL
     /// (http:// or https://) that they are posted to. With --state each epoch is delivered once,

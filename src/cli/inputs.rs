@@ -24,6 +24,9 @@ pub(crate) const QUESTIONS: &str = "questions";
 /// Endings of the names of tables.
 const TABLES: [&str; 5] = ["csv", "tsv", "parquet", "parq", "pq"];
 
+/// Of those that are text.
+const TEXT_TABLES: [&str; 2] = ["csv", "tsv"];
+
 /// What is asked, of what.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Inputs {
@@ -44,10 +47,14 @@ pub(crate) struct Inputs {
     webhook_secret: Option<PathBuf>,
     /// Of tables.
     columns: ColumnNames,
+    /// Of those that are text.
+    delimiter: Option<String>,
+    encoding: Option<String>,
     /// Patterns of what is a document of folders, and what is none.
     include: Vec<String>,
     exclude: Vec<String>,
     obeys_ignore_files: bool,
+    believes_empty: bool,
     is_once: bool,
 }
 
@@ -151,6 +158,8 @@ impl Inputs {
             sinks: args.sinks.clone(),
             webhook_secret: args.webhook_secret_file.clone(),
             columns: columns(args.columns.as_deref())?,
+            delimiter: args.delimiter.clone(),
+            encoding: args.encoding.clone(),
             include: args
                 .include
                 .iter()
@@ -162,6 +171,7 @@ impl Inputs {
                 .flat_map(|list| glob_list(list))
                 .collect(),
             obeys_ignore_files: !args.no_ignore,
+            believes_empty: args.believe_empty,
             is_once: args.once,
         };
         for path in paths {
@@ -215,11 +225,25 @@ impl Inputs {
         let has_topics =
             !self.topics.is_empty() || args.contexts.iter().chain(&args.sinks).any(is_topic);
         let says_of_topics = !args.kafka.is_empty() || args.kafka_file.is_some();
+        let mut tables = self.tables.iter();
+        let has_text_tables = tables.any(|table| is_named(table, &TEXT_TABLES));
+        let has_files =
+            !self.folders.is_empty() || !self.files.is_empty() || args.contexts.is_some();
         let without = [
+            (
+                args.believe_empty && !has_files,
+                "--believe-empty without a folder or a .jsonl file",
+                "it says what becomes of their documents where nothing is in them any more",
+            ),
             (
                 args.columns.is_some() && self.tables.is_empty(),
                 "--columns without a table",
                 "it says which columns of .csv, .tsv and .parquet files make a document",
+            ),
+            (
+                (args.delimiter.is_some() || args.encoding.is_some()) && !has_text_tables,
+                "--delimiter and --encoding without a .csv or .tsv table",
+                "they say how such tables are written",
             ),
             (
                 says_of_topics && !has_topics,
@@ -302,6 +326,7 @@ impl Inputs {
                 .include(&self.include)?
                 .exclude(&self.exclude)?
                 .ignore_files(self.obeys_ignore_files)
+                .believe_empty(self.believes_empty)
                 .watching(watching);
             joined = joined.with(folder, None);
         }
@@ -313,7 +338,15 @@ impl Inputs {
         }
         for table in &self.tables {
             let prefix = (!is_alone).then(|| format!("{}#", table.display()));
-            let source = Table::open(DOCUMENTS, table)?.columns(self.columns.clone());
+            let mut source = Table::open(DOCUMENTS, table)?.columns(self.columns.clone());
+            if is_named(table, &TEXT_TABLES) {
+                if let Some(delimiter) = &self.delimiter {
+                    source = source.delimited_by(delimiter)?;
+                }
+                if let Some(encoding) = &self.encoding {
+                    source = source.encoding(encoding)?;
+                }
+            }
             joined = joined.with(source.follow(!self.is_once), prefix);
         }
         for topic in &self.topics {
@@ -373,7 +406,9 @@ impl Inputs {
         if file == Path::new("-") {
             return Ok(JsonLines::stdin(name)?);
         }
-        Ok(JsonLines::open(name, file)?.follow(!self.is_once))
+        Ok(JsonLines::open(name, file)?
+            .follow(!self.is_once)
+            .believe_empty(self.believes_empty))
     }
 
     fn topic(&self, name: &str, topic: &Topic) -> Result<Kafka, Failure> {
@@ -396,9 +431,12 @@ impl Inputs {
             sinks: Vec::new(),
             webhook_secret: None,
             columns: ColumnNames::default(),
+            delimiter: None,
+            encoding: None,
             include: Vec::new(),
             exclude: Vec::new(),
             obeys_ignore_files: true,
+            believes_empty: false,
             is_once: false,
         }
     }
@@ -503,6 +541,13 @@ mod tests {
         let with = |words: &[&str]| says(&[&notes, words].concat());
         assert!(with(&["--columns", "key=id"]).contains("--columns"));
         assert!(with(&["--kafka", "debug=all"]).contains("--kafka"));
+        for said in [["--delimiter", ";"], ["--encoding", "latin1"]] {
+            let words = [&["d.parquet", "Who?"][..], &said].concat();
+            assert!(says(&words).contains("without a .csv"), "{said:?}");
+        }
+        assert!(says(&["d.csv", "Who?", "--believe-empty"]).contains("--believe-empty"));
+        let both = inputs(&["d.csv", "d.jsonl", "Who?", "--believe-empty"]);
+        assert!(both.expect("a file").believes_empty);
         let secret = ["--sink", "a.jsonl", "--webhook-secret-file", "s"];
         assert!(with(&secret).contains("--webhook-secret-file"));
         // A topic of answers or questions has settings, too.

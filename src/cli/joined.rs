@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crossbeam_channel::Select;
 use perennial::connectors::{
-    Acks, Batch, Change, Event, Halt, Key, Notice, Offset, Outlet, Resume, Resumption, Running,
+    Acks, Batch, Change, Event, Halt, Key, KeyScope, Offset, Outlet, Resume, Resumption, Running,
     Source, SourceName, start,
 };
 use perennial::rows::Schema;
@@ -62,8 +62,10 @@ struct RunningPart {
     name: String,
     key_prefix: Option<String>,
     has_caught_up: bool,
-    /// What it holds, and where that was read.
-    held: BTreeMap<Key, Offset>,
+    /// Which keys of the stream are its own; none where several have no prefix.
+    scope: Option<KeyScope>,
+    /// What it has named since it last began, and not deleted.
+    held: BTreeSet<Key>,
     /// Whether it reads from a beginning: until it has caught up, nothing may be resumed from
     /// where it is, since what it does not name again is not known to be gone.
     is_beginning: bool,
@@ -75,12 +77,26 @@ impl RunningPart {
     fn note(&mut self, batch: &Batch) {
         for change in &batch.changes {
             match change {
-                Change::Upsert(record) => {
-                    self.held.insert(record.key.clone(), record.offset.clone())
-                }
+                Change::Upsert(record) => self.held.insert(record.key.clone()),
                 Change::Delete { key, .. } => self.held.remove(key),
             };
         }
+    }
+}
+
+impl RunningPart {
+    /// It has read all from a beginning: from now on it can go on where it is.
+    fn tell_begun(
+        &mut self,
+        offsets: &mut BTreeMap<String, Offset>,
+        out: &Outlet,
+    ) -> Result<(), Halt> {
+        self.is_beginning = false;
+        if let Some(offset) = self.offset_after.take() {
+            offsets.insert(self.name.clone(), offset);
+            out.send(Event::Batch(deletions([], offsets)))?;
+        }
+        Ok(())
     }
 }
 
@@ -244,19 +260,21 @@ impl Source for Joined {
         // What is gone goes first: no epoch closes before all have caught up, so what comes again
         // is no change.
         let mut gone = self.orphans;
+        let prefixes: Vec<String> = self.parts.iter().map(Part::name).collect();
         for mut part in self.parts {
             let name = part.name();
             gone.append(&mut part.stale);
             if let Some(offset) = part.offset {
                 offsets.insert(name.clone(), offset);
             }
-            let held = part.held.into_iter().map(|key| (key, Offset::Sequence(0)));
+            let is_told = part.key_prefix.is_some() || n_bare == 1;
             parts.push(RunningPart {
                 running: start(part.source, CAPACITY)?,
+                scope: is_told.then(|| KeyScope::behind(&name, prefixes.iter().cloned())),
                 name,
                 key_prefix: part.key_prefix,
                 has_caught_up: false,
-                held: held.collect(),
+                held: part.held,
                 is_beginning: !part.resumes,
                 offset_after: None,
             });
@@ -280,8 +298,7 @@ impl Source for Joined {
                     let mut batch = prefixed(batch, part);
                     part.note(&batch);
                     // Where several share the keys without prefix, none can tell its own again.
-                    let is_told = part.key_prefix.is_some() || n_bare == 1;
-                    match batch.resume.take().filter(|_| is_told) {
+                    match batch.resume.take().filter(|_| part.scope.is_some()) {
                         Some(offset) if part.is_beginning => part.offset_after = Some(offset),
                         Some(offset) => {
                             offsets.insert(part.name.clone(), offset);
@@ -291,25 +308,27 @@ impl Source for Joined {
                     batch.resume = Some(Offset::Parts(offsets.clone()));
                     out.batch(batch)?;
                 }
-                Event::Notice(notice @ Notice::Recreated { .. }) => {
+                Event::StartedOver(_) => {
                     let part = &mut parts[index];
-                    offsets.remove(&part.name);
-                    part.has_caught_up = false;
                     part.is_beginning = true;
                     part.offset_after = None;
                     let held = std::mem::take(&mut part.held);
-                    out.send(Event::Batch(deletions(held.into_keys(), &offsets)))?;
-                    let message = notice.to_string();
-                    out.notice(Notice::OfPart { message })?;
+                    out.send(match &part.scope {
+                        Some(scope) => Event::StartedOver(scope.clone()),
+                        None => Event::Batch(deletions(held, &offsets)),
+                    })?;
+                }
+                Event::SaidAgain(_) => {
+                    let part = &mut parts[index];
+                    if let Some(scope) = &part.scope {
+                        out.send(Event::SaidAgain(scope.clone()))?;
+                    }
+                    part.tell_begun(&mut offsets, out)?;
                 }
                 Event::CaughtUp => {
                     let part = &mut parts[index];
                     part.has_caught_up = true;
-                    part.is_beginning = false;
-                    if let Some(offset) = part.offset_after.take() {
-                        offsets.insert(part.name.clone(), offset);
-                        out.send(Event::Batch(deletions([], &offsets)))?;
-                    }
+                    part.tell_begun(&mut offsets, out)?;
                 }
                 Event::Ended => {
                     parts.swap_remove(index);
@@ -419,11 +438,18 @@ mod tests {
         assert_eq!(ends, ["caught up", "ended"]);
     }
 
-    /// The changes that a source says, in words, and where it ended.
+    /// The changes that a source says and the parts that it says again, in words, and where it ended.
     fn said(source: Box<dyn Source>) -> (Vec<String>, Option<Offset>) {
         let (mut said, mut last) = (Vec::new(), None);
         for event in start(source, 8).expect("starts").events() {
-            let Event::Batch(batch) = event else { continue };
+            let batch = match event {
+                Event::Batch(batch) => batch,
+                Event::SaidAgain(scope) => {
+                    said.push(format!("~{}", scope.prefix()));
+                    continue;
+                }
+                _ => continue,
+            };
             said.extend(batch.changes.iter().map(|change| match change {
                 Change::Upsert(record) => format!("+{}", record.key),
                 Change::Delete { key, .. } => format!("-{key}"),
@@ -501,10 +527,10 @@ mod tests {
         let (_, said, _) = run(dir.path(), &held, offset.clone());
         assert_eq!(said, ["+d#y", "-b.md"]);
 
-        // Another beginning is another file: what only the old one said goes.
+        // Another beginning is another file: what only the old one said goes, of that part.
         write("d.jsonl", &line("z"));
         let (_, said, _) = run(dir.path(), &held, offset);
-        assert_eq!(said, ["+d#z", "-b.md", "-d#x"]);
+        assert_eq!(said, ["+d#z", "-b.md", "~d#"]);
     }
 
     /// A source of nothing.
@@ -541,8 +567,8 @@ mod tests {
         let nothing = || Nothing(SourceName::new("q"));
         let alone = || Joined::new("q").with_empty(nothing()).with(lines(), None);
         let (_, n_changes, offset) = resumed(alone(), None);
-        // Nothing told of `x`: it goes, and comes again.
-        assert_eq!(n_changes, 2);
+        // Nothing told where `x` was read: it is said again.
+        assert_eq!(n_changes, 1);
         let (how, n_changes, _) = resumed(alone(), offset.clone());
         assert_eq!((how, n_changes), (Resumption::FromOffset, 0));
         let two = Joined::new("q").with(nothing(), None).with(lines(), None);

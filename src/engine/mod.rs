@@ -24,6 +24,7 @@ mod change_log;
 mod clock;
 mod coordinator;
 mod current;
+mod deletions;
 mod edit;
 mod error;
 mod follower;

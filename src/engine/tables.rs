@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use perennial_connectors::KeyScope;
 use perennial_rows::{Key, Row};
+
+use super::deletions::Deletions;
 
 /// A row's change in one epoch: what it was and what it is.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Table {
     restored: BTreeMap<Key, Row>,
     /// Rows that the source has not named since it started anew or over: they make nothing late.
     unconfirmed: BTreeSet<Key>,
+    /// When rows that are gone were deleted.
+    deletions: Deletions,
 }
 
 impl Table {
@@ -38,27 +43,66 @@ impl Table {
             pending: pending.collect(),
             unconfirmed: unconfirmed.cloned().collect(),
             restored: rows,
+            deletions: Deletions::default(),
         }
+    }
+
+    /// With what an earlier process left of deletions.
+    #[must_use]
+    pub(crate) fn with_deletions(mut self, deletions: Deletions) -> Self {
+        self.deletions = deletions;
+        self
     }
 
     /// Notes an upsert (`Some`) or a delete (`None`) for the next epoch; the last of a key
     /// counts.
     pub(crate) fn set(&mut self, key: Key, row: Option<Row>) {
+        self.deletions.forget(key.as_str());
         self.unconfirmed.remove(&key);
         self.pending.insert(key, row);
     }
 
-    /// The source says everything again, from its beginning.
-    pub(crate) fn start_over(&mut self) {
-        let keys = self.rows.keys().chain(self.pending.keys());
-        self.unconfirmed = keys.cloned().collect();
+    /// Notes a delete for the next epoch that claims a time: older versions that come later are late.
+    pub(crate) fn delete_at(&mut self, key: Key, at_ms: i64) {
+        self.set(key.clone(), None);
+        self.deletions.note(key, at_ms);
     }
 
-    /// Rows that the source has not named since it started over are gone.
-    pub(crate) fn drop_unconfirmed(&mut self) {
-        for key in std::mem::take(&mut self.unconfirmed) {
-            self.pending.insert(key, None);
-        }
+    /// Forgets when a row that is gone was deleted.
+    pub(crate) fn forget_deletion(&mut self, key: &str) {
+        self.deletions.forget(key);
+    }
+
+    /// Keys of which it is known when they were deleted.
+    pub(crate) fn deleted(&self) -> impl Iterator<Item = &Key> {
+        self.deletions.keys()
+    }
+
+    /// Whether the state directory is to say something else of deletions.
+    pub(crate) fn has_unsaved_deletions(&self) -> bool {
+        self.deletions.is_unsaved()
+    }
+
+    /// What it is to say of them.
+    pub(crate) fn take_unsaved_deletions(&mut self) -> Vec<(Key, Option<i64>)> {
+        self.deletions.take_unsaved()
+    }
+
+    /// The source says everything of a part again, from its beginning.
+    pub(crate) fn start_over(&mut self, part: &KeyScope) {
+        let keys = self.rows.keys().chain(self.pending.keys());
+        let keys = keys.filter(|key| part.holds(key.as_str()));
+        self.unconfirmed.extend(keys.cloned());
+        self.deletions.forget_part(part);
+    }
+
+    /// Rows of a part that the source has not named since it started over are gone.
+    pub(crate) fn drop_unconfirmed(&mut self, part: &KeyScope) {
+        let unconfirmed = std::mem::take(&mut self.unconfirmed).into_iter();
+        let (gone, others) = unconfirmed.partition(|key| part.holds(key.as_str()));
+        self.unconfirmed = others;
+        let gone: BTreeSet<Key> = gone;
+        self.pending.extend(gone.into_iter().map(|key| (key, None)));
     }
 
     /// Whether a row stands, or is about to.
@@ -69,13 +113,17 @@ impl Table {
         }
     }
 
-    /// The time of the version that stands under this key, if it claims a time that is newer than the one
-    /// that is claimed for what would replace or delete it.
+    /// The time of the version that stands under this key, or of its deletion, if that claims a time which
+    /// is newer than the one that is claimed for what would replace or delete it.
     pub(crate) fn newer_than(&self, key: &str, claimed_ms: Option<i64>) -> Option<i64> {
         let standing = match self.pending.get(key) {
             Some(pending) => pending.as_ref(),
             None => self.rows.get(key),
-        }?;
+        };
+        let Some(standing) = standing else {
+            let deleted_ms = self.deletions.at(key)?;
+            return (claimed_ms? < deleted_ms).then_some(deleted_ms);
+        };
         if self.unconfirmed.contains(key) {
             return None;
         }
@@ -149,6 +197,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     fn row(text: &str) -> Option<Row> {
@@ -200,8 +250,64 @@ mod tests {
         assert_eq!(table.newer_than("untimed", Some(9)), None);
         assert_eq!(table.newer_than("none", Some(9)), None);
         // A source that starts over says all again: nothing is late before that.
-        table.start_over();
+        table.start_over(&KeyScope::all());
         assert_eq!(table.newer_than("timed", Some(9)), None);
+    }
+
+    #[test]
+    fn a_deletion_makes_older_versions_late_until_something_newer_or_of_no_time_comes() {
+        let mut table = Table::default();
+        table.delete_at("k".into(), 10);
+        assert_eq!(table.newer_than("k", Some(9)), Some(10));
+        assert_eq!(table.newer_than("k", Some(10)), None);
+        assert_eq!(table.newer_than("k", None), None);
+        table.commit();
+        assert_eq!(table.newer_than("k", Some(9)), Some(10));
+        table.set("k".into(), row("1"));
+        assert_eq!(table.newer_than("k", Some(9)), None);
+        table.delete_at("k".into(), 10);
+        table.set("k".into(), None);
+        assert_eq!(table.newer_than("k", Some(9)), None);
+        table.delete_at("k".into(), 10);
+        table.start_over(&KeyScope::all());
+        assert_eq!(table.newer_than("k", Some(9)), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn timed_changes_give_the_same_rows_in_any_order(
+            changes in proptest::collection::vec((0u8..3, proptest::bool::ANY, proptest::bool::ANY), 0..12)
+                .prop_map(|changes| changes.into_iter().enumerate().collect::<Vec<_>>())
+                .prop_flat_map(|changes| {
+                    let shuffled = proptest::strategy::Just(changes.clone()).prop_shuffle();
+                    (proptest::strategy::Just(changes), shuffled)
+                })
+        ) {
+            let rows = |changes: Vec<(usize, (u8, bool, bool))>| {
+                let mut table = Table::default();
+                for (at, (key, is_upsert, closes)) in changes {
+                    let key = Key::from(key.to_string());
+                    let at_ms = i64::try_from(at).expect("small");
+                    if table.newer_than(key.as_str(), Some(at_ms)).is_none() {
+                        match is_upsert {
+                            true => {
+                                let mut row = Row::of_text(at.to_string());
+                                (row.updated_at_ms, row.is_timed) = (at_ms, true);
+                                table.set(key, Some(row));
+                            }
+                            false => table.delete_at(key, at_ms),
+                        }
+                    }
+                    if closes {
+                        table.commit();
+                    }
+                }
+                table.commit();
+                table.rows
+            };
+            let (in_order, shuffled) = changes;
+            proptest::prop_assert_eq!(rows(shuffled), rows(in_order));
+        }
     }
 
     #[test]

@@ -38,6 +38,9 @@ struct Options<'a> {
     include: Option<Spanned<&'a Arc<str>>>,
     exclude: Option<Spanned<&'a Arc<str>>>,
     ignore_files: Option<bool>,
+    believe_empty: bool,
+    delimiter: Option<Spanned<&'a Arc<str>>>,
+    encoding: Option<Spanned<&'a Arc<str>>>,
 }
 
 impl<'a> Options<'a> {
@@ -65,6 +68,13 @@ impl<'a> Options<'a> {
                 SourceOption::Include(globs) => options.include = Some(Spanned::new(globs, *span)),
                 SourceOption::Exclude(globs) => options.exclude = Some(Spanned::new(globs, *span)),
                 SourceOption::IgnoreFiles(are) => options.ignore_files = Some(*are),
+                SourceOption::BelieveEmpty(is) => options.believe_empty = *is,
+                SourceOption::Delimiter(text) => {
+                    options.delimiter = Some(Spanned::new(text, *span));
+                }
+                SourceOption::Encoding(label) => {
+                    options.encoding = Some(Spanned::new(label, *span));
+                }
                 _ => {}
             }
         }
@@ -95,16 +105,24 @@ pub(super) fn source(
             if let Some(globs) = options.exclude {
                 folder = folder.exclude(glob_list(globs.of)).at(globs.span)?;
             }
-            folder = folder.ignore_files(options.ignore_files.unwrap_or(true));
+            folder = folder
+                .ignore_files(options.ignore_files.unwrap_or(true))
+                .believe_empty(options.believe_empty);
             Box::new(folder.watching(watching))
         }
         Origin::File(path) if &*path.of == "-" => Box::new(JsonLines::stdin(name).at(path.span)?),
         Origin::File(path) => {
             let lines = JsonLines::open(name, &*path.of).at(path.span)?;
-            Box::new(lines.follow(follows))
+            Box::new(lines.follow(follows).believe_empty(options.believe_empty))
         }
         Origin::Table(path) => {
-            let table = Table::open(name, &*path.of).at(path.span)?;
+            let mut table = Table::open(name, &*path.of).at(path.span)?;
+            if let Some(delimiter) = options.delimiter {
+                table = table.delimited_by(delimiter.of).at(delimiter.span)?;
+            }
+            if let Some(encoding) = options.encoding {
+                table = table.encoding(encoding.of).at(encoding.span)?;
+            }
             Box::new(table.columns(options.columns).follow(follows))
         }
         Origin::Kafka(topic) => {

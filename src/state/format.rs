@@ -13,6 +13,7 @@
 //! | | `"history_bytes"` | u64, bytes of all undo records, keys included |
 //! | | `"fallen back: VIEW"` | u64, the epoch after which the view's audits had it fall back |
 //! | | `"former origin: HEX"` | u64, an origin that this state had before it was restored from a backup |
+//! | | `"deleted: N:STREAM…KEY"` | u64, the two's complement of an i64: when a key of a stream (whose name has N bytes) was deleted, in milliseconds since 1970 |
 //! | | `"replaces: SINK"` | u64, 1: the sink's next delivery is the first since the state was restored |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
 //! | `schemas` | stream | [`StoredSchema`]: the columns of its rows |
@@ -141,6 +142,8 @@ pub(super) const ORIGIN_KEY: &str = "origin";
 pub(super) const FALLEN_PREFIX: &str = "fallen back: ";
 /// Keys of the origins that the state had before it was restored, before their 16 hexadecimal digits.
 pub(super) const FORMER_PREFIX: &str = "former origin: ";
+/// Keys of records that were deleted, before their streams.
+pub(super) const DELETED_PREFIX: &str = "deleted: ";
 /// Keys of sinks whose next delivery replaces what former origins delivered, before their names.
 pub(super) const REPLACES_PREFIX: &str = "replaces: ";
 /// Key of the bytes of the history.

@@ -822,6 +822,7 @@ fn write_present(dir: &Path) {
             at_ms: COMMITTED_AT_MS,
             rows: vec![("docs", "full", Some(&older))],
             offsets: Vec::new(),
+            deletions: Vec::new(),
             schemas: Vec::new(),
             views: Vec::new(),
             answers: Vec::new(),
@@ -847,6 +848,7 @@ fn write_present(dir: &Path) {
                 .into_iter()
                 .map(|(stream, offset)| (stream, Some(offset)))
                 .collect(),
+            deletions: Vec::new(),
             schemas: schemas()
                 .into_iter()
                 .map(|(stream, schema)| (stream, Some(schema)))

@@ -26,6 +26,7 @@
 
 mod backup;
 mod check;
+mod deletions;
 mod error;
 mod file;
 mod format;
@@ -114,6 +115,8 @@ pub(crate) struct Restored {
     pub rows: HashMap<String, BTreeMap<String, StoredRow>>,
     /// By stream: where its source goes on.
     pub offsets: HashMap<String, Offset>,
+    /// By stream: when keys were deleted that are not there, in milliseconds since 1970.
+    pub deletions: deletions::Times,
     /// By stream: the columns of its rows. Formats before 8 do not say.
     pub schemas: HashMap<String, StoredSchema>,
     /// By view: what its answers depend on besides rows.
@@ -165,6 +168,8 @@ pub(crate) struct Note {
     pub offsets: Vec<(String, Option<Offset>)>,
     /// By stream.
     pub schemas: Vec<(String, StoredSchema)>,
+    /// Stream, key, and when it was deleted, or that this is forgotten.
+    pub deletions: Vec<(String, String, Option<i64>)>,
     pub quarantine: QuarantineDeltas,
     /// Numbers of resubmitted rows that are taken in.
     pub resubmitted: Vec<u64>,
@@ -178,6 +183,8 @@ pub(crate) struct Commit<'a> {
     /// Stream, key, and the row or its end.
     pub rows: Vec<(&'a str, &'a str, Option<&'a StoredRow>)>,
     pub offsets: Vec<(&'a str, Option<Offset>)>,
+    /// Stream, key, and when it was deleted, or that this is forgotten.
+    pub deletions: Vec<(&'a str, &'a str, Option<i64>)>,
     /// Stream, and the columns of its rows, or its end.
     pub schemas: Vec<(&'a str, Option<StoredSchema>)>,
     pub views: Vec<(&'a str, Option<[u8; 32]>)>,
@@ -386,6 +393,7 @@ impl State {
                 restored.fallen.insert(view.to_owned());
             }
             restored.former = replacing::former(&manifest)?;
+            restored.deletions = deletions::all(&manifest)?;
             for entry in txn.open_table(QUARANTINE)?.iter()? {
                 let (_, bytes) = entry?;
                 let refused = format::decode("a refusal", bytes.value())?;
@@ -503,6 +511,7 @@ impl State {
                     SCHEMAS,
                     schemas.map(|(stream, schema)| (*stream, schema.as_ref())),
                 )?;
+                deletions::put(&txn, commit.deletions.iter().copied())?;
                 quarantine::put(&txn, commit.quarantine, commit.resubmitted)?;
                 let mut views = txn.open_table(VIEWS)?;
                 for (view, digest) in &commit.views {
@@ -602,6 +611,11 @@ impl State {
                 txn,
                 SCHEMAS,
                 schemas.map(|(stream, schema)| (&**stream, Some(schema))),
+            )?;
+            let deletions = note.deletions.iter();
+            deletions::put(
+                txn,
+                deletions.map(|(stream, key, at_ms)| (&**stream, &**key, *at_ms)),
             )?;
             quarantine::put(txn, &note.quarantine, &note.resubmitted)?;
             fault::NOTE_STAGED.reach();

@@ -179,6 +179,7 @@ pub(super) fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
             ("docs", &format!("k{}", epoch.saturating_sub(3)), None),
         ],
         offsets: vec![("docs", Some(Offset::Sequence(epoch)))],
+        deletions: Vec::new(),
         schemas: vec![("docs", Some(schema_of(epoch)))],
         views: Vec::new(),
         answers: Vec::new(),

@@ -429,7 +429,7 @@ fn what_went_while_the_program_was_not_there_is_gone() {
     write("b.md", "two");
     write("c.md", "two");
     let script = format!(
-        "CREATE SOURCE notes FROM FOLDER '{}';
+        "CREATE SOURCE notes FROM FOLDER '{}' WITH (BELIEVE_EMPTY);
          CREATE VIEW texts AS SELECT key, text FROM notes;
          CREATE VIEW words AS SELECT text FROM notes;
          CREATE SINK texts FROM texts INTO '{}';

@@ -289,9 +289,12 @@ fn lines_that_were_changed_behind_its_back_are_read_again() {
     put(line("b", "Nothing else."));
     assert_eq!(now(), "Nothing is known of opens.");
     assert_eq!(state::check(&state).expect("whole").n_rows, 2);
+    // Cut to nothing: that is not believed.
+    put(line("a", "It opens at nine."));
+    assert_eq!(now(), "It opens at nine.");
     put(String::new());
-    assert_eq!(now(), "Nothing is known of opens.");
-    assert_eq!(state::check(&state).expect("whole").n_rows, 1);
+    assert_eq!(now(), "It opens at nine.");
+    assert_eq!(state::check(&state).expect("whole").n_rows, 2);
 }
 
 #[test]

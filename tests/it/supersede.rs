@@ -136,6 +136,79 @@ fn a_deletion_that_names_an_older_time_is_late_and_can_be_meant_all_the_same() {
 }
 
 #[test]
+fn a_version_older_than_its_deletion_is_late_after_a_restart_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, state) = (dir.path().join("memory.jsonl"), dir.path().join("state"));
+    let say = |lines: &[&str]| {
+        let file = fs::OpenOptions::new().create(true).append(true).open(&path);
+        let lines = lines.join("\n") + "\n";
+        std::io::Write::write_all(&mut file.expect("writable"), lines.as_bytes()).expect("written");
+        let mut rig = Rig::start(Scripted::new(), |builder| {
+            let docs = JsonLines::open("docs", &path).expect("there");
+            let builder = builder.source(docs).table("questions").view(view(2000));
+            builder.state(&state)
+        });
+        rig.upsert("questions", "q", "airport");
+        let answer = rig.texts()["q"].clone();
+        let n_refused = rig.engine.quarantine().expect("runs").len();
+        (answer, n_refused)
+    };
+    let nothing = "Nothing is known of airport.".to_owned();
+    let deletion = r#"{"delete":{"key":"a","updated_at":20}}"#;
+    let at = |at: u64, code: &str| {
+        format!("{{\"key\":\"a\",\"text\":\"The airport is {code}.\",\"updated_at\":{at}}}")
+    };
+    // Nothing was there that it could delete.
+    assert_eq!(say(&[deletion]), (nothing.clone(), 0));
+    assert_eq!(say(&[&at(10, "SFO")]), (nothing.clone(), 1));
+    // A deletion that is older still is none of anything.
+    let older = r#"{"delete":{"key":"a","updated_at":5}}"#;
+    assert_eq!(say(&[older, &at(19, "AUS")]), (nothing, 2));
+    let newer = "The airport is LHR.".to_owned();
+    assert_eq!(say(&[&at(21, "LHR")]), (newer.clone(), 2));
+    assert_eq!(say(&[deletion]), (newer, 3));
+}
+
+#[test]
+fn a_file_in_the_place_of_another_says_all_there_is_to_a_running_and_a_restarted_engine() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, state) = (dir.path().join("memory.jsonl"), dir.path().join("state"));
+    let line = |key: &str, code: &str, at: u64| {
+        format!("{{\"key\":\"{key}\",\"text\":\"The airport is {code}.\",\"updated_at\":{at}}}\n")
+    };
+    let replace = |text: String| {
+        let other = dir.path().join("other");
+        fs::write(&other, text).expect("writable");
+        fs::rename(&other, &path).expect("renamed");
+    };
+    let start = || {
+        Rig::start(Scripted::new(), |builder| {
+            let docs = JsonLines::open("docs", &path).expect("there").follow(true);
+            let builder = builder.source(docs).table("questions").view(view(2000));
+            builder.state(&state)
+        })
+    };
+    replace(line("a", "SFO", 10) + &line("b", "AUS", 20));
+    let mut rig = start();
+    rig.upsert("questions", "q", "airport");
+    assert_eq!(rig.texts()["q"], "The airport is SFO. The airport is AUS.");
+    // A version that claims an older time is none of before.
+    replace(line("b", "LHR", 15));
+    let until = Instant::now() + Duration::from_secs(60);
+    while rig.texts()["q"] != "The airport is LHR." && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(rig.texts()["q"], "The airport is LHR.");
+    assert!(rig.engine.quarantine().expect("runs").is_empty());
+    drop(rig);
+    replace(line("c", "OSL", 5));
+    let mut rig = start();
+    rig.upsert("questions", "q", "airport");
+    assert_eq!(rig.texts()["q"], "The airport is OSL.");
+    assert!(rig.engine.quarantine().expect("runs").is_empty());
+}
+
+#[test]
 fn a_file_that_is_written_anew_is_never_late() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("memory.jsonl");

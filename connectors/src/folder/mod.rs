@@ -19,7 +19,8 @@
 //! which has the last word. A file that is touched is another version of its document.
 //!
 //! A root that goes away, or cannot be listed, is awaited; what could not be read is looked at again
-//! soon. What stands meanwhile is what stood.
+//! soon. What stands meanwhile is what stood. So it is where nothing is in a root any more, which is
+//! another folder than before or, at a start, held documents in an earlier run.
 //!
 //! Which files are documents says `filter`, by names and by patterns, and say the ignore files that
 //! lie among them (`ignore_files`); how one is read says `kind`. Names that begin with a dot are
@@ -125,6 +126,7 @@ pub struct Folder {
     size_limit: u64,
     watching: Watching,
     burst: Burst,
+    believes_empty: bool,
     /// What an earlier run emitted.
     held: Vec<(Key, Digest)>,
 }
@@ -147,6 +149,7 @@ impl Folder {
             size_limit: SIZE_LIMIT,
             watching: Watching::Auto,
             burst: Burst::default(),
+            believes_empty: false,
             held: Vec::new(),
         })
     }
@@ -225,6 +228,15 @@ impl Folder {
         Ok(self)
     }
 
+    /// Whether a folder in which nothing is any more has lost its documents. By default those of an
+    /// earlier run, and of a folder that stood there before, are kept until it holds one
+    /// ([`Notice::Emptied`]): something may have been unmounted.
+    #[must_use]
+    pub fn believe_empty(mut self, is_believed: bool) -> Self {
+        self.believes_empty = is_believed;
+        self
+    }
+
     /// Begins from what an earlier run emitted, so that the first batch holds only what has
     /// changed since then, deletions included.
     #[must_use]
@@ -260,6 +272,7 @@ impl Source for Folder {
             size_limit,
             watching,
             burst,
+            believes_empty,
             held,
         } = *self;
         let mut watcher = match watching {
@@ -276,7 +289,9 @@ impl Source for Folder {
         if let Some(notice) = watcher.as_mut().and_then(Watcher::take_notice) {
             out.notice(notice)?;
         }
-        let mut snapshot = Snapshot::new(name, roots, filter, size_limit, held).resting(REST);
+        let mut snapshot = Snapshot::new(name, roots, filter, size_limit, held)
+            .resting(REST)
+            .believing_empty(believes_empty);
         let first = snapshot.reconcile(&Touched::everything(), out)?;
         out.batch(first)?;
         tell(&mut snapshot, out)?;
@@ -286,9 +301,14 @@ impl Source for Folder {
         };
         loop {
             let unread: Vec<_> = snapshot.unread().collect();
-            let within = (!unread.is_empty()).then_some(RETRY_EVERY);
+            let looks_soon = !unread.is_empty() || snapshot.is_any_emptied();
+            let within = looks_soon.then_some(RETRY_EVERY);
             let mut touched = watcher.next(snapshot.roots(), within, out)?;
             touched.paths.extend(unread);
+            if snapshot.has_moved() {
+                watcher.again(snapshot.roots());
+                touched.everything = true;
+            }
             if let Some(notice) = watcher.take_notice() {
                 out.notice(notice)?;
             }

@@ -3,13 +3,14 @@
 //! A followed file is a log: bytes are appended. Where it was cut, or another file stands under
 //! its name (which is how logs are rotated and how editors save), it is read again from its
 //! beginning, after what was left in the old one. The last bytes read are compared whenever it
-//! grows, so that a file written anew in place is noticed even where it became longer.
+//! grows or is touched, so that a file written anew in place is noticed even where it became longer, or is as
+//! long as before.
 //! An edit further back is not: what a log once said stands.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::identity::identity;
 use crate::unpacked::{Packing, packing, unpacked};
@@ -133,6 +134,8 @@ pub(super) struct FileFeed {
     position: u64,
     /// The last bytes before the position.
     tail: Vec<u8>,
+    /// When the file was modified last, as of the last look.
+    modified: Option<SystemTime>,
     /// Whether to wait for more at the end.
     follow: bool,
     /// Whether the end was reached before.
@@ -156,6 +159,7 @@ impl FileFeed {
             file,
             position: 0,
             tail: Vec::new(),
+            modified: None,
             follow: false,
             reached_end: false,
             gone: Gone::No,
@@ -213,8 +217,11 @@ impl FileFeed {
                         Err(error) => Err(error.into()),
                     };
                 }
+                let modified = open.modified().ok();
+                let is_touched = std::mem::replace(&mut self.modified, modified) != modified;
                 let len = open.len();
-                if len < self.position || (len > self.position && !self.tail_stands()?) {
+                let is_doubted = len > self.position || is_touched;
+                if len < self.position || is_doubted && !self.tail_stands()? {
                     self.start_over()?;
                     return Ok(Look::StartedOver);
                 }

@@ -6,15 +6,19 @@
 //!
 //! - `feed`: where do bytes come from? A file, a growing file, a pipe.
 //! - `lines`: where does each line begin and end, with bounded memory?
+//! - `again`: is a file read in the place of another one, and when is that done?
 //!
 //! Invariants: every line that is not blank gives exactly one change or one rejection, with the
 //! line's true number and first byte. What a file says is emitted as it stands: keys are not
-//! remembered, so an upsert may repeat what is held.
+//! remembered, so an upsert may repeat what is held. What the file under the name says is all there is:
+//! once it was cut or replaced, what only the file before said is gone, whether the source was running
+//! meanwhile or not.
 //!
 //! A last line without its line feed waits for its rest while the file is followed. Otherwise
 //! it is read as it is, and refused as [`Truncated`](crate::Rejection::Truncated) if it ends in
 //! the middle of a value; the offset to resume from stays at its beginning.
 
+mod again;
 mod feed;
 pub(crate) mod lines;
 
@@ -33,6 +37,7 @@ use crate::{
 use crate::json::record::{self, Carrier};
 use crate::rejection;
 use crate::unpacked::unpacked;
+use again::Again;
 use feed::{Feed, FileFeed, Look, PackedFeed, PipeFeed};
 use lines::{Content, Line, Lines};
 
@@ -76,6 +81,9 @@ pub struct JsonLines {
     feed: Feed,
     /// In bytes.
     line_limit: usize,
+    believes_empty: bool,
+    /// Whether the records of an earlier run were read elsewhere than in this file as it stands.
+    starts_over: bool,
     /// The line to begin with, and its first byte.
     resume: (u64, u64),
     /// Has taken the bytes before it.
@@ -131,6 +139,8 @@ impl JsonLines {
             path,
             feed,
             line_limit: LINE_LIMIT,
+            believes_empty: false,
+            starts_over: false,
             resume: (1, 0),
             before: blake3::Hasher::new(),
             is_textless: false,
@@ -154,6 +164,14 @@ impl JsonLines {
         self
     }
 
+    /// Whether a file that was cut to nothing, or replaced by an empty one, has lost what it said. By
+    /// default that is kept until the file holds a line ([`Notice::EmptiedFile`]).
+    #[must_use]
+    pub fn believe_empty(mut self, is_believed: bool) -> Self {
+        self.believes_empty = is_believed;
+        self
+    }
+
     /// Begins with a line that an earlier run's [`Batch::resume`] named. If no line begins
     /// there any more, the file is read from its beginning, with a notice. Pipes only count
     /// their lines from there.
@@ -169,27 +187,30 @@ impl Source for JsonLines {
         &self.name
     }
 
-    /// From the offset where the file begins as it did; the bytes of a pipe do not come
-    /// again.
+    /// From the offset where the file begins as it did; else it starts over. The bytes of a pipe do not
+    /// come again.
     fn resume_from(&mut self, from: Resume) -> Resumption {
         if let Feed::Pipe(_) = &self.feed {
             return Resumption::Anew;
         }
-        match from.offset {
-            Some(Offset::Lines {
-                path,
-                line,
-                byte,
-                digest,
-            }) if path == self.path => match hashed(&path, byte) {
-                Some(hasher) if *hasher.finalize().as_bytes() == digest => {
-                    self.resume = (line, byte);
-                    self.before = hasher;
-                    Resumption::FromOffset
-                }
-                _ => Resumption::Anew,
-            },
-            _ => Resumption::Anew,
+        if let Some(Offset::Lines {
+            path,
+            line,
+            byte,
+            digest,
+        }) = from.offset
+            && path == self.path
+            && let Some(hasher) = hashed(&path, byte)
+            && *hasher.finalize().as_bytes() == digest
+        {
+            self.resume = (line, byte);
+            self.before = hasher;
+            return Resumption::FromOffset;
+        }
+        self.starts_over = !from.held.is_empty();
+        match self.starts_over {
+            true => Resumption::FromHeld,
+            false => Resumption::Anew,
         }
     }
 
@@ -203,6 +224,8 @@ impl Source for JsonLines {
             path,
             mut feed,
             line_limit,
+            believes_empty,
+            starts_over,
             resume: (line, byte),
             before,
             is_textless,
@@ -223,6 +246,7 @@ impl Source for JsonLines {
                 path: reader.path.clone(),
             })?;
         }
+        let mut again = Again::new(starts_over || !resumed, believes_empty);
         let mut caught_up = false;
         let mut quiet_since = Instant::now();
         let mut buffer = vec![0; CHUNK];
@@ -231,6 +255,7 @@ impl Source for JsonLines {
                 Look::Bytes(n_bytes) => {
                     quiet_since = Instant::now();
                     reader.take(&buffer[..n_bytes]);
+                    again.look(reader.holds_line(), out)?;
                     let late = reader.age() >= MAX_DELAY;
                     // A file is caught up at its end; then, and for a pipe, which has none, one
                     // batch must not wait for a pause that never comes.
@@ -244,8 +269,13 @@ impl Source for JsonLines {
                     }
                 }
                 Look::Quiet => {
+                    again.look(reader.holds_line(), out)?;
                     reader.flush(out)?;
-                    if !caught_up {
+                    again.rest(quiet_since.elapsed(), out)?;
+                    if !caught_up || quiet_since.elapsed() >= UNFINISHED_TIME {
+                        again.tell_empty(&reader.path, out)?;
+                    }
+                    if !caught_up && !again.is_begun() {
                         caught_up = true;
                         out.send(Event::CaughtUp)?;
                     }
@@ -261,6 +291,8 @@ impl Source for JsonLines {
                     out.notice(Notice::StartedOver {
                         path: reader.path.clone(),
                     })?;
+                    again.start_over(out)?;
+                    quiet_since = Instant::now();
                     reader.lines = Lines::new(line_limit, 1, 0);
                     reader.taken.reset();
                     reader.whole_lines.reset();
@@ -270,8 +302,12 @@ impl Source for JsonLines {
                     path: reader.path.clone(),
                 })?,
                 Look::End => {
+                    let holds_line = reader.holds_line() || reader.lines.unfinished().is_some();
+                    again.look(holds_line, out)?;
                     reader.end_line();
                     reader.flush(out)?;
+                    again.tell_empty(&reader.path, out)?;
+                    again.finish(out)?;
                     if !caught_up {
                         out.send(Event::CaughtUp)?;
                     }
@@ -359,6 +395,11 @@ impl Reader {
             };
             read_line(place, line, batch);
         });
+    }
+
+    /// Whether a line has come to its end.
+    fn holds_line(&self) -> bool {
+        self.lines.position().1 > 0
     }
 
     /// Reads the last line, which no line feed ends.

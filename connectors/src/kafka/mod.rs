@@ -6,15 +6,19 @@
 //! the epoch that they brought, so a message counts once whatever crashes.
 //!
 //! - `client`: how is a client set up?
+//! - `compaction`: may a message that was removed have been a deletion?
 //! - `partitions`: how far was each partition read, and is it still the same topic?
 //! - `format`, `frame`, `debezium`: what does a message say?
 //!
 //! A cluster that is away, or a topic that is not there yet, is waited for, with a notice. A
 //! topic that was deleted and made anew is read from its beginning, and what the old one held
-//! and the new one does not is gone ([`Notice::Recreated`]). Messages that retention removed
-//! before they were read are told ([`Notice::Lost`]); what is held stands.
+//! and the new one does not is gone ([`Notice::Recreated`]). So is one that is compacted, and of which
+//! messages were removed before they were read ([`Notice::Compacted`]): deletions are kept there for a while
+//! only. Messages of others that retention removed before they were read are told ([`Notice::Lost`]); what
+//! is held stands.
 
 pub(crate) mod client;
+mod compaction;
 mod debezium;
 mod format;
 mod frame;
@@ -40,8 +44,8 @@ use crate::declared::is_textless;
 use crate::message_format::Format;
 use crate::rejection;
 use crate::{
-    Batch, Error, Event, Halt, NextMessage, Notice, Offset, Outlet, Rejected, Resume, Resumption,
-    Source, SourceName,
+    Batch, Error, Event, Halt, KeyScope, NextMessage, Notice, Offset, Outlet, Rejected, Resume,
+    Resumption, Source, SourceName,
 };
 
 use client::Complaints;
@@ -231,6 +235,7 @@ impl Source for Kafka {
             batch_bytes: 0,
             begun: None,
             has_caught_up: false,
+            is_starting_over: false,
             is_found: false,
             told: None,
         };
@@ -250,6 +255,8 @@ struct Reader<'a> {
     /// When the batch's first message came.
     begun: Option<Instant>,
     has_caught_up: bool,
+    /// Whether it reads from the beginnings again, and is not through.
+    is_starting_over: bool,
     /// Whether the topic was there when it was last looked for.
     is_found: bool,
     /// The complaint that was told last.
@@ -291,12 +298,17 @@ impl Reader<'_> {
                 Some(Err(error)) => self.complain(&error, out)?,
                 None => self.flush(out)?,
             }
-            if !self.has_caught_up && self.partitions.are_at_end() {
+            let is_behind = !self.has_caught_up || self.is_starting_over;
+            if is_behind && self.partitions.are_at_end() {
                 self.flush(out)?;
-                self.has_caught_up = true;
-                out.send(Event::CaughtUp)?;
+                if std::mem::take(&mut self.is_starting_over) {
+                    out.send(Event::SaidAgain(KeyScope::all()))?;
+                }
+                if !std::mem::replace(&mut self.has_caught_up, true) {
+                    out.send(Event::CaughtUp)?;
+                }
             }
-            if self.has_caught_up && self.source.is_once {
+            if self.has_caught_up && !self.is_starting_over && self.source.is_once {
                 return Ok(());
             }
         }
@@ -310,7 +322,7 @@ impl Reader<'_> {
                 if self.partitions.exceed(&numbers) {
                     self.partitions = Partitions::default();
                     self.partitions.add(&numbers);
-                    self.begin_again(out)
+                    self.begin_again(self.recreated(), out)
                 } else {
                     // Clients do not tell when a topic was deleted and made anew.
                     let is_doubted = returned || self.partitions.are_at_end();
@@ -339,7 +351,15 @@ impl Reader<'_> {
         match self.partitions.arrive(message) {
             Arrival::New => {}
             Arrival::Known => return Ok(()),
-            Arrival::Foreign => return self.begin_again(out),
+            Arrival::Foreign => return self.begin_again(self.recreated(), out),
+            Arrival::Skipped => {
+                // Where the cluster does not say, it may be.
+                if self.is_compacted(out)?.unwrap_or(true) {
+                    return self.begin_again(self.compacted(), out);
+                }
+                self.partitions.skip();
+                return self.take(message, out);
+            }
         }
         self.begun.get_or_insert_with(Instant::now);
         self.batch_bytes += MESSAGE_COST + message.payload_len() + message.key_len();
@@ -379,16 +399,39 @@ impl Reader<'_> {
         out.batch(batch)
     }
 
-    /// Another topic stands under the name: it is read from its beginning.
-    fn begin_again(&mut self, out: &Outlet) -> Result<(), Halt> {
+    fn recreated(&self) -> Notice {
+        let topic = self.source.topic.clone();
+        Notice::Recreated { topic }
+    }
+
+    fn compacted(&self) -> Notice {
+        let topic = self.source.topic.clone();
+        Notice::Compacted { topic }
+    }
+
+    /// Whether the topic is compacted, if the cluster says so.
+    fn is_compacted(&self, out: &Outlet) -> Result<Option<bool>, Halt> {
+        let (config, topic) = (self.source.config.clone(), self.source.topic.clone());
+        let asked = beside(move || compaction::is_compacted(&config, &topic, LOOK_TIMEOUT))?;
+        loop {
+            match asked.recv_timeout(PATIENCE) {
+                Ok(said) => return Ok(said),
+                Err(RecvTimeoutError::Timeout) => out.check()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    /// Something else stands under the name than what was read, or more is gone than is known: it is read
+    /// from its beginning.
+    fn begin_again(&mut self, why: Notice, out: &Outlet) -> Result<(), Halt> {
         self.batch = Batch::default();
         self.batch_bytes = 0;
         self.begun = None;
         self.partitions.forget();
-        self.has_caught_up = false;
-        out.notice(Notice::Recreated {
-            topic: self.source.topic.clone(),
-        })?;
+        self.is_starting_over = true;
+        out.notice(why)?;
+        out.send(Event::StartedOver(KeyScope::all()))?;
         self.assign()
     }
 
@@ -411,7 +454,7 @@ impl Reader<'_> {
                     reason: code.to_string(),
                 }));
             }
-            _ => {}
+            _ => self.partitions.fall_behind(),
         }
         let said = self.consumer.client().context().take();
         let reason = match (error.rdkafka_error_code(), said) {
@@ -464,13 +507,18 @@ impl Reader<'_> {
         for (number, extent) in extents {
             match self.partitions.stand(number, extent) {
                 Standing::Sound => {}
-                Standing::Lost(from, to) => out.notice(Notice::Lost {
-                    topic: self.source.topic.clone(),
-                    partition: number,
-                    from,
-                    to,
-                })?,
-                Standing::Foreign => return self.begin_again(out),
+                Standing::Lost(from, to) => {
+                    out.notice(Notice::Lost {
+                        topic: self.source.topic.clone(),
+                        partition: number,
+                        from,
+                        to,
+                    })?;
+                    if self.is_compacted(out)? == Some(true) {
+                        return self.begin_again(self.compacted(), out);
+                    }
+                }
+                Standing::Foreign => return self.begin_again(self.recreated(), out),
             }
         }
         self.assign()

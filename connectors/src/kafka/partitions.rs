@@ -3,7 +3,8 @@
 //! Offsets alone do not tell a topic from another of its name. So the digest of the last
 //! message is kept with its offset, and reading goes on *at* that message: if it is the same,
 //! what came before it stands; if it is another, or the log ends before it, the topic was made
-//! anew. (Where compaction removed it, the next message is further on, and is believed.)
+//! anew. Where compaction removed it, the next message is further on, and is believed; but a gap in what
+//! came while nobody read may have held a deletion ([`Arrival::Skipped`]).
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,8 @@ struct Partition {
     is_unproven: bool,
     /// Whether all that stood there when it was read is read.
     is_at_end: bool,
+    /// Whether messages came while nobody read them, and not all of these are read.
+    is_behind: bool,
 }
 
 /// What becomes of a message.
@@ -33,6 +36,8 @@ struct Partition {
 pub(super) enum Arrival {
     /// It is the next one.
     New,
+    /// It would be, but that messages before it were removed while nobody read.
+    Skipped,
     /// It was read before.
     Known,
     /// It stands where another one was: this is another topic of the same name.
@@ -64,6 +69,7 @@ impl Partitions {
             next: Some(*next),
             is_unproven: true,
             is_at_end: false,
+            is_behind: true,
         };
         let by_number = next.iter().map(|(number, next)| (*number, partition(next)));
         Self {
@@ -103,6 +109,20 @@ impl Partitions {
         }
     }
 
+    /// Nobody could read for a while.
+    pub(super) fn fall_behind(&mut self) {
+        for partition in self.by_number.values_mut() {
+            partition.is_behind = partition.next.is_some();
+        }
+    }
+
+    /// Messages that were skipped are not missed.
+    pub(super) fn skip(&mut self) {
+        for partition in self.by_number.values_mut() {
+            partition.is_behind = false;
+        }
+    }
+
     /// Whether all that stood there is read.
     pub(super) fn are_at_end(&self) -> bool {
         !self.by_number.is_empty() && self.by_number.values().all(|p| p.is_at_end)
@@ -121,6 +141,9 @@ impl Partitions {
             if message.offset() < next.offset {
                 return Arrival::Known;
             }
+            if message.offset() > next.offset && partition.is_behind {
+                return Arrival::Skipped;
+            }
         }
         partition.next = Some(NextMessage {
             offset: message.offset() + 1,
@@ -135,6 +158,7 @@ impl Partitions {
         match self.by_number.get_mut(&number) {
             Some(partition) => {
                 partition.is_at_end = true;
+                partition.is_behind &= partition.is_unproven;
                 !partition.is_unproven
             }
             // Of an assignment before this one.
@@ -292,8 +316,30 @@ mod tests {
     }
 
     #[test]
-    fn compaction_is_believed_and_loss_is_told() {
-        assert_eq!(resumed().arrive(&message(7, "x")), Arrival::New);
+    fn what_is_removed_while_nobody_reads_is_noticed_and_later_compaction_is_believed() {
+        let mut behind = resumed();
+        assert_eq!(behind.arrive(&message(1, "b")), Arrival::Known);
+        assert_eq!(behind.arrive(&message(2, "c")), Arrival::New);
+        assert_eq!(behind.arrive(&message(7, "x")), Arrival::Skipped);
+        assert_eq!(start(&behind), Start::Offset(3), "it is not taken in");
+        behind.skip();
+        assert_eq!(behind.arrive(&message(7, "x")), Arrival::New);
+        // The last one may be removed, too.
+        assert_eq!(resumed().arrive(&message(2, "c")), Arrival::New);
+        assert_eq!(resumed().arrive(&message(3, "d")), Arrival::Skipped);
+        // Whoever reads along misses nothing, until nobody can.
+        let mut along = resumed();
+        assert_eq!(along.arrive(&message(1, "b")), Arrival::Known);
+        assert!(along.end(0));
+        assert_eq!(along.arrive(&message(7, "x")), Arrival::New);
+        along.fall_behind();
+        assert_eq!(along.arrive(&message(9, "y")), Arrival::Skipped);
+        along.forget();
+        assert_eq!(along.arrive(&message(9, "y")), Arrival::New);
+    }
+
+    #[test]
+    fn loss_is_told() {
         let stand = |low, high| resumed().stand(0, Extent { low, high });
         assert_eq!(stand(0, 9), Standing::Sound);
         assert_eq!(stand(2, 2), Standing::Sound);

@@ -1,6 +1,6 @@
 //! The rows of a table of comma-separated values, whose first row names the columns.
 //!
-//! The file may be packed (gzip or zstd). A row with another number of fields than the first is
+//! The file may be packed (gzip or zstd), and in any encoding (`encoding`). A row with another number of fields than the first is
 //! refused; a file without a first row is no table, nor is one with two columns of one name. A value of another column that is empty is none.
 //! A file that ends within quotes is not read: what stands behind them would be gone without a word.
 
@@ -15,7 +15,7 @@ use ::csv::{ByteRecord, Position, Reader, ReaderBuilder, WriterBuilder};
 
 use perennial_rows::{Type, Value, has_meaning};
 
-use super::{Found, Rows, field, no_column};
+use super::{Found, Rows, Writing, encoding, field, no_column};
 use crate::attributes::Attribute;
 use crate::json::record::{self, Fields, shown};
 use crate::unpacked::unpacked;
@@ -47,8 +47,9 @@ impl CsvRows {
     pub(super) fn open<'a>(
         path: &Path,
         of_record: impl Iterator<Item = (&'static str, &'a str, bool)>,
-        delimiter: u8,
+        writing: Writing,
     ) -> Result<Self, Error> {
+        let delimiter = writing.delimiter;
         let io = |source| unreadable(path, source);
         let file = File::open(path).map_err(io)?;
         let n_since_row = Arc::new(AtomicU64::new(0));
@@ -58,7 +59,9 @@ impl CsvRows {
             .flexible(true)
             .has_headers(false)
             .from_reader(Capped {
-                inner: unpacked(file).map_err(io)?,
+                inner: unpacked(file)
+                    .and_then(|unpacked| encoding::decoded(unpacked, writing.encoding))
+                    .map_err(io)?,
                 n_since_row: n_since_row.clone(),
                 quotes: Quotes::new(delimiter),
                 is_quoted: is_quoted.clone(),

@@ -5,6 +5,7 @@
 //! written; what is emitted is the difference.
 //!
 //! - [`csv`]: comma-separated values, perhaps packed.
+//! - [`encoding`]: in which encoding these are.
 //! - [`parquet`]: Parquet files.
 //!
 //! Its other columns are those of the record, by their names in the file: texts of comma-separated
@@ -20,6 +21,7 @@
 //! source, or, once it was read, deletes nothing that is held.
 
 mod csv;
+mod encoding;
 #[cfg_attr(not(feature = "parquet"), path = "../absent/parquet.rs")]
 mod parquet;
 
@@ -90,8 +92,17 @@ pub struct Table {
 /// How the file is written.
 #[derive(Clone, Copy, Debug)]
 enum Format {
-    Csv { delimiter: u8 },
+    Csv(Writing),
     Parquet,
+}
+
+/// How values stand between line ends.
+#[derive(Clone, Copy, Debug)]
+struct Writing {
+    /// Between two of them.
+    delimiter: u8,
+    /// Where neither a mark nor UTF-8 says it.
+    encoding: Option<&'static encoding_rs::Encoding>,
 }
 
 /// A row as it was emitted: digest and time; the time is not known of what an earlier run emitted.
@@ -168,8 +179,56 @@ impl Table {
     /// The file holds values with this byte between them, whatever its name.
     #[must_use]
     pub fn delimiter(mut self, delimiter: u8) -> Self {
-        self.format = Format::Csv { delimiter };
+        let encoding = match self.format {
+            Format::Csv(writing) => writing.encoding,
+            Format::Parquet => None,
+        };
+        self.format = Format::Csv(Writing {
+            delimiter,
+            encoding,
+        });
         self
+    }
+
+    /// As [`Table::delimiter`], by a character of ASCII or the word `tab`.
+    ///
+    /// # Errors
+    /// [`Error::TableOption`] for another text, and for a quote or a line end; for a Parquet file.
+    pub fn delimited_by(self, delimiter: &str) -> Result<Self, Error> {
+        let byte = match delimiter.as_bytes() {
+            _ if delimiter.eq_ignore_ascii_case("tab") => Some(b'\t'),
+            [byte] if byte.is_ascii() && !b"\"\r\n".contains(byte) => Some(*byte),
+            _ => None,
+        };
+        match (byte, self.format) {
+            (Some(byte), Format::Csv(_)) => Ok(self.delimiter(byte)),
+            (Some(_), Format::Parquet) => Err(no_text("delimiter", delimiter)),
+            (None, _) => Err(Error::TableOption {
+                option: "delimiter",
+                value: delimiter.to_owned(),
+                reason: "one character of ASCII, no quote or line end, or `tab`",
+            }),
+        }
+    }
+
+    /// The encoding of a file that has no byte-order mark, by its name on the web: `windows-1252`,
+    /// `utf-16le`, `shift_jis`, …. By default UTF-8.
+    ///
+    /// # Errors
+    /// [`Error::TableOption`] for a name of none, and for a Parquet file.
+    pub fn encoding(mut self, label: &str) -> Result<Self, Error> {
+        let Some(named) = encoding::named(label) else {
+            return Err(Error::TableOption {
+                option: "encoding",
+                value: label.to_owned(),
+                reason: "a name as `utf-8`, `utf-16le`, `windows-1252`, `latin1` or `shift_jis`",
+            });
+        };
+        let Format::Csv(writing) = &mut self.format else {
+            return Err(no_text("encoding", label));
+        };
+        writing.encoding = Some(named);
+        Ok(self)
     }
 
     /// Whether to read the file again when it was written. By default not.
@@ -287,8 +346,8 @@ impl Table {
 
     fn rows(&self) -> Result<Box<dyn Rows>, Error> {
         Ok(match self.format {
-            Format::Csv { delimiter } => {
-                Box::new(csv::CsvRows::open(&self.path, self.fields(), delimiter)?)
+            Format::Csv(writing) => {
+                Box::new(csv::CsvRows::open(&self.path, self.fields(), writing)?)
             }
             Format::Parquet => Box::new(parquet::ParquetRows::open(&self.path, self.fields())?),
         })
@@ -340,9 +399,10 @@ impl Format {
             return Self::Parquet;
         }
         let has_tabs = name.contains(".tsv");
-        Self::Csv {
+        Self::Csv(Writing {
             delimiter: if has_tabs { b'\t' } else { b',' },
-        }
+            encoding: None,
+        })
     }
 }
 
@@ -389,6 +449,15 @@ fn field(field: &str, text: &str) -> Option<Json> {
         ("title" | "updated_at", _) if text.is_empty() => None,
         ("updated_at", Ok(milliseconds)) => Some(Json::Integer(milliseconds)),
         _ => Some(Json::String(text.to_owned())),
+    }
+}
+
+/// What is said of text, of a file that holds none.
+fn no_text(option: &'static str, value: &str) -> Error {
+    Error::TableOption {
+        option,
+        value: value.to_owned(),
+        reason: "a file of text: Parquet says itself how it is written",
     }
 }
 

@@ -157,6 +157,17 @@ fn a_cut_file_is_read_from_its_beginning() {
 }
 
 #[test]
+fn a_file_that_is_as_long_as_before_is_read_again_where_it_says_something_else() {
+    let (_dir, path, mut listener) = followed(line("a", "one") + &line("b", "two"));
+    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all((line("a", "six") + &line("c", "ten")).as_bytes())
+        .unwrap();
+    listener.until(&Mark::SaidAgain);
+    assert_eq!(listener.keys(), ["a", "c"]);
+    assert_eq!(listener.held["a"], "six");
+}
+
+#[test]
 fn a_replaced_file_is_followed_under_its_name() {
     let (dir, path, mut listener) = followed(line("a", "one"));
     let mut old = OpenOptions::new().append(true).open(&path).unwrap();

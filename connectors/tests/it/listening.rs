@@ -1,9 +1,11 @@
 //! How do tests follow a source? Events received with a deadline, folded into what is held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use perennial_connectors::{Batch, Change, Event, Notice, Rejected, Running, Source, start};
+use perennial_connectors::{
+    Batch, Change, Event, Notice, Offset, Rejected, Running, Source, start,
+};
 use perennial_rows::{Key, Row, Value};
 
 /// Far beyond any delay on a busy machine: reached only when something is wrong.
@@ -19,6 +21,10 @@ pub struct Listener {
     pub rejected: Vec<Rejected>,
     pub notices: Vec<Notice>,
     pub batches: Vec<Batch>,
+    /// Where another run would go on.
+    pub resume: Option<Offset>,
+    /// Of what is said again: the keys that were not, and where a run would go on once all is.
+    again: Option<(BTreeSet<Key>, Option<Offset>)>,
 }
 
 /// What ended a wait.
@@ -26,6 +32,8 @@ pub struct Listener {
 pub enum Mark {
     Batch,
     CaughtUp,
+    StartedOver,
+    SaidAgain,
     Notice,
     Ended,
     Failed(String),
@@ -40,19 +48,31 @@ impl Listener {
             rejected: Vec::new(),
             notices: Vec::new(),
             batches: Vec::new(),
+            resume: None,
+            again: None,
         }
     }
 
     /// Takes the next event in.
     pub fn next(&mut self) -> Mark {
-        match self
-            .running
-            .events()
-            .recv_timeout(DEADLINE)
-            .expect("an event in time")
-        {
+        let event = self.running.events().recv_timeout(DEADLINE);
+        self.take(event.expect("an event in time"))
+    }
+
+    /// Takes an event in.
+    pub fn take(&mut self, event: Event) -> Mark {
+        match event {
             Event::Batch(batch) => {
                 assert!(!batch.is_empty(), "an empty batch");
+                match &mut self.again {
+                    Some((unsaid, resume)) => {
+                        *resume = batch.resume.clone();
+                        for change in &batch.changes {
+                            unsaid.remove(change.key());
+                        }
+                    }
+                    None => self.resume.clone_from(&batch.resume),
+                }
                 for change in &batch.changes {
                     match change {
                         Change::Upsert(record) => {
@@ -71,6 +91,20 @@ impl Listener {
                 Mark::Batch
             }
             Event::CaughtUp => Mark::CaughtUp,
+            Event::StartedOver(scope) => {
+                assert!(scope.is_all(), "a source is no part");
+                self.again = Some((self.rows.keys().cloned().collect(), None));
+                Mark::StartedOver
+            }
+            Event::SaidAgain(_) => {
+                let (unsaid, resume) = self.again.take().expect("it started over");
+                for key in &unsaid {
+                    self.held.remove(key.as_str());
+                    self.rows.remove(key);
+                }
+                self.resume = resume;
+                Mark::SaidAgain
+            }
             Event::Notice(notice) => {
                 self.notices.push(notice);
                 Mark::Notice

@@ -15,6 +15,7 @@ mod folder;
 #[cfg(feature = "http")]
 mod http;
 mod jsonl;
+mod jsonl_scripts;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod listening;

@@ -31,6 +31,41 @@ fn read(table: impl AsRef<[u8]>, columns: ColumnNames) -> Listener {
     listener
 }
 
+#[test]
+fn values_stand_between_other_delimiters_and_in_other_encodings() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.csv");
+    let read = |bytes: &[u8], delimiter: &str, encoding: Option<&str>| {
+        fs::write(&path, bytes).unwrap();
+        let table = Table::open("docs", &path).unwrap().delimited_by(delimiter);
+        let table = match encoding {
+            Some(label) => table.unwrap().encoding(label).unwrap(),
+            None => table.unwrap(),
+        };
+        let mut listener = Listener::start(table);
+        listener.until(&Mark::Ended);
+        listener.held["a"].clone()
+    };
+    assert_eq!(read(b"key;text\na;One, two.\n", ";", None), "One, two.");
+    let latin = b"key\ttext\na\tcaf\xe9; \"it\"\n";
+    assert_eq!(read(latin, "tab", Some("windows-1252")), "café; \"it\"");
+    let text = "\u{feff}key;text\r\na;\"Grüße; naïve\"\r\n";
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    assert_eq!(read(&utf16, ";", None), "Grüße; naïve");
+    // Its mark says what it is, whatever is said of it.
+    assert_eq!(read(&utf16, ";", Some("latin1")), "Grüße; naïve");
+    let open = || Table::open("docs", &path).unwrap();
+    for wrong in ["", ";;", "é", "\"", "\n"] {
+        let error = open().delimited_by(wrong).unwrap_err();
+        assert!(matches!(error, Error::TableOption { .. }), "{wrong:?}");
+    }
+    let error = open().encoding("klingon").unwrap_err().to_string();
+    assert!(
+        error.starts_with("encoding \"klingon\": expected a name"),
+        "{error}"
+    );
+}
+
 fn gzipped(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).unwrap();

@@ -28,6 +28,7 @@ use crate::engine::budget::Ledger;
 use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::clock::now_ms;
 use crate::engine::current::CurrentAnswer;
+use crate::engine::deletions::Deletions;
 use crate::engine::error::Error;
 use crate::engine::healing::Healing;
 use crate::engine::hub::PromptHub;
@@ -116,16 +117,23 @@ impl Coordinator {
         resumption: Option<Resumption>,
     ) -> Stream {
         let is_schema_saved = self.is_stored(&name, columns.as_ref());
-        let (mut rows, mut offset) = (BTreeMap::new(), None);
+        let (mut rows, mut offset, mut deletions) = (BTreeMap::new(), None, BTreeMap::new());
         if let Some(durable) = &mut self.durable {
             rows = durable.restored.rows.remove(&*name).unwrap_or_default();
             offset = durable.restored.offsets.remove(&*name);
+            deletions = durable
+                .restored
+                .deletions
+                .remove(&*name)
+                .unwrap_or_default();
             durable.restored.schemas.remove(&*name);
         }
         let rows = rows.into_iter();
         let rows: BTreeMap<Key, Row> = rows.map(|(key, row)| (key.into(), row.into())).collect();
         let resume = offset.filter(|_| resumption == Some(Resumption::FromOffset));
-        let mut table = Table::restored(rows.clone(), resumption != Some(Resumption::Anew));
+        let stands = resumption != Some(Resumption::Anew);
+        let mut table = Table::restored(rows.clone(), stands)
+            .with_deletions(Deletions::restored(deletions, stands));
         for (key, row) in refitted {
             table.set(key, Some(row));
         }
@@ -136,8 +144,8 @@ impl Coordinator {
             source: None,
             failure: None,
             has_caught_up: true,
-            is_recreated: false,
-            resume_recreated: None,
+            starting_over: Vec::new(),
+            resume_over: None,
             table,
             restored: rows,
             log: ChangeLog::default(),
@@ -570,11 +578,14 @@ impl Coordinator {
         let rows = stream.table.rows().map(|(key, _)| key);
         let rows = rows.chain(stream.restored.keys());
         let rows = rows.map(|key| (id, key.clone(), None)).collect();
+        let deletions = stream.table.deleted().map(|key| (id, key.clone(), None));
+        let deletions = deletions.collect();
         let epoch = self.stored;
         if let Some(epoch) = epoch {
             let gone = ClosedEpoch {
                 rows,
                 offsets: vec![(id, None)],
+                deletions,
                 schemas: vec![(id, None)],
                 ..ClosedEpoch::nothing(epoch)
             };
@@ -650,7 +661,7 @@ impl Coordinator {
                 staleness: None,
                 pace: Pace::default(),
                 n_pending: stream.table.n_pending(),
-                is_caught_up: stream.has_caught_up,
+                is_caught_up: stream.is_settled(),
                 failure: stream.failure.clone(),
                 plan: None,
             }

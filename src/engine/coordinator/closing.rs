@@ -17,6 +17,7 @@ use perennial_connectors::Offset;
 use perennial_rows::Key;
 use perennial_views::Epoch;
 
+use super::stream::Stream;
 use super::view::View;
 use super::waiting::Flush;
 use super::{Coordinator, MAX_PENDING_ROWS};
@@ -36,6 +37,8 @@ pub(super) struct ClosedEpoch {
     /// What is to be stored or recorded with it.
     pub(super) rows: Vec<(StreamId, Key, Option<StoredRow>)>,
     pub(super) offsets: Vec<(StreamId, Option<Offset>)>,
+    /// When keys were deleted, or that this is forgotten.
+    pub(super) deletions: Vec<(StreamId, Key, Option<i64>)>,
     /// Of streams of which it is not stored: their columns, or their end.
     pub(super) schemas: Vec<(StreamId, Option<StoredSchema>)>,
     pub(super) quarantine: QuarantineDeltas,
@@ -71,7 +74,7 @@ impl Coordinator {
             || self.n_pending() >= MAX_PENDING_ROWS;
         let may_close = !self.is_held
             && is_heard
-            && self.streams.values().all(|stream| stream.has_caught_up)
+            && self.streams.values().all(Stream::is_settled)
             && self.is_wanted();
         if !may_close {
             return Ok(());
@@ -119,6 +122,11 @@ impl Coordinator {
         self.note_closed(n_deltas);
         self.note_changed(&changed, epoch);
         self.note_closed_flushes();
+        let mut deletions = Vec::new();
+        for (id, stream) in &mut self.streams {
+            let unsaved = stream.table.take_unsaved_deletions().into_iter();
+            deletions.extend(unsaved.map(|(key, at_ms)| (*id, key, at_ms)));
+        }
         let offsets = self.streams.iter();
         let schemas = self.streams.iter();
         let schemas = schemas.filter_map(|(id, s)| Some((*id, Some(s.unsaved_schema()?))));
@@ -126,6 +134,7 @@ impl Coordinator {
             epoch,
             rows,
             offsets: offsets.map(|(id, s)| (*id, s.resume.clone())).collect(),
+            deletions,
             schemas: schemas.collect(),
             quarantine: self.quarantine.take_unsaved(),
             resubmitted: std::mem::take(&mut self.resubmitted),
@@ -225,9 +234,17 @@ impl Coordinator {
         let offsets = streams.map(|s| (s.name.to_string(), s.resume.clone()));
         let streams = self.streams.values();
         let schemas = streams.filter_map(|s| Some((s.name.to_string(), s.unsaved_schema()?)));
+        let (offsets, schemas) = (offsets.collect(), schemas.collect());
+        let mut deletions = Vec::new();
+        for stream in self.streams.values_mut() {
+            let unsaved = stream.table.take_unsaved_deletions().into_iter();
+            let name = stream.name.to_string();
+            deletions.extend(unsaved.map(|(key, at_ms)| (name.clone(), key.to_string(), at_ms)));
+        }
         Note {
-            offsets: offsets.collect(),
-            schemas: schemas.collect(),
+            offsets,
+            schemas,
+            deletions,
             quarantine: self.quarantine.take_unsaved(),
             resubmitted: std::mem::take(&mut self.resubmitted),
         }
@@ -236,7 +253,10 @@ impl Coordinator {
     /// Stores refusals with the offsets behind them, while every row is stored.
     fn save_note(&mut self) -> Result<(), StateError> {
         let mut streams = self.streams.values();
-        let is_saved = streams.all(|s| s.resume == s.saved && s.is_schema_saved)
+        let is_stream_saved = |s: &Stream| {
+            s.resume == s.saved && s.is_schema_saved && !s.table.has_unsaved_deletions()
+        };
+        let is_saved = streams.all(is_stream_saved)
             && !self.quarantine.is_unsaved()
             && self.resubmitted.is_empty();
         if is_saved && self.durable.is_some() {
@@ -246,6 +266,8 @@ impl Coordinator {
         let note = self.durable.is_some().then(|| self.note());
         for stream in self.streams.values_mut() {
             stream.save(stream.resume.clone(), self.closed);
+            // Where nothing is stored, nothing is to be.
+            stream.table.take_unsaved_deletions();
         }
         match self.durable.as_ref().zip(note) {
             Some((durable, note)) => durable.state.note(&note),

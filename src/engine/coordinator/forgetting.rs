@@ -49,6 +49,9 @@ impl Coordinator {
                 stream.table.set(key.clone(), None);
             }
             let key = asked.key.as_ref();
+            if let Some(key) = key {
+                stream.table.forget_deletion(key.as_str());
+            }
             let row = key.and_then(|key| stream.table.get(key.as_str()));
             self.forgetting.push(Forgetting {
                 stream: id,

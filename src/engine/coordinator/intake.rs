@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use perennial_connectors::{
-    Batch, CONTENT_LIMIT, Change, Event, Notice, Offset, Rejected, Rejection, SourceName,
-    TraceParent,
+    Batch, CONTENT_LIMIT, Change, Event, Offset, Rejected, Rejection, SourceName, TraceParent,
 };
 use perennial_rows::{Key, Row};
 use serde_json::json;
@@ -24,30 +23,21 @@ impl Coordinator {
         let source = stream.name.to_string();
         match event {
             Some(Event::Batch(batch)) => self.take_batch(id, batch),
-            Some(Event::CaughtUp) => {
-                stream.has_caught_up = true;
-                if std::mem::take(&mut stream.is_recreated) {
-                    stream.resume = stream.resume_recreated.take();
-                    stream.table.drop_unconfirmed();
+            Some(Event::CaughtUp) => stream.has_caught_up = true,
+            Some(Event::StartedOver(scope)) => {
+                if scope.is_all() {
+                    self.quarantine.begin(&stream.name, true);
                 }
+                stream.start_over(scope);
             }
-            Some(Event::Notice(notice)) => {
-                match notice {
-                    Notice::StartedOver { .. } => stream.table.start_over(),
-                    Notice::Recreated { .. } => {
-                        stream.table.start_over();
-                        stream.is_recreated = true;
-                        stream.has_caught_up = false;
-                    }
-                    _ => {}
-                }
-                self.announce(Update::Notice {
-                    source,
-                    message: notice.to_string(),
-                });
-            }
+            Some(Event::SaidAgain(scope)) => stream.end_over(&scope),
+            Some(Event::Notice(notice)) => self.announce(Update::Notice {
+                source,
+                message: notice.to_string(),
+            }),
             Some(Event::Ended) => {
                 stream.has_caught_up = true;
+                stream.starting_over.clear();
                 stream.source = None;
                 self.announce(Update::SourceEnded { source });
             }
@@ -73,11 +63,10 @@ impl Coordinator {
         let tracer = self.hub.tracer();
         let traced = tracer.map(|_| TracedBatch::of(&batch));
         if batch.resume.is_some() {
-            // Until all of another topic is read, the offsets of the old one tell that it is
-            // another.
-            match stream.is_recreated {
-                true => stream.resume_recreated = batch.resume,
-                false => stream.resume = batch.resume,
+            // Until all is said again, the offset of before tells that it is to be.
+            match stream.starting_over.is_empty() {
+                true => stream.resume = batch.resume,
+                false => stream.resume_over = batch.resume,
             }
         }
         let (mut rejected, mut n_late_deletes) = (batch.rejected, 0);
@@ -85,17 +74,26 @@ impl Coordinator {
             let newer = stream
                 .table
                 .newer_than(change.key().as_str(), claimed(&change));
+            // One that is gone since later cannot go any more.
+            if newer.is_some() && is_delete(&change) && !stream.table.holds(change.key().as_str()) {
+                continue;
+            }
             if let Some(held_ms) = newer {
                 n_late_deletes += usize::from(is_delete(&change));
                 rejected.push(late(&stream.name, change, held_ms));
                 continue;
             }
-            let (key, row) = match change {
-                Change::Upsert(record) => (record.key, Some(record.row)),
-                Change::Delete { key, .. } => (key, None),
-            };
-            self.quarantine.accept(&stream.name, key.as_str());
-            stream.table.set(key, row);
+            self.quarantine.accept(&stream.name, change.key().as_str());
+            match change {
+                Change::Upsert(record) => stream.table.set(record.key, Some(record.row)),
+                Change::Delete {
+                    key,
+                    at_ms,
+                    is_timed: true,
+                    ..
+                } => stream.table.delete_at(key, at_ms),
+                Change::Delete { key, .. } => stream.table.set(key, None),
+            }
         }
         if let (Some(tracer), Some(traced)) = (tracer, traced) {
             traced.tell(&**tracer, &stream.name, (rejected.len(), n_late_deletes));

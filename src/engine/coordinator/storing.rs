@@ -273,6 +273,7 @@ impl Coordinator {
         let name = |id| self.streams.get(&id).map(|stream| &*stream.name);
         let rows = closed.rows.iter();
         let offsets = closed.offsets.iter();
+        let deletions = closed.deletions.iter();
         let schemas = closed.schemas.into_iter();
         let (began, n_rows) = (Instant::now(), closed.rows.len());
         let committed = durable.state.commit(&Commit {
@@ -283,6 +284,9 @@ impl Coordinator {
                 .collect(),
             offsets: offsets
                 .filter_map(|(id, offset)| Some((name(*id)?, offset.clone())))
+                .collect(),
+            deletions: deletions
+                .filter_map(|(id, key, at_ms)| Some((name(*id)?, key.as_str(), *at_ms)))
                 .collect(),
             schemas: schemas
                 .filter_map(|(id, schema)| Some((name(id)?, schema)))
@@ -344,6 +348,7 @@ impl ClosedEpoch {
             epoch,
             rows: Vec::new(),
             offsets: Vec::new(),
+            deletions: Vec::new(),
             schemas: Vec::new(),
             quarantine: QuarantineDeltas::default(),
             resubmitted: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use perennial_connectors::{Offset, Running};
+use perennial_connectors::{KeyScope, Offset, Running};
 use perennial_rows::{Column, Key, Row, Schema, Type, has_meaning};
 
 use super::acknowledging::Listener;
@@ -24,10 +24,10 @@ pub(super) struct Stream {
     /// Why it failed.
     pub(super) failure: Option<Arc<str>>,
     pub(super) has_caught_up: bool,
-    /// Whether the source reads something else from its beginning, and has not said all of it.
-    pub(super) is_recreated: bool,
-    /// Where it would go on there.
-    pub(super) resume_recreated: Option<Offset>,
+    /// The parts of which the source reads something else from its beginning, and has not said all of it.
+    pub(super) starting_over: Vec<KeyScope>,
+    /// Where it would go on once it has.
+    pub(super) resume_over: Option<Offset>,
     pub(super) table: Table,
     /// Rows of an earlier process, until every view has taken the first epoch of this one.
     pub(super) restored: BTreeMap<Key, Row>,
@@ -60,12 +60,36 @@ impl Stream {
         (!self.is_schema_saved).then(|| StoredSchema::of(self.columns.as_ref()))
     }
 
+    /// Whether its source has said all that stands, as far as is known.
+    pub(super) fn is_settled(&self) -> bool {
+        self.has_caught_up && self.starting_over.is_empty()
+    }
+
+    /// Its source says everything of a part again, from a beginning.
+    pub(super) fn start_over(&mut self, part: KeyScope) {
+        self.table.start_over(&part);
+        if !self.starting_over.contains(&part) {
+            self.starting_over.push(part);
+        }
+    }
+
+    /// It has.
+    pub(super) fn end_over(&mut self, part: &KeyScope) {
+        self.table.drop_unconfirmed(part);
+        let n_before = self.starting_over.len();
+        self.starting_over.retain(|other| other != part);
+        if self.starting_over.is_empty() && n_before > 0 {
+            self.resume = self.resume_over.take();
+        }
+    }
+
     /// Its source has failed. One that fails before it has said all that stands has not said what is
     /// gone.
     pub(super) fn fail(&mut self, reason: &str) {
-        if !self.has_caught_up {
+        if !self.is_settled() {
             self.table.keep_restored();
-            self.is_recreated = false;
+            self.starting_over.clear();
+            self.resume_over = None;
         }
         self.has_caught_up = true;
         self.source = None;

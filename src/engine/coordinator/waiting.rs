@@ -16,6 +16,7 @@
 use crossbeam_channel::Sender;
 use perennial_views::{Epoch, Policy};
 
+use super::stream::Stream;
 use super::view::View;
 use super::{Coordinator, MAX_PENDING_ROWS};
 use crate::engine::error::Error;
@@ -107,7 +108,7 @@ impl Coordinator {
     /// Tells those who wait for nothing any more. Returns whether rows that waited for them may be let
     /// in now.
     pub(super) fn answer_flushes(&mut self) -> bool {
-        if !self.streams.values().all(|stream| stream.has_caught_up) {
+        if !self.streams.values().all(Stream::is_settled) {
             return false;
         }
         let was_settling = self.is_settling();
@@ -150,7 +151,7 @@ impl Coordinator {
 
     /// Closes the flushes whose rows are in closed epochs already.
     pub(super) fn close_flushes(&mut self) {
-        let have_caught_up = self.streams.values().all(|stream| stream.has_caught_up);
+        let have_caught_up = self.streams.values().all(Stream::is_settled);
         if have_caught_up && self.n_pending() == 0 {
             self.note_closed_flushes();
         }

@@ -172,6 +172,7 @@ fn records_of_any_length_are_there() {
                 .map(|(key, row)| ("docs", &**key, Some(row)))
                 .collect(),
             offsets: Vec::new(),
+            deletions: Vec::new(),
             schemas: Vec::new(),
             views: Vec::new(),
             knows_uses: true,

@@ -43,6 +43,13 @@ pub enum SourceOption {
     Exclude(Arc<str>),
     /// `IGNORE_FILES`: whether `.gitignore` and `.ignore` files are obeyed; so unless told otherwise.
     IgnoreFiles(bool),
+    /// `BELIEVE_EMPTY`: whether a folder or file that holds nothing any more has lost what it held; not so
+    /// unless told.
+    BelieveEmpty(bool),
+    /// `DELIMITER`: what stands between the values of a table of text.
+    Delimiter(Arc<str>),
+    /// `ENCODING`: in which encoding such a table is, where it does not say so itself.
+    Encoding(Arc<str>),
 }
 
 /// What a memory is made of.
@@ -215,11 +222,18 @@ pub(super) const OF_FOLDERS: &[Known<SourceOption>] = &[
     known("IGNORE_FILES", |v| {
         boolean(v).map(SourceOption::IgnoreFiles)
     }),
+    known("BELIEVE_EMPTY", |v| {
+        boolean(v).map(SourceOption::BelieveEmpty)
+    }),
 ];
 
 /// Options of files of JSON lines.
-pub(super) const OF_FILES: &[Known<SourceOption>] =
-    &[known("FOLLOW", |v| boolean(v).map(SourceOption::Follow))];
+pub(super) const OF_FILES: &[Known<SourceOption>] = &[
+    known("FOLLOW", |v| boolean(v).map(SourceOption::Follow)),
+    known("BELIEVE_EMPTY", |v| {
+        boolean(v).map(SourceOption::BelieveEmpty)
+    }),
+];
 
 /// Options of tables in files.
 pub(super) const OF_TABLES: &[Known<SourceOption>] = &[
@@ -228,6 +242,8 @@ pub(super) const OF_TABLES: &[Known<SourceOption>] = &[
     known("TEXT", |v| field(Field::Text, v)),
     known("TITLE", |v| field(Field::Title, v)),
     known("UPDATED_AT", |v| field(Field::UpdatedAt, v)),
+    known("DELIMITER", |v| delimiter(v).map(SourceOption::Delimiter)),
+    known("ENCODING", |v| text(v).map(SourceOption::Encoding)),
 ];
 
 /// Options of topics.
@@ -489,6 +505,14 @@ fn name(value: &Literal) -> Result<Arc<str>, String> {
     match value {
         Literal::Word(word) => Ok(word.to_lowercase().into()),
         other => text(other),
+    }
+}
+
+/// A text that may be blank: a tabulator.
+fn delimiter(value: &Literal) -> Result<Arc<str>, String> {
+    match value {
+        Literal::Text(text) | Literal::Word(text) if !text.is_empty() => Ok(text.clone()),
+        _ => Err("expected a character in '…', or tab".to_owned()),
     }
 }
 

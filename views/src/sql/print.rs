@@ -92,6 +92,9 @@ impl Display for SourceOption {
             Self::Include(globs) => write!(f, "INCLUDE = {}", Quoted(globs)),
             Self::Exclude(globs) => write!(f, "EXCLUDE = {}", Quoted(globs)),
             Self::IgnoreFiles(are) => write!(f, "IGNORE_FILES = {are}"),
+            Self::BelieveEmpty(is) => write!(f, "BELIEVE_EMPTY = {is}"),
+            Self::Delimiter(text) => write!(f, "DELIMITER = {}", Quoted(text)),
+            Self::Encoding(label) => write!(f, "ENCODING = {}", Quoted(label)),
         }
     }
 }

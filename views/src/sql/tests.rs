@@ -170,7 +170,12 @@ fn statement() -> impl Strategy<Value = String> {
     let origin = prop_oneof![
         (
             string(),
-            some_of(&["FOLLOW = false", "INCLUDE = '*.md'", "IGNORE_FILES"])
+            some_of(&[
+                "FOLLOW = false",
+                "INCLUDE = '*.md'",
+                "IGNORE_FILES",
+                "BELIEVE_EMPTY"
+            ])
         )
             .prop_map(|(p, o)| format!("FOLDER {p}{o}")),
         Just("FILE '-'".to_owned()),
@@ -179,7 +184,9 @@ fn statement() -> impl Strategy<Value = String> {
             "KEY = Id",
             "TEXT = 'body'",
             "TITLE = t",
-            "UPDATED_AT = 'a b'"
+            "UPDATED_AT = 'a b'",
+            "DELIMITER = ';'",
+            "ENCODING = 'utf-16le'"
         ])
         .prop_map(|o| format!("TABLE 'x.csv'{o}")),
         some_of(&[

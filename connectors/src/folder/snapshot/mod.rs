@@ -81,10 +81,13 @@ pub(super) struct Snapshot {
     unsaid: BTreeSet<Place>,
     /// The same of documents that have gone.
     gone: BTreeSet<Place>,
-    /// Which folder each root was when documents were last found in it.
+    /// Which folder each root was when it was last looked at and believed.
     roots_were: Vec<Option<Identity>>,
-    /// Roots of which it was told that documents are kept though none is there.
-    are_emptied: BTreeSet<usize>,
+    /// Roots of which it was told that documents are kept though none is there, and which folder each
+    /// was then.
+    are_emptied: BTreeMap<usize, Option<Identity>>,
+    /// Whether a root that holds nothing any more has lost its documents.
+    believes_empty: bool,
 }
 
 /// What a place was found to hold.
@@ -150,7 +153,8 @@ impl Snapshot {
             unsaid: BTreeSet::new(),
             gone: BTreeSet::new(),
             roots_were,
-            are_emptied: BTreeSet::new(),
+            are_emptied: BTreeMap::new(),
+            believes_empty: false,
         }
     }
 
@@ -168,6 +172,25 @@ impl Snapshot {
     pub(super) fn resting(mut self, time: Duration) -> Self {
         self.rest = time;
         self
+    }
+
+    /// Whether a root that holds nothing any more has lost its documents. By default not.
+    #[must_use]
+    pub(super) fn believing_empty(mut self, is_believed: bool) -> Self {
+        self.believes_empty = is_believed;
+        self
+    }
+
+    /// Whether documents are kept of a root in which none is.
+    pub(super) fn is_any_emptied(&self) -> bool {
+        !self.are_emptied.is_empty()
+    }
+
+    /// Whether yet another folder stands where none of a root's documents was, as where something is
+    /// mounted again: what comes within it is not notified before it is watched.
+    pub(super) fn has_moved(&self) -> bool {
+        let mut emptied = self.are_emptied.iter();
+        emptied.any(|(root, was)| self.roots.identity(*root) != *was)
     }
 
     /// What the last look left out by rules of which nobody was told.
@@ -220,7 +243,7 @@ impl Snapshot {
                     self.gone.insert(place);
                 }
             }
-            if scope.path.as_os_str().is_empty() && !found.is_empty() {
+            if scope.path.as_os_str().is_empty() {
                 self.roots_were[scope.root] = self.roots.identity(scope.root);
                 self.are_emptied.remove(&scope.root);
             }
@@ -333,25 +356,32 @@ impl Snapshot {
         })
     }
 
-    /// Whether another folder stands in a root's place, and nothing in it: something was unmounted, or
-    /// is about to be filled again. Its documents are not taken for deleted.
+    /// Whether nothing is in a root whose documents are held, and it is another folder than it was or,
+    /// at a start, of an earlier run: something was unmounted, or is about to be filled again. Its
+    /// documents are not taken for deleted, unless that is to be believed.
     fn is_emptied(&mut self, scope: &Place, out: &Outlet) -> Result<bool, Halt> {
-        if !scope.path.as_os_str().is_empty() {
+        if !scope.path.as_os_str().is_empty() || self.believes_empty {
             return Ok(false);
         }
         let root = scope.root;
         let below = self.known_below(scope).into_iter();
         let is_held = |place: &Place| matches!(self.known.get(place), Some(Known::Held { .. }));
-        let n_held = below.filter(is_held).count();
+        let held: Vec<Place> = below.filter(is_held).collect();
         let was = self.roots_were[root];
-        if n_held == 0 || was.is_none() || was == self.roots.identity(root) {
+        let is = self.roots.identity(root);
+        if held.is_empty() || was.is_some() && was == is {
             return Ok(false);
         }
-        if self.are_emptied.insert(root) {
+        // Files that are there and left out are so by a rule, which is no accident.
+        let is_there = |place: &Place| fs::symlink_metadata(self.roots.absolute(place)).is_ok();
+        if held.iter().any(is_there) {
+            return Ok(false);
+        }
+        if self.are_emptied.insert(root, is).is_none() {
             let path = self.roots.given(root).to_path_buf();
             out.notice(Notice::Emptied {
                 path,
-                documents: n_held as u64,
+                documents: held.len() as u64,
             })?;
         }
         Ok(true)
@@ -409,7 +439,7 @@ impl Snapshot {
             .filter_map(|path| self.roots.place(path))
             .map(|place| self.nearest_real(place))
             // Once something is there again, all of before is compared with it.
-            .map(|place| match self.are_emptied.contains(&place.root) {
+            .map(|place| match self.are_emptied.contains_key(&place.root) {
                 true => root(place.root),
                 false => place,
             })

@@ -416,6 +416,62 @@ fn a_later_run_says_only_what_changed_meanwhile() {
 }
 
 #[test]
+fn a_root_that_is_empty_at_a_start_keeps_what_an_earlier_run_held_until_it_holds_something() {
+    let mut bench = Bench::new();
+    bench.write("a.md", b"one");
+    bench.write("sub/b.md", b"two");
+    bench.scan();
+    let held: Vec<_> = bench.folded().into_iter().collect();
+    let (sender, events) = crossbeam_channel::bounded::<Event>(4);
+    let out = Outlet::new(sender, StopFlag::new());
+    let look = |later: &mut Snapshot| {
+        let batch = later.reconcile(&Touched::everything(), &out);
+        signs(&batch.unwrap())
+    };
+    let n_kept = || match events.try_recv() {
+        Ok(Event::Notice(Notice::Emptied { documents, .. })) => documents,
+        other => panic!("{other:?}"),
+    };
+    // What was mounted there is not; a file that is no document is none.
+    fs::remove_file(bench.path("a.md")).unwrap();
+    fs::remove_dir_all(bench.path("sub")).unwrap();
+    bench.write("lost+found.bin", b"");
+    let mut later = snapshot(bench.dir.path(), held.clone());
+    assert!(look(&mut later).is_empty());
+    assert_eq!(n_kept(), 2);
+    assert!(later.is_any_emptied() && !later.has_moved());
+    assert!(look(&mut later).is_empty());
+    assert!(events.is_empty(), "told once");
+    // It is back.
+    bench.write("a.md", b"one");
+    bench.write("c.md", b"three");
+    let said = look(&mut later);
+    assert!(said.contains(&"-sub/b.md".to_owned()) && said.contains(&"+c.md".to_owned()));
+    assert!(!later.is_any_emptied());
+    // In a folder that is known, a deletion is one.
+    for name in ["a.md", "c.md"] {
+        fs::remove_file(bench.path(name)).unwrap();
+    }
+    assert_eq!(look(&mut later), ["-a.md", "-c.md"]);
+    // So it is where that is to be believed.
+    let mut believing = snapshot(bench.dir.path(), held).believing_empty(true);
+    assert_eq!(look(&mut believing), ["-a.md", "-sub/b.md"]);
+    assert!(events.is_empty());
+}
+
+#[test]
+fn a_root_in_which_rules_leave_all_out_is_not_empty() {
+    let mut bench = Bench::new();
+    bench.write("a.md", b"one");
+    bench.scan();
+    let mut later = snapshot(bench.dir.path(), bench.folded().into_iter().collect());
+    let all = Globs::new(&["*".to_owned()]).unwrap();
+    later.filter.set_excluded(Some(all));
+    let batch = later.reconcile(&Touched::everything(), &bench.out).unwrap();
+    assert_eq!(signs(&batch), ["-a.md"]);
+}
+
+#[test]
 fn what_cannot_be_read_just_now_stands_and_is_looked_at_again() {
     fn failing(_: &Path, _: Kind, _: u64, _: &StopFlag) -> Reading {
         // EMFILE: too many open files.
@@ -451,6 +507,30 @@ fn what_cannot_be_read_just_now_stands_and_is_looked_at_again() {
     bench.snapshot.read = failing;
     fs::remove_file(bench.path("a.md")).unwrap();
     assert_eq!(bench.touch(&["a.md"]), ["-a.md"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_too_long_for_the_system_is_refused_once() {
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+    let mut bench = Bench::new();
+    bench.write("a.md", b"one");
+    let name = "d".repeat(250);
+    let how = OFlags::DIRECTORY | OFlags::RDONLY;
+    let mut at = open(bench.path(""), how, Mode::empty()).unwrap();
+    // Each of these paths is short; together they are longer than 4,096 bytes.
+    for _ in 0..17 {
+        mkdirat(&at, &*name, Mode::RWXU).unwrap();
+        at = openat(&at, &*name, how, Mode::empty()).unwrap();
+    }
+    let said = bench.scan();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0] == "+a.md" && said[1].starts_with("!ddd"),
+        "{said:?}"
+    );
+    assert_eq!(bench.snapshot.unread().count(), 0);
+    assert!(bench.scan().is_empty());
 }
 
 #[test]
