@@ -155,6 +155,12 @@ impl Refusal {
         Self::forbidden(error, "use one that does")
     }
 
+    /// There is no engine, and none will be.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn not_opened(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error, hint)
+    }
+
     /// What was waited for did not come in time.
     #[cfg(feature = "mcp")]
     pub(crate) fn late(error: impl Into<String>, hint: impl Into<String>) -> Self {
