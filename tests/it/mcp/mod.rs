@@ -198,6 +198,24 @@ fn what_is_remembered_is_asked_corrected_and_forgotten() {
         assert_eq!(one["key"], other["key"]);
         let held = of.ok("snapshot", json!({"view": "notes"})).await;
         assert_eq!(held["n_rows"], 2);
+        // A key that is chosen names it; one that was chosen stays.
+        let named = json!({"text": "beta is here.", "key": "beta"});
+        let named = of.ok("remember", named).await;
+        assert_eq!(
+            (&named["key"], &named["renamed"]),
+            (&json!("beta"), &one["key"])
+        );
+        let one = of.ok("remember", json!({"text": "beta is here."})).await;
+        assert_eq!(
+            (&one["key"], &one["renamed"]),
+            (&json!("beta"), &Value::Null)
+        );
+        let held = of.ok("snapshot", json!({"view": "notes"})).await;
+        assert_eq!(held["n_rows"], 2);
+        let titled = json!({"text": "beta is here.", "title": "B"});
+        let titled = of.ok("remember", titled).await;
+        assert_ne!(titled["key"], one["key"]);
+        of.ok("forget", json!({"key": titled["key"]})).await;
         let receipt = of.ok("forget", json!({"key": "a"})).await["receipt"].clone();
         assert_eq!(
             (&receipt["was_there"], &receipt["remains"]),
