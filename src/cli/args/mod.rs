@@ -15,6 +15,7 @@ use perennial::Scope;
 
 use super::log::{LogFormat, LogLevel};
 use super::memory::MemoryArgs;
+use super::version;
 
 pub(crate) use model::{
     DEFAULT_MODEL, EmbedderArgs, ModelArgs, ModelsArgs, ModelsCommand, ProbeArgs,
@@ -42,7 +43,8 @@ Examples:
 /// LLM views that stay fresh: ask your documents a question, and keep the answer right
 /// while they change. Runs on this machine alone, unless --model is the address of a server.
 #[derive(Debug, Parser)]
-#[command(name = "perennial", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "perennial", version, long_version = version::long(), after_help = EXAMPLES,
+          max_term_width = 100)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
