@@ -56,7 +56,7 @@ fn statements_are_carried_out_in_order_and_told_of() {
 #[test]
 fn what_is_wrong_is_said_with_its_place_and_what_was_done_before() {
     let serving = Serving::start(SUPPORT);
-    let reply = serving.sql("INSERT INTO questions VALUES ('q', 'alpha');\nSELECT * FROM nots");
+    let reply = serving.sql("INSERT INTO questions VALUES ('q', 'alpha');\nSELECT * FROM doks");
     assert_eq!(reply.status, 400);
     let said = reply.json();
     assert_eq!(
