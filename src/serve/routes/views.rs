@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use perennial_rows::{Schema, Tuple};
@@ -24,6 +24,8 @@ use crate::state::{AsOf, StateAsOf};
 
 /// Rows of a page, unless said.
 const PAGE: usize = 1_000;
+/// How often it is looked whether a view is still to say something.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Which rows.
 #[derive(Default, Deserialize, IntoParams)]
@@ -230,7 +232,10 @@ async fn first_moment(
         if awaited.is_empty() {
             return Ok(None);
         }
-        if timeout_at(until.into(), news.changed()).await.is_err() {
+        let now = Instant::now();
+        let look_again = until.min(now + LOOK);
+        // That a source has nothing to give is no news of the view.
+        if timeout_at(look_again.into(), news.changed()).await.is_err() && now >= until {
             awaited.retain(|name| caller.reaches(name));
             let error = format!("`{}` has no complete epoch yet", feed.name());
             let hint = "ask again in a while, or subscribe: what it says then comes at once";

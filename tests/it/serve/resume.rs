@@ -389,8 +389,7 @@ fn a_view_that_has_said_nothing_since_the_start_is_waited_for_and_not_told_as_em
     };
     let serving = start(SUPPORT, DEADLINE);
     // Nothing was ever posted: there is nothing to wait for.
-    let held = serving.json("/v1/views/answers");
-    assert_eq!((&held["epoch"], &held["n_rows"]), (&Value::Null, &json!(0)));
+    assert_eq!(serving.json("/v1/views/answers")["n_rows"], 0);
     serving.post("docs", &line("a", "alpha is one."));
     serving.post("questions", &line("q", "alpha !slow"));
     assert_eq!(serving.answers("answers").len(), 1);
@@ -403,7 +402,8 @@ fn a_view_that_has_said_nothing_since_the_start_is_waited_for_and_not_told_as_em
     assert_eq!(reply.status, 503, "{}", reply.body);
     let said = reply.json();
     assert!(text(&said["error"]).contains("no complete epoch"), "{said}");
-    assert_eq!(said["waiting"], json!(["answers"]));
+    let waiting = said["waiting"].as_array().expect("names");
+    assert!(waiting.contains(&json!("answers")), "{said}");
     is_held.store(false, Ordering::SeqCst);
     eventually("it answers", || {
         let reply = serving.get("/v1/views/answers");
