@@ -33,6 +33,7 @@ pub mod fault;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod json;
 pub mod local_model;
 #[cfg(feature = "mcp")]
 pub mod mcp;

@@ -235,6 +235,15 @@ pub(crate) fn is_textless(schema: &Schema) -> bool {
     schema.position(TEXT).is_none()
 }
 
+/// The columns of a row that a schema does not name: [`fit`] leaves them out. Who posts them is told.
+#[cfg(feature = "http")]
+pub(crate) fn undeclared<'a>(schema: &'a Schema, row: &'a Row) -> impl Iterator<Item = &'a str> {
+    let columns = row.columns.iter().map(|(name, _)| name);
+    let others = columns.filter(|name| schema.position(name).is_none());
+    let text = (is_textless(schema) && !row.text.is_empty()).then_some(TEXT);
+    others.chain(text)
+}
+
 /// A row with the columns that a schema names, each of its type.
 ///
 /// | from | to | how |

@@ -315,6 +315,14 @@ pub enum Rejection {
         /// What stands there (its beginning).
         got: String,
     },
+    /// The record has a column that is not declared, where no others are taken.
+    #[error("there is no column {column:?}; there are {}", .declared.join(", "))]
+    UnknownColumn {
+        /// Which column (its beginning).
+        column: String,
+        /// Those that are declared.
+        declared: Vec<String>,
+    },
     /// The record has too many columns.
     #[error("{got} columns, the limit is {limit}")]
     TooManyColumns {

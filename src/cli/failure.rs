@@ -33,10 +33,12 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Remote(#[from] perennial::ask::remote::RemoteError),
     /// A state is to be looked at that another program has open.
-    #[error("{}: in use by another process", path.display())]
+    #[error("{}: in use by {}", path.display(), holder.as_deref().unwrap_or("another process"))]
     StateInUse {
         /// The state's file.
         path: PathBuf,
+        /// Which process, where the system tells.
+        holder: Option<String>,
     },
     /// A script asks for what cannot be.
     #[error("{errors}")]
@@ -129,7 +131,7 @@ impl Failure {
     }
 
     /// What the user can do, in one line.
-    fn hint(&self) -> Option<&str> {
+    pub(crate) fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Usage { hint, .. } => hint,
             Self::Engine(perennial::Error::Model(error)) => match error {

@@ -3,9 +3,10 @@
 
 use std::io::{self, Write};
 
-use perennial::ask::{Finish, Rung, Work};
+use perennial::ask::Rung;
 use perennial::connectors::Rejected;
 use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, Progress, RowsUpdate};
+use perennial::json::{self, WorkJson, milliseconds, row};
 use perennial::rows::Schema;
 use serde_json::{Value, json};
 
@@ -31,33 +32,6 @@ impl<W: Write> JsonLines<W> {
     }
 }
 
-/// What a refresh cost.
-pub(crate) fn work(work: &Work) -> Value {
-    let cost = work.cost.told().map(|(amount, currency)| {
-        json!({"amount": amount.to_string(), "currency": currency.to_string()})
-    });
-    json!({
-        "forwarded": work.n_forwarded(),
-        "from_scratch": work.n_from_scratch,
-        "encoded": work.n_encoded,
-        "prompt": work.n_prompt,
-        "draft": work.n_draft,
-        "decoded": work.n_decoded,
-        "passes": work.n_passes,
-        "cost": cost,
-    })
-}
-
-/// A tuple by the names of its columns.
-pub(crate) fn row(columns: &Schema, tuple: &[perennial::rows::Value]) -> Value {
-    let names = columns.columns().iter().map(|column| &*column.name);
-    perennial::rows::json::object(names.zip(tuple))
-}
-
-fn milliseconds(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn answer(update: &AnswerUpdate) -> Value {
     let is_kept = matches!(update.rung, Rung::Keep | Rung::Verify);
     let change = match update.kind() {
@@ -71,10 +45,7 @@ fn answer(update: &AnswerUpdate) -> Value {
     let (mut error, mut finish) = (None, None);
     match &update.new {
         Some(Ok(text)) => {
-            finish = Some(match text.finish {
-                Finish::Stop => "stop",
-                Finish::Length => "length",
-            });
+            finish = Some(json::finish(text.finish));
         }
         Some(Err(reason)) => error = Some(reason.to_string()),
         None => {}
@@ -97,7 +68,7 @@ fn answer(update: &AnswerUpdate) -> Value {
         "regret": update.regret,
         "early": update.is_early,
         "sub_paragraphs": update.sub_paragraphs,
-        "work": work(&update.work),
+        "work": WorkJson::from(&update.work),
         "elapsed_ms": milliseconds(update.elapsed),
     })
 }
@@ -143,7 +114,7 @@ impl<W: Write> Display for JsonLines<W> {
             self.line(&answer(update))?;
         }
         let start = report.start.as_ref();
-        let mut done = work(&report.summary.work);
+        let mut done = json!(WorkJson::from(&report.summary.work));
         done["rerun"] = report.summary.n_rerun.into();
         done["from_scratch"] = report.n_unshared.into();
         self.line(&json!({

@@ -3,15 +3,17 @@
 //! Standard output has the protocol and nothing else. It is spoken from the beginning on, while the model
 //! is still opened: assistants do not wait long for a first word. What they ask waits.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use perennial::serve::{Limits, Served};
+use perennial::mcp::{NotOpened, Opening};
+use perennial::serve::Limits;
 use perennial::sql::{self, Script, Spanned, Statement};
 use perennial::{engine, mcp};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::args::McpArgs;
 use super::failure::Failure;
@@ -70,19 +72,23 @@ fn speak(
     live: &Live,
 ) -> Result<ExitCode, Failure> {
     let traces = Traces::of_environment(live);
-    let (ready, served) = watch::channel::<Option<Arc<Served>>>(None);
-    let speaking = runtime.spawn(mcp::stdio(served));
+    let (ready, opening) = watch::channel::<Opening>(None);
+    let speaking = runtime.spawn(mcp::stdio(opening));
     let mut limits = Limits::default();
     args.asking.set(&mut limits);
-    let (served, name) = carried_out(
+    let opened = carried_out(
         script,
         statements,
         (&args.engine, &traces),
         &args.model,
         limits,
         live,
-    )?;
-    ready.send_replace(Some(served.clone()));
+    );
+    let (served, name) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => return Ok(refuse(&failure, &ready, &speaking)),
+    };
+    ready.send_replace(Some(Ok(served.clone())));
     live.say(&format!("{name} · speaking MCP"));
     // From here on there is something to end in order.
     interrupt.ends_with(0);
@@ -102,4 +108,23 @@ fn speak(
         Some(failure) => Err(failure),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Says why there is no engine: at once to whoever reads standard error, and to the client with each call
+/// until it hangs up. Who speaks by hand has read it.
+fn refuse(
+    failure: &Failure,
+    ready: &watch::Sender<Opening>,
+    speaking: &JoinHandle<std::io::Result<()>>,
+) -> ExitCode {
+    failure.tell();
+    let hint = failure.hint().unwrap_or("do so");
+    ready.send_replace(Some(Err(NotOpened {
+        error: failure.to_string(),
+        hint: format!("{hint}; then start `perennial mcp` again"),
+    })));
+    while !std::io::stdin().is_terminal() && !speaking.is_finished() {
+        std::thread::sleep(LOOK);
+    }
+    failure.exit_code()
 }

@@ -58,6 +58,7 @@ mod topic;
 mod traces;
 mod unposted;
 mod values;
+mod version;
 mod watch;
 mod wording;
 

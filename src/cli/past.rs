@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use perennial::bank::ContextKey;
 use perennial::connectors::timestamp;
 use perennial::engine::CurrentAnswer;
+use perennial::json::WorkJson;
 use perennial::state::{self, AnswerChanges, AsOf, HistoryEntry, RowChanges, StateAsOf};
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use super::args::{AnswersArgs, HistoryArgs};
 use super::failure::Failure;
 use super::inputs::QUESTIONS;
 use super::place::{Held, cannot_open};
-use super::{json, stderr, wording};
+use super::{stderr, wording};
 
 /// Runs `perennial answers`.
 pub(crate) fn answers(args: &AnswersArgs) -> Result<ExitCode, Failure> {
@@ -103,7 +104,7 @@ fn object(found: &StateAsOf, view: &str, context: &ContextKey, answer: &CurrentA
         "memoised": answer.is_memoised,
         "drift": answer.drift.unwrap_or(0.0),
         "sub_paragraphs": answer.sub_paragraphs,
-        "work": json::work(&answer.work),
+        "work": WorkJson::from(&answer.work),
     })
 }
 

@@ -85,7 +85,7 @@ impl StateArgs {
 /// Why the state of a folder cannot be looked at, and what to do where another program has it open.
 pub(crate) fn cannot_open(error: StateError) -> Failure {
     match error {
-        StateError::InUse { path } => Failure::StateInUse { path },
+        StateError::InUse { path, holder } => Failure::StateInUse { path, holder },
         other => Failure::Engine(other.into()),
     }
 }

@@ -231,6 +231,7 @@ impl Prompt {
     /// Carries a script out, and shows what comes of it.
     fn carry_out(&mut self, script: &Script) -> Result<(), Failure> {
         let statements = sql::parse(script).map_err(|errors| Failure::Script { errors })?;
+        self.session.check(script, &statements)?;
         for statement in &statements {
             let outcome = self.session.execute(script, statement)?;
             {

@@ -3,9 +3,8 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use perennial::engine::Quarantined;
+use perennial::json::QuarantinedJson;
 use perennial::state;
-use serde::{Deserialize, Serialize};
 
 use super::args::{QuarantineArgs, QuarantineCommand};
 use super::failure::Failure;
@@ -14,53 +13,6 @@ use super::{stderr, wording};
 
 /// How much of what was refused a list shows, in characters.
 const SHOWN: usize = 60;
-
-/// Something that was refused.
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    number: u64,
-    stream: String,
-    place: String,
-    key: Option<String>,
-    reason: String,
-    refused_at_ms: i64,
-    #[serde(with = "as_text")]
-    content: Option<Vec<u8>>,
-}
-
-/// Bytes as the text that they are, or nearly.
-mod as_text {
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        bytes: &Option<Vec<u8>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let text = bytes.as_deref().map(String::from_utf8_lossy);
-        text.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Vec<u8>>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        Ok(text.map(String::into_bytes))
-    }
-}
-
-impl From<Quarantined> for Entry {
-    fn from(of: Quarantined) -> Self {
-        Self {
-            number: of.number,
-            stream: of.stream,
-            place: of.place,
-            key: of.key,
-            reason: of.reason,
-            refused_at_ms: of.refused_at_ms,
-            content: of.content,
-        }
-    }
-}
 
 /// Runs the command.
 pub(crate) fn run(args: &QuarantineArgs) -> Result<ExitCode, Failure> {
@@ -109,11 +61,11 @@ pub(crate) fn run(args: &QuarantineArgs) -> Result<ExitCode, Failure> {
 }
 
 /// All that is in quarantine.
-fn all(held: &Held<'_>) -> Result<Vec<Entry>, Failure> {
+fn all(held: &Held<'_>) -> Result<Vec<QuarantinedJson>, Failure> {
     match held {
         Held::Folder(folder) => {
             let entries = state::quarantine(folder).map_err(cannot_open)?;
-            Ok(entries.into_iter().map(Entry::from).collect())
+            Ok(entries.into_iter().map(QuarantinedJson::from).collect())
         }
         #[cfg(feature = "serve")]
         Held::Server(server) => of_server::all(server),
@@ -121,7 +73,7 @@ fn all(held: &Held<'_>) -> Result<Vec<Entry>, Failure> {
 }
 
 /// What has a number.
-fn one(held: &Held<'_>, number: u64) -> Result<Entry, Failure> {
+fn one(held: &Held<'_>, number: u64) -> Result<QuarantinedJson, Failure> {
     let entry = match held {
         Held::Folder(_) => {
             let mut entries = all(held)?.into_iter();
@@ -143,8 +95,8 @@ mod of_server {
     /// Records of one request.
     const PAGE: usize = 1_000;
 
-    pub(super) fn all(server: &Endpoint) -> Result<Vec<Entry>, Failure> {
-        let mut entries: Vec<Entry> = Vec::new();
+    pub(super) fn all(server: &Endpoint) -> Result<Vec<QuarantinedJson>, Failure> {
+        let mut entries: Vec<QuarantinedJson> = Vec::new();
         loop {
             let behind = entries.last().map(|last| last.number);
             let page = page(server, behind, PAGE)?;
@@ -155,13 +107,17 @@ mod of_server {
         }
     }
 
-    pub(super) fn one(server: &Endpoint, number: u64) -> Result<Option<Entry>, Failure> {
+    pub(super) fn one(server: &Endpoint, number: u64) -> Result<Option<QuarantinedJson>, Failure> {
         let mut page = page(server, number.checked_sub(1), 1)?;
         Ok(page.pop().filter(|entry| entry.number == number))
     }
 
     /// The first records behind a number.
-    fn page(server: &Endpoint, behind: Option<u64>, n: usize) -> Result<Vec<Entry>, Failure> {
+    fn page(
+        server: &Endpoint,
+        behind: Option<u64>,
+        n: usize,
+    ) -> Result<Vec<QuarantinedJson>, Failure> {
         let after = behind.map(|number| format!("&after={number}"));
         let path = format!("/v1/quarantine?limit={n}{}", after.unwrap_or_default());
         let records = server.get(&path)?["records"].take();
@@ -189,7 +145,7 @@ mod of_server {
     }
 }
 
-fn list(entries: &[Entry], json: bool) -> io::Result<()> {
+fn list(entries: &[QuarantinedJson], json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for entry in entries {
         if json {
@@ -215,7 +171,7 @@ fn list(entries: &[Entry], json: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn show(entry: &Entry) -> io::Result<()> {
+fn show(entry: &QuarantinedJson) -> io::Result<()> {
     stderr::line(&format!("{}: {}", entry.place, entry.reason));
     match &entry.content {
         Some(content) => io::stdout().lock().write_all(content),

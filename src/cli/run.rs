@@ -184,6 +184,7 @@ fn carry_out(
 ) -> Result<Vec<Feed>, Failure> {
     let is_subscription = |one: &Spanned<Statement>| matches!(one.of, Statement::Subscribe(_));
     let has_chosen = statements.iter().any(is_subscription);
+    session.check(script, statements)?;
     let mut feeds = Vec::new();
     for statement in statements {
         let outcome = session.execute(script, statement)?;

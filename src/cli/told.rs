@@ -5,10 +5,10 @@
 
 use std::io::{self, Write};
 
+use perennial::json;
 use perennial::sql::{Kind, Outcome};
 use serde_json::{Value, json};
 
-use super::json;
 use super::live::Live;
 use super::table::table;
 use super::wording;

@@ -70,6 +70,32 @@ pub struct RelationInfo {
     pub plan: Option<Arc<Plan>>,
 }
 
+impl RelationInfo {
+    /// A relation that is about to be made: with these columns or, where none are given, any.
+    pub(crate) fn declared(
+        name: Arc<str>,
+        kind: RelationKind,
+        columns: Option<Schema>,
+        reads: Vec<Arc<str>>,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            is_open: columns.is_none(),
+            schema: columns.unwrap_or_else(|| Schema::new(open_columns())),
+            reads,
+            n_rows: 0,
+            epoch: None,
+            staleness: None,
+            pace: Pace::default(),
+            n_pending: 0,
+            is_caught_up: false,
+            failure: None,
+            plan: None,
+        }
+    }
+}
+
 /// How far a view is behind what it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staleness {

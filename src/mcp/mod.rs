@@ -38,9 +38,21 @@ pub use transport::{router, speak, stdio};
 /// The most bytes of JSON that a tool gives, or a resource has.
 const MAX_BYTES: usize = 256 << 10;
 
+/// Why there is no engine to speak for, and what to do: whoever asks anything is told.
+#[derive(Clone, Debug)]
+pub struct NotOpened {
+    /// What is wrong.
+    pub error: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// An engine to speak for; none while it is still opened.
+pub type Opening = Option<Result<Arc<Served>, NotOpened>>;
+
 /// What speaks for an engine, to one client.
 struct Mcp {
-    served: watch::Receiver<Option<Arc<Served>>>,
+    opening: watch::Receiver<Opening>,
     who: Who,
     /// The resources that the client follows.
     followed: Followed,
@@ -58,10 +70,13 @@ enum Who {
 impl Mcp {
     /// The engine, once it is there: a client may begin to speak while a model is opened.
     async fn served(&self) -> Result<Arc<Served>, Refusal> {
-        let mut served = self.served.clone();
-        let served = served.wait_for(Option::is_some).await;
-        let served = served.ok().and_then(|served| served.clone());
-        served.ok_or_else(Refusal::ending)
+        let mut opening = self.opening.clone();
+        let opened = opening.wait_for(Option::is_some).await;
+        match opened.ok().and_then(|opened| opened.clone()) {
+            Some(Ok(served)) => Ok(served),
+            Some(Err(NotOpened { error, hint })) => Err(Refusal::not_opened(error, hint)),
+            None => Err(Refusal::ending()),
+        }
     }
 
     fn caller(&self, context: &RequestContext<RoleServer>) -> Result<Caller, Refusal> {

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::resources::Followed;
 use super::sessions::{Sessions, of_asker};
-use super::{Mcp, Who};
+use super::{Mcp, Opening, Who};
 use crate::serve::Served;
 
 /// The path of the protocol.
@@ -25,14 +25,14 @@ const MAX_MESSAGE: usize = 1 << 20;
 
 /// The protocol over HTTP, at `/mcp`: to be served beside the paths of the engine, past its gate.
 pub fn router(served: &Arc<Served>) -> Router {
-    let (_, served) = watch::channel(Some(served.clone()));
+    let (_, opening) = watch::channel(Some(Ok(served.clone())));
     // Which hosts and pages may ask is the gate's to say.
     let config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
         .with_max_request_body_bytes(MAX_MESSAGE);
     let speaker = move || {
         Ok(Mcp {
-            served: served.clone(),
+            opening: opening.clone(),
             who: Who::OfRequest,
             followed: Followed::default(),
         })
@@ -48,32 +48,33 @@ pub fn router(served: &Arc<Served>) -> Router {
 ///
 /// # Errors
 /// What the protocol, or the system, says.
-pub async fn stdio(served: watch::Receiver<Option<Arc<Served>>>) -> io::Result<()> {
-    speak(served, tokio::io::stdin(), tokio::io::stdout()).await
+pub async fn stdio(opening: watch::Receiver<Opening>) -> io::Result<()> {
+    speak(opening, tokio::io::stdin(), tokio::io::stdout()).await
 }
 
 /// Speaks the protocol with one client, who may do all, until it hangs up: a message a line. What is
-/// asked before there is an engine waits for it.
+/// asked before there is an engine waits for it, or is told why there is none.
 ///
 /// # Errors
 /// What the protocol, or the system, says.
 pub async fn speak(
-    served: watch::Receiver<Option<Arc<Served>>>,
+    opening: watch::Receiver<Opening>,
     heard: impl AsyncRead + Send + Unpin + 'static,
     said: impl AsyncWrite + Send + Unpin + 'static,
 ) -> io::Result<()> {
-    let mut begun = served.clone();
+    let mut begun = opening.clone();
     let sweeping = tokio::spawn(async move {
-        let served = begun.wait_for(Option::is_some).await;
-        let served = served
-            .ok()
-            .and_then(|served| served.as_ref().map(Arc::downgrade));
+        let opened = begun.wait_for(Option::is_some).await;
+        let served = opened.ok().and_then(|opened| match &*opened {
+            Some(Ok(served)) => Some(Arc::downgrade(served)),
+            _ => None,
+        });
         if let Some(served) = served {
             Served::sweep(served).await;
         }
     });
     let speaker = Mcp {
-        served,
+        opening,
         who: Who::Owner,
         followed: Followed::default(),
     };

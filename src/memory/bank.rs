@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use perennial_views::Epoch;
-use perennial_views::query::Query;
 
 use super::declaration::Memory;
 use super::entry::{Entry, NewEntry};
@@ -13,9 +12,6 @@ use super::followed::Followed;
 use super::recall::{Recall, Recalled, embedded, readable, recall};
 use super::rights::Readers;
 use crate::engine::{Edit, Engine, Error, Subscription};
-
-/// The query of a view of a memory.
-type MakeQuery = fn(&Memory, &Engine) -> Result<Query, MemoryError>;
 
 /// Most entries that are stored at once.
 const MAX_STORED: usize = 100_000;
@@ -91,16 +87,7 @@ impl Bank {
     /// [`Error::DeclaredTwice`], [`Error::Recorded`], [`Error::Stopped`].
     pub fn create(engine: &Engine, memory: Memory) -> Result<Self, MemoryError> {
         // What is wrong with the declaration is said before anything is made.
-        memory.entries_query(engine)?;
-        let names: BTreeSet<String> = engine
-            .relations()?
-            .into_iter()
-            .map(|relation| relation.name.to_string())
-            .collect();
-        let own = memory.relations();
-        if let Some(name) = own.into_iter().find(|name| names.contains(name)) {
-            return Err(Error::DeclaredTwice { name }.into());
-        }
+        memory.foreseen(&engine.relations()?)?;
         let mut made = Vec::new();
         let updates = match make(engine, &memory, &mut made) {
             Ok(updates) => updates,
@@ -129,6 +116,13 @@ impl Bank {
     /// Whether a relation of this name is one of those that it consists of, views of readers included.
     pub fn has(&self, relation: &str) -> bool {
         self.shared.memory.has(relation) || self.readers().values().any(|of| of == relation)
+    }
+
+    /// The relations that it consists of, views of readers included.
+    pub(crate) fn relations(&self) -> BTreeSet<String> {
+        let readers = self.readers();
+        let own = self.shared.memory.relations().into_iter();
+        own.chain(readers.values().cloned()).collect()
     }
 
     /// Takes the memory's relations away, all or none; the rows that it was made from stay. What is
@@ -382,13 +376,8 @@ fn make(
 ) -> Result<Subscription, MemoryError> {
     engine.create_table_of(&memory.grants(), Memory::grants_columns())?;
     made.push(memory.grants());
-    let queries = [
-        (memory.name.clone(), Memory::entries_query as MakeQuery),
-        (memory.refused(), Memory::refused_query),
-        (memory.index(), Memory::index_query),
-    ];
-    for (name, query) in queries {
-        engine.create_query(&name, query(memory, engine)?)?;
+    for (name, query) in memory.queries() {
+        engine.create_query(&name, query(memory, &engine.relations()?)?)?;
         made.push(name);
     }
     Ok(engine.subscribe(&memory.index())?)

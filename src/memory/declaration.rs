@@ -9,7 +9,10 @@ use perennial_views::sql::{Identifier, Quoted, Script, Statement, parse};
 
 use super::entry::DEFAULT_NAMESPACE;
 use super::error::MemoryError;
-use crate::engine::{Engine, RelationInfo, RelationKind};
+use crate::engine::{Engine, Error, RelationInfo, RelationKind};
+
+/// The query of a view of a memory, over the relations that there are.
+pub(super) type MakeQuery = fn(&Memory, &[RelationInfo]) -> Result<Query, MemoryError>;
 
 /// Characters of which a text that says nothing may consist.
 const BLANKS: &str = " \t\r\n";
@@ -129,7 +132,52 @@ impl Memory {
     /// # Errors
     /// What is wrong with its declaration.
     pub fn explain(&self, engine: &Engine) -> Result<String, MemoryError> {
-        Ok(self.entries_query(engine)?.to_string())
+        Ok(self.entries_query(&engine.relations()?)?.to_string())
+    }
+
+    /// Whether it may be made from what there is.
+    ///
+    /// # Errors
+    /// What is wrong with its declaration.
+    pub(crate) fn check(&self, there: &[RelationInfo]) -> Result<(), MemoryError> {
+        self.entries_query(there).map(drop)
+    }
+
+    /// The relations that it consists of, as they will be over those that there are: each behind what it
+    /// reads.
+    ///
+    /// # Errors
+    /// What is wrong with its declaration; [`Error::DeclaredTwice`] where one of their names is taken.
+    pub(crate) fn foreseen(
+        &self,
+        there: &[RelationInfo],
+    ) -> Result<Vec<RelationInfo>, MemoryError> {
+        self.check(there)?;
+        let is_taken = |name: &String| there.iter().any(|of| *of.name == **name);
+        if let Some(name) = self.relations().into_iter().find(is_taken) {
+            return Err(Error::DeclaredTwice { name }.into());
+        }
+        let mut all = there.to_vec();
+        let (table, columns) = (RelationKind::Table, Some(Self::grants_columns()));
+        let grants = RelationInfo::declared(self.grants().into(), table, columns, Vec::new());
+        all.push(grants);
+        for (name, query) in self.queries() {
+            let query = query(self, &all)?;
+            let (kind, columns) = (RelationKind::Query, Some(query.schema().clone()));
+            let reads = query.inputs().iter().map(|input| input.relation.clone());
+            let view = RelationInfo::declared(name.into(), kind, columns, reads.collect());
+            all.push(view);
+        }
+        Ok(all.split_off(there.len()))
+    }
+
+    /// Its views, but for those of readers: each behind what it reads.
+    pub(super) fn queries(&self) -> [(String, MakeQuery); 3] {
+        [
+            (self.name.clone(), Self::entries_query),
+            (self.refused(), Self::refused_query),
+            (self.index(), Self::index_query),
+        ]
     }
 
     /// The table of who may read what.
@@ -158,9 +206,9 @@ impl Memory {
     }
 
     /// The query of the entries.
-    pub(super) fn entries_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
-        let from = self.relation(engine)?;
-        let column = |name: &str, of: &str| match has(&from, name) {
+    pub(super) fn entries_query(&self, there: &[RelationInfo]) -> Result<Query, MemoryError> {
+        let from = self.relation(there)?;
+        let column = |name: &str, of: &str| match has(from, name) {
             true => format!("CAST({} AS {of})", Identifier(name)),
             false => format!("CAST(NULL AS {of})"),
         };
@@ -194,11 +242,11 @@ impl Memory {
             column(SUPERSEDES, "JSON"),
             Identifier(&self.from),
         );
-        Ok(self.bound(engine, &text)?.entries(self.retain))
+        Ok(self.bound(there, &text)?.entries(self.retain))
     }
 
     /// The query of what is refused.
-    pub(super) fn refused_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
+    pub(super) fn refused_query(&self, there: &[RelationInfo]) -> Result<Query, MemoryError> {
         let text = format!(
             "SELECT key, octet_length(text) AS n_bytes, \
              CASE WHEN key IS NULL THEN 'there is no key' \
@@ -208,11 +256,11 @@ impl Memory {
              OR octet_length(text) > {MAX_TEXT}",
             Identifier(&self.from),
         );
-        self.bound(engine, &text)
+        self.bound(there, &text)
     }
 
     /// The query of what is recalled from: entries, then grants.
-    pub(super) fn index_query(&self, engine: &Engine) -> Result<Query, MemoryError> {
+    pub(super) fn index_query(&self, there: &[RelationInfo]) -> Result<Query, MemoryError> {
         let text = format!(
             "SELECT key, namespace, session, writer, title, text, updated_at, pinned, sources, \
              CAST(NULL AS TEXT) AS reader FROM {} \
@@ -222,13 +270,13 @@ impl Memory {
             Identifier(&self.name),
             Identifier(&self.grants()),
         );
-        Ok(self.bound(engine, &text)?.embedded())
+        Ok(self.bound(there, &text)?.embedded())
     }
 
     /// The query of what a reader may read.
     pub(super) fn readable_query(
         &self,
-        engine: &Engine,
+        there: &[RelationInfo],
         reader: &str,
     ) -> Result<Query, MemoryError> {
         let text = format!(
@@ -237,24 +285,24 @@ impl Memory {
             Identifier(&self.grants()),
             Quoted(reader),
         );
-        self.bound(engine, &text)
+        self.bound(there, &text)
     }
 
     /// The relation that it is made from, if it has the columns that are named.
-    fn relation(&self, engine: &Engine) -> Result<RelationInfo, MemoryError> {
-        let relations = engine.relations()?;
-        let names = relations.iter().map(|relation| &*relation.name);
-        let declared = names.collect::<Vec<_>>().join(", ");
-        let mut relations = relations.into_iter();
+    fn relation<'t>(&self, there: &'t [RelationInfo]) -> Result<&'t RelationInfo, MemoryError> {
+        let mut relations = there.iter();
         let from = relations.find(|relation| *relation.name == *self.from);
-        let from = from.ok_or_else(|| crate::engine::Error::UnknownRelation {
-            name: self.from.clone(),
-            declared,
+        let from = from.ok_or_else(|| {
+            let names: Vec<&str> = there.iter().map(|relation| &*relation.name).collect();
+            Error::UnknownRelation {
+                name: self.from.clone(),
+                declared: names.join(", "),
+            }
         })?;
         let named = [&self.namespace, &self.session, &self.writer, &self.pinned];
         let text = Some(TEXT.to_owned());
         let mut named = named.into_iter().chain([&text]).flatten();
-        match named.find(|name| !from.is_open && !has(&from, name)) {
+        match named.find(|name| !from.is_open && !has(from, name)) {
             None => Ok(from),
             Some(column) => Err(MemoryError::NoColumn {
                 from: self.from.clone(),
@@ -264,7 +312,7 @@ impl Memory {
         }
     }
 
-    fn bound(&self, engine: &Engine, text: &str) -> Result<Query, MemoryError> {
+    fn bound(&self, there: &[RelationInfo], text: &str) -> Result<Query, MemoryError> {
         let not_declared = |reason: String| MemoryError::NotDeclared {
             memory: self.name.clone(),
             reason,
@@ -275,7 +323,7 @@ impl Memory {
         let Some(Statement::Select(query)) = statement else {
             return Err(not_declared("its query is none".to_owned()));
         };
-        bind(&query, &WithMeaning(engine)).map_err(|errors| not_declared(errors.to_string()))
+        bind(&query, &WithMeaning(there)).map_err(|errors| not_declared(errors.to_string()))
     }
 }
 
@@ -286,13 +334,12 @@ fn has(relation: &RelationInfo, name: &str) -> bool {
     has_meaning || relation.is_open || relation.schema.position(name).is_some()
 }
 
-/// The relations of an engine, streams with the columns that have a meaning.
-struct WithMeaning<'e>(&'e Engine);
+/// The relations that there are, streams with the columns that have a meaning.
+struct WithMeaning<'t>(&'t [RelationInfo]);
 
 impl Relations for WithMeaning<'_> {
     fn relation(&self, name: &str) -> Option<RelationSchema> {
-        let relations = self.0.relations().ok()?;
-        let relation = relations.iter().find(|relation| *relation.name == *name)?;
+        let relation = self.0.iter().find(|relation| *relation.name == *name)?;
         let mut schema = RelationSchema::from(relation);
         if matches!(relation.kind, RelationKind::Source | RelationKind::Table) {
             let known = schema.columns.columns().to_vec();
@@ -311,6 +358,7 @@ impl Relations for WithMeaning<'_> {
     }
 
     fn names(&self) -> Vec<Arc<str>> {
-        Relations::names(self.0)
+        let names = self.0.iter().map(|relation| relation.name.clone());
+        names.collect()
     }
 }

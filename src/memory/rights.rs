@@ -74,7 +74,7 @@ impl Bank {
             readers.remove(reader);
         }
         let name = memory.readable_by(reader);
-        engine.create_query(&name, memory.readable_query(engine, reader)?)?;
+        engine.create_query(&name, memory.readable_query(&engine.relations()?, reader)?)?;
         readers.insert(reader.to_owned(), name.clone());
         Ok(name)
     }

@@ -1,11 +1,10 @@
-//! Which JSON stands for what the engine says?
+//! Which JSON stands for what a server says, besides what programs read elsewhere, too
+//! ([`json`](crate::json))?
 //!
 //! Fields are promised in `docs/serve.md`; new ones may come, none goes.
 
-use std::time::Duration;
-
-use perennial_ask::{Finish, Rung, Source, SubParagraph, Work};
-use perennial_rows::{Schema, Tuple};
+use perennial_ask::{Rung, Source, SubParagraph};
+use perennial_rows::Schema;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -13,16 +12,8 @@ use utoipa::ToSchema;
 use crate::engine::{
     AnswerUpdate, ChangeKind, CurrentAnswer, EpochStart, EpochSummary, RungCounts,
 };
-
-pub(super) fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A tuple by the names of its columns.
-pub(super) fn row(columns: &Schema, tuple: &Tuple) -> Value {
-    let names = columns.columns().iter().map(|column| &*column.name);
-    perennial_rows::json::object(names.zip(tuple.iter()))
-}
+use crate::json;
+pub(super) use crate::json::{WorkJson, milliseconds, row};
 
 /// A column.
 #[derive(Serialize, ToSchema)]
@@ -39,54 +30,6 @@ pub(super) fn columns(schema: &Schema) -> Vec<ColumnJson> {
         r#type: column.of.to_string(),
     });
     columns.collect()
-}
-
-/// Tokens that went through a model, what they were of, and what they cost.
-#[derive(Clone, Serialize, ToSchema)]
-pub(super) struct WorkJson {
-    /// All of them.
-    forwarded: usize,
-    /// Those that the plain prompt would have taken.
-    from_scratch: usize,
-    /// Of passages that were not in the store.
-    encoded: usize,
-    /// Of the instruction and the question.
-    prompt: usize,
-    /// Of an old answer that was checked.
-    draft: usize,
-    /// Written one by one.
-    decoded: usize,
-    /// Forward passes.
-    passes: usize,
-    /// What was paid for them; null of a model without prices.
-    cost: Option<CostJson>,
-}
-
-/// Money.
-#[derive(Clone, Serialize, ToSchema)]
-pub(super) struct CostJson {
-    /// The exact amount, in decimals.
-    amount: String,
-    /// Its currency, by three letters.
-    currency: String,
-}
-
-impl From<&Work> for WorkJson {
-    fn from(work: &Work) -> Self {
-        Self {
-            forwarded: work.n_forwarded(),
-            from_scratch: work.n_from_scratch,
-            encoded: work.n_encoded,
-            prompt: work.n_prompt,
-            draft: work.n_draft,
-            decoded: work.n_decoded,
-            passes: work.n_passes,
-            cost: work.cost.told().map(|(amount, currency)| CostJson {
-                amount: amount.to_string(),
-                currency: currency.to_string(),
-            }),
-        }
-    }
 }
 
 /// Refreshes by how they were served.
@@ -205,7 +148,7 @@ impl AnswerJson {
         match &update.new {
             Some(Ok(answer)) => {
                 text = Some(answer.text.to_string());
-                finish = Some(finish_word(answer.finish));
+                finish = Some(json::finish(answer.finish));
             }
             Some(Err(reason)) => error = Some(reason.to_string()),
             None => {}
@@ -243,7 +186,7 @@ impl AnswerJson {
             epoch: answer.epoch,
             text: text.map(|answer| answer.text.to_string()),
             error: answer.answer.as_ref().err().map(ToString::to_string),
-            finish: text.map(|answer| finish_word(answer.finish)),
+            finish: text.map(|answer| json::finish(answer.finish)),
             rung: answer.rung,
             exact: answer.drift.is_none() && !answer.is_memoised,
             memoised: answer.is_memoised,
@@ -257,13 +200,6 @@ impl AnswerJson {
             work: WorkJson::from(&answer.work),
             elapsed_ms: milliseconds(answer.elapsed),
         }
-    }
-}
-
-fn finish_word(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Stop => "stop",
-        Finish::Length => "length",
     }
 }
 

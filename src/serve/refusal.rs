@@ -155,6 +155,12 @@ impl Refusal {
         Self::forbidden(error, "use one that does")
     }
 
+    /// There is no engine, and none will be.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn not_opened(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error, hint)
+    }
+
     /// What was waited for did not come in time.
     #[cfg(feature = "mcp")]
     pub(crate) fn late(error: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -204,9 +210,15 @@ impl From<Errors> for Refusal {
     /// The first of them is told; all together are in `diagnostics`.
     fn from(errors: Errors) -> Self {
         let first = errors.faults().first();
-        let error = first.map_or_else(|| errors.to_string(), |first| first.what.clone());
-        let hint = first.and_then(|first| first.help.clone());
-        let hint = hint.unwrap_or_else(|| "see docs/sql.md".to_owned());
+        let said = first.map_or_else(|| errors.to_string(), |first| first.what.clone());
+        // Where no advice stands beside it, it may stand in it.
+        let (error, hint) = match first.and_then(|first| first.help.as_deref()) {
+            Some(hint) => (&*said, hint),
+            None => match what_and_todo(&said) {
+                (error, "") => (error, "see docs/sql.md"),
+                both => both,
+            },
+        };
         let mut refusal = Self::bad(error, hint);
         if let Some(first) = first {
             let at = first.span.start;

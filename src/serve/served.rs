@@ -93,13 +93,15 @@ impl Served {
     /// came of each statement.
     ///
     /// # Errors
-    /// The first statement that cannot be carried out.
+    /// All that is wrong with the script, before any of it is carried out; else the first statement that
+    /// cannot be.
     pub fn declare(
         &self,
         script: &Script,
         statements: &[Spanned<Statement>],
         mut told: impl FnMut(&Outcome),
     ) -> Result<(), SessionError> {
+        self.session.check(script, statements)?;
         for statement in statements {
             let outcome = self.session.execute(script, statement)?;
             self.follow_up(&outcome)?;

@@ -88,7 +88,8 @@ impl Served {
     /// It waits; see `Served::sql`.
     ///
     /// # Errors
-    /// What is wrong with them, with what came of those before.
+    /// What is wrong with them, before any is carried out; else with the first that cannot be, and with what
+    /// came of those before.
     pub fn execute(&self, sql: &str, only_looks: bool) -> Result<Vec<Executed>, Refusal> {
         self.carry_out(sql, only_looks, &Cancel::new())
     }
@@ -118,6 +119,7 @@ impl Served {
                 return Err(Refusal::forbidden(error, "use one with the role `admin`"));
             }
         }
+        self.session.check(&script, &statements)?;
         let until = Instant::now() + self.limits.statement_time;
         let mut outcomes = Vec::new();
         // Of all statements together: what they give is held until the reply is written.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use perennial_rows::{KEY, SUPERSEDES, Schema, TEXT, TITLE, UPDATED_AT, Value};
 use perennial_views::Bounds;
-use perennial_views::sql::{Delete, Diagnostic, Insert, Name, Span, Update};
+use perennial_views::sql::{Delete, Diagnostic, Insert, Name, Span, Update, literal};
 
+use super::catalog::Catalog;
 use super::outcome::{At as _, Fault};
-use super::relations::{self, Catalog};
+use super::relations;
 use super::values::{fitted, position, row};
 use crate::engine::{Edit, Engine, RelationKind};
 
@@ -64,6 +65,24 @@ pub(super) fn insert(insert: &Insert, catalog: &Catalog) -> Result<Vec<Edit>, Fa
         true => Ok(edits),
         false => Err(Fault::Said(said)),
     }
+}
+
+/// Whether an update may be carried out, whatever the rows are.
+pub(super) fn check_update(update: &Update, catalog: &Catalog, span: Span) -> Result<(), Fault> {
+    let schema = table(&update.table, catalog)?;
+    for (column, written) in &update.set {
+        let at = place(&schema, &update.table, column)?;
+        if let Some(value) = literal(&written.of) {
+            fitted(value, &column.of, schema.columns()[at].of, written.span)?;
+        }
+    }
+    catalog.bind(&update.query(), span).map(drop)
+}
+
+/// Whether a deletion may be carried out, whatever the rows are.
+pub(super) fn check_delete(delete: &Delete, catalog: &Catalog, span: Span) -> Result<(), Fault> {
+    table(&delete.table, catalog)?;
+    catalog.bind(&delete.query(), span).map(drop)
 }
 
 /// The edits of an update, and the number of rows that it changes.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
 use perennial_views::sql::{
-    CreateMemory, Diagnostic, ForgetMemory, ForgetPart, Grant, Kind, MemoryOption, Name, ReadBy,
-    Recall, Span, nearest,
+    CreateMemory, ForgetMemory, ForgetPart, Grant, Kind, MemoryOption, Name, ReadBy, Recall, Span,
 };
 
 use super::outcome::{At as _, Fault, Outcome};
@@ -30,8 +29,6 @@ const RECALLED: [(&str, Type); 10] = [
 impl Session {
     pub(super) fn create_memory(&self, memory: &CreateMemory) -> Result<Outcome, Fault> {
         let name = &memory.name;
-        self.check_new(name)?;
-        self.catalog(memory.from.span)?.expect(&memory.from)?;
         let bank = Bank::create(&self.engine, declared(memory)).at(name.span)?;
         lock(&self.memories).insert(name.of.clone(), bank);
         Ok(created(Kind::Memory, name, None))
@@ -39,22 +36,21 @@ impl Session {
 
     /// The plan of a memory's entries.
     pub(super) fn explain_memory(&self, memory: &CreateMemory) -> Result<String, Fault> {
-        self.catalog(memory.from.span)?.expect(&memory.from)?;
         declared(memory).explain(&self.engine).at(memory.name.span)
     }
 
     /// The memory of a name.
     pub(super) fn memory(&self, name: &Name) -> Result<Bank, Fault> {
-        let memories = lock(&self.memories);
-        memories.get(&name.of).cloned().ok_or_else(|| {
-            let fault = Diagnostic::new(format!("there is no memory {}", name.of), name.span);
-            let names = memories.keys().map(|name| &**name);
-            match nearest(&name.of, names) {
-                Some(meant) => fault.help(format!("did you mean {meant}?")),
-                None => fault.help(format!("CREATE MEMORY {} FROM turns", name.of)),
+        // The lock is given back at once: the catalog is made of memories, too.
+        let bank = lock(&self.memories).get(&name.of).cloned();
+        match bank {
+            Some(bank) => Ok(bank),
+            None => {
+                self.catalog(name.span)?.expect_memory(name)?;
+                let what = format!("memory {} was dropped meanwhile", name.of);
+                Err(Fault::said(what, name.span))
             }
-            .into()
-        })
+        }
     }
 
     /// The relation that a view reads which reads a memory.
@@ -103,17 +99,6 @@ impl Session {
     /// Has every memory take in what is complete: then none holds what was erased.
     pub(crate) fn catch_memories_up(&self) {
         self.memories().values().for_each(Bank::catch_up);
-    }
-
-    /// What a memory consists of is not dropped by itself.
-    pub(super) fn check_no_memory(&self, name: &Name) -> Result<(), Fault> {
-        let memories = lock(&self.memories);
-        let Some((memory, _)) = memories.iter().find(|(_, bank)| bank.has(&name.of)) else {
-            return Ok(());
-        };
-        let what = format!("{} belongs to memory {memory}", name.of);
-        let help = format!("DROP MEMORY {memory}");
-        Err(Diagnostic::new(what, name.span).help(help).into())
     }
 
     pub(super) fn grant(&self, grant: &Grant) -> Result<Outcome, Fault> {
@@ -170,7 +155,7 @@ impl Session {
 }
 
 /// The memory that a statement declares.
-fn declared(memory: &CreateMemory) -> Memory {
+pub(super) fn declared(memory: &CreateMemory) -> Memory {
     let declared = Memory::named(&*memory.name.of).from(&*memory.from.of);
     let options = memory.options.iter().map(|option| &option.of);
     options.fold(declared, |declared, option| match option {

@@ -30,6 +30,8 @@
 //! session has an engine over a model already, says how others are
 //! [opened](Session::opening), and shows outcomes as it likes.
 
+mod catalog;
+mod check;
 mod connect;
 mod edits;
 mod memories;

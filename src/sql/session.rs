@@ -15,17 +15,18 @@ use std::time::Duration;
 
 use perennial_connectors::Declared;
 use perennial_rows::{Column, Schema, Tuple, Type, Value};
+use perennial_views::Bounds;
 use perennial_views::sql::{
     self, AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable,
     CreateView, Diagnostic, Drop, Forget, Kind, Name, Script, Show, Span, Spanned, Statement,
-    Subscribe, ViewOption, nearest,
+    Subscribe,
 };
-use perennial_views::{Bounds, View};
 
+use super::catalog::{Catalog, KnownMemory, ModelState};
 use super::connect::{self, Listeners};
 use super::edits;
 use super::outcome::{At, Fault, Outcome, SessionError};
-use super::relations::{self, Catalog};
+use super::relations;
 use crate::engine::{Engine, Error, RelationKind, Runtime};
 use crate::memory::Bank;
 
@@ -151,12 +152,50 @@ impl Session {
         script: &Script,
         mut told: impl FnMut(&Spanned<Statement>, Outcome) -> Result<(), Box<dyn Cause + Send + Sync>>,
     ) -> Result<(), SessionError> {
-        for statement in sql::parse(script)? {
+        let statements = sql::parse(script)?;
+        self.check(script, &statements)?;
+        for statement in statements {
             let outcome = self.execute(script, &statement)?;
             told(&statement, outcome).map_err(SessionError::Told)?;
         }
         self.release()?;
         Ok(())
+    }
+
+    /// Whether statements of a script may be carried out one after the other: names, columns and types, of
+    /// what there is and what those before will have made. Nothing is carried out. What only shows when a
+    /// statement's turn comes (rows, files, servers) is told then.
+    ///
+    /// # Errors
+    /// All that is wrong with them, each at its place.
+    pub fn check(
+        &self,
+        script: &Script,
+        statements: &[Spanned<Statement>],
+    ) -> Result<(), SessionError> {
+        let Some(first) = statements.first() else {
+            return Ok(());
+        };
+        let catalog = self.catalog(first.span);
+        let mut catalog = catalog.map_err(|fault| fault.of(script))?;
+        let mut said = Vec::new();
+        for Spanned { of, span } in statements {
+            match catalog.check(of, *span) {
+                Ok(()) => catalog.foresee(of),
+                Err(Fault::Said(more)) => {
+                    said.extend(more);
+                    // What follows is not wrong because of that.
+                    if !matches!(of, Statement::Drop(_)) {
+                        catalog.foresee(of);
+                    }
+                }
+                Err(fault) => return Err(fault.of(script)),
+            }
+        }
+        match said.is_empty() {
+            true => Ok(()),
+            false => Err(Fault::Said(said).of(script)),
+        }
     }
 
     /// Lets epochs close, where the engine is held.
@@ -204,6 +243,11 @@ impl Session {
         span: Span,
         bounds: &Bounds,
     ) -> Result<Outcome, Fault> {
+        // What is wrong is said before anything is waited for. Rows of an `INSERT` are held against their
+        // table as they become edits.
+        if !matches!(statement, Statement::Insert(_)) {
+            self.catalog(span)?.check(statement, span)?;
+        }
         match statement {
             Statement::CreateSource(source) => self.create_source(source),
             Statement::CreateTable(table) => self.create_table(table),
@@ -220,7 +264,6 @@ impl Session {
                 Ok(Outcome::Done { n_rows })
             }
             Statement::Update(update) => {
-                self.catalog(span)?.expect(&update.table)?;
                 self.settle(&[&update.table.of], span)?;
                 let catalog = self.catalog(span)?;
                 let (edits, n_rows) = edits::update(update, &catalog, &self.engine, span, bounds)?;
@@ -228,7 +271,6 @@ impl Session {
                 Ok(Outcome::Done { n_rows })
             }
             Statement::Delete(delete) => {
-                self.catalog(span)?.expect(&delete.table)?;
                 self.settle(&[&delete.table.of], span)?;
                 let catalog = self.catalog(span)?;
                 let edits = edits::delete(delete, &catalog, &self.engine, span, bounds)?;
@@ -237,7 +279,6 @@ impl Session {
                 Ok(Outcome::Done { n_rows })
             }
             Statement::Select(query) => {
-                // What is wrong is said before anything is waited for.
                 let read = self.catalog(span)?.bind(query, span)?;
                 let read: Vec<&str> = read.inputs().iter().map(|i| &*i.relation).collect();
                 let stale = self.settle_or_say(&read, span)?;
@@ -305,27 +346,29 @@ impl Session {
         }
     }
 
+    /// What there is now.
     pub(super) fn catalog(&self, span: Span) -> Result<Catalog, Fault> {
-        Catalog::of(&self.engine, span)
-    }
-
-    /// A name that nothing bears yet.
-    pub(super) fn check_new(&self, name: &Name) -> Result<(), Fault> {
-        let catalog = self.catalog(name.span)?;
-        let Some(relation) = catalog.get(&name.of) else {
-            return Ok(());
-        };
-        let (kind, of) = (noun(relation.kind), &name.of);
-        let what = format!("there is a {kind} {of} already");
-        let keyword = kind.to_uppercase();
-        Err(Diagnostic::new(what, name.span)
-            .help(format!("another name, or DROP {keyword} {of} first"))
-            .into())
+        let relations = self.engine.relations().at(span)?.into_iter();
+        let memories = self.memories().into_iter().map(|(name, bank)| {
+            let (memory, relations) = (bank.memory().clone(), bank.relations());
+            (name, KnownMemory { memory, relations })
+        });
+        let sinks = lock(&self.sinks);
+        let sinks = sinks
+            .iter()
+            .map(|(name, of)| (name.clone(), of.view.clone()));
+        let models = self.engine.models().into_iter();
+        Ok(Catalog {
+            relations: relations.map(|of| (of.name.clone(), of)).collect(),
+            memories: memories.collect(),
+            sinks: sinks.collect(),
+            models: models.map(|name| (name, ModelState::Open)).collect(),
+            engine: self.engine.clone(),
+        })
     }
 
     fn create_source(&self, source: &CreateSource) -> Result<Outcome, Fault> {
         let name = &source.name;
-        self.check_new(name)?;
         let (opened, notice) =
             connect::source(source, &mut lock(&self.listeners), self.reads_once)?;
         match &source.columns {
@@ -340,7 +383,6 @@ impl Session {
 
     fn create_table(&self, table: &CreateTable) -> Result<Outcome, Fault> {
         let name = &table.name;
-        self.check_new(name)?;
         let columns = table.columns.clone();
         self.engine
             .create_table_of(&name.of, columns)
@@ -350,10 +392,6 @@ impl Session {
 
     fn create_model(&self, model: &CreateModel) -> Result<Outcome, Fault> {
         let (name, spec) = (&model.name, &model.spec);
-        if self.engine.models().contains(&name.of) {
-            let what = format!("there is a model {} already", name.of);
-            return Err(Fault::said(what, name.span));
-        }
         let opened_by = model.opened_by();
         // One model is opened at a time, so that none is opened twice.
         let mut open = lock(&self.open);
@@ -384,8 +422,7 @@ impl Session {
         view: &CreateContinuousView,
         span: Span,
     ) -> Result<Outcome, Fault> {
-        self.check_new(&view.name)?;
-        let declared = self.declared_view(view, span)?;
+        let declared = self.catalog(span)?.declared_view(view)?;
         let declared = match &view.reads {
             None => declared,
             Some(reads) => declared.data_source(self.read_memory(&view.data_source, reads)?),
@@ -394,46 +431,7 @@ impl Session {
         Ok(created(Kind::View, &view.name, None))
     }
 
-    /// The view that a statement declares, its names looked up.
-    fn declared_view(&self, view: &CreateContinuousView, span: Span) -> Result<View, Fault> {
-        let catalog = self.catalog(span)?;
-        catalog.expect(&view.context)?;
-        if view.reads.is_some() {
-            self.memory(&view.data_source)?;
-        } else {
-            catalog.expect(&view.data_source)?;
-        }
-        let matching = view.matching.iter().map(|column| {
-            for read in [&view.context, &view.data_source] {
-                check_column(&catalog, &read.of, column)?;
-            }
-            Ok(column.of.to_string())
-        });
-        let matching: Vec<String> = matching.collect::<Result<_, Fault>>()?;
-        for option in &view.options {
-            if let ViewOption::Model(name) = &option.of {
-                self.check_model(name, option.span)?;
-            }
-        }
-        Ok(view.view().matching(matching))
-    }
-
-    fn check_model(&self, name: &Arc<str>, span: Span) -> Result<(), Fault> {
-        let models = self.engine.models();
-        if models.contains(name) {
-            return Ok(());
-        }
-        let what = format!("there is no model {name}");
-        let fault = Diagnostic::new(what, span);
-        Err(match nearest(name, models.iter().map(|name| &**name)) {
-            Some(meant) => fault.help(format!("did you mean {meant}?")),
-            None => fault.help("a name of CREATE MODEL: CREATE MODEL small FROM 'smollm2-135m'"),
-        }
-        .into())
-    }
-
     fn create_view(&self, view: &CreateView, span: Span) -> Result<Outcome, Fault> {
-        self.check_new(&view.name)?;
         let query = self.catalog(span)?.bind(&view.query, span)?;
         let name = &view.name.of;
         self.engine
@@ -444,11 +442,6 @@ impl Session {
 
     fn alter_view(&self, alter: &AlterView) -> Result<Outcome, Fault> {
         let AlterView { name, set } = alter;
-        let is = self.catalog(name.span)?.expect(name)?.kind;
-        if noun(is) != "view" {
-            let what = format!("{} is a {}", name.of, noun(is));
-            return Err(Fault::said(what, name.span));
-        }
         let set = set.iter().map(|option| option.of);
         self.engine.alter_view(&name.of, set).at(name.span)?;
         let name = name.of.clone();
@@ -457,11 +450,6 @@ impl Session {
 
     fn create_sink(&self, sink: &CreateSink) -> Result<Outcome, Fault> {
         let name = &sink.name;
-        if lock(&self.sinks).contains_key(&name.of) {
-            let what = format!("there is a sink {} already", name.of);
-            return Err(Fault::said(what, name.span));
-        }
-        self.catalog(name.span)?.expect(&sink.from)?;
         let opened = connect::sink(sink)?;
         let delivered = Delivered {
             view: sink.from.of.clone(),
@@ -478,15 +466,6 @@ impl Session {
     fn subscribe(&self, subscribe: &Subscribe, span: Span) -> Result<Outcome, Fault> {
         let to = &subscribe.to;
         let relation = self.catalog(span)?.expect(to)?.clone();
-        if matches!(relation.kind, RelationKind::Source | RelationKind::Table) {
-            let what = format!("{} is a {}", to.of, noun(relation.kind));
-            return Err(Diagnostic::new(what, to.span)
-                .help(format!(
-                    "subscribe to a view of it: CREATE VIEW v AS SELECT * FROM {}",
-                    to.of
-                ))
-                .into());
-        }
         if let Some(as_of) = &subscribe.as_of
             && relation.epoch != Some(as_of.of)
         {
@@ -599,22 +578,8 @@ impl Session {
     }
 
     fn drop(&self, drop: &Drop) -> Result<Outcome, Fault> {
-        let Drop {
-            kind,
-            name,
-            if_exists,
-        } = drop;
-        let is_there = match kind {
-            Kind::Sink => lock(&self.sinks).contains_key(&name.of),
-            Kind::Model => self.engine.models().contains(&name.of),
-            Kind::Memory => lock(&self.memories).contains_key(&name.of),
-            _ => self.catalog(name.span)?.get(&name.of).is_some(),
-        };
-        if !is_there && !if_exists {
-            let kind = kind.keyword().to_lowercase();
-            let what = format!("there is no {kind} {}", name.of);
-            return Err(Fault::said(what, name.span));
-        }
+        let Drop { kind, name, .. } = drop;
+        let is_there = self.catalog(name.span)?.has(drop);
         if is_there {
             self.drop_there(*kind, name)?;
         }
@@ -641,15 +606,7 @@ impl Session {
                 self.engine.drop_model(&name.of).at(name.span)?;
                 lock(&self.models).remove(&name.of);
             }
-            _ => {
-                self.check_no_memory(name)?;
-                let catalog = self.catalog(name.span)?;
-                let is = catalog.expect(name)?.kind;
-                if noun(is) != kind.keyword().to_lowercase() {
-                    let what = format!("{} is a {}", name.of, noun(is));
-                    let help = format!("DROP {} {}", noun(is).to_uppercase(), name.of);
-                    return Err(Diagnostic::new(what, name.span).help(help).into());
-                }
+            Kind::Source | Kind::Table | Kind::View => {
                 self.engine.drop_relation(&name.of).at(name.span)?;
             }
         }
@@ -661,7 +618,7 @@ impl Session {
             Statement::Select(query) => self.explain_query(query, span)?,
             Statement::CreateView(view) => self.explain_query(&view.query, span)?,
             Statement::CreateContinuousView(view) => {
-                let view = self.declared_view(view, span)?;
+                let view = self.catalog(span)?.declared_view(view)?;
                 self.engine.plan(&view).at(span)?.to_string()
             }
             Statement::CreateMemory(memory) => self.explain_memory(memory)?,
@@ -742,7 +699,6 @@ impl Session {
     }
 
     fn forget(&self, forget: &Forget) -> Result<Outcome, Fault> {
-        self.catalog(forget.from.span)?.expect(&forget.from)?;
         self.settle(&[&forget.from.of], forget.key.span)?;
         let receipt = self.engine.forget(&forget.from.of, &forget.key.of);
         let receipt = receipt.at(forget.key.span)?;
@@ -760,30 +716,6 @@ pub(super) fn created(kind: Kind, name: &Name, notice: Option<String>) -> Outcom
         kind,
         name: name.of.clone(),
         notice,
-    }
-}
-
-/// Whether a relation with declared columns has this one. Others may have any.
-fn check_column(catalog: &Catalog, relation: &str, column: &Name) -> Result<(), Fault> {
-    let known = catalog.get(relation).filter(|known| !known.is_open);
-    let Some(schema) = known.map(|known| &known.schema) else {
-        return Ok(());
-    };
-    if schema.position(&column.of).is_some() {
-        return Ok(());
-    }
-    let what = format!("{relation} has no column {}", column.of);
-    Err(Diagnostic::new(what, column.span)
-        .help(format!("it has {schema}"))
-        .into())
-}
-
-/// What a relation is called in a sentence, and in upper case in SQL.
-fn noun(kind: RelationKind) -> &'static str {
-    match kind {
-        RelationKind::Source => "source",
-        RelationKind::Table => "table",
-        RelationKind::Answers | RelationKind::Query => "view",
     }
 }
 

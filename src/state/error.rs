@@ -33,10 +33,15 @@ pub enum StateError {
         path: PathBuf,
     },
     /// Another process has it open.
-    #[error("{path}: in use by another process; stop it, or give each its own state directory")]
+    #[error(
+        "{path}: in use by {}; stop it, or give each its own state directory",
+        .holder.as_deref().unwrap_or("another process")
+    )]
     InUse {
         /// The database file.
         path: PathBuf,
+        /// Which process, where the system tells.
+        holder: Option<String>,
     },
     /// Its fragments cannot be read or written.
     #[error("fragments on disk: {0}")]

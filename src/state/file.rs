@@ -5,8 +5,8 @@ use std::path::Path;
 
 use redb::Database;
 
-use super::StateError;
 use super::format::FILE;
+use super::{StateError, holder};
 use crate::fault;
 
 /// Makes an empty database under another name and moves it to its own: one that was left
@@ -72,6 +72,7 @@ pub(super) fn open_database(
         Ok(Ok(db)) => Ok(db),
         Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => Err(StateError::InUse {
             path: path.to_owned(),
+            holder: holder::of(path),
         }),
         Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(source))))
             if !is_damage(source.kind()) =>

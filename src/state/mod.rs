@@ -33,6 +33,7 @@ mod format;
 #[cfg(test)]
 mod golden;
 mod history;
+mod holder;
 mod kept;
 mod memo;
 mod migration;

@@ -55,17 +55,18 @@ const ARROWS: [(&str, &[&str]); 9] = [
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 13] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 14] = [
     ("fault", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
     ("engine", &["fault", "recording", "state"]),
+    ("json", &["engine"]),
     ("local_model", &["engine"]),
     ("remote_model", &["engine", "local_model"]),
     ("memory", &["engine"]),
     ("otel", &["engine"]),
     ("sql", &["engine", "memory"]),
-    ("serve", &["engine", "memory", "sql", "state"]),
+    ("serve", &["engine", "json", "memory", "sql", "state"]),
     ("mcp", &["engine", "memory", "serve"]),
     ("fuzz", &["mcp", "serve"]),
     (
@@ -73,6 +74,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 13] = [
         &[
             "engine",
             "fault",
+            "json",
             "local_model",
             "memory",
             "mcp",

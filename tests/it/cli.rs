@@ -643,11 +643,7 @@ fn a_killed_watch_goes_on_where_it_ended() {
         (&before["change"], &answer["change"]),
         (&"new".into(), &"stands".into())
     );
-    refused(
-        &["check", path(state.path())],
-        1,
-        "in use by another process",
-    );
+    refused(&["check", path(state.path())], 1, "in use by ");
     kept.child.kill().expect("kills");
     kept.child.wait().expect("ends");
 

@@ -412,6 +412,64 @@ fn what_cannot_be_carried_out_is_said_at_its_place() {
     assert_eq!(rows(&mut session, "SHOW SINKS; SHOW SOURCES"), [""; 0]);
 }
 
+#[test]
+fn a_script_is_checked_against_what_it_makes_before_any_of_it_is_carried_out() {
+    let mut session = session();
+    rows(&mut session, TOWNS);
+    let wrong = "DELETE FROM towns;\nSELECT nonsense FROM towns;\nSELECT 1 FROM nowhere;";
+    let told = refused(&mut session, wrong);
+    assert!(
+        told.contains("x.sql:2:8:") && told.contains("x.sql:3:15:"),
+        "{told}"
+    );
+    assert_eq!(rows(&mut session, "SELECT count(*) FROM towns"), ["4"]);
+    let wrong = "CREATE VIEW v AS SELECT key FROM towns;\nSELECT country FROM v;\nDROP TABLE towns;\n\
+                 CREATE TABLE v (key TEXT);\nUPDATE towns SET people = 'many' WHERE FALSE;";
+    let told = refused(&mut session, wrong);
+    for place in ["2:8", "3:12", "4:14", "5:27"] {
+        assert!(told.contains(&format!("x.sql:{place}:")), "{place}\n{told}");
+    }
+    assert!(told.contains("is used by v"), "{told}");
+    assert_eq!(rows(&mut session, "SHOW VIEWS"), [""; 0]);
+    // What is wrong with a view is not wrong with those who read it, too.
+    let wrong = "CREATE VIEW v AS SELECT kee FROM towns;\nSELECT anything FROM v;";
+    let told = refused(&mut session, wrong);
+    assert_eq!(told.matches("x.sql:").count(), 1, "{told}");
+    // A name may be taken again once it is free.
+    let sound = "CREATE VIEW v AS SELECT key FROM towns;
+                 DROP VIEW v;
+                 CREATE VIEW v AS SELECT count(*) AS n FROM towns;
+                 SELECT n FROM v;
+                 DROP VIEW v; DROP TABLE towns;
+                 CREATE TABLE towns (key TEXT, mayor TEXT);
+                 INSERT INTO towns VALUES ('oslo', 'Anne');
+                 SELECT mayor FROM towns";
+    assert_eq!(rows(&mut session, sound), ["4", "Anne"]);
+}
+
+#[test]
+fn columns_that_come_with_rows_are_not_missed_before_they_are_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("docs.jsonl");
+    fs::write(
+        &path,
+        "{\"key\": \"a\", \"text\": \"A lamp.\", \"price\": 3}\n",
+    )
+    .expect("writable");
+    let mut session = session().once();
+    let source = format!("CREATE SOURCE docs FROM FILE '{}';", path.display());
+    let told = refused(
+        &mut session,
+        &format!("{source}\nCREATE VIEW w AS SELECT key FROM docs;\nSELECT price FROM w;"),
+    );
+    assert!(told.starts_with("x.sql:3:8:"), "{told}");
+    assert_eq!(rows(&mut session, "SHOW SOURCES"), [""; 0]);
+    let script = format!(
+        "{source} SELECT count(*) FROM docs; CREATE VIEW v AS SELECT * FROM docs; SELECT price FROM v;"
+    );
+    assert_eq!(rows(&mut session, &script), ["1", "3"]);
+}
+
 fn perennial(args: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_perennial"))
         .args(args)
@@ -495,6 +553,16 @@ fn a_wrong_script_is_refused_whole() {
         told.contains("\n  2 | SELEC 2;\n    | ^^^^^\n  try: did you mean SELECT?"),
         "{told}"
     );
+    for command in ["run", "sql"] {
+        let args: &[&str] = match command {
+            "run" => &["run", "-"],
+            _ => &["sql"],
+        };
+        let output = perennial(args, "SELECT 1;\nSELECT nonsense FROM nowhere;");
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert_eq!(text(&output.stdout), "", "{command}");
+        assert!(text(&output.stderr).contains("stdin:2:"), "{command}");
+    }
     let output = perennial(&["run", "./no-such.sql"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("no-such.sql"));

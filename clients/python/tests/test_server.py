@@ -166,14 +166,15 @@ def test_refusals_say_what_to_do(server: Server) -> None:
         assert missing.value.hint is not None and "answers" in missing.value.hint
         with pytest.raises(perennial.StatementFailed) as failed:
             client.sql("SELECT key FROM notes;\nSELECT key FROM nots")
-        assert failed.value.line == 2 and len(failed.value.outcomes) == 1
+        assert failed.value.line == 2 and not failed.value.outcomes
         with pytest.raises(perennial.StatementFailed) as wrong:
             client.sql("SELECT key FROM notes;\n  SELEC 1")
         assert wrong.value.line == 2 and not wrong.value.outcomes
         receipt = client.post("notes", [note("b", "hall")], wait=0.5)
         assert receipt.token is not None and client.visible(receipt.token, wait=59.5).is_visible
-        receipt = client.post("notes", [{"key": "k"}, {"text": "no key"}], wait=60)
-        assert receipt.n_rejected == 2 or receipt.rejected
+        with pytest.raises(perennial.NothingAccepted) as none:
+            client.post("notes", [{"text": "no key"}, {"txt": "no record"}], wait=60)
+        assert none.value.n_rejected == 2 and none.value.rejected[0].line == 1
 
 
 def test_a_token_is_asked_for(guarded: Server) -> None:

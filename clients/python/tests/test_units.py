@@ -403,10 +403,27 @@ def test_a_text_in_no_encoding_is_sent_as_what_it_is() -> None:
 
 
 def test_what_is_rejected_may_have_no_line() -> None:
-    told = {"accepted": 0, "rejected": [{"line": None, "key": "k", "reason": "no"}]}
-    server = Server(httpx.Response(202, json=told))
-    (rejected,) = server.client().post("docs", [{"key": "k"}]).rejected
+    told = {"accepted": 1, "rejected": [{"line": None, "key": "k", "reason": "no"}]}
+    left_out = [{"column": "txet", "n_records": 2}]
+    server = Server(httpx.Response(202, json={**told, "left_out": left_out}))
+    receipt = server.client().post("docs", [{"key": "k"}])
+    (rejected,) = receipt.rejected
     assert (rejected.line, rejected.key, rejected.reason) == (None, "k", "no")
+    assert receipt.left_out == {"txet": 2}
+
+
+def test_nothing_accepted_is_an_exception_that_names_what_was_rejected() -> None:
+    told = {
+        "error": "nothing was accepted: line 1: no",
+        "hint": "mend it",
+        "accepted": 0,
+        "rejected": [{"line": 1, "key": None, "reason": "no"}],
+        "n_rejected": 1,
+    }
+    server = Server(httpx.Response(400, json=told))
+    with pytest.raises(perennial.NothingAccepted, match="line 1: no") as raised:
+        server.client().post("docs", [{"txt": "k"}])
+    assert (raised.value.n_rejected, raised.value.rejected[0].reason) == (1, "no")
 
 
 def test_unknown_events_and_fields_are_no_errors() -> None:

@@ -4,6 +4,7 @@
 //! Invariants: nothing is given before all of the body has come and is within its limits; what is
 //! held is bounded by them.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
@@ -11,17 +12,17 @@ use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
-use perennial_rows::Schema;
+use perennial_rows::Row;
 
 use super::reply::Refusal;
-use super::stream::Stream;
-use crate::declared::{fit, is_textless, refused};
+use super::stream::{DeclaredColumns, Others, Stream};
+use crate::declared::{fit, is_textless, refused, undeclared};
 use crate::http_limits::HttpLimits;
-use crate::json::record::Carrier;
+use crate::json::record::{Carrier, shown};
 use crate::jsonl::lines::{Content, Line, Lines};
 use crate::jsonl::{Place, read_line};
 use crate::unpacked::Packing;
-use crate::{Batch, Change, Offset, Record, SourceName};
+use crate::{Batch, Change, Offset, Record, Rejection, SourceName};
 
 /// How much is unpacked at once, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -29,6 +30,18 @@ const CHUNK: usize = 64 << 10;
 const ZSTD_WINDOW_LOG: u32 = 24;
 /// For how long the rest of a refused body is read, so that its sender reads the refusal.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Columns that are left out, by name, of which no more are counted.
+const NAMED_COLUMNS: usize = 100;
+
+/// What a body holds.
+#[derive(Debug)]
+pub(super) struct Posted {
+    /// Its changes, and what of it is refused.
+    pub(super) batch: Batch,
+    /// In how many records a column stands that is left out.
+    pub(super) left_out: BTreeMap<String, usize>,
+}
 
 /// How a body is packed, by its `Content-Encoding`.
 pub(super) fn packing(headers: &HeaderMap) -> Result<Packing, Refusal> {
@@ -55,17 +68,18 @@ pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(
     packing: Packing,
     body: &mut B,
     limits: &HttpLimits,
-) -> Result<Batch, Refusal> {
+) -> Result<Posted, Refusal> {
     let mut reading = Reading {
         name: &stream.name,
         run: stream.run,
-        schema: stream.schema(),
+        declared: stream.declared(),
         at_ms,
         limits,
         lines: Lines::new(limits.line, 1, 0),
         n_bytes: 0,
         n_records: 0,
         batch: Batch::default(),
+        left_out: BTreeMap::new(),
     };
     let arrival = tokio::time::timeout(limits.body_time, arrive(body, packing, &mut reading));
     let packed = arrival.await.map_err(|_| Refusal::slow())??;
@@ -145,7 +159,7 @@ struct Reading<'a> {
     name: &'a SourceName,
     run: u64,
     /// Which columns the records are to have, where that is declared.
-    schema: Option<&'a Schema>,
+    declared: Option<&'a DeclaredColumns>,
     at_ms: i64,
     limits: &'a HttpLimits,
     lines: Lines,
@@ -153,6 +167,7 @@ struct Reading<'a> {
     /// Lines with something on them.
     n_records: usize,
     batch: Batch,
+    left_out: BTreeMap<String, usize>,
 }
 
 impl Reading<'_> {
@@ -164,22 +179,24 @@ impl Reading<'_> {
         let Self {
             name,
             run,
-            schema,
+            declared,
             at_ms,
             limits,
             lines,
             n_records,
             batch,
+            left_out,
             ..
         } = self;
         let mut take = Take {
             name,
             run: *run,
-            schema: *schema,
+            declared: *declared,
             at_ms: *at_ms,
             limits,
             n_records,
             batch,
+            left_out,
         };
         lines.push(bytes, |line| take.line(line));
         self.check()
@@ -193,15 +210,16 @@ impl Reading<'_> {
     }
 
     /// The last line may lack its line feed: the end of the body ends it, too.
-    fn end(mut self) -> Result<Batch, Refusal> {
+    fn end(mut self) -> Result<Posted, Refusal> {
         let mut take = Take {
             name: self.name,
             run: self.run,
-            schema: self.schema,
+            declared: self.declared,
             at_ms: self.at_ms,
             limits: self.limits,
             n_records: &mut self.n_records,
             batch: &mut self.batch,
+            left_out: &mut self.left_out,
         };
         if let Some(line) = self.lines.unfinished() {
             take.line(line);
@@ -211,7 +229,10 @@ impl Reading<'_> {
             let hint = "send one JSON object a line, such as {\"key\": \"k1\", \"text\": \"…\"}";
             return Err(Refusal::bad("the body has no records", hint));
         }
-        Ok(self.batch)
+        Ok(Posted {
+            batch: self.batch,
+            left_out: self.left_out,
+        })
     }
 }
 
@@ -220,11 +241,12 @@ struct Take<'a> {
     name: &'a SourceName,
     run: u64,
     /// Which columns the records are to have, where that is declared.
-    schema: Option<&'a Schema>,
+    declared: Option<&'a DeclaredColumns>,
     at_ms: i64,
     limits: &'a HttpLimits,
     n_records: &'a mut usize,
     batch: &'a mut Batch,
+    left_out: &'a mut BTreeMap<String, usize>,
 }
 
 impl Take<'_> {
@@ -250,24 +272,56 @@ impl Take<'_> {
                 offset: &offset,
                 key: None,
                 columns: &[],
-                is_textless: self.schema.is_some_and(is_textless),
+                is_textless: self.declared.is_some_and(|of| is_textless(&of.schema)),
             },
             limit: self.limits.line,
         };
         let n_before = self.batch.changes.len();
         read_line(place, line, self.batch);
         // Here, and not on its way to the engine, so that the reply names what is refused.
-        if let (Some(schema), Some(Change::Upsert(record))) =
-            (self.schema, self.batch.changes.get(n_before).cloned())
+        if let (Some(declared), Some(Change::Upsert(record))) =
+            (self.declared, self.batch.changes.get(n_before).cloned())
         {
             self.batch.changes.truncate(n_before);
-            match fit(schema, record.row.clone()) {
-                Ok(row) => {
-                    let fitted = Record::new(record.key, row, record.offset);
-                    self.batch.changes.push(Change::Upsert(fitted));
+            self.fit(declared, record);
+        }
+    }
+
+    /// Takes a record with the columns that are declared.
+    fn fit(&mut self, declared: &DeclaredColumns, record: Record) {
+        match self.fitted(declared, &record.row) {
+            Ok(row) => {
+                let fitted = Record::new(record.key, row, record.offset);
+                self.batch.changes.push(Change::Upsert(fitted));
+            }
+            Err(reason) => self.batch.rejected.push(refused(self.name, record, reason)),
+        }
+    }
+
+    fn fitted(&mut self, declared: &DeclaredColumns, row: &Row) -> Result<Row, Rejection> {
+        let schema = &declared.schema;
+        for column in undeclared(schema, row) {
+            match declared.others {
+                Others::LeftOut => note(self.left_out, column),
+                Others::Refused => {
+                    let columns = schema.columns().iter();
+                    return Err(Rejection::UnknownColumn {
+                        column: shown(column),
+                        declared: columns.map(|of| of.name.to_string()).collect(),
+                    });
                 }
-                Err(reason) => self.batch.rejected.push(refused(self.name, record, reason)),
             }
         }
+        fit(schema, row.clone())
+    }
+}
+
+/// Counts a column that is left out of a record.
+fn note(left_out: &mut BTreeMap<String, usize>, column: &str) {
+    let name = shown(column);
+    if let Some(n_records) = left_out.get_mut(&name) {
+        *n_records += 1;
+    } else if left_out.len() < NAMED_COLUMNS {
+        left_out.insert(name, 1);
     }
 }

@@ -10,14 +10,15 @@ use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use perennial_rows::{Column, Schema, Type};
 use tokio::runtime::{Builder, Runtime};
 
+use super::body::Posted;
 use super::reply::Refusal;
-use super::stream::Stream;
+use super::stream::{Others, Stream};
 use super::token::Token;
 use super::{body, guard};
+use crate::SourceName;
 use crate::fuzz::hold;
 use crate::http_limits::HttpLimits;
 use crate::unpacked::Packing;
-use crate::{Batch, SourceName};
 
 thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread()
@@ -64,9 +65,14 @@ pub fn posted(bytes: &[u8]) {
             ("is", Type::Boolean),
             ("json", Type::Json),
         ];
-        stream.declare(Schema::new(columns.map(|(name, of)| Column::new(name, of))));
+        let others = match how & 8 {
+            0 => Others::LeftOut,
+            _ => Others::Refused,
+        };
+        let columns = columns.map(|(name, of)| Column::new(name, of));
+        stream.declare(Schema::new(columns), others);
     }
-    let read = |pieces: &[&[u8]]| -> Result<Batch, Refusal> {
+    let read = |pieces: &[&[u8]]| -> Result<Posted, Refusal> {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece));
         let mut body = Pieces(pieces.collect());
         RUNTIME
@@ -76,7 +82,9 @@ pub fn posted(bytes: &[u8]) {
     let (first, second) = sent.split_at(usize::from(*at).min(sent.len()));
     let in_pieces = read(&[first, second]);
     assert_eq!(format!("{whole:?}"), format!("{in_pieces:?}"));
-    let Ok(batch) = whole else { return };
+    let Ok(Posted { batch, .. }) = whole else {
+        return;
+    };
     let n_lines = batch.changes.len() + batch.rejected.len();
     assert!((1..=limits.records).contains(&n_lines), "{n_lines} lines");
     for rejected in &batch.rejected {

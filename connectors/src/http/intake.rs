@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use perennial_rows::Schema;
 
 use super::routes::{self, Service};
-use super::stream::{PostedBatch, Stream, Told};
+use super::stream::{Others, PostedBatch, Stream, Told};
 use super::{Http, open};
 use crate::http_limits::HttpLimits;
 use crate::{Acks as _, Error, Offset};
@@ -41,7 +41,7 @@ impl HttpIntake {
     }
 
     /// The requests that are posted under a name, for who takes them himself. Records that are not of
-    /// these columns are refused, where there are any.
+    /// these columns, or have others besides, are refused, where there are any.
     ///
     /// # Errors
     /// As [`HttpIntake::source`].
@@ -52,7 +52,7 @@ impl HttpIntake {
     ) -> Result<HttpInlet, Error> {
         let (stream, queue) = open(&self.service, name.into())?;
         if let Some(columns) = columns {
-            stream.declare(columns);
+            stream.declare(columns, Others::Refused);
         }
         // What an earlier process took in is known to nobody.
         stream.begin();

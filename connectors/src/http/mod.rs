@@ -3,8 +3,10 @@
 //! ```text
 //! POST /v1/streams/STREAM[?wait=S]   lines of JSON, as in a file of JSON lines
 //!   202 {"accepted": 2, "rejected": [{"line": 3, "key": …, "reason": …}], "n_rejected": 1,
+//!        "left_out": [{"column": "txt", "n_records": 2}],
 //!        "token": "docs.5f3a….12", "visible": false, "epoch": null}
 //!   200 the same, if it is visible by then
+//!   400 the same with `error` and `hint`, if all was refused
 //! GET  /v1/tokens/TOKEN[?wait=S]     {"visible": true, "epoch": 7}
 //! GET  /healthz                      {"status": "ok"}
 //! ```
@@ -59,7 +61,7 @@ use crate::http_limits::HttpLimits;
 use crate::{Acks, Error, Event, Halt, Outlet, Resume, Resumption, Source, SourceName};
 use routes::Service;
 use server::Server;
-use stream::{Stream, Told};
+use stream::{Others, Stream, Told};
 use token::UpTo;
 
 /// An address at which records may be posted, for one stream or several.
@@ -216,7 +218,7 @@ impl Source for Http {
     }
 
     fn declare(&mut self, schema: &Schema) {
-        self.stream.declare(schema.clone());
+        self.stream.declare(schema.clone(), Others::LeftOut);
     }
 
     fn replays(&self) -> bool {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::body::Posted;
 use super::reply::{Refusal, Reply};
 use super::stream::{Fate, Stream, now_ms};
 use super::token::Token;
@@ -226,7 +227,10 @@ async fn post<B: Body<Data = Bytes> + Unpin>(
         Packing::Gzip | Packing::Zstd => sent + limits.body,
     });
     let held = held.await?;
-    let mut batch = body::read(stream, now_ms(), packing, body, limits).await?;
+    let Posted {
+        mut batch,
+        left_out,
+    } = body::read(stream, now_ms(), packing, body, limits).await?;
     batch.trace = trace(head);
     let slot = patiently(limits, stream.slots.clone().acquire_owned()).await?;
     let (n_accepted, rejected) = (batch.changes.len(), rejected(&batch));
@@ -240,19 +244,45 @@ async fn post<B: Body<Data = Bytes> + Unpin>(
         Fate::Visible(epoch) => (true, epoch),
         _ => (false, None),
     };
-    let status = match is_visible {
-        true => StatusCode::OK,
-        false => StatusCode::ACCEPTED,
-    };
-    let said = json!({
+    let mut said = json!({
         "accepted": n_accepted,
         "rejected": rejected,
         "n_rejected": n_rejected,
+        "left_out": named(&left_out),
         "token": token.to_string(),
         "visible": is_visible,
         "epoch": epoch,
     });
+    let status = match (n_accepted, is_visible) {
+        (0, _) => {
+            said["error"] = none_accepted(n_rejected, &said["rejected"][0]).into();
+            said["hint"] = "mend the lines that `rejected` names, and send them again".into();
+            StatusCode::BAD_REQUEST
+        }
+        (_, true) => StatusCode::OK,
+        (_, false) => StatusCode::ACCEPTED,
+    };
     Ok(reply::json(status, &said))
+}
+
+/// Why nothing of a request was accepted, by the first of what was refused.
+fn none_accepted(n_rejected: usize, first: &Value) -> String {
+    let reason = first["reason"].as_str().unwrap_or_default();
+    let place = match first["line"].as_u64() {
+        Some(line) => format!("line {line}: "),
+        None => String::new(),
+    };
+    match n_rejected {
+        1 => format!("nothing was accepted: {place}{reason}"),
+        n => format!("nothing of {n} records was accepted; {place}{reason}"),
+    }
+}
+
+/// The columns that were left out, with the number of records that have them.
+fn named(left_out: &BTreeMap<String, usize>) -> Vec<Value> {
+    let named = left_out.iter();
+    let named = named.map(|(column, n)| json!({ "column": column, "n_records": n }));
+    named.collect()
 }
 
 /// Of which trace a request is a part. One that names several is of none.

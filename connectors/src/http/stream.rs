@@ -28,7 +28,23 @@ pub(super) struct Stream {
     /// What of an earlier run is there for good.
     before: OnceLock<UpTo>,
     /// Which columns its records are to have, where that is declared.
-    schema: OnceLock<Schema>,
+    declared: OnceLock<DeclaredColumns>,
+}
+
+/// Which columns records are to have.
+#[derive(Debug)]
+pub(super) struct DeclaredColumns {
+    pub(super) schema: Schema,
+    pub(super) others: Others,
+}
+
+/// What becomes of the columns of a record that are not declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// They are left out, as by every source whose columns are declared; who posts is told.
+    LeftOut,
+    /// The record is refused, as a row that is inserted is.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -99,20 +115,20 @@ impl Stream {
             }),
             progress: watch::Sender::default(),
             before: OnceLock::new(),
-            schema: OnceLock::new(),
+            declared: OnceLock::new(),
         };
         (stream, queue)
     }
 
     /// Says which columns its records are to have.
-    pub(super) fn declare(&self, schema: Schema) {
+    pub(super) fn declare(&self, schema: Schema, others: Others) {
         // Told once, before it runs.
-        let _ = self.schema.set(schema);
+        let _ = self.declared.set(DeclaredColumns { schema, others });
     }
 
     /// Which columns its records are to have, where that is declared.
-    pub(super) fn schema(&self) -> Option<&Schema> {
-        self.schema.get()
+    pub(super) fn declared(&self) -> Option<&DeclaredColumns> {
+        self.declared.get()
     }
 
     /// What an earlier run left is known from here on.

@@ -331,3 +331,51 @@ fn who_posts_is_told_which_lines_do_not_fit() {
     assert_eq!(listener.column("a", "n"), 1i64.into());
     assert_eq!(listener.rejected.len(), 1);
 }
+
+#[test]
+fn who_posts_is_told_which_columns_are_left_out() {
+    let http = HttpListener::bind("127.0.0.1:0", None, HttpLimits::default()).unwrap();
+    let columns = schema([("n", Type::Integer)]);
+    let source = Declared::over(http.source("docs").unwrap(), columns).unwrap();
+    let mut listener = Listener::start(source);
+    listener.until(&Mark::CaughtUp);
+    let body = "{\"key\":\"a\",\"n\":1,\"N\":2,\"title\":\"A\"}\n\
+                {\"key\":\"b\",\"N\":null,\"text\":\"B\"}\n{\"key\":\"c\",\"N\":2}\n";
+    let said = Client::connect(http.address()).post("docs", body).json();
+    assert_eq!(
+        (&said["accepted"], &said["n_rejected"]),
+        (&3.into(), &0.into())
+    );
+    let left_out = serde_json::json!([
+        {"column": "N", "n_records": 2}, {"column": "text", "n_records": 1},
+    ]);
+    assert_eq!(said["left_out"], left_out);
+    listener.until(&Mark::Batch);
+    assert_eq!(listener.column("a", "n"), 1i64.into());
+}
+
+#[test]
+fn a_request_of_which_nothing_is_accepted_is_no_success_and_is_taken_to_quarantine() {
+    let http = HttpListener::bind("127.0.0.1:0", None, HttpLimits::default()).unwrap();
+    let mut listener = Listener::start(http.source("docs").unwrap());
+    listener.until(&Mark::CaughtUp);
+    let reply = Client::connect(http.address()).post("docs", "no JSON\n{\"key\":\"b\"}\n");
+    assert_eq!(reply.status, 400, "{}", reply.body);
+    let said = reply.json();
+    let error = said["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("nothing of 2 records was accepted; line 1: not JSON"),
+        "{error}"
+    );
+    assert!(
+        said["hint"].is_string() && said["token"].is_string(),
+        "{said}"
+    );
+    assert_eq!(
+        (&said["accepted"], &said["n_rejected"]),
+        (&0.into(), &2.into())
+    );
+    assert_eq!(said["rejected"][1]["line"], 2);
+    listener.until(&Mark::Batch);
+    assert_eq!(listener.rejected.len(), 2);
+}

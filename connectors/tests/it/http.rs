@@ -104,6 +104,7 @@ fn a_request_is_one_batch_and_its_reply_names_what_was_refused() {
         assert!(*line == at && reason.contains(says), "{line}: {reason}");
     }
     assert_eq!(said["rejected"][2]["key"], "c");
+    assert_eq!(said["left_out"], Value::Array(Vec::new()));
 
     source.until(&Mark::Batch);
     let batch = &source.batches[0];

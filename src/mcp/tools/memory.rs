@@ -8,21 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_rows::encoding::Encoder;
-use perennial_rows::has_meaning;
-use perennial_views::query::memory::MAX_TEXT;
+use perennial_rows::{KEY, SUPERSEDES, TEXT, TITLE, Tuple, UPDATED_AT, has_meaning};
+use perennial_views::Epoch;
+use perennial_views::query::memory::{MAX_TEXT, text_of};
 use perennial_views::sql::{Identifier, Quoted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::bounded;
-use crate::engine::{Edit, RelationInfo, RelationKind};
+use crate::engine::{Edit, Engine, Error, RelationInfo, RelationKind, Snapshot};
 use crate::memory::Bank;
 use crate::serve::{Askable, Caller, Refusal, Role, Served};
 
 pub(super) const REMEMBER: &str = "\
 Stores a text: views over it, and memories, take it up. Stored again under the same key it takes the place of \
-what was there; without a key, what says the same is stored once. Returns the key, by which it can be forgotten.";
+what was there. What says the same is stored once: without a key it keeps the one that it has, and with a key it \
+is renamed where it had none. Returns the key, by which it can be forgotten.";
 
 pub(super) const RECALL: &str = "\
 Finds what was stored in a memory, best first, by a question. It asks no language model: to have a question \
@@ -88,30 +90,25 @@ pub(super) async fn remember(
     }
     let table = table_of(served, caller, Role::Write, place).await?;
     check_columns(&table, &arguments.columns)?;
-    let key = arguments
-        .key
-        .unwrap_or_else(|| key_of(&text, arguments.title.as_deref(), &arguments.columns));
     let refused_by = refused_by(served, caller, &table.name, &text);
-    let table = table.name;
-    let mut edit = Edit::upsert(&*table, &*key, text);
-    if let Some(title) = arguments.title {
-        edit = edit.titled(title);
-    }
-    for (name, value) in arguments.columns {
-        edit = edit.with(&name, &*value);
-    }
-    let name = table.clone();
-    let visible = served
-        .ask(move |engine| {
-            engine.apply(vec![edit])?;
-            let flushing = engine.begin_flush_into(&[&name])?;
-            flushing.wait(PATIENCE).transpose()
-        })
+    // Whoever may not read it is not told what is there.
+    let may_look = caller.may_of(Role::Read, &table.name).is_ok();
+    let note = Note {
+        text,
+        title: arguments.title,
+        columns: arguments.columns,
+    };
+    let (name, asked_for) = (table.name.clone(), arguments.key);
+    let stored = served
+        .ask(move |engine| note.store(engine, &name, asked_for, may_look))
         .await?;
     let mut told = json!({
-        "table": table, "key": key, "visible": visible.is_some(),
-        "epoch": visible.flatten(),
+        "table": table.name, "key": stored.key, "visible": stored.visible.is_some(),
+        "epoch": stored.visible.flatten(),
     });
+    if let Some(renamed) = stored.renamed {
+        told["renamed"] = json!(renamed);
+    }
     if !refused_by.is_empty() {
         told["refused_by"] = json!(refused_by);
     }
@@ -146,6 +143,99 @@ fn check_columns(table: &RelationInfo, columns: &BTreeMap<String, String>) -> Re
         }
     }
     Ok(())
+}
+
+/// What is to be remembered.
+struct Note {
+    text: String,
+    title: Option<String>,
+    columns: BTreeMap<String, String>,
+}
+
+/// What came of it.
+struct Stored {
+    key: String,
+    /// The key that it had before, which nobody had chosen.
+    renamed: Option<String>,
+    /// The epoch in which it is there; none where that took too long.
+    visible: Option<Option<Epoch>>,
+}
+
+impl Note {
+    /// Stores it, and waits a while until it is there. What says the same in all is stored once: under the
+    /// key that is asked for, else under the one that it has.
+    fn store(
+        self,
+        engine: &Engine,
+        table: &str,
+        asked_for: Option<String>,
+        may_look: bool,
+    ) -> Result<Stored, Error> {
+        let own = key_of(&self.text, self.title.as_deref(), &self.columns);
+        let known = match may_look {
+            true => {
+                // What was stored a moment ago, too.
+                engine
+                    .begin_flush_into(&[table])?
+                    .wait(PATIENCE)
+                    .transpose()?;
+                self.keys_in(&engine.snapshot(table)?)
+            }
+            false => Vec::new(),
+        };
+        let has_own = known.contains(&own);
+        let (key, renamed) = match asked_for {
+            Some(key) => {
+                let renamed = (has_own && key != own).then_some(own);
+                (key, renamed)
+            }
+            None if has_own => (own, None),
+            None => (known.into_iter().next().unwrap_or(own), None),
+        };
+        let mut edit = Edit::upsert(table, &*key, self.text);
+        if let Some(title) = self.title {
+            edit = edit.titled(title);
+        }
+        for (name, value) in self.columns {
+            edit = edit.with(&name, &*value);
+        }
+        let former = renamed.iter().map(|key| Edit::delete(table, &**key));
+        engine.apply(former.chain([edit]).collect())?;
+        let visible = engine.begin_flush_into(&[table])?.wait(PATIENCE);
+        Ok(Stored {
+            key,
+            renamed,
+            visible: visible.transpose()?,
+        })
+    }
+
+    /// The keys of rows that say the same in all columns but their time.
+    fn keys_in(&self, held: &Snapshot) -> Vec<String> {
+        let (schema, rows) = (&held.schema, held.rows.iter());
+        let key = schema.position(KEY);
+        // What no row has cannot be the same in any.
+        let title = self.title.as_ref().map(|_| TITLE);
+        let mut named = self.columns.keys().map(String::as_str).chain(title);
+        if named.any(|name| schema.position(name).is_none()) {
+            return Vec::new();
+        }
+        let says = |tuple: &Tuple| {
+            let mut columns = schema.columns().iter().zip(tuple.iter());
+            columns.all(|(column, value)| {
+                let value = text_of(value.clone());
+                let meant = match &*column.name {
+                    KEY | UPDATED_AT | SUPERSEDES => return true,
+                    TEXT => Some(&self.text),
+                    TITLE => self.title.as_ref(),
+                    other => self.columns.get(other),
+                };
+                value.as_deref() == meant.map(String::as_str)
+            })
+        };
+        let same = rows.filter(|(tuple, _)| says(tuple));
+        let keys = same.filter_map(|(tuple, _)| tuple.get(key?)?.as_text());
+        keys.map(|key| key.to_string()).collect()
+    }
 }
 
 /// The key of what says this, and is called so: of others it is another.

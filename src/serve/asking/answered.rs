@@ -46,14 +46,15 @@ pub(crate) struct Citation {
 pub(crate) struct Usage {
     /// Of a plain prompt: documents, instruction, question.
     pub(crate) prompt: usize,
-    /// Those of them that were not forwarded for this.
+    /// Those of them that were not forwarded for this, as far as that is this asker's to know.
     pub(crate) cached: usize,
     /// Of the answer.
     pub(crate) completion: usize,
 }
 
 impl Answered {
-    /// What is said of an answer; `is_new` is whether it was written for who asks.
+    /// What is said of an answer; `is_new` is whether it was written for who asks, and `sees_shared` whether
+    /// they may know what was read before for others.
     ///
     /// # Errors
     /// Why there is none.
@@ -61,6 +62,7 @@ impl Answered {
         update: &AnswerUpdate,
         lineage: Option<&Lineage>,
         is_new: bool,
+        sees_shared: bool,
     ) -> Result<Self, Refusal> {
         let answer = match &update.new {
             Some(Ok(answer)) => answer,
@@ -104,11 +106,11 @@ impl Answered {
             n_tokens => n_tokens,
         };
         let prompt = work.n_from_scratch.saturating_sub(completion);
-        // What is kept costs who asks again nothing.
-        let forwarded = if is_new {
-            work.n_encoded + work.n_prompt
-        } else {
-            0
+        let cached = match (is_new, sees_shared) {
+            // What is kept costs who asks again nothing.
+            (false, _) => prompt,
+            (true, true) => prompt.saturating_sub(work.n_encoded + work.n_prompt),
+            (true, false) => 0,
         };
         Ok(Self {
             text: answer.text.to_string(),
@@ -116,7 +118,7 @@ impl Answered {
             sentences,
             usage: Usage {
                 prompt,
-                cached: prompt.saturating_sub(forwarded),
+                cached,
                 completion,
             },
             epoch: update.epoch,
@@ -195,7 +197,7 @@ mod tests {
             &["Où? ", "À neuf. ", "À neuf. ", "Да."],
             Work::default(),
         );
-        let answered = Answered::of(&of, None, true).expect("an answer");
+        let answered = Answered::of(&of, None, true, true).expect("an answer");
         let characters: Vec<char> = text.chars().collect();
         let said: Vec<String> = answered
             .sentences
@@ -217,15 +219,25 @@ mod tests {
             ..Work::default()
         };
         let of = update("At nine.", &["At nine."], work);
-        let first = Answered::of(&of, None, true).expect("an answer").usage;
+        let first = Answered::of(&of, None, true, true)
+            .expect("an answer")
+            .usage;
         let expected = Usage {
             prompt: 174,
             cached: 139,
             completion: 6,
         };
         assert_eq!(first, expected);
-        let again = Answered::of(&of, None, false).expect("an answer").usage;
+        let usage = |is_new, sees_shared| {
+            let answered = Answered::of(&of, None, is_new, sees_shared);
+            answered.expect("an answer").usage
+        };
+        let again = usage(false, true);
         assert_eq!(again.cached, again.prompt);
+        // What of it others had read before is not told to who sees nothing of theirs.
+        let apart = usage(true, false);
+        assert_eq!((apart.prompt, apart.cached), (174, 0));
+        assert_eq!(usage(false, false), again);
     }
 
     #[test]
@@ -245,7 +257,7 @@ mod tests {
         for (error, status, code) in errors {
             let mut of = update("", &[], Work::default());
             of.new = Some(Err(error));
-            let refusal = Answered::of(&of, None, true).expect_err("no answer");
+            let refusal = Answered::of(&of, None, true, true).expect_err("no answer");
             assert_eq!(refusal.status(), status);
             assert_eq!(refusal.code(), Some(code));
             assert!(!refusal.hint().is_empty());

@@ -94,6 +94,8 @@ pub(crate) struct Asking {
     flushing: Option<Flushing>,
     /// Whether the row was written for this asker.
     is_new: bool,
+    /// Whether they may know what was read before for others: who reads the view may.
+    sees_shared: bool,
     was_answered: bool,
     /// The answer in the making, as far as it is known.
     draft: String,
@@ -188,6 +190,7 @@ impl Served {
             reader,
             flushing: None,
             is_new: entered.is_new,
+            sees_shared: caller.may_of(Role::Read, &view.view).is_ok(),
             was_answered: false,
             draft: String::new(),
             deadline: Instant::now() + self.limits.answer_time,
@@ -473,7 +476,7 @@ impl Asking {
         let lineage = self.served.ask(move |engine| engine.lineage(&view, &key));
         // Titles are not worth an answer.
         let lineage = lineage.await.ok().flatten();
-        let answered = Answered::of(update, lineage.as_ref(), self.is_new)?;
+        let answered = Answered::of(update, lineage.as_ref(), self.is_new, self.sees_shared)?;
         self.was_answered = true;
         Ok(Word::Answer(Box::new(answered)))
     }

@@ -202,6 +202,11 @@ impl Feed {
         self.state().end.clone()
     }
 
+    /// Changes whenever there is news.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
     /// The present moment; none before the first epoch.
     fn id(&self) -> Option<EventId> {
         self.state().id()

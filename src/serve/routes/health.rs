@@ -93,3 +93,21 @@ pub(crate) fn waiting(relations: &[RelationInfo]) -> Vec<String> {
     let awaited = relations.iter().filter(is_awaited);
     awaited.map(|of| of.name.to_string()).collect()
 }
+
+/// What of that a relation waits for: itself, and what stands behind it.
+pub(super) fn awaited_by(relations: &[RelationInfo], name: &str) -> Vec<String> {
+    let mut behind = vec![name];
+    let mut at = 0;
+    while let Some(name) = behind.get(at).copied() {
+        let reads = relations.iter().filter(|of| *of.name == *name);
+        for read in reads.flat_map(|of| &of.reads) {
+            if !behind.contains(&&**read) {
+                behind.push(read);
+            }
+        }
+        at += 1;
+    }
+    let mut awaited = waiting(relations);
+    awaited.retain(|name| behind.contains(&name.as_str()));
+    awaited
+}

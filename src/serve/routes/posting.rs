@@ -33,6 +33,8 @@ pub(crate) struct Taken {
     rejected: Vec<RejectedLine>,
     /// How many there are of them.
     n_rejected: usize,
+    /// Columns that a source does not declare, and that were left out.
+    left_out: Vec<LeftOut>,
     /// Names the request.
     #[schema(example = "docs.5f3a9c0e11d2b467.12")]
     token: String,
@@ -52,6 +54,39 @@ pub(crate) struct RejectedLine {
     key: Option<String>,
     /// Why.
     reason: String,
+}
+
+/// A column that was left out of records.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code, reason = "it describes what another writes")]
+pub(crate) struct LeftOut {
+    /// Its name.
+    column: String,
+    /// How many records have it.
+    n_records: usize,
+}
+
+/// Why nothing of a request was accepted. Where each line was refused, they are told.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code, reason = "it describes what another writes")]
+pub(crate) struct Untaken {
+    /// What is wrong, with the first line that was refused.
+    #[schema(example = "nothing was accepted: line 1: the field \"key\" is missing")]
+    error: String,
+    /// What to do.
+    hint: String,
+    /// 0.
+    accepted: Option<usize>,
+    /// Lines that are no records; the first 100.
+    rejected: Option<Vec<RejectedLine>>,
+    /// How many there are of them.
+    n_rejected: Option<usize>,
+    /// Names the request: what a source was sent is in quarantine once that is visible.
+    token: Option<String>,
+    /// Whether it is.
+    visible: Option<bool>,
+    /// The last complete epoch then.
+    epoch: Option<u64>,
 }
 
 /// What became of a request.
@@ -80,7 +115,7 @@ pub(crate) struct Fate {
     responses(
         (status = 200, description = "It is visible", body = Taken),
         (status = 202, description = "It is on its way", body = Taken),
-        (status = 400, description = "It has no records", body = RefusalBody),
+        (status = 400, description = "Nothing of it is a record", body = Untaken),
         (status = 404, description = "There is no such stream", body = RefusalBody),
         (status = 409, description = "It is not posted to", body = RefusalBody),
         (status = 413, description = "It is too large", body = RefusalBody),

@@ -12,7 +12,7 @@ use super::super::refusal::{Json, Refusal, RefusalBody};
 use super::super::served::Served;
 use super::super::tokens::Role;
 use super::request::{self, Named, Params};
-use crate::engine::Quarantined;
+use crate::json::QuarantinedJson;
 
 /// Records of a reply, unless said.
 const PAGE: usize = 100;
@@ -43,38 +43,6 @@ pub(crate) struct QuarantineJson {
     records: Vec<QuarantinedJson>,
     /// How many there are, on this page and others.
     n_records: usize,
-}
-
-/// A record that was refused.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct QuarantinedJson {
-    number: u64,
-    stream: String,
-    /// Where it stood.
-    place: String,
-    key: Option<String>,
-    /// Why it is no record.
-    reason: String,
-    /// Milliseconds since 1970.
-    refused_at_ms: i64,
-    /// What was refused, where it is kept.
-    content: Option<String>,
-}
-
-impl From<Quarantined> for QuarantinedJson {
-    fn from(of: Quarantined) -> Self {
-        Self {
-            number: of.number,
-            stream: of.stream,
-            place: of.place,
-            key: of.key,
-            reason: of.reason,
-            refused_at_ms: of.refused_at_ms,
-            content: of
-                .content
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-        }
-    }
 }
 
 /// A record that was taken in.

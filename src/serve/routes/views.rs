@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use perennial_rows::{Schema, Tuple};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout_at;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::admission::Caller;
-use super::super::feed::{Content, Moment, Said, is_of_key};
+use super::super::feed::{Content, Feed, Moment, Said, is_of_key};
 use super::super::json::{self, AnswerJson};
 use super::super::refusal::{Json, Refusal, RefusalBody};
 use super::super::served::{Served, there_are};
 use super::super::tokens::Role;
+use super::health::awaited_by;
 use super::relations::kind;
 use super::request::{self, Named, Params};
 use crate::engine::{CurrentAnswer, Engine, RelationKind};
@@ -21,6 +24,8 @@ use crate::state::{AsOf, StateAsOf};
 
 /// Rows of a page, unless said.
 const PAGE: usize = 1_000;
+/// How often it is looked whether a view is still to say something.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Which rows.
 #[derive(Default, Deserialize, IntoParams)]
@@ -87,6 +92,7 @@ pub(crate) enum HeldRow {
         (status = 400, description = "A parameter is not understood", body = RefusalBody),
         (status = 404, description = "There is no such relation, or key", body = RefusalBody),
         (status = 410, description = "The history does not go back so far", body = RefusalBody),
+        (status = 503, description = "It has no complete epoch yet", body = RefusalBody),
     ),
 )]
 pub(crate) async fn view(
@@ -102,7 +108,8 @@ impl Served {
     /// What a view, source or table holds, for somebody.
     ///
     /// # Errors
-    /// Where they may not look, or there is no such thing.
+    /// Where they may not look, there is no such thing, or it is a view that has not said anything yet and
+    /// does not in time.
     pub(crate) async fn held(
         self: &Arc<Self>,
         caller: &Caller,
@@ -123,7 +130,7 @@ impl Served {
                     .await??
             }
             None => match self.feed(&name) {
-                Ok(feed) => match feed.moment(key.as_deref()) {
+                Ok(feed) => match first_moment(self, caller, &feed, key.as_deref()).await? {
                     Some(moment) => of_moment(&name, moment, page),
                     None => nothing_yet(self, &name).await?,
                 },
@@ -199,7 +206,45 @@ fn rows_of(
     page.of(rows.iter().filter(is_asked), row)
 }
 
-/// A view before its first epoch.
+/// What a view says, which may take it a while after a start: until its first epoch is complete it has said
+/// nothing, and that is not as if it held nothing. None where there is nothing that it could say something of.
+///
+/// # Errors
+/// Where that takes too long, with what is awaited.
+async fn first_moment(
+    served: &Arc<Served>,
+    caller: &Caller,
+    feed: &Feed,
+    key: Option<&str>,
+) -> Result<Option<Moment>, Refusal> {
+    let until = Instant::now() + served.limits.patience;
+    let mut news = feed.news();
+    loop {
+        // Before it is looked, so that what comes meanwhile is seen.
+        news.borrow_and_update();
+        if let Some(moment) = feed.moment(key) {
+            return Ok(Some(moment));
+        }
+        // It may have been dropped meanwhile.
+        served.feed(feed.name())?;
+        let relations = served.ask(|engine| engine.relations()).await?;
+        let mut awaited = awaited_by(&relations, feed.name());
+        if awaited.is_empty() {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let look_again = until.min(now + LOOK);
+        // That a source has nothing to give is no news of the view.
+        if timeout_at(look_again.into(), news.changed()).await.is_err() && now >= until {
+            awaited.retain(|name| caller.reaches(name));
+            let error = format!("`{}` has no complete epoch yet", feed.name());
+            let hint = "ask again in a while, or subscribe: what it says then comes at once";
+            return Err(Refusal::unavailable(error, hint).with("waiting", awaited));
+        }
+    }
+}
+
+/// A view that has nothing to say anything of.
 async fn nothing_yet(served: &Arc<Served>, name: &str) -> Result<Held, Refusal> {
     let relations = served.ask(|engine| engine.relations()).await?;
     let of = relations.iter().find(|of| *of.name == *name);

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
+use perennial::mcp::{NotOpened, Opening};
 use perennial::serve::{Limits, Served, Server, ServerOptions, Tokens};
 use perennial::sql::{Script, Session, parse};
 use perennial::{Engine, Runtime};
@@ -78,14 +79,14 @@ struct Speaking {
 
 impl Speaking {
     async fn with(served: Arc<Served>) -> Self {
-        let (_, served) = watch::channel(Some(served));
-        Self::over(served).await
+        let (_, opening) = watch::channel(Some(Ok(served)));
+        Self::over(opening).await
     }
 
-    async fn over(served: watch::Receiver<Option<Arc<Served>>>) -> Self {
+    async fn over(opening: watch::Receiver<Opening>) -> Self {
         let (here, there) = tokio::io::duplex(1 << 16);
         let (heard, said) = tokio::io::split(there);
-        let server = tokio::spawn(perennial::mcp::speak(served, heard, said));
+        let server = tokio::spawn(perennial::mcp::speak(opening, heard, said));
         let (sender, changed) = mpsc::unbounded_channel();
         let client = Client(sender).serve(here).await.expect("speaks");
         Self {
@@ -197,6 +198,24 @@ fn what_is_remembered_is_asked_corrected_and_forgotten() {
         assert_eq!(one["key"], other["key"]);
         let held = of.ok("snapshot", json!({"view": "notes"})).await;
         assert_eq!(held["n_rows"], 2);
+        // A key that is chosen names it; one that was chosen stays.
+        let named = json!({"text": "beta is here.", "key": "beta"});
+        let named = of.ok("remember", named).await;
+        assert_eq!(
+            (&named["key"], &named["renamed"]),
+            (&json!("beta"), &one["key"])
+        );
+        let one = of.ok("remember", json!({"text": "beta is here."})).await;
+        assert_eq!(
+            (&one["key"], &one["renamed"]),
+            (&json!("beta"), &Value::Null)
+        );
+        let held = of.ok("snapshot", json!({"view": "notes"})).await;
+        assert_eq!(held["n_rows"], 2);
+        let titled = json!({"text": "beta is here.", "title": "B"});
+        let titled = of.ok("remember", titled).await;
+        assert_ne!(titled["key"], one["key"]);
+        of.ok("forget", json!({"key": titled["key"]})).await;
         let receipt = of.ok("forget", json!({"key": "a"})).await["receipt"].clone();
         assert_eq!(
             (&receipt["was_there"], &receipt["remains"]),
@@ -423,7 +442,7 @@ fn views_are_resources_that_are_read_and_followed() {
 fn views_are_followed_without_a_session() {
     run(async {
         let served = served(NOTES, Scripted::new());
-        let (_, there) = watch::channel(Some(served.clone()));
+        let (_, there) = watch::channel(Some(Ok(served.clone())));
         let (here, other) = tokio::io::duplex(1 << 16);
         let (heard, said) = tokio::io::split(other);
         tokio::spawn(perennial::mcp::speak(there, heard, said));
@@ -525,11 +544,78 @@ fn a_client_may_speak_before_there_is_an_engine() {
         let views = of.ok("views", json!({}));
         let later = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            ready.send_replace(Some(served(NOTES, Scripted::new())));
+            ready.send_replace(Some(Ok(served(NOTES, Scripted::new()))));
         };
         let (views, ()) = tokio::join!(views, later);
         assert_eq!(views["views"].as_array().map(Vec::len), Some(3));
     });
+}
+
+#[test]
+fn a_client_is_told_why_there_is_no_engine() {
+    run(async {
+        let (ready, opening) = watch::channel(None);
+        let of = Speaking::over(opening).await;
+        let asked = of.call("views", json!({}));
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            ready.send_replace(Some(Err(NotOpened {
+                error: "./state: in use by process 7 (perennial)".to_owned(),
+                hint: "end that program".to_owned(),
+            })));
+        };
+        let ((said, is_error), ()) = tokio::join!(asked, later);
+        assert!(is_error);
+        assert_eq!(
+            said,
+            json!({"error": "./state: in use by process 7 (perennial)", "hint": "end that program"})
+        );
+        // Further ones are told at once.
+        let (said, is_error) = of.call("sql_query", json!({"sql": "SHOW VIEWS"})).await;
+        assert!(is_error && said["hint"] == "end that program", "{said}");
+    });
+}
+
+#[test]
+fn the_program_answers_calls_where_it_has_no_engine_and_ends_with_its_client() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_perennial"))
+        .args(["mcp", "--model", "./no-such-model.gguf"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut input = child.stdin.take().expect("piped");
+    let output = BufReader::new(child.stdout.take().expect("piped"));
+    let (sender, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let mut say = |message: Value| {
+        let line = message.to_string() + "\n";
+        input.write_all(line.as_bytes()).expect("read");
+    };
+    let answer = |id: u64| loop {
+        let line = heard.recv_timeout(DEADLINE).expect("a reply");
+        let said: Value = serde_json::from_str(&line).expect("JSON");
+        if said["id"] == id {
+            return said;
+        }
+    };
+    let client = json!({"name": "test", "version": "0"});
+    let begin = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+    say(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": begin}));
+    answer(1);
+    say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let call = json!({"name": "views", "arguments": {}});
+    say(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}));
+    let said = answer(2);
+    assert_eq!(said["result"]["isError"], true, "{said}");
+    assert!(said.to_string().contains("no-such-model"), "{said}");
+    drop(input);
+    assert!(!child.wait().expect("ends").success());
 }
 
 /// Posts a message to a server, and returns the status, the session and what is told of it.

@@ -100,17 +100,25 @@ impl Model {
                 .iter()
                 .filter(|(_, row)| row.namespace == namespace);
             let of: Vec<(&String, &NewEntryOf)> = of.collect();
+            let words = |row: &NewEntryOf| -> Vec<String> {
+                let text = row.text.to_lowercase();
+                text.split_whitespace().map(str::to_owned).collect()
+            };
+            // It, or one that says the same, is named by a row that is newer than both.
             let is_superseded = |key: &String, row: &NewEntryOf| {
                 of.iter().any(|(newer, by)| {
-                    by.supersedes.as_ref() == Some(key) && (by.at, *newer) > (row.at, key)
+                    let mut named = of
+                        .iter()
+                        .filter(|(key, _)| by.supersedes.as_ref() == Some(*key));
+                    let is_newer = |key: &String, row: &NewEntryOf| (by.at, *newer) > (row.at, key);
+                    is_newer(key, row)
+                        && named.any(|&(of, old)| is_newer(of, old) && words(old) == words(row))
                 })
             };
             let mut said: BTreeMap<Vec<String>, Vec<(i64, &String, bool)>> = BTreeMap::new();
             for (key, row) in &of {
                 if !is_superseded(key, row) {
-                    let text = row.text.to_lowercase();
-                    let words = text.split_whitespace().map(str::to_owned).collect();
-                    said.entry(words)
+                    said.entry(words(row))
                         .or_default()
                         .push((row.at, key, row.is_pinned));
                 }

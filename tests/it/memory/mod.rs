@@ -171,6 +171,39 @@ fn a_superseded_entry_is_gone_while_the_newer_stands() {
 }
 
 #[test]
+fn what_is_superseded_does_not_stand_again_in_a_copy_until_it_is_said_again() {
+    let (_rig, bank) = rig();
+    let said = |key: &str, text: &str, at: i64| NewEntry::new(text).key(key).at(at);
+    bank.store_all([
+        said("first", "Tea costs two crowns.", 1),
+        said("copy", "tea costs  TWO crowns.", 2),
+        said("away", "Tea costs two crowns.", 2).namespace("choir"),
+        said("price", "Tea costs three crowns.", 3).superseding(["copy"]),
+    ])
+    .expect("is stored");
+    bank.flush().expect("runs");
+    let stands = |bank: &Bank| -> Vec<(String, Vec<String>)> {
+        let all = standing(bank).into_iter();
+        all.map(|(_, key, sources)| (key, sources)).collect()
+    };
+    let entry = |key: &str, sources: &[&str]| {
+        let sources = sources.iter().map(ToString::to_string).collect();
+        (key.to_owned(), sources)
+    };
+    let (away, price) = (entry("away", &["away"]), entry("price", &["price"]));
+    assert_eq!(stands(&bank), [away.clone(), price.clone()]);
+    bank.store(said("again", "Tea costs two crowns.", 4))
+        .expect("is stored");
+    bank.flush().expect("runs");
+    let again = entry("again", &["again"]);
+    assert_eq!(stands(&bank), [away.clone(), again, price]);
+    bank.delete("again").expect("runs");
+    bank.delete("price").expect("runs");
+    bank.flush().expect("runs");
+    assert_eq!(stands(&bank), [away, entry("copy", &["copy", "first"])]);
+}
+
+#[test]
 fn the_pinned_and_the_newest_of_each_namespace_are_retained() {
     let rig = Rig::start(Scripted::new(), declare);
     let of = |retain| memory().retain(retain);

@@ -106,6 +106,18 @@ fn what_a_statement_of_memories_gets_wrong_is_told_at_its_place() {
         ),
         ("RECALL '' FROM team;", "the question is empty"),
         ("RECALL 'a' FROM taem;", "did you mean team?"),
+        ("RECALL 'a' FROM turns;", "turns is a table and no memory"),
+        ("RECALL 'a' FROM turns;", "CREATE MEMORY m FROM turns"),
+        (
+            "RECALL 'a' FROM team_index;",
+            "it belongs to memory team; name that",
+        ),
+        // Nothing of a script is carried out that is wrong about what a memory will have.
+        (
+            "CREATE MEMORY m FROM turns; SELECT key, nonsense FROM m;",
+            "nonsense",
+        ),
+        ("RECALL 'a' FROM m;", "there is no memory m"),
         (
             "RECALL 'a' FROM team IN NAMESPACE 'x';",
             "there is no namespace `x`",

@@ -56,7 +56,7 @@ fn statements_are_carried_out_in_order_and_told_of() {
 #[test]
 fn what_is_wrong_is_said_with_its_place_and_what_was_done_before() {
     let serving = Serving::start(SUPPORT);
-    let reply = serving.sql("INSERT INTO questions VALUES ('q', 'alpha');\nSELECT * FROM nots");
+    let reply = serving.sql("INSERT INTO questions VALUES ('q', 'alpha');\nSELECT * FROM doks");
     assert_eq!(reply.status, 400);
     let said = reply.json();
     assert_eq!(
@@ -64,8 +64,24 @@ fn what_is_wrong_is_said_with_its_place_and_what_was_done_before() {
         (&json!(2), &json!(15)),
         "{said}"
     );
-    assert_eq!(said["outcomes"], json!([{"outcome": "done", "n_rows": 1}]));
+    assert!(said["outcomes"].is_null(), "{said}");
     assert!(said["error"].is_string() && said["hint"].is_string());
+    assert_eq!(
+        serving.run("SELECT key FROM questions")[0]["rows"],
+        json!([])
+    );
+    // What only rows tell is told when its turn comes.
+    let reply = serving.sql(
+        "INSERT INTO questions VALUES ('p', 'alpha'), ('q', 'alpha');\n\
+         DELETE FROM questions WHERE key = 'p';\n\
+         INSERT INTO questions VALUES ('p', 'beta');\nUPDATE questions SET key = 'x'",
+    );
+    assert_eq!(reply.status, 400);
+    let said = reply.json();
+    assert_eq!(said["line"], json!(4), "{said}");
+    let done = [2, 1, 1].map(|n| json!({"outcome": "done", "n_rows": n}));
+    assert_eq!(said["outcomes"], json!(done));
+    serving.run("DELETE FROM questions WHERE key = 'p'");
     // Nothing of a text that cannot be read is carried out.
     let reply = serving.sql("INSERT INTO questions VALUES ('r', 'alpha'); SELEC 1");
     assert_eq!(reply.status, 400);

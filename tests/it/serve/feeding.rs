@@ -134,3 +134,46 @@ fn who_may_read_a_memory_is_not_posted() {
     let posted = client.post("team_grants?wait=60", line("a", "x"));
     assert_eq!(posted.status, 200, "{}", posted.body);
 }
+
+#[test]
+fn a_column_that_is_not_there_is_refused_by_a_table_and_told_by_a_source() {
+    let serving = Serving::start(
+        "CREATE TABLE notes (key TEXT, text TEXT);
+         CREATE SOURCE docs (key TEXT, text TEXT) FROM HTTP;
+         CREATE SOURCE mail FROM HTTP;",
+    );
+    let mut client = serving.client();
+    let wrong = json!({"key": "a", "txet": "x", "text": "y"}).to_string() + "\n";
+    let reply = client.post("notes?wait=60", line("b", "x") + &wrong);
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let said = reply.json();
+    assert_eq!(
+        (&said["accepted"], &said["rejected"][0]["line"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(
+        said["rejected"][0]["reason"],
+        "there is no column \"txet\"; there are key, text"
+    );
+    // Nothing accepted is no success, and says so in a word.
+    let reply = client.post("notes?wait=60", &wrong);
+    assert_eq!(reply.status, 400, "{}", reply.body);
+    let said = reply.json();
+    assert!(
+        text(&said["error"]).starts_with("nothing was accepted: line 1: there is no column"),
+        "{said}"
+    );
+    assert_eq!(serving.json("/v1/views/notes")["n_rows"], 1);
+    let said = client.post("docs?wait=60", &wrong).json();
+    assert_eq!(
+        said["left_out"],
+        json!([{"column": "txet", "n_records": 1}])
+    );
+    assert_eq!(said["accepted"], 1);
+    let said = client.post("mail?wait=60", &wrong).json();
+    assert_eq!(said["left_out"], json!([]));
+    assert_eq!(
+        serving.json("/v1/views/mail")["rows"][0]["row"]["txet"],
+        "x"
+    );
+}

@@ -503,6 +503,10 @@ fn who_may_only_ask_sees_nothing_of_others_and_asks_as_its_tenant() {
     assert_eq!(content(&of_bolt), "alpha is of bolt.");
     assert!(!of_bolt.to_string().contains("acme") && !of_acme.to_string().contains("bolt"));
     assert_ne!(of_acme["id"], of_bolt["id"]);
+    // Nor how much of the prompt had been read for others.
+    for reply in [&of_acme, &of_bolt] {
+        assert_eq!(reply["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+    }
     // Another tenant cannot be claimed.
     let claimed = |tenant: &str| {
         let mut body = chat_of("alpha");

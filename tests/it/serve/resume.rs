@@ -366,3 +366,63 @@ proptest! {
         prop_assert_eq!(&held.answers, &witness.answers);
     }
 }
+
+#[test]
+fn a_view_that_has_said_nothing_since_the_start_is_waited_for_and_not_told_as_empty() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let dir = tempfile::tempdir().expect("a folder");
+    let is_held = Arc::new(AtomicBool::new(false));
+    let start = |script: &str, patience: Duration| {
+        let mut limits = limits();
+        limits.patience = patience;
+        let setup = Setup {
+            state: Some(dir.path()),
+            limits,
+            model: Scripted::new().held_while(is_held.clone()),
+            ..Setup::default()
+        };
+        Serving::with(script, setup)
+    };
+    let prompted = |prompt: &str| {
+        let context = format!("PROMPT = '{prompt}', CONTEXT = ");
+        SUPPORT.replace("CONTEXT = ", &context)
+    };
+    let serving = start(SUPPORT, DEADLINE);
+    // Nothing was ever posted: there is nothing to wait for.
+    assert_eq!(serving.json("/v1/views/answers")["n_rows"], 0);
+    serving.post("docs", &line("a", "alpha is one."));
+    serving.post("questions", &line("q", "alpha !slow"));
+    assert_eq!(serving.answers("answers").len(), 1);
+    drop(serving);
+    // A view that is declared otherwise answers anew.
+    is_held.store(true, Ordering::SeqCst);
+    let serving = start(&prompted("Be brief."), Duration::from_millis(50));
+    let reply = serving.get("/v1/views/answers");
+    let is_one = |held: &Value| held["n_rows"] == 1;
+    assert_eq!(reply.status, 503, "{}", reply.body);
+    let said = reply.json();
+    assert!(text(&said["error"]).contains("no complete epoch"), "{said}");
+    let waiting = said["waiting"].as_array().expect("names");
+    assert!(waiting.contains(&json!("answers")), "{said}");
+    is_held.store(false, Ordering::SeqCst);
+    eventually("it answers", || {
+        let reply = serving.get("/v1/views/answers");
+        assert!(
+            reply.status == 503 || is_one(&reply.json()),
+            "{}",
+            reply.body
+        );
+        reply.status == 200
+    });
+    drop(serving);
+    // Who asks in time waits for it.
+    is_held.store(true, Ordering::SeqCst);
+    let serving = start(&prompted("Be polite."), DEADLINE);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            is_held.store(false, Ordering::SeqCst);
+        });
+        assert!(is_one(&serving.json("/v1/views/answers")));
+    });
+}

@@ -190,7 +190,8 @@ impl Writer {
                         (2, u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
                     }
                 };
-                self.encoder.number(14).number(kind).number(bound);
+                // 14 was a node in which a copy stood again of what was superseded.
+                self.encoder.number(17).number(kind).number(bound);
                 self.id(entries.sources);
                 self.node(&entries.input);
             }

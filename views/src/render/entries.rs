@@ -6,8 +6,8 @@
 //! Each step is within a namespace. Newer is by time, then by key: so there are no circles, and of
 //! any rows there is one newest.
 //!
-//! What an epoch costs: a row, those of its namespace that say the same, and its bucket of the
-//! retained. Where an age is retained, the namespace once whenever the newest entry has moved on by
+//! What an epoch costs: a row, those of its namespace that say the same as it or as what it supersedes, and its
+//! bucket of the retained. Where an age is retained, the namespace once whenever the newest entry has moved on by
 //! a sixty-fourth of it.
 
 use std::cmp::Ordering;
@@ -46,21 +46,42 @@ pub(super) fn entries(stored: Tuples<'_>, retain: Option<Retain>) -> Tuples<'_> 
     }
 }
 
-/// The rows that no newer one of their namespace supersedes.
-fn current(stored: Tuples<'_>) -> Tuples<'_> {
-    let named = stored.map(|tuple| (place(&tuple, &tuple[at::KEY]), tuple));
-    let edges = named.clone().flat_map(|(_, tuple)| {
+/// What is said, and in which namespace.
+type Saying = (Value, [u8; 32]);
+
+/// Rows by what they say, but for what is superseded: a newer row of their namespace names them, or an older
+/// row that says the same, so that what was taken back does not stand again in a copy. Said once more after
+/// that, it stands.
+fn current(stored: Tuples<'_>) -> Rows<'_, (Saying, Tuple)> {
+    let by_saying = stored.clone().map(|tuple| (saying(&tuple), tuple));
+    let named = stored.clone().map(|tuple| {
+        (
+            place(&tuple, &tuple[at::KEY]),
+            (saying(&tuple), age(&tuple)),
+        )
+    });
+    let edges = stored.flat_map(|tuple| {
         let edge = |old: Value| (place(&tuple, &old), age(&tuple));
         superseded(&tuple).into_iter().map(edge).collect::<Vec<_>>()
     });
-    let ages = named.clone().map(|(place, tuple)| (place, age(&tuple)));
-    let old = edges
-        .join_map(ages, |old, newer, older| {
-            (newer > older).then(|| old.clone())
+    let until = edges
+        .join_map(named, |_, newer, (saying, older)| {
+            (newer > older).then(|| (saying.clone(), newer.clone()))
         })
-        .flat_map(|old| old)
-        .distinct();
-    named.antijoin(old).map(|(_, tuple)| tuple)
+        .flat_map(|until| until)
+        .reduce_named("SupersededUntil", |_, newer, output| {
+            // They are in order: the last is the newest.
+            if let Some((newest, _)) = newer.last() {
+                output.push(((*newest).clone(), 1));
+            }
+        });
+    let gone = by_saying
+        .clone()
+        .join_map(until, |saying, tuple, until| {
+            (age(tuple) < *until).then(|| (saying.clone(), tuple.clone()))
+        })
+        .flat_map(|gone| gone);
+    by_saying.concat(gone.negate())
 }
 
 /// A key within the namespace of a row.
@@ -86,9 +107,8 @@ fn superseded(tuple: &Tuple) -> Vec<Value> {
 
 /// Of rows that say the same the newest, with the keys of all in place of what it supersedes. It is
 /// pinned if any of them is.
-fn newest_of_same(current: Tuples<'_>) -> Tuples<'_> {
-    let by_text = current.map(|tuple| ((tuple[at::NAMESPACE].clone(), said(&tuple)), tuple));
-    by_text
+fn newest_of_same(current: Rows<'_, (Saying, Tuple)>) -> Tuples<'_> {
+    current
         .reduce_named("Same", |_, rows, output| {
             let mut rows: Vec<&Tuple> = rows.iter().map(|(tuple, _)| *tuple).collect();
             rows.sort_by(|a, b| newest(a, b));
@@ -105,14 +125,14 @@ fn newest_of_same(current: Tuples<'_>) -> Tuples<'_> {
 }
 
 /// What a row says: its words, whatever stands between them and however they are capitalised.
-fn said(tuple: &Tuple) -> [u8; 32] {
+fn saying(tuple: &Tuple) -> Saying {
     let text = tuple[at::TEXT].as_text().map(|text| text.to_lowercase());
     let text = text.unwrap_or_default();
     let mut encoder = Encoder::new();
     for word in text.split_whitespace() {
         encoder.text(word);
     }
-    encoder.digest(SAID)
+    (tuple[at::NAMESPACE].clone(), encoder.digest(SAID))
 }
 
 fn newest(left: &Tuple, right: &Tuple) -> Ordering {

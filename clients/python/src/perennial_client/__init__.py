@@ -9,9 +9,11 @@ from ._errors import (
     Ended,
     NotAllowed,
     NotFound,
+    NothingAccepted,
     NotUnderstood,
     PerennialError,
     Refused,
+    Rejected,
     StatementFailed,
     Unavailable,
     Unreachable,
@@ -33,7 +35,7 @@ from ._events import (
     UpToDate,
     Work,
 )
-from ._records import Delete, Receipt, Rejected, Upsert, Visibility
+from ._records import Delete, Receipt, Upsert, Visibility
 from ._state import Update, ViewState
 from ._sync import Client
 
@@ -50,6 +52,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NotUnderstood",
+    "NothingAccepted",
     "Notice",
     "Other",
     "PerennialError",

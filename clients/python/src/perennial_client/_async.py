@@ -82,7 +82,8 @@ class AsyncClient:
         """Feeds records to a stream or a table: all in one epoch, or none.
 
         Waits until they are visible, for up to ``wait`` seconds: whole ones, and no more than 60.
-        What the server rejects is in the receipt, and no exception.
+        What the server rejects is in the receipt, and no exception; where it accepts none,
+        ``NothingAccepted`` is raised.
         """
         return requests.receipt(await self._json(requests.post(stream, records, wait)))
 

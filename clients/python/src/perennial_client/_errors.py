@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -88,6 +90,41 @@ class StatementFailed(Refused):
         return said if self.line is None else f"line {self.line}, column {self.column}: {said}"
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """A line that is no record: counted from one, where it is known which."""
+
+    line: int | None
+    key: str | None
+    reason: str
+
+
+class NothingAccepted(Refused):
+    """Of records that were posted none was accepted.
+
+    ``rejected`` are the first of them, each with the reason; ``n_rejected`` is how many there are.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        hint: str | None,
+        rejected: tuple[Rejected, ...],
+        n_rejected: int,
+    ) -> None:
+        super().__init__(status, error, hint)
+        self.rejected = rejected
+        self.n_rejected = n_rejected
+
+
+def rejected_lines(told: Mapping[str, Any]) -> tuple[Rejected, ...]:
+    """The lines that a reply names as rejected."""
+    return tuple(
+        Rejected(one["line"], one.get("key"), one["reason"]) for one in told.get("rejected", ())
+    )
+
+
 def refusal(status: int, body: bytes, retry_after: str | None) -> Refused:
     """The error that a reply tells. One that is no JSON, as of a proxy, is told by its status."""
     try:
@@ -100,6 +137,14 @@ def refusal(status: int, body: bytes, retry_after: str | None) -> Refused:
     if "outcomes" in told or "line" in told:
         line, column, outcomes = told.get("line"), told.get("column"), told.get("outcomes", [])
         return StatementFailed(status, error, hint, line, column, outcomes)
+    if "rejected" in told:
+        try:
+            rejected = rejected_lines(told)
+        except (AttributeError, KeyError, TypeError):
+            return Refused(status, error, hint)
+        return NothingAccepted(
+            status, error, hint, rejected, told.get("n_rejected", len(rejected))
+        )
     if status in (401, 403):
         return NotAllowed(status, error, hint)
     if status in (404, 410):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._errors import NotUnderstood
+from ._errors import NotUnderstood, Rejected, rejected_lines
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,6 @@ def lines(records: Iterable[Record]) -> bytes:
 
 
 @dataclass(frozen=True)
-class Rejected:
-    """A line that is no record: counted from one, where it is known which."""
-
-    line: int | None
-    key: str | None
-    reason: str
-
-
-@dataclass(frozen=True)
 class Receipt:
     """What became of records that were posted.
 
@@ -84,6 +75,8 @@ class Receipt:
     token: str | None
     is_visible: bool
     epoch: int | None
+    #: Columns that the stream does not declare, which were left out, and of how many records.
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,9 +90,7 @@ class Visibility:
 def receipt(told: Mapping[str, Any]) -> Receipt:
     """What a reply tells."""
     try:
-        rejected = tuple(
-            Rejected(one["line"], one.get("key"), one["reason"]) for one in told.get("rejected", ())
-        )
+        rejected = rejected_lines(told)
         return Receipt(
             n_accepted=told["accepted"],
             n_rejected=told.get("n_rejected", len(rejected)),
@@ -107,6 +98,7 @@ def receipt(told: Mapping[str, Any]) -> Receipt:
             token=told.get("token"),
             is_visible=bool(told.get("visible")),
             epoch=told.get("epoch"),
+            left_out={one["column"]: one["n_records"] for one in told.get("left_out", ())},
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise NotUnderstood(f"the reply is no receipt ({error!r})") from error
