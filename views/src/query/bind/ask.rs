@@ -48,10 +48,12 @@ pub(super) enum SemFunction {
     Match,
     /// Of two rows at a time, in ORDER BY.
     Rank,
+    /// Of all rows together: which of them mean the same.
+    Dedup,
 }
 
 impl SemFunction {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Filter,
         Self::Map,
         Self::Classify,
@@ -60,6 +62,7 @@ impl SemFunction {
         Self::Score,
         Self::Match,
         Self::Rank,
+        Self::Dedup,
     ];
 
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -77,6 +80,7 @@ impl SemFunction {
             Self::Score => "sem_score",
             Self::Match => "sem_match",
             Self::Rank => "sem_rank",
+            Self::Dedup => "sem_dedup",
         }
     }
 }
@@ -160,7 +164,12 @@ impl<'q> Binder<'q> {
             (SemFunction::Rank, _) => format!(
                 "`{name}` is an order of rows: it stands by itself in ORDER BY, before all other keys"
             ),
-            (_, AsksAbout::Rows) => return Some(()),
+            (SemFunction::Dedup, AsksAbout::AllRows) => return Some(()),
+            (SemFunction::Dedup, _) => format!(
+                "`{name}` is about all rows that WHERE keeps: it cannot stand in {clause}; select it in a \
+                 query below, and read it there"
+            ),
+            (_, AsksAbout::Rows | AsksAbout::AllRows) => return Some(()),
             (SemFunction::Filter, AsksAbout::Pairs) => {
                 format!(
                     "`{name}` cannot stand in {clause}; `sem_match` decides which rows are paired"
@@ -187,10 +196,17 @@ impl<'q> Binder<'q> {
         let (model, rest) = self.model(name, rest)?;
         // Of two rows one is chosen, whatever is asked about them.
         let output = match function {
-            SemFunction::Filter | SemFunction::Score | SemFunction::Match | SemFunction::Rank => {
+            SemFunction::Filter
+            | SemFunction::Score
+            | SemFunction::Match
+            | SemFunction::Rank
+            | SemFunction::Dedup => {
                 let takes = match function {
                     SemFunction::Match => {
                         "a prompt, `nearest => n` or `all_pairs => TRUE`, and `model => name`"
+                    }
+                    SemFunction::Dedup => {
+                        "a text, a prompt about two of them, `threshold => x`, and `model => name`"
                     }
                     _ => "a prompt, and `model => name` behind it",
                 };
@@ -224,6 +240,7 @@ impl<'q> Binder<'q> {
             Some(output) => Task::new(text, output),
         };
         let task = match task {
+            Ok(task) if function == SemFunction::Dedup => task.of(Subject::Pair),
             Ok(task) => task,
             Err(error) => return self.refuse_task(&error, text, at),
         };
