@@ -454,6 +454,13 @@ mod tests {
                 format!("{dedup}: at most {pairs}"),
             ]
         );
+        assert_eq!(
+            rig.told("SELECT id, sem_group('Name {doc}', threshold => 0.4) AS topic FROM orders"),
+            [
+                "sem_agg('Name {doc}', max_tokens => 16): 5 rows; how they are read together depends on \
+                 their groups"
+            ]
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Which rows mean the same?
+//! Which rows mean the same, and what is that called?
 //!
 //! `sem_dedup(text, threshold => 0.9)` is, of each row that WHERE keeps, the text that stands for its own
 //! and for those that mean the same: a column that hangs on all rows together. A node beside them makes
 //! it, of their texts, and a left join looks it up. So a condition around the query leaves out rows, and
-//! connects and disconnects none.
+//! connects and disconnects none. `sem_group('…{text}…', threshold => 0.7)` looks up besides what a model
+//! says of such texts, as `sem_agg` asks about a group.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::query::bind::ask::{Question, SemFunction, named_argument, take_named}
 use crate::query::bind::expression::{Place, place_of};
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
-use crate::query::node::{Check, Clusters, Join, JoinKind, Node, Scalar};
+use crate::query::node::{AskGroups, Check, Clusters, Join, JoinKind, Node, Scalar};
 
 /// Texts of the rows at hand that are connected.
 #[derive(Clone, Debug)]
@@ -27,17 +28,19 @@ pub(super) struct Clustered {
     /// The columns of the node: the text, and the one that stands for it.
     of: ColumnId,
     output: ColumnId,
+    /// What a model is asked about them, and the column that it makes.
+    named: Vec<(Question, ColumnId)>,
 }
 
 impl<'q> Binder<'q> {
-    /// A column that says which text stands for that of a row.
+    /// A column that says which text stands for that of a row, or what such texts are called.
     pub(super) fn cluster(
         &mut self,
         place: Place<'_>,
+        function: SemFunction,
         arguments: &'q [FunctionArg],
         span: Span,
     ) -> Option<Scalar> {
-        let function = SemFunction::Dedup;
         self.check_place(place, function, span)?;
         let name = function.name();
         let listed: Vec<&FunctionArg> = arguments.iter().collect();
@@ -55,7 +58,10 @@ impl<'q> Binder<'q> {
             allows_aggregates: false,
             ..place
         };
-        let output = self.stands_for(inner, &rest, threshold, span)?;
+        let output = match function {
+            SemFunction::Group => self.name_of(inner, &rest, threshold, span)?,
+            _ => self.stands_for(inner, &rest, threshold, span)?,
+        };
         self.uses.push((output, span));
         Some(Expression::Column(output))
     }
@@ -90,6 +96,22 @@ impl<'q> Binder<'q> {
         let text = self.as_text(name, compared, place_of(expr))?;
         let at = self.clustered(text, threshold, check.map(|(question, _)| question));
         Some(self.clusters[at].output)
+    }
+
+    /// The column of what a model calls the texts that are connected with that of a row.
+    fn name_of(
+        &mut self,
+        place: Place<'_>,
+        arguments: &[&'q FunctionArg],
+        threshold: Float,
+        span: Span,
+    ) -> Option<ColumnId> {
+        let function = SemFunction::Group;
+        let (question, columns) = self.question(place, function, arguments, span)?;
+        let text = self.only_column(function.name(), columns, span)?;
+        let text = self.as_text(function.name(), text, span)?;
+        let at = self.clustered(text, threshold, None);
+        Some(self.named(at, question))
     }
 
     /// What is asked about two texts, and of which columns: `Some(None)` where nobody is asked.
@@ -134,6 +156,21 @@ impl<'q> Binder<'q> {
         given.map(Float::new)
     }
 
+    /// The only column that a prompt names.
+    fn only_column(&mut self, function: &str, columns: Vec<Scalar>, span: Span) -> Option<Scalar> {
+        match <[Scalar; 1]>::try_from(columns) {
+            Ok([column]) => Some(column),
+            Err(_) => {
+                let message = format!(
+                    "the prompt of `{function}` names one column, whose texts are compared; put several \
+                     together in a query below, as of title || ' ' || text"
+                );
+                self.error(message, span);
+                None
+            }
+        }
+    }
+
     /// What is compared of a column.
     fn as_text(&mut self, function: &str, column: Scalar, span: Span) -> Option<Scalar> {
         match self.of(&column) {
@@ -166,8 +203,21 @@ impl<'q> Binder<'q> {
             check,
             of,
             output,
+            named: Vec::new(),
         });
         self.clusters.len() - 1
+    }
+
+    /// The column of what a model says of connected texts.
+    fn named(&mut self, at: usize, question: Question) -> ColumnId {
+        let mut known = self.clusters[at].named.iter();
+        if let Some((_, output)) = known.find(|(known, _)| *known == question) {
+            return *output;
+        }
+        let of = question.task.output().of();
+        let output = self.table.add(SemFunction::Group.name(), of);
+        self.clusters[at].named.push((question, output));
+        output
     }
 
     /// The rows of a node, with the columns that say what they mean together with others.
@@ -183,21 +233,24 @@ impl<'q> Binder<'q> {
                 true => base.clone(),
                 false => rows.clone(),
             };
-            made.insert(clustered.output);
+            let named = clustered.named.iter().map(|(_, output)| *output);
+            made.extend(named.chain([clustered.output]));
             self.looked_up(rows, input, clustered)
         })
     }
 
-    /// Rows, each with what stands for its text; `input` has all of the texts.
+    /// Rows, each with what stands for its text and what that is called; `input` has all of the texts.
     fn looked_up(&mut self, rows: Node, input: Node, clustered: Clustered) -> Option<Node> {
-        // The rows are read once more.
-        self.count_tables(input.n_tables())?;
+        // The rows are read once more, and by each question once more for groups and for members.
+        let n_reads = 1 + 2 * clustered.named.len();
+        self.count_tables(input.n_tables().saturating_mul(n_reads))?;
         let Clustered {
             text,
             threshold,
             check,
             of,
             output,
+            named,
         } = clustered;
         let clusters = Node::Clusters(Box::new(Clusters {
             input,
@@ -207,12 +260,35 @@ impl<'q> Binder<'q> {
             of,
             output,
         }));
-        Some(Node::Join(Box::new(Join {
-            kind: JoinKind::Left,
-            left: rows,
-            right: clusters,
-            keys: vec![(text, Expression::Column(of))],
-            residual: Vec::new(),
-        })))
+        let rows = left_join(rows, (text, of), clusters.clone());
+        Some(named.into_iter().fold(rows, |rows, (question, name)| {
+            let key = self.table.add(self.table.name(output).clone(), Type::Text);
+            let groups = Node::Reduce {
+                input: Box::new(clusters.clone()),
+                keys: vec![(key, Expression::Column(output))],
+                aggregates: Vec::new(),
+            };
+            let named = Node::AskGroups(Box::new(AskGroups {
+                groups,
+                rows: clusters.clone(),
+                keys: vec![(key, Expression::Column(output))],
+                model: question.model,
+                task: question.task,
+                arguments: vec![Expression::Column(of)],
+                output: name,
+            }));
+            left_join(rows, (Expression::Column(output), key), named)
+        }))
     }
+}
+
+/// Left rows, each with the only right one that has its key, if there is one.
+fn left_join(left: Node, (key, found_by): (Scalar, ColumnId), right: Node) -> Node {
+    Node::Join(Box::new(Join {
+        kind: JoinKind::Left,
+        left,
+        right,
+        keys: vec![(key, Expression::Column(found_by))],
+        residual: Vec::new(),
+    }))
 }

@@ -1074,6 +1074,71 @@ fn what_means_the_same_is_refused_where_it_is_not_clear_among_which_rows() {
 }
 
 #[test]
+fn what_means_the_same_has_a_name_that_is_looked_up_by_what_stands_for_it() {
+    explained(
+        "SELECT id, sem_group('Name {doc}', threshold => 0.7) AS topic FROM orders",
+        concat!(
+            "result (id INTEGER, topic TEXT)\n",
+            "└ project id, sem_group\n",
+            "  └ left join on sem_dedup = sem_dedup\n",
+            "    ├ project id, sem_dedup\n",
+            "    │ └ left join on doc = doc\n",
+            "    │   ├ scan orders (doc, id)\n",
+            "    │   └ cluster by sem_dedup(doc, threshold => 0.7) AS sem_dedup (an embedding a text)\n",
+            "    │     └ scan orders (doc)\n",
+            "    └ ask groups sem_agg('Name {doc}', max_tokens => 16) AS sem_group \
+             (a call for 32 rows or fewer, and for 16 answers or fewer)\n",
+            "      ├ group by sem_dedup\n",
+            "      │ └ cluster by sem_dedup(doc, threshold => 0.7) AS sem_dedup (an embedding a text)\n",
+            "      │   └ scan orders (doc)\n",
+            "      └ cluster by sem_dedup(doc, threshold => 0.7) AS sem_dedup (an embedding a text)\n",
+            "        └ scan orders (doc)",
+        ),
+    );
+    // Without the name, what stands for a text is left, or nothing.
+    explained(
+        "SELECT d FROM (SELECT sem_dedup(doc, threshold => 0.7) AS d,
+                               sem_group('Name {doc}', threshold => 0.7) AS topic FROM orders) AS o",
+        concat!(
+            "result (d TEXT)\n",
+            "└ project sem_dedup\n",
+            "  └ left join on doc = doc\n",
+            "    ├ scan orders (doc)\n",
+            "    └ cluster by sem_dedup(doc, threshold => 0.7) AS sem_dedup (an embedding a text)\n",
+            "      └ scan orders (doc)",
+        ),
+    );
+    explained(
+        "SELECT id FROM (SELECT id, sem_group('Name {doc}', threshold => 0.7) AS topic FROM orders) AS o",
+        "result (id INTEGER)\n└ scan orders (id)",
+    );
+    refused(
+        "SELECT sem_group('Name {doc} of {region}', threshold => 0.7) AS t FROM orders",
+        &[(
+            "sem_group",
+            "the prompt of `sem_group` names one column, whose texts are compared; put several together \
+             in a query below, as of title || ' ' || text",
+        )],
+    );
+    refused(
+        "SELECT sem_group('Name {doc}', threshold => 0.7, many => 9) AS t FROM orders",
+        &[(
+            "many => 9",
+            "`sem_group` takes a prompt, `threshold => x`, `max_tokens => n` and `model => name`, not \
+             `many => 9`",
+        )],
+    );
+    refused(
+        "SELECT id FROM orders WHERE sem_group('Name {doc}', threshold => 0.7) = 'x'",
+        &[(
+            "sem_group",
+            "`sem_group` is about all rows that WHERE keeps: it cannot stand in WHERE; select it in a \
+             query below, and read it there",
+        )],
+    );
+}
+
+#[test]
 fn groups_are_asked_about_behind_what_leaves_them_out() {
     // Behind HAVING, unless it reads the answer; a condition on a key keeps rows out, too.
     explained(

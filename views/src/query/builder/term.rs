@@ -163,6 +163,16 @@ pub fn sem_dedup_checked(text: Term, prompt: &str, threshold: f64) -> Term {
     function_with("sem_dedup", arguments.collect(), None)
 }
 
+/// What a model calls the texts that mean the same as that of a row, in at most so many tokens: `"Name in
+/// three words what {text} are about."` Which these are is as in [`sem_dedup`] of the only column that
+/// the prompt names.
+pub fn sem_group(prompt: &str, threshold: f64, max_tokens: u32) -> Term {
+    let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
+    let max_tokens = named_argument("max_tokens", lit(i64::from(max_tokens)).0);
+    let arguments = vec![prompt, threshold_of(threshold), max_tokens];
+    function_with("sem_group", arguments, None)
+}
+
 fn threshold_of(threshold: f64) -> FunctionArg {
     named_argument("threshold", lit(threshold).0)
 }

@@ -170,11 +170,19 @@ fn prune_join(join: Join, needed: &BTreeSet<ColumnId>) -> Node {
 
 /// Whether a join only looks up what is said of each left row's cluster, and nobody reads that.
 fn is_needless(join: &Join, needed: &BTreeSet<ColumnId>) -> bool {
-    let Node::Clusters(clusters) = &join.right else {
-        return false;
+    let found_by = match &join.right {
+        Node::Clusters(clusters) => clusters.of,
+        Node::AskGroups(ask) => match (&ask.groups, &ask.keys[..]) {
+            (Node::Reduce { input, keys, .. }, [(key, _)])
+                if keys.len() == 1 && matches!(**input, Node::Clusters(_)) =>
+            {
+                *key
+            }
+            _ => return false,
+        },
+        _ => return false,
     };
-    let of = Expression::Column(clusters.of);
-    let is_found = matches!(&join.keys[..], [(_, key)] if *key == of);
+    let is_found = matches!(&join.keys[..], [(_, key)] if *key == Expression::Column(found_by));
     let columns = join.right.columns();
     join.kind == JoinKind::Left
         && is_found

@@ -189,6 +189,115 @@ proptest! {
     }
 }
 
+const NAME: &str = "Name {t}.";
+const NAME_TOKENS: usize = 30;
+
+fn names() -> Query {
+    let sql = format!(
+        "SELECT x, t, sem_group('{NAME}', threshold => 1, max_tokens => {NAME_TOKENS}) AS name FROM a"
+    );
+    bind(&parse(&sql), &Tables).unwrap_or_else(|errors| panic!("{sql}\n{errors}"))
+}
+
+/// What a run from nothing calls the texts that stand.
+fn named_from_nothing(rows: &[Vec<Value>]) -> Bag {
+    let stands_for = stands_for(rows.iter().map(|row| &row[2]), false);
+    let mut members: BTreeMap<&Value, Vec<Vec<Value>>> = BTreeMap::new();
+    for (text, first) in &stands_for {
+        members.entry(first).or_default().push(vec![text.clone()]);
+    }
+    let named = members.into_iter().map(|(first, members)| {
+        let name = batch::aggregate(NAME, NAME_TOKENS, N_POSITIONS, members);
+        (first, name)
+    });
+    let named: BTreeMap<&Value, Value> = named.collect();
+    let mut bag = Bag::new();
+    for row in rows {
+        let name = stands_for.get(&row[2]).and_then(|first| named.get(first));
+        let name = name.cloned().unwrap_or_default();
+        let made = vec![row[0].clone(), row[2].clone(), name];
+        *bag.entry(made).or_default() += 1;
+    }
+    bag
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_means_the_same_is_called_as_a_run_from_nothing_calls_it(
+        operations in operations(),
+        n_workers in 1usize..4,
+    ) {
+        let (history, standing): (Vec<_>, Vec<_>) = history_of(operations).into_iter().unzip();
+        let expected: Vec<Bag> = standing.iter().map(|rows| named_from_nothing(rows)).collect();
+        let found = maintained(&names(), &schemas(), &history, n_workers);
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_name_is_asked_for_again_where_its_members_are_others() {
+    let first = [
+        (1, "near about 0"),
+        (2, "near about 1"),
+        (3, "near about 2"),
+        (4, "near text 10"),
+    ];
+    let history = [
+        deltas(1, &first),
+        deltas(1, &[(5, "near about 3")]),
+        deltas(1, &[(6, "near text 20")]),
+        // A member that was alone; a row that says what another says, and its end.
+        deltas(-1, &[(6, "near text 20")]),
+        deltas(1, &[(7, "near about 3")]),
+        deltas(-1, &[(7, "near about 3")]),
+        // What stays has other members, and then there are two names.
+        deltas(-1, &[(5, "near about 3")]),
+        deltas(-1, &[(2, "near about 1")]),
+    ];
+    assert_eq!(
+        costs(&names(), &history),
+        [
+            (2, 4),
+            (1, 1),
+            (1, 1),
+            (0, 0),
+            (0, 0),
+            (0, 0),
+            (1, 0),
+            (2, 0)
+        ]
+    );
+}
+
+#[test]
+fn rows_of_one_name_are_counted_and_a_name_and_what_stands_for_it_go_together() {
+    let rows = [
+        (1, "near about 0"),
+        (2, "near about 1"),
+        (3, "near about 5"),
+    ];
+    let sql = format!(
+        "SELECT sem_dedup(t, threshold => 1) AS d, sem_group('{NAME}', threshold => 1) AS name,
+                count(*) AS n
+         FROM a GROUP BY d, name"
+    );
+    let query = bind(&parse(&sql), &Tables).unwrap_or_else(|errors| panic!("{sql}\n{errors}"));
+    let model = Arc::new(Narrow::new(4096));
+    let found = maintained_by(model.clone(), &query, &schemas(), &[deltas(1, &rows)], 2);
+    let (bag, n_calls) = &found[0];
+    let shown = bag.keys().map(|row| (row[0].to_string(), row[2].clone()));
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            ("near about 0".to_owned(), 2i64.into()),
+            ("near about 5".to_owned(), 1i64.into())
+        ]
+    );
+    assert_eq!((*n_calls, model.n_embedded.load(Ordering::SeqCst)), (2, 3));
+}
+
 /// What was asked, and embedded, in each epoch of a history, on two workers.
 fn costs(query: &Query, history: &[Vec<Delta>]) -> Vec<(usize, usize)> {
     let mut before = (0, 0);
