@@ -130,7 +130,7 @@ fn query(text: &str) {
                 return;
             }
         };
-        if query.asks() || query.inputs().len() > MAX_INPUTS {
+        if query.asks() || query.embeds() || query.inputs().len() > MAX_INPUTS {
             return;
         }
         let inputs = query.inputs().iter().map(|input| -> Vec<(Tuple, isize)> {

@@ -334,6 +334,67 @@ fn a_model_is_asked_about_the_nearest_of_the_other_side_by_views_and_queries() {
 }
 
 #[test]
+fn what_means_the_same_is_one_in_views_and_queries_and_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = || {
+        let Rig { session, model } =
+            Rig::over(Scripted::new(), |builder| builder.state(dir.path()).held());
+        Rig {
+            session: session.held(),
+            model,
+        }
+    };
+    let table = "CREATE TABLE docs (key TEXT, text TEXT, price INTEGER);";
+    // Texts of which two in three words are the same are similar.
+    let group =
+        "SELECT sem_dedup(text, threshold => 0.6) AS said, count(*) AS n FROM docs GROUP BY said";
+    let views = format!(
+        "CREATE VIEW same AS {group};
+         CREATE VIEW checked AS SELECT key, sem_dedup(text, 'Does each {{text}} speak of refunds ?',
+             threshold => 0.6) AS said FROM docs;"
+    );
+    let (same, checked) = (
+        "SELECT said, n FROM same ORDER BY said",
+        "SELECT key, said FROM checked ORDER BY key",
+    );
+    let mut rig = open();
+    rig.run(&format!("{DOCS}{views}"));
+    rig.run("INSERT INTO docs (key, text, price) VALUES ('e', 'refunds take weeks', 1)");
+    let first = rig.run(checked);
+    assert_eq!(
+        first,
+        [
+            "a|refunds take days",
+            "b|shipping is free",
+            "c|refunds are rare",
+            "d|refunds take days",
+            "e|refunds take days"
+        ]
+    );
+    let groups = [
+        "refunds are rare|1",
+        "refunds take days|3",
+        "shipping is free|1",
+    ];
+    assert_eq!(rig.run(same), groups);
+    assert_eq!(rig.run(&format!("{group} ORDER BY said")), groups);
+    assert_eq!(rig.n_calls(), 1, "of ten pairs of rows");
+    drop(rig);
+    let mut rig = open();
+    rig.run(&format!("{table}{views}"));
+    assert_eq!((rig.run(checked), rig.run(same).len()), (first, 3));
+    assert_eq!(rig.n_calls(), 0, "a restart asks nobody");
+    // Similar, and not confirmed.
+    rig.run("INSERT INTO docs (key, text, price) VALUES ('f', 'shipping is slow', 1)");
+    assert_eq!(rig.run(checked)[5], "f|shipping is slow");
+    assert_eq!(rig.run(same)[2], "shipping is free|2");
+    assert_eq!(rig.n_calls(), 1);
+    rig.run("DELETE FROM docs WHERE text = 'refunds take days'");
+    assert_eq!(rig.run(checked)[2], "e|refunds take weeks");
+    assert_eq!(rig.n_calls(), 1, "a deletion asks nobody");
+}
+
+#[test]
 fn the_cost_of_a_query_is_told_and_nobody_is_asked() {
     let mut rig = Rig::new();
     rig.run(DOCS);

@@ -3,8 +3,8 @@
 //! A dry run over the rows that stand. Questions are counted from the first to the last: where answers of
 //! one are missing, what stands behind it is counted as if nothing had been ruled out by it
 //! (`query::relax`), and so often until no other answer is missing. No language model is
-//! asked; texts are embedded where a query asks about the nearest, since which pairs there are depends on
-//! it.
+//! asked; texts are embedded where a query asks about the nearest, or about texts that are similar, since which
+//! pairs there are depends on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -108,7 +108,12 @@ pub fn forecast(
 /// Which questions are asked of what.
 fn asked_in(roots: &[Node]) -> BTreeSet<[u8; 32]> {
     fn collect(node: &Node, all: &mut BTreeSet<[u8; 32]>) {
-        if let Node::Ask(_) = node {
+        let asks = match node {
+            Node::Ask(_) => true,
+            Node::Clusters(clusters) => clusters.check.is_some(),
+            _ => false,
+        };
+        if asks {
             all.insert(part_digest(node));
         }
         node.inputs()
@@ -439,6 +444,35 @@ mod tests {
             rig.told(&nearest),
             [
                 "sem_match('Is {o.doc} about {d.title}?'): 12 pairs, 10 calls: 0 known, 10 to be made"
+            ]
+        );
+    }
+
+    #[test]
+    fn two_texts_are_asked_about_where_they_are_similar() {
+        let rig = Rig::new();
+        // Texts of two words, one of which they share: two of refunds and three of praise.
+        let dedup = "sem_dedup(doc, 'Does each {doc} say it?', threshold => 0.4)";
+        let text = format!("SELECT id, {dedup} AS d FROM orders");
+        let pairs = "4 pairs, 4 calls: 0 known, 4 to be made";
+        assert_eq!(rig.told(&text), [format!("{dedup}: {pairs}")]);
+        let by = format!(
+            "SELECT sem_filter('Is {{d}} bad?') AS is_bad FROM ({text} WHERE sem_filter('{FILTER}')) AS o"
+        );
+        assert_eq!(
+            rig.told(&by),
+            [
+                "sem_filter('Is {d} bad?'): not to be told before answers that it depends on are there"
+                    .to_owned(),
+                format!("sem_filter('{FILTER}'): 6 rows, 5 calls: 0 known, 5 to be made"),
+                format!("{dedup}: at most {pairs}"),
+            ]
+        );
+        assert_eq!(
+            rig.told("SELECT id, sem_group('Name {doc}', threshold => 0.4) AS topic FROM orders"),
+            [
+                "sem_agg('Name {doc}', max_tokens => 16): 5 rows; how they are read together depends on \
+                 their groups"
             ]
         );
     }

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use perennial_rows::Schema;
 use perennial_rows::encoding::Encoder;
+use perennial_rows::{Schema, Value};
 
 use crate::query::column::ColumnId;
 use crate::query::expression::{Arithmetic, Comparison, Expression};
@@ -207,6 +207,21 @@ impl Writer {
                 self.scalars(&nearest.right_texts);
                 self.node(&nearest.left);
                 self.node(&nearest.right);
+            }
+            Node::Clusters(clusters) => {
+                let threshold = Value::Float(clusters.threshold);
+                self.encoder.number(18).value(&threshold);
+                self.encoder.number(clusters.check.is_some().into());
+                if let Some(check) = &clusters.check {
+                    self.encoder.number(check.model.is_some().into());
+                    if let Some(model) = &check.model {
+                        self.encoder.text(model);
+                    }
+                    check.task.encode(&mut self.encoder);
+                }
+                self.scalar(&clusters.text);
+                self.ids(&[clusters.of, clusters.output]);
+                self.node(&clusters.input);
             }
         }
     }

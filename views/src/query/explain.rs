@@ -13,8 +13,8 @@ use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
 use crate::query::memory::{Retain, duration_text};
 use crate::query::node::{
-    Aggregate, Ask, AskGroups, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Nearest, Node, Rank, Scalar,
-    SortKey,
+    Aggregate, Ask, AskGroups, Clusters, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Nearest, Node,
+    Rank, Scalar, SortKey,
 };
 
 /// How deep an operator of an expression binds; the deeper, the higher.
@@ -112,6 +112,14 @@ impl Explain<'_> {
             Node::Filter { predicate, .. } => format!("filter {}", self.all(predicate)),
             Node::Join(join) => self.join(join),
             Node::Nearest(nearest) => self.nearest(nearest),
+            Node::Clusters(clusters) => {
+                let (text, name) = (self.clustered(clusters), self.table.name(clusters.output));
+                let check = match clusters.check {
+                    None => "",
+                    Some(_) => ", a pass a similar pair",
+                };
+                format!("cluster by {text} AS {name} (an embedding a text{check})")
+            }
             Node::Union { .. } => "union all".to_owned(),
             Node::Distinct { .. } => "distinct".to_owned(),
             Node::Reduce {
@@ -247,6 +255,10 @@ impl Explain<'_> {
                 let (text, model) = (ranked(rank), rank.model.as_ref());
                 Some((rank.output, text, Subject::Rank, model, &rank.task))
             }
+            Node::Clusters(clusters) => clusters.check.as_ref().map(|check| {
+                let (text, model) = (self.clustered(clusters), check.model.as_ref());
+                (clusters.output, text, Subject::Pair, model, &check.task)
+            }),
             _ => None,
         };
         if let Some((output, text, subject, model, task)) = question
@@ -304,6 +316,19 @@ impl Explain<'_> {
             1 => format!("join{keys} with the nearest of ({right}) to ({left})"),
             n => format!("join{keys} with the {n} nearest of ({right}) to ({left})"),
         }
+    }
+
+    /// By what texts are connected, as SQL says it.
+    fn clustered(&self, clusters: &Clusters) -> String {
+        let (text, threshold) = (self.text(&clusters.text, 0), clusters.threshold.get());
+        let (prompt, model) = match &clusters.check {
+            None => (String::new(), String::new()),
+            Some(check) => (
+                format!(", {}", quoted(&check.task.prompt())),
+                asked_model(check.model.as_deref()),
+            ),
+        };
+        format!("sem_dedup({text}{prompt}, threshold => {threshold}{model})")
     }
 
     /// Which keys are equal, if there are any.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use perennial_ask::Task;
-use perennial_rows::Value;
+use perennial_rows::{Float, Value};
 
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
@@ -37,6 +37,8 @@ pub(crate) enum Node {
     Join(Box<Join>),
     /// Pairs of tuples that are near each other.
     Nearest(Box<Nearest>),
+    /// Texts that mean the same, each with the one that stands for them.
+    Clusters(Box<Clusters>),
     /// All tuples of all inputs, whose columns are named in the order of the result's.
     Union {
         columns: Vec<ColumnId>,
@@ -192,6 +194,32 @@ pub(crate) struct Nearest {
     pub(crate) n: u64,
 }
 
+/// The different texts of an input, each with the least of those that it is connected with: two are, whose
+/// vectors have an inner product of the threshold or more and of which the model, where one is asked, says
+/// that they belong together, and so are two that a third is connected with. A text that cannot be
+/// embedded is by itself; NULLs are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Clusters {
+    pub(crate) input: Node,
+    /// Of type TEXT.
+    pub(crate) text: Scalar,
+    pub(crate) threshold: Float,
+    /// What is asked about two texts that are similar enough.
+    pub(crate) check: Option<Check>,
+    /// Its columns: the text, and the one that stands for it.
+    pub(crate) of: ColumnId,
+    pub(crate) output: ColumnId,
+}
+
+/// Who is asked about two texts, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    /// Which model is asked: the engine's own unless one is named.
+    pub(crate) model: Option<Arc<str>>,
+    /// A truth about two rows of one column.
+    pub(crate) task: Arc<Task>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JoinKind {
     /// Pairs that match.
@@ -288,6 +316,7 @@ impl Node {
                 columns.extend(nearest.right.columns());
                 columns
             }
+            Self::Clusters(clusters) => vec![clusters.of, clusters.output],
             Self::Reduce {
                 keys, aggregates, ..
             } => {
@@ -335,6 +364,7 @@ impl Node {
             | Self::Top { input, .. } => vec![input],
             Self::Join(join) => vec![&mut join.left, &mut join.right],
             Self::Nearest(nearest) => vec![&mut nearest.left, &mut nearest.right],
+            Self::Clusters(clusters) => vec![&mut clusters.input],
             Self::Union { inputs, .. } => inputs.iter_mut().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&mut ask.input],
             Self::AskGroups(ask) => vec![&mut ask.groups, &mut ask.rows],
@@ -355,6 +385,7 @@ impl Node {
             | Self::Top { input, .. } => vec![input],
             Self::Join(join) => vec![&join.left, &join.right],
             Self::Nearest(nearest) => vec![&nearest.left, &nearest.right],
+            Self::Clusters(clusters) => vec![&clusters.input],
             Self::Union { inputs, .. } => inputs.iter().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&ask.input],
             Self::AskGroups(ask) => vec![&ask.groups, &ask.rows],
@@ -379,6 +410,7 @@ impl Node {
             Self::Ask(ask) => Some(ask.model.as_ref()),
             Self::AskGroups(ask) => Some(ask.model.as_ref()),
             Self::Rank(rank) => Some(rank.model.as_ref()),
+            Self::Clusters(clusters) => clusters.check.as_ref().map(|check| check.model.as_ref()),
             _ => None,
         };
         let below = self.inputs().into_iter().flat_map(Node::asked);
@@ -387,7 +419,7 @@ impl Node {
 
     /// Whether texts are embedded.
     pub(crate) fn embeds(&self) -> bool {
-        matches!(self, Self::Embed(_) | Self::Nearest(_))
+        matches!(self, Self::Embed(_) | Self::Nearest(_) | Self::Clusters(_))
             || self.inputs().into_iter().any(Node::embeds)
     }
 

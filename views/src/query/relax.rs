@@ -10,7 +10,7 @@ use perennial_rows::Value;
 
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
-use crate::query::node::{Ask, AskGroups, Join, JoinKind, Nearest, Node, Rank, Scalar};
+use crate::query::node::{Ask, AskGroups, Clusters, Join, JoinKind, Nearest, Node, Rank, Scalar};
 
 /// How well the rows of a node are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ pub enum Certainty {
 
 /// Nodes whose questions can be counted, and how well.
 pub(crate) struct Relaxed {
-    /// All questions are in these, as [`Node::Ask`].
+    /// All questions are in these, as [`Node::Ask`] or [`Node::Clusters`].
     pub(crate) roots: Vec<Node>,
     /// Of the rows that each question is about, by its output.
     pub(crate) certainty: BTreeMap<ColumnId, Certainty>,
@@ -90,6 +90,7 @@ impl Relaxing {
                 let read = read_by(&nearest);
                 self.unless_open(Node::Nearest(nearest), &read, certainty)
             }
+            Node::Clusters(clusters) => self.clusters(*clusters, below),
             Node::Union { columns, inputs } => {
                 for (at, id) in columns.iter().enumerate() {
                     if inputs.iter().any(|(_, ids)| self.open.contains(&ids[at])) {
@@ -165,6 +166,22 @@ impl Relaxing {
         let (node, certainty) = self.ask(ask, below);
         self.open.insert(rank.output);
         (node, certainty.max(Certainty::AtMost))
+    }
+
+    /// Texts that may be connected; with others, some of them would be.
+    fn clusters(&mut self, clusters: Clusters, below: Certainty) -> (Node, Certainty) {
+        let text = clusters.text.clone();
+        let certainty = match self.is_open(&text) {
+            true => Certainty::Open,
+            false => below,
+        };
+        if clusters.check.is_some() {
+            self.note(clusters.output, certainty);
+        }
+        if certainty > Certainty::Exact {
+            self.open.insert(clusters.output);
+        }
+        self.unless_open(Node::Clusters(Box::new(clusters)), &[text], below)
     }
 
     /// Groups, without what is said of them; their rows are asked about as if each were alone.

@@ -64,6 +64,7 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
             let sides = [&nearest.left, &nearest.right];
             of_join(JoinKind::Inner, sides, &nearest.keys, table)
         }
+        Node::Clusters(clusters) => vec![[clusters.of].into()],
         Node::Ask(ask) => sets(&ask.input, table),
         Node::AskGroups(ask) => sets(&ask.groups, table),
         Node::Rank(rank) => sets(&rank.input, table),

@@ -9,6 +9,7 @@
 //! | scan, project, filter, union | itself |
 //! | join | the tuples of the other side that have its key |
 //! | nearest | products of its vector with those of the other side that have its key (`nearest.rs`) |
+//! | clusters | a product of its vector with each other, and the texts that it is connected with (`clusters.rs`) |
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
 //! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
 //! | entries | those of its namespace that say the same, and its bucket (`entries.rs`) |
@@ -24,6 +25,7 @@
 
 mod ask;
 mod ask_groups;
+mod clusters;
 mod distinct;
 mod embed;
 mod entries;
@@ -57,8 +59,9 @@ use crate::dataflow::Epoch;
 use crate::outputs::{Asking, TaskCalls};
 use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
-use crate::query::node::{AskGroups, Nearest, Node, Scalar};
+use crate::query::node::{AskGroups, Clusters, Nearest, Node, Scalar};
 use crate::query::{ColumnId, Query};
+use crate::render::ask::Questions;
 use crate::render::ask_groups::{Groups, Limits, Rows};
 
 pub(crate) use tally::{Tallied, Tally};
@@ -75,10 +78,12 @@ fn with(tuple: &Tuple, value: Value) -> Tuple {
 /// [`Query::inputs`], in that order, with the columns that it names.
 ///
 /// A query with an aggregate over all rows has a row from epoch 0 on, whenever the dataflow was
-/// built. Models are asked through `asking`, which a query that asks none does not need.
+/// built. Models are asked, and texts embedded, through `asking`, which a query that does neither does not
+/// need.
 ///
 /// # Panics
-/// If there are not as many inputs as the query reads, or nobody to ask where it [asks](Query::asks).
+/// If there are not as many inputs as the query reads, or nobody to ask where it [asks](Query::asks) or
+/// [embeds](Query::embeds).
 pub fn render<'scope>(
     scope: Scope<'scope, Epoch>,
     query: &Query,
@@ -185,6 +190,7 @@ impl<'scope> Renderer<'_, 'scope> {
                 join::join(join, left, right, self.meter)
             }
             Node::Nearest(nearest) => self.nearest(nearest),
+            Node::Clusters(clusters) => self.clusters(clusters),
             Node::Union { inputs, .. } => {
                 let inputs = inputs.iter().map(|(input, wanted)| {
                     union::arranged(self.node(input), &input.columns(), wanted)
@@ -292,6 +298,31 @@ impl<'scope> Renderer<'_, 'scope> {
         };
         let n = usize::try_from(nearest.n).unwrap_or(usize::MAX);
         nearest::nearest(left, right, n, || asking.embedding(), self.meter)
+    }
+
+    fn clusters(&mut self, clusters: &Clusters) -> Tuples<'scope> {
+        let asking = self
+            .asking
+            .expect("a query that embeds is given an embedder");
+        let text = placed(&clusters.text, &clusters.input.columns());
+        let tuples = self.node(&clusters.input);
+        let (tally, output) = (self.tally, clusters.output);
+        let checked = clusters.check.as_ref().map(|check| {
+            let outputs = asking.outputs(check.model.as_ref()).clone();
+            let task = check.task.clone();
+            move |pairs: Questions<'scope, Tuple>| match tally {
+                Some(tally) => tally::tallied(pairs, (task, outputs), output, tally),
+                None => ask::answered(pairs, TaskCalls::new(task, &outputs, asking)),
+            }
+        });
+        let threshold = clusters.threshold.get();
+        clusters::clusters(
+            clusters::Texts { tuples, text },
+            threshold,
+            asking.embedding(),
+            checked,
+            self.meter,
+        )
     }
 
     fn ask_groups(&mut self, ask: &AskGroups) -> Tuples<'scope> {

@@ -107,9 +107,15 @@ pub(super) fn tallied<'scope>(
     questions.join_map(known, |_, who, output| (who.clone(), output.clone()))
 }
 
-/// How much a model reads of a task over the values of a row; nothing is said of several.
+/// How much a model reads of a task over the values of a row, or of two; nothing is said of those whose
+/// company is not known.
 fn n_bytes(task: &Task, values: &Tuple) -> usize {
-    if task.subject() != Subject::Row {
+    let n_rows = match task.subject() {
+        Subject::Row => 1,
+        Subject::Pair => 2,
+        Subject::Rows | Subject::Answers { .. } => return 0,
+    };
+    if values.len() != n_rows * task.columns().len() {
         return 0;
     }
     let rendered = task.rendered(values);

@@ -23,6 +23,8 @@ use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
 
 /// Most tokens of a text that a model writes, unless told.
 const MAX_TOKENS: usize = 128;
+/// Most tokens of a name that a model gives, unless told.
+const NAME_TOKENS: usize = 16;
 
 /// The functions that ask a model.
 pub const SEM_FUNCTIONS: [&str; SemFunction::ALL.len()] = {
@@ -48,10 +50,14 @@ pub(super) enum SemFunction {
     Match,
     /// Of two rows at a time, in ORDER BY.
     Rank,
+    /// Of all rows together: which of them mean the same.
+    Dedup,
+    /// Of all rows together: what those that mean the same are called.
+    Group,
 }
 
 impl SemFunction {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Filter,
         Self::Map,
         Self::Classify,
@@ -60,6 +66,8 @@ impl SemFunction {
         Self::Score,
         Self::Match,
         Self::Rank,
+        Self::Dedup,
+        Self::Group,
     ];
 
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -77,6 +85,8 @@ impl SemFunction {
             Self::Score => "sem_score",
             Self::Match => "sem_match",
             Self::Rank => "sem_rank",
+            Self::Dedup => "sem_dedup",
+            Self::Group => "sem_group",
         }
     }
 }
@@ -160,7 +170,12 @@ impl<'q> Binder<'q> {
             (SemFunction::Rank, _) => format!(
                 "`{name}` is an order of rows: it stands by itself in ORDER BY, before all other keys"
             ),
-            (_, AsksAbout::Rows) => return Some(()),
+            (SemFunction::Dedup | SemFunction::Group, AsksAbout::AllRows) => return Some(()),
+            (SemFunction::Dedup | SemFunction::Group, _) => format!(
+                "`{name}` is about all rows that WHERE keeps: it cannot stand in {clause}; select it in a \
+                 query below, and read it there"
+            ),
+            (_, AsksAbout::Rows | AsksAbout::AllRows) => return Some(()),
             (SemFunction::Filter, AsksAbout::Pairs) => {
                 format!(
                     "`{name}` cannot stand in {clause}; `sem_match` decides which rows are paired"
@@ -187,10 +202,17 @@ impl<'q> Binder<'q> {
         let (model, rest) = self.model(name, rest)?;
         // Of two rows one is chosen, whatever is asked about them.
         let output = match function {
-            SemFunction::Filter | SemFunction::Score | SemFunction::Match | SemFunction::Rank => {
+            SemFunction::Filter
+            | SemFunction::Score
+            | SemFunction::Match
+            | SemFunction::Rank
+            | SemFunction::Dedup => {
                 let takes = match function {
                     SemFunction::Match => {
                         "a prompt, `nearest => n` or `all_pairs => TRUE`, and `model => name`"
+                    }
+                    SemFunction::Dedup => {
+                        "a text, a prompt about two of them, `threshold => x`, and `model => name`"
                     }
                     _ => "a prompt, and `model => name` behind it",
                 };
@@ -201,13 +223,20 @@ impl<'q> Binder<'q> {
                     _ => Some(Output::Truth),
                 }
             }
-            SemFunction::Map | SemFunction::Aggregate => {
+            SemFunction::Map | SemFunction::Aggregate | SemFunction::Group => {
                 let (max_tokens, rest) = take_named(&rest, "max_tokens");
-                self.check_no_more(name, "a prompt and `max_tokens => n`", &rest)?;
+                let (takes, unless_told) = match function {
+                    SemFunction::Group => (
+                        "a prompt, `threshold => x`, `max_tokens => n` and `model => name`",
+                        NAME_TOKENS,
+                    ),
+                    _ => ("a prompt and `max_tokens => n`", MAX_TOKENS),
+                };
+                self.check_no_more(name, takes, &rest)?;
                 Some(Output::Text {
                     max_tokens: match max_tokens {
                         Some(argument) => self.max_tokens(name, argument)?,
-                        None => MAX_TOKENS,
+                        None => unless_told,
                     },
                 })
             }
@@ -224,6 +253,7 @@ impl<'q> Binder<'q> {
             Some(output) => Task::new(text, output),
         };
         let task = match task {
+            Ok(task) if function == SemFunction::Dedup => task.of(Subject::Pair),
             Ok(task) => task,
             Err(error) => return self.refuse_task(&error, text, at),
         };
@@ -235,7 +265,7 @@ impl<'q> Binder<'q> {
         }
         let arguments: Vec<Scalar> = bound.into_iter().collect::<Option<_>>()?;
         let asked = match function {
-            SemFunction::Aggregate => {
+            SemFunction::Aggregate | SemFunction::Group => {
                 let answers = Subject::Answers { at_most: MAX_PARTS };
                 vec![task.clone().of(Subject::Rows), task.of(answers)]
             }

@@ -69,6 +69,9 @@ impl<'q> Binder<'q> {
             self.check_plain(call, list)?;
             return match function {
                 SemFunction::Extract => self.extract_one(place, &list.args, span),
+                SemFunction::Dedup | SemFunction::Group => {
+                    self.cluster(place, function, &list.args, span)
+                }
                 _ => self.ask(place, function, &list.args, span),
             };
         }

@@ -29,6 +29,8 @@ pub(super) struct Place<'s> {
 pub(super) enum AsksAbout {
     Nothing,
     Rows,
+    /// Rows, and how each stands to all others.
+    AllRows,
     /// Whether two rows are a pair.
     Pairs,
 }

@@ -10,6 +10,7 @@
 mod ask;
 mod ask_groups;
 mod call;
+mod clusters;
 mod error;
 mod expression;
 mod extract;
@@ -39,6 +40,7 @@ use crate::query::{OrderBy, Query, digest, rewrite, unique};
 use crate::query::expression::Expression;
 use ask::Asks;
 use ask_groups::AskedGroups;
+use clusters::Clustered;
 use pairs::Match;
 
 pub use ask::SEM_FUNCTIONS;
@@ -99,6 +101,7 @@ pub fn bind(query: &ast::Query, relations: &dyn Relations) -> Result<Query, Bind
         aggregates: Vec::new(),
         asked_groups: Vec::new(),
         asks: Asks::default(),
+        clusters: Vec::new(),
         matches: Vec::new(),
         uses: Vec::new(),
         uses_outer: false,
@@ -131,6 +134,8 @@ struct Binder<'q> {
     asked_groups: Vec<AskedGroups>,
     /// Models asked by the SELECT at hand.
     asks: Asks,
+    /// Texts that are connected, of the SELECT at hand.
+    clusters: Vec<Clustered>,
     /// Models that decide which rows are pairs, of the whole query.
     matches: Vec<Match>,
     /// Where columns were named, so that an error can point there.

@@ -161,11 +161,13 @@ impl<'q> Binder<'q> {
         let asked_groups = std::mem::take(&mut self.asked_groups);
         let uses = std::mem::take(&mut self.uses);
         let asks = std::mem::take(&mut self.asks);
+        let clusters = std::mem::take(&mut self.clusters);
         let bound = self.select_alone(select, order, n_rows);
         self.aggregates = aggregates;
         self.asked_groups = asked_groups;
         self.uses = uses;
         self.asks = asks;
+        self.clusters = clusters;
         bound
     }
 
@@ -183,7 +185,7 @@ impl<'q> Binder<'q> {
             outer: None,
             clause,
             allows_aggregates,
-            asks: AsksAbout::Rows,
+            asks: AsksAbout::AllRows,
         };
         let ranked = self.ranked(place("ORDER BY", false), order, n_rows);
         let items = self.items(place("SELECT", true), &select.projection);
@@ -202,10 +204,11 @@ impl<'q> Binder<'q> {
         let sort = self.sort_keys(place("ORDER BY", true), order, items.as_deref());
         let (mut items, mut sort, mut having) = (items?, sort?, having?);
         let ranked = ranked?;
-        let (mut node, keys) = node.zip(keys)?;
+        let (node, keys) = node.zip(keys)?;
         if is_refused {
             return None;
         }
+        let mut node = self.place_clusters(node)?;
         let has_aggregates = !self.aggregates.is_empty() || !self.asked_groups.is_empty();
         let mut grouped = None;
         let is_grouped = !keys.is_empty() || has_aggregates || select.having.is_some();

@@ -39,8 +39,8 @@ use crate::query::{BindErrors, Query, Relations, bind};
 
 pub use term::{
     Named, Sort, Term, avg, call, col, count, count_all, count_distinct, lit, max, min, sem_agg,
-    sem_classify, sem_extract, sem_extract_one, sem_filter, sem_map, sem_match, sem_match_nearest,
-    sem_rank, sem_score, sum,
+    sem_classify, sem_dedup, sem_dedup_checked, sem_extract, sem_extract_one, sem_filter,
+    sem_group, sem_map, sem_match, sem_match_nearest, sem_rank, sem_score, sum,
 };
 
 /// A query that is being written.
@@ -426,6 +426,16 @@ mod tests {
                     ])
                     .distinct(),
                 "SELECT DISTINCT id, coalesce(title, '') AS t FROM orders LEFT JOIN docs ON doc = key",
+            ),
+            (
+                scan("orders").project([
+                    sem_dedup(col("doc"), 0.9).named("d"),
+                    sem_dedup_checked(col("doc"), "Is each {doc} it?", 1.0).named("e"),
+                    sem_group("Name {doc}", 0.5, 9).named("g"),
+                ]),
+                "SELECT sem_dedup(doc, threshold => 0.9) AS d,
+                        sem_dedup(doc, 'Is each {doc} it?', threshold => 1) AS e,
+                        sem_group('Name {doc}', max_tokens => 9, threshold => 0.5) AS g FROM orders",
             ),
             (
                 scan("docs").filter(col("updated_at").lt(lit(Value::Timestamp(5)))),

@@ -147,6 +147,36 @@ pub fn sem_match_nearest(prompt: &str, n: u32) -> Term {
     function_with("sem_match", vec![prompt, nearest], None)
 }
 
+/// Which text stands for that of a row and those that mean the same: two do whose vectors have an inner
+/// product of the threshold or more, and so do two that a third connects.
+pub fn sem_dedup(text: Term, threshold: f64) -> Term {
+    let text = FunctionArg::Unnamed(FunctionArgExpr::Expr(text.0));
+    function_with("sem_dedup", vec![text, threshold_of(threshold)], None)
+}
+
+/// The same, where a model is asked about each two that are similar, too: `"Does each {text} report the
+/// same fault?"`. The prompt names the column that is compared.
+pub fn sem_dedup_checked(text: Term, prompt: &str, threshold: f64) -> Term {
+    let listed = [text.0, lit(prompt).0];
+    let listed = listed.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
+    let arguments = listed.into_iter().chain([threshold_of(threshold)]);
+    function_with("sem_dedup", arguments.collect(), None)
+}
+
+/// What a model calls the texts that mean the same as that of a row, in at most so many tokens: `"Name in
+/// three words what {text} are about."` Which these are is as in [`sem_dedup`] of the only column that
+/// the prompt names.
+pub fn sem_group(prompt: &str, threshold: f64, max_tokens: u32) -> Term {
+    let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
+    let max_tokens = named_argument("max_tokens", lit(i64::from(max_tokens)).0);
+    let arguments = vec![prompt, threshold_of(threshold), max_tokens];
+    function_with("sem_group", arguments, None)
+}
+
+fn threshold_of(threshold: f64) -> FunctionArg {
+    named_argument("threshold", lit(threshold).0)
+}
+
 /// The values of these types that a model reads out of a row, NULL where it does not say them:
 /// several columns under their names. One of them alone is an expression: [`sem_extract_one`].
 pub fn sem_extract<'a>(prompt: &str, columns: impl IntoIterator<Item = (&'a str, Type)>) -> Named {

@@ -128,6 +128,11 @@ impl Numbering<'_> {
                     .chain(&mut nearest.right_texts)
                     .for_each(|e| self.scalar(e));
             }
+            Node::Clusters(clusters) => {
+                self.scalar(&mut clusters.text);
+                clusters.of = self.made(clusters.of);
+                clusters.output = self.made(clusters.output);
+            }
             Node::Union { columns, inputs } => {
                 for (_, ids) in inputs {
                     ids.iter_mut().for_each(|id| *id = self.id(*id));

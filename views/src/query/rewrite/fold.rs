@@ -48,6 +48,7 @@ pub(super) fn fold(mut node: Node) -> Node {
                 aggregate.argument = aggregate.argument.as_ref().map(simple);
             }
         }
+        Node::Clusters(clusters) => clusters.text = simple(&clusters.text),
         Node::Top { order, .. } => order.iter_mut().for_each(|key| key.by = simple(&key.by)),
         Node::Ask(ask) => ask.arguments.iter_mut().for_each(|e| *e = simple(e)),
         Node::Rank(rank) => rank.arguments.iter_mut().for_each(|e| *e = simple(e)),

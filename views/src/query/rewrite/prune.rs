@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::query::column::ColumnId;
-use crate::query::node::{Ask, AskGroups, Embed, Entries, Join, Nearest, Node, Rank, Scalar};
+use crate::query::expression::Expression;
+use crate::query::node::{
+    Ask, AskGroups, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar,
+};
 use crate::query::rewrite::{is_passed_on, project};
 
 /// A node that makes the needed columns, and few others: none that a scan need not read.
@@ -43,8 +46,14 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
             below.extend(read(&predicate));
             prune(*input, &below).filtered(predicate)
         }
+        Node::Join(join) if is_needless(&join, needed) => prune(join.left, needed),
         Node::Join(join) => prune_join(*join, needed),
         Node::Nearest(nearest) => prune_nearest(*nearest, needed),
+        Node::Clusters(clusters) => {
+            let below = read([&clusters.text]);
+            let input = trimmed(prune(clusters.input, &below), &below);
+            Node::Clusters(Box::new(Clusters { input, ..*clusters }))
+        }
         Node::Union { columns, inputs } => {
             let kept: Vec<usize> = (0..columns.len())
                 .filter(|at| needed.contains(&columns[*at]))
@@ -157,6 +166,28 @@ fn prune_join(join: Join, needed: &BTreeSet<ColumnId>) -> Node {
         right: side(join.right),
         ..join
     }))
+}
+
+/// Whether a join only looks up what is said of each left row's cluster, and nobody reads that.
+fn is_needless(join: &Join, needed: &BTreeSet<ColumnId>) -> bool {
+    let found_by = match &join.right {
+        Node::Clusters(clusters) => clusters.of,
+        Node::AskGroups(ask) => match (&ask.groups, &ask.keys[..]) {
+            (Node::Reduce { input, keys, .. }, [(key, _)])
+                if keys.len() == 1 && matches!(**input, Node::Clusters(_)) =>
+            {
+                *key
+            }
+            _ => return false,
+        },
+        _ => return false,
+    };
+    let is_found = matches!(&join.keys[..], [(_, key)] if *key == Expression::Column(found_by));
+    let columns = join.right.columns();
+    join.kind == JoinKind::Left
+        && is_found
+        && join.residual.is_empty()
+        && !columns.iter().any(|id| needed.contains(id))
 }
 
 fn prune_nearest(nearest: Nearest, needed: &BTreeSet<ColumnId>) -> Node {

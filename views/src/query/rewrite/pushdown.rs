@@ -7,7 +7,8 @@ use perennial_rows::Value;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
 use crate::query::node::{
-    Ask, AskGroups, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar, conjuncts,
+    Ask, AskGroups, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar,
+    conjuncts,
 };
 use crate::query::rewrite::fold::{empty, simple};
 use crate::query::rewrite::pairs;
@@ -43,6 +44,12 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
         }
         Node::Join(join) => push_join(*join, conditions, table),
         Node::Nearest(nearest) => push_nearest(*nearest, conditions, table),
+        // Without a text, others may be connected no more.
+        Node::Clusters(clusters) => {
+            let input = push(clusters.input, Vec::new(), table);
+            let node = Node::Clusters(Box::new(Clusters { input, ..*clusters }));
+            filtered(node, conditions)
+        }
         Node::Union { columns, inputs } => {
             let inputs = inputs.into_iter().map(|(input, ids)| {
                 let of_input = |condition: &Scalar| {

@@ -7,12 +7,14 @@
 
 mod asked;
 mod batch;
+mod clusters;
 mod generator;
 mod groups;
 mod nearest;
 mod ranks;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::input::InputSession;
@@ -79,6 +81,8 @@ type Bag = BTreeMap<Vec<Value>, isize>;
 struct Narrow {
     model: Scripted,
     n_positions: usize,
+    /// Texts that were embedded beside it.
+    n_embedded: Arc<AtomicUsize>,
 }
 
 impl Narrow {
@@ -86,6 +90,7 @@ impl Narrow {
         Self {
             model: Scripted::new(),
             n_positions,
+            n_embedded: Arc::default(),
         }
     }
 }
@@ -117,8 +122,9 @@ const N_POSITIONS: usize = 230;
 /// Whom a view asks: this model, and an embedder.
 fn asking_of(model: Arc<Narrow>) -> Asking {
     let executor = Arc::new(Executor::new(2));
+    let embedder = Arc::new(nearest::Directions::counting(model.n_embedded.clone()));
     let outputs = Arc::new(Outputs::new(model, Arc::new(()), executor.clone()));
-    let embeddings = Embeddings::new(Arc::new(nearest::Directions), Arc::new(()), executor);
+    let embeddings = Embeddings::new(embedder, Arc::new(()), executor);
     Asking::new("v".into(), outputs, Arc::new(())).embedding_with(Arc::new(embeddings))
 }
 

@@ -9,11 +9,20 @@ use super::*;
 
 const PROMPT: &str = "Is {a.t} about {b.s}?";
 /// A text with this word has no vector.
-const DARK: &str = "dark";
+pub(super) const DARK: &str = "dark";
 
 /// Embeds a text by the last number in it: in few directions, so that ties are many; behind the word
-/// `up`, the greater the further.
-pub(super) struct Directions;
+/// `up`, the greater the further; behind `near`, numbers have something in common with those next to them.
+pub(super) struct Directions {
+    n_texts: Arc<AtomicUsize>,
+}
+
+impl Directions {
+    /// Adds up the texts that it embeds.
+    pub(super) fn counting(n_texts: Arc<AtomicUsize>) -> Self {
+        Self { n_texts }
+    }
+}
 
 impl Embed for Directions {
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, Failure> {
@@ -21,7 +30,12 @@ impl Embed for Directions {
             let reason = "too dark to see".to_owned();
             return Err(CallError::Model { reason }.into());
         }
-        let vector = |text: &&str| direction(text).map(|x| x as f32).to_vec();
+        self.n_texts
+            .fetch_add(texts.len(), std::sync::atomic::Ordering::SeqCst);
+        let vector = |text: &&str| match text.starts_with("near") {
+            true => next_to_others(number(text)),
+            false => direction(text).map(|x| x as f32).to_vec(),
+        };
         Ok(texts.iter().map(vector).collect())
     }
 
@@ -30,9 +44,20 @@ impl Embed for Directions {
     }
 }
 
-fn direction(text: &str) -> [i64; 2] {
+/// The last number of a text.
+pub(super) fn number(text: &str) -> i64 {
     let last = text.split_whitespace().last();
-    let n: i64 = last.and_then(|word| word.parse().ok()).unwrap_or(0);
+    last.and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+/// A vector whose product with that of the next number is 1, with its own 2, and with all others 0.
+fn next_to_others(n: i64) -> Vec<f32> {
+    let n = usize::try_from(n).unwrap_or(0);
+    (0..n + 2).map(|at| f32::from(u8::from(at >= n))).collect()
+}
+
+fn direction(text: &str) -> [i64; 2] {
+    let n = number(text);
     match text.starts_with("up") {
         true => [n, 0],
         false => [n % 5 - 2, n / 5 % 5 - 2],
