@@ -318,7 +318,7 @@ fn an_instruction_is_read_once_for_all_questions_over_the_same_passages() {
         let n_questions: usize = (0..5).map(|i| " ".len() + wording(i).len()).sum();
         assert_eq!(n_prompt, "Say.".len() + n_questions, "{scope} {policy}");
         // What no layout names is not kept.
-        assert_eq!(rig.store.n_unreferenced(), 0, "{scope} {policy}");
+        assert!(rig.store.unreferenced().is_empty(), "{scope} {policy}");
         let fresh = Case {
             policy: Policy::Exact,
             ..case

@@ -28,6 +28,8 @@ const fn rows_a_forward(priority: Priority) -> usize {
     }
 }
 
+type Fragment = Arc<KvFragment>;
+
 /// Encodes what the store does not hold.
 pub(super) struct Encoder<'a> {
     model: &'a TensorModel,
@@ -150,7 +152,7 @@ impl<'a> Encoder<'a> {
         prefix: &Arc<KvFragment>,
         runs: &[EncodeRun],
         mut behind: Option<Piece>,
-    ) -> Result<(Vec<Arc<KvFragment>>, Option<Arc<KvFragment>>), ModelError> {
+    ) -> Result<(Vec<Fragment>, Option<Fragment>), ModelError> {
         let chain = |run: &EncodeRun| {
             let mut chain = Chain::of(prefix.clone());
             let present: Option<Vec<_>> = run

@@ -341,7 +341,9 @@ impl RemoteModel {
             }
         };
         let begun = Instant::now();
-        let replied = self.server.post_beside(GENERATE, &native::body(ids, draft), cancel);
+        let replied = self
+            .server
+            .post_beside(GENERATE, &native::body(ids, draft), cancel);
         progress.called(&RemoteCall {
             server: self.server.address().root(),
             endpoint: GENERATE,

@@ -144,7 +144,14 @@ impl Coordinator {
     fn erase(&mut self, all: &mut [Forgetting]) -> Result<(), Error> {
         let forgotten = self.quarantine.unsaved_forgotten();
         let erased = match &self.durable {
-            Some(durable) => Some(erase(&durable.state, forgotten)?),
+            Some(durable) => {
+                let keys = all
+                    .iter()
+                    .filter_map(|of| Some((&of.receipt, of.asked.key.as_ref()?)));
+                // When they were deleted names them, too.
+                let times = keys.map(|(of, key)| (of.stream.clone(), key.to_string(), None));
+                Some(erase(&durable.state, times.collect(), forgotten)?)
+            }
             None => None,
         };
         self.quarantine.note_forgotten_saved();
@@ -221,13 +228,18 @@ impl Coordinator {
 
 /// Erases what a state directory remembers of what is gone. Returns the epochs cut off its
 /// history, and the bytes of its file.
-fn erase(state: &State, quarantine: QuarantineDeltas) -> Result<(u64, u64), StateError> {
+fn erase(
+    state: &State,
+    deletions: Vec<(String, String, Option<i64>)>,
+    quarantine: QuarantineDeltas,
+) -> Result<(u64, u64), StateError> {
     fault::FORGET_BEGIN.reach();
     forget_owed(state)?;
     // Rows may be pending: their offsets are not noted before they are stored.
     state.note(&Note {
         offsets: Vec::new(),
         schemas: Vec::new(),
+        deletions,
         quarantine,
         resubmitted: Vec::new(),
     })?;

@@ -33,7 +33,6 @@ use self::stream::Stream;
 use self::view::{Body, View};
 use self::waiting::{Flush, Patience};
 use super::budget::{Ledger, Spending};
-use super::error::Error;
 use super::forget::Forgetting;
 use super::healing::{Healing, Wanted};
 use super::hub::Hub;
