@@ -25,8 +25,13 @@ pub(super) fn decoded(
 ) -> io::Result<Box<dyn Read + Send>> {
     let mut head = Vec::new();
     inner.by_ref().take(MARK as u64).read_to_end(&mut head)?;
-    let marked = Encoding::for_bom(&head).map(|(encoding, _)| encoding);
-    let encoding = marked.or(named).unwrap_or(UTF_8);
+    let marked = Encoding::for_bom(&head);
+    let encoding = marked.map(|(encoding, _)| encoding);
+    let encoding = encoding.or(named).unwrap_or(UTF_8);
+    // Who reads values would take a mark that comes alone for all there is.
+    if let Some((_, n_bytes)) = marked.filter(|(encoding, _)| *encoding == UTF_8) {
+        head.drain(..n_bytes);
+    }
     let whole: Box<dyn Read + Send> = Box::new(io::Cursor::new(head).chain(inner));
     Ok(match encoding == UTF_8 {
         // What is none is refused by row.
@@ -123,6 +128,7 @@ mod tests {
         assert_eq!(read(b"caf\xe9", Some("latin1")).unwrap(), "café");
         assert_eq!(read(&utf16("é"), None).unwrap(), "é");
         assert_eq!(read(&utf16("é"), Some("latin1")).unwrap(), "é");
+        assert_eq!(read("\u{feff}é".as_bytes(), Some("latin1")).unwrap(), "é");
         assert_eq!(read(b"", Some("latin1")).unwrap(), "");
         assert_eq!(named("no such"), None);
         // Longer than what is read at once, and of characters that its end cuts in two.
