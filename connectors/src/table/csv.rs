@@ -70,7 +70,7 @@ impl CsvRows {
         reader
             .read_byte_record(&mut row)
             .map_err(|error| io(error.into()))?;
-        let names: Vec<Cow<'_, str>> = row.iter().map(trimmed).collect();
+        let names: Vec<Cow<'_, str>> = row.iter().map(String::from_utf8_lossy).collect();
         let mut sorted: Vec<&str> = names.iter().map(|name| &**name).collect();
         sorted.sort_unstable();
         let twice = sorted.windows(2).find(|pair| pair[0] == pair[1]);
@@ -176,11 +176,6 @@ fn unreadable(path: &Path, source: std::io::Error) -> Error {
     }
 }
 
-/// A column's name without the mark that some programs begin files with.
-fn trimmed(name: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(name.strip_prefix(MARK).unwrap_or(name))
-}
-
 /// Gives up on a row that has no end.
 struct Capped<R> {
     inner: R,
@@ -195,12 +190,7 @@ struct Capped<R> {
 struct Quotes {
     delimiter: u8,
     at: At,
-    /// Bytes of a byte-order mark that the text begins with.
-    n_of_mark: usize,
 }
-
-/// What some programs begin files with.
-const MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
@@ -216,16 +206,10 @@ impl Quotes {
         Self {
             delimiter,
             at: At::FieldBegin,
-            n_of_mark: 0,
         }
     }
 
     fn take(&mut self, byte: u8) {
-        if MARK.get(self.n_of_mark) == Some(&byte) {
-            self.n_of_mark += 1;
-            return;
-        }
-        self.n_of_mark = MARK.len();
         let is_end = byte == self.delimiter || matches!(byte, b'\n' | b'\r');
         self.at = match (self.at, byte) {
             (At::FieldBegin, b'"') | (At::QuoteInQuotes, b'"') => At::Quoted,
