@@ -206,7 +206,8 @@ test("statements run, and the caret stands where one is wrong", async () => {
 });
 
 test("a refused record is mended and sent in again, another is discarded", async () => {
-  await program.feed("docs", '{"key": "fees", "txt": "Late books cost one crown a week."}', "{broken");
+  const refused = program.feed("docs", '{"key": "fees", "txt": "Late books cost one crown a week."}', "{broken");
+  await assert.rejects(refused, /nothing of 2 records was accepted/);
   await show("quarantine");
   const fees = page.getByRole("form").filter({ hasText: "key fees" });
   await fees.locator("textarea").fill("no record at all");
