@@ -244,6 +244,32 @@ pub(crate) fn undeclared<'a>(schema: &'a Schema, row: &'a Row) -> impl Iterator<
     others.chain(text)
 }
 
+/// A row as [`fit`] makes it, where no value of it is left out.
+///
+/// # Errors
+/// Besides, [`Rejection::UnknownColumn`] of the first column that has a value and is not in the schema.
+pub fn fit_all(schema: &Schema, row: Row) -> Result<Row, Rejection> {
+    let has_value = |name: &&str| {
+        row.columns
+            .get(name)
+            .is_none_or(|value| *value != Value::Null)
+    };
+    let lost = undeclared(schema, &row).find(has_value);
+    match lost.map(|column| unknown(schema, column)) {
+        Some(reason) => Err(reason),
+        None => fit(schema, row),
+    }
+}
+
+/// What is said of a column that is not in a schema.
+pub(crate) fn unknown(schema: &Schema, column: &str) -> Rejection {
+    let declared = schema.columns().iter();
+    Rejection::UnknownColumn {
+        column: shown(column),
+        declared: declared.map(|of| of.name.to_string()).collect(),
+    }
+}
+
 /// A row with the columns that a schema names, each of its type.
 ///
 /// | from | to | how |

@@ -209,6 +209,12 @@ pub enum Error {
         /// What is wrong with it; it is not shown.
         reason: String,
     },
+    /// Where something would go by a way that nobody knows here.
+    #[error("nothing goes to {scheme}://: known are files, kafka://, http:// and https://")]
+    UnknownScheme {
+        /// What stands before `://`; what stands behind it is not shown, since it may hold a password.
+        scheme: String,
+    },
     /// A URL that no request can be sent to.
     #[error("not the URL of a webhook: {reason}")]
     WebhookUrl {

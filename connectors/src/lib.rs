@@ -61,7 +61,7 @@ pub use acks::Acks;
 pub use attributes::{COLUMN_BYTES_LIMIT, COLUMN_NAME_LIMIT, COLUMNS_LIMIT};
 pub use change::{Change, Digest, Record, SourceName};
 pub use column_names::ColumnNames;
-pub use declared::{Declared, fit};
+pub use declared::{Declared, fit, fit_all};
 pub use error::Error;
 pub use fault::FaultPoint;
 pub use feature::Feature;

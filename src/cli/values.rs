@@ -30,6 +30,17 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Most dataflow workers: each is a thread, and has a channel to each other.
+const MOST_WORKERS: usize = 256;
+
+/// A number of dataflow workers.
+pub(crate) fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=MOST_WORKERS) => Ok(number),
+        _ => Err(format!("expected a number from 1 to {MOST_WORKERS}")),
+    }
+}
+
 /// The shortest time between two looks at a server, which has other things to do.
 #[cfg(feature = "serve")]
 const SHORTEST_PACE: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use perennial::ask::scripted::Scripted;
-use perennial::connectors::{Declared, HttpLimits, HttpListener, JsonLines, fit};
+use perennial::connectors::{Declared, HttpLimits, HttpListener, JsonLines, fit_all};
 use perennial::engine::{Edit, Error};
 use perennial::rows::{Column, Row, Schema, Type, Value};
 use perennial::sql::{Script, Session, SessionError};
@@ -139,7 +139,7 @@ proptest! {
         for at in runs {
             let columns = schemas().swap_remove(at).map(|columns| with_key(&columns));
             let fitted = columns.as_ref().map(|columns| {
-                let fitted = rows.iter().map(|(key, row)| Ok((key.clone(), fit(columns, row.clone())?)));
+                let fitted = rows.iter().map(|(key, row)| Ok((key.clone(), fit_all(columns, row.clone())?)));
                 fitted.collect::<Result<BTreeMap<_, _>, perennial::connectors::Rejection>>()
             });
             let builder = builder(Some(dir.path()));

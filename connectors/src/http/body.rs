@@ -16,7 +16,7 @@ use perennial_rows::Row;
 
 use super::reply::Refusal;
 use super::stream::{DeclaredColumns, Others, Stream};
-use crate::declared::{fit, is_textless, refused, undeclared};
+use crate::declared::{fit, is_textless, refused, undeclared, unknown};
 use crate::http_limits::HttpLimits;
 use crate::json::record::{Carrier, shown};
 use crate::jsonl::lines::{Content, Line, Lines};
@@ -303,13 +303,7 @@ impl Take<'_> {
         for column in undeclared(schema, row) {
             match declared.others {
                 Others::LeftOut => note(self.left_out, column),
-                Others::Refused => {
-                    let columns = schema.columns().iter();
-                    return Err(Rejection::UnknownColumn {
-                        column: shown(column),
-                        declared: columns.map(|of| of.name.to_string()).collect(),
-                    });
-                }
+                Others::Refused => return Err(unknown(schema, column)),
             }
         }
         fit(schema, row.clone())

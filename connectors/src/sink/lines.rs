@@ -73,8 +73,16 @@ impl JsonLinesSink {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::ForeignOutput`] for a file that holds anything but epochs;
-    /// [`Error::OutputInUse`] if another process writes it.
+    /// [`Error::OutputInUse`] if another process writes it; [`Error::UnknownScheme`] for an address.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let address = path
+            .as_ref()
+            .to_str()
+            .and_then(|path| path.split_once("://"));
+        if let Some((scheme, _)) = address {
+            let scheme = scheme.to_owned();
+            return Err(Error::UnknownScheme { scheme });
+        }
         let path = std::path::absolute(&path).unwrap_or_else(|_| path.as_ref().to_path_buf());
         let io = |action| {
             let path = path.clone();
@@ -359,6 +367,16 @@ mod tests {
 
     fn read(path: &Path) -> Vec<u8> {
         std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn an_address_is_no_file() {
+        let opened = JsonLinesSink::open("ftp://name:secret@host/answers");
+        let said = opened.expect_err("refused").to_string();
+        assert!(
+            said.contains("ftp://") && !said.contains("secret"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(crate) struct EngineArgs {
     pub(crate) cost_per_hour: Option<Money>,
 
     /// Dataflow workers; answers do not depend on it.
-    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "1")]
+    #[arg(long, value_parser = values::workers, value_name = "N", default_value = "1")]
     pub(crate) workers: usize,
 
     /// When to colour (auto: on a terminal, unless NO_COLOR is set).

@@ -107,7 +107,7 @@ pub(crate) struct ReplayArgs {
     pub(crate) json: bool,
 
     /// Dataflow workers; answers do not depend on it.
-    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "1")]
+    #[arg(long, value_parser = values::workers, value_name = "N", default_value = "1")]
     pub(crate) workers: usize,
 
     /// The model: as of `watch`. By default the one that was recorded.

@@ -255,6 +255,6 @@ pub(crate) struct ViewArgs {
     pub(crate) prompt: Option<String>,
 
     /// Dataflow workers; answers do not depend on it.
-    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "1")]
+    #[arg(long, value_parser = values::workers, value_name = "N", default_value = "1")]
     pub(crate) workers: usize,
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use perennial_ask::{Before, Work};
 use perennial_bank::fragment_store::ViewReferences;
-use perennial_connectors::{self as connectors, Resume, Resumption, Source};
+use perennial_connectors::{self as connectors, Resume, Resumption, Source, fit, fit_all};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{
@@ -68,7 +68,7 @@ impl Coordinator {
         columns: Option<Schema>,
     ) -> Result<(), Error> {
         self.check_new(&name)?;
-        let refitted = self.refitted(&name, columns.as_ref())?;
+        let refitted = self.refitted(&name, columns.as_ref(), fit_all)?;
         let stream = self.stream(name.clone(), columns.clone(), refitted, None);
         let id = StreamId(self.take_id());
         self.streams.insert(id, stream);
@@ -84,7 +84,7 @@ impl Coordinator {
         let replays = self.is_to_replay(&*source);
         let refitted = match source.replays() {
             true => BTreeMap::new(),
-            false => self.refitted(&name, columns.as_ref())?,
+            false => self.refitted(&name, columns.as_ref(), fit)?,
         };
         let resumption = self.durable.as_ref().map(|durable| match replays {
             true => {

@@ -2,14 +2,15 @@
 //!
 //! A source that [replays](Source::replays) is read anew: what its records said under other names
 //! is not in the rows any more. What was given by hand, or posted, is nowhere else: these rows are
-//! made to fit, and where one does not, the declaration is an error and all stays as it was.
+//! made to fit, and where one does not, the declaration is an error and all stays as it was. A table's
+//! row does not fit where a value of it would be lost: the rows can be changed before the columns are.
 //!
 //! The columns are stored with the first epoch that holds the rows under them, so a crash before
 //! it begins again here.
 
 use std::collections::BTreeMap;
 
-use perennial_connectors::{Source, fit};
+use perennial_connectors::{Rejection, Source};
 use perennial_rows::{Key, Row, Schema};
 
 use super::Coordinator;
@@ -30,7 +31,7 @@ impl Coordinator {
         self.schema_before(stream) == Some(&StoredSchema::of(columns))
     }
 
-    /// The rows that an earlier process left of a stream under other columns, as they fit these.
+    /// The rows that an earlier process left of a stream under other columns, as they `fit` these.
     ///
     /// # Errors
     /// [`Error::UnfitRows`].
@@ -38,6 +39,7 @@ impl Coordinator {
         &self,
         stream: &str,
         columns: Option<&Schema>,
+        fit: impl Fn(&Schema, Row) -> Result<Row, Rejection>,
     ) -> Result<BTreeMap<Key, Row>, Error> {
         let mut refitted = BTreeMap::new();
         let Some(columns) = columns.filter(|_| !self.is_stored(stream, columns)) else {
