@@ -180,7 +180,7 @@ pub fn reports(documents: &[Passage], n: usize) -> Vec<(String, Asked)> {
         let about = words.collect::<Vec<_>>().join(" ");
         let asked = Asked {
             question: format!(
-                "Report in six sentences what the documents say about this: {about} …"
+                "A sentence about each document, for who wants to know of this: {about} …"
             ),
             answers: Vec::new(),
         };

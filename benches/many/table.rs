@@ -14,7 +14,7 @@ use crate::rig::random::Random;
 use crate::rig::{Error, PROMPT};
 
 /// The instruction of reports.
-const REPORT: &str = "Write full sentences, from the documents above and nothing else.";
+const REPORT: &str = "Summarize every document above in one sentence of its own, one after the other, and nothing else.";
 
 const VIEW: &str = "many";
 const STORE_BYTES: usize = 4 << 30;
