@@ -301,8 +301,8 @@ impl fmt::Display for Notice {
             ),
             Self::EmptiedFile { path } => write!(
                 f,
-                "{}: nothing is in it any more; unless that is to be believed (believe-empty), what it \
-                 said is kept until it holds a line",
+                "{}: no record is in it any more; unless that is to be believed (believe-empty), what it \
+                 said is kept until it holds one",
                 path.display()
             ),
             Self::Awaiting { path } => write!(f, "{}: gone, waiting for it", path.display()),

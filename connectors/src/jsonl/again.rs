@@ -1,13 +1,13 @@
 //! Is a file read again, in the place of another one, and when is that done?
 //!
 //! ```text
-//!        cut or replaced             holds a line                 at rest at its end
+//!        cut or replaced             holds a record               at rest at its end
 //!   No ------------------> Awaited ---------------> Begun ----------------------------> No
 //!                                   StartedOver              SaidAgain: what it did
 //!                                                            not name again is gone
 //! ```
 //! A file in the place of another says all there is: so a running source, one that is started again
-//! and a new one hold the same. Of a file without a line nothing is believed, unless that is asked
+//! and a new one hold the same. Of a file without a record nothing is believed, unless that is asked
 //! for: it is about to be written, or something is wrong.
 
 use std::path::Path;
@@ -59,10 +59,15 @@ impl Again {
         Ok(())
     }
 
-    /// To be told before what the file holds is sent.
-    pub(super) fn look(&mut self, holds_line: bool, out: &Outlet) -> Result<(), Halt> {
+    /// Whether nothing of the file is believed yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.stage, Stage::Awaited { .. })
+    }
+
+    /// To be told before what the file says is sent.
+    pub(super) fn look(&mut self, has_said: bool, out: &Outlet) -> Result<(), Halt> {
         match self.stage {
-            Stage::Awaited { .. } if holds_line || self.believes_empty => {
+            Stage::Awaited { .. } if has_said || self.believes_empty => {
                 let since = Instant::now();
                 self.stage = Stage::Begun { since };
                 out.send(Event::StartedOver(KeyScope::all()))

@@ -165,7 +165,7 @@ impl JsonLines {
     }
 
     /// Whether a file that was cut to nothing, or replaced by an empty one, has lost what it said. By
-    /// default that is kept until the file holds a line ([`Notice::EmptiedFile`]).
+    /// default that is kept until the file holds a record ([`Notice::EmptiedFile`]).
     #[must_use]
     pub fn believe_empty(mut self, is_believed: bool) -> Self {
         self.believes_empty = is_believed;
@@ -255,13 +255,13 @@ impl Source for JsonLines {
                 Look::Bytes(n_bytes) => {
                     quiet_since = Instant::now();
                     reader.take(&buffer[..n_bytes]);
-                    again.look(reader.holds_line(), out)?;
+                    again.look(reader.has_said, out)?;
                     let late = reader.age() >= MAX_DELAY;
                     // A file is caught up at its end; then, and for a pipe, which has none, one
                     // batch must not wait for a pause that never comes.
                     let live = caught_up || matches!(feed, Feed::Pipe(_));
                     if reader.is_full() || (late && live) {
-                        reader.flush(out)?;
+                        reader.flush(&again, out)?;
                         if late && live && !caught_up {
                             caught_up = true;
                             out.send(Event::CaughtUp)?;
@@ -269,8 +269,8 @@ impl Source for JsonLines {
                     }
                 }
                 Look::Quiet => {
-                    again.look(reader.holds_line(), out)?;
-                    reader.flush(out)?;
+                    again.look(reader.has_said, out)?;
+                    reader.flush(&again, out)?;
                     again.rest(quiet_since.elapsed(), out)?;
                     if !caught_up || quiet_since.elapsed() >= UNFINISHED_TIME {
                         again.tell_empty(&reader.path, out)?;
@@ -287,7 +287,7 @@ impl Source for JsonLines {
                 }
                 Look::StartedOver => {
                     reader.abandon_line();
-                    reader.flush(out)?;
+                    reader.flush(&again, out)?;
                     out.notice(Notice::StartedOver {
                         path: reader.path.clone(),
                     })?;
@@ -297,15 +297,15 @@ impl Source for JsonLines {
                     reader.taken.reset();
                     reader.whole_lines.reset();
                     reader.announced = None;
+                    reader.has_said = false;
                 }
                 Look::Awaiting => out.notice(Notice::Awaiting {
                     path: reader.path.clone(),
                 })?,
                 Look::End => {
-                    let holds_line = reader.holds_line() || reader.lines.unfinished().is_some();
-                    again.look(holds_line, out)?;
                     reader.end_line();
-                    reader.flush(out)?;
+                    again.look(reader.has_said, out)?;
+                    reader.flush(&again, out)?;
                     again.tell_empty(&reader.path, out)?;
                     again.finish(out)?;
                     if !caught_up {
@@ -345,6 +345,8 @@ struct Reader {
     announced: Option<u64>,
     /// Whether a record may have no text.
     is_textless: bool,
+    /// Whether a line of the file said something of a record, and was not refused.
+    has_said: bool,
 }
 
 impl Reader {
@@ -360,6 +362,7 @@ impl Reader {
             begun: None,
             announced: None,
             is_textless: false,
+            has_said: false,
         }
     }
 
@@ -381,6 +384,7 @@ impl Reader {
             batch_bytes,
             begun,
             is_textless,
+            has_said,
             ..
         } = self;
         let limit = lines.limit();
@@ -394,12 +398,8 @@ impl Reader {
                 limit,
             };
             read_line(place, line, batch);
+            *has_said |= !batch.changes.is_empty();
         });
-    }
-
-    /// Whether a line has come to its end.
-    fn holds_line(&self) -> bool {
-        self.lines.position().1 > 0
     }
 
     /// Reads the last line, which no line feed ends.
@@ -412,6 +412,7 @@ impl Reader {
                 limit: self.lines.limit(),
             };
             read_line(place, line, &mut self.batch);
+            self.has_said |= !self.batch.changes.is_empty();
         }
     }
 
@@ -433,12 +434,13 @@ impl Reader {
         self.batch_bytes >= BATCH_BYTES
     }
 
-    fn flush(&mut self, out: &Outlet) -> Result<(), Halt> {
+    fn flush(&mut self, again: &Again, out: &Outlet) -> Result<(), Halt> {
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         self.begun = None;
         let (line, byte) = self.lines.position();
-        batch.resume = Some(Offset::Lines {
+        // While the file is not believed, what is held is that of another: who goes on begins anew.
+        batch.resume = (!again.is_awaited()).then(|| Offset::Lines {
             path: self.path.clone(),
             line,
             byte,

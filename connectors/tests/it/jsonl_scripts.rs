@@ -16,7 +16,7 @@ use crate::listening::{Listener, Mark};
 /// One thing that happens to the file, or to who follows it.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Lines of these keys are appended; of an odd number, a deletion.
+    /// Lines of these keys are appended; of an odd number, a deletion. 8 is a blank line, 9 no record.
     Append(Vec<u8>),
     /// It is cut behind so many lines.
     Truncate(usize),
@@ -31,7 +31,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let lines = || prop::collection::vec(0..8u8, 0..4);
+    let lines = || prop::collection::vec(0..10u8, 0..4);
     prop_oneof![
         4 => lines().prop_map(Step::Append),
         2 => (0..4usize).prop_map(Step::Truncate),
@@ -64,8 +64,10 @@ impl Log {
         for key in keys {
             self.n_lines += 1;
             let (name, n) = (key / 2, self.n_lines);
-            lines += &match key % 2 {
-                0 => format!("{{\"key\":\"{name}\",\"text\":\"{n}\"}}\n"),
+            lines += &match key {
+                8 => " \n".to_owned(),
+                9 => format!("no record {n}\n"),
+                _ if key % 2 == 0 => format!("{{\"key\":\"{name}\",\"text\":\"{n}\"}}\n"),
                 _ => format!("{{\"delete\":{{\"key\":\"{name}\"}},\"n\":{n}}}\n"),
             };
         }
@@ -167,7 +169,7 @@ fn running_restarted_and_new_runs_hold_the_same_whatever_happens_to_the_file() {
             if is_stopped {
                 listener = restarted(&path, &listener);
             }
-            // A file without a line is not believed.
+            // A file without a record is not believed.
             log.apply(&Step::Append(vec![0]));
             let expected = fresh(&path);
             listener.until_held(|held| *held == expected);
@@ -241,4 +243,29 @@ fn an_empty_file_in_the_place_of_one_takes_nothing_away_unless_it_is_believed() 
     believing.held.clone_from(&listener.held);
     believing.until(&Mark::Ended);
     assert!(believing.keys().is_empty());
+}
+
+#[test]
+fn a_file_that_holds_no_record_takes_nothing_away_by_whom_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
+    fs::write(&path, "{\"key\":\"a\",\"text\":\"text\"}\n").unwrap();
+    let mut listener = Listener::start(JsonLines::open("log", &path).unwrap());
+    listener.until(&Mark::Ended);
+    for text in ["", "\n", " \n\n", "no record\n", "{\"key\":\"z\",\"te"] {
+        fs::write(&path, text).unwrap();
+        for follow in [false, true] {
+            let mut source = JsonLines::open("log", &path).unwrap().follow(follow);
+            source.resume_from(Resume {
+                held: listener.rows.clone().into_iter().collect(),
+                offset: listener.resume.clone(),
+            });
+            let mut later = Listener::start(source);
+            later.rows.clone_from(&listener.rows);
+            later.held.clone_from(&listener.held);
+            later.until(&Mark::CaughtUp);
+            assert_eq!(later.keys(), ["a"], "{text:?}");
+            assert_eq!(later.resume, None, "who goes on begins anew: {text:?}");
+        }
+    }
 }
