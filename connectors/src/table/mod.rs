@@ -467,9 +467,18 @@ fn no_column<'a>(path: &Path, column: &str, found: impl Iterator<Item = &'a str>
     Error::NoColumn {
         path: path.to_path_buf(),
         column: column.to_owned(),
-        found: match found.is_empty() {
-            true => "none".to_owned(),
-            false => record::shown(&found.join(", ")),
+        found: match found[..] {
+            [] => "none".to_owned(),
+            _ if found.iter().any(|name| name.contains('\0')) => {
+                "bytes of another encoding, which --encoding names".to_owned()
+            }
+            [one] if one.contains([';', '\t', '|']) => {
+                let shown = record::shown(one);
+                format!(
+                    "{shown} (as one: if another character stands between them, --delimiter names it)"
+                )
+            }
+            _ => record::shown(&found.join(", ")),
         },
     }
 }

@@ -412,3 +412,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_table_of_another_delimiter_or_encoding_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.csv");
+    let utf16: Vec<u8> = "key,text\na,One.\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for (bytes, says) in [
+        (&b"key;text\na;One.\n"[..], "--delimiter"),
+        (&utf16, "--encoding"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        match Listener::start(Table::open("docs", &path).unwrap()).next() {
+            Mark::Failed(error) => assert!(error.contains(says), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
