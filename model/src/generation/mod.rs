@@ -12,7 +12,7 @@
 //!
 //! With a tolerance, a sub-paragraph of the draft stands as it is while its *regret* is at most that: the
 //! mean over its tokens, and over its end, of how far below the likeliest they are, each behind those
-//! before it. What falls is written again, and what follows is judged behind that ([`judged`]).
+//! before it. What falls is written again, and what follows is judged behind that (`judged`).
 
 mod constrained;
 mod draft;
