@@ -236,7 +236,6 @@ pub(crate) fn is_textless(schema: &Schema) -> bool {
 }
 
 /// The columns of a row that a schema does not name: [`fit`] leaves them out. Who posts them is told.
-#[cfg(feature = "http")]
 pub(crate) fn undeclared<'a>(schema: &'a Schema, row: &'a Row) -> impl Iterator<Item = &'a str> {
     let columns = row.columns.iter().map(|(name, _)| name);
     let others = columns.filter(|name| schema.position(name).is_none());
