@@ -156,11 +156,10 @@ fn refer<'scope>(
     let references = services.references.clone();
     let (rerun, of_layouts) = (services.rerun.clone(), services.rerun.clone());
     let n_prefix = model.n_prefix_tokens();
-    let n_instruction = model.n_instruction_tokens(&plan.prompt);
     requests
         .map(|request| request.layout)
         .distinct()
-        .inspect(move |(_, _epoch, diff)| of_layouts.add(n_instruction, *diff))
+        .inspect(move |(_, _epoch, diff)| of_layouts.add_layout(*diff))
         .flat_map(move |layout| {
             let passages = layout.passages();
             let n_tokens = passages.iter().map(|passage| passage.tokens.len());

@@ -13,6 +13,8 @@ use perennial_bank::ContextKey;
 /// The tokens that a rerun of one view forwards.
 #[derive(Default)]
 pub struct Rerun {
+    /// Tokens of the view's instruction, which is read once for each layout.
+    n_instruction: usize,
     counted: Mutex<Counted>,
 }
 
@@ -26,6 +28,24 @@ struct Counted {
 }
 
 impl Rerun {
+    /// Of a view whose instruction has so many tokens that its questions share.
+    pub fn of(n_instruction: usize) -> Self {
+        Self {
+            n_instruction,
+            ..Self::default()
+        }
+    }
+
+    /// Tokens of the instruction that its questions share.
+    pub fn n_instruction(&self) -> usize {
+        self.n_instruction
+    }
+
+    /// Notes that a layout came, or went: the instruction stands behind it.
+    pub(crate) fn add_layout(&self, diff: isize) {
+        self.add(self.n_instruction, diff);
+    }
+
     /// Notes that a fragment of so many tokens came, or went.
     pub(crate) fn add(&self, n_tokens: usize, diff: isize) {
         self.lock().n_of_fragments += n_tokens as i64 * diff as i64;
@@ -74,5 +94,10 @@ mod tests {
         rerun.add(100, -1);
         rerun.add(40, 1);
         assert_eq!(rerun.n_tokens(), 65);
+        let with_instruction = Rerun::of(7);
+        with_instruction.add_layout(1);
+        with_instruction.note(&a, 10);
+        with_instruction.note(&b, 20);
+        assert_eq!(with_instruction.n_tokens(), 37);
     }
 }

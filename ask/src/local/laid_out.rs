@@ -137,7 +137,7 @@ impl TensorModel {
         let instruction = self.instruction_piece(&ids, instruction);
         ids.extend(instruction.iter().map(|piece| piece.id));
         encoder.instructed_by(instruction.as_ref());
-        let _claim = self.claim(|| ids.clone());
+        let _claim = self.claim(&ids);
         let prefix = encoder.prefix(&plan.prefix)?;
         let (mut laid_out, _) = LaidOut::new(plan, lent(&plan.prefix, prefix.clone()));
         let (fragments, instruction) = encoder.runs(&prefix, &plan.runs, instruction)?;
@@ -161,7 +161,7 @@ impl TensorModel {
         encoder: &mut Encoder<'_>,
     ) -> Result<LaidOut, ModelError> {
         let mut lender = request.before.live.lender();
-        let claim = self.claim(|| vec![plan.prefix.id]);
+        let claim = self.claim(&[plan.prefix.id]);
         let prefix = encoder.prefix(&plan.prefix)?;
         drop(claim);
         let mut chain = Chain::of(prefix.clone());
@@ -210,7 +210,7 @@ impl TensorModel {
         wanted.extend(instruction.iter().map(|piece| piece.id));
         encoder.instructed_by(instruction.as_ref());
         instruction.into_iter().for_each(|piece| chain.want(piece));
-        let _claim = self.claim(|| wanted.clone());
+        let _claim = self.claim(&wanted);
         encoder.complete(std::slice::from_mut(&mut chain))?;
         let mut fragments: Vec<_> = chain.into_fragments().skip(1).collect();
         laid_out.instruction = fragments.pop_if(|_| is_instructed);
@@ -221,12 +221,11 @@ impl TensorModel {
     }
 
     /// Keeps other calls from encoding those of these fragments meanwhile that are missing.
-    fn claim(&self, needed: impl Fn() -> Vec<FragmentId>) -> Claim<'_> {
-        self.encodings.claim(|| {
-            let mut missing = needed();
-            missing.retain(|id| !self.store.contains(id));
-            missing
-        })
+    fn claim(&self, needed: &[FragmentId]) -> Claim<'_> {
+        let is_missing = |id: &FragmentId| !self.store.contains(id);
+        let needed = needed.iter().copied();
+        self.encodings
+            .claim(|| needed.clone().filter(is_missing).collect())
     }
 }
 

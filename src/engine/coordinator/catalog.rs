@@ -14,7 +14,7 @@ use perennial_connectors::{self as connectors, Resume, Resumption, Source, fit, 
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{
-    Agenda, ContextBook, Delivery, Observer, Pace, Services, View as Declaration,
+    Agenda, ContextBook, Delivery, Observer, Pace, Rerun, Services, View as Declaration,
 };
 
 use super::Coordinator;
@@ -181,7 +181,7 @@ impl Coordinator {
             model_executor: asked.executor.clone(),
             book: Arc::new(ContextBook::default()),
             agenda: Arc::new(Agenda::default()),
-            rerun: Arc::default(),
+            rerun: Arc::new(Rerun::of(model.n_instruction_tokens(&plan.prompt))),
             memo: self.memo.clone(),
             observer: self.observer(id, plan.delivery),
         };

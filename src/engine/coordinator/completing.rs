@@ -216,7 +216,7 @@ impl Generating {
     /// Notes what a context costs a run from nothing beside the fragments of its layout.
     fn note_rerun(&self, refresh: &Refresh) {
         let n_prefix = self.services.model.n_prefix_tokens();
-        let n_instruction = self.services.model.n_instruction_tokens(&self.plan.prompt);
+        let n_instruction = self.services.rerun.n_instruction();
         let n_shared = n_prefix + refresh.request.layout.n_tokens() + n_instruction;
         // A call that failed costs a rerun as little as it cost this one.
         let outcome = refresh.outcome.as_ref();
