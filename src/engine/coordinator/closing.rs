@@ -217,12 +217,14 @@ impl Coordinator {
     }
 
     /// Whether a view has answers of an earlier process that nothing has confirmed yet, or sinks
-    /// that are to hear how what stands differs from what they have.
+    /// that are to hear how what stands differs from what they have, or has a row of nothing, as a count
+    /// has.
     fn is_to_begin(&self) -> bool {
         let mut generating = self.views.values().filter_map(View::generating);
         let is_waited_for = || {
+            let mut views = self.views.values();
             self.sinks.iter().any(|sink| sink.is_waiting)
-                || self.views.values().any(|view| !view.given.is_empty())
+                || views.any(|view| !view.given.is_empty() || view.may_say_of_nothing())
         };
         // Once there is an epoch, every view takes it in its time.
         generating.any(|view| view.restored.is_some()) || self.closed.is_none() && is_waited_for()

@@ -208,6 +208,14 @@ impl View {
         }
     }
 
+    /// Whether it may have a row where nothing stands that it reads.
+    pub(super) fn may_say_of_nothing(&self) -> bool {
+        match &self.body {
+            Body::Generate(_) => false,
+            Body::Query(view) => view.query.may_say_of_nothing(),
+        }
+    }
+
     /// The part that asks a model, if it has one.
     pub(super) fn generating(&self) -> Option<&Generating> {
         match &self.body {

@@ -122,6 +122,11 @@ impl Query {
         !self.root.asked().is_empty()
     }
 
+    /// Whether it may have a row where nothing stands that it reads: a count of nothing is one.
+    pub fn may_say_of_nothing(&self) -> bool {
+        self.root.may_say_of_nothing()
+    }
+
     /// Whether texts are embedded.
     pub fn embeds(&self) -> bool {
         self.root.embeds()

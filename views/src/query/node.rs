@@ -395,6 +395,15 @@ impl Node {
         }
     }
 
+    /// Whether there may be a tuple where no relation that is read has one.
+    pub(crate) fn may_say_of_nothing(&self) -> bool {
+        match self {
+            Self::Values { rows, .. } => !rows.is_empty(),
+            Self::Reduce { keys, .. } if keys.is_empty() => true,
+            _ => self.inputs().into_iter().any(Self::may_say_of_nothing),
+        }
+    }
+
     /// How many tables it reads, rows of its own among them, each as often as it does.
     pub(crate) fn n_tables(&self) -> usize {
         let inputs = self.inputs();
