@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use perennial::mcp::{NotOpened, Opening};
 use perennial::serve::Limits;
-use perennial::sql::{self, Script, Spanned, Statement};
+use perennial::sql::{Script, Spanned, Statement};
 use perennial::{engine, mcp};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use super::args::McpArgs;
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::live::Live;
-use super::run::read;
+use super::run::{parse, read};
 use super::serve::carried_out;
 use super::traces::Traces;
 use super::watch::undelivered;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &McpArgs) -> Result<ExitCode, Failure> {
         Some(path) => read(path)?,
         None => Script::new("notes", NOTES),
     };
-    let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
+    let statements = parse(&script)?;
     let live = Live::new(false);
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)

@@ -28,7 +28,7 @@ const MAX_SCRIPT: u64 = 16 << 20;
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::listen()?;
     let script = read(&args.script)?;
-    let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
+    let statements = parse(&script)?;
     let live = Live::new(args.json);
     let first = sql::first_model(&statements);
     opening::check_script(first, &args.model)?;
@@ -136,6 +136,17 @@ pub(crate) fn read(path: &std::path::Path) -> Result<Script, Failure> {
         return Err(Failure::usage(what, "rows in bulk come from a source"));
     }
     Ok(Script::new(name, text))
+}
+
+/// The statements of a script that is carried out from the start: what is wrong with names, columns and types
+/// is said before a model is opened.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn parse(script: &Script) -> Result<Vec<Spanned<Statement>>, Failure> {
+    let statements = sql::parse(script).map_err(|errors| Failure::Script { errors })?;
+    sql::check(script, &statements)?;
+    Ok(statements)
 }
 
 /// Opens models for statements, that of `--model` where none is given: such as say nothing, where

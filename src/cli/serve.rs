@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::live::Live;
 use super::opening;
-use super::run::{declared, read};
+use super::run::{declared, parse, read};
 use super::traces::Traces;
 use super::watch::undelivered;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         Some(path) => read(path)?,
         None => Script::new("nothing", ""),
     };
-    let statements = sql::parse(&script).map_err(|errors| Failure::Script { errors })?;
+    let statements = parse(&script)?;
     // Before a model is opened, which takes its time.
     let tokens = args.token_file.as_ref().map(Tokens::open).transpose()?;
     let live = Live::new(false);

@@ -29,14 +29,15 @@ use crate::memory::Memory;
 const ANY_OTHER: &str = "\u{0}";
 
 /// The names that a statement may use.
+#[derive(Default)]
 pub(super) struct Catalog {
     pub(super) relations: BTreeMap<Arc<str>, RelationInfo>,
     pub(super) memories: BTreeMap<Arc<str>, KnownMemory>,
     /// The view that each sink takes.
     pub(super) sinks: BTreeMap<Arc<str>, Arc<str>>,
     pub(super) models: BTreeMap<Arc<str>, ModelState>,
-    /// Whose models are asked what they can do.
-    pub(super) engine: Engine,
+    /// Whose models are asked what they can do; without one, all may do all.
+    pub(super) engine: Option<Engine>,
 }
 
 /// A memory, with the names of all that belongs to it.
@@ -274,10 +275,10 @@ impl Relations for Catalog {
 
     fn check_task(&self, model: Option<&str>, task: &Task) -> Result<(), String> {
         let state = model.and_then(|name| self.models.get(name));
-        match state {
+        match (state, &self.engine) {
             // What it can do is known once it is open.
-            Some(ModelState::Foreseen) => Ok(()),
-            _ => self.engine.check_task(model, task),
+            (Some(ModelState::Foreseen), _) | (_, None) => Ok(()),
+            (_, Some(engine)) => engine.check_task(model, task),
         }
     }
 }

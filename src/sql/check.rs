@@ -7,17 +7,52 @@ use std::sync::Arc;
 
 use perennial_views::View;
 use perennial_views::sql::{
-    AlterView, CreateContinuousView, CreateSink, Diagnostic, Drop, Kind, Name, Show, Span,
-    Statement, Subscribe, ViewOption, nearest,
+    AlterView, CreateContinuousView, CreateSink, Diagnostic, Drop, Kind, Name, Script, Show, Span,
+    Spanned, Statement, Subscribe, ViewOption, nearest,
 };
 
 use super::catalog::{Catalog, ModelState, noun};
 use super::edits;
 use super::memories::declared;
-use super::outcome::{At as _, Fault};
+use super::outcome::{At as _, Fault, SessionError};
 use crate::engine::{Error, RelationInfo};
 
+/// What is wrong with a script before anything is opened for it: as [`Session::check`] over an engine that
+/// has nothing yet, but for what its models can do.
+///
+/// # Errors
+/// All that is wrong, each at its place.
+pub fn check(script: &Script, statements: &[Spanned<Statement>]) -> Result<(), SessionError> {
+    let wrong = Catalog::default().check_all(statements);
+    wrong.map_err(|fault| fault.of(script))
+}
+
 impl Catalog {
+    /// Whether statements may be carried out one after the other.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub(super) fn check_all(&mut self, statements: &[Spanned<Statement>]) -> Result<(), Fault> {
+        let mut said = Vec::new();
+        for Spanned { of, span } in statements {
+            match self.check(of, *span) {
+                Ok(()) => self.foresee(of),
+                Err(Fault::Said(more)) => {
+                    said.extend(more);
+                    // What follows is not wrong because of that.
+                    if !matches!(of, Statement::Drop(_)) {
+                        self.foresee(of);
+                    }
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        match said.is_empty() {
+            true => Ok(()),
+            false => Err(Fault::Said(said)),
+        }
+    }
+
     /// Whether a statement may be carried out over what there is; `span` is where it stands.
     ///
     /// # Errors
@@ -99,8 +134,10 @@ impl Catalog {
             _ => None,
         });
         let view = self.declared_view(view)?;
-        if named != Some(&ModelState::Foreseen) {
-            self.engine.plan(&view).at(span)?;
+        if let Some(engine) = &self.engine
+            && named != Some(&ModelState::Foreseen)
+        {
+            engine.plan(&view).at(span)?;
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ mod relations;
 mod session;
 mod values;
 
+pub use check::check;
 pub use outcome::{Outcome, SessionError};
 pub use perennial_views::sql::{
     CreateContinuousView, CreateModel, Diagnostic, Errors, Kind, ModelOption, Script, Spanned,

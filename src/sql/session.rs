@@ -177,25 +177,8 @@ impl Session {
             return Ok(());
         };
         let catalog = self.catalog(first.span);
-        let mut catalog = catalog.map_err(|fault| fault.of(script))?;
-        let mut said = Vec::new();
-        for Spanned { of, span } in statements {
-            match catalog.check(of, *span) {
-                Ok(()) => catalog.foresee(of),
-                Err(Fault::Said(more)) => {
-                    said.extend(more);
-                    // What follows is not wrong because of that.
-                    if !matches!(of, Statement::Drop(_)) {
-                        catalog.foresee(of);
-                    }
-                }
-                Err(fault) => return Err(fault.of(script)),
-            }
-        }
-        match said.is_empty() {
-            true => Ok(()),
-            false => Err(Fault::Said(said).of(script)),
-        }
+        let wrong = catalog.and_then(|mut catalog| catalog.check_all(statements));
+        wrong.map_err(|fault| fault.of(script))
     }
 
     /// Lets epochs close, where the engine is held.
@@ -363,7 +346,7 @@ impl Session {
             memories: memories.collect(),
             sinks: sinks.collect(),
             models: models.map(|name| (name, ModelState::Open)).collect(),
-            engine: self.engine.clone(),
+            engine: Some(self.engine.clone()),
         })
     }
 
