@@ -1,6 +1,7 @@
 //! How do rows stand on a terminal? As an aligned table, long values in several lines.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use perennial::connectors::timestamp;
 use perennial::rows::{Schema, Tuple, Value};
 
 use super::wording;
@@ -22,7 +23,7 @@ pub(crate) fn table(schema: &Schema, rows: &[Tuple], width: Option<u16>) -> Stri
                 .map(|column| wording::cell(&column.name)),
         );
     for row in rows {
-        table.add_row(row.iter().map(|value| wording::cell(&value.to_string())));
+        table.add_row(row.iter().map(|value| wording::cell(&shown(value))));
     }
     for (at, column) in table.column_iter_mut().enumerate() {
         let is_number = |row: &Tuple| matches!(row[at], Value::Integer(_) | Value::Float(_));
@@ -31,6 +32,14 @@ pub(crate) fn table(schema: &Schema, rows: &[Tuple], width: Option<u16>) -> Stri
         }
     }
     format!("{table}\n{}", wording::count(rows.len(), "row"))
+}
+
+/// A value as a person reads it: an instant by the calendar.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Timestamp(milliseconds) => timestamp::text(*milliseconds),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -49,5 +58,14 @@ mod tests {
         assert!(lines.contains(&"a b            5"), "{text}");
         assert!(lines.contains(&"long name   1000"), "{text}");
         assert!(text.ends_with("2 rows"), "{text}");
+    }
+
+    #[test]
+    fn an_instant_is_shown_by_the_calendar() {
+        let schema = Schema::new([Column::new("since", Type::Timestamp)]);
+        let row = Tuple::from([Value::Timestamp(1_714_555_800_000)]);
+        let text = table(&schema, &[row], None);
+        assert!(text.contains("2024-05-01T09:30:00.000Z"), "{text}");
+        assert!(text.ends_with("1 row"), "{text}");
     }
 }
