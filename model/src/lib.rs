@@ -37,3 +37,5 @@ pub mod template;
 mod tiles;
 pub mod tokenizer;
 pub mod weights;
+
+pub use memory::total as total_memory;

@@ -30,7 +30,8 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
     let documents = inputs.documents(None)?;
     let live = Live::new(args.json);
     let locator = opening::locator(args.model.cache.as_deref())?;
-    let located = locator.locate(&ModelSpec::parse(&args.model.model)?, &mut *live.bytes())?;
+    let spec = ModelSpec::parse(args.model.or_best().spec())?;
+    let located = locator.locate(&spec, &mut *live.bytes())?;
     let checkpoint = Checkpoint::open(&located.path)?;
     let tokenizer = checkpoint.tokenizer()?;
     let template = checkpoint.template(&tokenizer)?;

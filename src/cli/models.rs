@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use perennial::model::locator::{KNOWN, Kind, KnownModel};
 
-use super::args::{DEFAULT_MODEL, ModelsArgs, ModelsCommand};
+use super::args::{BEST_MODEL, DEFAULT_MODEL, ModelsArgs, ModelsCommand};
 use super::failure::Failure;
 use super::{opening, remote, wording};
 
@@ -31,6 +31,9 @@ fn print(folder: &Path) -> io::Result<()> {
         let use_for = match model.kind {
             Kind::Embedder => "selects passages where documents exceed --budget",
             _ if model.name == DEFAULT_MODEL => "answers; the default of --model",
+            _ if model.name == BEST_MODEL => {
+                "answers; the default of `watch` on a machine with 8 GiB of memory"
+            }
             _ => "answers; --model",
         };
         writeln!(out, "{:width$}  {}", model.name, model.about)?;

@@ -39,8 +39,8 @@ pub(crate) struct OpenedModel {
 /// What opens the model of `--model`, as a statement would have it.
 pub(crate) fn opened_by(args: &ModelArgs) -> String {
     match args.arithmetic.filter(|of| *of != Arithmetic::default()) {
-        None => args.model.clone(),
-        Some(of) => format!("{} WITH (ARITHMETIC = '{of}')", args.model),
+        None => args.spec().to_owned(),
+        Some(of) => format!("{} WITH (ARITHMETIC = '{of}')", args.spec()),
     }
 }
 
@@ -49,17 +49,17 @@ pub(crate) fn opened_by(args: &ModelArgs) -> String {
 /// # Errors
 /// Why it cannot be had or opened.
 pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure> {
-    match is_address(&args.model) {
+    match is_address(args.spec()) {
         true if args.arithmetic.is_some() => Err(Failure::usage(
             "--arithmetic is of a model of this machine",
             "leave it out: a model behind HTTP computes as its server does",
         )),
-        true => remote::open(&args.model, None, args, live),
+        true => remote::open(args.spec(), None, args, live),
         false if is_of_a_server(args) => Err(Failure::usage(
             "--key-file, --ca-file, --context-window and prices are of a model behind HTTP",
             "leave them out, or give its address: --model http://localhost:8000/v1",
         )),
-        false => open_local(&args.model, args.arithmetic, args, live),
+        false => open_local(args.spec(), args.arithmetic, args, live),
     }
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
         prompt.carry_out(script)?;
     }
     if is_typed {
-        let model = &args.model.model;
+        let model = args.model.spec();
         live.say(&format!("{model} · help lists statements, \\q ends"));
         let history = opening::locator(args.model.cache.as_deref())?;
         let history = history.settings().models.with_file_name("sql_history");

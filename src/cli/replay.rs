@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use perennial::recording::{self, Difference, RecordedAnswer, Replay, ReplayedEpoch};
 use serde_json::json;
 
-use super::args::{DEFAULT_MODEL, ModelArgs, PriceArgs, ReplayArgs};
+use super::args::{ModelArgs, PriceArgs, ReplayArgs};
 use super::failure::Failure;
 use super::live::Live;
 use super::{opening, stderr, wording};
@@ -16,11 +16,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let live = Live::new(args.json);
     let recorded = recording::recorded_with(&args.recording).map_err(perennial::Error::from)?;
     let model = ModelArgs {
-        model: args
-            .model
-            .clone()
-            .or(recorded.name)
-            .unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+        model: args.model.clone().or(recorded.name),
         key_file: None,
         ca_file: None,
         context_window: None,

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
                 None => builder,
             }
         },
-        || opening::open_whole(&args.model, &live),
+        || opening::open_whole(&args.model.or_best(), &live),
     )?;
     let mut course = Watching {
         is_once: args.once,

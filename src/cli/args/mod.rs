@@ -18,7 +18,8 @@ use super::memory::MemoryArgs;
 use super::version;
 
 pub(crate) use model::{
-    DEFAULT_MODEL, EmbedderArgs, ModelArgs, ModelsArgs, ModelsCommand, PriceArgs, ProbeArgs,
+    BEST_MODEL, DEFAULT_MODEL, EmbedderArgs, ModelArgs, ModelsArgs, ModelsCommand, PriceArgs,
+    ProbeArgs,
 };
 pub(crate) use script::{EngineArgs, RunArgs, SqlArgs};
 #[cfg(feature = "mcp")]

@@ -5,20 +5,29 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use perennial::ask::{Currency, Money};
 use perennial::model::arithmetic::Arithmetic;
+use perennial::model::total_memory;
 
 use super::super::values::{self, Size};
 
 /// The model that answers unless another is named.
 pub(crate) const DEFAULT_MODEL: &str = "qwen2.5-coder-0.5b";
 
+/// What `watch` and `explain` take instead, where the machine has the memory for it.
+pub(crate) const BEST_MODEL: &str = "qwen2.5-coder-1.5b";
+
+/// Bytes of memory of a machine that has enough for the best model: its weights, what is read of documents, and
+/// room for what else runs there.
+const MEMORY_FOR_BEST: u64 = 7 << 30;
+
 /// Which model, and what it may use.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
     /// A known name (see `perennial models`), a GGUF file, a folder of safetensors, or the address of
-    /// a server that speaks OpenAI's interface, as http://localhost:8000/v1#name.
-    #[arg(long, value_name = "NAME|FILE|FOLDER|URL", default_value = DEFAULT_MODEL)]
-    pub(crate) model: String,
+    /// a server that speaks OpenAI's interface, as http://localhost:8000/v1#name. By default
+    /// qwen2.5-coder-0.5b; `watch` and `explain` take qwen2.5-coder-1.5b on a machine with 8 GiB of memory.
+    #[arg(long, value_name = "NAME|FILE|FOLDER|URL")]
+    pub(crate) model: Option<String>,
 
     /// Of a model behind HTTP: a file with the key that its server wants. By default
     /// $PERENNIAL_API_KEY, if that is set.
@@ -59,6 +68,23 @@ pub(crate) struct ModelArgs {
     /// What embeds texts.
     #[command(flatten)]
     pub(crate) embedder: EmbedderArgs,
+}
+
+impl ModelArgs {
+    /// The model that is named, else the default.
+    pub(crate) fn spec(&self) -> &str {
+        self.model.as_deref().unwrap_or(DEFAULT_MODEL)
+    }
+
+    /// The same options, where the best model is taken if none is named and the machine has the memory.
+    pub(crate) fn or_best(&self) -> Self {
+        let has_memory = total_memory().is_some_and(|bytes| bytes >= MEMORY_FOR_BEST);
+        let best = has_memory.then(|| BEST_MODEL.to_owned());
+        Self {
+            model: self.model.clone().or(best),
+            ..self.clone()
+        }
+    }
 }
 
 /// What the tokens of a model behind HTTP cost.
