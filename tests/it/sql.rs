@@ -117,6 +117,22 @@ fn a_row_that_gets_another_key_takes_no_other_rows() {
 }
 
 #[test]
+fn what_a_view_says_of_nothing_stands_before_anything_comes() {
+    let mut session = session();
+    let all = "SELECT n FROM counted; SELECT twice FROM over_it; SELECT n FROM constant;";
+    rows(
+        &mut session,
+        "CREATE TABLE r (key TEXT, text TEXT);
+         CREATE VIEW counted AS SELECT count(*) AS n FROM r;
+         CREATE VIEW over_it AS SELECT n * 2 AS twice FROM counted;
+         CREATE VIEW constant AS SELECT 7 AS n;",
+    );
+    assert_eq!(rows(&mut session, all), ["0", "0", "7"]);
+    rows(&mut session, "INSERT INTO r VALUES ('a', 'one');");
+    assert_eq!(rows(&mut session, all), ["1", "2", "7"]);
+}
+
+#[test]
 fn views_of_queries_are_kept_and_listed() {
     let mut session = session();
     rows(&mut session, TOWNS);
@@ -566,6 +582,30 @@ fn a_wrong_script_is_refused_whole() {
     let output = perennial(&["run", "./no-such.sql"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("no-such.sql"));
+}
+
+#[test]
+fn a_wrong_script_opens_no_model_and_makes_no_state() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = dir.path().join("state");
+    let script = dir.path().join("wrong.sql");
+    let asks =
+        "CREATE TABLE notes (key TEXT, text TEXT);\nSELECT sem_map('Shorten {txt}') FROM notes;";
+    fs::write(&script, asks).expect("writable");
+    let (script, state) = (script.display().to_string(), state.display().to_string());
+    let commands: &[&[&str]] = match cfg!(feature = "mcp") {
+        true => &[&["run"], &["serve", "--listen", "127.0.0.1:0"], &["mcp"]],
+        false => &[&["run"]],
+    };
+    for command in commands {
+        let options = [&script, "--model", "./no-such.gguf", "--state", &state];
+        let output = perennial(&[command, &options[..]].concat(), "");
+        let told = text(&output.stderr);
+        assert!(told.contains("wrong.sql:2:"), "{command:?}: {told}");
+        assert!(!told.contains("no-such"), "{command:?}: {told}");
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        assert!(!std::path::Path::new(&state).exists(), "{command:?}");
+    }
 }
 
 #[test]
