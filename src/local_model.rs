@@ -125,6 +125,7 @@ impl LocalModel {
             self.embedder.clone(),
             self.n_threads,
         )
+        .handing_over(self.model.clone())
         .named(self.name())
     }
 }

@@ -13,6 +13,10 @@
 //! fragment is encoded again, or read from the [`ColdTier`], where one is attached and that is
 //! sooner done.
 //!
+//! Tensors that another process says are a fragment's, and that nobody here has compared, are kept under
+//! a name of their own ([`FragmentId::stand_in`]): they are got by asking for a stand-in, never as the
+//! fragment itself.
+//!
 //! # Invariants
 //! - A stored fragment never changes; the store only hands out shared references.
 //! - Equal id, equal bits: inserting under an id that is present keeps what is there.
@@ -25,6 +29,7 @@ use perennial_model::kv::KvFragment;
 
 use crate::cold_tier::{ColdTier, ColdTierError};
 use crate::id::FragmentId;
+use crate::live_layout::Lent;
 
 /// Counters of a store since it was made, and its present size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +63,8 @@ struct Inner {
     by_priority: BTreeSet<(u64, FragmentId)>,
     /// Multiplicities of the arrangement, where not zero.
     references: HashMap<FragmentId, isize>,
+    /// What stands in for a fragment, by the fragment's id: how often that was said of each, and its name.
+    stand_ins: HashMap<FragmentId, (FragmentId, usize)>,
     clock: f64,
     stats: StoreStats,
 }
@@ -288,6 +295,45 @@ impl FragmentStore {
         inner.stats.n_bytes += n_bytes;
         inner.stats.n_bytes_peak = inner.stats.n_bytes_peak.max(inner.stats.n_bytes);
         kv
+    }
+
+    /// Keeps tensors which are said to be those of the fragment `id`, and are not known to be. Yields
+    /// their own name. What stands in already goes on to, and is kept for both.
+    pub(crate) fn stand_in(
+        &self,
+        id: FragmentId,
+        kv: Arc<KvFragment>,
+        cost_tokens: usize,
+    ) -> FragmentId {
+        let own = FragmentId::stand_in(&id, kv.content_digest().as_bytes());
+        let name = {
+            let mut inner = self.lock();
+            let (name, n_said) = inner.stand_ins.entry(id).or_insert((own, 0));
+            *n_said += 1;
+            *name
+        };
+        if name == own {
+            self.insert(name, kv, cost_tokens);
+        }
+        name
+    }
+
+    /// Takes back one time that something was said to stand in for a fragment.
+    pub(crate) fn no_stand_in(&self, id: &FragmentId) {
+        let mut inner = self.lock();
+        if let Some((_, n_said)) = inner.stand_ins.get_mut(id) {
+            *n_said -= 1;
+            if *n_said == 0 {
+                inner.stand_ins.remove(id);
+            }
+        }
+    }
+
+    /// What stands in for a fragment, if anything does and is here.
+    pub fn stand_in_for(&self, id: &FragmentId) -> Option<Lent> {
+        let (name, _) = *self.lock().stand_ins.get(id)?;
+        let kv = self.get(&name)?;
+        Some(Lent { id: name, kv })
     }
 
     /// Tells what encoding tokens took: what reading them from disk is held against.

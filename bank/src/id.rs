@@ -101,6 +101,14 @@ impl FragmentId {
         let conditioning = Self(*hash.finalize().as_bytes());
         Self::of(model, Some(&conditioning), tokens)
     }
+
+    /// Id of tensors that stand in for the fragment of an id, and are not known to be it: they came from
+    /// another process. `content` is the digest of their bits.
+    pub fn stand_in(id: &FragmentId, content: &[u8; 32]) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 stand-in for a fragment");
+        hash.update(&id.0).update(content);
+        Self(*hash.finalize().as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +125,8 @@ mod tests {
             FragmentId::of(&other_model, None, &[1, 2]),
             FragmentId::of(&model, None, &[2, 1]),
             FragmentId::of(&model, Some(&root), &[1, 2]),
+            FragmentId::stand_in(&root, &[1; 32]),
+            FragmentId::stand_in(&root, &[2; 32]),
         ];
         for (i, a) in ids.iter().enumerate() {
             for b in &ids[i + 1..] {

@@ -3,7 +3,8 @@
 //! Documents are cut into [`passage`]s; a [`scope`] says what each may attend to, which gives
 //! every fragment its [`id`]. The tensors are in the [`fragment_store`], and on disk in the
 //! [`cold_tier`]. What one layout lends the next is a [`live_layout`]; what is laid on a
-//! superseded passage is a [`repair`].
+//! superseded passage is a [`repair`]. From one process to another they go in a [`parcel`], and what came
+//! so is [`handed_over`].
 //!
 //! # Invariants
 //! - Equal ids, equal bits: an id covers everything that its fragment attended to.
@@ -15,8 +16,10 @@
 pub mod cold_tier;
 pub mod document;
 pub mod fragment_store;
+pub mod handed_over;
 pub mod id;
 pub mod live_layout;
+pub mod parcel;
 pub mod passage;
 pub mod repair;
 pub mod scope;
@@ -24,6 +27,7 @@ pub mod scope;
 pub use cold_tier::{ColdStats, ColdTier, ColdTierError};
 pub use document::{ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageLayout};
 pub use fragment_store::{FragmentStore, References};
+pub use handed_over::HandedOver;
 pub use id::{FragmentId, ModelIdentity, PassageId};
 pub use live_layout::LiveLayout;
 pub use passage::PassageSizes;

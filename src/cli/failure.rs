@@ -91,6 +91,14 @@ pub(crate) enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// What was given is not taken, or not to be had.
+    #[error("{what}")]
+    Refused {
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// Whoever reads standard output has gone away, as `head` does.
     #[error("standard output was closed")]
     OutputClosed,
@@ -134,6 +142,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Usage { hint, .. } => hint,
+            Self::Refused { hint, .. } => hint,
             Self::Engine(perennial::Error::Model(error)) => match error {
                 ModelError::UnknownModel { .. } => "`perennial models` lists the known models",
                 ModelError::Io { .. } => "check the path given to --model",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
-use perennial_ask::{AnswerModel, Embed, Executor, Provider};
+use perennial_ask::{AnswerModel, Embed, Executor, Provider, TensorModel};
 use perennial_bank::FragmentStore;
 
 /// Answers written at a time: rows of one forward pass while decoding. Past this, reading
@@ -18,6 +18,8 @@ pub struct Runtime {
     pub(crate) model: Arc<dyn AnswerModel>,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) store: Option<Arc<FragmentStore>>,
+    /// The model itself, where it computes here and fragments of it may be handed over.
+    pub(crate) tensors: Option<Arc<TensorModel>>,
     pub(crate) embedder: Arc<dyn Embed>,
     pub(crate) model_executor: Arc<Executor>,
     pub(crate) embed_executor: Arc<Executor>,
@@ -38,6 +40,7 @@ impl Runtime {
             model: model.clone(),
             provider: model,
             store: Some(store),
+            tensors: None,
             embedder,
             model_executor: Arc::new(Executor::new(CALLS_AT_A_TIME)),
             embed_executor: Arc::new(Executor::new(n_embed_threads)),
@@ -77,6 +80,7 @@ impl Runtime {
             model: model.clone(),
             provider: model,
             store: None,
+            tensors: None,
             embedder,
             model_executor: Arc::new(Executor::new(n_calls)),
             embed_executor: Arc::new(Executor::new(n_embed_threads)),
@@ -103,6 +107,18 @@ impl Runtime {
     pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
+    }
+
+    /// The same, with fragments handed over and taken in by this model, which is the one that answers.
+    #[must_use]
+    pub fn handing_over(mut self, model: Arc<TensorModel>) -> Self {
+        self.tensors = Some(model);
+        self
+    }
+
+    /// The model whose fragments may be handed over, where there is one.
+    pub fn tensor_model(&self) -> Option<&Arc<TensorModel>> {
+        self.tensors.as_ref()
     }
 
     /// Who performs tasks.

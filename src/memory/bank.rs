@@ -194,7 +194,7 @@ impl Bank {
     }
 
     /// The edit that stores an entry.
-    fn edit(&self, key: &str, entry: NewEntry) -> Result<Edit, MemoryError> {
+    pub(super) fn edit(&self, key: &str, entry: NewEntry) -> Result<Edit, MemoryError> {
         let memory = &self.shared.memory;
         let mut edit = Edit::upsert(&*memory.from, key, entry.text);
         let named = [

@@ -6,7 +6,7 @@
 //! a deletion and a revocation are deltas, as everywhere. A [`Bank`] speaks to them: it stores rows,
 //! gives rights and takes them back (`rights.rs`), erases (`forget.rs`), follows that last view
 //! (`followed.rs`) into an index of its own (`index.rs`), and scores it when somebody asks
-//! (`recall.rs`).
+//! (`recall.rs`). What one hands over to another goes in a parcel ([`hand_over`]).
 //!
 //! # Invariants
 //! - What is recalled is a function of the entries that the reader may read, as of one epoch: not of
@@ -16,7 +16,7 @@
 //! - Storing asks no language model, and recall waits for none.
 //!
 //! # What it deliberately does not do
-//! It holds no tensors. A score of other kinds (of latent keys, say) joins as a [`PairScore`]. It
+//! It holds no tensors: what comes in a parcel is kept beside it. A score of other kinds (of latent keys, say) joins as a [`PairScore`]. It
 //! authenticates nobody: who calls says who reads.
 
 mod bank;
@@ -25,6 +25,7 @@ mod entry;
 mod error;
 mod followed;
 mod forget;
+pub mod hand_over;
 mod index;
 mod recall;
 mod rights;

@@ -38,6 +38,7 @@ fn described() -> OpenApiRouter<Arc<Served>> {
         .routes(routes!(of::quarantine::resubmit, of::quarantine::discard))
         .routes(routes!(of::history::history))
         .routes(routes!(of::backup::backup))
+        .routes(routes!(of::parcels::parcel))
         .routes(routes!(of::status::status))
         .routes(routes!(described_itself))
         .routes(routes!(metrics::metrics))

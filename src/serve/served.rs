@@ -24,7 +24,6 @@ use super::refusal::Refusal;
 use super::tables::TableFeed;
 use super::turns::Turns;
 use crate::engine::{Engine, Error, Follower, RelationInfo, RelationKind};
-#[cfg(feature = "mcp")]
 use crate::memory::Bank;
 use crate::sql::{Kind, Outcome, Script, Session, SessionError, Spanned, Statement};
 use crate::state::Backup;
@@ -51,6 +50,7 @@ pub struct Served {
     probes: Arc<Semaphore>,
     embedding: Turns,
     backups: Arc<Semaphore>,
+    parcels: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     pub(super) conversations: Conversations,
     pub(super) n_connections: AtomicUsize,
@@ -77,6 +77,7 @@ impl Served {
             probes: Arc::new(Semaphore::new(MAX_PROBES)),
             embedding: Turns::new(n_cores.min(MAX_EMBEDDING)),
             backups: Arc::new(Semaphore::new(1)),
+            parcels: Arc::new(Semaphore::new(1)),
             closing: watch::Sender::default(),
             conversations: Conversations::new(&limits),
             n_connections: AtomicUsize::new(0),
@@ -179,6 +180,19 @@ impl Served {
         let permit = permit(&self.backups, self.limits.patience).await?;
         let backup = self.ask(|engine| engine.begin_backup()).await?;
         Ok((backup, permit))
+    }
+
+    /// Leave to pack a parcel: one is packed at a time.
+    ///
+    /// # Errors
+    /// That another is being packed.
+    pub(super) async fn begin_parcel(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        permit(&self.parcels, self.limits.patience).await
+    }
+
+    /// The memory of a name that statements declared.
+    pub(super) fn memory(&self, name: &str) -> Option<Bank> {
+        self.session.memories().get(name).cloned()
     }
 
     /// What opened the model that is asked where none is named.

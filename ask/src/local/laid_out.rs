@@ -32,7 +32,7 @@ pub(super) struct LaidOut {
 }
 
 impl LaidOut {
-    fn new(plan: &FragmentPlan, prefix: Lent) -> (Self, FragmentId) {
+    pub(super) fn new(plan: &FragmentPlan, prefix: Lent) -> (Self, FragmentId) {
         let mut layout = Layout::new();
         layout.push(prefix.kv);
         let laid_out = Self {
@@ -45,7 +45,7 @@ impl LaidOut {
         (laid_out, prefix.id)
     }
 
-    fn push(&mut self, lent: Lent, is_stale: bool) {
+    pub(super) fn push(&mut self, lent: Lent, is_stale: bool) {
         Arc::make_mut(&mut self.layout).push(lent.kv.clone());
         self.members.push(lent);
         self.is_stale.push(is_stale);
@@ -73,12 +73,14 @@ impl TensorModel {
         work: &'a mut Work,
     ) -> Result<LaidOut, ModelError> {
         let mut encoder = Encoder::new(self, request.priority, &request.cancel, progress, work);
-        let borrows = request.tolerance.borrows && request.scope == Scope::Causal;
-        if borrows && !request.before.live.is_empty() {
-            self.splice(plan, instruction, request, &mut encoder)
-        } else {
-            self.exact(plan, instruction, &mut encoder)
+        let borrows = request.tolerance.borrows;
+        if borrows && request.scope == Scope::Causal && !request.before.live.is_empty() {
+            return self.splice(plan, instruction, request, &mut encoder);
         }
+        if borrows && let Some(stand_ins) = self.stand_ins(plan) {
+            return self.over_stand_ins(plan, &stand_ins, instruction, &mut encoder);
+        }
+        self.exact(plan, instruction, &mut encoder)
     }
 
     /// A layout of the prefix and the request's passages at `places`, with the view's repair
@@ -149,8 +151,8 @@ impl TensorModel {
     }
 
     /// A layout of the plan's passages at the cost of those that are new: what the store
-    /// does not hold is borrowed from the layout before, and only what that lacks is
-    /// encoded, after what now stands before it. So the old is evicted before the new is
+    /// does not hold is borrowed from what stands in for it, or from the layout before, and only what
+    /// these lack is encoded, after what now stands before it. So the old is evicted before the new is
     /// read. The first passages behind each place where something changed are encoded again,
     /// as many as the request says.
     fn splice(
@@ -187,6 +189,9 @@ impl TensorModel {
             let (id, is_stale) = if let Some(kv) = self.store.get(&piece.id) {
                 chain.push(kv);
                 (piece.id, false)
+            } else if let Some(lent) = self.store.stand_in_for(&piece.id) {
+                chain.push(lent.kv);
+                (lent.id, true)
             } else if let Some(loan) = loan {
                 chain.push(loan.lent.kv);
                 (loan.lent.id, true)
@@ -221,7 +226,7 @@ impl TensorModel {
     }
 
     /// Keeps other calls from encoding those of these fragments meanwhile that are missing.
-    fn claim(&self, needed: &[FragmentId]) -> Claim<'_> {
+    pub(super) fn claim(&self, needed: &[FragmentId]) -> Claim<'_> {
         let is_missing = |id: &FragmentId| !self.store.contains(id);
         let needed = needed.iter().copied();
         self.encodings
@@ -229,6 +234,6 @@ impl TensorModel {
     }
 }
 
-fn lent(piece: &Piece, kv: Arc<KvFragment>) -> Lent {
+pub(super) fn lent(piece: &Piece, kv: Arc<KvFragment>) -> Lent {
     Lent { id: piece.id, kv }
 }

@@ -3,6 +3,7 @@
 
 mod encoder;
 mod encodings;
+mod handed_over;
 mod instruction;
 mod laid_out;
 mod perform;
@@ -82,6 +83,8 @@ pub struct TensorModel {
     codec: Arc<dyn TextCodec>,
     stop: Vec<u32>,
     store: Arc<FragmentStore>,
+    /// Digest of the weights.
+    weights: [u8; 32],
     identity: ModelIdentity,
     digest: [u8; 32],
     prefix: Arc<[u32]>,
@@ -114,6 +117,7 @@ impl TensorModel {
             stop: codec.stop().to_vec(),
             codec: Arc::new(codec),
             store,
+            weights: *weights,
             identity,
             digest: *hash.finalize().as_bytes(),
             encodings: Encodings::default(),
@@ -139,6 +143,7 @@ impl TensorModel {
             codec: self.codec.clone(),
             stop: self.stop.clone(),
             store,
+            weights: self.weights,
             identity: self.identity,
             digest: self.digest,
             prefix: self.prefix.clone(),

@@ -179,10 +179,29 @@ impl KvFragment {
         hasher.finalize()
     }
 
+    /// Whether all its numbers are finite, and nothing stands behind the last token: so it is of every
+    /// fragment that a decoder computes, and not of any bytes that have the length of one.
+    pub fn is_sound(&self) -> bool {
+        let head_dim = self.shape.head_dim;
+        let n_in_last = self.n_tokens % WIDTH;
+        self.strips.iter().all(|strip| {
+            let last = strip.keys.len() - if n_in_last > 0 { head_dim } else { 0 };
+            let behind = strip.keys[last..].iter().flat_map(|d| &d.0[n_in_last..]);
+            let mut halves = strip.keys.iter().chain(&strip.values);
+            halves.all(are_finite) && behind.into_iter().all(|bits| *bits == 0)
+        })
+    }
+
     /// Keys and values of one head of one layer.
     pub(crate) fn strip(&self, layer: usize, kv_head: usize) -> &Strip {
         &self.strips[layer * self.shape.n_kv_heads + kv_head]
     }
+}
+
+/// Whether none of them is infinite or no number: of f16 those have all bits of the exponent.
+fn are_finite(halves: &Halves) -> bool {
+    const EXPONENT: u16 = 0x7c00;
+    halves.0.iter().all(|bits| bits & EXPONENT != EXPONENT)
 }
 
 /// Growing KV state of the rows being computed; keys rotated at positions counted from

@@ -1,8 +1,10 @@
 //! What may be typed behind `perennial memory`?
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use perennial::Scope;
 use perennial::memory::Retain;
 
 use super::super::args::{EmbedderArgs, ModelArgs};
@@ -17,6 +19,8 @@ Examples:
   perennial memory grant --state ./mem team bob
   perennial memory retain --state ./mem \"30 d\"
   perennial memory forget --state ./mem --writer ada
+  perennial memory export --state ./mem --as bob --sign ./key bob.parcel
+  perennial memory import --state ./other --trust KEY bob.parcel
 
 Storing asks no language model. What stands of what was stored, how it is scored, and what rights
 mean: docs/memory.md. One process at a time uses a state folder.";
@@ -43,6 +47,10 @@ pub(crate) enum MemoryCommand {
     List(ListArgs),
     /// Erase records, with all that remembers them; prints the receipt.
     Forget(ForgetArgs),
+    /// Write what stands to a parcel: entries, and what a model has read of them.
+    Export(ExportArgs),
+    /// Store the entries of a parcel, and keep what a model has read of them.
+    Import(ImportArgs),
     /// Let a reader read a namespace.
     Grant(GrantArgs),
     /// Take a reader's right back.
@@ -184,7 +192,8 @@ Examples:
   perennial memory answer --state ./mem \"When does the library open?\"
   perennial memory answer --state ./mem --as bob --model smollm2-135m \"When does the library open?\"
 
-With --json, the answer is one object: event: answer, question, text, sources [key], entries [key].")]
+With --json, the answer is one object: event: answer, question, text, sources [key], entries [key], exact,
+n_encoded, n_forwarded, n_from_scratch (tokens), seconds.")]
 pub(crate) struct AnswerArgs {
     /// What is asked.
     #[command(flatten)]
@@ -193,6 +202,16 @@ pub(crate) struct AnswerArgs {
     /// Most tokens of the answer.
     #[arg(long, value_parser = values::at_least_one, value_name = "TOKENS", default_value = "128")]
     pub(crate) max_tokens: usize,
+
+    /// What each passage may see when it is read: causal (all before it: the plain prompt), window:N
+    /// (about N to 2N tokens before it), independent (nothing but itself). What came by parcels was read
+    /// entry by entry: over several entries only independent finds all of it.
+    #[arg(long, value_name = "SCOPE", default_value = "causal")]
+    pub(crate) scope: Scope,
+
+    /// Read the texts themselves where what came by a parcel was not audited.
+    #[arg(long)]
+    pub(crate) exact: bool,
 
     /// The folder that holds the memory.
     #[arg(long, value_name = "FOLDER")]
@@ -215,7 +234,7 @@ Examples:
   perennial memory list --state ./mem --as bob --namespace team --json
 
 With --json, each entry is one object: event: entry, entry {key, namespace, session, writer, title,
-text, updated_at_ms, is_pinned, sources}.")]
+text, updated_at_ms, is_pinned, sources}, provenance (of what came by a parcel).")]
 pub(crate) struct ListArgs {
     /// Who sees what.
     #[command(flatten)]
@@ -269,6 +288,167 @@ pub(crate) struct By {
     /// All of a namespace, and who may read it.
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
+}
+
+/// Arguments of `memory export`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial memory export --state ./mem --as bob bob.parcel
+  perennial memory export --state ./mem --namespace team --sign ./key --expires \"30 d\" team.parcel
+  perennial memory export --state ./mem --texts-only team.parcel
+
+A parcel holds the texts as they are, and what the model has read of them is as good as the texts: give it
+to those only who may read them. A key is made with (umask 077; openssl rand -hex 32 > FILE); the public
+one, by which others know you, is printed. With --json, one object: event: exported, parcel {root,
+signed_by, n_entries, n_fragments, n_named, n_tokens, n_bytes}.")]
+pub(crate) struct ExportArgs {
+    /// The file to be written.
+    #[arg(value_name = "OUT.parcel")]
+    pub(crate) out: PathBuf,
+
+    /// Who gets what.
+    #[command(flatten)]
+    pub(crate) seen: SeenArgs,
+
+    /// Sign it with the secret Ed25519 key in this file: 64 hexadecimal digits.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign: Option<PathBuf>,
+
+    /// Who you are, for who receives it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) writer: Option<String>,
+
+    /// How long it may be received, as \"30 d\" or \"12 h\"; for ever unless told.
+    #[arg(long, value_parser = perennial_views::pace::parse_duration, value_name = "AGE")]
+    pub(crate) expires: Option<Duration>,
+
+    /// The entries alone, without what a model has read of them: no model is opened.
+    #[arg(long)]
+    pub(crate) texts_only: bool,
+
+    /// The folder that holds the memory.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: PathBuf,
+
+    /// Write one JSON object to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Which model reads the texts.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+/// How much of a parcel is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Verify {
+    /// That all came as it was written. The entries are stored; no model is opened.
+    Digests,
+    /// The same, and that a key given with --trust signed it.
+    Signature,
+    /// That all is of this model, and each fragment of the text it is said to be of. Answers over
+    /// fragments are provisional.
+    Ids,
+    /// The same, and every fragment is read again and compared in every bit: answers are exact.
+    Audit,
+}
+
+/// Arguments of `memory import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial memory import --state ./mem --trust KEY bob.parcel
+  perennial memory import --state ./mem --verify audit bob.parcel
+  perennial memory import --state ./mem --verify digests --namespace bob bob.parcel
+  perennial memory import --state ./mem --url http://host:7070 --from-memory team --as bob
+
+From a server of `perennial serve` only what is missing here is fetched; a transfer that breaks off is taken
+up where it ended. All of a parcel is checked before anything of it is stored. With --trust, only what one of these keys
+signed is taken, however much is verified. With --json, one object: event: imported, parcel {root, writer,
+signed_by, n_entries, n_audited, n_stand_ins, n_left_out}.")]
+pub(crate) struct ImportArgs {
+    /// The parcel.
+    #[arg(
+        value_name = "IN.parcel",
+        required_unless_present = "url",
+        conflicts_with = "url"
+    )]
+    pub(crate) parcel: Option<PathBuf>,
+
+    /// Where a memory is served.
+    #[command(flatten)]
+    pub(crate) from: FromServer,
+
+    /// Take only what this public key signed: 64 hexadecimal digits. May be repeated.
+    #[arg(long, value_name = "KEY", value_parser = public_key)]
+    pub(crate) trust: Vec<PublicKey>,
+
+    /// How much is checked.
+    #[arg(long, value_name = "LEVEL", default_value = "ids")]
+    pub(crate) verify: Verify,
+
+    /// With --verify ids: read again what came of so many entries, drawn by chance, and refuse the parcel
+    /// where one is not what it says.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N")]
+    pub(crate) sample: Option<usize>,
+
+    /// Store all of it in this namespace.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+
+    /// Where something else is stored under a key of the parcel, replace it.
+    #[arg(long)]
+    pub(crate) replace: bool,
+
+    /// The folder that holds the memory; it is made where there is none.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: PathBuf,
+
+    /// Write one JSON object to standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Which model has read the texts.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+/// A memory of a running server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "From a server")]
+pub(crate) struct FromServer {
+    /// Where the server is, instead of a file.
+    #[arg(long, value_name = "URL", requires = "from_memory")]
+    pub(crate) url: Option<String>,
+
+    /// The memory's name there.
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) from_memory: Option<String>,
+
+    /// For whom: only what is granted to them there. By default all that the memory has.
+    #[arg(long = "as", value_name = "READER", requires = "url")]
+    pub(crate) reader: Option<String>,
+
+    /// Of this namespace there alone.
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) from_namespace: Option<String>,
+
+    /// A file with the token that the server wants, and nothing else.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// A PEM file of authorities to believe for the server instead of the usual ones.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) server_ca_file: Option<PathBuf>,
+}
+
+/// A public key, as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PublicKey(pub(crate) [u8; 32]);
+
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    super::hand_over::key_of(text).map(PublicKey)
 }
 
 /// Arguments of `memory grant` and `memory revoke`.

@@ -1,10 +1,13 @@
 //! `perennial memory`: what is stored, recalled, shared and taken back from a terminal.
 //!
 //! A state folder holds one memory: a table of what was stored, one of what was set, and the relations
-//! of a [`Bank`]. Each command opens it, does one thing, waits until that is there for good, and ends.
+//! of a [`Bank`]; beside them stands what came by parcels. Each command opens it, does one thing, waits until that is there for good, and ends.
 
+mod answer;
 mod args;
+mod hand_over;
 mod lines;
+mod received;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,14 +18,15 @@ use perennial::memory::{
     Bank, Entry, ForgetBy, Hit, Memory, MemoryError, NewEntry, Recall, Retain, WORDS_SCALE,
 };
 use perennial::rows::{Column, Schema, Type};
-use perennial::{Edit, Engine, View};
+use perennial::{Edit, Engine};
 use serde_json::json;
 
 pub(crate) use args::MemoryArgs;
 use args::{
-    AnswerArgs, AskedArgs, ForgetArgs, GrantArgs, ListArgs, MemoryCommand, Place, RecallArgs,
-    RetainArgs, StatsArgs, StoreArgs,
+    AskedArgs, ForgetArgs, GrantArgs, ListArgs, MemoryCommand, Place, RecallArgs, RetainArgs,
+    StatsArgs, StoreArgs,
 };
+use received::ReceivedParcels;
 
 use super::args::EmbedderArgs;
 use super::failure::Failure;
@@ -37,8 +41,6 @@ const TURNS: &str = "memory_turns";
 const SETTINGS: &str = "memory_settings";
 /// The setting of what is retained.
 const RETAIN: &str = "retain";
-/// Tokens of what an answer reads, where its model has room for them.
-const MAX_TOKENS: usize = 32 << 10;
 /// Lines that are stored together.
 const BATCH: usize = 1000;
 
@@ -47,9 +49,11 @@ pub(crate) fn run(args: &MemoryArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         MemoryCommand::Store(args) => store(args),
         MemoryCommand::Recall(args) => recall(args),
-        MemoryCommand::Answer(args) => answer(args),
+        MemoryCommand::Answer(args) => answer::answer(args),
         MemoryCommand::List(args) => list(args),
         MemoryCommand::Forget(args) => forget(args),
+        MemoryCommand::Export(args) => hand_over::export(args),
+        MemoryCommand::Import(args) => hand_over::import(args),
         MemoryCommand::Grant(args) => grant(args, true),
         MemoryCommand::Revoke(args) => grant(args, false),
         MemoryCommand::Retain(args) => retain(args),
@@ -61,6 +65,8 @@ pub(crate) fn run(args: &MemoryArgs) -> Result<ExitCode, Failure> {
 struct Opened {
     bank: Bank,
     retain: Option<Retain>,
+    /// What came by parcels.
+    received: ReceivedParcels,
 }
 
 /// Opens a state folder with what was stored and set. No language model is opened; the one that embeds is
@@ -85,12 +91,12 @@ fn open_tables(
     ];
     let live = Live::new(is_quiet);
     let runtime = opening::with_embedder(opening::embedding(cache, &live)?, embedder, &live)?;
-    let engine = Engine::builder(runtime)
+    let builder = Engine::builder(runtime)
         .state(state)
         .history(0)
         .table_of(TURNS, Schema::new(turns))
-        .table_of(SETTINGS, Schema::new([text("key"), text("text")]))
-        .start()?;
+        .table_of(SETTINGS, Schema::new([text("key"), text("text")]));
+    let engine = received::declare(builder).start()?;
     engine.flush()?;
     Ok(engine)
 }
@@ -115,7 +121,21 @@ fn open(
     }
     let bank = Bank::create(&engine, memory)?;
     bank.flush()?;
-    Ok(Opened { bank, retain })
+    let received = ReceivedParcels::of(&engine, state, hand_over::now_ms())?;
+    // A text that was replaced since, or a parcel that was given up.
+    tell(&received.sweep()?);
+    Ok(Opened {
+        bank,
+        retain,
+        received,
+    })
+}
+
+/// Says what should be gone and is not.
+fn tell(remains: &[String]) {
+    for place in remains {
+        stderr::line(&format!("something is left: {}", wording::plain(place)));
+    }
 }
 
 fn open_place(place: &Place) -> Result<Opened, Failure> {
@@ -129,10 +149,20 @@ fn open_place(place: &Place) -> Result<Opened, Failure> {
 
 /// Opens a state folder that is there: to look for what was stored makes none.
 fn open_known(place: &Place) -> Result<Opened, Failure> {
-    match place.state.is_dir() {
-        true => open_place(place),
+    let cache = place.cache.as_deref();
+    open_known_at(&place.state, cache, &place.embedder, place.json)
+}
+
+fn open_known_at(
+    state: &Path,
+    cache: Option<&Path>,
+    embedder: &EmbedderArgs,
+    is_quiet: bool,
+) -> Result<Opened, Failure> {
+    match state.is_dir() {
+        true => open(state, cache, embedder, is_quiet),
         false => Err(Failure::usage(
-            format!("{}: there is no such folder", place.state.display()),
+            format!("{}: there is no such folder", state.display()),
             "name the one in which it was stored; perennial memory store makes one",
         )),
     }
@@ -353,6 +383,14 @@ fn about(entry: &Entry) -> String {
     )
 }
 
+fn print_entry(out: &mut impl Write, entry: &Entry, provenance: Option<&str>) -> io::Result<()> {
+    writeln!(out, "{}", about(entry))?;
+    if let Some(provenance) = provenance {
+        writeln!(out, "   ({})", wording::plain(provenance))?;
+    }
+    print_text(out, entry)
+}
+
 fn print_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
     for line in wording::plain(entry.text.trim_end()).lines() {
         writeln!(out, "   {line}")?;
@@ -360,92 +398,11 @@ fn print_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
-    let (cache, embedder) = (args.model.cache.as_deref(), &args.model.embedder);
-    let opened = open(&args.state, cache, embedder, args.json)?;
-    let recalled = opened.bank.recall(&asked(&args.asked))?;
-    drop(opened);
-    if recalled.hits.is_empty() {
-        let hint = "store something, or ask for the right to read it";
-        return Err(Failure::usage(
-            "nothing is remembered that could be told",
-            hint,
-        ));
-    }
-    // An engine of its own, of which nothing is kept: what was recalled is all that it reads.
-    let live = Live::new(args.json);
-    let model = opening::open_whole(&args.model, &live)?;
-    let view = View::named("answer")
-        .context("asked")
-        .data_source("recalled")
-        .token_budget(MAX_TOKENS)
-        .max_tokens(args.max_tokens);
-    let engine = Engine::builder(model.runtime)
-        .table("asked")
-        .table("recalled")
-        .view(view)
-        .start()?;
-    let entries = recalled.hits.iter().map(|hit| {
-        let entry = &hit.entry;
-        let edit = Edit::upsert("recalled", &*entry.key, entry.text.clone());
-        let edit = edit.at(entry.updated_at_ms);
-        match &entry.title {
-            Some(title) => edit.titled(title.clone()),
-            None => edit,
-        }
-    });
-    let asked = Edit::upsert("asked", "question", args.asked.question.as_str());
-    engine.apply(entries.chain([asked]).collect())?;
-    engine.flush()?;
-    let answers = engine.answers("answer")?;
-    let Some((_, current)) = answers.into_iter().next() else {
-        return Err(Failure::usage("there is no answer", "ask again"));
-    };
-    let mut sources: Vec<&str> = Vec::new();
-    for source in current.sub_paragraphs.iter().flat_map(|s| &s.sources) {
-        if !sources.contains(&source.document.as_str()) {
-            sources.push(source.document.as_str());
-        }
-    }
-    let text = match &current.answer {
-        Ok(answer) => answer.text.clone(),
-        Err(reason) => {
-            return Err(Failure::NotAnswered {
-                n_failed: 1,
-                n_asked: 1,
-                reason: reason.clone(),
-            });
-        }
-    };
-    let mut out = io::stdout().lock();
-    let written = match args.json {
-        true => {
-            let entries: Vec<&str> = recalled.hits.iter().map(|hit| &*hit.entry.key).collect();
-            let answer = json!({
-                "event": "answer",
-                "question": args.asked.question,
-                "text": &*text,
-                "sources": sources,
-                "entries": entries,
-            });
-            writeln!(out, "{answer}")
-        }
-        false => {
-            let text = wording::plain(text.trim());
-            match sources.is_empty() {
-                true => writeln!(out, "{text}"),
-                false => writeln!(out, "{text} [{}]", wording::plain(&sources.join(", "))),
-            }
-        }
-    };
-    written.map_err(Failure::output)?;
-    Ok(ExitCode::SUCCESS)
-}
-
 fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let opened = open_known(&args.place)?;
     let (reader, namespace) = (args.seen.reader.as_deref(), args.seen.namespace.as_deref());
     let listed = opened.bank.list(reader, namespace)?;
+    let told = opened.received.told()?;
     let mut out = io::stdout().lock();
     let is = |wanted: &Option<String>, has: &Option<std::sync::Arc<str>>| match wanted {
         None => true,
@@ -455,9 +412,13 @@ fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
         if !is(&args.session, &entry.session) || !is(&args.writer, &entry.writer) {
             continue;
         }
+        let provenance = told.get(&received::id_of(&entry));
         let written = match args.place.json {
-            true => writeln!(out, "{}", json!({"event": "entry", "entry": &*entry})),
-            false => writeln!(out, "{}", about(&entry)).and_then(|()| print_text(&mut out, &entry)),
+            true => {
+                let told = json!({"event": "entry", "entry": &*entry, "provenance": provenance});
+                writeln!(out, "{told}")
+            }
+            false => print_entry(&mut out, &entry, provenance.map(String::as_str)),
         };
         written.map_err(Failure::output)?;
     }
@@ -477,7 +438,9 @@ fn forget(args: &ForgetArgs) -> Result<ExitCode, Failure> {
         }
     };
     let opened = open_known(&args.place)?;
-    let receipt = opened.bank.forget(&by)?;
+    let mut receipt = opened.bank.forget(&by)?;
+    // What came of it by parcels goes with it.
+    receipt.remains.extend(opened.received.sweep()?);
     let mut out = io::stdout().lock();
     let written = match args.place.json {
         true => writeln!(out, "{}", json!({"event": "forgotten", "receipt": receipt})),
@@ -496,9 +459,7 @@ fn forget(args: &ForgetArgs) -> Result<ExitCode, Failure> {
         }
     };
     written.map_err(Failure::output)?;
-    for place in &receipt.remains {
-        stderr::line(&format!("something is left: {}", wording::plain(place)));
-    }
+    tell(&receipt.remains);
     Ok(match receipt.remains.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

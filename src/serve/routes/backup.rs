@@ -51,11 +51,7 @@ pub(crate) async fn backup(
     let (chunks, waiting) = mpsc::channel(MAX_WAITING);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let out = Chunks {
-            chunks: chunks.clone(),
-            buffer: Vec::with_capacity(CHUNK),
-            until,
-        };
+        let out = Chunks::to(chunks.clone(), until);
         if let Err(error) = backup.write_to(out) {
             // The connection is cut rather than ended. Nobody listens if it is cut already.
             let _ = chunks.blocking_send(Err(io::Error::other(error)));
@@ -77,7 +73,7 @@ pub(crate) async fn backup(
 }
 
 /// What is written becomes chunks of a reply.
-struct Chunks {
+pub(super) struct Chunks {
     chunks: mpsc::Sender<io::Result<Bytes>>,
     buffer: Vec<u8>,
     /// When it is given up.
@@ -85,6 +81,15 @@ struct Chunks {
 }
 
 impl Chunks {
+    /// To who takes the reply, given up at `until`.
+    pub(super) fn to(chunks: mpsc::Sender<io::Result<Bytes>>, until: Instant) -> Self {
+        Self {
+            chunks,
+            buffer: Vec::with_capacity(CHUNK),
+            until,
+        }
+    }
+
     fn send(&mut self) -> io::Result<()> {
         if Instant::now() > self.until {
             let error = "the client did not take it in time";

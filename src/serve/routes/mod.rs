@@ -5,6 +5,7 @@ pub(super) mod health;
 pub(super) mod history;
 pub(super) mod lineage;
 pub(super) mod models;
+pub(super) mod parcels;
 pub(super) mod plan;
 pub(super) mod posting;
 pub(super) mod quarantine;

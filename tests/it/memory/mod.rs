@@ -2,7 +2,9 @@
 //! gone.
 
 mod any_order;
+mod exchanged;
 mod forgotten;
+mod handed_over;
 mod relations;
 mod rights;
 mod statements;

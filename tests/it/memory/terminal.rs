@@ -54,6 +54,7 @@ fn who_looks_for_what_was_stored_makes_no_folder() {
         ("recall", &["tea"][..]),
         ("list", &[]),
         ("forget", &["--key", "k"]),
+        ("export", &["--texts-only", "out.parcel"]),
         ("stats", &[]),
     ] {
         let refused = memory(command, &state, more);
@@ -64,5 +65,25 @@ fn who_looks_for_what_was_stored_makes_no_folder() {
             "{command}: {said}"
         );
         assert!(!state.exists(), "{command}");
+    }
+}
+
+#[test]
+fn what_is_no_parcel_is_refused_by_name_and_nothing_is_stored() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (state, file) = (dir.path().join("mem"), dir.path().join("a.parcel"));
+    std::fs::write(&file, b"perennial pk, or so it says").expect("writable");
+    let file = file.to_str().expect("a text");
+    for (more, says) in [
+        (&["--verify", "digests", file][..], "cut off"),
+        (&["--verify", "signature", file], "--trust KEY"),
+        (&["--verify", "audit", "--sample", "3", file], "--sample"),
+        (&["--trust", "12", file], "64 hexadecimal digits"),
+        (&["--verify", "digests", "there/is/none"], "there/is/none"),
+    ] {
+        let refused = memory("import", &state, more);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{more:?}: {said}");
+        assert!(said.contains(says), "{more:?}: {said}");
     }
 }

@@ -20,14 +20,24 @@ read,write both-0123456789abcdef
 ask asker-0123456789abcdef
 ";
 
-/// What is told at `POST /v1/backup`: the status, and the body without the marks of its chunks. None
-/// where it was cut off.
+/// What is told at `POST /v1/backup`.
 fn taken(serving: &Serving, token: Option<&str>) -> (u16, Option<Vec<u8>>) {
+    streamed(serving, "/v1/backup", token, b"")
+}
+
+/// What is told of what is posted: the status, and the body without the marks of its chunks. None where
+/// it was cut off.
+pub(super) fn streamed(
+    serving: &Serving,
+    path: &str,
+    token: Option<&str>,
+    body: &[u8],
+) -> (u16, Option<Vec<u8>>) {
     let mut stream = TcpStream::connect(serving.address).expect("somebody listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a time");
     let bearer = token.map(|token| format!("Bearer {token}"));
     let headers: Vec<(&str, &str)> = bearer.iter().map(|of| ("authorization", &**of)).collect();
-    let asked = request("POST", "/v1/backup", &headers, b"");
+    let asked = request("POST", path, &headers, body);
     stream.write_all(&asked).expect("written");
     let mut stream = BufReader::new(stream);
     let (mut status, mut is_chunked) = (0, false);

@@ -8,6 +8,7 @@ mod feeding;
 mod looking;
 mod many;
 mod openai;
+mod parcels;
 mod program;
 mod refused;
 mod resume;
@@ -62,6 +63,7 @@ impl Default for Setup<'_> {
             tls: false,
             tracer: None,
             model: Scripted::new(),
+            runtime: None,
         }
     }
 }
@@ -74,9 +76,11 @@ struct Setup<'a> {
     tls: bool,
     tracer: Option<Arc<dyn Tracer>>,
     model: Scripted,
+    /// Another model than that.
+    runtime: Option<Runtime>,
 }
 
-/// A server over a scripted model.
+/// A server over a scripted model, unless told otherwise.
 struct Serving {
     served: Arc<Served>,
     /// Ends before the engine.
@@ -97,7 +101,8 @@ impl Serving {
 
     fn with(script: &str, setup: Setup<'_>) -> Self {
         let embedder = Arc::new(ScriptedEmbedder::default());
-        let mut builder = Engine::builder(Runtime::scripted(Arc::new(setup.model), embedder));
+        let scripted = || Runtime::scripted(Arc::new(setup.model), embedder);
+        let mut builder = Engine::builder(setup.runtime.unwrap_or_else(scripted));
         if let Some(state) = setup.state {
             builder = builder.state(state);
         }

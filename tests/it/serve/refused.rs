@@ -56,6 +56,7 @@ fn every_path_but_the_open_ones_wants_a_token() {
         for method in methods.as_object().expect("methods").keys() {
             let path = path
                 .replace("{view}", "answers")
+                .replace("{memory}", "team")
                 .replace("{stream}", "docs")
                 .replace("{token}", "docs.00000000000000aa.1")
                 .replace("{model}", "answers")
@@ -195,6 +196,13 @@ fn a_role_may_what_it_says_and_nothing_else() {
             "/v1/backup".to_owned(),
             "",
             [400, 403, 403, 403],
+        ),
+        (
+            "handing over",
+            "POST",
+            "/v1/memories/team/parcel".to_owned(),
+            "{}",
+            [404, 404, 403, 403],
         ),
         (
             "feeding",
