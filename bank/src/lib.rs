@@ -2,7 +2,7 @@
 //!
 //! Documents are cut into [`passage`]s; a [`scope`] says what each may attend to, which gives
 //! every fragment its [`id`]. The tensors are in the [`fragment_store`], and on disk in the
-//! [`cold_tier`]. What one layout lends the next is a [`live_layout`]; what is laid on a
+//! [`cold_tier`]; the keys that texts are found by are in [`recall`]. What one layout lends the next is a [`live_layout`]; what is laid on a
 //! superseded passage is a [`repair`].
 //!
 //! # Invariants
@@ -18,6 +18,7 @@ pub mod fragment_store;
 pub mod id;
 pub mod live_layout;
 pub mod passage;
+pub mod recall;
 pub mod repair;
 pub mod scope;
 
@@ -27,5 +28,6 @@ pub use fragment_store::{FragmentStore, References};
 pub use id::{FragmentId, ModelIdentity, PassageId};
 pub use live_layout::LiveLayout;
 pub use passage::PassageSizes;
+pub use recall::{KeyStats, KeyStore, TextId};
 pub use repair::Repair;
 pub use scope::{Scope, ScopeError};

@@ -5,6 +5,7 @@ mod encoder;
 mod encodings;
 mod instruction;
 mod laid_out;
+mod latent;
 mod perform;
 mod skip;
 mod written;
@@ -34,6 +35,8 @@ use perennial_bank::id::{FragmentId, ModelIdentity};
 use perennial_bank::scope::{self, FragmentPlan, Scope};
 
 use encodings::Encodings;
+
+pub use latent::{LatentPair, LatentReader};
 
 const KV_DTYPE: &str = "f16";
 
