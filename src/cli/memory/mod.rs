@@ -4,15 +4,19 @@
 //! of a [`Bank`]. Each command opens it, does one thing, waits until that is there for good, and ends.
 
 mod args;
+mod calibrate;
 mod lines;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use perennial::ask::LatentReader;
 use perennial::connectors::timestamp;
 use perennial::memory::{
-    Bank, Entry, ForgetBy, Hit, Memory, MemoryError, NewEntry, Recall, Retain, WORDS_SCALE,
+    Bank, Entry, ForgetBy, Hit, LATENT_SCALE, Memory, MemoryError, NewEntry, Recall, Retain,
+    WORDS_SCALE,
 };
 use perennial::rows::{Column, Schema, Type};
 use perennial::{Edit, Engine, View};
@@ -54,6 +58,7 @@ pub(crate) fn run(args: &MemoryArgs) -> Result<ExitCode, Failure> {
         MemoryCommand::Revoke(args) => grant(args, false),
         MemoryCommand::Retain(args) => retain(args),
         MemoryCommand::Stats(args) => stats(args),
+        MemoryCommand::Calibrate(args) => calibrate::run(args),
     }
 }
 
@@ -69,6 +74,7 @@ fn open_tables(
     state: &Path,
     cache: Option<&Path>,
     embedder: &EmbedderArgs,
+    latent: Option<Arc<LatentReader>>,
     is_quiet: bool,
 ) -> Result<Engine, Failure> {
     let text = |name: &str| Column::new(name, Type::Text);
@@ -84,7 +90,10 @@ fn open_tables(
         Column::new("pinned", Type::Boolean),
     ];
     let live = Live::new(is_quiet);
-    let runtime = opening::with_embedder(opening::embedding(cache, &live)?, embedder, &live)?;
+    let mut runtime = opening::with_embedder(opening::embedding(cache, &live)?, embedder, &live)?;
+    if let Some(latent) = latent {
+        runtime = runtime.recalling_by(latent);
+    }
     let engine = Engine::builder(runtime)
         .state(state)
         .history(0)
@@ -100,9 +109,10 @@ fn open(
     state: &Path,
     cache: Option<&Path>,
     embedder: &EmbedderArgs,
+    latent: Option<Arc<LatentReader>>,
     is_quiet: bool,
 ) -> Result<Opened, Failure> {
-    let engine = open_tables(state, cache, embedder, is_quiet)?;
+    let engine = open_tables(state, cache, embedder, latent, is_quiet)?;
     let retain = retained(&engine)?;
     let mut memory = Memory::named(MEMORY)
         .from(TURNS)
@@ -119,18 +129,28 @@ fn open(
 }
 
 fn open_place(place: &Place) -> Result<Opened, Failure> {
+    open_with(place, None)
+}
+
+fn open_with(place: &Place, latent: Option<Arc<LatentReader>>) -> Result<Opened, Failure> {
     open(
         &place.state,
         place.cache.as_deref(),
         &place.embedder,
+        latent,
         place.json,
     )
 }
 
 /// Opens a state folder that is there: to look for what was stored makes none.
 fn open_known(place: &Place) -> Result<Opened, Failure> {
+    expect_known(place)?;
+    open_place(place)
+}
+
+fn expect_known(place: &Place) -> Result<(), Failure> {
     match place.state.is_dir() {
-        true => open_place(place),
+        true => Ok(()),
         false => Err(Failure::usage(
             format!("{}: there is no such folder", place.state.display()),
             "name the one in which it was stored; perennial memory store makes one",
@@ -276,7 +296,7 @@ fn refused(out: &mut impl Write, is_json: bool, line: usize, reason: &str) -> Re
 
 /// What is asked, as a memory takes it.
 fn asked(args: &AskedArgs) -> Recall {
-    let mut asked = Recall::new(&args.question).best(args.best);
+    let mut asked = Recall::new(&args.question).best(args.best).by(args.by);
     if let Some(reader) = &args.seen.reader {
         asked = asked.reader(reader);
     }
@@ -290,8 +310,18 @@ fn asked(args: &AskedArgs) -> Recall {
 }
 
 fn recall(args: &RecallArgs) -> Result<ExitCode, Failure> {
-    let opened = open_known(&args.place)?;
-    let recalled = opened.bank.recall(&asked(&args.asked))?;
+    let (asked_for, place) = (&args.asked, &args.place);
+    expect_known(place)?;
+    let latent = match asked_for.by.is_latent() {
+        true => {
+            let (cache, live) = (place.cache.as_deref(), Live::new(place.json));
+            let profile = asked_for.profile.as_deref();
+            Some(opening::latent(&args.model, profile, cache, &live)?)
+        }
+        false => None,
+    };
+    let opened = open_with(place, latent)?;
+    let recalled = opened.bank.recall(&asked(asked_for))?;
     let mut out = io::stdout().lock();
     if recalled.hits.is_empty() && !args.place.json {
         stderr::line("nothing is remembered that could be told");
@@ -305,6 +335,7 @@ fn recall(args: &RecallArgs) -> Result<ExitCode, Failure> {
                     "score": hit.score,
                     "similarity": hit.similarity,
                     "words": hit.words,
+                    "latent": hit.latent,
                     "entry": hit.entry,
                 });
                 writeln!(out, "{hit}")
@@ -321,8 +352,12 @@ fn print_hit(out: &mut impl Write, rank: usize, hit: &Hit, explain: bool) -> io:
     if explain {
         writeln!(
             out,
-            "   similarity {:.3} + {WORDS_SCALE} x words {:.3}",
-            hit.similarity, hit.words
+            "   similarity {:.3} + {WORDS_SCALE} x words {:.3}{}",
+            hit.similarity,
+            hit.words,
+            hit.latent.map_or_else(String::new, |latent| format!(
+                " + {LATENT_SCALE} x latent {latent:.3}"
+            ))
         )?;
     }
     print_text(out, &hit.entry)
@@ -362,7 +397,15 @@ fn print_text(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
 
 fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
     let (cache, embedder) = (args.model.cache.as_deref(), &args.model.embedder);
-    let opened = open(&args.state, cache, embedder, args.json)?;
+    let latent = match args.asked.by.is_latent() {
+        true => {
+            let profile = args.asked.profile.as_deref();
+            let live = Live::new(args.json);
+            Some(opening::latent(&args.model.model, profile, cache, &live)?)
+        }
+        false => None,
+    };
+    let opened = open(&args.state, cache, embedder, latent, args.json)?;
     let recalled = opened.bank.recall(&asked(&args.asked))?;
     drop(opened);
     if recalled.hits.is_empty() {
@@ -447,7 +490,7 @@ fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let (reader, namespace) = (args.seen.reader.as_deref(), args.seen.namespace.as_deref());
     let listed = opened.bank.list(reader, namespace)?;
     let mut out = io::stdout().lock();
-    let is = |wanted: &Option<String>, has: &Option<std::sync::Arc<str>>| match wanted {
+    let is = |wanted: &Option<String>, has: &Option<Arc<str>>| match wanted {
         None => true,
         Some(wanted) => has.as_deref() == Some(wanted.as_str()),
     };
@@ -540,6 +583,7 @@ fn retain(args: &RetainArgs) -> Result<ExitCode, Failure> {
                 &place.state,
                 place.cache.as_deref(),
                 &place.embedder,
+                None,
                 place.json,
             )?;
             let edit = match set.0 {
