@@ -1,13 +1,17 @@
 //! A model on this machine: located, opened, and made into what an engine computes with.
 
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use perennial_ask::chat::ChatCodec;
-use perennial_ask::{CallError, Embed, Failure, TensorModel};
+use perennial_ask::{CallError, Embed, Failure, LatentReader, TensorModel};
 use perennial_bank::FragmentStore;
 use perennial_model::arithmetic::Arithmetic;
+use perennial_model::digest::ModelDigest;
 use perennial_model::embedding::Embedder;
 use perennial_model::error::Error as ModelError;
+use perennial_model::latent::{LatentProfile, MAX_PROFILE_BYTES, ProfileError};
 use perennial_model::locator::{Locator, ModelSpec, OnStderr, Progress, Settings};
 use perennial_model::model::{Model, OpenOptions};
 
@@ -27,6 +31,9 @@ pub struct LocalModelOptions {
     pub store_bytes: usize,
     /// What the model multiplies in. Fragments and answers of one are none of the other.
     pub arithmetic: Arithmetic,
+    /// A profile of the model's heads, as `perennial memory calibrate` wrote it, instead of the one that is
+    /// known of the model.
+    pub latent_profile: Option<PathBuf>,
 }
 
 impl Default for LocalModelOptions {
@@ -36,6 +43,7 @@ impl Default for LocalModelOptions {
             n_threads: OpenOptions::default().n_threads,
             store_bytes: STORE_BYTES,
             arithmetic: Arithmetic::default(),
+            latent_profile: None,
         }
     }
 }
@@ -45,6 +53,8 @@ pub struct LocalModel {
     name: String,
     model: Arc<TensorModel>,
     embedder: Arc<dyn Embed>,
+    latent: Option<Arc<LatentReader>>,
+    digest: ModelDigest,
     n_threads: usize,
 }
 
@@ -94,10 +104,17 @@ impl LocalModel {
         let embedder = LazyEmbedder::new(locator.clone(), n_threads, embedder_progress);
         let embedder: Arc<dyn Embed> = Arc::new(embedder);
         let model = TensorModel::new(decoder, digest.as_bytes(), codec, store);
+        let profile = match &options.latent_profile {
+            Some(path) => Some(read_profile(path, &digest)?),
+            None => LatentProfile::known(&digest),
+        };
+        let latent = profile.map(|profile| model.latent_reader(profile));
         Ok(Self {
             name,
             model: Arc::new(model.judging_by(embedder.clone())),
             embedder,
+            latent: latent.transpose()?.map(Arc::new),
+            digest,
             n_threads,
         })
     }
@@ -117,17 +134,46 @@ impl LocalModel {
         &self.embedder
     }
 
+    /// Who reads what memories are recalled by, where the model's heads are known.
+    pub fn latent(&self) -> Option<&Arc<LatentReader>> {
+        self.latent.as_ref()
+    }
+
+    /// The digest of its weights.
+    pub fn digest(&self) -> ModelDigest {
+        self.digest
+    }
+
     /// What an engine computes with.
     pub fn runtime(&self) -> Runtime {
-        Runtime::new(
+        let runtime = Runtime::new(
             self.model.clone(),
             self.model.store().clone(),
             self.embedder.clone(),
             self.n_threads,
         )
         .handing_over(self.model.clone())
-        .named(self.name())
+        .named(self.name());
+        match &self.latent {
+            Some(latent) => runtime.recalling_by(latent.clone()),
+            None => runtime,
+        }
     }
+}
+
+/// The profile in a file, of a model of these weights.
+fn read_profile(path: &Path, weights: &ModelDigest) -> Result<LatentProfile, ModelError> {
+    let mut text = String::new();
+    // One byte more than is read of a profile: a longer file is refused as such.
+    let read = std::fs::File::open(path).and_then(|file| {
+        file.take(MAX_PROFILE_BYTES as u64 + 1)
+            .read_to_string(&mut text)
+    });
+    let unreadable = |error: std::io::Error| ProfileError::Unreadable {
+        reason: format!("{}: {error}", path.display()),
+    };
+    read.map_err(unreadable)?;
+    Ok(LatentProfile::read(&text, weights)?)
 }
 
 /// What an engine computes with that embeds texts and asks no language model: for memories, and for

@@ -42,7 +42,7 @@ pub use cost::{Cost, Currency, Money, Prices};
 pub use dependency::{Dependencies, Dependency};
 pub use embed::{Embed, embed_within};
 pub use executor::{Attempt, Executor, Priority};
-pub use local::{TensorModel, TextCodec};
+pub use local::{LatentPair, LatentReader, TensorModel, TextCodec};
 pub use perennial_model::arithmetic::Arithmetic;
 pub use perennial_model::cancel::Cancel;
 pub use perennial_model::generation::DraftCheck;

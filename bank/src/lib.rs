@@ -2,9 +2,9 @@
 //!
 //! Documents are cut into [`passage`]s; a [`scope`] says what each may attend to, which gives
 //! every fragment its [`id`]. The tensors are in the [`fragment_store`], and on disk in the
-//! [`cold_tier`]. What one layout lends the next is a [`live_layout`]; what is laid on a
-//! superseded passage is a [`repair`]. From one process to another they go in a [`parcel`], and what came
-//! so is [`handed_over`].
+//! [`cold_tier`]; the keys that texts are found by are in [`recall`]. What one layout lends the next is a
+//! [`live_layout`]; what is laid on a superseded passage is a [`repair`]. From one process to another they go in
+//! a [`parcel`], and what came so is [`handed_over`].
 //!
 //! # Invariants
 //! - Equal ids, equal bits: an id covers everything that its fragment attended to.
@@ -21,6 +21,7 @@ pub mod id;
 pub mod live_layout;
 pub mod parcel;
 pub mod passage;
+pub mod recall;
 pub mod repair;
 pub mod scope;
 
@@ -31,5 +32,6 @@ pub use handed_over::HandedOver;
 pub use id::{FragmentId, ModelIdentity, PassageId};
 pub use live_layout::LiveLayout;
 pub use passage::PassageSizes;
+pub use recall::{KeyStats, KeyStore, TextId};
 pub use repair::Repair;
 pub use scope::{Scope, ScopeError};

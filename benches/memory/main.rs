@@ -6,7 +6,12 @@
 //! ```
 //! Passages of a file of JSON lines (`id, title, text, questions[{question, answers[]}]`) are stored;
 //! no language model is opened. Each question is asked by vectors, by words and by both, and its own
-//! passage is looked for among the first.
+//! passage is looked for among the first. With `--model`, passages are read by it, and each question is
+//! asked by its latent keys, and by text and these:
+//!
+//! ```console
+//! $ cargo bench --bench memory -- --data squad.jsonl --model smollm2-135m
+//! ```
 //!
 //! - *recall*: how often it is first, among five, and the mean reciprocal rank among ten; the time of
 //!   one recall, the embedding of its question in it;
@@ -20,10 +25,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use perennial::Engine;
-use perennial::local_model::embedding_only;
-use perennial::memory::{Bank, Memory, NewEntry, Recall, ScoreBy};
+use perennial::LocalModel;
+use perennial::local_model::{LocalModelOptions, embedding_only};
+use perennial::memory::{Bank, LATENT_SCALE, Memory, NewEntry, Recall, RecallBy};
 use perennial::model::locator::{Locator, OnStderr, Progress, Settings};
+use perennial::{Engine, Runtime};
 use serde::Deserialize;
 
 type Error = Box<dyn std::error::Error>;
@@ -44,9 +50,19 @@ struct Options {
     /// Edits of the last run.
     #[arg(long, default_value_t = 50)]
     edits: usize,
-    /// Other scales of words beside vectors, over the last run.
+    /// Other scales of words beside vectors, and of latent scores beside both, over the last run.
     #[arg(long)]
     sweep: bool,
+    /// A model of this machine, whose latent keys entries are recalled by, too.
+    #[arg(long)]
+    model: Option<String>,
+    /// Its profile, as `perennial memory calibrate` wrote it, instead of the one that is known.
+    #[arg(long)]
+    profile: Option<PathBuf>,
+    /// Leaves out every passage of which pairs in this file (as `perennial memory calibrate` takes them) hold
+    /// the text: what heads were chosen on tells nothing of them.
+    #[arg(long)]
+    but: Option<PathBuf>,
     /// Given by `cargo bench`; without meaning here.
     #[arg(long = "bench", hide = true)]
     _bench: bool,
@@ -59,6 +75,12 @@ struct Passage {
     title: String,
     text: String,
     questions: Vec<Question>,
+}
+
+/// A pair that heads were chosen on.
+#[derive(Deserialize)]
+struct Pair {
+    text: String,
 }
 
 #[derive(Clone, Deserialize)]
@@ -80,7 +102,14 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Error> {
     let text = std::fs::read_to_string(&options.data)?;
     let passages = text.lines().map(serde_json::from_str);
-    let passages: Vec<Passage> = passages.collect::<Result<_, _>>()?;
+    let mut passages: Vec<Passage> = passages.collect::<Result<_, _>>()?;
+    if let Some(but) = &options.but {
+        let text = std::fs::read_to_string(but)?;
+        let left_out = text.lines().map(serde_json::from_str);
+        let left_out: Vec<Pair> = left_out.collect::<Result<_, _>>()?;
+        passages.retain(|passage| left_out.iter().all(|pair| pair.text != passage.text));
+    }
+    let runtime = runtime(options)?;
     println!(
         "| entries | by | questions | recall@1 | recall@5 | MRR@10 | ms a recall, median / p95 |"
     );
@@ -88,7 +117,7 @@ fn run(options: &Options) -> Result<(), Error> {
     let mut last = None;
     for n_entries in &options.entries {
         let stored = evenly(&passages, *n_entries);
-        let bank = filled(&stored)?;
+        let bank = filled(&stored, &runtime)?;
         let asked: Vec<(&str, &str)> = stored
             .iter()
             .flat_map(|passage| {
@@ -97,11 +126,24 @@ fn run(options: &Options) -> Result<(), Error> {
             })
             .collect();
         let asked = evenly(&asked, options.questions);
-        for (name, by) in [
-            ("vectors", ScoreBy::Similarity),
-            ("words", ScoreBy::Words),
-            ("both", ScoreBy::Both),
-        ] {
+        let mut all = vec![
+            ("vectors", RecallBy::Similarity),
+            ("words", RecallBy::Words),
+            ("vectors and words", RecallBy::Text),
+        ];
+        if runtime.latent().is_some() {
+            let begin = Instant::now();
+            let n_read = bank.read_latent()?;
+            let latent = bank.stats()?.latent.unwrap_or_default();
+            eprintln!(
+                "{n_read} entries read in {:.1} s; {} bytes of keys each",
+                begin.elapsed().as_secs_f64(),
+                latent.n_bytes / latent.n_texts.max(1)
+            );
+            all.push(("latent keys", RecallBy::Latent));
+            all.push(("all three", RecallBy::Both));
+        }
+        for (name, by) in all {
             let (mut ranks, mut times) = (Vec::new(), Vec::new());
             for (id, question) in &asked {
                 let begin = Instant::now();
@@ -119,6 +161,9 @@ fn run(options: &Options) -> Result<(), Error> {
         }
         if options.sweep && Some(n_entries) == options.entries.last() {
             sweep(&bank, &asked)?;
+            if runtime.latent().is_some() {
+                sweep_latent(&bank, &asked)?;
+            }
         }
         last = Some((bank, stored));
     }
@@ -134,11 +179,28 @@ fn evenly<T: Clone>(all: &[T], n: usize) -> Vec<T> {
     (0..n).map(|i| all[i * all.len() / n].clone()).collect()
 }
 
-/// A memory of these passages.
-fn filled(passages: &[Passage]) -> Result<Bank, Error> {
+/// What embeds, and reads where a model is named.
+fn runtime(options: &Options) -> Result<Runtime, Error> {
     let on_stderr = || Box::new(OnStderr::default()) as Box<dyn Progress>;
-    let runtime = embedding_only(Locator::new(Settings::from_env()?), on_stderr);
-    let engine = Engine::builder(runtime).table("passages").start()?;
+    let locator = Locator::new(Settings::from_env()?);
+    let runtime = embedding_only(locator.clone(), on_stderr);
+    let Some(model) = &options.model else {
+        return Ok(runtime);
+    };
+    let open = LocalModelOptions {
+        latent_profile: options.profile.clone(),
+        ..LocalModelOptions::default()
+    };
+    let mut progress = OnStderr::default();
+    let model = LocalModel::open_with(model, &open, &locator, &mut progress, on_stderr)?;
+    let latent = model.latent().cloned();
+    let latent = latent.ok_or("the heads of this model are not known: name a --profile")?;
+    Ok(runtime.recalling_by(latent))
+}
+
+/// A memory of these passages.
+fn filled(passages: &[Passage], runtime: &Runtime) -> Result<Bank, Error> {
+    let engine = Engine::builder(runtime.clone()).table("passages").start()?;
     let bank = Bank::create(&engine, Memory::named("memory").from("passages"))?;
     let begin = Instant::now();
     bank.store_all(
@@ -207,9 +269,18 @@ fn sweep(bank: &Bank, asked: &[(&str, &str)]) -> Result<(), Error> {
         scored.push(hits);
     }
     println!("\n| scale of words | recall@1 | recall@5 | MRR@10 |\n| --- | --- | --- | --- |");
-    for scale in [
+    let scales = [
         0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0,
-    ] {
+    ];
+    print_scales(&scales, &scored);
+    Ok(())
+}
+
+/// By question and hit: whether it is the passage, its score, and what is added to that with a scale.
+type Scored = Vec<Vec<(bool, f64, f64)>>;
+
+fn print_scales(scales: &[f64], scored: &Scored) {
+    for scale in scales {
         let ranks = scored.iter().map(|hits| {
             let own = hits.iter().find(|(is_own, ..)| *is_own)?;
             let of = |(_, similarity, words): &(bool, f64, f64)| similarity + scale * words;
@@ -219,6 +290,28 @@ fn sweep(bank: &Bank, asked: &[(&str, &str)]) -> Result<(), Error> {
         let ranks: Vec<Option<usize>> = ranks.collect();
         println!("| {scale} | {} |", score(&ranks));
     }
+}
+
+/// What other scales of latent scores would find beside text, among the candidates of text.
+fn sweep_latent(bank: &Bank, asked: &[(&str, &str)]) -> Result<(), Error> {
+    let mut scored = Vec::new();
+    for (id, question) in asked {
+        let recalled = bank.recall(&Recall::new(*question).best(64).by(RecallBy::Both))?;
+        let hits = recalled.hits.iter().map(|hit| {
+            let latent = f64::from(hit.latent.unwrap_or_default());
+            (
+                *hit.entry.key == **id,
+                hit.score - LATENT_SCALE * latent,
+                latent,
+            )
+        });
+        scored.push(hits.collect());
+    }
+    println!(
+        "\n| scale of latent scores | recall@1 | recall@5 | MRR@10 |\n| --- | --- | --- | --- |"
+    );
+    let scales = [0.0, 0.02, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 1.0];
+    print_scales(&scales, &scored);
     Ok(())
 }
 

@@ -151,6 +151,21 @@ pub enum Error {
         /// What is supported.
         expected: &'static str,
     },
+    /// Heads cannot be chosen by these questions and passages.
+    #[error(
+        "calibration needs questions about at least two passages, none of them empty; got {n_passages} \
+         passages"
+    )]
+    Calibration {
+        /// Passages that were told apart.
+        n_passages: usize,
+    },
+    /// Keys that recall cannot read.
+    #[error(transparent)]
+    Strips(#[from] crate::latent::StripsError),
+    /// A profile of heads that cannot be used.
+    #[error(transparent)]
+    Profile(#[from] crate::latent::ProfileError),
     /// The decoder's threads could not be started.
     #[error("cannot start {n_threads} threads: {reason}")]
     Threads {

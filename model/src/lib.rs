@@ -22,6 +22,7 @@ pub mod generation;
 pub mod grammar;
 pub mod kv;
 mod lanes;
+pub mod latent;
 pub mod layout;
 pub mod locator;
 mod matmul;

@@ -1,6 +1,9 @@
 //! From options to an opened model.
 
-use perennial::ask::is_address;
+use std::path::Path;
+use std::sync::Arc;
+
+use perennial::ask::{LatentReader, is_address};
 use perennial::local_model::embedding_only;
 use perennial::model::arithmetic::Arithmetic;
 use perennial::model::locator::{Locator, Settings};
@@ -20,7 +23,7 @@ pub(crate) const VIEW: &str = "answers";
 ///
 /// # Errors
 /// A setting of the environment that cannot be used.
-pub(crate) fn locator(cache: Option<&std::path::Path>) -> Result<Locator, Failure> {
+pub(crate) fn locator(cache: Option<&Path>) -> Result<Locator, Failure> {
     let mut settings = Settings::from_env()?;
     if let Some(cache) = cache {
         settings.models = cache.join("models");
@@ -122,9 +125,57 @@ pub(crate) fn check_script(first: Option<&CreateModel>, args: &ModelArgs) -> Res
 ///
 /// # Errors
 /// A setting of the environment that cannot be used.
-pub(crate) fn embedding(cache: Option<&std::path::Path>, live: &Live) -> Result<Runtime, Failure> {
+pub(crate) fn embedding(cache: Option<&Path>, live: &Live) -> Result<Runtime, Failure> {
     let live = live.clone();
     Ok(embedding_only(locator(cache)?, move || live.bytes()))
+}
+
+/// The model that reads what a memory is recalled by: the one named, by the profile in this file or the one
+/// that is known of it.
+///
+/// # Errors
+/// Why it cannot be had or opened; that its heads are not known.
+pub(crate) fn latent(
+    model: &str,
+    profile: Option<&Path>,
+    cache: Option<&Path>,
+    live: &Live,
+) -> Result<Arc<LatentReader>, Failure> {
+    let local = open_to_read(model, profile, cache, live)?;
+    local.latent().cloned().ok_or_else(|| {
+        let what = format!("which heads of {} tell texts apart is not known", local.name());
+        Failure::usage(
+            what,
+            "choose them: perennial memory calibrate --model NAME --pairs FILE; then say --profile FILE",
+        )
+    })
+}
+
+/// A model of this machine that is to write nothing.
+///
+/// # Errors
+/// Why it cannot be had or opened.
+pub(crate) fn open_to_read(
+    model: &str,
+    profile: Option<&Path>,
+    cache: Option<&Path>,
+    live: &Live,
+) -> Result<LocalModel, Failure> {
+    if is_address(model) {
+        return Err(Failure::usage(
+            format!("{model} is a model behind HTTP, which shows nothing of what it reads"),
+            "name a model of this machine: --model smollm2-135m",
+        ));
+    }
+    let options = LocalModelOptions {
+        latent_profile: profile.map(Path::to_owned),
+        ..LocalModelOptions::default()
+    };
+    let embedder_live = live.clone();
+    let embedder = move || embedder_live.bytes();
+    let locator = locator(cache)?;
+    let model = LocalModel::open_with(model, &options, &locator, &mut *live.bytes(), embedder)?;
+    Ok(model)
 }
 
 /// The same for a model that a statement names.

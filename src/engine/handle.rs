@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -319,6 +320,11 @@ impl Engine {
     /// What the engine computes with where no model is named.
     pub fn runtime(&self) -> &Runtime {
         &self.shared.runtime
+    }
+
+    /// Where latent keys of memories outlive the process; none without a state directory.
+    pub(crate) fn latent_folder(&self) -> Option<PathBuf> {
+        self.shared.state.as_ref().map(|state| state.latent())
     }
 
     /// Inserts or replaces a row of a table: a document, or a context's text. Its time is

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
-use perennial_ask::{AnswerModel, Embed, Executor, Provider, TensorModel};
+use perennial_ask::{AnswerModel, Embed, Executor, LatentReader, Provider, TensorModel};
 use perennial_bank::FragmentStore;
 
 /// Answers written at a time: rows of one forward pass while decoding. Past this, reading
@@ -21,6 +21,8 @@ pub struct Runtime {
     /// The model itself, where it computes here and fragments of it may be handed over.
     pub(crate) tensors: Option<Arc<TensorModel>>,
     pub(crate) embedder: Arc<dyn Embed>,
+    /// Who reads what latent recall compares, where a model is there that can.
+    pub(crate) latent: Option<Arc<LatentReader>>,
     pub(crate) model_executor: Arc<Executor>,
     pub(crate) embed_executor: Arc<Executor>,
 }
@@ -42,6 +44,7 @@ impl Runtime {
             store: Some(store),
             tensors: None,
             embedder,
+            latent: None,
             model_executor: Arc::new(Executor::new(CALLS_AT_A_TIME)),
             embed_executor: Arc::new(Executor::new(n_embed_threads)),
         }
@@ -82,6 +85,7 @@ impl Runtime {
             store: None,
             tensors: None,
             embedder,
+            latent: None,
             model_executor: Arc::new(Executor::new(n_calls)),
             embed_executor: Arc::new(Executor::new(n_embed_threads)),
         }
@@ -100,6 +104,18 @@ impl Runtime {
         self.embedder = embedder;
         self.embed_executor = Arc::new(Executor::new(n_at_a_time));
         self
+    }
+
+    /// The same with memories recalled by the latent keys that this reads.
+    #[must_use]
+    pub fn recalling_by(mut self, latent: Arc<LatentReader>) -> Self {
+        self.latent = Some(latent);
+        self
+    }
+
+    /// Who reads what latent recall compares: a model of this machine whose heads are known.
+    pub fn latent(&self) -> Option<&Arc<LatentReader>> {
+        self.latent.as_ref()
     }
 
     /// Names the model, for recordings to say how it was called.

@@ -9,7 +9,8 @@ use super::declaration::Memory;
 use super::entry::{Entry, NewEntry};
 use super::error::MemoryError;
 use super::followed::Followed;
-use super::recall::{Recall, Recalled, embedded, readable, recall};
+use super::latent::{Latent, LatentStats, ReadQuestion};
+use super::recall::{Asked, PairScore, Recall, Recalled, embedded, readable};
 use super::rights::Readers;
 use crate::engine::{Edit, Engine, Error, Subscription};
 
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) memory: Memory,
     followed: Mutex<Followed>,
+    /// What is recalled by latent keys, where a model can read them.
+    latent: Option<Latent>,
     /// The views of readers that were made.
     pub(super) readers: Mutex<Readers>,
 }
@@ -75,6 +78,8 @@ pub struct MemoryStats {
     pub n_stored: usize,
     /// Of these, how many are no entries: empty, or too long.
     pub n_refused: usize,
+    /// What is held to recall by latent keys, where a model is open that can read them.
+    pub latent: Option<LatentStats>,
     /// By namespace.
     pub namespaces: BTreeMap<Arc<str>, NamespaceStats>,
 }
@@ -83,11 +88,15 @@ impl Bank {
     /// Makes the relations of a memory in an engine.
     ///
     /// # Errors
-    /// [`MemoryError::NoColumn`]; of the engine [`Error::UnknownRelation`] for what it is made from,
+    /// [`MemoryError::NoColumn`]; [`MemoryError::NoLatent`]; of the engine [`Error::UnknownRelation`] for what it is made from,
     /// [`Error::DeclaredTwice`], [`Error::Recorded`], [`Error::Stopped`].
     pub fn create(engine: &Engine, memory: Memory) -> Result<Self, MemoryError> {
         // What is wrong with the declaration is said before anything is made.
         memory.foreseen(&engine.relations()?)?;
+        let latent = Latent::of(engine, &memory);
+        if memory.recall.is_latent() && latent.is_none() {
+            return Err(no_latent(&memory));
+        }
         let mut made = Vec::new();
         let updates = match make(engine, &memory, &mut made) {
             Ok(updates) => updates,
@@ -103,6 +112,7 @@ impl Bank {
                 engine: engine.clone(),
                 memory,
                 followed: Mutex::new(Followed::over(updates)),
+                latent,
                 readers: Mutex::default(),
             }),
         })
@@ -140,6 +150,9 @@ impl Bank {
         let names: Vec<String> = names.filter(is_there).collect();
         engine.drop_relations(names)?;
         readers.clear();
+        if let Some(latent) = &self.shared.latent {
+            latent.clear();
+        }
         Ok(())
     }
 
@@ -255,6 +268,10 @@ impl Bank {
         let followed = self.shared.followed.lock();
         let mut followed = followed.unwrap_or_else(PoisonError::into_inner);
         followed.catch_up();
+        let gone = std::mem::take(&mut followed.gone);
+        if let Some(latent) = &self.shared.latent {
+            latent.forget(&gone, &followed.index, followed.epoch.is_some());
+        }
         if !followed.has_ended {
             return Ok(followed);
         }
@@ -271,32 +288,76 @@ impl Bank {
     }
 
     /// The best entries for a question, as of the last complete epoch. No view is waited for, and no
-    /// call of a language model.
+    /// call of a language model; by latent keys, the question is read, and entries that were not read yet.
     ///
     /// # Errors
     /// What of the question is refused, by name; [`MemoryError::NoNamespace`];
-    /// [`MemoryError::NotEmbedded`]; [`MemoryError::NotScored`]; [`Error::Dropped`],
-    /// [`Error::Stopped`].
+    /// [`MemoryError::NotEmbedded`]; [`MemoryError::NoLatent`], [`MemoryError::NotScored`];
+    /// [`Error::Dropped`], [`Error::Stopped`].
     pub fn recall(&self, asked: &Recall) -> Result<Recalled, MemoryError> {
         asked.check()?;
-        let embedder = &self.shared.engine.runtime().embedder;
-        let mut vector = None;
+        let shared = &self.shared;
+        let by = asked.by.unwrap_or(shared.memory.recall);
+        let latent = match (by.is_latent(), &shared.latent) {
+            (false, _) => None,
+            (true, Some(latent)) => Some(latent),
+            (true, None) => return Err(no_latent(&shared.memory)),
+        };
+        let embedder = &shared.engine.runtime().embedder;
+        let (mut vector, mut are_scored) = (None, false);
+        let mut question: Option<ReadQuestion<'_>> = None;
+        // Others go on while the question is embedded, and while it and entries are read.
         loop {
             let followed = self.followed()?;
-            let found = readable(&followed.index, asked)?;
-            if vector.is_some() || !asked.is_embedded() || found.n_entries() == 0 {
-                return recall(
-                    &followed.index,
-                    found,
-                    asked,
-                    vector.as_ref(),
-                    followed.epoch,
-                );
+            let (index, epoch) = (&followed.index, followed.epoch);
+            if let (Some(latent), Some(question)) = (latent, &mut question) {
+                question.stand_at(latent.now());
             }
-            // Others go on while the question is embedded.
-            drop(followed);
-            vector = Some(embedded(&asked.question, &**embedder)?);
+            let found = readable(index, asked)?;
+            let is_empty = found.n_entries() == 0;
+            if vector.is_none() && by.is_embedded() && !is_empty {
+                drop(followed);
+                vector = Some(embedded(&asked.question, &**embedder)?);
+                continue;
+            }
+            if let (Some(latent), None, false) = (latent, &question, is_empty) {
+                drop(followed);
+                question = Some(latent.question(&asked.question)?);
+                continue;
+            }
+            let known = Asked {
+                recall: asked,
+                by,
+                vector: vector.as_ref(),
+                latent: question.as_ref().map(|question| question as &dyn PairScore),
+            };
+            if question.is_some() && !are_scored {
+                let candidates = known.candidates(index, &found)?;
+                drop(followed);
+                // What is stored from now on is read below, while others wait.
+                are_scored = true;
+                if let Some(question) = &mut question {
+                    question.learn(&candidates)?;
+                }
+                continue;
+            }
+            return known.best(index, &found, epoch);
         }
+    }
+
+    /// Reads the latent keys of all that stands and was not read yet, so that no question waits for it.
+    /// Returns how many entries were read.
+    ///
+    /// # Errors
+    /// [`MemoryError::NoLatent`], [`MemoryError::NotScored`]; [`Error::Dropped`], [`Error::Stopped`].
+    pub fn read_latent(&self) -> Result<usize, MemoryError> {
+        let latent = self.shared.latent.as_ref();
+        let latent = latent.ok_or_else(|| no_latent(&self.shared.memory))?;
+        let (entries, at) = {
+            let followed = self.followed()?;
+            (followed.index.entries().cloned().collect(), latent.now())
+        };
+        latent.read(entries, at)
     }
 
     /// What stands that a reader, or the owner, may read: by namespace, newest first.
@@ -347,6 +408,7 @@ impl Bank {
             epoch: followed.epoch,
             n_stored: n_rows(&memory.from),
             n_refused: n_rows(&memory.refused()),
+            latent: self.shared.latent.as_ref().map(Latent::stats),
             namespaces: BTreeMap::new(),
         };
         for (name, of) in followed.index.readable(None) {
@@ -365,6 +427,14 @@ impl Bank {
             of.readers.push(reader.clone());
         }
         Ok(stats)
+    }
+}
+
+fn no_latent(memory: &Memory) -> MemoryError {
+    MemoryError::NoLatent {
+        memory: memory.name.clone(),
+        reason: "no model of this machine is open whose heads are known; open smollm2-135m, say, or one \
+                 that `perennial memory calibrate` was run for",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perennial_rows::{Column, SUPERSEDES, Schema, TEXT, TITLE, Type, UPDATED_AT};
-use perennial_views::query::memory::{MAX_TEXT, Retain};
+use perennial_views::query::memory::{MAX_TEXT, RecallBy, Retain};
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
 use perennial_views::sql::{Identifier, Quoted, Script, Statement, parse};
 
@@ -14,6 +14,8 @@ use crate::engine::{Engine, Error, RelationInfo, RelationKind};
 /// The query of a view of a memory, over the relations that there are.
 pub(super) type MakeQuery = fn(&Memory, &[RelationInfo]) -> Result<Query, MemoryError>;
 
+/// Bytes of latent keys that are held unless told.
+const LATENT_BYTES: usize = 256 << 20;
 /// Characters of which a text that says nothing may consist.
 const BLANKS: &str = " \t\r\n";
 
@@ -38,6 +40,8 @@ pub struct Memory {
     pub(super) writer: Option<String>,
     pub(super) pinned: Option<String>,
     pub(super) retain: Option<Retain>,
+    pub(super) recall: RecallBy,
+    pub(super) latent_bytes: usize,
 }
 
 impl Memory {
@@ -52,6 +56,8 @@ impl Memory {
             writer: None,
             pinned: None,
             retain: None,
+            recall: RecallBy::default(),
+            latent_bytes: LATENT_BYTES,
         }
     }
 
@@ -97,6 +103,20 @@ impl Memory {
         self
     }
 
+    /// By what its entries are scored for a question that does not say so itself; by text unless told.
+    #[must_use]
+    pub fn recall_by(mut self, by: RecallBy) -> Self {
+        self.recall = by;
+        self
+    }
+
+    /// Most bytes of latent keys that are held in memory; 256 MiB unless told.
+    #[must_use]
+    pub fn latent_bytes(mut self, n_bytes: usize) -> Self {
+        self.latent_bytes = n_bytes;
+        self
+    }
+
     /// Its name, which is that of the view of its entries.
     pub fn name(&self) -> &str {
         &self.name
@@ -110,6 +130,11 @@ impl Memory {
     /// How much of each namespace is kept.
     pub fn retained(&self) -> Option<Retain> {
         self.retain
+    }
+
+    /// By what its entries are scored.
+    pub fn recalled_by(&self) -> RecallBy {
+        self.recall
     }
 
     /// The relations that it consists of, but for views of readers: each before what it reads.

@@ -82,6 +82,14 @@ pub enum MemoryError {
         /// Why.
         reason: String,
     },
+    /// Nobody can read what latent recall compares.
+    #[error("memory `{memory}` cannot be recalled by latent keys: {reason}")]
+    NoLatent {
+        /// The memory.
+        memory: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// A query of the memory's own cannot be bound.
     #[error("memory `{memory}` cannot be declared: {reason}")]
     NotDeclared {

@@ -1,9 +1,11 @@
 //! What has a memory's view said so far?
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_views::Epoch;
 
+use super::entry::Entry;
 use super::index::Index;
 use crate::engine::{Subscription, Update};
 
@@ -14,6 +16,8 @@ pub(super) struct Followed {
     pub(super) epoch: Option<Epoch>,
     /// Whether nothing more is told: the view was dropped, or the engine has stopped.
     pub(super) has_ended: bool,
+    /// Entries that are gone, until somebody takes note.
+    pub(super) gone: Vec<Arc<Entry>>,
 }
 
 impl Followed {
@@ -23,6 +27,7 @@ impl Followed {
             index: Index::default(),
             epoch: None,
             has_ended: false,
+            gone: Vec::new(),
         }
     }
 
@@ -33,7 +38,7 @@ impl Followed {
             match update {
                 Some(Update::Rows(rows)) => {
                     self.epoch = Some(rows.epoch);
-                    self.index.apply(rows.rows);
+                    self.gone.extend(self.index.apply(rows.rows));
                 }
                 Some(Update::EpochComplete(summary)) => self.epoch = Some(summary.epoch),
                 Some(Update::Failed { .. }) | None => {

@@ -62,16 +62,18 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Takes a change of the view in.
-    pub(super) fn apply(&mut self, rows: Vec<(Tuple, isize)>) {
+    /// Takes a change of the view in. Returns the entries that are gone by it.
+    pub(super) fn apply(&mut self, rows: Vec<(Tuple, isize)>) -> Vec<Arc<Entry>> {
+        let mut gone_entries = Vec::new();
         // First what goes: its slots are free for what comes.
         let (gone, come): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, diff)| *diff < 0);
         for (tuple, diff) in gone.into_iter().chain(come) {
             match tuple.get(READER).and_then(Value::as_text) {
                 Some(reader) => self.grant(reader, &tuple, diff),
-                None => self.change(tuple, diff),
+                None => gone_entries.extend(self.change(tuple, diff)),
             }
         }
+        gone_entries
     }
 
     fn grant(&mut self, reader: &Arc<str>, tuple: &Tuple, diff: isize) {
@@ -89,21 +91,23 @@ impl Index {
         }
     }
 
-    fn change(&mut self, tuple: Tuple, diff: isize) {
+    /// Returns the entry that is gone by it.
+    fn change(&mut self, tuple: Tuple, diff: isize) -> Option<Arc<Entry>> {
         if let Some(slot) = self.by_row.get(&tuple).copied() {
             let standing = self.standing[slot as usize].as_mut();
             let standing = standing.expect("rows name live slots only");
             standing.n_copies += diff;
             if standing.n_copies == 0 {
                 self.by_row.remove(&tuple);
-                self.remove(slot);
+                return self.remove(slot);
             }
-            return;
+            return None;
         }
         if let Some(entry) = Entry::of(&tuple) {
             let slot = self.insert(entry, &tuple, diff);
             self.by_row.insert(tuple, slot);
         }
+        None
     }
 
     fn insert(&mut self, entry: Entry, tuple: &Tuple, n_copies: isize) -> Slot {
@@ -144,10 +148,8 @@ impl Index {
         slot
     }
 
-    fn remove(&mut self, slot: Slot) {
-        let Some(standing) = self.standing[slot as usize].take() else {
-            return;
-        };
+    fn remove(&mut self, slot: Slot) -> Option<Arc<Entry>> {
+        let standing = self.standing[slot as usize].take()?;
         let entry = &standing.entry;
         if let Some(namespace) = self.namespaces.get_mut(&entry.namespace) {
             namespace.slots.remove(&slot);
@@ -168,12 +170,18 @@ impl Index {
             self.vectors.set(slot, std::iter::empty());
         }
         self.free.push(slot);
+        Some(standing.entry)
     }
 
     /// An entry that stands.
     pub(super) fn standing(&self, slot: Slot) -> &Standing {
         let standing = self.standing[slot as usize].as_ref();
         standing.expect("namespaces name live slots only")
+    }
+
+    /// All entries that stand.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.standing.iter().flatten().map(|of| &of.entry)
     }
 
     /// Whether a reader may read a namespace; the owner may read all that there are.

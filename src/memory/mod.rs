@@ -13,11 +13,13 @@
 //!   what else is stored, nor of how it came to be. Counts are whole numbers, kept by namespace and
 //!   added up for each question; scales are fixed.
 //! - Entries and grants are of the same epoch: they come through one view.
-//! - Storing asks no language model, and recall waits for none.
+//! - Storing asks no language model. Recall waits for none, but for one pass over the question, and over
+//!   entries that were not read yet, where it is by latent keys.
 //!
 //! # What it deliberately does not do
-//! It holds no tensors: what comes in a parcel is kept beside it. A score of other kinds (of latent keys, say) joins as a [`PairScore`]. It
-//! authenticates nobody: who calls says who reads.
+//! It holds no fragments: what comes in a parcel is kept beside it. What a model reads of entries is a cache of
+//! their keys (`latent.rs`), which joins as a [`PairScore`], as scores of other kinds may. It authenticates
+//! nobody: who calls says who reads.
 
 mod bank;
 mod declaration;
@@ -27,6 +29,7 @@ mod followed;
 mod forget;
 pub mod hand_over;
 mod index;
+mod latent;
 mod recall;
 mod rights;
 mod words;
@@ -36,5 +39,6 @@ pub use declaration::Memory;
 pub use entry::{Entry, NewEntry};
 pub use error::MemoryError;
 pub use forget::{ForgetBy, MemoryReceipt};
-pub use perennial_views::query::memory::Retain;
-pub use recall::{Hit, PairScore, Recall, Recalled, ScoreBy, WORDS_SCALE};
+pub use latent::LatentStats;
+pub use perennial_views::query::memory::{RecallBy, Retain};
+pub use recall::{Hit, LATENT_SCALE, PairScore, Recall, Recalled, WORDS_SCALE};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! score = cosine(question, entry) + WORDS_SCALE * BM25 / (the most BM25 that the question could get)
+//!       + LATENT_SCALE * latent score
 //! ```
 //! BM25 (Robertson and Zaragoza, "The probabilistic relevance framework", 2009) counts over exactly
 //! the entries that are asked for: it is computed from whole numbers, word by word in order, so that
@@ -19,7 +20,7 @@ use std::time::Duration;
 use perennial_ask::{Embed, embed_within};
 use perennial_model::dot::{Rows, Vectors, products};
 use perennial_views::Epoch;
-use perennial_views::query::memory::MAX_TEXT;
+use perennial_views::query::memory::{MAX_TEXT, RecallBy};
 
 use super::entry::{Entry, MAX_NAME};
 use super::error::{MemoryError, check};
@@ -28,6 +29,9 @@ use super::index::{Index, Namespace, Slot};
 /// What a full match of words counts beside a cosine of 1. A round number; what others would find shows
 /// `cargo bench --bench memory -- --sweep`.
 pub const WORDS_SCALE: f64 = 0.8;
+/// What a latent score of 1 counts beside a cosine of 1: it is in standard deviations of pairs that do not
+/// belong together (`latent.rs`). A round number; `cargo bench --bench memory -- --sweep` shows others.
+pub const LATENT_SCALE: f64 = 0.1;
 /// How fast further copies of a word in a text count less.
 const K1: f64 = 1.2;
 /// How much a long text is held against it.
@@ -44,18 +48,6 @@ const MIN_CANDIDATES: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Most entries that can be asked for where they are folded: every candidate is compared with all others.
 const MAX_FOLDED: usize = 128;
-
-/// What an entry is scored by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ScoreBy {
-    /// Vectors and words.
-    #[default]
-    Both,
-    /// Vectors alone.
-    Similarity,
-    /// Words alone: no text is embedded.
-    Words,
-}
 
 /// A further score of a question and an entry.
 ///
@@ -81,7 +73,7 @@ pub struct Recall {
     pub(super) best: usize,
     pub(super) reader: Option<String>,
     pub(super) namespace: Option<String>,
-    pub(super) by: ScoreBy,
+    pub(super) by: Option<RecallBy>,
     pub(super) fold: Option<f32>,
     pub(super) further: Option<Arc<dyn PairScore>>,
 }
@@ -94,7 +86,7 @@ impl Recall {
             best: DEFAULT_BEST,
             reader: None,
             namespace: None,
-            by: ScoreBy::Both,
+            by: None,
             fold: None,
             further: None,
         }
@@ -121,10 +113,10 @@ impl Recall {
         self
     }
 
-    /// Scored by this.
+    /// Scored by this; unless told, by what the memory was declared with.
     #[must_use]
-    pub fn by(mut self, by: ScoreBy) -> Self {
-        self.by = by;
+    pub fn by(mut self, by: RecallBy) -> Self {
+        self.by = Some(by);
         self
     }
 
@@ -142,11 +134,6 @@ impl Recall {
     pub fn scored_by(mut self, further: Arc<dyn PairScore>) -> Self {
         self.further = Some(further);
         self
-    }
-
-    /// Whether the question's vector is needed.
-    pub(super) fn is_embedded(&self) -> bool {
-        self.by != ScoreBy::Words
     }
 
     fn n_candidates(&self) -> usize {
@@ -196,6 +183,8 @@ pub struct Hit {
     pub similarity: f32,
     /// BM25, of the most that the question could get.
     pub words: f64,
+    /// The latent score, where the entry was scored by it.
+    pub latent: Option<f32>,
     /// The further score, where one was asked for.
     pub further: Option<f32>,
 }
@@ -252,29 +241,44 @@ pub(super) fn embedded(question: &str, embedder: &dyn Embed) -> Result<Vectors, 
     Ok(vector)
 }
 
-/// Which entries are best, of those that the reader may read. Without a vector words alone count.
-pub(super) fn recall(
-    index: &Index,
-    readable: Readable<'_>,
-    asked: &Recall,
-    vector: Option<&Vectors>,
-    epoch: Option<Epoch>,
-) -> Result<Recalled, MemoryError> {
-    let n_entries = readable.n_entries();
-    let namespaces = readable.namespaces;
-    let slots = namespaces.iter().flat_map(|of| of.slots.iter().copied());
-    let slots: Vec<Slot> = slots.collect();
-    let similarities = match vector {
-        Some(vector) => similarities(index, &slots, vector)?,
-        None => HashMap::new(),
-    };
-    let words = match asked.by {
-        ScoreBy::Similarity => HashMap::new(),
-        _ => words(index, &namespaces, &asked.question),
-    };
-    let mut found: Vec<Found> = slots
-        .into_iter()
-        .map(|slot| {
+/// A question, with all that is known of it.
+pub(super) struct Asked<'a> {
+    pub(super) recall: &'a Recall,
+    pub(super) by: RecallBy,
+    /// Its vector; without, words alone count.
+    pub(super) vector: Option<&'a Vectors>,
+    /// What scores entries by latent keys, where that is asked for.
+    pub(super) latent: Option<&'a dyn PairScore>,
+}
+
+impl Asked<'_> {
+    /// What is scored further: by latent keys alone all that there is, else the best that text finds.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotEmbedded`].
+    pub(super) fn candidates(
+        &self,
+        index: &Index,
+        readable: &Readable<'_>,
+    ) -> Result<Vec<Arc<Entry>>, MemoryError> {
+        let found = self.found(index, readable)?;
+        Ok(entries(index, &found))
+    }
+
+    /// Entries with their scores of text; the best of them alone, where others are to follow.
+    fn found(&self, index: &Index, readable: &Readable<'_>) -> Result<Vec<Found>, MemoryError> {
+        let namespaces = &readable.namespaces;
+        let slots = namespaces.iter().flat_map(|of| of.slots.iter().copied());
+        let slots: Vec<Slot> = slots.collect();
+        let similarities = match self.vector {
+            Some(vector) => similarities(index, &slots, vector)?,
+            None => HashMap::new(),
+        };
+        let words = match self.by.has_words() {
+            true => words(index, namespaces, &self.recall.question),
+            false => HashMap::new(),
+        };
+        let found = slots.into_iter().map(|slot| {
             let similarity = similarities.get(&slot).copied().unwrap_or(0.0);
             let words = words.get(&slot).copied().unwrap_or(0.0);
             Found {
@@ -282,33 +286,70 @@ pub(super) fn recall(
                 score: f64::from(similarity) + WORDS_SCALE * words,
                 similarity,
                 words,
+                latent: None,
                 further: None,
             }
+        });
+        let mut found: Vec<Found> = found.collect();
+        if self.by == RecallBy::Both {
+            self.cut(index, &mut found);
+        }
+        Ok(found)
+    }
+
+    /// Keeps as many candidates as further scores look at.
+    fn cut(&self, index: &Index, found: &mut Vec<Found>) {
+        let by_score = |a: &Found, b: &Found| ordered(index, a, b);
+        keep_best(found, self.recall.n_candidates(), by_score);
+    }
+
+    /// Which entries are best, of those that the reader may read.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotEmbedded`], [`MemoryError::NotScored`].
+    pub(super) fn best(
+        &self,
+        index: &Index,
+        readable: &Readable<'_>,
+        epoch: Option<Epoch>,
+    ) -> Result<Recalled, MemoryError> {
+        let recall = self.recall;
+        let mut found = self.found(index, readable)?;
+        if let Some(latent) = self.latent {
+            let scores = scored(index, &found, latent, &recall.question)?;
+            for (found, score) in found.iter_mut().zip(scores) {
+                found.latent = Some(score);
+                found.score += latent.scale() * f64::from(score);
+            }
+        }
+        if recall.further.is_some() || recall.fold.is_some() {
+            self.cut(index, &mut found);
+        }
+        if let Some(further) = &recall.further {
+            let scores = scored(index, &found, &**further, &recall.question)?;
+            for (found, score) in found.iter_mut().zip(scores) {
+                found.further = Some(score);
+                found.score += further.scale() * f64::from(score);
+            }
+        }
+        let by_score = |a: &Found, b: &Found| ordered(index, a, b);
+        let hits = match recall.fold {
+            None => {
+                keep_best(&mut found, recall.best, by_score);
+                let hit = |found: &Found| found.hit(index.standing(found.slot).entry.clone());
+                found.iter().map(hit).collect()
+            }
+            Some(cosine) => {
+                found.sort_by(by_score);
+                folded(index, &found, recall.best, cosine)
+            }
+        };
+        Ok(Recalled {
+            hits,
+            epoch,
+            n_entries: readable.n_entries(),
         })
-        .collect();
-    let by_score = |a: &Found, b: &Found| ordered(index, a, b);
-    if asked.further.is_some() || asked.fold.is_some() {
-        keep_best(&mut found, asked.n_candidates(), by_score);
     }
-    if let Some(further) = &asked.further {
-        add_further(index, &mut found, &**further, &asked.question)?;
-    }
-    let hits = match asked.fold {
-        None => {
-            keep_best(&mut found, asked.best, by_score);
-            let hit = |found: &Found| found.hit(index.standing(found.slot).entry.clone());
-            found.iter().map(hit).collect()
-        }
-        Some(cosine) => {
-            found.sort_by(by_score);
-            folded(index, &found, asked.best, cosine)
-        }
-    };
-    Ok(Recalled {
-        hits,
-        epoch,
-        n_entries,
-    })
 }
 
 /// An entry with its scores.
@@ -317,6 +358,7 @@ struct Found {
     score: f64,
     similarity: f32,
     words: f64,
+    latent: Option<f32>,
     further: Option<f32>,
 }
 
@@ -327,9 +369,15 @@ impl Found {
             score: self.score,
             similarity: self.similarity,
             words: self.words,
+            latent: self.latent,
             further: self.further,
         }
     }
+}
+
+fn entries(index: &Index, found: &[Found]) -> Vec<Arc<Entry>> {
+    let entry = |found: &Found| index.standing(found.slot).entry.clone();
+    found.iter().map(entry).collect()
 }
 
 /// The best first; of equals the newest, then by key.
@@ -352,28 +400,23 @@ fn keep_best(found: &mut Vec<Found>, n: usize, order: impl Fn(&Found, &Found) ->
     found.sort_by(order);
 }
 
-/// Adds a further score to all.
-fn add_further(
+/// A score of each that was found, in order.
+fn scored(
     index: &Index,
-    found: &mut [Found],
-    further: &dyn PairScore,
+    found: &[Found],
+    by: &dyn PairScore,
     question: &str,
-) -> Result<(), MemoryError> {
-    let entries = found
-        .iter()
-        .map(|found| index.standing(found.slot).entry.clone());
-    let entries: Vec<Arc<Entry>> = entries.collect();
+) -> Result<Vec<f32>, MemoryError> {
+    let entries = entries(index, found);
     let not_scored = |reason| MemoryError::NotScored { reason };
-    let scores = further.scores(question, &entries).map_err(not_scored)?;
-    if scores.len() != entries.len() {
-        let reason = format!("{} scores of {} entries", scores.len(), entries.len());
-        return Err(not_scored(reason));
+    let scores = by.scores(question, &entries).map_err(not_scored)?;
+    match scores.len() == entries.len() {
+        true => Ok(scores),
+        false => {
+            let reason = format!("{} scores of {} entries", scores.len(), entries.len());
+            Err(not_scored(reason))
+        }
     }
-    for (found, score) in found.iter_mut().zip(scores) {
-        found.further = Some(score);
-        found.score += further.scale() * f64::from(score);
-    }
-    Ok(())
 }
 
 /// The cosine of the question and each entry that has a vector.

@@ -13,7 +13,7 @@ use super::session::{Session, created, lock, number, table};
 use crate::memory::{self, Bank, ForgetBy, Hit, Memory};
 
 /// The columns of what is recalled.
-const RECALLED: [(&str, Type); 10] = [
+const RECALLED: [(&str, Type); 11] = [
     ("key", Type::Text),
     ("text", Type::Text),
     ("score", Type::Float),
@@ -24,6 +24,7 @@ const RECALLED: [(&str, Type); 10] = [
     ("writer", Type::Text),
     ("updated_at", Type::Timestamp),
     ("sources", Type::Json),
+    ("latent", Type::Float),
 ];
 
 impl Session {
@@ -74,9 +75,21 @@ impl Session {
                 number(n_entries),
                 number(stats.namespaces.len()),
                 retain.map_or(Value::Null, |retain| Value::text(retain.to_string())),
+                Value::text(memory.recalled_by().to_string()),
+                stats
+                    .latent
+                    .map_or(Value::Null, |latent| number(latent.n_bytes)),
             ]);
         }
-        let names = ["name", "from", "entries", "namespaces", "retain"];
+        let names = [
+            "name",
+            "from",
+            "entries",
+            "namespaces",
+            "retain",
+            "recall",
+            "latent_bytes",
+        ];
         Ok(table(names, rows.into_iter()))
     }
 
@@ -164,6 +177,8 @@ pub(super) fn declared(memory: &CreateMemory) -> Memory {
         MemoryOption::Writer(column) => declared.writer(&**column),
         MemoryOption::Pinned(column) => declared.pinned(&**column),
         MemoryOption::Retain(retain) => declared.retain(*retain),
+        MemoryOption::Recall(by) => declared.recall_by(*by),
+        MemoryOption::LatentBytes(n) => declared.latent_bytes(*n),
         // An option that a later release knows is refused where it is read.
         _ => declared,
     })
@@ -184,6 +199,8 @@ fn row(hit: &Hit) -> Tuple {
         text(&entry.writer),
         Value::Timestamp(entry.updated_at_ms),
         Value::from_json(&sources.into()),
+        hit.latent
+            .map_or(Value::Null, |latent| Value::float(latent.into())),
     ]
     .into()
 }

@@ -86,6 +86,8 @@ use crate::fault;
 
 /// The folder of a state directory that fragments are in.
 pub(crate) const FRAGMENTS: &str = "fragments";
+/// The folder of a state directory that latent keys of memories are in: a cache, as fragments are.
+const LATENT: &str = "latent";
 
 /// An open state directory.
 pub(crate) struct State {
@@ -811,6 +813,25 @@ impl State {
         sync(dir).map_err(io)?;
         fault::FORGET_SYNCED.reach();
         Ok(n_bytes)
+    }
+
+    /// Where latent keys of memories are.
+    pub(crate) fn latent(&self) -> PathBuf {
+        self.path.with_file_name(LATENT)
+    }
+
+    /// Removes all latent keys: they are made again when they are needed.
+    ///
+    /// # Errors
+    /// A folder that cannot be removed.
+    pub(crate) fn remove_latent(&self) -> Result<(), StateError> {
+        let remove = || match std::fs::remove_dir_all(self.latent()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        // A memory that keeps something meanwhile is in the way once.
+        let removed = remove().or_else(|_| remove());
+        removed.map_err(|source| self.unreadable(source))
     }
 
     /// The files of the state. Fragments stand in a folder of their own, and hold tensors only.

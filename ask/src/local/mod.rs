@@ -6,6 +6,7 @@ mod encodings;
 mod handed_over;
 mod instruction;
 mod laid_out;
+mod latent;
 mod perform;
 mod skip;
 mod written;
@@ -35,6 +36,8 @@ use perennial_bank::id::{FragmentId, ModelIdentity};
 use perennial_bank::scope::{self, FragmentPlan, Scope};
 
 use encodings::Encodings;
+
+pub use latent::{LatentPair, LatentReader};
 
 const KV_DTYPE: &str = "f16";
 

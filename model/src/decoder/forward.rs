@@ -24,12 +24,20 @@ const CHUNK_ROWS: usize = 512;
 const LOGIT_ROWS: usize = 32;
 
 /// A stretch of one run's rows within a chunk.
-struct Piece {
-    run: usize,
+pub(super) struct Piece {
+    pub run: usize,
     /// Rows of the run.
-    rows: Range<usize>,
+    pub rows: Range<usize>,
     /// Number of the first of them in the chunk.
-    first_row: usize,
+    pub first_row: usize,
+}
+
+/// Reads queries on their way. Where there is one, rows are computed up to its last layer only.
+pub(super) struct Tap<'a> {
+    /// The number of layers whose queries are read.
+    pub n_layers: usize,
+    /// Is given the layer, the pieces of a chunk, and its queries, not rotated.
+    pub read: &'a mut (dyn FnMut(usize, &[Piece], &Activations) + Send),
 }
 
 /// A row that wants logits.
@@ -59,12 +67,24 @@ impl Decoder {
         cancel: &Cancel,
         choose: impl Fn(usize, usize, &[f32]) -> T + Sync,
     ) -> Result<Vec<Forwarded<T>>, Error> {
+        self.forward_tapped(batch, cancel, choose, None)
+    }
+
+    /// As [`Self::forward_with`]; with a tap, tails hold no state of layers behind its last, and
+    /// no row may want logits or mass.
+    pub(super) fn forward_tapped<T: Send>(
+        &self,
+        batch: &mut [Rows<'_>],
+        cancel: &Cancel,
+        choose: impl Fn(usize, usize, &[f32]) -> T + Sync,
+        tap: Option<Tap<'_>>,
+    ) -> Result<Vec<Forwarded<T>>, Error> {
         self.check(batch)?;
         let before: Vec<usize> = batch.iter().map(|rows| rows.tail.n_tokens()).collect();
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let result = self
             .pool
-            .install(|| keep_awake(|| self.all_chunks(batch, cancel, &choose)));
+            .install(|| keep_awake(|| self.all_chunks(batch, cancel, &choose, tap)));
         if result.is_err() {
             for (rows, n) in batch.iter_mut().zip(before) {
                 rows.tail.truncate(n);
@@ -132,6 +152,7 @@ impl Decoder {
         batch: &mut [Rows<'_>],
         cancel: &Cancel,
         choose: &(impl Fn(usize, usize, &[f32]) -> T + Sync),
+        mut tap: Option<Tap<'_>>,
     ) -> Result<Vec<Forwarded<T>>, Error> {
         let layouts: Vec<_> = batch.iter().map(|rows| rows.layout).collect();
         let sources: Vec<Vec<Source<'_>>> = layouts
@@ -145,7 +166,7 @@ impl Decoder {
         let mut forwarded: Vec<_> = batch.iter().map(nothing).collect();
         for pieces in cut(batch.iter().map(|rows| rows.tokens.len())) {
             let wanted = wanted(batch, &pieces);
-            let (x, mass) = self.chunk(batch, &sources, &pieces, &wanted, cancel)?;
+            let (x, mass) = self.chunk(batch, &sources, &pieces, &wanted, cancel, tap.as_mut())?;
             for (wanted, chosen) in wanted.iter().zip(self.choose(&x, &wanted, choose)) {
                 forwarded[wanted.run].chosen.push(chosen);
             }
@@ -171,6 +192,7 @@ impl Decoder {
         pieces: &[Piece],
         wanted: &[Wanted],
         cancel: &Cancel,
+        mut tap: Option<&mut Tap<'_>>,
     ) -> Result<(Activations, Vec<Vec<f32>>), Error> {
         let c = &self.config;
         let n_rows = pieces.iter().map(|p| p.rows.len()).sum();
@@ -204,11 +226,12 @@ impl Decoder {
         };
         let d_attn = c.n_heads * c.head_dim;
         let d_kv = c.n_kv_heads * c.head_dim;
-        for (number, layer) in self.layers.layers.iter().enumerate() {
+        let n_layers = tap.as_ref().map_or(c.n_layers, |tap| tap.n_layers);
+        for (number, layer) in self.layers.layers[..n_layers].iter().enumerate() {
             if cancel.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            let last = number + 1 == c.n_layers;
+            let last = number + 1 == n_layers;
             let mut queries = Activations::zeros(n_rows, d_attn);
             let mut keys = Activations::zeros(n_rows, d_kv);
             let mut values = Activations::zeros(n_rows, d_kv);
@@ -229,7 +252,7 @@ impl Decoder {
                 },
             ];
             let of_layer = want_mass && mass_layers.contains(&number);
-            let idle = last && wanted.is_empty() && !of_layer;
+            let idle = last && wanted.is_empty() && !of_layer && tap.is_none();
             if !idle {
                 let weights = &layer.query;
                 products.push(Product {
@@ -252,6 +275,12 @@ impl Decoder {
             }
             if let Some([query_norm, _]) = &layer.head_norms {
                 self.norm_heads(&mut queries, c.n_heads, query_norm);
+            }
+            if let Some(tap) = &mut tap {
+                (tap.read)(number, pieces, &queries);
+                if last {
+                    break;
+                }
             }
             let tails = tails(batch);
             let runs: Vec<Run<'_>> = pieces

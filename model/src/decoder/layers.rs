@@ -4,7 +4,7 @@ use crate::activations::panels_of;
 use crate::arithmetic::Arithmetic;
 use crate::config::ModelConfig;
 use crate::error::Error;
-use crate::lanes::{Lane, WIDTH};
+use crate::lanes::{Lane, WIDTH, numbers};
 use crate::matmul::PackedMatrix;
 use crate::quant::dequantize;
 use crate::weights::{RawTensor, TensorSource};
@@ -118,6 +118,15 @@ impl Layers {
     /// The output projection.
     pub fn head(&self) -> &PackedMatrix {
         self.output.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// The biases of all key projections, `[n_layers][n_kv_heads][head_dim]`; empty where there
+    /// are none.
+    pub fn key_biases(&self, config: &ModelConfig) -> Vec<f32> {
+        let n = config.n_kv_heads * config.head_dim;
+        let biases = self.layers.iter().filter_map(|l| l.biases.as_ref());
+        let of_keys = biases.flat_map(|[_, key, _]| numbers(key).iter().take(n));
+        of_keys.copied().collect()
     }
 
     /// Bytes of all matrices.

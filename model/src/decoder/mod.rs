@@ -14,9 +14,11 @@
 mod choice;
 mod forward;
 mod layers;
+mod queries;
 
 pub use choice::Choice;
 pub(crate) use choice::gap;
+pub use queries::{QueryHead, TokenQueries};
 
 use std::sync::Mutex;
 
@@ -24,6 +26,7 @@ use crate::arithmetic::{Arithmetic, KernelOptions};
 use crate::cancel::Cancel;
 use crate::config::ModelConfig;
 use crate::error::Error;
+use crate::kv::frame::KeyFrame;
 use crate::kv::{KvShape, Tail};
 use crate::lanes::Isa;
 use crate::layout::Layout;
@@ -194,6 +197,16 @@ impl Decoder {
     /// Bytes of one token's KV state.
     pub fn kv_bytes_per_token(&self) -> usize {
         self.kv_shape().bytes_per_token()
+    }
+
+    /// What its keys are without rotation and bias.
+    pub(crate) fn key_frame(&self) -> KeyFrame {
+        // A bias before a norm is no longer one behind it.
+        let biases = match self.config.qk_norm {
+            true => Vec::new(),
+            false => self.layers.key_biases(&self.config),
+        };
+        KeyFrame::new(&self.config, biases)
     }
 
     /// An empty tail at an absolute position.

@@ -39,6 +39,10 @@ pub struct Row {
     pub logits: Vec<f64>,
     /// Attention on each segment, averaged over the heads of the upper half of the layers.
     pub mass: Vec<f64>,
+    /// `[n_layers][n_heads * head_dim]`, not rotated.
+    pub queries: Vec<Vec<f64>>,
+    /// `[n_layers][n_kv_heads * head_dim]`, not rotated, without bias.
+    pub plain_keys: Vec<Vec<f64>>,
 }
 
 impl Naive<'_> {
@@ -122,6 +126,18 @@ impl Naive<'_> {
         y
     }
 
+    /// Keys less what a key of nothing is.
+    fn without_bias(&self, layer: usize, keys: &[f64]) -> Vec<f64> {
+        match self.config.qkv_bias && !self.config.qk_norm {
+            true => {
+                let nothing = vec![0.0; self.config.d_model];
+                let bias = self.heads(layer, "k", &nothing);
+                keys.iter().zip(bias).map(|(k, b)| k - b).collect()
+            }
+            false => keys.to_vec(),
+        }
+    }
+
     /// One token after what was `seen`, to which it is appended. `local` is its place in
     /// the tail that starts at absolute position `start`.
     pub fn step(
@@ -147,12 +163,15 @@ impl Naive<'_> {
         let table = self.vector("token_embd.weight");
         let mut x = table[token as usize * c.d_model..][..c.d_model].to_vec();
         let mut mass = vec![0.0; segment + 1];
+        let (mut queries, mut plain_keys) = (Vec::new(), Vec::new());
         let upper = c.n_layers / 2..c.n_layers;
         for layer in 0..c.n_layers {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
             let h = self.norm(&x, &self.vector(&name("attn_norm")));
             let q = self.heads(layer, "q", &h);
             let mut k = self.heads(layer, "k", &h);
+            queries.push(q.clone());
+            plain_keys.push(self.without_bias(layer, &k));
             k.chunks_mut(c.head_dim)
                 .for_each(|head| self.rotate(head, local));
             let v = self.heads(layer, "v", &h);
@@ -215,6 +234,8 @@ impl Naive<'_> {
         Row {
             logits: self.times(head, &h),
             mass,
+            queries,
+            plain_keys,
         }
     }
 }

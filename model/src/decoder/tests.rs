@@ -194,6 +194,58 @@ proptest! {
     }
 
     #[test]
+    fn queries_and_plain_keys_are_what_projections_make_of_tokens(
+        config in config(),
+        seed in any::<u64>(),
+        before in prop::collection::vec(0u32..96, 1..20),
+        texts in prop::collection::vec(prop::collection::vec(0u32..96, 1..30), 1..4),
+        wanted in prop::collection::vec(any::<[usize; 2]>(), 0..6),
+    ) {
+        let source = tiny(&config, seed);
+        let decoder = load(Isa::best(), &config, seed, 2);
+        let naive = Naive { config: &config, source: &source };
+        let (kv, seen) = fragment(&decoder, &naive, &before, 0, 0);
+        let mut layout = Layout::new();
+        layout.push(kv);
+        let heads: Vec<QueryHead> = wanted
+            .iter()
+            .map(|[layer, head]| QueryHead { layer: layer % config.n_layers, head: head % config.n_heads })
+            .collect();
+        let texts: Vec<&[u32]> = texts.iter().map(|text| &text[..]).collect();
+        let found = decoder.queries(&layout, &texts, &heads, &Cancel::new()).unwrap();
+        let frame = decoder.key_frame();
+        for (text, found) in texts.iter().zip(&found) {
+            let (mut seen, start) = (seen.clone(), i64::from(layout.end()));
+            // What is read beside others has the bits that it has alone, and passes are as they were.
+            let alone = decoder.queries(&layout, &[text], &heads, &Cancel::new()).unwrap();
+            prop_assert_eq!(&alone[0], found);
+            let mut tail = decoder.new_tail(layout.end());
+            run(&decoder, &layout, &mut tail, text, false);
+            let kv = tail.freeze();
+            for (i, token) in text.iter().enumerate() {
+                let row = naive.step(&mut seen, *token, start, i as i64, 1);
+                for (n, head) in heads.iter().enumerate() {
+                    let got = &found.of_head(n)[i * config.head_dim..][..config.head_dim];
+                    let want = &row.queries[head.layer][head.head * config.head_dim..];
+                    for (a, b) in got.iter().zip(want) {
+                        prop_assert!((f64::from(*a) - b).abs() < 4e-3, "{} is not {}", a, b);
+                    }
+                }
+                for layer in 0..config.n_layers {
+                    for kv_head in 0..config.n_kv_heads {
+                        let got = frame.plain_keys(&kv, layer, kv_head);
+                        let want = &row.plain_keys[layer][kv_head * config.head_dim..];
+                        for d in 0..config.head_dim {
+                            let a = got[i / 16 * config.head_dim + d].0[i % 16];
+                            prop_assert!((f64::from(a) - want[d]).abs() < 1e-2, "{} is not {}", a, want[d]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn bits_do_not_depend_on_batch_passes_threads_or_processor(
         config in config(),
         seed in any::<u64>(),

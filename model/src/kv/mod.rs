@@ -10,6 +10,7 @@
 //! between two forward passes.
 
 mod bytes;
+pub(crate) mod frame;
 
 use std::ops::Range;
 

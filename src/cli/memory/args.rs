@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use perennial::Scope;
-use perennial::memory::Retain;
+use perennial::memory::{RecallBy, Retain};
 
-use super::super::args::{EmbedderArgs, ModelArgs};
+use super::super::args::{DEFAULT_MODEL, EmbedderArgs, ModelArgs};
 use super::super::values;
 
 const EXAMPLES: &str = "\
@@ -59,6 +59,8 @@ pub(crate) enum MemoryCommand {
     Retain(RetainArgs),
     /// Say how much there is, by namespace.
     Stats(StatsArgs),
+    /// Choose the heads of a model by which entries are recalled with --by latent.
+    Calibrate(CalibrateArgs),
 }
 
 /// Where a memory is, and how it is told of.
@@ -160,6 +162,16 @@ pub(crate) struct AskedArgs {
     /// Entries whose vectors have this cosine or more are one: the newest stands for all.
     #[arg(long, value_name = "COSINE")]
     pub(crate) fold: Option<f32>,
+
+    /// By what entries are scored: `text` (vectors and words), `similarity`, `words`, `latent` (what a
+    /// model reads in question and entries), or `both` (text, then latent for the best).
+    #[arg(long, value_name = "WHAT", default_value = "text")]
+    pub(crate) by: RecallBy,
+
+    /// For latent and both: the heads of the model, as `memory calibrate` wrote them. By default those
+    /// that are known of it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
 }
 
 /// Arguments of `memory recall`.
@@ -168,8 +180,9 @@ pub(crate) struct AskedArgs {
 Examples:
   perennial memory recall --state ./mem \"When does the library open?\"
   perennial memory recall --state ./mem -k 3 --as bob --explain \"When does the library open?\"
+  perennial memory recall --state ./mem --by latent --model smollm2-135m \"When does the library open?\"
 
-With --json, each entry is one object: event: recalled, rank, score, similarity, words, entry {key,
+With --json, each entry is one object: event: recalled, rank, score, similarity, words, latent, entry {key,
 namespace, session, writer, title, text, updated_at_ms, is_pinned, sources}.")]
 pub(crate) struct RecallArgs {
     /// What is asked.
@@ -179,6 +192,11 @@ pub(crate) struct RecallArgs {
     /// Show where each score comes from.
     #[arg(long)]
     pub(crate) explain: bool,
+
+    /// For --by latent and both: the model that reads question and entries. Entries are read once, and
+    /// what is kept of them is in the state folder.
+    #[arg(long, value_name = "NAME|FILE|FOLDER", default_value = DEFAULT_MODEL)]
+    pub(crate) model: String,
 
     /// Where the memory is.
     #[command(flatten)]
@@ -519,4 +537,40 @@ pub(crate) struct StatsArgs {
     /// Where the memory is.
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+/// Arguments of `memory calibrate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial memory calibrate --model ./my-model --pairs pairs.jsonl --output heads.json
+  perennial memory recall --state ./mem --by latent --model ./my-model --profile heads.json \"When does the library open?\"
+
+Each line of the pairs is {\"question\": \"…\", \"text\": \"…\", \"title\": \"…\"}: a question, and the text that
+answers it; the title may be left out. Sixty pairs of different texts are enough. With --json, what comes
+of it is one object: event: calibrated, model, weights, pairs, mrr, heads [{layer, head, mrr}].")]
+pub(crate) struct CalibrateArgs {
+    /// The model: a known name, a GGUF file or a folder of safetensors.
+    #[arg(long, value_name = "NAME|FILE|FOLDER", default_value = DEFAULT_MODEL)]
+    pub(crate) model: String,
+
+    /// Questions with the texts that answer them, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pairs: PathBuf,
+
+    /// Where the profile is written; standard output unless told.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// How many heads are chosen.
+    #[arg(long, value_parser = values::at_least_one, value_name = "N", default_value = "8")]
+    pub(crate) heads: usize,
+
+    /// Write what came of it as one JSON object to standard output.
+    #[arg(long, requires = "output")]
+    pub(crate) json: bool,
+
+    /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cache: Option<PathBuf>,
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod args;
+mod calibrate;
 mod hand_over;
 mod lines;
 mod received;
@@ -12,10 +13,13 @@ mod received;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use perennial::ask::LatentReader;
 use perennial::connectors::timestamp;
 use perennial::memory::{
-    Bank, Entry, ForgetBy, Hit, Memory, MemoryError, NewEntry, Recall, Retain, WORDS_SCALE,
+    Bank, Entry, ForgetBy, Hit, LATENT_SCALE, Memory, MemoryError, NewEntry, Recall, Retain,
+    WORDS_SCALE,
 };
 use perennial::rows::{Column, Schema, Type};
 use perennial::{Edit, Engine};
@@ -58,6 +62,7 @@ pub(crate) fn run(args: &MemoryArgs) -> Result<ExitCode, Failure> {
         MemoryCommand::Revoke(args) => grant(args, false),
         MemoryCommand::Retain(args) => retain(args),
         MemoryCommand::Stats(args) => stats(args),
+        MemoryCommand::Calibrate(args) => calibrate::run(args),
     }
 }
 
@@ -75,6 +80,7 @@ fn open_tables(
     state: &Path,
     cache: Option<&Path>,
     embedder: &EmbedderArgs,
+    latent: Option<Arc<LatentReader>>,
     is_quiet: bool,
 ) -> Result<Engine, Failure> {
     let text = |name: &str| Column::new(name, Type::Text);
@@ -90,7 +96,10 @@ fn open_tables(
         Column::new("pinned", Type::Boolean),
     ];
     let live = Live::new(is_quiet);
-    let runtime = opening::with_embedder(opening::embedding(cache, &live)?, embedder, &live)?;
+    let mut runtime = opening::with_embedder(opening::embedding(cache, &live)?, embedder, &live)?;
+    if let Some(latent) = latent {
+        runtime = runtime.recalling_by(latent);
+    }
     let builder = Engine::builder(runtime)
         .state(state)
         .history(0)
@@ -106,9 +115,10 @@ fn open(
     state: &Path,
     cache: Option<&Path>,
     embedder: &EmbedderArgs,
+    latent: Option<Arc<LatentReader>>,
     is_quiet: bool,
 ) -> Result<Opened, Failure> {
-    let engine = open_tables(state, cache, embedder, is_quiet)?;
+    let engine = open_tables(state, cache, embedder, latent, is_quiet)?;
     let retain = retained(&engine)?;
     let mut memory = Memory::named(MEMORY)
         .from(TURNS)
@@ -139,10 +149,15 @@ fn tell(remains: &[String]) {
 }
 
 fn open_place(place: &Place) -> Result<Opened, Failure> {
+    open_with(place, None)
+}
+
+fn open_with(place: &Place, latent: Option<Arc<LatentReader>>) -> Result<Opened, Failure> {
     open(
         &place.state,
         place.cache.as_deref(),
         &place.embedder,
+        latent,
         place.json,
     )
 }
@@ -159,8 +174,13 @@ fn open_known_at(
     embedder: &EmbedderArgs,
     is_quiet: bool,
 ) -> Result<Opened, Failure> {
+    expect_known(state)?;
+    open(state, cache, embedder, None, is_quiet)
+}
+
+fn expect_known(state: &Path) -> Result<(), Failure> {
     match state.is_dir() {
-        true => open(state, cache, embedder, is_quiet),
+        true => Ok(()),
         false => Err(Failure::usage(
             format!("{}: there is no such folder", state.display()),
             "name the one in which it was stored; perennial memory store makes one",
@@ -306,7 +326,7 @@ fn refused(out: &mut impl Write, is_json: bool, line: usize, reason: &str) -> Re
 
 /// What is asked, as a memory takes it.
 fn asked(args: &AskedArgs) -> Recall {
-    let mut asked = Recall::new(&args.question).best(args.best);
+    let mut asked = Recall::new(&args.question).best(args.best).by(args.by);
     if let Some(reader) = &args.seen.reader {
         asked = asked.reader(reader);
     }
@@ -320,8 +340,18 @@ fn asked(args: &AskedArgs) -> Recall {
 }
 
 fn recall(args: &RecallArgs) -> Result<ExitCode, Failure> {
-    let opened = open_known(&args.place)?;
-    let recalled = opened.bank.recall(&asked(&args.asked))?;
+    let (asked_for, place) = (&args.asked, &args.place);
+    expect_known(&place.state)?;
+    let latent = match asked_for.by.is_latent() {
+        true => {
+            let (cache, live) = (place.cache.as_deref(), Live::new(place.json));
+            let profile = asked_for.profile.as_deref();
+            Some(opening::latent(&args.model, profile, cache, &live)?)
+        }
+        false => None,
+    };
+    let opened = open_with(place, latent)?;
+    let recalled = opened.bank.recall(&asked(asked_for))?;
     let mut out = io::stdout().lock();
     if recalled.hits.is_empty() && !args.place.json {
         stderr::line("nothing is remembered that could be told");
@@ -335,6 +365,7 @@ fn recall(args: &RecallArgs) -> Result<ExitCode, Failure> {
                     "score": hit.score,
                     "similarity": hit.similarity,
                     "words": hit.words,
+                    "latent": hit.latent,
                     "entry": hit.entry,
                 });
                 writeln!(out, "{hit}")
@@ -351,8 +382,12 @@ fn print_hit(out: &mut impl Write, rank: usize, hit: &Hit, explain: bool) -> io:
     if explain {
         writeln!(
             out,
-            "   similarity {:.3} + {WORDS_SCALE} x words {:.3}",
-            hit.similarity, hit.words
+            "   similarity {:.3} + {WORDS_SCALE} x words {:.3}{}",
+            hit.similarity,
+            hit.words,
+            hit.latent.map_or_else(String::new, |latent| format!(
+                " + {LATENT_SCALE} x latent {latent:.3}"
+            ))
         )?;
     }
     print_text(out, &hit.entry)
@@ -404,7 +439,7 @@ fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
     let listed = opened.bank.list(reader, namespace)?;
     let told = opened.received.told()?;
     let mut out = io::stdout().lock();
-    let is = |wanted: &Option<String>, has: &Option<std::sync::Arc<str>>| match wanted {
+    let is = |wanted: &Option<String>, has: &Option<Arc<str>>| match wanted {
         None => true,
         Some(wanted) => has.as_deref() == Some(wanted.as_str()),
     };
@@ -501,6 +536,7 @@ fn retain(args: &RetainArgs) -> Result<ExitCode, Failure> {
                 &place.state,
                 place.cache.as_deref(),
                 &place.embedder,
+                None,
                 place.json,
             )?;
             let edit = match set.0 {

@@ -150,6 +150,8 @@ impl Coordinator {
                     .filter_map(|of| Some((&of.receipt, of.asked.key.as_ref()?)));
                 // When they were deleted names them, too.
                 let times = keys.map(|(of, key)| (of.stream.clone(), key.to_string(), None));
+                // Whose keys these are nobody knows but the memories that are open.
+                durable.state.remove_latent()?;
                 Some(erase(&durable.state, times.collect(), forgotten)?)
             }
             None => None,

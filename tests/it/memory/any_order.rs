@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::engine::Edit;
-use perennial::memory::{Bank, ForgetBy, NewEntry, Recall, Recalled, Retain};
+use perennial::memory::{Bank, ForgetBy, NewEntry, Recall, RecallBy, Recalled, Retain};
 use perennial::{Engine, Runtime};
 use proptest::prelude::*;
 
-use super::{answers, declare, memory, standing, standing_question};
+use super::{answers, declare, latent, memory, standing, standing_question};
 
 /// Something that happens to a memory.
 #[derive(Clone, Debug)]
@@ -159,7 +159,8 @@ impl Run {
     fn start(dir: Option<&std::path::Path>, retain: Option<Retain>) -> Self {
         let model = Arc::new(Scripted::new());
         let embedder = Arc::new(ScriptedEmbedder::default());
-        let builder = Engine::builder(Runtime::scripted(model.clone(), embedder));
+        let runtime = Runtime::scripted(model.clone(), embedder).recalling_by(latent::reader());
+        let builder = Engine::builder(runtime);
         // Held, so that the first epoch has all that is declared.
         let mut builder = declare(builder).held();
         if let Some(dir) = dir {
@@ -170,6 +171,8 @@ impl Run {
             Some(retain) => memory().retain(retain),
             None => memory(),
         };
+        // Room for the keys of a text or two: most are read from the folder, or by the model again.
+        let memory = memory.latent_bytes(3 << 10);
         let bank = Bank::create(&engine, memory).expect("is declared");
         for (at, question) in QUESTIONS.iter().enumerate() {
             let key = format!("q{at}");
@@ -192,8 +195,14 @@ impl Run {
     fn seen_by(&self, reader: Option<&str>) -> (Vec<Recalled>, BTreeMap<String, String>) {
         self.engine.flush().expect("runs");
         let recalled = QUESTIONS.iter().flat_map(|question| {
-            [None, Some(0.7)].map(|fold| {
-                let mut asked = Recall::new(*question).best(4);
+            let ways = [
+                (None, RecallBy::Text),
+                (Some(0.7), RecallBy::Text),
+                (None, RecallBy::Latent),
+                (None, RecallBy::Both),
+            ];
+            ways.map(|(fold, by)| {
+                let mut asked = Recall::new(*question).best(4).by(by);
                 if let Some(reader) = reader {
                     asked = asked.reader(reader);
                 }

@@ -5,6 +5,7 @@ mod any_order;
 mod exchanged;
 mod forgotten;
 mod handed_over;
+mod latent;
 mod relations;
 mod rights;
 mod statements;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use perennial::ask::scripted::Scripted;
 use perennial::engine::CurrentAnswer;
 use perennial::memory::{
-    Bank, Entry, Memory, NewEntry, PairScore, Recall, Recalled, Retain, ScoreBy,
+    Bank, Entry, Memory, NewEntry, PairScore, Recall, RecallBy, Recalled, Retain,
 };
 use perennial::rows::{Column, Schema, Type};
 use perennial::{Engine, EngineBuilder, View};
@@ -98,7 +99,7 @@ fn what_is_stored_is_found_and_no_model_is_asked() {
     assert!(first.words > 0.0 && first.words <= 1.0, "{first:?}");
     let only = Recall::new("The library opens when?").namespace("choir");
     assert_eq!(keys(&bank.recall(&only).expect("is recalled")), ["c"]);
-    let by_words = Recall::new("choir").by(ScoreBy::Words).best(1);
+    let by_words = Recall::new("choir").by(RecallBy::Words).best(1);
     let n_embedded = rig.embedder.n_texts();
     assert_eq!(keys(&bank.recall(&by_words).expect("is recalled")), ["c"]);
     assert_eq!(rig.embedder.n_texts(), n_embedded);

@@ -87,3 +87,54 @@ fn what_is_no_parcel_is_refused_by_name_and_nothing_is_stored() {
         assert!(said.contains(says), "{more:?}: {said}");
     }
 }
+
+#[test]
+fn pairs_that_are_none_are_named_with_their_line_before_a_model_is_opened() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pairs = dir.path().join("pairs.jsonl");
+    let good = r#"{"question": "When?", "text": "At nine."}"#;
+    for (text, said) in [
+        (format!("{good}\n\nnine\n"), "line 3: "),
+        (
+            format!("{good}\n{{\"question\": \"When?\"}}\n"),
+            "line 2: missing field `text`",
+        ),
+        (
+            r#"{"question": " ", "text": "At nine."}"#.to_owned(),
+            "line 1: question or text is empty",
+        ),
+        (
+            r#"{"question": "a", "text": "b", "answer": "c"}"#.to_owned(),
+            "unknown field `answer`",
+        ),
+        ("x".repeat((1 << 20) + 1), "line 1 has more than"),
+        (format!("{good}\n").repeat(1001), "more than 1000 pairs"),
+    ] {
+        std::fs::write(&pairs, text).expect("is written");
+        let refused = Command::new(env!("CARGO_BIN_EXE_perennial"))
+            .args(["memory", "calibrate", "--model", "no/such/model", "--pairs"])
+            .arg(&pairs)
+            .output()
+            .expect("the program starts");
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
+}
+
+#[test]
+fn by_what_is_recalled_is_one_of_five_words() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let refused = memory("recall", dir.path(), &["--by", "luck", "tea"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(
+        said.contains("expected text, similarity, words, latent or both"),
+        "{said}"
+    );
+    // A server shows nothing of what its model reads.
+    let server = ["--by", "both", "--model", "http://localhost:1/v1", "tea"];
+    let refused = memory("recall", dir.path(), &server);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("shows nothing of what it reads"), "{said}");
+}

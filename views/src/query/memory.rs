@@ -73,6 +73,67 @@ pub enum Retain {
     Age(Duration),
 }
 
+/// By what the entries of a memory are scored for a question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecallBy {
+    /// Vectors and words.
+    #[default]
+    Text,
+    /// Vectors alone.
+    Similarity,
+    /// Words alone: no text is embedded.
+    Words,
+    /// What a model of this machine reads in question and entry, alone.
+    Latent,
+    /// The same for the best that text finds, added to the score of text.
+    Both,
+}
+
+/// Each with its word.
+const RECALLED_BY: [(&str, RecallBy); 5] = [
+    ("text", RecallBy::Text),
+    ("similarity", RecallBy::Similarity),
+    ("words", RecallBy::Words),
+    ("latent", RecallBy::Latent),
+    ("both", RecallBy::Both),
+];
+
+impl RecallBy {
+    /// Whether a model reads question and entries.
+    pub fn is_latent(self) -> bool {
+        matches!(self, Self::Latent | Self::Both)
+    }
+
+    /// Whether the question's vector is needed.
+    pub fn is_embedded(self) -> bool {
+        matches!(self, Self::Text | Self::Similarity | Self::Both)
+    }
+
+    /// Whether words count.
+    pub fn has_words(self) -> bool {
+        matches!(self, Self::Text | Self::Words | Self::Both)
+    }
+}
+
+impl std::str::FromStr for RecallBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = RECALLED_BY.iter();
+        let found = all.find(|(word, _)| word.eq_ignore_ascii_case(text));
+        let unknown = || "expected text, similarity, words, latent or both".to_owned();
+        found.map(|(_, by)| *by).ok_or_else(unknown)
+    }
+}
+
+impl std::fmt::Display for RecallBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut all = RECALLED_BY.iter();
+        let found = all.find(|(_, by)| by == self);
+        f.write_str(found.map_or("text", |(word, _)| word))
+    }
+}
+
 /// A value as the text that a query casts it to.
 pub fn text_of(value: Value) -> Option<Arc<str>> {
     cast(value, Type::Text).as_text().cloned()

@@ -16,7 +16,7 @@ use super::cursor::{self, Cursor};
 use super::diagnostic::{Diagnostic, nearest};
 use super::statement::{Literal, Spanned};
 use crate::pace::{PaceOption, parse_duration};
-use crate::query::memory::Retain;
+use crate::query::memory::{RecallBy, Retain};
 use crate::view::{Delivery, Order, Policy};
 
 /// How a source is read.
@@ -66,6 +66,10 @@ pub enum MemoryOption {
     Pinned(Arc<str>),
     /// `RETAIN`: how much of each namespace is kept.
     Retain(Retain),
+    /// `RECALL`: by what entries are scored for a question, unless it says so itself.
+    Recall(RecallBy),
+    /// `LATENT_BYTES`: most bytes of latent keys that are held in memory.
+    LatentBytes(usize),
 }
 
 /// A field of records that a column of a table may hold.
@@ -316,6 +320,10 @@ pub(super) const OF_MEMORIES: &[Known<MemoryOption>] = &[
     known("WRITER", |v| text(v).map(MemoryOption::Writer)),
     known("PINNED", |v| text(v).map(MemoryOption::Pinned)),
     known("RETAIN", |v| parsed(v).map(MemoryOption::Retain)),
+    known("RECALL", |v| parsed(v).map(MemoryOption::Recall)),
+    known("LATENT_BYTES", |v| {
+        positive(v).map(MemoryOption::LatentBytes)
+    }),
 ];
 
 /// Options of models behind HTTP.

@@ -265,6 +265,8 @@ impl Display for MemoryOption {
             Self::Pinned(column) => write!(f, "PINNED = {}", Quoted(column)),
             Self::Retain(Retain::Count(n)) => write!(f, "RETAIN = {n}"),
             Self::Retain(age) => write!(f, "RETAIN = '{age}'"),
+            Self::Recall(by) => write!(f, "RECALL = '{by}'"),
+            Self::LatentBytes(n) => write!(f, "LATENT_BYTES = {n}"),
         }
     }
 }

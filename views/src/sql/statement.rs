@@ -99,6 +99,11 @@ impl Statement {
     pub fn may_ask(&self) -> bool {
         match self {
             Self::CreateContinuousView(_) => true,
+            // No answer is asked for, but a model reads question and entries.
+            Self::CreateMemory(memory) => memory
+                .options
+                .iter()
+                .any(|option| matches!(option.of, MemoryOption::Recall(by) if by.is_latent())),
             Self::Explain(explained) | Self::ExplainCost(explained) => explained.of.may_ask(),
             Self::CreateView(_) | Self::Select(_) | Self::Update(_) | Self::Delete(_) => {
                 let text = self.to_string().to_lowercase();
