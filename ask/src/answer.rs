@@ -90,7 +90,7 @@ pub type Answer = Result<AnswerText, CallError>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rung {
-    /// No selected passage changed: nothing was asked of the model.
+    /// Nothing changed of what the model reads: it was not asked. Sources may have other names.
     Keep,
     /// The old answer was checked in one pass and stands.
     Verify,
@@ -156,7 +156,7 @@ impl std::ops::AddAssign for Work {
     }
 }
 
-/// A document that a sub-paragraph leans on.
+/// A document that a sub-paragraph leans on: of a passage that several hold, each of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// The document.

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::answer::{AnswerText, Outcome, Rung, SubParagraph};
+use crate::answer::{AnswerText, Outcome, Rung, SubParagraph, Work};
 use crate::dependency::Dependencies;
+use crate::provenance;
 use perennial_bank::document::{LayoutPassage, PassageLayout};
 use perennial_bank::id::PassageId;
 use perennial_bank::live_layout::LiveLayout;
@@ -44,6 +45,10 @@ pub struct Written {
     pub drift: f32,
     /// As in [`Outcome::regret`].
     pub regret: f32,
+    /// As in [`Outcome::is_exact`].
+    pub is_exact: bool,
+    /// As in [`Work::n_from_scratch`].
+    pub n_from_scratch: usize,
 }
 
 impl Before {
@@ -62,8 +67,41 @@ impl Before {
                 min_margin: outcome.min_margin,
                 drift: outcome.drift,
                 regret: outcome.regret,
+                is_exact: outcome.is_exact,
+                n_from_scratch: outcome.work.n_from_scratch,
             })),
         }
+    }
+
+    /// The answer before, if it is the one to a question over a layout, too: where the model would read
+    /// what it has read, in documents of other names perhaps. Its sources are named as they stand now.
+    ///
+    /// Nothing where the answer was not exact: what is borrowed or left unread is looked at again.
+    pub fn standing(&self, question: &str, layout: &PassageLayout) -> Option<Outcome> {
+        let written = self.written.as_deref()?;
+        let is_it = written.is_exact && *written.question == *question;
+        if !is_it || !written.layout.reads_as(layout) {
+            return None;
+        }
+        let (before, after) = (written.layout.passages(), layout.passages());
+        let places: Vec<Option<usize>> = (0..after.len()).map(Some).collect();
+        Some(Outcome {
+            answer: written.answer.clone(),
+            tokens: self.tokens.clone(),
+            rung: Rung::Keep,
+            work: Work {
+                n_from_scratch: written.n_from_scratch,
+                ..Work::default()
+            },
+            sub_paragraphs: provenance::moved(&written.sub_paragraphs, before, after, &places),
+            min_margin: written.min_margin,
+            is_exact: true,
+            regret: written.regret,
+            draft: None,
+            drift: written.drift,
+            dependencies: written.dependencies.clone(),
+            live: self.live.clone(),
+        })
     }
 
     /// A draft and nothing else.
@@ -126,7 +164,8 @@ impl LayoutDelta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use perennial_bank::document::DocumentKey;
+    use crate::answer::Finish;
+    use perennial_bank::document::{DocumentKey, PassageCopy};
 
     fn passage(document: &str, ordinal: u32, text: &str) -> LayoutPassage {
         LayoutPassage {
@@ -137,6 +176,7 @@ mod tests {
             text: text.into(),
             tokens: text.bytes().map(u32::from).collect(),
             is_superseded: false,
+            copies: Arc::default(),
         }
     }
 
@@ -161,5 +201,85 @@ mod tests {
         assert_eq!(delta.kept, [Some(3), Some(0), None, None]);
         let none = LayoutDelta::between(&before, &before);
         assert!(none.removed.is_empty() && none.added.is_empty() && none.replaced.is_empty());
+    }
+
+    /// An answer to "Why?" over these passages, which leans on the first.
+    fn answered(passages: &[LayoutPassage], is_exact: bool) -> Before {
+        let layout = PassageLayout::new(passages.to_vec());
+        let mass = [[1.0].as_slice(), &vec![0.0; passages.len() - 1]].concat();
+        let parts = provenance::parts("One.", &[4]);
+        let outcome = Outcome {
+            answer: AnswerText {
+                text: "One.".into(),
+                finish: Finish::Stop,
+            },
+            tokens: [1].into(),
+            rung: Rung::Regenerate,
+            work: Work {
+                n_from_scratch: 9,
+                ..Work::default()
+            },
+            sub_paragraphs: provenance::attribute("One.", &parts, &[mass], passages),
+            min_margin: 1.0,
+            is_exact,
+            regret: 0.0,
+            draft: None,
+            drift: 0.0,
+            dependencies: Dependencies::default(),
+            live: Arc::default(),
+        };
+        Before::of("Why?".into(), layout, &outcome)
+    }
+
+    fn held(passage: LayoutPassage, document: &str, copies: &[&str]) -> LayoutPassage {
+        let copy = |document: &&str| PassageCopy {
+            document: DocumentKey::new(*document),
+            ordinal: 0,
+        };
+        LayoutPassage {
+            document: DocumentKey::new(document),
+            copies: copies.iter().map(copy).collect(),
+            ..passage
+        }
+    }
+
+    #[test]
+    fn what_is_read_elsewhere_stands_with_its_sources_there() {
+        let (one, two) = (passage("a", 0, "one"), passage("b", 0, "two"));
+        let copied = [held(one.clone(), "a", &["c", "d"]), two.clone()];
+        let before = answered(&copied, true);
+        let sources = |outcome: &Outcome| -> Vec<(String, f32)> {
+            let sources = outcome.sub_paragraphs[0].sources.iter();
+            let told = sources.map(|source| (source.document.to_string(), source.share));
+            told.collect()
+        };
+        let names = |names: &[&str]| -> Vec<(String, f32)> {
+            names
+                .iter()
+                .map(|name| (String::from(*name), 1.0))
+                .collect()
+        };
+        for (document, copies, told) in [
+            ("a", &["c", "d"][..], &["a", "c", "d"][..]),
+            ("a", &["d"][..], &["a", "d"][..]),
+            ("c", &["d"][..], &["c", "d"][..]),
+            ("z", &[][..], &["z"][..]),
+        ] {
+            let layout = vec![held(one.clone(), document, copies), two.clone()];
+            let standing = before.standing("Why?", &PassageLayout::new(layout));
+            let standing = standing.expect("it reads the same");
+            assert_eq!(sources(&standing), names(told));
+            assert_eq!((standing.rung, standing.is_exact), (Rung::Keep, true));
+            assert_eq!(
+                (standing.work.n_forwarded(), standing.work.n_from_scratch),
+                (0, 9)
+            );
+        }
+        let same = PassageLayout::new(copied.to_vec());
+        let other = PassageLayout::new(vec![two.clone(), one.clone()]);
+        assert!(before.standing("Why not?", &same).is_none());
+        assert!(before.standing("Why?", &other).is_none(), "another order");
+        assert!(answered(&copied, false).standing("Why?", &same).is_none());
+        assert!(Before::draft([1].into()).standing("Why?", &same).is_none());
     }
 }

@@ -138,12 +138,46 @@ fn strongest(mass: &[f32], passages: &[LayoutPassage]) -> Vec<Source> {
         .into_iter()
         .take(MOST_SOURCES)
         .filter(|i| mass[*i] >= least)
-        .map(|i| Source {
-            document: passages[i].document.clone(),
-            ordinal: passages[i].ordinal,
-            share: mass[i] / sum,
-        })
+        .flat_map(|i| holders(&passages[i], mass[i] / sum))
         .collect()
+}
+
+/// The documents that hold a passage: that in which it was read, then those of its copies. The share is the
+/// passage's, so each has it.
+fn holders(passage: &LayoutPassage, share: f32) -> impl Iterator<Item = Source> + '_ {
+    let read = (&passage.document, passage.ordinal);
+    let copies = passage.copies.iter();
+    let copies = copies.map(|copy| (&copy.document, copy.ordinal));
+    std::iter::once(read)
+        .chain(copies)
+        .map(move |(document, ordinal)| Source {
+            document: document.clone(),
+            ordinal,
+            share,
+        })
+}
+
+/// Sub-paragraphs with their sources where these stand now; `places` says, by passage of the layout
+/// after, where it stood before.
+pub(crate) fn moved(
+    sub_paragraphs: &[SubParagraph],
+    before: &[LayoutPassage],
+    after: &[LayoutPassage],
+    places: &[Option<usize>],
+) -> Vec<SubParagraph> {
+    // A copy that was named is found at its passage, and named anew from there.
+    let moved = |source: &Source| {
+        let is_it =
+            |p: &LayoutPassage| (&p.document, p.ordinal) == (&source.document, source.ordinal);
+        let old = before.iter().position(is_it)?;
+        let new = places.iter().position(|place| *place == Some(old))?;
+        Some(holders(&after[new], source.share))
+    };
+    let of_part = |part: &SubParagraph| SubParagraph {
+        text: part.text.clone(),
+        sources: part.sources.iter().filter_map(moved).flatten().collect(),
+    };
+    sub_paragraphs.iter().map(of_part).collect()
 }
 
 #[cfg(test)]

@@ -128,6 +128,24 @@ impl Hash for Passage {
     }
 }
 
+/// Another document that holds a passage of a layout, with the same title and text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PassageCopy {
+    /// The document.
+    pub document: DocumentKey,
+    /// The place among its passages, from 0.
+    pub ordinal: u32,
+}
+
+impl From<&Passage> for PassageCopy {
+    fn from(passage: &Passage) -> Self {
+        Self {
+            document: passage.document.clone(),
+            ordinal: passage.ordinal,
+        }
+    }
+}
+
 /// A passage as a member of a layout: what it says, where it is from, not when it changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LayoutPassage {
@@ -145,6 +163,15 @@ pub struct LayoutPassage {
     pub tokens: Arc<[u32]>,
     /// Whether it is obsolete: the view's repair is laid on it.
     pub is_superseded: bool,
+    /// Where else it stands: the model reads it once, and an answer that leans on it names all of them.
+    pub copies: Arc<[PassageCopy]>,
+}
+
+impl LayoutPassage {
+    /// Whether a model reads the same where another stands in its place.
+    pub fn reads_as(&self, other: &Self) -> bool {
+        self.id == other.id && self.is_superseded == other.is_superseded
+    }
 }
 
 impl From<&Passage> for LayoutPassage {
@@ -157,6 +184,7 @@ impl From<&Passage> for LayoutPassage {
             text: passage.text.clone(),
             tokens: passage.tokens.clone(),
             is_superseded: passage.is_superseded,
+            copies: Arc::default(),
         }
     }
 }
@@ -173,12 +201,23 @@ impl PassageLayout {
     /// The layout of these passages in this order.
     pub fn new(passages: Vec<LayoutPassage>) -> Self {
         let mut hash = blake3::Hasher::new_derive_key("perennial 1 layout");
+        let place = |hash: &mut blake3::Hasher, document: &DocumentKey, ordinal: u32| {
+            hash.update(&(document.as_str().len() as u64).to_le_bytes());
+            hash.update(document.as_str().as_bytes());
+            hash.update(&ordinal.to_le_bytes());
+        };
         for passage in &passages {
             hash.update(passage.id.as_bytes());
-            hash.update(&(passage.document.as_str().len() as u64).to_le_bytes());
-            hash.update(passage.document.as_str().as_bytes());
-            hash.update(&passage.ordinal.to_le_bytes());
-            hash.update(&[u8::from(passage.is_superseded)]);
+            place(&mut hash, &passage.document, passage.ordinal);
+            // Of a passage that stands once there is the mark alone, as ever.
+            let has_copies = u8::from(!passage.copies.is_empty());
+            hash.update(&[u8::from(passage.is_superseded) | (has_copies << 1)]);
+            if has_copies == 1 {
+                hash.update(&(passage.copies.len() as u64).to_le_bytes());
+                for copy in &*passage.copies {
+                    place(&mut hash, &copy.document, copy.ordinal);
+                }
+            }
         }
         Self {
             digest: *hash.finalize().as_bytes(),
@@ -186,7 +225,7 @@ impl PassageLayout {
         }
     }
 
-    /// A digest of documents, places, titles and texts of the passages, in order.
+    /// A digest of documents, places, titles and texts of the passages, and of their copies, in order.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
@@ -194,6 +233,13 @@ impl PassageLayout {
     /// The passages in order.
     pub fn passages(&self) -> &[LayoutPassage] {
         &self.passages
+    }
+
+    /// Whether a model reads the same in another layout, whatever documents that is from.
+    pub fn reads_as(&self, other: &Self) -> bool {
+        let (passages, others) = (self.passages(), other.passages());
+        let pairs = || passages.iter().zip(others);
+        passages.len() == others.len() && pairs().all(|(a, b)| a.reads_as(b))
     }
 
     /// Tokens of all passages together.
@@ -277,5 +323,47 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Where a passage stands besides is part of a layout, but not of what is read.
+    #[test]
+    fn copies_are_told_apart_and_read_alike() {
+        let passage = |document: &str, copies: &[(&str, u32)]| LayoutPassage {
+            document: DocumentKey::new(document),
+            ordinal: 0,
+            id: PassageId::of("title", "text"),
+            title: "title".into(),
+            text: "text".into(),
+            tokens: Arc::default(),
+            is_superseded: false,
+            copies: copies
+                .iter()
+                .map(|(document, ordinal)| PassageCopy {
+                    document: DocumentKey::new(*document),
+                    ordinal: *ordinal,
+                })
+                .collect(),
+        };
+        let layouts = [
+            passage("a", &[]),
+            passage("b", &[]),
+            passage("a", &[("b", 0)]),
+            passage("a", &[("b", 1)]),
+            passage("a", &[("b", 0), ("c", 0)]),
+        ]
+        .map(|passage| PassageLayout::new(vec![passage]));
+        for (i, one) in layouts.iter().enumerate() {
+            for (j, other) in layouts.iter().enumerate() {
+                assert_eq!(one == other, i == j);
+                assert!(one.reads_as(other));
+            }
+        }
+        let twice = PassageLayout::new(vec![passage("a", &[]), passage("b", &[])]);
+        assert!(!twice.reads_as(&layouts[0]) && !layouts[0].reads_as(&twice));
+        let superseded = LayoutPassage {
+            is_superseded: true,
+            ..passage("a", &[])
+        };
+        assert!(!PassageLayout::new(vec![superseded]).reads_as(&layouts[0]));
     }
 }

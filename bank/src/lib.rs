@@ -26,7 +26,9 @@ pub mod repair;
 pub mod scope;
 
 pub use cold_tier::{ColdStats, ColdTier, ColdTierError};
-pub use document::{ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageLayout};
+pub use document::{
+    ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageCopy, PassageLayout,
+};
 pub use fragment_store::{FragmentStore, References};
 pub use handed_over::HandedOver;
 pub use id::{FragmentId, ModelIdentity, PassageId};

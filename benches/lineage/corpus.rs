@@ -55,5 +55,6 @@ fn passage(model: &TensorModel, place: usize, i: usize) -> Result<LayoutPassage,
         title: title.into(),
         text: text.into(),
         is_superseded: false,
+        copies: [].into(),
     })
 }

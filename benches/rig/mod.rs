@@ -89,6 +89,7 @@ impl Rig {
                     .passage_tokens(&passage.title, &passage.text)?
                     .into(),
                 is_superseded: false,
+                copies: Arc::default(),
             })
         };
         let passages = keys.zip(passages).map(passage);

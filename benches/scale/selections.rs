@@ -205,8 +205,9 @@ fn measure(mut data: Data, n_changes: usize, n_workers: usize) -> Result<Measure
     Ok(measured)
 }
 
-fn lay_out(selected: &[&Passage]) -> PassageLayout {
-    PassageLayout::new(selected.iter().copied().map(LayoutPassage::from).collect())
+fn lay_out(selected: &[perennial::operators::select::Selected<'_, Passage>]) -> PassageLayout {
+    let passages = selected.iter().map(|of| LayoutPassage::from(of.candidate));
+    PassageLayout::new(passages.collect())
 }
 
 impl Running<'_> {

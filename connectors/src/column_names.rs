@@ -1,6 +1,6 @@
-//! Which columns of a table make a record?
+//! Which columns of a table, or fields of a line, make a record?
 
-/// Which columns of a table make a record.
+/// Which columns of a table, or fields of a line of JSON, make a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnNames {
     /// The primary key: text or integers.
@@ -37,6 +37,20 @@ impl ColumnNames {
             _ => return false,
         }
         true
+    }
+
+    /// Fields of a record, with those of a line that stand for them: one that is given no other name has
+    /// its own.
+    pub(crate) fn of_line(&self) -> [(&'static str, &str); 4] {
+        [
+            ("key", &self.key),
+            ("text", &self.text),
+            ("title", self.title.as_deref().unwrap_or("title")),
+            (
+                "updated_at",
+                self.updated_at.as_deref().unwrap_or("updated_at"),
+            ),
+        ]
     }
 
     /// Fields of a record, with the columns that hold them.

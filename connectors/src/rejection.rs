@@ -229,6 +229,14 @@ pub enum Rejection {
         /// Which field.
         field: &'static str,
     },
+    /// A field is absent that is to be read for one that the operation needs.
+    #[error("the field {name:?} is missing, which is to be its {field}")]
+    MissingNamed {
+        /// What it is to be.
+        field: &'static str,
+        /// Which field (its beginning).
+        name: String,
+    },
     /// A field holds a value of another type.
     #[error("{field:?} must be {expected}, got {got}")]
     WrongType {

@@ -240,6 +240,13 @@ pub enum Notice {
         /// Which file.
         path: PathBuf,
     },
+    /// An earlier run read it beside others, and it is not to be read any more: its records are deleted.
+    NotRead {
+        /// What was read.
+        what: String,
+        /// How many of its records stood.
+        records: u64,
+    },
     /// A followed file or folder is gone; its return is awaited.
     Awaiting {
         /// Which one.
@@ -305,6 +312,17 @@ impl fmt::Display for Notice {
                  said is kept until it holds one",
                 path.display()
             ),
+            Self::NotRead { what, records } => {
+                let records = match records {
+                    1 => "1 record, which is".to_owned(),
+                    n => format!("{n} records, which are"),
+                };
+                write!(
+                    f,
+                    "{what}: not named any more; an earlier run read {records} deleted. Name it again to \
+                     have what it holds"
+                )
+            }
             Self::Awaiting { path } => write!(f, "{}: gone, waiting for it", path.display()),
             Self::Unfinished { offset } => {
                 write!(

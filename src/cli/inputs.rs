@@ -12,6 +12,7 @@ use super::args::WatchArgs;
 use super::asked::Asked;
 use super::failure::Failure;
 use super::joined::Joined;
+use super::left_behind::LeftBehind;
 use super::listen::{self, Listen};
 use super::topic::{self, Settings, Topic};
 use super::unposted::Unposted;
@@ -45,9 +46,9 @@ pub(crate) struct Inputs {
     sinks: Vec<String>,
     /// Of those that are URLs.
     webhook_secret: Option<PathBuf>,
-    /// Of tables.
+    /// Of tables, and of fields of JSON lines.
     columns: ColumnNames,
-    /// Of those that are text.
+    /// Of tables that are text.
     delimiter: Option<String>,
     encoding: Option<String>,
     /// Patterns of what is a document of folders, and what is none.
@@ -236,9 +237,9 @@ impl Inputs {
                 "it says what becomes of their documents where nothing is in them any more",
             ),
             (
-                args.columns.is_some() && self.tables.is_empty(),
-                "--columns without a table",
-                "it says which columns of .csv, .tsv and .parquet files make a document",
+                args.columns.is_some() && self.tables.is_empty() && self.files.is_empty(),
+                "--columns without a table or a .jsonl file",
+                "it says which columns of tables, and fields of JSON lines, make a document",
             ),
             (
                 (args.delimiter.is_some() || args.encoding.is_some()) && !has_text_tables,
@@ -334,7 +335,8 @@ impl Inputs {
         let is_alone = self.folders.is_empty() && n_others == 1 && self.listen.is_none();
         for file in &self.files {
             let prefix = (!is_alone).then(|| format!("{}#", file.display()));
-            joined = joined.with(self.lines(DOCUMENTS, file)?, prefix);
+            let lines = self.lines(DOCUMENTS, file)?.columns(self.columns.clone());
+            joined = joined.with(lines, prefix);
         }
         for table in &self.tables {
             let prefix = (!is_alone).then(|| format!("{}#", table.display()));
@@ -360,9 +362,11 @@ impl Inputs {
         if let Some(listener) = listener {
             joined = joined.with(listener.source(DOCUMENTS)?, Some(listen::PREFIX.to_owned()));
         }
+        let prefixes = joined.prefixes();
+        let joined = LeftBehind::over(joined.boxed(), prefixes);
         Ok(match listener {
-            Some(_) => joined.boxed(),
-            None => Unposted::over(joined.boxed()),
+            Some(_) => joined,
+            None => Unposted::over(joined),
         })
     }
 
@@ -458,7 +462,7 @@ fn is_named(path: &Path, endings: &[&str]) -> bool {
     ending.is_some_and(|ending| endings.contains(&ending)) && !path.is_dir()
 }
 
-/// Which columns of tables make a record: `FIELD=COLUMN`, with commas between.
+/// Which columns of tables, and fields of JSON lines, make a record: `FIELD=COLUMN`, with commas between.
 fn columns(typed: Option<&str>) -> Result<ColumnNames, Failure> {
     let mut columns = ColumnNames::default();
     for pair in typed.iter().flat_map(|typed| typed.split(',')) {
@@ -508,6 +512,8 @@ mod tests {
         assert_eq!(table.tables, [PathBuf::from("faq.csv.gz")]);
         assert_eq!((&*table.columns.key, &*table.columns.text), ("id", "body"));
         assert!(inputs(&["faq.csv", "Who?", "--columns", "id"]).is_err());
+        let lines = inputs(&["faq.jsonl", "Who?", "--columns", "title=headline"]).expect("sound");
+        assert_eq!(lines.columns.title.as_deref(), Some("headline"));
         let parquet = inputs(&["faq.parquet", "Who?"]).expect("sound");
         assert_eq!(parquet.tables, [PathBuf::from("faq.parquet")]);
         assert_eq!(topic.topics[0].name, "docs");

@@ -155,6 +155,11 @@ impl Joined {
         self
     }
 
+    /// What stands before the keys of each part.
+    pub(crate) fn prefixes(&self) -> Vec<String> {
+        self.parts.iter().map(Part::name).collect()
+    }
+
     /// Parts whose keys have no prefix.
     fn n_bare(&self) -> usize {
         self.parts.iter().filter(|p| p.owns(&Key::new(""))).count()

@@ -99,13 +99,13 @@ impl Answers {
         match progress {
             Progress::Embedding { done, total, .. } => {
                 if self.region.is_none() && std::mem::take(&mut self.owes_line) {
-                    stderr::line(&format!("indexing {} passages", thousands(*total)));
+                    stderr::line(&format!("indexing {}", wording::count(*total, "passage")));
                 }
                 self.count("indexing passages", *done, *total, "");
             }
             Progress::Asking { done, total, .. } => {
                 if self.region.is_none() && std::mem::take(&mut self.owes_line) {
-                    stderr::line(&format!("asking about {} rows", thousands(*total)));
+                    stderr::line(&format!("asking about {}", wording::count(*total, "row")));
                 }
                 self.count("asking about rows", *done, *total, "");
             }

@@ -23,10 +23,12 @@ mod endpoint;
 mod explain;
 mod failure;
 mod follow;
+mod forget;
 mod inputs;
 mod interrupt;
 mod joined;
 mod json;
+mod left_behind;
 mod listen;
 mod live;
 mod log;
@@ -106,6 +108,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),
         Command::Quarantine(args) => quarantine::run(args),
+        Command::Forget(args) => forget::run(args),
         Command::Memory(args) => memory::run(args),
         Command::Models(args) => models::run(args),
     };

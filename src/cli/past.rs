@@ -134,7 +134,7 @@ fn print(out: &mut impl io::Write, answer: &Value) -> io::Result<()> {
     }
     let from = match from.is_empty() {
         true => String::new(),
-        false => format!("[{}] ", wording::plain(&from.join(", "))),
+        false => format!("[{}] ", wording::plain(&wording::list(&from))),
     };
     let is_provisional = answer["exact"] == false && answer["memoised"] == false;
     let provisional = if is_provisional {

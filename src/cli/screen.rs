@@ -193,7 +193,7 @@ impl<W: Write> Screen<W> {
             let mut spans: Vec<Span> = pieces.iter().map(span).collect();
             let sources = update.sub_paragraphs.get(index).map(wording::sources);
             if let Some(sources) = sources.filter(|sources| !sources.is_empty()) {
-                let text = format!(" [{}]", sources.join(", "));
+                let text = format!(" [{}]", wording::list(&sources));
                 spans.push(Span::new(Style::Faint, text));
             }
             self.write(&spans, INDENT)?;

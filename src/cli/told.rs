@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use perennial::engine::Receipt;
 use perennial::json;
 use perennial::sql::{Kind, Outcome};
 use serde_json::{Value, json};
@@ -81,22 +82,7 @@ impl Teller {
             Outcome::Forgotten(receipt) if self.is_json => {
                 writeln!(out, "{}", json!({"event": "forgotten", "receipt": receipt}))?;
             }
-            Outcome::Forgotten(receipt) => {
-                let was_there = match receipt.was_there {
-                    true => "is forgotten",
-                    false => "was not there; what remembered it is forgotten",
-                };
-                let answers = wording::count(receipt.n_answers, "answer");
-                writeln!(
-                    out,
-                    "{} {was_there}: {answers} made without it",
-                    wording::plain(&receipt.key)
-                )?;
-                for place in &receipt.remains {
-                    let place = wording::plain(place);
-                    writeln!(out, "something of it is left: {place}")?;
-                }
-            }
+            Outcome::Forgotten(receipt) => forgotten(out, receipt, false)?,
             Outcome::MemoryForgotten(receipt) if self.is_json => {
                 writeln!(out, "{}", json!({"event": "forgotten", "receipt": receipt}))?;
             }
@@ -123,6 +109,32 @@ impl Teller {
             self.live.say(text);
         }
     }
+}
+
+/// Tells that a record is forgotten; whether the answers that were not made without it went with it.
+///
+/// # Errors
+/// A failed write.
+pub(crate) fn forgotten(
+    out: &mut impl Write,
+    receipt: &Receipt,
+    went_along: bool,
+) -> io::Result<()> {
+    let was_there = match receipt.was_there {
+        true => "is forgotten",
+        false => "was not there; what remembered it is forgotten",
+    };
+    let answers = wording::count(receipt.n_answers, "answer");
+    let become_of = match went_along {
+        true => "erased with it, to be made again at the next start",
+        false => "made without it",
+    };
+    let key = wording::plain(&receipt.key);
+    writeln!(out, "{key} {was_there}: {answers} {become_of}")?;
+    for place in &receipt.remains {
+        writeln!(out, "something of it is left: {}", wording::plain(place))?;
+    }
+    Ok(())
 }
 
 fn noun(kind: Kind) -> String {

@@ -243,6 +243,19 @@ pub(crate) fn sources(sentence: &SubParagraph) -> Vec<&str> {
     documents
 }
 
+/// Documents that are named on one line.
+const MAX_NAMED: usize = 5;
+
+/// Names with commas between, and how many more there are.
+pub(crate) fn list(names: &[impl AsRef<str>]) -> String {
+    let named = names.iter().take(MAX_NAMED).map(AsRef::as_ref);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMED) {
+        0 => named,
+        n_more => format!("{named} and {} more", thousands(n_more)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::report::tests::answer;
@@ -257,6 +270,15 @@ mod tests {
         assert_eq!(by(Rung::Regenerate), "written");
         assert!(by(Rung::Keep).starts_with("kept from the last run"));
         assert!(by(Rung::Verify).starts_with("kept from the last run"));
+    }
+
+    #[test]
+    fn of_many_names_the_first_are_told_and_the_others_counted() {
+        let names: Vec<String> = (0..1_200).map(|i| i.to_string()).collect();
+        assert_eq!(list(&names[..0]), "");
+        assert_eq!(list(&names[..5]), "0, 1, 2, 3, 4");
+        assert_eq!(list(&names[..6]), "0, 1, 2, 3, 4 and 1 more");
+        assert_eq!(list(&names), "0, 1, 2, 3, 4 and 1,195 more");
     }
 
     #[test]

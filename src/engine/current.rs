@@ -58,7 +58,7 @@ pub(super) fn answer_of(refresh: &Refresh) -> Answer {
 /// A delivered row quotes no more of its question, in bytes: brokers refuse long messages.
 const MAX_QUESTION: usize = 16 << 10;
 /// A delivered row names no more documents.
-const MAX_SOURCES: usize = 64;
+const MAX_SOURCES: usize = 256;
 
 /// The beginning of a long question.
 fn shortened(question: &str) -> String {

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Weak};
 
+use perennial_bank::PassageCopy;
 use perennial_rows::{Schema, Tuple};
 use perennial_views::Epoch;
 
@@ -105,4 +106,6 @@ pub struct LineagePassage {
     pub text: Arc<str>,
     /// Whether a newer document makes it obsolete.
     pub is_superseded: bool,
+    /// Where else it stands, with the same title and text.
+    pub copies: Arc<[PassageCopy]>,
 }

@@ -47,7 +47,8 @@ pub struct Receipt {
     pub epoch: Option<Epoch>,
     /// Fragments dropped: its own, and those that had attended to it.
     pub n_fragments: usize,
-    /// Answers written or checked without it.
+    /// Answers written or checked without it; of a directory that no engine had open, those that went
+    /// with it, to be written again.
     pub n_answers: usize,
     /// Refused records of this key taken out of quarantine.
     pub n_rejected: usize,

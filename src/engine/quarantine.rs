@@ -63,7 +63,7 @@ impl Quarantined {
     }
 
     /// Whether it is of this record.
-    fn is_of(&self, stream: &str, key: &str) -> bool {
+    pub(crate) fn is_of(&self, stream: &str, key: &str) -> bool {
         let is_its_file = self.is_standing && self.place == key;
         self.stream == stream && (is_its_file || self.key.as_deref() == Some(key))
     }

@@ -110,10 +110,14 @@ pub(super) fn source(
                 .believe_empty(options.believe_empty);
             Box::new(folder.watching(watching))
         }
-        Origin::File(path) if &*path.of == "-" => Box::new(JsonLines::stdin(name).at(path.span)?),
+        Origin::File(path) if &*path.of == "-" => {
+            let lines = JsonLines::stdin(name).at(path.span)?;
+            Box::new(lines.columns(options.columns))
+        }
         Origin::File(path) => {
             let lines = JsonLines::open(name, &*path.of).at(path.span)?;
-            Box::new(lines.follow(follows).believe_empty(options.believe_empty))
+            let lines = lines.columns(options.columns).follow(follows);
+            Box::new(lines.believe_empty(options.believe_empty))
         }
         Origin::Table(path) => {
             let mut table = Table::open(name, &*path.of).at(path.span)?;

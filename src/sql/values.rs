@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use perennial_ask::Task;
-use perennial_connectors::timestamp;
 use perennial_rows::{Schema, Type, Value};
-use perennial_views::query::{RelationSchema, Relations, bind};
+use perennial_views::query::{RelationSchema, Relations, bind, instant};
 use perennial_views::sql::{self, Diagnostic, Expr, Span, Spanned};
 use perennial_views::{Bounds, evaluate};
 
@@ -52,7 +51,7 @@ pub(super) fn fitted(
 ) -> Result<Value, Fault> {
     let given = value.clone();
     let read = match (&value, of) {
-        (Value::Text(text), Type::Timestamp) => timestamp::milliseconds(text).map(Value::Timestamp),
+        (Value::Text(text), Type::Timestamp) => instant(text).map(Value::Timestamp),
         (Value::Text(text), Type::Json) => serde_json::from_str(text).ok().map(|json| {
             // What is neither a list nor an object stands in a JSON column all the same.
             match Value::from_json(&json) {
@@ -69,7 +68,7 @@ pub(super) fn fitted(
         let what = format!("column {column} holds {of}, which `{shown}` is not");
         let fault = Diagnostic::new(what, span);
         let fault = match of {
-            Type::Timestamp => fault.help("write it as '2026-05-01T09:00:00Z'"),
+            Type::Timestamp => fault.help("write it as '2026-05-01T09:00:00Z', or '2026-05-01'"),
             Type::Vector => fault.help("write it as '[0.5, 1]'"),
             Type::Json => fault.help("write it as '{\"a\": [1, 2]}'"),
             _ => fault,

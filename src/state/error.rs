@@ -113,6 +113,23 @@ pub enum StateError {
         /// The number.
         number: u64,
     },
+    /// No stream has this name.
+    #[error("there is no stream `{stream}` here; there are: {known}")]
+    NoStream {
+        /// The name.
+        stream: String,
+        /// Those that there are, with commas between.
+        known: String,
+    },
+    /// Answers wait to be delivered, in which what is to be forgotten may be told.
+    #[error(
+        "{sink} has not taken all answers yet: start what was stopped once more, with that sink, until it has; \
+         then forget"
+    )]
+    Owed {
+        /// A sink that is owed something.
+        sink: String,
+    },
     /// What is to be resubmitted is no record.
     #[error("number {number} is still no record: {reason}; give the record that was meant instead")]
     NoRecord {

@@ -22,13 +22,14 @@
 //! is its business. Fragments are files beside it, in a folder: they are a cache, and need no
 //! transaction (`perennial_bank::cold_tier`). The byte layout is in `format.rs`; what becomes
 //! of older ones, in `migration.rs`; a copy that is taken while epochs go on, in `backup/`, and what
-//! sinks are told after one was restored, in `replacing.rs`.
+//! sinks are told after one was restored, in `replacing.rs`; what is erased without an engine, in `forget.rs`.
 
 mod backup;
 mod check;
 mod deletions;
 mod error;
 mod file;
+mod forget;
 mod format;
 #[cfg(test)]
 mod golden;
@@ -60,6 +61,7 @@ use redb::{
 pub use backup::{Backup, BackupError, BackupSummary, backup, restore, verify_backup};
 pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
+pub use forget::forget;
 pub(crate) use format::{StoredAnswer, StoredRow, StoredSchema, StoredValue};
 pub(crate) use history::Retention;
 #[cfg(feature = "serve")]

@@ -99,7 +99,7 @@ const ROOMS_OF_VIEWS: [(&str, &[&str]); 19] = [
     ("rerun", &[]),
     ("query", &[]),
     ("sql", &["pace", "query", "view"]),
-    ("memo", &["calls", "plan"]),
+    ("memo", &["calls", "plan", "view"]),
     ("agenda", &["dataflow"]),
     ("calls", &["agenda", "dataflow", "memo", "plan", "view"]),
     ("embeddings", &["calls", "dataflow", "memo", "shared"]),

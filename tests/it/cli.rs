@@ -866,6 +866,45 @@ fn answered(state: &Path) {
 }
 
 #[test]
+fn a_record_is_forgotten_from_a_folder_by_its_key() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = path(dir.path());
+    answered(dir.path());
+    refused(&["forget", state, "a"], 1, "there is no stream `documents`");
+    refused(&["forget", state], 2, "<KEY>");
+    refused(
+        &["forget", state, "a", "--token-file", "t"],
+        2,
+        "--token-file",
+    );
+
+    let output = run(&["forget", state, "a", "--from", "docs"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = "a is forgotten: 1 answer erased with it, to be made again at the next start\n";
+    assert_eq!(stdout(&output), said);
+    assert!(
+        stderr(&output).contains("comes again"),
+        "{}",
+        stderr(&output)
+    );
+    let output = run(&["forget", state, "a", "b", "--from", "docs", "--json"]);
+    let told = stdout(&output);
+    let told: Vec<Value> = told
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let receipts: Vec<(&Value, &Value)> = told
+        .iter()
+        .map(|told| (&told["receipt"]["key"], &told["receipt"]["was_there"]))
+        .collect();
+    let (a, b, no) = ("a".into(), "b".into(), false.into());
+    assert_eq!(receipts, [(&a, &no), (&b, &no)]);
+    let kept = stdout(&run(&["check", "--receipts", state]));
+    assert_eq!(kept.lines().count(), 3, "{kept}");
+    assert!(stdout(&run(&["answers", state])).is_empty());
+}
+
+#[test]
 fn a_state_folder_becomes_a_file_and_a_state_folder_again() {
     let dir = tempfile::tempdir().expect("a folder");
     let at = |name: &str| path(&dir.path().join(name)).to_owned();

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use perennial::ask::scripted::Scripted;
-use perennial::connectors::{Folder, Watching};
+use perennial::connectors::{Folder, JsonLinesSink, Watching};
 use perennial::state::{self, AsOf};
 use perennial::{Engine, EngineBuilder, Error, Update};
 
@@ -189,4 +190,103 @@ fn a_source_must_let_go_first_and_its_refusals_go_too() {
     engine.flush().expect("runs");
     let receipt = engine.forget("docs", "secret.md").expect("forgets");
     assert!(receipt.remains.is_empty() && !is_on_disk(state.path()));
+}
+
+/// A canary is in the text of a row, in its answer, in what is quarantined of its key, and in the past.
+#[test]
+fn a_folder_that_nobody_has_open_forgets_without_an_engine() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut engine = tables(dir.path());
+    feed(&mut engine);
+    let text = format!("In spring {CANARY}.");
+    engine.upsert("docs", "secret", &text).expect("runs");
+    engine.flush().expect("runs");
+    engine
+        .upsert("docs", "secret", &format!("{text} heron heron"))
+        .expect("runs");
+    engine.flush().expect("runs");
+    let in_use = state::forget(dir.path(), "docs", &["secret"]).expect_err("in use");
+    assert!(
+        matches!(in_use, state::StateError::InUse { .. }),
+        "{in_use}"
+    );
+    drop(engine);
+    assert!(is_on_disk(dir.path()));
+    let before = state::check(dir.path()).expect("whole");
+
+    let unknown = state::forget(dir.path(), "doc", &["secret"]).expect_err("no stream");
+    assert!(
+        unknown.to_string().contains("there are: docs, questions"),
+        "{unknown}"
+    );
+    assert_eq!(
+        state::check(dir.path()).expect("whole").n_answers,
+        before.n_answers
+    );
+    let receipts = state::forget(dir.path(), "docs", &["secret", "none"]).expect("forgets");
+    let [secret, none] = &receipts[..] else {
+        panic!("{receipts:?}");
+    };
+    assert!(secret.was_there && !none.was_there);
+    assert_eq!(secret.n_answers, before.n_answers);
+    assert!(
+        secret.n_epochs > 0 && secret.remains.is_empty(),
+        "{secret:?}"
+    );
+    assert!(!is_on_disk(dir.path()));
+    assert_eq!(state::receipts(dir.path()).expect("whole"), receipts);
+    let after = state::check(dir.path()).expect("whole");
+    assert_eq!(
+        (after.n_rows, after.n_answers, after.n_vectors, after.epoch),
+        (before.n_rows - 1, 0, 0, before.epoch)
+    );
+
+    // What goes on there answers as one that never knew it.
+    let clean = tempfile::tempdir().expect("a folder");
+    let mut never = tables(clean.path());
+    feed(&mut never);
+    let again = tables(dir.path());
+    again.flush().expect("runs");
+    let texts = |engine: &Engine| -> Vec<_> {
+        let answers = engine.answers("answers").expect("runs");
+        answers
+            .into_iter()
+            .map(|(key, a)| (key, a.answer))
+            .collect()
+    };
+    assert_eq!(texts(&again), texts(&never));
+    assert!(!is_on_disk(dir.path()));
+}
+
+#[test]
+fn what_a_sink_is_owed_keeps_a_record_from_being_forgotten_without_an_engine() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("answers.jsonl");
+    let open = || JsonLinesSink::open(&file).expect("writable");
+    let declare = |builder: EngineBuilder| builder.table("docs").table("questions");
+    let engine = start(dir.path(), |builder| {
+        declare(builder).sink("answers", open())
+    });
+    engine.upsert("docs", "a", "heron here.").expect("runs");
+    engine.upsert("questions", "q", "heron").expect("runs");
+    engine.flush().expect("runs");
+    drop(engine);
+    // It goes on without the sink, which is owed what it misses.
+    let engine = start(dir.path(), declare);
+    engine.upsert("docs", "a", "heron there.").expect("runs");
+    engine.flush().expect("runs");
+    drop(engine);
+    let owed = state::forget(dir.path(), "docs", &["a"]).expect_err("owed");
+    assert!(matches!(owed, state::StateError::Owed { .. }), "{owed}");
+    // With the sink it is delivered, in a moment, and then forgotten.
+    let until = Instant::now() + Duration::from_secs(60);
+    let receipts = loop {
+        let with_sink = |builder| declare(builder).sink("answers", open());
+        start(dir.path(), with_sink).flush().expect("runs");
+        match state::forget(dir.path(), "docs", &["a"]) {
+            Ok(receipts) => break receipts,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    };
+    assert!(receipts[0].was_there);
 }

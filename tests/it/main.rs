@@ -11,10 +11,15 @@ mod cli;
 #[path = "../../connectors/tests/it/client.rs"]
 #[allow(dead_code, reason = "the tests of the connectors use all of it")]
 mod client;
+#[cfg(feature = "kafka")]
+#[path = "../../connectors/tests/it/cluster.rs"]
+#[allow(dead_code, reason = "the tests of the connectors use all of it")]
+mod cluster;
 mod cold;
 #[cfg(all(feature = "otel", feature = "http"))]
 mod collector;
 mod columns;
+mod copies;
 mod delivered;
 mod each;
 mod engine;
@@ -49,6 +54,8 @@ mod remote;
 mod replay;
 mod rig;
 mod score;
+#[cfg(feature = "kafka")]
+mod scripts;
 #[cfg(feature = "serve")]
 mod serve;
 mod sinks;

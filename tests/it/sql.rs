@@ -95,6 +95,40 @@ fn rows_are_set_changed_and_deleted() {
     assert_eq!(rows(&mut session, "SELECT count(*) FROM towns"), ["0"]);
 }
 
+/// An instant that a comparison reads may be stored as it is written.
+#[test]
+fn instants_are_written_in_a_row_as_they_are_compared() {
+    let mut session = session();
+    rows(&mut session, "CREATE TABLE days (key TEXT, at TIMESTAMP)");
+    let forms = [
+        "2026-01-01",
+        "2026-01-01 00:00",
+        "2026-01-01T01:00:00+01:00",
+    ];
+    for form in forms {
+        rows(
+            &mut session,
+            &format!("INSERT INTO days (key, at) VALUES ('{form}', '{form}')"),
+        );
+        let same =
+            format!("SELECT key FROM days WHERE key = '{form}' AND at = '2026-01-01T00:00:00Z'");
+        assert_eq!(rows(&mut session, &same), [form]);
+    }
+    rows(&mut session, "UPDATE days SET at = '2026-02-03'");
+    assert_eq!(
+        rows(&mut session, "SELECT DISTINCT at FROM days"),
+        ["1770076800000"]
+    );
+    let said = refused(
+        &mut session,
+        "INSERT INTO days (key, at) VALUES ('x', 'tomorrow')",
+    );
+    assert!(
+        said.contains("which `tomorrow` is not") && said.contains("2026-05-01"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_row_that_gets_another_key_takes_no_other_rows() {
     let mut session = session();

@@ -329,6 +329,9 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
         {
             return job.done(healed.outcome, healed.elapsed, reply);
         }
+        if let Some(standing) = job.standing() {
+            return job.done(Ok(standing), Duration::ZERO, reply);
+        }
         match self.plan.delivery {
             Delivery::Epoch => {
                 let lane = &self.plan.name;
@@ -440,6 +443,17 @@ struct Answering {
 }
 
 impl Answering {
+    /// The answer before, where the model would read what it has read: an edit moved passages to other
+    /// documents, or took some of several that say the same.
+    fn standing(&self) -> Option<Outcome> {
+        let Request {
+            context,
+            question,
+            layout,
+        } = &self.request;
+        self.book.before(context).standing(question, layout)
+    }
+
     /// Asks the model; nothing if nobody wants to know any more.
     fn ask(&self, model: &dyn AnswerModel, stage: Stage) -> Option<Result<Outcome, Failure>> {
         let context = &self.request.context;
@@ -588,5 +602,256 @@ impl CallProgress for Reporter<'_> {
     fn called(&mut self, call: &RemoteCall<'_>) {
         let context = &self.request.context;
         self.observer.called(self.view, context, self.epoch, call);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use perennial_ask::dependency::Read;
+    use perennial_ask::scripted::{REFUSED_WORD, Scripted};
+    use perennial_ask::{AnswerText, Dependencies, Finish, Rung, Work};
+    use perennial_bank::{DocumentKey, LayoutPassage, PassageId};
+
+    use super::*;
+    use crate::view::View;
+
+    fn context(name: &str) -> ContextKey {
+        ContextKey::new(name)
+    }
+
+    fn passage(document: &str, text: &str) -> LayoutPassage {
+        LayoutPassage {
+            document: DocumentKey::new(document),
+            ordinal: 0,
+            id: PassageId::of("title", text),
+            title: "title".into(),
+            text: text.into(),
+            tokens: Arc::default(),
+            is_superseded: false,
+            copies: Arc::default(),
+        }
+    }
+
+    fn request(question: &str) -> Request {
+        let passages = vec![passage("a", "alpha is one."), passage("b", "beta is two.")];
+        Request {
+            context: context("q"),
+            question: question.into(),
+            layout: PassageLayout::new(passages),
+        }
+    }
+
+    fn outcome(text: &str, rung: Rung) -> Outcome {
+        Outcome {
+            answer: AnswerText {
+                text: text.into(),
+                finish: Finish::Stop,
+            },
+            tokens: text.bytes().map(u32::from).collect(),
+            rung,
+            work: Work::default(),
+            sub_paragraphs: Vec::new(),
+            min_margin: 1.0,
+            is_exact: false,
+            regret: 0.0,
+            draft: None,
+            drift: 0.5,
+            dependencies: Dependencies::default(),
+            live: Arc::default(),
+        }
+    }
+
+    fn plan(change: impl FnOnce(View) -> View) -> Plan {
+        let view = View::named("v").context("questions").data_source("docs");
+        change(view).plan(4096, 30).expect("fits")
+    }
+
+    #[test]
+    fn only_the_newest_call_of_a_context_is_heard_and_none_that_nobody_wants() {
+        let book = ContextBook::default();
+        let said = RefCell::new(Vec::new());
+        let say = |name: &str, epoch: Epoch, cancel: &Cancel| {
+            let note = || said.borrow_mut().push((name.to_owned(), epoch));
+            book.say(&context(name), epoch, cancel, note);
+        };
+        let wanted = Cancel::new();
+        book.begin(&context("q"), 3);
+        book.begin(&context("q"), 5);
+        // One that begins late does not make an older epoch the newest.
+        book.begin(&context("q"), 4);
+        assert!(!book.is_newest(&context("q"), 4) && book.is_newest(&context("q"), 5));
+        say("q", 3, &wanted);
+        say("q", 4, &wanted);
+        say("q", 5, &wanted);
+        say("r", 0, &wanted);
+        let unwanted = Cancel::new();
+        unwanted.cancel();
+        say("q", 6, &unwanted);
+        assert_eq!(*said.borrow(), [("q".to_owned(), 5), ("r".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn a_context_that_is_gone_is_forgotten() {
+        let book = ContextBook::default();
+        let asked = request("alpha");
+        let digest = RequestDigest([1; 32]);
+        book.begin(&asked.context, 9);
+        let before = Before::of(
+            asked.question.clone(),
+            asked.layout.clone(),
+            &outcome("one", Rung::Keep),
+        );
+        book.put(asked.context.clone(), before);
+        book.put_healed(
+            asked.context.clone(),
+            Healed {
+                request: digest,
+                outcome: Ok(outcome("one", Rung::Keep)),
+                audit: None,
+                was_skipped: false,
+                is_missed: false,
+                is_changed: false,
+                elapsed: Duration::ZERO,
+            },
+        );
+        assert!(book.before(&asked.context).written.is_some());
+        book.remove(&asked.context);
+        assert!(book.before(&asked.context).written.is_none());
+        assert!(book.take_healed(&asked.context).is_none());
+        // Its next life begins wherever it does.
+        assert!(book.is_newest(&asked.context, 0));
+    }
+
+    #[test]
+    fn how_far_an_answer_may_be_from_exact_is_the_views_word_until_it_has_fallen_back() {
+        let book = ContextBook::default();
+        let of = |policy: Policy, stage| tolerance(&plan(|view| view.policy(policy)), stage, &book);
+        let (stable, bounded) = (
+            Policy::Stable { millinats: 200 },
+            Policy::Bounded { millinats: 50 },
+        );
+        for policy in [Policy::Exact, Policy::Eventual, stable, bounded] {
+            assert!(of(policy, Stage::Exact).is_exact(), "{policy}");
+        }
+        assert!(of(Policy::Exact, Stage::Provisional).is_exact());
+        assert_eq!(
+            of(Policy::Eventual, Stage::Provisional),
+            Tolerance::BORROWED
+        );
+        let tolerated = of(stable, Stage::Provisional);
+        assert!(!tolerated.borrows && tolerated.skips.is_none());
+        assert!((tolerated.regret - 0.2).abs() < 1e-6);
+        let tolerated = of(bounded, Stage::Provisional);
+        assert!(tolerated.borrows && (tolerated.regret - 0.05).abs() < 1e-6);
+        assert_eq!(
+            tolerated.skips,
+            Some(Skip {
+                below: tolerated.regret
+            })
+        );
+        let plan = plan(|view| view.policy(bounded).skip_below(0.01));
+        let tolerated = tolerance(&plan, Stage::Provisional, &book);
+        assert_eq!(tolerated.skips, Some(Skip { below: 0.01 }));
+        book.fall_back();
+        assert_eq!(
+            tolerance(&plan, Stage::Provisional, &book),
+            Tolerance::BORROWED
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_when_somebody_would_notice_and_then_ever_more_seldom() {
+        let told: Vec<u32> = (0..40).filter(|n_tries| is_told(*n_tries, None)).collect();
+        assert_eq!(told, [1, 2, 4, 8, 16, 32]);
+        assert!(!is_told(0, Some(Duration::from_millis(1_999))));
+        assert!(is_told(0, Some(Duration::from_secs(2))));
+        assert!(!is_told(3, Some(Duration::from_secs(60))));
+        let said = |after| with_pause("busy".to_owned(), after);
+        assert_eq!(said(None), "busy");
+        assert_eq!(said(Some(Duration::from_secs(1))), "busy");
+        assert_eq!(said(Some(Duration::from_secs(7))), "busy; next try in 7 s");
+    }
+
+    #[test]
+    fn a_sentence_depends_on_what_is_past_the_floor_and_at_least_a_thousandth() {
+        let read = |mass: [f32; 2]| Read {
+            mass: mass.to_vec(),
+            least_margin: 1.0,
+            n_tokens: 1,
+        };
+        let floor = DEPENDENCY_FLOOR;
+        let read = [read([0.25, floor]), read([floor / 2.0, 0.5])];
+        let outcome = Outcome {
+            dependencies: Dependencies::of(&[0.0, 0.0], &read),
+            ..outcome("one. two.", Rung::Regenerate)
+        };
+        let rows = depends(&request("alpha"), &outcome);
+        let rows: Vec<(&str, u32, bool)> = rows
+            .iter()
+            .map(|row| (row.document.as_str(), row.sub_paragraph, row.score >= 1))
+            .collect();
+        assert_eq!(rows, [("a", 0, true), ("b", 0, true), ("b", 1, true)]);
+    }
+
+    /// A provisional answer is healed by the exact one, and audited if that is wanted.
+    #[test]
+    fn healing_says_how_well_the_answer_before_stood() {
+        let (model, book) = (Scripted::new(), ContextBook::default());
+        let plan = plan(|view| view.policy(Policy::Bounded { millinats: 50 }));
+        let asked = request("alpha");
+        let digest = RequestDigest::of(&model.digest(), &plan, &asked);
+        let healed = |is_audit| {
+            let healed = heal(
+                &plan,
+                &model,
+                &book,
+                &asked,
+                digest,
+                is_audit,
+                Cancel::new(),
+            );
+            healed.expect("answers")
+        };
+        // Nothing is known of an answer before.
+        let first = healed(true);
+        assert_eq!(
+            (first.is_changed, first.was_skipped, first.audit),
+            (false, false, Some(None))
+        );
+        let text = |healed: &Healed| {
+            healed
+                .outcome
+                .as_ref()
+                .expect("answers")
+                .answer
+                .text
+                .clone()
+        };
+        assert_eq!(&*text(&first), "alpha is one.");
+        for (before, rung, is_changed, is_missed) in [
+            ("alpha is one.", Rung::Skip, false, false),
+            ("alpha is none.", Rung::Skip, true, true),
+            ("alpha is none.", Rung::Verify, true, false),
+        ] {
+            let outcome = outcome(before, rung);
+            let before = Before::of(asked.question.clone(), asked.layout.clone(), &outcome);
+            book.put(asked.context.clone(), before);
+            let again = healed(true);
+            assert_eq!(
+                (again.is_changed, again.is_missed),
+                (is_changed, is_missed),
+                "{rung}"
+            );
+            assert_eq!(again.was_skipped, rung == Rung::Skip);
+            let check = again.audit.expect("asked for").expect("there was a draft");
+            assert_eq!(check.regret > 0.0, is_changed);
+            assert!(healed(false).audit.is_none());
+        }
+        // A refusal is no answer.
+        let refused = request(&format!("alpha {REFUSED_WORD}"));
+        let heal = || heal(&plan, &model, &book, &refused, digest, false, Cancel::new());
+        assert!(heal().is_err() && heal().is_err() && heal().is_ok());
     }
 }

@@ -117,3 +117,98 @@ impl VectorDigest {
         Self(*hash.finalize().as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    use perennial_ask::AnswerModel as _;
+    use perennial_ask::scripted::Scripted;
+    use perennial_bank::{DocumentKey, LayoutPassage, PassageId, PassageLayout, Scope};
+
+    use super::*;
+    use crate::view::View;
+
+    fn plan(change: impl FnOnce(View) -> View) -> Plan {
+        let view = View::named("v").context("questions").data_source("docs");
+        change(view).plan(4096, 30).expect("fits")
+    }
+
+    fn request(question: &str, passages: &[(&str, &str)]) -> Request {
+        let passage = |(document, text): &(&str, &str)| LayoutPassage {
+            document: DocumentKey::new(*document),
+            ordinal: 0,
+            id: PassageId::of("title", text),
+            title: "title".into(),
+            text: (*text).into(),
+            tokens: Arc::default(),
+            is_superseded: false,
+            copies: Arc::default(),
+        };
+        Request {
+            context: ContextKey::new("q"),
+            question: question.into(),
+            layout: PassageLayout::new(passages.iter().map(passage).collect()),
+        }
+    }
+
+    /// Whatever an answer and its sources follow from; and nothing that only its cost or its time
+    /// follows from.
+    #[test]
+    fn a_request_is_told_from_all_that_are_answered_otherwise() {
+        let model = Scripted::new().digest();
+        let asked = || request("Why?", &[("a", "one"), ("b", "two")]);
+        let plain = RequestDigest::of(&model, &plan(|view| view), &asked());
+        let by_plan = |change: fn(View) -> View| RequestDigest::of(&model, &plan(change), &asked());
+        let of = |request: Request| RequestDigest::of(&model, &plan(|view| view), &request);
+        let others = [
+            RequestDigest::of(&[0; 32], &plan(|view| view), &asked()),
+            by_plan(|view| view.prompt("Say.")),
+            by_plan(|view| view.max_tokens(7)),
+            by_plan(|view| view.scope(Scope::Independent)),
+            by_plan(|view| view.sampled(1, 0.8)),
+            by_plan(|view| view.sampled(2, 0.8)),
+            by_plan(|view| view.superseded("zero-keys:header".parse().expect("a repair"))),
+            of(request("Why not?", &[("a", "one"), ("b", "two")])),
+            of(request("Why?", &[("b", "two"), ("a", "one")])),
+            of(request("Why?", &[("a", "one")])),
+            of(request("Why?", &[("a", "one"), ("c", "two")])),
+            of(request("Why?", &[("a", "one"), ("b", "three")])),
+        ];
+        let told: HashSet<RequestDigest> = others.iter().copied().chain([plain]).collect();
+        assert_eq!(told.len(), others.len() + 1);
+        for same in [
+            by_plan(|view| view),
+            by_plan(|view| view.calls_per_hour(7)),
+            by_plan(|view| view.token_budget(900)),
+        ] {
+            assert_eq!(same, plain);
+        }
+        // Nor does it matter whose it is: a context's answer is looked up by its own key.
+        let other = Request {
+            context: ContextKey::new("r"),
+            ..asked()
+        };
+        assert_eq!(of(other), plain);
+    }
+
+    #[test]
+    fn no_two_texts_of_a_request_can_trade_bytes() {
+        let model = [1; 32];
+        let of = |prompt: &str, question: &str| {
+            let plan = plan(|view| view.prompt(prompt));
+            RequestDigest::of(&model, &plan, &request(question, &[]))
+        };
+        assert_ne!(of("ab", "c"), of("a", "bc"));
+        assert_ne!(of("ab", ""), of("", "ab"));
+    }
+
+    #[test]
+    fn a_vector_is_of_a_text_and_its_embedder() {
+        let of = VectorDigest::of;
+        assert_eq!(of(&[1; 32], &["ab", "c"]), of(&[1; 32], &["a", "bc"]));
+        assert_ne!(of(&[1; 32], &["abc"]), of(&[2; 32], &["abc"]));
+        assert_ne!(of(&[1; 32], &["abc"]), of(&[1; 32], &["abd"]));
+    }
+}

@@ -120,6 +120,7 @@ impl TensorModel {
                     text: part.into(),
                     tokens: self.codec.passage(name, part)?.into(),
                     is_superseded: false,
+                    copies: Arc::default(),
                 });
             }
         }

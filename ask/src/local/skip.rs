@@ -13,9 +13,9 @@
 use std::sync::Arc;
 
 use super::TensorModel;
-use crate::answer::{AnswerRequest, CallProgress, Outcome, Rung, Source, SubParagraph, Work};
+use crate::answer::{AnswerRequest, CallProgress, Outcome, Rung, Work};
 use crate::before::{LayoutDelta, Written};
-use perennial_bank::document::LayoutPassage;
+use crate::provenance::moved;
 use perennial_bank::live_layout::{Lent, LiveLayout};
 use perennial_bank::scope::FragmentPlan;
 
@@ -103,30 +103,4 @@ fn skipped(request: &AnswerRequest<'_>, written: &Written, delta: &LayoutDelta) 
         dependencies,
         live: Arc::default(),
     }
-}
-
-/// The sub-paragraphs with their sources where these stand now; `places` says, by passage, where it
-/// stood before.
-fn moved(
-    sub_paragraphs: &[SubParagraph],
-    before: &[LayoutPassage],
-    after: &[LayoutPassage],
-    places: &[Option<usize>],
-) -> Vec<SubParagraph> {
-    let moved = |source: &Source| {
-        let is_it =
-            |p: &LayoutPassage| (&p.document, p.ordinal) == (&source.document, source.ordinal);
-        let old = before.iter().position(is_it)?;
-        let new = places.iter().position(|place| *place == Some(old))?;
-        Some(Source {
-            document: after[new].document.clone(),
-            ordinal: after[new].ordinal,
-            share: source.share,
-        })
-    };
-    let of_part = |part: &SubParagraph| SubParagraph {
-        text: part.text.clone(),
-        sources: part.sources.iter().filter_map(moved).collect(),
-    };
-    sub_paragraphs.iter().map(of_part).collect()
 }

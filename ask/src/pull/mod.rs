@@ -363,6 +363,7 @@ mod tests {
             text: text.into(),
             tokens: text.bytes().map(u32::from).collect(),
             is_superseded: false,
+            copies: Arc::default(),
         }
     }
 
@@ -386,6 +387,8 @@ mod tests {
             min_margin: 1.0,
             drift: 0.0,
             regret: 0.0,
+            is_exact: true,
+            n_from_scratch: 0,
         }
     }
 

@@ -99,6 +99,7 @@ mod tests {
             text: text.into(),
             tokens: Arc::default(),
             is_superseded: false,
+            copies: Arc::default(),
         };
         let passages = [
             passage("hours", "The museum opens at nine."),

@@ -273,6 +273,7 @@ impl Take<'_> {
                 key: None,
                 columns: &[],
                 is_textless: self.declared.is_some_and(|of| is_textless(&of.schema)),
+                names: None,
             },
             limit: self.limits.line,
         };

@@ -25,6 +25,7 @@ pub fn read_record(json: &[u8], key: Option<&Key>, at_ms: i64) -> Result<Change,
         key,
         columns: &[],
         is_textless: false,
+        names: None,
     };
     match record::read(json, carrier) {
         Ok(Some(change)) => Ok(change),

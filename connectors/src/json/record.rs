@@ -21,7 +21,7 @@ use super::timestamp;
 use super::value::{self, Json};
 use crate::attributes::{self, Attribute};
 use crate::excerpt::prefix;
-use crate::{Change, JsonKind, Offset, Record, Rejection};
+use crate::{Change, ColumnNames, JsonKind, Offset, Record, Rejection};
 
 /// The longest key, in bytes.
 const KEY_LIMIT: usize = 1024;
@@ -50,6 +50,8 @@ pub(crate) struct Carrier<'a> {
     pub(crate) columns: &'a [Attribute],
     /// Whether a record may have no text.
     pub(crate) is_textless: bool,
+    /// What its records call their fields, where that is something else.
+    pub(crate) names: Option<&'a ColumnNames>,
 }
 
 /// Reads an operation and its record. None if the text is blank.
@@ -60,7 +62,14 @@ pub(crate) fn read(text: &[u8], carrier: Carrier<'_>) -> Result<Option<Change>, 
         return Ok(None);
     }
     let fields = object(text).map_err(|reason| (known.clone(), reason))?;
-    let (operation, fields) = operation(fields, carrier).map_err(|reason| (known, reason))?;
+    let (operation, fields) =
+        operation(fields, carrier).map_err(|reason| (known.clone(), reason))?;
+    let fields = match carrier.names {
+        None => fields,
+        Some(names) => {
+            renamed(operation, fields, names, carrier).map_err(|reason| (known, reason))?
+        }
+    };
     change(operation, fields, carrier).map(Some)
 }
 
@@ -128,9 +137,11 @@ pub(crate) fn is_operation(name: &str) -> bool {
 
 /// Which operation stands here, on which record.
 fn operation(fields: Fields, carrier: Carrier<'_>) -> Result<(Operation, Fields), Rejection> {
-    let bare = fields
-        .iter()
-        .find(|(name, _)| name == "key" || name == "text");
+    let (key, text) = match carrier.names {
+        None => ("key", "text"),
+        Some(names) => (&*names.key, &*names.text),
+    };
+    let bare = fields.iter().find(|(name, _)| name == key || name == text);
     let bare = bare.map(|(name, _)| name.clone());
     let mut operations = fields.iter().filter_map(|(name, _)| named_operation(name));
     let Some((name, operation)) = operations.next() else {
@@ -140,6 +151,10 @@ fn operation(fields: Fields, carrier: Carrier<'_>) -> Result<(Operation, Fields)
             Some(_) if carrier.is_textless && carrier.key.is_some() => {
                 Ok((Operation::Upsert, fields))
             }
+            Some(_) if carrier.names.is_some() => Err(Rejection::MissingNamed {
+                field: "key",
+                name: shown(key),
+            }),
             Some((name, _)) => Err(Rejection::UnknownOperation { name: shown(name) }),
             None => Err(Rejection::NoOperation),
         };
@@ -164,6 +179,41 @@ fn operation(fields: Fields, carrier: Carrier<'_>) -> Result<(Operation, Fields)
             })
         }
     }
+}
+
+/// The fields of a record by their own names. One that has such a name but does not stand for it is left
+/// out, as a column of a table is.
+fn renamed(
+    operation: Operation,
+    fields: Fields,
+    names: &ColumnNames,
+    carrier: Carrier<'_>,
+) -> Result<Fields, Rejection> {
+    let mut meant = Fields::new();
+    for (field, name) in names.of_line() {
+        match get(&fields, name) {
+            Some(value) => meant.push((field.to_owned(), value.clone())),
+            None => {
+                let is_needed = match field {
+                    "key" => carrier.key.is_none(),
+                    "text" => matches!(operation, Operation::Upsert) && !carrier.is_textless,
+                    _ => false,
+                };
+                if is_needed {
+                    let name = shown(name);
+                    return Err(Rejection::MissingNamed { field, name });
+                }
+            }
+        }
+    }
+    let is_taken = |of: &str| {
+        names
+            .of_line()
+            .iter()
+            .any(|(field, name)| [*field, *name].contains(&of))
+    };
+    meant.extend(fields.into_iter().filter(|(name, _)| !is_taken(name)));
+    Ok(meant)
 }
 
 fn upsert(key: Key, mut fields: Fields, carrier: Carrier<'_>) -> Result<Record, Rejection> {
@@ -326,6 +376,7 @@ mod tests {
         key: None,
         columns: &[],
         is_textless: false,
+        names: None,
     };
 
     fn read_line(line: impl AsRef<[u8]>) -> Result<Option<Change>, Refusal> {
@@ -355,6 +406,74 @@ mod tests {
             let line = format!(r#" {{"{operation}": {{"text":"t","key":"k"}},"author":[1]}} "#);
             assert_eq!(record(&line), bare);
         }
+    }
+
+    /// Of records that call key and text, and all four, something else.
+    #[test]
+    fn fields_of_other_names_are_read_as_what_they_stand_for() {
+        let two = ColumnNames {
+            key: "id".to_owned(),
+            text: "body".to_owned(),
+            ..ColumnNames::default()
+        };
+        let four = ColumnNames {
+            title: Some("headline".to_owned()),
+            updated_at: Some("day".to_owned()),
+            ..two.clone()
+        };
+        let read_by = |names, line: &str| {
+            let carrier = Carrier {
+                names: Some(names),
+                ..CARRIER
+            };
+            read(line.as_bytes(), carrier).map_err(|(_, reason)| reason)
+        };
+        let record_by = |names, line| match read_by(names, line) {
+            Ok(Some(Change::Upsert(record))) => record,
+            other => panic!("{line}: {other:?}"),
+        };
+        let plain = record(
+            r#"{"key":"7","text":"t","title":"h","updated_at":"2026-01-02","n":1,"supersedes":"6"}"#,
+        );
+        let line =
+            r#"{"id":7,"body":"t","headline":"h","day":"2026-01-02","n":1,"supersedes":"6"}"#;
+        assert_eq!(record_by(&four, line), plain);
+        let line = format!(r#"{{"update":{line}}}"#);
+        assert_eq!(record_by(&four, &line), plain);
+        // Whatever is given no other name has its own; what is, has that name alone.
+        let line = r#"{"id":7,"body":"t","title":"h","updated_at":"2026-01-02","n":1,"supersedes":"6","key":"x","text":[]}"#;
+        assert_eq!(record_by(&two, line), plain);
+        let columns = record_by(&two, r#"{"id":1,"body":"t","headline":"h"}"#)
+            .row
+            .columns;
+        assert_eq!(columns.get("headline"), Some(&Value::from("h")));
+        let gone = read_by(&four, r#"{"delete":{"id":7}}"#);
+        assert!(matches!(gone, Ok(Some(Change::Delete { key, .. })) if key.as_str() == "7"));
+        // One column may be two fields.
+        let both = ColumnNames {
+            title: Some("body".to_owned()),
+            ..two.clone()
+        };
+        assert_eq!(
+            record_by(&both, r#"{"id":1,"body":"t"}"#)
+                .row
+                .title
+                .as_deref(),
+            Some("t")
+        );
+
+        for (line, field, name) in [
+            (r#"{"key":"k","text":"t"}"#, "key", "id"),
+            (r#"{"upsert":{"key":"k","body":"t"}}"#, "key", "id"),
+            (r#"{"id":1,"text":"t"}"#, "text", "body"),
+            (r#"{"delete":{"key":"k"}}"#, "key", "id"),
+        ] {
+            let name = name.to_owned();
+            let missing = Rejection::MissingNamed { field, name };
+            assert_eq!(read_by(&four, line).unwrap_err(), missing, "{line}");
+        }
+        let wrong = read_by(&four, r#"{"id":1,"body":2}"#).unwrap_err();
+        assert!(matches!(wrong, Rejection::WrongType { field: "text", .. }));
     }
 
     #[test]

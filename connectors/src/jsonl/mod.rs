@@ -30,8 +30,8 @@ use perennial_rows::{Key, Schema};
 
 use crate::declared::is_textless;
 use crate::{
-    Batch, Error, Event, Halt, Notice, Offset, Outlet, Rejected, Rejection, Resume, Resumption,
-    Source, SourceName,
+    Batch, ColumnNames, Error, Event, Halt, Notice, Offset, Outlet, Rejected, Rejection, Resume,
+    Resumption, Source, SourceName,
 };
 
 use crate::json::record::{self, Carrier};
@@ -89,6 +89,8 @@ pub struct JsonLines {
     /// Has taken the bytes before it.
     before: blake3::Hasher,
     is_textless: bool,
+    /// What records call their fields, where that is something else.
+    names: Option<ColumnNames>,
 }
 
 impl JsonLines {
@@ -142,9 +144,20 @@ impl JsonLines {
             believes_empty: false,
             starts_over: false,
             resume: (1, 0),
-            before: blake3::Hasher::new(),
+            before: hasher(None),
             is_textless: false,
+            names: None,
         }
+    }
+
+    /// Which fields of a line are key, text, title and time of its record; by default those of these names.
+    /// Records of operations (`{"upsert": …}`) are meant, too. A file of which an earlier run read the
+    /// fields otherwise is read from its beginning.
+    #[must_use]
+    pub fn columns(mut self, names: ColumnNames) -> Self {
+        self.names = (names != ColumnNames::default()).then_some(names);
+        self.before = hasher(self.names.as_ref());
+        self
     }
 
     /// Whether to go on at the file's end with what is appended later. By default not. A pipe
@@ -200,7 +213,7 @@ impl Source for JsonLines {
             digest,
         }) = from.offset
             && path == self.path
-            && let Some(hasher) = hashed(&path, byte)
+            && let Some(hasher) = hashed(&path, byte, self.names.as_ref())
             && *hasher.finalize().as_bytes() == digest
         {
             self.resume = (line, byte);
@@ -229,8 +242,9 @@ impl Source for JsonLines {
             resume: (line, byte),
             before,
             is_textless,
+            names,
         } = *self;
-        let mut reader = Reader::new(name, path, line_limit);
+        let mut reader = Reader::new(name, path, line_limit, names);
         reader.is_textless = is_textless;
         let resumed = match &mut feed {
             Feed::File(file) => file.go_to(byte)?,
@@ -318,10 +332,23 @@ impl Source for JsonLines {
     }
 }
 
+/// Has taken no bytes. What is read of the same bytes under other names has another digest.
+fn hasher(names: Option<&ColumnNames>) -> blake3::Hasher {
+    let Some(names) = names else {
+        return blake3::Hasher::new();
+    };
+    let mut of_names = blake3::Hasher::new_derive_key("perennial 1 names of fields");
+    for (_, name) in names.of_line() {
+        of_names.update(&(name.len() as u64).to_le_bytes());
+        of_names.update(name.as_bytes());
+    }
+    blake3::Hasher::new_keyed(of_names.finalize().as_bytes())
+}
+
 /// Has taken the first `n_bytes` bytes of a file, unpacked; none if it has not so many.
-fn hashed(path: &Path, n_bytes: u64) -> Option<blake3::Hasher> {
+fn hashed(path: &Path, n_bytes: u64, names: Option<&ColumnNames>) -> Option<blake3::Hasher> {
     let file = unpacked(std::fs::File::open(path).ok()?).ok()?;
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = hasher(names);
     let n_read = std::io::copy(&mut file.take(n_bytes), &mut hasher).ok()?;
     (n_read == n_bytes).then_some(hasher)
 }
@@ -345,23 +372,26 @@ struct Reader {
     announced: Option<u64>,
     /// Whether a record may have no text.
     is_textless: bool,
+    /// What records call their fields, where that is something else.
+    names: Option<ColumnNames>,
     /// Whether a line of the file said something of a record, and was not refused.
     has_said: bool,
 }
 
 impl Reader {
-    fn new(name: SourceName, path: PathBuf, line_limit: usize) -> Self {
+    fn new(name: SourceName, path: PathBuf, line_limit: usize, names: Option<ColumnNames>) -> Self {
         Self {
             name,
             path,
             lines: Lines::new(line_limit, 1, 0),
-            taken: blake3::Hasher::new(),
-            whole_lines: blake3::Hasher::new(),
+            taken: hasher(names.as_ref()),
+            whole_lines: hasher(names.as_ref()),
             batch: Batch::default(),
             batch_bytes: 0,
             begun: None,
             announced: None,
             is_textless: false,
+            names,
             has_said: false,
         }
     }
@@ -384,6 +414,7 @@ impl Reader {
             batch_bytes,
             begun,
             is_textless,
+            names,
             has_said,
             ..
         } = self;
@@ -394,7 +425,11 @@ impl Reader {
             let offset = offset(path, line);
             let place = Place {
                 source: name,
-                carrier: carrier(&offset, line, *is_textless),
+                carrier: Carrier {
+                    is_textless: *is_textless,
+                    names: names.as_ref(),
+                    ..carrier(&offset, line)
+                },
                 limit,
             };
             read_line(place, line, batch);
@@ -408,7 +443,11 @@ impl Reader {
             let offset = offset(&self.path, line);
             let place = Place {
                 source: &self.name,
-                carrier: carrier(&offset, line, self.is_textless),
+                carrier: Carrier {
+                    is_textless: self.is_textless,
+                    names: self.names.as_ref(),
+                    ..carrier(&offset, line)
+                },
                 limit: self.lines.limit(),
             };
             read_line(place, line, &mut self.batch);
@@ -523,13 +562,14 @@ fn refuse(
 }
 
 /// A line of a file: its number is the time of a record that names none.
-fn carrier<'a>(offset: &'a Offset, line: Line<'_>, is_textless: bool) -> Carrier<'a> {
+fn carrier<'a>(offset: &'a Offset, line: Line<'_>) -> Carrier<'a> {
     Carrier {
         at_ms: i64::try_from(line.number).unwrap_or(i64::MAX),
         offset,
         key: None,
         columns: &[],
-        is_textless,
+        is_textless: false,
+        names: None,
     }
 }
 

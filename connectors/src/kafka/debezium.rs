@@ -215,6 +215,7 @@ mod tests {
             key: key.as_ref(),
             columns: &[],
             is_textless: false,
+            names: None,
         };
         read(payload.as_bytes(), &columns(), carrier)
     }

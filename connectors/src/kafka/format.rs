@@ -84,6 +84,7 @@ pub(super) fn read(
         at_ms: message.timestamp().to_millis().unwrap_or(message.offset()),
         offset,
         key: key.as_ref(),
+        names: None,
     };
     let refuse = |reason| (key.clone(), reason);
     let len = message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len);

@@ -330,6 +330,7 @@ impl Table {
             key: None,
             columns: &columns,
             is_textless: self.is_textless,
+            names: None,
         };
         let mut change = record::change(Operation::Upsert, fields, carrier)?;
         if let Change::Upsert(record) = &mut change {

@@ -5,7 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use perennial_connectors::{Change, Error, JsonLines, Notice, Offset, Rejection};
+use perennial_connectors::{
+    Change, ColumnNames, Error, JsonLines, Notice, Offset, Rejection, Resume, Resumption,
+    Source as _,
+};
 use proptest::prelude::*;
 
 use crate::listening::{Listener, Mark};
@@ -319,4 +322,41 @@ proptest! {
         }
         prop_assert_eq!(places, expected);
     }
+}
+
+#[test]
+fn fields_of_other_names_are_read_and_other_names_read_the_file_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("faq.jsonl");
+    let line = |i: usize| format!("{{\"id\":{i},\"body\":\"text {i}\",\"note\":\"note {i}\"}}\n");
+    fs::write(&path, line(1) + &line(2)).unwrap();
+    let names = |text: &str| ColumnNames {
+        key: "id".to_owned(),
+        text: text.to_owned(),
+        ..ColumnNames::default()
+    };
+    let run = |text: &str, before: Option<&Listener>| {
+        let mut source = JsonLines::open("faq", &path).unwrap().columns(names(text));
+        let how = before.map(|before| {
+            source.resume_from(Resume {
+                held: before.rows.clone().into_iter().collect(),
+                offset: before.resume.clone(),
+            })
+        });
+        let mut listener = Listener::start(source);
+        if let Some(before) = before {
+            listener.held.clone_from(&before.held);
+            listener.rows.clone_from(&before.rows);
+        }
+        listener.until(&Mark::Ended);
+        (listener, how)
+    };
+    let (first, _) = run("body", None);
+    assert_eq!(first.held["1"], "text 1");
+    let (same, how) = run("body", Some(&first));
+    assert_eq!(how, Some(Resumption::FromOffset));
+    assert!(same.batches.is_empty(), "nothing is read twice");
+    let (other, how) = run("note", Some(&first));
+    assert_eq!(how, Some(Resumption::FromHeld));
+    assert_eq!(other.held["2"], "note 2");
 }

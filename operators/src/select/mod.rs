@@ -21,7 +21,8 @@
 //! process's rayon pool.
 //!
 //! # Invariants
-//! - Copies of a candidate, as of a passage with one title and text, count once: the newest is selected.
+//! - Copies of a candidate, as of a passage with one title and text, count once: the newest is selected, and
+//!   the others in its run are told with it.
 //! - The selection is a function of the group's candidates and the context: ties of score are
 //!   broken by the candidate itself, never by the order of arrival; scores have the same bits
 //!   in any block, on any worker and any machine.
@@ -90,6 +91,25 @@ impl Candidate for Passage {
     }
 }
 
+/// One of the candidates that are selected, with those of its run that say the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected<'a, P> {
+    /// It.
+    pub candidate: &'a P,
+    /// Its copies, in order.
+    pub copies: Vec<&'a P>,
+}
+
+impl<'a, P> From<&'a P> for Selected<'a, P> {
+    /// One that stands once.
+    fn from(candidate: &'a P) -> Self {
+        Self {
+            candidate,
+            copies: Vec::new(),
+        }
+    }
+}
+
 /// Candidates that a context keeps below its run, unless something else is asked.
 pub const RESERVE: usize = 32;
 
@@ -139,7 +159,7 @@ pub fn select<'scope, T, G, P, C, L>(
     contexts: VecCollection<'scope, T, (G, C, Vector), isize>,
     limits: Limits,
     work: Arc<SelectWork>,
-    lay_out: impl Fn(&[&P]) -> L + 'static,
+    lay_out: impl Fn(&[Selected<'_, P>]) -> L + 'static,
 ) -> VecCollection<'scope, T, (C, L), isize>
 where
     T: Timestamp + Lattice + TotalOrder,

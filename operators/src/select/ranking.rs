@@ -16,6 +16,7 @@
 //!   run has copies.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use super::Candidate;
 use super::slab::{CandidateSlab, Slot};
@@ -40,6 +41,8 @@ pub struct Limits {
 pub(super) struct Entry {
     pub(super) score: f32,
     pub(super) slot: Slot,
+    /// The place of the first of its copies, of those in the run: its own, where it is that.
+    first_copy: usize,
     /// Whether it is a repeat, of those in the run.
     is_repeat: bool,
     /// Whether there is no room for it, of those in the run.
@@ -51,6 +54,7 @@ impl Entry {
         Self {
             score,
             slot,
+            first_copy: 0,
             is_repeat: false,
             is_unfit: false,
         }
@@ -161,6 +165,7 @@ impl Ranking {
                 .iter()
                 .position(|at| candidate.is_copy_of(standing(*at)));
             let is_newer = |at: usize| candidate.is_newer_than(standing(at));
+            let first_copy = copied.map_or(at, |of| self.entries[alike[of]].first_copy);
             let repeat = match copied {
                 None => None,
                 Some(copied) if is_newer(alike[copied]) => {
@@ -169,6 +174,7 @@ impl Ranking {
                 Some(_) => Some(at),
             };
             self.entries[at].is_repeat = false;
+            self.entries[at].first_copy = first_copy;
             if let Some(repeat) = repeat {
                 // Copies have one weight, so there is room for this one if there was for that.
                 self.entries[at].is_unfit = self.entries[repeat].is_unfit;
@@ -205,11 +211,20 @@ impl Ranking {
         is_other || n_told != self.n_run
     }
 
-    /// What is selected of the run, best first.
-    pub(super) fn selected(&self) -> impl Iterator<Item = Slot> {
-        let run = self.entries[..self.n_run].iter();
-        let selected = run.filter(|entry| !entry.is_repeat && !entry.is_unfit);
-        selected.map(|entry| entry.slot)
+    /// What is selected of the run, best first, each with its repeats.
+    pub(super) fn selected(&self) -> Vec<(Slot, Vec<Slot>)> {
+        let (mut selected, mut places) = (Vec::new(), HashMap::new());
+        let run = || self.entries[..self.n_run].iter();
+        for entry in run().filter(|entry| !entry.is_repeat && !entry.is_unfit) {
+            places.insert(entry.first_copy, selected.len());
+            selected.push((entry.slot, Vec::new()));
+        }
+        for entry in run().filter(|entry| entry.is_repeat) {
+            if let Some(place) = places.get(&entry.first_copy) {
+                selected[*place].1.push(entry.slot);
+            }
+        }
+        selected
     }
 
     fn settled(&self) -> &[Entry] {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::ranking::{Entry, Limits, Ranking};
 use super::slab::{CandidateSlab, Slot, next_slot};
-use super::{Candidate, Vector};
+use super::{Candidate, Selected, Vector};
 
 /// Contexts of one block: their vectors fit the second cache, 144 KiB of 384 elements.
 const BLOCK_CONTEXTS: usize = 96;
@@ -79,7 +79,7 @@ where
     P: Candidate,
     C: Clone + Hash + Ord,
     L: Clone + PartialEq,
-    F: Fn(&[&P]) -> L,
+    F: Fn(&[Selected<'_, P>]) -> L,
 {
     pub(super) fn new(limits: Limits, lay_out: F, work: Arc<SelectWork>) -> Self {
         Self {
@@ -171,8 +171,13 @@ where
             if !asked.ranking.take_change() && asked.told.is_some() {
                 continue;
             }
-            let selected = asked.ranking.selected();
-            let selected: Vec<&P> = selected.map(|s| self.candidates.candidate(s)).collect();
+            let candidate = |slot| self.candidates.candidate(slot);
+            let selected = asked.ranking.selected().into_iter();
+            let selected = selected.map(|(slot, copies)| Selected {
+                candidate: candidate(slot),
+                copies: copies.into_iter().map(candidate).collect(),
+            });
+            let selected: Vec<Selected<'_, P>> = selected.collect();
             let layout = Some((self.lay_out)(&selected));
             if asked.told == layout {
                 continue;

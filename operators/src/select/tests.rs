@@ -75,14 +75,17 @@ fn from_scratch(passages: &Standing, contexts: &Standing, limits: Limits) -> Tol
             here.map(|((_, i), v)| (score(&query, &vector(said_by(*i), *v)), passage(*i, *v)));
         let mut scored: Vec<_> = scored.filter(|(score, _)| !score.is_nan()).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        let (mut n_tokens, mut run) = (0, Vec::<Passage>::new());
+        let (mut n_tokens, mut run) = (0, Vec::<(Passage, BTreeSet<Passage>)>::new());
         let (mut left, mut unfit) = (limits.budget, BTreeSet::new());
         for (_, passage) in scored {
-            let copy = run.iter().position(|before| before.id == passage.id);
+            let copy = run.iter().position(|(before, _)| before.id == passage.id);
             if let Some(copy) = copy {
-                if passage.updated_at_ms > run[copy].updated_at_ms {
-                    run.remove(copy);
-                    run.push(passage);
+                if passage.updated_at_ms > run[copy].0.updated_at_ms {
+                    let (older, mut copies) = run.remove(copy);
+                    copies.insert(older);
+                    run.push((passage, copies));
+                } else {
+                    run[copy].1.insert(passage);
                 }
                 continue;
             }
@@ -96,10 +99,12 @@ fn from_scratch(passages: &Standing, contexts: &Standing, limits: Limits) -> Tol
                     unfit.insert(passage.id);
                 }
             }
-            run.push(passage);
+            run.push((passage, BTreeSet::new()));
         }
-        run.retain(|passage| !unfit.contains(&passage.id));
-        told.insert((group, c, version), run);
+        run.retain(|(passage, _)| !unfit.contains(&passage.id));
+        let with_copies = |(passage, copies)| std::iter::once(passage).chain(copies);
+        let run = run.into_iter().flat_map(with_copies);
+        told.insert((group, c, version), run.collect());
     }
     told
 }
@@ -154,8 +159,13 @@ fn epochs() -> impl Strategy<Value = Vec<Vec<Event>>> {
     prop::collection::vec(prop::collection::vec(event, 1..12), 1..14)
 }
 
-fn clones(selected: &[&Passage]) -> Vec<Passage> {
-    selected.iter().copied().cloned().collect()
+/// What is selected, each in front of its copies.
+fn clones(selected: &[Selected<'_, Passage>]) -> Vec<Passage> {
+    let with_copies = |of: &Selected<'_, Passage>| {
+        let all = std::iter::once(of.candidate).chain(of.copies.iter().copied());
+        all.cloned().collect::<Vec<_>>()
+    };
+    selected.iter().flat_map(with_copies).collect()
 }
 
 /// What an epoch changes of the selections.
@@ -318,7 +328,7 @@ impl Rig {
             reserve,
         };
         let work = Arc::new(SelectWork::default());
-        let lay_out: fn(&[&Passage]) -> Vec<Passage> = clones;
+        let lay_out: fn(&[Selected<'_, Passage>]) -> Vec<Passage> = clones;
         let mut selection = Selection::new(limits, lay_out, work.clone());
         let passages = (0..100).map(|i| (Self::row(i * 2), 1)).collect();
         let told = selection.apply(passages, vec![(((), 7, Vector::new(&[1.0])), 1)]);
@@ -430,25 +440,42 @@ fn copies_of_a_passage_count_once_and_another_takes_its_place_when_it_goes() {
         window: 4,
         reserve: 1,
     };
-    let mut selection = Selection::new(limits, clones, Arc::default());
-    let copies = (0..120).map(|i| (row(&format!("copy{i:03}"), "The same.", 3.0), 1));
+    type Layout = Vec<(String, Vec<String>)>;
+    let named = |selected: &[Selected<'_, Passage>]| -> Layout {
+        let name = |passage: &Passage| passage.document.to_string();
+        let with_copies = |of: &Selected<'_, Passage>| {
+            let copies = of.copies.iter().copied().map(name);
+            (name(of.candidate), copies.collect())
+        };
+        selected.iter().map(with_copies).collect()
+    };
+    let mut selection = Selection::new(limits, named, Arc::default());
+    let name = |i: usize| format!("copy{i:03}");
+    let copies = (0..120).map(|i| (row(&name(i), "The same.", 3.0), 1));
     let others = [("near", 2.0), ("far", 1.0)].map(|(text, score)| (row(text, text, score), 1));
     let context = vec![(((), 0u8, Vector::new(&[1.0])), 1)];
     let told = selection.apply(copies.chain(others).collect(), context);
-    let documents = |told: &[((u8, Vec<Passage>), isize)]| -> Vec<String> {
+    let now = |told: &[((u8, Layout), isize)]| -> Layout {
         let now = told.iter().find(|(_, diff)| *diff > 0).expect("told");
-        let names = now.0.1.iter().map(|passage| passage.document.to_string());
-        names.collect()
+        now.0.1.clone()
     };
-    assert_eq!(documents(&told), ["copy000", "near"]);
-    let told = selection.apply(vec![(row("copy000", "The same.", 3.0), -1)], Vec::new());
-    assert_eq!(documents(&told), ["copy001", "near"]);
-    let told = selection.apply(vec![(row("copy050", "The same.", 3.0), -1)], Vec::new());
-    assert!(told.is_empty(), "nobody read it");
+    // One of them with all others, which take no room.
+    let one_of = |first: usize, others: &[usize]| -> Layout {
+        let others = others.iter().map(|i| name(*i)).collect();
+        vec![(name(first), others), ("near".to_owned(), Vec::new())]
+    };
+    let mut standing: Vec<usize> = (0..120).collect();
+    assert_eq!(now(&told), one_of(0, &standing[1..]));
+    for gone in [0, 50, 119] {
+        standing.retain(|i| *i != gone);
+        let told = selection.apply(vec![(row(&name(gone), "The same.", 3.0), -1)], Vec::new());
+        assert_eq!(now(&told), one_of(standing[0], &standing[1..]));
+    }
     // The newest stands for them.
     let (group, mut newest, vector) = row("copy110", "The same.", 3.0);
     newest.updated_at_ms = 9;
     let old = (row("copy110", "The same.", 3.0), -1);
     let told = selection.apply(vec![old, ((group, newest, vector), 1)], Vec::new());
-    assert_eq!(documents(&told), ["copy110", "near"]);
+    standing.retain(|i| *i != 110);
+    assert_eq!(now(&told), one_of(110, &standing));
 }

@@ -27,8 +27,8 @@ pub(crate) use served::McpArgs;
 #[cfg(feature = "serve")]
 pub(crate) use served::{AccessArgs, ServeArgs, StatusArgs, TopArgs};
 pub(crate) use state::{
-    AnswersArgs, BackupArgs, CheckArgs, HistoryArgs, QuarantineArgs, QuarantineCommand, ReplayArgs,
-    RestoreArgs, StateArgs,
+    AnswersArgs, BackupArgs, CheckArgs, ForgetArgs, HistoryArgs, QuarantineArgs, QuarantineCommand,
+    ReplayArgs, RestoreArgs, StateArgs,
 };
 pub(crate) use watch::{ViewArgs, WatchArgs};
 
@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// See what `watch --state` refused, send it again mended, or drop it.
     Quarantine(QuarantineArgs),
+    /// Erase a document, or a question, and all that remembers it.
+    Forget(ForgetArgs),
     /// Store what is said, find it by a question, share it, and take it back.
     Memory(MemoryArgs),
     /// List the models known by name, what each is good for, and which are on this machine.

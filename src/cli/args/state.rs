@@ -76,6 +76,39 @@ pub(crate) struct HistoryArgs {
     pub(crate) json: bool,
 }
 
+/// Arguments of `forget`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  perennial forget ./state hours.md
+  perennial forget ./state hours.md fees.md --json
+  perennial forget ./state q1 --from questions
+  perennial forget http://127.0.0.1:7070 hours --from notes --token-file ./admin-token
+
+In a folder that nobody has open, all answers and all that was read go with it: the next start asks and
+reads again. A server goes on meanwhile, and keeps what the record has no part in; a record of one of its
+sources must be gone there first. With --json, each record is one object: event, receipt {stream, key,
+was_there, forgotten_at_ms, epoch, n_fragments, n_answers, n_rejected, n_updates, n_epochs, n_state_bytes,
+remains}. The exit code is 1 where something of it is left. `perennial check --receipts` lists what was
+forgotten.")]
+pub(crate) struct ForgetArgs {
+    /// Of what.
+    #[command(flatten)]
+    pub(crate) of: StateArgs,
+
+    /// What to forget: keys, as files of a folder are named by their path in it.
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+
+    /// The source or table that holds it. Of `watch` these are documents and questions.
+    #[arg(long, value_name = "NAME", default_value = "documents")]
+    pub(crate) from: String,
+
+    /// Write one JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
 #[command(after_help = "\

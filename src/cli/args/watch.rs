@@ -112,8 +112,8 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub(crate) listen_token_file: Option<PathBuf>,
 
-    /// Which columns of tables make a document, as key=id,text=body,title=subject;
-    /// by default those of these names. Fields are key, text, title and updated_at.
+    /// Which columns of tables, and which fields of JSON lines, make a document, as
+    /// key=id,text=body,title=subject; by default those of these names. Fields are key, text, title and updated_at.
     #[arg(long, value_name = "FIELD=COLUMN,…")]
     pub(crate) columns: Option<String>,
 

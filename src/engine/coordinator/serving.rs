@@ -422,6 +422,7 @@ impl Coordinator {
             title: passage.title.clone(),
             text: passage.text.clone(),
             is_superseded: passage.is_superseded,
+            copies: passage.copies.clone(),
         });
         Some(Lineage {
             passages: passages.collect(),

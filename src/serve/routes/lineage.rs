@@ -161,11 +161,17 @@ fn leans_on(
         .zip(scores)
         .filter(|(_, score)| **score > 0.0);
     let mut leans: Vec<LeansOnJson> = scored
-        .map(|(passage, score)| LeansOnJson {
-            document: passage.document.to_string(),
-            ordinal: passage.ordinal,
-            share: share(&passage.document, passage.ordinal),
-            score: Some(*score),
+        .flat_map(|(passage, score)| {
+            let share = share(&passage.document, passage.ordinal);
+            let copies = passage.copies.iter();
+            let copies = copies.map(|copy| (copy.document.as_str(), copy.ordinal));
+            let all = std::iter::once((&*passage.document, passage.ordinal)).chain(copies);
+            all.map(move |(document, ordinal)| LeansOnJson {
+                document: document.to_owned(),
+                ordinal,
+                share,
+                score: Some(*score),
+            })
         })
         .collect();
     leans.sort_by(|a, b| b.score.unwrap_or(0.0).total_cmp(&a.score.unwrap_or(0.0)));

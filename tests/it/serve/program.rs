@@ -73,6 +73,7 @@ fn a_state_that_a_server_has_open_is_looked_at_by_its_url() {
         &["check", folder],
         &["quarantine", "list", folder],
         &["quarantine", "drop", folder, "0"],
+        &["forget", folder, "a", "--from", "docs"],
     ] {
         let output = perennial(args);
         let (_, err) = said(&output);
@@ -125,6 +126,22 @@ fn a_state_that_a_server_has_open_is_looked_at_by_its_url() {
     assert_eq!(serving.json("/v1/quarantine")["n_records"], 0);
     let gone = perennial(&["quarantine", "show", &url, &numbers[1]]);
     assert_eq!(gone.status.code(), Some(1), "{}", said(&gone).1);
+
+    // A source must have let go of what is forgotten.
+    let forget = ["forget", &*url, "a", "it's not there", "--from", "docs"];
+    let output = perennial(&forget);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output).1);
+    serving.post("docs", "{\"delete\": {\"key\": \"a\"}}\n");
+    let (out, _) = ran(&forget);
+    assert_eq!(out.matches("was not there").count(), 2, "{out}");
+    let (out, _) = ran(&["forget", &url, "q", "--from", "questions", "--json"]);
+    let told: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (&told["event"], &told["receipt"]["was_there"]),
+        (&json!("forgotten"), &json!(true))
+    );
+    let (out, _) = ran(&["answers", &url]);
+    assert_eq!(out, "");
 
     // How a server is asked says nothing of a folder.
     let output = perennial(&["history", folder, "--token-file", "t"]);

@@ -129,8 +129,7 @@ mod tests {
                 rows.insert(Row::TooLarge(group));
                 rows.extend(passages.into_iter().map(|p| Row::Passage(group, p)));
             } else {
-                let passages = passages.iter().collect();
-                rows.insert(Row::Layout(group, ordered(Order::Key, passages)));
+                rows.insert(Row::Layout(group, ordered(Order::Key, &passages)));
             }
         }
         rows
@@ -151,7 +150,7 @@ mod tests {
                 let (asking, asking_rows) = scope.new_collection();
                 let corpus = corpus(passage_rows, asking_rows, BUDGET, move |passages| {
                     counted.fetch_add(1, Ordering::Relaxed);
-                    ordered(Order::Key, passages.to_vec())
+                    ordered(Order::Key, passages.iter().copied())
                 });
                 let (probe, _) = corpus
                     .layouts

@@ -11,6 +11,9 @@
 //! no longer do, they flow into the embedding calls, and out of them again should they fit
 //! once more.
 //!
+//! A group that fits is read whole; of what is selected, passages with one title and text are read once, and
+//! the layout names the documents of all of them.
+//!
 //! What this does not do: it does not say what a group is. A view without one gives every
 //! row the group `()`.
 
@@ -24,7 +27,8 @@ use std::sync::Arc;
 
 use differential_dataflow::{ExchangeData, VecCollection};
 use perennial_ask::{Answer, CallError};
-use perennial_bank::{ContextKey, LayoutPassage, Passage, PassageLayout};
+use perennial_bank::{ContextKey, LayoutPassage, Passage, PassageCopy, PassageLayout};
+use perennial_operators::select::Selected;
 
 pub(crate) use passages::{current, passages, superseded};
 pub use shelf::PassageShelf;
@@ -64,7 +68,7 @@ pub(crate) fn lay_out<'scope, G: Group>(
         passages,
         contexts.clone().map(|(group, _)| group),
         plan.token_budget,
-        move |passages| ordered(order, passages.to_vec()),
+        move |passages| ordered(order, passages.iter().copied()),
     );
     let contexts = contexts.arrange_by_key();
     let layouts = corpus.layouts.arrange_by_key();
@@ -109,14 +113,31 @@ fn request((context, question): Question, layout: PassageLayout) -> Request {
     }
 }
 
+/// Documents that are named beside the one in which a passage is read, at most: the first by their keys.
+const MAX_COPIES: usize = 255;
+
 /// The layout of these passages.
-fn ordered(order: Order, mut passages: Vec<&Passage>) -> PassageLayout {
-    passages.sort_by(|a, b| {
-        let by_key = || a.document.cmp(&b.document).then(a.ordinal.cmp(&b.ordinal));
-        match order {
-            Order::UpdatedAt => a.updated_at_ms.cmp(&b.updated_at_ms).then_with(by_key),
-            Order::Key => by_key(),
+fn ordered<'a>(
+    order: Order,
+    passages: impl IntoIterator<Item = impl Into<Selected<'a, Passage>>>,
+) -> PassageLayout {
+    let passages = passages.into_iter().map(Into::into);
+    let mut passages: Vec<Selected<'_, Passage>> = passages.collect();
+    passages.sort_by(
+        |Selected { candidate: a, .. }, Selected { candidate: b, .. }| {
+            let by_key = || a.document.cmp(&b.document).then(a.ordinal.cmp(&b.ordinal));
+            match order {
+                Order::UpdatedAt => a.updated_at_ms.cmp(&b.updated_at_ms).then_with(by_key),
+                Order::Key => by_key(),
+            }
+        },
+    );
+    let laid_out = |of: Selected<'_, Passage>| {
+        let copies = of.copies.into_iter().take(MAX_COPIES);
+        LayoutPassage {
+            copies: copies.map(PassageCopy::from).collect(),
+            ..LayoutPassage::from(of.candidate)
         }
-    });
-    PassageLayout::new(passages.into_iter().map(LayoutPassage::from).collect())
+    };
+    PassageLayout::new(passages.into_iter().map(laid_out).collect())
 }

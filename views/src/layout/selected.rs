@@ -87,7 +87,7 @@ pub(super) fn selected<'scope, G: Group>(
         asked,
         limits,
         Arc::new(SelectWork::default()),
-        move |selected| ordered(order, selected.to_vec()),
+        move |selected| ordered(order, selected.iter().cloned()),
     );
     let requests = layouts.map(|(question, layout)| request(question, layout));
     (requests, failed)

@@ -42,6 +42,7 @@ pub use bind::{BindError, BindErrors, RelationSchema, Relations, SEM_FUNCTIONS, 
 
 pub use explain::Subject;
 pub use relax::Certainty;
+pub use timestamp::parse as instant;
 
 pub(crate) use column::{ColumnId, ColumnTable};
 pub(crate) use explain::Question;

@@ -6,7 +6,7 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 
 /// Milliseconds since 1970 UTC.
-pub(crate) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     // No form is longer; what a source sends may be.
     let text = text.trim();
     if text.len() > 64 {

@@ -89,7 +89,8 @@ pub(super) fn nearest<'scope>(
     };
     let work = Arc::new(SelectWork::default());
     let chosen = select(candidates, subjects, limits, work, |nearest| {
-        nearest.iter().copied().cloned().collect::<Vec<Texts>>()
+        let nearest = nearest.iter().map(|of| of.candidate.clone());
+        nearest.collect::<Vec<Texts>>()
     });
     let pairs = chosen.flat_map(|(place, nearest): (Place, Vec<Texts>)| {
         let pair = move |Texts(right)| (place.clone(), right);

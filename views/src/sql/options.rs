@@ -234,6 +234,10 @@ pub(super) const OF_FOLDERS: &[Known<SourceOption>] = &[
 /// Options of files of JSON lines.
 pub(super) const OF_FILES: &[Known<SourceOption>] = &[
     known("FOLLOW", |v| boolean(v).map(SourceOption::Follow)),
+    known("KEY", |v| field(Field::Key, v)),
+    known("TEXT", |v| field(Field::Text, v)),
+    known("TITLE", |v| field(Field::Title, v)),
+    known("UPDATED_AT", |v| field(Field::UpdatedAt, v)),
     known("BELIEVE_EMPTY", |v| {
         boolean(v).map(SourceOption::BelieveEmpty)
     }),

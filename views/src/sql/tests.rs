@@ -178,7 +178,14 @@ fn statement() -> impl Strategy<Value = String> {
             ])
         )
             .prop_map(|(p, o)| format!("FOLDER {p}{o}")),
-        Just("FILE '-'".to_owned()),
+        some_of(&[
+            "FOLLOW",
+            "KEY = id",
+            "TEXT = 'b'",
+            "TITLE = t",
+            "BELIEVE_EMPTY"
+        ])
+        .prop_map(|o| format!("FILE '-'{o}")),
         some_of(&[
             "FOLLOW",
             "KEY = Id",
