@@ -1,17 +1,20 @@
 //! A model on this machine: located, opened, and made into what an engine computes with.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use perennial_ask::chat::ChatCodec;
-use perennial_ask::{CallError, Embed, Failure, TensorModel};
+use perennial_ask::pull::{DecoderName, Profile, Profiles};
+use perennial_ask::{AnswerModel as _, CallError, Embed, Failure, TensorModel};
 use perennial_bank::FragmentStore;
 use perennial_model::arithmetic::Arithmetic;
+use perennial_model::digest::ModelDigest;
 use perennial_model::embedding::Embedder;
 use perennial_model::error::Error as ModelError;
 use perennial_model::locator::{Locator, ModelSpec, OnStderr, Progress, Settings};
 use perennial_model::model::{Model, OpenOptions};
 
-use crate::engine::Runtime;
+use crate::engine::{Error, Runtime};
 
 /// The embedding model behind selection.
 const EMBEDDER: &str = "all-minilm-l6-v2";
@@ -27,6 +30,21 @@ pub struct LocalModelOptions {
     pub store_bytes: usize,
     /// What the model multiplies in. Fragments and answers of one are none of the other.
     pub arithmetic: Arithmetic,
+    /// By which profile it guesses which answers an edit concerns.
+    pub profile: ProfileFrom,
+}
+
+/// Where the profile of a model comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProfileFrom {
+    /// From the folder [`Settings::profiles`], if the model was calibrated on this machine; else the one that
+    /// the program brings; else the default.
+    #[default]
+    Found,
+    /// From this file.
+    File(PathBuf),
+    /// The one of models that have none of their own.
+    Default,
 }
 
 impl Default for LocalModelOptions {
@@ -36,6 +54,7 @@ impl Default for LocalModelOptions {
             n_threads: OpenOptions::default().n_threads,
             store_bytes: STORE_BYTES,
             arithmetic: Arithmetic::default(),
+            profile: ProfileFrom::Found,
         }
     }
 }
@@ -43,6 +62,7 @@ impl Default for LocalModelOptions {
 /// An opened model with its fragment store.
 pub struct LocalModel {
     name: String,
+    digest: ModelDigest,
     model: Arc<TensorModel>,
     embedder: Arc<dyn Embed>,
     n_threads: usize,
@@ -54,7 +74,7 @@ impl LocalModel {
     ///
     /// # Errors
     /// As [`LocalModel::open_with`].
-    pub fn open(spec: &str) -> Result<Self, ModelError> {
+    pub fn open(spec: &str) -> Result<Self, Error> {
         let locator = Locator::new(Settings::from_env()?);
         let on_stderr = || Box::new(OnStderr::default()) as Box<dyn Progress>;
         let (options, mut progress) = (LocalModelOptions::default(), OnStderr::default());
@@ -68,14 +88,14 @@ impl LocalModel {
     /// budget; `embedder_progress` makes what is told then.
     ///
     /// # Errors
-    /// What was tried and why it failed, and what to do about it.
+    /// What was tried and why it failed, and what to do about it; a profile that cannot be used.
     pub fn open_with(
         spec: &str,
         options: &LocalModelOptions,
         locator: &Locator,
         progress: &mut dyn Progress,
         embedder_progress: impl Fn() -> Box<dyn Progress> + Send + Sync + 'static,
-    ) -> Result<Self, ModelError> {
+    ) -> Result<Self, Error> {
         let n_threads = options.n_threads.max(1);
         let located = locator.locate(&ModelSpec::parse(spec)?, progress)?;
         let open = OpenOptions {
@@ -88,6 +108,13 @@ impl LocalModel {
         if let Some(notice) = codec.notice(model.name()) {
             progress.note(&notice);
         }
+        let profile = match &options.profile {
+            ProfileFrom::File(path) => Profile::read(path, &model.digest())?,
+            ProfileFrom::Found => {
+                Profiles::within(locator.settings().profiles()).of(&model.digest())?
+            }
+            ProfileFrom::Default => Profile::default(),
+        };
         let store = Arc::new(FragmentStore::new(options.store_bytes));
         let (name, digest) = (model.name().to_owned(), model.digest());
         let decoder = Arc::new(model.into_decoder());
@@ -96,7 +123,8 @@ impl LocalModel {
         let model = TensorModel::new(decoder, digest.as_bytes(), codec, store);
         Ok(Self {
             name,
-            model: Arc::new(model.judging_by(embedder.clone())),
+            digest,
+            model: Arc::new(model.judging_by(embedder.clone(), Arc::new(profile))),
             embedder,
             n_threads,
         })
@@ -105,6 +133,19 @@ impl LocalModel {
     /// What the model is called.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its name, with the digest by which its profile is found.
+    pub fn decoder_name(&self) -> DecoderName {
+        DecoderName {
+            name: self.name.clone(),
+            digest: self.digest,
+        }
+    }
+
+    /// By what it guesses which answers an edit concerns.
+    pub fn profile(&self) -> Option<&Arc<Profile>> {
+        self.model.judges_by()
     }
 
     /// The model itself.
