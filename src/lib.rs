@@ -27,6 +27,7 @@
 //! # }
 //! ```
 
+pub mod calibration;
 pub mod engine;
 #[doc(hidden)]
 pub mod fault;

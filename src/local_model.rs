@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use perennial_ask::chat::ChatCodec;
-use perennial_ask::{CallError, Embed, Failure, LatentReader, TensorModel};
+use perennial_ask::pull::{DecoderName, Profile, Profiles};
+use perennial_ask::{AnswerModel as _, CallError, Embed, Failure, LatentReader, TensorModel};
 use perennial_bank::FragmentStore;
 use perennial_model::arithmetic::Arithmetic;
 use perennial_model::digest::ModelDigest;
@@ -15,7 +16,7 @@ use perennial_model::latent::{LatentProfile, MAX_PROFILE_BYTES, ProfileError};
 use perennial_model::locator::{Locator, ModelSpec, OnStderr, Progress, Settings};
 use perennial_model::model::{Model, OpenOptions};
 
-use crate::engine::Runtime;
+use crate::engine::{Error, Runtime};
 
 /// The embedding model behind selection.
 const EMBEDDER: &str = "all-minilm-l6-v2";
@@ -34,6 +35,21 @@ pub struct LocalModelOptions {
     /// A profile of the model's heads, as `perennial memory calibrate` wrote it, instead of the one that is
     /// known of the model.
     pub latent_profile: Option<PathBuf>,
+    /// By which profile it guesses which answers an edit concerns.
+    pub profile: ProfileFrom,
+}
+
+/// Where the profile of a model comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProfileFrom {
+    /// From the folder [`Settings::profiles`], if the model was calibrated on this machine; else the one that
+    /// the program brings; else the default.
+    #[default]
+    Found,
+    /// From this file.
+    File(PathBuf),
+    /// The one of models that have none of their own.
+    Default,
 }
 
 impl Default for LocalModelOptions {
@@ -44,6 +60,7 @@ impl Default for LocalModelOptions {
             store_bytes: STORE_BYTES,
             arithmetic: Arithmetic::default(),
             latent_profile: None,
+            profile: ProfileFrom::Found,
         }
     }
 }
@@ -64,7 +81,7 @@ impl LocalModel {
     ///
     /// # Errors
     /// As [`LocalModel::open_with`].
-    pub fn open(spec: &str) -> Result<Self, ModelError> {
+    pub fn open(spec: &str) -> Result<Self, Error> {
         let locator = Locator::new(Settings::from_env()?);
         let on_stderr = || Box::new(OnStderr::default()) as Box<dyn Progress>;
         let (options, mut progress) = (LocalModelOptions::default(), OnStderr::default());
@@ -78,14 +95,14 @@ impl LocalModel {
     /// budget; `embedder_progress` makes what is told then.
     ///
     /// # Errors
-    /// What was tried and why it failed, and what to do about it.
+    /// What was tried and why it failed, and what to do about it; a profile that cannot be used.
     pub fn open_with(
         spec: &str,
         options: &LocalModelOptions,
         locator: &Locator,
         progress: &mut dyn Progress,
         embedder_progress: impl Fn() -> Box<dyn Progress> + Send + Sync + 'static,
-    ) -> Result<Self, ModelError> {
+    ) -> Result<Self, Error> {
         let n_threads = options.n_threads.max(1);
         let located = locator.locate(&ModelSpec::parse(spec)?, progress)?;
         let open = OpenOptions {
@@ -98,20 +115,27 @@ impl LocalModel {
         if let Some(notice) = codec.notice(model.name()) {
             progress.note(&notice);
         }
+        let profile = match &options.profile {
+            ProfileFrom::File(path) => Profile::read(path, &model.digest())?,
+            ProfileFrom::Found => {
+                Profiles::within(locator.settings().profiles()).of(&model.digest())?
+            }
+            ProfileFrom::Default => Profile::default(),
+        };
         let store = Arc::new(FragmentStore::new(options.store_bytes));
         let (name, digest) = (model.name().to_owned(), model.digest());
         let decoder = Arc::new(model.into_decoder());
         let embedder = LazyEmbedder::new(locator.clone(), n_threads, embedder_progress);
         let embedder: Arc<dyn Embed> = Arc::new(embedder);
         let model = TensorModel::new(decoder, digest.as_bytes(), codec, store);
-        let profile = match &options.latent_profile {
+        let heads = match &options.latent_profile {
             Some(path) => Some(read_profile(path, &digest)?),
             None => LatentProfile::known(&digest),
         };
-        let latent = profile.map(|profile| model.latent_reader(profile));
+        let latent = heads.map(|profile| model.latent_reader(profile));
         Ok(Self {
             name,
-            model: Arc::new(model.judging_by(embedder.clone())),
+            model: Arc::new(model.judging_by(embedder.clone(), Arc::new(profile))),
             embedder,
             latent: latent.transpose()?.map(Arc::new),
             digest,
@@ -122,6 +146,19 @@ impl LocalModel {
     /// What the model is called.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its name, with the digest by which its profile is found.
+    pub fn decoder_name(&self) -> DecoderName {
+        DecoderName {
+            name: self.name.clone(),
+            digest: self.digest,
+        }
+    }
+
+    /// By what it guesses which answers an edit concerns.
+    pub fn profile(&self) -> Option<&Arc<Profile>> {
+        self.model.judges_by()
     }
 
     /// The model itself.

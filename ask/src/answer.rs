@@ -18,6 +18,7 @@ use crate::before::Before;
 use crate::cost::Cost;
 use crate::dependency::Dependencies;
 use crate::provider::Failure;
+use crate::pull::Profile;
 use perennial_bank::document::{DocumentKey, LayoutPassage, PassageLayout};
 use perennial_bank::live_layout::LiveLayout;
 use perennial_bank::repair::Repair;
@@ -356,4 +357,9 @@ pub trait AnswerModel: Send + Sync + 'static {
     /// Makes ready what judging the next change for a question over this layout will need. It is called
     /// when its answer has been told, for requests that may be left unread.
     fn prepare(&self, _question: &str, _layout: &PassageLayout) {}
+    /// By what it guesses which answers may be left unread; nothing where it does not guess by a profile.
+    /// Exact answers do not depend on it, and so [`digest`](Self::digest) does not.
+    fn judges_by(&self) -> Option<&Arc<Profile>> {
+        None
+    }
 }

@@ -48,6 +48,6 @@ pub use perennial_model::cancel::Cancel;
 pub use perennial_model::generation::DraftCheck;
 pub use perennial_model::sampling::Sampling;
 pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall, is_address};
-pub use pull::{Pull, Pulled};
+pub use pull::{Profile, Pull, Pulled};
 pub use record::{Field, FieldType, Fields};
 pub use task::{MAX_OUTPUT_TOKENS, Output, Task, TaskDigest};

@@ -1,8 +1,9 @@
 //! One edit, many standing questions: what is read again, what changes, and what does that cost?
 //!
 //! `--curve` reads every answer after each edit, and shows how well what is expected of an answer
-//! without reading it ([`perennial::ask::Pulled`]) tells those that have to change; `--fit` fits that
-//! anew, by the gold answers alone. Otherwise engines keep many questions over many documents, by
+//! without reading it ([`perennial::ask::Profile`]) tells those that have to change; `--fit` fits that
+//! anew, by the gold answers alone, as `perennial calibrate` does, which also reads those that have to change
+//! and keeps what it fits. Otherwise engines keep many questions over many documents, by
 //! policy, and the refresh after each edit is held against the cold run of the same view by the same
 //! program, which shares fragments as well.
 //!
@@ -10,11 +11,12 @@
 //! $ cargo bench --bench many -- --data squad.jsonl --model smollm2-135m
 //! $ cargo bench --bench many -- --data squad.jsonl --curve --dump points.csv
 //! $ cargo bench --bench many -- --data squad.jsonl --fit --cases 22 --edits 25
+//! $ cargo bench --bench many -- --data squad.jsonl --model qwen2.5-coder-0.5b --reports 14 --max-tokens 400
 //! ```
 
-mod corpus;
 mod curve;
-mod fit;
+mod meter;
+mod reports;
 #[path = "../rig/mod.rs"]
 #[allow(dead_code, reason = "a benchmark uses what it needs of it")]
 mod rig;
@@ -23,6 +25,10 @@ mod table;
 use std::path::PathBuf;
 
 use clap::Parser;
+use perennial::ask::AnswerModel as _;
+use perennial::calibration::measure::{Measuring, Reads, measure};
+use perennial::calibration::set::Set;
+use rig::opened::embedder;
 use rig::{Error, Rig};
 
 /// One edit, many standing questions.
@@ -46,8 +52,8 @@ pub struct Options {
     /// Questions of a view.
     #[arg(long, default_value_t = 100)]
     questions: usize,
-    /// Instead of the questions, so many reports, each about what a passage begins with: give
-    /// `--max-tokens` 200 or so.
+    /// Instead of the questions, so many reports of ten sentences or more, each about what a passage
+    /// begins with: give `--max-tokens` 400 or so.
     #[arg(long, default_value_t = 0, conflicts_with_all = ["curve", "fit"])]
     reports: usize,
     /// Edits, of each kind in turn.
@@ -97,22 +103,47 @@ pub struct Options {
 
 fn main() -> Result<(), Error> {
     let options = Options::parse();
+    let set = Set::read(&options.data)?;
     for model in &options.model {
         if options.curve || options.fit {
-            let shape = (options.documents, options.questions);
-            let cases = corpus::cases(&options.data, options.cases, shape)?;
-            let rig = Rig::open(model, options.threads, options.max_tokens)?;
-            let points = curve::measure(&rig, &cases, &options)?;
-            if let Some(path) = &options.dump {
-                curve::dump(&points, path)?;
-            }
-            if options.fit {
-                fit::print(&rig.name, &points, options.bound);
-            }
-            curve::print(&rig.name, &points, options.bound);
+            show_curve(model, &set, &options)?;
         } else {
-            table::measure(model, &corpus::read(&options.data)?, &options)?;
+            table::measure(model, &set.passages, &options)?;
         }
     }
+    Ok(())
+}
+
+/// What tells which answers an edit concerns, and how well.
+fn show_curve(model: &str, set: &Set, options: &Options) -> Result<(), Error> {
+    let cases = set.cases(options.cases, (options.documents, options.questions));
+    let rig = Rig::open(model, options.threads, options.max_tokens)?;
+    let how = Measuring {
+        edits: options.edits,
+        max_tokens: options.max_tokens,
+        seed: options.seed,
+        reads: match options.fit {
+            true => Reads::None,
+            false => Reads::All,
+        },
+    };
+    let mut progress = |done, total| eprint!("\r{}: {done} of {total}      ", rig.name);
+    let points = measure(
+        &rig.model,
+        embedder(options.threads)?,
+        (&cases, &set.passages),
+        how,
+        &mut progress,
+    )?;
+    eprintln!();
+    let profile = rig.model.judges_by().cloned().unwrap_or_default();
+    if let Some(path) = &options.dump {
+        curve::dump(&points, &profile, path)?;
+    }
+    if options.fit {
+        let expected = (profile.regret(), options.bound);
+        curve::print_fit(&rig.name, &points, expected);
+    }
+    curve::print(&rig.name, &points, &profile, options.bound);
     Ok(())
 }

@@ -1,20 +1,21 @@
 //! What does the refresh after an edit cost beside a cold run, and which answers does it change?
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use perennial::ask::{Answer, TensorModel};
 use perennial::bank::FragmentStore;
-use perennial::{Edit as PendingEdit, Engine, LocalModel, Policy, Runtime, Update, View};
+use perennial::calibration::edit::{Edit, Kind};
+use perennial::calibration::set::{self, Asked, Passage};
+use perennial::engine::Follower;
+use perennial::{Edit as PendingEdit, Engine, LocalModel, Policy, Runtime, View};
 
 use crate::Options;
-use crate::corpus::{self, Asked, Edit, Kind, Passage};
+use crate::meter::Meter;
+use crate::reports;
 use crate::rig::random::Random;
 use crate::rig::{Error, PROMPT};
-
-/// The instruction of reports.
-const REPORT: &str = "Summarize every document above in one sentence of its own, one after the other, and nothing else.";
 
 const VIEW: &str = "many";
 const STORE_BYTES: usize = 4 << 30;
@@ -28,6 +29,8 @@ struct Cost {
     n_forwarded: usize,
     /// Questions that were read.
     n_read: usize,
+    /// Epochs that came.
+    n_epochs: usize,
     /// Forward passes, those that were joined counted once.
     n_passes: u64,
 }
@@ -50,6 +53,8 @@ struct Tally {
 /// A view of many questions.
 struct Many<'a> {
     engine: Engine,
+    /// Of all epochs of the view.
+    meter: Arc<Meter>,
     model: Arc<TensorModel>,
     documents: Vec<Passage>,
     asked: &'a [(&'a str, &'a Asked)],
@@ -62,9 +67,9 @@ struct Many<'a> {
 pub fn measure(model: &str, passages: &[Passage], options: &Options) -> Result<(), Error> {
     let model = LocalModel::open(model)?;
     let documents: Vec<Passage> = passages.iter().take(options.documents).cloned().collect();
-    let reports = corpus::reports(&documents, options.reports);
+    let reports = reports::about(&documents, options.reports);
     let asked = match options.reports {
-        0 => corpus::questions(&documents, options.questions),
+        0 => set::questions(&documents, options.questions),
         _ => reports.iter().map(|(of, asked)| (&**of, asked)).collect(),
     };
     println!(
@@ -82,8 +87,13 @@ pub fn measure(model: &str, passages: &[Passage], options: &Options) -> Result<(
         };
         let (mut many, cold) = Many::start(&model, policy, &documents, &asked, options)?;
         eprintln!(
-            "{policy}: cold {:.2} s, {} tokens in {} passes",
-            cold.seconds, cold.n_forwarded, cold.n_passes
+            "{policy}: cold {:.2} s, {} tokens in {} passes, {} epochs; {:.1} sentences an answer",
+            cold.seconds,
+            cold.n_forwarded,
+            cold.n_passes,
+            cold.n_epochs,
+            many.parts.values().map(Vec::len).sum::<usize>() as f64
+                / many.parts.len().max(1) as f64
         );
         let (mut refreshes, mut tally) = (Vec::new(), Tally::default());
         // The same edits for every policy.
@@ -131,7 +141,11 @@ impl<'a> Many<'a> {
         );
         let runtime = runtime.calling_at_a_time(options.calls);
         let mut view = View::named(VIEW)
-            .prompt(if options.reports == 0 { PROMPT } else { REPORT })
+            .prompt(if options.reports == 0 {
+                PROMPT
+            } else {
+                reports::PROMPT
+            })
             .context("questions")
             .data_source("docs")
             .scope(options.scope)
@@ -142,21 +156,27 @@ impl<'a> Many<'a> {
             view = view.order_by(order);
         }
         let engine = Engine::builder(runtime).table("docs").table("questions");
+        let (engine, meter) = (engine.view(view).start()?, Arc::new(Meter::default()));
+        let follower: Weak<Meter> = Arc::downgrade(&meter);
+        engine.follow(VIEW, follower as Weak<dyn Follower>)?;
         let mut many = Self {
-            engine: engine.view(view).start()?,
+            engine,
+            meter,
             model: fresh,
             documents: documents.to_vec(),
             asked,
             answers: BTreeMap::new(),
             parts: BTreeMap::new(),
         };
-        for (n, document) in documents.iter().enumerate() {
-            many.put(document, n as i64)?;
-        }
-        for (n, (_, asked)) in asked.iter().enumerate() {
-            many.engine.upsert("questions", &key(n), &asked.question)?;
-        }
-        let cold = many.flush()?;
+        let cold = many.take_in(|many| {
+            for (n, document) in documents.iter().enumerate() {
+                many.put(document, n as i64)?;
+            }
+            for (n, (_, asked)) in asked.iter().enumerate() {
+                many.engine.upsert("questions", &key(n), &asked.question)?;
+            }
+            Ok(())
+        })?;
         Ok((many, cold))
     }
 
@@ -167,24 +187,22 @@ impl<'a> Many<'a> {
         Ok(())
     }
 
-    /// Makes everything that was said visible.
-    fn flush(&mut self) -> Result<Cost, Error> {
-        let updates = self.engine.subscribe(VIEW)?;
-        while updates.try_recv().is_some() {}
+    /// What it takes until what `say` says is visible, from the first word to the last answer: the engine
+    /// begins while it is still spoken to, and may make several epochs of it.
+    fn take_in(&mut self, say: impl FnOnce(&Self) -> Result<(), Error>) -> Result<Cost, Error> {
+        // What audits did since is no part of it.
+        self.meter.take();
         let (begin, n_before) = (Instant::now(), self.model.passes().n_forwards());
+        say(self)?;
         self.engine.flush()?;
-        let mut cost = Cost {
+        let metered = self.meter.take();
+        let cost = Cost {
             seconds: begin.elapsed().as_secs_f64(),
+            n_forwarded: metered.n_forwarded,
+            n_read: metered.n_read,
+            n_epochs: metered.n_epochs,
             n_passes: self.model.passes().n_forwards() - n_before,
-            ..Cost::default()
         };
-        while let Some(update) = updates.try_recv() {
-            if let Update::EpochComplete(summary) = update {
-                let rungs = summary.rungs;
-                cost.n_forwarded += summary.work.n_forwarded();
-                cost.n_read += rungs.verify + rungs.patch + rungs.rewrite + rungs.regenerate;
-            }
-        }
         for (context, current) in self.engine.answers(VIEW)? {
             let key = context.as_str().to_owned();
             let parts = current.sub_paragraphs.into_iter().map(|part| part.text);
@@ -196,13 +214,15 @@ impl<'a> Many<'a> {
 
     /// Makes an edit, and notes what it did to the answers.
     fn edit(&mut self, edit: &Edit, tally: &mut Tally) -> Result<Cost, Error> {
-        match &edit.after {
-            Some(document) => self.put(document, NOW_MS)?,
-            None => self.engine.delete("docs", &self.documents[edit.place].id)?,
-        }
         let before = std::mem::take(&mut self.answers);
         let parts = std::mem::take(&mut self.parts);
-        let cost = self.flush()?;
+        let cost = self.take_in(|many| {
+            match &edit.after {
+                Some(document) => many.put(document, NOW_MS)?,
+                None => many.engine.delete("docs", &many.documents[edit.place].id)?,
+            }
+            Ok(())
+        })?;
         for (n, (of, asked)) in self.asked.iter().enumerate() {
             let is_same = before.get(&key(n)) == self.answers.get(&key(n));
             tally.n_answers += 1;

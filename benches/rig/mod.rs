@@ -26,8 +26,7 @@ use question::{Question, TitledText};
 pub type Error = Box<dyn std::error::Error>;
 
 /// The instruction; `Question: …` follows it.
-pub const PROMPT: &str =
-    "Answer the question with a short phrase from the documents above, nothing else.";
+pub use perennial::calibration::PROMPT;
 
 /// Room for the fragments of a few rows.
 const STORE_BYTES: usize = 2 << 30;

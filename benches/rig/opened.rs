@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use perennial::ask::chat::ChatCodec;
+use perennial::ask::pull::Profiles;
 use perennial::ask::{Embed, TensorModel};
 use perennial::bank::FragmentStore;
 use perennial::model::decoder::Decoder;
@@ -32,8 +33,9 @@ impl Opened {
     /// Finds and opens a model.
     pub fn find(spec: &str, n_threads: usize) -> Result<Self, Error> {
         let mut progress = OnStderr::default();
-        let located =
-            Locator::new(Settings::from_env()?).locate(&ModelSpec::parse(spec)?, &mut progress)?;
+        let settings = Settings::from_env()?;
+        let profiles = Profiles::within(settings.profiles());
+        let located = Locator::new(settings).locate(&ModelSpec::parse(spec)?, &mut progress)?;
         let open = OpenOptions {
             n_threads,
             ..OpenOptions::default()
@@ -50,7 +52,7 @@ impl Opened {
             path: located.path,
             decoder,
             tokenizer,
-            model: model.judging_by(embedder(n_threads)?),
+            model: model.judging_by(embedder(n_threads)?, Arc::new(profiles.of(&digest)?)),
         })
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use perennial::ask::CallError;
+use perennial::calibration::CalibrationError;
 use perennial::connectors;
 use perennial::memory::MemoryError;
 use perennial::model::error::Error as ModelError;
@@ -83,6 +84,9 @@ pub(crate) enum Failure {
     #[cfg(feature = "serve")]
     #[error(transparent)]
     Tokens(#[from] perennial::serve::TokensError),
+    /// A model cannot be calibrated.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
     /// A file operation of the program's own.
     #[error("cannot {action}: {source}")]
     Io {
@@ -193,6 +197,29 @@ impl Failure {
             Self::NotDelivered { is_kept: false, .. } => {
                 "mend that, and ask again; with --state they would be kept"
             }
+            Self::Calibration(error) => match error {
+                CalibrationError::Read { .. } => {
+                    "give --data FILE, a file of JSON lines; relative paths start at the current folder"
+                }
+                CalibrationError::Line { .. } => {
+                    "mend that line; `perennial calibrate --help` shows what one holds"
+                }
+                CalibrationError::TooFewArticles { .. } => {
+                    "give a file with more, or a greater --articles; an article is what stands before the / \
+                     of an id, and has two passages at least, and a question"
+                }
+                CalibrationError::TooFewAnswers { .. } => {
+                    "raise --articles, --questions or --edits, or give a file with more"
+                }
+                CalibrationError::Model { .. } => {
+                    "where it does not fit, lower --documents; else leave the question out"
+                }
+                CalibrationError::Passage { .. } => "leave it out",
+                CalibrationError::Unsound { .. } => {
+                    "look whether the model answers these questions at all; more articles help where some do"
+                }
+                _ => return None,
+            },
             Self::NotNoticed { .. } => "check that files can be watched in the temporary folder",
             Self::Io { .. } => "check permissions and free space",
             #[cfg(feature = "remote")]

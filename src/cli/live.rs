@@ -57,6 +57,15 @@ impl Live {
         }
     }
 
+    /// How many of something are done.
+    pub(crate) fn counting(&self, label: &'static str) -> Counting {
+        Counting {
+            answers: self.answers(),
+            label,
+            told: 0,
+        }
+    }
+
     /// A line on standard error, above what is drawn.
     pub(crate) fn say(&self, line: &str) {
         match &self.region {
@@ -157,6 +166,32 @@ impl Answers {
         if let Some(region) = &self.region {
             clear(&mut self.bar, region);
         }
+    }
+}
+
+/// Draws how many are done; where nothing can be drawn, a line at each tenth of them.
+pub(crate) struct Counting {
+    answers: Answers,
+    label: &'static str,
+    /// Tenths that were told.
+    told: usize,
+}
+
+impl Counting {
+    /// So many of so many.
+    pub(crate) fn at(&mut self, done: usize, total: usize) {
+        let tenth = done * 10 / total.max(1);
+        if self.answers.region.is_none() && self.answers.owes_line && tenth > self.told {
+            self.told = tenth;
+            let (done, total) = (thousands(done), thousands(total));
+            stderr::line(&format!("{}: {done} of {total}", self.label));
+        }
+        self.answers.count(self.label, done, total, "");
+    }
+
+    /// Takes what is drawn away.
+    pub(crate) fn clear(&mut self) {
+        self.answers.clear();
     }
 }
 

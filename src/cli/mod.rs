@@ -15,6 +15,7 @@
 mod args;
 mod asked;
 mod backup;
+mod calibrate;
 mod check;
 mod demo;
 mod diff;
@@ -111,6 +112,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Forget(args) => forget::run(args),
         Command::Memory(args) => memory::run(args),
         Command::Models(args) => models::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
     };
     match outcome {
         Ok(code) => code,

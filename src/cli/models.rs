@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use perennial::ask::pull::Profiles;
 use perennial::model::locator::{KNOWN, Kind, KnownModel};
 
 use super::args::{BEST_MODEL, DEFAULT_MODEL, ModelsArgs, ModelsCommand};
@@ -16,11 +17,12 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<ExitCode, Failure> {
         return remote::probe(args);
     }
     let locator = opening::locator(args.cache.as_deref())?;
-    print(&locator.settings().models).map_err(Failure::output)?;
+    let profiles = Profiles::within(locator.settings().profiles());
+    print(&locator.settings().models, &profiles).map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(folder: &Path) -> io::Result<()> {
+fn print(folder: &Path, profiles: &Profiles) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let width = KNOWN
         .iter()
@@ -43,6 +45,9 @@ fn print(folder: &Path) -> io::Result<()> {
             false => "fetched when it is first needed",
         };
         writeln!(out, "{:width$}  {use_for}; {size}, {place}", "")?;
+        if let Some(judged) = judged_by(model, profiles) {
+            writeln!(out, "{:width$}  {judged}", "")?;
+        }
     }
     writeln!(out)?;
     writeln!(out, "models are kept in {}", folder.display())?;
@@ -51,6 +56,21 @@ fn print(folder: &Path) -> io::Result<()> {
         "any other GGUF file, or folder of safetensors, is used by its path; a server of models by its \
          address"
     )
+}
+
+/// By what a decoder guesses which answers an edit concerns, or why it cannot.
+fn judged_by(model: &KnownModel, profiles: &Profiles) -> Option<String> {
+    let ([file], Kind::Decoder) = (model.files, model.kind) else {
+        return None;
+    };
+    let profile = profiles.of(&file.sha256.parse().ok()?);
+    Some(match profile {
+        Ok(profile) => format!(
+            "under --policy bounded by {}",
+            wording::plain(&profile.to_string())
+        ),
+        Err(error) => format!("cannot be opened: {}", wording::plain(&error.to_string())),
+    })
 }
 
 /// Whether every file is there in its full size. Digests are compared when it is opened.

@@ -1,10 +1,10 @@
 //! From options to an opened model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perennial::ask::{LatentReader, is_address};
-use perennial::local_model::embedding_only;
+use perennial::local_model::{ProfileFrom, embedding_only};
 use perennial::model::arithmetic::Arithmetic;
 use perennial::model::locator::{Locator, Settings};
 use perennial::sql::{CreateModel, ModelOption};
@@ -41,9 +41,15 @@ pub(crate) struct OpenedModel {
 
 /// What opens the model of `--model`, as a statement would have it.
 pub(crate) fn opened_by(args: &ModelArgs) -> String {
-    match args.arithmetic.filter(|of| *of != Arithmetic::default()) {
-        None => args.spec().to_owned(),
-        Some(of) => format!("{} WITH (ARITHMETIC = '{of}')", args.spec()),
+    let of = args.arithmetic.filter(|of| *of != Arithmetic::default());
+    let arithmetic = of.map(|of| format!("ARITHMETIC = '{of}'"));
+    let quoted = |path: &PathBuf| path.display().to_string().replace('\'', "''");
+    let profile = args.profile.as_ref().map(quoted);
+    let profile = profile.map(|path| format!("PROFILE = '{path}'"));
+    let options: Vec<String> = arithmetic.into_iter().chain(profile).collect();
+    match options.is_empty() {
+        true => args.spec().to_owned(),
+        false => format!("{} WITH ({})", args.spec(), options.join(", ")),
     }
 }
 
@@ -57,12 +63,22 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure
             "--arithmetic is of a model of this machine",
             "leave it out: a model behind HTTP computes as its server does",
         )),
+        true if args.profile.is_some() => Err(Failure::usage(
+            "--profile is of a model of this machine",
+            "leave it out: of a model behind HTTP every answer is read that an edit may concern",
+        )),
         true => remote::open(args.spec(), None, args, live),
         false if is_of_a_server(args) => Err(Failure::usage(
             "--key-file, --ca-file, --context-window and prices are of a model behind HTTP",
             "leave them out, or give its address: --model http://localhost:8000/v1",
         )),
-        false => open_local(args.spec(), args.arithmetic, args, live),
+        false => {
+            let said = OfThisMachine {
+                arithmetic: args.arithmetic,
+                profile: args.profile.clone(),
+            };
+            open_local(args.spec(), said, args, live)
+        }
     }
 }
 
@@ -111,11 +127,13 @@ fn is_of_a_server(args: &ModelArgs) -> bool {
 /// That it has none.
 pub(crate) fn check_script(first: Option<&CreateModel>, args: &ModelArgs) -> Result<(), Failure> {
     match first {
-        Some(_) if is_of_a_server(args) || args.arithmetic.is_some() => Err(Failure::usage(
-            "--key-file, --ca-file, --context-window, prices and --arithmetic are of --model, and the script \
-             creates a model of its own",
-            "say it there: CREATE MODEL name FROM '…' WITH (KEY_FILE = '…')",
-        )),
+        Some(_) if is_of_a_server(args) || args.arithmetic.is_some() || args.profile.is_some() => {
+            Err(Failure::usage(
+                "--key-file, --ca-file, --context-window, prices, --arithmetic and --profile are of --model, and \
+             the script creates a model of its own",
+                "say it there: CREATE MODEL name FROM '…' WITH (KEY_FILE = '…')",
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -191,38 +209,69 @@ pub(crate) fn open_created(
         true => remote::open(&model.spec.of, Some(&model.options), args, live),
         // What the command line says is about the model that it names.
         false => {
-            let said = model.options.iter().find_map(|option| match option.of {
-                ModelOption::Arithmetic(of) => Some(of),
-                _ => None,
-            });
+            let mut said = OfThisMachine::default();
+            for option in &model.options {
+                match &option.of {
+                    ModelOption::Arithmetic(of) => said.arithmetic = Some(*of),
+                    ModelOption::Profile(path) => said.profile = Some(PathBuf::from(&**path)),
+                    // The others are of models behind HTTP, which the grammar sees to.
+                    _ => {}
+                }
+            }
             open_local(&model.spec.of, said, args, live)
         }
     }
 }
 
+/// What is said of a model of this machine.
+#[derive(Default)]
+struct OfThisMachine {
+    arithmetic: Option<Arithmetic>,
+    profile: Option<PathBuf>,
+}
+
 fn open_local(
     spec: &str,
-    arithmetic: Option<Arithmetic>,
+    said: OfThisMachine,
     args: &ModelArgs,
     live: &Live,
 ) -> Result<OpenedModel, Failure> {
-    let locator = locator(args.cache.as_deref())?;
     let mut options = LocalModelOptions {
         store_bytes: args.memory.0,
-        arithmetic: arithmetic.unwrap_or_default(),
+        arithmetic: said.arithmetic.unwrap_or_default(),
+        profile: said.profile.map_or(ProfileFrom::Found, ProfileFrom::File),
         ..LocalModelOptions::default()
     };
     if let Some(n_threads) = args.threads {
         options.n_threads = n_threads;
     }
-    let embedder_live = live.clone();
-    let model = LocalModel::open_with(spec, &options, &locator, &mut *live.bytes(), move || {
-        embedder_live.bytes()
-    })?;
+    let model = local(spec, &options, args.cache.as_deref(), live)?;
     Ok(OpenedModel {
         name: model.name().to_owned(),
         runtime: model.runtime(),
     })
+}
+
+/// Finds and opens a model of this machine, with its progress on `live`.
+///
+/// # Errors
+/// Why it cannot be had or opened.
+pub(crate) fn local(
+    spec: &str,
+    options: &LocalModelOptions,
+    cache: Option<&Path>,
+    live: &Live,
+) -> Result<LocalModel, Failure> {
+    let (locator, embedder_live) = (locator(cache)?, live.clone());
+    let embedder_progress = move || embedder_live.bytes();
+    let model = LocalModel::open_with(
+        spec,
+        options,
+        &locator,
+        &mut *live.bytes(),
+        embedder_progress,
+    )?;
+    Ok(model)
 }
 
 /// The view that the options declare.

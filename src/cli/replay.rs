@@ -22,6 +22,8 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         context_window: None,
         prices: PriceArgs::default(),
         arithmetic: args.arithmetic,
+        // What is replayed are exact answers.
+        profile: None,
         threads: args.threads,
         memory: args.memory,
         cache: args.cache.clone(),

@@ -30,6 +30,25 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// More than this of anything that is measured takes years.
+const MOST_MEASURED: usize = 100_000;
+
+/// A number of things that are measured.
+pub(crate) fn measured(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=MOST_MEASURED) => Ok(number),
+        _ => Err(format!("expected a number from 1 to {MOST_MEASURED}")),
+    }
+}
+
+/// A bound of regret, in nats a token.
+pub(crate) fn bound(text: &str) -> Result<f32, String> {
+    let bound: Option<f32> = text.parse().ok();
+    let is_bound = |bound: &f32| perennial_views::Policy::bounded(*bound).is_some();
+    let expected = "expected nats a token, as 0.05: from 0.001 to 1000";
+    bound.filter(is_bound).ok_or_else(|| expected.to_owned())
+}
+
 /// Most dataflow workers: each is a thread, and has a channel to each other.
 const MOST_WORKERS: usize = 256;
 

@@ -177,4 +177,15 @@ pub enum Error {
     /// A model that cannot be found, opened or run.
     #[error(transparent)]
     Model(#[from] perennial_model::error::Error),
+    /// A profile of a model that cannot be used.
+    #[error(transparent)]
+    Profile(#[from] perennial_ask::pull::ProfileError),
+    /// One model under two profiles.
+    #[error(
+        "model `{name}` is one that this engine has already, by another profile: what is left unread          would depend on which came first; open both by the same"
+    )]
+    OtherProfile {
+        /// The model.
+        name: String,
+    },
 }

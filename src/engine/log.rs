@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the engine ended, a source failed | error |
 //! | a record was refused; a notice: a source, a view or a sink that a person should look at | warn |
-//! | an epoch of a view is complete, a source has ended | info |
+//! | an epoch of a view is complete, a source has ended, by which profile a view leaves answers unread | info |
 //! | an answer was refreshed, an epoch was committed, a sink was given one | debug |
 //!
 //! Whoever installs a subscriber of `tracing` hears them, under the target [`TARGET`]; where nobody does,
@@ -18,6 +18,7 @@
 
 use std::time::Duration;
 
+use perennial_ask::Profile;
 use perennial_views::Refresh;
 use tracing::{debug, error, info, warn};
 
@@ -67,6 +68,16 @@ pub(super) fn told(update: &Update) {
         ),
         _ => {}
     }
+}
+
+/// A view is there that leaves answers unread, by this profile.
+pub(super) fn judged(view: &str, profile: &Profile) {
+    info!(
+        target: TARGET,
+        view,
+        profile = profile.to_string().as_str(),
+        "what an edit does not concern is left unread"
+    );
 }
 
 /// An answer was refreshed.

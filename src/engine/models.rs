@@ -88,7 +88,7 @@ impl Models {
     ///
     /// # Errors
     /// [`Error::DeclaredTwice`]; [`Error::Prices`] for prices in another currency than those of the other
-    /// models, or other prices than the same model has under another name.
+    /// models, or other prices than the same model has under another name; [`Error::OtherProfile`].
     pub(crate) fn add(&self, name: &str, runtime: &Runtime) -> Result<(), Error> {
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
         if named.contains_key(name) {
@@ -99,6 +99,14 @@ impl Models {
         let mut known = std::iter::once(&self.default).chain(named.values());
         let same = known.find(|of| of.model.digest() == digest).cloned();
         self.check_prices(name, runtime.provider.prices(), same.as_deref())?;
+        let profile = runtime.model.judges_by();
+        if same
+            .as_ref()
+            .is_some_and(|same| same.model.judges_by() != profile)
+        {
+            let name = name.to_owned();
+            return Err(Error::OtherProfile { name });
+        }
         let of = same.unwrap_or_else(|| {
             let references = runtime.store.clone().map(References::to).map(Arc::new);
             Arc::new(EngineModel::of(runtime, references, self.memo.clone()))

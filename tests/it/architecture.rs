@@ -55,8 +55,9 @@ const ARROWS: [(&str, &[&str]); 9] = [
 
 /// A room of the facade's crate and the rooms that it may name. The engine and what it stores name
 /// each other's types, so `state`, `recording` and `engine` are one circle; nothing else may be.
-const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 14] = [
+const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 15] = [
     ("fault", &[]),
+    ("calibration", &[]),
     ("state", &["engine", "fault"]),
     ("recording", &["engine", "fault", "state"]),
     ("engine", &["fault", "recording", "state"]),
@@ -72,6 +73,7 @@ const ROOMS_OF_THE_FACADE: [(&str, &[&str]); 14] = [
     (
         "cli",
         &[
+            "calibration",
             "engine",
             "fault",
             "json",

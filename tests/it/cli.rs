@@ -221,6 +221,7 @@ fn what_is_said_of_a_model_that_a_script_does_not_ask_is_refused() {
         ["--arithmetic", "int8"],
         ["--key-file", "./key"],
         ["--context-window", "4096"],
+        ["--profile", "./p.json"],
     ] {
         let args = [&["run", "--once", path(&script)][..], &said].concat();
         refused(&args, 2, "CREATE MODEL name");

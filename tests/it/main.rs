@@ -5,6 +5,7 @@ mod backup;
 mod bounded;
 #[cfg(all(feature = "kafka", target_os = "linux", target_arch = "x86_64"))]
 mod broker;
+mod calibrate;
 #[cfg(feature = "http")]
 mod cli;
 #[cfg(feature = "http")]

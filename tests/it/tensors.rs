@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial::ask::scripted::ScriptedEmbedder;
-use perennial::ask::{TensorModel, TextCodec};
+use perennial::ask::{Profile, TensorModel, TextCodec};
 use perennial::bank::{FragmentId, FragmentStore, PassageSizes, Repair};
 use perennial::model::decoder::Decoder;
 use perennial::model::error::Error;
@@ -166,10 +166,20 @@ impl Rig {
         store_bytes: usize,
         declare: impl FnOnce(EngineBuilder) -> EngineBuilder,
     ) -> Self {
+        Self::judging(decoder, Profile::default(), store_bytes, declare)
+    }
+
+    /// One that leaves answers unread by this profile, where it may.
+    pub(crate) fn judging(
+        decoder: &Arc<Decoder>,
+        profile: Profile,
+        store_bytes: usize,
+        declare: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> Self {
         let store = Arc::new(FragmentStore::new(store_bytes));
         let embedder = Arc::new(ScriptedEmbedder::default());
         let model = TensorModel::new(decoder.clone(), &[9; 32], CharCodec, store.clone());
-        let model = Arc::new(model.judging_by(embedder.clone()));
+        let model = Arc::new(model.judging_by(embedder.clone(), Arc::new(profile)));
         let runtime = Runtime::new(model, store.clone(), embedder, 1);
         let builder = Engine::builder(runtime).table("docs").table("questions");
         let engine = declare(builder).start().expect("starts");

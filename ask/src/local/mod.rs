@@ -29,7 +29,7 @@ use crate::embed::Embed;
 use crate::patch;
 use crate::provenance;
 use crate::provider::Failure;
-use crate::pull::Pull;
+use crate::pull::{Profile, Pull};
 use perennial_bank::document::{LayoutPassage, PassageLayout};
 use perennial_bank::fragment_store::FragmentStore;
 use perennial_bank::id::{FragmentId, ModelIdentity};
@@ -131,10 +131,10 @@ impl TensorModel {
     }
 
     /// The same model, leaving answers unread where that is allowed and texts that `embedder` finds
-    /// alike tell that nothing changed for them. Without, it reads all.
+    /// alike tell, by its profile, that nothing changed for them. Without, it reads all.
     #[must_use]
-    pub fn judging_by(mut self, embedder: Arc<dyn Embed>) -> Self {
-        self.pull = Some(Arc::new(Pull::new(embedder)));
+    pub fn judging_by(mut self, embedder: Arc<dyn Embed>, profile: Arc<Profile>) -> Self {
+        self.pull = Some(Arc::new(Pull::new(embedder, profile)));
         self
     }
 
@@ -353,6 +353,10 @@ impl AnswerModel for TensorModel {
         if let Some(pull) = &self.pull {
             pull.prepare(question, layout.passages());
         }
+    }
+
+    fn judges_by(&self) -> Option<&Arc<Profile>> {
+        self.pull.as_ref().map(|pull| pull.profile())
     }
 }
 

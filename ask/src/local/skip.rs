@@ -1,8 +1,8 @@
 //! May an answer be left as it is, unread?
 //!
 //! Where that is allowed ([`Tolerance::skips`]), an answer stays if what changed is unlikely to matter
-//! to it: if its expected regret ([`Pulled`](crate::pull::Pulled)), with that of earlier changes for
-//! which it was not read, is below the bound. That costs the model no token: neither the question is
+//! to it: if its expected regret (by the decoder's [`Profile`](crate::pull::Profile)), with that of earlier
+//! changes for which it was not read, is below the bound. That costs the model no token: neither the question is
 //! read, nor what is new encoded. What of the layout is new has no fragment then; who reads the answer
 //! next encodes it.
 //!
@@ -43,7 +43,7 @@ impl TensorModel {
                 return None;
             }
         };
-        let regret = written.regret + pulled.expected_regret();
+        let regret = written.regret + pull.profile().expected_regret(&pulled);
         (regret < bound).then(|| Outcome {
             regret,
             work: Work {

@@ -17,11 +17,17 @@
 //! All are functions of the question, its passages and its answer, and of nothing else, so that what
 //! is left unread does not depend on what other questions there are.
 //!
-//! [`Pulled::expected_regret`] makes of them what the answer's regret would be if it were read; audits
-//! hold that against the truth. The coefficients come from `cargo bench --bench many -- --fit`.
+//! A [`Profile`] makes of them what the answer's regret would be if it were read
+//! ([`Profile::expected_regret`]); audits hold that against the truth. Each decoder has a profile of its own,
+//! or takes the default. Its coefficients are fitted ([`fit`]) to answers of which it is known whether
+//! they had to change, and a [`Curve`] says how well they tell.
 
 mod closeness;
+mod curve;
+pub mod fit;
 mod known;
+mod profile;
+mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +37,12 @@ use crate::embed::Embed;
 use crate::provenance::sub_paragraphs;
 use closeness::{Asked, Text};
 use known::Known;
+
+pub use curve::Curve;
 use perennial_bank::document::LayoutPassage;
 use perennial_bank::id::PassageId;
+pub use profile::{Coefficients, DecoderName, FittedOn, Profile};
+pub use shelf::{ProfileError, Profiles};
 
 /// What is kept of texts, of this many at least: some 2 KB each where vectors have 384 elements.
 const MAX_TEXTS: usize = 1 << 14;
@@ -61,42 +71,6 @@ pub struct Pulled {
     pub mass: f32,
 }
 
-impl Pulled {
-    /// Regret of an answer that has reason to change, in nats a token: the mean that 0.5B has.
-    pub const REGRET: f32 = 1.6;
-
-    /// The chance that the change gives the answer reason to be another.
-    pub fn chance(&self) -> f32 {
-        let at = BIAS
-            + CLOSENESS * self.closeness
-            + LEAD * self.lead
-            + PASSAGE_LEAD * self.passage_lead
-            + LOST * self.lost
-            + MASS * (1.0 + self.mass).ln();
-        1.0 / (1.0 + (-at).exp())
-    }
-
-    /// The regret of the answer that is expected if it were read, in nats a token.
-    pub fn expected_regret(&self) -> f32 {
-        Self::REGRET * self.chance()
-    }
-}
-
-// Fitted on SQuAD dev, 22 articles for 135M and 11 for 0.5B (`cargo bench --bench many -- --fit`), for the
-// answers whose gold answer an edit changes. Fits to either model alone are alike, so all models use these.
-
-/// Log-odds that a change gives an answer reason to change, where nothing pulls.
-const BIAS: f32 = -3.7;
-/// What each unit of closeness adds to them.
-const CLOSENESS: f32 = 1.4;
-/// And of the lead.
-const LEAD: f32 = 8.0;
-/// And of the passages' lead.
-const PASSAGE_LEAD: f32 = 4.3;
-/// What it adds that none of the answer's words stand any more.
-const LOST: f32 = 3.9;
-/// And what the logarithm of one more than the mass is multiplied by.
-const MASS: f32 = 0.63;
 /// A passage, as it is compared.
 struct Passage {
     whole: Arc<Text>,
@@ -107,6 +81,7 @@ struct Passage {
 /// Judges changes by an embedding model, and by words.
 pub struct Pull {
     embedder: Arc<dyn Embed>,
+    profile: Arc<Profile>,
     seen: Mutex<Seen>,
 }
 
@@ -118,15 +93,22 @@ struct Seen {
 }
 
 impl Pull {
-    /// Judges by the vectors of `embedder`, which is asked when something is to be judged.
-    pub fn new(embedder: Arc<dyn Embed>) -> Self {
+    /// Judges by the vectors of `embedder`, which is asked when something is to be judged, for the decoder
+    /// of `profile`.
+    pub fn new(embedder: Arc<dyn Embed>, profile: Arc<Profile>) -> Self {
         Self {
             embedder,
+            profile,
             seen: Mutex::new(Seen {
                 texts: Known::new(MAX_TEXTS),
                 passages: Known::new(MAX_PASSAGES),
             }),
         }
+    }
+
+    /// What makes an expected regret of what a change pulls.
+    pub fn profile(&self) -> &Arc<Profile> {
+        &self.profile
     }
 
     /// Looks at a question and its passages, so that the first change does not wait for that.
@@ -392,8 +374,17 @@ mod tests {
         }
     }
 
+    fn pull(embedder: Arc<ScriptedEmbedder>) -> Pull {
+        Pull::new(embedder, Arc::new(Profile::default()))
+    }
+
+    /// What the default expects.
+    fn expected(pulled: &Pulled) -> f32 {
+        Profile::default().expected_regret(pulled)
+    }
+
     fn pulled(written: &Written, after: &[LayoutPassage]) -> Pulled {
-        let pull = Pull::new(Arc::new(ScriptedEmbedder::default()));
+        let pull = pull(Arc::default());
         let delta = LayoutDelta::between(written.layout.passages(), after);
         let pulled = pull.of(written, after, &delta).expect("embeds");
         pulled.expect("not too much")
@@ -416,7 +407,7 @@ mod tests {
         .map(|question| pulled(&about(question), &after));
         assert!(ferry.closeness > library.closeness, "{ferry:?} {library:?}");
         assert!(ferry.lead > library.lead + 0.5, "{ferry:?} {library:?}");
-        assert!(ferry.expected_regret() > library.expected_regret());
+        assert!(expected(&ferry) > expected(&library));
     }
 
     #[test]
@@ -463,7 +454,7 @@ mod tests {
         // The sentence is the same, and as close to the question.
         assert!((library.closeness - ferry.closeness).abs() < 0.05);
         assert!(library.passage_lead < 0.0 && ferry.passage_lead > 0.0);
-        assert!(ferry.expected_regret() > library.expected_regret());
+        assert!(expected(&ferry) > expected(&library));
     }
 
     #[test]
@@ -519,16 +510,16 @@ mod tests {
             pulled(&written, &after)
         };
         let masses: Vec<f32> = (0..3).map(|place| without(place).mass).collect();
-        let expected = [2.0, 2.0 / 3.0, 1.0 / 3.0];
+        let shares = [2.0, 2.0 / 3.0, 1.0 / 3.0];
         let is_near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
-        assert!(masses.iter().zip(&expected).all(is_near), "{masses:?}");
-        assert!(without(0).expected_regret() > without(2).expected_regret());
+        assert!(masses.iter().zip(&shares).all(is_near), "{masses:?}");
+        assert!(expected(&without(0)) > expected(&without(2)));
     }
 
     #[test]
     fn texts_are_embedded_once_and_too_many_changes_are_not_judged() {
         let embedder = Arc::new(ScriptedEmbedder::default());
-        let pull = Pull::new(embedder.clone());
+        let pull = pull(embedder.clone());
         let before = [passage("a", "One."), passage("b", "Two.")];
         let after = [passage("a", "One."), passage("b", "Two, too.")];
         let written = written("Which?", &before, &[0.5, 0.5]);

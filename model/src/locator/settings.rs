@@ -66,10 +66,15 @@ impl Settings {
         }
     }
 
+    /// Folder of what was fitted to models on this machine, one file a model: beside that of the models.
+    pub fn profiles(&self) -> PathBuf {
+        self.models.with_file_name("profiles")
+    }
+
     /// Settings by the environment:
     ///
     /// - `PERENNIAL_CACHE`: cache folder, else `perennial` in the platform's; models stand
-    ///   in its folder `models`;
+    ///   in its folder `models`, what was fitted to them in `profiles`;
     /// - `PERENNIAL_MODEL_SOURCES`: the sources in their order, `cache,hub,pip`;
     /// - `HF_ENDPOINT`: address of the model hub.
     pub fn from_env() -> Result<Self, Error> {
@@ -136,6 +141,7 @@ mod tests {
         ];
         let set = by(&set, None).unwrap();
         assert_eq!(set.models, PathBuf::from("/p/models"));
+        assert_eq!(set.profiles(), PathBuf::from("/p/profiles"));
         assert_eq!(set.sources, [Source::Pip, Source::Cache]);
         assert_eq!(set.hub_endpoint.as_deref(), Some("http://hub"));
     }

@@ -3,6 +3,7 @@
 //! What belongs to one command stands with it; what several have is a group of options that is flattened
 //! into each.
 
+mod calibrate;
 mod model;
 mod script;
 #[cfg(feature = "serve")]
@@ -17,6 +18,7 @@ use super::log::{LogFormat, LogLevel};
 use super::memory::MemoryArgs;
 use super::version;
 
+pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use model::{
     BEST_MODEL, DEFAULT_MODEL, EmbedderArgs, ModelArgs, ModelsArgs, ModelsCommand, PriceArgs,
     ProbeArgs,
@@ -103,6 +105,9 @@ pub(crate) enum Command {
     Memory(MemoryArgs),
     /// List the models known by name, what each is good for, and which are on this machine.
     Models(ModelsArgs),
+    /// Fit by what a model guesses which answers an edit concerns, which `--policy bounded` leaves
+    /// unread if it does not.
+    Calibrate(CalibrateArgs),
 }
 
 impl Command {

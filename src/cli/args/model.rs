@@ -52,6 +52,12 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "int16|int8")]
     pub(crate) arithmetic: Option<Arithmetic>,
 
+    /// Of a model of this machine: a file of `perennial calibrate`, by which `--policy bounded` guesses
+    /// which answers an edit concerns. By default what was calibrated on this machine, else what the
+    /// program knows.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+
     /// Threads that compute. By default one for each core.
     #[arg(long, value_parser = values::at_least_one, value_name = "N")]
     pub(crate) threads: Option<usize>,

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use perennial_ask::{Before, Work};
+use perennial_ask::{Before, Profile, Work};
 use perennial_bank::fragment_store::ViewReferences;
 use perennial_connectors::{self as connectors, Resume, Resumption, Source, fit, fit_all};
 use perennial_rows::{Key, Row, Schema};
@@ -32,6 +32,7 @@ use crate::engine::deletions::Deletions;
 use crate::engine::error::Error;
 use crate::engine::healing::Healing;
 use crate::engine::hub::PromptHub;
+use crate::engine::log;
 use crate::engine::models::Models;
 use crate::engine::names::{Named, StreamId, ViewId};
 use crate::engine::reading::{self, Origin};
@@ -212,6 +213,11 @@ impl Coordinator {
                         .to_owned(),
             });
         }
+        if plan.policy.leaves_unread()
+            && let Some(profile) = model.judges_by()
+        {
+            self.tell_profile(&plan.name, profile);
+        }
         if plan.token_budget < declared.declared_token_budget() {
             self.announce(Update::Notice {
                 source: plan.name.to_string(),
@@ -231,6 +237,19 @@ impl Coordinator {
         self.install(id, name.clone(), (schema, pace, is_priced), body, &build);
         self.names.insert(name, Named::Answers(id));
         Ok(())
+    }
+
+    /// Says by what a view guesses which answers it may leave unread.
+    fn tell_profile(&mut self, view: &str, profile: &Profile) {
+        log::judged(view, profile);
+        if profile.is_default() {
+            self.announce(Update::Notice {
+                source: view.to_owned(),
+                message: "its model has no profile of its own: which answers an edit concerns is guessed by \
+                          the default, which was fitted to other models; `perennial calibrate` fits one"
+                    .to_owned(),
+            });
+        }
     }
 
     /// Who hears of a view's calls.

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::Sender;
-use perennial_ask::Dependency;
+use perennial_ask::{Dependency, Profile};
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{Sink, Source, TraceParent, fit};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
-use perennial_views::{Epoch, Pace, PaceOption, View as Declaration};
+use perennial_views::{Epoch, Pace, PaceOption, Plan, View as Declaration};
 
 use super::Coordinator;
 use super::view::{Body, Generating};
@@ -436,7 +436,7 @@ impl Coordinator {
         let view = self.views.get(&id).ok_or(Error::Dropped)?;
         Ok(match &view.body {
             Body::Generate(view) => Explained {
-                plan: view.plan.to_string(),
+                plan: with_profile(&view.plan, view.services.model.judges_by()),
                 asked: vec![view.plan.model.clone()],
             },
             Body::Query(view) => Explained {
@@ -444,5 +444,13 @@ impl Coordinator {
                 asked: view.query.asked().into_iter().collect(),
             },
         })
+    }
+}
+
+/// A plan in words, with the profile by which it leaves answers unread, where it may.
+fn with_profile(plan: &Plan, profile: Option<&Arc<Profile>>) -> String {
+    match profile.filter(|_| plan.policy.leaves_unread()) {
+        Some(profile) => format!("{plan}\nanswers are left unread by {profile}"),
+        None => plan.to_string(),
     }
 }

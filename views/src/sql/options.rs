@@ -199,6 +199,8 @@ pub enum ModelOption {
     Currency(Currency),
     /// `ARITHMETIC`: what a model of this machine multiplies in.
     Arithmetic(Arithmetic),
+    /// `PROFILE`: a file with what a model of this machine guesses by which answers an edit concerns.
+    Profile(Arc<str>),
 }
 
 /// What a subscription tells.
@@ -360,9 +362,10 @@ pub(super) const OF_MODELS: &[Known<ModelOption>] = &[
 ];
 
 /// Options of models on this machine.
-pub(super) const OF_LOCAL_MODELS: &[Known<ModelOption>] = &[known("ARITHMETIC", |v| {
-    parsed(v).map(ModelOption::Arithmetic)
-})];
+pub(super) const OF_LOCAL_MODELS: &[Known<ModelOption>] = &[
+    known("ARITHMETIC", |v| parsed(v).map(ModelOption::Arithmetic)),
+    known("PROFILE", |v| text(v).map(ModelOption::Profile)),
+];
 
 /// Options of subscriptions.
 pub(super) const OF_SUBSCRIPTIONS: &[Known<SubscribeOption>] = &[

@@ -122,6 +122,7 @@ impl Display for ModelOption {
             Self::RequestsPerMinute(requests) => write!(f, "REQUESTS_PER_MINUTE = {requests}"),
             Self::TokensPerMinute(tokens) => write!(f, "TOKENS_PER_MINUTE = {tokens}"),
             Self::Arithmetic(arithmetic) => write!(f, "ARITHMETIC = '{arithmetic}'"),
+            Self::Profile(path) => write!(f, "PROFILE = {}", Quoted(path)),
             Self::PriceInput(price) => write!(f, "PRICE_INPUT = {price}"),
             Self::PriceCachedInput(price) => write!(f, "PRICE_CACHED_INPUT = {price}"),
             Self::PriceOutput(price) => write!(f, "PRICE_OUTPUT = {price}"),
