@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::before::Before;
 use crate::cost::Cost;
-use crate::dependency::Dependencies;
+use crate::dependency::{Dependencies, Evidence};
 use crate::provider::Failure;
 use perennial_bank::document::{DocumentKey, LayoutPassage, PassageLayout};
 use perennial_bank::live_layout::LiveLayout;
@@ -209,6 +209,19 @@ pub struct Outcome {
     pub live: Arc<LiveLayout>,
 }
 
+/// What an answer that stands depends on, as it was measured afterwards.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The answer by sub-paragraphs with their sources.
+    pub sub_paragraphs: Vec<SubParagraph>,
+    /// How much each sub-paragraph depends on each passage.
+    pub dependencies: Dependencies,
+    /// Calls that were made for it.
+    pub n_calls: usize,
+    /// What they cost.
+    pub work: Work,
+}
+
 /// How far an answer may be from what a run from scratch gives; not at all by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tolerance {
@@ -356,4 +369,26 @@ pub trait AnswerModel: Send + Sync + 'static {
     /// Makes ready what judging the next change for a question over this layout will need. It is called
     /// when its answer has been told, for requests that may be left unread.
     fn prepare(&self, _question: &str, _layout: &PassageLayout) {}
+    /// What tells the dependencies that an answer comes with.
+    fn evidence(&self) -> Evidence {
+        Evidence::Attention
+    }
+    /// Whether [`measure`](Self::measure) tells more of an answer than it came with.
+    fn measures(&self) -> bool {
+        false
+    }
+    /// Measures how much an answer to a request depends on its passages. It is called after the answer has
+    /// been told, when nothing fresh is to do, and may cost several calls. Nothing where that cannot be
+    /// told of this answer.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn measure(
+        &self,
+        _request: &AnswerRequest<'_>,
+        _answer: &str,
+        _progress: &mut dyn CallProgress,
+    ) -> Result<Option<Measured>, Failure> {
+        Ok(None)
+    }
 }

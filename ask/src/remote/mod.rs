@@ -24,8 +24,8 @@ pub mod fuzz;
 mod gate;
 mod habits;
 mod identity;
-mod lexical;
 mod likelihoods;
+mod measuring;
 mod native;
 mod pace;
 mod performing;
@@ -105,6 +105,9 @@ pub struct RemoteOptions {
     pub always_checks: bool,
     /// What its tokens cost. What calls cost is counted by them.
     pub prices: Option<Prices>,
+    /// Passages of an answer that are left out, one at a time, to measure how much it depends on them
+    /// ([`leave_one_out`](crate::leave_one_out)); 0 measures nothing.
+    pub leave_one_out: usize,
 }
 
 impl Default for RemoteOptions {
@@ -119,6 +122,7 @@ impl Default for RemoteOptions {
             thinking_tokens: None,
             always_checks: false,
             prices: None,
+            leave_one_out: 0,
         }
     }
 }
@@ -151,6 +155,8 @@ pub struct RemoteModel {
     /// How long its calls take.
     pace: Pace,
     always_checks: bool,
+    /// Passages of an answer that are left out to measure what it depends on.
+    leaves_out: usize,
     prices: Option<Prices>,
     /// What calls cost that gave nothing.
     unclaimed: Unclaimed,
@@ -207,6 +213,7 @@ impl RemoteModel {
             inclinations: Mutex::default(),
             pace: Pace::default(),
             always_checks: options.always_checks,
+            leaves_out: options.leave_one_out,
             prices: options.prices,
             unclaimed: Unclaimed::default(),
         })
