@@ -132,6 +132,10 @@ pub struct Work {
     pub n_passes: usize,
     /// Tokens that a run of the plain prompt forwards: prefix, passages, question, answer.
     pub n_from_scratch: usize,
+    /// Tokens of prompts that a server still knew, and did not read again. They are not forwarded, and not
+    /// stored.
+    #[serde(skip)]
+    pub n_cached: usize,
     /// What was paid for it. It is not stored: what is kept was paid for by an earlier process.
     #[serde(skip)]
     pub cost: Cost,
@@ -152,6 +156,7 @@ impl std::ops::AddAssign for Work {
         self.n_decoded += other.n_decoded;
         self.n_passes += other.n_passes;
         self.n_from_scratch += other.n_from_scratch;
+        self.n_cached += other.n_cached;
         self.cost += other.cost;
     }
 }

@@ -81,6 +81,8 @@ pub struct Dependency {
     pub sub_paragraph: u32,
     /// The score in thousandths, at least 1.
     pub score: u32,
+    /// What the score comes from.
+    pub evidence: Evidence,
 }
 
 /// What is known of one sub-paragraph: attention of its tokens to each passage, meant, and the

@@ -6,11 +6,12 @@
 //! the model goes on from there. A server that tells no such thing writes the whole answer again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::estimate;
 use super::fault::Fault;
 use super::habits::Scoring;
+use super::lead::Lead;
 use super::native::{self, GENERATE, Scored};
 use super::reply::Ended;
 use super::request::{ChatRequest, Prompt};
@@ -33,6 +34,11 @@ use perennial_model::cancel::Cancel;
 use perennial_model::generation::DraftCheck;
 use perennial_model::sampling::Sampling;
 use serde_json::Value as Json;
+
+/// How long a call waits before it looks whether the prompt is read that it shares.
+const UNTIL_READ: Duration = Duration::from_millis(50);
+/// Tokens of passages from which on a call waits for another that reads them: fewer are sooner read twice.
+const LEAST_SHARED: usize = 128;
 
 impl AnswerModel for RemoteModel {
     fn digest(&self) -> [u8; 32] {
@@ -63,6 +69,9 @@ impl AnswerModel for RemoteModel {
         if let Some(pause) = self.gate.is_closed_for(Instant::now()) {
             return Err(Failure::Wait(pause));
         }
+        let Some(lead) = self.lead(request) else {
+            return Err(Failure::Wait(UNTIL_READ));
+        };
         let prompt = prompt_without(request, None);
         let plain = plain(request, &prompt);
         let limit = self.n_positions;
@@ -73,7 +82,8 @@ impl AnswerModel for RemoteModel {
             progress.cannot_judge("a remote model shows no attention");
         }
         let mut work = Work::default();
-        let refreshed = self.refreshed(request, &plain, &mut work, progress);
+        let mut progress = Leading { lead, progress };
+        let refreshed = self.refreshed(request, &plain, &mut work, &mut progress);
         let written = refreshed.map_err(|fault| {
             self.unclaimed.add(work.cost);
             match fault {
@@ -105,6 +115,28 @@ impl AnswerModel for RemoteModel {
         progress: &mut dyn CallProgress,
     ) -> Result<Option<Measured>, Failure> {
         self.measured(request, answer, progress)
+    }
+}
+
+/// The progress of a call that others may wait for: once it is written to, its prompt is read.
+struct Leading<'a> {
+    lead: Option<Lead<'a>>,
+    progress: &'a mut dyn CallProgress,
+}
+
+impl CallProgress for Leading<'_> {
+    fn encoding(&mut self, _done: usize, _total: usize) {}
+
+    fn writing(&mut self, text: &str) {
+        self.lead.iter().for_each(Lead::is_read);
+        self.progress.writing(text);
+    }
+
+    fn called(&mut self, call: &RemoteCall<'_>) {
+        if call.is_ok {
+            self.lead.iter().for_each(Lead::is_read);
+        }
+        self.progress.called(call);
     }
 }
 
@@ -213,6 +245,32 @@ impl Draft {
 }
 
 impl RemoteModel {
+    /// The right to have a request's prompt read, where others may wait for it; nothing where it had better
+    /// wait for another that shares its beginning.
+    fn lead(&self, request: &AnswerRequest<'_>) -> Option<Option<Lead<'_>>> {
+        let keeps_what_it_read = self.report.n_cached.is_some_and(|n| n > 0);
+        // What is checked along with an answer is read past the server's cache.
+        let is_checked = self.report.scores_prompts
+            && self.habits.scoring == Scoring::InChat
+            && !request.before.tokens.is_empty();
+        let is_short = request.layout.n_tokens() < LEAST_SHARED;
+        if !keeps_what_it_read || self.at_once == 1 || is_checked || is_short {
+            return Some(None);
+        }
+        let mut hash = blake3::Hasher::new();
+        let passages = request.layout.passages().iter();
+        let read = passages.filter(|passage| !passage.is_superseded);
+        let boundaries = read.map(|passage| {
+            for text in [&passage.title, &passage.text] {
+                hash.update(&(text.len() as u64).to_le_bytes())
+                    .update(text.as_bytes());
+            }
+            *hash.finalize().as_bytes()
+        });
+        let boundaries = boundaries.collect();
+        self.leads.enter(boundaries, Instant::now()).map(Some)
+    }
+
     fn refreshed(
         &self,
         request: &AnswerRequest<'_>,

@@ -24,6 +24,7 @@ pub mod fuzz;
 mod gate;
 mod habits;
 mod identity;
+mod lead;
 mod likelihoods;
 mod measuring;
 mod native;
@@ -58,6 +59,7 @@ use fault::Fault;
 use gate::Gate;
 use habits::{Habits, Scoring};
 use identity::Identity;
+use lead::Leads;
 use likelihoods::Likeliest;
 use pace::Pace;
 use reply::{Reply, Usage};
@@ -154,6 +156,8 @@ pub struct RemoteModel {
     uncheckable: Strikes,
     /// How long its calls take.
     pace: Pace,
+    /// Which of its calls have it read what others share.
+    leads: Leads,
     always_checks: bool,
     /// Passages of an answer that are left out to measure what it depends on.
     leaves_out: usize,
@@ -212,6 +216,7 @@ impl RemoteModel {
             uncheckable: Strikes::default(),
             inclinations: Mutex::default(),
             pace: Pace::default(),
+            leads: Leads::default(),
             always_checks: options.always_checks,
             leaves_out: options.leave_one_out,
             prices: options.prices,
@@ -359,7 +364,9 @@ impl RemoteModel {
     fn note(&self, work: &mut Work, usage: &Usage) {
         let prompt = usage.prompt.unwrap_or(0);
         let written = usage.written.unwrap_or(0);
-        work.n_prompt += prompt.saturating_sub(usage.cached.unwrap_or(0));
+        let cached = usage.cached.unwrap_or(0).min(prompt);
+        work.n_prompt += prompt - cached;
+        work.n_cached += cached;
         work.n_decoded += written;
         work.n_passes += 1;
         work.n_from_scratch = work.n_from_scratch.max(prompt + written);
