@@ -282,8 +282,8 @@ fn a_budget_of_nothing_is_told_at_its_place_before_anything_is_carried_out() {
         )
     };
     for (script, place) in [
-        (answers("COST_PER_HOUR = 5"), "r.sql:9:7"),
-        (answers("MODEL = free, COST_PER_HOUR = 5"), "r.sql:9:21"),
+        (answers("COST_PER_HOUR = 5"), "r.sql:8:7"),
+        (answers("MODEL = free, COST_PER_HOUR = 5"), "r.sql:8:21"),
         (rows("COST_PER_HOUR = 5", ""), "r.sql:7:7"),
         (rows("COST_PER_HOUR = 5", ", model => free"), "r.sql:7:7"),
     ] {
