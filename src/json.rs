@@ -59,6 +59,8 @@ pub struct WorkJson {
     decoded: usize,
     /// Forward passes.
     passes: usize,
+    /// Of prompts that a server still knew: they were not read again, and are not among the others.
+    cached: usize,
     /// What was paid for them; null of a model without prices.
     cost: Option<CostJson>,
 }
@@ -73,6 +75,7 @@ impl From<&Work> for WorkJson {
             draft: work.n_draft,
             decoded: work.n_decoded,
             passes: work.n_passes,
+            cached: work.n_cached,
             cost: work.cost.told().map(|(amount, currency)| CostJson {
                 amount: amount.to_string(),
                 currency: currency.to_string(),

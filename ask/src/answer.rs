@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::before::Before;
 use crate::cost::Cost;
-use crate::dependency::Dependencies;
+use crate::dependency::{Dependencies, Evidence};
 use crate::provider::Failure;
 use crate::pull::Profile;
 use perennial_bank::document::{DocumentKey, LayoutPassage, PassageLayout};
@@ -133,6 +133,10 @@ pub struct Work {
     pub n_passes: usize,
     /// Tokens that a run of the plain prompt forwards: prefix, passages, question, answer.
     pub n_from_scratch: usize,
+    /// Tokens of prompts that a server still knew, and did not read again. They are not forwarded, and not
+    /// stored.
+    #[serde(skip)]
+    pub n_cached: usize,
     /// What was paid for it. It is not stored: what is kept was paid for by an earlier process.
     #[serde(skip)]
     pub cost: Cost,
@@ -153,6 +157,7 @@ impl std::ops::AddAssign for Work {
         self.n_decoded += other.n_decoded;
         self.n_passes += other.n_passes;
         self.n_from_scratch += other.n_from_scratch;
+        self.n_cached += other.n_cached;
         self.cost += other.cost;
     }
 }
@@ -208,6 +213,19 @@ pub struct Outcome {
     pub dependencies: Dependencies,
     /// What it was written over.
     pub live: Arc<LiveLayout>,
+}
+
+/// What an answer that stands depends on, as it was measured afterwards.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The answer by sub-paragraphs with their sources.
+    pub sub_paragraphs: Vec<SubParagraph>,
+    /// How much each sub-paragraph depends on each passage.
+    pub dependencies: Dependencies,
+    /// Calls that were made for it.
+    pub n_calls: usize,
+    /// What they cost.
+    pub work: Work,
 }
 
 /// How far an answer may be from what a run from scratch gives; not at all by default.
@@ -361,5 +379,27 @@ pub trait AnswerModel: Send + Sync + 'static {
     /// Exact answers do not depend on it, and so [`digest`](Self::digest) does not.
     fn judges_by(&self) -> Option<&Arc<Profile>> {
         None
+    }
+    /// What tells the dependencies that an answer comes with.
+    fn evidence(&self) -> Evidence {
+        Evidence::Attention
+    }
+    /// Whether [`measure`](Self::measure) tells more of an answer than it came with.
+    fn measures(&self) -> bool {
+        false
+    }
+    /// Measures how much an answer to a request depends on its passages. It is called after the answer has
+    /// been told, when nothing fresh is to do, and may cost several calls. Nothing where that cannot be
+    /// told of this answer.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn measure(
+        &self,
+        _request: &AnswerRequest<'_>,
+        _answer: &str,
+        _progress: &mut dyn CallProgress,
+    ) -> Result<Option<Measured>, Failure> {
+        Ok(None)
     }
 }

@@ -21,6 +21,40 @@ use perennial_bank::document::{ContextKey, DocumentKey};
 /// Least margin that is told apart, in logits: below it everything is a tie.
 const LEAST_MARGIN: f32 = 0.01;
 
+/// What tells that an answer depends on a passage. It is shown beside every dependency: the three are
+/// not equally good (`cargo bench --bench dependencies`).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// The model's attention, as above.
+    #[default]
+    Attention,
+    /// The answer was scored again without the passage: by how much less likely it is then, in nats a
+    /// token.
+    LeaveOneOut,
+    /// Both have the same rare words.
+    Lexical,
+}
+
+impl Evidence {
+    /// As it is written: `attention`, `leave-one-out` or `lexical`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::LeaveOneOut => "leave-one-out",
+            Self::Lexical => "lexical",
+        }
+    }
+}
+
+impl std::fmt::Display for Evidence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Scores of an answer's sub-paragraphs for the passages of its layout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dependencies {
@@ -28,6 +62,9 @@ pub struct Dependencies {
     scores: Vec<Vec<f32>>,
     /// By sub-paragraph: its number of tokens, and their least margin.
     parts: Vec<(usize, f32)>,
+    /// What the scores come from. It is not stored: which kind of model said an answer is known.
+    #[serde(skip)]
+    evidence: Evidence,
 }
 
 /// One row of the relation that views keep: arranged by document, it says which
@@ -44,6 +81,8 @@ pub struct Dependency {
     pub sub_paragraph: u32,
     /// The score in thousandths, at least 1.
     pub score: u32,
+    /// What the score comes from.
+    pub evidence: Evidence,
 }
 
 /// What is known of one sub-paragraph: attention of its tokens to each passage, meant, and the
@@ -73,7 +112,19 @@ impl Dependencies {
                 .iter()
                 .map(|read| (read.n_tokens, read.least_margin))
                 .collect(),
+            evidence: Evidence::Attention,
         }
+    }
+
+    /// The same scores, which come from other evidence.
+    #[must_use]
+    pub fn by(self, evidence: Evidence) -> Self {
+        Self { evidence, ..self }
+    }
+
+    /// What the scores come from.
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
     }
 
     /// Number of sub-paragraphs.

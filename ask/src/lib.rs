@@ -6,7 +6,8 @@
 //! [`answer::AnswerModel`]. The model of this machine climbs a ladder of rungs ([`local`]),
 //! from what is known of the answer [`before`], over prompts that [`chat`] makes; a `remote` one is
 //! asked over HTTP; a [`scripted`] one has no tensors. Calls run on the threads of an [`executor`]. An answer says
-//! which passages it leans on ([`provenance`]) and how much ([`dependency`]), and what a change has to
+//! which passages it leans on ([`provenance`]) and how much ([`dependency`]): by attention, by its words
+//! ([`lexical`]), or by what it would be without them ([`leave_one_out`]). What a change has to
 //! do with it is guessed by [`pull`]. What a call costs in money is a [`cost`].
 //!
 //! # Invariants
@@ -22,6 +23,8 @@ pub mod cost;
 pub mod dependency;
 pub mod embed;
 pub mod executor;
+pub mod leave_one_out;
+pub mod lexical;
 pub mod local;
 pub mod patch;
 pub mod provenance;
@@ -34,12 +37,12 @@ pub mod scripted;
 pub mod task;
 
 pub use answer::{
-    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome,
-    RemoteCall, Rung, Skip, Source, SubParagraph, Tolerance, Work,
+    Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Measured,
+    Outcome, RemoteCall, Rung, Skip, Source, SubParagraph, Tolerance, Work,
 };
 pub use before::{Before, LayoutDelta, Written};
 pub use cost::{Cost, Currency, Money, Prices};
-pub use dependency::{Dependencies, Dependency};
+pub use dependency::{Dependencies, Dependency, Evidence};
 pub use embed::{Embed, embed_within};
 pub use executor::{Attempt, Executor, Priority};
 pub use local::{LatentPair, LatentReader, TensorModel, TextCodec};

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use perennial::ask::Evidence;
 use plotters::prelude::*;
 
 use crate::rig::Error;
@@ -81,10 +82,10 @@ impl Pairs {
 /// Recalls in the table.
 const RECALLS: [f64; 4] = [1.0, 0.99, 0.95, 0.9];
 
-/// A line a set.
-pub fn markdown(model: &str, sets: &[(String, Pairs)]) -> String {
-    let mut table = "| model | set | pairs | mattered | AUC |".to_owned();
-    let mut rule = "\n| --- | --- | ---: | ---: | ---: |".to_owned();
+/// A line a kind of evidence and set.
+pub fn markdown(model: &str, kinds: &[(Evidence, Vec<(String, Pairs)>)]) -> String {
+    let mut table = "| model | evidence | set | pairs | mattered | AUC |".to_owned();
+    let mut rule = "\n| --- | --- | --- | ---: | ---: | ---: |".to_owned();
     for recall in RECALLS {
         let _ = write!(
             table,
@@ -94,12 +95,15 @@ pub fn markdown(model: &str, sets: &[(String, Pairs)]) -> String {
         rule.push_str(" ---: |");
     }
     table.push_str(&rule);
-    for (set, pairs) in sets {
+    let sets = kinds
+        .iter()
+        .flat_map(|(kind, sets)| sets.iter().map(move |of| (kind, of)));
+    for (kind, (set, pairs)) in sets {
         let (n, n_mattered) = (pairs.0.len(), pairs.n_mattered());
         let auc = pairs.auc();
         let _ = write!(
             table,
-            "\n| {model} | {set} | {n} | {n_mattered} | {auc:.3} |"
+            "\n| {model} | {kind} | {set} | {n} | {n_mattered} | {auc:.3} |"
         );
         for recall in RECALLS {
             let threshold = pairs.threshold(recall);

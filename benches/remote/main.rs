@@ -6,7 +6,7 @@
 //! the server's cache what the other had it read. Passages are inserted, corrected and deleted, sides
 //! take turns at going first, and both final answers are compared.
 //!
-//! Token counts are the server's; *read* leaves out what it says that it still knew.
+//! Token counts are the server's; *read* leaves out what it says that it still knew, which is *cached*.
 //!
 //! ```text
 //! cargo bench --bench remote -- --url http://localhost:8000/v1 --tokens 2048
@@ -82,6 +82,7 @@ struct Measured {
 #[derive(Default)]
 struct Sum {
     n_read: usize,
+    n_cached: usize,
     n_decoded: usize,
     n_requests: usize,
     wall: Duration,
@@ -140,6 +141,7 @@ impl Sum {
     fn add(&mut self, measured: &Measured) {
         let work = measured.answer.work;
         self.n_read += work.n_prompt + work.n_draft;
+        self.n_cached += work.n_cached;
         self.n_decoded += work.n_decoded;
         self.n_requests += work.n_passes;
         self.wall += measured.wall;
@@ -185,9 +187,9 @@ fn main() -> Result<(), Error> {
         );
     }
     println!(
-        "| edit | rung | same answer | read | decoded | time | read, written anew | decoded | time | decoded, ratio | time, ratio |"
+        "| edit | rung | same answer | requests | read | cached | decoded | time | requests, written anew | read | cached | decoded | time | decoded, ratio | time, ratio |"
     );
-    println!("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | --- | --- |{}", " ---: |".repeat(12));
     let mut random = Random(arguments.seed);
     let (mut sums, mut standing) = (
         [Sum::default(), Sum::default()],
@@ -247,38 +249,41 @@ fn text(answer: &CurrentAnswer) -> String {
 }
 
 fn row(kind: &str, checked: &Measured, written: &Measured) {
-    let (a, b) = (checked.answer.work, written.answer.work);
     let is_same = text(&checked.answer) == text(&written.answer);
-    println!(
-        "| {kind} | {} | {} | {} | {} | {:.1} s | {} | {} | {:.1} s | {} | {} |",
-        checked.answer.rung,
-        if is_same { "yes" } else { "no" },
-        a.n_prompt + a.n_draft,
-        a.n_decoded,
-        checked.wall.as_secs_f64(),
-        b.n_prompt + b.n_draft,
-        b.n_decoded,
-        written.wall.as_secs_f64(),
-        ratio(b.n_decoded as f64, a.n_decoded as f64),
-        ratio(written.wall.as_secs_f64(), checked.wall.as_secs_f64()),
+    let sums = [checked, written].map(|measured| {
+        let mut sum = Sum::default();
+        sum.add(measured);
+        sum
+    });
+    let is_same = if is_same { "yes" } else { "no" };
+    line(
+        &format!("{kind} | {} | {is_same}", checked.answer.rung),
+        &sums,
     );
 }
 
-fn total(of: &str, [checked, written]: &[Sum; 2]) {
+fn total(of: &str, sums: &[Sum; 2]) {
+    line(&format!("{of} | |"), sums);
+}
+
+/// A row of the table: both sides, and how much less the checked one is.
+fn line(what: &str, [checked, written]: &[Sum; 2]) {
+    let side = |sum: &Sum| {
+        format!(
+            "{} | {} | {} | {} | {:.1} s",
+            sum.n_requests,
+            sum.n_read,
+            sum.n_cached,
+            sum.n_decoded,
+            sum.wall.as_secs_f64()
+        )
+    };
     println!(
-        "| {of} | | | {} | {} | {:.1} s | {} | {} | {:.1} s | {} | {} |",
-        checked.n_read,
-        checked.n_decoded,
-        checked.wall.as_secs_f64(),
-        written.n_read,
-        written.n_decoded,
-        written.wall.as_secs_f64(),
+        "| {what} | {} | {} | {} | {} |",
+        side(checked),
+        side(written),
         ratio(written.n_decoded as f64, checked.n_decoded as f64),
         ratio(written.wall.as_secs_f64(), checked.wall.as_secs_f64()),
-    );
-    eprintln!(
-        "{of}: {} requests, {} written anew",
-        checked.n_requests, written.n_requests
     );
 }
 

@@ -68,6 +68,7 @@ fn answer(update: &AnswerUpdate) -> Value {
         "regret": update.regret,
         "early": update.is_early,
         "sub_paragraphs": update.sub_paragraphs,
+        "evidence": update.evidence,
         "work": WorkJson::from(&update.work),
         "elapsed_ms": milliseconds(update.elapsed),
     })

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use perennial::ask::{LatentReader, is_address};
 use perennial::local_model::{ProfileFrom, embedding_only};
 use perennial::model::arithmetic::Arithmetic;
-use perennial::model::locator::{Locator, Settings};
-use perennial::sql::{CreateModel, ModelOption};
+use perennial::model::locator::{Locator, ModelSpec, Settings};
+use perennial::sql::{CreateModel, Diagnostic, ModelOption, Script, Spanned, Statement};
 use perennial::{LocalModel, LocalModelOptions, Runtime, View};
 
 use super::args::{EmbedderArgs, ModelArgs, ViewArgs};
@@ -69,7 +69,7 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure
         )),
         true => remote::open(args.spec(), None, args, live),
         false if is_of_a_server(args) => Err(Failure::usage(
-            "--key-file, --ca-file, --context-window and prices are of a model behind HTTP",
+            "--key-file, --ca-file, --context-window, --leave-one-out and prices are of a model behind HTTP",
             "leave them out, or give its address: --model http://localhost:8000/v1",
         )),
         false => {
@@ -117,7 +117,8 @@ pub(crate) fn with_embedder(
 fn is_of_a_server(args: &ModelArgs) -> bool {
     let is_priced = args.prices.price_input.is_some();
     let is_reached = args.key_file.is_some() || args.ca_file.is_some();
-    is_reached || is_priced || args.context_window.is_some()
+    let is_asked_more = args.context_window.is_some() || args.leave_one_out.is_some();
+    is_reached || is_priced || is_asked_more
 }
 
 /// Refuses what the command line says of `--model` where a script creates the model that is asked: it
@@ -129,12 +130,48 @@ pub(crate) fn check_script(first: Option<&CreateModel>, args: &ModelArgs) -> Res
     match first {
         Some(_) if is_of_a_server(args) || args.arithmetic.is_some() || args.profile.is_some() => {
             Err(Failure::usage(
-                "--key-file, --ca-file, --context-window, prices, --arithmetic and --profile are of --model, and \
-             the script creates a model of its own",
+                "--key-file, --ca-file, --context-window, --leave-one-out, prices, --arithmetic and --profile are of \
+                 --model, and the script creates a model of its own",
                 "say it there: CREATE MODEL name FROM '…' WITH (KEY_FILE = '…')",
             ))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses what names no model: neither an address nor a known name nor a file.
+///
+/// # Errors
+/// That there is none of this name, with those that are known.
+pub(crate) fn check_name(spec: &str) -> Result<(), Failure> {
+    match is_address(spec) {
+        true => Ok(()),
+        false => Ok(ModelSpec::parse(spec).map(drop)?),
+    }
+}
+
+/// Refuses a script that creates a model of which nothing is known by its name, before anything of it is
+/// carried out.
+///
+/// # Errors
+/// All such names, with their places.
+pub(crate) fn check_names(
+    script: &Script,
+    statements: &[Spanned<Statement>],
+) -> Result<(), Failure> {
+    let faults = statements.iter().filter_map(|statement| {
+        let Statement::CreateModel(CreateModel { spec, .. }) = &statement.of else {
+            return None;
+        };
+        let unknown = ModelSpec::parse(&spec.of).err()?;
+        (!is_address(&spec.of)).then(|| Diagnostic::new(unknown.to_string(), spec.span))
+    });
+    let faults: Vec<Diagnostic> = faults.collect();
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Script {
+            errors: script.errors(faults),
+        }),
     }
 }
 

@@ -104,6 +104,8 @@ fn object(found: &StateAsOf, view: &str, context: &ContextKey, answer: &CurrentA
         "memoised": answer.is_memoised,
         "drift": answer.drift.unwrap_or(0.0),
         "sub_paragraphs": answer.sub_paragraphs,
+        // What is stored does not say which kind of model it was.
+        "evidence": null,
         "work": WorkJson::from(&answer.work),
     })
 }
@@ -259,6 +261,7 @@ mod of_server {
             "memoised": row["memoised"],
             "drift": row["drift"],
             "sub_paragraphs": row["sub_paragraphs"],
+            "evidence": row["evidence"],
             "work": row["work"],
         })
     }

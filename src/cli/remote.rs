@@ -53,6 +53,7 @@ mod present {
             None => RemoteOptions {
                 n_positions: args.context_window,
                 prices: prices(&args.prices)?,
+                leave_one_out: args.leave_one_out.unwrap_or(0),
                 ..defaults(args.key_file.as_deref(), args.ca_file.as_ref())?
             },
             Some(given) => with(RemoteOptions::default(), given)?,
@@ -289,6 +290,7 @@ mod present {
                 ModelOption::PriceCachedInput(price) => said.price_cached_input = Some(*price),
                 ModelOption::PriceOutput(price) => said.price_output = Some(*price),
                 ModelOption::Currency(currency) => said.currency = Some(*currency),
+                ModelOption::LeaveOneOut(n) => options.leave_one_out = *n,
                 // Told where it is read.
                 _ => {}
             }

@@ -175,6 +175,7 @@ pub(crate) mod tests {
             new: new.map(text),
             rung: Rung::Rewrite,
             sub_paragraphs: Vec::new(),
+            evidence: perennial::ask::Evidence::default(),
             work: Work {
                 n_decoded: 10,
                 n_from_scratch,

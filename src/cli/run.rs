@@ -32,6 +32,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let live = Live::new(args.json);
     let first = sql::first_model(&statements);
     opening::check_script(first, &args.model)?;
+    opening::check_names(&script, &statements)?;
     let is_asked = statements.iter().any(|one| one.of.may_ask());
     let mut open = opener(is_asked, &args.model, &live);
     let opened_by = match first {
@@ -160,8 +161,11 @@ pub(crate) fn opener(
     move |model| match (is_asked, model) {
         (true, Some(model)) => Ok(opening::open_created(model, &args, &live)?.runtime),
         (true, None) => Ok(opening::open(&args, &live)?.runtime),
-        // A memory has texts embedded all the same.
-        (false, _) => opening::embedding(args.cache.as_deref(), &live),
+        // Nobody asks it, but a name that is none is told all the same. A memory has texts embedded.
+        (false, model) => {
+            opening::check_name(model.map_or(&args.model, |model| &model.spec.of))?;
+            opening::embedding(args.cache.as_deref(), &live)
+        }
     }
 }
 

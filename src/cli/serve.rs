@@ -90,6 +90,7 @@ pub(crate) fn carried_out(
 ) -> Result<(Arc<Served>, String), Failure> {
     let (first, model_args) = (sql::first_model(statements), model_args.clone());
     opening::check_script(first, &model_args)?;
+    opening::check_names(script, statements)?;
     let (opened, opened_by) = match first {
         Some(model) => {
             let opened = opening::open_created(model, &model_args, live)?;

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::{Answer, Dependencies, Rung, SubParagraph, Work};
-use perennial_bank::DocumentKey;
+use perennial_ask::{
+    Answer, Dependencies, Dependency, Evidence, Measured, Rung, SubParagraph, Work,
+};
+use perennial_bank::{DocumentKey, PassageLayout};
 use perennial_connectors::{Output, OutputAnswer};
+use perennial_views::calls::{Request, depends};
 use perennial_views::{Epoch, Refresh};
 
 use crate::recording::RecordedAnswer;
@@ -45,6 +48,21 @@ pub struct CurrentAnswer {
     /// Whether it is what a model said that promises no same words: it stands until what it was asked
     /// changes, and is not called exact.
     pub is_memoised: bool,
+    /// What was known of its dependencies before they were measured.
+    measured: Option<Arc<MeasuredAnswer>>,
+}
+
+/// What stays as it was when an answer is measured, and what dependents are told.
+#[derive(Debug)]
+pub(super) struct MeasuredAnswer {
+    /// By sub-paragraphs, as the answer came.
+    came_with: Vec<SubParagraph>,
+    /// Dependencies as the answer came.
+    came_by: Dependencies,
+    /// The passages that it was measured over.
+    pub(super) layout: PassageLayout,
+    /// Rows of the dependency relation.
+    pub(super) rows: Arc<[Dependency]>,
 }
 
 /// The answer that a call gave.
@@ -89,6 +107,7 @@ impl CurrentAnswer {
             drift: None,
             regret: 0.0,
             is_memoised: false,
+            measured: None,
         };
         if let Some(outcome) = refresh.and_then(|refresh| refresh.outcome.ok()) {
             current.rung = outcome.rung;
@@ -112,6 +131,42 @@ impl CurrentAnswer {
         }
     }
 
+    /// The same, of a model whose answers come with this evidence: what is stored does not say it.
+    #[must_use]
+    pub(super) fn by(self, evidence: Evidence) -> Self {
+        Self {
+            dependencies: self.dependencies.by(evidence),
+            ..self
+        }
+    }
+
+    /// Takes in what it was measured to depend on. What is stored and delivered stays as it came: that is
+    /// told when it is there, and this may never be.
+    pub(super) fn measure(&mut self, request: &Request, measured: Measured) {
+        let rows = depends(request, &measured.dependencies);
+        let came_with = std::mem::replace(&mut self.sub_paragraphs, measured.sub_paragraphs);
+        let came_by = std::mem::replace(&mut self.dependencies, measured.dependencies);
+        self.measured = Some(Arc::new(MeasuredAnswer {
+            came_with,
+            came_by,
+            layout: request.layout.clone(),
+            rows,
+        }));
+    }
+
+    /// What it was measured to depend on, if it was.
+    pub(super) fn measured(&self) -> Option<&MeasuredAnswer> {
+        self.measured.as_deref()
+    }
+
+    /// Its sub-paragraphs with their sources, as it came.
+    fn came_with(&self) -> &[SubParagraph] {
+        match &self.measured {
+            Some(measured) => &measured.came_with,
+            None => &self.sub_paragraphs,
+        }
+    }
+
     /// It was reached by an earlier process, as that has stored.
     pub(super) fn stand_as(&mut self, stored: &StoredAnswer) {
         self.epoch = stored.epoch;
@@ -128,7 +183,7 @@ impl CurrentAnswer {
     /// As it is delivered.
     pub(super) fn output(&self, question: &str) -> Output {
         let mut shares: Vec<(&DocumentKey, f32)> = Vec::new();
-        for source in self.sub_paragraphs.iter().flat_map(|s| &s.sources) {
+        for source in self.came_with().iter().flat_map(|s| &s.sources) {
             match shares
                 .iter_mut()
                 .find(|(known, _)| *known == &source.document)
@@ -155,7 +210,7 @@ impl CurrentAnswer {
     /// What sinks are told beside the text: whether it is exact, and which documents it leans on. By how
     /// much it leans on each changes with every reading.
     pub(super) fn told_beside(&self) -> (bool, BTreeSet<DocumentKey>) {
-        let sources = self.sub_paragraphs.iter().flat_map(|s| &s.sources);
+        let sources = self.came_with().iter().flat_map(|s| &s.sources);
         let documents = sources.map(|source| source.document.clone());
         (self.is_exact(), documents.collect())
     }
@@ -171,12 +226,15 @@ impl CurrentAnswer {
             request: request.filter(|_| self.answer.is_ok() && self.drift.is_none()),
             answer: self.answer.clone(),
             tokens: self.tokens.clone(),
-            sub_paragraphs: self.sub_paragraphs.clone(),
+            sub_paragraphs: self.came_with().to_vec(),
             epoch: self.epoch,
             rung: self.rung,
             work: self.work,
             min_margin: self.min_margin,
-            dependencies: self.dependencies.clone(),
+            dependencies: match &self.measured {
+                Some(measured) => measured.came_by.clone(),
+                None => self.dependencies.clone(),
+            },
             drift: self.drift,
             elapsed: self.elapsed,
         }
@@ -198,6 +256,7 @@ impl From<StoredAnswer> for CurrentAnswer {
             drift: stored.drift,
             regret: 0.0,
             is_memoised: false,
+            measured: None,
         }
     }
 }

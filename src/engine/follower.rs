@@ -87,7 +87,8 @@ pub struct Lineage {
     /// The passages that it was written over, in the order of their layout; none where that is not
     /// known any more, as after a restart.
     pub passages: Vec<LineagePassage>,
-    /// By sub-paragraph and passage: the score of [`perennial_ask::dependency`].
+    /// By sub-paragraph and passage: the score of [`perennial_ask::dependency`], which comes from
+    /// [`AnswerUpdate::evidence`].
     pub scores: Vec<Vec<f32>>,
     /// Tokens of the answer; 0 where its model does not tell.
     pub n_tokens: usize,

@@ -544,7 +544,7 @@ impl Engine {
         let (reply, replies) = unbounded();
         self.send(Request::Dependents {
             view,
-            document,
+            document: document.clone(),
             reply,
         })?;
         // Each worker knows a part.
@@ -552,6 +552,14 @@ impl Engine {
         for _ in 0..self.shared.n_workers {
             dependents.extend(self.wait_for(&replies)?);
         }
+        // What was measured stands in the place of what an answer came with.
+        let (contexts, measured) = self.ask(|reply| Request::Measured {
+            view,
+            document,
+            reply,
+        })?;
+        dependents.retain(|row| !contexts.contains(&row.context));
+        dependents.extend(measured);
         dependents.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.cmp(b)));
         Ok(dependents)
     }

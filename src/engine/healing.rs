@@ -214,15 +214,12 @@ impl Healing {
         // Not more than it needs: who drops the engine waits for the rest.
         let (plan, lane) = (plan.clone(), plan.name.clone());
         let (model, book) = (services.model.clone(), services.book.clone());
-        let done = Done {
-            report: Some(Report::Healed {
-                view,
-                context,
-                healed: None,
-            }),
-            tell: Some(tell),
+        let report = Report::Healed {
+            view,
+            context,
+            healed: None,
         };
-        let mut done = Some(done);
+        let mut done = Some(Done::new(report, tell));
         let run = move |_| {
             let healed = match cancel.is_cancelled() {
                 true => None,
@@ -234,10 +231,12 @@ impl Healing {
                     }
                 }
             };
-            if let Some(mut done) = done.take()
-                && let Some(Report::Healed { healed: told, .. }) = &mut done.report
-            {
-                *told = healed;
+            if let Some(done) = done.take() {
+                done.tell(|report| {
+                    if let Report::Healed { healed: told, .. } = report {
+                        *told = healed;
+                    }
+                });
             }
             Attempt::Done
         };
@@ -289,10 +288,27 @@ impl Healing {
     }
 }
 
-/// Reports that healing has ended, however it did.
-struct Done<F: FnOnce(Report)> {
+/// Reports that work in the background has ended, however it did.
+pub(super) struct Done<F: FnOnce(Report)> {
     report: Option<Report>,
     tell: Option<F>,
+}
+
+impl<F: FnOnce(Report)> Done<F> {
+    /// Reports this, unless something else is told.
+    pub(super) fn new(report: Report, tell: F) -> Self {
+        Self {
+            report: Some(report),
+            tell: Some(tell),
+        }
+    }
+
+    /// Reports what came of it.
+    pub(super) fn tell(mut self, set: impl FnOnce(&mut Report)) {
+        if let Some(report) = &mut self.report {
+            set(report);
+        }
+    }
 }
 
 impl<F: FnOnce(Report)> Drop for Done<F> {

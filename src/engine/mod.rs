@@ -33,6 +33,7 @@ mod handle;
 mod healing;
 mod hub;
 mod log;
+mod measuring;
 mod merging;
 mod models;
 mod names;

@@ -340,6 +340,7 @@ mod tests {
             new: Some(text(new)),
             rung: Rung::Rewrite,
             sub_paragraphs: Vec::new(),
+            evidence: perennial_ask::Evidence::default(),
             work: Work::default(),
             elapsed: Duration::ZERO,
             is_exact: true,

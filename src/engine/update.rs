@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::{Answer, Rung, SubParagraph, Work};
+use perennial_ask::{Answer, Evidence, Rung, SubParagraph, Work};
 #[cfg(feature = "serve")]
 use perennial_ask::{AnswerText, Finish};
 use perennial_bank::{ContextKey, DocumentKey};
@@ -94,6 +94,8 @@ pub struct AnswerUpdate {
     pub rung: Rung,
     /// The answer now by sub-paragraphs, with the passages each leans on.
     pub sub_paragraphs: Vec<SubParagraph>,
+    /// What tells which passages these are.
+    pub evidence: Evidence,
     /// What it cost.
     pub work: Work,
     /// How long the call took.
@@ -146,6 +148,7 @@ impl AnswerUpdate {
             new: new.map(|new| new.answer.clone()),
             rung: new.map_or(Rung::Regenerate, |new| new.rung),
             sub_paragraphs: new.map_or_else(Vec::new, |new| new.sub_paragraphs.clone()),
+            evidence: new.map_or_else(Evidence::default, |new| new.dependencies.evidence()),
             work: new.map(|new| new.work).unwrap_or_default(),
             elapsed: new.map(|new| new.elapsed).unwrap_or_default(),
             is_exact: new.is_none_or(CurrentAnswer::is_exact),

@@ -16,7 +16,7 @@ use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
 use differential_dataflow::trace::implementations::ValSpine;
-use perennial_ask::{Answer, Dependency};
+use perennial_ask::{Answer, Dependency, Measured};
 use perennial_bank::{ContextKey, Document, DocumentKey};
 use perennial_rows::Tuple;
 use perennial_views::memo::RequestDigest;
@@ -130,6 +130,12 @@ pub(crate) enum Report {
         view: ViewId,
         context: ContextKey,
         healed: Option<Box<Healed>>,
+    },
+    /// What an answer depends on was measured, or that was given up.
+    Measured {
+        view: ViewId,
+        context: ContextKey,
+        measured: Option<Box<Measured>>,
     },
     /// A sink took a delivery, or did not.
     Sink(SinkEvent),

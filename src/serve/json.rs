@@ -3,7 +3,7 @@
 //!
 //! Fields are promised in `docs/serve.md`; new ones may come, none goes.
 
-use perennial_ask::{Rung, Source, SubParagraph};
+use perennial_ask::{Evidence, Rung, Source, SubParagraph};
 use perennial_rows::Schema;
 use serde::Serialize;
 use serde_json::Value;
@@ -135,6 +135,9 @@ pub(super) struct AnswerJson {
     pub(super) regret: f32,
     /// By sentences, with what each leans on.
     pub(super) sub_paragraphs: Vec<SubParagraphJson>,
+    /// What tells that: attention, leave-one-out or lexical; null of an earlier epoch.
+    #[schema(value_type = Option<String>, example = "attention")]
+    pub(super) evidence: Option<Evidence>,
     /// What its last refresh cost.
     pub(super) work: WorkJson,
     /// How long that took.
@@ -170,6 +173,7 @@ impl AnswerJson {
                 .iter()
                 .map(SubParagraphJson::from)
                 .collect(),
+            evidence: Some(update.evidence),
             work: WorkJson::from(&update.work),
             elapsed_ms: milliseconds(update.elapsed),
         }
@@ -197,6 +201,8 @@ impl AnswerJson {
                 .iter()
                 .map(SubParagraphJson::from)
                 .collect(),
+            // What is stored does not say which kind of model it was.
+            evidence: None,
             work: WorkJson::from(&answer.work),
             elapsed_ms: milliseconds(answer.elapsed),
         }

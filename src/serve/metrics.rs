@@ -272,6 +272,14 @@ impl Collector for Numbers {
         to.family(
             Of::Counter,
             gauge(
+                "view_tokens_cached",
+                "Tokens of prompts that a model's server still knew, and did not read again",
+            ),
+            views().map(|(of, totals, _)| (of_view(of), number(totals.work.n_cached))),
+        )?;
+        to.family(
+            Of::Counter,
+            gauge(
                 "view_tokens_rerun",
                 "Tokens that runs from nothing would have forwarded",
             ),

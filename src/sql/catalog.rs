@@ -15,8 +15,8 @@ use perennial_ask::Task;
 use perennial_rows::{Column, Schema, Type};
 use perennial_views::query::{Query, RelationSchema, Relations, bind};
 use perennial_views::sql::{
-    self, CreateContinuousView, CreateMemory, CreateView, Diagnostic, Drop, Kind, Name, ReadBy,
-    Span, Statement, nearest,
+    self, CreateContinuousView, CreateMemory, CreateView, Diagnostic, Drop, Kind, ModelOption,
+    Name, ReadBy, Span, Statement, nearest,
 };
 
 use super::memories::declared;
@@ -51,14 +51,26 @@ pub(super) struct KnownMemory {
 pub(super) enum ModelState {
     /// It is open.
     Open,
-    /// A statement is to open it.
-    Foreseen,
+    /// A statement is to open it, with prices or without.
+    Foreseen { is_priced: bool },
 }
 
 impl Catalog {
     /// All relations, by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = &RelationInfo> {
         self.relations.values()
+    }
+
+    /// Whether calls of a model cost money; of one that is not known, that they do not.
+    pub(super) fn is_priced(&self, model: Option<&str>) -> bool {
+        match model.and_then(|name| self.models.get(name)) {
+            Some(ModelState::Foreseen { is_priced }) => *is_priced,
+            // What its own model costs is known once that is open.
+            _ => self.engine.as_ref().is_none_or(|engine| {
+                let provider = engine.provider(model);
+                provider.is_ok_and(|provider| provider.prices().is_some())
+            }),
+        }
     }
 
     /// Whether there is one of this name.
@@ -151,7 +163,11 @@ impl Catalog {
             }
             Statement::CreateModel(model) => {
                 let name = model.name.of.clone();
-                self.models.entry(name).or_insert(ModelState::Foreseen);
+                let mut options = model.options.iter();
+                let is_priced =
+                    options.any(|option| matches!(option.of, ModelOption::PriceInput(_)));
+                let foreseen = ModelState::Foreseen { is_priced };
+                self.models.entry(name).or_insert(foreseen);
             }
             Statement::CreateMemory(memory) => self.foresee_memory(memory),
             Statement::CreateContinuousView(view) => self.foresee_answers(view),
@@ -277,7 +293,7 @@ impl Relations for Catalog {
         let state = model.and_then(|name| self.models.get(name));
         match (state, &self.engine) {
             // What it can do is known once it is open.
-            (Some(ModelState::Foreseen), _) | (_, None) => Ok(()),
+            (Some(ModelState::Foreseen { .. }), _) | (_, None) => Ok(()),
             (_, Some(engine)) => engine.check_task(model, task),
         }
     }

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use perennial_views::View;
 use perennial_views::sql::{
     AlterView, CreateContinuousView, CreateSink, Diagnostic, Drop, Kind, Name, Script, Show, Span,
     Spanned, Statement, Subscribe, ViewOption, nearest,
 };
+use perennial_views::{PaceOption, View};
 
 use super::catalog::{Catalog, ModelState, noun};
 use super::edits;
@@ -25,6 +25,22 @@ use crate::engine::{Error, RelationInfo};
 pub fn check(script: &Script, statements: &[Spanned<Statement>]) -> Result<(), SessionError> {
     let wrong = Catalog::default().check_all(statements);
     wrong.map_err(|fault| fault.of(script))
+}
+
+/// Where a budget of money is set among options.
+pub(super) fn budget_of_money<'o>(
+    mut options: impl Iterator<Item = (&'o PaceOption, Span)>,
+) -> Option<Span> {
+    options.find_map(|(option, span)| match option {
+        PaceOption::CostPerHour(Some(_)) => Some(span),
+        _ => None,
+    })
+}
+
+fn unpriced(view: &Name) -> Error {
+    Error::Unpriced {
+        view: view.of.to_string(),
+    }
 }
 
 impl Catalog {
@@ -75,7 +91,15 @@ impl Catalog {
             }
             Statement::CreateView(view) => {
                 self.check_new(&view.name)?;
-                self.bind(&view.query, span).map(drop)
+                let query = self.bind(&view.query, span)?;
+                let is_priced = || {
+                    let asked = query.asked();
+                    asked.iter().any(|model| self.is_priced(model.as_deref()))
+                };
+                match budget_of_money(view.options.iter().map(|o| (&o.of, o.span))) {
+                    Some(budget) if !is_priced() => Err(unpriced(&view.name)).at(budget),
+                    _ => Ok(()),
+                }
             }
             Statement::AlterView(alter) => self.check_altered(alter),
             Statement::CreateSink(sink) => self.check_sink(sink),
@@ -130,16 +154,26 @@ impl Catalog {
 
     fn check_answers(&self, view: &CreateContinuousView, span: Span) -> Result<(), Fault> {
         let named = view.options.iter().find_map(|option| match &option.of {
-            ViewOption::Model(name) => self.models.get(name),
+            ViewOption::Model(name) => Some(name),
             _ => None,
         });
-        let view = self.declared_view(view)?;
+        let state = named.and_then(|name| self.models.get(name));
+        let declared = self.declared_view(view)?;
         if let Some(engine) = &self.engine
-            && named != Some(&ModelState::Foreseen)
+            && !matches!(state, Some(ModelState::Foreseen { .. }))
         {
-            engine.plan(&view).at(span)?;
+            engine.plan(&declared).at(span)?;
         }
-        Ok(())
+        let paces = view.options.iter().filter_map(|option| match &option.of {
+            ViewOption::Pace(pace) => Some((pace, option.span)),
+            _ => None,
+        });
+        match budget_of_money(paces) {
+            Some(budget) if !self.is_priced(named.map(|name| &**name)) => {
+                Err(unpriced(&view.name)).at(budget)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The view that a statement declares, its names looked up.

@@ -23,6 +23,7 @@ use perennial_views::sql::{
 };
 
 use super::catalog::{Catalog, KnownMemory, ModelState};
+use super::check::budget_of_money;
 use super::connect::{self, Listeners};
 use super::edits;
 use super::outcome::{At, Fault, Outcome, SessionError};
@@ -425,8 +426,15 @@ impl Session {
 
     fn alter_view(&self, alter: &AlterView) -> Result<Outcome, Fault> {
         let AlterView { name, set } = alter;
-        let set = set.iter().map(|option| option.of);
-        self.engine.alter_view(&name.of, set).at(name.span)?;
+        let options = set.iter().map(|option| option.of);
+        let altered = self.engine.alter_view(&name.of, options);
+        let span = match &altered {
+            Err(Error::Unpriced { .. }) => {
+                budget_of_money(set.iter().map(|option| (&option.of, option.span)))
+            }
+            _ => None,
+        };
+        altered.at(span.unwrap_or(name.span))?;
         let name = name.of.clone();
         Ok(Outcome::Altered { name })
     }

@@ -234,7 +234,7 @@ fn statements_that_ask_nothing_open_no_model() {
     let script = dir.path().join("script.sql");
     let carry_out = |sql: &str| {
         fs::write(&script, sql).expect("writable");
-        run(&["sql", "--model", "no-such-model", path(&script)])
+        run(&["sql", "--model", "./no-such-model.gguf", path(&script)])
     };
     let output = carry_out("SELECT 40 + 2 AS n;");
     assert!(output.status.success(), "{}", stderr(&output));
@@ -245,6 +245,27 @@ fn statements_that_ask_nothing_open_no_model() {
     );
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("no-such-model"));
+}
+
+#[test]
+fn a_name_that_is_no_models_is_told_before_anybody_asks_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let script = dir.path().join("script.sql");
+    fs::write(&script, "SELECT 40 + 2 AS n;").expect("writable");
+    let args = ["sql", "--model", "no-such-model", path(&script)];
+    let output = refused(&args, 1, "no-such-model");
+    assert!(stderr(&output).contains("smollm2-135m"));
+    fs::write(
+        &script,
+        "CREATE TABLE t (key TEXT);\nCREATE MODEL m FROM 'smolm2-135m';",
+    )
+    .expect("writable");
+    for command in ["run", "serve"] {
+        let args = [command, path(&script)];
+        let output = refused(&args, 2, "smolm2-135m");
+        let told = stderr(&output);
+        assert!(told.contains("script.sql:2:21"), "{command}: {told}");
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use perennial_ask::Cancel;
 use perennial_ask::{
-    Answer, AnswerModel, AnswerRequest, Attempt, Before, CallError, CallProgress, Dependency,
-    DraftCheck, Executor, Failure, Outcome, Performed, Priority, RemoteCall, Skip, Tolerance,
+    Answer, AnswerModel, AnswerRequest, Attempt, Before, CallError, CallProgress, Dependencies,
+    Dependency, DraftCheck, Executor, Failure, Measured, Outcome, Performed, Priority, RemoteCall,
+    Skip, Tolerance,
 };
 use perennial_bank::{ContextKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
@@ -266,6 +267,26 @@ pub fn heal(
     })
 }
 
+/// Measures what an answer depends on, where its model does that; nothing where that cannot be told.
+///
+/// # Errors
+/// [`Failure`] of the model.
+pub fn measure(
+    plan: &Plan,
+    model: &dyn AnswerModel,
+    book: &ContextBook,
+    request: &Request,
+    answer: &str,
+    cancel: Cancel,
+) -> Result<Option<Measured>, Failure> {
+    let before = book.before(&request.context);
+    let asked = AnswerRequest {
+        priority: Priority::Background,
+        ..asked(plan, request, &before, Tolerance::EXACT, cancel)
+    };
+    model.measure(&asked, answer, &mut ())
+}
+
 fn asked<'a>(
     plan: &'a Plan,
     request: &'a Request,
@@ -319,7 +340,9 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
         let kept = self
             .memo
             .answer(&self.plan.name, &job.request.context, &job.digest);
-        if let Some(kept) = kept {
+        if let Some(mut kept) = kept {
+            // What is stored does not say it.
+            kept.dependencies = kept.dependencies.by(self.model.evidence());
             return job.done(Ok(kept), Duration::ZERO, reply);
         }
         let healed = self.book.take_healed(&job.request.context);
@@ -477,7 +500,7 @@ impl Answering {
         let generated = match &outcome {
             Ok(outcome) => Generated {
                 answer: Ok(outcome.answer.clone()),
-                dependencies: depends(&self.request, outcome),
+                dependencies: depends(&self.request, &outcome.dependencies),
             },
             Err(error) => Generated {
                 answer: Err(error.clone()),
@@ -559,10 +582,10 @@ fn tolerance(plan: &Plan, stage: Stage, book: &ContextBook) -> Tolerance {
 }
 
 /// The rows of the dependency relation that an answer gives.
-fn depends(request: &Request, outcome: &Outcome) -> Arc<[Dependency]> {
+pub fn depends(request: &Request, dependencies: &Dependencies) -> Arc<[Dependency]> {
     let passages = request.layout.passages();
     let mut rows = Vec::new();
-    for (sub_paragraph, scores) in (0..).zip(outcome.dependencies.scores()) {
+    for (sub_paragraph, scores) in (0..).zip(dependencies.scores()) {
         for (passage, score) in passages.iter().zip(scores) {
             if *score >= DEPENDENCY_FLOOR {
                 rows.push(Dependency {
@@ -571,6 +594,7 @@ fn depends(request: &Request, outcome: &Outcome) -> Arc<[Dependency]> {
                     context: request.context.clone(),
                     sub_paragraph,
                     score: (score * 1000.0).round().max(1.0) as u32,
+                    evidence: dependencies.evidence(),
                 });
             }
         }

@@ -90,7 +90,10 @@ impl TensorModel {
     }
 
     /// The byte of the answer's text at which each token ends.
-    fn ends(&self, tokens: &[u32], n_bytes: usize) -> Result<Vec<usize>, ModelError> {
+    ///
+    /// # Errors
+    /// Tokens that the tokenizer cannot decode.
+    pub fn ends(&self, tokens: &[u32], n_bytes: usize) -> Result<Vec<usize>, ModelError> {
         let end = |n: usize| Ok(self.codec.decode(&tokens[..n])?.len().min(n_bytes));
         (1..=tokens.len()).map(end).collect()
     }

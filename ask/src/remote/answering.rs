@@ -6,23 +6,25 @@
 //! the model goes on from there. A server that tells no such thing writes the whole answer again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::estimate;
 use super::fault::Fault;
 use super::habits::Scoring;
-use super::lexical;
+use super::lead::Lead;
 use super::native::{self, GENERATE, Scored};
 use super::reply::Ended;
 use super::request::{ChatRequest, Prompt};
 use super::verify::{self, Checked};
 use super::{LONGEST_NAP, MANY_SILENCES, RemoteModel};
 use crate::answer::{
-    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, RemoteCall,
-    Rung, Work,
+    AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Measured, Outcome,
+    RemoteCall, Rung, Work,
 };
 use crate::before::Before;
 use crate::chat::{BEFORE_PASSAGES, SYSTEM, passage_text};
+use crate::dependency::Evidence;
+use crate::lexical;
 use crate::local::patched;
 use crate::provider::Failure;
 use perennial_bank::document::LayoutPassage;
@@ -31,6 +33,12 @@ use perennial_bank::scope::Scope;
 use perennial_model::cancel::Cancel;
 use perennial_model::generation::DraftCheck;
 use perennial_model::sampling::Sampling;
+use serde_json::Value as Json;
+
+/// How long a call waits before it looks whether the prompt is read that it shares.
+const UNTIL_READ: Duration = Duration::from_millis(50);
+/// Tokens of passages from which on a call waits for another that reads them: fewer are sooner read twice.
+const LEAST_SHARED: usize = 128;
 
 impl AnswerModel for RemoteModel {
     fn digest(&self) -> [u8; 32] {
@@ -61,21 +69,11 @@ impl AnswerModel for RemoteModel {
         if let Some(pause) = self.gate.is_closed_for(Instant::now()) {
             return Err(Failure::Wait(pause));
         }
-        // What is superseded is taken out: there is no other repair of a plain prompt.
-        let passages = request.layout.passages().iter();
-        let passages = passages.filter(|passage| !passage.is_superseded);
-        let documents = passages.map(|passage| (&*passage.title, &*passage.text));
-        let prompt = Prompt::over(documents, request.prompt, request.question);
-        let plain = ChatRequest {
-            prompt: &prompt,
-            begin: None,
-            max_tokens: request.max_tokens,
-            sampling: request.sampling,
-            schema: None,
-            scores_prompt: false,
-            scores_answer: false,
-            streams: true,
+        let Some(lead) = self.lead(request) else {
+            return Err(Failure::Wait(UNTIL_READ));
         };
+        let prompt = prompt_without(request, None);
+        let plain = plain(request, &prompt);
         let limit = self.n_positions;
         if let Some(required) = self.overflow(&plain) {
             return Err(CallError::DoesNotFit { required, limit }.into());
@@ -84,7 +82,8 @@ impl AnswerModel for RemoteModel {
             progress.cannot_judge("a remote model shows no attention");
         }
         let mut work = Work::default();
-        let refreshed = self.refreshed(request, &plain, &mut work, progress);
+        let mut progress = Leading { lead, progress };
+        let refreshed = self.refreshed(request, &plain, &mut work, &mut progress);
         let written = refreshed.map_err(|fault| {
             self.unclaimed.add(work.cost);
             match fault {
@@ -99,6 +98,68 @@ impl AnswerModel for RemoteModel {
         self.silences.clear(&prompt.user);
         work.cost += self.unclaimed.take();
         Ok(written.outcome(request, work))
+    }
+
+    fn evidence(&self) -> Evidence {
+        Evidence::Lexical
+    }
+
+    fn measures(&self) -> bool {
+        self.leaves_out > 0 && self.report.scores_prompts
+    }
+
+    fn measure(
+        &self,
+        request: &AnswerRequest<'_>,
+        answer: &str,
+        progress: &mut dyn CallProgress,
+    ) -> Result<Option<Measured>, Failure> {
+        self.measured(request, answer, progress)
+    }
+}
+
+/// The progress of a call that others may wait for: once it is written to, its prompt is read.
+struct Leading<'a> {
+    lead: Option<Lead<'a>>,
+    progress: &'a mut dyn CallProgress,
+}
+
+impl CallProgress for Leading<'_> {
+    fn encoding(&mut self, _done: usize, _total: usize) {}
+
+    fn writing(&mut self, text: &str) {
+        self.lead.iter().for_each(Lead::is_read);
+        self.progress.writing(text);
+    }
+
+    fn called(&mut self, call: &RemoteCall<'_>) {
+        if call.is_ok {
+            self.lead.iter().for_each(Lead::is_read);
+        }
+        self.progress.called(call);
+    }
+}
+
+/// The prompt of a request, without the passage at one place.
+pub(super) fn prompt_without(request: &AnswerRequest<'_>, place: Option<usize>) -> Prompt {
+    let passages = request.layout.passages().iter().enumerate();
+    // What is superseded is taken out: there is no other repair of a plain prompt.
+    let read = passages.filter(|(at, passage)| !passage.is_superseded && Some(*at) != place);
+    let documents = read.map(|(_, passage)| (&*passage.title, &*passage.text));
+    Prompt::over(documents, request.prompt, request.question)
+}
+
+/// The request for an answer from nothing.
+pub(super) fn plain<'a>(request: &AnswerRequest<'_>, prompt: &'a Prompt) -> ChatRequest<'a> {
+    ChatRequest {
+        prompt,
+        begin: None,
+        max_tokens: request.max_tokens,
+        sampling: request.sampling,
+        schema: None,
+        scores_prompt: false,
+        scores_answer: false,
+        streams: true,
     }
 }
 
@@ -184,6 +245,32 @@ impl Draft {
 }
 
 impl RemoteModel {
+    /// The right to have a request's prompt read, where others may wait for it; nothing where it had better
+    /// wait for another that shares its beginning.
+    fn lead(&self, request: &AnswerRequest<'_>) -> Option<Option<Lead<'_>>> {
+        let keeps_what_it_read = self.report.n_cached.is_some_and(|n| n > 0);
+        // What is checked along with an answer is read past the server's cache.
+        let is_checked = self.report.scores_prompts
+            && self.habits.scoring == Scoring::InChat
+            && !request.before.tokens.is_empty();
+        let is_short = request.layout.n_tokens() < LEAST_SHARED;
+        if !keeps_what_it_read || self.at_once == 1 || is_checked || is_short {
+            return Some(None);
+        }
+        let mut hash = blake3::Hasher::new();
+        let passages = request.layout.passages().iter();
+        let read = passages.filter(|passage| !passage.is_superseded);
+        let boundaries = read.map(|passage| {
+            for text in [&passage.title, &passage.text] {
+                hash.update(&(text.len() as u64).to_le_bytes())
+                    .update(text.as_bytes());
+            }
+            *hash.finalize().as_bytes()
+        });
+        let boundaries = boundaries.collect();
+        self.leads.enter(boundaries, Instant::now()).map(Some)
+    }
+
     fn refreshed(
         &self,
         request: &AnswerRequest<'_>,
@@ -261,45 +348,54 @@ impl RemoteModel {
         draft: &Draft,
         (work, progress): (&mut Work, &mut dyn CallProgress),
     ) -> Result<Option<Read>, Fault> {
-        let begun = Instant::now();
-        let reading = ChatRequest {
-            begin: Some(&draft.text),
-            max_tokens: 1,
-            scores_prompt: true,
-            streams: false,
-            ..plain.clone()
-        };
-        let mut unwritten = Unwritten { progress };
-        let reply = match self.ask(&reading, &request.cancel, &mut unwritten) {
+        let read = self.scored(plain, &draft.text, &request.cancel, (&mut *work, progress));
+        let read = match read {
             Err(fault) => return self.unchecked(&draft.text, fault),
-            Ok(reply) => reply,
+            Ok(read) => read,
         };
-        self.note(work, &reply.usage);
-        let mut scores = reply.prompt_scores.unwrap_or_default();
-        if let (Scoring::Native, Some(ids)) = (self.habits.scoring, &reply.prompt_ids) {
-            let cancel = &request.cancel;
-            match self.score(ids, &draft.text, cancel, &mut unwritten) {
-                Err(fault) => return self.unchecked(&draft.text, fault),
-                Ok(scored) => {
-                    self.note(work, &scored.usage);
-                    scores = scored.scores;
-                }
-            }
-            let n_prompt = reply.usage.prompt.unwrap_or(0);
-            self.pace.note_check(n_prompt, begun.elapsed());
-        }
-        let checked = verify::check(&draft.text, &scores);
+        let checked = verify::check(&draft.text, &read.scores);
         if checked.is_none() {
             self.uncheckable.add(&draft.text);
         }
         let n_draft = checked.as_ref().map_or(0, |checked| checked.n_tokens);
         work.n_draft += n_draft;
         work.n_prompt = work.n_prompt.saturating_sub(n_draft);
-        let has_ended = reply.ended == Some(Ended::Stop) && reply.text.trim().is_empty();
         Ok(checked.map(|of| Read {
             of,
-            has_ended: has_ended || draft.finish == Finish::Length,
+            has_ended: read.has_ended || draft.finish == Finish::Length,
         }))
+    }
+
+    /// Has the server tell how likely the tokens of a text are behind a prompt, and whether the answer
+    /// would end there.
+    pub(super) fn scored(
+        &self,
+        plain: &ChatRequest<'_>,
+        text: &str,
+        cancel: &Cancel,
+        (work, progress): (&mut Work, &mut dyn CallProgress),
+    ) -> Result<ScoredText, Fault> {
+        let begun = Instant::now();
+        let reading = ChatRequest {
+            begin: Some(text),
+            max_tokens: 1,
+            scores_prompt: true,
+            streams: false,
+            ..plain.clone()
+        };
+        let mut unwritten = Unwritten { progress };
+        let reply = self.ask(&reading, cancel, &mut unwritten)?;
+        self.note(work, &reply.usage);
+        let has_ended = reply.ended == Some(Ended::Stop) && reply.text.trim().is_empty();
+        let mut scores = reply.prompt_scores.unwrap_or_default();
+        if let (Scoring::Native, Some(ids)) = (self.habits.scoring, &reply.prompt_ids) {
+            let scored = self.score(ids, text, cancel, &mut unwritten)?;
+            self.note(work, &scored.usage);
+            scores = scored.scores;
+            let n_prompt = reply.usage.prompt.unwrap_or(0);
+            self.pace.note_check(n_prompt, begun.elapsed());
+        }
+        Ok(ScoredText { scores, has_ended })
     }
 
     /// What comes of a check that its server did not make.
@@ -362,6 +458,14 @@ impl RemoteModel {
         }
         scored
     }
+}
+
+/// A text behind a prompt, as the server read it.
+pub(super) struct ScoredText {
+    /// How likely the tokens of the prompt were, the text's last.
+    pub(super) scores: Vec<Json>,
+    /// Whether the model would end where the text does.
+    pub(super) has_ended: bool,
 }
 
 /// A draft as the server read it.

@@ -24,8 +24,9 @@ pub mod fuzz;
 mod gate;
 mod habits;
 mod identity;
-mod lexical;
+mod lead;
 mod likelihoods;
+mod measuring;
 mod native;
 mod pace;
 mod performing;
@@ -58,6 +59,7 @@ use fault::Fault;
 use gate::Gate;
 use habits::{Habits, Scoring};
 use identity::Identity;
+use lead::Leads;
 use likelihoods::Likeliest;
 use pace::Pace;
 use reply::{Reply, Usage};
@@ -105,6 +107,9 @@ pub struct RemoteOptions {
     pub always_checks: bool,
     /// What its tokens cost. What calls cost is counted by them.
     pub prices: Option<Prices>,
+    /// Passages of an answer that are left out, one at a time, to measure how much it depends on them
+    /// ([`leave_one_out`](crate::leave_one_out)); 0 measures nothing.
+    pub leave_one_out: usize,
 }
 
 impl Default for RemoteOptions {
@@ -119,6 +124,7 @@ impl Default for RemoteOptions {
             thinking_tokens: None,
             always_checks: false,
             prices: None,
+            leave_one_out: 0,
         }
     }
 }
@@ -150,7 +156,11 @@ pub struct RemoteModel {
     uncheckable: Strikes,
     /// How long its calls take.
     pace: Pace,
+    /// Which of its calls have it read what others share.
+    leads: Leads,
     always_checks: bool,
+    /// Passages of an answer that are left out to measure what it depends on.
+    leaves_out: usize,
     prices: Option<Prices>,
     /// What calls cost that gave nothing.
     unclaimed: Unclaimed,
@@ -206,7 +216,9 @@ impl RemoteModel {
             uncheckable: Strikes::default(),
             inclinations: Mutex::default(),
             pace: Pace::default(),
+            leads: Leads::default(),
             always_checks: options.always_checks,
+            leaves_out: options.leave_one_out,
             prices: options.prices,
             unclaimed: Unclaimed::default(),
         })
@@ -352,7 +364,9 @@ impl RemoteModel {
     fn note(&self, work: &mut Work, usage: &Usage) {
         let prompt = usage.prompt.unwrap_or(0);
         let written = usage.written.unwrap_or(0);
-        work.n_prompt += prompt.saturating_sub(usage.cached.unwrap_or(0));
+        let cached = usage.cached.unwrap_or(0).min(prompt);
+        work.n_prompt += prompt - cached;
+        work.n_cached += cached;
         work.n_decoded += written;
         work.n_passes += 1;
         work.n_from_scratch = work.n_from_scratch.max(prompt + written);

@@ -9,8 +9,10 @@ use serde_json::Value as Json;
 
 /// What a server said of one token of the prompt.
 #[derive(Clone, Debug, PartialEq)]
-struct Score {
+pub(super) struct Score {
     text: String,
+    /// How likely it was, in nats.
+    logprob: f32,
     /// By how much another was likelier, in nats.
     regret: f32,
     is_likeliest: bool,
@@ -29,9 +31,9 @@ pub(super) struct Checked {
     pub(super) check: DraftCheck,
 }
 
-/// Checks a draft that stands at the end of a prompt; nothing where its tokens cannot be told from
-/// the prompt's.
-pub(super) fn check(draft: &str, scores: &[Json]) -> Option<Checked> {
+/// The tokens of a draft that stands at the end of a prompt, and the bytes of the first that stand before
+/// it; nothing where they cannot be told from the prompt's.
+fn tokens(draft: &str, scores: &[Json]) -> Option<(Vec<Score>, usize)> {
     let mut tokens: Vec<Score> = Vec::new();
     let mut n_bytes = 0;
     // A template may put a blank before what the model says, as part of its first token.
@@ -42,10 +44,28 @@ pub(super) fn check(draft: &str, scores: &[Json]) -> Option<Checked> {
     }
     tokens.reverse();
     let text: String = tokens.iter().map(|token| token.text.as_str()).collect();
-    if text.trim_start() != draft {
-        return None;
-    }
-    let n_blank = text.len() - draft.len();
+    (text.trim_start() == draft).then(|| {
+        let n_blank = text.len() - draft.len();
+        (tokens, n_blank)
+    })
+}
+
+/// How likely the tokens of a draft were that stands at the end of a prompt: of each the byte at which it
+/// ends, and its log-probability. Nothing as in [`check`].
+pub(super) fn likelihoods(draft: &str, scores: &[Json]) -> Option<Vec<(usize, f32)>> {
+    let (tokens, n_blank) = tokens(draft, scores)?;
+    let mut end = 0;
+    let told = tokens.iter().map(|token| {
+        end += token.text.len();
+        (end.saturating_sub(n_blank), token.logprob)
+    });
+    Some(told.collect())
+}
+
+/// Checks a draft that stands at the end of a prompt; nothing where its tokens cannot be told from
+/// the prompt's.
+pub(super) fn check(draft: &str, scores: &[Json]) -> Option<Checked> {
+    let (tokens, n_blank) = tokens(draft, scores)?;
     let standing = tokens.iter().take_while(|token| token.is_likeliest);
     let (mut n_standing, mut n_standing_tokens) = (0, 0);
     for token in standing {
@@ -90,6 +110,7 @@ fn score(token: &Json) -> Option<Score> {
     let regret = best - logprob;
     Some(Score {
         text: text.to_owned(),
+        logprob,
         regret: if regret.is_nan() {
             f32::INFINITY
         } else {
@@ -136,6 +157,10 @@ mod tests {
         blank[3] = alone(" It");
         let checked = check("It is nine.", &blank).expect("a blank before");
         assert_eq!(checked.n_standing, 11);
+        let told = likelihoods("It is nine.", &blank).expect("a blank before");
+        assert_eq!(told, [(2, -0.25), (5, -0.25), (11, -0.25)]);
+        let told = likelihoods("It is nine.", &differs).expect("its tokens");
+        assert_eq!(told[1], (5, -2.25));
     }
 
     #[test]

@@ -42,6 +42,12 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_parser = values::at_least_one, value_name = "N")]
     pub(crate) context_window: Option<usize>,
 
+    /// Of a model behind HTTP that scores prompts: passages of an answer that are left out, one at a
+    /// time, to measure how much it depends on each. That is one more call for each of them, and one, made
+    /// when nothing fresh is to do. [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) leave_one_out: Option<usize>,
+
     /// What the tokens of a model behind HTTP cost.
     #[command(flatten)]
     pub(crate) prices: PriceArgs,

@@ -51,7 +51,8 @@ With --json, standard output has one object a line, told apart by \"event\":
             (with --deliver each, all that were taken since the one before)
   answer    view, context, question, epoch, change: new|changed|stands|gone, text, old_text,
             error, finish: stop|length, rung, exact, memoised, drift, regret, early,
-            sub_paragraphs [{text, sources [{document, ordinal, share}]}], work, elapsed_ms
+            sub_paragraphs [{text, sources [{document, ordinal, share}]}],
+            evidence: attention|leave-one-out|lexical, work, elapsed_ms
   rejected  source, place, key, reason
   notice    source, message
   failed    source, message; the last line, exit code 1
@@ -59,8 +60,8 @@ With --json, standard output has one object a line, told apart by \"event\":
             (only with --progress)
   plan      plan, model, context_window, documents, rejected, passages, tokens, budget, selects;
             of `perennial explain`, which says nothing else
-`work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes, cost}; cost is
-{amount, currency} of a model with prices.
+`work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes, cached, cost};
+cached are those that a server still knew; cost is {amount, currency} of a model with prices.
 
 Ctrl-C ends the watch with exit code 0 (130 if it comes before the first answer).";
 

@@ -220,6 +220,11 @@ fn rates(watched: &Watched, width: usize) -> Vec<Line> {
         let ratio = done.from_scratch as f64 / done.forwarded as f64;
         tokens.push(plain(format!("{ratio:.1}x")));
     }
+    if done.cached > 0 {
+        let part = done.cached as f64 / (done.cached + done.read) as f64;
+        let cached = format!("{:.0} % of prompts cached", 100.0 * part);
+        tokens.push(plain(cached));
+    }
     lines.extend(flow("tokens    ", tokens, width));
     if let Some((amount, currency)) = done.cost.told() {
         let by_hour = watched.by_hour(amount.shown());

@@ -90,6 +90,9 @@ struct Rungs {
 #[serde(default)]
 struct Work {
     forwarded: u64,
+    prompt: u64,
+    draft: u64,
+    cached: u64,
     cost: Option<Cost>,
 }
 
@@ -102,6 +105,10 @@ pub(super) struct Done {
     pub(super) forwarded: u64,
     /// Tokens that runs from nothing would have forwarded.
     pub(super) from_scratch: u64,
+    /// Tokens of prompts and drafts that were read.
+    pub(super) read: u64,
+    /// Those that a server still knew.
+    pub(super) cached: u64,
     /// What was paid.
     pub(super) cost: Cost,
 }
@@ -168,6 +175,8 @@ impl ViewStatus {
             rungs: [keep, skip, patch, verify, rewrite, regenerate, failed],
             forwarded: self.work.forwarded,
             from_scratch: self.rerun,
+            read: self.work.prompt + self.work.draft,
+            cached: self.work.cached,
             cost: self.work.cost.unwrap_or_default(),
         }
     }
@@ -200,6 +209,8 @@ impl Done {
         rungs.all(|(now, before)| now >= before)
             && self.forwarded >= before.forwarded
             && self.from_scratch >= before.from_scratch
+            && self.read >= before.read
+            && self.cached >= before.cached
             && self.cost.amount() >= before.cost.amount()
             && before
                 .cost
@@ -213,6 +224,8 @@ impl Done {
         }
         self.forwarded -= before.forwarded;
         self.from_scratch -= before.from_scratch;
+        self.read -= before.read;
+        self.cached -= before.cached;
         self.cost = self.cost.beyond(before.cost);
         self
     }
@@ -223,6 +236,8 @@ impl Done {
         }
         self.forwarded += other.forwarded;
         self.from_scratch += other.from_scratch;
+        self.read += other.read;
+        self.cached += other.cached;
         self.cost += other.cost;
     }
 }

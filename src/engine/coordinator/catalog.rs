@@ -33,6 +33,7 @@ use crate::engine::error::Error;
 use crate::engine::healing::Healing;
 use crate::engine::hub::PromptHub;
 use crate::engine::log;
+use crate::engine::measuring::Measuring;
 use crate::engine::models::Models;
 use crate::engine::names::{Named, StreamId, ViewId};
 use crate::engine::reading::{self, Origin};
@@ -198,8 +199,9 @@ impl Coordinator {
             n_documents: 0,
             deltas: BTreeMap::new(),
             healing: Healing::default(),
+            measuring: Measuring::default(),
             early: BTreeMap::new(),
-            overtaken_work: Work::default(),
+            untold_work: Work::default(),
             restored: None,
             is_memoised: !can.is_exact,
         };
@@ -376,7 +378,7 @@ impl Coordinator {
             for (context, stored) in &left {
                 let book = &view.services.book;
                 book.put(context.clone(), Before::draft(stored.tokens.clone()));
-                let current = CurrentAnswer::from(stored.clone()).memoised(view.is_memoised);
+                let current = view.of_its_model(CurrentAnswer::from(stored.clone()));
                 view.answers.insert(context.clone(), current);
                 let row = texts.and_then(|rows| rows.get(context.as_str()));
                 if let Some(row) = row {
@@ -633,6 +635,7 @@ impl Coordinator {
             return Ok(());
         };
         generating.healing.stop();
+        generating.measuring.give_way();
         if let (Some(epoch), Some(durable)) = (self.stored, &mut self.durable) {
             let state = &durable.state;
             let answers = generating.answers.iter();

@@ -160,6 +160,7 @@ impl Generating {
                     completed.spent += Spending::of_answer(&refresh.outcome);
                 }
                 self.healing.note(refresh, self.plan.policy);
+                self.measuring.note(refresh, &self.services);
                 completed.n_refreshed += 1;
             }
             completed.count(refresh.as_ref());
@@ -169,6 +170,7 @@ impl Generating {
                 n_unasked += 1;
                 self.services.rerun.forget(&context);
                 self.healing.forget(&context);
+                self.measuring.forget(&context);
             }
             completed.touched.push(context.clone());
             let stored = restored.get(&context);
@@ -246,7 +248,7 @@ impl Generating {
     ) -> Option<AnswerUpdate> {
         let old = self.answers.get(&context).map(|c| c.answer.clone());
         let new = new.map(|answer| CurrentAnswer::of(answer, epoch, refresh));
-        let new = new.map(|new| new.memoised(self.is_memoised));
+        let new = new.map(|new| self.of_its_model(new));
         let update = self.update(&context, epoch, (old, new.as_ref()));
         match new {
             Some(answer) => {
@@ -258,6 +260,7 @@ impl Generating {
                 self.services.agenda.forget(&context);
                 self.services.rerun.forget(&context);
                 self.healing.forget(&context);
+                self.measuring.forget(&context);
                 // A call for a context that never had an answer: nothing to tell.
                 if update.kind() == ChangeKind::New {
                     return None;

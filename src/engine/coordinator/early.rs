@@ -73,7 +73,7 @@ impl Generating {
         let old = self.last_told(&context).map(|old| old.answer.clone());
         let (epoch, question) = (refresh.epoch, refresh.request.question.clone());
         let current =
-            CurrentAnswer::of(answer_of(&refresh), epoch, Some(refresh)).memoised(self.is_memoised);
+            self.of_its_model(CurrentAnswer::of(answer_of(&refresh), epoch, Some(refresh)));
         let update = self.update(&context, epoch, (old, Some(&current)));
         let update = AnswerUpdate {
             question: question.clone(),
@@ -86,7 +86,7 @@ impl Generating {
             answer: Some(current),
         };
         let overtaken = self.early.insert(context, early);
-        self.overtaken_work += overtaken
+        self.untold_work += overtaken
             .and_then(|early| Some(early.answer?.work))
             .unwrap_or_default();
         Some(update)
@@ -152,7 +152,7 @@ impl Generating {
         let left = left.iter();
         let updates = left.filter_map(|context| self.untold(context, epoch, None));
         let updates = updates.collect();
-        (updates, std::mem::take(&mut self.overtaken_work))
+        (updates, std::mem::take(&mut self.untold_work))
     }
 
     /// All that subscribers were told, for one who comes now.

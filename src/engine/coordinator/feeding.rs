@@ -234,6 +234,7 @@ impl Coordinator {
             // What runs in the background gives way to what is fresh, in every view.
             for view in self.views.values_mut().filter_map(View::generating_mut) {
                 view.healing.give_way();
+                view.measuring.give_way();
             }
         }
         let n_workers = self.workers.n_workers();

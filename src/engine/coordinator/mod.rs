@@ -11,6 +11,7 @@ mod early;
 mod feeding;
 mod forgetting;
 mod intake;
+mod measuring;
 mod opening;
 mod pacing;
 mod recording;
@@ -129,6 +130,7 @@ impl Coordinator {
                 break;
             }
             self.heal();
+            self.measure();
             if self.answer_flushes() {
                 continue;
             }
@@ -186,6 +188,11 @@ impl Coordinator {
                         self.tell_audits(view, had_fallen);
                     }
                 }
+                Woken::Report(Some(Report::Measured {
+                    view,
+                    context,
+                    measured,
+                })) => self.take_measured(view, &context, measured.map(|measured| *measured)),
                 // There may be room for an epoch now.
                 Woken::Report(Some(Report::Sink(SinkEvent::Delivered))) => {}
                 Woken::Report(Some(Report::Sink(
@@ -213,6 +220,8 @@ impl Coordinator {
             }
         }
         self.healings().for_each(|(_, healing)| healing.stop());
+        self.measurings()
+            .for_each(|(_, measuring)| measuring.give_way());
         self.record_last();
         // They finish side by side.
         self.sinks.iter().for_each(RunningSink::close);

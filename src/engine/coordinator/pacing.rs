@@ -144,7 +144,9 @@ impl Coordinator {
             let held = self.held_back(*id).and_then(|hold| hold.until());
             let healing = self.background_hold(*id).filter(|_| {
                 let view = self.views[id].generating();
-                view.is_some_and(|view| view.healing.urgency(self.wanted(*id)).is_some())
+                view.is_some_and(|view| {
+                    view.healing.urgency(self.wanted(*id)).is_some() || view.measuring.is_due()
+                })
             });
             [held, healing.map(|used_up| used_up.until)]
         };

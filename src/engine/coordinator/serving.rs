@@ -1,5 +1,6 @@
 //! What do callers ask, and what are they told?
 
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::Sender;
@@ -108,6 +109,12 @@ pub(crate) enum Request {
         view: ViewId,
         document: DocumentKey,
         reply: Sender<Vec<Dependency>>,
+    },
+    /// Which contexts' answers were measured, and what of them depends on a document.
+    Measured {
+        view: ViewId,
+        document: DocumentKey,
+        reply: Sender<(HashSet<ContextKey>, Vec<Dependency>)>,
     },
     CreateTable {
         name: Arc<str>,
@@ -252,6 +259,13 @@ impl Coordinator {
                 let view = self.views.get(&view).and_then(|view| view.generating());
                 let audits = view.map(|view| view.healing.audits());
                 let _ = reply.send(audits.unwrap_or_default());
+            }
+            Request::Measured {
+                view,
+                document,
+                reply,
+            } => {
+                let _ = reply.send(self.measured(view, &document));
             }
             Request::Dependents {
                 view,
@@ -415,6 +429,13 @@ impl Coordinator {
         // A call that is under way may have left a later answer there.
         let is_its = |text: &str| answer.new_text() == Some(text);
         let written = written.filter(|written| is_its(&written.answer.text));
+        let scores = match (&written, now.measured()) {
+            // An answer with the same words over other passages may have been left there.
+            (Some(written), Some(measured)) if measured.layout != written.layout => &[],
+            (Some(_), Some(_)) => now.dependencies.scores(),
+            (Some(written), None) => written.dependencies.scores(),
+            (None, _) => &[],
+        };
         let passages = written.iter().flat_map(|written| written.layout.passages());
         let passages = passages.map(|passage| LineagePassage {
             document: passage.document.as_str().into(),
@@ -426,10 +447,27 @@ impl Coordinator {
         });
         Some(Lineage {
             passages: passages.collect(),
-            scores: written.map_or_else(Vec::new, |written| written.dependencies.scores().to_vec()),
+            scores: scores.to_vec(),
             n_tokens: now.tokens.len(),
             answer,
         })
+    }
+
+    fn measured(
+        &self,
+        id: ViewId,
+        document: &DocumentKey,
+    ) -> (HashSet<ContextKey>, Vec<Dependency>) {
+        let view = self.views.get(&id).and_then(|view| view.generating());
+        let answers = view.into_iter().flat_map(|view| &view.answers);
+        let measured = answers.filter_map(|(context, now)| Some((context, now.measured()?)));
+        let (mut contexts, mut rows) = (HashSet::new(), Vec::new());
+        for (context, measured) in measured {
+            contexts.insert(context.clone());
+            let of_document = measured.rows.iter().filter(|row| row.document == *document);
+            rows.extend(of_document.cloned());
+        }
+        (contexts, rows)
     }
 
     fn explain(&self, id: ViewId) -> Result<Explained, Error> {

@@ -16,6 +16,7 @@ use crate::engine::budget::{Ledger, Spending};
 use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::current::CurrentAnswer;
 use crate::engine::healing::Healing;
+use crate::engine::measuring::Measuring;
 use crate::engine::reading::Origin;
 use crate::engine::upserts::{UpsertDigests, Upserts};
 use crate::state::StoredAnswer;
@@ -110,10 +111,13 @@ pub(super) struct Generating {
     /// Answer deltas of the epochs in flight: retracted and emitted.
     pub(super) deltas: BTreeMap<ContextKey, AnswerDeltas>,
     pub(super) healing: Healing,
+    /// Answers whose dependencies are still to be measured.
+    pub(super) measuring: Measuring,
     /// What subscribers were told of the epoch in flight already.
     pub(super) early: BTreeMap<ContextKey, EarlyAnswer>,
-    /// Work of answers that were told, and overtaken before the epoch was complete.
-    pub(super) overtaken_work: Work,
+    /// Work that no epoch has told of: of answers that were told, and overtaken before their epoch was
+    /// complete, and what was measured in the background.
+    pub(super) untold_work: Work,
     /// Answers of an earlier process, until its first epoch has said what stands.
     pub(super) restored: Option<BTreeMap<ContextKey, StoredAnswer>>,
     /// Whether its model promises no same words.
@@ -273,6 +277,13 @@ impl Generating {
         // What is retracted is what was said.
         old.into_iter().for_each(|tuple| change.add(tuple, -1));
         new.into_iter().for_each(|tuple| change.add(tuple, 1));
+    }
+
+    /// An answer, with what follows from which model said it.
+    pub(super) fn of_its_model(&self, answer: CurrentAnswer) -> CurrentAnswer {
+        answer
+            .memoised(self.is_memoised)
+            .by(self.services.model.evidence())
     }
 
     /// The text of a context; empty if it is gone.

@@ -107,10 +107,10 @@ pub(super) fn performed(view: &str, work: Option<Work>) -> Vec<KeyValue> {
     said
 }
 
-/// Tokens that were forwarded, and what a run from nothing would have forwarded.
-fn tokens(work: &Work) -> [KeyValue; 7] {
+/// Tokens that were forwarded, what a run from nothing would have forwarded, and what was paid.
+fn tokens(work: &Work) -> Vec<KeyValue> {
     let forwarded = work.n_forwarded();
-    [
+    let mut said = vec![
         count(FORWARDED, forwarded),
         count(REUSED, work.n_from_scratch.saturating_sub(forwarded)),
         count(FROM_SCRATCH, work.n_from_scratch),
@@ -118,7 +118,15 @@ fn tokens(work: &Work) -> [KeyValue; 7] {
         count("perennial.tokens.prompt", work.n_prompt),
         count("perennial.tokens.draft", work.n_draft),
         count("perennial.tokens.decoded", work.n_decoded),
-    ]
+    ];
+    if work.n_cached > 0 {
+        said.push(count("perennial.tokens.cached", work.n_cached));
+    }
+    if let Some((amount, currency)) = work.cost.told() {
+        said.push(KeyValue::new("perennial.cost", amount.shown()));
+        said.push(KeyValue::new("perennial.currency", currency.to_string()));
+    }
+    said
 }
 
 /// A request to the server of a model, as HTTP is told by convention.

@@ -179,6 +179,7 @@ mod tests {
             })),
             rung: Rung::Regenerate,
             sub_paragraphs: parts.iter().map(part).collect(),
+            evidence: perennial_ask::Evidence::default(),
             work,
             elapsed: Duration::ZERO,
             is_exact: true,

@@ -327,6 +327,7 @@ mod tests {
             new: text.map(answer),
             rung: Rung::Regenerate,
             sub_paragraphs: Vec::new(),
+            evidence: perennial_ask::Evidence::default(),
             work: Work::default(),
             elapsed: std::time::Duration::ZERO,
             is_exact: true,

@@ -45,6 +45,7 @@ fn answer(context: &str, text: Option<&str>, epoch: Epoch) -> AnswerUpdate {
         new: text,
         rung: Rung::Regenerate,
         sub_paragraphs: Vec::new(),
+        evidence: perennial_ask::Evidence::default(),
         work: Work::default(),
         elapsed: Duration::ZERO,
         is_exact: true,

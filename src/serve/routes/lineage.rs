@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use perennial_ask::SubParagraph;
+use perennial_ask::{Evidence, SubParagraph};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -36,6 +36,10 @@ pub(crate) struct LineageJson {
     question: String,
     text: Option<String>,
     exact: bool,
+    /// What tells the scores: attention, leave-one-out (by how many nats a token the sentence is less
+    /// likely without the passage) or lexical (rare words that both have).
+    #[schema(value_type = String, example = "attention")]
+    evidence: Evidence,
     /// By sentences.
     sub_paragraphs: Vec<LeaningJson>,
     /// The passages that it was written over, in the order of their layout. Empty where they are not known
@@ -61,10 +65,10 @@ pub(crate) struct LeansOnJson {
     document: String,
     /// The passage, counted from 0 in its document.
     ordinal: u32,
-    /// The part of the attention to passages that went to it, where the answer names it; else 0.
+    /// Its part of what the sentence leans on, where the answer names it; else 0.
     share: f32,
-    /// How much the sentence depends on it: attention of the question and of the sentence, by how near
-    /// the sentence was to being another. Null where it is not known any more.
+    /// How much the sentence depends on it. Of attention: that of the question and of the sentence, by how
+    /// near the sentence was to being another. Null where it is not known any more.
     score: Option<f32>,
 }
 
@@ -131,6 +135,7 @@ pub(crate) async fn lineage(
         question: lineage.answer.question.to_string(),
         text: lineage.answer.new_text().map(str::to_owned),
         exact: lineage.answer.is_exact,
+        evidence: lineage.answer.evidence,
         sub_paragraphs: parts.collect(),
         n_passages: lineage.passages.len(),
         passages: passages.collect(),

@@ -1,6 +1,8 @@
 //! Models behind HTTP: what is asked of servers of several kinds, and what becomes of their troubles.
 
 mod embedder;
+mod leave_one_out;
+mod prefixes;
 mod prices;
 mod stub;
 #[cfg(all(feature = "otel", feature = "http"))]

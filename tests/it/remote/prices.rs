@@ -251,6 +251,56 @@ fn prices_that_cannot_be_counted_and_budgets_of_nothing_are_refused() {
 }
 
 #[test]
+fn a_budget_of_nothing_is_told_at_its_place_before_anything_is_carried_out() {
+    let (stub, other) = (Stub::new(Dialect::LlamaCpp), Stub::new(Dialect::LlamaCpp));
+    let engine = Engine::builder(runtime(&stub, None)).start();
+    let priced = runtime(&other, Some(prices()));
+    let session = Session::new(engine.expect("starts"), "remote");
+    let session = session.opening(move |_| Ok(priced.clone()));
+    let run = |text: &str| {
+        let ran = session.run(&Script::new("r.sql", text), |_, _| Ok(()));
+        ran.map_err(|error| error.to_string())
+    };
+    let models = "CREATE MODEL free FROM 'http://h/v1';
+        CREATE MODEL priced FROM 'http://p/v1'
+            WITH (PRICE_INPUT = 1, PRICE_OUTPUT = 1, CURRENCY = 'USD');";
+    let answers = |with: &str| {
+        format!(
+            "CREATE TABLE notes (key TEXT, text TEXT);
+             CREATE TABLE questions (key TEXT, text TEXT);
+             {models}
+             CREATE CONTINUOUS VIEW answers AS LLM_GENERATE(
+                 CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(notes))\nWITH ({with});"
+        )
+    };
+    let rows = |with: &str, model: &str| {
+        format!(
+            "CREATE TABLE notes (key TEXT, text TEXT);
+             {models}
+             CREATE VIEW angry AS SELECT key FROM notes
+                 WHERE sem_filter('Is {{text}} angry?'{model})\nWITH ({with});"
+        )
+    };
+    for (script, place) in [
+        (answers("COST_PER_HOUR = 5"), "r.sql:8:7"),
+        (answers("MODEL = free, COST_PER_HOUR = 5"), "r.sql:8:21"),
+        (rows("COST_PER_HOUR = 5", ""), "r.sql:7:7"),
+        (rows("COST_PER_HOUR = 5", ", model => free"), "r.sql:7:7"),
+    ] {
+        let told = run(&script).expect_err("there are no prices");
+        assert!(told.contains(place) && told.contains("prices"), "{told}");
+        assert!(
+            session.engine().models().is_empty(),
+            "nothing is carried out"
+        );
+    }
+    run(&answers("MODEL = priced, COST_PER_HOUR = 5")).expect("it has prices");
+    run("CREATE VIEW unasked AS SELECT key FROM notes").expect("runs");
+    let told = run("ALTER VIEW unasked\nSET (COST_PER_HOUR = 5)").expect_err("no model is asked");
+    assert!(told.contains("r.sql:2:6"), "{told}");
+}
+
+#[test]
 fn a_dry_run_tells_what_questions_would_cost() {
     let stub = Stub::new(Dialect::LlamaCpp);
     let engine = Engine::builder(runtime(&stub, Some(prices()))).start();

@@ -319,11 +319,13 @@ impl Shared {
         self.asked.lock().expect("lock").push(asked.clone());
         let n_running = self.n_running.fetch_add(1, Ordering::SeqCst) + 1;
         self.n_running_peak.fetch_max(n_running, Ordering::SeqCst);
+        // It knows what was read before the request came.
+        let n_known = self.read.lock().expect("lock").len();
         std::thread::sleep(self.delay);
         let trouble = self.troubles.lock().expect("lock").pop_front();
         // A client that has the reply may begin another request at once.
         self.n_running.fetch_sub(1, Ordering::SeqCst);
-        self.reply(stream, &asked, trouble)
+        self.reply(stream, (&asked, n_known), trouble)
     }
 
     /// Why a request is refused, if it is.
@@ -379,7 +381,7 @@ impl Shared {
     fn reply(
         &self,
         stream: &TcpStream,
-        asked: &Json,
+        (asked, n_known): (&Json, usize),
         trouble: Option<Trouble>,
     ) -> std::io::Result<()> {
         if let Some(failed) = self.failed(stream, trouble) {
@@ -432,7 +434,7 @@ impl Shared {
             _ => None,
         };
         let begin = begin.unwrap_or_default();
-        let n_cached = self.note_read(&prompt);
+        let n_cached = self.note_read(&prompt, n_known);
         let limit = asked
             .get("max_tokens")
             .or(asked.get("max_completion_tokens"));
@@ -535,12 +537,12 @@ impl Shared {
         write!(out, "data: {whole}\n\ndata: [DONE]\n\n")
     }
 
-    /// Tokens of a prompt that are known from another, which is known from now on.
-    fn note_read(&self, prompt: &[String]) -> usize {
+    /// Tokens of a prompt that are known from one of the first `n_known`. It is known from now on.
+    fn note_read(&self, prompt: &[String], n_known: usize) -> usize {
         let mut read = self.read.lock().expect("lock");
         let common =
             |known: &Vec<String>| known.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let n_cached = read.iter().map(common).max().unwrap_or(0);
+        let n_cached = read.iter().take(n_known).map(common).max().unwrap_or(0);
         read.push(prompt.to_vec());
         n_cached
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use perennial_ask::Prices;
 use perennial_rows::{Column, KEY, Schema, Type};
 use sqlparser::tokenizer::{Span, Token};
 
 use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, nearest};
-use super::options::{self, Format, SinkOption, SourceOption, ViewOption};
+use super::options::{self, Format, ModelOption, SinkOption, SourceOption, ViewOption};
 use super::parse;
 use super::statement::{
     CreateContinuousView, CreateMemory, CreateModel, CreateSink, CreateSource, CreateTable,
@@ -270,11 +271,54 @@ fn model(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
             options::options(cursor, of, options::OF_LOCAL_MODELS, None)?
         }
     };
+    check_prices(&options)?;
     Ok(Statement::CreateModel(CreateModel {
         name,
         spec,
         options,
     }))
+}
+
+/// Refuses prices of which one is missing, or that cannot be counted exactly.
+fn check_prices(options: &[Spanned<ModelOption>]) -> Result<(), Diagnostic> {
+    let (mut input, mut cached, mut output, mut currency) = (None, None, None, None);
+    let mut first = None;
+    for option in options {
+        match option.of {
+            ModelOption::PriceInput(price) => input = Some((price, option.span)),
+            ModelOption::PriceCachedInput(price) => cached = Some((price, option.span)),
+            ModelOption::PriceOutput(price) => output = Some((price, option.span)),
+            ModelOption::Currency(of) => currency = Some(of),
+            _ => continue,
+        }
+        first = first.or(Some(option.span));
+    }
+    let Some(first) = first else {
+        return Ok(());
+    };
+    let given = [
+        ("PRICE_INPUT", input.is_some()),
+        ("PRICE_OUTPUT", output.is_some()),
+        ("CURRENCY", currency.is_some()),
+    ];
+    let missing: Vec<&str> = given
+        .into_iter()
+        .filter(|(_, is_given)| !is_given)
+        .map(|(name, _)| name)
+        .collect();
+    if !missing.is_empty() {
+        let what = "prices are PRICE_INPUT, PRICE_OUTPUT and CURRENCY together";
+        let help = format!("say {}, too", missing.join(" and "));
+        return Err(Diagnostic::new(what, first).help(help));
+    }
+    for (price, span) in [input, cached, output].into_iter().flatten() {
+        let of_all = (price, None, price);
+        let counted = currency.map(|currency| Prices::of_a_million(of_all, currency));
+        if let Some(Err(what)) = counted {
+            return Err(Diagnostic::new(what, span));
+        }
+    }
+    Ok(())
 }
 
 fn memory(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {

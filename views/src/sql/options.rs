@@ -197,6 +197,9 @@ pub enum ModelOption {
     PriceOutput(Money),
     /// `CURRENCY` of these prices.
     Currency(Currency),
+    /// `LEAVE_ONE_OUT`: passages of an answer that are left out, one at a time, to measure what it depends
+    /// on.
+    LeaveOneOut(usize),
     /// `ARITHMETIC`: what a model of this machine multiplies in.
     Arithmetic(Arithmetic),
     /// `PROFILE`: a file with what a model of this machine guesses by which answers an edit concerns.
@@ -359,6 +362,7 @@ pub(super) const OF_MODELS: &[Known<ModelOption>] = &[
     }),
     known("PRICE_OUTPUT", |v| parsed(v).map(ModelOption::PriceOutput)),
     known("CURRENCY", |v| parsed(v).map(ModelOption::Currency)),
+    known("LEAVE_ONE_OUT", |v| whole(v).map(ModelOption::LeaveOneOut)),
 ];
 
 /// Options of models on this machine.

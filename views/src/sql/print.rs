@@ -127,6 +127,7 @@ impl Display for ModelOption {
             Self::PriceCachedInput(price) => write!(f, "PRICE_CACHED_INPUT = {price}"),
             Self::PriceOutput(price) => write!(f, "PRICE_OUTPUT = {price}"),
             Self::Currency(currency) => write!(f, "CURRENCY = '{currency}'"),
+            Self::LeaveOneOut(passages) => write!(f, "LEAVE_ONE_OUT = {passages}"),
             Self::Patience(patience) => write!(f, "PATIENCE = '{}'", duration_text(*patience)),
         }
     }

@@ -81,6 +81,50 @@ fn the_arithmetic_that_holds_unless_told_opens_the_same_model() {
     assert_eq!(opened_by(" WITH (ARITHMETIC = 'int8')"), other);
 }
 
+#[test]
+fn prices_are_said_whole_and_can_be_counted() {
+    let with = |options: &str| {
+        parsed(&format!(
+            "CREATE MODEL m FROM 'http://h/v1'\nWITH ({options})"
+        ))
+    };
+    let whole = "PRICE_INPUT = 0.15, PRICE_OUTPUT = 0.6, CURRENCY = 'USD', LEAVE_ONE_OUT = 4";
+    let [Statement::CreateModel(model)] = &with(whole).expect("sound")[..] else {
+        panic!("one model");
+    };
+    let opened_by = format!("http://h/v1 WITH ({whole})");
+    assert_eq!(&*model.opened_by(), opened_by);
+    for (options, column, says) in [
+        ("PRICE_INPUT = 1", 7, "PRICE_OUTPUT and CURRENCY"),
+        ("PATIENCE = '9 s', CURRENCY = 'USD'", 24, "PRICE_INPUT"),
+        ("PRICE_CACHED_INPUT = 1", 7, "PRICE_INPUT"),
+        (
+            "PRICE_INPUT = 1, PRICE_OUTPUT = 0.0000001, CURRENCY = 'USD'",
+            24,
+            "six decimals",
+        ),
+        (
+            "PRICE_INPUT = 1, PRICE_OUTPUT = 1, CURRENCY = 'USD', PRICE_CACHED_INPUT = 0.0000001",
+            60,
+            "six decimals",
+        ),
+        ("PRICE_INPUT = -1", 21, "amount"),
+        ("CURRENCY = 'dollars'", 18, "three letters"),
+        ("LEAVE_ONE_OUT = many", 23, "whole number"),
+    ] {
+        let errors = with(options).expect_err(options);
+        let [fault] = errors.faults() else {
+            panic!("{options}: {errors}");
+        };
+        let said = format!("{} {:?}", fault.what, fault.help);
+        assert!(said.contains(says), "{options}: {said}");
+        assert_eq!(
+            (fault.span.start.line, fault.span.start.column),
+            (2, column)
+        );
+    }
+}
+
 /// Queries of many forms; the binder's tests know more of them.
 const QUERIES: [&str; 12] = [
     "SELECT * FROM docs",

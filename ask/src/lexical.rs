@@ -1,22 +1,24 @@
 //! On which passages does an answer lean, by its words?
 //!
-//! A remote model does not show its attention. A sentence is said to lean on the passages that share
+//! A model behind HTTP does not show its attention. A sentence is said to lean on the passages that share
 //! its rarer words: the inverse document frequencies of the words that both hold, over the passages of
-//! the layout, counted doubly where the question does not hold them. That is evidence, not lineage: it names what says the same, and misses
-//! what was said in other words.
+//! the layout, counted doubly where the question does not hold them. That is evidence, not lineage: it
+//! names what says the same, and misses what was said in other words.
 
 use std::collections::{BTreeSet, HashMap};
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::answer::SubParagraph;
-use crate::dependency::{Dependencies, Read};
+use crate::dependency::{Dependencies, Evidence, Read};
 use crate::provenance;
 use perennial_bank::document::LayoutPassage;
 
 /// The sub-paragraphs of an answer with the passages that share its words, and how much it depends on
 /// each.
-pub(super) fn attributed(
+///
+/// Superseded passages are leant on by none.
+pub fn attributed(
     text: &str,
     question: &str,
     passages: &[LayoutPassage],
@@ -67,7 +69,8 @@ pub(super) fn attributed(
         })
         .collect();
     let nothing = vec![0.0; passages.len()];
-    (sub_paragraphs, Dependencies::of(&nothing, &read))
+    let dependencies = Dependencies::of(&nothing, &read).by(Evidence::Lexical);
+    (sub_paragraphs, dependencies)
 }
 
 /// The same numbers, adding up to one where there is anything.
