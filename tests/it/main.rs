@@ -20,6 +20,7 @@ mod documented;
 mod each;
 mod engine;
 mod exact;
+mod examples;
 mod explained;
 mod faults;
 mod forget;
