@@ -33,7 +33,7 @@ const PROMPT: &str = "perennial> ";
 /// Lines of history that are kept.
 const MOST_REMEMBERED: usize = 1000;
 /// Words that are completed, besides names.
-const KEYWORDS: [&str; 54] = [
+const KEYWORDS: [&str; 57] = [
     "ALTER VIEW",
     "AND",
     "AS",
@@ -50,6 +50,8 @@ const KEYWORDS: [&str; 54] = [
     "DISTINCT",
     "DROP",
     "EXPLAIN",
+    "EXPLAIN ANALYZE",
+    "EXPLAIN WHY",
     "FILE",
     "FOLDER",
     "FORGET",
@@ -63,6 +65,7 @@ const KEYWORDS: [&str; 54] = [
     "JOIN",
     "KAFKA",
     "LIMIT",
+    "LINEAGE OF",
     "LLM_GENERATE",
     "MATCHING",
     "MEMORY",
@@ -103,7 +106,8 @@ GRANT | REVOKE READ ON NAMESPACE 'a' OF MEMORY name TO | FROM 'reader';
        FORGET KEY | SESSION | WRITER | NAMESPACE '…' FROM MEMORY name;
 CREATE SINK name FROM view INTO 'x.jsonl' | 'kafka://…' | 'https://…';
 INSERT INTO t VALUES (…), …;   UPDATE t SET … WHERE …;   DELETE FROM t WHERE …;
-SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN [COST] SELECT …;
+SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN [COST | ANALYZE] SELECT …;
+EXPLAIN ANALYZE view;   EXPLAIN WHY view['key'];   LINEAGE OF relation['key'];
 In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b'), sem_map('…'), sem_score('…') and
        sem_extract('…', name => TYPE, …) ask the model about each row, sem_agg('…') about the rows of
        each group, and sem_match('Is {a.x} about {b.y}?') in ON about pairs; sem_dedup(text,

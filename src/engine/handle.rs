@@ -18,8 +18,10 @@ use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{Asking, Epoch, Observer, Pace, PaceOption, Plan, View};
 
+use super::analysis::Analysis;
 use super::audits::AuditStats;
 use super::builder::EngineBuilder;
+use super::cause::Why;
 use super::clock::now_ms;
 use super::coordinator::{Coordinator, Request};
 use super::current::CurrentAnswer;
@@ -30,7 +32,9 @@ use super::forget::{Receipt, RowToForget};
 use super::hub::Hub;
 use super::models::Models;
 use super::names::{Named, Names, StreamId};
+use super::places::Place;
 use super::quarantine::{QuarantinePage, Quarantined};
+use super::recent::RecentChanges;
 use super::relations::{RelationInfo, Snapshot};
 use super::runtime::Runtime;
 use super::subscription::Subscription;
@@ -654,6 +658,48 @@ impl Engine {
             context,
             reply,
         })
+    }
+
+    /// Why an answer of a view is as it is: what changed, how it was refreshed, and on what it leans. None
+    /// where the context has no answer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::NotAnswers`], [`Error::Stopped`].
+    pub fn why(&self, view: &str, context: &str) -> Result<Option<Why>, Error> {
+        let (view, context) = (self.shared.names.answers(view)?, ContextKey::new(context));
+        self.ask(|reply| Request::Why {
+            view,
+            context,
+            reply,
+        })
+    }
+
+    /// Where a row of a source was read; none of a table, or where an earlier process read it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::Stopped`].
+    pub fn place(&self, stream: &str, key: &str) -> Result<Option<Place>, Error> {
+        let (stream, _) = self.shared.names.stream(stream)?;
+        let key = key.to_owned();
+        self.ask(|reply| Request::Place { stream, key, reply })
+    }
+
+    /// What changed of a relation lately, as far as that is kept.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRelation`], [`Error::Stopped`].
+    pub fn recent(&self, name: &str) -> Result<RecentChanges, Error> {
+        let name = name.to_owned();
+        self.ask(|reply| Request::Recent { name, reply })?
+    }
+
+    /// What a view has done so far, by operator, and what that cost.
+    ///
+    /// # Errors
+    /// [`Error::UnknownView`], [`Error::Stopped`].
+    pub fn analyze(&self, view: &str) -> Result<Analysis, Error> {
+        let view = self.shared.names.view(view)?;
+        self.ask(|reply| Request::Analyze { view, reply })?
     }
 
     /// How a view is computed, in words, and the names of the models that it asks (none for that

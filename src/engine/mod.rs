@@ -16,10 +16,12 @@
 //! - Every queue is bounded: pending rows and logs by the number of keys, source channels by
 //!   their capacity, subscriptions by merging updates of the same context.
 
+mod analysis;
 mod audits;
 mod binding;
 mod budget;
 mod builder;
+mod cause;
 mod change_log;
 pub(crate) mod clock;
 mod coordinator;
@@ -38,8 +40,10 @@ mod merging;
 mod models;
 mod names;
 pub(crate) mod needles;
+mod places;
 pub(crate) mod quarantine;
 pub(crate) mod reading;
+mod recent;
 mod relations;
 mod runtime;
 mod sinks;
@@ -50,8 +54,10 @@ mod update;
 pub(crate) mod upserts;
 mod workers;
 
+pub use analysis::{Analysis, AnalysisOf, Answering};
 pub use audits::AuditStats;
 pub use builder::EngineBuilder;
+pub use cause::{Cause, Why};
 pub(crate) use clock::now_ms;
 pub use current::CurrentAnswer;
 pub use edit::Edit;
@@ -59,7 +65,9 @@ pub use error::Error;
 pub use follower::{Ending, Follower, Lineage, LineagePassage, Standing};
 pub use forget::Receipt;
 pub use handle::{Engine, Flushing};
+pub use places::Place;
 pub use quarantine::{QuarantinePage, Quarantined};
+pub use recent::{KeyChange, KeyChangeKind, RecentChanges, TupleChange};
 pub use relations::{RelationInfo, RelationKind, Snapshot, Staleness, ViewStatus};
 pub use runtime::Runtime;
 pub use subscription::{Answers, Subscription, TimedOut};

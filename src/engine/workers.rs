@@ -21,7 +21,7 @@ use perennial_bank::{ContextKey, Document, DocumentKey};
 use perennial_rows::Tuple;
 use perennial_views::memo::RequestDigest;
 use perennial_views::query::Query;
-use perennial_views::{Asking, Epoch, Healed, Plan, Services};
+use perennial_views::{Asking, Epoch, Healed, Measures, Plan, Services};
 
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
@@ -52,6 +52,8 @@ pub(crate) enum DeclaredView {
         query: Arc<Query>,
         /// Whom it asks, if it asks a model.
         asking: Option<Asking>,
+        /// Where it is counted what its operators do.
+        measures: Arc<Measures>,
     },
 }
 
@@ -366,9 +368,10 @@ impl RunningView {
             DeclaredView::Query {
                 query: declared,
                 asking,
+                measures,
             } => {
-                let asking = asking.as_ref();
-                let (inputs, operators) = query(worker, id, declared, asking, &probe, report);
+                let asked = (asking.as_ref(), &**measures);
+                let (inputs, operators) = query(worker, id, declared, asked, &probe, report);
                 (Inputs::Query(inputs), operators)
             }
         };
@@ -525,7 +528,7 @@ fn query(
     worker: &mut Worker,
     view: ViewId,
     query: &Query,
-    asking: Option<&Asking>,
+    (asking, measures): (Option<&Asking>, &Measures),
     probe: &Probe<Epoch>,
     report: impl Fn(Report) + 'static,
 ) -> (Vec<InputSession<Epoch, Tuple, isize>>, Operators) {
@@ -540,7 +543,7 @@ fn query(
             let tuple = tuple.clone();
             report(Report::Tuple { view, tuple, diff });
         };
-        perennial_views::render::render(scope, query, rows, asking)
+        perennial_views::render::render(scope, query, rows, asking, Some(measures))
             .inspect(move |(tuple, _epoch, diff)| tell(tuple, *diff))
             .probe_with(probe);
         (inputs, Operators::so_far(scope))

@@ -287,7 +287,10 @@ fn refuse_subscription(statement: &Statement) -> Result<(), Refusal> {
 fn looks(statement: &Statement) -> bool {
     match statement {
         Statement::Show(_) | Statement::Explain(_) | Statement::Recall(_) => true,
-        Statement::Select(_) | Statement::ExplainCost(_) => !statement.may_ask(),
+        Statement::AnalyzeView(_) | Statement::ExplainWhy(_) | Statement::Lineage(_) => true,
+        Statement::Select(_) | Statement::ExplainCost(_) | Statement::AnalyzeQuery(_) => {
+            !statement.may_ask()
+        }
         _ => false,
     }
 }

@@ -123,12 +123,26 @@ impl Catalog {
                 };
                 self.bind(query, explained.span).map(drop)
             }
+            Statement::AnalyzeQuery(query) => self.bind(query, span).map(drop),
+            Statement::AnalyzeView(name) => self.expect_view(name),
+            Statement::ExplainWhy(row) => self.expect_view(&row.relation),
+            Statement::Lineage(row) => self.expect(&row.relation).map(drop),
             Statement::Forget(forget) => self.expect(&forget.from).map(drop),
             Statement::ForgetMemory(forget) => self.expect_memory(&forget.from).map(drop),
             Statement::Grant(grant) => self.expect_memory(&grant.memory).map(drop),
             Statement::Recall(recall) => self.expect_memory(&recall.from).map(drop),
             _ => Err(Fault::said("this statement is not known here", span)),
         }
+    }
+
+    /// A name that a view bears.
+    fn expect_view(&self, name: &Name) -> Result<(), Fault> {
+        let relation = self.expect(name)?;
+        if relation.kind.is_view() {
+            return Ok(());
+        }
+        let what = format!("{} is a {}, and no view", name.of, noun(relation.kind));
+        Err(Fault::said(what, name.span))
     }
 
     /// A name that nothing bears yet.

@@ -30,15 +30,19 @@
 //! session has an engine over a model already, says how others are
 //! [opened](Session::opening), and shows outcomes as it likes.
 
+mod analysis;
 mod catalog;
 mod check;
 mod connect;
 mod edits;
+mod lineage;
 mod memories;
 mod outcome;
 mod relations;
+mod row_tree;
 mod session;
 mod values;
+mod why;
 
 pub use check::check;
 pub use outcome::{Outcome, SessionError};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use perennial_rows::Tuple;
 use perennial_views::query::Query;
 use perennial_views::sql::Span;
-use perennial_views::{Bounds, Forecast, Observer, evaluate};
+use perennial_views::{Bounds, Forecast, Measures, Observer, analyze, evaluate};
 
 use super::outcome::{At as _, Fault};
 use crate::engine::Engine;
@@ -37,6 +37,22 @@ pub(super) fn rows(
     Ok((rows, std::mem::take(&mut failures)))
 }
 
+/// How many rows a query has over what its relations hold now, what its operators did, and what failed on
+/// the way.
+pub(super) fn analyzed(
+    engine: &Engine,
+    query: &Query,
+    span: Span,
+    bounds: &Bounds,
+) -> Result<(usize, Arc<Measures>, Vec<String>), Fault> {
+    let inputs = inputs(engine, query, span)?;
+    let failures = Arc::new(Failures::default());
+    let asking = engine.asking(query, failures.clone()).at(span)?;
+    let (rows, measures) = analyze(query, inputs, Some(&asking), bounds)?;
+    let mut failures = failures.0.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((rows.len(), measures, std::mem::take(&mut failures)))
+}
+
 /// What a query would ask over what its relations hold now.
 pub(super) fn forecast(
     engine: &Engine,
@@ -50,7 +66,11 @@ pub(super) fn forecast(
 }
 
 /// The rows that a query reads.
-fn inputs(engine: &Engine, query: &Query, span: Span) -> Result<Vec<Vec<(Tuple, isize)>>, Fault> {
+pub(super) fn inputs(
+    engine: &Engine,
+    query: &Query,
+    span: Span,
+) -> Result<Vec<Vec<(Tuple, isize)>>, Fault> {
     let inputs = query.inputs().iter().map(|input| {
         let held = engine.snapshot(&input.relation).at(span)?;
         let columns = input.columns.columns().iter();

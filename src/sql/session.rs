@@ -18,8 +18,8 @@ use perennial_rows::{Column, Schema, Tuple, Type, Value};
 use perennial_views::Bounds;
 use perennial_views::sql::{
     self, AlterView, CreateContinuousView, CreateModel, CreateSink, CreateSource, CreateTable,
-    CreateView, Diagnostic, Drop, Forget, Kind, Name, Script, Show, Span, Spanned, Statement,
-    Subscribe,
+    CreateView, Diagnostic, Drop, Forget, Kind, Name, Origin, Script, Show, Span, Spanned,
+    Statement, Subscribe,
 };
 
 use super::catalog::{Catalog, KnownMemory, ModelState};
@@ -50,6 +50,8 @@ pub struct Session {
     models: Mutex<OpenedModels>,
     open: Mutex<Option<Box<Open>>>,
     sinks: Mutex<BTreeMap<Arc<str>, Delivered>>,
+    /// The folders of sources, by the source's name.
+    folders: Mutex<BTreeMap<Arc<str>, Arc<str>>>,
     pub(super) memories: Mutex<BTreeMap<Arc<str>, Bank>>,
     listeners: Mutex<Listeners>,
 }
@@ -79,6 +81,7 @@ impl Session {
             models: Mutex::default(),
             open: Mutex::default(),
             sinks: Mutex::default(),
+            folders: Mutex::default(),
             memories: Mutex::default(),
             listeners: Mutex::default(),
         }
@@ -286,6 +289,10 @@ impl Session {
             Statement::ExplainCost(explained) => {
                 self.explain_cost(&explained.of, explained.span, bounds)
             }
+            Statement::AnalyzeQuery(query) => self.analyze_query(query, span, bounds),
+            Statement::AnalyzeView(name) => self.analyze_view(name),
+            Statement::ExplainWhy(row) => self.explain_why(row, bounds),
+            Statement::Lineage(row) => self.lineage(row, bounds),
             Statement::Forget(forget) => self.forget(forget),
             Statement::ForgetMemory(forget) => self.forget_memory(forget),
             Statement::Grant(grant) => self.grant(grant),
@@ -351,6 +358,11 @@ impl Session {
         })
     }
 
+    /// The folder of a source that a statement has created.
+    pub(super) fn folder(&self, source: &str) -> Option<Arc<str>> {
+        lock(&self.folders).get(source).cloned()
+    }
+
     fn create_source(&self, source: &CreateSource) -> Result<Outcome, Fault> {
         let name = &source.name;
         let (opened, notice) =
@@ -361,6 +373,9 @@ impl Session {
                 self.engine.create_source(declared).at(name.span)?;
             }
             None => self.engine.create_source(opened).at(name.span)?,
+        }
+        if let Origin::Folder(path) = &source.from {
+            lock(&self.folders).insert(name.of.clone(), path.of.clone());
         }
         Ok(created(Kind::Source, name, notice))
     }
@@ -599,6 +614,7 @@ impl Session {
             }
             Kind::Source | Kind::Table | Kind::View => {
                 self.engine.drop_relation(&name.of).at(name.span)?;
+                lock(&self.folders).remove(&name.of);
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use differential_dataflow::AsCollection;
@@ -15,6 +16,7 @@ use timely::worker::Worker;
 
 use crate::bounds::{Bounds, Exceeded, Meter, guarded};
 use crate::dataflow::Epoch;
+use crate::measure::Measures;
 use crate::outputs::Asking;
 use crate::query::compare::{order, order_tuples};
 use crate::query::{OrderBy, Query};
@@ -39,6 +41,33 @@ pub fn evaluate(
     asking: Option<&Asking>,
     bounds: &Bounds,
 ) -> Result<Vec<Tuple>, Exceeded> {
+    evaluated(query, inputs, (asking, None), bounds)
+}
+
+/// The same, with what its operators did.
+///
+/// # Errors
+/// As [`evaluate`].
+///
+/// # Panics
+/// As [`evaluate`].
+pub fn analyze(
+    query: &Query,
+    inputs: Vec<Vec<(Tuple, isize)>>,
+    asking: Option<&Asking>,
+    bounds: &Bounds,
+) -> Result<(Vec<Tuple>, Arc<Measures>), Exceeded> {
+    let measures = Arc::new(Measures::default());
+    let rows = evaluated(query, inputs, (asking, Some(measures.clone())), bounds)?;
+    Ok((rows, measures))
+}
+
+fn evaluated(
+    query: &Query,
+    inputs: Vec<Vec<(Tuple, isize)>>,
+    (asking, measures): (Option<&Asking>, Option<Arc<Measures>>),
+    bounds: &Bounds,
+) -> Result<Vec<Tuple>, Exceeded> {
     let (rendered, asking, bounds) = (query.clone(), asking.cloned(), bounds.clone());
     let mut counts = timely::execute_directly(move |worker| {
         let meter = Rc::new(Meter::new(bounds));
@@ -50,7 +79,13 @@ pub fn evaluate(
                 rows.to_stream(scope).container::<Vec<_>>().as_collection()
             });
             let inputs = inputs.collect();
-            let rows = render_within(scope, &rendered, inputs, asking.as_ref(), Some(&meter));
+            let rows = render_within(
+                scope,
+                &rendered,
+                inputs,
+                asking.as_ref(),
+                (Some(&meter), measures.as_deref()),
+            );
             let (meter, counts) = (meter.clone(), counts.clone());
             rows.inspect(move |(tuple, _, count)| {
                 if meter.count_result(*count) {
@@ -98,8 +133,6 @@ fn compared(by: &[OrderBy], left: &[Value], right: &[Value]) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use perennial_ask::Executor;
     use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
     use perennial_rows::{Column, Schema, Type};

@@ -22,7 +22,7 @@ use std::time::Instant;
 use perennial_ask::task::Subject;
 use perennial_ask::{
     Attempt, CallError, Cancel, Capabilities, Executor, Failure, Performed, Prices, Priority,
-    Provider, Task, TaskCall, TaskDigest,
+    Provider, Task, TaskCall, TaskDigest, Work,
 };
 use perennial_operators::call::{Calls, Reply};
 use perennial_rows::{Tuple, Value};
@@ -30,6 +30,7 @@ use perennial_rows::{Tuple, Value};
 use crate::calls::{Observer, is_told, with_pause};
 use crate::dataflow::Epoch;
 use crate::embeddings::{EmbedCalls, Embeddings};
+use crate::measure::{Asker, Measure};
 use crate::memo::Memo;
 use crate::shared::{Asked, SharedResults};
 use crate::speed::Speed;
@@ -57,6 +58,8 @@ struct Waiting {
     view: Arc<str>,
     observer: Arc<dyn Observer>,
     count: Arc<AskCount>,
+    /// Where it is counted.
+    asker: Asker,
 }
 
 /// How many rows a view has had to ask about, and was answered.
@@ -133,6 +136,26 @@ impl Asking {
         self
     }
 
+    /// The same, which asks nobody: what no view was told is NULL.
+    #[must_use]
+    pub(crate) fn knowing_only(&self) -> Self {
+        let executor = Arc::new(Executor::new(1));
+        let knowing = |outputs: &Arc<Outputs>| {
+            let provider = Arc::new(KnownOnly(outputs.clone()));
+            Arc::new(Outputs::new(provider, Arc::new(()), executor.clone()))
+        };
+        let named = self.named.iter();
+        Self {
+            outputs: knowing(&self.outputs),
+            named: named
+                .map(|(name, of)| (name.clone(), knowing(of)))
+                .collect(),
+            observer: Arc::new(()),
+            count: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// The outputs of a model.
     pub(crate) fn outputs(&self, model: Option<&Arc<str>>) -> &Arc<Outputs> {
         match model {
@@ -142,6 +165,31 @@ impl Asking {
                 named.expect("a view is given every model that it names")
             }
         }
+    }
+}
+
+/// Performs what was performed already, for a view that still uses it.
+struct KnownOnly(Arc<Outputs>);
+
+impl Provider for KnownOnly {
+    fn digest(&self) -> [u8; 32] {
+        self.0.digest()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn check(&self, task: &Task) -> Result<(), String> {
+        self.0.provider.check(task)
+    }
+
+    fn perform(&self, call: &TaskCall<'_>) -> Result<Performed, Failure> {
+        let known = self.0.known(call.task, &call.values.into());
+        Ok(Performed {
+            value: known.unwrap_or_default(),
+            work: Work::default(),
+        })
     }
 }
 
@@ -189,13 +237,19 @@ impl Outputs {
 
     /// Has `waiting` told an output, now or later, and counts one use.
     fn ask(self: &Arc<Self>, digest: TaskDigest, question: &Question, waiting: Waiting) {
-        let lane = waiting.view.clone();
+        let (lane, asker) = (waiting.view.clone(), waiting.asker.clone());
         let asked = self.results().ask(digest, question, waiting, |_| true);
         match asked {
-            Asked::Known(output, waiting) => waiting.tell(output, false),
-            Asked::Joined { .. } => {}
+            Asked::Known(output, waiting) => {
+                asker.knew();
+                waiting.tell(output, false);
+            }
+            Asked::Joined { .. } => asker.knew(),
             Asked::First => match self.memo.output(&digest) {
-                Some(output) => self.know(&digest, output, false),
+                Some(output) => {
+                    asker.knew();
+                    self.know(&digest, output, false);
+                }
                 None => self.submit(digest, &lane),
             },
         }
@@ -207,7 +261,7 @@ impl Outputs {
         self: &Arc<Self>,
         task: &Arc<Task>,
         values: Tuple,
-        asking: &Asking,
+        (asking, asker): (&Asking, Asker),
         told: impl FnOnce(Value) + Send + 'static,
     ) -> TaskDigest {
         let digest = TaskDigest::of(&self.digest(), task, &values);
@@ -221,6 +275,7 @@ impl Outputs {
             view: asking.view.clone(),
             observer: asking.observer.clone(),
             count: asking.count.clone(),
+            asker,
         };
         asking.count.n_asked.fetch_add(1, Relaxed);
         self.ask(digest, &question, waiting);
@@ -262,14 +317,16 @@ impl Outputs {
             if let Err(Failure::Retry { reason, after }) = &performed {
                 if is_told(n_tries, *after) {
                     let reason = with_pause(reason.clone(), *after);
-                    for (observer, view) in held.waiting(&digest) {
+                    for (observer, view, _) in held.waiting(&digest) {
                         observer.late(&view, n_tries + 1, &reason);
                     }
                 }
                 return Attempt::Later(*after);
             }
             let waiting = held.waiting(&digest);
-            if let Some((observer, view)) = waiting.first() {
+            if let Some((observer, view, asker)) = waiting.first() {
+                let work = performed.as_ref().ok().map(|performed| performed.work);
+                asker.called(work, elapsed);
                 observer.performed(view, performed.as_ref().ok(), elapsed);
             }
             match performed {
@@ -277,7 +334,7 @@ impl Outputs {
                 Err(failure) => {
                     let (task, values) = (&question.task, &question.values);
                     let (about, reason) = (about(task, values), reason(&failure));
-                    for (observer, view) in waiting {
+                    for (observer, view, _) in waiting {
                         observer.passed_over(&view, &about, &reason);
                     }
                     held.know(&digest, Value::Null, false);
@@ -289,12 +346,16 @@ impl Outputs {
     }
 
     /// The views that wait for an output, each once, the one that had it computed first.
-    fn waiting(&self, digest: &TaskDigest) -> Vec<(Arc<dyn Observer>, Arc<str>)> {
+    fn waiting(&self, digest: &TaskDigest) -> Vec<(Arc<dyn Observer>, Arc<str>, Asker)> {
         let mut waiting = self.results().waiting(digest, |waiting| {
-            (waiting.observer.clone(), waiting.view.clone())
+            (
+                waiting.observer.clone(),
+                waiting.view.clone(),
+                waiting.asker.clone(),
+            )
         });
         let mut seen: Vec<Arc<str>> = Vec::new();
-        waiting.retain(|(_, view)| {
+        waiting.retain(|(_, view, _)| {
             let is_new = !seen.contains(view);
             seen.push(view.clone());
             is_new
@@ -390,15 +451,22 @@ pub(crate) struct TaskCalls {
     outputs: Arc<Outputs>,
     asking: Asking,
     provider: [u8; 32],
+    measure: Arc<Measure>,
     /// How often this worker uses each output.
     uses: HashMap<TaskDigest, usize>,
 }
 
 impl TaskCalls {
-    /// Of a task, whose outputs are in `outputs`.
-    pub(crate) fn new(task: Arc<Task>, outputs: &Arc<Outputs>, asking: &Asking) -> Self {
+    /// Of a task, whose outputs are in `outputs`, and whose calls are counted.
+    pub(crate) fn new(
+        task: Arc<Task>,
+        outputs: &Arc<Outputs>,
+        asking: &Asking,
+        measure: Arc<Measure>,
+    ) -> Self {
         Self {
             task,
+            measure,
             provider: outputs.digest(),
             outputs: outputs.clone(),
             asking: asking.clone(),
@@ -412,7 +480,7 @@ impl TaskCalls {
 }
 
 impl Calls<Epoch, Tuple, Value> for TaskCalls {
-    fn start(&mut self, values: &Tuple, _: &Epoch, reply: Reply<Value>, _: Cancel) {
+    fn start(&mut self, values: &Tuple, epoch: &Epoch, reply: Reply<Value>, _: Cancel) {
         let digest = self.digest(values);
         *self.uses.entry(digest).or_default() += 1;
         let question = Question {
@@ -425,6 +493,7 @@ impl Calls<Epoch, Tuple, Value> for TaskCalls {
             view: self.asking.view.clone(),
             observer: self.asking.observer.clone(),
             count: self.asking.count.clone(),
+            asker: Asker::new(self.measure.clone(), *epoch),
         };
         self.asking.count.n_asked.fetch_add(1, Relaxed);
         self.outputs.ask(digest, &question, waiting);

@@ -14,7 +14,7 @@ use perennial_connectors::{self as connectors, Resume, Resumption, Source, fit, 
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{
-    Agenda, ContextBook, Delivery, Observer, Pace, Rerun, Services, View as Declaration,
+    Agenda, ContextBook, Delivery, Measures, Observer, Pace, Rerun, Services, View as Declaration,
 };
 
 use super::Coordinator;
@@ -23,7 +23,7 @@ use super::backlog::Backlog;
 use super::closing::ClosedEpoch;
 use super::pacing::check_priced;
 use super::stream::Stream;
-use super::view::{Body, Generating, Querying, View};
+use super::view::{Body, Done, Generating, Querying, View};
 use crate::engine::budget::Ledger;
 use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::clock::now_ms;
@@ -36,7 +36,9 @@ use crate::engine::log;
 use crate::engine::measuring::Measuring;
 use crate::engine::models::Models;
 use crate::engine::names::{Named, StreamId, ViewId};
+use crate::engine::places::Places;
 use crate::engine::reading::{self, Origin};
+use crate::engine::recent::Recent;
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
 use crate::engine::sinks::{RunningSink, SinkSpec};
 use crate::engine::tables::Table;
@@ -150,6 +152,8 @@ impl Coordinator {
             resume_over: None,
             table,
             restored: rows,
+            places: Places::default(),
+            recent: Recent::default(),
             log: ChangeLog::default(),
             saved: resume.clone(),
             resume,
@@ -200,6 +204,7 @@ impl Coordinator {
             deltas: BTreeMap::new(),
             healing: Healing::default(),
             measuring: Measuring::default(),
+            requests: BTreeMap::new(),
             early: BTreeMap::new(),
             untold_work: Work::default(),
             restored: None,
@@ -285,16 +290,20 @@ impl Coordinator {
         let origins = origins.map(|input| self.origin(&input.relation));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
         let schema = query.schema().clone();
+        let measures: Arc<Measures> = Arc::default();
         let build = DeclaredView::Query {
             query: query.clone(),
             asking: (query.asks() || query.embeds()).then_some(asking),
+            measures: measures.clone(),
         };
         let body = Body::Query(Querying {
             upserts: Upserts::of(&query),
             query,
+            measures,
             origins,
             tuples: BTreeMap::new(),
             deltas: BagChange::default(),
+            recent: Recent::default(),
         });
         let id = ViewId(self.take_id());
         self.install(id, name.clone(), (schema, pace, is_priced), body, &build);
@@ -349,6 +358,7 @@ impl Coordinator {
             backlog: Backlog::default(),
             ledger: Ledger::default(),
             is_told_stale: false,
+            done: Done::default(),
             body,
             given: given.unwrap_or_default(),
         };
@@ -701,7 +711,7 @@ impl Coordinator {
             schema: view.schema.clone(),
             is_open: false,
             reads: view.origins().into_iter().map(name).collect(),
-            n_rows: view.tuples().len(),
+            n_rows: view.n_rows(),
             epoch: view.stands_at,
             staleness: Some(self.staleness(*id)),
             pace: view.pace,
@@ -740,7 +750,7 @@ impl Coordinator {
     }
 
     /// What bears a name that a view reads.
-    fn origin(&self, name: &str) -> Result<Origin, Error> {
+    pub(super) fn origin(&self, name: &str) -> Result<Origin, Error> {
         match self.names.get(name) {
             Some(Named::Source(id) | Named::Table(id)) => Ok(Origin::Stream(id)),
             Some(Named::Answers(id) | Named::Query(id)) => Ok(Origin::View(id)),

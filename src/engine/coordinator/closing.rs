@@ -25,6 +25,7 @@ use crate::engine::change_log::{Change as _, KeyedChange};
 use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
+use crate::engine::recent::{KeyChange, KeyChangeKind};
 use crate::engine::sinks::RunningSink;
 use crate::state::{Note, StateError, StoredRow, StoredSchema};
 
@@ -97,6 +98,15 @@ impl Coordinator {
                     let row = delta.new.as_ref().map(StoredRow::from);
                     (*id, delta.key.clone(), row)
                 }));
+            }
+            for delta in &deltas {
+                let kind = match (&delta.old, &delta.new) {
+                    (None, Some(_)) => KeyChangeKind::Came,
+                    (_, Some(_)) => KeyChangeKind::Changed,
+                    (_, None) => KeyChangeKind::Went,
+                };
+                let key = delta.key.clone();
+                stream.recent.push(KeyChange { epoch, key, kind });
             }
             let deltas = deltas.into_iter();
             let change: KeyedChange = deltas.map(|d| (d.key, d.old, d.new)).collect();

@@ -12,12 +12,15 @@ use perennial_views::{Epoch, Refresh};
 
 use super::Coordinator;
 use super::view::{AnswerDeltas, Body, Generating, Querying};
+use crate::engine::analysis::Answering;
 use crate::engine::budget::Spending;
+use crate::engine::cause::LastRequest;
 use crate::engine::change_log::{BagChange, Change as _};
 use crate::engine::current::{CurrentAnswer, answer_of};
 use crate::engine::hub::TaskCounts;
 use crate::engine::names::ViewId;
 use crate::engine::reading::Origin;
+use crate::engine::recent::TupleChange;
 use crate::engine::update::{
     AnswerUpdate, ChangeKind, EpochSummary, RowsUpdate, RungCounts, Update,
 };
@@ -71,7 +74,8 @@ impl Coordinator {
                 completed
             }
             Body::Query(querying) => {
-                let mut completed = querying.complete(&name, epoch, self.hub.take_tasks(&name));
+                let tasks = self.hub.take_tasks(&name);
+                let mut completed = querying.complete(&name, (view.stands_at, epoch), tasks);
                 if is_taken {
                     completed.give(querying, given);
                 }
@@ -94,6 +98,13 @@ impl Coordinator {
         let traced = self.hub.tracer().map(|_| summary.clone());
         completed.updates.push(Update::EpochComplete(summary));
         view.stands_at = Some(epoch);
+        let done = Answering {
+            rungs: completed.rungs,
+            work: completed.work,
+            elapsed: in_flight.closed_at.elapsed(),
+        };
+        view.done.newest = Some((epoch, done));
+        view.done.all.add(done);
         let spent = completed.spent.beyond(in_flight.charged);
         let now = Instant::now();
         view.ledger.add(spent, now);
@@ -163,6 +174,9 @@ impl Generating {
                 self.measuring.note(refresh, &self.services);
                 completed.n_refreshed += 1;
             }
+            if let Some(refresh) = &refresh {
+                self.note_request(refresh);
+            }
             completed.count(refresh.as_ref());
             if refresh.is_none() && !delta.is_empty() && matches!(new, Some(Err(_))) {
                 // Nobody was asked: there was nothing to ask about, and there is nothing to heal.
@@ -215,6 +229,15 @@ impl Generating {
         completed
     }
 
+    /// Notes what an answer was given to, and why that is another request than the one before.
+    fn note_request(&mut self, refresh: &Refresh) {
+        let request = &refresh.request;
+        let before = self.requests.get(&request.context);
+        let (question, layout) = (request.question.clone(), request.layout.clone());
+        let now = LastRequest::following(before, question, layout);
+        self.requests.insert(request.context.clone(), now);
+    }
+
     /// Notes what a context costs a run from nothing beside the fragments of its layout.
     fn note_rerun(&self, refresh: &Refresh) {
         let n_prefix = self.services.model.n_prefix_tokens();
@@ -256,6 +279,7 @@ impl Generating {
             }
             None => {
                 self.answers.remove(&context);
+                self.requests.remove(&context);
                 self.services.book.remove(&context);
                 self.services.agenda.forget(&context);
                 self.services.rerun.forget(&context);
@@ -302,7 +326,12 @@ fn net(deltas: BTreeMap<ContextKey, AnswerDeltas>) -> BTreeMap<ContextKey, Answe
 
 impl Querying {
     /// Takes in what an epoch gave.
-    fn complete(&mut self, name: &Arc<str>, epoch: Epoch, tasks: TaskCounts) -> Completed {
+    fn complete(
+        &mut self,
+        name: &Arc<str>,
+        (after, epoch): (Option<Epoch>, Epoch),
+        tasks: TaskCounts,
+    ) -> Completed {
         let change = std::mem::take(&mut self.deltas);
         for (tuple, diff) in change.iter() {
             let count = self.tuples.entry(tuple.clone()).or_default();
@@ -310,6 +339,12 @@ impl Querying {
             if *count == 0 {
                 self.tuples.remove(tuple);
             }
+            self.recent.push(TupleChange {
+                after,
+                epoch,
+                tuple: tuple.clone(),
+                diff,
+            });
         }
         let rows: Vec<(Tuple, isize)> = change.iter().map(|(t, diff)| (t.clone(), diff)).collect();
         let told = (!rows.is_empty()).then(|| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use perennial_rows::Key;
 use perennial_views::Epoch;
 
+use super::view::View;
 use super::waiting::Bound;
 use super::{Coordinator, Durable};
 use crate::engine::clock::now_ms;
@@ -16,6 +17,7 @@ use crate::engine::names::StreamId;
 use crate::engine::needles::Needles;
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
+use crate::engine::recent::Recent;
 use crate::engine::sinks::{RunningSink, keep_last};
 use crate::engine::update::Update;
 use crate::fault;
@@ -125,6 +127,11 @@ impl Coordinator {
             self.announced.retain(|update| !is_its(update));
             receipt.n_updates = self.hub.withdraw(is_its);
         }
+        // Of who asks why, nobody is told of it any more.
+        self.streams
+            .values_mut()
+            .for_each(|of| of.recent = Recent::default());
+        self.views.values_mut().for_each(View::forget_causes);
         let readers = self.readers(Origin::Stream(forgetting.stream));
         for view in readers.iter().map(|id| &self.views[id]) {
             receipt.n_updates += self.hub.forget(&view.name);

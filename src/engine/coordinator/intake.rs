@@ -84,8 +84,12 @@ impl Coordinator {
                 continue;
             }
             self.quarantine.accept(&stream.name, change.key().as_str());
+            stream.places.forget(change.key());
             match change {
-                Change::Upsert(record) => stream.table.set(record.key, Some(record.row)),
+                Change::Upsert(record) => {
+                    stream.places.note(&record.key, &record.offset);
+                    stream.table.set(record.key, Some(record.row));
+                }
                 Change::Delete {
                     key,
                     at_ms,
@@ -116,6 +120,7 @@ impl Coordinator {
         for (stream, key, row) in rows {
             // One that was dropped meanwhile takes no rows.
             if let Some(stream) = self.streams.get_mut(&stream) {
+                stream.places.forget(&key);
                 stream.table.set(key, row);
             }
         }

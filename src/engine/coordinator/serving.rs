@@ -14,13 +14,18 @@ use perennial_views::{Epoch, Pace, PaceOption, Plan, View as Declaration};
 use super::Coordinator;
 use super::view::{Body, Generating};
 use super::waiting::{Bound, Flush};
+use crate::engine::analysis::{Analysis, AnalysisOf};
 use crate::engine::audits::AuditStats;
+use crate::engine::cause::Why;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::error::Error;
 use crate::engine::follower::{Follower, Lineage, LineagePassage, Standing};
 use crate::engine::forget::RowToForget;
 use crate::engine::names::{StreamId, ViewId};
+use crate::engine::places::Place;
 use crate::engine::quarantine::QuarantinePage;
+use crate::engine::reading::Origin;
+use crate::engine::recent::RecentChanges;
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
 use crate::engine::sinks::SinkSpec;
 use crate::engine::subscription::{Mailbox, Subscription};
@@ -62,6 +67,28 @@ pub(crate) enum Request {
     Explain {
         view: ViewId,
         reply: Sender<Result<Explained, Error>>,
+    },
+    /// Why an answer is as it is.
+    Why {
+        view: ViewId,
+        context: ContextKey,
+        reply: Sender<Option<Why>>,
+    },
+    /// Where a row of a stream was read.
+    Place {
+        stream: StreamId,
+        key: String,
+        reply: Sender<Option<Place>>,
+    },
+    /// What changed of a relation lately.
+    Recent {
+        name: String,
+        reply: Sender<Result<RecentChanges, Error>>,
+    },
+    /// What a view has done.
+    Analyze {
+        view: ViewId,
+        reply: Sender<Result<Analysis, Error>>,
     },
     Answers {
         view: ViewId,
@@ -214,6 +241,23 @@ impl Coordinator {
             }
             Request::Explain { view, reply } => {
                 let _ = reply.send(self.explain(view));
+            }
+            Request::Why {
+                view,
+                context,
+                reply,
+            } => {
+                let _ = reply.send(self.why(view, &context));
+            }
+            Request::Place { stream, key, reply } => {
+                let stream = self.streams.get(&stream);
+                let _ = reply.send(stream.and_then(|stream| stream.places.of(&key)));
+            }
+            Request::Recent { name, reply } => {
+                let _ = reply.send(self.recent(&name));
+            }
+            Request::Analyze { view, reply } => {
+                let _ = reply.send(self.analyze(view));
             }
             Request::Answers { view, reply } => {
                 let view = self.views.get(&view).and_then(|view| view.generating());
@@ -468,6 +512,48 @@ impl Coordinator {
             rows.extend(of_document.cloned());
         }
         (contexts, rows)
+    }
+
+    fn why(&self, id: ViewId, context: &ContextKey) -> Option<Why> {
+        let view = self.views.get(&id)?.generating()?;
+        let now = view.answers.get(context)?;
+        let last = view.requests.get(context);
+        Some(Why {
+            question: view.question(context),
+            epoch: now.epoch,
+            cause: last.map(|last| last.cause.clone()),
+            answer: now.clone(),
+        })
+    }
+
+    fn recent(&self, name: &str) -> Result<RecentChanges, Error> {
+        Ok(match self.origin(name)? {
+            Origin::Stream(id) => RecentChanges::Keys(self.streams[&id].recent.all()),
+            Origin::View(id) => match &self.views[&id].body {
+                Body::Generate(_) => RecentChanges::Answers,
+                Body::Query(view) => RecentChanges::Tuples(view.recent.all()),
+            },
+        })
+    }
+
+    fn analyze(&self, id: ViewId) -> Result<Analysis, Error> {
+        let view = self.views.get(&id).ok_or(Error::Dropped)?;
+        let newest = view.done.newest;
+        Ok(Analysis {
+            view: view.name.clone(),
+            epoch: newest.map(|(epoch, _)| epoch),
+            n_rows: view.n_rows(),
+            of: match &view.body {
+                Body::Generate(_) => AnalysisOf::Answers {
+                    newest: newest.map(|(_, done)| done).unwrap_or_default(),
+                    all: view.done.all,
+                },
+                Body::Query(querying) => AnalysisOf::Query {
+                    query: querying.query.clone(),
+                    measures: querying.measures.clone(),
+                },
+            },
+        })
     }
 
     fn explain(&self, id: ViewId) -> Result<Explained, Error> {

@@ -8,6 +8,8 @@ use perennial_rows::{Column, Key, Row, Schema, Type, has_meaning};
 
 use super::acknowledging::Listener;
 use crate::engine::change_log::{ChangeLog, KeyedChange};
+use crate::engine::places::Places;
+use crate::engine::recent::{KeyChange, Recent};
 use crate::engine::relations::open_columns;
 use crate::engine::tables::Table;
 use crate::state::StoredSchema;
@@ -31,6 +33,10 @@ pub(super) struct Stream {
     pub(super) table: Table,
     /// Rows of an earlier process, until every view has taken the first epoch of this one.
     pub(super) restored: BTreeMap<Key, Row>,
+    /// Where its rows were read.
+    pub(super) places: Places,
+    /// What changed of it lately.
+    pub(super) recent: Recent<KeyChange>,
     /// What each epoch changed.
     pub(super) log: ChangeLog<KeyedChange>,
     /// Where the source would go on, with all that is pending taken.

@@ -9,15 +9,18 @@ use perennial_bank::ContextKey;
 use perennial_connectors::OutputRow;
 use perennial_rows::{Schema, Tuple};
 use perennial_views::query::Query;
-use perennial_views::{Delivery, Epoch, Pace, Plan, Services};
+use perennial_views::{Delivery, Epoch, Measures, Pace, Plan, Services};
 
 use super::backlog::Backlog;
+use crate::engine::analysis::Answering;
 use crate::engine::budget::{Ledger, Spending};
+use crate::engine::cause::LastRequest;
 use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::current::CurrentAnswer;
 use crate::engine::healing::Healing;
 use crate::engine::measuring::Measuring;
 use crate::engine::reading::Origin;
+use crate::engine::recent::{Recent, TupleChange};
 use crate::engine::upserts::{UpsertDigests, Upserts};
 use crate::state::StoredAnswer;
 
@@ -47,7 +50,17 @@ pub(super) struct View {
     pub(super) is_told_stale: bool,
     /// What sinks were given of it by an earlier process, until its first epoch is complete.
     pub(super) given: UpsertDigests,
+    /// What it did, in the newest epoch that it had work with and in all.
+    pub(super) done: Done,
     pub(super) body: Body,
+}
+
+/// What a view did.
+#[derive(Default)]
+pub(super) struct Done {
+    /// The newest epoch that it had work with, and what that came to.
+    pub(super) newest: Option<(Epoch, Answering)>,
+    pub(super) all: Answering,
 }
 
 /// What a view does.
@@ -61,6 +74,8 @@ pub(super) enum Body {
 /// A view of a query.
 pub(super) struct Querying {
     pub(super) query: Arc<Query>,
+    /// What its operators did.
+    pub(super) measures: Arc<Measures>,
     /// How its rows are told apart for sinks.
     pub(super) upserts: Upserts,
     /// What is read, in the order of the query's inputs.
@@ -69,6 +84,8 @@ pub(super) struct Querying {
     pub(super) tuples: BTreeMap<Tuple, isize>,
     /// What the epoch in flight changes of it.
     pub(super) deltas: BagChange,
+    /// What changed of it lately.
+    pub(super) recent: Recent<TupleChange>,
 }
 
 /// An epoch that a view works on. Where newer ones overtake it, they are one: of all that is in
@@ -113,6 +130,8 @@ pub(super) struct Generating {
     pub(super) healing: Healing,
     /// Answers whose dependencies are still to be measured.
     pub(super) measuring: Measuring,
+    /// What each answer was last given to.
+    pub(super) requests: BTreeMap<ContextKey, LastRequest>,
     /// What subscribers were told of the epoch in flight already.
     pub(super) early: BTreeMap<ContextKey, EarlyAnswer>,
     /// Work that no epoch has told of: of answers that were told, and overtaken before their epoch was
@@ -247,6 +266,22 @@ impl View {
                 view.answers.iter().map(output).collect()
             }
             Body::Query(view) => view.upserts.all(&view.tuples),
+        }
+    }
+
+    /// Forgets why what it says is as it is.
+    pub(super) fn forget_causes(&mut self) {
+        match &mut self.body {
+            Body::Generate(view) => view.requests.clear(),
+            Body::Query(view) => view.recent = Recent::default(),
+        }
+    }
+
+    /// How many different rows it says.
+    pub(super) fn n_rows(&self) -> usize {
+        match &self.body {
+            Body::Generate(view) => view.said.len(),
+            Body::Query(view) => view.tuples.len(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use perennial_ask::{FieldType, Output, Task};
 use perennial_rows::Value;
 
+use crate::measure::{Effort, Measures};
 use crate::query::Query;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::digest::part_digest;
@@ -33,7 +34,7 @@ impl fmt::Display for Query {
     /// The tree as `explain` prints it, the result at the top, without a last line break.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "result ({})", self.schema)?;
-        let explain = Explain { table: &self.table };
+        let explain = Explain::of(&self.table);
         explain.tree(f, &self.root, "", true)
     }
 }
@@ -64,7 +65,7 @@ pub(crate) struct Question<'q> {
 impl Query {
     /// Its questions, from the result down. What it asks twice is one.
     pub(crate) fn questions(&self) -> Vec<Question<'_>> {
-        let explain = Explain { table: &self.table };
+        let explain = Explain::of(&self.table);
         let (mut known, mut all) = (BTreeSet::new(), Vec::new());
         explain.questions(&self.root, &mut known, &mut all);
         all
@@ -74,8 +75,92 @@ impl Query {
 /// Said of a question about pairs.
 const A_PAIR: &str = "a pass a pair";
 
+/// The tree of a query with what its operators did.
+pub struct Analyzed<'q> {
+    query: &'q Query,
+    measures: &'q Measures,
+    epoch: Option<u64>,
+}
+
+impl Query {
+    /// Its tree, each operator with the rows that stand behind it and what it asked: for this epoch, or
+    /// in all where none is named. Told as `EXPLAIN ANALYZE` prints it, without a last line break.
+    pub fn analyzed<'q>(&'q self, measures: &'q Measures, epoch: Option<u64>) -> Analyzed<'q> {
+        Analyzed {
+            query: self,
+            measures,
+            epoch,
+        }
+    }
+
+    /// What all its questions came to: for this epoch, or in all where none is named.
+    pub fn effort(&self, measures: &Measures, epoch: Option<u64>) -> Effort {
+        let (mut known, mut sum) = (BTreeSet::new(), Effort::default());
+        let mut nodes = vec![&self.root];
+        while let Some(node) = nodes.pop() {
+            let part = part_digest(node);
+            if known.insert(part) {
+                sum += effort(measures, part, epoch);
+            }
+            nodes.extend(node.inputs());
+        }
+        sum
+    }
+}
+
+fn effort(measures: &Measures, part: [u8; 32], epoch: Option<u64>) -> Effort {
+    let measure = measures.of(part);
+    match epoch {
+        None => measure.all(),
+        Some(epoch) => measure.of_epoch(epoch),
+    }
+}
+
+impl fmt::Display for Analyzed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "result ({})", self.query.schema)?;
+        let explain = Explain {
+            measured: Some((self.measures, self.epoch)),
+            ..Explain::of(&self.query.table)
+        };
+        explain.tree(f, &self.query.root, "", true)
+    }
+}
+
 struct Explain<'t> {
     table: &'t ColumnTable,
+    /// What the operators did, for an epoch or in all.
+    measured: Option<(&'t Measures, Option<u64>)>,
+}
+
+impl<'t> Explain<'t> {
+    fn of(table: &'t ColumnTable) -> Self {
+        Self {
+            table,
+            measured: None,
+        }
+    }
+
+    /// What an operator did, behind its line.
+    fn done(&self, node: &Node) -> String {
+        let Some((measures, epoch)) = self.measured else {
+            return String::new();
+        };
+        let part = part_digest(node);
+        let rows = match measures.of(part).n_rows() {
+            1 => "1 row".to_owned(),
+            n => format!("{n} rows"),
+        };
+        let asks = match node {
+            Node::Ask(_) | Node::AskGroups(_) | Node::Rank(_) => true,
+            Node::Clusters(clusters) => clusters.check.is_some(),
+            _ => false,
+        };
+        match asks {
+            true => format!(" [{rows}; {}]", effort(measures, part, epoch)),
+            false => format!(" [{rows}]"),
+        }
+    }
 }
 
 impl Explain<'_> {
@@ -87,7 +172,12 @@ impl Explain<'_> {
         is_last: bool,
     ) -> fmt::Result {
         let branch = if is_last { "└" } else { "├" };
-        write!(f, "\n{indent}{branch} {}", self.line(node))?;
+        write!(
+            f,
+            "\n{indent}{branch} {}{}",
+            self.line(node),
+            self.done(node)
+        )?;
         let indent = format!("{indent}{} ", if is_last { " " } else { "│" });
         let inputs = node.inputs();
         for (at, input) in inputs.iter().enumerate() {

@@ -40,7 +40,7 @@ use perennial_rows::{KEY, Schema};
 
 pub use bind::{BindError, BindErrors, RelationSchema, Relations, SEM_FUNCTIONS, Span, bind};
 
-pub use explain::Subject;
+pub use explain::{Analyzed, Subject};
 pub use relax::Certainty;
 pub use timestamp::parse as instant;
 

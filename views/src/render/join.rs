@@ -85,7 +85,7 @@ pub(super) fn join<'scope>(
 }
 
 /// The values of a key, in the form in which equal ones are alike; `None` if one is NULL.
-pub(super) fn key_of(tuple: &Tuple, keys: &[Expression<usize>]) -> Option<Tuple> {
+pub(crate) fn key_of(tuple: &Tuple, keys: &[Expression<usize>]) -> Option<Tuple> {
     let mut values = Vec::with_capacity(keys.len());
     for key in keys {
         match key.value(tuple) {

@@ -45,7 +45,8 @@ mod totals;
 mod union;
 mod values;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -56,6 +57,7 @@ use timely::dataflow::Scope;
 
 use crate::bounds::Meter;
 use crate::dataflow::Epoch;
+use crate::measure::{Measure, Measures};
 use crate::outputs::{Asking, TaskCalls};
 use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
@@ -64,6 +66,7 @@ use crate::query::{ColumnId, Query};
 use crate::render::ask::Questions;
 use crate::render::ask_groups::{Groups, Limits, Rows};
 
+pub(crate) use join::key_of;
 pub(crate) use tally::{Tallied, Tally};
 
 /// A bag of tuples that changes from epoch to epoch.
@@ -79,7 +82,7 @@ fn with(tuple: &Tuple, value: Value) -> Tuple {
 ///
 /// A query with an aggregate over all rows has a row from epoch 0 on, whenever the dataflow was
 /// built. Models are asked, and texts embedded, through `asking`, which a query that does neither does not
-/// need.
+/// need. What the operators do is counted in `measures`, where these are given.
 ///
 /// # Panics
 /// If there are not as many inputs as the query reads, or nobody to ask where it [asks](Query::asks) or
@@ -89,17 +92,18 @@ pub fn render<'scope>(
     query: &Query,
     inputs: Vec<Tuples<'scope>>,
     asking: Option<&Asking>,
+    measures: Option<&Measures>,
 ) -> Tuples<'scope> {
-    render_within(scope, query, inputs, asking, None)
+    render_within(scope, query, inputs, asking, (None, measures))
 }
 
-/// The same, where joins count their pairs.
+/// The same, where joins count their pairs, too.
 pub(crate) fn render_within<'scope>(
     scope: Scope<'scope, Epoch>,
     query: &Query,
     inputs: Vec<Tuples<'scope>>,
     asking: Option<&Asking>,
-    meter: Option<&Rc<Meter>>,
+    (meter, measures): (Option<&Rc<Meter>>, Option<&Measures>),
 ) -> Tuples<'scope> {
     assert_eq!(
         inputs.len(),
@@ -112,7 +116,9 @@ pub(crate) fn render_within<'scope>(
         inputs,
         asking,
         meter,
+        measures,
         tally: None,
+        captured: None,
         rendered: BTreeMap::new(),
     };
     renderer.node(query.root()).consolidate()
@@ -132,12 +138,39 @@ pub(crate) fn tally<'scope>(
         inputs,
         asking: Some(asking),
         meter: Some(meter),
+        measures: None,
         tally: Some(tally),
+        captured: None,
         rendered: BTreeMap::new(),
     };
     for root in roots {
         renderer.node(root);
     }
+}
+
+/// How often each row stands behind an operator, by the digest of its part of the tree.
+pub(crate) type Captured = RefCell<HashMap<[u8; 32], BTreeMap<Tuple, isize>>>;
+
+/// Keeps the rows behind each operator of a query, over inputs of one epoch.
+pub(crate) fn capture<'scope>(
+    scope: Scope<'scope, Epoch>,
+    query: &Query,
+    inputs: Vec<Tuples<'scope>>,
+    asking: &Asking,
+    (meter, captured): (&Rc<Meter>, &Rc<Captured>),
+) {
+    let mut renderer = Renderer {
+        scope,
+        query,
+        inputs,
+        asking: Some(asking),
+        meter: Some(meter),
+        measures: None,
+        tally: None,
+        captured: Some(captured),
+        rendered: BTreeMap::new(),
+    };
+    renderer.node(query.root());
 }
 
 struct Renderer<'q, 'scope> {
@@ -146,8 +179,12 @@ struct Renderer<'q, 'scope> {
     inputs: Vec<Tuples<'scope>>,
     asking: Option<&'q Asking>,
     meter: Option<&'q Rc<Meter>>,
+    /// Where it is counted what the operators do.
+    measures: Option<&'q Measures>,
     /// Counts questions in place of asking them.
     tally: Option<&'q Rc<Tally>>,
+    /// Where the rows behind each operator are kept.
+    captured: Option<&'q Rc<Captured>>,
     /// What is rendered already, by the digest of its part of the tree.
     rendered: BTreeMap<[u8; 32], Tuples<'scope>>,
 }
@@ -160,9 +197,26 @@ impl<'scope> Renderer<'_, 'scope> {
         if let Some(known) = self.rendered.get(&digest) {
             return known.clone();
         }
-        let tuples = self.new_node(node);
+        let mut tuples = self.new_node(node);
+        if let Some(measures) = self.measures {
+            let measure = measures.of(digest);
+            tuples = tuples.inspect(move |(_, _, n)| measure.count_rows(*n));
+        }
+        if let Some(captured) = self.captured.cloned() {
+            tuples = tuples.inspect(move |(tuple, _, n)| {
+                let mut captured = captured.borrow_mut();
+                let rows = captured.entry(digest).or_default();
+                *rows.entry(tuple.clone()).or_default() += n;
+            });
+        }
         self.rendered.insert(digest, tuples.clone());
         tuples
+    }
+
+    /// Where the calls of a node are counted.
+    fn measure(&self, node: &Node) -> Arc<Measure> {
+        let measures = self.measures;
+        measures.map_or_else(Arc::default, |measures| measures.of(part_digest(node)))
     }
 
     fn new_node(&mut self, node: &Node) -> Tuples<'scope> {
@@ -190,7 +244,7 @@ impl<'scope> Renderer<'_, 'scope> {
                 join::join(join, left, right, self.meter)
             }
             Node::Nearest(nearest) => self.nearest(nearest),
-            Node::Clusters(clusters) => self.clusters(clusters),
+            Node::Clusters(clusters) => self.clusters(clusters, self.measure(node)),
             Node::Union { inputs, .. } => {
                 let inputs = inputs.iter().map(|(input, wanted)| {
                     union::arranged(self.node(input), &input.columns(), wanted)
@@ -244,19 +298,22 @@ impl<'scope> Renderer<'_, 'scope> {
                         tally::tallied(questions, of, ask.output, tally)
                     });
                 }
-                let calls = TaskCalls::new(ask.task.clone(), outputs, asking);
+                let calls = TaskCalls::new(ask.task.clone(), outputs, asking, self.measure(node));
                 ask::ask(input, arguments, |questions| {
                     ask::answered(questions, calls)
                 })
             }
-            Node::AskGroups(ask) => self.ask_groups(ask),
+            Node::AskGroups(ask) => self.ask_groups(ask, self.measure(node)),
             Node::Rank(rank) => {
                 let asking = self.asking.expect("a query that asks a model is given one");
                 let outputs = asking.outputs(rank.model.as_ref());
                 let arguments = all_placed(&rank.arguments, &rank.input.columns());
                 let n_places = usize::try_from(rank.n_places).unwrap_or(usize::MAX);
-                let calls =
-                    || rank::ContestCalls::new(rank.task.clone(), outputs, asking, n_places);
+                let (task, measure) = (&rank.task, self.measure(node));
+                let calls = || {
+                    let measure = measure.clone();
+                    rank::ContestCalls::new(task.clone(), outputs, asking, n_places, measure)
+                };
                 rank::rank(self.node(&rank.input), arguments, n_places, calls)
             }
             Node::Entries(entries) => entries::entries(self.node(&entries.input), entries.retain),
@@ -300,7 +357,7 @@ impl<'scope> Renderer<'_, 'scope> {
         nearest::nearest(left, right, n, || asking.embedding(), self.meter)
     }
 
-    fn clusters(&mut self, clusters: &Clusters) -> Tuples<'scope> {
+    fn clusters(&mut self, clusters: &Clusters, measure: Arc<Measure>) -> Tuples<'scope> {
         let asking = self
             .asking
             .expect("a query that embeds is given an embedder");
@@ -312,7 +369,7 @@ impl<'scope> Renderer<'_, 'scope> {
             let task = check.task.clone();
             move |pairs: Questions<'scope, Tuple>| match tally {
                 Some(tally) => tally::tallied(pairs, (task, outputs), output, tally),
-                None => ask::answered(pairs, TaskCalls::new(task, &outputs, asking)),
+                None => ask::answered(pairs, TaskCalls::new(task, &outputs, asking, measure)),
             }
         });
         let threshold = clusters.threshold.get();
@@ -325,7 +382,7 @@ impl<'scope> Renderer<'_, 'scope> {
         )
     }
 
-    fn ask_groups(&mut self, ask: &AskGroups) -> Tuples<'scope> {
+    fn ask_groups(&mut self, ask: &AskGroups, measure: Arc<Measure>) -> Tuples<'scope> {
         let asking = self.asking.expect("a query that asks a model is given one");
         let outputs = asking.outputs(ask.model.as_ref()).clone();
         let (of_groups, of_rows) = (ask.groups.columns(), ask.rows.columns());
@@ -346,21 +403,21 @@ impl<'scope> Renderer<'_, 'scope> {
         let limits = Limits::of(&ask.task, outputs.capabilities().n_positions);
         let calls = |subject| {
             let task = Task::clone(&ask.task).of(subject);
-            TaskCalls::new(Arc::new(task), &outputs, asking)
+            TaskCalls::new(Arc::new(task), &outputs, asking, measure.clone())
         };
         ask_groups::ask_groups(groups, rows, limits, calls)
     }
 }
 
 /// An expression over the positions of a layout.
-fn placed(expression: &Scalar, layout: &[ColumnId]) -> Expression<usize> {
+pub(crate) fn placed(expression: &Scalar, layout: &[ColumnId]) -> Expression<usize> {
     expression.substitute(|id| {
         let at = layout.iter().position(|column| column == id);
         Expression::Column(at.expect("an operator's input makes what the operator reads"))
     })
 }
 
-fn all_placed(expressions: &[Scalar], layout: &[ColumnId]) -> Vec<Expression<usize>> {
+pub(crate) fn all_placed(expressions: &[Scalar], layout: &[ColumnId]) -> Vec<Expression<usize>> {
     expressions
         .iter()
         .map(|expression| placed(expression, layout))

@@ -19,6 +19,10 @@
 //! SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | MEMORIES | COLUMNS FROM name
 //! DROP SOURCE | TABLE | VIEW | SINK | MODEL | MEMORY [IF EXISTS] name
 //! EXPLAIN query | CREATE VIEW … | CREATE CONTINUOUS VIEW … | CREATE MEMORY …
+//! EXPLAIN COST query | CREATE VIEW …
+//! EXPLAIN ANALYZE query | view
+//! EXPLAIN WHY view['key']
+//! LINEAGE OF relation['key']
 //! FORGET 'key' FROM name
 //! FORGET KEY | SESSION | WRITER | NAMESPACE '…' FROM MEMORY name
 //! GRANT READ ON NAMESPACE '…' OF MEMORY name TO 'reader'
@@ -63,5 +67,5 @@ pub use sqlparser::tokenizer::{Location, Span};
 pub use statement::{
     AlterView, CreateContinuousView, CreateMemory, CreateModel, CreateSink, CreateSource,
     CreateTable, CreateView, Delete, Drop, Forget, ForgetMemory, ForgetPart, Grant, Insert, Kind,
-    Name, Origin, ReadBy, Recall, Show, Spanned, Statement, Subscribe, Update,
+    Name, Origin, ReadBy, Recall, RowName, Show, Spanned, Statement, Subscribe, Update,
 };

@@ -14,12 +14,12 @@ use super::lexer::{self, Piece};
 use super::options::{self, SubscribeOption, ViewOption};
 use super::print::Identifier;
 use super::statement::{
-    AlterView, Drop, Forget, ForgetMemory, ForgetPart, Grant, Kind, Recall, Show, Spanned,
+    AlterView, Drop, Forget, ForgetMemory, ForgetPart, Grant, Kind, Recall, RowName, Show, Spanned,
     Statement, Subscribe,
 };
 
 /// Statements within one another: `EXPLAIN EXPLAIN` is none.
-const BEGINNINGS: [&str; 17] = [
+const BEGINNINGS: [&str; 18] = [
     "CREATE",
     "ALTER",
     "INSERT",
@@ -32,6 +32,7 @@ const BEGINNINGS: [&str; 17] = [
     "SHOW",
     "DROP",
     "EXPLAIN",
+    "LINEAGE",
     "FORGET",
     "GRANT",
     "REVOKE",
@@ -96,6 +97,9 @@ fn one(cursor: &mut Cursor<'_>) -> Result<Spanned<Statement>, Diagnostic> {
         drop(cursor)?
     } else if cursor.eat("EXPLAIN") {
         explain(cursor)?
+    } else if cursor.eat("LINEAGE") {
+        cursor.expect("OF")?;
+        Statement::Lineage(row_name(cursor)?)
     } else if cursor.eat("FORGET") {
         forget(cursor)?
     } else if cursor.eat("GRANT") {
@@ -252,7 +256,40 @@ fn kind(cursor: &mut Cursor<'_>) -> Result<Kind, Diagnostic> {
     Err(cursor.unexpected())
 }
 
+/// `relation['key']`.
+fn row_name(cursor: &mut Cursor<'_>) -> Result<RowName, Diagnostic> {
+    let relation = cursor.name("the name of a relation")?;
+    cursor.expect_symbol(&Token::LBracket)?;
+    let key = cursor.string("a key in '…'")?;
+    cursor.expect_symbol(&Token::RBracket)?;
+    Ok(RowName { relation, key })
+}
+
+/// What follows `EXPLAIN ANALYZE`.
+fn analyze(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    for word in ["SELECT", "WITH", "VALUES"] {
+        if cursor.is_at(word) {
+            let begin = cursor.span();
+            return match one(cursor)?.of {
+                Statement::Select(query) => Ok(Statement::AnalyzeQuery(query)),
+                _ => Err(Diagnostic::new(
+                    "only queries can be carried out here",
+                    begin,
+                )),
+            };
+        }
+        cursor.tried(word);
+    }
+    Ok(Statement::AnalyzeView(cursor.name("the name of a view")?))
+}
+
 fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
+    if cursor.eat("ANALYZE") {
+        return analyze(cursor);
+    }
+    if cursor.eat("WHY") {
+        return Ok(Statement::ExplainWhy(row_name(cursor)?));
+    }
     let is_cost = cursor.eat("COST");
     let begin: Span = cursor.span();
     for word in ["SELECT", "WITH", "VALUES", "CREATE"] {

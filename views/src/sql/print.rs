@@ -10,7 +10,7 @@ use super::cursor::needs_quotes;
 use super::options::{MemoryOption, ModelOption, SinkOption, SourceOption, ViewOption};
 use super::statement::{
     AlterView, CreateContinuousView, CreateSink, CreateSource, Delete, Drop, ForgetMemory, Grant,
-    Insert, Origin, ReadBy, Recall, Show, Spanned, Statement, Subscribe, Update,
+    Insert, Origin, ReadBy, Recall, RowName, Show, Spanned, Statement, Subscribe, Update,
 };
 use crate::pace::duration_text;
 use crate::query::memory::Retain;
@@ -244,6 +244,10 @@ impl Display for Statement {
             Self::Drop(drop) => drop.fmt(f),
             Self::Explain(explained) => write!(f, "EXPLAIN {}", explained.of),
             Self::ExplainCost(explained) => write!(f, "EXPLAIN COST {}", explained.of),
+            Self::AnalyzeQuery(query) => write!(f, "EXPLAIN ANALYZE {query}"),
+            Self::AnalyzeView(name) => write!(f, "EXPLAIN ANALYZE {}", Identifier(&name.of)),
+            Self::ExplainWhy(row) => write!(f, "EXPLAIN WHY {row}"),
+            Self::Lineage(row) => write!(f, "LINEAGE OF {row}"),
             Self::Forget(forget) => {
                 let from = Identifier(&forget.from.of);
                 write!(f, "FORGET {} FROM {from}", Quoted(&forget.key.of))
@@ -255,6 +259,13 @@ impl Display for Statement {
             Self::Grant(grant) => grant.fmt(f),
             Self::Recall(recall) => recall.fmt(f),
         }
+    }
+}
+
+impl Display for RowName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (relation, key) = (Identifier(&self.relation.of), Quoted(&self.key.of));
+        write!(f, "{relation}[{key}]")
     }
 }
 

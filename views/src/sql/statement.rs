@@ -83,6 +83,14 @@ pub enum Statement {
     Explain(Box<Spanned<Statement>>),
     /// `EXPLAIN COST statement`
     ExplainCost(Box<Spanned<Statement>>),
+    /// `EXPLAIN ANALYZE query`
+    AnalyzeQuery(Box<Query>),
+    /// `EXPLAIN ANALYZE view`
+    AnalyzeView(Name),
+    /// `EXPLAIN WHY view['key']`
+    ExplainWhy(RowName),
+    /// `LINEAGE OF relation['key']`
+    Lineage(RowName),
     /// `FORGET 'key' FROM relation`
     Forget(Forget),
     /// `FORGET KEY | SESSION | WRITER | NAMESPACE '…' FROM MEMORY name`
@@ -105,13 +113,26 @@ impl Statement {
                 .iter()
                 .any(|option| matches!(option.of, MemoryOption::Recall(by) if by.is_latent())),
             Self::Explain(explained) | Self::ExplainCost(explained) => explained.of.may_ask(),
-            Self::CreateView(_) | Self::Select(_) | Self::Update(_) | Self::Delete(_) => {
+            Self::CreateView(_)
+            | Self::Select(_)
+            | Self::AnalyzeQuery(_)
+            | Self::Update(_)
+            | Self::Delete(_) => {
                 let text = self.to_string().to_lowercase();
                 SEM_FUNCTIONS.iter().any(|name| text.contains(name))
             }
             _ => false,
         }
     }
+}
+
+/// A row of a relation, by its key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowName {
+    /// The relation.
+    pub relation: Name,
+    /// The key.
+    pub key: Spanned<Arc<str>>,
 }
 
 /// A relation that something outside feeds.

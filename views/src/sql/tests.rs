@@ -301,6 +301,10 @@ fn statement() -> impl Strategy<Value = String> {
         one_of(&QUERIES).prop_map(str::to_owned),
         one_of(&QUERIES).prop_map(|query| format!("EXPLAIN {query}")),
         one_of(&QUERIES).prop_map(|query| format!("EXPLAIN COST {query}")),
+        one_of(&QUERIES).prop_map(|query| format!("EXPLAIN ANALYZE {query}")),
+        name().prop_map(|n| format!("EXPLAIN ANALYZE {}", quoted(&n))),
+        (name(), string()).prop_map(|(n, key)| format!("EXPLAIN WHY {}[{key}]", quoted(&n))),
+        (name(), string()).prop_map(|(n, key)| format!("LINEAGE OF {}[{key}]", quoted(&n))),
         (
             name(),
             some_of(&["SNAPSHOT = false", "PROGRESS"]),

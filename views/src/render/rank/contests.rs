@@ -23,6 +23,7 @@ use perennial_rows::{Tuple, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::Epoch;
+use crate::measure::{Asker, Measure};
 use crate::outputs::{Asking, Outputs};
 use crate::render::rank::standings::{Entrant, Pair, Verdicts, standings};
 
@@ -47,6 +48,7 @@ pub(crate) struct ContestCalls {
     outputs: Arc<Outputs>,
     asking: Asking,
     n_places: usize,
+    measure: Arc<Measure>,
     held: HashMap<Contest, Arc<Held>>,
     /// Verdicts of contests that ended, by node, until the next of the node has asked for its own;
     /// with the newest epoch then.
@@ -61,6 +63,7 @@ struct Held {
     task: Arc<Task>,
     outputs: Arc<Outputs>,
     asking: Asking,
+    asker: Asker,
     state: Mutex<State>,
 }
 
@@ -79,14 +82,17 @@ struct State {
 }
 
 impl ContestCalls {
-    /// Of a task about two rows, whose outputs are in `outputs`; so many places are wanted.
+    /// Of a task about two rows, whose outputs are in `outputs`; so many places are wanted. Its calls are
+    /// counted.
     pub(crate) fn new(
         task: Arc<Task>,
         outputs: &Arc<Outputs>,
         asking: &Asking,
         n_places: usize,
+        measure: Arc<Measure>,
     ) -> Self {
         Self {
+            measure,
             task,
             outputs: outputs.clone(),
             asking: asking.clone(),
@@ -125,6 +131,7 @@ impl Calls<Epoch, Contest, Vec<Entrant>> for ContestCalls {
             task: self.task.clone(),
             outputs: self.outputs.clone(),
             asking: self.asking.clone(),
+            asker: Asker::new(self.measure.clone(), *epoch),
             state: Mutex::new(State {
                 before: ended.map_or_else(Vec::new, |(_, verdicts)| verdicts),
                 reply: Some(reply),
@@ -221,9 +228,9 @@ impl Held {
             held.state().verdicts.insert(pair, is_first);
             held.advance();
         };
-        let digest = self
-            .outputs
-            .ask_then(&self.task, values, &self.asking, told);
+        let digest =
+            self.outputs
+                .ask_then(&self.task, values, (&self.asking, self.asker.clone()), told);
         let mut state = self.state();
         if state.is_over {
             drop(state);

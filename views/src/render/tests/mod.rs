@@ -30,6 +30,7 @@ use serde_json::Value as Json;
 
 use crate::dataflow::Epoch;
 use crate::embeddings::Embeddings;
+use crate::measure::Measures;
 use crate::outputs::{Asking, Outputs};
 use crate::query::bind::tests::parse;
 use crate::query::{Query, RelationSchema, Relations, bind};
@@ -158,7 +159,7 @@ fn maintained_by(
     let n_epochs = deltas.len();
     let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
     let n_asked = asked.clone();
-    let asking = asking_of(model.clone());
+    let (asking, measures) = (asking_of(model.clone()), Measures::default());
     let run = move |worker: &mut timely::worker::Worker| {
         let mut sessions = Vec::new();
         for _ in query.inputs() {
@@ -170,7 +171,7 @@ fn maintained_by(
                 .iter_mut()
                 .map(|session| session.to_collection(scope))
                 .collect();
-            render(scope, &query, inputs, Some(&asking))
+            render(scope, &query, inputs, Some(&asking), Some(&measures))
                 .inspect(move |update| said.lock().unwrap().push(update.clone()))
                 .probe()
                 .0

@@ -1,0 +1,521 @@
+//! Which rows does a row of a query come from, and what was a model asked on the way?
+//!
+//! # Design
+//! Lineage is found when somebody asks for it, as Cui and Widom trace tuples of a warehouse's views back
+//! ("Tracing the Lineage of View Data in a Warehousing Environment", 2000): the query is evaluated once more over
+//! the rows that stand, with the rows behind each operator kept; then a row is followed from the result down,
+//! each operator by a rule of its own. So what flows in a view carries nothing for it, and a view whose lineage
+//! nobody asks for pays nothing.
+//!
+//! | operator | a row comes from |
+//! | --- | --- |
+//! | scan | a row of the relation |
+//! | project | the rows that become it |
+//! | filter, distinct, top | itself |
+//! | join | its left part, and the right rows that matched |
+//! | nearest | its two parts |
+//! | clusters | the rows whose texts have its representative |
+//! | union | itself, of each input that has it |
+//! | group by | the rows of its group |
+//! | ask, rank, embed | itself without what was said |
+//! | ask groups | its group, and the rows of that |
+//! | entries | the stored rows that say the same |
+//!
+//! # Invariants
+//! - Nobody is asked: what a view was told is known, all else is NULL.
+//! - Rows that were ruled out are no lineage: of `NOT EXISTS` only the left side is.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use differential_dataflow::AsCollection;
+use perennial_rows::{Tuple, Value};
+use timely::dataflow::operators::ToStream;
+
+use crate::bounds::{Bounds, Exceeded, Meter};
+use crate::dataflow::Epoch;
+use crate::evaluate::step_to_end;
+use crate::outputs::Asking;
+use crate::query::digest::part_digest;
+use crate::query::node::{Join, JoinKind, Scalar};
+use crate::query::{ColumnId, Node, Query};
+use crate::render::{Captured, all_placed, capture, key_of, placed};
+
+/// Most rows that one is said to come from.
+const MAX_ROWS: usize = 1_000;
+
+/// Where a row comes from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    /// Rows of the relations that the query reads, each once.
+    pub rows: Vec<TracedRow>,
+    /// What a model said on the way, each once.
+    pub said: Vec<Said>,
+    /// Whether it comes from more rows than are named.
+    pub is_cut: bool,
+}
+
+/// A row of a relation, by the columns that the query reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TracedRow {
+    /// The relation.
+    pub relation: Arc<str>,
+    /// Names of columns with the row's values.
+    pub values: Vec<(Arc<str>, Value)>,
+}
+
+/// What a model said of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Said {
+    /// The question, as SQL asks it.
+    pub question: String,
+    /// The values that it is about.
+    pub of: Tuple,
+    /// What was said.
+    pub answer: Value,
+}
+
+/// Where a row of a query comes from, over inputs that are those of [`Query::inputs`]; `asking` is whom the
+/// query asks. Of a row that the query does not have, nothing.
+///
+/// # Errors
+/// [`Exceeded`] where it takes more than the bounds allow.
+///
+/// # Panics
+/// If there are not as many inputs as the query reads.
+pub fn trace(
+    query: &Query,
+    inputs: Vec<Vec<(Tuple, isize)>>,
+    asking: &Asking,
+    row: &Tuple,
+    bounds: &Bounds,
+) -> Result<Trace, Exceeded> {
+    let behind = rows_behind(query, inputs, asking, bounds)?;
+    let questions = query.questions().into_iter();
+    let mut tracer = Tracer {
+        behind,
+        questions: questions.map(|of| (of.output, of.text)).collect(),
+        seen: BTreeSet::new(),
+        trace: Trace::default(),
+    };
+    tracer.back(query.root(), row);
+    Ok(tracer.trace)
+}
+
+/// The rows behind each operator, by the digest of its part of the tree.
+type Behind = HashMap<[u8; 32], Vec<Tuple>>;
+
+fn rows_behind(
+    query: &Query,
+    inputs: Vec<Vec<(Tuple, isize)>>,
+    asking: &Asking,
+    bounds: &Bounds,
+) -> Result<Behind, Exceeded> {
+    let (query, asking, bounds) = (query.clone(), asking.knowing_only(), bounds.clone());
+    let captured = timely::execute_directly(move |worker| {
+        let (meter, captured) = (Rc::new(Meter::new(bounds)), Rc::<Captured>::default());
+        let dataflow = worker.next_dataflow_index();
+        worker.dataflow::<Epoch, _, _>(|scope| {
+            let inputs = inputs.into_iter().map(|rows| {
+                let rows = rows.into_iter().map(|(tuple, count)| (tuple, 0, count));
+                rows.to_stream(scope).container::<Vec<_>>().as_collection()
+            });
+            let inputs = inputs.collect();
+            capture(scope, &query, inputs, &asking, (&meter, &captured));
+        });
+        let done = step_to_end(worker, &meter);
+        if done.is_err() {
+            worker.drop_dataflow(dataflow);
+        }
+        done.map(|()| RefCell::take(&captured))
+    })?;
+    let standing = captured.into_iter().map(|(part, rows)| {
+        let rows = rows.into_iter().filter(|(_, count)| *count > 0);
+        (part, rows.map(|(tuple, _)| tuple).collect())
+    });
+    Ok(standing.collect())
+}
+
+struct Tracer {
+    behind: Behind,
+    questions: BTreeMap<ColumnId, String>,
+    /// Rows that were followed, by operator.
+    seen: BTreeSet<([u8; 32], Tuple)>,
+    trace: Trace,
+}
+
+impl Tracer {
+    /// The rows behind an operator that are so.
+    fn rows(&self, node: &Node, is_so: impl Fn(&Tuple) -> bool) -> Vec<Tuple> {
+        let rows = self.behind.get(&part_digest(node)).into_iter().flatten();
+        rows.filter(|row| is_so(row)).cloned().collect()
+    }
+
+    /// Follows the rows of an operator that are so.
+    fn all(&mut self, node: &Node, is_so: impl Fn(&Tuple) -> bool) {
+        for row in self.rows(node, is_so) {
+            self.back(node, &row);
+        }
+    }
+
+    /// Follows a row of an operator.
+    fn back(&mut self, node: &Node, row: &Tuple) {
+        let part = part_digest(node);
+        let stands = |rows: &Vec<Tuple>| rows.contains(row);
+        if !self.behind.get(&part).is_some_and(stands) || !self.seen.insert((part, row.clone())) {
+            return;
+        }
+        match node {
+            Node::Scan(scan) => {
+                if self.trace.rows.len() >= MAX_ROWS {
+                    self.trace.is_cut = true;
+                    return;
+                }
+                let names = scan.columns.iter().map(|(name, _)| name.clone());
+                let found = TracedRow {
+                    relation: scan.relation.clone(),
+                    values: names.zip(row.iter().cloned()).collect(),
+                };
+                if !self.trace.rows.contains(&found) {
+                    self.trace.rows.push(found);
+                }
+            }
+            Node::Values { .. } => {}
+            Node::Project { input, columns } => {
+                let layout = input.columns();
+                let made: Vec<_> = columns.iter().map(|(_, c)| placed(c, &layout)).collect();
+                let becomes =
+                    |from: &Tuple| made.iter().map(|c| c.value(from)).eq(row.iter().cloned());
+                self.all(input, becomes);
+            }
+            Node::Filter { input, .. } | Node::Distinct { input } | Node::Top { input, .. } => {
+                self.back(input, row);
+            }
+            Node::Join(join) => self.join(join, row),
+            Node::Nearest(nearest) => {
+                let (left, right) = row.split_at(nearest.left.columns().len());
+                self.back(&nearest.left, &left.into());
+                self.back(&nearest.right, &right.into());
+            }
+            Node::Clusters(clusters) => {
+                let of_text = |rows: &[Tuple], text: &Value| {
+                    let found = rows.iter().find(|found| found[0] == *text);
+                    found.map(|found| found[1].clone())
+                };
+                let clustered = self.rows(node, |_| true);
+                let text = placed(&clusters.text, &clusters.input.columns());
+                let is_alike =
+                    |from: &Tuple| of_text(&clustered, &text.value(from)).as_ref() == Some(&row[1]);
+                self.all(&clusters.input, is_alike);
+            }
+            Node::Union { inputs, .. } => {
+                for (input, wanted) in inputs {
+                    let places = places(&input.columns(), wanted);
+                    let becomes = |from: &Tuple| places.iter().map(|at| &from[*at]).eq(row.iter());
+                    self.all(input, becomes);
+                }
+            }
+            Node::Reduce { input, keys, .. } => {
+                let layout = input.columns();
+                let made: Vec<_> = keys.iter().map(|(_, key)| placed(key, &layout)).collect();
+                let is_of_group = |from: &Tuple| {
+                    made.iter()
+                        .map(|key| key.value(from))
+                        .eq(row.iter().take(made.len()).cloned())
+                };
+                self.all(input, is_of_group);
+            }
+            Node::Ask(ask) => {
+                let (input, answer) = without_last(row);
+                self.say(
+                    ask.output,
+                    &ask.arguments,
+                    &ask.input.columns(),
+                    &input,
+                    answer,
+                );
+                self.back(&ask.input, &input);
+            }
+            Node::AskGroups(ask) => {
+                let (group, answer) = without_last(row);
+                let (of_groups, of_rows) = (ask.groups.columns(), ask.rows.columns());
+                let keys = ask.keys.iter().map(|(column, key)| {
+                    (places(&of_groups, &[*column])[0], placed(key, &of_rows))
+                });
+                let keys: Vec<_> = keys.collect();
+                if let Some(question) = self.questions.get(&ask.output).cloned() {
+                    let of = Tuple::from([]);
+                    self.trace.said.push(Said {
+                        question,
+                        of,
+                        answer,
+                    });
+                }
+                self.all(&ask.rows, |from| {
+                    keys.iter().all(|(at, key)| key.value(from) == group[*at])
+                });
+                self.back(&ask.groups, &group);
+            }
+            Node::Rank(rank) => {
+                let (input, place) = without_last(row);
+                self.say(
+                    rank.output,
+                    &rank.arguments,
+                    &rank.input.columns(),
+                    &input,
+                    place,
+                );
+                self.back(&rank.input, &input);
+            }
+            Node::Entries(entries) => {
+                // The keys of all rows that say the same stand in its last column.
+                let sources = row.last().map(ToString::to_string).unwrap_or_default();
+                let is_named = |from: &Tuple| {
+                    let key = from.first().map(ToString::to_string).unwrap_or_default();
+                    sources.contains(&format!("\"{key}\"")) || from.first() == row.first()
+                };
+                self.all(&entries.input, is_named);
+            }
+            Node::Embed(embed) => self.back(&embed.input, &without_last(row).0),
+        }
+    }
+
+    fn join(&mut self, join: &Join, row: &Tuple) {
+        let (of_left, of_right) = (join.left.columns(), join.right.columns());
+        let left: Tuple = row[..of_left.len()].into();
+        self.back(&join.left, &left);
+        match join.kind {
+            JoinKind::Anti => {}
+            JoinKind::Inner | JoinKind::Left => {
+                // Of a left row without match the right part is no row, so nothing stands there.
+                self.back(&join.right, &row[of_left.len()..].into());
+            }
+            JoinKind::Semi => {
+                let side = |at: fn(&(Scalar, Scalar)) -> &Scalar, layout: &[ColumnId]| -> Vec<_> {
+                    join.keys
+                        .iter()
+                        .map(|key| placed(at(key), layout))
+                        .collect()
+                };
+                let left_keys = side(|(left, _)| left, &of_left);
+                let right_keys = side(|(_, right)| right, &of_right);
+                let both: Vec<ColumnId> = of_left.iter().chain(&of_right).copied().collect();
+                let residual = all_placed(&join.residual, &both);
+                let key = key_of(&left, &left_keys);
+                self.all(&join.right, |right| {
+                    let pair: Vec<Value> = left.iter().chain(right.iter()).cloned().collect();
+                    key.is_some()
+                        && key_of(right, &right_keys) == key
+                        && residual.iter().all(|condition| condition.is_true(&pair))
+                });
+            }
+        }
+    }
+
+    /// Notes what a model said of a row.
+    fn say(
+        &mut self,
+        output: ColumnId,
+        arguments: &[Scalar],
+        layout: &[ColumnId],
+        row: &Tuple,
+        answer: Value,
+    ) {
+        let Some(question) = self.questions.get(&output).cloned() else {
+            return;
+        };
+        let arguments = all_placed(arguments, layout);
+        let said = Said {
+            question,
+            of: arguments
+                .iter()
+                .map(|argument| argument.value(row))
+                .collect(),
+            answer,
+        };
+        if !self.trace.said.contains(&said) {
+            self.trace.said.push(said);
+        }
+    }
+}
+
+/// A tuple without its last value, and that.
+fn without_last(row: &Tuple) -> (Tuple, Value) {
+    match row.split_last() {
+        Some((last, rest)) => (rest.into(), last.clone()),
+        None => (row.clone(), Value::Null),
+    }
+}
+
+/// Where columns stand in a layout.
+fn places(layout: &[ColumnId], wanted: &[ColumnId]) -> Vec<usize> {
+    let place = |id: &ColumnId| {
+        let at = layout.iter().position(|column| column == id);
+        at.expect("an operator's input makes what the operator reads")
+    };
+    wanted.iter().map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
+    use perennial_ask::{Executor, Output, Task};
+
+    use super::*;
+    use crate::embeddings::Embeddings;
+    use crate::evaluate;
+    use crate::measure::Asker;
+    use crate::outputs::Outputs;
+    use crate::query::bind::tests::sql;
+
+    fn asking() -> (Asking, Arc<Outputs>, Arc<Scripted>) {
+        let (model, executor) = (Arc::new(Scripted::new()), Arc::new(Executor::new(1)));
+        let outputs = Arc::new(Outputs::new(model.clone(), Arc::new(()), executor.clone()));
+        let embedder = Arc::new(ScriptedEmbedder::default());
+        let embeddings = Embeddings::new(embedder, Arc::new(()), executor);
+        let asking = Asking::new("v".into(), outputs.clone(), Arc::new(()));
+        let asking = asking.embedding_with(Arc::new(embeddings));
+        (asking, outputs, model)
+    }
+
+    /// Rows of the relations of tests, chosen by a number.
+    fn inputs(query: &Query, seed: u64) -> Vec<Vec<(Tuple, isize)>> {
+        let mut state = seed;
+        let mut chosen = |n: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % n
+        };
+        let inputs = query.inputs().iter().map(|input| {
+            let rows = (0..8).map(|at| {
+                let columns = input.columns.columns().iter();
+                let values = columns.map(|column| match &*column.name {
+                    "id" => Value::from(at),
+                    "key" => Value::text(["north", "south", "west"][at as usize % 3]),
+                    "region" => Value::text(["north", "south", "west"][chosen(3) as usize]),
+                    "doc" => {
+                        Value::text(["refunds a", "praise b", "refunds c"][chosen(3) as usize])
+                    }
+                    "title" => Value::text(["x", "y"][chosen(2) as usize]),
+                    "amount" => Value::from(chosen(4) as i64),
+                    _ => Value::Null,
+                });
+                (values.collect::<Tuple>(), 1)
+            });
+            // A key stands once.
+            let n = if &*input.relation == "docs" { 3 } else { 8 };
+            rows.take(n).collect()
+        });
+        inputs.collect()
+    }
+
+    /// Of these inputs, what a trace names.
+    fn traced(
+        query: &Query,
+        inputs: &[Vec<(Tuple, isize)>],
+        trace: &Trace,
+    ) -> Vec<Vec<(Tuple, isize)>> {
+        let of_input = query.inputs().iter().zip(inputs).map(|(input, rows)| {
+            let is_named = |tuple: &Tuple| {
+                let named = trace
+                    .rows
+                    .iter()
+                    .filter(|row| row.relation == input.relation);
+                let mut named = named.map(|row| {
+                    row.values.iter().all(|(name, value)| {
+                        let at = input.columns.position(name);
+                        at.is_some_and(|at| tuple[at] == *value)
+                    })
+                });
+                named.any(|is_it| is_it)
+            };
+            let rows = rows.iter().filter(|(tuple, _)| is_named(tuple));
+            rows.cloned().collect()
+        });
+        of_input.collect()
+    }
+
+    /// What a row comes from is enough to have it: the query over nothing else gives it, too.
+    #[test]
+    fn a_query_over_what_a_row_comes_from_gives_the_row() {
+        let queries = [
+            "SELECT id, doc FROM orders WHERE amount > 1",
+            "SELECT o.id, d.title FROM orders o JOIN docs d ON o.region = d.key",
+            "SELECT o.id, d.title FROM orders o LEFT JOIN docs d ON o.region = d.key AND d.title = 'x'",
+            "SELECT id FROM orders o WHERE EXISTS (SELECT 1 FROM docs d WHERE d.key = o.region)",
+            "SELECT id FROM orders o WHERE EXISTS (SELECT 1 FROM docs d WHERE d.title < o.doc)",
+            "SELECT region, count(*) AS n, sum(amount) AS s, max(doc) AS m FROM orders GROUP BY region",
+            "SELECT DISTINCT region FROM orders",
+            "SELECT region AS k FROM orders UNION SELECT key AS k FROM docs",
+            "SELECT d.title, count(*) AS n FROM orders o JOIN docs d ON o.region = d.key GROUP BY d.title \
+             HAVING count(*) > 1",
+            "SELECT count(*) AS n FROM orders WHERE amount = 9",
+        ];
+        let (asking, _, model) = asking();
+        for text in queries {
+            let query = sql(text).unwrap_or_else(|errors| panic!("{text}: {errors}"));
+            for seed in 0..12 {
+                let inputs = inputs(&query, seed);
+                let bounds = Bounds::default();
+                let rows =
+                    evaluate(&query, inputs.clone(), Some(&asking), &bounds).expect("no bounds");
+                for row in rows {
+                    let found =
+                        trace(&query, inputs.clone(), &asking, &row, &bounds).expect("no bounds");
+                    let less = traced(&query, &inputs, &found);
+                    let again = evaluate(&query, less, Some(&asking), &bounds).expect("no bounds");
+                    assert!(again.contains(&row), "{text}, {seed}: {row:?} of {found:?}");
+                }
+            }
+        }
+        assert_eq!(model.n_calls(), 0);
+    }
+
+    #[test]
+    fn a_row_that_is_not_there_comes_from_nothing_and_others_are_no_part_of_it() {
+        let (asking, _, _) = asking();
+        let query = sql("SELECT id, doc FROM orders WHERE amount > 1").expect("sound");
+        let inputs = inputs(&query, 1);
+        let bounds = Bounds::default();
+        let none: Tuple = [Value::from(99), Value::text("no")].into();
+        let found = trace(&query, inputs.clone(), &asking, &none, &bounds).expect("no bounds");
+        assert_eq!(found, Trace::default());
+        let rows = evaluate(&query, inputs.clone(), Some(&asking), &bounds).expect("no bounds");
+        let found = trace(&query, inputs, &asking, &rows[0], &bounds).expect("no bounds");
+        assert_eq!(found.rows.len(), 1);
+    }
+
+    #[test]
+    fn what_a_model_said_is_told_and_nobody_is_asked() {
+        let (asking, outputs, model) = asking();
+        let prompt = "Is {doc} about refunds ?";
+        let text = format!("SELECT id, doc FROM orders WHERE sem_filter('{prompt}')");
+        let query = sql(&text).expect("sound");
+        let task = Arc::new(Task::new(prompt, Output::Truth).expect("a task"));
+        // As a view does that stands.
+        for doc in ["refunds a", "praise b", "refunds c"] {
+            let (sender, told) = mpsc::channel();
+            let tell = move |value| sender.send(value).expect("somebody waits");
+            let values: Tuple = [Value::text(doc)].into();
+            outputs.ask_then(&task, values, (&asking, Asker::default()), tell);
+            told.recv().expect("it is told");
+        }
+        let n_calls = model.n_calls();
+        let inputs = inputs(&query, 3);
+        let bounds = Bounds::default();
+        let rows = evaluate(&query, inputs.clone(), Some(&asking), &bounds).expect("no bounds");
+        let found = trace(&query, inputs, &asking, &rows[0], &bounds).expect("no bounds");
+        let said = Said {
+            question: format!("sem_filter('{prompt}')"),
+            of: [rows[0][1].clone()].into(),
+            answer: true.into(),
+        };
+        assert_eq!((found.said, found.rows.len()), (vec![said], 1));
+        assert_eq!(model.n_calls(), n_calls);
+    }
+}
