@@ -109,9 +109,10 @@ INSERT INTO t VALUES (…), …;   UPDATE t SET … WHERE …;   DELETE FROM t W
 SELECT …;   SUBSCRIBE TO view [WITH (SNAPSHOT = false)];   EXPLAIN [COST | ANALYZE] SELECT …;
 EXPLAIN ANALYZE view;   EXPLAIN WHY view['key'];   LINEAGE OF relation['key'];
 In a query, sem_filter('Is {text} …?'), sem_classify('…', 'a', 'b'), sem_map('…'), sem_score('…') and
-       sem_extract('…', name => TYPE, …) ask the model about each row, sem_agg('…') about the rows of
-       each group, and sem_match('Is {a.x} about {b.y}?') in ON about pairs; sem_dedup(text,
-       threshold => 0.9) is the text that stands for those that mean the same, and
+       sem_extract('…', name => TYPE, …) ask the model about each row (sem_filter with recall => 0.9 or
+       precision => 0.9 only where an embedding does not decide; sem_decider says who did), sem_agg('…')
+       about the rows of each group, and sem_match('Is {a.x} about {b.y}?') in ON about pairs;
+       sem_dedup(text, threshold => 0.9) is the text that stands for those that mean the same, and
        sem_group('Name {text}', threshold => 0.7) what the model calls them.
 SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | MEMORIES | COLUMNS FROM name;
 CREATE MODEL name FROM 'name | file | http://host/v1#name' [WITH (…)];

@@ -72,6 +72,20 @@ const DOCS: &str = "
       ('a', 'refunds take days', 10), ('b', 'shipping is free', 20), ('c', 'refunds are rare', 30),
       ('d', 'refunds take days', 40);";
 
+/// What a query would cost, with its plan.
+fn cost(rig: &mut Rig, explained: &str) -> String {
+    let mut plan = String::new();
+    let script = Script::new("t.sql", format!("EXPLAIN COST {explained}"));
+    let ran = rig.session.run(&script, |_, outcome| {
+        if let Outcome::Plan(told) = outcome {
+            plan = told;
+        }
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
+    plan
+}
+
 #[test]
 fn a_view_asks_about_each_text_once_and_about_changed_ones_again() {
     let mut rig = Rig::new();
@@ -395,22 +409,85 @@ fn what_means_the_same_is_one_in_views_and_queries_and_after_a_restart() {
 }
 
 #[test]
+fn an_embedding_decides_where_that_is_enough_and_a_restart_asks_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    // As programs do: what was said is kept until the script has declared who uses it.
+    let open = || {
+        let rig = Rig::over(Scripted::new(), |builder| builder.state(dir.path()).held());
+        Rig {
+            session: rig.session.held(),
+            ..rig
+        }
+    };
+    let table = "CREATE TABLE docs (key TEXT, text TEXT);";
+    let of = |n: usize| match n % 3 {
+        0 => format!("('{n}', 'refunds take {n} days')"),
+        _ => format!("('{n}', 'shipping is free from {n}')"),
+    };
+    let within = "recall => 0.8, precision => 0.8, sample => 120";
+    let asked = format!("sem_filter('Is {{text}} about refunds ?', {within})");
+    let view = format!(
+        "CREATE VIEW about AS SELECT key, sem_decider('Is {{text}} about refunds ?', {within}) AS who
+         FROM docs WHERE {asked}"
+    );
+    let who = "SELECT who, count(*) FROM about GROUP BY who ORDER BY who";
+    let mut rig = open();
+    rig.run(&format!(
+        "{table} INSERT INTO docs (key, text) VALUES {};",
+        (0..400).map(of).collect::<Vec<_>>().join(", ")
+    ));
+    let query = format!("SELECT key FROM docs WHERE {asked}");
+    let plan = cost(&mut rig, &query);
+    let told =
+        format!("{asked}: at most 400 rows, 400 calls: 0 known, 400 to be made, which read about ");
+    let first = "; a sample of 120 is asked about first, and says how many of the others are\n";
+    assert!(plan.contains(&told) && plan.contains(first), "{plan}");
+    rig.run(&view);
+    let first = rig.run(who);
+    let n_calls = rig.n_calls();
+    assert_eq!(first.len(), 2, "{first:?}");
+    assert!(first[0].starts_with("embedding|"), "{first:?}");
+    assert!((120..160).contains(&n_calls), "{n_calls}");
+    // Of the two kinds each is told from the other by its words.
+    let keys = rig.run("SELECT key FROM about");
+    let wrong = keys
+        .iter()
+        .filter(|key| key.parse::<usize>().unwrap() % 3 > 0);
+    assert!(
+        wrong.count() * 5 <= keys.len() && keys.len() > 100,
+        "{}",
+        keys.len()
+    );
+    let plan = cost(&mut rig, &query);
+    let told = format!(
+        ": 400 rows, {n_calls} calls: {n_calls} known, 0 to be made; the embedding decides {} others",
+        400 - n_calls
+    );
+    assert!(plan.contains(&told), "{plan}");
+    assert_eq!(rig.n_calls(), n_calls, "nobody is asked for that");
+    drop(rig);
+    let mut rig = open();
+    rig.run(&format!("{table}{view}"));
+    assert_eq!(rig.run(who), first);
+    assert_eq!(rig.n_calls(), 0, "a restart asks nobody");
+    // A statement that asks the same decides the same.
+    rig.run(&format!("DELETE FROM docs WHERE {asked}"));
+    let left = rig.run("SELECT key FROM docs");
+    assert_eq!(left.len(), 400 - keys.len());
+    assert!(keys.iter().all(|key| !left.contains(key)));
+    // Others are of the sample now, and were not asked about yet.
+    rig.run(who);
+    let n_calls = rig.n_calls();
+    rig.run("DELETE FROM docs");
+    assert_eq!(rig.run(who), Vec::<String>::new());
+    assert_eq!(rig.n_calls(), n_calls, "a deletion of all asks nobody");
+}
+
+#[test]
 fn the_cost_of_a_query_is_told_and_nobody_is_asked() {
     let mut rig = Rig::new();
     rig.run(DOCS);
     let query = "SELECT key, text FROM docs WHERE sem_filter('Is {text} about refunds ?')";
-    let cost = |rig: &mut Rig, explained: &str| {
-        let mut plan = String::new();
-        let script = Script::new("t.sql", format!("EXPLAIN COST {explained}"));
-        let ran = rig.session.run(&script, |_, outcome| {
-            if let Outcome::Plan(told) = outcome {
-                plan = told;
-            }
-            Ok(())
-        });
-        ran.unwrap_or_else(|error| panic!("{error}"));
-        plan
-    };
     let view = format!("CREATE VIEW about AS {query}");
     for explained in [query, &*view] {
         let plan = cost(&mut rig, explained);
@@ -522,7 +599,8 @@ fn what_cannot_be_asked_is_said_where_it_stands() {
         ),
         (
             "SELECT sem_filter('{text}', 'a') FROM docs",
-            "`sem_filter` takes a prompt, and `model => name` behind it",
+            "`sem_filter` takes a prompt, and behind it `recall => x`, `precision => x`, `sample => n` and \
+             `model => name`",
         ),
         (
             "SELECT sem_classify('{text}', 'a') FROM docs",

@@ -22,8 +22,8 @@ use crate::evaluate::step_to_end;
 use crate::outputs::Asking;
 use crate::query::digest::part_digest;
 use crate::query::relax::{Certainty, relaxed};
-use crate::query::{ColumnId, Node, Query, Question, Subject};
-use crate::render::{Tallied, Tally, tally};
+use crate::query::{ColumnId, Node, Promise, Query, Question, Subject};
+use crate::render::{Evidence, Tallied, Tally, tally};
 
 /// Bytes of prose a token, about.
 const BYTES_A_TOKEN: usize = 4;
@@ -56,6 +56,36 @@ pub struct QuestionForecast {
     pub n_read: usize,
     /// Tokens that it would write, at most.
     pub n_written: usize,
+    /// Who decides, where an embedding may.
+    pub decided: Option<Decided>,
+}
+
+/// Who decides about the rows of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// There are no more values than the sample has: the model.
+    AllInSample,
+    /// Values that the model is asked about first, to see how many others it is to be asked about.
+    SampleFirst {
+        /// How many there are.
+        n_sample: usize,
+    },
+    /// The model about all: of the rows that thresholds are fitted on it accepts too few for any.
+    TooFew {
+        /// How many there are.
+        n_rows: usize,
+        /// How many it accepts.
+        n_accepted: usize,
+        /// How many it would have to accept.
+        n_needed: usize,
+    },
+    /// The model about all: no text of the sample could be embedded.
+    Unseen,
+    /// The embedding about some.
+    Spared {
+        /// How many values.
+        n_values: usize,
+    },
 }
 
 /// What one model would be asked.
@@ -109,7 +139,7 @@ pub fn forecast(
 fn asked_in(roots: &[Node]) -> BTreeSet<[u8; 32]> {
     fn collect(node: &Node, all: &mut BTreeSet<[u8; 32]>) {
         let asks = match node {
-            Node::Ask(_) => true,
+            Node::Ask(_) | Node::Cascade(_) => true,
             Node::Clusters(clusters) => clusters.check.is_some(),
             _ => false,
         };
@@ -164,12 +194,19 @@ fn told(
     for question in questions {
         let certainty = certainty.get(&question.output).copied();
         let certainty = certainty.unwrap_or(Certainty::Open);
+        let tallied = tallied.get(&question.output).copied().unwrap_or_default();
         let Tallied {
             n_rows,
             n_known,
             n_new,
             n_bytes,
-        } = tallied.get(&question.output).copied().unwrap_or_default();
+            ..
+        } = tallied;
+        let decided = question.promise.map(|promise| decided(promise, tallied));
+        let certainty = match decided {
+            Some(Decided::SampleFirst { .. }) => certainty.max(Certainty::AtMost),
+            _ => certainty,
+        };
         let n_read = n_bytes.div_ceil(BYTES_A_TOKEN);
         let max_tokens = question.task.output().max_tokens().unwrap_or(0);
         let n_written = n_new.saturating_mul(max_tokens);
@@ -212,11 +249,70 @@ fn told(
             n_new,
             n_read,
             n_written,
+            decided,
         });
     }
     Forecast {
         questions: all,
         models,
+    }
+}
+
+/// Who decides, by what is known of the sample.
+fn decided(promise: Promise, tallied: Tallied) -> Decided {
+    let n_sample = usize::try_from(promise.n_sample).unwrap_or(usize::MAX);
+    let Tallied {
+        n_known,
+        n_new,
+        n_spared,
+        evidence,
+        ..
+    } = tallied;
+    let n_values = n_known.saturating_add(n_new).saturating_add(n_spared);
+    match evidence {
+        _ if n_values <= n_sample => Decided::AllInSample,
+        None if n_new == 0 => Decided::Unseen,
+        None => Decided::SampleFirst { n_sample },
+        Some(Evidence {
+            n_rows,
+            n_accepted,
+            n_needed,
+        }) if n_accepted < n_needed => Decided::TooFew {
+            n_rows,
+            n_accepted,
+            n_needed,
+        },
+        Some(_) => Decided::Spared { n_values: n_spared },
+    }
+}
+
+impl fmt::Display for Decided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllInSample => {
+                f.write_str("the model is asked about all, for the sample has room for them")
+            }
+            Self::SampleFirst { n_sample } => write!(
+                f,
+                "a sample of {n_sample} is asked about first, and says how many of the others are"
+            ),
+            Self::TooFew {
+                n_rows,
+                n_accepted,
+                n_needed,
+            } => write!(
+                f,
+                "the model is asked about all, for of {} of the sample that thresholds are fitted on it \
+                 accepts {n_accepted}, and {n_needed} are needed",
+                counted(*n_rows, "row")
+            ),
+            Self::Unseen => f.write_str(
+                "the model is asked about all, for no text of the sample could be embedded",
+            ),
+            Self::Spared { n_values } => {
+                write!(f, "the embedding decides {n_values} others")
+            }
+        }
     }
 }
 
@@ -253,7 +349,10 @@ impl fmt::Display for QuestionForecast {
         if self.n_written > 0 {
             write!(f, " and write up to {}", self.n_written)?;
         }
-        Ok(())
+        match self.decided {
+            Some(decided) => write!(f, "; {decided}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -306,7 +405,7 @@ mod tests {
 
     use perennial_ask::scripted::{Scripted, ScriptedEmbedder};
     use perennial_ask::{Executor, Money, Output, Prices, Task};
-    use perennial_rows::Value;
+    use perennial_rows::{Float, Value};
 
     use super::*;
     use crate::embeddings::Embeddings;
@@ -476,6 +575,61 @@ mod tests {
                  their groups"
             ]
         );
+    }
+
+    #[test]
+    fn where_an_embedding_may_decide_the_sample_is_asked_first() {
+        let asked = "sem_filter('Is {doc} about refunds ?', recall => 0.5, sample => 50)";
+        let text = format!("SELECT id FROM orders WHERE {asked}");
+        let all = |known: usize| {
+            let new = 5 - known;
+            format!("{asked}: 6 rows, 5 calls: {known} known, {new} to be made")
+        };
+        let rig = Rig::new();
+        let in_sample = "; the model is asked about all, for the sample has room for them";
+        let told = |rig: &Rig| rig.forecast(&text).questions[0].to_string();
+        assert!(told(&rig).starts_with(&all(0)) && told(&rig).ends_with(in_sample));
+        rig.ask(FILTER, &["refunds a"]);
+        assert!(told(&rig).starts_with(&all(1)) && told(&rig).ends_with(in_sample));
+        // Behind another question, all may be asked about.
+        let behind = text.replace("WHERE", "WHERE sem_filter('{doc}!') AND");
+        assert!(rig.told(&behind)[0].starts_with(&format!("{asked}: at most 6 rows, 5 calls")));
+        let promise = Promise {
+            recall: Float::new(0.5),
+            precision: Float::new(1.0),
+            n_sample: 50,
+        };
+        let evidence = |n_accepted| {
+            Some(Evidence {
+                n_rows: 34,
+                n_accepted,
+                n_needed: 5,
+            })
+        };
+        let told = |n_spared: usize, evidence: Option<Evidence>| {
+            let tallied = Tallied {
+                n_known: 60,
+                n_new: if evidence.is_some() { 0 } else { n_spared },
+                n_spared,
+                evidence,
+                ..Tallied::default()
+            };
+            decided(promise, tallied).to_string()
+        };
+        assert_eq!(
+            told(0, None),
+            "the model is asked about all, for no text of the sample could be embedded"
+        );
+        assert_eq!(
+            told(40, None),
+            "a sample of 50 is asked about first, and says how many of the others are"
+        );
+        assert_eq!(
+            told(0, evidence(4)),
+            "the model is asked about all, for of 34 rows of the sample that thresholds are fitted on it \
+             accepts 4, and 5 are needed"
+        );
+        assert_eq!(told(70, evidence(5)), "the embedding decides 70 others");
     }
 
     #[test]

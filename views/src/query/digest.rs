@@ -208,6 +208,23 @@ impl Writer {
                 self.node(&nearest.left);
                 self.node(&nearest.right);
             }
+            Node::Cascade(cascade) => {
+                let promise = &cascade.promise;
+                self.encoder
+                    .number(19)
+                    .number(cascade.model.is_some().into());
+                if let Some(model) = &cascade.model {
+                    self.encoder.text(model);
+                }
+                cascade.task.encode(&mut self.encoder);
+                for share in [promise.recall, promise.precision] {
+                    self.encoder.value(&Value::Float(share));
+                }
+                self.encoder.number(promise.n_sample);
+                self.scalars(&cascade.arguments);
+                self.ids(&[cascade.output, cascade.decider]);
+                self.node(&cascade.input);
+            }
             Node::Clusters(clusters) => {
                 let threshold = Value::Float(clusters.threshold);
                 self.encoder.number(18).value(&threshold);

@@ -14,8 +14,8 @@ use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
 use crate::query::memory::{Retain, duration_text};
 use crate::query::node::{
-    Aggregate, Ask, AskGroups, Clusters, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Nearest, Node,
-    Rank, Scalar, SortKey,
+    Aggregate, Ask, AskGroups, Cascade, Clusters, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Nearest,
+    Node, Promise, Rank, Scalar, SortKey,
 };
 
 /// How deep an operator of an expression binds; the deeper, the higher.
@@ -60,6 +60,8 @@ pub(crate) struct Question<'q> {
     pub(crate) subject: Subject,
     pub(crate) model: Option<&'q Arc<str>>,
     pub(crate) task: &'q Task,
+    /// What holds of its answers, where an embedding gives some of them.
+    pub(crate) promise: Option<Promise>,
 }
 
 impl Query {
@@ -242,6 +244,7 @@ impl Explain<'_> {
                 line + " by " + &list(order, |key| self.sort_key(key))
             }
             Node::Ask(ask) => self.ask(ask),
+            Node::Cascade(cascade) => self.cascade(cascade),
             Node::AskGroups(ask) => self.ask_groups(ask),
             Node::Rank(rank) => self.rank(rank),
             Node::Entries(entries) => {
@@ -303,6 +306,17 @@ impl Explain<'_> {
         (format!("{function}({prompt}{more})"), calls)
     }
 
+    /// What is asked where an embedding does not decide, and how many calls that is.
+    fn cascade(&self, cascade: &Cascade) -> String {
+        let (text, name) = (decided(cascade), self.table.name(cascade.output));
+        let renamed = self.renamed(&cascade.task, &cascade.arguments);
+        let n = cascade.promise.n_sample;
+        format!(
+            "ask {text} AS {name}{renamed} (an embedding a row, a pass for each of a sample of {n}, and for \
+             each other that its embedding does not decide)"
+        )
+    }
+
     /// What is asked of groups, and how many calls that is.
     fn ask_groups(&self, ask: &AskGroups) -> String {
         let renamed = self.renamed(&ask.task, &ask.arguments);
@@ -337,6 +351,10 @@ impl Explain<'_> {
                 };
                 Some((ask.output, text, subject, ask.model.as_ref(), &ask.task))
             }
+            Node::Cascade(cascade) => {
+                let (text, model) = (decided(cascade), cascade.model.as_ref());
+                Some((cascade.output, text, Subject::Row, model, &cascade.task))
+            }
             Node::AskGroups(ask) => {
                 let (text, model) = (aggregated(ask), ask.model.as_ref());
                 Some((ask.output, text, Subject::Group, model, &ask.task))
@@ -351,6 +369,10 @@ impl Explain<'_> {
             }),
             _ => None,
         };
+        let promise = match node {
+            Node::Cascade(cascade) => Some(cascade.promise),
+            _ => None,
+        };
         if let Some((output, text, subject, model, task)) = question
             && known.insert(part_digest(node))
             && all.iter().all(|other| other.output != output)
@@ -361,6 +383,7 @@ impl Explain<'_> {
                 subject,
                 model,
                 task,
+                promise,
             });
         }
         for input in node.inputs() {
@@ -572,6 +595,23 @@ impl Explain<'_> {
             },
         }
     }
+}
+
+/// What is asked where an embedding does not decide, as SQL asks it.
+fn decided(cascade: &Cascade) -> String {
+    let Promise {
+        recall,
+        precision,
+        n_sample,
+    } = cascade.promise;
+    let shares = [("recall", recall), ("precision", precision)].into_iter();
+    let shares = shares.filter(|(_, share)| share.get() < 1.0);
+    let shares: String = shares
+        .map(|(name, share)| format!(", {name} => {}", share.get()))
+        .collect();
+    let prompt = quoted(&cascade.task.prompt());
+    let model = asked_model(cascade.model.as_deref());
+    format!("sem_filter({prompt}{shares}, sample => {n_sample}{model})")
 }
 
 /// What is asked about groups, as SQL asks it.

@@ -46,7 +46,7 @@ pub use timestamp::parse as instant;
 
 pub(crate) use column::{ColumnId, ColumnTable};
 pub(crate) use explain::Question;
-pub(crate) use node::Node;
+pub(crate) use node::{Node, Promise};
 
 /// A bound query: what it reads, and how its result follows from that.
 #[derive(Clone, Debug)]

@@ -62,6 +62,9 @@ pub(crate) enum Node {
     },
     /// The input's tuples, each with what a model says of it as its last column.
     Ask(Box<Ask>),
+    /// The same, but that a model is asked only where the embedding of a tuple's values does not decide;
+    /// its last two columns are what is said, and who says it.
+    Cascade(Box<Cascade>),
     /// Groups, each with what a model says of its rows as its last column.
     AskGroups(Box<AskGroups>),
     /// The tuples that a model, shown two at a time, puts first, each with its place as its last column.
@@ -102,6 +105,37 @@ pub(crate) struct Ask {
     /// One for each of the task's columns.
     pub(crate) arguments: Vec<Scalar>,
     pub(crate) output: ColumnId,
+}
+
+/// A model that is asked about each tuple which the embedding of its values does not decide. Tuples that
+/// are alike in the arguments are one; where an argument is NULL so are the outputs, and nobody is asked.
+///
+/// Which rows there are beside a tuple says who decides about it: no condition from around goes below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cascade {
+    pub(crate) input: Node,
+    /// Which model is asked: the engine's own unless one is named.
+    pub(crate) model: Option<Arc<str>>,
+    /// A truth about a row.
+    pub(crate) task: Arc<Task>,
+    /// One for each of the task's columns.
+    pub(crate) arguments: Vec<Scalar>,
+    pub(crate) promise: Promise,
+    /// Whether it is so.
+    pub(crate) output: ColumnId,
+    /// Who says that, as text.
+    pub(crate) decider: ColumnId,
+}
+
+/// What holds of the tuples that a cascade accepts beside those that the model would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Promise {
+    /// The share of what the model would accept that is accepted, above 0; 1 is all of it.
+    pub(crate) recall: Float,
+    /// The share of what is accepted that the model would accept, above 0; 1 is all of it.
+    pub(crate) precision: Float,
+    /// How many values the model is always asked about.
+    pub(crate) n_sample: u64,
 }
 
 /// Rows of a group that one call reads at most.
@@ -328,6 +362,11 @@ impl Node {
                 columns.push(ask.output);
                 columns
             }
+            Self::Cascade(cascade) => {
+                let mut columns = cascade.input.columns();
+                columns.extend([cascade.output, cascade.decider]);
+                columns
+            }
             Self::AskGroups(ask) => {
                 let mut columns = ask.groups.columns();
                 columns.push(ask.output);
@@ -367,6 +406,7 @@ impl Node {
             Self::Clusters(clusters) => vec![&mut clusters.input],
             Self::Union { inputs, .. } => inputs.iter_mut().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&mut ask.input],
+            Self::Cascade(cascade) => vec![&mut cascade.input],
             Self::AskGroups(ask) => vec![&mut ask.groups, &mut ask.rows],
             Self::Rank(rank) => vec![&mut rank.input],
             Self::Entries(entries) => vec![&mut entries.input],
@@ -388,6 +428,7 @@ impl Node {
             Self::Clusters(clusters) => vec![&clusters.input],
             Self::Union { inputs, .. } => inputs.iter().map(|(node, _)| node).collect(),
             Self::Ask(ask) => vec![&ask.input],
+            Self::Cascade(cascade) => vec![&cascade.input],
             Self::AskGroups(ask) => vec![&ask.groups, &ask.rows],
             Self::Rank(rank) => vec![&rank.input],
             Self::Entries(entries) => vec![&entries.input],
@@ -417,6 +458,7 @@ impl Node {
     pub(crate) fn asked(&self) -> Vec<Option<&Arc<str>>> {
         let own = match self {
             Self::Ask(ask) => Some(ask.model.as_ref()),
+            Self::Cascade(cascade) => Some(cascade.model.as_ref()),
             Self::AskGroups(ask) => Some(ask.model.as_ref()),
             Self::Rank(rank) => Some(rank.model.as_ref()),
             Self::Clusters(clusters) => clusters.check.as_ref().map(|check| check.model.as_ref()),
@@ -428,8 +470,11 @@ impl Node {
 
     /// Whether texts are embedded.
     pub(crate) fn embeds(&self) -> bool {
-        matches!(self, Self::Embed(_) | Self::Nearest(_) | Self::Clusters(_))
-            || self.inputs().into_iter().any(Node::embeds)
+        let embeds = matches!(
+            self,
+            Self::Embed(_) | Self::Nearest(_) | Self::Clusters(_) | Self::Cascade(_)
+        );
+        embeds || self.inputs().into_iter().any(Node::embeds)
     }
 
     /// Itself where every expression is true.

@@ -10,7 +10,9 @@ use perennial_rows::Value;
 
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
-use crate::query::node::{Ask, AskGroups, Clusters, Join, JoinKind, Nearest, Node, Rank, Scalar};
+use crate::query::node::{
+    Ask, AskGroups, Cascade, Clusters, Join, JoinKind, Nearest, Node, Rank, Scalar,
+};
 
 /// How well the rows of a node are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +27,7 @@ pub enum Certainty {
 
 /// Nodes whose questions can be counted, and how well.
 pub(crate) struct Relaxed {
-    /// All questions are in these, as [`Node::Ask`] or [`Node::Clusters`].
+    /// All questions are in these, as [`Node::Ask`], [`Node::Cascade`] or [`Node::Clusters`].
     pub(crate) roots: Vec<Node>,
     /// Of the rows that each question is about, by its output.
     pub(crate) certainty: BTreeMap<ColumnId, Certainty>,
@@ -129,6 +131,7 @@ impl Relaxing {
                 self.unless_open(node, &read, certainty)
             }
             Node::Ask(ask) => self.ask(*ask, below),
+            Node::Cascade(cascade) => self.cascade(*cascade, below),
             Node::Rank(rank) => self.rank(*rank, below),
             Node::Entries(_) | Node::Embed(_) if below > Certainty::Exact => {
                 self.unless_open(node, &[], Certainty::Open)
@@ -145,6 +148,28 @@ impl Relaxing {
         }
         self.note(output, below);
         (Node::Ask(Box::new(ask)), below)
+    }
+
+    /// Of rows that are not these for certain, the sample is not known: all may be asked about.
+    fn cascade(&mut self, cascade: Cascade, below: Certainty) -> (Node, Certainty) {
+        let mut arguments = cascade.arguments.iter();
+        if self.open.contains(&cascade.output) {
+            self.open.insert(cascade.decider);
+        }
+        if below == Certainty::Exact && !arguments.any(|argument| self.is_open(argument)) {
+            self.note(cascade.output, below);
+            return (Node::Cascade(Box::new(cascade)), below);
+        }
+        let decider = cascade.decider;
+        let ask = Ask {
+            input: cascade.input,
+            model: cascade.model,
+            task: cascade.task,
+            arguments: cascade.arguments,
+            output: cascade.output,
+        };
+        let (node, certainty) = self.ask(ask, below);
+        (self.unsaid(node, decider), certainty)
     }
 
     /// How well the rows of a question are known; of one that stands in several places, the least well.

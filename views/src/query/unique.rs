@@ -66,6 +66,7 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
         }
         Node::Clusters(clusters) => vec![[clusters.of].into()],
         Node::Ask(ask) => sets(&ask.input, table),
+        Node::Cascade(cascade) => sets(&cascade.input, table),
         Node::AskGroups(ask) => sets(&ask.groups, table),
         Node::Rank(rank) => sets(&rank.input, table),
         Node::Entries(entries) => {

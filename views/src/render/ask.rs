@@ -17,7 +17,7 @@ use crate::render::{Tuples, with};
 
 /// Questions of one node that are asked at a time by each worker; what is asked of the provider at
 /// a time is the executor's to bound.
-const MAX_IN_FLIGHT: usize = 256;
+pub(super) const MAX_IN_FLIGHT: usize = 256;
 
 /// Values that are asked about, and who asks.
 pub(super) type Questions<'scope, D> = VecCollection<'scope, Epoch, (Tuple, D), isize>;

@@ -3,12 +3,15 @@
 //! Texts are embedded as passages are, in the table of all views: a text that is known is not
 //! embedded again, here or after a restart, and a retraction embeds nothing.
 
+use std::sync::Arc;
+
 use differential_dataflow::VecCollection;
 use perennial_operators::call::call;
-use perennial_rows::{Tuple, Value};
+use perennial_rows::{Tuple, Type, Value};
 
 use crate::dataflow::Epoch;
 use crate::embeddings::{EmbedCalls, EmbedText, Embedded};
+use crate::query::cast::cast;
 use crate::render::{Tuples, with};
 
 /// Texts that each worker of a view has the embedder see at a time.
@@ -40,6 +43,15 @@ pub(super) fn embed<'scope>(
         with(tuple, vector.map_or(Value::Null, |v| Value::vector(&v)))
     });
     embedded.concat(without.map(|tuple| with(&tuple, Value::Null)))
+}
+
+/// One text of some values, a line each.
+pub(super) fn whole(values: &[Value]) -> Arc<str> {
+    let lines = values.iter().map(|value| {
+        let text = cast(value.clone(), Type::Text);
+        text.as_text().cloned().unwrap_or_default()
+    });
+    lines.collect::<Vec<Arc<str>>>().join("\n").into()
 }
 
 /// The texts, each once with its vector.

@@ -9,6 +9,7 @@
 //! | scan, project, filter, union | itself |
 //! | join | the tuples of the other side that have its key |
 //! | nearest | products of its vector with those of the other side that have its key (`nearest.rs`) |
+//! | cascade | an embedding, and a model call where that does not decide (`cascade/`) |
 //! | clusters | a product of its vector with each other, and the texts that it is connected with (`clusters.rs`) |
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
 //! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
@@ -25,6 +26,7 @@
 
 mod ask;
 mod ask_groups;
+mod cascade;
 mod clusters;
 mod distinct;
 mod embed;
@@ -61,11 +63,12 @@ use crate::measure::{Measure, Measures};
 use crate::outputs::{Asking, TaskCalls};
 use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
-use crate::query::node::{AskGroups, Clusters, Nearest, Node, Scalar};
+use crate::query::node::{AskGroups, Cascade, Clusters, Nearest, Node, Scalar};
 use crate::query::{ColumnId, Query};
 use crate::render::ask::Questions;
 use crate::render::ask_groups::{Groups, Limits, Rows};
 
+pub(crate) use cascade::Evidence;
 pub(crate) use join::key_of;
 pub(crate) use tally::{Tallied, Tally};
 
@@ -303,6 +306,7 @@ impl<'scope> Renderer<'_, 'scope> {
                     ask::answered(questions, calls)
                 })
             }
+            Node::Cascade(cascade) => self.cascade(cascade, self.measure(node)),
             Node::AskGroups(ask) => self.ask_groups(ask, self.measure(node)),
             Node::Rank(rank) => {
                 let asking = self.asking.expect("a query that asks a model is given one");
@@ -355,6 +359,31 @@ impl<'scope> Renderer<'_, 'scope> {
         };
         let n = usize::try_from(nearest.n).unwrap_or(usize::MAX);
         nearest::nearest(left, right, n, || asking.embedding(), self.meter)
+    }
+
+    fn cascade(&mut self, cascade: &Cascade, measure: Arc<Measure>) -> Tuples<'scope> {
+        let asking = self
+            .asking
+            .expect("a query that asks a model and embeds is given both");
+        let outputs = asking.outputs(cascade.model.as_ref()).clone();
+        let subjects = cascade::Subjects {
+            arguments: all_placed(&cascade.arguments, &cascade.input.columns()),
+            tuples: self.node(&cascade.input),
+        };
+        let (task, promise) = (cascade.task.clone(), cascade.promise);
+        let embedding = asking.embedding();
+        let Some(tally) = self.tally else {
+            let model = cascade::Model::new(TaskCalls::new(task, &outputs, asking, measure));
+            return cascade::cascade(subjects, promise, embedding, &model);
+        };
+        let dry = cascade::Dry {
+            tally: tally.clone(),
+            question: cascade.output,
+            task,
+            outputs,
+            is_counted: !tally.counts_rows(cascade.output),
+        };
+        cascade::cascade(subjects, promise, embedding, &dry)
     }
 
     fn clusters(&mut self, clusters: &Clusters, measure: Arc<Measure>) -> Tuples<'scope> {

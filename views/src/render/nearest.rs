@@ -20,16 +20,15 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use perennial_operators::select::{Candidate, Limits, RESERVE, SelectWork, Vector, select};
-use perennial_rows::{Tuple, Type, Value};
+use perennial_rows::{Tuple, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::Meter;
 use crate::dataflow::Epoch;
 use crate::embeddings::{EmbedCalls, EmbedText, Embedded};
-use crate::query::cast::cast;
 use crate::query::expression::Expression;
 use crate::render::Tuples;
-use crate::render::embed::vectors;
+use crate::render::embed::{vectors, whole};
 use crate::render::join::key_of;
 
 type Rows<'scope, D> = VecCollection<'scope, Epoch, D, isize>;
@@ -130,15 +129,6 @@ fn embedded(places: Rows<'_, Place>, calls: EmbedCalls) -> Rows<'_, (Place, Vect
             Some((place.clone(), embedded.clone().ok()?))
         })
         .flat_map(|embedded| embedded)
-}
-
-/// One text of some values, a line each.
-fn whole(values: &Tuple) -> Arc<str> {
-    let lines = values.iter().map(|value| {
-        let text = cast(value.clone(), Type::Text);
-        text.as_text().cloned().unwrap_or_default()
-    });
-    lines.collect::<Vec<Arc<str>>>().join("\n").into()
 }
 
 /// Counts the products as pairs that a join looks at. They are made within one activation, when the

@@ -16,6 +16,7 @@ use perennial_rows::{Tuple, Value};
 use crate::outputs::Outputs;
 use crate::query::ColumnId;
 use crate::render::ask::{Questions, Said};
+use crate::render::cascade::Evidence;
 
 /// Counts by the output of a question.
 #[derive(Default)]
@@ -26,6 +27,8 @@ struct Counts {
     tallied: BTreeMap<ColumnId, Tallied>,
     /// Rows of each question: one that stands in several places is about the same rows.
     rows: BTreeMap<ColumnId, isize>,
+    /// Calls that an embedding spares.
+    spared: BTreeMap<ColumnId, isize>,
     /// Calls that are counted.
     seen: HashSet<(ColumnId, Tuple)>,
 }
@@ -41,6 +44,10 @@ pub(crate) struct Tallied {
     pub(crate) n_new: usize,
     /// Bytes that a model reads in these.
     pub(crate) n_bytes: usize,
+    /// Calls that an embedding spares.
+    pub(crate) n_spared: usize,
+    /// What its thresholds stand on, where it is known what is said of the sample.
+    pub(crate) evidence: Option<Evidence>,
 }
 
 impl Tally {
@@ -50,11 +57,15 @@ impl Tally {
             let tallied = counts.tallied.entry(question).or_default();
             tallied.n_rows = usize::try_from(n).unwrap_or(0);
         }
+        for (question, n) in counts.spared {
+            let tallied = counts.tallied.entry(question).or_default();
+            tallied.n_spared = usize::try_from(n).unwrap_or(0);
+        }
         counts.tallied
     }
 
     /// Whether the rows of a question are still to be counted.
-    fn counts_rows(&self, question: ColumnId) -> bool {
+    pub(super) fn counts_rows(&self, question: ColumnId) -> bool {
         match self.0.borrow_mut().rows.entry(question) {
             Entry::Occupied(_) => false,
             Entry::Vacant(vacant) => {
@@ -64,12 +75,29 @@ impl Tally {
         }
     }
 
-    fn rows(&self, question: ColumnId, count: isize) {
+    pub(super) fn rows(&self, question: ColumnId, count: isize) {
         *self.0.borrow_mut().rows.entry(question).or_default() += count;
     }
 
+    /// Counts calls that an embedding spares.
+    pub(super) fn spared(&self, question: ColumnId, count: isize) {
+        *self.0.borrow_mut().spared.entry(question).or_default() += count;
+    }
+
+    /// Notes what thresholds stand on.
+    pub(super) fn fitted(&self, question: ColumnId, evidence: Evidence) {
+        let mut counts = self.0.borrow_mut();
+        counts.tallied.entry(question).or_default().evidence = Some(evidence);
+    }
+
     /// Counts a call, of which this is known.
-    fn call(&self, question: ColumnId, task: &Task, values: &Tuple, known: Option<&Value>) {
+    pub(super) fn call(
+        &self,
+        question: ColumnId,
+        task: &Task,
+        values: &Tuple,
+        known: Option<&Value>,
+    ) {
         let mut counts = self.0.borrow_mut();
         if !counts.seen.insert((question, values.clone())) {
             return;

@@ -14,12 +14,13 @@ use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Ident, Spanned};
 use sqlparser::tokenizer::{Location, Span};
 
 use crate::query::bind::Binder;
+use crate::query::bind::cascade::Decided;
 use crate::query::bind::error::did_you_mean;
 use crate::query::bind::expression::{AsksAbout, Place, place_of};
 use crate::query::bind::rank::Ranked;
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
-use crate::query::node::{Ask, MAX_PARTS, Node, Scalar};
+use crate::query::node::{Ask, Cascade, MAX_PARTS, Node, Promise, Scalar};
 
 /// Most tokens of a text that a model writes, unless told.
 const MAX_TOKENS: usize = 128;
@@ -41,6 +42,8 @@ pub const SEM_FUNCTIONS: [&str; SemFunction::ALL.len()] = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SemFunction {
     Filter,
+    /// Who says what `sem_filter` says: the model, or an embedding.
+    Decider,
     Map,
     Classify,
     Aggregate,
@@ -57,8 +60,9 @@ pub(super) enum SemFunction {
 }
 
 impl SemFunction {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Filter,
+        Self::Decider,
         Self::Map,
         Self::Classify,
         Self::Aggregate,
@@ -78,6 +82,7 @@ impl SemFunction {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Filter => "sem_filter",
+            Self::Decider => "sem_decider",
             Self::Map => "sem_map",
             Self::Classify => "sem_classify",
             Self::Aggregate => "sem_agg",
@@ -94,9 +99,33 @@ impl SemFunction {
 /// A model that is to be asked.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    output: ColumnId,
-    question: Question,
-    arguments: Vec<Scalar>,
+    pub(super) output: ColumnId,
+    pub(super) question: Question,
+    pub(super) arguments: Vec<Scalar>,
+    /// Where an embedding may decide, too.
+    pub(super) decided: Option<Decided>,
+}
+
+impl Pending {
+    fn promise(&self) -> Option<Promise> {
+        self.decided.map(|decided| decided.promise)
+    }
+
+    /// The columns that it makes: what is said, and who says it, which is the first where that is no
+    /// question.
+    fn columns(&self) -> (ColumnId, ColumnId) {
+        let decider = self.decided.map(|decided| decided.decider);
+        (self.output, decider.unwrap_or(self.output))
+    }
+
+    fn makes(&self, id: ColumnId) -> bool {
+        let (output, decider) = self.columns();
+        id == output || id == decider
+    }
+
+    fn is(&self, question: &Question, arguments: &[Scalar], promise: Option<Promise>) -> bool {
+        self.question == *question && self.arguments == arguments && self.promise() == promise
+    }
 }
 
 /// What is asked, and whom.
@@ -120,14 +149,32 @@ pub(super) struct Asks {
 impl Asks {
     /// Whether a column is made by a model that is not in the tree yet.
     pub(super) fn is_pending(&self, id: ColumnId) -> bool {
-        self.pending.iter().any(|ask| ask.output == id)
+        self.pending.iter().any(|ask| ask.makes(id))
+    }
+
+    /// The columns of a question that is asked.
+    pub(super) fn known(
+        &self,
+        question: &Question,
+        arguments: &[Scalar],
+        promise: Option<Promise>,
+    ) -> Option<(ColumnId, ColumnId)> {
+        let mut asked = self.pending.iter().chain(&self.placed);
+        let same = asked.find(|ask| ask.is(question, arguments, promise));
+        same.map(Pending::columns)
+    }
+
+    pub(super) fn add(&mut self, ask: Pending) {
+        self.pending.push(ask);
     }
 
     /// Takes those of the pending whose outputs, or what these are made of, are among `columns`.
     pub(super) fn take(&mut self, is_taken: impl Fn(ColumnId) -> bool) -> Vec<Pending> {
-        self.pending
-            .extract_if(.., |ask| is_taken(ask.output))
-            .collect()
+        let is_taken = |ask: &mut Pending| {
+            let (output, decider) = ask.columns();
+            is_taken(output) || is_taken(decider)
+        };
+        self.pending.extract_if(.., is_taken).collect()
     }
 }
 
@@ -148,10 +195,24 @@ impl<'q> Binder<'q> {
         if function == SemFunction::Match {
             return self.ask_pairs(place, &arguments, span);
         }
+        let (promise, arguments) = match function {
+            SemFunction::Filter | SemFunction::Decider => {
+                self.promise(function, &arguments, span)?
+            }
+            _ => (None, arguments),
+        };
         let (question, arguments) = self.question(place, function, &arguments, span)?;
-        Some(Expression::Column(
-            self.output(function, question, arguments),
-        ))
+        let column = match promise {
+            None => self.output(function, question, arguments),
+            Some(promise) => {
+                let (output, decider) = self.decided(question, arguments, promise);
+                match function {
+                    SemFunction::Decider => decider,
+                    _ => output,
+                }
+            }
+        };
+        Some(Expression::Column(column))
     }
 
     /// Whether a model may be asked there; says so if not.
@@ -203,11 +264,16 @@ impl<'q> Binder<'q> {
         // Of two rows one is chosen, whatever is asked about them.
         let output = match function {
             SemFunction::Filter
+            | SemFunction::Decider
             | SemFunction::Score
             | SemFunction::Match
             | SemFunction::Rank
             | SemFunction::Dedup => {
                 let takes = match function {
+                    SemFunction::Filter | SemFunction::Decider => {
+                        "a prompt, and behind it `recall => x`, `precision => x`, `sample => n` and \
+                         `model => name`"
+                    }
                     SemFunction::Match => {
                         "a prompt, `nearest => n` or `all_pairs => TRUE`, and `model => name`"
                     }
@@ -288,41 +354,54 @@ impl<'q> Binder<'q> {
         question: Question,
         arguments: Vec<Scalar>,
     ) -> ColumnId {
-        let asked = self.asks.pending.iter().chain(&self.asks.placed);
-        let mut same = asked.filter(|ask| ask.question == question && ask.arguments == arguments);
-        if let Some(ask) = same.next() {
-            return ask.output;
+        if let Some((output, _)) = self.asks.known(&question, &arguments, None) {
+            return output;
         }
         let of = question.task.output().of();
         let output = self.table.add(function.name(), of);
-        self.asks.pending.push(Pending {
+        self.asks.add(Pending {
             output,
             question,
             arguments,
+            decided: None,
         });
         output
     }
 
-    /// The column of a question that is asked of what now stands above where `output` answers it;
-    /// `None` if no model makes `output`.
-    pub(super) fn asked_again(&mut self, output: ColumnId) -> Option<ColumnId> {
+    /// The column of a question that is asked of what now stands above where `column` answers it;
+    /// `None` if no model makes `column`.
+    pub(super) fn asked_again(&mut self, column: ColumnId) -> Option<ColumnId> {
         let mut placed = self.asks.placed.iter();
-        let ask = placed.find(|ask| ask.output == output)?;
-        let (question, arguments) = (ask.question.clone(), ask.arguments.clone());
+        let ask = placed.find(|ask| ask.makes(column))?.clone();
         let mut pending = self.asks.pending.iter();
-        if let Some(ask) =
-            pending.find(|ask| ask.question == question && ask.arguments == arguments)
-        {
-            return Some(ask.output);
-        }
-        let (name, of) = (self.table.name(output).clone(), question.task.output().of());
-        let again = self.table.add(name, of);
-        self.asks.pending.push(Pending {
-            output: again,
-            question,
-            arguments,
-        });
-        Some(again)
+        let same = pending.find(|other| other.is(&ask.question, &ask.arguments, ask.promise()));
+        let (output, decider) = match same {
+            Some(same) => same.columns(),
+            None => {
+                let mut again = |id| {
+                    let (name, of) = (self.table.name(id).clone(), self.table.of(id));
+                    self.table.add(name, of)
+                };
+                let output = again(ask.output);
+                let decided = ask.decided.map(|decided| Decided {
+                    decider: again(decided.decider),
+                    ..decided
+                });
+                let asked_again = Pending {
+                    output,
+                    decided,
+                    ..ask.clone()
+                };
+                let columns = asked_again.columns();
+                self.asks.add(asked_again);
+                columns
+            }
+        };
+        Some(if column == ask.output {
+            output
+        } else {
+            decider
+        })
     }
 
     /// The prompt, with its place, and the arguments behind it.
@@ -491,13 +570,26 @@ impl<'q> Binder<'q> {
     /// A node with the columns of these models.
     pub(super) fn place(&mut self, node: Node, pending: Vec<Pending>) -> Node {
         pending.into_iter().fold(node, |input, ask| {
-            let node = Node::Ask(Box::new(Ask {
-                input,
-                model: ask.question.model.clone(),
-                task: ask.question.task.clone(),
-                arguments: ask.arguments.clone(),
-                output: ask.output,
-            }));
+            let Question { model, task } = ask.question.clone();
+            let (arguments, output) = (ask.arguments.clone(), ask.output);
+            let node = match ask.decided {
+                None => Node::Ask(Box::new(Ask {
+                    input,
+                    model,
+                    task,
+                    arguments,
+                    output,
+                })),
+                Some(Decided { promise, decider }) => Node::Cascade(Box::new(Cascade {
+                    input,
+                    model,
+                    task,
+                    arguments,
+                    promise,
+                    output,
+                    decider,
+                })),
+            };
             self.asks.placed.push(ask);
             node
         })

@@ -9,11 +9,11 @@
 use std::collections::BTreeSet;
 
 use perennial_rows::{Float, Type};
-use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Spanned};
+use sqlparser::ast::{FunctionArg, FunctionArgExpr, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
-use crate::query::bind::ask::{Question, SemFunction, named_argument, take_named};
+use crate::query::bind::ask::{Question, SemFunction, take_named};
 use crate::query::bind::expression::{Place, place_of};
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
@@ -52,7 +52,7 @@ impl<'q> Binder<'q> {
             self.error(message, span);
             return None;
         };
-        let threshold = self.threshold(name, threshold)?;
+        let threshold = self.share(name, "threshold", threshold)?;
         let inner = Place {
             clause: name,
             allows_aggregates: false,
@@ -135,25 +135,6 @@ impl<'q> Binder<'q> {
                 None
             }
         }
-    }
-
-    /// The value of `threshold => x`.
-    fn threshold(&mut self, function: &str, argument: &FunctionArg) -> Option<Float> {
-        let given = match named_argument(argument) {
-            Some((_, FunctionArgExpr::Expr(Expr::Value(literal)))) => match &literal.value {
-                ast::Value::Number(digits, _) => digits.parse::<f64>().ok(),
-                _ => None,
-            },
-            _ => None,
-        };
-        let given = given.filter(|x| *x > 0.0 && *x <= 1.0);
-        if given.is_none() {
-            let message = format!(
-                "`{function}` takes `threshold => x`, a number above 0 and up to 1, not `{argument}`"
-            );
-            self.error(message, argument.span());
-        }
-        given.map(Float::new)
     }
 
     /// The only column that a prompt names.

@@ -10,6 +10,7 @@
 mod ask;
 mod ask_groups;
 mod call;
+mod cascade;
 mod clusters;
 mod error;
 mod expression;

@@ -97,7 +97,7 @@ impl<'q> Binder<'q> {
             };
             node = node.and(joined);
         }
-        let node = node.map(|node| self.asked(node).filtered(asking));
+        let node = node.map(|node| self.asked_and_filtered(node, asking));
         (node, lifted)
     }
 

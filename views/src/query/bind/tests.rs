@@ -1,5 +1,7 @@
 //! What is bound, and what is refused with which words.
 
+use std::collections::BTreeSet;
+
 use perennial_ask::{Output, Task};
 use perennial_rows::{Column, Schema, Type};
 use sqlparser::ast::Statement;
@@ -936,6 +938,132 @@ fn the_nearest_are_refused_where_it_is_not_clear_which_they_are() {
 }
 
 #[test]
+fn an_embedding_decides_above_what_no_model_decides_and_below_all_from_around() {
+    let within = "recall => 0.9, precision => 0.95";
+    explained(
+        &format!(
+            "SELECT id, sem_decider('{{doc}}?', {within}) AS who FROM orders
+             WHERE sem_filter('{{doc}}?', {within}) AND amount > 1"
+        ),
+        concat!(
+            "result (id INTEGER, who TEXT)\n",
+            "└ project id, sem_decider\n",
+            "  └ filter sem_filter\n",
+            "    └ ask sem_filter('{doc}?', recall => 0.9, precision => 0.95, sample => 600) AS sem_filter \
+             (an embedding a row, a pass for each of a sample of 600, and for each other that its embedding \
+             does not decide)\n",
+            "      └ project doc, id\n",
+            "        └ filter amount > 1\n",
+            "          └ scan orders (amount, doc, id)",
+        ),
+    );
+    // Questions stand in their order, and what is around is asked of what they keep.
+    explained(
+        "SELECT id FROM (SELECT id, region, doc FROM orders
+                         WHERE sem_filter('{doc}?', recall => 0.5, sample => 50, model => small)
+                           AND sem_filter('Or {doc}?')) AS o
+         WHERE region <> 'x'",
+        concat!(
+            "result (id INTEGER)\n",
+            "└ project id\n",
+            "  └ filter sem_filter\n",
+            "    └ ask sem_filter('Or {doc}?') AS sem_filter (a pass a row)\n",
+            "      └ project doc, id\n",
+            "        └ filter sem_filter AND region <> 'x'\n",
+            "          └ ask sem_filter('{doc}?', recall => 0.5, sample => 50, model => small) AS sem_filter \
+             (an embedding a row, a pass for each of a sample of 50, and for each other that its embedding \
+             does not decide)\n",
+            "            └ scan orders (doc, id, region)",
+        ),
+    );
+    let query = sql("SELECT id FROM orders WHERE sem_filter('{doc}?', precision => 0.5)").unwrap();
+    assert!(query.embeds() && query.asks());
+    // What is given up is part of the question; all of it is none.
+    let digest = |given: &str| {
+        let text = format!("SELECT id FROM orders WHERE sem_filter('{{doc}}?'{given})");
+        sql(&text)
+            .unwrap_or_else(|errors| panic!("{text}: {errors}"))
+            .digest()
+    };
+    assert_eq!(digest(", recall => 1, precision => 1.0"), digest(""));
+    let all = [
+        "",
+        ", recall => 0.5",
+        ", precision => 0.5",
+        ", recall => 0.5, sample => 50",
+    ];
+    let digests: BTreeSet<[u8; 32]> = all.iter().map(|given| digest(given)).collect();
+    assert_eq!(digests.len(), all.len());
+    // What nobody reads is neither asked nor embedded.
+    explained(
+        &format!(
+            "SELECT id FROM (SELECT id, sem_filter('{{doc}}?', {within}) AS f FROM orders) AS o"
+        ),
+        "result (id INTEGER)\n└ scan orders (id)",
+    );
+    // Groups have other values than rows: it is asked of them.
+    let grouped = format!(
+        "SELECT doc, sem_decider('{{doc}}?', {within}) AS who FROM orders
+         WHERE sem_filter('{{doc}}?', {within}) GROUP BY doc"
+    );
+    assert!(sql(&grouped).is_ok(), "{:?}", sql(&grouped));
+}
+
+#[test]
+fn what_an_embedding_may_decide_is_refused_by_name_where_it_is_wrong() {
+    let share = |key: &str, given: &str| {
+        format!(
+            "`sem_filter` takes `{key} => x`, a number above 0 and up to 1, not `{key} => {given}`"
+        )
+    };
+    let filtered =
+        |given: &str| format!("SELECT id FROM orders WHERE sem_filter('{{doc}}?', {given})");
+    for key in ["recall", "precision"] {
+        for given in ["0", "1.5", "'0.9'", "amount"] {
+            let argument = format!("{key} => {given}");
+            refused(&filtered(&argument), &[(&*argument, &*share(key, given))]);
+        }
+    }
+    for given in ["49", "10001", "0.5"] {
+        let argument = format!("sample => {given}");
+        let message = format!(
+            "`sem_filter` takes `sample => n`, a whole number from 50 to 10000, not `{argument}`"
+        );
+        let given = format!("recall => 0.5, {argument}");
+        refused(&filtered(&given), &[(&*argument, &*message)]);
+    }
+    refused(
+        &filtered("sample => 100"),
+        &[(
+            "sample => 100",
+            "`sample => n` of `sem_filter` stands beside `recall => x` or `precision => x` below 1",
+        )],
+    );
+    refused(
+        "SELECT sem_decider('{doc}?') AS who FROM orders",
+        &[(
+            "sem_decider",
+            "`sem_decider` says who decides where `recall => x` or `precision => x` is below 1; without, a \
+             model decides about every row",
+        )],
+    );
+    refused(
+        "SELECT sem_score('{doc}?', recall => 0.5) AS s FROM orders",
+        &[(
+            "recall => 0.5",
+            "`sem_score` takes a prompt, and `model => name` behind it, not `recall => 0.5`",
+        )],
+    );
+    refused(
+        "SELECT o.id FROM orders o JOIN docs d ON o.doc = d.key AND sem_filter('{o.doc}?', recall => 0.5)",
+        &[(
+            "sem_filter",
+            "`sem_filter` cannot stand in ON; `sem_match` decides which rows are paired",
+        )],
+    );
+}
+
+#[test]
 fn what_means_the_same_is_looked_up_beside_the_rows_that_where_keeps() {
     explained(
         "SELECT sem_dedup(doc, threshold => 0.9) AS d, count(*) AS n FROM orders WHERE amount > 1
@@ -1397,7 +1525,7 @@ fn one_query_has_one_digest() {
         "SELECT min(id) AS id FROM orders",
         "SELECT sum(DISTINCT id) AS id FROM orders",
     ];
-    let digests: std::collections::BTreeSet<_> = unlike.iter().map(|text| digest(text)).collect();
+    let digests: BTreeSet<_> = unlike.iter().map(|text| digest(text)).collect();
     assert_eq!(digests.len(), unlike.len());
 }
 

@@ -38,9 +38,10 @@ use crate::query::builder::term::{ident, literal};
 use crate::query::{BindErrors, Query, Relations, bind};
 
 pub use term::{
-    Named, Sort, Term, avg, call, col, count, count_all, count_distinct, lit, max, min, sem_agg,
-    sem_classify, sem_dedup, sem_dedup_checked, sem_extract, sem_extract_one, sem_filter,
-    sem_group, sem_map, sem_match, sem_match_nearest, sem_rank, sem_score, sum,
+    Named, Sort, Term, Within, avg, call, col, count, count_all, count_distinct, lit, max, min,
+    sem_agg, sem_classify, sem_decider, sem_dedup, sem_dedup_checked, sem_extract, sem_extract_one,
+    sem_filter, sem_filter_within, sem_group, sem_map, sem_match, sem_match_nearest, sem_rank,
+    sem_score, sum,
 };
 
 /// A query that is being written.
@@ -426,6 +427,19 @@ mod tests {
                     ])
                     .distinct(),
                 "SELECT DISTINCT id, coalesce(title, '') AS t FROM orders LEFT JOIN docs ON doc = key",
+            ),
+            (
+                scan("orders")
+                    .filter(sem_filter_within("Is {doc} it?", Within::default().recall(0.9).precision(0.8)))
+                    .project([
+                        col("id").into(),
+                        sem_decider("Is {doc} it?", Within::default().recall(0.9).precision(0.8)).named("who"),
+                        sem_filter_within("Or {doc}?", Within::default().precision(0.5).sample(900))
+                            .named("or"),
+                    ]),
+                "SELECT id, sem_decider('Is {doc} it?', precision => 0.8, recall => 0.9) AS who,
+                        sem_filter('Or {doc}?', sample => 900, precision => 0.5) AS \"or\" FROM orders
+                 WHERE sem_filter('Is {doc} it?', recall => 0.9, precision => 0.8, sample => 600)",
             ),
             (
                 scan("orders").project([

@@ -98,6 +98,75 @@ pub fn sem_filter(prompt: &str) -> Term {
     call("sem_filter", [lit(prompt)])
 }
 
+/// What may be lost, and wrongly held, where the embedding of a row decides in the place of a model. What
+/// is not said is not given up.
+///
+/// ```
+/// use perennial_views::query::builder::{Within, col, scan, sem_decider, sem_filter_within};
+///
+/// let within = Within::default().recall(0.9).precision(0.9);
+/// let question = "The writer of {text} is unhappy.";
+/// let complaints = scan("letters")
+///     .filter(sem_filter_within(question, within))
+///     .project([col("key").into(), sem_decider(question, within).named("who")]);
+/// assert!(complaints.to_sql().contains("recall => 0.9, precision => 0.9"));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Within {
+    recall: Option<f64>,
+    precision: Option<f64>,
+    n_sample: Option<u32>,
+}
+
+impl Within {
+    /// Of what the model would accept, at least this share is accepted.
+    #[must_use]
+    pub fn recall(mut self, share: f64) -> Self {
+        self.recall = Some(share);
+        self
+    }
+
+    /// Of what is accepted, at least this share the model would accept.
+    #[must_use]
+    pub fn precision(mut self, share: f64) -> Self {
+        self.precision = Some(share);
+        self
+    }
+
+    /// The model is always asked about a sample of so many rows.
+    #[must_use]
+    pub fn sample(mut self, n_rows: u32) -> Self {
+        self.n_sample = Some(n_rows);
+        self
+    }
+
+    fn arguments(self) -> impl Iterator<Item = FunctionArg> {
+        let shares = [("recall", self.recall), ("precision", self.precision)].into_iter();
+        let shares = shares.filter_map(|(name, share)| Some((name, lit(share?).0)));
+        let sample = self.n_sample.map(|n| ("sample", lit(i64::from(n)).0));
+        shares
+            .chain(sample)
+            .map(|(name, value)| named_argument(name, value))
+    }
+}
+
+/// Whether something is so of a row, as in [`sem_filter`], but that a model is asked only where the
+/// embedding of the row does not decide.
+pub fn sem_filter_within(prompt: &str, within: Within) -> Term {
+    decided("sem_filter", prompt, within)
+}
+
+/// Who says that of a row: `sample`, `model` or `embedding`.
+pub fn sem_decider(prompt: &str, within: Within) -> Term {
+    decided("sem_decider", prompt, within)
+}
+
+fn decided(function: &str, prompt: &str, within: Within) -> Term {
+    let prompt = FunctionArg::Unnamed(FunctionArgExpr::Expr(lit(prompt).0));
+    let arguments = std::iter::once(prompt).chain(within.arguments());
+    function_with(function, arguments.collect(), None)
+}
+
 /// What a model writes about a row, in at most so many tokens: `"Translate {word} to French."`
 pub fn sem_map(prompt: &str, max_tokens: u32) -> Term {
     written("sem_map", prompt, max_tokens)

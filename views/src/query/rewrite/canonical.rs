@@ -163,6 +163,11 @@ impl Numbering<'_> {
                 ask.arguments.iter_mut().for_each(|e| self.scalar(e));
                 ask.output = self.made(ask.output);
             }
+            Node::Cascade(cascade) => {
+                cascade.arguments.iter_mut().for_each(|e| self.scalar(e));
+                cascade.output = self.made(cascade.output);
+                cascade.decider = self.made(cascade.decider);
+            }
             Node::Rank(rank) => {
                 rank.arguments.iter_mut().for_each(|e| self.scalar(e));
                 rank.output = self.made(rank.output);

@@ -51,6 +51,7 @@ pub(super) fn fold(mut node: Node) -> Node {
         Node::Clusters(clusters) => clusters.text = simple(&clusters.text),
         Node::Top { order, .. } => order.iter_mut().for_each(|key| key.by = simple(&key.by)),
         Node::Ask(ask) => ask.arguments.iter_mut().for_each(|e| *e = simple(e)),
+        Node::Cascade(cascade) => cascade.arguments.iter_mut().for_each(|e| *e = simple(e)),
         Node::Rank(rank) => rank.arguments.iter_mut().for_each(|e| *e = simple(e)),
         Node::AskGroups(ask) => {
             let keys = ask.keys.iter_mut().map(|(_, key)| key);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
 use crate::query::node::{
-    Ask, AskGroups, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar,
+    Ask, AskGroups, Cascade, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar,
 };
 use crate::query::rewrite::{is_passed_on, project};
 
@@ -127,6 +127,19 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
             // Rows are arranged until they are answered: no column more than is read.
             let input = trimmed(prune(ask.input, &below), &below);
             Node::Ask(Box::new(Ask { input, ..*ask }))
+        }
+        Node::Cascade(cascade)
+            if !needed.contains(&cascade.output) && !needed.contains(&cascade.decider) =>
+        {
+            prune(cascade.input, needed)
+        }
+        Node::Cascade(cascade) => {
+            let mut below = needed.clone();
+            below.remove(&cascade.output);
+            below.remove(&cascade.decider);
+            below.extend(read(&cascade.arguments));
+            let input = trimmed(prune(cascade.input, &below), &below);
+            Node::Cascade(Box::new(Cascade { input, ..*cascade }))
         }
         // It says which rows there are, whoever reads their places.
         Node::Rank(rank) => {

@@ -7,7 +7,7 @@ use perennial_rows::Value;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
 use crate::query::node::{
-    Ask, AskGroups, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar,
+    Ask, AskGroups, Cascade, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar,
     conjuncts,
 };
 use crate::query::rewrite::fold::{empty, simple};
@@ -122,6 +122,17 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
             filtered(node, conditions)
         }
         Node::Ask(ask) => push_ask(*ask, conditions, table),
+        // Without a row, who decides about others may be another.
+        Node::Cascade(cascade) => {
+            let input = push(cascade.input, Vec::new(), table);
+            if is_empty(&input) {
+                let mut columns = input.columns();
+                columns.extend([cascade.output, cascade.decider]);
+                return no_rows(columns);
+            }
+            let node = Node::Cascade(Box::new(Cascade { input, ..*cascade }));
+            filtered(node, conditions)
+        }
         Node::AskGroups(ask) => push_ask_groups(*ask, conditions, table),
         // A condition on what is ranked would let others in.
         Node::Rank(rank) => {

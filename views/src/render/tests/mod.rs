@@ -7,6 +7,7 @@
 
 mod asked;
 mod batch;
+mod cascade;
 mod clusters;
 mod generator;
 mod groups;
