@@ -45,6 +45,8 @@ pub(super) enum SemFunction {
     Classify,
     Aggregate,
     Extract,
+    /// Of a text, several rows.
+    ExtractAll,
     Score,
     /// Of pairs of rows, in ON.
     Match,
@@ -57,12 +59,13 @@ pub(super) enum SemFunction {
 }
 
 impl SemFunction {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Filter,
         Self::Map,
         Self::Classify,
         Self::Aggregate,
         Self::Extract,
+        Self::ExtractAll,
         Self::Score,
         Self::Match,
         Self::Rank,
@@ -82,6 +85,7 @@ impl SemFunction {
             Self::Classify => "sem_classify",
             Self::Aggregate => "sem_agg",
             Self::Extract => "sem_extract",
+            Self::ExtractAll => "sem_extract_all",
             Self::Score => "sem_score",
             Self::Match => "sem_match",
             Self::Rank => "sem_rank",
@@ -241,7 +245,9 @@ impl<'q> Binder<'q> {
                 })
             }
             SemFunction::Classify => Some(Output::Label(self.labels(name, &rest)?)),
-            SemFunction::Extract => Some(self.record(&rest, span)?),
+            SemFunction::Extract | SemFunction::ExtractAll => {
+                Some(self.record(function, &rest, span)?)
+            }
         };
         let (text, at) = (&prompt.0, prompt.1);
         let mentions = match Task::mentions(text) {
