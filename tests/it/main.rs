@@ -21,6 +21,7 @@ mod engine;
 mod exact;
 mod faults;
 mod forget;
+mod graph;
 mod history;
 mod hold;
 mod killed;
