@@ -1,7 +1,7 @@
 //! What is a model asked, and what does it give?
 //!
 //! A [`task`] is asked about a row, and a [`provider`] performs it; typed values are read out of one as
-//! a [`record`]. What a view that reads many
+//! a [`record`], or as several ([`records`]). What a view that reads many
 //! documents asks, a request, and its outcome are in [`answer`]; whoever answers is an
 //! [`answer::AnswerModel`]. The model of this machine climbs a ladder of rungs ([`local`]),
 //! from what is known of the answer [`before`], over prompts that [`chat`] makes; a `remote` one is
@@ -31,6 +31,7 @@ pub mod provenance;
 pub mod provider;
 pub mod pull;
 pub mod record;
+pub mod records;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod scripted;
@@ -53,4 +54,5 @@ pub use perennial_model::sampling::Sampling;
 pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall, is_address};
 pub use pull::{Profile, Pull, Pulled};
 pub use record::{Field, FieldType, Fields};
+pub use records::{MAX_RECORDS, Records};
 pub use task::{MAX_OUTPUT_TOKENS, Output, Task, TaskDigest};

@@ -30,6 +30,7 @@ use perennial_rows::{Type, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::record::Fields;
+use crate::records::Records;
 
 /// Answers of a task whose output is a truth, true first.
 const TRUTHS: [&str; 2] = ["Yes", "No"];
@@ -78,6 +79,13 @@ pub enum Output {
         /// Most tokens of the object as the model writes it.
         max_tokens: usize,
     },
+    /// Rows that are read out of it: a JSON list of such objects.
+    Records {
+        /// What is read.
+        records: Records,
+        /// Most tokens of the list as the model writes it; of a longer one the rows that are whole.
+        max_tokens: usize,
+    },
 }
 
 impl Output {
@@ -87,15 +95,54 @@ impl Output {
             Self::Text { .. } | Self::Label(_) => Type::Text,
             Self::Truth => Type::Boolean,
             Self::Score => Type::Float,
-            Self::Record { .. } => Type::Json,
+            Self::Record { .. } | Self::Records { .. } => Type::Json,
         }
     }
 
     /// Most tokens that the model writes of it; nothing where it is read from likelihoods.
     pub fn max_tokens(&self) -> Option<usize> {
         match self {
-            Self::Text { max_tokens } | Self::Record { max_tokens, .. } => Some(*max_tokens),
+            Self::Text { max_tokens }
+            | Self::Record { max_tokens, .. }
+            | Self::Records { max_tokens, .. } => Some(*max_tokens),
             Self::Truth | Self::Label(_) | Self::Score => None,
+        }
+    }
+
+    /// The fields that are read out of a row, where it is that.
+    pub fn fields(&self) -> Option<&Fields> {
+        match self {
+            Self::Record { fields, .. } => Some(fields),
+            Self::Records { records, .. } => Some(records.fields()),
+            Self::Text { .. } | Self::Truth | Self::Label(_) | Self::Score => None,
+        }
+    }
+
+    /// A regular expression of what a model on this machine writes, where it must obey one.
+    pub(crate) fn expression(&self) -> Option<String> {
+        match self {
+            Self::Record { fields, .. } => Some(fields.expression()),
+            Self::Records { records, .. } => Some(records.expression()),
+            Self::Text { .. } | Self::Truth | Self::Label(_) | Self::Score => None,
+        }
+    }
+
+    /// A JSON schema of what a server's model writes, where it must obey one.
+    #[cfg(feature = "remote")]
+    pub(crate) fn schema(&self) -> Option<serde_json::Value> {
+        match self {
+            Self::Record { fields, .. } => Some(fields.schema()),
+            Self::Records { records, .. } => Some(records.schema()),
+            Self::Text { .. } | Self::Truth | Self::Label(_) | Self::Score => None,
+        }
+    }
+
+    /// What was read out of a row, by what a model wrote; `None` where that says nothing of the kind.
+    pub(crate) fn read(&self, text: &str) -> Option<Value> {
+        match self {
+            Self::Record { fields, .. } => fields.read(text),
+            Self::Records { records, .. } => records.read(text),
+            Self::Text { .. } | Self::Truth | Self::Label(_) | Self::Score => None,
         }
     }
 }
@@ -282,7 +329,7 @@ impl Task {
     /// writes freely.
     pub fn choices(&self) -> Vec<Arc<str>> {
         match &self.output {
-            Output::Text { .. } | Output::Record { .. } => Vec::new(),
+            Output::Text { .. } | Output::Record { .. } | Output::Records { .. } => Vec::new(),
             Output::Truth => TRUTHS.map(Arc::from).to_vec(),
             Output::Score => DIGITS.map(Arc::from).to_vec(),
             Output::Label(labels) => labels.to_vec(),
@@ -344,6 +391,14 @@ impl Task {
             Output::Record { fields, .. } => {
                 instruction.push_str("\n\nAnswer with JSON in this form and nothing else: ");
                 instruction.push_str(&fields.form());
+                instruction.push_str("\nWrite null for what is not said.");
+            }
+            Output::Records { records, .. } => {
+                instruction.push_str(
+                    "\n\nAnswer with JSON in this form and nothing else, with one object for each that the \
+                     text tells of: ",
+                );
+                instruction.push_str(&records.form());
                 instruction.push_str("\nWrite null for what is not said.");
             }
         }
@@ -442,6 +497,14 @@ impl Task {
             Output::Record { fields, max_tokens } => {
                 encoder.number(5).number(*max_tokens as u64);
                 fields.encode(encoder);
+                encoder
+            }
+            Output::Records {
+                records,
+                max_tokens,
+            } => {
+                encoder.number(6).number(*max_tokens as u64);
+                records.encode(encoder);
                 encoder
             }
         };

@@ -30,6 +30,7 @@ mod examples;
 mod explained;
 mod faults;
 mod forget;
+mod graph;
 mod history;
 mod hold;
 mod killed;

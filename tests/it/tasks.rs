@@ -16,17 +16,17 @@ use perennial::{Engine, Runtime, Update};
 use crate::tensors::{CharCodec, decoder};
 
 /// A session over a scripted model.
-struct Rig {
-    session: Session,
-    model: Arc<Scripted>,
+pub(crate) struct Rig {
+    pub(crate) session: Session,
+    pub(crate) model: Arc<Scripted>,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::over(Scripted::new(), |builder| builder)
     }
 
-    fn over(
+    pub(crate) fn over(
         model: Scripted,
         build: impl FnOnce(perennial::EngineBuilder) -> perennial::EngineBuilder,
     ) -> Self {
@@ -41,11 +41,11 @@ impl Rig {
     }
 
     /// Rows of the last statement, as text.
-    fn run(&mut self, text: &str) -> Vec<String> {
+    pub(crate) fn run(&mut self, text: &str) -> Vec<String> {
         self.try_run(text).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn try_run(&mut self, text: &str) -> Result<Vec<String>, String> {
+    pub(crate) fn try_run(&mut self, text: &str) -> Result<Vec<String>, String> {
         let mut rows = Vec::new();
         let ran = self.session.run(&Script::new("t.sql", text), |_, outcome| {
             if let Outcome::Rows { rows: all, .. } = outcome {
@@ -61,7 +61,7 @@ impl Rig {
         Ok(rows)
     }
 
-    fn n_calls(&self) -> usize {
+    pub(crate) fn n_calls(&self) -> usize {
         self.model.n_calls()
     }
 }

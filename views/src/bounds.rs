@@ -100,6 +100,12 @@ impl Meter {
         }
     }
 
+    /// The pairs that were counted until now.
+    #[cfg(test)]
+    pub(crate) fn n_pairs(&self) -> usize {
+        self.n_pairs.get()
+    }
+
     /// Counts a row of the result that stands so often. Whether there is room for it.
     pub(crate) fn count_result(&self, count: isize) -> bool {
         let count = usize::try_from(count).unwrap_or(0);

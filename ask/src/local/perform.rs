@@ -21,7 +21,7 @@ use perennial_bank::scope::Scope;
 use perennial_model::decoder::{Logits, Rows};
 use perennial_model::error::Error as ModelError;
 use perennial_model::generation::{ConstrainedRequest, write as write_within};
-use perennial_model::grammar::Vocabulary;
+use perennial_model::grammar::{Grammar, Vocabulary};
 use perennial_model::layout::Layout;
 use perennial_model::passes::{Candidates, Pass};
 use perennial_model::sampling::Sampling;
@@ -33,7 +33,6 @@ use super::{TensorModel, failed};
 use crate::answer::{AnswerModel, AnswerRequest, CallError, Tolerance, Work, n_tokens_of};
 use crate::before::Before;
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
-use crate::record::Fields;
 use crate::task::{MAX_INCLINATIONS, Output, Rendered, Task, score};
 
 /// The logits of candidates where there is no row, by the digest of a task and the beginning of an
@@ -63,9 +62,8 @@ impl Provider for TensorModel {
         let suffix = self.codec.suffix("", &instruction).map_err(said)?;
         let n_output = self.n_output(task).map_err(said)?;
         match task.output() {
-            Output::Record { fields, .. } => {
-                let vocabulary = self.vocabulary().map_err(said)?;
-                vocabulary.grammar(&fields.expression()).map_err(said)?;
+            Output::Record { .. } | Output::Records { .. } => {
+                self.grammar(task).map_err(said)?;
             }
             Output::Score => {
                 self.digits(task).map_err(said)?;
@@ -92,14 +90,25 @@ impl Provider for TensorModel {
         let layout = self.documents(&rendered).map_err(failed)?;
         match call.task.output() {
             Output::Text { max_tokens } => self.write(call, &rendered, &layout, *max_tokens),
-            Output::Record { fields, max_tokens } => {
-                self.extract(call, &rendered, &layout, (fields, *max_tokens))
+            Output::Record { max_tokens, .. } | Output::Records { max_tokens, .. } => {
+                self.extract(call, &rendered, &layout, *max_tokens)
             }
             Output::Truth | Output::Label(_) | Output::Score => {
                 self.decide(call, &rendered, &layout)
             }
         }
     }
+}
+
+/// Tokens that one character may take.
+const MAX_CHARACTER_TOKENS: usize = 4;
+
+/// The text of tokens, up to its last whole character.
+fn text_of(vocabulary: &Vocabulary, tokens: &[u32]) -> String {
+    let least = tokens.len().saturating_sub(MAX_CHARACTER_TOKENS);
+    let mut ends = (least..=tokens.len()).rev();
+    let whole = ends.find_map(|end| vocabulary.text(&tokens[..end]).ok());
+    whole.unwrap_or_default()
 }
 
 impl TensorModel {
@@ -184,16 +193,24 @@ impl TensorModel {
             .map_err(|reason| ModelError::Grammar(reason.clone()))
     }
 
+    /// What a record, or several, is written under.
+    fn grammar(&self, task: &Task) -> Result<Grammar, ModelError> {
+        let expression = task.output().expression();
+        let expression = expression
+            .ok_or_else(|| ModelError::Grammar("what it writes obeys no expression".to_owned()))?;
+        self.vocabulary()?.grammar(&expression)
+    }
+
     fn extract(
         &self,
         call: &TaskCall<'_>,
         rendered: &Rendered,
         documents: &PassageLayout,
-        (fields, max_tokens): (&Fields, usize),
+        max_tokens: usize,
     ) -> Result<Performed, Failure> {
         let vocabulary = self.vocabulary().map_err(failed)?;
         let (layout, prompt, mut work) = self.begin(call, rendered, documents, max_tokens)?;
-        let grammar = vocabulary.grammar(&fields.expression()).map_err(failed)?;
+        let grammar = self.grammar(call.task).map_err(failed)?;
         let request = ConstrainedRequest {
             layout: &layout,
             prompt: &prompt,
@@ -207,8 +224,11 @@ impl TensorModel {
         work.n_passes += written.work.n_passes;
         work.n_decoded += written.tokens.len();
         work.n_from_scratch += written.tokens.len();
-        let said = match written.is_complete {
-            true => fields.read(&vocabulary.text(&written.tokens).map_err(failed)?),
+        let output = call.task.output();
+        // Of rows those are said that were written before the end; a record is one, or none.
+        let is_said = written.is_complete || matches!(output, Output::Records { .. });
+        let said = match is_said {
+            true => output.read(&text_of(vocabulary, &written.tokens)),
             false => None,
         };
         match said {

@@ -20,7 +20,6 @@ use super::{MANY_SILENCES, RemoteModel};
 use crate::answer::{CallError, Work, n_tokens_of};
 use crate::cost::Prices;
 use crate::provider::{Capabilities, Failure, Performed, Provider, TaskCall};
-use crate::record::Fields;
 use crate::task::{MAX_INCLINATIONS, Output, Rendered, Task, score};
 use perennial_model::sampling::Sampling;
 
@@ -72,7 +71,9 @@ impl Provider for RemoteModel {
         let mut work = Work::default();
         let value = match call.task.output() {
             Output::Text { .. } => self.write(call, &request, &mut work),
-            Output::Record { fields, .. } => self.extract(call, &request, fields, &mut work),
+            Output::Record { .. } | Output::Records { .. } => {
+                self.extract(call, &request, &mut work)
+            }
             Output::Truth | Output::Label(_) | Output::Score => {
                 self.choose(call, &request, &mut work)
             }
@@ -122,10 +123,13 @@ impl RemoteModel {
         &self,
         call: &TaskCall<'_>,
         request: &ChatRequest<'_>,
-        fields: &Fields,
         work: &mut Work,
     ) -> Result<Value, Fault> {
-        let schema = self.report.obeys_schemas.then(|| fields.schema());
+        let output = call.task.output();
+        let schema = match self.report.obeys_schemas {
+            true => output.schema(),
+            false => None,
+        };
         let request = ChatRequest {
             schema: schema.as_ref(),
             ..request.clone()
@@ -133,7 +137,7 @@ impl RemoteModel {
         let reply = self.ask(&request, &call.cancel, &mut ())?;
         self.note(work, &reply.usage);
         let (text, _) = reply.answer(self.n_allowed(&request))?;
-        fields.read(text).ok_or_else(|| {
+        output.read(text).ok_or_else(|| {
             Fault::Never(format!(
                 "the model says `{}`, which is no JSON object of these columns; more `max_tokens` help where it was cut",
                 shown(text)

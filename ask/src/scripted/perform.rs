@@ -75,6 +75,16 @@ fn said(task: &Task, values: &[Value], rendered: &Rendered) -> Value {
             Value::float(f64::from(number.unwrap_or(u32::from(hash[0] % 5))) / 4.0)
         }
         Output::Record { fields, .. } => fields.value(&record(fields, &said, &hash)),
+        // A row of each sentence.
+        Output::Records { records, .. } => {
+            let texts = rendered.documents.iter().map(|(_, text)| &**text);
+            let sentences = texts.flat_map(|text| text.split(['.', '\n']));
+            let said = sentences.map(&words).filter(|words| !words.is_empty());
+            let rows: Vec<Json> = said
+                .map(|said| in_order(records.fields(), &said, &hash))
+                .collect();
+            records.value(&rows)
+        }
         // The greater last number, else by chance: chance is no order.
         Output::Label(_) if task.subject() == Subject::Pair => {
             let (first, second) = values.split_at(values.len() / 2);
@@ -118,6 +128,20 @@ fn record(fields: &Fields, said: &[String], hash: &[u8; 32]) -> Json {
         members.insert(field.name.to_string(), value);
     }
     Json::Object(members)
+}
+
+/// A record of the words of a sentence: texts are the first of them in their order, the last field's the last;
+/// other values are by chance.
+fn in_order(fields: &Fields, said: &[String], hash: &[u8; 32]) -> Json {
+    let mut members = record(fields, said, hash);
+    for (at, field) in fields.all().iter().enumerate() {
+        if field.of == FieldType::Text {
+            let is_last = at + 1 == fields.all().len();
+            let word = if is_last { said.last() } else { said.get(at) };
+            members[&*field.name] = word.cloned().into();
+        }
+    }
+    members
 }
 
 /// Of how many rows an answer is; `None` where it is of one by what is asked.

@@ -13,7 +13,7 @@ use perennial_rows::{Schema, Value};
 use crate::query::column::ColumnId;
 use crate::query::expression::{Arithmetic, Comparison, Expression};
 use crate::query::memory::Retain;
-use crate::query::node::{Aggregate, AggregateFunction, JoinKind, Node, Scalar};
+use crate::query::node::{Aggregate, AggregateFunction, JoinKind, Node, PageRank, Scalar};
 
 /// What is hashed, and its version.
 const DIGEST_OF: &str = "perennial query 1";
@@ -135,11 +135,20 @@ impl Writer {
             }
             Node::Top {
                 input,
+                keys,
                 order,
                 limit,
                 offset,
             } => {
-                self.encoder.number(9).number(order.len() as u64);
+                match keys.is_empty() {
+                    true => self.encoder.number(9),
+                    false => {
+                        self.encoder.number(21);
+                        self.scalars(keys);
+                        &mut self.encoder
+                    }
+                };
+                self.encoder.number(order.len() as u64);
                 for key in order {
                     self.scalar(&key.by);
                     self.encoder.number(key.is_descending.into());
@@ -240,7 +249,39 @@ impl Writer {
                 self.ids(&[clusters.of, clusters.output]);
                 self.node(&clusters.input);
             }
+            Node::PageRank(rank) => self.page_rank(rank),
+            Node::Unnest {
+                input,
+                list,
+                output,
+            } => {
+                self.encoder.number(20);
+                self.scalar(list);
+                self.id(*output);
+                self.node(input);
+            }
         }
+    }
+
+    fn page_rank(&mut self, rank: &PageRank) {
+        self.encoder
+            .number(19)
+            .value(&Value::Float(rank.damping))
+            .number(rank.n_steps.into())
+            .value(&Value::Float(rank.least));
+        self.encoder.number(rank.per.len() as u64);
+        for (output, of_seeds) in &rank.per {
+            self.ids(&[*output, *of_seeds]);
+        }
+        self.ids(&[rank.source, rank.target, rank.seed, rank.node, rank.score]);
+        let weights: Vec<ColumnId> = [rank.edge_weight, rank.seed_weight]
+            .into_iter()
+            .flatten()
+            .collect();
+        self.encoder.number(rank.edge_weight.is_some().into());
+        self.ids(&weights);
+        self.node(&rank.edges);
+        self.node(&rank.seeds);
     }
 
     /// Pairs of keys, behind their number.

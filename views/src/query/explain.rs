@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use perennial_ask::{FieldType, Output, Task};
+use perennial_ask::{FieldType, Fields, Output, Task};
 use perennial_rows::Value;
 
 use crate::measure::{Effort, Measures};
@@ -15,7 +15,7 @@ use crate::query::expression::Expression;
 use crate::query::memory::{Retain, duration_text};
 use crate::query::node::{
     Aggregate, Ask, AskGroups, Cascade, Clusters, Join, JoinKind, MAX_MEMBERS, MAX_PARTS, Nearest,
-    Node, Promise, Rank, Scalar, SortKey,
+    Node, PageRank, Promise, Rank, Scalar, SortKey,
 };
 
 /// How deep an operator of an expression binds; the deeper, the higher.
@@ -212,6 +212,12 @@ impl Explain<'_> {
                 };
                 format!("cluster by {text} AS {name} (an embedding a text{check})")
             }
+            Node::PageRank(rank) => self.page_rank(rank),
+            Node::Unnest { list, output, .. } => format!(
+                "unnest {} AS {} (a row an element)",
+                self.text(list, 0),
+                self.table.name(*output)
+            ),
             Node::Union { .. } => "union all".to_owned(),
             Node::Distinct { .. } => "distinct".to_owned(),
             Node::Reduce {
@@ -229,6 +235,7 @@ impl Explain<'_> {
                 line
             }
             Node::Top {
+                keys,
                 order,
                 limit,
                 offset,
@@ -240,6 +247,9 @@ impl Explain<'_> {
                 };
                 if *offset > 0 {
                     line += &format!(" after {offset}");
+                }
+                if !keys.is_empty() {
+                    line += &format!(" of each {}", list(keys, |key| self.text(key, 0)));
                 }
                 line + " by " + &list(order, |key| self.sort_key(key))
             }
@@ -290,15 +300,16 @@ impl Explain<'_> {
                 fields,
                 max_tokens: n,
             } => {
-                let columns = fields.all().iter().map(|field| match &field.of {
-                    FieldType::OneOf(all) => {
-                        let all = labels(all);
-                        format!(", {} => ({})", field.name, all.trim_start_matches(", "))
-                    }
-                    of => format!(", {} => {}", field.name, of.column()),
-                });
-                let columns: String = columns.collect();
+                let columns = extracted(fields);
                 ("sem_extract", columns + &max_tokens(n), "a call a row")
+            }
+            Output::Records {
+                records,
+                max_tokens: n,
+            } => {
+                let rows = format!(", max_rows => {}", records.at_most());
+                let columns = extracted(records.fields()) + &rows;
+                ("sem_extract_all", columns + &max_tokens(n), "a call a row")
             }
         };
         let more = more + &asked_model(ask.model.as_deref());
@@ -429,6 +440,30 @@ impl Explain<'_> {
             1 => format!("join{keys} with the nearest of ({right}) to ({left})"),
             n => format!("join{keys} with the {n} nearest of ({right}) to ({left})"),
         }
+    }
+
+    /// Where walks lead, and what is read of edges and seeds.
+    fn page_rank(&self, rank: &PageRank) -> String {
+        let name = |id: ColumnId| self.table.name(id).to_string();
+        let weight = |id: Option<ColumnId>| {
+            let weight = id.map(|id| format!(" by {}", name(id)));
+            weight.unwrap_or_default()
+        };
+        let per = match rank.per.is_empty() {
+            true => String::new(),
+            false => format!(" per {}", list(&rank.per, |(_, id)| name(*id))),
+        };
+        format!(
+            "page rank{per} from {}{} along {}, {}{} (damping {}, {} steps, least {})",
+            name(rank.seed),
+            weight(rank.seed_weight),
+            name(rank.source),
+            name(rank.target),
+            weight(rank.edge_weight),
+            rank.damping.get(),
+            rank.n_steps,
+            rank.least.get(),
+        )
     }
 
     /// By what texts are connected, as SQL says it.
@@ -632,6 +667,18 @@ fn ranked(rank: &Rank) -> String {
         asked_model(rank.model.as_deref()),
     );
     format!("sem_rank({prompt}{model})")
+}
+
+/// Columns that are read out of a text, as SQL names them.
+fn extracted(fields: &Fields) -> String {
+    let columns = fields.all().iter().map(|field| match &field.of {
+        FieldType::OneOf(all) => {
+            let all = labels(all);
+            format!(", {} => ({})", field.name, all.trim_start_matches(", "))
+        }
+        of => format!(", {} => {}", field.name, of.column()),
+    });
+    columns.collect()
 }
 
 /// Labels as further arguments.

@@ -39,6 +39,15 @@ pub(crate) enum Node {
     Nearest(Box<Nearest>),
     /// Texts that mean the same, each with the one that stands for them.
     Clusters(Box<Clusters>),
+    /// Nodes of a graph, each with how much it matters to some of them.
+    PageRank(Box<PageRank>),
+    /// The input's tuples, each as often as a list has elements, with one of these as its last column.
+    Unnest {
+        input: Box<Node>,
+        /// What is no list has no elements.
+        list: Scalar,
+        output: ColumnId,
+    },
     /// All tuples of all inputs, whose columns are named in the order of the result's.
     Union {
         columns: Vec<ColumnId>,
@@ -53,9 +62,10 @@ pub(crate) enum Node {
         keys: Vec<(ColumnId, Scalar)>,
         aggregates: Vec<(ColumnId, Aggregate)>,
     },
-    /// The tuples at `offset..offset + limit` in an order.
+    /// The tuples at `offset..offset + limit` in an order: of all, or of those of each key.
     Top {
         input: Box<Node>,
+        keys: Vec<Scalar>,
         order: Vec<SortKey>,
         limit: Option<u64>,
         offset: u64,
@@ -245,6 +255,40 @@ pub(crate) struct Clusters {
     pub(crate) output: ColumnId,
 }
 
+/// Walks over a graph that begin at some of its nodes, the seeds of a group; each node that they reach,
+/// with the share of the group's walks that end there.
+///
+/// Of what is at a node in a step, a share of `damping` goes on along its edges, in proportion to their
+/// weights; the rest ends there, and so does all that is left after `n_steps`. Shares are whole numbers of a
+/// unit, and what a division leaves over is dropped: so they do not depend on an order. An edge or a seed
+/// with a NULL for a node is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PageRank {
+    /// Edges that stand several times add up.
+    pub(crate) edges: Node,
+    pub(crate) source: ColumnId,
+    pub(crate) target: ColumnId,
+    /// Of what is no positive integer, none; of NULL, and without it, 1.
+    pub(crate) edge_weight: Option<ColumnId>,
+    pub(crate) seeds: Node,
+    /// What a group is called, and by which columns of the seeds; NULLs are alike.
+    pub(crate) per: Vec<(ColumnId, ColumnId)>,
+    pub(crate) seed: ColumnId,
+    pub(crate) seed_weight: Option<ColumnId>,
+    /// Above 0 and below 1.
+    pub(crate) damping: Float,
+    /// From 1 to [`MAX_STEPS`].
+    pub(crate) n_steps: u32,
+    /// What is less than this at a node in a step ends there.
+    pub(crate) least: Float,
+    /// Its columns, behind those of the group.
+    pub(crate) node: ColumnId,
+    pub(crate) score: ColumnId,
+}
+
+/// Most steps of a walk.
+pub(crate) const MAX_STEPS: u32 = 100;
+
 /// Who is asked about two texts, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Check {
@@ -351,6 +395,15 @@ impl Node {
                 columns
             }
             Self::Clusters(clusters) => vec![clusters.of, clusters.output],
+            Self::PageRank(rank) => {
+                let per = rank.per.iter().map(|(id, _)| *id);
+                per.chain([rank.node, rank.score]).collect()
+            }
+            Self::Unnest { input, output, .. } => {
+                let mut columns = input.columns();
+                columns.push(*output);
+                columns
+            }
             Self::Reduce {
                 keys, aggregates, ..
             } => {
@@ -399,8 +452,10 @@ impl Node {
             Self::Project { input, .. }
             | Self::Filter { input, .. }
             | Self::Distinct { input }
+            | Self::Unnest { input, .. }
             | Self::Reduce { input, .. }
             | Self::Top { input, .. } => vec![input],
+            Self::PageRank(rank) => vec![&mut rank.edges, &mut rank.seeds],
             Self::Join(join) => vec![&mut join.left, &mut join.right],
             Self::Nearest(nearest) => vec![&mut nearest.left, &mut nearest.right],
             Self::Clusters(clusters) => vec![&mut clusters.input],
@@ -421,8 +476,10 @@ impl Node {
             Self::Project { input, .. }
             | Self::Filter { input, .. }
             | Self::Distinct { input }
+            | Self::Unnest { input, .. }
             | Self::Reduce { input, .. }
             | Self::Top { input, .. } => vec![input],
+            Self::PageRank(rank) => vec![&rank.edges, &rank.seeds],
             Self::Join(join) => vec![&join.left, &join.right],
             Self::Nearest(nearest) => vec![&nearest.left, &nearest.right],
             Self::Clusters(clusters) => vec![&clusters.input],

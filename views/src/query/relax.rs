@@ -93,6 +93,22 @@ impl Relaxing {
                 self.unless_open(Node::Nearest(nearest), &read, certainty)
             }
             Node::Clusters(clusters) => self.clusters(*clusters, below),
+            // Where walks lead is a matter of all edges and seeds.
+            Node::PageRank(rank) => {
+                let read = [rank.source, rank.target, rank.seed].into_iter();
+                let read = read.chain(rank.edge_weight).chain(rank.seed_weight);
+                let read = read.chain(rank.per.iter().map(|(_, id)| *id));
+                let read: Vec<Scalar> = read.map(Expression::Column).collect();
+                let certainty = match below {
+                    Certainty::Exact => below,
+                    _ => Certainty::Open,
+                };
+                self.unless_open(Node::PageRank(rank), &read, certainty)
+            }
+            Node::Unnest { ref list, .. } => {
+                let read = [list.clone()];
+                self.unless_open(node, &read, below)
+            }
             Node::Union { columns, inputs } => {
                 for (at, id) in columns.iter().enumerate() {
                     if inputs.iter().any(|(_, ids)| self.open.contains(&ids[at])) {
@@ -121,8 +137,13 @@ impl Relaxing {
                 };
                 self.unless_open(node, &read, below)
             }
-            Node::Top { ref order, .. } => {
-                let read: Vec<Scalar> = order.iter().map(|key| key.by.clone()).collect();
+            Node::Top {
+                ref keys,
+                ref order,
+                ..
+            } => {
+                let by = order.iter().map(|key| &key.by);
+                let read: Vec<Scalar> = by.chain(keys).cloned().collect();
                 let certainty = match below {
                     Certainty::Exact => below,
                     // Others may be the first.

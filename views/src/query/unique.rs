@@ -56,8 +56,19 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
             sets
         }
         Node::Top {
-            limit: Some(..=1), ..
-        } => vec![Set::new()],
+            limit: Some(..=1),
+            keys,
+            input,
+            ..
+        } => {
+            let mut sets = sets(input, table);
+            let plain = keys.iter().map(|key| match key {
+                Expression::Column(id) => Some(*id),
+                _ => None,
+            });
+            sets.extend(plain.collect::<Option<Set>>());
+            sets
+        }
         Node::Top { input, .. } => sets(input, table),
         Node::Join(join) => of_join(join.kind, [&join.left, &join.right], &join.keys, table),
         Node::Nearest(nearest) => {
@@ -65,6 +76,12 @@ pub(super) fn sets(node: &Node, table: &ColumnTable) -> Vec<Set> {
             of_join(JoinKind::Inner, sides, &nearest.keys, table)
         }
         Node::Clusters(clusters) => vec![[clusters.of].into()],
+        Node::PageRank(rank) => {
+            let per = rank.per.iter().map(|(id, _)| *id);
+            vec![per.chain([rank.node]).collect()]
+        }
+        // A list may hold the same several times.
+        Node::Unnest { .. } => Vec::new(),
         Node::Ask(ask) => sets(&ask.input, table),
         Node::Cascade(cascade) => sets(&cascade.input, table),
         Node::AskGroups(ask) => sets(&ask.groups, table),

@@ -6,11 +6,12 @@
 //!
 //! | operator | a changed tuple costs |
 //! | --- | --- |
-//! | scan, project, filter, union | itself |
+//! | scan, project, filter, union, unnest | itself |
 //! | join | the tuples of the other side that have its key |
 //! | nearest | products of its vector with those of the other side that have its key (`nearest.rs`) |
 //! | cascade | an embedding, and a model call where that does not decide (`cascade/`) |
 //! | clusters | a product of its vector with each other, and the texts that it is connected with (`clusters.rs`) |
+//! | page rank | of each group that passes through its source, in each step: the edges of that, and those of where they lead to (`pagerank.rs`) |
 //! | distinct, count, sum, avg | itself: counts and sums are kept as differences |
 //! | min, max, top | its bucket, and the leaders of few others (`leaders.rs`) |
 //! | entries | those of its namespace that say the same, and its bucket (`entries.rs`) |
@@ -36,6 +37,7 @@ mod filter;
 mod join;
 mod leaders;
 mod nearest;
+mod pagerank;
 mod place;
 mod project;
 mod rank;
@@ -45,6 +47,7 @@ mod tally;
 mod top;
 mod totals;
 mod union;
+mod unnest;
 mod values;
 
 use std::cell::RefCell;
@@ -63,7 +66,7 @@ use crate::measure::{Measure, Measures};
 use crate::outputs::{Asking, TaskCalls};
 use crate::query::digest::part_digest;
 use crate::query::expression::Expression;
-use crate::query::node::{AskGroups, Cascade, Clusters, Nearest, Node, Scalar};
+use crate::query::node::{AskGroups, Cascade, Clusters, Nearest, Node, PageRank, Scalar};
 use crate::query::{ColumnId, Query};
 use crate::render::ask::Questions;
 use crate::render::ask_groups::{Groups, Limits, Rows};
@@ -248,6 +251,11 @@ impl<'scope> Renderer<'_, 'scope> {
             }
             Node::Nearest(nearest) => self.nearest(nearest),
             Node::Clusters(clusters) => self.clusters(clusters, self.measure(node)),
+            Node::PageRank(rank) => self.page_rank(rank),
+            Node::Unnest { input, list, .. } => {
+                let list = placed(list, &input.columns());
+                unnest::unnest(self.node(input), list)
+            }
             Node::Union { inputs, .. } => {
                 let inputs = inputs.iter().map(|(input, wanted)| {
                     union::arranged(self.node(input), &input.columns(), wanted)
@@ -275,11 +283,13 @@ impl<'scope> Renderer<'_, 'scope> {
             }
             Node::Top {
                 input,
+                keys,
                 order,
                 limit,
                 offset,
             } => {
                 let layout = input.columns();
+                let keys = all_placed(keys, &layout);
                 let order = order
                     .iter()
                     .map(|key| top::SortKey {
@@ -288,7 +298,7 @@ impl<'scope> Renderer<'_, 'scope> {
                         nulls_first: key.nulls_first,
                     })
                     .collect();
-                top::top(self.node(input), order, *limit, *offset)
+                top::top(self.node(input), keys, order, (*limit, *offset))
             }
             Node::Ask(ask) => {
                 let asking = self.asking.expect("a query that asks a model is given one");
@@ -326,11 +336,8 @@ impl<'scope> Renderer<'_, 'scope> {
                     .asking
                     .expect("a query that embeds is given an embedder");
                 let layout = embed.input.columns();
-                let position = |id: &ColumnId| {
-                    let at = layout.iter().position(|column| column == id);
-                    at.expect("an operator's input makes what the operator reads")
-                };
-                let (title, text) = (position(&embed.title), position(&embed.text));
+                let title = position(embed.title, &layout);
+                let text = position(embed.text, &layout);
                 embed::embed(self.node(&embed.input), title, text, asking.embedding())
             }
         }
@@ -411,17 +418,33 @@ impl<'scope> Renderer<'_, 'scope> {
         )
     }
 
+    fn page_rank(&mut self, rank: &PageRank) -> Tuples<'scope> {
+        let (of_edges, of_seeds) = (rank.edges.columns(), rank.seeds.columns());
+        let edges = pagerank::Edges {
+            tuples: self.node(&rank.edges),
+            source: position(rank.source, &of_edges),
+            target: position(rank.target, &of_edges),
+            weight: rank.edge_weight.map(|id| position(id, &of_edges)),
+        };
+        let per = rank.per.iter().map(|(_, id)| position(*id, &of_seeds));
+        let seeds = pagerank::Seeds {
+            per: per.collect(),
+            tuples: self.node(&rank.seeds),
+            node: position(rank.seed, &of_seeds),
+            weight: rank.seed_weight.map(|id| position(id, &of_seeds)),
+        };
+        let walk = pagerank::Walk::new(rank.damping.get(), rank.n_steps, rank.least.get());
+        pagerank::pagerank(self.scope, edges, seeds, walk, self.meter)
+    }
+
     fn ask_groups(&mut self, ask: &AskGroups, measure: Arc<Measure>) -> Tuples<'scope> {
         let asking = self.asking.expect("a query that asks a model is given one");
         let outputs = asking.outputs(ask.model.as_ref()).clone();
         let (of_groups, of_rows) = (ask.groups.columns(), ask.rows.columns());
-        let position = |id: &ColumnId| {
-            let at = of_groups.iter().position(|column| column == id);
-            at.expect("groups have the columns of their keys")
-        };
+        let keys = ask.keys.iter().map(|(id, _)| position(*id, &of_groups));
         let groups = Groups {
+            keys: keys.collect(),
             tuples: self.node(&ask.groups),
-            keys: ask.keys.iter().map(|(id, _)| position(id)).collect(),
         };
         let keys = ask.keys.iter().map(|(_, key)| placed(key, &of_rows));
         let rows = Rows {
@@ -438,12 +461,15 @@ impl<'scope> Renderer<'_, 'scope> {
     }
 }
 
+/// Where a column stands in a layout.
+fn position(id: ColumnId, layout: &[ColumnId]) -> usize {
+    let at = layout.iter().position(|column| *column == id);
+    at.expect("an operator's input makes what the operator reads")
+}
+
 /// An expression over the positions of a layout.
 pub(crate) fn placed(expression: &Scalar, layout: &[ColumnId]) -> Expression<usize> {
-    expression.substitute(|id| {
-        let at = layout.iter().position(|column| column == id);
-        Expression::Column(at.expect("an operator's input makes what the operator reads"))
-    })
+    expression.substitute(|id| Expression::Column(position(*id, layout)))
 }
 
 pub(crate) fn all_placed(expressions: &[Scalar], layout: &[ColumnId]) -> Vec<Expression<usize>> {

@@ -1,4 +1,4 @@
-//! The tuples at a range of places in an order.
+//! The tuples at a range of places in an order: of all, or of those of each key.
 //!
 //! The query's order ends with columns that tell all tuples apart that its result tells apart; the
 //! whole tuple decides what remains.
@@ -37,15 +37,22 @@ impl SortKey {
 
 pub(super) fn top<'scope>(
     tuples: Tuples<'scope>,
-    keys: Vec<SortKey>,
-    limit: Option<u64>,
-    offset: u64,
+    keys: Vec<Expression<usize>>,
+    sort: Vec<SortKey>,
+    (limit, offset): (Option<u64>, u64),
 ) -> Tuples<'scope> {
     let order: Order<Tuple> = Arc::new(move |left: &Tuple, right: &Tuple| {
-        let by_keys = keys.iter().map(|key| key.compare(left, right));
+        let by_keys = sort.iter().map(|key| key.compare(left, right));
         let decided = by_keys.into_iter().find(|order| order.is_ne());
         decided.unwrap_or_else(|| order_tuples(left, right))
     });
-    let grouped = tuples.map(|tuple| ((), tuple));
-    leaders(grouped, offset, limit, &order).map(|((), tuple)| tuple)
+    if keys.is_empty() {
+        let grouped = tuples.map(|tuple| ((), tuple));
+        return leaders(grouped, offset, limit, &order).map(|((), tuple)| tuple);
+    }
+    let grouped = tuples.map(move |tuple| {
+        let key: Tuple = keys.iter().map(|key| key.value(&tuple)).collect();
+        (key, tuple)
+    });
+    leaders(grouped, offset, limit, &order).map(|(_, tuple)| tuple)
 }

@@ -48,6 +48,8 @@ pub(super) enum SemFunction {
     Classify,
     Aggregate,
     Extract,
+    /// Of a text, several rows.
+    ExtractAll,
     Score,
     /// Of pairs of rows, in ON.
     Match,
@@ -67,6 +69,7 @@ impl SemFunction {
         Self::Classify,
         Self::Aggregate,
         Self::Extract,
+        Self::ExtractAll,
         Self::Score,
         Self::Match,
         Self::Rank,
@@ -87,6 +90,7 @@ impl SemFunction {
             Self::Classify => "sem_classify",
             Self::Aggregate => "sem_agg",
             Self::Extract => "sem_extract",
+            Self::ExtractAll => "sem_extract_all",
             Self::Score => "sem_score",
             Self::Match => "sem_match",
             Self::Rank => "sem_rank",
@@ -307,7 +311,9 @@ impl<'q> Binder<'q> {
                 })
             }
             SemFunction::Classify => Some(Output::Label(self.labels(name, &rest)?)),
-            SemFunction::Extract => Some(self.record(&rest, span)?),
+            SemFunction::Extract | SemFunction::ExtractAll => {
+                Some(self.record(function, &rest, span)?)
+            }
         };
         let (text, at) = (&prompt.0, prompt.1);
         let mentions = match Task::mentions(text) {

@@ -68,17 +68,25 @@ impl<'q> Binder<'q> {
         if let Some(function) = SemFunction::named(&name) {
             self.check_plain(call, list)?;
             return match function {
-                SemFunction::Extract => self.extract_one(place, &list.args, span),
+                SemFunction::Extract | SemFunction::ExtractAll => {
+                    self.extract_one(place, function, &list.args, span)
+                }
                 SemFunction::Dedup | SemFunction::Group => {
                     self.cluster(place, function, &list.args, span)
                 }
                 _ => self.ask(place, function, &list.args, span),
             };
         }
+        if name.eq_ignore_ascii_case("unnest") {
+            return self.unnest(place, call, list, span);
+        }
         let Some(function) = Function::named(&name) else {
             let functions = Function::NAMES.iter().map(|(name, _)| *name);
             let aggregates = AggregateFunction::NAMES.iter().map(|(name, _)| *name);
-            let known = functions.chain(aggregates).chain(SEM_FUNCTIONS);
+            let known = functions
+                .chain(aggregates)
+                .chain(SEM_FUNCTIONS)
+                .chain(["unnest"]);
             let hint = did_you_mean(&name, known);
             self.error(format!("there is no function `{name}`{hint}"), span);
             return None;

@@ -3,11 +3,14 @@
 //! `sem_extract('…{column}…', product => TEXT, price => FLOAT)` is several columns of one question: a
 //! model gives a JSON object, and each column is a field of it, made to fit its type. Selected by
 //! itself it stands for all of them under their names; with one column it is an expression.
+//!
+//! `sem_extract_all` is the same of several rows: the model gives a list of such objects, and each is in a
+//! row of its own (`unnest`).
 
 use std::sync::Arc;
 
-use perennial_ask::Output;
 use perennial_ask::record::{Field, FieldType, Fields};
+use perennial_ask::{MAX_RECORDS, Output, Records};
 use perennial_rows::Type;
 use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, Spanned};
 use sqlparser::tokenizer::Span;
@@ -21,6 +24,10 @@ use crate::query::node::Scalar;
 
 /// Most tokens of all values of a row as a model writes them, unless told.
 const MAX_TOKENS: usize = 256;
+/// The same, of all rows of a text.
+const MAX_TOKENS_OF_ALL: usize = 512;
+/// Most rows of a text, unless told.
+const MAX_ROWS: usize = 16;
 
 /// A column that is read out.
 pub(super) struct Extracted {
@@ -31,11 +38,12 @@ pub(super) struct Extracted {
 }
 
 /// The call that an expression is, if it reads columns out of a text.
-pub(super) fn extraction(expr: &Expr) -> Option<&ast::Function> {
+pub(super) fn extraction(expr: &Expr) -> Option<(&ast::Function, SemFunction)> {
     match expr {
         Expr::Function(call) => {
-            let name = SemFunction::named(&call.name.to_string());
-            (name == Some(SemFunction::Extract)).then_some(call)
+            let function = SemFunction::named(&call.name.to_string())?;
+            let is_it = matches!(function, SemFunction::Extract | SemFunction::ExtractAll);
+            is_it.then_some((call, function))
         }
         _ => None,
     }
@@ -46,17 +54,19 @@ impl<'q> Binder<'q> {
     pub(super) fn extract(
         &mut self,
         place: Place<'_>,
+        function: SemFunction,
         arguments: &'q [FunctionArg],
         span: Span,
     ) -> Option<Vec<Extracted>> {
-        let function = SemFunction::Extract;
         self.check_place(place, function, span)?;
         let listed: Vec<&FunctionArg> = arguments.iter().collect();
         let (question, bound) = self.question(place, function, &listed, span)?;
-        let Output::Record { fields, .. } = question.task.output().clone() else {
-            return None;
+        let fields = question.task.output().fields()?.clone();
+        let said = Expression::Column(self.output(function, question, bound));
+        let json = match function {
+            SemFunction::ExtractAll => self.element(place, function.name(), said, span)?,
+            _ => said,
         };
-        let json = Expression::Column(self.output(function, question, bound));
         let columns = fields.all().iter().map(|field| {
             let named = arguments.iter().find(|argument| {
                 named_argument(argument).is_some_and(|(name, _)| *name == *field.name)
@@ -79,12 +89,27 @@ impl<'q> Binder<'q> {
     }
 
     /// What a call gives, by its arguments behind the prompt and the model.
-    pub(super) fn record(&mut self, rest: &[&'q FunctionArg], span: Span) -> Option<Output> {
-        let name = SemFunction::Extract.name();
+    pub(super) fn record(
+        &mut self,
+        function: SemFunction,
+        rest: &[&'q FunctionArg],
+        span: Span,
+    ) -> Option<Output> {
+        let name = function.name();
+        let is_of_all = function == SemFunction::ExtractAll;
         let (max_tokens, rest) = take_named(rest, "max_tokens");
         let max_tokens = match max_tokens {
+            None if is_of_all => MAX_TOKENS_OF_ALL,
             None => MAX_TOKENS,
             Some(argument) => self.max_tokens(name, argument)?,
+        };
+        let (max_rows, rest) = match is_of_all {
+            true => take_named(&rest, "max_rows"),
+            false => (None, rest),
+        };
+        let max_rows = match max_rows {
+            None => MAX_ROWS,
+            Some(argument) => self.max_rows(name, argument)?,
         };
         let mut fields = Vec::new();
         for argument in rest {
@@ -112,13 +137,39 @@ impl<'q> Binder<'q> {
             self.error(message, span);
             return None;
         }
-        match Fields::new(fields) {
-            Ok(fields) => Some(Output::Record { fields, max_tokens }),
+        let output = Fields::new(fields).and_then(|fields| match is_of_all {
+            false => Ok(Output::Record { fields, max_tokens }),
+            true => Ok(Output::Records {
+                records: Records::new(fields, max_rows)?,
+                max_tokens,
+            }),
+        });
+        match output {
+            Ok(output) => Some(output),
             Err(why) => {
                 self.error(format!("`{name}`: {why}"), span);
                 None
             }
         }
+    }
+
+    /// The number of `max_rows => n`.
+    fn max_rows(&mut self, name: &str, argument: &FunctionArg) -> Option<usize> {
+        let given = match named_argument(argument) {
+            Some((_, FunctionArgExpr::Expr(Expr::Value(literal)))) => match &literal.value {
+                ast::Value::Number(digits, _) => digits.parse().ok(),
+                _ => None,
+            },
+            _ => None,
+        };
+        let given = given.filter(|n| (1..=MAX_RECORDS).contains(n));
+        if given.is_none() {
+            let message = format!(
+                "`{name}` takes `max_rows => n`, a whole number from 1 to {MAX_RECORDS}, not `{argument}`"
+            );
+            self.error(message, argument.span());
+        }
+        given
     }
 
     /// The type that a column is given, if it is one that can be read out.
@@ -146,15 +197,16 @@ impl<'q> Binder<'q> {
     pub(super) fn extract_one(
         &mut self,
         place: Place<'_>,
+        function: SemFunction,
         arguments: &'q [FunctionArg],
         span: Span,
     ) -> Option<Scalar> {
-        let mut columns = self.extract(place, arguments, span)?;
+        let mut columns = self.extract(place, function, arguments, span)?;
         if columns.len() > 1 {
             let message = format!(
                 "`{name}` makes {n} columns; select it by itself, in a query below where these are \
                  read: SELECT … FROM (SELECT *, {name}(…) FROM …)",
-                name = SemFunction::Extract.name(),
+                name = function.name(),
                 n = columns.len()
             );
             self.error(message, span);

@@ -14,7 +14,7 @@ use crate::query::expression::{Comparison, Expression};
 use crate::query::node::{Join, JoinKind, Node, Scalar, Scan, conjuncts};
 
 /// A part of FROM: its rows, unless it was refused, and its tables.
-type Tables = (Option<Node>, Vec<ScopeTable>);
+pub(super) type Tables = (Option<Node>, Vec<ScopeTable>);
 
 impl<'q> Binder<'q> {
     /// The rows that FROM makes, and what names may mean there. Without FROM there is one row.
@@ -210,7 +210,6 @@ impl<'q> Binder<'q> {
                 inheritance,
             } => {
                 let clauses = [
-                    (args.is_some(), "a table function"),
                     (!with_hints.is_empty(), "WITH after a table"),
                     (version.is_some(), "AS OF after a table"),
                     (*with_ordinality, "WITH ORDINALITY"),
@@ -223,7 +222,14 @@ impl<'q> Binder<'q> {
                 if self.refuse_clauses(&clauses, name.span()) {
                     return (None, vec![refused_table("")]);
                 }
-                self.named_table(name, alias.as_ref())
+                if let Some(args) = args {
+                    return self.table_function(name, args, alias.as_ref());
+                }
+                let [ast::ObjectNamePart::Identifier(ident)] = &name.0[..] else {
+                    self.refuse("a table's name of several parts", name.span());
+                    return (None, vec![refused_table("")]);
+                };
+                self.named_table(ident, alias.as_ref())
             }
             TableFactor::Derived {
                 lateral,
@@ -250,15 +256,11 @@ impl<'q> Binder<'q> {
         }
     }
 
-    fn named_table(
+    pub(super) fn named_table(
         &mut self,
-        name: &'q ast::ObjectName,
+        ident: &'q ast::Ident,
         alias: Option<&'q ast::TableAlias>,
     ) -> Tables {
-        let [ast::ObjectNamePart::Identifier(ident)] = &name.0[..] else {
-            self.refuse("a table's name of several parts", name.span());
-            return (None, vec![refused_table("")]);
-        };
         let called = alias.map_or(&*ident.value, |alias| &*alias.name.value);
         let in_sight = (0..self.ctes.len()).rev();
         let cte = in_sight
@@ -334,7 +336,7 @@ impl<'q> Binder<'q> {
     }
 
     /// A subquery as a table.
-    fn derived(
+    pub(super) fn derived(
         &mut self,
         bound: Option<Bound>,
         called: &str,
@@ -372,7 +374,7 @@ impl<'q> Binder<'q> {
 }
 
 /// A table of which nothing more is said.
-fn refused_table(alias: &str) -> ScopeTable {
+pub(super) fn refused_table(alias: &str) -> ScopeTable {
     ScopeTable {
         alias: alias.into(),
         source: Source::Refused,

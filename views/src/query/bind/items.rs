@@ -6,6 +6,7 @@ use sqlparser::ast::{self, Expr, SelectItem, Spanned};
 use sqlparser::tokenizer::Span;
 
 use crate::query::bind::Binder;
+use crate::query::bind::ask::SemFunction;
 use crate::query::bind::expression::{Place, place_of};
 use crate::query::bind::extract::extraction;
 use crate::query::bind::scope::{Scope, Source, is_name};
@@ -86,8 +87,8 @@ impl<'q> Binder<'q> {
                 return None;
             }
         };
-        if let (None, Some(call)) = (alias, extraction(expr)) {
-            return self.extracted(place, call);
+        if let (None, Some((call, function))) = (alias, extraction(expr)) {
+            return self.extracted(place, call, function);
         }
         let expression = self.scalar(place, expr)?;
         let (name, is_generated) = match (alias, expr) {
@@ -112,11 +113,16 @@ impl<'q> Binder<'q> {
     }
 
     /// The columns that a call reads out of a text.
-    fn extracted(&mut self, place: Place<'_>, call: &'q ast::Function) -> Option<Vec<Item>> {
+    fn extracted(
+        &mut self,
+        place: Place<'_>,
+        call: &'q ast::Function,
+        function: SemFunction,
+    ) -> Option<Vec<Item>> {
         let list = self.arguments(call)?;
         self.check_plain(call, list)?;
         let columns = self
-            .extract(place, &list.args, call.name.span())?
+            .extract(place, function, &list.args, call.name.span())?
             .into_iter();
         let items = columns.map(|column| Item {
             name: column.name,

@@ -21,12 +21,16 @@ mod items;
 mod literal;
 mod nearest;
 mod order;
+mod pagerank;
 mod pairs;
 mod rank;
 mod scope;
 mod select;
 mod semi;
 mod set;
+mod table_function;
+mod top;
+mod unnest;
 
 use std::sync::Arc;
 
@@ -43,6 +47,7 @@ use ask::Asks;
 use ask_groups::AskedGroups;
 use clusters::Clustered;
 use pairs::Match;
+use unnest::Unnested;
 
 pub use ask::SEM_FUNCTIONS;
 pub use error::{BindError, BindErrors, Span};
@@ -103,6 +108,7 @@ pub fn bind(query: &ast::Query, relations: &dyn Relations) -> Result<Query, Bind
         asked_groups: Vec::new(),
         asks: Asks::default(),
         clusters: Vec::new(),
+        unnested: None,
         matches: Vec::new(),
         uses: Vec::new(),
         uses_outer: false,
@@ -137,6 +143,8 @@ struct Binder<'q> {
     asks: Asks,
     /// Texts that are connected, of the SELECT at hand.
     clusters: Vec<Clustered>,
+    /// The list that makes rows, of the SELECT at hand.
+    unnested: Option<Unnested>,
     /// Models that decide which rows are pairs, of the whole query.
     matches: Vec<Match>,
     /// Where columns were named, so that an error can point there.
@@ -250,7 +258,7 @@ impl<'q> Binder<'q> {
     }
 
     /// Whether the result's columns have names of their own.
-    fn check_names(&mut self, outputs: &[Output]) -> bool {
+    pub(super) fn check_names(&mut self, outputs: &[Output]) -> bool {
         let mut is_valid = true;
         for (at, output) in outputs.iter().enumerate() {
             if outputs[..at].iter().any(|other| other.name == output.name) {

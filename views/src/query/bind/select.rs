@@ -60,6 +60,7 @@ impl<'q> Binder<'q> {
         let outputs: Vec<ColumnId> = bound.outputs.iter().map(|output| output.id).collect();
         if limit.is_some() || offset > 0 {
             bound.node = Node::Top {
+                keys: Vec::new(),
                 order: with_ties_broken(&bound.sort, &outputs),
                 input: Box::new(bound.node),
                 limit,
@@ -162,12 +163,14 @@ impl<'q> Binder<'q> {
         let uses = std::mem::take(&mut self.uses);
         let asks = std::mem::take(&mut self.asks);
         let clusters = std::mem::take(&mut self.clusters);
+        let unnested = self.unnested.take();
         let bound = self.select_alone(select, order, n_rows);
         self.aggregates = aggregates;
         self.asked_groups = asked_groups;
         self.uses = uses;
         self.asks = asks;
         self.clusters = clusters;
+        self.unnested = unnested;
         bound
     }
 
@@ -222,6 +225,7 @@ impl<'q> Binder<'q> {
             return None;
         }
         if is_grouped {
+            self.check_not_unnested("groups")?;
             let (groups, rows) = self.grouped(node, keys, &mut items, &mut sort, &mut having)?;
             (node, grouped) = (groups, rows);
         }
@@ -236,11 +240,13 @@ impl<'q> Binder<'q> {
             node = self.place_groups(node, rows, |_| true)?;
         }
         if let Some(ranked) = ranked {
+            self.check_not_unnested("places")?;
             let (key, ranks) = ranked.over(node);
             sort.insert(0, key);
             node = ranks;
         }
         let node = self.asked(node);
+        let node = self.place_unnested(node);
         self.projected(node, items, sort, select.distinct.is_some())
     }
 

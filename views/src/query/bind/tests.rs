@@ -90,7 +90,7 @@ fn errors(text: &str) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-fn refused(text: &str, expected: &[(&str, &str)]) {
+pub(super) fn refused(text: &str, expected: &[(&str, &str)]) {
     let expected: Vec<(String, String)> = expected
         .iter()
         .map(|(place, message)| (place.to_string(), message.to_string()))
@@ -99,7 +99,7 @@ fn refused(text: &str, expected: &[(&str, &str)]) {
 }
 
 #[track_caller]
-fn explained(text: &str, expected: &str) {
+pub(super) fn explained(text: &str, expected: &str) {
     let query = sql(text).unwrap_or_else(|errors| panic!("{text}: {errors}"));
     assert_eq!(query.to_string(), expected, "{text}");
 }

@@ -151,7 +151,25 @@ impl Numbering<'_> {
                     *id = self.made(*id);
                 }
             }
-            Node::Top { order, .. } => {
+            Node::PageRank(rank) => {
+                for (_, of_seeds) in &mut rank.per {
+                    *of_seeds = self.id(*of_seeds);
+                }
+                let read = [&mut rank.source, &mut rank.target, &mut rank.seed].into_iter();
+                let read = read.chain(&mut rank.edge_weight);
+                let read = read.chain(&mut rank.seed_weight);
+                read.for_each(|id| *id = self.id(*id));
+                for (output, _) in &mut rank.per {
+                    *output = self.made(*output);
+                }
+                (rank.node, rank.score) = (self.made(rank.node), self.made(rank.score));
+            }
+            Node::Unnest { list, output, .. } => {
+                self.scalar(list);
+                *output = self.made(*output);
+            }
+            Node::Top { keys, order, .. } => {
+                keys.iter_mut().for_each(|key| self.scalar(key));
                 order.iter_mut().for_each(|key| self.scalar(&mut key.by));
             }
             Node::Entries(entries) => entries.sources = self.made(entries.sources),

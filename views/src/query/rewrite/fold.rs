@@ -16,6 +16,7 @@ pub(super) fn fold(mut node: Node) -> Node {
         | Node::Values { .. }
         | Node::Union { .. }
         | Node::Distinct { .. }
+        | Node::PageRank(_)
         | Node::Entries(_)
         | Node::Embed(_) => {}
         Node::Project { columns, .. } => {
@@ -49,7 +50,11 @@ pub(super) fn fold(mut node: Node) -> Node {
             }
         }
         Node::Clusters(clusters) => clusters.text = simple(&clusters.text),
-        Node::Top { order, .. } => order.iter_mut().for_each(|key| key.by = simple(&key.by)),
+        Node::Unnest { list, .. } => *list = simple(list),
+        Node::Top { keys, order, .. } => {
+            keys.iter_mut().for_each(|key| *key = simple(key));
+            order.iter_mut().for_each(|key| key.by = simple(&key.by));
+        }
         Node::Ask(ask) => ask.arguments.iter_mut().for_each(|e| *e = simple(e)),
         Node::Cascade(cascade) => cascade.arguments.iter_mut().for_each(|e| *e = simple(e)),
         Node::Rank(rank) => rank.arguments.iter_mut().for_each(|e| *e = simple(e)),

@@ -21,10 +21,11 @@ pub(super) fn lift(mut node: Node, table: &ColumnTable) -> Node {
     match node {
         Node::Top {
             input,
+            keys,
             order,
             limit,
             offset,
-        } => {
+        } if keys.is_empty() => {
             let order = match input.asked().is_empty() {
                 true => order,
                 false => without_needless(order, &input, table),
@@ -108,6 +109,7 @@ fn over(input: Node, order: Vec<SortKey>, limit: Option<u64>, offset: u64) -> No
     };
     let top = Node::Top {
         input: Box::new(input),
+        keys: Vec::new(),
         order,
         limit,
         offset,

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::query::column::ColumnId;
 use crate::query::expression::Expression;
 use crate::query::node::{
-    Ask, AskGroups, Cascade, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar,
+    Ask, AskGroups, Cascade, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, PageRank,
+    Rank, Scalar,
 };
 use crate::query::rewrite::{is_passed_on, project};
 
@@ -88,17 +89,45 @@ pub(super) fn prune(node: Node, needed: &BTreeSet<ColumnId>) -> Node {
                 aggregates,
             }
         }
+        Node::PageRank(rank) => {
+            let of_edges = [rank.source, rank.target].into_iter();
+            let of_edges = of_edges.chain(rank.edge_weight).collect();
+            let of_seeds = rank.per.iter().map(|(_, id)| *id).chain([rank.seed]);
+            let of_seeds = of_seeds.chain(rank.seed_weight).collect();
+            Node::PageRank(Box::new(PageRank {
+                edges: trimmed(prune(rank.edges, &of_edges), &of_edges),
+                seeds: trimmed(prune(rank.seeds, &of_seeds), &of_seeds),
+                ..*rank
+            }))
+        }
+        // It says how often a row stands, whoever reads the element.
+        Node::Unnest {
+            input,
+            list,
+            output,
+        } => {
+            let mut below = needed.clone();
+            below.remove(&output);
+            below.extend(read([&list]));
+            Node::Unnest {
+                input: Box::new(prune(*input, &below)),
+                list,
+                output,
+            }
+        }
         Node::Top {
             input,
+            keys,
             order,
             limit,
             offset,
         } => {
             let mut below = needed.clone();
-            below.extend(read(order.iter().map(|key| &key.by)));
+            below.extend(read(order.iter().map(|key| &key.by).chain(&keys)));
             let input = trimmed(prune(*input, &below), &below);
             Node::Top {
                 input: Box::new(input),
+                keys,
                 order,
                 limit,
                 offset,

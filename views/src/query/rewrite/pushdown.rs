@@ -7,8 +7,8 @@ use perennial_rows::Value;
 use crate::query::column::{ColumnId, ColumnTable};
 use crate::query::expression::{Comparison, Expression};
 use crate::query::node::{
-    Ask, AskGroups, Cascade, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, Rank, Scalar,
-    conjuncts,
+    Ask, AskGroups, Cascade, Clusters, Embed, Entries, Join, JoinKind, Nearest, Node, PageRank,
+    Rank, Scalar, conjuncts,
 };
 use crate::query::rewrite::fold::{empty, simple};
 use crate::query::rewrite::pairs;
@@ -109,17 +109,48 @@ pub(super) fn push(node: Node, mut conditions: Vec<Scalar>, table: &ColumnTable)
         }
         Node::Top {
             input,
+            keys,
             order,
             limit,
             offset,
         } => {
+            // What says which keys there are leaves the rows of the others as they are.
+            let ids: BTreeSet<ColumnId> = keys
+                .iter()
+                .filter_map(|key| match key {
+                    Expression::Column(id) => Some(*id),
+                    _ => None,
+                })
+                .collect();
+            let (below, above) = conditions.into_iter().partition(|condition: &Scalar| {
+                let columns = condition.columns();
+                !columns.is_empty() && columns.is_subset(&ids)
+            });
             let node = Node::Top {
-                input: Box::new(push(*input, Vec::new(), table)),
+                input: Box::new(push(*input, below, table)),
+                keys,
                 order,
                 limit,
                 offset,
             };
-            filtered(node, conditions)
+            filtered(node, above)
+        }
+        Node::PageRank(rank) => push_page_rank(*rank, conditions, table),
+        Node::Unnest {
+            input,
+            list,
+            output,
+        } => {
+            let (above, below): (Vec<_>, Vec<_>) = conditions
+                .into_iter()
+                .partition(|condition| condition.columns().contains(&output));
+            let input = Box::new(push(*input, below, table));
+            let node = Node::Unnest {
+                input,
+                list,
+                output,
+            };
+            filtered(node, above)
         }
         Node::Ask(ask) => push_ask(*ask, conditions, table),
         // Without a row, who decides about others may be another.
@@ -391,6 +422,29 @@ fn push_nearest(nearest: Nearest, conditions: Vec<Scalar>, table: &ColumnTable) 
         true => no_rows(node.columns()),
         false => filtered(node, above),
     }
+}
+
+/// Groups do not know of each other: a condition on what they are called is asked of their seeds.
+fn push_page_rank(rank: PageRank, conditions: Vec<Scalar>, table: &ColumnTable) -> Node {
+    let ids: BTreeSet<ColumnId> = rank.per.iter().map(|(id, _)| *id).collect();
+    let made: Vec<(ColumnId, Scalar)> = rank
+        .per
+        .iter()
+        .map(|(id, of_seeds)| (*id, Expression::Column(*of_seeds)))
+        .collect();
+    let (below, above): (Vec<_>, Vec<_>) = conditions.into_iter().partition(|condition| {
+        let columns = condition.columns();
+        !columns.is_empty() && columns.is_subset(&ids)
+    });
+    let below = below.iter().map(|condition| through(condition, &made));
+    let seeds = push(rank.seeds, below.collect(), table);
+    let edges = push(rank.edges, Vec::new(), table);
+    let node = Node::PageRank(Box::new(PageRank {
+        edges,
+        seeds,
+        ..rank
+    }));
+    filtered(node, above)
 }
 
 /// The two sides of an equality between what one side makes and what the other does.

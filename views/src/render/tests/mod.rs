@@ -12,6 +12,7 @@ mod clusters;
 mod generator;
 mod groups;
 mod nearest;
+mod pagerank;
 mod ranks;
 
 use std::collections::BTreeMap;
