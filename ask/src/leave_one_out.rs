@@ -84,6 +84,7 @@ mod tests {
             text: key.into(),
             tokens: Arc::default(),
             is_superseded: false,
+            copies: Arc::default(),
         }
     }
 

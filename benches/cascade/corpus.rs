@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::random::Random;
+use perennial::calibration::Random;
 
 /// Least and most characters of a sentence.
 const LENGTHS: std::ops::RangeInclusive<usize> = 30..=400;

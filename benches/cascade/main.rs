@@ -12,8 +12,6 @@
 //! ```
 
 mod corpus;
-#[path = "../rig/random.rs"]
-mod random;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,7 +24,7 @@ use perennial::sql::{Script, Session};
 use perennial::{Edit, Engine, LocalModel, LocalModelOptions, Runtime, Subscription, Update};
 
 use corpus::Rows;
-use random::Random;
+use perennial::calibration::Random;
 
 type Error = Box<dyn std::error::Error>;
 

@@ -15,9 +15,9 @@ use perennial::ask::{Before, LayoutDelta, Outcome, Tolerance};
 use perennial::bank::PassageLayout;
 
 use crate::rig::question::{Question, TitledText};
-use crate::rig::random::Random;
 use crate::rig::{Error, Rig};
 use crate::score::{self, Score};
+use perennial::calibration::Random;
 
 /// The means of one task on one set.
 #[derive(Default)]

@@ -14,8 +14,8 @@ use perennial::{AuditStats, Engine, Order, Policy, Runtime, View};
 
 use crate::Options;
 use crate::rig::question::{Question, TitledText};
-use crate::rig::random::Random;
 use crate::rig::{Error, PROMPT, Rig};
+use perennial::calibration::Random;
 
 /// Edits of one row before the next row's turn.
 const EDITS_A_ROW: usize = 10;

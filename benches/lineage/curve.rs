@@ -33,7 +33,7 @@ use crate::plot;
 use crate::prompt_cache::PromptCache;
 use crate::rig::Error;
 use crate::rig::opened::Opened;
-use crate::rig::random::Random;
+use perennial::calibration::Random;
 
 const ANSWER_TOKENS: usize = 64;
 /// Positions kept for prefix, question and answer.

@@ -14,8 +14,8 @@ use perennial::{Edit as PendingEdit, Engine, LocalModel, Policy, Runtime, View};
 use crate::Options;
 use crate::meter::Meter;
 use crate::reports;
-use crate::rig::random::Random;
 use crate::rig::{Error, PROMPT};
+use perennial::calibration::Random;
 
 const VIEW: &str = "many";
 const STORE_BYTES: usize = 4 << 30;

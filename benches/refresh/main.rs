@@ -20,8 +20,6 @@
 mod contexts;
 #[path = "../rig/limit.rs"]
 mod limit;
-#[path = "../rig/random.rs"]
-mod random;
 #[path = "../rig/towns.rs"]
 mod towns;
 
@@ -37,7 +35,7 @@ use perennial::model::locator::{Locator, OnStderr, Settings};
 use perennial::{Engine, LocalModel, LocalModelOptions, Order, Policy, Runtime, Scope, View};
 
 use limit::{Least, Peaks};
-use random::Random;
+use perennial::calibration::Random;
 use towns::passage;
 
 /// Measures refreshes against runs from scratch.

@@ -12,8 +12,6 @@
 //! cargo bench --bench remote -- --url http://localhost:8000/v1 --tokens 2048
 //! ```
 
-#[path = "../rig/random.rs"]
-mod random;
 #[path = "../rig/towns.rs"]
 mod towns;
 
@@ -26,7 +24,7 @@ use perennial::engine::CurrentAnswer;
 use perennial::model::locator::{Locator, Progress, Settings, Silent};
 use perennial::{Engine, RemoteRuntime as _, View};
 
-use random::Random;
+use perennial::calibration::Random;
 use towns::passage;
 
 /// Measures refreshes over a server, with and without offering it the answer before.

@@ -1,5 +1,5 @@
 //! What do benchmarks over question sets share? A model over stores of their own, rows as
-//! layouts, one prompt, and chance that is the same in every run.
+//! layouts, and one prompt.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,6 @@ use perennial::model::sampling::Sampling;
 pub mod opened;
 pub mod plot;
 pub mod question;
-pub mod random;
 pub mod towns;
 
 use opened::Opened;

@@ -1,8 +1,5 @@
 //! Selections through the engine's own operator: built, and changed by one passage at a time.
 
-#[path = "../rig/random.rs"]
-mod random;
-
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,7 +14,7 @@ use perennial::operators::select::{Limits, RESERVE, SelectWork, Vector, select};
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
-use random::Random;
+use perennial::calibration::Random;
 
 use super::ranking::Rankings;
 use super::{Error, Options, peak_mib, spread};

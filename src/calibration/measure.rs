@@ -173,6 +173,7 @@ impl Rig<'_> {
                 text: document.text.as_str().into(),
                 tokens: tokens.into(),
                 is_superseded: false,
+                copies: Arc::default(),
             })
         };
         let passages = documents.iter().map(passage);
@@ -272,8 +273,8 @@ fn in_parallel<'a, T: Sync, U: Send>(
     of: impl Fn(&'a T) -> Result<U, CalibrationError> + Sync,
 ) -> Result<Vec<U>, CalibrationError> {
     let next = AtomicUsize::new(0);
-    let results: Mutex<(Vec<(usize, Result<U, CalibrationError>)>, _)> =
-        Mutex::new((Vec::new(), done));
+    type Numbered<U> = Vec<(usize, Result<U, CalibrationError>)>;
+    let results = Mutex::new((Numbered::new(), done));
     std::thread::scope(|scope| {
         for _ in 0..AT_A_TIME.min(items.len()) {
             scope.spawn(|| {

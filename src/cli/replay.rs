@@ -20,6 +20,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         key_file: None,
         ca_file: None,
         context_window: None,
+        leave_one_out: None,
         prices: PriceArgs::default(),
         arithmetic: args.arithmetic,
         // What is replayed are exact answers.

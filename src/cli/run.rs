@@ -163,7 +163,7 @@ pub(crate) fn opener(
         (true, None) => Ok(opening::open(&args, &live)?.runtime),
         // Nobody asks it, but a name that is none is told all the same. A memory has texts embedded.
         (false, model) => {
-            opening::check_name(model.map_or(&args.model, |model| &model.spec.of))?;
+            opening::check_name(model.map_or(args.spec(), |model| &model.spec.of))?;
             opening::embedding(args.cache.as_deref(), &live)
         }
     }

@@ -36,9 +36,9 @@ pub enum AnalysisOf {
     /// It asks a model about documents.
     Answers {
         /// In the newest epoch that it had work with.
-        newest: Answering,
+        newest: Box<Answering>,
         /// Since it was made, or the program was started.
-        all: Answering,
+        all: Box<Answering>,
     },
 }
 

@@ -125,6 +125,7 @@ mod tests {
             text: (*text).into(),
             tokens: Arc::from([1]),
             is_superseded: false,
+            copies: Arc::default(),
         };
         PassageLayout::new(passages.iter().map(passage).collect())
     }

@@ -100,7 +100,7 @@ fn tree(view: &Analysis, epoch: Option<Epoch>) -> String {
         AnalysisOf::Answers { newest, .. } => {
             let is_at_work = epoch == view.epoch;
             let newest = if is_at_work {
-                *newest
+                **newest
             } else {
                 Answering::default()
             };

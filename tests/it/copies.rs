@@ -70,12 +70,11 @@ fn delivered_without(dir: &Path, gone: &str) -> BTreeSet<String> {
     loop {
         let text = std::fs::read_to_string(dir.join("answers.jsonl")).unwrap_or_default();
         // The last line may be half written.
-        let lines = text
+        let mut lines = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok());
         let last = lines
-            .filter(|line: &Value| line.get("sources").is_some())
-            .last()
+            .rfind(|line: &Value| line.get("sources").is_some())
             .unwrap_or_default();
         let sources = last["sources"].as_array().into_iter().flatten();
         let sources = sources.map(|source| source.as_str().expect("a text").to_owned());

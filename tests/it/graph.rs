@@ -94,7 +94,7 @@ fn a_text_that_goes_leaves_the_graph_as_if_it_had_never_been_there() {
         ]
     );
     assert_eq!(first[4], ["a|a 1", "a|a 2", "d|d 4", "d|d 5"]);
-    assert_eq!(first[5][1], "d|Dora sells honey.");
+    assert_eq!(first[5][1], "d|Dora keeps bees. Dora sells honey.");
 
     // What goes is in nobody's graph: nothing is read again, and one answer is given again.
     let before = rig.n_calls();

@@ -339,6 +339,8 @@ fn same_whatever_happens(steps: &[Step]) {
     let ask = |rig: &Rig| {
         let asked = rig.engine.upsert("questions", "q", "alpha,");
         asked.expect("runs");
+        // What is posted is kept once it is visible; the engine may be stopped at once.
+        rig.engine.flush().expect("runs");
     };
     let mut running = Some(outside.engine(Some(state.path())));
     running.iter().for_each(ask);

@@ -811,7 +811,7 @@ mod tests {
             dependencies: Dependencies::of(&[0.0, 0.0], &read),
             ..outcome("one. two.", Rung::Regenerate)
         };
-        let rows = depends(&request("alpha"), &outcome);
+        let rows = depends(&request("alpha"), &outcome.dependencies);
         let rows: Vec<(&str, u32, bool)> = rows
             .iter()
             .map(|row| (row.document.as_str(), row.sub_paragraph, row.score >= 1))

@@ -17,7 +17,10 @@
 //! | clusters | the rows whose texts have its representative |
 //! | union | itself, of each input that has it |
 //! | group by | the rows of its group |
+//! | page rank | the seeds of its group, and the edges on ways from these to its node |
+//! | unnest | the row whose list has it |
 //! | ask, rank, embed | itself without what was said |
+//! | cascade | the same; that an embedding decided is nothing that was said |
 //! | ask groups | its group, and the rows of that |
 //! | entries | the stored rows that say the same |
 //!
@@ -26,7 +29,7 @@
 //! - Rows that were ruled out are no lineage: of `NOT EXISTS` only the left side is.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,9 +42,9 @@ use crate::dataflow::Epoch;
 use crate::evaluate::step_to_end;
 use crate::outputs::Asking;
 use crate::query::digest::part_digest;
-use crate::query::node::{Join, JoinKind, Scalar};
+use crate::query::node::{Join, JoinKind, PageRank, Scalar};
 use crate::query::{ColumnId, Node, Query};
-use crate::render::{Captured, all_placed, capture, key_of, placed};
+use crate::render::{Captured, EMBEDDING, all_placed, capture, key_of, placed};
 
 /// Most rows that one is said to come from.
 const MAX_ROWS: usize = 1_000;
@@ -279,6 +282,49 @@ impl Tracer {
                 self.all(&entries.input, is_named);
             }
             Node::Embed(embed) => self.back(&embed.input, &without_last(row).0),
+            Node::Unnest { input, .. } => self.back(input, &without_last(row).0),
+            Node::PageRank(rank) => self.page_rank(rank, row),
+            Node::Cascade(cascade) => {
+                let (behind, decider) = without_last(row);
+                let (input, answer) = without_last(&behind);
+                if decider != Value::from(EMBEDDING) {
+                    let layout = cascade.input.columns();
+                    self.say(cascade.output, &cascade.arguments, &layout, &input, answer);
+                }
+                self.back(&cascade.input, &input);
+            }
+        }
+    }
+
+    fn page_rank(&mut self, rank: &PageRank, row: &Tuple) {
+        let per: Vec<ColumnId> = rank.per.iter().map(|(_, column)| *column).collect();
+        let (of_edges, of_seeds) = (rank.edges.columns(), rank.seeds.columns());
+        let (groups, seed) = (places(&of_seeds, &per), places(&of_seeds, &[rank.seed])[0]);
+        let (source, target) = (
+            places(&of_edges, &[rank.source])[0],
+            places(&of_edges, &[rank.target])[0],
+        );
+        let is_of_group = |from: &Tuple| groups.iter().map(|at| &from[*at]).eq(&row[..per.len()]);
+        let seeds = self.rows(&rank.seeds, is_of_group);
+        let edges = self.rows(&rank.edges, |_| true);
+        let ways = |from: usize, to: usize| {
+            let mut ways: HashMap<Value, Vec<Value>> = HashMap::new();
+            for edge in &edges {
+                let reached = ways.entry(edge[from].clone()).or_default();
+                reached.push(edge[to].clone());
+            }
+            ways
+        };
+        let nodes = seeds.iter().map(|from| from[seed].clone());
+        let ahead = reached(nodes.collect(), &ways(source, target));
+        let behind = reached(vec![row[per.len()].clone()], &ways(target, source));
+        for from in seeds.iter().filter(|from| behind.contains(&from[seed])) {
+            self.back(&rank.seeds, from);
+        }
+        let is_passed =
+            |edge: &&Tuple| ahead.contains(&edge[source]) && behind.contains(&edge[target]);
+        for edge in edges.iter().filter(is_passed) {
+            self.back(&rank.edges, edge);
         }
     }
 
@@ -339,6 +385,17 @@ impl Tracer {
             self.trace.said.push(said);
         }
     }
+}
+
+/// The nodes that are reached from some, and these.
+fn reached(mut from: Vec<Value>, ways: &HashMap<Value, Vec<Value>>) -> HashSet<Value> {
+    let mut reached = HashSet::new();
+    while let Some(node) = from.pop() {
+        if node != Value::Null && reached.insert(node.clone()) {
+            from.extend(ways.get(&node).into_iter().flatten().cloned());
+        }
+    }
+    reached
 }
 
 /// A tuple without its last value, and that.

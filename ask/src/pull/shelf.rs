@@ -224,9 +224,12 @@ mod tests {
     const DECODER: ModelDigest = ModelDigest::from_bytes([7; 32]);
 
     #[test]
-    fn what_the_program_brings_are_profiles_of_all_decoders_known_by_name() {
+    fn what_the_program_brings_are_profiles_of_decoders_known_by_name() {
         assert!(Profile::default().is_default());
-        for model in KNOWN.iter().filter(|model| model.kind == Kind::Decoder) {
+        // The largest has not been measured: it takes the default.
+        let is_measured = |name: &str| name != "qwen2.5-coder-1.5b";
+        let decoders = KNOWN.iter().filter(|model| model.kind == Kind::Decoder);
+        for model in decoders.filter(|model| is_measured(model.name)) {
             let digest = model.files[0].sha256.parse().expect("a digest");
             let brought = Profile::brought(&digest).expect(model.name);
             assert_eq!(brought.decoder().map(|of| &*of.name), Some(model.name));

@@ -274,7 +274,8 @@ fn what_is_not_for_here_or_now_is_refused_by_name() {
         refused,
         Err(ParcelError::TooLarge { what: "bytes", .. })
     ));
-    let parts: [(&str, fn(&mut ModelParts)); 4] = [
+    type Change = fn(&mut ModelParts);
+    let parts: [(&str, Change); 4] = [
         ("weights", |model| model.weights[0] ^= 1),
         ("tokenizer or template", |model| model.codec[0] ^= 1),
         ("kernel class", |model| model.kernel_class.push('2')),

@@ -26,7 +26,7 @@ pub struct Message<'a> {
 
 impl Cluster {
     pub fn new() -> Self {
-        let mock = MockCluster::new(1).unwrap();
+        let mock = MockCluster::new(1).expect("the broker of the test");
         let producer = producer(&mock.bootstrap_servers());
         Self { mock, producer }
     }
@@ -34,7 +34,10 @@ impl Cluster {
     /// A cluster with the topic `docs`.
     pub fn with_docs(n_partitions: i32) -> Self {
         let cluster = Self::new();
-        cluster.mock.create_topic("docs", n_partitions, 1).unwrap();
+        cluster
+            .mock
+            .create_topic("docs", n_partitions, 1)
+            .expect("the broker of the test");
         cluster
     }
 
@@ -58,7 +61,9 @@ impl Cluster {
             };
             send(&self.producer, message);
         }
-        self.producer.flush(Duration::from_secs(30)).unwrap();
+        self.producer
+            .flush(Duration::from_secs(30))
+            .expect("the broker of the test");
     }
 
     /// A document as JSON, without a key of its own.
@@ -84,7 +89,7 @@ impl Cluster {
 pub fn producer(servers: &str) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", servers);
-    config.create().unwrap()
+    config.create().expect("the broker of the test")
 }
 
 fn json(text: &str) -> String {
@@ -94,7 +99,9 @@ fn json(text: &str) -> String {
 /// Writes a message to the topic `docs`, and waits until it is there.
 pub fn write(producer: &BaseProducer, message: Message<'_>) {
     send(producer, message);
-    producer.flush(Duration::from_secs(30)).unwrap();
+    producer
+        .flush(Duration::from_secs(30))
+        .expect("the broker of the test");
 }
 
 fn send(producer: &BaseProducer, message: Message<'_>) {
@@ -115,5 +122,8 @@ fn send(producer: &BaseProducer, message: Message<'_>) {
     if let Some(payload) = message.payload {
         record = record.payload(payload);
     }
-    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer
+        .send(record)
+        .map_err(|(error, _)| error)
+        .expect("the broker of the test");
 }

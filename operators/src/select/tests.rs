@@ -172,7 +172,7 @@ fn clones(selected: &[Selected<'_, Passage>]) -> Vec<Passage> {
 type Changes = Vec<((Context, Vec<Passage>), isize)>;
 
 /// A layout is the list of its passages.
-type LayOut = fn(&[&Passage]) -> Vec<Passage>;
+type LayOut = fn(&[Selected<'_, Passage>]) -> Vec<Passage>;
 
 proptest! {
     #[test]
@@ -328,7 +328,7 @@ impl Rig {
             reserve,
         };
         let work = Arc::new(SelectWork::default());
-        let lay_out: fn(&[Selected<'_, Passage>]) -> Vec<Passage> = clones;
+        let lay_out: LayOut = clones;
         let mut selection = Selection::new(limits, lay_out, work.clone());
         let passages = (0..100).map(|i| (Self::row(i * 2), 1)).collect();
         let told = selection.apply(passages, vec![(((), 7, Vector::new(&[1.0])), 1)]);

@@ -90,13 +90,19 @@ impl ModelArgs {
 
     /// The same options, where the best model is taken if none is named and the machine has the memory.
     pub(crate) fn or_best(&self) -> Self {
-        let has_memory = total_memory().is_some_and(|bytes| bytes >= MEMORY_FOR_BEST);
-        let best = has_memory.then(|| BEST_MODEL.to_owned());
+        let best = best_for(total_memory()).map(str::to_owned);
         Self {
             model: self.model.clone().or(best),
             ..self.clone()
         }
     }
+}
+
+/// The best model, where a machine with so many bytes of memory has enough for it.
+fn best_for(memory: Option<u64>) -> Option<&'static str> {
+    memory
+        .filter(|bytes| *bytes >= MEMORY_FOR_BEST)
+        .map(|_| BEST_MODEL)
 }
 
 /// What the tokens of a model behind HTTP cost.
@@ -202,4 +208,20 @@ pub(crate) struct ProbeArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_model_is_taken_where_the_machine_has_the_memory() {
+        // What a machine says it has is less than what was bought.
+        let of_mib = |mib: u64| best_for(Some(mib << 20));
+        assert_eq!(of_mib(7_700), Some(BEST_MODEL));
+        assert_eq!(of_mib(3_900), None);
+        assert_eq!(best_for(None), None);
+        let known = |name| perennial::model::locator::known(name).is_some();
+        assert!(known(BEST_MODEL) && known(DEFAULT_MODEL));
+    }
 }

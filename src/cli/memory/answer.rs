@@ -19,7 +19,15 @@ const MAX_TOKENS: usize = 32 << 10;
 /// Runs `perennial memory answer`.
 pub(super) fn answer(args: &AnswerArgs) -> Result<ExitCode, Failure> {
     let (cache, embedder) = (args.model.cache.as_deref(), &args.model.embedder);
-    let opened = open(&args.state, cache, embedder, args.json)?;
+    let latent = match args.asked.by.is_latent() {
+        true => {
+            let profile = args.asked.profile.as_deref();
+            let live = Live::new(args.json);
+            Some(opening::latent(args.model.spec(), profile, cache, &live)?)
+        }
+        false => None,
+    };
+    let opened = open(&args.state, cache, embedder, latent, args.json)?;
     let recalled = opened.bank.recall(&asked(&args.asked))?;
     if recalled.hits.is_empty() {
         let hint = "store something, or ask for the right to read it";

@@ -200,7 +200,7 @@ fn of_file(
 
 fn opened_for(args: &ImportArgs) -> Result<Opened, Failure> {
     let (cache, embedder) = (args.model.cache.as_deref(), &args.model.embedder);
-    open(&args.state, cache, embedder, args.json)
+    open(&args.state, cache, embedder, None, args.json)
 }
 
 /// Asks a server for what is missing, and takes a transfer that broke off up where it ended.

@@ -545,8 +545,8 @@ impl Coordinator {
             n_rows: view.n_rows(),
             of: match &view.body {
                 Body::Generate(_) => AnalysisOf::Answers {
-                    newest: newest.map(|(_, done)| done).unwrap_or_default(),
-                    all: view.done.all,
+                    newest: newest.map(|(_, done)| done).unwrap_or_default().into(),
+                    all: view.done.all.into(),
                 },
                 Body::Query(querying) => AnalysisOf::Query {
                     query: querying.query.clone(),

@@ -288,7 +288,7 @@ fn a_budget_of_nothing_is_told_at_its_place_before_anything_is_carried_out() {
         (rows("COST_PER_HOUR = 5", ", model => free"), "r.sql:7:7"),
     ] {
         let told = run(&script).expect_err("there are no prices");
-        assert!(told.contains(place) && told.contains("prices"), "{told}");
+        assert!(told.contains(place) && told.contains("price"), "{told}");
         assert!(
             session.engine().models().is_empty(),
             "nothing is carried out"

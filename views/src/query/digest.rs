@@ -220,7 +220,7 @@ impl Writer {
             Node::Cascade(cascade) => {
                 let promise = &cascade.promise;
                 self.encoder
-                    .number(19)
+                    .number(22)
                     .number(cascade.model.is_some().into());
                 if let Some(model) = &cascade.model {
                     self.encoder.text(model);

@@ -71,7 +71,7 @@ use crate::query::{ColumnId, Query};
 use crate::render::ask::Questions;
 use crate::render::ask_groups::{Groups, Limits, Rows};
 
-pub(crate) use cascade::Evidence;
+pub(crate) use cascade::{EMBEDDING, Evidence};
 pub(crate) use join::key_of;
 pub(crate) use tally::{Tallied, Tally};
 

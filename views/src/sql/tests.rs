@@ -96,7 +96,7 @@ fn prices_are_said_whole_and_can_be_counted() {
     assert_eq!(&*model.opened_by(), opened_by);
     for (options, column, says) in [
         ("PRICE_INPUT = 1", 7, "PRICE_OUTPUT and CURRENCY"),
-        ("PATIENCE = '9 s', CURRENCY = 'USD'", 24, "PRICE_INPUT"),
+        ("PATIENCE = '9 s', CURRENCY = 'USD'", 25, "PRICE_INPUT"),
         ("PRICE_CACHED_INPUT = 1", 7, "PRICE_INPUT"),
         (
             "PRICE_INPUT = 1, PRICE_OUTPUT = 0.0000001, CURRENCY = 'USD'",

@@ -62,7 +62,7 @@ pub(super) enum SemFunction {
 }
 
 impl SemFunction {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Filter,
         Self::Decider,
         Self::Map,

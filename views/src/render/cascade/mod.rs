@@ -60,11 +60,13 @@ pub(super) type Verdicts<'scope> = Of<'scope, (Tuple, Option<Value>)>;
 /// Parts of all values that meet the fit on workers of their own.
 const N_PARTS: u64 = 64;
 
+/// Who decided where the model was not asked, as the column of the decider has it.
+pub(crate) const EMBEDDING: &str = "embedding";
+
 /// Who decided, as the column of the decider has it.
 mod decider {
     pub(super) const SAMPLE: &str = "sample";
     pub(super) const MODEL: &str = "model";
-    pub(super) const EMBEDDING: &str = "embedding";
 }
 
 /// Tuples, and what of them a model is asked about.
@@ -158,7 +160,7 @@ pub(super) fn cascade<'scope>(
     };
     let spared = spared.map(|(values, decision)| {
         let is_so = Value::Boolean(decision == Decision::Accept);
-        (values, (is_so, Value::text(decider::EMBEDDING)))
+        (values, (is_so, Value::text(EMBEDDING)))
     });
     let said = by(of_sample, decider::SAMPLE)
         .concat(by(of_between, decider::MODEL))

@@ -13,7 +13,7 @@ const N_SAMPLE: usize = 50;
 /// Texts of eight directions: of the first four most are accepted, of the others most are not.
 fn text_of(n: u16) -> Value {
     let (direction, at) = (n % 8, n / 8);
-    let word = match ((n / 3) % 11 == 0) == (direction < 4) {
+    let word = match (n / 3).is_multiple_of(11) == (direction < 4) {
         true => "text",
         false => "about",
     };
@@ -208,7 +208,7 @@ fn most_are_decided_without_the_model_and_as_it_would() {
 fn what_is_not_of_the_sample_costs_a_call_at_most_and_nothing_when_it_goes() {
     let all = all();
     let rows = deltas(1, all.clone());
-    let (bag, _) = run(&told(), &[rows.clone()]).remove(0);
+    let (bag, _) = run(&told(), std::slice::from_ref(&rows)).remove(0);
     let sample = decided_by(&bag, "sample");
     let spared = decided_by(&bag, "embedding");
     let n_of = |texts: &[Value], at: usize| {

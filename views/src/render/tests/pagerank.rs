@@ -142,7 +142,10 @@ fn a_row() -> impl Strategy<Value = (usize, Vec<Value>)> {
 type Operation = ((usize, Vec<Value>), u8, prop::sample::Index);
 
 /// Rows that come, go and change, and what stands in both tables after each epoch.
-fn history_of(operations: Vec<Vec<Operation>>) -> Vec<(Vec<Delta>, [Vec<Vec<Value>>; 2])> {
+/// The deltas of an epoch, and what stands behind it: edges and seeds.
+type Step = (Vec<Delta>, [Vec<Vec<Value>>; 2]);
+
+fn history_of(operations: Vec<Vec<Operation>>) -> Vec<Step> {
     let mut standing: [Vec<Vec<Value>>; 2] = Default::default();
     let epochs = operations.into_iter().map(|operations| {
         let mut deltas = Vec::new();
@@ -285,7 +288,8 @@ fn what_no_walk_passes_costs_no_group_anything() {
         let probe = worker.dataflow(|scope| {
             let inputs = sessions.iter_mut();
             let inputs = inputs.map(|session| session.to_collection(scope)).collect();
-            let result = crate::render::render_within(scope, &query, inputs, None, Some(&meter));
+            let result =
+                crate::render::render_within(scope, &query, inputs, None, (Some(&meter), None));
             result.probe().0
         });
         let mut counted = Vec::new();
