@@ -17,8 +17,8 @@ use super::memories::declared;
 use super::outcome::{At as _, Fault, SessionError};
 use crate::engine::{Error, RelationInfo};
 
-/// What is wrong with a script before anything is opened for it: as [`Session::check`] over an engine that
-/// has nothing yet, but for what its models can do.
+/// What is wrong with a script before anything is opened for it: as [`Session::check`](crate::sql::Session::check)
+/// over an engine that has nothing yet, but for what its models can do.
 ///
 /// # Errors
 /// All that is wrong, each at its place.
