@@ -277,15 +277,15 @@ fn a_budget_of_nothing_is_told_at_its_place_before_anything_is_carried_out() {
         format!(
             "CREATE TABLE notes (key TEXT, text TEXT);
              {models}
-             CREATE VIEW angry AS SELECT key FROM notes
-                 WHERE sem_filter('Is {{text}} angry?'{model})\nWITH ({with});"
+             CREATE VIEW angry\nWITH ({with}) AS SELECT key FROM notes
+                 WHERE sem_filter('Is {{text}} angry?'{model});"
         )
     };
     for (script, place) in [
         (answers("COST_PER_HOUR = 5"), "r.sql:8:7"),
         (answers("MODEL = free, COST_PER_HOUR = 5"), "r.sql:8:21"),
-        (rows("COST_PER_HOUR = 5", ""), "r.sql:7:7"),
-        (rows("COST_PER_HOUR = 5", ", model => free"), "r.sql:7:7"),
+        (rows("COST_PER_HOUR = 5", ""), "r.sql:6:7"),
+        (rows("COST_PER_HOUR = 5", ", model => free"), "r.sql:6:7"),
     ] {
         let told = run(&script).expect_err("there are no prices");
         assert!(told.contains(place) && told.contains("price"), "{told}");
