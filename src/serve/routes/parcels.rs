@@ -154,14 +154,12 @@ pub(crate) async fn parcel(
 
 impl Wanted {
     fn export(&self) -> Result<Export, Refusal> {
-        let have = self.have.iter().map(|id| {
-            let hash = blake3::Hash::from_hex(id).map_err(|_| {
-                let error = format!("`{id}` is no id of a fragment");
-                Refusal::bad(error, "write ids as 64 hexadecimal digits")
-            })?;
-            Ok(FragmentId::from_bytes(*hash.as_bytes()))
+        // What is no id names no fragment, and leaves none out.
+        let have = self.have.iter().filter_map(|id| {
+            let hash = blake3::Hash::from_hex(id).ok()?;
+            Some(FragmentId::from_bytes(*hash.as_bytes()))
         });
-        let have: Vec<FragmentId> = have.collect::<Result<_, Refusal>>()?;
+        let have: Vec<FragmentId> = have.collect();
         let mut what = Export::now().without(have);
         if let Some(reader) = &self.reader {
             what = what.reader(reader);
