@@ -127,7 +127,7 @@ impl Outside {
 
     fn said(&mut self) -> String {
         self.n_said += 1;
-        format!("alpha, {} of it.", self.n_said)
+        format!("It is alpha, {} of it.", self.n_said)
     }
 
     /// Lines of these keys; of an odd one, a deletion.

@@ -272,7 +272,7 @@ fn extracted<'a>(prompt: &str, columns: impl IntoIterator<Item = (&'a str, Type)
 
 fn named_argument(name: &str, value: Expr) -> FunctionArg {
     FunctionArg::Named {
-        name: ident(name),
+        name: ast::Ident::new(name),
         arg: FunctionArgExpr::Expr(value),
         operator: ast::FunctionArgOperator::RightArrow,
     }
