@@ -287,6 +287,9 @@ pub struct AnswerRequest<'a> {
     /// Where fragments are borrowed: passages behind each change that are encoded again all
     /// the same.
     pub reencode: usize,
+    /// Where fragments are borrowed: how much of what these attended to may have turned over, from 0 to 1 (mean over
+    /// the tokens of the layout), before the worst are encoded again all the same ([`perennial_bank::turnover`]).
+    pub turnover: f32,
     /// Limit of answer tokens.
     pub max_tokens: usize,
     /// How tokens are chosen.

@@ -3,7 +3,7 @@
 //! Documents are cut into [`passage`]s; a [`scope`] says what each may attend to, which gives
 //! every fragment its [`id`]. The tensors are in the [`fragment_store`], and on disk in the
 //! [`cold_tier`]; the keys that texts are found by are in [`recall`]. What one layout lends the next is a
-//! [`live_layout`]; what is laid on a superseded passage is a [`repair`]. From one process to another they go in
+//! [`live_layout`], and how much of that has turned over meanwhile its [`turnover`]; what is laid on a superseded passage is a [`repair`]. From one process to another they go in
 //! a [`parcel`], and what came so is [`handed_over`].
 //!
 //! # Invariants
@@ -24,6 +24,7 @@ pub mod passage;
 pub mod recall;
 pub mod repair;
 pub mod scope;
+pub mod turnover;
 
 pub use cold_tier::{ColdStats, ColdTier, ColdTierError};
 pub use document::{

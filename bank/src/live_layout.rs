@@ -18,6 +18,7 @@ use std::sync::{Arc, Weak};
 use perennial_model::kv::KvFragment;
 
 use crate::id::FragmentId;
+use crate::turnover::Attended;
 
 /// The fragments of one layout in order, without the shared prefix.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,7 @@ struct Member {
     tokens: Arc<[u32]>,
     id: FragmentId,
     kv: Weak<KvFragment>,
+    attended: Attended,
     /// Keeps a stale fragment.
     _stale: Option<Arc<KvFragment>>,
 }
@@ -50,15 +52,18 @@ pub struct Loan {
     pub lent: Lent,
     /// Tokens of the fragment before it; none if it was the first.
     pub after: Option<Arc<[u32]>>,
+    /// What it carries traces of.
+    pub attended: Attended,
 }
 
 impl LiveLayout {
-    /// Adds the next fragment, which holds `tokens`.
-    pub fn push(&mut self, tokens: Arc<[u32]>, lent: &Lent, is_stale: bool) {
+    /// Adds the next fragment, which holds `tokens` and `attended` to those when it was encoded.
+    pub fn push(&mut self, tokens: Arc<[u32]>, lent: &Lent, is_stale: bool, attended: Attended) {
         self.members.push(Member {
             tokens,
             id: lent.id,
             kv: Arc::downgrade(&lent.kv),
+            attended,
             _stale: is_stale.then(|| lent.kv.clone()),
         });
     }
@@ -81,7 +86,12 @@ impl LiveLayout {
             if let Some(kv) = member.kv.upgrade() {
                 let lent = Lent { id: member.id, kv };
                 let loans = by_tokens.entry(&member.tokens).or_default();
-                loans.push_back(Loan { lent, after });
+                let attended = member.attended.clone();
+                loans.push_back(Loan {
+                    lent,
+                    after,
+                    attended,
+                });
             }
             after = Some(member.tokens.clone());
         }

@@ -57,11 +57,11 @@ impl Line {
     }
 
     fn print(&self, rig: &Rig, set: &str, task: &str) {
-        let (model, again_behind) = (&rig.name, rig.reencode);
+        let (model, again_behind, turnover) = (&rig.name, rig.reencode, rig.turnover);
         let share = |n: usize| format!("{:.3}", n as f64 / self.n.max(1) as f64);
         let again = self.encoded_again / self.n.max(1) as f64;
         println!(
-            "| {model} | {set} | {task} | {again_behind} | {} | {} | {} | {} | {} | {} | {} | {:.1}% |",
+            "| {model} | {set} | {task} | {again_behind} | {turnover} | {} | {} | {} | {} | {} | {} | {} | {:.1}% |",
             self.n,
             self.n_stale,
             share(self.n_agree),
@@ -77,9 +77,9 @@ impl Line {
 /// A table of all tasks on all sets.
 pub fn measure(rig: &Rig, sets: &[(String, Vec<Question>)], seed: u64) -> Result<(), Error> {
     println!(
-        "| model | set | edit | read again behind it | rows | provisional | same as exact | old fact | old fact, exact | \
+        "| model | set | edit | read again behind it | turnover | rows | provisional | same as exact | old fact | old fact, exact | \
          new fact | new fact, exact | encoded again |\n\
-         | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+         | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for (set, rows) in sets {
         let mut random = Random(seed);

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+use perennial::bank::turnover::MAX_TURNOVER;
 use rig::{Error, Rig};
 
 /// What edits do to answers, and what they cost.
@@ -56,6 +57,10 @@ struct Options {
     /// of its own.
     #[arg(long, value_delimiter = ',', default_values_t = [0])]
     reencode: Vec<usize>,
+    /// Turnover of a layout from which on what it borrows is encoded again, of the facts; each number a table of
+    /// its own.
+    #[arg(long, value_delimiter = ',', default_values_t = [MAX_TURNOVER])]
+    turnover: Vec<f32>,
     /// Limit of answer tokens.
     #[arg(long, default_value_t = 32)]
     max_tokens: usize,
@@ -93,8 +98,10 @@ fn run(options: &Options) -> Result<(), Error> {
         match task {
             Task::Facts => {
                 for reencode in &options.reencode {
-                    rig.reencode = *reencode;
-                    facts::measure(&rig, &sets, options.seed)?;
+                    for turnover in &options.turnover {
+                        (rig.reencode, rig.turnover) = (*reencode, *turnover);
+                        facts::measure(&rig, &sets, options.seed)?;
+                    }
                 }
             }
             Task::Ladder => ladder::measure(&rig, &sets, options)?,

@@ -233,6 +233,7 @@ fn request<'a>(
         before,
         tolerance,
         reencode: 0,
+        turnover: 1.0,
         max_tokens: ANSWER_TOKENS,
         sampling: Sampling::Greedy,
         priority: Priority::Fresh,

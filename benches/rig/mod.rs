@@ -8,6 +8,7 @@ use perennial::Scope;
 use perennial::ask::{
     AnswerModel, AnswerRequest, Before, Outcome, Priority, TensorModel, Tolerance,
 };
+use perennial::bank::turnover::MAX_TURNOVER;
 use perennial::bank::{
     DocumentKey, FragmentStore, LayoutPassage, PassageId, PassageLayout, Repair,
 };
@@ -41,6 +42,8 @@ pub struct Rig {
     max_tokens: usize,
     /// Passages behind each change that are encoded again.
     pub reencode: usize,
+    /// Turnover of a layout from which on borrowed passages are encoded again, the worst first.
+    pub turnover: f32,
 }
 
 impl Rig {
@@ -54,6 +57,7 @@ impl Rig {
             model: opened.model.with_store(store),
             max_tokens,
             reencode: 0,
+            turnover: MAX_TURNOVER,
         })
     }
 
@@ -124,6 +128,7 @@ impl Rig {
             before,
             tolerance,
             reencode: self.reencode,
+            turnover: self.turnover,
             max_tokens: self.max_tokens,
             sampling: Sampling::Greedy,
             priority: Priority::Fresh,

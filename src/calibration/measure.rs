@@ -195,6 +195,7 @@ impl Rig<'_> {
             before,
             tolerance: Tolerance::EXACT,
             reencode: 0,
+            turnover: 1.0,
             max_tokens: self.how.max_tokens,
             sampling: Sampling::Greedy,
             priority: Priority::Fresh,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use perennial::ask::{AnswerModel, AnswerRequest, Before, Priority, TensorModel, Tolerance};
 use perennial::bank::repair::Extent;
-use perennial::bank::{FragmentStore, PassageLayout, Repair};
+use perennial::bank::{
+    DocumentKey, FragmentStore, LayoutPassage, PassageId, PassageLayout, Repair,
+};
 use perennial::{Order, Policy, Scope};
 use proptest::prelude::*;
 
@@ -39,6 +41,7 @@ fn case() -> impl Strategy<Value = Case> {
             Repair::ZeroValues(Extent::default()),
         ]),
         0usize..3,
+        prop::sample::select(vec![0.0f32, 0.2, 0.5, 1.0]),
         prop::sample::select(vec![1usize, 2, 4]),
         // The small store holds about forty tokens: most fragments are lost and encoded
         // again.
@@ -53,6 +56,7 @@ fn case() -> impl Strategy<Value = Case> {
                 policy,
                 superseded,
                 reencode,
+                turnover,
                 workers,
                 store_bytes,
             )| Case {
@@ -63,6 +67,7 @@ fn case() -> impl Strategy<Value = Case> {
                 policy,
                 superseded,
                 reencode,
+                turnover,
                 workers,
                 store_bytes,
             },
@@ -236,6 +241,73 @@ fn passages_behind_a_change_are_read_again_where_the_view_says_so() {
     assert!(two < 150, "two passages of at most 64 bytes: {two}");
 }
 
+/// Every passage is replaced, one after the other, and nothing is healed in between.
+#[test]
+fn passages_whose_context_has_turned_over_are_read_again_before_an_answer() {
+    let store = Arc::new(FragmentStore::new(1 << 26));
+    let model = TensorModel::new(decoder(2), &[9; 32], CharCodec, store);
+    let passage = |key: usize, text: String| LayoutPassage {
+        document: DocumentKey::new(key.to_string()),
+        ordinal: 0,
+        id: PassageId::of("", &text),
+        title: "".into(),
+        tokens: model.passage_tokens("", &text).expect("tokens").into(),
+        text: text.into(),
+        is_superseded: false,
+        copies: Arc::default(),
+    };
+    let n_again = |turnover: f32| {
+        let model = model.with_store(Arc::new(FragmentStore::new(1 << 26)));
+        let answer = |layout: &PassageLayout, before: &Before, tolerance| {
+            let request = AnswerRequest {
+                scope: Scope::Causal,
+                prompt: "Say.",
+                question: "Why?",
+                layout,
+                repair: Repair::default(),
+                before,
+                tolerance,
+                reencode: 0,
+                turnover,
+                priority: Priority::Fresh,
+                max_tokens: 8,
+                sampling: Default::default(),
+                cancel: Default::default(),
+            };
+            model.answer(&request, &mut ()).expect("answers")
+        };
+        let mut passages: Vec<_> = (0..6)
+            .map(|n| passage(n, format!("old {n} it is.")))
+            .collect();
+        let mut layout = PassageLayout::new(passages.clone());
+        let mut last = answer(&layout, &Before::default(), Tolerance::EXACT);
+        let mut n_again = Vec::new();
+        for place in [2, 0, 5, 1, 4, 3] {
+            passages[place] = passage(place, format!("new {place} it is."));
+            let n_new = passages[place].tokens.len();
+            let next = PassageLayout::new(passages.clone());
+            let before = Before::of("Why?".into(), layout, &last);
+            last = answer(&next, &before, Tolerance::BORROWED);
+            n_again.push((last.work.n_encoded - n_new) / n_new);
+            layout = next;
+        }
+        let exact = answer(&layout, &Before::default(), Tolerance::EXACT);
+        (
+            n_again,
+            last.is_exact,
+            last.answer.text == exact.answer.text,
+        )
+    };
+    // All that can be is borrowed.
+    let (again, is_exact, _) = n_again(1.0);
+    assert_eq!((again, is_exact), (vec![0; 6], false));
+    // Nothing whose context changed: all that stands behind the edit.
+    assert_eq!(n_again(0.0), (vec![3, 5, 0, 4, 1, 2], true, true));
+    let (again, is_exact, _) = n_again(0.5);
+    assert!(!is_exact);
+    assert_eq!(again, [0, 0, 0, 0, 2, 0]);
+}
+
 #[test]
 fn forgetting_drops_the_fragments_that_attended_to_it() {
     let decoder = decoder(2);
@@ -280,6 +352,7 @@ fn a_draft_of_another_model_is_no_draft() {
             before: &Before::draft(draft.into()),
             tolerance: Tolerance::EXACT,
             reencode: 0,
+            turnover: 1.0,
             priority: Priority::Fresh,
             max_tokens: 16,
             sampling: Default::default(),

@@ -88,6 +88,7 @@ pub(crate) struct Case {
     pub(crate) policy: Policy,
     pub(crate) superseded: Repair,
     pub(crate) reencode: usize,
+    pub(crate) turnover: f32,
     pub(crate) workers: usize,
     pub(crate) store_bytes: usize,
 }
@@ -101,6 +102,7 @@ pub(crate) const PLAIN: Case = Case {
     policy: Policy::Exact,
     superseded: Repair::Evict,
     reencode: 0,
+    turnover: 0.5,
     workers: 1,
     store_bytes: 1 << 26,
 };
@@ -144,6 +146,7 @@ impl Case {
             .policy(self.policy)
             .superseded(self.superseded)
             .reencode(self.reencode)
+            .turnover(self.turnover)
             .token_budget(self.budget)
             .passage_sizes(PassageSizes { min: 16, max: 64 })
             .max_tokens(24);

@@ -303,6 +303,7 @@ fn asked<'a>(
         before,
         tolerance,
         reencode: plan.reencode,
+        turnover: plan.turnover,
         max_tokens: plan.max_tokens,
         sampling: plan.sampling,
         priority: Priority::Fresh,

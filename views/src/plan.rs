@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use perennial_ask::{MAX_OUTPUT_TOKENS, Sampling};
 use perennial_bank::repair::{Band, Extent, Part};
+use perennial_bank::turnover::MAX_TURNOVER;
 use perennial_bank::{PassageSizes, Repair, Scope};
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct Plan {
     pub superseded: Repair,
     /// Passages behind a change that a provisional answer encodes again.
     pub reencode: usize,
+    /// Turnover of a layout from which on a provisional answer encodes again what it would borrow, the worst first.
+    #[serde(default = "max_turnover", skip_serializing_if = "is_max_turnover")]
+    pub turnover: f32,
     /// Expected regret below which an answer may be left unread, in nats a token; the policy's bound
     /// without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +131,9 @@ impl View {
         if let Some(regret) = self.skip_below.filter(|regret| !is_bound(regret)) {
             return out_of_range("skip_below", "0 or more", regret.to_string());
         }
+        if !(0.0..=1.0).contains(&self.turnover) {
+            return out_of_range("turnover", "0 to 1", self.turnover.to_string());
+        }
         if let Scope::Window { tokens: 0 } = self.scope {
             return out_of_range(
                 "scope",
@@ -179,6 +186,7 @@ impl View {
             pace: self.pace,
             superseded: self.superseded,
             reencode: self.reencode,
+            turnover: self.turnover,
             skip_below: self.skip_below,
             token_budget: self.token_budget.min(room),
             max_tokens: self.max_tokens,
@@ -219,6 +227,7 @@ impl Plan {
             pace: _,
             superseded,
             reencode,
+            turnover,
             skip_below,
             token_budget,
             max_tokens,
@@ -259,6 +268,9 @@ impl Plan {
         if !matching.is_empty() {
             text.push_str(&format!(" matching {matching:?}"));
         }
+        if !is_max_turnover(turnover) {
+            text.push_str(&format!(" turnover {turnover:?}"));
+        }
         if *answers_without_documents {
             text.push_str(" without documents too");
         }
@@ -266,6 +278,14 @@ impl Plan {
         hash.update(model).update(embedder).update(text.as_bytes());
         *hash.finalize().as_bytes()
     }
+}
+
+fn max_turnover() -> f32 {
+    MAX_TURNOVER
+}
+
+fn is_max_turnover(turnover: &f32) -> bool {
+    *turnover == MAX_TURNOVER
 }
 
 /// What is laid on superseded passages, as identities say it.
@@ -322,6 +342,7 @@ impl From<&Plan> for View {
             .paced(plan.pace)
             .superseded(plan.superseded)
             .reencode(plan.reencode)
+            .turnover(plan.turnover)
             .token_budget(plan.token_budget)
             .max_tokens(plan.max_tokens)
             .passage_sizes(plan.passage_sizes)
@@ -448,6 +469,7 @@ mod tests {
                 .superseded("zero-keys:header".parse().expect("a repair"))
                 .token_budget(100_000)
                 .skip_below(0.1)
+                .turnover(0.25)
                 .deliver(Delivery::Each)
                 .target_lag(Duration::from_secs(30))
                 .calls_per_hour(100)

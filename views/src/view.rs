@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use perennial_ask::Money;
+use perennial_bank::turnover::MAX_TURNOVER;
 use perennial_bank::{PassageSizes, Repair, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -299,6 +300,7 @@ pub struct View {
     pub(crate) pace: Pace,
     pub(crate) superseded: Repair,
     pub(crate) reencode: usize,
+    pub(crate) turnover: f32,
     pub(crate) skip_below: Option<f32>,
     pub(crate) token_budget: usize,
     pub(crate) max_tokens: usize,
@@ -325,6 +327,7 @@ impl View {
             pace: Pace::default(),
             superseded: Repair::default(),
             reencode: 0,
+            turnover: MAX_TURNOVER,
             skip_below: None,
             token_budget: 2048,
             max_tokens: 128,
@@ -474,6 +477,15 @@ impl View {
     #[must_use]
     pub fn reencode(mut self, passages: usize) -> Self {
         self.reencode = passages;
+        self
+    }
+
+    /// How much of what borrowed passages attended to may have turned over before a provisional answer reads the
+    /// worst of them again, from 0 to 1; [`MAX_TURNOVER`] unless told. At 1 all that can be is borrowed, at 0 nothing
+    /// whose context changed ([`perennial_bank::turnover`]).
+    #[must_use]
+    pub fn turnover(mut self, bound: f32) -> Self {
+        self.turnover = bound;
         self
     }
 

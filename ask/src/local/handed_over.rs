@@ -112,7 +112,7 @@ impl TensorModel {
             for ((id, is_stale), kv) in run.members.into_iter().zip(kvs) {
                 behind.push(kv.clone());
                 ids.push(id);
-                laid_out.push(Lent { id, kv }, is_stale);
+                laid_out.push(Lent { id, kv }, is_stale, None);
             }
         }
         if let Some(piece) = self.instruction_piece(&ids, instruction) {

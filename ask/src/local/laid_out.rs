@@ -13,9 +13,10 @@ use super::encoder::{Chain, Encoder};
 use super::encodings::Claim;
 use crate::answer::{AnswerRequest, CallProgress, Work};
 use perennial_bank::id::FragmentId;
-use perennial_bank::live_layout::{Lent, LiveLayout};
+use perennial_bank::live_layout::{Lent, LiveLayout, Loan};
 use perennial_bank::repair::Stale;
 use perennial_bank::scope::{FragmentPlan, Piece, Scope};
+use perennial_bank::turnover::{Attended, Row, Standing, Worn, too_worn};
 
 /// A layout, its passages' fragments, and which of these are stale.
 pub(super) struct LaidOut {
@@ -27,8 +28,22 @@ pub(super) struct LaidOut {
     pub(super) is_stale: Vec<bool>,
     /// What all questions are read behind, where they share that.
     pub(super) instruction: Option<Arc<KvFragment>>,
+    /// By passage: what its fragment attended to, where that is not what stands before it.
+    attended: Vec<Option<Attended>>,
     /// By passage.
     tokens: Vec<Arc<[u32]>>,
+}
+
+/// Where the fragment of a passage comes from, as a layout is spliced.
+enum Source {
+    /// The store has that of a run from scratch.
+    Exact(Arc<KvFragment>),
+    /// Another stands in for it.
+    StandIn(Lent),
+    /// The layout before has it, as it was read there.
+    Borrowed(Loan),
+    /// It is encoded behind what now stands before it.
+    Missing,
 }
 
 impl LaidOut {
@@ -39,24 +54,30 @@ impl LaidOut {
             layout: Arc::new(layout),
             members: Vec::new(),
             is_stale: Vec::new(),
+            attended: Vec::new(),
             instruction: None,
             tokens: plan.pieces().map(|piece| piece.tokens.clone()).collect(),
         };
         (laid_out, prefix.id)
     }
 
-    pub(super) fn push(&mut self, lent: Lent, is_stale: bool) {
+    /// Adds the fragment of the next passage; `attended` where it was borrowed from another layout.
+    pub(super) fn push(&mut self, lent: Lent, is_stale: bool, attended: Option<Attended>) {
         Arc::make_mut(&mut self.layout).push(lent.kv.clone());
         self.members.push(lent);
         self.is_stale.push(is_stale);
+        self.attended.push(attended);
     }
 
     /// What the next layout may borrow.
     pub(super) fn live(&self) -> LiveLayout {
         let mut live = LiveLayout::default();
-        for ((tokens, lent), is_stale) in self.tokens.iter().zip(&self.members).zip(&self.is_stale)
-        {
-            live.push(tokens.clone(), lent, *is_stale);
+        let row = Row::of(self.tokens.iter().map(|tokens| &**tokens));
+        for (place, lent) in self.members.iter().enumerate() {
+            let attended = self.attended[place].clone();
+            let attended = attended.unwrap_or_else(|| row.first(place));
+            let (tokens, is_stale) = (self.tokens[place].clone(), self.is_stale[place]);
+            live.push(tokens, lent, is_stale, attended);
         }
         live
     }
@@ -145,7 +166,7 @@ impl TensorModel {
         let (fragments, instruction) = encoder.runs(&prefix, &plan.runs, instruction)?;
         laid_out.instruction = instruction;
         for (piece, kv) in plan.pieces().zip(fragments) {
-            laid_out.push(lent(piece, kv), false);
+            laid_out.push(lent(piece, kv), false, None);
         }
         Ok(laid_out)
     }
@@ -154,7 +175,8 @@ impl TensorModel {
     /// does not hold is borrowed from what stands in for it, or from the layout before, and only what
     /// these lack is encoded, after what now stands before it. So the old is evicted before the new is
     /// read. The first passages behind each place where something changed are encoded again,
-    /// as many as the request says.
+    /// as many as the request says, and those whose context has turned over the most, where that is too much
+    /// ([`too_worn`]).
     fn splice(
         &self,
         plan: &FragmentPlan,
@@ -162,7 +184,7 @@ impl TensorModel {
         request: &AnswerRequest<'_>,
         encoder: &mut Encoder<'_>,
     ) -> Result<LaidOut, ModelError> {
-        let mut lender = request.before.live.lender();
+        let mut sources = self.sources(plan, request);
         let claim = self.claim(&[plan.prefix.id]);
         let prefix = encoder.prefix(&plan.prefix)?;
         drop(claim);
@@ -170,11 +192,63 @@ impl TensorModel {
         let (mut laid_out, prefix) = LaidOut::new(plan, lent(&plan.prefix, prefix));
         // What stands before the next piece, under its true names.
         let mut ids = vec![prefix];
-        let mut are_stale = Vec::new();
+        let mut members = Vec::new();
         let mut wanted = Vec::new();
         let mut any_stale = false;
+        for (piece, source) in plan.pieces().zip(sources.drain(..)) {
+            let (id, is_stale, attended) = match source {
+                Source::Exact(kv) => {
+                    chain.push(kv);
+                    (piece.id, false, None)
+                }
+                Source::StandIn(lent) => {
+                    chain.push(lent.kv);
+                    (lent.id, true, None)
+                }
+                Source::Borrowed(loan) => {
+                    chain.push(loan.lent.kv);
+                    (loan.lent.id, true, Some(loan.attended))
+                }
+                Source::Missing => {
+                    // Behind borrowed fragments it is not what the plan calls it.
+                    let id = match any_stale {
+                        true => FragmentId::spliced(&self.identity, &ids, &piece.tokens),
+                        false => piece.id,
+                    };
+                    let tokens = piece.tokens.clone();
+                    wanted.push(id);
+                    chain.want(Piece { id, tokens });
+                    (id, any_stale, None)
+                }
+            };
+            any_stale |= is_stale;
+            ids.push(id);
+            members.push((is_stale, attended));
+        }
+        let instruction = self.instruction_piece(&ids, instruction);
+        let is_instructed = instruction.is_some();
+        wanted.extend(instruction.iter().map(|piece| piece.id));
+        encoder.instructed_by(instruction.as_ref());
+        instruction.into_iter().for_each(|piece| chain.want(piece));
+        let _claim = self.claim(&wanted);
+        encoder.complete(std::slice::from_mut(&mut chain))?;
+        let mut fragments: Vec<_> = chain.into_fragments().skip(1).collect();
+        laid_out.instruction = fragments.pop_if(|_| is_instructed);
+        for ((id, kv), (is_stale, attended)) in ids.into_iter().skip(1).zip(fragments).zip(members)
+        {
+            laid_out.push(Lent { id, kv }, is_stale, attended);
+        }
+        Ok(laid_out)
+    }
+
+    /// Where the fragment of each passage comes from.
+    fn sources(&self, plan: &FragmentPlan, request: &AnswerRequest<'_>) -> Vec<Source> {
+        let mut lender = request.before.live.lender();
+        let mut sources = Vec::new();
+        let mut worn = Vec::new();
+        let (mut standing, mut n_tokens) = (Standing::default(), 0);
         let (mut n_again, mut after) = (0, None);
-        for piece in plan.pieces() {
+        for (place, piece) in plan.pieces().enumerate() {
             let loan = lender.borrow(&piece.tokens);
             if let Some(loan) = &loan {
                 let is_behind_a_change = loan.after.as_ref() != after;
@@ -186,43 +260,27 @@ impl TensorModel {
             after = Some(&piece.tokens);
             let loan = loan.filter(|_| n_again == 0);
             n_again = n_again.saturating_sub(1);
-            let (id, is_stale) = if let Some(kv) = self.store.get(&piece.id) {
-                chain.push(kv);
-                (piece.id, false)
+            sources.push(if let Some(kv) = self.store.get(&piece.id) {
+                Source::Exact(kv)
             } else if let Some(lent) = self.store.stand_in_for(&piece.id) {
-                chain.push(lent.kv);
-                (lent.id, true)
+                Source::StandIn(lent)
             } else if let Some(loan) = loan {
-                chain.push(loan.lent.kv);
-                (loan.lent.id, true)
+                worn.push(Worn {
+                    place,
+                    n_tokens: piece.tokens.len(),
+                    turnover: standing.turnover(&loan.attended),
+                });
+                Source::Borrowed(loan)
             } else {
-                // Behind borrowed fragments it is not what the plan calls it.
-                let id = match any_stale {
-                    true => FragmentId::spliced(&self.identity, &ids, &piece.tokens),
-                    false => piece.id,
-                };
-                let tokens = piece.tokens.clone();
-                wanted.push(id);
-                chain.want(Piece { id, tokens });
-                (id, any_stale)
-            };
-            any_stale |= is_stale;
-            ids.push(id);
-            are_stale.push(is_stale);
+                Source::Missing
+            });
+            standing.push(&piece.tokens);
+            n_tokens += piece.tokens.len();
         }
-        let instruction = self.instruction_piece(&ids, instruction);
-        let is_instructed = instruction.is_some();
-        wanted.extend(instruction.iter().map(|piece| piece.id));
-        encoder.instructed_by(instruction.as_ref());
-        instruction.into_iter().for_each(|piece| chain.want(piece));
-        let _claim = self.claim(&wanted);
-        encoder.complete(std::slice::from_mut(&mut chain))?;
-        let mut fragments: Vec<_> = chain.into_fragments().skip(1).collect();
-        laid_out.instruction = fragments.pop_if(|_| is_instructed);
-        for ((id, kv), is_stale) in ids.into_iter().skip(1).zip(fragments).zip(are_stale) {
-            laid_out.push(Lent { id, kv }, is_stale);
+        for place in too_worn(worn, n_tokens, f64::from(request.turnover)) {
+            sources[place] = Source::Missing;
         }
-        Ok(laid_out)
+        sources
     }
 
     /// Keeps other calls from encoding those of these fragments meanwhile that are missing.

@@ -166,6 +166,7 @@ impl TensorModel {
             before: &Before::default(),
             tolerance: Tolerance::EXACT,
             reencode: 0,
+            turnover: 1.0,
             max_tokens,
             sampling: Sampling::Greedy,
             priority: call.priority,

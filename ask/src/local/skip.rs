@@ -18,6 +18,7 @@ use crate::before::{LayoutDelta, Written};
 use crate::provenance::moved;
 use perennial_bank::live_layout::{Lent, LiveLayout};
 use perennial_bank::scope::FragmentPlan;
+use perennial_bank::turnover::Row;
 
 impl TensorModel {
     /// The answer before, if the request may be answered with it.
@@ -60,12 +61,13 @@ impl TensorModel {
     fn left(&self, request: &AnswerRequest<'_>, plan: &FragmentPlan) -> LiveLayout {
         let mut lender = request.before.live.lender();
         let mut live = LiveLayout::default();
-        for piece in plan.pieces() {
+        let row = Row::of(plan.pieces().map(|piece| &*piece.tokens));
+        for (place, piece) in plan.pieces().enumerate() {
             let tokens = piece.tokens.clone();
             if let Some(kv) = self.store.get(&piece.id) {
-                live.push(tokens, &Lent { id: piece.id, kv }, false);
+                live.push(tokens, &Lent { id: piece.id, kv }, false, row.first(place));
             } else if let Some(loan) = lender.borrow(&piece.tokens) {
-                live.push(tokens, &loan.lent, true);
+                live.push(tokens, &loan.lent, true, loan.attended);
             }
         }
         live

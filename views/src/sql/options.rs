@@ -139,6 +139,8 @@ pub enum ViewOption {
     MaxTokens(usize),
     /// `REENCODE`: passages behind a change that a provisional answer reads again.
     Reencode(usize),
+    /// `TURNOVER`: how much of what borrowed passages attended to may have turned over.
+    Turnover(Float),
     /// `SKIP_BELOW`: the expected regret below which an answer is left unread.
     SkipBelow(Float),
     /// `MODEL`: the name of a model.
@@ -286,6 +288,7 @@ pub(super) const OF_VIEWS: &[Known<ViewOption>] = &[
     known("TOKEN_BUDGET", |v| n_tokens(v).map(ViewOption::TokenBudget)),
     known("MAX_TOKENS", |v| n_tokens(v).map(ViewOption::MaxTokens)),
     known("REENCODE", |v| whole(v).map(ViewOption::Reencode)),
+    known("TURNOVER", |v| share(v).map(ViewOption::Turnover)),
     known("SKIP_BELOW", |v| score(v).map(ViewOption::SkipBelow)),
     known("MODEL", |v| name(v).map(ViewOption::Model)),
     known("SEED", |v| whole(v).map(ViewOption::Seed)),
@@ -643,6 +646,12 @@ fn number(value: &Literal) -> Option<f64> {
 fn score(value: &Literal) -> Result<Float, String> {
     let found = number(value).filter(|number| *number >= 0.0);
     let found = found.ok_or_else(|| "expected a number of 0 or more".to_owned())?;
+    Ok(Float::new(found))
+}
+
+fn share(value: &Literal) -> Result<Float, String> {
+    let found = number(value).filter(|number| (0.0..=1.0).contains(number));
+    let found = found.ok_or_else(|| "expected a number from 0 to 1".to_owned())?;
     Ok(Float::new(found))
 }
 

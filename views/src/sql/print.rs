@@ -171,6 +171,7 @@ impl Display for ViewOption {
             Self::TokenBudget(tokens) => write!(f, "TOKEN_BUDGET = {tokens}"),
             Self::MaxTokens(tokens) => write!(f, "MAX_TOKENS = {tokens}"),
             Self::Reencode(passages) => write!(f, "REENCODE = {passages}"),
+            Self::Turnover(share) => write!(f, "TURNOVER = {}", share.get()),
             Self::SkipBelow(score) => write!(f, "SKIP_BELOW = {}", score.get()),
             Self::Model(name) => write!(f, "MODEL = {}", Quoted(name)),
             Self::Seed(seed) => write!(f, "SEED = {seed}"),

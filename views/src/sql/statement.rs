@@ -496,6 +496,7 @@ impl CreateContinuousView {
                 ViewOption::TokenBudget(tokens) => view.token_budget(*tokens),
                 ViewOption::MaxTokens(tokens) => view.max_tokens(*tokens),
                 ViewOption::Reencode(passages) => view.reencode(*passages),
+                ViewOption::Turnover(share) => view.turnover(share.get() as f32),
                 ViewOption::SkipBelow(score) => view.skip_below(score.get() as f32),
                 ViewOption::Model(name) => view.model(&**name),
                 ViewOption::AnswerWithoutDocuments(answers) => {

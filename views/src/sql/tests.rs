@@ -257,6 +257,7 @@ fn statement() -> impl Strategy<Value = String> {
         "TOKEN_BUDGET = 1",
         "MAX_TOKENS = 77",
         "REENCODE = 0",
+        "TURNOVER = 0.25",
         "SKIP_BELOW = 0.045",
         "MODEL = Small",
         "TEMPERATURE = 1e-3",
