@@ -121,8 +121,6 @@ pub enum ViewStatus {
     TargetLag,
     /// What it may spend in an hour is used up.
     Budget,
-    /// A sink has not taken what is owed to it.
-    SinkFull,
     /// What it reads is not as far.
     Upstream,
 }
@@ -135,7 +133,6 @@ impl fmt::Display for ViewStatus {
             Self::Refreshing => "refreshing",
             Self::TargetLag => "target lag",
             Self::Budget => "budget",
-            Self::SinkFull => "sink full",
             Self::Upstream => "upstream",
         })
     }

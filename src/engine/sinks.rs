@@ -4,8 +4,9 @@
 //! An epoch's rows for a sink are stored in the transaction that commits the epoch, then put in
 //! the sink's outbox. Each sink has a thread that takes one delivery after the other, tries it
 //! until it succeeds, and strikes it off. So a delivery is there or is owed, whatever crashes,
-//! and a slow sink never holds up its view until [`MAX_OWED`] deliveries wait, and no other view
-//! ever.
+//! and a slow sink never holds up a view. Once [`MAX_OWED`] deliveries wait, or [`MAX_OWED_ROWS`] rows of them,
+//! the last takes what comes, the newest row of a key in the place of the older: what is owed does not outgrow these and
+//! what the view says.
 //!
 //! # Invariants
 //! - Deliveries of one sink are made in the order of their epochs, one at a time.
@@ -27,8 +28,10 @@ use super::tracer::{Delivered, Tracer};
 use crate::fault;
 use crate::state::State;
 
-/// Deliveries that may wait for one sink; then its view begins no other epoch.
+/// Deliveries that may wait for one sink; what comes then is added to the last of them.
 pub(crate) const MAX_OWED: usize = 1_000;
+/// Rows that may wait for it so, in two deliveries or more.
+const MAX_OWED_ROWS: usize = 100_000;
 /// How long to wait before a delivery is tried again: at first, and at most; each pause is twice
 /// the one before, less up to half of it by chance.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -190,9 +193,34 @@ impl RunningSink {
         self.outbox.lock().deliveries.len()
     }
 
-    /// Whether so much is owed that nothing may be added.
+    /// Whether so much is owed that what comes is added to the last of it ([`merge`](Self::merge)).
     pub(crate) fn is_full(&self) -> bool {
-        self.n_owed() >= MAX_OWED
+        let owed = self.outbox.lock();
+        let n_rows = || {
+            owed.deliveries
+                .iter()
+                .map(|of| of.rows.len())
+                .sum::<usize>()
+        };
+        let n = owed.deliveries.len();
+        n >= MAX_OWED || n > 1 && n_rows() >= MAX_OWED_ROWS
+    }
+
+    /// Owes a delivery, together with the last of those that wait.
+    pub(crate) fn merge(&self, delivery: Delivery) {
+        let mut owed = self.outbox.lock();
+        let n_held = usize::from(owed.is_in_hand);
+        let last = owed.deliveries.len().checked_sub(1);
+        match last.filter(|last| *last >= n_held) {
+            Some(last) => {
+                let before = std::mem::take(&mut Arc::make_mut(&mut owed.deliveries[last]).rows);
+                owed.deliveries[last] = Arc::new(delivery.and_before(before));
+            }
+            // It was taken meanwhile.
+            None => owed.deliveries.push_back(Arc::new(delivery)),
+        }
+        drop(owed);
+        self.outbox.changed.notify_all();
     }
 
     /// Of what is owed, drops rows that a later delivery says anew. Returns how many.
@@ -453,6 +481,77 @@ mod tests {
         let chances: Vec<f64> = (0..100).map(|_| chance()).collect();
         assert!(chances.iter().all(|chance| (0.0..=1.0).contains(chance)));
         assert!(chances.iter().any(|chance| *chance != chances[0]));
+    }
+
+    #[test]
+    fn what_comes_to_a_full_sink_is_added_to_the_last_that_waits() {
+        let (got, gets) = mpsc::channel();
+        let (go_on, may_go_on) = mpsc::channel::<()>();
+        struct Held(Scripted, mpsc::Receiver<()>);
+        impl Sink for Held {
+            fn name(&self) -> &str {
+                "held"
+            }
+
+            fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
+                let _ = self.1.recv();
+                self.0.deliver(delivery, stop)
+            }
+        }
+        let sink = Held(Scripted { n_failures: 0, got }, may_go_on);
+        let owed: Vec<Delivery> = (1..MAX_OWED as u64)
+            .map(|epoch| delivery(epoch, &["a"]))
+            .collect();
+        let (mut kept, former) = (owed.clone(), Arc::default());
+        let running = RunningSink::start(
+            ViewId(0),
+            Box::new(sink),
+            (owed, former),
+            (None, None),
+            |_| {},
+        )
+        .expect("a thread");
+        assert!(!running.is_full());
+        running.owe(delivery(1_000, &["b", "a"]));
+        assert!(running.is_full());
+        running.merge(delivery(1_001, &["c", "a"]));
+        running.merge(delivery(1_002, &["d"]));
+        assert_eq!(running.n_owed(), MAX_OWED);
+        let last = running.outbox.lock().deliveries.back().cloned();
+        let last = Delivery::clone(&last.expect("there"));
+        assert_eq!(last, delivery(1_002, &["a", "b", "c", "d"]));
+        kept.push(last);
+        drop(go_on);
+        drop(running);
+        let epochs = kept.iter().map(|of| of.epoch);
+        assert!(gets.iter().eq(epochs));
+    }
+
+    #[test]
+    fn what_comes_behind_the_delivery_in_hand_is_another() {
+        let outbox = Outbox::default();
+        outbox.lock().deliveries = [Arc::new(delivery(1, &["a"]))].into();
+        assert!(outbox.first().is_some());
+        let running = RunningSink {
+            name: "none".to_owned(),
+            view: ViewId(0),
+            is_waiting: false,
+            outbox: Arc::new(outbox),
+            stop: StopFlag::new(),
+            thread: None,
+        };
+        running.merge(delivery(2, &["b"]));
+        running.merge(delivery(3, &["b"]));
+        let epochs: Vec<u64> = running
+            .outbox
+            .lock()
+            .deliveries
+            .iter()
+            .map(|of| of.epoch)
+            .collect();
+        assert_eq!(epochs, [1, 3]);
+        running.outbox.settle(true);
+        running.outbox.lock().deliveries.clear();
     }
 
     #[test]

@@ -830,7 +830,7 @@ fn write_present(dir: &Path) {
             quarantine: &Default::default(),
             resubmitted: &[],
             deliveries: Vec::new(),
-            parked: Vec::new(),
+            merged: Vec::new(),
             given: Vec::new(),
             begun: vec![("rows", "totals")],
         })
@@ -862,7 +862,7 @@ fn write_present(dir: &Path) {
             quarantine: &refusals.collect(),
             resubmitted: &[],
             deliveries: vec![("behind", &next), ("rows", &of_rows)],
-            parked: Vec::new(),
+            merged: Vec::new(),
             given: vec![
                 ("totals", "a", Some([11; 32])),
                 ("totals", "b", Some([12; 32])),

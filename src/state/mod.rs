@@ -202,8 +202,8 @@ pub(crate) struct Commit<'a> {
     pub resubmitted: &'a [u64],
     /// What sinks are owed.
     pub deliveries: Vec<(&'a str, &'a Delivery)>,
-    /// What sinks are owed that are not there now: added to the last of what they are.
-    pub parked: Vec<(&'a str, &'a Delivery)>,
+    /// What sinks are owed that are not there now, or are owed much: added to the last of what they are.
+    pub merged: Vec<(&'a str, &'a Delivery)>,
     /// View of a query, key, and the digest of what its sinks then have, or its end.
     pub given: Vec<(&'a str, &'a str, Option<UpsertDigest>)>,
     /// Sinks that were waiting for their view, and the view.
@@ -565,8 +565,8 @@ impl State {
                 for (sink, delivery) in &commit.deliveries {
                     outbox.insert((*sink, delivery.epoch), format::encode(delivery).as_slice())?;
                 }
-                for (sink, delivery) in &commit.parked {
-                    add_parked(&mut outbox, sink, delivery)?;
+                for (sink, delivery) in &commit.merged {
+                    add_merged(&mut outbox, sink, delivery)?;
                 }
                 let mut sinks = txn.open_table(SINKS)?;
                 for (sink, view) in &commit.begun {
@@ -882,9 +882,9 @@ impl State {
     }
 }
 
-/// Adds rows to the last delivery that is owed to a sink which is not there, in the place of
-/// older ones of the same keys: so what it is owed does not outgrow the answers.
-fn add_parked(
+/// Adds rows to the last delivery that is owed to a sink, in the place of older ones of the same keys: so
+/// what it is owed does not outgrow what the view says.
+fn add_merged(
     outbox: &mut redb::Table<'_, (&str, u64), &[u8]>,
     sink: &str,
     delivery: &Delivery,
@@ -894,21 +894,11 @@ fn add_parked(
         let delivery: Result<Delivery, _> = format::decode("a delivery", bytes.value());
         delivery.map(|delivery| (key.value().1, delivery))
     });
-    let mut rows = BTreeMap::new();
+    let mut merged = delivery.clone();
     if let Some((epoch, last)) = last.transpose()? {
-        rows.extend(last.rows.into_iter().map(|row| (row.key.clone(), row)));
         outbox.remove((sink, epoch))?;
+        merged = merged.and_before(last.rows);
     }
-    rows.extend(
-        delivery
-            .rows
-            .iter()
-            .map(|row| (row.key.clone(), row.clone())),
-    );
-    let merged = Delivery {
-        rows: rows.into_values().collect(),
-        ..delivery.clone()
-    };
     outbox.insert((sink, merged.epoch), format::encode(&merged).as_slice())?;
     Ok(())
 }

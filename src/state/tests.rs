@@ -187,7 +187,7 @@ pub(super) fn commit(state: &State, epoch: u64) -> Result<(), StateError> {
         quarantine: &vec![(epoch, Some(refused))],
         resubmitted: &[],
         deliveries: vec![("sink", &delivery)],
-        parked: vec![("away", &delivery)],
+        merged: vec![("away", &delivery)],
         given: vec![("totals", "q", Some([7; 32]))],
         begun: vec![("new", "totals")],
     })

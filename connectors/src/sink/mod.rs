@@ -24,7 +24,7 @@ mod lines;
 #[cfg_attr(not(feature = "http"), path = "../absent/webhook.rs")]
 mod webhook;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use perennial_rows::{Tuple, json as rows_json};
@@ -127,6 +127,19 @@ pub struct Delivery {
     pub epoch: u64,
     /// At most one row a key, in their order.
     pub rows: Vec<OutputRow>,
+}
+
+impl Delivery {
+    /// The delivery, with rows of one before it of which it says nothing anew.
+    #[must_use]
+    pub fn and_before(self, before: Vec<OutputRow>) -> Self {
+        let both = before.into_iter().chain(self.rows);
+        let rows: BTreeMap<String, OutputRow> = both.map(|row| (row.key.clone(), row)).collect();
+        Self {
+            rows: rows.into_values().collect(),
+            ..self
+        }
+    }
 }
 
 /// What stands under a key from now on.
@@ -279,6 +292,37 @@ mod tests {
     use perennial_rows::Value as Cell;
 
     use super::*;
+
+    #[test]
+    fn of_two_deliveries_the_later_row_of_a_key_stands() {
+        let delivery = |epoch, rows: &[(&str, Option<i64>)]| Delivery {
+            origin: 1,
+            view: "v".to_owned(),
+            epoch,
+            rows: rows
+                .iter()
+                .map(|(key, value)| OutputRow {
+                    key: (*key).to_owned(),
+                    output: value.map(|value| {
+                        Output::Row(OutputTuple {
+                            columns: ["n"].map(Arc::from).into(),
+                            values: [Cell::Integer(value)].into(),
+                            count: 1,
+                        })
+                    }),
+                })
+                .collect(),
+        };
+        let first = delivery(1, &[("a", Some(1)), ("b", Some(1)), ("c", Some(1))]);
+        let second = delivery(2, &[("b", None), ("bb", Some(2)), ("c", Some(2))]);
+        assert_eq!(
+            second.and_before(first.rows),
+            delivery(
+                2,
+                &[("a", Some(1)), ("b", None), ("bb", Some(2)), ("c", Some(2))]
+            )
+        );
+    }
 
     #[test]
     fn a_row_of_a_query_stands_by_its_columns_names() {

@@ -26,7 +26,6 @@ use crate::engine::names::{StreamId, ViewId};
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
 use crate::engine::recent::{KeyChange, KeyChangeKind};
-use crate::engine::sinks::RunningSink;
 use crate::state::{Note, StateError, StoredRow, StoredSchema};
 
 /// After so many requests an epoch closes, whatever waits behind them.
@@ -222,8 +221,7 @@ impl Coordinator {
 
     /// Whether a view can take an epoch that all it reads stands at, whatever that is at by now.
     pub(super) fn may_begin(&self, id: ViewId) -> bool {
-        let has_room = |sink: &RunningSink| sink.view != id || !sink.is_full();
-        self.views[&id].takes_more() && self.sinks.iter().all(has_room)
+        self.views[&id].takes_more()
     }
 
     /// Whether a view has answers of an earlier process that nothing has confirmed yet, or sinks

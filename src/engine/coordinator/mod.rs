@@ -329,17 +329,15 @@ impl Coordinator {
 
     fn wait(&self) -> Woken {
         // With no epoch in flight, what is pending waits for sources and callers to be heard.
-        // A sink that is away may hold up sources for long, but not callers: one may ask to stop.
         let is_much = self.n_pending() >= MAX_PENDING_ROWS;
         let is_full = is_much && self.is_busy();
-        let is_held_up = is_full || is_much && self.sinks.iter().any(RunningSink::is_full);
         let nothing = never();
         let mut select = Select::new();
         let request = select.recv(if is_full { &nothing } else { &self.inbox });
         let report = select.recv(&self.reports);
         let mut sources = HashMap::new();
         for (id, stream) in &self.streams {
-            if let Some(source) = stream.source.as_ref().filter(|_| !is_held_up) {
+            if let Some(source) = stream.source.as_ref().filter(|_| !is_full) {
                 sources.insert(select.recv(source.events()), (*id, source));
             }
         }

@@ -270,10 +270,6 @@ impl Coordinator {
             Some(Hold::TargetLag { .. }) => return ViewStatus::TargetLag,
             None => {}
         }
-        let mut sinks = self.sinks.iter().filter(|sink| sink.view == id);
-        if sinks.any(|sink| sink.is_full()) {
-            return ViewStatus::SinkFull;
-        }
         match self.is_ready(id) && self.may_take(id).is_some() {
             true => ViewStatus::Refreshing,
             false => ViewStatus::Upstream,

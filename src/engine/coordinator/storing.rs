@@ -26,7 +26,6 @@ use crate::engine::log;
 use crate::engine::names::ViewId;
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
-use crate::engine::sinks::MAX_OWED;
 use crate::engine::tracer::Stored;
 use crate::engine::update::Update;
 use crate::engine::upserts::UpsertDigest;
@@ -48,6 +47,8 @@ struct Said {
     view: Option<(Arc<str>, Epoch)>,
     answers: StoredAnswers,
     deliveries: Owed,
+    /// What is added to the last that sinks are owed, since so much is.
+    merged: Owed,
     /// What sinks are owed that are not there, by their place among these.
     parked: Owed,
     /// By view and key: what its sinks then have.
@@ -94,10 +95,14 @@ impl Coordinator {
             if self.sinks[sink].is_full() {
                 let source = self.sinks[sink].name.clone();
                 let message = format!(
-                    "{MAX_OWED} epochs are not delivered: its view begins no other until one is"
+                    "{} epochs are not delivered: of those that follow it is told together, once it takes them",
+                    self.sinks[sink].n_owed()
                 );
                 self.announce(Update::Notice { source, message });
             }
+        }
+        for (sink, delivery) in said.merged {
+            self.sinks[sink].merge(delivery);
         }
         Ok(())
     }
@@ -175,6 +180,9 @@ impl Coordinator {
             sinks.map(|(place, _)| place).collect()
         };
         let (begun, known) = (places(true), places(false));
+        let (full, known): (Vec<usize>, Vec<usize>) = known
+            .into_iter()
+            .partition(|place| self.sinks[*place].is_full());
         let parked = self.parked.iter().enumerate();
         let parked = parked.filter(|(_, (_, of_view))| *of_view == id);
         let parked: Vec<usize> = parked.map(|(place, _)| place).collect();
@@ -204,6 +212,7 @@ impl Coordinator {
             view: Some((view.name.clone(), epoch)),
             answers: self.stored_answers(id, &completed.to_store),
             deliveries,
+            merged: owed(&full, &completed.outputs, is_news),
             parked: owed(&parked, &completed.outputs, is_news),
             given: given
                 .map(|(key, digest)| (view.name.clone(), key.clone(), *digest))
@@ -305,11 +314,13 @@ impl Coordinator {
                 .iter()
                 .map(|(sink, delivery)| (&*self.sinks[*sink].name, delivery))
                 .collect(),
-            parked: said
-                .parked
-                .iter()
-                .map(|(sink, delivery)| (&*self.parked[*sink].0, delivery))
-                .collect(),
+            merged: {
+                let parked = said.parked.iter();
+                let parked = parked.map(|(sink, delivery)| (&*self.parked[*sink].0, delivery));
+                let full = said.merged.iter();
+                let full = full.map(|(sink, delivery)| (&*self.sinks[*sink].name, delivery));
+                parked.chain(full).collect()
+            },
             given: said
                 .given
                 .iter()

@@ -38,7 +38,7 @@ pub(crate) struct Relation {
     n_failed: Option<usize>,
     /// The newest epoch that it reflects.
     epoch: Option<u64>,
-    /// Of a view: fresh, starting, refreshing, target lag, budget, sink full or upstream.
+    /// Of a view: fresh, starting, refreshing, target lag, budget or upstream.
     status: Option<String>,
     /// Closed epochs with changes for it that it has not taken.
     n_behind: Option<usize>,

@@ -180,7 +180,7 @@ fn records_of_any_length_are_there() {
             quarantine: &Vec::new(),
             resubmitted: &[],
             deliveries: Vec::new(),
-            parked: Vec::new(),
+            merged: Vec::new(),
             given: Vec::new(),
             begun: Vec::new(),
         })

@@ -162,6 +162,5 @@ export const STATUS = {
   refreshing: ["refreshing", "An epoch is under way."],
   "target lag": ["target lag", "Changes wait on purpose, within the view's target lag."],
   budget: ["budget", "The view's budget of this hour is spent: changes wait."],
-  "sink full": ["sink full", "A sink does not take what it is owed: changes wait."],
   upstream: ["upstream", "A view that it reads is behind."],
 };
