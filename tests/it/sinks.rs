@@ -1,5 +1,6 @@
 //! Answers as they are delivered: every epoch once, whatever ends the engine.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -225,6 +226,67 @@ fn a_sink_that_is_away_for_a_while_is_owed_what_it_missed() {
     );
     drop(back);
     assert!(gets.try_recv().is_err(), "all of it at once");
+}
+
+/// A sink that takes nothing.
+struct Away;
+
+impl Sink for Away {
+    fn name(&self) -> &str {
+        "told"
+    }
+
+    fn deliver(&mut self, _delivery: &Delivery, _stop: &StopFlag) -> Result<(), ConnectorError> {
+        Err(ConnectorError::Kafka {
+            reason: "no broker".to_owned(),
+        })
+    }
+}
+
+#[test]
+fn a_sink_that_is_away_for_long_holds_up_no_view_and_is_told_how_it_ends() {
+    const N_EDITS: usize = 1_010;
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut first = rig(Some(dir.path()), Away);
+    let updates = first.engine.subscribe("answers").expect("known");
+    first.upsert("docs", "a", "alpha is here.");
+    first.upsert("questions", "q", "alpha");
+    first.upsert("questions", "r", "omega");
+    first.engine.flush().expect("runs");
+    first.engine.delete("questions", "r").expect("runs");
+    for n in 0..N_EDITS {
+        first.upsert("docs", "a", &format!("Number {n} is alpha."));
+        first.engine.flush().expect("runs");
+    }
+    let right = first.texts();
+    assert_eq!(right["q"], format!("Number {} is alpha.", N_EDITS - 1));
+    let owed = first.engine.undelivered().expect("runs");
+    assert_eq!(owed, [("told".to_owned(), 1_000)]);
+    drop(first);
+    let is_of_many = |update: &Update| {
+        matches!(update, Update::Notice { source, message }
+            if source == "told" && message.starts_with("1000 epochs are not delivered"))
+    };
+    assert_eq!(updates.iter().filter(is_of_many).count(), 1);
+
+    let (sink, gets, attempt) = told("told");
+    drop(attempt);
+    let back = rig(Some(dir.path()), sink);
+    let (mut held, mut last) = (BTreeMap::new(), None);
+    for _ in 0..1_000 {
+        let delivery = gets.recv_timeout(DEADLINE).expect("a delivery");
+        assert!(last.is_none_or(|last| last < delivery.epoch));
+        last = Some(delivery.epoch);
+        for (key, text) in texts(&delivery) {
+            match text {
+                Some(text) => held.insert(key.to_owned(), text.to_owned()),
+                None => held.remove(key),
+            };
+        }
+    }
+    assert_eq!(held, right);
+    drop(back);
+    assert!(gets.try_recv().is_err(), "all that was owed is told");
 }
 
 #[test]
