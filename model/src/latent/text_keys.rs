@@ -63,7 +63,9 @@ impl TextKeys {
             }
             windows.push(KeyStrips::take(&mut bytes, n_tokens, head_dim, profile)?);
         }
-        let is_whole = bytes.is_empty() && (of_head == head_dim || n_windows == 0);
+        // Without windows none is as wide as that.
+        let expected = if n_windows == 0 { 0 } else { head_dim };
+        let is_whole = bytes.is_empty() && of_head == expected;
         is_whole.then_some(Self { windows })
     }
 }
@@ -106,7 +108,8 @@ mod tests {
                 let read = TextKeys::from_bytes(&bytes, &profile, 16);
                 assert_eq!(read.as_ref(), Some(&keys), "{lengths:?}");
                 let longer = [&bytes[..], &[0]].concat();
-                for other in [&bytes[..bytes.len() - 1], &longer] {
+                let other_width = [&[bytes[0] ^ 16][..], &bytes[1..]].concat();
+                for other in [&bytes[..bytes.len() - 1], &longer, &other_width] {
                     assert_eq!(TextKeys::from_bytes(other, &profile, 16), None);
                 }
             }

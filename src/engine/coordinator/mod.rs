@@ -358,6 +358,24 @@ impl Coordinator {
         }
     }
 
+    /// Takes what sources have said by now: who asks for what was sent before asks for that, too.
+    fn hear_sources(&mut self) {
+        let sources = self.streams.iter();
+        let sources =
+            sources.filter_map(|(id, stream)| Some((*id, stream.source.as_ref()?.events())));
+        let said: Vec<_> = sources
+            .flat_map(|(id, events)| {
+                events
+                    .try_iter()
+                    .take(events.len())
+                    .map(move |event| (id, event))
+            })
+            .collect();
+        for (id, event) in said {
+            self.take_event(id, Some(event));
+        }
+    }
+
     fn n_pending(&self) -> usize {
         let streams = self.streams.values();
         streams.map(|stream| stream.table.n_pending()).sum()

@@ -216,12 +216,15 @@ impl Coordinator {
                 is_exact,
                 views,
                 reply,
-            } => self.flushes.push(Flush {
-                is_exact,
-                views,
-                bound: Bound::Open,
-                reply,
-            }),
+            } => {
+                self.hear_sources();
+                self.flushes.push(Flush {
+                    is_exact,
+                    views,
+                    bound: Bound::Open,
+                    reply,
+                });
+            }
             Request::Subscribe { view, reply } => {
                 let _ = reply.send(self.subscribe(view));
             }
