@@ -57,6 +57,8 @@ pub(crate) struct RunningSink {
     /// Whether it is new, and gets all that stands with the first epoch of its view. Before that
     /// the state directory does not know it: after a crash it is new again.
     pub(crate) is_waiting: bool,
+    /// Whether it was told that much is owed, and not half of it was taken since.
+    is_known_full: bool,
     outbox: Arc<Outbox>,
     stop: StopFlag,
     thread: Option<JoinHandle<()>>,
@@ -176,6 +178,7 @@ impl RunningSink {
             name,
             view,
             is_waiting: false,
+            is_known_full: false,
             outbox,
             stop,
             thread: Some(thread),
@@ -204,6 +207,15 @@ impl RunningSink {
         };
         let n = owed.deliveries.len();
         n >= MAX_OWED || n > 1 && n_rows() >= MAX_OWED_ROWS
+    }
+
+    /// Whether it is full, and was not when that was asked before; one that is full for a while now and then
+    /// is not told of each time.
+    pub(crate) fn has_become_full(&mut self) -> bool {
+        if self.n_owed() < MAX_OWED / 2 {
+            self.is_known_full = false;
+        }
+        self.is_full() && !std::mem::replace(&mut self.is_known_full, true)
     }
 
     /// Owes a delivery, together with the last of those that wait.
@@ -536,6 +548,7 @@ mod tests {
             name: "none".to_owned(),
             view: ViewId(0),
             is_waiting: false,
+            is_known_full: false,
             outbox: Arc::new(outbox),
             stop: StopFlag::new(),
             thread: None,

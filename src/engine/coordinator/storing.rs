@@ -92,7 +92,7 @@ impl Coordinator {
         }
         for (sink, delivery) in said.deliveries {
             self.sinks[sink].owe(delivery);
-            if self.sinks[sink].is_full() {
+            if self.sinks[sink].has_become_full() {
                 let source = self.sinks[sink].name.clone();
                 let message = format!(
                     "{} epochs are not delivered: of those that follow it is told together, once it takes them",
