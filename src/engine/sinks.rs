@@ -212,7 +212,7 @@ impl RunningSink {
     /// Whether it is full, and was not when that was asked before; one that is full for a while now and then
     /// is not told of each time.
     pub(crate) fn has_become_full(&mut self) -> bool {
-        if self.n_owed() < MAX_OWED / 2 {
+        if !self.is_full() && self.n_owed() < MAX_OWED / 2 {
             self.is_known_full = false;
         }
         self.is_full() && !std::mem::replace(&mut self.is_known_full, true)
