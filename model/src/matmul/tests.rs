@@ -83,7 +83,7 @@ fn product(isa: Isa, weights: &PackedMatrix, x: &[Vec<f32>]) -> Vec<Vec<u32>> {
             weights,
             bias: None,
             out: &mut out,
-            add: false,
+            add: None,
         }],
     );
     (0..x.len())

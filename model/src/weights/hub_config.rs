@@ -4,10 +4,13 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::{hub_rope, unread};
+use super::{
+    family::{self, Family},
+    hub_rope, unread,
+};
 use crate::{
     bounded,
-    config::{Architecture, ModelConfig},
+    config::{Architecture, ModelConfig, Scales, SoftCaps},
     error::Error,
 };
 
@@ -23,25 +26,33 @@ pub(super) fn json(path: &Path) -> Result<Json, Error> {
     })
 }
 
-/// Reads the configuration; `has` tells which tensors (by GGUF's names) are there.
-pub(super) fn read(path: &Path, has: &dyn Fn(&str) -> bool) -> Result<ModelConfig, Error> {
+/// Opens a configuration; yields the family that it names, too.
+pub(super) fn open(path: &Path) -> Result<(File<'_>, &'static Family), Error> {
     let file = File {
         path,
         json: json(path)?,
     };
-    let architecture = match file.json["model_type"].as_str().unwrap_or("none") {
-        "llama" | "mistral" => Architecture::Llama,
-        "qwen2" => Architecture::Qwen2,
-        "qwen3" => Architecture::Qwen3,
-        other => return Err(file.unsupported("architecture", other, "llama, qwen2, qwen3")),
-    };
+    let name = file.json["model_type"].as_str().unwrap_or("none");
+    match family::of_hub(name) {
+        Some(family) => Ok((file, family)),
+        None => Err(file.unsupported("architecture", name, &family::hub_names())),
+    }
+}
+
+/// Reads the configuration; `has` tells which tensors (by GGUF's names) are there.
+pub(super) fn read(
+    file: &File<'_>,
+    family: &Family,
+    has: &dyn Fn(&str) -> bool,
+) -> Result<ModelConfig, Error> {
+    let architecture = family.architecture;
     if file.json["quantization_config"].is_object() {
         let method = file.json["quantization_config"]["quant_method"]
             .as_str()
             .unwrap_or("unnamed");
         return Err(file.unsupported("quantization", method, "none (or a GGUF file)"));
     }
-    unread::check_settings(path, &file.json)?;
+    unread::check_settings(file.path, family, &file.json)?;
     file.refuse_windows(architecture)?;
     match file.text("hidden_act")? {
         None | Some("silu" | "swish") => {}
@@ -70,7 +81,7 @@ pub(super) fn read(path: &Path, has: &dyn Fn(&str) -> bool) -> Result<ModelConfi
         let got = format!("`attention_bias` {says_bias}, with tensors that say {qkv_bias}");
         return Err(file.unsupported("biases", &got, "one or the other"));
     }
-    let (rope_theta, rope_scaling) = hub_rope::read(&file)?;
+    let (rope_theta, rope_scaling) = hub_rope::read(file)?;
     Ok(ModelConfig {
         architecture,
         n_layers: file.count("num_hidden_layers")?,
@@ -85,14 +96,22 @@ pub(super) fn read(path: &Path, has: &dyn Fn(&str) -> bool) -> Result<ModelConfi
         max_positions: file.count("max_position_embeddings")?,
         rope_theta,
         rope_scaling,
+        rotated_dims: head_dim,
+        other_rotation: None,
+        window: None,
         norm_eps: file.json["rms_norm_eps"]
             .as_f64()
             .ok_or_else(|| file.corrupt("`rms_norm_eps` is missing"))? as f32,
         qkv_bias,
-        // Norms that another architecture has are refused as tensors that nobody reads.
-        qk_norm: architecture == Architecture::Qwen3,
+        // Norms that another family has are refused as tensors that nobody reads.
+        qk_norm: family.qk_norm,
+        norms: family.norms,
+        activation: family.activation,
+        scales: file.scales(family)?,
+        soft_caps: SoftCaps::default(),
         tied_embeddings: file.is_on("tie_word_embeddings")?,
         interleaved_rope_rows: false,
+        norms_less_one: family.is_gemma,
     })
 }
 
@@ -126,6 +145,32 @@ impl File<'_> {
         match sees_all {
             true => Ok(()),
             false => Err(self.unsupported("attention", "sliding window", "full")),
+        }
+    }
+
+    /// What is multiplied with.
+    fn scales(&self, family: &Family) -> Result<Scales, Error> {
+        // As the library reads them: a multiplier that is not named is one.
+        let multiplier =
+            |key: &str| -> Result<f32, Error> { Ok(self.real(key)?.unwrap_or(1.0)) };
+        match family.architecture {
+            Architecture::Granite => Ok(Scales {
+                embedding: multiplier("embedding_multiplier")?,
+                attention: Some(multiplier("attention_multiplier")?),
+                residual: multiplier("residual_multiplier")?,
+                logits: 1.0 / multiplier("logits_scaling")?,
+            }),
+            _ => Ok(Scales::PLAIN),
+        }
+    }
+
+    fn real(&self, key: &str) -> Result<Option<f32>, Error> {
+        match &self.json[key] {
+            Json::Null => Ok(None),
+            value => match value.as_f64() {
+                Some(x) => Ok(Some(x as f32)),
+                None => Err(self.corrupt(format!("`{key}` is {value}, not a number"))),
+            },
         }
     }
 

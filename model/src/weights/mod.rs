@@ -7,7 +7,9 @@
 mod checkpoint;
 mod demands;
 mod dequantized;
+mod family;
 pub mod gguf;
+mod gguf_config;
 mod gguf_header;
 pub mod gguf_value;
 mod hub_config;

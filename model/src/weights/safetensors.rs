@@ -14,8 +14,13 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
-use super::{Encoding, RawTensor, TensorSource, demands, hub_config, mapped, unread};
-use crate::{config::ModelConfig, error::Error};
+use super::{
+    Encoding, RawTensor, TensorSource, demands, family::Family, hub_config, mapped, unread,
+};
+use crate::{
+    config::{BlockNorms, ModelConfig},
+    error::Error,
+};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -50,16 +55,18 @@ struct Placed {
 impl SafetensorsFolder {
     /// Maps and checks a folder. Cheap: no tensor is read.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let config = path.join("config.json");
+        let (file, family) = hub_config::open(&config)?;
         let mut contents = Contents {
             files: Vec::new(),
             tensors: HashMap::new(),
             unnamed: Vec::new(),
         };
-        for file in file_names(path)? {
-            contents.add(path.join(file))?;
+        for name in file_names(path)? {
+            contents.add(path.join(name), family)?;
         }
         let has = |name: &str| contents.tensors.contains_key(name);
-        let config = hub_config::read(&path.join("config.json"), &has)?;
+        let config = hub_config::read(&file, family, &has)?;
         demands::check_sizes(path, &config)?;
         demands::check(path, &config, &contents)?;
         if config.tied_embeddings {
@@ -112,7 +119,7 @@ impl TensorSource for Contents {
 }
 
 impl Contents {
-    fn add(&mut self, path: PathBuf) -> Result<(), Error> {
+    fn add(&mut self, path: PathBuf, family: &Family) -> Result<(), Error> {
         const LENGTH_BYTES: usize = 8;
         let map = mapped::map(&path)?;
         let corrupt = |reason: String| Error::Corrupt {
@@ -124,7 +131,7 @@ impl Contents {
             SafeTensors::read_metadata(&map).map_err(|error| corrupt(error.to_string()))?;
         let data = LENGTH_BYTES + head;
         for (published, info) in metadata.tensors() {
-            let Some(name) = gguf_name(&published) else {
+            let Some(name) = gguf_name(&published, family) else {
                 self.unnamed.push(published);
                 continue;
             };
@@ -225,7 +232,7 @@ fn file_names(folder: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// GGUF's name for a hub's; `None` for tensors that no decoder here reads.
-fn gguf_name(published: &str) -> Option<String> {
+fn gguf_name(published: &str, family: &Family) -> Option<String> {
     match published {
         "model.embed_tokens.weight" => return Some("token_embd.weight".into()),
         "model.norm.weight" => return Some("output_norm.weight".into()),
@@ -243,7 +250,10 @@ fn gguf_name(published: &str) -> Option<String> {
         "self_attn.o_proj" => "attn_output",
         "self_attn.q_norm" => "attn_q_norm",
         "self_attn.k_norm" => "attn_k_norm",
-        "post_attention_layernorm" => "ffn_norm",
+        "post_attention_layernorm" if family.norms == BlockNorms::Before => "ffn_norm",
+        "post_attention_layernorm" => "post_attention_norm",
+        "pre_feedforward_layernorm" => "ffn_norm",
+        "post_feedforward_layernorm" => "post_ffw_norm",
         "mlp.gate_proj" => "ffn_gate",
         "mlp.up_proj" => "ffn_up",
         "mlp.down_proj" => "ffn_down",

@@ -9,8 +9,12 @@ use candle_core::{
 };
 use proptest::prelude::*;
 
-use super::{super::demands, *};
+use super::{
+    super::{demands, rope_factors},
+    *,
+};
 use crate::{
+    config::RopeScaling,
     template::{ChatTemplate, Message, Role, SLOT},
     tokenizer::{Tokenizer, continuing_tests::sentence_piece_json},
     weights::Checkpoint,
@@ -176,7 +180,7 @@ fn a_factor_without_a_type_is_linear_as_llama_cpp_reads_it() {
     let reads = |entries: &[(&str, Value)]| {
         let opened = open(&small("llama", entries));
         opened
-            .map(|gguf| gguf.config().rope_scaling)
+            .map(|gguf| gguf.config().rope_scaling.clone())
             .map_err(|error| error.to_string())
     };
     let factor = |x: f32| ("llama.rope.scaling.factor", Value::F32(x));
@@ -231,7 +235,7 @@ fn a_tensor_of_divisors_beside_a_factor_is_refused() {
             entries,
             &[("rope_freqs.weight", divisors)],
         ))
-        .map(|gguf| gguf.config().rope_scaling)
+        .map(|gguf| gguf.config().rope_scaling.clone())
         .map_err(|error| error.to_string())
     };
     let alone = open_with(&theta, &divisors).unwrap();

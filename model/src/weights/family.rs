@@ -1,0 +1,82 @@
+//! Which families of checkpoints open, by which names, and what has each that others have not?
+//!
+//! A family is a row of a table: switches that all its checkpoints have alike, and the settings that are
+//! read of it and refused of others. What differs between its checkpoints is read by `gguf_config`
+//! and `hub_config`.
+
+use crate::config::{Activation, Architecture, BlockNorms, QkNorm};
+
+/// A family of checkpoints.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub architecture: Architecture,
+    /// Its name in a GGUF, which is the prefix of its metadata, too.
+    pub gguf: &'static str,
+    /// Its names in a `config.json`.
+    pub hub: &'static [&'static str],
+    /// Keys of a GGUF, under its prefix, that only some families have.
+    pub gguf_settings: &'static [&'static str],
+    /// Names of a `config.json` that only some families have.
+    pub hub_settings: &'static [&'static str],
+    /// Its GGUFs hold rows of queries and keys in the order of Llama's, and no biases of them.
+    pub is_interleaved: bool,
+    pub qk_norm: QkNorm,
+    pub norms: BlockNorms,
+    pub activation: Activation,
+    /// Embeddings are the output projection where a `config.json` says nothing of it, and weights of
+    /// norms are stored less one there.
+    pub is_gemma: bool,
+}
+
+const LLAMA: Family = Family {
+    architecture: Architecture::Llama,
+    gguf: "llama",
+    hub: &["llama", "mistral"],
+    gguf_settings: &[],
+    hub_settings: &[],
+    is_interleaved: true,
+    qk_norm: QkNorm::None,
+    norms: BlockNorms::Before,
+    activation: Activation::Silu,
+    is_gemma: false,
+};
+
+const FAMILIES: [Family; 3] = [
+    LLAMA,
+    Family {
+        architecture: Architecture::Qwen2,
+        gguf: "qwen2",
+        hub: &["qwen2"],
+        is_interleaved: false,
+        ..LLAMA
+    },
+    Family {
+        architecture: Architecture::Qwen3,
+        gguf: "qwen3",
+        hub: &["qwen3"],
+        is_interleaved: false,
+        qk_norm: QkNorm::EachHead,
+        ..LLAMA
+    },
+];
+
+/// The family that a GGUF names.
+pub(super) fn of_gguf(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.gguf == name)
+}
+
+/// The family that a `config.json` names.
+pub(super) fn of_hub(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.hub.contains(&name))
+}
+
+/// All names of a GGUF, for errors.
+pub(super) fn gguf_names() -> String {
+    FAMILIES.map(|family| family.gguf).join(", ")
+}
+
+/// All names of a `config.json`, for errors.
+pub(super) fn hub_names() -> String {
+    let names = FAMILIES.iter().flat_map(|family| family.hub);
+    names.copied().collect::<Vec<_>>().join(", ")
+}
