@@ -41,7 +41,7 @@ const LLAMA: Family = Family {
     is_gemma: false,
 };
 
-const FAMILIES: [Family; 3] = [
+const FAMILIES: [Family; 4] = [
     LLAMA,
     Family {
         architecture: Architecture::Qwen2,
@@ -56,6 +56,24 @@ const FAMILIES: [Family; 3] = [
         hub: &["qwen3"],
         is_interleaved: false,
         qk_norm: QkNorm::EachHead,
+        ..LLAMA
+    },
+    Family {
+        architecture: Architecture::Granite,
+        gguf: "granite",
+        hub: &["granite"],
+        gguf_settings: &[
+            "attention.scale",
+            "embedding_scale",
+            "logit_scale",
+            "residual_scale",
+        ],
+        hub_settings: &[
+            "attention_multiplier",
+            "embedding_multiplier",
+            "logits_scaling",
+            "residual_multiplier",
+        ],
         ..LLAMA
     },
 ];

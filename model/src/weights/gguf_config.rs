@@ -86,6 +86,14 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
 
     unread::check_metadata(&file.path, family, file.metadata.iter())?;
 
+    let finetuned = keys.full("rope.scaling.finetuned");
+    if family.architecture == Architecture::Granite
+        && file.metadata.get(&finetuned).and_then(Value::truth) == Some(false)
+    {
+        // So llama.cpp reads it of this family.
+        return Err(file.unsupported("positions", format!("none (`{finetuned}`)"), "rotary"));
+    }
+
     let d_model = keys.count("embedding_length")?;
     let n_heads = keys.count("attention.head_count")?;
     let n_kv_heads = keys

@@ -1,7 +1,7 @@
 use safetensors::tensor::TensorView;
 
 use super::*;
-use crate::config::{Architecture, RopeScaling};
+use crate::config::{Architecture, RopeScaling, Scales};
 
 const WIDTH: usize = 8;
 
@@ -265,6 +265,41 @@ fn settings_that_nobody_obeys_are_refused_by_name() {
     );
     assert!(qwen(r#""use_sliding_window": true, "sliding_window": 32"#).is_err());
     assert!(qwen(r#""use_sliding_window": true"#).is_err());
+}
+
+#[test]
+fn multipliers_are_read_of_granite_alone() {
+    let granite = |setting: &str| said("\"llama\"", &format!("\"granite\"{setting}"));
+    let scales = Scales {
+        embedding: 12.0,
+        attention: Some(0.0625),
+        residual: 0.22,
+        logits: 0.125,
+    };
+    let all = r#", "embedding_multiplier": 12.0, "attention_multiplier": 0.0625,
+        "residual_multiplier": 0.22, "logits_scaling": 8.0"#;
+    assert_eq!(granite(all).unwrap().scales, scales);
+    // What the library takes where nothing is said: scores as they are.
+    let unsaid = Scales {
+        attention: Some(1.0),
+        ..Scales::PLAIN
+    };
+    assert_eq!(granite("").unwrap().scales, unsaid);
+    for (setting, named) in [
+        (r#", "residual_multiplier": 0"#, "residual scale"),
+        (r#", "logits_scaling": -2.0"#, "logit scale"),
+        (
+            r#", "attention_multiplier": "high""#,
+            "attention_multiplier",
+        ),
+        (
+            r#", "final_logit_softcapping": 30.0"#,
+            "final_logit_softcapping",
+        ),
+    ] {
+        let says = granite(setting).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
     *,
 };
 use crate::{
-    config::RopeScaling,
+    config::{RopeScaling, Scales},
     template::{ChatTemplate, Message, Role, SLOT},
     tokenizer::{Tokenizer, continuing_tests::sentence_piece_json},
     weights::Checkpoint,
@@ -220,6 +220,48 @@ fn a_factor_without_a_type_is_linear_as_llama_cpp_reads_it() {
     ] {
         let says = reads(&entries).unwrap_err();
         assert!(says.contains(why), "{says}");
+    }
+}
+
+#[test]
+fn multipliers_are_read_of_granite_and_of_no_other() {
+    let scales = |entries: &[(&str, Value)]| {
+        let opened = open(&small("granite", entries));
+        opened.map(|gguf| gguf.config().scales)
+    };
+    let all = [
+        ("granite.embedding_scale", Value::F32(12.0)),
+        ("granite.residual_scale", Value::F32(0.22)),
+        ("granite.attention.scale", Value::F32(0.015_625)),
+        ("granite.logit_scale", Value::F32(8.0)),
+    ];
+    let granite = Scales {
+        embedding: 12.0,
+        attention: Some(0.015_625),
+        residual: 0.22,
+        logits: 0.125,
+    };
+    assert_eq!(scales(&all).unwrap(), granite);
+    assert_eq!(scales(&[]).unwrap(), Scales::PLAIN);
+    let none = [("granite.attention.scale", Value::F32(0.0))];
+    assert_eq!(scales(&none).unwrap(), Scales::PLAIN);
+    for (setting, named) in [
+        (
+            ("granite.residual_scale", Value::F32(-1.0)),
+            "residual scale",
+        ),
+        (("granite.logit_scale", Value::F32(f32::NAN)), "logit scale"),
+        (
+            ("granite.rope.scaling.finetuned", Value::Bool(false)),
+            "finetuned",
+        ),
+        (
+            ("granite.attention.output_scale", Value::F32(2.0)),
+            "output_scale",
+        ),
+    ] {
+        let says = scales(&[setting]).unwrap_err().to_string();
+        assert!(says.contains(named), "{says}");
     }
 }
 

@@ -1,0 +1,343 @@
+//! Small checkpoints of each family, with weights drawn from a seed, as hubs publish them and as a GGUF:
+//! logits of every token of a prompt against those of candle's decoder of the family, and of one
+//! container against the other to the bit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::quantized::{
+    GgmlDType, QTensor,
+    gguf_file::{self, Value},
+};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::granitemoehybrid as granite;
+use perennial_model::cancel::Cancel;
+use perennial_model::config::ModelConfig;
+use perennial_model::decoder::{Decoder, Logits, Rows};
+use perennial_model::layout::Layout;
+use perennial_model::weights::Checkpoint;
+use serde_json::{Value as Json, json};
+
+const D_MODEL: usize = 32;
+const D_FF: usize = 48;
+const N_LAYERS: usize = 4;
+const N_HEADS: usize = 4;
+const N_KV_HEADS: usize = 2;
+const HEAD_DIM: usize = 16;
+const N_VOCAB: usize = 96;
+const N_POSITIONS: usize = 256;
+const PROMPT: [u32; 40] = {
+    let mut prompt = [0; 40];
+    let mut i = 0;
+    while i < 40 {
+        prompt[i] = (i as u32 * 37 + 11) % 96;
+        i += 1;
+    }
+    prompt
+};
+
+/// Of each logit, as a share of the largest: what differs is that keys and values are rounded to f16 here,
+/// and the order of sums.
+const TOLERANCE: f32 = 3e-3;
+
+/// Tensors by their published names.
+#[derive(Clone)]
+struct Weights(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+impl Weights {
+    /// What all families have: embeddings, attention and feed-forward. Norms are added by family.
+    fn drawn() -> Self {
+        let mut weights = Self(BTreeMap::new());
+        let (q, kv) = (N_HEADS * HEAD_DIM, N_KV_HEADS * HEAD_DIM);
+        weights.matrix("model.embed_tokens", [N_VOCAB, D_MODEL], 3.0);
+        weights.norm("model.norm", D_MODEL, 1.0);
+        for layer in 0..N_LAYERS {
+            let name = |part: &str| format!("model.layers.{layer}.{part}");
+            weights.matrix(&name("self_attn.q_proj"), [q, D_MODEL], 2.2);
+            weights.matrix(&name("self_attn.k_proj"), [kv, D_MODEL], 2.2);
+            weights.matrix(&name("self_attn.v_proj"), [kv, D_MODEL], 2.0);
+            weights.matrix(&name("self_attn.o_proj"), [D_MODEL, q], 2.0);
+            weights.matrix(&name("mlp.gate_proj"), [D_FF, D_MODEL], 2.0);
+            weights.matrix(&name("mlp.up_proj"), [D_FF, D_MODEL], 2.0);
+            weights.matrix(&name("mlp.down_proj"), [D_MODEL, D_FF], 2.0);
+        }
+        weights
+    }
+
+    /// The same with norms of each layer by these names, of so many weights about `mean`.
+    fn with_norms(mut self, norms: &[(&str, usize)], mean: f32) -> Self {
+        for layer in 0..N_LAYERS {
+            for (norm, n) in norms {
+                self.norm(&format!("model.layers.{layer}.{norm}"), *n, mean);
+            }
+        }
+        self
+    }
+
+    fn matrix(&mut self, name: &str, [rows, columns]: [usize; 2], gain: f32) {
+        let scale = gain / (columns as f32).sqrt();
+        let numbers = noise(name, rows * columns).map(|x| x * scale).collect();
+        let name = format!("{name}.weight");
+        self.0.insert(name, (vec![rows, columns], numbers));
+    }
+
+    fn norm(&mut self, name: &str, n: usize, mean: f32) {
+        let numbers = noise(name, n).map(|x| mean + 0.5 * x).collect();
+        self.0.insert(format!("{name}.weight"), (vec![n], numbers));
+    }
+
+    /// The same under other names and with other numbers.
+    fn map(&self, mut change: impl FnMut(&str, &[f32]) -> Option<(String, Vec<f32>)>) -> Self {
+        let changed = self.0.iter().filter_map(|(name, (shape, numbers))| {
+            let (name, numbers) = change(name, numbers)?;
+            Some((name, (shape.clone(), numbers)))
+        });
+        Self(changed.collect())
+    }
+
+    /// Rows of some tensors of each layer, in this order, become one tensor.
+    fn fused(mut self, parts: &[&str], whole: &str) -> Self {
+        for layer in 0..N_LAYERS {
+            let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+            let (mut n_rows, mut n_columns, mut numbers) = (0, 0, Vec::new());
+            for part in parts {
+                let (shape, of_part) = self.0.remove(&name(part)).unwrap();
+                (n_rows, n_columns) = (n_rows + shape[0], shape[1]);
+                numbers.extend(of_part);
+            }
+            self.0
+                .insert(name(whole), (vec![n_rows, n_columns], numbers));
+        }
+        self
+    }
+
+    fn tensors(&self) -> impl Iterator<Item = (&String, Tensor)> {
+        self.0.iter().map(|(name, (shape, numbers))| {
+            let tensor = Tensor::from_slice(numbers, shape.clone(), &Device::Cpu);
+            (name, tensor.unwrap())
+        })
+    }
+
+    fn builder(&self) -> VarBuilder<'static> {
+        let tensors = self.tensors().map(|(name, tensor)| (name.clone(), tensor));
+        let tensors: HashMap<String, Tensor> = tensors.collect();
+        VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu)
+    }
+
+    /// Writes them beside a `config.json`.
+    fn write(&self, config: &Json) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tensors: HashMap<String, Tensor> = self
+            .tensors()
+            .map(|(name, tensor)| (name.clone(), tensor))
+            .collect();
+        candle_core::safetensors::save(&tensors, folder.path().join("model.safetensors")).unwrap();
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        folder
+    }
+
+    /// Writes them as a GGUF, under names that `named` gives them.
+    fn write_gguf(
+        &self,
+        family: &str,
+        metadata: &[(&str, Value)],
+        named: impl Fn(&str) -> String,
+    ) -> tempfile::NamedTempFile {
+        let key = |key: &str| format!("{family}.{key}");
+        let count = |n: usize| Value::U32(n as u32);
+        let mut all = vec![
+            (
+                "general.architecture".to_owned(),
+                Value::String(family.into()),
+            ),
+            (key("block_count"), count(N_LAYERS)),
+            (key("embedding_length"), count(D_MODEL)),
+            (key("feed_forward_length"), count(D_FF)),
+            (key("attention.head_count"), count(N_HEADS)),
+            (key("attention.head_count_kv"), count(N_KV_HEADS)),
+            (key("attention.key_length"), count(HEAD_DIM)),
+            (key("attention.value_length"), count(HEAD_DIM)),
+            (key("attention.layer_norm_rms_epsilon"), Value::F32(1e-5)),
+            (key("context_length"), count(N_POSITIONS)),
+        ];
+        all.extend(
+            metadata
+                .iter()
+                .map(|(name, value)| (key(name), value.clone())),
+        );
+        let tensors: Vec<(String, QTensor)> = self
+            .tensors()
+            .map(|(name, tensor)| {
+                let plain = QTensor::quantize(&tensor, GgmlDType::F32).unwrap();
+                (named(name), plain)
+            })
+            .collect();
+        let all: Vec<_> = all.iter().map(|(k, v)| (k.as_str(), v)).collect();
+        let tensors: Vec<_> = tensors.iter().map(|(k, t)| (k.as_str(), t)).collect();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        gguf_file::write(file.as_file_mut(), &all, &tensors).unwrap();
+        file
+    }
+}
+
+/// Numbers between -1 and 1, by SplitMix64 from a name.
+fn noise(name: &str, n: usize) -> impl Iterator<Item = f32> {
+    let mut state = name.bytes().fold(7u64, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    (0..n).map(move |_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
+    })
+}
+
+/// What all families say in a `config.json`, and what one says besides.
+fn hub_config(family: &str, more: Json) -> Json {
+    let mut config = json!({
+        "model_type": family, "hidden_size": D_MODEL, "num_hidden_layers": N_LAYERS,
+        "intermediate_size": D_FF, "num_attention_heads": N_HEADS,
+        "num_key_value_heads": N_KV_HEADS, "head_dim": HEAD_DIM, "vocab_size": N_VOCAB,
+        "rms_norm_eps": 1e-5, "max_position_embeddings": N_POSITIONS, "rope_theta": 10000.0,
+        "tie_word_embeddings": true,
+    });
+    let more = more.as_object().unwrap().clone();
+    config.as_object_mut().unwrap().extend(more);
+    config
+}
+
+/// GGUF's name of a tensor that stands for itself there.
+fn gguf_name(published: &str) -> String {
+    let name = published
+        .replace("model.embed_tokens", "token_embd")
+        .replace("model.norm", "output_norm")
+        .replace("model.layers", "blk");
+    [
+        ("input_layernorm", "attn_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+    ]
+    .iter()
+    .fold(name, |name, (from, to)| name.replace(from, to))
+}
+
+/// Rows of queries and keys as converters of Llama order them: pairs that rotate together side by side.
+fn interleaved(weights: &Weights) -> Weights {
+    weights.map(|name, numbers| {
+        let is_turned = name.contains("q_proj") || name.contains("k_proj");
+        let n_columns = D_MODEL;
+        let row = |n: usize| {
+            let (head, i) = (n / HEAD_DIM, n % HEAD_DIM);
+            let from = head * HEAD_DIM + i / 2 + i % 2 * (HEAD_DIM / 2);
+            &numbers[from * n_columns..][..n_columns]
+        };
+        let numbers = match is_turned {
+            true => (0..numbers.len() / n_columns)
+                .flat_map(row)
+                .copied()
+                .collect(),
+            false => numbers.to_vec(),
+        };
+        Some((name.to_owned(), numbers))
+    })
+}
+
+/// A decoder as it is opened from a path, and its logits of every token of the prompt.
+fn ours(path: &Path) -> (ModelConfig, Vec<f32>) {
+    let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let config = checkpoint.config().clone();
+    let decoder = Decoder::load(config.clone(), &checkpoint, 2, &mut |_, _| {}).unwrap();
+    let layout = Layout::default();
+    let mut tail = decoder.new_tail(0);
+    let rows = Rows {
+        layout: &layout,
+        pending: &[],
+        tail: &mut tail,
+        tokens: &PROMPT,
+        logits: Logits::From(0),
+        mass: false,
+    };
+    let mut output = decoder.forward(&mut [rows], &Cancel::default()).unwrap();
+    (config, output.remove(0).logits)
+}
+
+/// How far our logits are from those of a forward pass over the first `n` tokens, for each `n`: the
+/// largest difference, as a share of the largest logit.
+fn distance(ours: &[f32], mut theirs: impl FnMut(&Tensor) -> candle_core::Result<Tensor>) -> f32 {
+    let (mut apart, mut largest) = (0f32, 0f32);
+    for (n, ours) in (1..=PROMPT.len()).zip(ours.chunks(N_VOCAB)) {
+        let tokens = Tensor::from_slice(&PROMPT[..n], (1, n), &Device::Cpu).unwrap();
+        let logits = theirs(&tokens).and_then(|logits| logits.flatten_all()?.to_vec1::<f32>());
+        let logits = logits.unwrap();
+        assert_eq!(logits.len(), ours.len());
+        for (ours, theirs) in ours.iter().zip(&logits) {
+            apart = apart.max((ours - theirs).abs());
+            largest = largest.max(theirs.abs());
+        }
+    }
+    println!("off by {apart:.2e} of {largest:.2e}");
+    apart / largest
+}
+
+/// Bits, for what must be the same.
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|x| x.to_bits()).collect()
+}
+
+const BEFORE: [(&str, usize); 2] = [
+    ("input_layernorm", D_MODEL),
+    ("post_attention_layernorm", D_MODEL),
+];
+
+#[test]
+fn granite_computes_what_candles_granite_computes() {
+    let weights = Weights::drawn().with_norms(&BEFORE, 1.0);
+    let settings = json!({
+        "embedding_multiplier": 6.0, "attention_multiplier": 0.5, "residual_multiplier": 0.35,
+        "logits_scaling": 4.0, "attention_bias": false, "mlp_bias": false,
+    });
+    let config = hub_config("granite", settings);
+    let folder = weights.write(&config);
+    let (_, logits) = ours(folder.path());
+
+    // candle's plain Granite multiplies with nothing; its hybrid one does, and may do without experts.
+    let fused = weights
+        .clone()
+        .fused(&["mlp.gate_proj", "mlp.up_proj"], "shared_mlp.input_linear");
+    let theirs = fused.map(|name, numbers| {
+        let name = name.replace("mlp.down_proj", "shared_mlp.output_linear");
+        Some((name, numbers.to_vec()))
+    });
+    let of_candle: granite::GraniteMoeHybridConfig = serde_json::from_value(config).unwrap();
+    let of_candle = of_candle.into_config(false);
+    let model = granite::GraniteMoeHybrid::load(theirs.builder(), &of_candle).unwrap();
+    let apart = distance(&logits, |tokens| {
+        let cache =
+            granite::GraniteMoeHybridCache::new(false, DType::F32, &of_candle, &Device::Cpu);
+        model.forward(tokens, 0, &mut cache?)
+    });
+    assert!(apart < TOLERANCE, "{apart}");
+
+    let file = interleaved(&weights).write_gguf(
+        "granite",
+        &[
+            ("embedding_scale", Value::F32(6.0)),
+            ("attention.scale", Value::F32(0.5)),
+            ("residual_scale", Value::F32(0.35)),
+            ("logit_scale", Value::F32(4.0)),
+        ],
+        gguf_name,
+    );
+    assert_eq!(bits(&ours(file.path()).1), bits(&logits));
+}
