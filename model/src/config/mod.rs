@@ -73,6 +73,14 @@ pub struct OtherRotation {
     pub theta: Option<f32>,
 }
 
+impl OtherRotation {
+    /// No rotation in these layers, if there are any.
+    pub(crate) fn none_in(layers: Vec<usize>) -> Option<Self> {
+        let theta = None;
+        (!layers.is_empty()).then_some(Self { layers, theta })
+    }
+}
+
 /// Layers in which a token sees only those near before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlidingWindow {

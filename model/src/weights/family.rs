@@ -41,7 +41,7 @@ const LLAMA: Family = Family {
     is_gemma: false,
 };
 
-const FAMILIES: [Family; 4] = [
+const FAMILIES: [Family; 5] = [
     LLAMA,
     Family {
         architecture: Architecture::Qwen2,
@@ -76,7 +76,17 @@ const FAMILIES: [Family; 4] = [
         ],
         ..LLAMA
     },
+    Family {
+        architecture: Architecture::SmolLm3,
+        gguf: "smollm3",
+        hub: &["smollm3"],
+        hub_settings: &["no_rope_layer_interval", "no_rope_layers"],
+        ..LLAMA
+    },
 ];
+
+/// Of SmolLM3, every so many-th layer does not rotate where nothing else is said.
+pub(super) const UNROTATED_EVERY: usize = 4;
 
 /// The family that a GGUF names.
 pub(super) fn of_gguf(name: &str) -> Option<&'static Family> {
@@ -86,6 +96,13 @@ pub(super) fn of_gguf(name: &str) -> Option<&'static Family> {
 /// The family that a `config.json` names.
 pub(super) fn of_hub(name: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.hub.contains(&name))
+}
+
+/// Numbers of every `step`-th layer.
+pub(super) fn every(step: usize, n_layers: usize) -> Vec<usize> {
+    (0..n_layers)
+        .filter(|layer| (layer + 1).is_multiple_of(step))
+        .collect()
 }
 
 /// All names of a GGUF, for errors.

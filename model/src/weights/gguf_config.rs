@@ -2,13 +2,13 @@
 
 use super::{
     Encoding, TensorSource as _,
-    family::{self, Family},
+    family::{self, Family, UNROTATED_EVERY, every},
     gguf::Contents,
     gguf_value::Value,
     rope_factors, unread,
 };
 use crate::{
-    config::{Architecture, ModelConfig, RopeScaling, Scales, SoftCaps},
+    config::{Architecture, ModelConfig, OtherRotation, RopeScaling, Scales, SoftCaps},
     error::Error,
 };
 
@@ -138,9 +138,10 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
             path: file.path.clone(),
             name: "token_embd.weight".into(),
         })?;
+    let n_layers = keys.count("block_count")?;
     Ok(ModelConfig {
         architecture: family.architecture,
-        n_layers: keys.count("block_count")?,
+        n_layers,
         n_heads,
         n_kv_heads,
         head_dim,
@@ -151,7 +152,7 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
         rope_theta,
         rope_scaling: read_scaling(&keys, head_dim, rope_theta)?,
         rotated_dims: head_dim,
-        other_rotation: None,
+        other_rotation: read_other_rotation(family, n_layers),
         window: None,
         norm_eps: keys
             .real("attention.layer_norm_rms_epsilon")?
@@ -188,6 +189,14 @@ fn read_scales(keys: &Keys<'_>, family: &Family) -> Result<Scales, Error> {
             logits: 1.0 / scale("logit_scale")?.unwrap_or(1.0),
         }),
         _ => Ok(Scales::PLAIN),
+    }
+}
+
+/// Layers that rotate otherwise. A file says nothing of them, so the family does.
+fn read_other_rotation(family: &Family, n_layers: usize) -> Option<OtherRotation> {
+    match family.architecture {
+        Architecture::SmolLm3 => OtherRotation::none_in(every(UNROTATED_EVERY, n_layers)),
+        _ => None,
     }
 }
 

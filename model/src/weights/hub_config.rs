@@ -5,12 +5,12 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::{
-    family::{self, Family},
+    family::{self, Family, UNROTATED_EVERY, every},
     hub_rope, unread,
 };
 use crate::{
     bounded,
-    config::{Architecture, ModelConfig, Scales, SoftCaps},
+    config::{Architecture, ModelConfig, OtherRotation, Scales, SoftCaps},
     error::Error,
 };
 
@@ -82,9 +82,10 @@ pub(super) fn read(
         return Err(file.unsupported("biases", &got, "one or the other"));
     }
     let (rope_theta, rope_scaling) = hub_rope::read(file)?;
+    let n_layers = file.count("num_hidden_layers")?;
     Ok(ModelConfig {
         architecture,
-        n_layers: file.count("num_hidden_layers")?,
+        n_layers,
         n_heads,
         n_kv_heads: file
             .optional_count("num_key_value_heads")?
@@ -97,7 +98,7 @@ pub(super) fn read(
         rope_theta,
         rope_scaling,
         rotated_dims: head_dim,
-        other_rotation: None,
+        other_rotation: file.other_rotation(family, n_layers)?,
         window: None,
         norm_eps: file.json["rms_norm_eps"]
             .as_f64()
@@ -162,6 +163,50 @@ impl File<'_> {
             }),
             _ => Ok(Scales::PLAIN),
         }
+    }
+
+    /// Layers that rotate otherwise.
+    fn other_rotation(
+        &self,
+        family: &Family,
+        n_layers: usize,
+    ) -> Result<Option<OtherRotation>, Error> {
+        match family.architecture {
+            Architecture::SmolLm3 => {
+                let layers = self.unrotated_layers(n_layers)?;
+                Ok(OtherRotation::none_in(layers))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Layers of SmolLM3 that do not rotate: a list with a zero for each, or every so many-th.
+    fn unrotated_layers(&self, n_layers: usize) -> Result<Vec<usize>, Error> {
+        const LAYERS: &str = "no_rope_layers";
+        const INTERVAL: &str = "no_rope_layer_interval";
+        let marks = match &self.json[LAYERS] {
+            Json::Null => {
+                let interval = self.optional_count(INTERVAL)?.unwrap_or(UNROTATED_EVERY);
+                if interval == 0 {
+                    return Err(self.corrupt(format!("`{INTERVAL}` is 0")));
+                }
+                return Ok(every(interval, n_layers));
+            }
+            Json::Array(marks) if marks.len() == n_layers => marks,
+            _ => {
+                let reason = format!("`{LAYERS}` is no list of {n_layers}, one a layer");
+                return Err(self.corrupt(reason));
+            }
+        };
+        let mut layers = Vec::new();
+        for (layer, mark) in marks.iter().enumerate() {
+            match mark.as_u64() {
+                Some(0) => layers.push(layer),
+                Some(1) => {}
+                _ => return Err(self.corrupt(format!("`{LAYERS}` holds {mark}, not 0 or 1"))),
+            }
+        }
+        Ok(layers)
     }
 
     fn real(&self, key: &str) -> Result<Option<f32>, Error> {

@@ -303,6 +303,37 @@ fn multipliers_are_read_of_granite_alone() {
 }
 
 #[test]
+fn layers_without_rotation_are_read_of_smollm3_alone() {
+    let smollm3 = |setting: &str| {
+        let config = said("\"llama\"", &format!("\"smollm3\"{setting}"));
+        config.map(|config| config.other_rotation.map(|other| other.layers))
+    };
+    assert_eq!(smollm3(r#", "no_rope_layers": [0]"#), Ok(Some(vec![0])));
+    assert_eq!(smollm3(r#", "no_rope_layers": [1]"#), Ok(None));
+    assert_eq!(
+        smollm3(r#", "no_rope_layer_interval": 1"#),
+        Ok(Some(vec![0]))
+    );
+    // Every fourth, of one.
+    assert_eq!(smollm3(""), Ok(None));
+    for (setting, named) in [
+        (r#", "no_rope_layers": [1, 0]"#, "no_rope_layers"),
+        (r#", "no_rope_layers": [2]"#, "no_rope_layers"),
+        (r#", "no_rope_layers": 4"#, "no_rope_layers"),
+        (r#", "no_rope_layer_interval": 0"#, "no_rope_layer_interval"),
+        (
+            r#", "use_sliding_window": true, "sliding_window": 8"#,
+            "sliding window",
+        ),
+    ] {
+        let says = smollm3(setting).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
+    let of_llama = said("\"llama\"", r#""llama", "no_rope_layers": [0]"#);
+    assert!(of_llama.unwrap_err().contains("`no_rope_layers`"));
+}
+
+#[test]
 fn tensors_that_nobody_reads_are_refused_by_name() {
     let says = |name: &str| {
         let folder = folder_with(CONFIG, false, &[name]);

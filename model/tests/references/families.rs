@@ -11,7 +11,7 @@ use candle_core::quantized::{
 };
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::granitemoehybrid as granite;
+use candle_transformers::models::{granitemoehybrid as granite, smol::smollm3};
 use perennial_model::cancel::Cancel;
 use perennial_model::config::ModelConfig;
 use perennial_model::decoder::{Decoder, Logits, Rows};
@@ -19,7 +19,7 @@ use perennial_model::layout::Layout;
 use perennial_model::weights::Checkpoint;
 use serde_json::{Value as Json, json};
 
-const D_MODEL: usize = 32;
+const D_MODEL: usize = N_HEADS * HEAD_DIM;
 const D_FF: usize = 48;
 const N_LAYERS: usize = 4;
 const N_HEADS: usize = 4;
@@ -339,5 +339,34 @@ fn granite_computes_what_candles_granite_computes() {
         ],
         gguf_name,
     );
+    assert_eq!(bits(&ours(file.path()).1), bits(&logits));
+}
+
+#[test]
+fn smollm3_computes_what_candles_smollm3_computes() {
+    let weights = Weights::drawn().with_norms(&BEFORE, 1.0);
+    let config = hub_config(
+        "smollm3",
+        json!({
+            "no_rope_layers": [1, 1, 1, 0], "no_rope_layer_interval": 4, "hidden_act": "silu",
+            "use_sliding_window": false, "sliding_window": null, "rope_scaling": null,
+        }),
+    );
+    let folder = weights.write(&config);
+    let (ours_config, logits) = ours(folder.path());
+    let other = ours_config
+        .other_rotation
+        .expect("a layer that does not rotate");
+    assert_eq!((other.layers, other.theta), (vec![3], None));
+
+    let of_candle: smollm3::Config = serde_json::from_value(config).unwrap();
+    let mut model = smollm3::ModelForCausalLM::new(&of_candle, weights.builder()).unwrap();
+    let apart = distance(&logits, |tokens| {
+        model.clear_kv_cache();
+        model.forward(tokens, 0)
+    });
+    assert!(apart < TOLERANCE, "{apart}");
+
+    let file = interleaved(&weights).write_gguf("smollm3", &[], gguf_name);
     assert_eq!(bits(&ours(file.path()).1), bits(&logits));
 }
