@@ -23,31 +23,63 @@ pub(super) struct Family {
     pub qk_norm: QkNorm,
     pub norms: BlockNorms,
     pub activation: Activation,
+    /// Layers that a sliding window applies to, by a GGUF that names one.
+    pub gguf_window: WindowLayers,
+    /// The same by a `config.json`.
+    pub hub_window: WindowLayers,
     /// Embeddings are the output projection where a `config.json` says nothing of it, and weights of
     /// norms are stored less one there.
     pub is_gemma: bool,
 }
 
+/// Layers that a sliding window applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WindowLayers {
+    /// The family has no windows: a file that asks for one is refused.
+    Refused,
+    /// All.
+    All,
+}
+
+impl WindowLayers {
+    /// Their numbers.
+    pub fn of(self, n_layers: usize) -> Vec<usize> {
+        match self {
+            Self::Refused => Vec::new(),
+            Self::All => (0..n_layers).collect(),
+        }
+    }
+}
+
 const LLAMA: Family = Family {
     architecture: Architecture::Llama,
     gguf: "llama",
-    hub: &["llama", "mistral"],
+    hub: &["llama"],
     gguf_settings: &[],
     hub_settings: &[],
     is_interleaved: true,
     qk_norm: QkNorm::None,
     norms: BlockNorms::Before,
     activation: Activation::Silu,
+    // Of Mistral, whose GGUFs are Llama's.
+    gguf_window: WindowLayers::All,
+    hub_window: WindowLayers::Refused,
     is_gemma: false,
 };
 
-const FAMILIES: [Family; 5] = [
+const FAMILIES: [Family; 6] = [
     LLAMA,
+    Family {
+        hub: &["mistral"],
+        hub_window: WindowLayers::All,
+        ..LLAMA
+    },
     Family {
         architecture: Architecture::Qwen2,
         gguf: "qwen2",
         hub: &["qwen2"],
         is_interleaved: false,
+        gguf_window: WindowLayers::Refused,
         ..LLAMA
     },
     Family {
@@ -56,6 +88,7 @@ const FAMILIES: [Family; 5] = [
         hub: &["qwen3"],
         is_interleaved: false,
         qk_norm: QkNorm::EachHead,
+        gguf_window: WindowLayers::Refused,
         ..LLAMA
     },
     Family {
@@ -74,6 +107,7 @@ const FAMILIES: [Family; 5] = [
             "logits_scaling",
             "residual_multiplier",
         ],
+        gguf_window: WindowLayers::Refused,
         ..LLAMA
     },
     Family {
@@ -81,6 +115,7 @@ const FAMILIES: [Family; 5] = [
         gguf: "smollm3",
         hub: &["smollm3"],
         hub_settings: &["no_rope_layer_interval", "no_rope_layers"],
+        gguf_window: WindowLayers::Refused,
         ..LLAMA
     },
 ];
@@ -107,7 +142,9 @@ pub(super) fn every(step: usize, n_layers: usize) -> Vec<usize> {
 
 /// All names of a GGUF, for errors.
 pub(super) fn gguf_names() -> String {
-    FAMILIES.map(|family| family.gguf).join(", ")
+    let mut names: Vec<&str> = FAMILIES.iter().map(|family| family.gguf).collect();
+    names.dedup();
+    names.join(", ")
 }
 
 /// All names of a `config.json`, for errors.

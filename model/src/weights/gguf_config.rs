@@ -2,13 +2,15 @@
 
 use super::{
     Encoding, TensorSource as _,
-    family::{self, Family, UNROTATED_EVERY, every},
+    family::{self, Family, UNROTATED_EVERY, WindowLayers, every},
     gguf::Contents,
     gguf_value::Value,
     rope_factors, unread,
 };
 use crate::{
-    config::{Architecture, ModelConfig, OtherRotation, RopeScaling, Scales, SoftCaps},
+    config::{
+        Architecture, ModelConfig, OtherRotation, RopeScaling, Scales, SlidingWindow, SoftCaps,
+    },
     error::Error,
 };
 
@@ -120,11 +122,6 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
             return Err(file.unsupported(what, n.to_string(), &format!("{head_dim}")));
         }
     }
-    if let Some(window) = keys.optional_count("attention.sliding_window")?
-        && (1..max_positions).contains(&window)
-    {
-        return Err(file.unsupported("attention", format!("window of {window} tokens"), "full"));
-    }
 
     let rope_theta = keys.real("rope.freq_base")?.unwrap_or(10_000.0);
     let qkv_bias = file.tensor("blk.0.attn_q.bias").is_some();
@@ -153,7 +150,7 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
         rope_scaling: read_scaling(&keys, head_dim, rope_theta)?,
         rotated_dims: head_dim,
         other_rotation: read_other_rotation(family, n_layers),
-        window: None,
+        window: read_window(&keys, family, n_layers, max_positions)?,
         norm_eps: keys
             .real("attention.layer_norm_rms_epsilon")?
             .ok_or_else(|| {
@@ -190,6 +187,26 @@ fn read_scales(keys: &Keys<'_>, family: &Family) -> Result<Scales, Error> {
         }),
         _ => Ok(Scales::PLAIN),
     }
+}
+
+/// A window that hides positions from some layers.
+fn read_window(
+    keys: &Keys<'_>,
+    family: &Family,
+    n_layers: usize,
+    max_positions: usize,
+) -> Result<Option<SlidingWindow>, Error> {
+    let n_tokens = keys.optional_count("attention.sliding_window")?;
+    // One of no tokens is none.
+    let Some(n_tokens) = n_tokens.filter(|n| (1..max_positions).contains(n)) else {
+        return Ok(None);
+    };
+    if family.gguf_window == WindowLayers::Refused {
+        let got = format!("window of {n_tokens} tokens");
+        return Err(keys.file.unsupported("attention", got, "full"));
+    }
+    let layers = family.gguf_window.of(n_layers);
+    Ok(Some(SlidingWindow { n_tokens, layers }))
 }
 
 /// Layers that rotate otherwise. A file says nothing of them, so the family does.

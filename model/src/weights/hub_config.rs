@@ -5,12 +5,12 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::{
-    family::{self, Family, UNROTATED_EVERY, every},
+    family::{self, Family, UNROTATED_EVERY, WindowLayers, every},
     hub_rope, unread,
 };
 use crate::{
     bounded,
-    config::{Architecture, ModelConfig, OtherRotation, Scales, SoftCaps},
+    config::{Architecture, ModelConfig, OtherRotation, Scales, SlidingWindow, SoftCaps},
     error::Error,
 };
 
@@ -53,7 +53,6 @@ pub(super) fn read(
         return Err(file.unsupported("quantization", method, "none (or a GGUF file)"));
     }
     unread::check_settings(file.path, family, &file.json)?;
-    file.refuse_windows(architecture)?;
     match file.text("hidden_act")? {
         None | Some("silu" | "swish") => {}
         Some(other) => return Err(file.unsupported("activation", other, "silu")),
@@ -83,6 +82,7 @@ pub(super) fn read(
     }
     let (rope_theta, rope_scaling) = hub_rope::read(file)?;
     let n_layers = file.count("num_hidden_layers")?;
+    let max_positions = file.count("max_position_embeddings")?;
     Ok(ModelConfig {
         architecture,
         n_layers,
@@ -94,12 +94,12 @@ pub(super) fn read(
         d_model,
         d_ff: file.count("intermediate_size")?,
         n_vocab: file.count("vocab_size")?,
-        max_positions: file.count("max_position_embeddings")?,
+        max_positions,
         rope_theta,
         rope_scaling,
         rotated_dims: head_dim,
         other_rotation: file.other_rotation(family, n_layers)?,
-        window: None,
+        window: file.window(family, n_layers, max_positions)?,
         norm_eps: file.json["rms_norm_eps"]
             .as_f64()
             .ok_or_else(|| file.corrupt("`rms_norm_eps` is missing"))? as f32,
@@ -123,30 +123,61 @@ pub(super) struct File<'a> {
 }
 
 impl File<'_> {
-    /// Refuses attention that does not see all positions.
-    fn refuse_windows(&self, architecture: Architecture) -> Result<(), Error> {
-        let is_full = |kind: &Json| kind.as_str() == Some("full_attention");
-        let by_layer = match &self.json["layer_types"] {
-            Json::Null => false,
-            Json::Array(kinds) => !kinds.iter().all(is_full),
-            _ => true,
+    /// A window that hides positions from some layers.
+    fn window(
+        &self,
+        family: &Family,
+        n_layers: usize,
+        max_positions: usize,
+    ) -> Result<Option<SlidingWindow>, Error> {
+        let n_tokens = self.optional_count("sliding_window")?;
+        let layers = match self.windowed_by_type(n_layers)? {
+            Some(layers) => layers,
+            None if family.hub_window != WindowLayers::Refused => match n_tokens {
+                Some(_) => family.hub_window.of(n_layers),
+                None => Vec::new(),
+            },
+            None => {
+                let asks = match family.architecture {
+                    Architecture::Llama => n_tokens.is_some(),
+                    _ => self.is_on("use_sliding_window")?,
+                };
+                WindowLayers::All.of(if asks { n_layers } else { 0 })
+            }
         };
-        let uses_window = by_layer
-            || match architecture {
-                Architecture::Llama => !self.json["sliding_window"].is_null(),
-                _ => self.is_on("use_sliding_window")?,
-            };
-        if !uses_window {
-            return Ok(());
+        match n_tokens {
+            _ if layers.is_empty() => Ok(None),
+            Some(n_tokens) if n_tokens >= max_positions => Ok(None),
+            Some(n_tokens) if family.hub_window != WindowLayers::Refused => {
+                Ok(Some(SlidingWindow { n_tokens, layers }))
+            }
+            _ => Err(self.unsupported("attention", "sliding window", "full")),
         }
-        let sees_all = match self.optional_count("sliding_window")? {
-            None => false,
-            Some(window) => window >= self.count("max_position_embeddings")?,
+    }
+
+    /// Layers whose type is to have a window, where types are named.
+    fn windowed_by_type(&self, n_layers: usize) -> Result<Option<Vec<usize>>, Error> {
+        const TYPES: &str = "layer_types";
+        let types = match &self.json[TYPES] {
+            Json::Null => return Ok(None),
+            Json::Array(types) if types.len() == n_layers => types,
+            _ => {
+                let reason = format!("`{TYPES}` is no list of {n_layers}, one a layer");
+                return Err(self.corrupt(reason));
+            }
         };
-        match sees_all {
-            true => Ok(()),
-            false => Err(self.unsupported("attention", "sliding window", "full")),
+        let mut layers = Vec::new();
+        for (layer, kind) in types.iter().enumerate() {
+            match kind.as_str() {
+                Some("full_attention") => {}
+                Some("sliding_attention") => layers.push(layer),
+                _ => {
+                    let supported = "full, sliding window";
+                    return Err(self.unsupported("attention", &kind.to_string(), supported));
+                }
+            }
         }
+        Ok(Some(layers))
     }
 
     /// What is multiplied with.

@@ -1,7 +1,7 @@
 use safetensors::tensor::TensorView;
 
 use super::*;
-use crate::config::{Architecture, RopeScaling, Scales};
+use crate::config::{Architecture, RopeScaling, Scales, SlidingWindow};
 
 const WIDTH: usize = 8;
 
@@ -298,6 +298,39 @@ fn multipliers_are_read_of_granite_alone() {
         ),
     ] {
         let says = granite(setting).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
+}
+
+#[test]
+fn windows_are_read_of_mistral_and_refused_of_llama() {
+    let mistral = |setting: &str| {
+        let config = said("\"llama\"", &format!("\"mistral\"{setting}"));
+        config.map(|config| config.window)
+    };
+    let window = SlidingWindow {
+        n_tokens: 32,
+        layers: vec![0],
+    };
+    assert_eq!(mistral(r#", "sliding_window": 32"#), Ok(Some(window)));
+    for all in [
+        "",
+        r#", "sliding_window": null"#,
+        r#", "sliding_window": 64"#,
+        r#", "sliding_window": 32, "layer_types": ["full_attention"]"#,
+    ] {
+        assert_eq!(mistral(all), Ok(None), "{all}");
+    }
+    for (setting, named) in [
+        (r#", "sliding_window": 0"#, "sliding window: 0"),
+        (r#", "sliding_window": "far""#, "sliding_window"),
+        (
+            r#", "layer_types": ["sliding_attention"]"#,
+            "sliding window",
+        ),
+        (r#", "layer_types": []"#, "layer_types"),
+    ] {
+        let says = mistral(setting).unwrap_err();
         assert!(says.contains(named), "{says}");
     }
 }

@@ -11,7 +11,7 @@ use candle_core::quantized::{
 };
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::{granitemoehybrid as granite, smol::smollm3};
+use candle_transformers::models::{granitemoehybrid as granite, mistral, smol::smollm3};
 use perennial_model::cancel::Cancel;
 use perennial_model::config::ModelConfig;
 use perennial_model::decoder::{Decoder, Logits, Rows};
@@ -368,5 +368,32 @@ fn smollm3_computes_what_candles_smollm3_computes() {
     assert!(apart < TOLERANCE, "{apart}");
 
     let file = interleaved(&weights).write_gguf("smollm3", &[], gguf_name);
+    assert_eq!(bits(&ours(file.path()).1), bits(&logits));
+}
+
+#[test]
+fn mistral_sees_through_the_window_that_candles_mistral_sees_through() {
+    const WINDOW: usize = 9;
+    let weights = Weights::drawn().with_norms(&BEFORE, 1.0);
+    let config = |window: usize| hub_config("mistral", json!({"sliding_window": window}));
+    let folder = weights.write(&config(WINDOW));
+    let (_, logits) = ours(folder.path());
+
+    // candle counts those before a token, the library that trained the model counts the token, too.
+    let of_candle: mistral::Config = serde_json::from_value(config(WINDOW - 1)).unwrap();
+    let mut theirs = weights.clone();
+    let embeddings = weights.0["model.embed_tokens.weight"].clone();
+    theirs.0.insert("lm_head.weight".into(), embeddings);
+    let mut model = mistral::Model::new(&of_candle, theirs.builder()).unwrap();
+    let apart = distance(&logits, |tokens| {
+        model.clear_kv_cache();
+        model.forward(tokens, 0)
+    });
+    assert!(apart < TOLERANCE, "{apart}");
+    let whole = weights.write(&config(N_POSITIONS));
+    assert_ne!(bits(&ours(whole.path()).1), bits(&logits));
+
+    let window = ("attention.sliding_window", Value::U32(WINDOW as u32));
+    let file = interleaved(&weights).write_gguf("llama", &[window], gguf_name);
     assert_eq!(bits(&ours(file.path()).1), bits(&logits));
 }

@@ -14,7 +14,7 @@ use super::{
     *,
 };
 use crate::{
-    config::{RopeScaling, Scales},
+    config::{RopeScaling, Scales, SlidingWindow},
     template::{ChatTemplate, Message, Role, SLOT},
     tokenizer::{Tokenizer, continuing_tests::sentence_piece_json},
     weights::Checkpoint,
@@ -313,6 +313,21 @@ fn tensors_and_metadata_that_nobody_reads_are_refused() {
     assert!(says(&small("qwen2", &[window])).contains("window of 127"));
     let window = ("qwen2.attention.sliding_window", Value::U32(128));
     assert!(open(&small("qwen2", &[window])).is_ok());
+    // Mistral's files are Llama's.
+    let window = ("llama.attention.sliding_window", Value::U32(100));
+    let mistral = open(&small("llama", &[window])).unwrap();
+    let expected = SlidingWindow {
+        n_tokens: 100,
+        layers: vec![0],
+    };
+    assert_eq!(mistral.config().window, Some(expected));
+    for all in [0, 128] {
+        let window = ("llama.attention.sliding_window", Value::U32(all));
+        assert_eq!(
+            open(&small("llama", &[window])).unwrap().config().window,
+            None
+        );
+    }
     // Qwen3 without its norms is no Qwen3.
     assert!(says(&small("qwen3", &[])).contains("attn_q_norm"));
     let harmless = [("blk.0.attn_rot_embd.weight", &[1.0; 8][..])];
