@@ -69,6 +69,7 @@ pub fn tiny_config() -> ModelConfig {
         d_ff: 64,
         n_vocab: 96,
         max_positions: 4096,
+        trained_positions: 4096,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::None,
         rotated_dims: 16,

@@ -33,6 +33,8 @@ impl ModelConfig {
             d_ff,
             n_vocab,
             max_positions,
+            // What is not computed decides nothing.
+            trained_positions: _,
             rope_theta,
             rope_scaling,
             rotated_dims,

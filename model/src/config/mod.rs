@@ -185,8 +185,12 @@ pub struct ModelConfig {
     pub d_ff: usize,
     /// Number of rows of the embedding table.
     pub n_vocab: usize,
-    /// Longest position the checkpoint was trained for, in tokens.
+    /// Longest position that the decoder computes, in tokens.
     pub max_positions: usize,
+    /// Longest position that the checkpoint names, in tokens. Above `max_positions` where it wants all
+    /// positions computed by other numbers as soon as one of them is further: then nothing that was kept of
+    /// a text would serve a longer one.
+    pub trained_positions: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f32,
     /// Stretching of the rotary frequencies.
@@ -228,6 +232,17 @@ impl ModelConfig {
     pub fn attention_scale(&self) -> f32 {
         let by_width = || 1.0 / (self.head_dim as f32).sqrt();
         self.scales.attention.unwrap_or_else(by_width)
+    }
+
+    /// What there is to say once of a model whose context is shorter than its checkpoint says.
+    pub fn notice(&self, model: &str) -> Option<String> {
+        let (here, there) = (self.max_positions, self.trained_positions);
+        (here < there).then(|| {
+            format!(
+                "{model} rotates otherwise in contexts of more than {here} tokens: it is used up to \
+                 these, not up to {there}"
+            )
+        })
     }
 
     /// How many tokens a token of this layer sees; `None` for all before it.

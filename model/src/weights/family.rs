@@ -20,6 +20,8 @@ pub(super) struct Family {
     pub hub_settings: &'static [&'static str],
     /// Its GGUFs hold rows of queries and keys in the order of Llama's, and no biases of them.
     pub is_interleaved: bool,
+    /// Heads may be rotated in part, and frequencies divided one by one (LongRoPE).
+    pub rotates_parts: bool,
     pub qk_norm: QkNorm,
     pub norms: BlockNorms,
     pub activation: Activation,
@@ -58,6 +60,7 @@ const LLAMA: Family = Family {
     gguf_settings: &[],
     hub_settings: &[],
     is_interleaved: true,
+    rotates_parts: false,
     qk_norm: QkNorm::None,
     norms: BlockNorms::Before,
     activation: Activation::Silu,
@@ -67,7 +70,7 @@ const LLAMA: Family = Family {
     is_gemma: false,
 };
 
-const FAMILIES: [Family; 6] = [
+const FAMILIES: [Family; 7] = [
     LLAMA,
     Family {
         hub: &["mistral"],
@@ -116,6 +119,18 @@ const FAMILIES: [Family; 6] = [
         hub: &["smollm3"],
         hub_settings: &["no_rope_layer_interval", "no_rope_layers"],
         gguf_window: WindowLayers::Refused,
+        ..LLAMA
+    },
+    Family {
+        architecture: Architecture::Phi3,
+        gguf: "phi3",
+        hub: &["phi3"],
+        gguf_settings: &["rope.scaling.attn_factor"],
+        // Published files name the code that became the library's.
+        hub_settings: &["auto_map"],
+        is_interleaved: false,
+        hub_window: WindowLayers::All,
+        rotates_parts: true,
         ..LLAMA
     },
 ];

@@ -12,7 +12,7 @@ use std::{
 use memmap2::Mmap;
 
 use super::{
-    Encoding, RawTensor, TensorSource, demands, gguf_config,
+    Encoding, RawTensor, TensorSource, demands, fused, gguf_config,
     gguf_header::{self, Header, Refusal},
     gguf_value::Value,
     mapped, unread,
@@ -58,7 +58,7 @@ impl Gguf {
             },
         })?;
         let tensors = place(path, &header, map.len())?;
-        let contents = Contents {
+        let mut contents = Contents {
             path: path.into(),
             map,
             metadata: header.metadata,
@@ -66,6 +66,7 @@ impl Gguf {
         };
         let config = gguf_config::read(&contents)?;
         demands::check_sizes(path, &config)?;
+        contents.split_fused(&config)?;
         demands::check(path, &config, &contents)?;
         unread::check_tensors(path, &config, contents.tensors.keys())?;
         Ok(Self { contents, config })
@@ -114,6 +115,31 @@ impl TensorSource for Gguf {
 }
 
 impl Contents {
+    /// Gives each part of what is stored as one a place of its own.
+    fn split_fused(&mut self, config: &ModelConfig) -> Result<(), Error> {
+        for fused in fused::of(config) {
+            if self.tensors.contains_key(&fused.parts[0].0) {
+                // Some files hold the parts.
+                continue;
+            }
+            let Some(whole) = self.tensors.remove(&fused.whole) else {
+                continue;
+            };
+            let encoding = whole.encoding;
+            for (name, shape, bytes) in
+                fused.cut(&self.path, encoding, whole.shape, &whole.bytes)?
+            {
+                let part = Placed {
+                    encoding,
+                    shape,
+                    bytes,
+                };
+                self.tensors.insert(name, part);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.metadata.get(key)?.text()
     }

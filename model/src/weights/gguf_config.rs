@@ -111,19 +111,27 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
             )));
         }
     };
-    for (key, what) in [
-        ("attention.value_length", "width of value heads"),
-        (
-            "rope.dimension_count",
-            "partially rotated heads, of which the rotated width is",
-        ),
-    ] {
-        if let Some(n) = keys.optional_count(key)?.filter(|&n| n != head_dim) {
-            return Err(file.unsupported(what, n.to_string(), &format!("{head_dim}")));
-        }
+    if let Some(n) = keys.optional_count("attention.value_length")?
+        && n != head_dim
+    {
+        let (got, expected) = (n.to_string(), head_dim.to_string());
+        return Err(file.unsupported("width of value heads", got, &expected));
     }
 
     let rope_theta = keys.real("rope.freq_base")?.unwrap_or(10_000.0);
+    let rotated_dims = match keys.optional_count("rope.dimension_count")? {
+        Some(n) if n != head_dim && !family.rotates_parts => {
+            let what = "partially rotated heads, of which the rotated width is";
+            return Err(file.unsupported(what, n.to_string(), &head_dim.to_string()));
+        }
+        rotated => rotated.unwrap_or(head_dim),
+    };
+    let trained_positions = max_positions;
+    // Whatever the type says: these files have tensors for it, or nothing.
+    let (rope_scaling, max_positions) = match read_long_rope(&keys, family)? {
+        Some((scaling, original)) => (scaling, max_positions.min(original)),
+        None => (read_scaling(&keys, head_dim, rope_theta)?, max_positions),
+    };
     let qkv_bias = file.tensor("blk.0.attn_q.bias").is_some();
     if qkv_bias && family.is_interleaved {
         let got = format!("{name} with attention biases");
@@ -146,9 +154,10 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
         d_ff: keys.count("feed_forward_length")?,
         n_vocab: embeddings.shape[0],
         max_positions,
+        trained_positions,
         rope_theta,
-        rope_scaling: read_scaling(&keys, head_dim, rope_theta)?,
-        rotated_dims: head_dim,
+        rope_scaling,
+        rotated_dims,
         other_rotation: read_other_rotation(family, n_layers),
         window: read_window(&keys, family, n_layers, max_positions)?,
         norm_eps: keys
@@ -231,6 +240,39 @@ fn read_scaling(keys: &Keys<'_>, head_dim: usize, theta: f32) -> Result<RopeScal
     }
 }
 
+/// Divisors of LongRoPE for contexts up to the original one, and how long that is.
+fn read_long_rope(keys: &Keys<'_>, family: &Family) -> Result<Option<(RopeScaling, usize)>, Error> {
+    const SHORT: &str = "rope_factors_short.weight";
+    let file = keys.file;
+    if !family.rotates_parts || file.tensor(SHORT).is_none() {
+        return Ok(None);
+    }
+    let divisors = read_floats(file, SHORT)?.unwrap_or_default();
+    let original = match keys.optional_count("rope.scaling.original_context_length")? {
+        Some(original) => original,
+        None => keys.count("rope.scaling.orig_ctx_len")?,
+    };
+    let scaling = RopeScaling::Divisors {
+        divisors,
+        attention_factor: keys.real("rope.scaling.attn_factor")?.unwrap_or(1.0),
+    };
+    Ok(Some((scaling, original)))
+}
+
+/// A vector, if it is there.
+fn read_floats(file: &Contents, name: &str) -> Result<Option<Vec<f32>>, Error> {
+    let Some(tensor) = file.tensor(name) else {
+        return Ok(None);
+    };
+    if tensor.encoding != Encoding::F32 {
+        return Err(file.corrupt(format!("tensor `{name}` is not F32")));
+    }
+    let floats = tensor.bytes.as_chunks().0.iter();
+    Ok(Some(
+        floats.map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+    ))
+}
+
 /// The scaling that metadata ask for.
 fn read_factor(keys: &Keys<'_>) -> Result<RopeScaling, Error> {
     let file = keys.file;
@@ -265,14 +307,12 @@ fn read_divisors(
     head_dim: usize,
     theta: f32,
 ) -> Result<Option<RopeScaling>, Error> {
-    let Some(tensor) = file.tensor("rope_freqs.weight") else {
+    let Some(divisors) = read_floats(file, "rope_freqs.weight")? else {
         return Ok(None);
     };
-    if tensor.encoding != Encoding::F32 || head_dim > 1024 {
-        return Err(file.corrupt("tensor `rope_freqs.weight` is not F32"));
+    if head_dim > 1024 {
+        return Err(file.corrupt(format!("head width {head_dim}")));
     }
-    let floats = tensor.bytes.as_chunks().0.iter();
-    let divisors: Vec<f32> = floats.map(|bytes| f32::from_le_bytes(*bytes)).collect();
     let known = rope_factors::recognise(&divisors, head_dim, theta);
     known.map(Some).ok_or_else(|| {
         let supported = "none, linear, llama3";

@@ -6,7 +6,8 @@ use serde_json::Value as Json;
 
 use super::{
     family::{self, Family, UNROTATED_EVERY, WindowLayers, every},
-    hub_rope, unread,
+    hub_rope::{self, HubRotation},
+    unread,
 };
 use crate::{
     bounded,
@@ -80,9 +81,14 @@ pub(super) fn read(
         let got = format!("`attention_bias` {says_bias}, with tensors that say {qkv_bias}");
         return Err(file.unsupported("biases", &got, "one or the other"));
     }
-    let (rope_theta, rope_scaling) = hub_rope::read(file)?;
     let n_layers = file.count("num_hidden_layers")?;
-    let max_positions = file.count("max_position_embeddings")?;
+    let trained_positions = file.count("max_position_embeddings")?;
+    let HubRotation {
+        theta,
+        scaling,
+        rotated_dims,
+        max_positions,
+    } = hub_rope::read(file, family, head_dim, trained_positions)?;
     Ok(ModelConfig {
         architecture,
         n_layers,
@@ -95,9 +101,10 @@ pub(super) fn read(
         d_ff: file.count("intermediate_size")?,
         n_vocab: file.count("vocab_size")?,
         max_positions,
-        rope_theta,
-        rope_scaling,
-        rotated_dims: head_dim,
+        trained_positions,
+        rope_theta: theta,
+        rope_scaling: scaling,
+        rotated_dims,
         other_rotation: file.other_rotation(family, n_layers)?,
         window: file.window(family, n_layers, max_positions)?,
         norm_eps: file.json["rms_norm_eps"]

@@ -8,6 +8,7 @@ mod checkpoint;
 mod demands;
 mod dequantized;
 mod family;
+mod fused;
 pub mod gguf;
 mod gguf_config;
 mod gguf_header;

@@ -15,10 +15,10 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
 use super::{
-    Encoding, RawTensor, TensorSource, demands, family::Family, hub_config, mapped, unread,
+    Encoding, RawTensor, TensorSource, demands, family::Family, fused, hub_config, mapped, unread,
 };
 use crate::{
-    config::{BlockNorms, ModelConfig},
+    config::{Architecture, BlockNorms, ModelConfig},
     error::Error,
 };
 
@@ -68,6 +68,7 @@ impl SafetensorsFolder {
         let has = |name: &str| contents.tensors.contains_key(name);
         let config = hub_config::read(&file, family, &has)?;
         demands::check_sizes(path, &config)?;
+        contents.split_fused(path, &config)?;
         demands::check(path, &config, &contents)?;
         if config.tied_embeddings {
             contents.drop_copy_of_embeddings(path)?;
@@ -174,6 +175,30 @@ impl Contents {
         Ok(())
     }
 
+    /// Gives each part of what is stored as one a place of its own.
+    fn split_fused(&mut self, path: &Path, config: &ModelConfig) -> Result<(), Error> {
+        for fused in fused::of(config) {
+            if self.tensors.contains_key(&fused.parts[0].0) {
+                // Some folders hold the parts.
+                continue;
+            }
+            let Some(whole) = self.tensors.remove(&fused.whole) else {
+                continue;
+            };
+            let Placed { file, encoding, .. } = whole;
+            for (name, shape, bytes) in fused.cut(path, encoding, whole.shape, &whole.bytes)? {
+                let part = Placed {
+                    file,
+                    encoding,
+                    shape,
+                    bytes,
+                };
+                self.tensors.insert(name, part);
+            }
+        }
+        Ok(())
+    }
+
     /// Some writers repeat embeddings that serve as the output projection, too.
     fn drop_copy_of_embeddings(&mut self, path: &Path) -> Result<(), Error> {
         const OUTPUT: &str = "output.weight";
@@ -247,6 +272,7 @@ fn gguf_name(published: &str, family: &Family) -> Option<String> {
         "self_attn.q_proj" => "attn_q",
         "self_attn.k_proj" => "attn_k",
         "self_attn.v_proj" => "attn_v",
+        "self_attn.qkv_proj" => "attn_qkv",
         "self_attn.o_proj" => "attn_output",
         "self_attn.q_norm" => "attn_q_norm",
         "self_attn.k_norm" => "attn_k_norm",
@@ -256,6 +282,8 @@ fn gguf_name(published: &str, family: &Family) -> Option<String> {
         "post_feedforward_layernorm" => "post_ffw_norm",
         "mlp.gate_proj" => "ffn_gate",
         "mlp.up_proj" => "ffn_up",
+        // GGUF's name of both together.
+        "mlp.gate_up_proj" if family.architecture == Architecture::Phi3 => "ffn_up",
         "mlp.down_proj" => "ffn_down",
         _ => return None,
     };

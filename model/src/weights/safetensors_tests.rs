@@ -303,6 +303,69 @@ fn multipliers_are_read_of_granite_alone() {
 }
 
 #[test]
+fn rotations_in_part_and_factors_are_read_of_phi3_alone() {
+    const OLDER: &str = r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}"#;
+    let phi3 = |setting: &str| {
+        let config = CONFIG
+            .replace("\"llama\"", "\"phi3\"")
+            .replace(OLDER, setting);
+        let folder = folder(&config, false);
+        let opened = SafetensorsFolder::open(folder.path());
+        opened
+            .map(|opened| opened.config().clone())
+            .map_err(|error| error.to_string())
+    };
+    let half = phi3(r#""partial_rotary_factor": 0.5"#).unwrap();
+    assert_eq!((half.head_dim, half.rotated_dims), (4, 2));
+    const SHORT: &str = r#""rope_scaling": {"type": "longrope", "short_factor": [1.0, 2.0],
+        "long_factor": [3.0, 4.0]}"#;
+    let long = phi3(&format!(
+        r#"{SHORT}, "original_max_position_embeddings": 16"#
+    ))
+    .unwrap();
+    assert_eq!((long.max_positions, long.trained_positions), (16, 64));
+    let scaling = RopeScaling::Divisors {
+        divisors: vec![1.0, 2.0],
+        attention_factor: 1.5f32.sqrt(),
+    };
+    assert_eq!(long.rope_scaling, scaling);
+    let short = phi3(&format!(
+        r#"{SHORT}, "original_max_position_embeddings": 64"#
+    ))
+    .unwrap();
+    assert_eq!(short.notice("m"), None);
+    for (setting, named) in [
+        (SHORT.to_owned(), "original_max_position_embeddings"),
+        (
+            SHORT.replace("[1.0, 2.0]", "[1.0]") + r#", "original_max_position_embeddings": 16"#,
+            "1 rope factors, expected 2",
+        ),
+        (
+            SHORT.replace("[1.0, 2.0]", "[0.0, 2.0]")
+                + r#", "original_max_position_embeddings": 16"#,
+            "rope factor: 0",
+        ),
+        (
+            SHORT.replace("[1.0, 2.0]", "\"short\"")
+                + r#", "original_max_position_embeddings": 16"#,
+            "short_factor",
+        ),
+        (
+            SHORT.replace("\"type\"", "\"short_mscale\": 1.1, \"type\"")
+                + r#", "original_max_position_embeddings": 16"#,
+            "short_mscale",
+        ),
+        (r#""partial_rotary_factor": 1.5"#.to_owned(), "1.5"),
+        (r#""partial_rotary_factor": 0.25"#.to_owned(), "1 of 4"),
+        (r#""full_attn_mod": 2"#.to_owned(), "`full_attn_mod`"),
+    ] {
+        let says = phi3(&setting).unwrap_err();
+        assert!(says.contains(named), "{setting}: {says}");
+    }
+}
+
+#[test]
 fn windows_are_read_of_mistral_and_refused_of_llama() {
     let mistral = |setting: &str| {
         let config = said("\"llama\"", &format!("\"mistral\"{setting}"));

@@ -14,7 +14,10 @@ use std::{collections::HashSet, path::Path};
 use serde_json::Value as Json;
 
 use super::{demands, family::Family, gguf_value::Value};
-use crate::{config::ModelConfig, error::Error};
+use crate::{
+    config::{ModelConfig, RopeScaling},
+    error::Error,
+};
 
 /// What an error says could have been there.
 const SUPPORTED: &str = "what plain decoders of this kind have";
@@ -159,6 +162,8 @@ const HUB_HARMLESS: [&str; 58] = [
     "use_bfloat16",
     "use_cache",
 ];
+/// Numbers, each with the value that changes nothing.
+const HUB_NEUTRAL: [(&str, f64); 2] = [("full_attn_mod", 1.0), ("interpolate_factor", 1.0)];
 /// Beginnings of names that programs write of themselves.
 const HUB_HARMLESS_BEGINNINGS: [&str; 2] = ["_", "unsloth_"];
 
@@ -232,7 +237,14 @@ pub(super) fn check_settings(path: &Path, family: &Family, json: &Json) -> Resul
         let lists = [&HUB_READ[..], &HUB_HARMLESS, family.hub_settings];
         let is_known = lists.iter().any(|list| list.contains(&name.as_str()));
         let mut beginnings = HUB_HARMLESS_BEGINNINGS.iter();
-        if is_off || is_known || beginnings.any(|beginning| name.starts_with(beginning)) {
+        let mut neutral = HUB_NEUTRAL.iter();
+        let is_neutral =
+            neutral.any(|(known, only)| known == name && value.as_f64() == Some(*only));
+        if is_off
+            || is_known
+            || is_neutral
+            || beginnings.any(|beginning| name.starts_with(beginning))
+        {
             continue;
         }
         return Err(Error::Unsupported {
@@ -252,7 +264,10 @@ pub(super) fn check_tensors<'a>(
     names: impl Iterator<Item = &'a String>,
 ) -> Result<(), Error> {
     let read: HashSet<String> = demands(config).into_iter().map(|(name, _)| name).collect();
-    let unread = names.filter(|name| !read.contains(*name) && !is_harmless(name));
+    let has_factors = matches!(config.rope_scaling, RopeScaling::Divisors { .. });
+    let is_factor = |name: &str| has_factors && ROPE_FACTORS.contains(&name);
+    let is_known = |name: &str| read.contains(name) || is_harmless(name) || is_factor(name);
+    let unread = names.filter(|name| !is_known(name));
     match unread.min() {
         None => Ok(()),
         Some(name) => Err(Error::Unsupported {
@@ -263,6 +278,9 @@ pub(super) fn check_tensors<'a>(
         }),
     }
 }
+
+/// Divisors of frequencies; those of long contexts are not read, and the context is capped.
+const ROPE_FACTORS: [&str; 2] = ["rope_factors_long.weight", "rope_factors_short.weight"];
 
 /// Tables of rotary frequencies, which are computed from the configuration. `rope_freqs.weight` is
 /// read, with the configuration.
@@ -285,7 +303,8 @@ mod tests {
         let gguf: Vec<&str> = gguf
             .chain(GGUF_SWITCHES.iter().map(|(key, _)| *key))
             .collect();
-        let hub: Vec<&str> = HUB_READ.iter().chain(&HUB_HARMLESS).copied().collect();
+        let hub = HUB_READ.iter().chain(&HUB_HARMLESS).copied();
+        let hub: Vec<&str> = hub.chain(HUB_NEUTRAL.iter().map(|(key, _)| *key)).collect();
         for all in [gguf, hub] {
             let distinct: HashSet<&str> = all.iter().copied().collect();
             assert_eq!(distinct.len(), all.len());

@@ -11,7 +11,7 @@ use candle_core::quantized::{
 };
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::{granitemoehybrid as granite, mistral, smol::smollm3};
+use candle_transformers::models::{granitemoehybrid as granite, mistral, phi3, smol::smollm3};
 use perennial_model::cancel::Cancel;
 use perennial_model::config::ModelConfig;
 use perennial_model::decoder::{Decoder, Logits, Rows};
@@ -218,12 +218,14 @@ fn gguf_name(published: &str) -> String {
     [
         ("input_layernorm", "attn_norm"),
         ("post_attention_layernorm", "ffn_norm"),
+        ("self_attn.qkv_proj", "attn_qkv"),
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),
         ("self_attn.o_proj", "attn_output"),
         ("self_attn.q_norm", "attn_q_norm"),
         ("self_attn.k_norm", "attn_k_norm"),
+        ("mlp.gate_up_proj", "ffn_up"),
         ("mlp.gate_proj", "ffn_gate"),
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
@@ -396,4 +398,93 @@ fn mistral_sees_through_the_window_that_candles_mistral_sees_through() {
     let window = ("attention.sliding_window", Value::U32(WINDOW as u32));
     let file = interleaved(&weights).write_gguf("llama", &[window], gguf_name);
     assert_eq!(bits(&ours(file.path()).1), bits(&logits));
+}
+
+#[test]
+fn phi3_computes_what_candles_phi3_computes() {
+    const QKV: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+    const ORIGINAL: usize = 64;
+    const ROTATED: usize = 12;
+    const LONG: [f32; ROTATED / 2] = [9.0; ROTATED / 2];
+    let fused = |weights: Weights| {
+        let weights = weights.fused(&QKV, "self_attn.qkv_proj");
+        weights.fused(&["mlp.gate_proj", "mlp.up_proj"], "mlp.gate_up_proj")
+    };
+    let drawn = Weights::drawn().with_norms(&BEFORE, 1.0);
+    let weights = fused(drawn.clone());
+    let divisors = [1.0f32, 1.1, 1.3, 1.7, 2.5, 4.0];
+    let config = |short: &[f32]| {
+        hub_config(
+            "phi3",
+            json!({
+                "partial_rotary_factor": 0.75, "original_max_position_embeddings": ORIGINAL,
+                "rope_scaling": {
+                    "type": "longrope", "short_factor": short, "long_factor": LONG,
+                },
+                "sliding_window": null, "hidden_act": "silu", "embd_pdrop": 0.0,
+                "auto_map": {"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"},
+                "full_attn_mod": 1, "interpolate_factor": 1,
+            }),
+        )
+    };
+    let folder = weights.write(&config(&divisors));
+    let (ours_config, logits) = ours(folder.path());
+    assert_eq!(ours_config.max_positions, ORIGINAL);
+    let notice = ours_config.notice("phi").expect("a notice");
+    assert!(
+        notice.contains("more than 64") && notice.contains("256"),
+        "{notice}"
+    );
+
+    // candle multiplies with factors where the library divides by them, and has no attention factor: both
+    // are given to it as it takes them, the factor of queries and keys with the rows of queries.
+    let inverse = divisors.map(|divisor| 1.0 / divisor);
+    let of_candle: phi3::Config = serde_json::from_value(config(&inverse)).unwrap();
+    let factor = (N_POSITIONS / ORIGINAL) as f64;
+    let attention_factor = (1.0 + factor.ln() / (ORIGINAL as f64).ln()).sqrt() as f32;
+    let theirs = drawn.map(|name, numbers| {
+        let mut numbers = numbers.to_vec();
+        if name.contains("q_proj") {
+            for (row, numbers) in numbers.chunks_mut(D_MODEL).enumerate() {
+                if row % HEAD_DIM < ROTATED {
+                    numbers
+                        .iter_mut()
+                        .for_each(|x| *x *= attention_factor.powi(2));
+                }
+            }
+        }
+        Some((name.to_owned(), numbers))
+    });
+    let mut model = phi3::Model::new(&of_candle, fused(theirs).builder()).unwrap();
+    let apart = distance(&logits, |tokens| {
+        model.clear_kv_cache();
+        model.forward(tokens, 0)
+    });
+    assert!(apart < TOLERANCE, "{apart}");
+
+    let mut with_factors = weights;
+    for (name, factors) in [("short", divisors), ("long", LONG)] {
+        let name = format!("rope_factors_{name}.weight");
+        let factors = (vec![factors.len()], factors.to_vec());
+        with_factors.0.insert(name, factors);
+    }
+    let file = with_factors.write_gguf(
+        "phi3",
+        &[
+            ("rope.dimension_count", Value::U32(ROTATED as u32)),
+            ("rope.scaling.attn_factor", Value::F32(attention_factor)),
+            (
+                "rope.scaling.original_context_length",
+                Value::U32(ORIGINAL as u32),
+            ),
+            ("attention.sliding_window", Value::U32(0)),
+        ],
+        gguf_name,
+    );
+    let (config, of_gguf) = ours(file.path());
+    assert_eq!(bits(&of_gguf), bits(&logits));
+    assert_eq!(
+        (config.max_positions, config.trained_positions),
+        (ORIGINAL, N_POSITIONS)
+    );
 }

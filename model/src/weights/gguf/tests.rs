@@ -266,6 +266,38 @@ fn multipliers_are_read_of_granite_and_of_no_other() {
 }
 
 #[test]
+fn what_phi3_stores_as_one_is_cut_or_refused() {
+    let count = |key: &'static str, n: u32| (key, Value::U32(n));
+    // Parts of its matrices are read as such, too.
+    let parts = open(&small("phi3", &[count("phi3.rope.dimension_count", 12)])).unwrap();
+    assert_eq!(parts.config().rotated_dims, 12);
+    let factors = ("rope_factors_short.weight", &[1.0f32, 2.0][..]);
+    let original = count("phi3.rope.scaling.original_context_length", 64);
+    let rotated = count("phi3.rope.dimension_count", 4);
+    let entries = [original.clone(), rotated.clone()];
+    let config = open(&small_with("phi3", &entries, &[factors])).unwrap();
+    assert_eq!(config.config().max_positions, 64);
+    let says = |entries: &[(&str, Value)], vectors: &[(&str, &[f32])]| {
+        let opened = open(&small_with("phi3", entries, vectors));
+        opened.unwrap_err().to_string()
+    };
+    assert!(says(&[rotated.clone()], &[factors]).contains("orig_ctx_len"));
+    assert!(says(&[original], &[factors]).contains("2 rope factors, expected 8"));
+    let long = ("rope_factors_long.weight", &[1.0f32, 2.0][..]);
+    assert!(says(&[rotated], &[long]).contains("rope_factors_long"));
+    let whole = says(&[], &[("blk.0.attn_qkv.weight", &[0.0; 32])]);
+    assert!(whole.contains("attn_qkv"), "{whole}");
+    // Of others nothing is cut.
+    let of_llama = small_with("llama", &[], &[("blk.0.attn_qkv.weight", &[0.0; 32])]);
+    assert!(
+        open(&of_llama)
+            .unwrap_err()
+            .to_string()
+            .contains("attn_qkv")
+    );
+}
+
+#[test]
 fn a_tensor_of_divisors_beside_a_factor_is_refused() {
     let factor = [("llama.rope.scaling.factor", Value::F32(4.0))];
     let theta = [("llama.rope.freq_base", Value::F32(500_000.0))];
