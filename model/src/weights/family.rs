@@ -70,7 +70,7 @@ const LLAMA: Family = Family {
     is_gemma: false,
 };
 
-const FAMILIES: [Family; 7] = [
+const FAMILIES: [Family; 8] = [
     LLAMA,
     Family {
         hub: &["mistral"],
@@ -131,6 +131,16 @@ const FAMILIES: [Family; 7] = [
         is_interleaved: false,
         hub_window: WindowLayers::All,
         rotates_parts: true,
+        ..LLAMA
+    },
+    Family {
+        architecture: Architecture::Olmo2,
+        gguf: "olmo2",
+        hub: &["olmo2"],
+        is_interleaved: false,
+        qk_norm: QkNorm::AllHeads,
+        norms: BlockNorms::After,
+        gguf_window: WindowLayers::Refused,
         ..LLAMA
     },
 ];

@@ -11,7 +11,9 @@ use candle_core::quantized::{
 };
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::{granitemoehybrid as granite, mistral, phi3, smol::smollm3};
+use candle_transformers::models::{
+    granitemoehybrid as granite, mistral, olmo2, phi3, smol::smollm3,
+};
 use perennial_model::cancel::Cancel;
 use perennial_model::config::ModelConfig;
 use perennial_model::decoder::{Decoder, Logits, Rows};
@@ -207,6 +209,15 @@ fn hub_config(family: &str, more: Json) -> Json {
     let more = more.as_object().unwrap().clone();
     config.as_object_mut().unwrap().extend(more);
     config
+}
+
+/// GGUF's name of a tensor of a family that has norms behind blocks.
+fn gguf_name_with_post_norms(published: &str) -> String {
+    let name = published
+        .replace("post_attention_layernorm", "post_attention_norm")
+        .replace("post_feedforward_layernorm", "post_ffw_norm")
+        .replace("pre_feedforward_layernorm", "ffn_norm");
+    gguf_name(&name)
 }
 
 /// GGUF's name of a tensor that stands for itself there.
@@ -487,4 +498,32 @@ fn phi3_computes_what_candles_phi3_computes() {
         (config.max_positions, config.trained_positions),
         (ORIGINAL, N_POSITIONS)
     );
+}
+
+#[test]
+fn olmo2_computes_what_candles_olmo2_computes() {
+    let norms = [
+        ("post_attention_layernorm", D_MODEL),
+        ("post_feedforward_layernorm", D_MODEL),
+        ("self_attn.q_norm", N_HEADS * HEAD_DIM),
+        ("self_attn.k_norm", N_KV_HEADS * HEAD_DIM),
+    ];
+    let weights = Weights::drawn().with_norms(&norms, 1.0);
+    let config = hub_config(
+        "olmo2",
+        json!({"attention_bias": false, "hidden_act": "silu"}),
+    );
+    let folder = weights.write(&config);
+    let (_, logits) = ours(folder.path());
+
+    let of_candle: olmo2::Config = serde_json::from_value(config).unwrap();
+    let mut model = olmo2::Model::new(&of_candle, weights.builder()).unwrap();
+    let apart = distance(&logits, |tokens| {
+        model.clear_kv_cache();
+        model.forward(tokens, 0)
+    });
+    assert!(apart < TOLERANCE, "{apart}");
+
+    let file = weights.write_gguf("olmo2", &[], gguf_name_with_post_norms);
+    assert_eq!(bits(&ours(file.path()).1), bits(&logits));
 }
