@@ -155,6 +155,16 @@ impl Scales {
         residual: 1.0,
         logits: 1.0,
     };
+
+    /// Those of Gemma: embeddings have the length of what is normed, and scores are divided by the root
+    /// of `query_width`.
+    pub(crate) fn gemma(d_model: usize, query_width: f32) -> Self {
+        Self {
+            embedding: (d_model as f32).sqrt(),
+            attention: Some(1.0 / query_width.sqrt()),
+            ..Self::PLAIN
+        }
+    }
 }
 
 /// Bounds that numbers approach and never reach: `x` becomes `cap * tanh(x / cap)`.
@@ -239,8 +249,8 @@ impl ModelConfig {
         let (here, there) = (self.max_positions, self.trained_positions);
         (here < there).then(|| {
             format!(
-                "{model} rotates otherwise in contexts of more than {here} tokens: it is used up to \
-                 these, not up to {there}"
+                "{model} wants other rotary factors for contexts of more than {here} tokens, so it is \
+                 used with up to {here}, not with {there}"
             )
         })
     }

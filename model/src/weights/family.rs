@@ -41,6 +41,8 @@ pub(super) enum WindowLayers {
     Refused,
     /// All.
     All,
+    /// All but every so many-th, unless a file says otherwise.
+    AllBut(usize),
 }
 
 impl WindowLayers {
@@ -49,6 +51,11 @@ impl WindowLayers {
         match self {
             Self::Refused => Vec::new(),
             Self::All => (0..n_layers).collect(),
+            Self::AllBut(step) => {
+                let sees_all = every(step, n_layers);
+                let layers = 0..n_layers;
+                layers.filter(|layer| !sees_all.contains(layer)).collect()
+            }
         }
     }
 }
@@ -70,7 +77,36 @@ const LLAMA: Family = Family {
     is_gemma: false,
 };
 
-const FAMILIES: [Family; 8] = [
+const GEMMA2: Family = Family {
+    architecture: Architecture::Gemma2,
+    gguf: "gemma2",
+    hub: &["gemma2"],
+    gguf_settings: &[
+        "attention.sliding_window_pattern",
+        "attn_logit_softcapping",
+        "final_logit_softcapping",
+    ],
+    hub_settings: &[
+        "_sliding_window_pattern",
+        "attn_logit_softcapping",
+        // How the library keeps keys and values.
+        "cache_implementation",
+        "final_logit_softcapping",
+        "hidden_activation",
+        "query_pre_attn_scalar",
+        "rope_local_base_freq",
+        "sliding_window_pattern",
+    ],
+    is_interleaved: false,
+    norms: BlockNorms::Both,
+    activation: Activation::GeluTanh,
+    gguf_window: WindowLayers::AllBut(2),
+    hub_window: WindowLayers::AllBut(2),
+    is_gemma: true,
+    ..LLAMA
+};
+
+static FAMILIES: [Family; 10] = [
     LLAMA,
     Family {
         hub: &["mistral"],
@@ -142,6 +178,17 @@ const FAMILIES: [Family; 8] = [
         norms: BlockNorms::After,
         gguf_window: WindowLayers::Refused,
         ..LLAMA
+    },
+    GEMMA2,
+    Family {
+        architecture: Architecture::Gemma3,
+        gguf: "gemma3",
+        hub: &["gemma3_text"],
+        gguf_settings: &["attention.sliding_window_pattern", "rope.freq_base_swa"],
+        qk_norm: QkNorm::EachHead,
+        gguf_window: WindowLayers::AllBut(6),
+        hub_window: WindowLayers::AllBut(6),
+        ..GEMMA2
     },
 ];
 

@@ -144,6 +144,19 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
             name: "token_embd.weight".into(),
         })?;
     let n_layers = keys.count("block_count")?;
+    let window = read_window(&keys, family, n_layers)?;
+    if let Some(SlidingWindow { n_tokens, .. }) = window
+        && n_tokens < max_positions
+        && family.gguf_window == WindowLayers::Refused
+    {
+        return Err(file.unsupported("attention", format!("window of {n_tokens} tokens"), "full"));
+    }
+    let sizes = Sizes {
+        n_layers,
+        n_heads,
+        head_dim,
+        d_model,
+    };
     Ok(ModelConfig {
         architecture: family.architecture,
         n_layers,
@@ -158,8 +171,8 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
         rope_theta,
         rope_scaling,
         rotated_dims,
-        other_rotation: read_other_rotation(family, n_layers),
-        window: read_window(&keys, family, n_layers, max_positions)?,
+        other_rotation: read_other_rotation(&keys, family, n_layers, window.as_ref())?,
+        window: window.filter(|window| window.n_tokens < max_positions),
         norm_eps: keys
             .real("attention.layer_norm_rms_epsilon")?
             .ok_or_else(|| {
@@ -172,20 +185,42 @@ pub(super) fn read(file: &Contents) -> Result<ModelConfig, Error> {
         qk_norm: family.qk_norm,
         norms: family.norms,
         activation: family.activation,
-        scales: read_scales(&keys, family)?,
-        soft_caps: SoftCaps::default(),
+        scales: read_scales(&keys, family, &sizes)?,
+        soft_caps: read_caps(&keys, family)?,
         tied_embeddings: file.tensor("output.weight").is_none(),
         interleaved_rope_rows: family.is_interleaved,
         norms_less_one: false,
     })
 }
 
+/// What scales are told by where a file does not name them.
+struct Sizes {
+    n_layers: usize,
+    n_heads: usize,
+    head_dim: usize,
+    d_model: usize,
+}
+
+impl Sizes {
+    /// What a query is divided by the root of, of Gemma. A file does not say; llama.cpp knows the two
+    /// largest models, which differ, by their numbers of layers.
+    fn query_width(&self, family: &Family) -> usize {
+        let largest = match family.architecture {
+            Architecture::Gemma2 => 46,
+            _ => 62,
+        };
+        match self.n_layers == largest {
+            true => self.d_model / self.n_heads.max(1),
+            false => self.head_dim,
+        }
+    }
+}
+
 /// What is multiplied with.
-fn read_scales(keys: &Keys<'_>, family: &Family) -> Result<Scales, Error> {
+fn read_scales(keys: &Keys<'_>, family: &Family, sizes: &Sizes) -> Result<Scales, Error> {
     // As llama.cpp reads them: a scale of 0 is none.
-    let scale = |key: &str| -> Result<Option<f32>, Error> {
-        Ok(keys.real(key)?.filter(|x| *x != 0.0))
-    };
+    let scale =
+        |key: &str| -> Result<Option<f32>, Error> { Ok(keys.real(key)?.filter(|x| *x != 0.0)) };
     match family.architecture {
         Architecture::Granite => Ok(Scales {
             embedding: scale("embedding_scale")?.unwrap_or(1.0),
@@ -194,36 +229,88 @@ fn read_scales(keys: &Keys<'_>, family: &Family) -> Result<Scales, Error> {
             // The file names what logits are divided by.
             logits: 1.0 / scale("logit_scale")?.unwrap_or(1.0),
         }),
+        Architecture::Gemma2 | Architecture::Gemma3 => Ok(Scales::gemma(
+            sizes.d_model,
+            sizes.query_width(family) as f32,
+        )),
         _ => Ok(Scales::PLAIN),
     }
 }
 
-/// A window that hides positions from some layers.
+/// The window that a file names, with the layers that have it.
 fn read_window(
     keys: &Keys<'_>,
     family: &Family,
     n_layers: usize,
-    max_positions: usize,
 ) -> Result<Option<SlidingWindow>, Error> {
-    let n_tokens = keys.optional_count("attention.sliding_window")?;
-    // One of no tokens is none.
-    let Some(n_tokens) = n_tokens.filter(|n| (1..max_positions).contains(n)) else {
-        return Ok(None);
+    let n_tokens = match keys.optional_count("attention.sliding_window")? {
+        // As llama.cpp takes it.
+        None if family.architecture == Architecture::Gemma2 => 4096,
+        // One of no tokens is none.
+        None | Some(0) => return Ok(None),
+        Some(n_tokens) => n_tokens,
     };
-    if family.gguf_window == WindowLayers::Refused {
-        let got = format!("window of {n_tokens} tokens");
-        return Err(keys.file.unsupported("attention", got, "full"));
-    }
-    let layers = family.gguf_window.of(n_layers);
+    let layers = match (family.gguf_window, read_pattern(keys, n_layers)?) {
+        (WindowLayers::AllBut(_), Some(layers)) => layers,
+        (by_family, _) => by_family.of(n_layers),
+    };
     Ok(Some(SlidingWindow { n_tokens, layers }))
 }
 
-/// Layers that rotate otherwise. A file says nothing of them, so the family does.
-fn read_other_rotation(family: &Family, n_layers: usize) -> Option<OtherRotation> {
-    match family.architecture {
-        Architecture::SmolLm3 => OtherRotation::none_in(every(UNROTATED_EVERY, n_layers)),
-        _ => None,
+/// Layers that have a window, by a list of truth values, or by how many follow one that has none.
+fn read_pattern(keys: &Keys<'_>, n_layers: usize) -> Result<Option<Vec<usize>>, Error> {
+    let key = keys.full("attention.sliding_window_pattern");
+    let Some(value) = keys.file.metadata.get(&key) else {
+        return Ok(None);
+    };
+    if let Some(step) = value.unsigned().and_then(|n| usize::try_from(n).ok()) {
+        // As llama.cpp reads it: a step of 0 is a window everywhere.
+        let layers = match step {
+            0 => WindowLayers::All,
+            step => WindowLayers::AllBut(step),
+        };
+        return Ok(Some(layers.of(n_layers)));
     }
+    let marks = value.elements().filter(|marks| marks.len() == n_layers);
+    let marks: Option<Vec<bool>> = marks.and_then(|marks| marks.iter().map(Value::truth).collect());
+    let Some(marks) = marks else {
+        let reason = format!("`{key}` is neither a number nor a list of {n_layers} truth values");
+        return Err(keys.file.corrupt(reason));
+    };
+    let marked = (0..n_layers).zip(marks).filter(|(_, has)| *has);
+    Ok(Some(marked.map(|(layer, _)| layer).collect()))
+}
+
+/// Layers that rotate otherwise. Of SmolLM3 a file says nothing of them, so the family does.
+fn read_other_rotation(
+    keys: &Keys<'_>,
+    family: &Family,
+    n_layers: usize,
+    window: Option<&SlidingWindow>,
+) -> Result<Option<OtherRotation>, Error> {
+    match (family.architecture, window) {
+        (Architecture::SmolLm3, _) => Ok(OtherRotation::none_in(every(UNROTATED_EVERY, n_layers))),
+        (Architecture::Gemma3, Some(window)) => {
+            let theta = keys.real("rope.freq_base_swa")?.unwrap_or(10_000.0);
+            Ok(Some(OtherRotation {
+                layers: window.layers.clone(),
+                theta: Some(theta),
+            }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Soft bounds.
+fn read_caps(keys: &Keys<'_>, family: &Family) -> Result<SoftCaps, Error> {
+    if family.architecture != Architecture::Gemma2 {
+        return Ok(SoftCaps::default());
+    }
+    // As llama.cpp takes them where they are not named.
+    Ok(SoftCaps {
+        scores: Some(keys.real("attn_logit_softcapping")?.unwrap_or(50.0)),
+        logits: Some(keys.real("final_logit_softcapping")?.unwrap_or(30.0)),
+    })
 }
 
 /// As llama.cpp reads it: a factor without a type is linear, and a factor of 0 is none.

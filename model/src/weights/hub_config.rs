@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     bounded,
-    config::{Architecture, ModelConfig, OtherRotation, Scales, SlidingWindow, SoftCaps},
+    config::{
+        Activation, Architecture, ModelConfig, OtherRotation, Scales, SlidingWindow, SoftCaps,
+    },
     error::Error,
 };
 
@@ -54,10 +56,7 @@ pub(super) fn read(
         return Err(file.unsupported("quantization", method, "none (or a GGUF file)"));
     }
     unread::check_settings(file.path, family, &file.json)?;
-    match file.text("hidden_act")? {
-        None | Some("silu" | "swish") => {}
-        Some(other) => return Err(file.unsupported("activation", other, "silu")),
-    }
+    file.check_activation(family)?;
     if file.is_on("mlp_bias")? {
         return Err(file.unsupported("biases", "of the feed-forward", "of query, key, value"));
     }
@@ -89,6 +88,7 @@ pub(super) fn read(
         rotated_dims,
         max_positions,
     } = hub_rope::read(file, family, head_dim, trained_positions)?;
+    let windowed = file.windowed_layers(family, n_layers)?;
     Ok(ModelConfig {
         architecture,
         n_layers,
@@ -105,8 +105,8 @@ pub(super) fn read(
         rope_theta: theta,
         rope_scaling: scaling,
         rotated_dims,
-        other_rotation: file.other_rotation(family, n_layers)?,
-        window: file.window(family, n_layers, max_positions)?,
+        other_rotation: file.other_rotation(family, n_layers, &windowed)?,
+        window: file.window(family, &windowed, max_positions)?,
         norm_eps: file.json["rms_norm_eps"]
             .as_f64()
             .ok_or_else(|| file.corrupt("`rms_norm_eps` is missing"))? as f32,
@@ -115,9 +115,12 @@ pub(super) fn read(
         qk_norm: family.qk_norm,
         norms: family.norms,
         activation: family.activation,
-        scales: file.scales(family)?,
-        soft_caps: SoftCaps::default(),
-        tied_embeddings: file.is_on("tie_word_embeddings")?,
+        scales: file.scales(family, d_model)?,
+        soft_caps: file.caps(family)?,
+        tied_embeddings: match &file.json["tie_word_embeddings"] {
+            Json::Null => family.is_gemma,
+            _ => file.is_on("tie_word_embeddings")?,
+        },
         interleaved_rope_rows: false,
         norms_less_one: family.is_gemma,
     })
@@ -130,36 +133,79 @@ pub(super) struct File<'a> {
 }
 
 impl File<'_> {
-    /// A window that hides positions from some layers.
-    fn window(
-        &self,
-        family: &Family,
-        n_layers: usize,
-        max_positions: usize,
-    ) -> Result<Option<SlidingWindow>, Error> {
-        let n_tokens = self.optional_count("sliding_window")?;
-        let layers = match self.windowed_by_type(n_layers)? {
-            Some(layers) => layers,
-            None if family.hub_window != WindowLayers::Refused => match n_tokens {
-                Some(_) => family.hub_window.of(n_layers),
-                None => Vec::new(),
-            },
-            None => {
+    /// Layers that have a window.
+    fn windowed_layers(&self, family: &Family, n_layers: usize) -> Result<Vec<usize>, Error> {
+        if let Some(layers) = self.windowed_by_type(n_layers)? {
+            return Ok(layers);
+        }
+        let is_named = !self.json["sliding_window"].is_null();
+        let layers = match family.hub_window {
+            WindowLayers::Refused => {
                 let asks = match family.architecture {
-                    Architecture::Llama => n_tokens.is_some(),
+                    Architecture::Llama => is_named,
                     _ => self.is_on("use_sliding_window")?,
                 };
                 WindowLayers::All.of(if asks { n_layers } else { 0 })
             }
+            WindowLayers::All => WindowLayers::All.of(if is_named { n_layers } else { 0 }),
+            WindowLayers::AllBut(step) => {
+                let mut said = self.optional_count("sliding_window_pattern")?;
+                if said.is_none() {
+                    said = self.optional_count("_sliding_window_pattern")?;
+                }
+                let step = said.unwrap_or(step);
+                if step == 0 {
+                    return Err(self.corrupt("`sliding_window_pattern` is 0"));
+                }
+                WindowLayers::AllBut(step).of(n_layers)
+            }
         };
+        Ok(layers)
+    }
+
+    /// A window that hides positions from some layers.
+    fn window(
+        &self,
+        family: &Family,
+        layers: &[usize],
+        max_positions: usize,
+    ) -> Result<Option<SlidingWindow>, Error> {
+        let n_tokens = self.optional_count("sliding_window")?;
         match n_tokens {
             _ if layers.is_empty() => Ok(None),
             Some(n_tokens) if n_tokens >= max_positions => Ok(None),
             Some(n_tokens) if family.hub_window != WindowLayers::Refused => {
+                let layers = layers.to_vec();
                 Ok(Some(SlidingWindow { n_tokens, layers }))
             }
             _ => Err(self.unsupported("attention", "sliding window", "full")),
         }
+    }
+
+    /// Soft bounds.
+    fn caps(&self, family: &Family) -> Result<SoftCaps, Error> {
+        // Of others, names of caps are refused.
+        if !family.is_gemma {
+            return Ok(SoftCaps::default());
+        }
+        Ok(SoftCaps {
+            scores: self.real("attn_logit_softcapping")?,
+            logits: self.real("final_logit_softcapping")?,
+        })
+    }
+
+    /// Refuses another activation than the family's.
+    fn check_activation(&self, family: &Family) -> Result<(), Error> {
+        let names = match family.activation {
+            Activation::Silu => ["silu", "swish"],
+            Activation::GeluTanh => ["gelu_pytorch_tanh", "gelu_tanh"],
+        };
+        for key in ["hidden_act", "hidden_activation"] {
+            if let Some(name) = self.text(key)?.filter(|name| !names.contains(name)) {
+                return Err(self.unsupported("activation", name, names[0]));
+            }
+        }
+        Ok(())
     }
 
     /// Layers whose type is to have a window, where types are named.
@@ -188,10 +234,9 @@ impl File<'_> {
     }
 
     /// What is multiplied with.
-    fn scales(&self, family: &Family) -> Result<Scales, Error> {
+    fn scales(&self, family: &Family, d_model: usize) -> Result<Scales, Error> {
         // As the library reads them: a multiplier that is not named is one.
-        let multiplier =
-            |key: &str| -> Result<f32, Error> { Ok(self.real(key)?.unwrap_or(1.0)) };
+        let multiplier = |key: &str| -> Result<f32, Error> { Ok(self.real(key)?.unwrap_or(1.0)) };
         match family.architecture {
             Architecture::Granite => Ok(Scales {
                 embedding: multiplier("embedding_multiplier")?,
@@ -199,6 +244,10 @@ impl File<'_> {
                 residual: multiplier("residual_multiplier")?,
                 logits: 1.0 / multiplier("logits_scaling")?,
             }),
+            Architecture::Gemma2 | Architecture::Gemma3 => {
+                let query_width = self.real("query_pre_attn_scalar")?.unwrap_or(256.0);
+                Ok(Scales::gemma(d_model, query_width))
+            }
             _ => Ok(Scales::PLAIN),
         }
     }
@@ -208,11 +257,19 @@ impl File<'_> {
         &self,
         family: &Family,
         n_layers: usize,
+        windowed: &[usize],
     ) -> Result<Option<OtherRotation>, Error> {
         match family.architecture {
             Architecture::SmolLm3 => {
                 let layers = self.unrotated_layers(n_layers)?;
                 Ok(OtherRotation::none_in(layers))
+            }
+            Architecture::Gemma3 if !windowed.is_empty() => {
+                let theta = self.real("rope_local_base_freq")?.unwrap_or(10_000.0);
+                Ok(Some(OtherRotation {
+                    layers: windowed.to_vec(),
+                    theta: Some(theta),
+                }))
             }
             _ => Ok(None),
         }

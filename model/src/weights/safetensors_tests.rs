@@ -399,6 +399,64 @@ fn windows_are_read_of_mistral_and_refused_of_llama() {
 }
 
 #[test]
+fn gemma_is_tied_and_has_its_own_names() {
+    const OLDER: &str = r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}"#;
+    let of = |family: &str, setting: &str| {
+        let config = CONFIG
+            .replace("\"llama\"", &format!("\"{family}\""))
+            .replace("\"tie_word_embeddings\": true,", "\"sliding_window\": 16,")
+            .replace(OLDER, setting);
+        let folder = folder_with(
+            &config,
+            false,
+            &[
+                "model.layers.0.pre_feedforward_layernorm.weight",
+                "model.layers.0.post_feedforward_layernorm.weight",
+            ],
+        );
+        let opened = SafetensorsFolder::open(folder.path());
+        opened
+            .map(|opened| opened.config().clone())
+            .map_err(|error| error.to_string())
+    };
+    let gemma = of("gemma2", r#""attn_logit_softcapping": 50.0"#).unwrap();
+    assert!(gemma.tied_embeddings && gemma.norms_less_one);
+    assert_eq!(gemma.scales, Scales::gemma(8, 256.0));
+    assert_eq!(
+        (gemma.soft_caps.scores, gemma.soft_caps.logits),
+        (Some(50.0), None)
+    );
+    assert_eq!(gemma.window.map(|window| window.layers), Some(vec![0]));
+    for (setting, named) in [
+        (r#""hidden_activation": "gelu""#, "`gelu`"),
+        (r#""hidden_act": "silu""#, "`silu`"),
+        (r#""attn_logit_softcapping": 0.0"#, "soft cap of scores"),
+        (r#""sliding_window_pattern": 0"#, "sliding_window_pattern"),
+        (r#""query_pre_attn_scalar": -1"#, "attention scale"),
+        (
+            r#""use_bidirectional_attention": true"#,
+            "use_bidirectional_attention",
+        ),
+        (r#""per_layer_inputs": 2"#, "`per_layer_inputs`"),
+    ] {
+        let says = of("gemma2", setting).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
+    // Of one that sees pictures, the text alone is another file.
+    assert!(
+        of("gemma3", "\"a\": null")
+            .unwrap_err()
+            .contains("gemma3_text")
+    );
+    assert!(
+        of("gemma3_text", "\"a\": null")
+            .unwrap_err()
+            .contains("attn_q_norm")
+    );
+}
+
+#[test]
 fn layers_without_rotation_are_read_of_smollm3_alone() {
     let smollm3 = |setting: &str| {
         let config = said("\"llama\"", &format!("\"smollm3\"{setting}"));

@@ -12,10 +12,10 @@ use candle_core::quantized::{
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{
-    granitemoehybrid as granite, mistral, olmo2, phi3, smol::smollm3,
+    gemma2, gemma3, granitemoehybrid as granite, mistral, olmo2, phi3, smol::smollm3,
 };
 use perennial_model::cancel::Cancel;
-use perennial_model::config::ModelConfig;
+use perennial_model::config::{Activation, ModelConfig, RopeScaling};
 use perennial_model::decoder::{Decoder, Logits, Rows};
 use perennial_model::layout::Layout;
 use perennial_model::weights::Checkpoint;
@@ -266,11 +266,23 @@ fn interleaved(weights: &Weights) -> Weights {
     })
 }
 
-/// A decoder as it is opened from a path, and its logits of every token of the prompt.
-fn ours(path: &Path) -> (ModelConfig, Vec<f32>) {
+/// The configuration of a checkpoint.
+fn config_at(path: &Path) -> ModelConfig {
     let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
-    let config = checkpoint.config().clone();
-    let decoder = Decoder::load(config.clone(), &checkpoint, 2, &mut |_, _| {}).unwrap();
+    checkpoint.config().clone()
+}
+
+/// Our logits of every token of the prompt.
+fn ours(path: &Path) -> Vec<f32> {
+    ours_as(path, |_| {})
+}
+
+/// The same of a decoder with another configuration than the checkpoint's.
+fn ours_as(path: &Path, change: impl FnOnce(&mut ModelConfig)) -> Vec<f32> {
+    let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let mut config = checkpoint.config().clone();
+    change(&mut config);
+    let decoder = Decoder::load(config, &checkpoint, 2, &mut |_, _| {}).unwrap();
     let layout = Layout::default();
     let mut tail = decoder.new_tail(0);
     let rows = Rows {
@@ -282,25 +294,44 @@ fn ours(path: &Path) -> (ModelConfig, Vec<f32>) {
         mass: false,
     };
     let mut output = decoder.forward(&mut [rows], &Cancel::default()).unwrap();
-    (config, output.remove(0).logits)
+    output.remove(0).logits
 }
 
-/// How far our logits are from those of a forward pass over the first `n` tokens, for each `n`: the
-/// largest difference, as a share of the largest logit.
-fn distance(ours: &[f32], mut theirs: impl FnMut(&Tensor) -> candle_core::Result<Tensor>) -> f32 {
-    let (mut apart, mut largest) = (0f32, 0f32);
-    for (n, ours) in (1..=PROMPT.len()).zip(ours.chunks(N_VOCAB)) {
+/// Logits of a forward pass over the first `n` tokens of the prompt, for each `n`.
+fn theirs(mut forward: impl FnMut(&Tensor) -> candle_core::Result<Tensor>) -> Vec<f32> {
+    let mut all = Vec::new();
+    for n in 1..=PROMPT.len() {
         let tokens = Tensor::from_slice(&PROMPT[..n], (1, n), &Device::Cpu).unwrap();
-        let logits = theirs(&tokens).and_then(|logits| logits.flatten_all()?.to_vec1::<f32>());
-        let logits = logits.unwrap();
-        assert_eq!(logits.len(), ours.len());
-        for (ours, theirs) in ours.iter().zip(&logits) {
-            apart = apart.max((ours - theirs).abs());
-            largest = largest.max(theirs.abs());
-        }
+        let logits = forward(&tokens).and_then(|logits| logits.flatten_all()?.to_vec1::<f32>());
+        all.extend(logits.unwrap());
     }
-    println!("off by {apart:.2e} of {largest:.2e}");
-    apart / largest
+    all
+}
+
+/// The largest difference of logits, as a share of the largest logit.
+fn apart(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    let both = ours.iter().zip(theirs);
+    let apart = both.fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+    apart / theirs.iter().fold(0f32, |most, x| most.max(x.abs()))
+}
+
+/// Holds a checkpoint against logits that another implementation has of it, and shows that each switch
+/// counts: without it they are far from these. Yields our logits.
+fn assert_same(path: &Path, theirs: &[f32], without: &[(&str, fn(&mut ModelConfig))]) -> Vec<f32> {
+    let logits = ours(path);
+    let distance = apart(&logits, theirs);
+    println!("off by {distance:.1e}");
+    assert!(distance < TOLERANCE, "off by {distance}");
+    for (switch, turn_off) in without {
+        let distance = apart(&ours_as(path, turn_off), theirs);
+        println!("without {switch}: off by {distance:.1e}");
+        assert!(
+            distance > 10.0 * TOLERANCE,
+            "{switch} counts for {distance}"
+        );
+    }
+    logits
 }
 
 /// Bits, for what must be the same.
@@ -322,25 +353,33 @@ fn granite_computes_what_candles_granite_computes() {
     });
     let config = hub_config("granite", settings);
     let folder = weights.write(&config);
-    let (_, logits) = ours(folder.path());
 
     // candle's plain Granite multiplies with nothing; its hybrid one does, and may do without experts.
     let fused = weights
         .clone()
         .fused(&["mlp.gate_proj", "mlp.up_proj"], "shared_mlp.input_linear");
-    let theirs = fused.map(|name, numbers| {
+    let renamed = fused.map(|name, numbers| {
         let name = name.replace("mlp.down_proj", "shared_mlp.output_linear");
         Some((name, numbers.to_vec()))
     });
     let of_candle: granite::GraniteMoeHybridConfig = serde_json::from_value(config).unwrap();
     let of_candle = of_candle.into_config(false);
-    let model = granite::GraniteMoeHybrid::load(theirs.builder(), &of_candle).unwrap();
-    let apart = distance(&logits, |tokens| {
+    let model = granite::GraniteMoeHybrid::load(renamed.builder(), &of_candle).unwrap();
+    let theirs = theirs(|tokens| {
         let cache =
             granite::GraniteMoeHybridCache::new(false, DType::F32, &of_candle, &Device::Cpu);
         model.forward(tokens, 0, &mut cache?)
     });
-    assert!(apart < TOLERANCE, "{apart}");
+    let logits = assert_same(
+        folder.path(),
+        &theirs,
+        &[
+            ("scale of embeddings", |c| c.scales.embedding = 1.0),
+            ("scale of scores", |c| c.scales.attention = None),
+            ("scale of layers", |c| c.scales.residual = 1.0),
+            ("scale of logits", |c| c.scales.logits = 1.0),
+        ],
+    );
 
     let file = interleaved(&weights).write_gguf(
         "granite",
@@ -352,7 +391,7 @@ fn granite_computes_what_candles_granite_computes() {
         ],
         gguf_name,
     );
-    assert_eq!(bits(&ours(file.path()).1), bits(&logits));
+    assert_eq!(bits(&ours(file.path())), bits(&logits));
 }
 
 #[test]
@@ -366,7 +405,7 @@ fn smollm3_computes_what_candles_smollm3_computes() {
         }),
     );
     let folder = weights.write(&config);
-    let (ours_config, logits) = ours(folder.path());
+    let ours_config = config_at(folder.path());
     let other = ours_config
         .other_rotation
         .expect("a layer that does not rotate");
@@ -374,14 +413,18 @@ fn smollm3_computes_what_candles_smollm3_computes() {
 
     let of_candle: smollm3::Config = serde_json::from_value(config).unwrap();
     let mut model = smollm3::ModelForCausalLM::new(&of_candle, weights.builder()).unwrap();
-    let apart = distance(&logits, |tokens| {
+    let theirs = theirs(|tokens| {
         model.clear_kv_cache();
         model.forward(tokens, 0)
     });
-    assert!(apart < TOLERANCE, "{apart}");
+    let logits = assert_same(
+        folder.path(),
+        &theirs,
+        &[("layers without rotation", |c| c.other_rotation = None)],
+    );
 
     let file = interleaved(&weights).write_gguf("smollm3", &[], gguf_name);
-    assert_eq!(bits(&ours(file.path()).1), bits(&logits));
+    assert_eq!(bits(&ours(file.path())), bits(&logits));
 }
 
 #[test]
@@ -390,25 +433,22 @@ fn mistral_sees_through_the_window_that_candles_mistral_sees_through() {
     let weights = Weights::drawn().with_norms(&BEFORE, 1.0);
     let config = |window: usize| hub_config("mistral", json!({"sliding_window": window}));
     let folder = weights.write(&config(WINDOW));
-    let (_, logits) = ours(folder.path());
 
     // candle counts those before a token, the library that trained the model counts the token, too.
     let of_candle: mistral::Config = serde_json::from_value(config(WINDOW - 1)).unwrap();
-    let mut theirs = weights.clone();
+    let mut untied = weights.clone();
     let embeddings = weights.0["model.embed_tokens.weight"].clone();
-    theirs.0.insert("lm_head.weight".into(), embeddings);
-    let mut model = mistral::Model::new(&of_candle, theirs.builder()).unwrap();
-    let apart = distance(&logits, |tokens| {
+    untied.0.insert("lm_head.weight".into(), embeddings);
+    let mut model = mistral::Model::new(&of_candle, untied.builder()).unwrap();
+    let theirs = theirs(|tokens| {
         model.clear_kv_cache();
         model.forward(tokens, 0)
     });
-    assert!(apart < TOLERANCE, "{apart}");
-    let whole = weights.write(&config(N_POSITIONS));
-    assert_ne!(bits(&ours(whole.path()).1), bits(&logits));
+    let logits = assert_same(folder.path(), &theirs, &[("window", |c| c.window = None)]);
 
     let window = ("attention.sliding_window", Value::U32(WINDOW as u32));
     let file = interleaved(&weights).write_gguf("llama", &[window], gguf_name);
-    assert_eq!(bits(&ours(file.path()).1), bits(&logits));
+    assert_eq!(bits(&ours(file.path())), bits(&logits));
 }
 
 #[test]
@@ -439,7 +479,7 @@ fn phi3_computes_what_candles_phi3_computes() {
         )
     };
     let folder = weights.write(&config(&divisors));
-    let (ours_config, logits) = ours(folder.path());
+    let ours_config = config_at(folder.path());
     assert_eq!(ours_config.max_positions, ORIGINAL);
     let notice = ours_config.notice("phi").expect("a notice");
     assert!(
@@ -453,7 +493,7 @@ fn phi3_computes_what_candles_phi3_computes() {
     let of_candle: phi3::Config = serde_json::from_value(config(&inverse)).unwrap();
     let factor = (N_POSITIONS / ORIGINAL) as f64;
     let attention_factor = (1.0 + factor.ln() / (ORIGINAL as f64).ln()).sqrt() as f32;
-    let theirs = drawn.map(|name, numbers| {
+    let scaled = drawn.map(|name, numbers| {
         let mut numbers = numbers.to_vec();
         if name.contains("q_proj") {
             for (row, numbers) in numbers.chunks_mut(D_MODEL).enumerate() {
@@ -466,12 +506,29 @@ fn phi3_computes_what_candles_phi3_computes() {
         }
         Some((name.to_owned(), numbers))
     });
-    let mut model = phi3::Model::new(&of_candle, fused(theirs).builder()).unwrap();
-    let apart = distance(&logits, |tokens| {
+    let mut model = phi3::Model::new(&of_candle, fused(scaled).builder()).unwrap();
+    let theirs = theirs(|tokens| {
         model.clear_kv_cache();
         model.forward(tokens, 0)
     });
-    assert!(apart < TOLERANCE, "{apart}");
+    let logits = assert_same(
+        folder.path(),
+        &theirs,
+        &[
+            ("factors", |c| c.rope_scaling = RopeScaling::None),
+            ("rotation in part", |c| {
+                (c.rotated_dims, c.rope_scaling) = (HEAD_DIM, RopeScaling::None)
+            }),
+            ("factor of attention", |c| {
+                if let RopeScaling::Divisors {
+                    attention_factor, ..
+                } = &mut c.rope_scaling
+                {
+                    *attention_factor = 1.0;
+                }
+            }),
+        ],
+    );
 
     let mut with_factors = weights;
     for (name, factors) in [("short", divisors), ("long", LONG)] {
@@ -492,8 +549,8 @@ fn phi3_computes_what_candles_phi3_computes() {
         ],
         gguf_name,
     );
-    let (config, of_gguf) = ours(file.path());
-    assert_eq!(bits(&of_gguf), bits(&logits));
+    let config = config_at(file.path());
+    assert_eq!(bits(&ours(file.path())), bits(&logits));
     assert_eq!(
         (config.max_positions, config.trained_positions),
         (ORIGINAL, N_POSITIONS)
@@ -514,16 +571,167 @@ fn olmo2_computes_what_candles_olmo2_computes() {
         json!({"attention_bias": false, "hidden_act": "silu"}),
     );
     let folder = weights.write(&config);
-    let (_, logits) = ours(folder.path());
 
     let of_candle: olmo2::Config = serde_json::from_value(config).unwrap();
     let mut model = olmo2::Model::new(&of_candle, weights.builder()).unwrap();
-    let apart = distance(&logits, |tokens| {
+    let theirs = theirs(|tokens| {
         model.clear_kv_cache();
         model.forward(tokens, 0)
     });
-    assert!(apart < TOLERANCE, "{apart}");
+    let logits = assert_same(folder.path(), &theirs, &[]);
 
     let file = weights.write_gguf("olmo2", &[], gguf_name_with_post_norms);
-    assert_eq!(bits(&ours(file.path()).1), bits(&logits));
+    assert_eq!(bits(&ours(file.path())), bits(&logits));
+}
+
+const GEMMA: [(&str, usize); 4] = [
+    ("input_layernorm", D_MODEL),
+    ("post_attention_layernorm", D_MODEL),
+    ("pre_feedforward_layernorm", D_MODEL),
+    ("post_feedforward_layernorm", D_MODEL),
+];
+
+/// As converters write Gemma: weights of norms with the one that hubs leave out.
+fn with_whole_norms(weights: &Weights) -> Weights {
+    weights.map(|name, numbers| {
+        let less = if name.contains("norm") { 1.0 } else { 0.0 };
+        let numbers = numbers.iter().map(|x| x + less).collect();
+        Some((name.to_owned(), numbers))
+    })
+}
+
+#[test]
+fn gemma2_computes_what_candles_gemma2_computes() {
+    const QUERY_WIDTH: f32 = 9.0;
+    let mut weights = Weights::drawn().with_norms(&GEMMA, 0.0);
+    weights.norm("model.norm", D_MODEL, 0.0);
+    // Caps that are felt, and a window that is not: candle hides it from all layers.
+    let config = |query_width: f32| {
+        hub_config(
+            "gemma2",
+            json!({
+                "query_pre_attn_scalar": query_width as u32, "attn_logit_softcapping": 3.0,
+                "final_logit_softcapping": 5.0, "hidden_activation": "gelu_pytorch_tanh",
+                "hidden_act": "gelu_pytorch_tanh", "cache_implementation": "hybrid",
+                "sliding_window": 128, "attention_bias": false, "tie_word_embeddings": null,
+            }),
+        )
+    };
+    let folder = weights.write(&config(QUERY_WIDTH));
+    let ours_config = config_at(folder.path());
+    assert!(ours_config.tied_embeddings);
+    let window = ours_config.window.expect("a window");
+    assert_eq!((window.n_tokens, window.layers), (128, vec![0, 2]));
+
+    // candle divides scores by the root of the width of a head.
+    let factor = (HEAD_DIM as f32 / QUERY_WIDTH).sqrt();
+    let scaled = weights.map(|name, numbers| {
+        let factor = if name.contains("q_proj") { factor } else { 1.0 };
+        let numbers = numbers.iter().map(|x| x * factor).collect();
+        Some((name.to_owned(), numbers))
+    });
+    let of_candle: gemma2::Config = serde_json::from_value(config(HEAD_DIM as f32)).unwrap();
+    let mut model = gemma2::Model::new(false, &of_candle, scaled.builder()).unwrap();
+    let theirs = theirs(|tokens| {
+        model.clear_kv_cache();
+        model.forward(tokens, 0)
+    });
+    assert_same(
+        folder.path(),
+        &theirs,
+        &[
+            ("scale of embeddings", |c| c.scales.embedding = 1.0),
+            ("scale of scores", |c| c.scales.attention = None),
+            ("activation", |c| c.activation = Activation::Silu),
+            ("one in norms", |c| c.norms_less_one = false),
+            ("cap of scores", |c| c.soft_caps.scores = None),
+            ("cap of logits", |c| c.soft_caps.logits = None),
+        ],
+    );
+
+    // A GGUF says nothing of the width.
+    let by_head = weights.write(&config(HEAD_DIM as f32));
+    let file = with_whole_norms(&weights).write_gguf(
+        "gemma2",
+        &[
+            ("attn_logit_softcapping", Value::F32(3.0)),
+            ("final_logit_softcapping", Value::F32(5.0)),
+            ("attention.sliding_window", Value::U32(128)),
+        ],
+        gguf_name_with_post_norms,
+    );
+    assert_eq!(bits(&ours(file.path())), bits(&ours(by_head.path())));
+}
+
+#[test]
+fn gemma3_computes_what_candles_gemma3_computes() {
+    const WINDOW: usize = 9;
+    const QUERY_WIDTH: f32 = 9.0;
+    let mut norms = GEMMA.to_vec();
+    norms.extend([
+        ("self_attn.q_norm", HEAD_DIM),
+        ("self_attn.k_norm", HEAD_DIM),
+    ]);
+    let mut weights = Weights::drawn().with_norms(&norms, 0.0);
+    weights.norm("model.norm", D_MODEL, 0.0);
+    let config = |window: usize, query_width: f32| {
+        hub_config(
+            "gemma3_text",
+            json!({
+                "query_pre_attn_scalar": query_width as u32, "attn_logit_softcapping": null,
+                "final_logit_softcapping": null, "hidden_activation": "gelu_pytorch_tanh",
+                "sliding_window": window, "sliding_window_pattern": 3, "attention_bias": false,
+                "rope_theta": 50000.0, "rope_local_base_freq": 500.0,
+            }),
+        )
+    };
+    let folder = weights.write(&config(WINDOW, QUERY_WIDTH));
+    let ours_config = config_at(folder.path());
+    let window = ours_config.window.expect("a window");
+    assert_eq!((window.n_tokens, window.layers), (WINDOW, vec![0, 1, 3]));
+
+    // candle divides scores by the root of the width of a head. One token at a time its window is as wide as
+    // that of the library which trained the model.
+    let factor = (HEAD_DIM as f32 / QUERY_WIDTH).sqrt();
+    let scaled = weights.map(|name, numbers| {
+        let mut numbers = numbers.to_vec();
+        if name.contains("q_norm") {
+            numbers
+                .iter_mut()
+                .for_each(|x| *x = (1.0 + *x) * factor - 1.0);
+        }
+        Some((name.to_owned(), numbers))
+    });
+    let of_candle = config(WINDOW, HEAD_DIM as f32);
+    let of_candle: gemma3::Config = serde_json::from_value(of_candle).unwrap();
+    let mut model = gemma3::Model::new(false, &of_candle, scaled.builder()).unwrap();
+    let theirs = theirs(|tokens| {
+        let before = tokens.dim(1)? - 1;
+        model.forward(&tokens.narrow(1, before, 1)?, before)
+    });
+    assert_same(
+        folder.path(),
+        &theirs,
+        &[
+            ("scale of embeddings", |c| c.scales.embedding = 1.0),
+            ("scale of scores", |c| c.scales.attention = None),
+            ("activation", |c| c.activation = Activation::Silu),
+            ("one in norms", |c| c.norms_less_one = false),
+            ("window", |c| c.window = None),
+            ("rotation of local layers", |c| c.other_rotation = None),
+        ],
+    );
+
+    let by_head = weights.write(&config(WINDOW, HEAD_DIM as f32));
+    let file = with_whole_norms(&weights).write_gguf(
+        "gemma3",
+        &[
+            ("rope.freq_base", Value::F32(50_000.0)),
+            ("rope.freq_base_swa", Value::F32(500.0)),
+            ("attention.sliding_window", Value::U32(WINDOW as u32)),
+            ("attention.sliding_window_pattern", Value::U32(3)),
+        ],
+        gguf_name_with_post_norms,
+    );
+    assert_eq!(bits(&ours(file.path())), bits(&ours(by_head.path())));
 }

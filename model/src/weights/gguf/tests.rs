@@ -14,7 +14,7 @@ use super::{
     *,
 };
 use crate::{
-    config::{RopeScaling, Scales, SlidingWindow},
+    config::{OtherRotation, RopeScaling, Scales, SlidingWindow, SoftCaps},
     template::{ChatTemplate, Message, Role, SLOT},
     tokenizer::{Tokenizer, continuing_tests::sentence_piece_json},
     weights::Checkpoint,
@@ -263,6 +263,68 @@ fn multipliers_are_read_of_granite_and_of_no_other() {
         let says = scales(&[setting]).unwrap_err().to_string();
         assert!(says.contains(named), "{says}");
     }
+}
+
+#[test]
+fn gemmas_say_little_and_mean_what_llama_cpp_takes_them_to_mean() {
+    let names = [
+        "blk.0.post_attention_norm.weight",
+        "blk.0.post_ffw_norm.weight",
+    ];
+    let heads = ["blk.0.attn_q_norm.weight", "blk.0.attn_k_norm.weight"];
+    let (wide, narrow) = ([1.0f32; 32], [1.0f32; 16]);
+    let of = |family: &str, entries: &[(&str, Value)]| {
+        let mut vectors: Vec<(&str, &[f32])> = names.iter().map(|n| (*n, &wide[..])).collect();
+        if family == "gemma3" {
+            vectors.extend(heads.iter().map(|n| (*n, &narrow[..])));
+        }
+        let opened = open(&small_with(family, entries, &vectors));
+        opened
+            .map(|gguf| gguf.config().clone())
+            .map_err(|error| error.to_string())
+    };
+    let second = of("gemma2", &[]).unwrap();
+    let caps = SoftCaps {
+        scores: Some(50.0),
+        logits: Some(30.0),
+    };
+    assert_eq!((second.soft_caps, second.window), (caps, None));
+    assert_eq!(second.scales, Scales::gemma(32, 16.0));
+    assert!(!second.norms_less_one);
+    let window = ("gemma3.attention.sliding_window", Value::U32(64));
+    let third = of("gemma3", std::slice::from_ref(&window)).unwrap();
+    assert_eq!(third.soft_caps, SoftCaps::default());
+    let local = OtherRotation {
+        layers: vec![0],
+        theta: Some(10_000.0),
+    };
+    assert_eq!(
+        (third.other_rotation, third.window.unwrap().layers),
+        (Some(local), vec![0])
+    );
+    // A list says of each layer whether it has a window.
+    let marks = |marks: &[bool]| {
+        let marks = marks.iter().map(|has| Value::Bool(*has)).collect();
+        let pattern = (
+            "gemma3.attention.sliding_window_pattern",
+            Value::Array(marks),
+        );
+        of("gemma3", &[window.clone(), pattern])
+    };
+    assert_eq!(marks(&[true]).unwrap().window.unwrap().layers, vec![0]);
+    assert!(
+        marks(&[true, false])
+            .unwrap_err()
+            .contains("sliding_window_pattern")
+    );
+    let cap = ("gemma3.final_logit_softcapping", Value::F32(30.0));
+    assert!(
+        of("gemma3", &[cap])
+            .unwrap_err()
+            .contains("final_logit_softcapping")
+    );
+    let key = ("gemma3.attention.key_length_swa", Value::U32(16));
+    assert!(of("gemma3", &[key]).unwrap_err().contains("key_length_swa"));
 }
 
 #[test]
