@@ -261,7 +261,13 @@ impl Reader<'_> {
         shape: [usize; 2],
         row_of: impl Fn(usize) -> usize + Sync,
     ) -> Result<PackedMatrix, Error> {
-        let packed = PackedMatrix::pack(self.raw(name, shape)?, row_of);
+        let packed = PackedMatrix::pack(self.raw(name, shape)?, &row_of);
+        if let Some(output) = packed.unfit_scale() {
+            return Err(Error::UnfitScale {
+                name: name.to_owned(),
+                row: row_of(output),
+            });
+        }
         Ok(packed.in_arithmetic(self.arithmetic))
     }
 

@@ -16,7 +16,7 @@ use crate::config::{
 use crate::kv::KvFragment;
 use crate::layout::Overlay;
 use crate::seeded::{tiny, tiny_config};
-use crate::weights::Dequantized;
+use crate::weights::{Dequantized, RawTensor};
 
 /// Settings that decoders have had since the first release.
 fn older_config() -> impl Strategy<Value = ModelConfig> {
@@ -862,4 +862,56 @@ fn rows_of_eight_bits_give_other_bits_that_are_near() {
     let apart: f32 = sixteen.iter().zip(&eight).map(|(a, b)| (a - b).abs()).sum();
     let mean = apart / sixteen.len() as f32;
     assert!(mean < 0.25, "{mean} apart on average");
+}
+
+/// A checkpoint one of whose tensors has other bytes.
+struct Damaged<'a> {
+    source: &'a dyn TensorSource,
+    name: &'a str,
+    bytes: Vec<u8>,
+}
+
+impl TensorSource for Damaged<'_> {
+    fn tensor(&self, name: &str) -> Option<RawTensor<'_>> {
+        let tensor = self.source.tensor(name)?;
+        let bytes = match name == self.name {
+            true => &self.bytes,
+            false => tensor.bytes,
+        };
+        Some(RawTensor { bytes, ..tensor })
+    }
+}
+
+#[test]
+fn a_scale_that_is_no_number_is_refused_with_its_tensor_and_stored_row() {
+    const ROW: usize = 19;
+    const BLOCK_BYTES: usize = 34;
+    for interleaved_rope_rows in [false, true] {
+        let config = ModelConfig {
+            interleaved_rope_rows,
+            ..tiny_config()
+        };
+        let source = tiny(&config, 3).quantized();
+        for damaged in [
+            "blk.1.attn_q.weight",
+            "blk.0.ffn_down.weight",
+            "token_embd.weight",
+        ] {
+            let tensor = source.tensor(damaged).expect("a tensor");
+            let of_row = tensor.bytes.len() / tensor.shape[0];
+            let mut bytes = tensor.bytes.to_vec();
+            bytes[(ROW + 1) * of_row - BLOCK_BYTES..][..2].copy_from_slice(&[0x00, 0x7c]);
+            let source = Damaged {
+                source: &source,
+                name: damaged,
+                bytes,
+            };
+            let loaded = Decoder::load(config.clone(), &source, 1, &mut |_, _| {});
+            let refused = loaded.expect_err("an infinite scale");
+            assert!(
+                matches!(&refused, Error::UnfitScale { name, row: ROW } if name == damaged),
+                "{refused}"
+            );
+        }
+    }
 }
