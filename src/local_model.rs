@@ -115,6 +115,9 @@ impl LocalModel {
         if let Some(notice) = codec.notice(model.name()) {
             progress.note(&notice);
         }
+        if let Some(notice) = model.config().notice(model.name()) {
+            progress.note(&notice);
+        }
         let profile = match &options.profile {
             ProfileFrom::File(path) => Profile::read(path, &model.digest())?,
             ProfileFrom::Found => {

@@ -67,6 +67,15 @@ impl Activations {
         }
     }
 
+    /// Adds `other`, of the same sizes, times a number.
+    pub fn add_scaled(&mut self, other: &Self, scale: f32) {
+        for (to, from) in self.lanes.iter_mut().zip(&other.lanes) {
+            for (to, from) in to.0.iter_mut().zip(from.0) {
+                *to += from * scale;
+            }
+        }
+    }
+
     /// The rows of these numbers, in this order.
     pub fn select(&self, rows: &[usize]) -> Self {
         let mut lanes = Vec::with_capacity(self.n_panels * rows.len());

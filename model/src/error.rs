@@ -141,6 +141,17 @@ pub enum Error {
         /// Bytes found.
         n_bytes: usize,
     },
+    /// A scale in a quantized tensor is infinite or no number.
+    #[error(
+        "tensor `{name}` has a scale that is infinite or no number in row {row}: the file is damaged, \
+         or was badly quantized; get it again"
+    )]
+    UnfitScale {
+        /// GGUF-style name of the tensor.
+        name: String,
+        /// The row, as it is stored.
+        row: usize,
+    },
     /// The configuration asks for a size the kernels do not have.
     #[error("{what} is {got}; the decoder needs {expected}")]
     UnsupportedShape {

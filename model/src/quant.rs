@@ -325,7 +325,7 @@ pub(crate) mod tests {
     ];
 
     /// Offsets of the f16 numbers in a block, which random bytes must not make huge.
-    fn halves_at(encoding: Encoding) -> &'static [usize] {
+    pub fn halves_at(encoding: Encoding) -> &'static [usize] {
         match encoding {
             Encoding::Q4_1 | Encoding::Q5_1 | Encoding::Q4_K | Encoding::Q5_K => &[0, 2],
             Encoding::Q2_K => &[80, 82],

@@ -3,8 +3,11 @@
 //! Halves are rotated: dimension `i` pairs with `i + head_dim / 2`. Angles are computed in
 //! f64 and rounded once, from two short tables by the addition theorem, so that a rotation
 //! by any difference of positions costs no trigonometry and no table of all positions.
+//!
+//! Dimensions that a model does not rotate, all of a layer or the last of each head, have the
+//! frequency zero: the rotation leaves them as they are, to the bit.
 
-use crate::config::{ModelConfig, RopeScaling};
+use crate::config::{ModelConfig, OtherRotation, RopeScaling};
 use crate::lanes::{Lane, WIDTH};
 
 /// Positions in the fine table.
@@ -20,6 +23,10 @@ pub(crate) struct Rope {
     fine_by_frequency: Table,
     /// Angle of one position for each frequency, radians.
     frequencies: Vec<f64>,
+    /// Frequencies that are not zero on purpose: the first.
+    n_rotated: usize,
+    /// What the product of a rotated query and a rotated key is multiplied with.
+    gain: f32,
     /// Of positions that are multiples of 256.
     coarse: Table,
 }
@@ -69,19 +76,65 @@ pub(crate) struct Turn {
     sin: Vec<f32>,
 }
 
-impl Rope {
-    /// The rotation of a model.
+/// The rotations of all layers of a model.
+#[derive(Debug)]
+pub(crate) struct Ropes {
+    usual: Rope,
+    /// With the layers that have it.
+    other: Option<(Rope, Vec<usize>)>,
+}
+
+impl Ropes {
+    /// Those of a model.
     pub fn new(config: &ModelConfig) -> Self {
+        let other = |OtherRotation { layers, theta }: &OtherRotation| {
+            let rope = Rope::of(config, *theta, &RopeScaling::None);
+            (rope, layers.clone())
+        };
+        Self {
+            usual: Rope::new(config),
+            other: config.other_rotation.as_ref().map(other),
+        }
+    }
+
+    /// That of one layer.
+    pub fn of_layer(&self, layer: usize) -> &Rope {
+        match &self.other {
+            Some((rope, layers)) if layers.contains(&layer) => rope,
+            _ => &self.usual,
+        }
+    }
+}
+
+impl Rope {
+    /// The rotation of most layers of a model.
+    fn new(config: &ModelConfig) -> Self {
+        Self::of(config, Some(config.rope_theta), &config.rope_scaling)
+    }
+
+    /// The rotation by frequencies of this base, or by none.
+    fn of(config: &ModelConfig, theta: Option<f32>, scaling: &RopeScaling) -> Self {
         let half = config.head_dim / 2;
+        let n_rotated = match theta {
+            Some(_) => config.rotated_dims / 2,
+            None => 0,
+        };
+        let theta = f64::from(theta.unwrap_or_default());
         let frequencies: Vec<f64> = (0..half)
             .map(|i| {
-                let power = -2.0 * i as f64 / config.head_dim as f64;
-                scaled(
-                    f64::from(config.rope_theta).powf(power),
-                    config.rope_scaling,
-                )
+                if i >= n_rotated {
+                    return 0.0;
+                }
+                let power = -2.0 * i as f64 / config.rotated_dims as f64;
+                scaled(theta.powf(power), i, scaling)
             })
             .collect();
+        let gain = match scaling {
+            RopeScaling::Divisors {
+                attention_factor, ..
+            } => attention_factor * attention_factor,
+            _ => 1.0,
+        };
         let fine = Table::new(FINE, 1, &frequencies);
         let coarse = Table::new(config.max_positions as i64 / FINE + 2, FINE, &frequencies);
         Self {
@@ -89,7 +142,18 @@ impl Rope {
             fine_by_frequency: fine.transposed(half),
             fine,
             frequencies,
+            n_rotated,
+            gain,
             coarse,
+        }
+    }
+
+    /// What a dimension of a query is multiplied with before it meets keys, besides the scale of all
+    /// scores: keys are kept as they are.
+    pub fn gain(&self, dimension: usize) -> f32 {
+        match dimension % self.half < self.n_rotated {
+            true => self.gain,
+            false => 1.0,
         }
     }
 
@@ -210,10 +274,12 @@ impl Turn {
     }
 }
 
-fn scaled(frequency: f64, scaling: RopeScaling) -> f64 {
-    match scaling {
+/// Frequency number `i`, stretched.
+fn scaled(frequency: f64, i: usize, scaling: &RopeScaling) -> f64 {
+    match *scaling {
         RopeScaling::None => frequency,
         RopeScaling::Linear { factor } => frequency / f64::from(factor),
+        RopeScaling::Divisors { ref divisors, .. } => frequency / f64::from(divisors[i]),
         RopeScaling::Llama3 {
             factor,
             low_freq_factor,
@@ -244,6 +310,7 @@ mod tests {
     fn a_turn_is_the_rotation_by_its_position() {
         let config = ModelConfig {
             head_dim: 32,
+            rotated_dims: 32,
             max_positions: 1024,
             ..tiny_config()
         };
@@ -271,6 +338,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_not_rotated_keeps_its_bits() {
+        let config = ModelConfig {
+            head_dim: 32,
+            rotated_dims: 24,
+            other_rotation: Some(OtherRotation {
+                layers: vec![1],
+                theta: None,
+            }),
+            ..tiny_config()
+        };
+        let ropes = Ropes::new(&config);
+        let head: Vec<f32> = (0..32).map(|i| 0.3 * i as f32 - 4.1).collect();
+        let mut turn = Turn::default();
+        for (layer, n_rotated) in [(0, 12), (1, 0), (2, 12)] {
+            for position in [0, 1, 77, 300, -5] {
+                ropes.of_layer(layer).turn(position, &mut turn);
+                let mut turned = head.clone();
+                turn.apply(&mut turned);
+                for (i, (a, b)) in turned.iter().zip(&head).enumerate() {
+                    let is_kept = i % 16 >= n_rotated || position == 0;
+                    assert_eq!(
+                        a.to_bits() == b.to_bits(),
+                        is_kept,
+                        "{layer} {position} {i}"
+                    );
+                }
+            }
+        }
+    }
+
     /// Pins made by mpmath, with every power, cosine and sine rounded correctly: a mathematical library that
     /// rounds the last bit of an f64 otherwise decides no bit of a rotation.
     #[test]
@@ -288,6 +386,7 @@ mod tests {
         ] {
             let config = ModelConfig {
                 head_dim,
+                rotated_dims: head_dim,
                 rope_theta,
                 max_positions: 32_768,
                 ..tiny_config()

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 use half::f16;
 
-use crate::config::{Architecture, ModelConfig, RopeScaling};
+use crate::config::{
+    Activation, Architecture, BlockNorms, ModelConfig, QkNorm, RopeScaling, Scales, SoftCaps,
+};
 use crate::weights::{Encoding, RawTensor, TensorSource};
 
 /// Weights drawn from a seed.
@@ -67,13 +69,22 @@ pub fn tiny_config() -> ModelConfig {
         d_ff: 64,
         n_vocab: 96,
         max_positions: 4096,
+        trained_positions: 4096,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::None,
+        rotated_dims: 16,
+        other_rotation: None,
+        window: None,
         norm_eps: 1e-5,
         qkv_bias: false,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
+        norms: BlockNorms::Before,
+        activation: Activation::Silu,
+        scales: Scales::PLAIN,
+        soft_caps: SoftCaps::default(),
         tied_embeddings: false,
         interleaved_rope_rows: false,
+        norms_less_one: false,
     }
 }
 
@@ -82,6 +93,7 @@ pub fn tiny_config() -> ModelConfig {
 pub fn tiny(config: &ModelConfig, seed: u64) -> SeededTensors {
     let mut draw = Draw {
         state: seed,
+        norm_mean: if config.norms_less_one { 0.0 } else { 1.0 },
         tensors: HashMap::new(),
     };
     let c = config;
@@ -93,17 +105,28 @@ pub fn tiny(config: &ModelConfig, seed: u64) -> SeededTensors {
     draw.norm("output_norm.weight", d);
     for layer in 0..c.n_layers {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        draw.norm(&name("attn_norm.weight"), d);
-        draw.norm(&name("ffn_norm.weight"), d);
+        if c.norms.are_before() {
+            draw.norm(&name("attn_norm.weight"), d);
+            draw.norm(&name("ffn_norm.weight"), d);
+        }
+        if c.norms.are_after() {
+            draw.norm(&name("post_attention_norm.weight"), d);
+            draw.norm(&name("post_ffw_norm.weight"), d);
+        }
         for (part, width) in [("attn_q", q), ("attn_k", kv), ("attn_v", kv)] {
             draw.matrix(&name(&format!("{part}.weight")), [width, d], 1.7);
             if c.qkv_bias {
                 draw.matrix(&name(&format!("{part}.bias")), [1, width], 0.5);
             }
         }
-        if c.qk_norm {
-            draw.norm(&name("attn_q_norm.weight"), c.head_dim);
-            draw.norm(&name("attn_k_norm.weight"), c.head_dim);
+        let of_heads = match c.qk_norm {
+            QkNorm::None => None,
+            QkNorm::EachHead => Some([c.head_dim; 2]),
+            QkNorm::AllHeads => Some([q, kv]),
+        };
+        if let Some([of_query, of_key]) = of_heads {
+            draw.norm(&name("attn_q_norm.weight"), of_query);
+            draw.norm(&name("attn_k_norm.weight"), of_key);
         }
         draw.matrix(&name("attn_output.weight"), [d, q], 1.7);
         draw.matrix(&name("ffn_gate.weight"), [c.d_ff, d], 1.7);
@@ -117,6 +140,7 @@ pub fn tiny(config: &ModelConfig, seed: u64) -> SeededTensors {
 
 struct Draw {
     state: u64,
+    norm_mean: f32,
     tensors: HashMap<String, (Encoding, [usize; 2], Vec<u8>)>,
 }
 
@@ -141,7 +165,8 @@ impl Draw {
     }
 
     fn norm(&mut self, name: &str, n: usize) {
-        self.insert(name, [1, n], |draw| 1.0 + 0.2 * draw.next());
+        let mean = self.norm_mean;
+        self.insert(name, [1, n], |draw| mean + 0.2 * draw.next());
     }
 
     fn insert(&mut self, name: &str, shape: [usize; 2], mut f: impl FnMut(&mut Self) -> f32) {

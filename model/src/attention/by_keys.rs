@@ -5,7 +5,7 @@ use super::extent::Extent;
 use super::heads::{BLOCK, BLOCK_TILES, Heads, Keys, Lines, hiding};
 use super::state::State;
 use crate::kv::Strip;
-use crate::lanes::{Lane, Lanes, WIDTH, exp};
+use crate::lanes::{Lane, Lanes, WIDTH, exp, soft_cap};
 use crate::matmul::MultiplyRows;
 use crate::rope::Turn;
 
@@ -31,12 +31,13 @@ impl Lines for ByKeys {
         let head_dim = heads.shape.head_dim;
         let n = heads.shape.group * heads.n_rows;
         let mut plain = vec![0.0; n * head_dim];
-        let scale = heads.scale();
+        let scales = heads.scales();
         for (line, plain) in plain.chunks_exact_mut(head_dim).enumerate() {
             let head = heads.kv_head * heads.shape.group + line / heads.n_rows;
             let row = heads.first_row + line % heads.n_rows;
             heads.queries.read_row(row, head * head_dim, plain);
-            plain.iter_mut().for_each(|x| *x *= scale);
+            let scaled = plain.iter_mut().zip(&scales);
+            scaled.for_each(|(x, scale)| *x *= scale);
         }
         Self {
             n,
@@ -77,6 +78,9 @@ impl Lines for ByKeys {
         for first in (keys.range.start..end).step_by(BLOCK) {
             let n_keys = BLOCK.min(end - first);
             let n_tiles = n_keys.div_ceil(WIDTH);
+            if heads.reaches(keys, 0) >= first + n_keys {
+                continue;
+            }
             self.load(l, strip, first, n_keys);
             for token in source.zeroed(heads.layer, first..first + n_keys) {
                 let values = self.values[token..].iter_mut().step_by(BLOCK);
@@ -95,6 +99,11 @@ impl Lines for ByKeys {
                     out: &mut *scores,
                     resume: false,
                 });
+                if let Some(cap) = heads.shape.cap {
+                    for score in &mut *scores {
+                        l.store(soft_cap(l, l.load(score), cap), score);
+                    }
+                }
                 let start = first + tile * WIDTH;
                 if let Some(hidden) = &source.hidden {
                     let bias = l.load(&hidden[start / WIDTH]);
@@ -116,6 +125,13 @@ impl Lines for ByKeys {
                             let bias = &OUT_OF_SIGHT[seen.saturating_sub(start)];
                             l.store(l.add(l.load(score), l.load(bias)), score);
                         }
+                    }
+                }
+                if heads.reaches(keys, heads.n_rows - 1) > start {
+                    for (line, score) in scores.iter_mut().enumerate() {
+                        let reaches = heads.reaches(keys, line % heads.n_rows);
+                        let bias = &OUT_OF_REACH[reaches.saturating_sub(start).min(WIDTH)];
+                        l.store(l.add(l.load(score), l.load(bias)), score);
                     }
                 }
             }
@@ -185,3 +201,5 @@ impl ByKeys {
 
 /// Biases that leave the first `n` keys of a tile in sight.
 static OUT_OF_SIGHT: [Lane; WIDTH + 1] = hiding(false);
+/// Biases that leave all but the first `n` keys of a tile in sight.
+static OUT_OF_REACH: [Lane; WIDTH + 1] = hiding(true);

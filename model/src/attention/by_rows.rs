@@ -5,7 +5,7 @@ use super::extent::Extent;
 use super::heads::{BLOCK, BLOCK_TILES, Heads, Keys, Lines, hiding};
 use super::state::State;
 use crate::kv::Strip;
-use crate::lanes::{Kernel, Lane, Lanes, WIDTH, exp, numbers};
+use crate::lanes::{Kernel, Lane, Lanes, WIDTH, exp, numbers, soft_cap};
 use crate::rope::Turn;
 use crate::tiles::{Tiled, all_tiles};
 
@@ -41,14 +41,14 @@ impl Lines for ByRows {
         let n_units = heads.shape.group * n_sixteens;
         let mut plain = vec![Lane::ZERO; n_units * head_dim];
         let mut of_row = vec![0.0; head_dim];
-        let scale = heads.scale();
+        let scales = heads.scales();
         for (unit, plain) in plain.chunks_exact_mut(head_dim).enumerate() {
             let head = heads.kv_head * heads.shape.group + unit / n_sixteens;
             let first = unit % n_sixteens * WIDTH;
             for row in first..heads.n_rows.min(first + WIDTH) {
                 let queries = heads.queries;
                 queries.read_row(heads.first_row + row, head * head_dim, &mut of_row);
-                for (lane, x) in plain.iter_mut().zip(&of_row) {
+                for ((lane, x), scale) in plain.iter_mut().zip(&of_row).zip(&scales) {
                     lane.0[row - first] = x * scale;
                 }
             }
@@ -98,6 +98,9 @@ impl Lines for ByRows {
         let n_panels = self.head_dim / WIDTH;
         for first in (keys.range.start..end).step_by(BLOCK) {
             let n_keys = BLOCK.min(end - first);
+            if heads.reaches(keys, 0) >= first + n_keys {
+                continue;
+            }
             self.load(l, strip, first, n_keys);
             for token in source.zeroed(heads.layer, first..first + n_keys) {
                 self.values[token * n_panels..][..n_panels].fill(Lane::ZERO);
@@ -115,6 +118,11 @@ impl Lines for ByRows {
                     out: &mut self.scores[..n_keys],
                     resume: false,
                 });
+                if let Some(cap) = heads.shape.cap {
+                    for score in &mut self.scores[..n_keys] {
+                        l.store(soft_cap(l, l.load(score), cap), score);
+                    }
+                }
                 if let Some(hidden) = &source.hidden {
                     let bias = &numbers(hidden)[first..first + n_keys];
                     for (score, bias) in self.scores.iter_mut().zip(bias) {
@@ -129,6 +137,17 @@ impl Lines for ByRows {
                         let score = &mut self.scores[key - first];
                         l.store(l.add(l.load(score), l.load(&BLIND[n_blind])), score);
                     }
+                }
+                let first_row = unit % self.n_sixteens * WIDTH;
+                let reached = heads.reaches(keys, first_row + WIDTH - 1);
+                for key in first..reached.min(first + n_keys) {
+                    // Each row reaches back one token less than the row before it.
+                    let n_sighted = WIDTH.saturating_sub(reached - key);
+                    let score = &mut self.scores[key - first];
+                    l.store(
+                        l.add(l.load(score), l.load(&OUT_OF_REACH[n_sighted])),
+                        score,
+                    );
                 }
                 self.soften(l, heads.extent(), unit, n_keys, state);
                 l.call(MultiplyColumns {
@@ -240,3 +259,5 @@ impl Tiled for MultiplyColumns<'_> {
 
 /// Biases that leave all but the first `n` lanes in sight.
 static BLIND: [Lane; WIDTH + 1] = hiding(true);
+/// Biases that leave the first `n` lanes in sight.
+static OUT_OF_REACH: [Lane; WIDTH + 1] = hiding(false);

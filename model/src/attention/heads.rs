@@ -81,9 +81,23 @@ impl Heads<'_> {
         }
     }
 
-    /// What the scores of queries are multiplied with.
-    pub fn scale(&self) -> f32 {
-        1.0 / (self.shape.head_dim as f32).sqrt()
+    /// What the dimensions of queries are multiplied with.
+    pub fn scales(&self) -> Vec<f32> {
+        let dimensions = 0..self.shape.head_dim;
+        dimensions
+            .map(|d| self.shape.scale * self.shape.rope.gain(d))
+            .collect()
+    }
+
+    /// The first token of a source that a row's window reaches back to.
+    pub fn reaches(&self, keys: &Keys<'_>, row: usize) -> usize {
+        let Some(window) = self.shape.window else {
+            return 0;
+        };
+        // The row's place, counted from the source's first token.
+        let source = keys.source;
+        let place = self.first_position + row as i64 + source.shift - i64::from(source.kv.base());
+        usize::try_from(place + 1 - window as i64).unwrap_or(0)
     }
 
     /// Keys that the last row sees end here.

@@ -148,7 +148,7 @@ pub(crate) fn spans_of(sources: &[&Source<'_>], n_in_tail: usize) -> Vec<Span> {
     spans(of_sources.chain([n_in_tail]), BLOCK)
 }
 
-/// What attention needs to know of the model.
+/// What attention needs to know of a layer.
 pub(crate) struct Shape<'a> {
     /// Query heads that share a key/value head.
     pub group: usize,
@@ -158,6 +158,12 @@ pub(crate) struct Shape<'a> {
     pub head_dim: usize,
     /// Rotations.
     pub rope: &'a Rope,
+    /// What scores are multiplied with.
+    pub scale: f32,
+    /// Soft bound of scores.
+    pub cap: Option<f32>,
+    /// How many tokens a row sees, itself among them, by positions; `None` for all before it.
+    pub window: Option<usize>,
 }
 
 /// Rows of a task, at most, where `n_rows` shall make so many tasks: whole vectors of rows.

@@ -1,12 +1,13 @@
 //! The forward pass: rows through the layers, a few hundred at a time.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::PoisonError;
 
 use rayon::prelude::*;
 
-use super::layers::Layer;
-use super::{Decoder, Logits, Pending, Rows};
+use super::layers::{Layer, QkNorms};
+use super::{Decoder, Logits, Pending, Rows, logits};
 use crate::activations::Activations;
 use crate::attention::{Run, Shape, Source, Span, attend, spans_of};
 use crate::awake::keep_awake;
@@ -14,7 +15,7 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::kv::{Strip, Tail};
 use crate::lanes::{Halves, Kernel, Lane, Lanes, WIDTH};
-use crate::matmul::{Product, multiply, multiply_gated};
+use crate::matmul::{PackedMatrix, Product, multiply, multiply_gated};
 use crate::norm::{norm_head, rms_norm};
 use crate::rope::{Rope, Turn};
 
@@ -200,7 +201,9 @@ impl Decoder {
         for piece in pieces {
             for (i, row) in piece.rows.clone().enumerate() {
                 let token = batch[piece.run].tokens[row] as usize;
-                x.set_row(piece.first_row + i, &self.layers.embedding.row(token));
+                let mut embedding = self.layers.embedding.row(token);
+                embedding.iter_mut().for_each(|e| *e *= c.scales.embedding);
+                x.set_row(piece.first_row + i, &embedding);
             }
         }
         let firsts: Vec<usize> = pieces
@@ -218,12 +221,6 @@ impl Decoder {
         let want_mass = pieces.iter().any(|piece| batch[piece.run].mass);
         let mass_layers = c.n_layers / 2..c.n_layers;
         let mut mass = vec![Vec::new(); n_rows];
-        let shape = Shape {
-            group: c.n_heads / c.n_kv_heads,
-            n_kv_heads: c.n_kv_heads,
-            head_dim: c.head_dim,
-            rope: &self.rope,
-        };
         let d_attn = c.n_heads * c.head_dim;
         let d_kv = c.n_kv_heads * c.head_dim;
         let n_layers = tap.as_ref().map_or(c.n_layers, |tap| tap.n_layers);
@@ -235,20 +232,20 @@ impl Decoder {
             let mut queries = Activations::zeros(n_rows, d_attn);
             let mut keys = Activations::zeros(n_rows, d_kv);
             let mut values = Activations::zeros(n_rows, d_kv);
-            let normed = rms_norm(self.isa, &x, &layer.attn_norm, c.d_model, c.norm_eps);
+            let normed = self.normed(&layer.attn_norm, &x);
             let bias = |i: usize| layer.biases.as_ref().map(|b| &b[i][..]);
             let mut products = vec![
                 Product {
                     weights: &layer.key,
                     bias: bias(1),
                     out: &mut keys,
-                    add: false,
+                    add: None,
                 },
                 Product {
                     weights: &layer.value,
                     bias: bias(2),
                     out: &mut values,
-                    add: false,
+                    add: None,
                 },
             ];
             let of_layer = want_mass && mass_layers.contains(&number);
@@ -259,13 +256,11 @@ impl Decoder {
                     weights,
                     bias: bias(0),
                     out: &mut queries,
-                    add: false,
+                    add: None,
                 });
             }
             multiply(self.isa, &normed, products);
-            if let Some([_, key_norm]) = &layer.head_norms {
-                self.norm_heads(&mut keys, c.n_kv_heads, key_norm);
-            }
+            self.norm_keys(layer, &mut keys);
             for (piece, first) in pieces.iter().zip(&firsts) {
                 let tail = &mut *batch[piece.run].tail;
                 self.remember(tail, number, piece, *first, &keys, &values);
@@ -273,9 +268,7 @@ impl Decoder {
             if idle {
                 break;
             }
-            if let Some([query_norm, _]) = &layer.head_norms {
-                self.norm_heads(&mut queries, c.n_heads, query_norm);
-            }
+            self.norm_queries(layer, &mut queries);
             if let Some(tap) = &mut tap {
                 (tap.read)(number, pieces, &queries);
                 if last {
@@ -299,7 +292,7 @@ impl Decoder {
             let sums = of_layer.then_some(&mut mass[..]);
             attend(
                 self.isa,
-                &shape,
+                &self.shape(number),
                 number,
                 &runs,
                 &queries,
@@ -320,34 +313,92 @@ impl Decoder {
         Ok((x, mass))
     }
 
+    /// What attention needs to know of a layer.
+    fn shape(&self, layer: usize) -> Shape<'_> {
+        let c = &self.config;
+        Shape {
+            group: c.n_heads / c.n_kv_heads,
+            n_kv_heads: c.n_kv_heads,
+            head_dim: c.head_dim,
+            rope: self.ropes.of_layer(layer),
+            scale: c.attention_scale(),
+            cap: c.soft_caps.scores,
+            window: c.window_of(layer),
+        }
+    }
+
     /// Output projection and feed-forward, added to the residual stream.
     fn finish_layer(&self, layer: &Layer, x: &mut Activations, attended: &Activations) {
         let c = &self.config;
-        let weights = &layer.attn_output;
-        multiply(
-            self.isa,
-            attended,
-            vec![Product {
-                weights,
-                bias: None,
-                out: x,
-                add: true,
-            }],
-        );
-        let normed = rms_norm(self.isa, x, &layer.ffn_norm, c.d_model, c.norm_eps);
+        self.add(x, attended, &layer.attn_output, &layer.attn_post_norm);
+        let normed = self.normed(&layer.ffn_norm, x);
         let mut inner = Activations::zeros(x.n_rows(), c.d_ff);
-        multiply_gated(self.isa, &normed, &layer.gate, &layer.up, &mut inner);
-        let weights = &layer.down;
-        multiply(
-            self.isa,
-            &inner,
-            vec![Product {
+        let weights = [&layer.gate, &layer.up];
+        multiply_gated(self.isa, &normed, c.activation, weights, &mut inner);
+        self.add(x, &inner, &layer.down, &layer.ffn_post_norm);
+    }
+
+    /// The residual stream as a block reads it.
+    fn normed<'a>(&self, norm: &Option<Vec<Lane>>, x: &'a Activations) -> Cow<'a, Activations> {
+        let c = &self.config;
+        match norm {
+            Some(weights) => Cow::Owned(rms_norm(self.isa, x, weights, c.d_model, c.norm_eps)),
+            None => Cow::Borrowed(x),
+        }
+    }
+
+    /// Adds what a block makes of `inner` to the residual stream.
+    fn add(
+        &self,
+        x: &mut Activations,
+        inner: &Activations,
+        weights: &PackedMatrix,
+        norm: &Option<Vec<Lane>>,
+    ) {
+        let c = &self.config;
+        let scale = c.scales.residual;
+        let Some(norm) = norm else {
+            let product = Product {
                 weights,
                 bias: None,
                 out: x,
-                add: true,
-            }],
-        );
+                add: Some(scale),
+            };
+            return multiply(self.isa, inner, vec![product]);
+        };
+        let mut made = Activations::zeros(x.n_rows(), c.d_model);
+        let product = Product {
+            weights,
+            bias: None,
+            out: &mut made,
+            add: None,
+        };
+        multiply(self.isa, inner, vec![product]);
+        let made = rms_norm(self.isa, &made, norm, c.d_model, c.norm_eps);
+        x.add_scaled(&made, scale);
+    }
+
+    fn norm_queries(&self, layer: &Layer, queries: &mut Activations) {
+        let n_heads = self.config.n_heads;
+        match &layer.qk_norms {
+            QkNorms::None => {}
+            QkNorms::EachHead([weights, _]) => self.norm_heads(queries, n_heads, weights),
+            QkNorms::AllHeads([weights, _]) => self.norm_all_heads(queries, n_heads, weights),
+        }
+    }
+
+    fn norm_keys(&self, layer: &Layer, keys: &mut Activations) {
+        let n_heads = self.config.n_kv_heads;
+        match &layer.qk_norms {
+            QkNorms::None => {}
+            QkNorms::EachHead([_, weights]) => self.norm_heads(keys, n_heads, weights),
+            QkNorms::AllHeads([_, weights]) => self.norm_all_heads(keys, n_heads, weights),
+        }
+    }
+
+    fn norm_all_heads(&self, x: &mut Activations, n_heads: usize, weights: &[Lane]) {
+        let c = &self.config;
+        *x = rms_norm(self.isa, x, weights, n_heads * c.head_dim, c.norm_eps);
     }
 
     fn norm_heads(&self, x: &mut Activations, n_heads: usize, weight: &[f32]) {
@@ -383,7 +434,8 @@ impl Decoder {
         keys: &Activations,
         values: &Activations,
     ) {
-        let (isa, rope, head_dim) = (self.isa, &self.rope, self.config.head_dim);
+        let (isa, head_dim) = (self.isa, self.config.head_dim);
+        let rope = self.ropes.of_layer(layer);
         let store = |(kv_head, strip): (usize, &mut Strip)| {
             isa.run(Store {
                 rope,
@@ -427,9 +479,10 @@ impl Decoder {
                 weights,
                 bias: None,
                 out: &mut out,
-                add: false,
+                add: None,
             };
             multiply(self.isa, &normed.select(&rows), vec![product]);
+            logits::finish(self.isa, c, &mut out);
             let of_row = wanted
                 .par_iter()
                 .with_max_len(1)

@@ -14,6 +14,7 @@
 mod choice;
 mod forward;
 mod layers;
+mod logits;
 mod queries;
 
 pub use choice::Choice;
@@ -24,13 +25,13 @@ use std::sync::Mutex;
 
 use crate::arithmetic::{Arithmetic, KernelOptions};
 use crate::cancel::Cancel;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, QkNorm};
 use crate::error::Error;
 use crate::kv::frame::KeyFrame;
 use crate::kv::{KvShape, Tail};
 use crate::lanes::Isa;
 use crate::layout::Layout;
-use crate::rope::Rope;
+use crate::rope::Ropes;
 use crate::weights::TensorSource;
 use layers::Layers;
 
@@ -38,7 +39,7 @@ use layers::Layers;
 pub struct Decoder {
     config: ModelConfig,
     layers: Layers,
-    rope: Rope,
+    ropes: Ropes,
     pool: rayon::ThreadPool,
     /// Held by the pass that is in the pool.
     turn: Mutex<()>,
@@ -157,11 +158,11 @@ impl Decoder {
             })?;
         let arithmetic = kernels.arithmetic;
         let layers = pool.install(|| Layers::load(&config, source, arithmetic, progress))?;
-        let rope = Rope::new(&config);
+        let ropes = Ropes::new(&config);
         Ok(Self {
             config,
             layers,
-            rope,
+            ropes,
             pool,
             turn: Mutex::default(),
             arithmetic,
@@ -203,8 +204,8 @@ impl Decoder {
     pub(crate) fn key_frame(&self) -> KeyFrame {
         // A bias before a norm is no longer one behind it.
         let biases = match self.config.qk_norm {
-            true => Vec::new(),
-            false => self.layers.key_biases(&self.config),
+            QkNorm::None => self.layers.key_biases(&self.config),
+            QkNorm::EachHead | QkNorm::AllHeads => Vec::new(),
         };
         KeyFrame::new(&self.config, biases)
     }

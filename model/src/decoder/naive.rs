@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use crate::config::{ModelConfig, RopeScaling};
+use crate::config::{Activation, ModelConfig, QkNorm, RopeScaling};
 use crate::quant::dequantize;
 use crate::weights::TensorSource;
 
@@ -61,29 +61,59 @@ impl Naive<'_> {
             .collect()
     }
 
-    fn norm(&self, x: &[f64], weight: &[f64]) -> Vec<f64> {
+    /// By the weights of this name, if the model has any.
+    fn norm(&self, x: &[f64], name: &str, is_there: bool) -> Vec<f64> {
+        if !is_there {
+            return x.to_vec();
+        }
         let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
         let scale = 1.0 / (mean + f64::from(self.config.norm_eps)).sqrt();
-        x.iter().zip(weight).map(|(x, w)| x * scale * w).collect()
+        let less = if self.config.norms_less_one { 1.0 } else { 0.0 };
+        let weights = self.vector(name);
+        let of = |(x, w): (&f64, f64)| x * scale * (w + less);
+        x.iter().zip(weights).map(of).collect()
     }
 
-    fn rotate(&self, head: &mut [f64], position: i64) {
-        let n = head.len();
+    /// Turns a head and gives it the length that the model gives to what is turned, by `stretched` times.
+    fn rotate(&self, layer: usize, head: &mut [f64], position: i64, stretched: i32) {
+        let c = self.config;
+        let other = c.other_rotation.as_ref();
+        let other = other.filter(|other| other.layers.contains(&layer));
+        let theta = match other {
+            None => f64::from(c.rope_theta),
+            Some(other) => match other.theta {
+                None => return,
+                Some(theta) => f64::from(theta),
+            },
+        };
+        let n = c.rotated_dims;
         for i in 0..n / 2 {
-            let theta = f64::from(self.config.rope_theta);
-            let angle = position as f64 * self.stretch(theta.powf(-2.0 * i as f64 / n as f64));
-            let (a, b) = (head[i], head[i + n / 2]);
+            let frequency = theta.powf(-2.0 * i as f64 / n as f64);
+            let (frequency, length) = match other {
+                None => self.stretch(i, frequency),
+                Some(_) => (frequency, 1.0),
+            };
+            let (angle, length) = (position as f64 * frequency, length.powi(stretched));
+            let (a, b) = (head[i] * length, head[i + n / 2] * length);
             head[i] = a * angle.cos() - b * angle.sin();
             head[i + n / 2] = b * angle.cos() + a * angle.sin();
         }
     }
 
     /// A rotary frequency as the publications of each scaling write it: positions are interpolated
-    /// (Chen et al., 2023), or those waves that are long in the original context (Llama 3.1).
-    fn stretch(&self, frequency: f64) -> f64 {
-        match self.config.rope_scaling {
+    /// (Chen et al., 2023), or those waves that are long in the original context (Llama 3.1), or each by
+    /// a number of its own (Ding et al., 2024); with what is rotated then multiplied with.
+    fn stretch(&self, i: usize, frequency: f64) -> (f64, f64) {
+        let frequency = match self.config.rope_scaling {
             RopeScaling::None => frequency,
             RopeScaling::Linear { factor } => 1.0 / f64::from(factor) * frequency,
+            RopeScaling::Divisors {
+                ref divisors,
+                attention_factor,
+            } => {
+                let stretched = frequency / f64::from(divisors[i]);
+                return (stretched, f64::from(attention_factor));
+            }
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
@@ -95,7 +125,8 @@ impl Naive<'_> {
                 let kept = ((waves - low) / (high - low)).clamp(0.0, 1.0);
                 frequency * (kept + (1.0 - kept) / f64::from(factor))
             }
-        }
+        };
+        (frequency, 1.0)
     }
 
     /// Projects, adds the bias, undoes interleaving, norms.
@@ -109,26 +140,41 @@ impl Naive<'_> {
         if part == "v" {
             return y;
         }
+        let norm = format!("blk.{layer}.attn_{part}_norm.weight");
         for head in y.chunks_mut(c.head_dim) {
             if c.interleaved_rope_rows {
                 let stored = head.to_vec();
-                for i in 0..c.head_dim / 2 {
+                for i in 0..c.rotated_dims / 2 {
                     head[i] = stored[2 * i];
-                    head[i + c.head_dim / 2] = stored[2 * i + 1];
+                    head[i + c.rotated_dims / 2] = stored[2 * i + 1];
                 }
             }
-            if c.qk_norm {
-                let weight = self.vector(&format!("blk.{layer}.attn_{part}_norm.weight"));
-                let normed = self.norm(head, &weight);
-                head.copy_from_slice(&normed);
+            let normed = self.norm(head, &norm, c.qk_norm == QkNorm::EachHead);
+            head.copy_from_slice(&normed);
+        }
+        self.norm(&y, &norm, c.qk_norm == QkNorm::AllHeads)
+    }
+
+    /// Softly bounded.
+    fn capped(x: f64, cap: Option<f32>) -> f64 {
+        let cap = cap.map(f64::from);
+        cap.map_or(x, |cap| cap * (x / cap).tanh())
+    }
+
+    /// The gate of the feed-forward.
+    fn activated(&self, x: f64) -> f64 {
+        match self.config.activation {
+            Activation::Silu => x / (1.0 + (-x).exp()),
+            Activation::GeluTanh => {
+                let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+                0.5 * x * (1.0 + u.tanh())
             }
         }
-        y
     }
 
     /// Keys less what a key of nothing is.
     fn without_bias(&self, layer: usize, keys: &[f64]) -> Vec<f64> {
-        match self.config.qkv_bias && !self.config.qk_norm {
+        match self.config.qkv_bias && self.config.qk_norm == QkNorm::None {
             true => {
                 let nothing = vec![0.0; self.config.d_model];
                 let bias = self.heads(layer, "k", &nothing);
@@ -162,18 +208,29 @@ impl Naive<'_> {
         });
         let table = self.vector("token_embd.weight");
         let mut x = table[token as usize * c.d_model..][..c.d_model].to_vec();
+        let scale_of_embedding = f64::from(c.scales.embedding);
+        x.iter_mut().for_each(|x| *x *= scale_of_embedding);
+        let scale = match c.scales.attention {
+            Some(scale) => f64::from(scale),
+            None => 1.0 / (c.head_dim as f64).sqrt(),
+        };
+        let (before, after) = (c.norms.are_before(), c.norms.are_after());
+        let add = |x: &mut [f64], y: Vec<f64>| {
+            let of_block = f64::from(c.scales.residual);
+            x.iter_mut().zip(y).for_each(|(x, y)| *x += of_block * y);
+        };
         let mut mass = vec![0.0; segment + 1];
         let (mut queries, mut plain_keys) = (Vec::new(), Vec::new());
         let upper = c.n_layers / 2..c.n_layers;
         for layer in 0..c.n_layers {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
-            let h = self.norm(&x, &self.vector(&name("attn_norm")));
+            let h = self.norm(&x, &name("attn_norm"), before);
             let q = self.heads(layer, "q", &h);
             let mut k = self.heads(layer, "k", &h);
             queries.push(q.clone());
             plain_keys.push(self.without_bias(layer, &k));
             k.chunks_mut(c.head_dim)
-                .for_each(|head| self.rotate(head, local));
+                .for_each(|head| self.rotate(layer, head, local, 1));
             let v = self.heads(layer, "v", &h);
             let own = seen.last_mut().expect("just pushed");
             own.keys.push(k.iter().map(round).collect());
@@ -181,17 +238,20 @@ impl Naive<'_> {
             let mut attended = Vec::new();
             for (head, q) in q.chunks(c.head_dim).enumerate() {
                 let mut q = q.to_vec();
-                self.rotate(&mut q, start + local);
+                self.rotate(layer, &mut q, start + local, 1);
                 let at = head / (c.n_heads / c.n_kv_heads) * c.head_dim;
                 let weights: Vec<f64> = seen
                     .iter()
                     .map(|s| {
                         let mut key = s.keys[layer][at..at + c.head_dim].to_vec();
-                        self.rotate(&mut key, s.position - s.rotated_at);
+                        self.rotate(layer, &mut key, s.position - s.rotated_at, 0);
                         let dot: f64 = key.iter().zip(&q).map(|(k, q)| k * q).sum();
-                        let score = dot / (c.head_dim as f64).sqrt();
+                        let score = Self::capped(dot * scale, c.soft_caps.scores);
+                        let n_tokens = c.window.as_ref().filter(|w| w.layers.contains(&layer));
+                        let is_far = n_tokens
+                            .is_some_and(|w| start + local - s.position >= w.n_tokens as i64);
                         match s {
-                            s if s.hidden => 0.0,
+                            s if s.hidden || is_far => 0.0,
                             s if s.keyless.contains(&layer) => 1.0,
                             _ => score.exp(),
                         }
@@ -213,26 +273,30 @@ impl Naive<'_> {
                 attended.extend(out);
             }
             let y = self.times(&name("attn_output"), &attended);
-            x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
-            let h = self.norm(&x, &self.vector(&name("ffn_norm")));
+            add(&mut x, self.norm(&y, &name("post_attention_norm"), after));
+            let h = self.norm(&x, &name("ffn_norm"), before);
             let gate = self.times(&name("ffn_gate"), &h);
             let up = self.times(&name("ffn_up"), &h);
             let inner: Vec<f64> = gate
                 .iter()
                 .zip(up)
-                .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
+                .map(|(g, u)| self.activated(*g) * u)
                 .collect();
             let y = self.times(&name("ffn_down"), &inner);
-            x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+            add(&mut x, self.norm(&y, &name("post_ffw_norm"), after));
         }
-        let h = self.norm(&x, &self.vector("output_norm.weight"));
+        let h = self.norm(&x, "output_norm.weight", true);
         let head = if c.tied_embeddings {
             "token_embd.weight"
         } else {
             "output.weight"
         };
+        let logits = self.times(head, &h).into_iter().map(|x| {
+            let scaled = x * f64::from(c.scales.logits);
+            Self::capped(scaled, c.soft_caps.logits)
+        });
         Row {
-            logits: self.times(head, &h),
+            logits: logits.collect(),
             mass,
             queries,
             plain_keys,

@@ -26,7 +26,8 @@ pub struct TokenQueries {
     heads: Vec<QueryHead>,
     n_tokens: usize,
     head_dim: usize,
-    /// `[n_heads][n_tokens][head_dim]`, with the bias of their projection, not rotated.
+    /// `[n_heads][n_tokens][head_dim]`, with the bias of their projection, not rotated; dimensions in
+    /// the order in which the decoder has them.
     queries: Vec<f32>,
 }
 

@@ -221,7 +221,7 @@ impl Linear {
             weights: &self.weights,
             bias: Some(&self.bias),
             out,
-            add,
+            add: add.then_some(1.0),
         }
     }
 }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use super::{KvFragment, KvShape};
 use crate::config::ModelConfig;
 use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH};
-use crate::rope::{Rope, Turn};
+use crate::rope::{Rope, Ropes, Turn};
 
 /// What is taken out of the keys of one model.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyFrame {
     shape: KvShape,
-    rope: Arc<Rope>,
+    ropes: Arc<Ropes>,
     /// `[n_layers][n_kv_heads][head_dim]`; empty where the model has none.
     biases: Vec<f32>,
     isa: Isa,
@@ -28,7 +28,7 @@ impl KeyFrame {
     pub(crate) fn new(config: &ModelConfig, biases: Vec<f32>) -> Self {
         Self {
             shape: KvShape::of(config),
-            rope: Arc::new(Rope::new(config)),
+            ropes: Arc::new(Ropes::new(config)),
             biases,
             isa: Isa::best(),
         }
@@ -50,12 +50,13 @@ impl KeyFrame {
     }
 
     /// The keys of one head of a fragment of this shape, f32, `[n_tiles][head_dim]`, each the sixteen
-    /// keys of a tile in one dimension; zero behind the last token.
+    /// keys of a tile in one dimension; zero behind the last token. Dimensions are in the order in
+    /// which the decoder has them, as in queries.
     pub(crate) fn plain_keys(&self, kv: &KvFragment, layer: usize, kv_head: usize) -> Vec<Lane> {
         let strip = kv.strip(layer, kv_head);
         let mut keys = vec![Lane::ZERO; strip.keys.len()];
         self.isa.run(TurnBack {
-            rope: &self.rope,
+            rope: self.ropes.of_layer(layer),
             base: kv.base,
             bias: self.bias(layer, kv_head),
             head_dim: self.shape.head_dim,

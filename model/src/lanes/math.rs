@@ -42,6 +42,27 @@ pub(crate) fn sigmoid_product<L: Lanes>(l: L, x: L::F, y: L::F) -> L::F {
     l.mul(l.div(x, l.add(l.splat(1.0), e)), y)
 }
 
+/// `gelu(x) * y`, by the approximation `x * (1 + tanh(u)) / 2` with `u = sqrt(2 / pi) * (x + 0.044715
+/// * x^3)`, which is `x * sigmoid(2 * u)`: the gated activation of other feed-forward layers.
+#[inline(always)]
+pub(crate) fn gelu_product<L: Lanes>(l: L, x: L::F, y: L::F) -> L::F {
+    const TWICE_ROOT: f32 = 1.595_769_1;
+    let cubed = l.mul(l.mul(x, x), l.mul(x, l.splat(0.044_715)));
+    let twice_u = l.mul(l.add(x, cubed), l.splat(TWICE_ROOT));
+    let e = exp(l, l.sub(l.splat(0.0), twice_u));
+    l.mul(l.div(x, l.add(l.splat(1.0), e)), y)
+}
+
+/// `cap * tanh(x / cap)`, off by less than `cap / 2^21`; 0 at 0. What is infinite or no number becomes
+/// no number.
+#[inline(always)]
+pub(crate) fn soft_cap<L: Lanes>(l: L, x: L::F, cap: f32) -> L::F {
+    let e = exp(l, l.mul(x, l.splat(2.0 / cap)));
+    let tanh = l.sub(l.splat(1.0), l.div(l.splat(2.0), l.add(e, l.splat(1.0))));
+    // The difference is zero, or no number: `exp` would make a number of that.
+    l.add(l.mul(l.splat(cap), tanh), l.sub(x, x))
+}
+
 /// The sum of the lanes, in the order of a binary tree over halves.
 #[inline(always)]
 pub(crate) fn sum<L: Lanes>(l: L, x: L::F) -> f32 {
@@ -101,5 +122,33 @@ mod tests {
             assert!((f64::from(exp1(x)) / want - 1.0).abs() < 2.5e-7, "{x}");
             x += 0.0137;
         }
+    }
+
+    #[test]
+    fn gelu_and_soft_caps_are_what_their_formulas_say() {
+        type OfLanes = fn(Portable, [f32; WIDTH]) -> [f32; WIDTH];
+        let first = |x: f32, f: OfLanes| f(Portable, [x; WIDTH])[0];
+        let gelu = |x| first(x, |l, x| gelu_product(l, x, l.splat(2.0)));
+        let capped = |x| first(x, |l, x| soft_cap(l, x, 30.0));
+        let mut x = -95.0f32;
+        while x < 95.0 {
+            let wide = f64::from(x);
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044_715 * wide.powi(3));
+            let want = wide * (1.0 + u.tanh());
+            assert!(
+                (f64::from(gelu(x)) - want).abs() < 1e-6 * wide.abs().max(1.0),
+                "{x}"
+            );
+            let want = 30.0 * (wide / 30.0).tanh();
+            assert!(
+                (f64::from(capped(x)) - want).abs() < 30.0 / f64::from(1 << 21),
+                "{x}"
+            );
+            x += 0.0137;
+        }
+        assert_eq!((gelu(0.0), capped(0.0)), (0.0, 0.0));
+        assert_eq!((capped(1e30), capped(-1e30)), (30.0, -30.0));
+        assert!(capped(f32::NAN).is_nan() && capped(f32::INFINITY).is_nan());
+        assert!(gelu(f32::NAN).is_nan());
     }
 }

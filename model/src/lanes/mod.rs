@@ -19,7 +19,7 @@ mod portable;
 
 use std::sync::OnceLock;
 
-pub(crate) use math::{exp, sigmoid_product, sum, sum_of_lanes};
+pub(crate) use math::{exp, gelu_product, sigmoid_product, soft_cap, sum, sum_of_lanes};
 pub(crate) use portable::Portable;
 
 /// Number of lanes of a register: output columns of a matmul, keys or rows in attention.
@@ -273,6 +273,8 @@ mod tests {
                 exp(l, a),
                 exp(l, l.sub(l.splat(0.0), l.max(a, l.sub(l.splat(0.0), a)))),
                 sigmoid_product(l, a, b),
+                gelu_product(l, a, b),
+                soft_cap(l, c, 50.0),
             ] {
                 let mut lane = Lane::ZERO;
                 l.store(x, &mut lane);

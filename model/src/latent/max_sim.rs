@@ -200,6 +200,7 @@ mod tests {
         let config = ModelConfig {
             qkv_bias: true,
             head_dim: 32,
+            rotated_dims: 32,
             ..tiny_config()
         };
         Decoder::load(config.clone(), &tiny(&config, seed), 1, &mut |_, _| {}).unwrap()

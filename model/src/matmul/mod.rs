@@ -22,7 +22,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::activations::Activations;
-use crate::lanes::{Isa, Kernel, Lane, Lanes, sigmoid_product};
+use crate::config::Activation;
+use crate::lanes::{Isa, Kernel, Lane, Lanes, gelu_product, sigmoid_product};
 use block_floats::BlockFloats;
 pub(crate) use floats::MultiplyRows;
 pub(crate) use packed::PackedMatrix;
@@ -36,7 +37,7 @@ use tile_products::SpreadRows;
 /// Steps of k in a unit: what shares a scale, at most.
 const UNIT: usize = 32;
 
-/// One product of a fork: `out = x * weights + bias`, or added to what `out` holds.
+/// One product of a fork: `out = x * weights + bias`, or scaled and added to what `out` holds.
 pub(crate) struct Product<'a> {
     /// The weights.
     pub weights: &'a PackedMatrix,
@@ -44,8 +45,8 @@ pub(crate) struct Product<'a> {
     pub bias: Option<&'a [Lane]>,
     /// Where the result goes.
     pub out: &'a mut Activations,
-    /// Whether the result is added to what is there.
-    pub add: bool,
+    /// If the result is added to what is there, what it is multiplied with before.
+    pub add: Option<f32>,
 }
 
 /// Computes several products of the same activations in one fork of the current pool.
@@ -70,12 +71,12 @@ pub(crate) fn multiply(isa: Isa, x: &Activations, products: Vec<Product<'_>>) {
         .into_par_iter()
         .with_max_len(1)
         .for_each(|(weights, bias, add, range, out)| {
-            if add {
+            if let Some(scale) = add {
                 let mut sum = vec![Lane::ZERO; out.len()];
                 input.panels(isa, weights, range.clone(), &mut sum);
                 out.iter_mut()
                     .zip(&sum)
-                    .for_each(|(out, sum)| add_lane(out, sum));
+                    .for_each(|(out, sum)| add_scaled_lane(out, sum, scale));
             } else {
                 input.panels(isa, weights, range.clone(), out);
             }
@@ -93,12 +94,18 @@ fn add_lane(to: &mut Lane, from: &Lane) {
     }
 }
 
-/// `silu(x * gate) * (x * up)` into `out`, in one fork of the current pool.
+fn add_scaled_lane(to: &mut Lane, from: &Lane, scale: f32) {
+    for (to, from) in to.0.iter_mut().zip(from.0) {
+        *to += from * scale;
+    }
+}
+
+/// `activation(x * gate) * (x * up)` into `out`, in one fork of the current pool.
 pub(crate) fn multiply_gated(
     isa: Isa,
     x: &Activations,
-    gate: &PackedMatrix,
-    up: &PackedMatrix,
+    activation: Activation,
+    [gate, up]: [&PackedMatrix; 2],
     out: &mut Activations,
 ) {
     let n_rows = x.n_rows();
@@ -117,6 +124,7 @@ pub(crate) fn multiply_gated(
             input.panels(isa, gate, range.clone(), out);
             input.panels(isa, up, range, &mut raised);
             isa.run(Gate {
+                activation,
                 gate: out,
                 up: &raised,
             });
@@ -132,6 +140,7 @@ fn grain(n_panels: usize) -> usize {
 }
 
 struct Gate<'a> {
+    activation: Activation,
     gate: &'a mut [Lane],
     up: &'a [Lane],
 }
@@ -140,8 +149,18 @@ impl Kernel for Gate<'_> {
     type Output = ();
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        for (gate, up) in self.gate.iter_mut().zip(self.up) {
-            l.store(sigmoid_product(l, l.load(gate), l.load(up)), gate);
+        let pairs = self.gate.iter_mut().zip(self.up);
+        match self.activation {
+            Activation::Silu => {
+                for (gate, up) in pairs {
+                    l.store(sigmoid_product(l, l.load(gate), l.load(up)), gate);
+                }
+            }
+            Activation::GeluTanh => {
+                for (gate, up) in pairs {
+                    l.store(gelu_product(l, l.load(gate), l.load(up)), gate);
+                }
+            }
         }
     }
 }

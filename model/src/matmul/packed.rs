@@ -98,6 +98,22 @@ impl PackedMatrix {
         Self { arithmetic, ..self }
     }
 
+    /// The first output of which a scale or an offset, as stored in f16, is infinite or no number.
+    pub fn unfit_scale(&self) -> Option<usize> {
+        const EXPONENT: u16 = 0x7c00;
+        let Store::Codes(store) = &self.store else {
+            return None;
+        };
+        let (n_halves, _) = scale_counts(store.format.rule, self.n_units);
+        let is_unfit = |half: &Halves, column: usize| half.0[column] & EXPONENT == EXPONENT;
+        let panels = store.halves.par_chunks(n_halves.max(1)).enumerate();
+        panels.find_map_first(|(panel, halves)| {
+            let mut columns = 0..WIDTH;
+            let column = columns.find(|c| halves.iter().any(|half| is_unfit(half, *c)))?;
+            Some(panel * WIDTH + column)
+        })
+    }
+
     /// Number of outputs.
     pub fn n_out(&self) -> usize {
         self.n_out

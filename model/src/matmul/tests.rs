@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::arithmetic::Arithmetic;
 use crate::decoder::tests::digest;
-use crate::quant::{Block, BlockFormat, ScaleRule, dequantize, tests::tame};
+use crate::quant::{
+    Block, BlockFormat, ScaleRule, dequantize,
+    tests::{halves_at, tame},
+};
 use crate::weights::{Encoding, RawTensor};
 
 /// Newer ones stand behind older ones, which have a digest of their own below.
@@ -83,7 +86,7 @@ fn product(isa: Isa, weights: &PackedMatrix, x: &[Vec<f32>]) -> Vec<Vec<u32>> {
             weights,
             bias: None,
             out: &mut out,
-            add: false,
+            add: None,
         }],
     );
     (0..x.len())
@@ -365,6 +368,38 @@ fn the_largest_integers_and_codes_stay_in_their_range() {
             for n_rows in [1, 2] {
                 for got in product(isa, &weights, &vec![x.clone(); n_rows]) {
                     assert_eq!(f32::from_bits(got[0]), want, "{encoding:?} {isa:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn scales_that_are_no_finite_numbers_are_found_in_any_block() {
+    const SHAPE: [usize; 2] = [40, 512];
+    for encoding in ENCODINGS {
+        let bytes = matrix(encoding, 5, SHAPE);
+        let unfit = |bytes: &[u8]| {
+            let raw = RawTensor {
+                encoding,
+                shape: SHAPE,
+                bytes,
+            };
+            PackedMatrix::pack(raw, |n| n).unfit_scale()
+        };
+        assert_eq!(unfit(&bytes), None, "{encoding:?}");
+        if encoding.block_format().is_none() {
+            continue;
+        }
+        let of_block = encoding.block_bytes();
+        let of_row = bytes.len() / SHAPE[0];
+        for (row, is_last) in [(0, false), (17, true), (39, true)] {
+            let block = row * of_row + if is_last { of_row - of_block } else { 0 };
+            for at in halves_at(encoding) {
+                for no_number in [f16::INFINITY, f16::NEG_INFINITY, f16::NAN] {
+                    let mut damaged = bytes.clone();
+                    damaged[block + at..][..2].copy_from_slice(&no_number.to_le_bytes());
+                    assert_eq!(unfit(&damaged), Some(row), "{encoding:?}, {at}");
                 }
             }
         }

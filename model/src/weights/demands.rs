@@ -6,7 +6,10 @@
 use std::path::Path;
 
 use super::TensorSource;
-use crate::{config::ModelConfig, error::Error};
+use crate::{
+    config::{ModelConfig, QkNorm, RopeScaling},
+    error::Error,
+};
 
 /// Every tensor the decoder reads, with its `[rows, columns]`.
 pub fn demands(config: &ModelConfig) -> Vec<(String, [usize; 2])> {
@@ -28,7 +31,14 @@ pub fn demands(config: &ModelConfig) -> Vec<(String, [usize; 2])> {
     }
     for layer in 0..config.n_layers {
         let mut push = |name: &str, shape| out.push((format!("blk.{layer}.{name}"), shape));
-        push("attn_norm.weight", [1, d_model]);
+        if config.norms.are_before() {
+            push("attn_norm.weight", [1, d_model]);
+            push("ffn_norm.weight", [1, d_model]);
+        }
+        if config.norms.are_after() {
+            push("post_attention_norm.weight", [1, d_model]);
+            push("post_ffw_norm.weight", [1, d_model]);
+        }
         push("attn_q.weight", [q_width, d_model]);
         push("attn_k.weight", [kv_width, d_model]);
         push("attn_v.weight", [kv_width, d_model]);
@@ -38,11 +48,15 @@ pub fn demands(config: &ModelConfig) -> Vec<(String, [usize; 2])> {
             push("attn_k.bias", [1, kv_width]);
             push("attn_v.bias", [1, kv_width]);
         }
-        if config.qk_norm {
-            push("attn_q_norm.weight", [1, head_dim]);
-            push("attn_k_norm.weight", [1, head_dim]);
+        let of_heads = match config.qk_norm {
+            QkNorm::None => None,
+            QkNorm::EachHead => Some((head_dim, head_dim)),
+            QkNorm::AllHeads => Some((q_width, kv_width)),
+        };
+        if let Some((of_query, of_key)) = of_heads {
+            push("attn_q_norm.weight", [1, of_query]);
+            push("attn_k_norm.weight", [1, of_key]);
         }
-        push("ffn_norm.weight", [1, d_model]);
         push("ffn_gate.weight", [d_ff, d_model]);
         push("ffn_up.weight", [d_ff, d_model]);
         push("ffn_down.weight", [d_model, d_ff]);
@@ -111,13 +125,51 @@ pub(super) fn check_sizes(path: &Path, config: &ModelConfig) -> Result<(), Error
     if !config.head_dim.is_multiple_of(2) {
         return corrupt(format!("head width {} is odd", config.head_dim));
     }
+    let rotated = config.rotated_dims;
+    if rotated == 0 || rotated > config.head_dim || !rotated.is_multiple_of(2) {
+        return corrupt(format!(
+            "{rotated} of {} dimensions of a head are rotated",
+            config.head_dim
+        ));
+    }
+    if let RopeScaling::Divisors { divisors, .. } = &config.rope_scaling {
+        let expected = rotated / 2;
+        if divisors.len() != expected {
+            let n = divisors.len();
+            return corrupt(format!("{n} rope factors, expected {expected}"));
+        }
+        if let Some(divisor) = divisors.iter().find(|x| !is_above_zero(**x)) {
+            return corrupt(format!("rope factor: {divisor}"));
+        }
+    }
+    let other_theta = config.other_rotation.as_ref().and_then(|other| other.theta);
+    let window = config.window.as_ref().map(|window| window.n_tokens as f32);
+    let attention_factor = match &config.rope_scaling {
+        RopeScaling::Divisors {
+            attention_factor, ..
+        } => Some(*attention_factor),
+        _ => None,
+    };
     for (what, value) in [
-        ("rope theta", config.rope_theta),
-        ("norm epsilon", config.norm_eps),
+        ("rope theta", Some(config.rope_theta)),
+        ("rope theta of some layers", other_theta),
+        ("attention factor of the rotation", attention_factor),
+        ("norm epsilon", Some(config.norm_eps)),
+        ("embedding scale", Some(config.scales.embedding)),
+        ("attention scale", config.scales.attention),
+        ("residual scale", Some(config.scales.residual)),
+        ("logit scale", Some(config.scales.logits)),
+        ("soft cap of scores", config.soft_caps.scores),
+        ("soft cap of logits", config.soft_caps.logits),
+        ("sliding window", window),
     ] {
-        if !(value.is_finite() && value > 0.0) {
+        if let Some(value) = value.filter(|x| !is_above_zero(*x)) {
             return corrupt(format!("{what}: {value}"));
         }
     }
     Ok(())
+}
+
+fn is_above_zero(x: f32) -> bool {
+    x.is_finite() && x > 0.0
 }

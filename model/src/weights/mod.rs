@@ -7,7 +7,10 @@
 mod checkpoint;
 mod demands;
 mod dequantized;
+mod family;
+mod fused;
 pub mod gguf;
+mod gguf_config;
 mod gguf_header;
 pub mod gguf_value;
 mod hub_config;

@@ -14,8 +14,13 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
-use super::{Encoding, RawTensor, TensorSource, demands, hub_config, mapped, unread};
-use crate::{config::ModelConfig, error::Error};
+use super::{
+    Encoding, RawTensor, TensorSource, demands, family::Family, fused, hub_config, mapped, unread,
+};
+use crate::{
+    config::{Architecture, BlockNorms, ModelConfig},
+    error::Error,
+};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -50,17 +55,20 @@ struct Placed {
 impl SafetensorsFolder {
     /// Maps and checks a folder. Cheap: no tensor is read.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let config = path.join("config.json");
+        let (file, family) = hub_config::open(&config)?;
         let mut contents = Contents {
             files: Vec::new(),
             tensors: HashMap::new(),
             unnamed: Vec::new(),
         };
-        for file in file_names(path)? {
-            contents.add(path.join(file))?;
+        for name in file_names(path)? {
+            contents.add(path.join(name), family)?;
         }
         let has = |name: &str| contents.tensors.contains_key(name);
-        let config = hub_config::read(&path.join("config.json"), &has)?;
+        let config = hub_config::read(&file, family, &has)?;
         demands::check_sizes(path, &config)?;
+        contents.split_fused(path, &config)?;
         demands::check(path, &config, &contents)?;
         if config.tied_embeddings {
             contents.drop_copy_of_embeddings(path)?;
@@ -112,7 +120,7 @@ impl TensorSource for Contents {
 }
 
 impl Contents {
-    fn add(&mut self, path: PathBuf) -> Result<(), Error> {
+    fn add(&mut self, path: PathBuf, family: &Family) -> Result<(), Error> {
         const LENGTH_BYTES: usize = 8;
         let map = mapped::map(&path)?;
         let corrupt = |reason: String| Error::Corrupt {
@@ -124,7 +132,7 @@ impl Contents {
             SafeTensors::read_metadata(&map).map_err(|error| corrupt(error.to_string()))?;
         let data = LENGTH_BYTES + head;
         for (published, info) in metadata.tensors() {
-            let Some(name) = gguf_name(&published) else {
+            let Some(name) = gguf_name(&published, family) else {
                 self.unnamed.push(published);
                 continue;
             };
@@ -164,6 +172,30 @@ impl Contents {
             }
         }
         self.files.push((path, map));
+        Ok(())
+    }
+
+    /// Gives each part of what is stored as one a place of its own.
+    fn split_fused(&mut self, path: &Path, config: &ModelConfig) -> Result<(), Error> {
+        for fused in fused::of(config) {
+            if self.tensors.contains_key(&fused.parts[0].0) {
+                // Some folders hold the parts.
+                continue;
+            }
+            let Some(whole) = self.tensors.remove(&fused.whole) else {
+                continue;
+            };
+            let Placed { file, encoding, .. } = whole;
+            for (name, shape, bytes) in fused.cut(path, encoding, whole.shape, &whole.bytes)? {
+                let part = Placed {
+                    file,
+                    encoding,
+                    shape,
+                    bytes,
+                };
+                self.tensors.insert(name, part);
+            }
+        }
         Ok(())
     }
 
@@ -225,7 +257,7 @@ fn file_names(folder: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// GGUF's name for a hub's; `None` for tensors that no decoder here reads.
-fn gguf_name(published: &str) -> Option<String> {
+fn gguf_name(published: &str, family: &Family) -> Option<String> {
     match published {
         "model.embed_tokens.weight" => return Some("token_embd.weight".into()),
         "model.norm.weight" => return Some("output_norm.weight".into()),
@@ -240,12 +272,18 @@ fn gguf_name(published: &str) -> Option<String> {
         "self_attn.q_proj" => "attn_q",
         "self_attn.k_proj" => "attn_k",
         "self_attn.v_proj" => "attn_v",
+        "self_attn.qkv_proj" => "attn_qkv",
         "self_attn.o_proj" => "attn_output",
         "self_attn.q_norm" => "attn_q_norm",
         "self_attn.k_norm" => "attn_k_norm",
-        "post_attention_layernorm" => "ffn_norm",
+        "post_attention_layernorm" if family.norms == BlockNorms::Before => "ffn_norm",
+        "post_attention_layernorm" => "post_attention_norm",
+        "pre_feedforward_layernorm" => "ffn_norm",
+        "post_feedforward_layernorm" => "post_ffw_norm",
         "mlp.gate_proj" => "ffn_gate",
         "mlp.up_proj" => "ffn_up",
+        // GGUF's name of both together.
+        "mlp.gate_up_proj" if family.architecture == Architecture::Phi3 => "ffn_up",
         "mlp.down_proj" => "ffn_down",
         _ => return None,
     };

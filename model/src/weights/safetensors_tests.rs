@@ -1,7 +1,7 @@
 use safetensors::tensor::TensorView;
 
 use super::*;
-use crate::config::{Architecture, RopeScaling};
+use crate::config::{Architecture, RopeScaling, Scales, SlidingWindow};
 
 const WIDTH: usize = 8;
 
@@ -265,6 +265,226 @@ fn settings_that_nobody_obeys_are_refused_by_name() {
     );
     assert!(qwen(r#""use_sliding_window": true, "sliding_window": 32"#).is_err());
     assert!(qwen(r#""use_sliding_window": true"#).is_err());
+}
+
+#[test]
+fn multipliers_are_read_of_granite_alone() {
+    let granite = |setting: &str| said("\"llama\"", &format!("\"granite\"{setting}"));
+    let scales = Scales {
+        embedding: 12.0,
+        attention: Some(0.0625),
+        residual: 0.22,
+        logits: 0.125,
+    };
+    let all = r#", "embedding_multiplier": 12.0, "attention_multiplier": 0.0625,
+        "residual_multiplier": 0.22, "logits_scaling": 8.0"#;
+    assert_eq!(granite(all).unwrap().scales, scales);
+    // What the library takes where nothing is said: scores as they are.
+    let unsaid = Scales {
+        attention: Some(1.0),
+        ..Scales::PLAIN
+    };
+    assert_eq!(granite("").unwrap().scales, unsaid);
+    for (setting, named) in [
+        (r#", "residual_multiplier": 0"#, "residual scale"),
+        (r#", "logits_scaling": -2.0"#, "logit scale"),
+        (
+            r#", "attention_multiplier": "high""#,
+            "attention_multiplier",
+        ),
+        (
+            r#", "final_logit_softcapping": 30.0"#,
+            "final_logit_softcapping",
+        ),
+    ] {
+        let says = granite(setting).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
+}
+
+#[test]
+fn rotations_in_part_and_factors_are_read_of_phi3_alone() {
+    const OLDER: &str = r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}"#;
+    let phi3 = |setting: &str| {
+        let config = CONFIG
+            .replace("\"llama\"", "\"phi3\"")
+            .replace(OLDER, setting);
+        let folder = folder(&config, false);
+        let opened = SafetensorsFolder::open(folder.path());
+        opened
+            .map(|opened| opened.config().clone())
+            .map_err(|error| error.to_string())
+    };
+    let half = phi3(r#""partial_rotary_factor": 0.5"#).unwrap();
+    assert_eq!((half.head_dim, half.rotated_dims), (4, 2));
+    const SHORT: &str = r#""rope_scaling": {"type": "longrope", "short_factor": [1.0, 2.0],
+        "long_factor": [3.0, 4.0]}"#;
+    let long = phi3(&format!(
+        r#"{SHORT}, "original_max_position_embeddings": 16"#
+    ))
+    .unwrap();
+    assert_eq!((long.max_positions, long.trained_positions), (16, 64));
+    let scaling = RopeScaling::Divisors {
+        divisors: vec![1.0, 2.0],
+        attention_factor: 1.5f32.sqrt(),
+    };
+    assert_eq!(long.rope_scaling, scaling);
+    let short = phi3(&format!(
+        r#"{SHORT}, "original_max_position_embeddings": 64"#
+    ))
+    .unwrap();
+    assert_eq!(short.notice("m"), None);
+    for (setting, named) in [
+        (SHORT.to_owned(), "original_max_position_embeddings"),
+        (
+            SHORT.replace("[1.0, 2.0]", "[1.0]") + r#", "original_max_position_embeddings": 16"#,
+            "1 rope factors, expected 2",
+        ),
+        (
+            SHORT.replace("[1.0, 2.0]", "[0.0, 2.0]")
+                + r#", "original_max_position_embeddings": 16"#,
+            "rope factor: 0",
+        ),
+        (
+            SHORT.replace("[1.0, 2.0]", "\"short\"")
+                + r#", "original_max_position_embeddings": 16"#,
+            "short_factor",
+        ),
+        (
+            SHORT.replace("\"type\"", "\"short_mscale\": 1.1, \"type\"")
+                + r#", "original_max_position_embeddings": 16"#,
+            "short_mscale",
+        ),
+        (r#""partial_rotary_factor": 1.5"#.to_owned(), "1.5"),
+        (r#""partial_rotary_factor": 0.25"#.to_owned(), "1 of 4"),
+        (r#""full_attn_mod": 2"#.to_owned(), "`full_attn_mod`"),
+    ] {
+        let says = phi3(&setting).unwrap_err();
+        assert!(says.contains(named), "{setting}: {says}");
+    }
+}
+
+#[test]
+fn windows_are_read_of_mistral_and_refused_of_llama() {
+    let mistral = |setting: &str| {
+        let config = said("\"llama\"", &format!("\"mistral\"{setting}"));
+        config.map(|config| config.window)
+    };
+    let window = SlidingWindow {
+        n_tokens: 32,
+        layers: vec![0],
+    };
+    assert_eq!(mistral(r#", "sliding_window": 32"#), Ok(Some(window)));
+    for all in [
+        "",
+        r#", "sliding_window": null"#,
+        r#", "sliding_window": 64"#,
+        r#", "sliding_window": 32, "layer_types": ["full_attention"]"#,
+    ] {
+        assert_eq!(mistral(all), Ok(None), "{all}");
+    }
+    for (setting, named) in [
+        (r#", "sliding_window": 0"#, "sliding window: 0"),
+        (r#", "sliding_window": "far""#, "sliding_window"),
+        (
+            r#", "layer_types": ["sliding_attention"]"#,
+            "sliding window",
+        ),
+        (r#", "layer_types": []"#, "layer_types"),
+    ] {
+        let says = mistral(setting).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
+}
+
+#[test]
+fn gemma_is_tied_and_has_its_own_names() {
+    const OLDER: &str = r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}"#;
+    let of = |family: &str, setting: &str| {
+        let config = CONFIG
+            .replace("\"llama\"", &format!("\"{family}\""))
+            .replace("\"tie_word_embeddings\": true,", "\"sliding_window\": 16,")
+            .replace(OLDER, setting);
+        let folder = folder_with(
+            &config,
+            false,
+            &[
+                "model.layers.0.pre_feedforward_layernorm.weight",
+                "model.layers.0.post_feedforward_layernorm.weight",
+            ],
+        );
+        let opened = SafetensorsFolder::open(folder.path());
+        opened
+            .map(|opened| opened.config().clone())
+            .map_err(|error| error.to_string())
+    };
+    let gemma = of("gemma2", r#""attn_logit_softcapping": 50.0"#).unwrap();
+    assert!(gemma.tied_embeddings && gemma.norms_less_one);
+    assert_eq!(gemma.scales, Scales::gemma(8, 256.0));
+    assert_eq!(
+        (gemma.soft_caps.scores, gemma.soft_caps.logits),
+        (Some(50.0), None)
+    );
+    assert_eq!(gemma.window.map(|window| window.layers), Some(vec![0]));
+    for (setting, named) in [
+        (r#""hidden_activation": "gelu""#, "`gelu`"),
+        (r#""hidden_act": "silu""#, "`silu`"),
+        (r#""attn_logit_softcapping": 0.0"#, "soft cap of scores"),
+        (r#""sliding_window_pattern": 0"#, "sliding_window_pattern"),
+        (r#""query_pre_attn_scalar": -1"#, "attention scale"),
+        (
+            r#""use_bidirectional_attention": true"#,
+            "use_bidirectional_attention",
+        ),
+        (r#""per_layer_inputs": 2"#, "`per_layer_inputs`"),
+    ] {
+        let says = of("gemma2", setting).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
+    // Of one that sees pictures, the text alone is another file.
+    assert!(
+        of("gemma3", "\"a\": null")
+            .unwrap_err()
+            .contains("gemma3_text")
+    );
+    assert!(
+        of("gemma3_text", "\"a\": null")
+            .unwrap_err()
+            .contains("attn_q_norm")
+    );
+}
+
+#[test]
+fn layers_without_rotation_are_read_of_smollm3_alone() {
+    let smollm3 = |setting: &str| {
+        let config = said("\"llama\"", &format!("\"smollm3\"{setting}"));
+        config.map(|config| config.other_rotation.map(|other| other.layers))
+    };
+    assert_eq!(smollm3(r#", "no_rope_layers": [0]"#), Ok(Some(vec![0])));
+    assert_eq!(smollm3(r#", "no_rope_layers": [1]"#), Ok(None));
+    assert_eq!(
+        smollm3(r#", "no_rope_layer_interval": 1"#),
+        Ok(Some(vec![0]))
+    );
+    // Every fourth, of one.
+    assert_eq!(smollm3(""), Ok(None));
+    for (setting, named) in [
+        (r#", "no_rope_layers": [1, 0]"#, "no_rope_layers"),
+        (r#", "no_rope_layers": [2]"#, "no_rope_layers"),
+        (r#", "no_rope_layers": 4"#, "no_rope_layers"),
+        (r#", "no_rope_layer_interval": 0"#, "no_rope_layer_interval"),
+        (
+            r#", "use_sliding_window": true, "sliding_window": 8"#,
+            "sliding window",
+        ),
+    ] {
+        let says = smollm3(setting).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
+    let of_llama = said("\"llama\"", r#""llama", "no_rope_layers": [0]"#);
+    assert!(of_llama.unwrap_err().contains("`no_rope_layers`"));
 }
 
 #[test]

@@ -13,11 +13,14 @@ use std::{collections::HashSet, path::Path};
 
 use serde_json::Value as Json;
 
-use super::{demands, gguf_value::Value};
-use crate::{config::ModelConfig, error::Error};
+use super::{demands, family::Family, gguf_value::Value};
+use crate::{
+    config::{ModelConfig, RopeScaling},
+    error::Error,
+};
 
 /// What an error says could have been there.
-const SUPPORTED: &str = "what plain Llama, Qwen2 and Qwen3 decoders have";
+const SUPPORTED: &str = "what plain decoders of this kind have";
 
 /// Keys of a GGUF under its architecture's prefix that are read where the configuration is.
 const GGUF_READ: [&str; 16] = [
@@ -159,21 +162,26 @@ const HUB_HARMLESS: [&str; 58] = [
     "use_bfloat16",
     "use_cache",
 ];
+/// Numbers, each with the value that changes nothing.
+const HUB_NEUTRAL: [(&str, f64); 2] = [("full_attn_mod", 1.0), ("interpolate_factor", 1.0)];
 /// Beginnings of names that programs write of themselves.
 const HUB_HARMLESS_BEGINNINGS: [&str; 2] = ["_", "unsloth_"];
 
-/// Refuses metadata under the prefix of `architecture` that the decoder does not obey.
+/// Refuses metadata under the prefix of a family that the decoder does not obey.
 pub(super) fn check_metadata<'a>(
     path: &Path,
-    architecture: &str,
+    family: &Family,
     metadata: impl Iterator<Item = (&'a String, &'a Value)>,
 ) -> Result<(), Error> {
     let mut refused: Vec<(&str, String, String)> = Vec::new();
     for (full, value) in metadata {
-        let key = full.strip_prefix(architecture);
+        let key = full.strip_prefix(family.gguf);
         let Some(key) = key.and_then(|rest| rest.strip_prefix('.')) else {
             continue;
         };
+        if family.gguf_settings.contains(&key) {
+            continue;
+        }
         let supported = match allowed_metadata(key, value) {
             Ok(()) => continue,
             Err(supported) => supported,
@@ -222,13 +230,21 @@ fn shown(value: &Value) -> String {
 }
 
 /// Refuses names of a `config.json` that the decoder does not obey.
-pub(super) fn check_settings(path: &Path, json: &Json) -> Result<(), Error> {
+pub(super) fn check_settings(path: &Path, family: &Family, json: &Json) -> Result<(), Error> {
     let entries = json.as_object().into_iter().flatten();
     for (name, value) in entries {
         let is_off = value.is_null() || *value == Json::Bool(false);
-        let is_known = HUB_READ.contains(&name.as_str()) || HUB_HARMLESS.contains(&name.as_str());
+        let lists = [&HUB_READ[..], &HUB_HARMLESS, family.hub_settings];
+        let is_known = lists.iter().any(|list| list.contains(&name.as_str()));
         let mut beginnings = HUB_HARMLESS_BEGINNINGS.iter();
-        if is_off || is_known || beginnings.any(|beginning| name.starts_with(beginning)) {
+        let mut neutral = HUB_NEUTRAL.iter();
+        let is_neutral =
+            neutral.any(|(known, only)| known == name && value.as_f64() == Some(*only));
+        if is_off
+            || is_known
+            || is_neutral
+            || beginnings.any(|beginning| name.starts_with(beginning))
+        {
             continue;
         }
         return Err(Error::Unsupported {
@@ -248,7 +264,10 @@ pub(super) fn check_tensors<'a>(
     names: impl Iterator<Item = &'a String>,
 ) -> Result<(), Error> {
     let read: HashSet<String> = demands(config).into_iter().map(|(name, _)| name).collect();
-    let unread = names.filter(|name| !read.contains(*name) && !is_harmless(name));
+    let has_factors = matches!(config.rope_scaling, RopeScaling::Divisors { .. });
+    let is_factor = |name: &str| has_factors && ROPE_FACTORS.contains(&name);
+    let is_known = |name: &str| read.contains(name) || is_harmless(name) || is_factor(name);
+    let unread = names.filter(|name| !is_known(name));
     match unread.min() {
         None => Ok(()),
         Some(name) => Err(Error::Unsupported {
@@ -260,6 +279,9 @@ pub(super) fn check_tensors<'a>(
     }
 }
 
+/// Divisors of frequencies; those of long contexts are not read, and the context is capped.
+const ROPE_FACTORS: [&str; 2] = ["rope_factors_long.weight", "rope_factors_short.weight"];
+
 /// Tables of rotary frequencies, which are computed from the configuration. `rope_freqs.weight` is
 /// read, with the configuration.
 fn is_harmless(name: &str) -> bool {
@@ -270,6 +292,7 @@ fn is_harmless(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::family;
     use super::*;
     use crate::seeded::tiny_config;
 
@@ -280,7 +303,8 @@ mod tests {
         let gguf: Vec<&str> = gguf
             .chain(GGUF_SWITCHES.iter().map(|(key, _)| *key))
             .collect();
-        let hub: Vec<&str> = HUB_READ.iter().chain(&HUB_HARMLESS).copied().collect();
+        let hub = HUB_READ.iter().chain(&HUB_HARMLESS).copied();
+        let hub: Vec<&str> = hub.chain(HUB_NEUTRAL.iter().map(|(key, _)| *key)).collect();
         for all in [gguf, hub] {
             let distinct: HashSet<&str> = all.iter().copied().collect();
             assert_eq!(distinct.len(), all.len());
@@ -319,7 +343,8 @@ mod tests {
         let check = |key: &str, value: Value| {
             let metadata = [(format!("llama.{key}"), value)];
             let entries = metadata.iter().map(|(key, value)| (key, value));
-            check_metadata(Path::new("m"), "llama", entries).map_err(|e| e.to_string())
+            let llama = family::of_gguf("llama").unwrap();
+            check_metadata(Path::new("m"), llama, entries).map_err(|e| e.to_string())
         };
         for (key, neutral, other) in [
             ("attention.causal", Value::Bool(true), Value::Bool(false)),
@@ -350,6 +375,7 @@ mod tests {
         assert_eq!(check("vocab_size", Value::U32(7)), Ok(()));
         let metadata = [("llama2.anything".to_owned(), Value::U32(7))];
         let entries = metadata.iter().map(|(key, value)| (key, value));
-        assert!(check_metadata(Path::new("m"), "llama", entries).is_ok());
+        let llama = family::of_gguf("llama").unwrap();
+        assert!(check_metadata(Path::new("m"), llama, entries).is_ok());
     }
 }

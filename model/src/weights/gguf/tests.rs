@@ -9,8 +9,12 @@ use candle_core::{
 };
 use proptest::prelude::*;
 
-use super::{super::demands, *};
+use super::{
+    super::{demands, rope_factors},
+    *,
+};
 use crate::{
+    config::{OtherRotation, RopeScaling, Scales, SlidingWindow, SoftCaps},
     template::{ChatTemplate, Message, Role, SLOT},
     tokenizer::{Tokenizer, continuing_tests::sentence_piece_json},
     weights::Checkpoint,
@@ -176,7 +180,7 @@ fn a_factor_without_a_type_is_linear_as_llama_cpp_reads_it() {
     let reads = |entries: &[(&str, Value)]| {
         let opened = open(&small("llama", entries));
         opened
-            .map(|gguf| gguf.config().rope_scaling)
+            .map(|gguf| gguf.config().rope_scaling.clone())
             .map_err(|error| error.to_string())
     };
     let factor = |x: f32| ("llama.rope.scaling.factor", Value::F32(x));
@@ -220,6 +224,142 @@ fn a_factor_without_a_type_is_linear_as_llama_cpp_reads_it() {
 }
 
 #[test]
+fn multipliers_are_read_of_granite_and_of_no_other() {
+    let scales = |entries: &[(&str, Value)]| {
+        let opened = open(&small("granite", entries));
+        opened.map(|gguf| gguf.config().scales)
+    };
+    let all = [
+        ("granite.embedding_scale", Value::F32(12.0)),
+        ("granite.residual_scale", Value::F32(0.22)),
+        ("granite.attention.scale", Value::F32(0.015_625)),
+        ("granite.logit_scale", Value::F32(8.0)),
+    ];
+    let granite = Scales {
+        embedding: 12.0,
+        attention: Some(0.015_625),
+        residual: 0.22,
+        logits: 0.125,
+    };
+    assert_eq!(scales(&all).unwrap(), granite);
+    assert_eq!(scales(&[]).unwrap(), Scales::PLAIN);
+    let none = [("granite.attention.scale", Value::F32(0.0))];
+    assert_eq!(scales(&none).unwrap(), Scales::PLAIN);
+    for (setting, named) in [
+        (
+            ("granite.residual_scale", Value::F32(-1.0)),
+            "residual scale",
+        ),
+        (("granite.logit_scale", Value::F32(f32::NAN)), "logit scale"),
+        (
+            ("granite.rope.scaling.finetuned", Value::Bool(false)),
+            "finetuned",
+        ),
+        (
+            ("granite.attention.output_scale", Value::F32(2.0)),
+            "output_scale",
+        ),
+    ] {
+        let says = scales(&[setting]).unwrap_err().to_string();
+        assert!(says.contains(named), "{says}");
+    }
+}
+
+#[test]
+fn gemmas_say_little_and_mean_what_llama_cpp_takes_them_to_mean() {
+    let names = [
+        "blk.0.post_attention_norm.weight",
+        "blk.0.post_ffw_norm.weight",
+    ];
+    let heads = ["blk.0.attn_q_norm.weight", "blk.0.attn_k_norm.weight"];
+    let (wide, narrow) = ([1.0f32; 32], [1.0f32; 16]);
+    let of = |family: &str, entries: &[(&str, Value)]| {
+        let mut vectors: Vec<(&str, &[f32])> = names.iter().map(|n| (*n, &wide[..])).collect();
+        if family == "gemma3" {
+            vectors.extend(heads.iter().map(|n| (*n, &narrow[..])));
+        }
+        let opened = open(&small_with(family, entries, &vectors));
+        opened
+            .map(|gguf| gguf.config().clone())
+            .map_err(|error| error.to_string())
+    };
+    let second = of("gemma2", &[]).unwrap();
+    let caps = SoftCaps {
+        scores: Some(50.0),
+        logits: Some(30.0),
+    };
+    assert_eq!((second.soft_caps, second.window), (caps, None));
+    assert_eq!(second.scales, Scales::gemma(32, 16.0));
+    assert!(!second.norms_less_one);
+    let window = ("gemma3.attention.sliding_window", Value::U32(64));
+    let third = of("gemma3", std::slice::from_ref(&window)).unwrap();
+    assert_eq!(third.soft_caps, SoftCaps::default());
+    let local = OtherRotation {
+        layers: vec![0],
+        theta: Some(10_000.0),
+    };
+    assert_eq!(
+        (third.other_rotation, third.window.unwrap().layers),
+        (Some(local), vec![0])
+    );
+    // A list says of each layer whether it has a window.
+    let marks = |marks: &[bool]| {
+        let marks = marks.iter().map(|has| Value::Bool(*has)).collect();
+        let pattern = (
+            "gemma3.attention.sliding_window_pattern",
+            Value::Array(marks),
+        );
+        of("gemma3", &[window.clone(), pattern])
+    };
+    assert_eq!(marks(&[true]).unwrap().window.unwrap().layers, vec![0]);
+    assert!(
+        marks(&[true, false])
+            .unwrap_err()
+            .contains("sliding_window_pattern")
+    );
+    let cap = ("gemma3.final_logit_softcapping", Value::F32(30.0));
+    assert!(
+        of("gemma3", &[cap])
+            .unwrap_err()
+            .contains("final_logit_softcapping")
+    );
+    let key = ("gemma3.attention.key_length_swa", Value::U32(16));
+    assert!(of("gemma3", &[key]).unwrap_err().contains("key_length_swa"));
+}
+
+#[test]
+fn what_phi3_stores_as_one_is_cut_or_refused() {
+    let count = |key: &'static str, n: u32| (key, Value::U32(n));
+    // Parts of its matrices are read as such, too.
+    let parts = open(&small("phi3", &[count("phi3.rope.dimension_count", 12)])).unwrap();
+    assert_eq!(parts.config().rotated_dims, 12);
+    let factors = ("rope_factors_short.weight", &[1.0f32, 2.0][..]);
+    let original = count("phi3.rope.scaling.original_context_length", 64);
+    let rotated = count("phi3.rope.dimension_count", 4);
+    let entries = [original.clone(), rotated.clone()];
+    let config = open(&small_with("phi3", &entries, &[factors])).unwrap();
+    assert_eq!(config.config().max_positions, 64);
+    let says = |entries: &[(&str, Value)], vectors: &[(&str, &[f32])]| {
+        let opened = open(&small_with("phi3", entries, vectors));
+        opened.unwrap_err().to_string()
+    };
+    assert!(says(&[rotated.clone()], &[factors]).contains("orig_ctx_len"));
+    assert!(says(&[original], &[factors]).contains("2 rope factors, expected 8"));
+    let long = ("rope_factors_long.weight", &[1.0f32, 2.0][..]);
+    assert!(says(&[rotated], &[long]).contains("rope_factors_long"));
+    let whole = says(&[], &[("blk.0.attn_qkv.weight", &[0.0; 32])]);
+    assert!(whole.contains("attn_qkv"), "{whole}");
+    // Of others nothing is cut.
+    let of_llama = small_with("llama", &[], &[("blk.0.attn_qkv.weight", &[0.0; 32])]);
+    assert!(
+        open(&of_llama)
+            .unwrap_err()
+            .to_string()
+            .contains("attn_qkv")
+    );
+}
+
+#[test]
 fn a_tensor_of_divisors_beside_a_factor_is_refused() {
     let factor = [("llama.rope.scaling.factor", Value::F32(4.0))];
     let theta = [("llama.rope.freq_base", Value::F32(500_000.0))];
@@ -231,7 +371,7 @@ fn a_tensor_of_divisors_beside_a_factor_is_refused() {
             entries,
             &[("rope_freqs.weight", divisors)],
         ))
-        .map(|gguf| gguf.config().rope_scaling)
+        .map(|gguf| gguf.config().rope_scaling.clone())
         .map_err(|error| error.to_string())
     };
     let alone = open_with(&theta, &divisors).unwrap();
@@ -267,6 +407,21 @@ fn tensors_and_metadata_that_nobody_reads_are_refused() {
     assert!(says(&small("qwen2", &[window])).contains("window of 127"));
     let window = ("qwen2.attention.sliding_window", Value::U32(128));
     assert!(open(&small("qwen2", &[window])).is_ok());
+    // Mistral's files are Llama's.
+    let window = ("llama.attention.sliding_window", Value::U32(100));
+    let mistral = open(&small("llama", &[window])).unwrap();
+    let expected = SlidingWindow {
+        n_tokens: 100,
+        layers: vec![0],
+    };
+    assert_eq!(mistral.config().window, Some(expected));
+    for all in [0, 128] {
+        let window = ("llama.attention.sliding_window", Value::U32(all));
+        assert_eq!(
+            open(&small("llama", &[window])).unwrap().config().window,
+            None
+        );
+    }
     // Qwen3 without its norms is no Qwen3.
     assert!(says(&small("qwen3", &[])).contains("attn_q_norm"));
     let harmless = [("blk.0.attn_rot_embd.weight", &[1.0; 8][..])];
