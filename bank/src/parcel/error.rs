@@ -2,6 +2,8 @@
 
 use std::io;
 
+use perennial_model::kv::coding::CodingError;
+
 use crate::id::FragmentId;
 
 /// Why a parcel is refused, or cannot be written.
@@ -97,6 +99,14 @@ pub enum ParcelError {
     NotFinite {
         /// Its number.
         fragment: u32,
+    },
+    /// Codes that stand for no fragment of the model.
+    #[error("fragment {fragment} of the parcel: {source}")]
+    Coded {
+        /// Its number.
+        fragment: u32,
+        /// Why not.
+        source: CodingError,
     },
     /// What is to be written cannot be.
     #[error("fragment {fragment} cannot be packed: {why}")]

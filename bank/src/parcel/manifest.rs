@@ -18,6 +18,7 @@
 //! form.
 
 use perennial_model::kv::KvShape;
+use perennial_model::kv::coding::CodedKv;
 
 use super::cursor::{Cursor, put_optional, put_text, put_u32s};
 use super::{ParcelError, hex, read::Expected};
@@ -106,6 +107,8 @@ pub struct Manifest {
     pub expires_at_ms: Option<i64>,
     /// Who says to have written it; the signature says more.
     pub writer: String,
+    /// Whether all payloads are coded fragments, each of which says how; else they are fragments as they are.
+    pub is_coded: bool,
     /// The entries.
     pub records: Vec<Record>,
     /// The fragments, each behind what it was encoded after.
@@ -120,8 +123,7 @@ impl Manifest {
         if let Some(model) = &self.model {
             model.put(&mut bytes);
         }
-        // The only coding there is.
-        bytes.push(0);
+        bytes.push(self.is_coded.into());
         bytes.extend(self.written_at_ms.to_le_bytes());
         bytes.extend(self.expires_at_ms.unwrap_or(i64::MAX).to_le_bytes());
         put_text(&mut bytes, &self.writer);
@@ -144,9 +146,11 @@ impl Manifest {
             true => Some(ModelParts::take(&mut from)?),
             false => None,
         };
-        if from.u8()? != 0 {
-            return Err(damaged("a coding that is not known"));
-        }
+        let is_coded = match from.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(damaged("a coding that is not known")),
+        };
         let written_at_ms = from.i64()?;
         let expires_at_ms = Some(from.i64()?).filter(|time| *time != i64::MAX);
         let writer = from.text(NAME, MAX_NAME_BYTES)?;
@@ -176,6 +180,7 @@ impl Manifest {
                 written_at_ms,
                 expires_at_ms,
                 writer,
+                is_coded,
                 records,
                 fragments,
             }),
@@ -197,7 +202,12 @@ impl Manifest {
         for (number, fragment) in (0..).zip(&self.fragments) {
             self.check_id(number, fragment)?;
             let n_of_tokens = self.n_bytes_of(fragment);
-            if fragment.n_bytes > 0 && fragment.n_bytes != n_of_tokens {
+            // Which coding it is, is behind it.
+            let has_its_length = match self.is_coded {
+                true => fragment.n_bytes <= n_of_tokens + CodedKv::HEADER_BYTES as u64,
+                false => fragment.n_bytes == n_of_tokens,
+            };
+            if fragment.n_bytes > 0 && !has_its_length {
                 return Err(ParcelError::TooLarge {
                     what: "bytes for a fragment's tokens",
                     claimed: fragment.n_bytes,

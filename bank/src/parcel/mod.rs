@@ -26,6 +26,10 @@
 //! only encoding them again tells. Until then they are not the fragment of their id, but stand in for it:
 //! [`HandedOver`](crate::HandedOver).
 //!
+//! Fragments may be [coded](perennial_model::kv::coding), in fewer bytes: all of a parcel, or none. What comes back of
+//! codes is near the fragment and not it; but codes are a function of the fragment to the bit, so that encoding it
+//! again and coding that tells of them, too, whether they are what they say.
+//!
 //! A transfer that was cut is resumed by asking for what is missing: a parcel may name fragments
 //! without holding them ([`ParcelWriter::named`]), so chains of conditioning are always whole.
 //!
@@ -43,7 +47,7 @@ mod write;
 
 pub use error::ParcelError;
 pub use manifest::{FragmentEntry, Manifest, ModelParts, Record};
-pub use read::{Expected, ParcelReader, Received};
+pub use read::{Expected, ParcelReader, Received, Tensors};
 pub use seal::{Signer, SignerError, Trust};
 pub use write::{Label, ParcelWriter};
 

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
 use perennial_model::kv::KvFragment;
+use perennial_model::kv::coding::CodedKv;
 
 use super::manifest::{FragmentEntry, Manifest, ModelParts};
 use super::{
@@ -35,8 +36,27 @@ pub struct Received {
     pub number: u32,
     /// The id of what it says it is.
     pub id: FragmentId,
+    /// What came of it.
+    pub tensors: Tensors,
+}
+
+/// What a parcel holds of a fragment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tensors {
     /// What it says it is.
-    pub kv: Arc<KvFragment>,
+    Whole(Arc<KvFragment>),
+    /// In fewer bytes: what comes back of it is near.
+    Coded(Arc<CodedKv>),
+}
+
+impl Received {
+    /// The tensors, where they came as they are.
+    pub fn whole(&self) -> Option<&Arc<KvFragment>> {
+        match &self.tensors {
+            Tensors::Whole(kv) => Some(kv),
+            Tensors::Coded(_) => None,
+        }
+    }
 }
 
 /// A parcel being read.
@@ -159,6 +179,23 @@ impl<R: Read> ParcelReader<R> {
     ) -> Result<Received, ParcelError> {
         let shape = self.manifest.model.as_ref().map(|model| model.shape);
         let n_tokens = fragment.tokens.len();
+        if self.manifest.is_coded {
+            let kv = CodedKv::from_bytes(payload).map_err(|source| ParcelError::Coded {
+                fragment: number,
+                source,
+            })?;
+            let is_of_tokens = Some(kv.shape()) == shape && kv.n_tokens() == n_tokens;
+            return match is_of_tokens && kv.base() == 0 {
+                true => Ok(Received {
+                    number,
+                    id: fragment.id,
+                    tensors: Tensors::Coded(Arc::new(kv)),
+                }),
+                false => Err(ParcelError::Damaged {
+                    what: "a payload is not of its tokens",
+                }),
+            };
+        }
         let kv = shape.and_then(|of| KvFragment::from_bytes(of, 0, n_tokens, payload));
         let kv = kv.ok_or(ParcelError::Damaged {
             what: "a payload is not of its tokens",
@@ -167,7 +204,7 @@ impl<R: Read> ParcelReader<R> {
             true => Ok(Received {
                 number,
                 id: fragment.id,
-                kv: Arc::new(kv),
+                tensors: Tensors::Whole(Arc::new(kv)),
             }),
             false => Err(ParcelError::NotFinite { fragment: number }),
         }

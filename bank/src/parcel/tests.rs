@@ -1,7 +1,12 @@
 use std::io::{self, Cursor, Read};
 use std::sync::{Arc, LazyLock};
 
+use perennial_model::cancel::Cancel;
+use perennial_model::decoder::{Decoder, Logits, Rows};
+use perennial_model::kv::coding::{CodedKv, Coding};
 use perennial_model::kv::{KvFragment, KvShape};
+use perennial_model::layout::Layout;
+use perennial_model::seeded::{tiny, tiny_config};
 use proptest::prelude::*;
 
 use super::write::head;
@@ -64,6 +69,7 @@ fn write_with(signer: Option<&Signer>, change: impl FnOnce(&mut Label)) -> Vec<u
         written_at_ms: NOW - 10,
         expires_at_ms: Some(NOW + 10),
         writer: "writer".to_owned(),
+        is_coded: false,
     };
     change(&mut label);
     let mut parcel = ParcelWriter::new(label, Cursor::new(Vec::new())).expect("is begun");
@@ -122,7 +128,7 @@ fn what_was_packed_arrives() {
     assert_eq!(numbers, [1, 2, 3]);
     for received in &received {
         let entry = &manifest.fragments[received.number as usize];
-        assert_eq!(received.kv, fragment(entry.tokens.len()));
+        assert_eq!(received.whole(), Some(&fragment(entry.tokens.len())));
         assert_eq!(received.id, entry.id);
     }
     // Without a model here it is known to have come whole, and no more.
@@ -134,6 +140,75 @@ fn what_was_packed_arrives() {
     assert_eq!(received.len(), 3);
 }
 
+/// A model whose fragments can be coded, and one of them.
+fn coded() -> (ModelParts, CodedKv) {
+    let config = tiny_config();
+    let decoder = Decoder::load(config.clone(), &tiny(&config, 5), 1, &mut |_, _| {});
+    let decoder = decoder.expect("loads");
+    let mut tail = decoder.new_tail(0);
+    let rows = Rows {
+        layout: &Layout::new(),
+        pending: &[],
+        tail: &mut tail,
+        tokens: &[4, 5, 6],
+        logits: Logits::None,
+        mass: false,
+    };
+    let computed = decoder.forward(&mut [rows], &Cancel::new());
+    computed.expect("is computed");
+    let kv = CodedKv::encode(&tail.freeze(), Coding::K8V4, &decoder.key_frame());
+    let model = ModelParts {
+        shape: KvShape::of(&config),
+        ..model()
+    };
+    (model, kv.expect("is coded"))
+}
+
+fn write_coded(model: &ModelParts, kv: &CodedKv) -> Vec<u8> {
+    let label = Label {
+        model: Some(model.clone()),
+        written_at_ms: NOW,
+        expires_at_ms: None,
+        writer: String::new(),
+        is_coded: true,
+    };
+    let mut parcel = ParcelWriter::new(label, Cursor::new(Vec::new())).expect("is begun");
+    let prefix = parcel.named(None, None, &[1, 2]).expect("is named");
+    let added = parcel.coded(Some(prefix), None, &[4, 5, 6], kv);
+    added.expect("is packed");
+    // One parcel has one coding, and codes are of their tokens.
+    for refused in [
+        parcel.coded(Some(prefix), None, &[4, 5], kv),
+        parcel.whole(Some(prefix), None, &[4, 5, 6], &fragment(3)),
+    ] {
+        assert!(matches!(refused, Err(ParcelError::Unfit { .. })));
+    }
+    let mut bytes = Vec::new();
+    parcel.finish(&mut bytes, None).expect("is written");
+    bytes
+}
+
+#[test]
+fn what_was_coded_arrives_and_no_other_bytes_do() {
+    let (model, kv) = coded();
+    let bytes = write_coded(&model, &kv);
+    let here = Expected {
+        model: Some(&model),
+        ..here()
+    };
+    let (manifest, received) = read_as(&bytes[..], here).expect("is whole");
+    assert!(manifest.is_coded);
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].tensors, Tensors::Coded(Arc::new(kv)));
+    assert!(received[0].whole().is_none());
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        assert!(read_as(&changed[..], here).is_err(), "byte {at} changed");
+        assert!(read_as(&bytes[..at], here).is_err(), "cut at {at}");
+    }
+}
+
 #[test]
 fn texts_go_without_a_model() {
     let label = Label {
@@ -141,6 +216,7 @@ fn texts_go_without_a_model() {
         written_at_ms: NOW,
         expires_at_ms: None,
         writer: String::new(),
+        is_coded: false,
     };
     let mut parcel = ParcelWriter::new(label, Cursor::new(Vec::new())).expect("is begun");
     parcel.record(record("a")).expect("is taken");
@@ -408,6 +484,7 @@ fn numbers_that_are_not_finite_are_refused() {
             written_at_ms: NOW,
             expires_at_ms: None,
             writer: String::new(),
+            is_coded: false,
         };
         let mut parcel = ParcelWriter::new(label, Cursor::new(Vec::new())).expect("is begun");
         let packed = parcel.whole(None, None, &[1, 2, 3], &kv);
@@ -429,6 +506,7 @@ fn what_cannot_be_packed_is_said() {
         written_at_ms: NOW,
         expires_at_ms: None,
         writer: String::new(),
+        is_coded: false,
     };
     let mut parcel = ParcelWriter::new(label, Cursor::new(Vec::new())).expect("is begun");
     let refused = [

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use perennial_model::kv::KvFragment;
+use perennial_model::kv::coding::CodedKv;
 
 use super::manifest::{MAX_FRAGMENTS, MAX_NAME_BYTES, MAX_RECORDS, MAX_TOKENS};
 use super::{
@@ -10,6 +11,9 @@ use super::{
     ParcelError, Record, Signer, TRAILER_MARK, VERSION, root, seal, seal_part,
 };
 use crate::id::FragmentId;
+
+/// Why a fragment cannot be packed that is coded, or is not.
+const ONE_CODING: &str = "all fragments of a parcel are coded, or none is";
 
 /// What is said of a parcel as a whole.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Label {
     pub expires_at_ms: Option<i64>,
     /// Who writes it.
     pub writer: String,
+    /// Whether fragments are added [coded](ParcelWriter::coded), or as they are.
+    pub is_coded: bool,
 }
 
 /// A parcel being written. What lists all stands before the tensors, and is known behind them: so these
@@ -48,6 +54,7 @@ impl<S: Read + Write + Seek> ParcelWriter<S> {
             written_at_ms: label.written_at_ms,
             expires_at_ms: label.expires_at_ms,
             writer: label.writer,
+            is_coded: label.is_coded,
             records: Vec::new(),
             fragments: Vec::new(),
         };
@@ -102,17 +109,45 @@ impl<S: Read + Write + Seek> ParcelWriter<S> {
         if kv.base() != 0 {
             return Err(self.unfit("it is a part of a fragment"));
         }
-        let mut entry = self.entry(conditioning, record, tokens)?;
-        let payload = kv.to_bytes();
+        if self.manifest.is_coded {
+            return Err(self.unfit(ONE_CODING));
+        }
+        let entry = self.entry(conditioning, record, tokens)?;
+        self.payload(entry, &kv.to_bytes())
+    }
+
+    /// The same, coded: who reads gets what comes back of it.
+    ///
+    /// # Errors
+    /// [`ParcelError::Unfit`], [`ParcelError::TooLarge`], and what writing reports.
+    pub fn coded(
+        &mut self,
+        conditioning: Option<u32>,
+        record: Option<u32>,
+        tokens: &[u32],
+        kv: &CodedKv,
+    ) -> Result<u32, ParcelError> {
+        let shape = self.manifest.model.as_ref().map(|model| model.shape);
+        if Some(kv.shape()) != shape || kv.n_tokens() != tokens.len() {
+            return Err(self.unfit("its codes are of another model, or of other tokens"));
+        }
+        if !self.manifest.is_coded {
+            return Err(self.unfit(ONE_CODING));
+        }
+        let entry = self.entry(conditioning, record, tokens)?;
+        self.payload(entry, &kv.to_bytes())
+    }
+
+    fn payload(&mut self, mut entry: FragmentEntry, payload: &[u8]) -> Result<u32, ParcelError> {
         entry.n_bytes = payload.len() as u64;
-        entry.digest = *blake3::hash(&payload).as_bytes();
+        entry.digest = *blake3::hash(payload).as_bytes();
         let number = self.list(entry);
         let mut frame = FRAME_MARK.to_vec();
         frame.extend(number.to_le_bytes());
         frame.extend((payload.len() as u64).to_le_bytes());
         seal_part(&mut frame);
         self.spool.write_all(&frame)?;
-        self.spool.write_all(&payload)?;
+        self.spool.write_all(payload)?;
         Ok(number)
     }
 

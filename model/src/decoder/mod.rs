@@ -200,8 +200,8 @@ impl Decoder {
         self.kv_shape().bytes_per_token()
     }
 
-    /// What its keys are without rotation and bias.
-    pub(crate) fn key_frame(&self) -> KeyFrame {
+    /// What its keys are without rotation and bias: what [codings](crate::kv::coding) need.
+    pub fn key_frame(&self) -> KeyFrame {
         // A bias before a norm is no longer one behind it.
         let biases = match self.config.qk_norm {
             QkNorm::None => self.layers.key_biases(&self.config),

@@ -3,33 +3,57 @@
 //!
 //! In some heads the bias is tens of times longer than what differs between tokens (in Qwen2.5 0.5B
 //! 277 against 8), and rotation spreads it over all tokens differently. Without both, keys of the
-//! same meaning are alike wherever they stand.
+//! same meaning are alike wherever they stand: which is what latent recall and codings need.
 
 use std::sync::Arc;
 
-use super::{KvFragment, KvShape};
+use super::{KvFragment, KvShape, Strip, are_finite};
 use crate::config::ModelConfig;
-use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH};
+use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH, numbers};
 use crate::rope::{Rope, Ropes, Turn};
 
 /// What is taken out of the keys of one model.
 #[derive(Clone, Debug)]
-pub(crate) struct KeyFrame {
+pub struct KeyFrame {
     shape: KvShape,
     ropes: Arc<Ropes>,
     /// `[n_layers][n_kv_heads][head_dim]`; empty where the model has none.
     biases: Vec<f32>,
+    digest: [u8; 32],
     isa: Isa,
+}
+
+/// Keys and values of one head of one layer, in a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PlainStrip {
+    /// `[n_tiles][head_dim]`, each the sixteen keys of a tile in one dimension, un-rotated, without
+    /// bias; zero behind the last token.
+    pub keys: Vec<Lane>,
+    /// `[n_tokens][head_dim / 16]`.
+    pub values: Vec<Lane>,
+}
+
+impl PlainStrip {
+    /// `[n_tokens][head_dim]`.
+    pub fn values(&self) -> &[f32] {
+        numbers(&self.values)
+    }
 }
 
 impl KeyFrame {
     /// The frame of a model whose key projections have these biases, `[n_layers][n_kv_heads]
     /// [head_dim]`, or none.
     pub(crate) fn new(config: &ModelConfig, biases: Vec<f32>) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 key frame");
+        hash.update(&config.encode());
+        for bias in &biases {
+            hash.update(&bias.to_bits().to_le_bytes());
+        }
         Self {
             shape: KvShape::of(config),
             ropes: Arc::new(Ropes::new(config)),
             biases,
+            digest: *hash.finalize().as_bytes(),
             isa: Isa::best(),
         }
     }
@@ -39,7 +63,18 @@ impl KeyFrame {
         self.shape
     }
 
-    fn bias(&self, layer: usize, kv_head: usize) -> &[f32] {
+    /// Names rotations, biases and sizes.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The same frame, computed under another instruction set.
+    #[cfg(test)]
+    pub(crate) fn under(self, isa: Isa) -> Self {
+        Self { isa, ..self }
+    }
+
+    pub(crate) fn bias(&self, layer: usize, kv_head: usize) -> &[f32] {
         let KvShape {
             n_kv_heads,
             head_dim,
@@ -47,6 +82,20 @@ impl KeyFrame {
         } = self.shape;
         let first = (layer * n_kv_heads + kv_head) * head_dim;
         self.biases.get(first..first + head_dim).unwrap_or(&[])
+    }
+
+    /// One head of a fragment of this shape, in the frame.
+    pub(crate) fn plain(&self, kv: &KvFragment, layer: usize, kv_head: usize) -> PlainStrip {
+        let strip = kv.strip(layer, kv_head);
+        let mut plain = PlainStrip {
+            keys: self.plain_keys(kv, layer, kv_head),
+            values: vec![Lane::ZERO; strip.values.len()],
+        };
+        self.isa.run(Widen {
+            from: &strip.values,
+            to: &mut plain.values,
+        });
+        plain
     }
 
     /// The keys of one head of a fragment of this shape, f32, `[n_tiles][head_dim]`, each the sixteen
@@ -72,9 +121,46 @@ impl KeyFrame {
         }
         keys
     }
+
+    /// What stands in the frame as it is stored, the first token rotated at `base`. `None` if a
+    /// number is not finite in f16.
+    pub(crate) fn strip(
+        &self,
+        plain: &PlainStrip,
+        base: u32,
+        n_tokens: usize,
+        layer: usize,
+        kv_head: usize,
+    ) -> Option<Strip> {
+        let mut strip = Strip {
+            keys: vec![Halves::ZERO; plain.keys.len()],
+            values: vec![Halves::ZERO; plain.values.len()],
+        };
+        self.isa.run(Place {
+            rope: self.ropes.of_layer(layer),
+            base,
+            bias: self.bias(layer, kv_head),
+            head_dim: self.shape.head_dim,
+            from: &plain.keys,
+            to: &mut strip.keys,
+        });
+        self.isa.run(Narrow {
+            from: &plain.values,
+            to: &mut strip.values,
+        });
+        let n_in_last = n_tokens % WIDTH;
+        if n_in_last > 0 {
+            let last = strip.keys.len() - self.shape.head_dim;
+            for dimension in &mut strip.keys[last..] {
+                dimension.0[n_in_last..].fill(0);
+            }
+        }
+        let mut halves = strip.keys.iter().chain(&strip.values);
+        halves.all(are_finite).then_some(strip)
+    }
 }
 
-/// A bias that is taken off, where there is one.
+/// A bias that is added or taken off, where there is one.
 #[inline(always)]
 fn bias_at(bias: &[f32], dimension: usize) -> f32 {
     bias.get(dimension).copied().unwrap_or(0.0)
@@ -114,6 +200,78 @@ impl Kernel for TurnBack<'_> {
                 let bias = l.splat(bias_at(self.bias, half + i));
                 l.store(l.sub(back_high, bias), &mut to[half + i]);
             }
+        }
+    }
+}
+
+/// Adds the bias to keys, and turns them to their positions.
+struct Place<'a> {
+    rope: &'a Rope,
+    base: u32,
+    bias: &'a [f32],
+    head_dim: usize,
+    from: &'a [Lane],
+    to: &'a mut [Halves],
+}
+
+impl Kernel for Place<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let half = self.head_dim / 2;
+        let (mut cos, mut sin) = (vec![Lane::ZERO; half], vec![Lane::ZERO; half]);
+        let mut turn = Turn::default();
+        let tiles = self.from.chunks_exact(self.head_dim);
+        let to = self.to.chunks_exact_mut(self.head_dim);
+        for (tile, (from, to)) in tiles.zip(to).enumerate() {
+            let position = i64::from(self.base) + (tile * WIDTH) as i64;
+            self.rope
+                .sixteen_turns(position, &mut cos, &mut sin, &mut turn);
+            for i in 0..half {
+                let low = l.add(l.load(&from[i]), l.splat(bias_at(self.bias, i)));
+                let high = l.splat(bias_at(self.bias, half + i));
+                let high = l.add(l.load(&from[half + i]), high);
+                let (cos, sin) = (l.load(&cos[i]), l.load(&sin[i]));
+                let turned = l.sub(l.mul(low, cos), l.mul(high, sin));
+                l.store_f16(turned, &mut to[i]);
+                let turned = l.fma(high, cos, l.mul(low, sin));
+                l.store_f16(turned, &mut to[half + i]);
+            }
+        }
+    }
+}
+
+/// f16 to f32.
+struct Widen<'a> {
+    from: &'a [Halves],
+    to: &'a mut [Lane],
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        for (from, to) in self.from.iter().zip(self.to) {
+            l.store(l.load_f16(from), to);
+        }
+    }
+}
+
+/// f32 to f16, ties to even.
+struct Narrow<'a> {
+    from: &'a [Lane],
+    to: &'a mut [Halves],
+}
+
+impl Kernel for Narrow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        for (from, to) in self.from.iter().zip(self.to) {
+            l.store_f16(l.load(from), to);
         }
     }
 }

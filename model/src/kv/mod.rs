@@ -10,9 +10,12 @@
 //! between two forward passes.
 
 mod bytes;
+pub mod coding;
 pub(crate) mod frame;
 
 use std::ops::Range;
+
+pub use frame::KeyFrame;
 
 use crate::config::ModelConfig;
 use crate::lanes::{Halves, WIDTH};

@@ -55,6 +55,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
         let ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         what = what.expiring_at(now_ms.saturating_add(ms));
     }
+    if let Some(coding) = args.coding {
+        what = what.coded(coding);
+    }
     let model = match args.texts_only {
         true => None,
         false => Some(tensors(&args.model, args.json)?),
@@ -90,12 +93,16 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
             };
             writeln!(
                 said,
-                "{}: {}, {} of {}, {}\nparcel {}, {signed}",
+                "{}: {}, {} of {}, {}{}\nparcel {}, {signed}",
                 out.display(),
                 entries(exported.n_entries),
                 wording::count(exported.n_fragments, "fragment"),
                 wording::count(exported.n_tokens, "token"),
                 wording::megabytes(exported.n_bytes),
+                exported
+                    .coding
+                    .as_ref()
+                    .map_or(String::new(), |of| format!(" as {of}")),
                 exported.root,
             )
         }
@@ -235,6 +242,7 @@ fn of_server(
             "namespace": from.from_namespace,
             "have": have,
             "texts_only": model.is_none(),
+            "coding": from.coding.map(|coding| coding.to_string()),
         });
         let reply = server.post(&path, wanted.to_string().as_bytes())?;
         let body = reply.into_body().into_reader();

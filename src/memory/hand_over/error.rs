@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use perennial_bank::parcel::ParcelError;
 use perennial_model::error::Error as ModelError;
+use perennial_model::kv::coding::CodingError;
 
 use super::super::error::MemoryError;
 use crate::engine::Error;
@@ -22,6 +23,9 @@ pub enum HandOverError {
     /// The model refuses a text, or fails.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A fragment that cannot be coded.
+    #[error("a fragment cannot be coded: {0}")]
+    Coding(#[from] CodingError),
     /// There is no entry that may be read.
     #[error("there is nothing to hand over that may be read")]
     Nothing,

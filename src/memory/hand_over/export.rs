@@ -7,6 +7,8 @@ use perennial_ask::TensorModel;
 use perennial_bank::parcel::{Label, ParcelWriter, Record, Signer};
 use perennial_bank::{FragmentId, PassageId};
 use perennial_model::cancel::Cancel;
+use perennial_model::kv::KeyFrame;
+use perennial_model::kv::coding::{CodedKv, Coding, Tolerance};
 
 use super::super::bank::Bank;
 use super::super::entry::Entry;
@@ -22,6 +24,7 @@ pub struct Export {
     now_ms: i64,
     expires_at_ms: Option<i64>,
     have: BTreeSet<FragmentId>,
+    coding: Option<Coding>,
     provenance: BTreeMap<PassageId, String>,
 }
 
@@ -42,6 +45,8 @@ pub struct Exported {
     pub n_tokens: usize,
     /// Bytes of these tensors.
     pub n_bytes: u64,
+    /// How these are coded; none where they are as they are.
+    pub coding: Option<String>,
 }
 
 impl Export {
@@ -94,6 +99,14 @@ impl Export {
         self
     }
 
+    /// In fewer bytes: fragments coded so. One that would come back further off than
+    /// [`Tolerance::default`] is only named: who receives it computes it.
+    #[must_use]
+    pub fn coded(mut self, coding: Coding) -> Self {
+        self.coding = Some(coding);
+        self
+    }
+
     /// How texts came here, for those that were handed over themselves.
     #[must_use]
     pub fn told(mut self, provenance: BTreeMap<PassageId, String>) -> Self {
@@ -126,14 +139,22 @@ impl Bank {
             written_at_ms: what.now_ms,
             expires_at_ms: what.expires_at_ms,
             writer: what.writer.clone(),
+            is_coded: what.coding.is_some(),
         };
         let mut parcel = ParcelWriter::new(label, spool)?;
-        let mut prefix = None;
+        let mut packing = model.map(|model| Packing {
+            model,
+            have: &what.have,
+            prefix: None,
+            coder: what
+                .coding
+                .map(|coding| (coding, model.decoder().key_frame())),
+        });
         for entry in &entries {
             let provenance = what.provenance.get(&text_id_of(entry)).cloned();
             let record = parcel.record(record(entry, provenance))?;
-            if let Some(model) = model {
-                pack(&mut parcel, entry, record, &mut prefix, model, &what.have)?;
+            if let Some(packing) = &mut packing {
+                packing.pack(&mut parcel, entry, record)?;
             }
         }
         let (manifest, root) = parcel.finish(to, signer)?;
@@ -147,6 +168,10 @@ impl Bank {
             n_named: named.len(),
             n_tokens: whole.iter().map(|of| of.tokens.len()).sum(),
             n_bytes: whole.iter().map(|of| of.n_bytes).sum(),
+            coding: what
+                .coding
+                .filter(|_| model.is_some())
+                .map(|of| of.to_string()),
         })
     }
 }
@@ -171,39 +196,58 @@ fn record(entry: &Entry, provenance: Option<String>) -> Record {
     }
 }
 
-/// Packs the fragments of an entry's text, behind the prefix, whose number is `prefix` once it is there.
-fn pack(
-    parcel: &mut ParcelWriter<impl Read + Write + Seek>,
-    entry: &Entry,
-    record: u32,
-    prefix: &mut Option<u32>,
-    model: &TensorModel,
-    have: &BTreeSet<FragmentId>,
-) -> Result<(), HandOverError> {
-    let title = entry.title.as_deref().unwrap_or(&entry.key);
-    let plan = model.plan_of_text(title, &entry.text)?;
-    // No answer can be given over what does not fit.
-    if plan.n_encode_tokens() > model.decoder().config().max_positions {
-        return Ok(());
-    }
-    let mut before = match *prefix {
-        Some(number) => number,
-        // Whoever has the model computes it.
-        None => parcel.named(None, None, &plan.prefix.tokens)?,
-    };
-    *prefix = Some(before);
-    let is_wanted = plan.pieces().any(|piece| !have.contains(&piece.id));
-    let fragments = match is_wanted {
-        true => model.fragments_of(&plan, &Cancel::new())?,
-        false => Vec::new(),
-    };
-    let mut fragments = fragments.into_iter();
-    for piece in plan.pieces() {
-        let (conditioning, record) = (Some(before), Some(record));
-        before = match fragments.next().filter(|_| !have.contains(&piece.id)) {
-            Some(kv) => parcel.whole(conditioning, record, &piece.tokens, &kv)?,
-            None => parcel.named(conditioning, record, &piece.tokens)?,
+/// Fragments, as they are packed.
+struct Packing<'a> {
+    model: &'a TensorModel,
+    /// Who receives it has these.
+    have: &'a BTreeSet<FragmentId>,
+    /// The number of the prefix, once it is there.
+    prefix: Option<u32>,
+    coder: Option<(Coding, KeyFrame)>,
+}
+
+impl Packing<'_> {
+    /// Packs the fragments of an entry's text, behind the prefix.
+    fn pack(
+        &mut self,
+        parcel: &mut ParcelWriter<impl Read + Write + Seek>,
+        entry: &Entry,
+        record: u32,
+    ) -> Result<(), HandOverError> {
+        let title = entry.title.as_deref().unwrap_or(&entry.key);
+        let plan = self.model.plan_of_text(title, &entry.text)?;
+        // No answer can be given over what does not fit.
+        if plan.n_encode_tokens() > self.model.decoder().config().max_positions {
+            return Ok(());
+        }
+        let mut before = match self.prefix {
+            Some(number) => number,
+            // Whoever has the model computes it.
+            None => parcel.named(None, None, &plan.prefix.tokens)?,
         };
+        self.prefix = Some(before);
+        let is_wanted = plan.pieces().any(|piece| !self.have.contains(&piece.id));
+        let fragments = match is_wanted {
+            true => self.model.fragments_of(&plan, &Cancel::new())?,
+            false => Vec::new(),
+        };
+        let mut fragments = fragments.into_iter();
+        for piece in plan.pieces() {
+            let (conditioning, record) = (Some(before), Some(record));
+            let tokens = &piece.tokens;
+            let wanted = fragments.next().filter(|_| !self.have.contains(&piece.id));
+            before = match (wanted, &self.coder) {
+                (None, _) => parcel.named(conditioning, record, tokens)?,
+                (Some(kv), None) => parcel.whole(conditioning, record, tokens, &kv)?,
+                (Some(kv), Some((coding, frame))) => {
+                    let coded = CodedKv::encode(&kv, *coding, frame)?;
+                    match Tolerance::default().holds(coded.deviation()) {
+                        true => parcel.coded(conditioning, record, tokens, &coded)?,
+                        false => parcel.named(conditioning, record, tokens)?,
+                    }
+                }
+            };
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use perennial_ask::TensorModel;
 use perennial_bank::parcel::{
-    Expected, Manifest, ModelParts, ParcelReader, Received, Record, Trust,
+    Expected, Manifest, ModelParts, ParcelError, ParcelReader, Received, Record, Tensors, Trust,
 };
 use perennial_bank::scope::FragmentPlan;
 use perennial_bank::{FragmentId, FragmentStore, PassageId};
 use perennial_model::cancel::Cancel;
-use perennial_model::kv::KvFragment;
+use perennial_model::kv::coding::{CodedKv, CodingError};
+use perennial_model::kv::{KeyFrame, KvFragment};
 use perennial_rows::Key;
 
 use super::super::bank::Bank;
@@ -57,7 +58,8 @@ pub struct Imported {
     pub signed_by: Option<String>,
     /// Entries that were stored.
     pub n_entries: usize,
-    /// Fragments that were encoded again, and are what they say.
+    /// Fragments that were encoded again, and are what they say: of one that came coded, what was encoded here is
+    /// kept.
     pub n_audited: usize,
     /// Fragments that were not: they stand in for what they say they are.
     pub n_stand_ins: usize,
@@ -271,6 +273,8 @@ struct Receiving<'a> {
     parts: &'a ModelParts,
     /// Computes what is audited, with a store of its own.
     auditor: TensorModel,
+    /// What coded fragments come back by.
+    frame: KeyFrame,
     /// Of each record: its key, the fragments of its text, and whether these are audited.
     records: Vec<(String, FragmentPlan, bool)>,
     /// Of each fragment of the manifest the record that it is of.
@@ -315,6 +319,7 @@ impl<'a> Receiving<'a> {
         Ok(Self {
             parts,
             auditor: model.with_store(Arc::new(FragmentStore::new(AUDIT_BYTES))),
+            frame: model.decoder().key_frame(),
             records,
             of: manifest.fragments.iter().map(|of| of.record).collect(),
             current: None,
@@ -363,21 +368,27 @@ impl<'a> Receiving<'a> {
             received.into_iter().map(|of| (of.id, of)).collect();
         let mut fragments = Vec::new();
         for (place, piece) in plan.pieces().enumerate() {
-            let came = came.remove(&piece.id);
-            if let (Some(came), Some(computed)) = (&came, &computed)
-                && computed.get(place) != Some(&came.kv)
-            {
-                return Err(HandOverError::NotComputed {
-                    fragment: came.number,
-                    key: key.clone(),
-                });
-            }
-            let n = usize::from(came.is_some());
-            match is_audited {
-                true => imported.n_audited += n,
-                false => imported.n_stand_ins += n,
-            }
-            fragments.push(came.map(|came| came.kv));
+            let Some(came) = came.remove(&piece.id) else {
+                fragments.push(None);
+                continue;
+            };
+            let computed = computed.as_ref().and_then(|all| all.get(place));
+            fragments.push(Some(match (computed, is_audited) {
+                (Some(computed), _) if self.is_of(computed, &came)? => {
+                    imported.n_audited += 1;
+                    computed.clone()
+                }
+                (None, false) => {
+                    imported.n_stand_ins += 1;
+                    self.back(&came)?
+                }
+                _ => {
+                    return Err(HandOverError::NotComputed {
+                        fragment: came.number,
+                        key: key.clone(),
+                    });
+                }
+            }));
         }
         shelf.keep(&KeptFragments {
             of: texts[of as usize],
@@ -387,6 +398,35 @@ impl<'a> Receiving<'a> {
             is_audited: *is_audited,
         })
     }
+}
+
+impl Receiving<'_> {
+    /// What comes back of what came.
+    fn back(&self, came: &Received) -> Result<Arc<KvFragment>, HandOverError> {
+        match &came.tensors {
+            Tensors::Whole(kv) => Ok(kv.clone()),
+            Tensors::Coded(coded) => match coded.decode(&self.frame) {
+                Ok(kv) => Ok(Arc::new(kv)),
+                Err(source) => Err(refused(came, source)),
+            },
+        }
+    }
+
+    /// Whether what came is the fragment that was computed, in every bit, or what codes are made of it.
+    fn is_of(&self, computed: &Arc<KvFragment>, came: &Received) -> Result<bool, HandOverError> {
+        match &came.tensors {
+            Tensors::Whole(kv) => Ok(kv == computed),
+            Tensors::Coded(coded) => {
+                let again = CodedKv::encode(computed, coded.coding(), &self.frame);
+                Ok(again.map_err(|source| refused(came, source))? == **coded)
+            }
+        }
+    }
+}
+
+fn refused(came: &Received, source: CodingError) -> HandOverError {
+    let fragment = came.number;
+    ParcelError::Coded { fragment, source }.into()
 }
 
 /// The numbers of the records whose fragments are audited.

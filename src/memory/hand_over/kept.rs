@@ -125,6 +125,7 @@ impl KeptFolder {
             written_at_ms: 0,
             expires_at_ms: None,
             writer: String::new(),
+            is_coded: false,
         };
         let mut parcel = ParcelWriter::new(label, Cursor::new(Vec::new()))?;
         let mut before = parcel.named(None, None, &kept.plan.prefix.tokens)?;
@@ -227,7 +228,10 @@ fn read(
     let mut parcel = ParcelReader::open(BufReader::new(file), expected)?;
     let mut read = BTreeMap::new();
     while let Some(received) = parcel.next_fragment()? {
-        read.insert(received.id, received.kv);
+        // They are kept as they are.
+        if let Some(kv) = received.whole() {
+            read.insert(received.id, kv.clone());
+        }
     }
     Ok(Some(read))
 }

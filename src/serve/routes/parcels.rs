@@ -16,6 +16,7 @@ use axum::response::Response;
 use futures_util::stream;
 use perennial_bank::FragmentId;
 use perennial_bank::parcel::ParcelError;
+use perennial_model::kv::coding::Coding;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
@@ -45,6 +46,30 @@ pub(crate) struct Wanted {
     have: Vec<String>,
     /// The entries alone.
     texts_only: bool,
+    /// In fewer bytes, from which fragments come back nearly as they were.
+    coding: Option<WantedCoding>,
+}
+
+/// How fragments are coded.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum WantedCoding {
+    /// Keys in eight bits a channel, values in four bits a token.
+    K8v4,
+    /// Blocks of 32 in eight bits.
+    Q8,
+    /// Blocks of 32 in four bits.
+    Q4,
+}
+
+impl From<WantedCoding> for Coding {
+    fn from(wanted: WantedCoding) -> Self {
+        match wanted {
+            WantedCoding::K8v4 => Self::K8V4,
+            WantedCoding::Q8 => Self::Q8Blocks,
+            WantedCoding::Q4 => Self::Q4Blocks,
+        }
+    }
 }
 
 /// Packs what stands of a memory: entries, and the fragments of their texts that are missing.
@@ -89,7 +114,7 @@ pub(crate) async fn parcel(
         Some(reader) => Memory::named(&*memory).readable_by(reader),
     };
     caller.may_of(Role::Read, &view)?;
-    let what = wanted.export()?;
+    let what = wanted.export();
     let Some(bank) = served.memory(&memory) else {
         let error = format!("there is no memory `{memory}`");
         return Err(Refusal::not_found(
@@ -153,7 +178,7 @@ pub(crate) async fn parcel(
 }
 
 impl Wanted {
-    fn export(&self) -> Result<Export, Refusal> {
+    fn export(&self) -> Export {
         // What is no id names no fragment, and leaves none out.
         let have = self.have.iter().filter_map(|id| {
             let hash = blake3::Hash::from_hex(id).ok()?;
@@ -167,7 +192,10 @@ impl Wanted {
         if let Some(namespace) = &self.namespace {
             what = what.namespace(namespace);
         }
-        Ok(what)
+        match self.coding {
+            Some(coding) => what.coded(coding.into()),
+            None => what,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use perennial::memory::hand_over::{
 use perennial::memory::{Bank, Entry, NewEntry};
 use perennial::model::cancel::Cancel;
 use perennial::model::kv::KvFragment;
+use perennial::model::kv::coding::{CodedKv, Coding};
 use perennial::{Engine, Policy, Runtime, Scope, Update, View};
 use proptest::prelude::*;
 
@@ -255,6 +256,96 @@ fn what_was_not_audited_makes_an_answer_provisional_and_is_healed() {
 }
 
 #[test]
+fn what_came_coded_is_near_what_it_was_and_exact_once_it_was_audited() {
+    let giver = two_entries();
+    let (plain, whole) = giver.export(&Export::at(NOW)).expect("is packed");
+    for coding in [Coding::K8V4, Coding::Q8Blocks, Coding::Q4Blocks] {
+        let (bytes, exported) = giver
+            .export(&Export::at(NOW).coded(coding))
+            .expect("is packed");
+        assert_eq!(exported.coding, Some(coding.to_string()));
+        assert_eq!(exported.n_fragments, whole.n_fragments);
+        assert_eq!(exported.n_tokens, whole.n_tokens);
+        // A header of codes costs as much as some tokens of this small model.
+        assert!(exported.n_bytes < whole.n_bytes, "{coding}: {exported:?}");
+        assert!(bytes.len() < plain.len());
+        // It stands in, and that is told.
+        let mut taker = Process::start();
+        let imported = taker.import(&bytes, &Import::at(NOW)).expect("is taken");
+        assert_eq!(
+            (imported.n_audited, imported.n_stand_ins),
+            (0, exported.n_fragments)
+        );
+        let (scratch, _) = giver.answers(Scope::Independent, Policy::Exact);
+        let (first, last) = taker.answers(Scope::Independent, Policy::Eventual);
+        assert!(!first.is_exact && last.is_exact, "{first:?}");
+        assert_eq!(first.work.n_encoded, N_PREFIX);
+        assert_eq!(text_of(&last), text_of(&scratch));
+        // An audit knows codes of what the model computes, and keeps what it computed.
+        let mut auditor = Process::start();
+        let how = Import::at(NOW).auditing(Audit::Everything);
+        let imported = auditor.import(&bytes, &how).expect("is taken");
+        assert_eq!(imported.n_audited, exported.n_fragments);
+        let (answer, _) = auditor.answers(Scope::Independent, Policy::Exact);
+        assert!(answer.is_exact);
+        assert_eq!(text_of(&answer), text_of(&scratch));
+        assert_eq!(answer.work.n_encoded, N_PREFIX);
+    }
+}
+
+#[test]
+fn codes_of_other_numbers_do_not_pass_an_audit() {
+    let (giver, liar) = (two_entries(), two_entries());
+    let frame = giver.model.decoder().key_frame();
+    let label = Label {
+        model: Some(giver.model.parts()),
+        written_at_ms: NOW,
+        expires_at_ms: None,
+        writer: String::new(),
+        is_coded: true,
+    };
+    let mut parcel = ParcelWriter::new(label, Cursor::new(Vec::new())).expect("is begun");
+    let mut prefix = None;
+    for entry in liar.entries() {
+        let record = parcel.record(Record {
+            key: entry.key.to_string(),
+            namespace: entry.namespace.to_string(),
+            text: entry.text.to_string(),
+            updated_at_ms: NOW,
+            ..Record::default()
+        });
+        let record = record.expect("is taken");
+        let plan = liar.model.plan_of_text(&entry.key, &entry.text);
+        let plan = plan.expect("has tokens");
+        let before = *prefix.get_or_insert_with(|| {
+            let named = parcel.named(None, None, &plan.prefix.tokens);
+            named.expect("is named")
+        });
+        let fragments = liar.model.fragments_of(&plan, &Cancel::new());
+        for (piece, kv) in plan.pieces().zip(fragments.expect("are computed")) {
+            // A number of it is another.
+            let mut bytes = kv.to_bytes();
+            bytes[0] ^= 0x80;
+            let n_tokens = piece.tokens.len();
+            let kv = KvFragment::from_bytes(kv.shape(), 0, n_tokens, &bytes).expect("is one");
+            let coded = CodedKv::encode(&kv, Coding::K8V4, &frame).expect("is coded");
+            let added = parcel.coded(Some(before), Some(record), &piece.tokens, &coded);
+            added.expect("is packed");
+        }
+    }
+    let mut bytes = Vec::new();
+    parcel.finish(&mut bytes, None).expect("is written");
+    let mut taker = Process::start();
+    let how = Import::at(NOW).auditing(Audit::Everything);
+    let refused = taker.import(&bytes, &how);
+    assert!(
+        matches!(refused, Err(HandOverError::NotComputed { .. })),
+        "{refused:?}"
+    );
+    assert!(taker.entries().is_empty());
+}
+
+#[test]
 fn entries_come_with_all_that_is_said_of_them() {
     let giver = two_entries();
     let (bytes, _) = giver.export(&Export::at(NOW)).expect("is packed");
@@ -444,6 +535,7 @@ fn tampered(model: &TensorModel, at: prop::sample::Index, bit: u8) -> Option<Vec
         written_at_ms: NOW,
         expires_at_ms: None,
         writer: String::new(),
+        is_coded: false,
     };
     let spool = Cursor::new(Vec::new());
     let mut parcel = ParcelWriter::new(label, spool).expect("is begun");
@@ -520,6 +612,7 @@ fn a_fragment_of_another_text_is_refused() {
         written_at_ms: NOW,
         expires_at_ms: None,
         writer: String::new(),
+        is_coded: false,
     };
     let spool = Cursor::new(Vec::new());
     let mut parcel = ParcelWriter::new(label, spool).expect("is begun");

@@ -1,0 +1,278 @@
+//! What does a model expect of an answer over passages that were coded?
+//!
+//! `cargo bench --bench codings -- --data FILE… [--model NAME…]` takes questions with their passages, encodes
+//! each passage alone behind the shared prefix, codes it, and lays out what comes back. Beside f16 it tells of
+//! the tokens of the gold answer, teacher-forced: KL(f16 || coded) in nats, and whether the likeliest is the same. A
+//! line of the files is as `perennial calibrate` takes it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use perennial::ask::TextCodec as _;
+use perennial::ask::chat::ChatCodec;
+use perennial::calibration::{Case, PROMPT, Set};
+use perennial::model::cancel::Cancel;
+use perennial::model::decoder::{Decoder, Logits, Rows};
+use perennial::model::divergence::{kl, log_softmax};
+use perennial::model::kv::coding::{CodedKv, Coding, Deviation, LayerSet};
+use perennial::model::kv::{KeyFrame, KvFragment};
+use perennial::model::layout::Layout;
+use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
+use perennial::model::model::{Model, OpenOptions};
+
+type Error = Box<dyn std::error::Error>;
+
+/// Passages of a layout.
+const N_PASSAGES: usize = 4;
+
+/// Codings of KV beside f16.
+#[derive(Parser)]
+#[command(name = "codings")]
+struct Options {
+    /// Question sets: JSON lines.
+    #[arg(long, required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Models: names, files or folders.
+    #[arg(long, num_args = 1.., default_values = ["smollm2-135m"])]
+    model: Vec<String>,
+    /// Questions of each set.
+    #[arg(long, default_value_t = 24)]
+    questions: usize,
+    /// Threads of a forward pass.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Given by `cargo bench`; without meaning here.
+    #[arg(long = "bench", hide = true)]
+    _bench: bool,
+}
+
+/// A model, and its prompt.
+struct Bench {
+    name: String,
+    decoder: Decoder,
+    codec: ChatCodec,
+    /// The shared prefix.
+    prefix: Arc<KvFragment>,
+}
+
+/// A question over some passages.
+struct Asked {
+    fragments: Vec<Arc<KvFragment>>,
+    tokens: Vec<u32>,
+    /// Tokens of the answer: the last of `tokens`, and the one behind them.
+    n_answer: usize,
+    /// Of f16, one an answer token.
+    expected: Vec<Vec<f64>>,
+}
+
+/// What became of a coding.
+#[derive(Default)]
+struct Line {
+    n_f16: usize,
+    n_coded: usize,
+    divergences: Vec<f64>,
+    n_same: usize,
+    deviations: Vec<Deviation>,
+    encoding: Duration,
+    decoding: Duration,
+    n_tokens: usize,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("codings: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Error> {
+    println!(
+        "| model | set, answer tokens | coding | bytes, of f16 | KL mean | KL 95 % | same likeliest | off: keys | \
+         values | encode, decode: µs a token |\n\
+         | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
+    for spec in &options.model {
+        let bench = Bench::open(spec, options.threads)?;
+        let frame = bench.decoder.key_frame();
+        for path in &options.data {
+            let set = Set::read(path)?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let mut asked = Vec::new();
+            for case in set.cases(options.questions, (N_PASSAGES, 1)) {
+                eprint!("\r{}, {name}: question {}   ", bench.name, asked.len() + 1);
+                asked.push(Asked::new(&bench, &case)?);
+            }
+            for (what, coding) in [
+                (
+                    "k8v4: keys 8 bits a channel, values 4 a token",
+                    Coding::K8V4,
+                ),
+                (
+                    "the same, keys 4 bits",
+                    Coding::K8Mixed(LayerSet::default()),
+                ),
+                ("q8: blocks of 32 as stored, 8 bits", Coding::Q8Blocks),
+                ("q4: blocks of 32 as stored, 4 bits", Coding::Q4Blocks),
+            ] {
+                measure(&bench, &frame, coding, &asked)?.print(&bench.name, &name, what);
+            }
+        }
+        eprintln!();
+    }
+    Ok(())
+}
+
+impl Bench {
+    fn open(spec: &str, n_threads: usize) -> Result<Self, Error> {
+        let mut progress = OnStderr::default();
+        let locator = Locator::new(Settings::from_env()?);
+        let located = locator.locate(&ModelSpec::parse(spec)?, &mut progress)?;
+        let open = OpenOptions {
+            n_threads,
+            ..OpenOptions::default()
+        };
+        let model = Model::open(&located, &open, &mut progress)?;
+        let codec = ChatCodec::new(model.tokenizer().clone(), model.template())?;
+        let decoder = model.into_decoder();
+        let prefix = encode(&decoder, &Layout::new(), codec.prefix())?;
+        Ok(Self {
+            name: located.name,
+            decoder,
+            codec,
+            prefix: Arc::new(prefix),
+        })
+    }
+
+    /// What every fragment and question stands behind.
+    fn behind_prefix(&self) -> Layout {
+        let mut layout = Layout::new();
+        layout.push(self.prefix.clone());
+        layout
+    }
+}
+
+fn encode(decoder: &Decoder, layout: &Layout, tokens: &[u32]) -> Result<KvFragment, Error> {
+    let mut tail = decoder.new_tail(layout.end());
+    let rows = Rows {
+        layout,
+        pending: &[],
+        tail: &mut tail,
+        tokens,
+        logits: Logits::None,
+        mass: false,
+    };
+    decoder.forward(&mut [rows], &Cancel::new())?;
+    Ok(tail.freeze())
+}
+
+impl Asked {
+    fn new(bench: &Bench, case: &Case) -> Result<Self, Error> {
+        let behind = bench.behind_prefix();
+        let mut fragments = Vec::new();
+        for passage in &case.documents {
+            let tokens = bench.codec.passage(&passage.title, &passage.text)?;
+            fragments.push(Arc::new(encode(&bench.decoder, &behind, &tokens)?));
+        }
+        let (_, asked) = case.asked.first().ok_or("an article without questions")?;
+        let question = format!("Question: {}", asked.question);
+        let mut tokens = bench.codec.suffix(PROMPT, &question)?;
+        let answer = bench.codec.answer(&asked.answers[0])?;
+        tokens.extend(&answer[..answer.len() - 1]);
+        let mut of = Self {
+            fragments,
+            tokens,
+            n_answer: answer.len(),
+            expected: Vec::new(),
+        };
+        of.expected = of.forward(bench, &of.fragments)?;
+        Ok(of)
+    }
+
+    /// What is expected of each answer token over these fragments.
+    fn forward(
+        &self,
+        bench: &Bench,
+        fragments: &[Arc<KvFragment>],
+    ) -> Result<Vec<Vec<f64>>, Error> {
+        let mut layout = bench.behind_prefix();
+        fragments.iter().for_each(|kv| layout.push(kv.clone()));
+        let mut tail = bench.decoder.new_tail(layout.end());
+        let rows = Rows {
+            layout: &layout,
+            pending: &[],
+            tail: &mut tail,
+            tokens: &self.tokens,
+            logits: Logits::From(self.tokens.len() - self.n_answer),
+            mass: false,
+        };
+        let output = bench.decoder.forward(&mut [rows], &Cancel::new())?;
+        let n_vocab = bench.decoder.config().n_vocab;
+        Ok(output[0].logits.chunks(n_vocab).map(log_softmax).collect())
+    }
+}
+
+fn measure(
+    bench: &Bench,
+    frame: &KeyFrame,
+    coding: Coding,
+    asked: &[Asked],
+) -> Result<Line, Error> {
+    let mut line = Line::default();
+    for asked in asked {
+        let mut back = Vec::new();
+        for kv in &asked.fragments {
+            let begin = Instant::now();
+            let coded = CodedKv::encode(kv, coding, frame)?;
+            line.encoding += begin.elapsed();
+            let begin = Instant::now();
+            back.push(Arc::new(coded.decode(frame)?));
+            line.decoding += begin.elapsed();
+            line.n_tokens += kv.n_tokens();
+            line.n_f16 += kv.shape().bytes_per_token() * kv.n_tokens();
+            line.n_coded += coded.n_bytes();
+            line.deviations.push(coded.deviation());
+        }
+        for (p, q) in asked.expected.iter().zip(asked.forward(bench, &back)?) {
+            line.divergences.push(kl(p, &q));
+            line.n_same += usize::from(likeliest(p) == likeliest(&q));
+        }
+    }
+    line.divergences.sort_unstable_by(f64::total_cmp);
+    Ok(line)
+}
+
+fn likeliest(p: &[f64]) -> Option<usize> {
+    (0..p.len()).max_by(|a, b| p[*a].total_cmp(&p[*b]))
+}
+
+impl Line {
+    fn print(&self, model: &str, set: &str, coding: &str) {
+        let n = self.divergences.len();
+        let share = |part: f64| part / n.max(1) as f64;
+        let of = |part: fn(&Deviation) -> f32| {
+            let sum: f32 = self.deviations.iter().map(part).sum();
+            sum / self.deviations.len().max(1) as f32
+        };
+        let micros = |time: Duration| time.as_secs_f64() * 1e6 / self.n_tokens.max(1) as f64;
+        println!(
+            "| {model} | {set} {n} | {coding} | 1 of {:.2} | {:.4} | {:.4} | {:.3} | {:.4} | {:.4} | {:.1}, {:.1} |",
+            self.n_f16 as f64 / self.n_coded.max(1) as f64,
+            share(self.divergences.iter().sum()),
+            self.divergences
+                .get(n.saturating_sub(1) * 95 / 100)
+                .copied()
+                .unwrap_or(0.0),
+            share(self.n_same as f64),
+            of(|deviation| deviation.keys),
+            of(|deviation| deviation.values),
+            micros(self.encoding),
+            micros(self.decoding),
+        );
+    }
+}
