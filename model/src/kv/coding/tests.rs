@@ -12,6 +12,7 @@ fn config() -> ModelConfig {
         n_heads: 6,
         n_kv_heads: 3,
         head_dim: 32,
+        rotated_dims: 32,
         rope_theta: 1e6,
         max_positions: 8192,
         ..tiny_config()
