@@ -192,6 +192,12 @@ fn a_view_that_shares_comes_and_goes_with_all_that_it_is_made_of() {
     refused(&mut rig, &of_words, "words has no column text");
     let of_nothing = COMPOSED.replace("BASES = bases", "BASES = basis");
     refused(&mut rig, &of_nothing, "did you mean bases?");
+    // What is wrong with a part is told where the whole stands.
+    rig.run("CREATE VIEW numbers AS SELECT key, 1 AS text FROM notes");
+    let of_numbers = SHARED.replace("STREAM(questions)", "STREAM(numbers)");
+    refused(&mut rig, &of_numbers, "compares TEXT, not INTEGER");
+    refused(&mut rig, &of_numbers, "t.sql:2:5");
+    rig.run("DROP VIEW numbers");
     rig.run("CREATE VIEW answers_facts AS SELECT key FROM notes");
     refused(&mut rig, COMPOSED, "there is a view answers_facts already");
     assert_eq!(rig.run("SHOW VIEWS").len(), 1, "all or none");
