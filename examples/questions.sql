@@ -34,7 +34,7 @@ INSERT INTO questions (key, text) VALUES
 
 -- One view that is made of others: EXPLAIN shows them.
 CREATE CONTINUOUS VIEW answers AS
-LLM_GENERATE(PROMPT = 'Answer in one short sentence.', CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(notes))
+LLM_GENERATE(CONTEXT = STREAM(questions), DATA_SOURCE = STREAM(notes))
 WITH (SHARE = 0.82, BASES = bases);
 
 SELECT key, asked_as, out_of, text FROM answers ORDER BY key;
