@@ -225,11 +225,17 @@ fn carry_out(
         }
         if let (false, Statement::CreateContinuousView(view)) = (has_chosen, &statement.of) {
             // At once: an update that comes before is not missed.
+            let updates = session.engine().subscribe(&view.name.of)?;
+            // Rows have columns; answers need none.
+            let columns = match view.share() {
+                Some(_) => session.engine().snapshot(&view.name.of)?.schema,
+                None => Default::default(),
+            };
             feeds.push(Feed {
                 view: view.name.of.clone(),
-                updates: session.engine().subscribe(&view.name.of)?,
+                updates,
                 after: None,
-                columns: Default::default(),
+                columns,
             });
         }
     }

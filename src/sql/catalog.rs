@@ -21,6 +21,7 @@ use perennial_views::sql::{
 
 use super::memories::declared;
 use super::outcome::Fault;
+use super::shared::SharedView;
 use crate::engine::reading::answers_schema;
 use crate::engine::{Engine, RelationInfo, RelationKind};
 use crate::memory::Memory;
@@ -33,6 +34,8 @@ const ANY_OTHER: &str = "\u{0}";
 pub(super) struct Catalog {
     pub(super) relations: BTreeMap<Arc<str>, RelationInfo>,
     pub(super) memories: BTreeMap<Arc<str>, KnownMemory>,
+    /// The views that are made of others.
+    pub(super) shared: BTreeMap<Arc<str>, SharedView>,
     /// The view that each sink takes.
     pub(super) sinks: BTreeMap<Arc<str>, Arc<str>>,
     pub(super) models: BTreeMap<Arc<str>, ModelState>,
@@ -170,7 +173,11 @@ impl Catalog {
                 self.models.entry(name).or_insert(foreseen);
             }
             Statement::CreateMemory(memory) => self.foresee_memory(memory),
-            Statement::CreateContinuousView(view) => self.foresee_answers(view),
+            Statement::CreateContinuousView(view) => {
+                if !self.foresee_shared(view, view.name.span) {
+                    self.foresee_answers(view);
+                }
+            }
             Statement::CreateView(view) => self.foresee_view(view),
             Statement::CreateSink(sink) => {
                 let sinks = self.sinks.entry(sink.name.of.clone());
@@ -268,6 +275,10 @@ impl Catalog {
                 }
             }
             Kind::Source | Kind::Table | Kind::View => {
+                let parts = self.shared.remove(name).map(|of| of.parts);
+                for part in parts.into_iter().flatten() {
+                    self.relations.remove(&part);
+                }
                 self.relations.remove(name);
             }
         }

@@ -87,6 +87,7 @@ impl Catalog {
             }
             Statement::CreateContinuousView(view) => {
                 self.check_new(&view.name)?;
+                self.check_shared(view, span)?;
                 self.check_answers(view, span)
             }
             Statement::CreateView(view) => {
@@ -109,6 +110,7 @@ impl Catalog {
             Statement::Select(query) => self.bind(query, span).map(drop),
             Statement::Subscribe(subscribe) => self.check_subscribed(subscribe),
             Statement::Show(Show::Columns(name)) => self.expect(name).map(drop),
+            Statement::Show(Show::Candidates(name)) => self.expect_candidates(name).map(drop),
             Statement::Show(Show::All(_)) => Ok(()),
             Statement::Drop(drop) => self.check_drop(drop),
             Statement::Explain(explained) => self.check_explained(&explained.of, explained.span),
@@ -146,7 +148,7 @@ impl Catalog {
     }
 
     /// A name that nothing bears yet.
-    fn check_new(&self, name: &Name) -> Result<(), Fault> {
+    pub(super) fn check_new(&self, name: &Name) -> Result<(), Fault> {
         let Some(relation) = self.get(&name.of) else {
             return Ok(());
         };
@@ -214,7 +216,7 @@ impl Catalog {
     }
 
     /// Whether a relation with declared columns has this one. Others may have any.
-    fn check_column(&self, relation: &str, column: &Name) -> Result<(), Fault> {
+    pub(super) fn check_column(&self, relation: &str, column: &Name) -> Result<(), Fault> {
         let known = self.get(relation).filter(|known| !known.is_open);
         let Some(schema) = known.map(|known| &known.schema) else {
             return Ok(());
@@ -278,7 +280,10 @@ impl Catalog {
         match explained {
             Statement::Select(query) => self.bind(query, span).map(drop),
             Statement::CreateView(view) => self.bind(&view.query, span).map(drop),
-            Statement::CreateContinuousView(view) => self.check_answers(view, span),
+            Statement::CreateContinuousView(view) => {
+                self.check_shared(view, span)?;
+                self.check_answers(view, span)
+            }
             Statement::CreateMemory(memory) => {
                 self.expect(&memory.from)?;
                 let there: Vec<RelationInfo> = self.iter().cloned().collect();
@@ -318,11 +323,17 @@ impl Catalog {
         }
     }
 
-    /// A relation of another kind, one that belongs to a memory, or one that is used is not dropped.
+    /// A relation of another kind, one that belongs to a memory or is a part of a view, or one that is used is
+    /// not dropped.
     fn check_dropped(&self, name: &Name, keyword: &str) -> Result<(), Fault> {
         if let Some(memory) = self.owner(&name.of) {
             let what = format!("{} belongs to memory {memory}", name.of);
             let help = format!("DROP MEMORY {memory}");
+            return Err(Diagnostic::new(what, name.span).help(help).into());
+        }
+        if let Some(whole) = self.whole(&name.of) {
+            let what = format!("{} is a part of view {whole}", name.of);
+            let help = format!("DROP VIEW {whole}");
             return Err(Diagnostic::new(what, name.span).help(help).into());
         }
         let is = noun(self.expect(name)?.kind);
@@ -331,9 +342,13 @@ impl Catalog {
             let help = format!("DROP {} {}", is.to_uppercase(), name.of);
             return Err(Diagnostic::new(what, name.span).help(help).into());
         }
-        let readers = self.iter().filter(|of| of.reads.contains(&name.of));
+        let dropped = self.dropped_with(&name.of);
+        let is_dropped = |name: &Arc<str>| dropped.contains(&&**name);
+        let readers = self
+            .iter()
+            .filter(|of| !is_dropped(&of.name) && of.reads.iter().any(is_dropped));
         let readers = readers.map(|of| &*of.name);
-        let sinks = self.sinks.iter().filter(|(_, view)| **view == name.of);
+        let sinks = self.sinks.iter().filter(|(_, view)| is_dropped(view));
         let users: Vec<&str> = readers.chain(sinks.map(|(sink, _)| &**sink)).collect();
         if users.is_empty() {
             return Ok(());

@@ -41,6 +41,7 @@ mod outcome;
 mod relations;
 mod row_tree;
 mod session;
+mod shared;
 mod values;
 mod why;
 

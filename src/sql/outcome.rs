@@ -110,6 +110,17 @@ impl Fault {
         Self::Said(vec![Diagnostic::new(what, span)])
     }
 
+    /// The same, at another place: where what was asked for stands of which it is a part.
+    pub(super) fn moved_to(self, span: Span) -> Self {
+        match self {
+            Self::Said(said) => {
+                let moved = said.into_iter().map(|said| Diagnostic { span, ..said });
+                Self::Said(moved.collect())
+            }
+            other => other,
+        }
+    }
+
     /// As an error of a script.
     pub(super) fn of(self, script: &Script) -> SessionError {
         match self {

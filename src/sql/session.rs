@@ -28,6 +28,7 @@ use super::connect::{self, Listeners};
 use super::edits;
 use super::outcome::{At, Fault, Outcome, SessionError};
 use super::relations;
+use super::shared::SharedView;
 use crate::engine::{Engine, Error, RelationKind, Runtime};
 use crate::memory::Bank;
 
@@ -53,6 +54,8 @@ pub struct Session {
     /// The folders of sources, by the source's name.
     folders: Mutex<BTreeMap<Arc<str>, Arc<str>>>,
     pub(super) memories: Mutex<BTreeMap<Arc<str>, Bank>>,
+    /// The views that are made of others.
+    pub(super) shared: Mutex<BTreeMap<Arc<str>, SharedView>>,
     listeners: Mutex<Listeners>,
 }
 
@@ -83,6 +86,7 @@ impl Session {
             sinks: Mutex::default(),
             folders: Mutex::default(),
             memories: Mutex::default(),
+            shared: Mutex::default(),
             listeners: Mutex::default(),
         }
     }
@@ -224,7 +228,7 @@ impl Session {
             .map_err(|fault| fault.of(script))
     }
 
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
         statement: &Statement,
         span: Span,
@@ -240,6 +244,9 @@ impl Session {
             Statement::CreateTable(table) => self.create_table(table),
             Statement::CreateModel(model) => self.create_model(model),
             Statement::CreateMemory(memory) => self.create_memory(memory),
+            Statement::CreateContinuousView(view) if view.share().is_some() => {
+                self.create_shared_view(view, span)
+            }
             Statement::CreateContinuousView(view) => self.create_continuous_view(view, span),
             Statement::CreateView(view) => self.create_view(view, span),
             Statement::AlterView(alter) => self.alter_view(alter),
@@ -283,6 +290,7 @@ impl Session {
             }
             Statement::Subscribe(subscribe) => self.subscribe(subscribe, span),
             Statement::Show(Show::Columns(name)) => self.show_columns(name),
+            Statement::Show(Show::Candidates(name)) => self.show_candidates(name),
             Statement::Show(Show::All(kind)) => self.show(*kind, span),
             Statement::Drop(drop) => self.drop(drop),
             Statement::Explain(explained) => self.explain(&explained.of, explained.span),
@@ -352,6 +360,7 @@ impl Session {
         Ok(Catalog {
             relations: relations.map(|of| (of.name.clone(), of)).collect(),
             memories: memories.collect(),
+            shared: lock(&self.shared).clone(),
             sinks: sinks.collect(),
             models: models.map(|name| (name, ModelState::Open)).collect(),
             engine: Some(self.engine.clone()),
@@ -613,7 +622,7 @@ impl Session {
                 lock(&self.models).remove(&name.of);
             }
             Kind::Source | Kind::Table | Kind::View => {
-                self.engine.drop_relation(&name.of).at(name.span)?;
+                self.drop_whole(name)?;
                 lock(&self.folders).remove(&name.of);
             }
         }
@@ -624,6 +633,9 @@ impl Session {
         let plan = match explained {
             Statement::Select(query) => self.explain_query(query, span)?,
             Statement::CreateView(view) => self.explain_query(&view.query, span)?,
+            Statement::CreateContinuousView(view) if view.share().is_some() => {
+                view.made_of().unwrap_or_default()
+            }
             Statement::CreateContinuousView(view) => {
                 let view = self.catalog(span)?.declared_view(view)?;
                 self.engine.plan(&view).at(span)?.to_string()

@@ -156,3 +156,66 @@ fn second_steps_share_the_first_and_a_birth_is_read_by_who_used_it() {
     }
     assert!(!lineage.contains("nationalities"), "{lineage}");
 }
+
+#[test]
+fn questions_share_answers_and_a_candidate_is_kept_by_a_word() {
+    let printed = printed("questions.sql");
+    let changes: Vec<usize> = printed.calls.iter().map(|(last, _)| *last).collect();
+    // Two of five ask the same, which is asked once, as is whether a part and a kept question do. Four are taken
+    // apart, three kept ones answered; one is made of these, three are answered from the notes.
+    assert_eq!(changes[0], 2 + 4 + 3 + 1 + 3);
+    // Other words: whether they are the same as two that are similar.
+    assert_eq!(changes[1], 2);
+    // A candidate is kept: its answer, and that of two questions which are made of it.
+    assert_eq!(changes[2], 1 + 2);
+    // Besides, whoever says the same, or takes that back, has cost nothing.
+    let all: Vec<usize> = printed.calls.iter().map(|(_, all)| *all).collect();
+    assert_eq!(all[2], 13 + 2 + 3);
+    // A note is corrected that all kept questions see, and the one which is answered from notes; two are made of the
+    // answer that it changes.
+    assert_eq!(changes[3], 4 + 1 + 2);
+    // The model has had as many calls as were told, no other view asks it.
+    assert_eq!(all, printed.n_calls);
+
+    let out_of: Vec<&str> = printed.rows[0]
+        .iter()
+        .filter_map(|row| row.split('|').nth(2))
+        .collect();
+    assert_eq!(
+        out_of,
+        [
+            "documents",
+            "documents",
+            "known answers",
+            "documents",
+            "documents"
+        ]
+    );
+    assert_eq!(printed.rows[1], ["Where was Akira Kurosawa born?|2"]);
+    let asked_as = |at: usize| printed.rows[at][0].split('|').nth(1).map(str::to_owned);
+    let first = Some("Who directed Alphaville in 1965?".to_owned());
+    assert_eq!(
+        [asked_as(2), asked_as(3), asked_as(4)],
+        [first.clone(), first.clone(), first]
+    );
+    let kept = &printed.rows[5];
+    assert!(
+        kept.iter().all(|row| row.contains("|known answers|")),
+        "{kept:?}"
+    );
+    assert_eq!(printed.rows[6], [""; 0]);
+    assert!(
+        printed.rows[7][0].contains("Brussels"),
+        "{:?}",
+        printed.rows[7]
+    );
+    let lineage = printed.plans.last().expect("LINEAGE OF");
+    for row in [
+        "answers_known['varda']",
+        "bases['varda']",
+        "notes['Agnes Varda']",
+        "questions['carl']",
+    ] {
+        assert!(lineage.contains(row), "{row}: {lineage}");
+    }
+}

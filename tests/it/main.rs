@@ -48,6 +48,7 @@ mod paths;
 mod posted;
 mod quarantine;
 mod query_sinks;
+mod questions;
 mod real_model;
 #[cfg(feature = "http")]
 #[path = "../../connectors/tests/it/receiver.rs"]

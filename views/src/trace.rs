@@ -14,7 +14,7 @@
 //! | filter, distinct, top | itself |
 //! | join | its left part, and the right rows that matched |
 //! | nearest | its two parts |
-//! | clusters | the rows whose texts have its representative |
+//! | clusters | the rows whose texts have its representative; a model said of the pairs on the way to it that they are the same |
 //! | union | itself, of each input that has it |
 //! | group by | the rows of its group |
 //! | page rank | the seeds of its group, and the edges on ways from these to its node |
@@ -42,12 +42,14 @@ use crate::dataflow::Epoch;
 use crate::evaluate::step_to_end;
 use crate::outputs::Asking;
 use crate::query::digest::part_digest;
-use crate::query::node::{Join, JoinKind, PageRank, Scalar};
+use crate::query::node::{Clusters, Join, JoinKind, PageRank, Scalar};
 use crate::query::{ColumnId, Node, Query};
 use crate::render::{Captured, EMBEDDING, all_placed, capture, key_of, placed};
 
 /// Most rows that one is said to come from.
 const MAX_ROWS: usize = 1_000;
+/// Most texts of which it is looked which of them were said to be the same.
+const MAX_SAME: usize = 256;
 
 /// Where a row comes from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,6 +101,7 @@ pub fn trace(
     let questions = query.questions().into_iter();
     let mut tracer = Tracer {
         behind,
+        asking,
         questions: questions.map(|of| (of.output, of.text)).collect(),
         seen: BTreeSet::new(),
         trace: Trace::default(),
@@ -141,15 +144,16 @@ fn rows_behind(
     Ok(standing.collect())
 }
 
-struct Tracer {
+struct Tracer<'a> {
     behind: Behind,
+    asking: &'a Asking,
     questions: BTreeMap<ColumnId, String>,
     /// Rows that were followed, by operator.
     seen: BTreeSet<([u8; 32], Tuple)>,
     trace: Trace,
 }
 
-impl Tracer {
+impl Tracer<'_> {
     /// The rows behind an operator that are so.
     fn rows(&self, node: &Node, is_so: impl Fn(&Tuple) -> bool) -> Vec<Tuple> {
         let rows = self.behind.get(&part_digest(node)).into_iter().flatten();
@@ -208,6 +212,7 @@ impl Tracer {
                     found.map(|found| found[1].clone())
                 };
                 let clustered = self.rows(node, |_| true);
+                self.say_same(clusters, &clustered, row);
                 let text = placed(&clusters.text, &clusters.input.columns());
                 let is_alike =
                     |from: &Tuple| of_text(&clustered, &text.value(from)).as_ref() == Some(&row[1]);
@@ -357,6 +362,51 @@ impl Tracer {
                         && residual.iter().all(|condition| condition.is_true(&pair))
                 });
             }
+        }
+    }
+
+    /// Notes what a model said of two texts each, by which one leads to the text that stands for it: on the
+    /// shortest such way.
+    fn say_same(&mut self, clusters: &Clusters, clustered: &[Tuple], row: &Tuple) {
+        let Some(check) = &clusters.check else {
+            return;
+        };
+        let Some(question) = self.questions.get(&clusters.output).cloned() else {
+            return;
+        };
+        let (text, stands) = (&row[0], &row[1]);
+        let outputs = self.asking.outputs(check.model.as_ref());
+        // As it was asked: the lesser text first.
+        let pair = |a: &Value, b: &Value| -> Tuple {
+            let (a, b) = if a < b { (a, b) } else { (b, a) };
+            [a.clone(), b.clone()].into()
+        };
+        let is_same = |a: &Value, b: &Value| {
+            outputs.known(&check.task, &pair(a, b)) == Some(Value::Boolean(true))
+        };
+        let others = clustered.iter().filter(|other| other[1] == *stands);
+        let mut left: Vec<&Value> = others.map(|other| &other[0]).take(MAX_SAME).collect();
+        // From the text that stands for it outwards: each with the one that led to it.
+        let mut ways: Vec<(&Value, &Value)> = vec![(stands, stands)];
+        let mut at = 0;
+        while let Some((from, _)) = ways.get(at).copied() {
+            let (met, rest): (Vec<&Value>, Vec<&Value>) =
+                left.into_iter().partition(|other| is_same(from, other));
+            ways.extend(met.into_iter().map(|other| (other, from)));
+            left = rest;
+            at += 1;
+        }
+        let mut one = text;
+        while let Some((_, to)) = ways.iter().find(|(from, _)| *from == one && one != stands) {
+            let said = Said {
+                question: question.clone(),
+                of: pair(one, to),
+                answer: true.into(),
+            };
+            if !self.trace.said.contains(&said) {
+                self.trace.said.push(said);
+            }
+            one = to;
         }
     }
 

@@ -78,8 +78,9 @@ fn said(task: &Task, values: &[Value], rendered: &Rendered) -> Value {
         // A row of each sentence.
         Output::Records { records, .. } => {
             let texts = rendered.documents.iter().map(|(_, text)| &**text);
-            let sentences = texts.flat_map(|text| text.split(['.', '\n']));
-            let said = sentences.map(&words).filter(|words| !words.is_empty());
+            let sentences = texts.flat_map(|text| text.split_inclusive(['.', '?', '\n']));
+            let said = sentences.map(|sentence| words(sentence.trim_end_matches('.')));
+            let said = said.filter(|words| !words.is_empty());
             let rows: Vec<Json> = said
                 .map(|said| in_order(records.fields(), &said, &hash))
                 .collect();
@@ -130,10 +131,16 @@ fn record(fields: &Fields, said: &[String], hash: &[u8; 32]) -> Json {
     Json::Object(members)
 }
 
-/// A record of the words of a sentence: texts are the first of them in their order, the last field's the last;
-/// other values are by chance.
+/// A record of the words of a sentence: texts are the first of them in their order, the last field's the last,
+/// that of an only field all of them; other values are by chance.
 fn in_order(fields: &Fields, said: &[String], hash: &[u8; 32]) -> Json {
     let mut members = record(fields, said, hash);
+    if let [field] = fields.all()
+        && field.of == FieldType::Text
+    {
+        members[&*field.name] = said.join(" ").into();
+        return members;
+    }
     for (at, field) in fields.all().iter().enumerate() {
         if field.of == FieldType::Text {
             let is_last = at + 1 == fields.all().len();

@@ -388,6 +388,7 @@ fn continuous_view(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     };
     let options = options::options(cursor, "a continuous view", options::OF_VIEWS, None)?;
     check_view(&options)?;
+    check_shared(&options, &given.matching)?;
     Ok(Statement::CreateContinuousView(CreateContinuousView {
         name,
         prompt: given.prompt,
@@ -407,6 +408,29 @@ fn check_view(options: &[Spanned<ViewOption>]) -> Result<(), Diagnostic> {
         Some(seed) if !options.iter().any(is_heat) => {
             let what = "SEED without TEMPERATURE: greedy answers have no chance in them";
             Err(Diagnostic::new(what, seed.span).help("TEMPERATURE = 0.7, or leave it out"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A question stands for all that ask the same, whatever documents each of them would see.
+fn check_shared(options: &[Spanned<ViewOption>], matching: &[Name]) -> Result<(), Diagnostic> {
+    let share = options
+        .iter()
+        .find(|option| matches!(option.of, ViewOption::Share(_)));
+    let bases = options
+        .iter()
+        .find(|option| matches!(option.of, ViewOption::Bases(_)));
+    match (share, bases, matching.first()) {
+        (Some(share), _, Some(_)) => {
+            let what = "SHARE with MATCHING: who asks the same may not see the same documents";
+            let help = "a view for each, of questions and documents that a query keeps apart";
+            Err(Diagnostic::new(what, share.span).help(help))
+        }
+        (None, Some(bases), _) => {
+            let what =
+                "BASES without SHARE, which says how similar questions are that ask the same";
+            Err(Diagnostic::new(what, bases.span).help("SHARE = 0.9, BASES = …"))
         }
         _ => Ok(()),
     }

@@ -16,7 +16,7 @@
 //! DELETE FROM t [WHERE condition]
 //! query
 //! SUBSCRIBE TO name [WITH (SNAPSHOT [= true|false], PROGRESS)] [AS OF epoch]
-//! SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | MEMORIES | COLUMNS FROM name
+//! SHOW SOURCES | TABLES | VIEWS | SINKS | MODELS | MEMORIES | COLUMNS FROM name | CANDIDATES FROM view
 //! DROP SOURCE | TABLE | VIEW | SINK | MODEL | MEMORY [IF EXISTS] name
 //! EXPLAIN query | CREATE VIEW … | CREATE CONTINUOUS VIEW … | CREATE MEMORY …
 //! EXPLAIN COST query | CREATE VIEW …
@@ -52,6 +52,7 @@ mod lookup;
 mod options;
 mod parse;
 mod print;
+mod shared;
 mod statement;
 #[cfg(test)]
 mod tests;

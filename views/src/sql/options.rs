@@ -151,6 +151,10 @@ pub enum ViewOption {
     Temperature(Float),
     /// `ANSWER_WITHOUT_DOCUMENTS`: whether a context that sees no document is answered.
     AnswerWithoutDocuments(bool),
+    /// `SHARE`: how similar questions are that may ask the same and share an answer then.
+    Share(Float),
+    /// `BASES`: the relation of questions out of whose answers others are answered.
+    Bases(Arc<str>),
     /// `TARGET_LAG`, `CALLS_PER_HOUR`, `TOKENS_PER_HOUR`, `COST_PER_HOUR`: when the next epoch is taken.
     Pace(PaceOption),
 }
@@ -298,6 +302,8 @@ pub(super) const OF_VIEWS: &[Known<ViewOption>] = &[
     known("ANSWER_WITHOUT_DOCUMENTS", |v| {
         boolean(v).map(ViewOption::AnswerWithoutDocuments)
     }),
+    known("SHARE", |v| similarity(v).map(ViewOption::Share)),
+    known("BASES", |v| name(v).map(ViewOption::Bases)),
     known("TARGET_LAG", |v| target_lag(v).map(ViewOption::Pace)),
     known("CALLS_PER_HOUR", |v| {
         budget(v, PaceOption::CallsPerHour).map(ViewOption::Pace)
@@ -652,6 +658,13 @@ fn score(value: &Literal) -> Result<Float, String> {
 fn share(value: &Literal) -> Result<Float, String> {
     let found = number(value).filter(|number| (0.0..=1.0).contains(number));
     let found = found.ok_or_else(|| "expected a number from 0 to 1".to_owned())?;
+    Ok(Float::new(found))
+}
+
+fn similarity(value: &Literal) -> Result<Float, String> {
+    let found = number(value).filter(|number| *number > 0.0 && *number <= 1.0);
+    let found =
+        found.ok_or_else(|| "expected a number above 0 and up to 1, as in 0.9".to_owned())?;
     Ok(Float::new(found))
 }
 

@@ -180,6 +180,11 @@ fn show(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
             return Ok(Statement::Show(Show::All(kind)));
         }
     }
+    if cursor.eat("CANDIDATES") {
+        cursor.expect("FROM")?;
+        let view = cursor.name("the name of a view")?;
+        return Ok(Statement::Show(Show::Candidates(view)));
+    }
     cursor.expect("COLUMNS")?;
     if !cursor.eat("FROM") {
         cursor.expect("IN")?;

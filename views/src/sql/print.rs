@@ -179,6 +179,8 @@ impl Display for ViewOption {
             Self::AnswerWithoutDocuments(answers) => {
                 write!(f, "ANSWER_WITHOUT_DOCUMENTS = {answers}")
             }
+            Self::Share(threshold) => write!(f, "SHARE = {}", threshold.get()),
+            Self::Bases(name) => write!(f, "BASES = {}", Quoted(name)),
             Self::Pace(option) => option.fmt(f),
         }
     }
@@ -240,6 +242,9 @@ impl Display for Statement {
             Self::Subscribe(subscribe) => subscribe.fmt(f),
             Self::Show(Show::Columns(name)) => {
                 write!(f, "SHOW COLUMNS FROM {}", Identifier(&name.of))
+            }
+            Self::Show(Show::Candidates(view)) => {
+                write!(f, "SHOW CANDIDATES FROM {}", Identifier(&view.of))
             }
             Self::Show(Show::All(kind)) => write!(f, "SHOW {}", kind.keyword_of_many()),
             Self::Drop(drop) => drop.fmt(f),

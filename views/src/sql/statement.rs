@@ -320,6 +320,8 @@ pub enum Show {
     All(Kind),
     /// The columns of a relation.
     Columns(Name),
+    /// The questions that a view proposes to keep.
+    Candidates(Name),
 }
 
 /// What can be created.
@@ -502,6 +504,8 @@ impl CreateContinuousView {
                 ViewOption::AnswerWithoutDocuments(answers) => {
                     view.answer_without_documents(*answers)
                 }
+                // Of these, views are made that have the other options.
+                ViewOption::Share(_) | ViewOption::Bases(_) => view,
                 ViewOption::Pace(option) => {
                     pace.set(*option);
                     view
