@@ -50,7 +50,7 @@ impl Refusals {
     /// # Errors
     /// The engine's failure.
     pub(crate) fn skip(&mut self) -> Result<(), Failure> {
-        let new = self.new()?;
+        let new = self.since_last()?;
         self.note(&new);
         Ok(())
     }
@@ -61,7 +61,7 @@ impl Refusals {
     /// The engine's failure, or that of writing.
     pub(crate) fn tell(&mut self, out: &mut impl std::io::Write) -> Result<(), Failure> {
         self.looked_at = Instant::now();
-        let new = self.new()?;
+        let new = self.since_last()?;
         self.note(&new);
         if self.is_json {
             for of in &new {
@@ -97,7 +97,7 @@ impl Refusals {
         }
     }
 
-    fn new(&self) -> Result<Vec<Quarantined>, Failure> {
+    fn since_last(&self) -> Result<Vec<Quarantined>, Failure> {
         // Mostly there is none: all are asked for only where there is one.
         let first = self.engine.quarantine_page(None, self.last, 1)?;
         match first.records.is_empty() {
