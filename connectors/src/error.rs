@@ -124,6 +124,20 @@ pub enum Error {
         /// The client's words.
         reason: String,
     },
+    /// What is to be read once is not there, and was waited for.
+    #[error(
+        "{what} could not be read within {} s: {reason}; start the broker, or correct the address or the \
+         topic's name (what follows a topic, without --once, goes on waiting)",
+        waited.as_secs_f32()
+    )]
+    Unreachable {
+        /// Which topic, of which servers.
+        what: String,
+        /// For how long.
+        waited: Duration,
+        /// The client's words.
+        reason: String,
+    },
     /// A table has no such column.
     #[error("{}: no column {column:?}; there are: {found}", path.display())]
     NoColumn {

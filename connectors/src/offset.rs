@@ -103,6 +103,36 @@ pub struct NextMessage {
 }
 
 impl Offset {
+    /// Of several sources that are one: the name of the only one that reads what stands at a place, as a
+    /// refusal tells it. None where that is not known.
+    pub fn part_at(&self, place: &str) -> Option<&str> {
+        let Self::Parts(parts) = self else {
+            return None;
+        };
+        let mut there = parts.iter().filter(|(_, offset)| offset.reads(place));
+        let (name, _) = there.next()?;
+        there.next().is_none().then_some(name)
+    }
+
+    /// Whether what goes on here reads what stands at a place.
+    fn reads(&self, place: &str) -> bool {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        match self {
+            Self::Lines { path, .. } => {
+                let line = place.strip_prefix(&*path.display().to_string());
+                let line = line.and_then(|rest| rest.strip_prefix(':')?.split_once(" (byte "));
+                line.is_some_and(|(line, _)| is_number(line))
+            }
+            Self::Partitions { topic, .. } => {
+                let message = place.strip_prefix(topic.as_str());
+                let message = message.and_then(|rest| rest.strip_prefix('/')?.split_once(':'));
+                message.is_some_and(|(partition, _)| is_number(partition))
+            }
+            Self::Posted { .. } => place.starts_with("request "),
+            _ => false,
+        }
+    }
+
     pub(crate) fn file(path: impl AsRef<Path>, revision: Option<Revision>) -> Self {
         Self::File {
             path: path.as_ref().to_path_buf(),
@@ -187,5 +217,49 @@ mod tests {
             posted.to_string(),
             "request 3 of run 00000000000000f1, line 2"
         );
+    }
+
+    #[test]
+    fn the_part_that_reads_a_place_is_known_where_only_one_does() {
+        let lines = |path: &str| Offset::Lines {
+            path: path.into(),
+            line: 3,
+            byte: 64,
+            digest: [0; 32],
+        };
+        let topic = |topic: &str| Offset::Partitions {
+            topic: topic.to_owned(),
+            next: BTreeMap::new(),
+        };
+        let parts = [
+            ("", Offset::Sequence(3)),
+            ("a.jsonl#", lines("a.jsonl")),
+            ("a.jsonl:1#", lines("a.jsonl:1")),
+            ("one:9092/docs#", topic("docs")),
+            ("two:9092/docs#", topic("docs")),
+            ("news#", topic("news")),
+            ("http#", Offset::Posted { run: 7, last: 3 }),
+        ];
+        let parts = parts.map(|(name, offset)| (name.to_owned(), offset));
+        let parts = Offset::Parts(BTreeMap::from(parts));
+        let posted = Offset::PostedLine {
+            run: 7,
+            request: 3,
+            line: 1,
+        };
+        for (place, part) in [
+            ("a.jsonl:2 (byte 30)", Some("a.jsonl#")),
+            ("a.jsonl:1:2 (byte 30)", Some("a.jsonl:1#")),
+            ("b.jsonl:2 (byte 30)", None),
+            ("a.jsonl", None),
+            ("news/0:17", Some("news#")),
+            // Of two topics of one name nobody knows which.
+            ("docs/0:17", None),
+            ("", None),
+        ] {
+            assert_eq!(parts.part_at(place), part, "{place}");
+        }
+        assert_eq!(parts.part_at(&posted.to_string()), Some("http#"));
+        assert_eq!(lines("a.jsonl").part_at("a.jsonl:2 (byte 30)"), None);
     }
 }

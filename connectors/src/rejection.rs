@@ -207,7 +207,10 @@ pub enum Rejection {
         name: String,
     },
     /// The object is neither an envelope nor a record.
-    #[error("unknown operation {name:?}: expected upsert, insert, update, delete, or a record")]
+    #[error(
+        "unknown operation {name:?}: expected upsert, insert, update, delete, or a record with \"key\" and \
+         \"text\""
+    )]
     UnknownOperation {
         /// The object's first field.
         name: String,
@@ -228,6 +231,14 @@ pub enum Rejection {
     MissingField {
         /// Which field.
         field: &'static str,
+    },
+    /// A field that the operation needs is absent, where the record has others: is one of them misspelled?
+    #[error("the field {field:?} is missing; the record has {}", listed(.found))]
+    MissingAmong {
+        /// Which field.
+        field: &'static str,
+        /// The first fields that are there (the beginnings of their names).
+        found: Vec<String>,
     },
     /// A field is absent that is to be read for one that the operation needs.
     #[error("the field {name:?} is missing, which is to be its {field}")]
@@ -381,6 +392,12 @@ pub enum Rejection {
         /// What it says (its beginning).
         value: String,
     },
+}
+
+/// Names, in words.
+fn listed(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    names.join(", ")
 }
 
 impl Rejection {

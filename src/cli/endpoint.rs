@@ -10,6 +10,9 @@ use ureq::{Body, RequestBuilder, http};
 use super::args::AccessArgs;
 use super::failure::Failure;
 
+/// What a server says of a path that it does not have.
+const NO_PATH: &str = "there is nothing at this path";
+
 /// The longest reply that is read as a whole, in bytes.
 const MAX_REPLY: u64 = 16 << 20;
 
@@ -117,7 +120,8 @@ impl Endpoint {
     /// What went wrong at a path.
     pub(crate) fn cannot(&self, path: &str, what: &str) -> Failure {
         let hint = "check that it runs there: perennial serve --listen HOST:PORT FILE.sql";
-        Failure::usage(format!("{}{path}: {what}", self.url), hint)
+        let what = format!("{}{path}: {what}", self.url);
+        Failure::Refused { what, hint }
     }
 
     /// A reply that is a success.
@@ -130,8 +134,15 @@ impl Endpoint {
         if response.status() == 200 {
             return Ok(response);
         }
+        let is_unknown = response.status() == 404;
         let reply = self.json(path, response)?;
         let said = |field: &str| reply[field].as_str().unwrap_or_default().to_owned();
+        // What is asked here, `serve` has: so it is no `serve` that answers.
+        if is_unknown && said("error") == NO_PATH {
+            let what =
+                "what answers there is no `perennial serve` (a `watch --listen` is only posted to)";
+            return Err(self.cannot(path, what));
+        }
         Err(Failure::usage(said("error"), said("hint")))
     }
 
@@ -149,8 +160,20 @@ impl Endpoint {
             return Ok(None);
         };
         let action = format!("read {}", file.display());
-        let token = std::fs::read_to_string(file).map_err(Failure::io(action))?;
-        Ok(Some(format!("Bearer {}", token.trim())))
+        let text = std::fs::read_to_string(file).map_err(Failure::io(action))?;
+        let mut words = text.split_whitespace();
+        // The words are not shown: one of them is the token.
+        match (words.next(), words.next()) {
+            (Some(token), None) => Ok(Some(format!("Bearer {token}"))),
+            (None, _) => Err(Failure::usage(
+                format!("{}: it holds no token", file.display()),
+                "write the token to it, and nothing else",
+            )),
+            (Some(_), Some(_)) => Err(Failure::usage(
+                format!("{}: it holds more than a token", file.display()),
+                "write one token of the server's list to a file of its own, without roles and names",
+            )),
+        }
     }
 }
 

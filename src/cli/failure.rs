@@ -11,6 +11,7 @@ use perennial::connectors;
 use perennial::memory::MemoryError;
 use perennial::model::error::Error as ModelError;
 use perennial::sql::SessionError;
+use serde_json::{Value, json};
 
 use super::stderr;
 
@@ -50,8 +51,8 @@ pub(crate) enum Failure {
     /// A source cannot be opened.
     #[error(transparent)]
     Source(#[from] connectors::Error),
-    /// A source failed while it was watched.
-    #[error("{source_name} can no longer be read: {message}")]
+    /// A source failed while it was read.
+    #[error("{source_name} cannot be read: {message}")]
     SourceFailed {
         /// Which stream.
         source_name: String,
@@ -221,6 +222,9 @@ impl Failure {
                 _ => return None,
             },
             Self::NotNoticed { .. } => "check that files can be watched in the temporary folder",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "check the spelling; relative paths start at the current folder"
+            }
             Self::Io { .. } => "check permissions and free space",
             #[cfg(feature = "remote")]
             Self::Remote(_) => return None,
@@ -230,6 +234,18 @@ impl Failure {
                 return None;
             }
         })
+    }
+
+    /// The same for programs: what is wrong, what to do, and of which source where it is one that failed.
+    pub(crate) fn object(&self) -> Value {
+        let (source, message) = match self {
+            Self::SourceFailed {
+                source_name,
+                message,
+            } => (Some(source_name), message.clone()),
+            _ => (None, self.to_string()),
+        };
+        json!({"event": "failed", "source": source, "message": message, "hint": self.hint()})
     }
 
     /// Prints it to standard error: one line on what is wrong, one on what to do.

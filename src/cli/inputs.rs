@@ -182,6 +182,10 @@ impl Inputs {
                 inputs.files.push(path.into());
             } else if is_named(Path::new(path), &TABLES) {
                 inputs.tables.push(path.into());
+            } else if path.contains(' ') && reads_like_a_question(path) {
+                let what = format!("{path:?} reads like a question, and stands where a path does");
+                let hint = "the last argument is the question; give further ones with -q \"…\"";
+                return Err(Failure::usage(what, hint));
             } else {
                 inputs.folders.push(path.into());
             }

@@ -160,8 +160,9 @@ impl<W: Write> Display for JsonLines<W> {
         self.line(&json!({"event": "notice", "source": source, "message": message}))
     }
 
-    fn failed(&mut self, source: &str, message: &str) -> io::Result<()> {
-        self.line(&json!({"event": "failed", "source": source, "message": message}))
+    /// The command fails by it: that is told last, with what can be done.
+    fn failed(&mut self, _source: &str, _message: &str) -> io::Result<()> {
+        Ok(())
     }
 
     fn end(&mut self) -> io::Result<()> {

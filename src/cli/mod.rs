@@ -10,7 +10,8 @@
 //! - Standard output carries answers (or JSON) only; how far things are, and warnings, go
 //!   to standard error.
 //! - Exit code 0 is success, 1 a failure, 2 wrong usage, 130 an interruption before there
-//!   was an answer. A failure prints what went wrong and what to do.
+//!   was an answer. A failure prints what went wrong and what to do, with `--json` on standard output,
+//!   too.
 
 mod args;
 mod asked;
@@ -43,6 +44,7 @@ mod past;
 mod place;
 mod prompt;
 mod quarantine;
+mod refusals;
 mod remote;
 mod replay;
 mod report;
@@ -65,9 +67,10 @@ mod version;
 mod watch;
 mod wording;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
 use failure::Failure;
@@ -75,7 +78,12 @@ use log::Log;
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let is_json = is_json(&matches);
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut Cli::command()).exit(),
+    };
     if let Some(point) = &cli.fault
         && let Err(what) = perennial::fault::arm(point)
     {
@@ -118,7 +126,41 @@ pub(crate) fn run() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             failure.tell();
+            if is_json && !matches!(failure, Failure::OutputClosed) {
+                // Whoever does not read it any more is not told.
+                let _nobody_reads_it = writeln!(io::stdout().lock(), "{}", failure.object());
+            }
             failure.exit_code()
         }
+    }
+}
+
+/// Whether a command was told to speak to programs.
+fn is_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, of_command)) if is_json(of_command) => true,
+        _ => matches!(matches.try_get_one::<bool>("json"), Ok(Some(true))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_to_speak_to_programs_wherever_it_takes_that() {
+        let is_told = |args: &[&str]| {
+            let args = ["perennial"].iter().chain(args);
+            let matches = Cli::command().try_get_matches_from(args);
+            is_json(&matches.expect("sound"))
+        };
+        assert!(is_told(&["watch", "notes", "Q?", "--json"]));
+        assert!(!is_told(&["watch", "notes", "Q?"]));
+        assert!(!is_told(&["watch", "notes", "--", "--json"]));
+        assert!(is_told(&["memory", "list", "--state", "m", "--json"]));
+        assert!(is_told(&["models", "probe", "http://host/v1", "--json"]));
+        assert!(is_told(&["quarantine", "list", "state", "--json"]));
+        assert!(!is_told(&["quarantine", "drop", "state", "1"]));
+        assert!(!is_told(&["models"]));
     }
 }

@@ -121,6 +121,17 @@ fn is_of_a_server(args: &ModelArgs) -> bool {
     is_reached || is_priced || is_asked_more
 }
 
+/// Whether a state folder is free: told before a model is opened, which may take long.
+///
+/// # Errors
+/// That another process has it.
+pub(crate) fn check_state(folder: Option<&Path>) -> Result<(), Failure> {
+    if let Some(folder) = folder {
+        perennial::state::check_free(folder).map_err(perennial::Error::from)?;
+    }
+    Ok(())
+}
+
 /// Refuses what the command line says of `--model` where a script creates the model that is asked: it
 /// would have no effect.
 ///

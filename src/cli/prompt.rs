@@ -24,6 +24,7 @@ use super::interrupt::Interrupt;
 use super::live::Live;
 use super::opening;
 use super::paint::Paint;
+use super::refusals::Refusals;
 use super::report::EpochReport;
 use super::run::{declared, opener, read, width};
 use super::screen::Screen;
@@ -133,9 +134,15 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
     let is_asked = is_typed || first.iter().chain(&typed_before).any(may_ask);
     let mut open = opener(is_asked, &args.model, &live);
     let runtime = opening::with_embedder(open(None)?, &args.model.embedder, &live)?;
-    let engine = declared(Engine::builder(runtime), &args.engine).start()?;
+    // What is typed may declare at any time what goes on with what an earlier process left: nothing of it
+    // is given up here, only where a script declares all.
+    let engine = declared(Engine::builder(runtime), &args.engine).held();
+    let engine = engine.start()?;
+    let refusals = Refusals::from_now_on(engine.clone(), live.clone(), false)?;
     let mut prompt = Prompt {
+        refusals,
         session: Session::new(engine, opening::opened_by(&args.model))
+            .held()
             .opening(move |model| Ok(open(Some(model))?)),
         teller: Teller {
             live: live.clone(),
@@ -150,6 +157,7 @@ pub(crate) fn run(args: &SqlArgs) -> Result<ExitCode, Failure> {
     for script in first.iter().chain(&typed_before) {
         prompt.carry_out(script)?;
     }
+    prompt.session.begin()?;
     if is_typed {
         let model = args.model.spec();
         live.say(&format!("{model} · help lists statements, \\q ends"));
@@ -168,6 +176,8 @@ fn may_ask(script: &Script) -> bool {
 /// Whoever types, and what is typed to.
 struct Prompt {
     session: Session,
+    /// What sources refuse.
+    refusals: Refusals,
     teller: Teller,
     paint: Paint,
     interrupt: Interrupt,
@@ -245,6 +255,7 @@ impl Prompt {
                 let mut stdout = io::stdout().lock();
                 let told = self.teller.tell(&mut stdout, &outcome);
                 told.map_err(Failure::output)?;
+                self.refusals.tell(&mut stdout)?;
             }
             if let Outcome::Subscription {
                 view,
@@ -253,6 +264,7 @@ impl Prompt {
                 ..
             } = outcome
             {
+                self.session.begin()?;
                 let columns = self.session.engine().snapshot(&view)?.schema;
                 self.show(&Feed {
                     view,
@@ -260,6 +272,8 @@ impl Prompt {
                     after,
                     columns,
                 })?;
+                // Of what came meanwhile, the view has told.
+                self.refusals.skip()?;
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ use super::json::JsonLines;
 use super::live::Live;
 use super::opening;
 use super::paint::Paint;
+use super::refusals::Refusals;
 use super::report::EpochReport;
 use super::screen::Screen;
 use super::told::Teller;
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let first = sql::first_model(&statements);
     opening::check_script(first, &args.model)?;
     opening::check_names(&script, &statements)?;
+    opening::check_state(args.engine.state.as_deref())?;
     let is_asked = statements.iter().any(|one| one.of.may_ask());
     let mut open = opener(is_asked, &args.model, &live);
     let opened_by = match first {
@@ -57,7 +59,22 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         is_talkative: false,
         width: width(),
     };
-    let feeds = carry_out(&session, &script, &statements, &teller)?;
+    // Who follows a view hears of them with its changes.
+    let follows = |one: &Spanned<Statement>| {
+        matches!(
+            one.of,
+            Statement::Subscribe(_) | Statement::CreateContinuousView(_)
+        )
+    };
+    let mut refusals = match statements.iter().any(follows) {
+        true => None,
+        false => Some(Refusals::from_now_on(
+            session.engine().clone(),
+            live.clone(),
+            args.json,
+        )?),
+    };
+    let feeds = carry_out(&session, &script, &statements, (&teller, &mut refusals))?;
     let is_source = |one: &&Spanned<Statement>| matches!(one.of, Statement::CreateSource(_));
     let n_sources = statements.iter().filter(is_source).count();
     let followed = Followed {
@@ -76,6 +93,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut course = Running {
         is_once: args.once,
         interrupt: interrupt.clone(),
+        refusals,
     };
     let stdout = io::stdout();
     interrupt.watch();
@@ -94,6 +112,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         }
         ending
     };
+    if let Some(refusals) = &mut course.refusals {
+        refusals.tell(&mut io::stdout())?;
+    }
     let mut failed = None;
     if matches!(ending, Ending::Finished) {
         if args.once {
@@ -106,7 +127,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
             failed = undelivered(session.engine(), args.engine.state.is_some())?;
         }
     }
-    drop(session);
+    // The engine ends with the last of them.
+    drop((session, course));
     match (ending, failed) {
         (Ending::Interrupted, _) => Ok(ExitCode::from(interrupt.exit_code())),
         (Ending::Finished, Some(failure)) => Err(failure),
@@ -195,7 +217,7 @@ fn carry_out(
     session: &Session,
     script: &Script,
     statements: &[Spanned<Statement>],
-    teller: &Teller,
+    (teller, refusals): (&Teller, &mut Option<Refusals>),
 ) -> Result<Vec<Feed>, Failure> {
     let is_subscription = |one: &Spanned<Statement>| matches!(one.of, Statement::Subscribe(_));
     let has_chosen = statements.iter().any(is_subscription);
@@ -207,6 +229,9 @@ fn carry_out(
         teller
             .tell(&mut stdout, &outcome)
             .map_err(Failure::output)?;
+        if let (Outcome::Rows { .. }, Some(refusals)) = (&outcome, refusals.as_mut()) {
+            refusals.tell(&mut stdout)?;
+        }
         if let Outcome::Subscription {
             view,
             updates,
@@ -284,6 +309,8 @@ fn unanswered(engine: &Engine, feeds: &[Feed]) -> Result<Option<Failure>, Failur
 struct Running {
     is_once: bool,
     interrupt: Interrupt,
+    /// What is refused, where no view tells of it.
+    refusals: Option<Refusals>,
 }
 
 impl<D: Display> Course<D> for Running {
@@ -291,6 +318,13 @@ impl<D: Display> Course<D> for Running {
         if !self.is_once {
             // There is an answer: from here on, an interruption is the normal end.
             self.interrupt.ends_with(0);
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn idle(&mut self, _is_under_way: bool) -> Result<Next, Failure> {
+        if let Some(refusals) = &mut self.refusals {
+            refusals.tell_in_time(&mut io::stdout())?;
         }
         Ok(Next::GoOn)
     }

@@ -91,6 +91,7 @@ pub(crate) fn carried_out(
     let (first, model_args) = (sql::first_model(statements), model_args.clone());
     opening::check_script(first, &model_args)?;
     opening::check_names(script, statements)?;
+    opening::check_state(engine_args.state.as_deref())?;
     let (opened, opened_by) = match first {
         Some(model) => {
             let opened = opening::open_created(model, &model_args, live)?;

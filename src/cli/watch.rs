@@ -31,6 +31,7 @@ const DELIVERY: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::listen()?;
     let inputs = Inputs::of(args)?;
+    opening::check_state(args.state.as_deref())?;
     let live = Live::new(args.json);
     let view = opening::view(&args.view);
     let mut watch = Watch::start(

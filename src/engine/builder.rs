@@ -1,5 +1,6 @@
 //! How is an engine declared and started?
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -225,7 +226,8 @@ impl EngineBuilder {
     }
 
     /// Closes no epoch before [`Engine::release`]: for who declares more with the engine's own
-    /// methods, and wants the first answers to be over all of it.
+    /// methods, and wants the first answers to be over all of it. [`Engine::begin`] lets epochs close
+    /// while more is still to be declared.
     #[must_use]
     pub fn held(mut self) -> Self {
         self.is_held = true;
@@ -414,6 +416,7 @@ impl EngineBuilder {
             cold,
             state: Arc::new(state),
             restored,
+            dropped: HashMap::new(),
         })
     }
 }

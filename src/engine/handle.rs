@@ -260,7 +260,18 @@ impl Engine {
         self.ask(|reply| Request::Relations { reply })
     }
 
-    /// Lets epochs close, of an engine that is [held](EngineBuilder::held).
+    /// Lets epochs close, of an engine that is [held](EngineBuilder::held), while more is declared: what
+    /// an earlier process left in the state directory for views and sinks that are not there yet is kept.
+    ///
+    /// # Errors
+    /// [`Error::Recording`], [`Error::Stopped`].
+    pub fn begin(&self) -> Result<(), Error> {
+        self.ask(|reply| Request::Begin { reply })?
+    }
+
+    /// Lets epochs close, of an engine that is [held](EngineBuilder::held). All is declared: what an
+    /// earlier process left in the state directory for views and sinks that are not there goes with the
+    /// next epoch.
     ///
     /// # Errors
     /// [`Error::State`], [`Error::Recording`], [`Error::Stopped`].

@@ -83,6 +83,9 @@ pub enum Executed {
     },
 }
 
+/// What is told who may only look because of their token, and would do more.
+pub(crate) const WITH_ADMIN: &str = "use a token with the role `admin`";
+
 impl Served {
     /// Carries one statement or several out, in order. Where `only_looks`, they may do nothing else.
     /// It waits; see `Served::sql`.
@@ -91,14 +94,15 @@ impl Served {
     /// What is wrong with them, before any is carried out; else with the first that cannot be, and with what
     /// came of those before.
     pub fn execute(&self, sql: &str, only_looks: bool) -> Result<Vec<Executed>, Refusal> {
-        self.carry_out(sql, only_looks, &Cancel::new())
+        self.carry_out(sql, only_looks.then_some(WITH_ADMIN), &Cancel::new())
     }
 
-    /// The same, until nobody waits for it any more.
+    /// The same, until nobody waits for it any more. `instead` is what is told who may only look, and would do
+    /// more; where there is nothing, all may be done.
     fn carry_out(
         &self,
         sql: &str,
-        only_looks: bool,
+        instead: Option<&str>,
         cancel: &Cancel,
     ) -> Result<Vec<Executed>, Refusal> {
         let script = Script::new("sql", sql);
@@ -114,9 +118,10 @@ impl Served {
         }
         for statement in &statements {
             refuse_subscription(&statement.of)?;
-            if only_looks && !looks(&statement.of) {
-                let error = "this token may only look: SELECT that asks no model, SHOW and EXPLAIN";
-                return Err(Refusal::forbidden(error, "use one with the role `admin`"));
+            if let Some(instead) = instead.filter(|_| !looks(&statement.of)) {
+                let error = "only what looks is carried out here: SELECT that asks no model, SHOW, EXPLAIN, \
+                             LINEAGE and RECALL";
+                return Err(Refusal::forbidden(error, instead));
             }
         }
         self.session.check(&script, &statements)?;
@@ -194,7 +199,7 @@ impl Served {
         self: &Arc<Self>,
         caller: &Caller,
         sql: String,
-        only_looks: bool,
+        instead: Option<&'static str>,
     ) -> Result<Vec<Executed>, Refusal> {
         let patience = self.limits.patience;
         let turn = self.statements.take(caller.asker(), patience).await?;
@@ -202,7 +207,7 @@ impl Served {
         let (this, cancel) = (self.clone(), wanted.0.clone());
         blocking(move || {
             let _turn = turn;
-            this.carry_out(&sql, only_looks, &cancel)
+            this.carry_out(&sql, instead, &cancel)
         })
         .await?
     }

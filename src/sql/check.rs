@@ -15,7 +15,7 @@ use super::catalog::{Catalog, ModelState, noun};
 use super::edits;
 use super::memories::declared;
 use super::outcome::{At as _, Fault, SessionError};
-use crate::engine::{Error, RelationInfo};
+use crate::engine::{Error, RelationInfo, RelationKind};
 
 /// What is wrong with a script before anything is opened for it: as [`Session::check`](crate::sql::Session::check)
 /// over an engine that has nothing yet, but for what its models can do.
@@ -308,6 +308,24 @@ impl Catalog {
         }
     }
 
+    /// What there is of a kind.
+    fn names_of(&self, kind: Kind) -> Vec<&str> {
+        let of_kind = |relation: &&RelationInfo| match kind {
+            Kind::Source => relation.kind == RelationKind::Source,
+            Kind::Table => relation.kind == RelationKind::Table,
+            _ => relation.kind.is_view(),
+        };
+        match kind {
+            Kind::Sink => self.sinks.keys().map(|name| &**name).collect(),
+            Kind::Model => self.models.keys().map(|name| &**name).collect(),
+            Kind::Memory => self.memories.keys().map(|name| &**name).collect(),
+            Kind::Source | Kind::Table | Kind::View => {
+                let relations = self.iter().filter(of_kind);
+                relations.map(|relation| &*relation.name).collect()
+            }
+        }
+    }
+
     fn check_drop(&self, drop: &Drop) -> Result<(), Fault> {
         let (name, keyword) = (&drop.name, drop.kind.keyword().to_lowercase());
         if !self.has(drop) {
@@ -315,7 +333,17 @@ impl Catalog {
                 return Ok(());
             }
             let what = format!("there is no {keyword} {}", name.of);
-            return Err(Fault::said(what, name.span));
+            let fault = Diagnostic::new(what, name.span);
+            let names = self.names_of(drop.kind);
+            let help = match nearest(&name.of, names.iter().copied()) {
+                Some(meant) => format!("did you mean {meant}?"),
+                None if names.is_empty() => "DROP … IF EXISTS is no error".to_owned(),
+                None => format!(
+                    "there are {}; DROP … IF EXISTS is no error",
+                    names.join(", ")
+                ),
+            };
+            return Err(fault.help(help).into());
         }
         match drop.kind {
             Kind::Sink | Kind::Model | Kind::Memory => Ok(()),

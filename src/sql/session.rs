@@ -2,7 +2,8 @@
 //!
 //! A session knows what an engine does not: the names of sinks, what opens a model, who listens
 //! where. An engine may be [held](crate::EngineBuilder::held) while a
-//! script declares: it is released before the first statement that needs rows, and at the end.
+//! script declares: epochs begin before the first statement that needs rows, and it is released at the end.
+//! Until then, what an earlier process left is there for what is still to be declared.
 //!
 //! It may be shared: statements of several callers are carried out at once. What one of them waits for
 //! (rows, weights of a model) keeps no other waiting, but for models that are opened one after the other.
@@ -91,7 +92,8 @@ impl Session {
         }
     }
 
-    /// The same over an engine that is held: it is released when rows are first needed.
+    /// The same over an engine that is held: its epochs begin when rows are first needed, and
+    /// [`Session::release`] says that all is declared.
     #[must_use]
     pub fn held(self) -> Self {
         self.is_held.store(true, Ordering::SeqCst);
@@ -189,7 +191,18 @@ impl Session {
         wrong.map_err(|fault| fault.of(script))
     }
 
-    /// Lets epochs close, where the engine is held.
+    /// Lets epochs close, where the engine is held; more may be declared.
+    ///
+    /// # Errors
+    /// What [`Engine::begin`] reports.
+    pub fn begin(&self) -> Result<(), Error> {
+        match self.is_held.load(Ordering::SeqCst) {
+            true => self.engine.begin(),
+            false => Ok(()),
+        }
+    }
+
+    /// All is declared: lets epochs close, where the engine is held.
     ///
     /// # Errors
     /// What [`Engine::release`] reports.
@@ -323,9 +336,7 @@ impl Session {
         relations: &[&str],
         span: Span,
     ) -> Result<Option<String>, Fault> {
-        if self.is_held.swap(false, Ordering::SeqCst) {
-            self.engine.release().at(span)?;
-        }
+        self.begin().at(span)?;
         let settled = match self.patience {
             None => Some(self.engine.flush_into(relations)),
             Some(patience) => self

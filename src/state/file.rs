@@ -1,13 +1,36 @@
 //! How does the file of a state directory come to be, whole, and how is one opened?
 
+use std::fs::File;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use redb::Database;
+use redb::backends::FileBackend;
+use redb::{Database, StorageBackend as _};
 
 use super::format::FILE;
 use super::{StateError, holder};
 use crate::fault;
+
+/// Says whether another process has the state of a directory open, before something is opened that takes
+/// long. It changes nothing, and does not hold the directory; what else is wrong with it is told by who opens it.
+///
+/// # Errors
+/// [`StateError::InUse`].
+pub fn check_free(dir: &Path) -> Result<(), StateError> {
+    let path = dir.join(FILE);
+    let backend = File::open(&path).ok().map(FileBackend::new);
+    let Some(Ok(backend)) = backend else {
+        return Ok(());
+    };
+    match backend.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(false) => Err(StateError::InUse {
+            holder: holder::of(&path),
+            path,
+        }),
+        _ => Ok(()),
+    }
+}
 
 /// Makes an empty database under another name and moves it to its own: one that was left
 /// half made would be taken for a damaged one.
@@ -40,7 +63,7 @@ pub(super) fn new_file(dir: &Path) -> std::io::Result<tempfile::TempPath> {
 /// Makes a rename in `dir` outlive a crash of the machine.
 pub(super) fn sync(dir: &Path) -> std::io::Result<()> {
     match cfg!(unix) {
-        true => std::fs::File::open(dir)?.sync_all(),
+        true => File::open(dir)?.sync_all(),
         false => Ok(()),
     }
 }

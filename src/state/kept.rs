@@ -1,8 +1,8 @@
 //! Which results of calls outlive the process? Those that something uses.
 //!
-//! A result is *staged* until the next commit writes it. Uses are counted in memory: once all that
-//! is live has been asked for ([`Kept::commit`]), what nobody uses leaves the file, and so does, from
-//! then on, what loses its last use.
+//! A result is *staged* until the next commit writes it. Uses are counted in memory: what loses its last
+//! use leaves the file, and so does, once all that is live has been asked for ([`Kept::commit`]), what an
+//! earlier process left that nobody uses.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
@@ -82,12 +82,12 @@ impl<D: Copy + Eq + Ord + Hash, V: Clone> Kept<D, V> {
         for (of, result) in &self.staged {
             table.insert(bytes(of), encode(result).as_slice())?;
         }
-        if self.knows_uses {
-            for of in &self.unused {
-                table.remove(bytes(of))?;
-            }
-        } else if knows_uses {
+        if knows_uses && !self.knows_uses {
             table.retain(|of, _| self.uses.contains_key(&digest(of)))?;
+            return Ok(());
+        }
+        for of in &self.unused {
+            table.remove(bytes(of))?;
         }
         Ok(())
     }

@@ -61,6 +61,7 @@ use redb::{
 pub use backup::{Backup, BackupError, BackupSummary, backup, restore, verify_backup};
 pub use check::{StateSummary, check, receipts};
 pub use error::StateError;
+pub use file::check_free;
 pub use forget::forget;
 pub(crate) use format::{StoredAnswer, StoredRow, StoredSchema, StoredValue};
 pub(crate) use history::Retention;

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use perennial_connectors::{Change, Key, Rejection, read_record};
+use perennial_connectors::{Change, Key, Offset, Rejection, read_record};
 use perennial_rows::Row;
 use redb::{ReadableTable as _, WriteTransaction};
 
@@ -49,11 +49,12 @@ pub fn drop_quarantined(dir: &Path, numbers: &[u64]) -> Result<usize, StateError
 /// files and rows of tables, and [`StateError::NoRecord`] if the content is no record still.
 pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, StateError> {
     let state = State::open_existing(dir)?;
-    let entries = state.restore()?.quarantine;
-    let entry = entries.into_iter().find(|entry| entry.number == number);
+    let restored = state.restore()?;
+    let mut entries = restored.quarantine.into_iter();
+    let entry = entries.find(|entry| entry.number == number);
     let entry = entry.ok_or(StateError::NotInQuarantine { number })?;
     let stream = entry.stream.clone();
-    let (key, row) = mended(entry, instead)?;
+    let (key, row) = mended(entry, instead, restored.offsets.get(&stream))?;
     let resubmitted = Resubmitted {
         stream,
         key: key.as_str().to_owned(),
@@ -69,17 +70,18 @@ pub fn resubmit(dir: &Path, number: u64, instead: Option<&[u8]>) -> Result<Key, 
 }
 
 /// The record that an entry was meant to be: its own content, or what is given instead, as a line of
-/// JSON lines. None for a row that is to be gone.
+/// JSON lines; with the key that it has in its stream, whose source goes on at an offset. None for a row that
+/// is to be gone.
 ///
 /// # Errors
 /// [`StateError::MendAtSource`], [`StateError::NoContent`] and [`StateError::NoRecord`].
 pub(crate) fn mended(
     entry: Quarantined,
     instead: Option<&[u8]>,
+    goes_on: Option<&Offset>,
 ) -> Result<(Key, Option<Row>), StateError> {
-    let number = entry.number;
+    let (number, place) = (entry.number, entry.place);
     if entry.is_standing {
-        let place = entry.place;
         return Err(StateError::MendAtSource { number, place });
     }
     let no_record = |reason: Rejection| StateError::NoRecord {
@@ -92,9 +94,13 @@ pub(crate) fn mended(
     // Where several sources are one stream, its key may stand behind a prefix that the content
     // does not have.
     let change = match (read_record(content, None, entry.refused_at_ms), &key) {
-        (Err(Rejection::MissingField { field: "key" }), Some(_)) => {
-            read_record(content, key.as_ref(), entry.refused_at_ms)
-        }
+        (
+            Err(
+                Rejection::MissingField { field: "key" }
+                | Rejection::MissingAmong { field: "key", .. },
+            ),
+            Some(_),
+        ) => read_record(content, key.as_ref(), entry.refused_at_ms),
         (Ok(change), Some(key)) if !is_key_of(key, change.key()) => Err(Rejection::KeysDiffer {
             outer: key.to_string(),
             inner: change.key().to_string(),
@@ -102,11 +108,20 @@ pub(crate) fn mended(
         (read, _) => read,
     };
     let change = change.map_err(no_record)?;
-    let (own, row) = match change {
+    let (own, mut row) = match change {
         Change::Upsert(record) => (record.key, Some(record.row)),
         Change::Delete { key, .. } => (key, None),
     };
-    Ok((key.unwrap_or(own), row))
+    // A line that had no key came from one of the sources, too: without the prefix of that, its row would
+    // be nobody's, and gone with the next start.
+    let prefix = goes_on.and_then(|offset| offset.part_at(&place));
+    let behind = || Key::new(format!("{}{own}", prefix.unwrap_or_default()));
+    let key = key.unwrap_or_else(behind);
+    if let Some(row) = row.as_mut().filter(|_| key != own) {
+        // As its source does: the model is told what the record calls itself.
+        row.title.get_or_insert_with(|| own.text());
+    }
+    Ok((key, row))
 }
 
 /// Whether a record may be that of a key, which may have a prefix.

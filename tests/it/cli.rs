@@ -79,6 +79,10 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         ),
         (vec!["watch", folder, " "], "a question is empty"),
         (
+            vec!["watch", folder, "What is there?", "What else?"],
+            "with -q",
+        ),
+        (
             vec!["watch", folder, "Q?", "--scope", "sideways"],
             "independent",
         ),
@@ -201,6 +205,8 @@ fn what_cannot_be_opened_exits_with_1_and_is_named() {
             "URL of a webhook",
         ),
         (vec!["explain", "./no-such-folder", "Q?"], "no-such-folder"),
+        (vec!["run", "./no-such.sql"], "check the spelling"),
+        (vec!["status", "http://127.0.0.1:9"], "check that it runs"),
     ] {
         let output = refused(&args, 1, says);
         assert!(

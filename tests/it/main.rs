@@ -42,6 +42,7 @@ mod models;
 #[cfg(not(any(feature = "http", feature = "kafka", feature = "parquet")))]
 mod not_built;
 mod pace;
+mod parts;
 mod past;
 mod paths;
 #[cfg(feature = "http")]
@@ -72,6 +73,7 @@ mod steady;
 mod supersede;
 mod tasks;
 mod tensors;
+mod typed;
 mod views;
 #[cfg(feature = "http")]
 mod webhooks;

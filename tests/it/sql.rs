@@ -586,7 +586,7 @@ fn a_source_that_fails_is_told_by_who_reads_what_stands_behind_it() {
     );
     assert_eq!(results[1]["notices"], serde_json::Value::Null);
     assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
-    assert!(text(&ran.stderr).contains("prices can no longer be read"));
+    assert!(text(&ran.stderr).contains("prices cannot be read"));
 }
 
 #[test]

@@ -606,11 +606,19 @@ fn refused(dir: &Path) -> StateError {
 #[test]
 fn a_state_in_use_or_newer_or_foreign_is_refused_by_name() {
     let dir = tempfile::tempdir().expect("a folder");
+    state::check_free(&dir.path().join("none")).expect("nothing is there");
     let running = tables(dir.path(), 2000);
     let error = refused(dir.path());
     assert!(matches!(error, StateError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("state.redb"));
+    let error = state::check_free(dir.path()).expect_err("in use");
+    assert!(matches!(error, StateError::InUse { .. }), "{error}");
+    assert!(
+        matches!(refused(dir.path()), StateError::InUse { .. }),
+        "still"
+    );
     drop(running);
+    state::check_free(dir.path()).expect("nobody has it open");
 
     let file = dir.path().join("state.redb");
     let newer = redb::Database::open(&file).expect("whole");

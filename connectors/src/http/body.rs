@@ -16,7 +16,7 @@ use perennial_rows::Row;
 
 use super::reply::Refusal;
 use super::stream::{DeclaredColumns, Others, Stream};
-use crate::declared::{fit, is_textless, refused, undeclared, unknown};
+use crate::declared::{fit, refused, undeclared, unknown};
 use crate::http_limits::HttpLimits;
 use crate::json::record::{Carrier, shown};
 use crate::jsonl::lines::{Content, Line, Lines};
@@ -272,7 +272,7 @@ impl Take<'_> {
                 offset: &offset,
                 key: None,
                 columns: &[],
-                is_textless: self.declared.is_some_and(|of| is_textless(&of.schema)),
+                is_textless: self.declared.is_some_and(DeclaredColumns::are_textless),
                 names: None,
             },
             limit: self.limits.line,

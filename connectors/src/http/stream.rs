@@ -13,6 +13,7 @@ use perennial_rows::Schema;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::token::{Token, UpTo};
+use crate::declared::is_textless;
 use crate::{Acks, Batch, Change, Offset, SourceName};
 
 /// What requests and the source's thread share of a stream.
@@ -36,6 +37,14 @@ pub(super) struct Stream {
 pub(super) struct DeclaredColumns {
     pub(super) schema: Schema,
     pub(super) others: Others,
+}
+
+impl DeclaredColumns {
+    /// Whether records need no text: none is declared, or they are rows of a table, of which an `INSERT` may
+    /// leave it out, too.
+    pub(super) fn are_textless(&self) -> bool {
+        self.others == Others::Refused || is_textless(&self.schema)
+    }
 }
 
 /// What becomes of the columns of a record that are not declared.

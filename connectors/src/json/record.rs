@@ -31,6 +31,8 @@ pub(crate) const TITLE_LIMIT: usize = 4096;
 pub(crate) const SUPERSEDES_LIMIT: usize = 1024;
 /// How much of a name or value that was not expected is shown, in bytes.
 const SHOWN_LIMIT: usize = 64;
+/// Fields of a record that are named where one is missing.
+const MOST_NAMED: usize = 8;
 
 /// A reason, with the key that the record would have had, where that can be told.
 pub(crate) type Refusal = (Option<Key>, Rejection);
@@ -70,7 +72,27 @@ pub(crate) fn read(text: &[u8], carrier: Carrier<'_>) -> Result<Option<Change>, 
             renamed(operation, fields, names, carrier).map_err(|reason| (known, reason))?
         }
     };
-    change(operation, fields, carrier).map(Some)
+    match change(operation, fields, carrier) {
+        Ok(change) => Ok(Some(change)),
+        Err((key, Rejection::MissingField { field })) => Err((key, missing(field, text, carrier))),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// What is said of a record without a field: with those that it has, where one of them may be meant.
+fn missing(field: &'static str, text: &str, carrier: Carrier<'_>) -> Rejection {
+    let fields = object(text).and_then(|fields| operation(fields, carrier));
+    let names: Vec<String> = match &fields {
+        Ok((_, fields)) => fields.iter().map(|(name, _)| shown(name)).collect(),
+        Err(_) => Vec::new(),
+    };
+    match names.iter().any(|name| !has_meaning(name)) {
+        true => Rejection::MissingAmong {
+            field,
+            found: names.into_iter().take(MOST_NAMED).collect(),
+        },
+        false => Rejection::MissingField { field },
+    }
 }
 
 /// Bytes as text.
@@ -600,6 +622,10 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused_with_its_reason() {
+        let missing = |field, found: &[&str]| Rejection::MissingAmong {
+            field,
+            found: found.iter().map(ToString::to_string).collect(),
+        };
         let wrong = |field, expected, got| Rejection::WrongType {
             field,
             expected,
@@ -640,6 +666,14 @@ mod tests {
             (r#"{"delete":{}}"#, Rejection::MissingField { field: "key" }),
             (r#"{"text":"t"}"#, Rejection::MissingField { field: "key" }),
             (r#"{"key":"k"}"#, Rejection::MissingField { field: "text" }),
+            (
+                r#"{"key":"k","txt":"t","n":1}"#,
+                missing("text", &["key", "txt", "n"]),
+            ),
+            (
+                r#"{"upsert":{"id":"k","text":"t"}}"#,
+                missing("key", &["id", "text"]),
+            ),
             (
                 r#"{"key":7.5,"text":"t"}"#,
                 wrong("key", "a string or an integer", JsonKind::Number),

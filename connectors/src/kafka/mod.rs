@@ -10,7 +10,8 @@
 //! - `partitions`: how far was each partition read, and is it still the same topic?
 //! - `format`, `frame`, `debezium`: what does a message say?
 //!
-//! A cluster that is away, or a topic that is not there yet, is waited for, with a notice. A
+//! A cluster that is away, or a topic that is not there yet, is waited for, with a notice; by a source that
+//! reads once for a while only. A
 //! topic that was deleted and made anew is read from its beginning, and what the old one held
 //! and the new one does not is gone ([`Notice::Recreated`]). So is one that is compacted, and of which
 //! messages were removed before they were read ([`Notice::Compacted`]): deletions are kept there for a while
@@ -70,6 +71,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the cluster may take to answer that.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// See [`Kafka::give_up_after`].
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// What the consumer starts with; the user's settings take their place.
 const DEFAULTS: [(&str, &str); 3] = [
@@ -112,6 +115,7 @@ pub struct Kafka {
     /// In bytes.
     message_limit: usize,
     is_once: bool,
+    give_up_after: Duration,
     look_every: Duration,
     resume: BTreeMap<i32, NextMessage>,
     /// Whether a record may have no text.
@@ -151,6 +155,7 @@ impl Kafka {
             servers,
             message_limit: MESSAGE_LIMIT,
             is_once: false,
+            give_up_after: GIVE_UP_AFTER,
             look_every: LOOK_EVERY,
             resume: BTreeMap::new(),
             is_textless: false,
@@ -199,6 +204,14 @@ impl Kafka {
     #[must_use]
     pub fn once(mut self, is_once: bool) -> Self {
         self.is_once = is_once;
+        self
+    }
+
+    /// How long a source that reads [once](Kafka::once) waits for a cluster that is away, or a topic that
+    /// is not there, before it fails. By default 30 seconds. One that follows waits as long as it takes.
+    #[must_use]
+    pub fn give_up_after(mut self, time: Duration) -> Self {
+        self.give_up_after = time;
         self
     }
 }
@@ -259,8 +272,14 @@ struct Reader<'a> {
     is_starting_over: bool,
     /// Whether the topic was there when it was last looked for.
     is_found: bool,
-    /// The complaint that was told last.
-    told: Option<String>,
+    /// The complaint that was told last, as long as nothing came since.
+    told: Option<Complaint>,
+}
+
+/// What is waited for, and since when.
+struct Complaint {
+    reason: String,
+    since: Instant,
 }
 
 impl Reader<'_> {
@@ -311,6 +330,7 @@ impl Reader<'_> {
             if self.has_caught_up && !self.is_starting_over && self.source.is_once {
                 return Ok(());
             }
+            self.give_up()?;
         }
     }
 
@@ -467,14 +487,37 @@ impl Reader<'_> {
 
     /// Tells what is waited for; the same thing once.
     fn tell(&mut self, reason: String, out: &Outlet) -> Result<(), Halt> {
-        if self.told.is_some() {
+        if let Some(told) = &mut self.told {
+            told.reason = reason;
             return Ok(());
         }
-        self.told = Some(reason.clone());
-        out.notice(Notice::Unreachable {
-            what: format!("topic {:?} of {}", self.source.topic, self.source.servers),
-            reason,
-        })
+        self.told = Some(Complaint {
+            reason: reason.clone(),
+            since: Instant::now(),
+        });
+        let what = self.what();
+        out.notice(Notice::Unreachable { what, reason })
+    }
+
+    /// What is read, in words.
+    fn what(&self) -> String {
+        format!("topic {:?} of {}", self.source.topic, self.source.servers)
+    }
+
+    /// Fails where all is to be read once and has been waited for long enough.
+    fn give_up(&self) -> Result<(), Halt> {
+        match &self.told {
+            Some(Complaint { reason, since })
+                if self.source.is_once && since.elapsed() >= self.source.give_up_after =>
+            {
+                Err(Halt::Failed(Error::Unreachable {
+                    what: self.what(),
+                    waited: self.source.give_up_after,
+                    reason: reason.clone(),
+                }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Offsets are not there: were messages removed, or is it another topic?

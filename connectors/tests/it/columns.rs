@@ -126,7 +126,7 @@ fn declared_columns_of_lines_are_of_their_types_and_no_text_is_needed() {
         [
             format!(
                 "{place}:5 (byte 149): unknown operation \"price\": expected upsert, insert, \
-                     update, delete, or a record"
+                     update, delete, or a record with \"key\" and \"text\""
             ),
             format!("{place}:3 (byte 102): the column \"price\" must be INTEGER, got FLOAT 1.5"),
         ]
@@ -155,7 +155,9 @@ fn a_record_needs_the_text_that_is_declared() {
     let listener = to_the_end(Declared::over(lines, columns).unwrap());
     assert_eq!(listener.held["b"], "t");
     let reason = &listener.rejected[0].reason;
-    assert_eq!(reason, &Rejection::MissingField { field: "text" });
+    let found = ["key".to_owned(), "n".to_owned()].into();
+    let field = "text";
+    assert_eq!(reason, &Rejection::MissingAmong { field, found });
 }
 
 #[test]

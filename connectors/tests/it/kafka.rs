@@ -336,3 +336,29 @@ proptest! {
         prop_assert_eq!(folded, whole.held);
     }
 }
+
+#[test]
+fn what_is_read_once_does_not_wait_for_ever() {
+    // Nobody listens at a port that was given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = port.local_addr().unwrap().to_string();
+    drop(port);
+    let away = Kafka::open("docs", &*servers, "docs").unwrap();
+    let cluster = Cluster::new();
+    let no_topic = Kafka::open("docs", cluster.servers(), "none").unwrap();
+    for (source, servers, topic) in [
+        (away, &*servers, "docs"),
+        (no_topic, &*cluster.servers(), "none"),
+    ] {
+        let source = source.once(true).give_up_after(Duration::from_millis(300));
+        let mut listener = Listener::start(source);
+        let failed = loop {
+            if let Mark::Failed(failed) = listener.next() {
+                break failed;
+            }
+        };
+        let what = format!("topic {topic:?} of {servers} could not be read within 0.3 s: ");
+        assert!(failed.starts_with(&what), "{failed}");
+        assert!(failed.contains("start the broker"), "{failed}");
+    }
+}

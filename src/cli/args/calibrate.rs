@@ -11,8 +11,8 @@ use super::DEFAULT_MODEL;
 /// Arguments of `calibrate`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file has one object a line: a passage with its questions, where what stands before the / of its id is
-its article, and gold answers stand in the text word for word:
+The file has one object a line: a passage with its questions, where what stands before the / of
+its id is its article, and gold answers stand in the text word for word:
 
   {\"id\": \"Oslo/0\", \"title\": \"Oslo\", \"text\": \"Oslo was founded in 1040.\",
    \"questions\": [{\"question\": \"When was Oslo founded?\", \"answers\": [\"1040\"]}]}
@@ -24,8 +24,8 @@ or a question with passages of its own:
 
 Examples:
   perennial calibrate --model ./my-model.gguf --data squad.jsonl
-  perennial calibrate --model ./my-model.gguf --data squad.jsonl --articles 8     sooner, and rougher
-  perennial calibrate --data handbook.jsonl --out handbook.json                   for some views only:
+  perennial calibrate --model ./my-model.gguf --data squad.jsonl --articles 8     sooner, rougher
+  perennial calibrate --data handbook.jsonl --out handbook.json                   for some views:
   perennial watch handbook --contexts questions.jsonl --policy bounded:0.05 --profile handbook.json")]
 pub(crate) struct CalibrateArgs {
     /// The model: a known name (see `perennial models`), a GGUF file, or a folder of safetensors.

@@ -171,4 +171,18 @@ mod tests {
     fn the_declaration_is_sound() {
         Cli::command().debug_assert();
     }
+
+    /// What is longer is broken where no sentence or example ends.
+    #[test]
+    fn lines_of_help_are_no_longer_than_the_widest_page() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string);
+            for line in help.unwrap_or_default().lines() {
+                let name = command.get_name();
+                assert!(line.chars().count() <= 100, "{name}: {line}");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
 }

@@ -21,18 +21,19 @@ Examples:
   curl 127.0.0.1:7070/v1/sql -d '{\"sql\": \"SELECT key, text FROM answers\"}'
   perennial status
 
-The script is the configuration: what is sent later (POST /v1/sql) holds until the server ends. Rows
-and answers outlive it with --state.
+The script is the configuration: what is sent later (POST /v1/sql) holds until the server ends.
+Rows and answers outlive it with --state.
 
-A file of tokens has one a line: ROLES TOKEN [NAME …], as `read,write 0b1f6f4d8a3e47f3 docs answers`.
-Roles are ask, read, write and admin; names are the only streams and views that the token reaches, and
-COLUMN=VALUE what a token that may only ask asks with. The file is read again when it changes.
+A file of tokens has one a line: ROLES TOKEN [NAME …], as `read,write 0b1f6f4d8a3e47f3 docs
+answers`. Roles are ask, read, write and admin; names are the only streams and views that the
+token reaches, and COLUMN=VALUE what a token that may only ask asks with. The file is read again
+when it changes.
 
-Clients of OpenAI's interface ask a view as a model: base_url http://127.0.0.1:7070/v1. Assistants find
-the engine at /mcp.
+Clients of OpenAI's interface ask a view as a model: base_url http://127.0.0.1:7070/v1. Assistants
+find the engine at /mcp.
 
-GET /v1/openapi.json describes all paths. Ctrl-C or SIGTERM ends it with exit code 0, after what is under
-way is answered and sinks have what they are owed.")]
+GET /v1/openapi.json describes all paths. Ctrl-C or SIGTERM ends it with exit code 0, after what
+is under way is answered and sinks have what they are owed.")]
 pub(crate) struct ServeArgs {
     /// The script; `-` is standard input. Without one, all comes by POST /v1/sql.
     #[arg(value_name = "FILE.sql")]
@@ -125,10 +126,11 @@ A server of `perennial serve` speaks the same over HTTP, with its tokens:
      \"type\": \"http\", \"url\": \"http://127.0.0.1:7070/mcp\",
      \"headers\": {\"Authorization\": \"Bearer TOKEN\"}}}}
 
-Tools: ask, views, snapshot, changes_since, sql_query, remember, recall, forget. Views are resources,
-perennial://views/NAME, and can be subscribed to. Without a script there are a table `notes`, in which
-is remembered, and a view `answers` over it. The model is opened at the first start, which may take a
-while; the client may speak meanwhile. Standard error tells how far it is. It ends with its client.")]
+Tools: ask, views, snapshot, changes_since, sql_query, remember, recall, forget. Views are
+resources, perennial://views/NAME, and can be subscribed to. Without a script there are a table
+`notes`, in which is remembered, and a view `answers` over it. The model is opened at the first
+start, which may take a while; the client may speak meanwhile. Standard error tells how far it is.
+It ends with its client.")]
 pub(crate) struct McpArgs {
     /// The script: sources, tables, views.
     #[arg(value_name = "FILE.sql")]
@@ -193,12 +195,12 @@ Examples:
   perennial top --url https://host:7070 --token-file ./token --every 5s
   perennial top --once                                 one frame as text, for scripts
 
-What is told by the second is told since the last look; at the first one, and with --once, it is the
-mean since the server began. Where standard output is no terminal, one frame is printed, too. A server
-that goes away is looked for until it is back.
+What is told by the second is told since the last look; at the first one, and with --once, it is
+the mean since the server began. Where standard output is no terminal, one frame is printed, too.
+A server that goes away is looked for until it is back.
 
-q, Esc or Ctrl-C ends it. With --once the exit code is 0 where the server can answer, and 1 where it
-cannot yet.")]
+q, Esc or Ctrl-C ends it. With --once the exit code is 0 where the server can answer, and 1 where
+it cannot yet.")]
 pub(crate) struct TopArgs {
     /// Where the server is.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070")]

@@ -86,12 +86,12 @@ Examples:
   perennial forget ./state q1 --from questions
   perennial forget http://127.0.0.1:7070 hours --from notes --token-file ./admin-token
 
-In a folder that nobody has open, all answers and all that was read go with it: the next start asks and
-reads again. A server goes on meanwhile, and keeps what the record has no part in; a record of one of its
-sources must be gone there first. With --json, each record is one object: event, receipt {stream, key,
-was_there, forgotten_at_ms, epoch, n_fragments, n_answers, n_rejected, n_updates, n_epochs, n_state_bytes,
-remains}. The exit code is 1 where something of it is left. `perennial check --receipts` lists what was
-forgotten.")]
+In a folder that nobody has open, all answers and all that was read go with it: the next start
+asks and reads again. A server goes on meanwhile, and keeps what the record has no part in; a
+record of one of its sources must be gone there first. With --json, each record is one object:
+event, receipt {stream, key, was_there, forgotten_at_ms, epoch, n_fragments, n_answers,
+n_rejected, n_updates, n_epochs, n_state_bytes, remains}. The exit code is 1 where something of it
+is left. `perennial check --receipts` lists what was forgotten.")]
 pub(crate) struct ForgetArgs {
     /// Of what.
     #[command(flatten)]
@@ -198,10 +198,10 @@ Examples:
   perennial backup --state ./state --out nightly.backup
   perennial restore nightly.backup --state ./restored
 
-It is of one moment, that of the last complete epoch, and the server goes on meanwhile; its token needs the
-role `admin`. It holds documents, answers, what was refused and the history as they are, so keep it as
-you keep those: the file is for its owner only (0600), and neither packed nor encrypted. FILE is
-replaced once the new backup is complete and compared.")]
+It is of one moment, that of the last complete epoch, and the server goes on meanwhile; its token
+needs the role `admin`. It holds documents, answers, what was refused and the history as they are,
+so keep it as you keep those: the file is for its owner only (0600), and neither packed nor
+encrypted. FILE is replaced once the new backup is complete and compared.")]
 #[command(group(clap::ArgGroup::new("from").required(true)))]
 pub(crate) struct BackupArgs {
     /// A server of `serve`, which has the folder open.
@@ -234,10 +234,10 @@ Examples:
   perennial restore nightly.backup --state ./state
   perennial serve --state ./state app.sql
 
-A file that is cut off or damaged is refused, and leaves nothing. A run over the folder goes on from the
-backup's epoch: sources from its offsets; sinks are told anew what stands, and those that can be looked at
-(files, topics) lose what was told since and stands no more. docs/state.md, \"Backup and restore\", has
-the promises.")]
+A file that is cut off or damaged is refused, and leaves nothing. A run over the folder goes on
+from the backup's epoch: sources from its offsets; sinks are told anew what stands, and those that
+can be looked at (files, topics) lose what was told since and stands no more. docs/state.md,
+\"Backup and restore\", has the promises.")]
 pub(crate) struct RestoreArgs {
     /// What `backup` wrote.
     #[arg(value_name = "FILE")]
@@ -262,9 +262,9 @@ Examples:
   perennial quarantine drop ./state 4 5
   perennial quarantine list http://127.0.0.1:7070       while a server has the folder open
 
-A server takes in at once what is resubmitted; its token needs the role `admin` for that, and to drop.
-Of what it tells, bytes that are not UTF-8 are replaced. Of a folder, the state must not be watched
-meanwhile.")]
+A server takes in at once what is resubmitted; its token needs the role `admin` for that, and to
+drop. Of what it tells, bytes that are not UTF-8 are replaced. Of a folder, the state must not be
+watched meanwhile.")]
 pub(crate) struct QuarantineArgs {
     /// What is to be done.
     #[command(subcommand)]

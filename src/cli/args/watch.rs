@@ -24,8 +24,8 @@ Examples:
   perennial watch --listen 127.0.0.1:7070 \"What does a ticket cost?\"
   curl '127.0.0.1:7070/v1/streams/documents?wait=60' --data-binary @docs.jsonl
 
-Paths are folders (files named .md .markdown .txt .text .rst .org .adoc .html .docx .pdf, watched for
-changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
+Paths are folders (files named .md .markdown .txt .text .rst .org .adoc .html .docx .pdf, watched
+for changes) and .jsonl files of documents (followed as they grow; `-` is standard input):
   {\"upsert\": {\"key\": \"k1\", \"text\": \"…\", \"title\": \"…\"}}   {\"delete\": {\"key\": \"k1\"}}
 All other fields are kept with the document as columns, and so are a table's other columns, what a
 message says of itself, and a file's path, modified, size and front matter (YAML).
@@ -55,13 +55,15 @@ With --json, standard output has one object a line, told apart by \"event\":
             evidence: attention|leave-one-out|lexical, work, elapsed_ms
   rejected  source, place, key, reason
   notice    source, message
-  failed    source, message; the last line, exit code 1
+  failed    source (none where it is no source that failed), message, hint; the last line, of
+            whatever ends it without success
   progress  context, stage: embedding|encoding|writing, done, total, text
             (only with --progress)
   plan      plan, model, context_window, documents, rejected, passages, tokens, budget, selects;
             of `perennial explain`, which says nothing else
-`work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes, cached, cost};
-cached are those that a server still knew; cost is {amount, currency} of a model with prices.
+`work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes, cached,
+cost}; cached are those that a server still knew; cost is {amount, currency} of a model with
+prices.
 
 Ctrl-C ends the watch with exit code 0 (130 if it comes before the first answer).";
 

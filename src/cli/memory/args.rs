@@ -92,13 +92,13 @@ Examples:
   perennial memory store --state ./mem --key price --supersedes old-price \"A card costs 6 crowns.\"
   perennial memory store --state ./mem - < turns.jsonl
 
-With `-`, standard input has one JSON object a line; all fields but text may be left out, and then are
-as the options say:
+With `-`, standard input has one JSON object a line; all fields but text may be left out, and then
+are as the options say:
   {\"text\": \"…\", \"key\": \"…\", \"namespace\": \"…\", \"session\": \"…\", \"writer\": \"…\", \"title\": \"…\",
    \"pinned\": true, \"supersedes\": [\"…\"], \"updated_at\": 1714550400000}
-A line that is refused is told with its number and reason, and the others are stored; the exit code is 1
-then. With --json, each text stored is {\"event\": \"stored\", key}, each line refused {\"event\": \"refused\",
-line, reason}.")]
+A line that is refused is told with its number and reason, and the others are stored; the exit
+code is 1 then. With --json, each text stored is {\"event\": \"stored\", key}, each line refused
+{\"event\": \"refused\", line, reason}.")]
 pub(crate) struct StoreArgs {
     /// What is said; `-` reads JSON lines.
     #[arg(required = true, value_name = "TEXT…|-")]
@@ -181,10 +181,10 @@ pub(crate) struct AskedArgs {
 Examples:
   perennial memory recall --state ./mem \"When does the library open?\"
   perennial memory recall --state ./mem -k 3 --as bob --explain \"When does the library open?\"
-  perennial memory recall --state ./mem --by latent --model smollm2-135m \"When does the library open?\"
+  perennial memory recall --state ./mem --by latent --model smollm2-135m \"When does it open?\"
 
-With --json, each entry is one object: event: recalled, rank, score, similarity, words, latent, entry {key,
-namespace, session, writer, title, text, updated_at_ms, is_pinned, sources}.")]
+With --json, each entry is one object: event: recalled, rank, score, similarity, words, latent,
+entry {key, namespace, session, writer, title, text, updated_at_ms, is_pinned, sources}.")]
 pub(crate) struct RecallArgs {
     /// What is asked.
     #[command(flatten)]
@@ -211,8 +211,8 @@ Examples:
   perennial memory answer --state ./mem \"When does the library open?\"
   perennial memory answer --state ./mem --as bob --model smollm2-135m \"When does the library open?\"
 
-With --json, the answer is one object: event: answer, question, text, sources [key], entries [key], exact,
-n_encoded, n_forwarded, n_from_scratch (tokens), seconds.")]
+With --json, the answer is one object: event: answer, question, text, sources [key], entries
+[key], exact, n_encoded, n_forwarded, n_from_scratch (tokens), seconds.")]
 pub(crate) struct AnswerArgs {
     /// What is asked.
     #[command(flatten)]
@@ -318,10 +318,11 @@ Examples:
   perennial memory export --state ./mem --texts-only team.parcel
   perennial memory export --state ./mem --coding k8v4 team.parcel
 
-A parcel holds the texts as they are, and what the model has read of them is as good as the texts: give it
-to those only who may read them. A key is made with (umask 077; openssl rand -hex 32 > FILE); the public
-one, by which others know you, is printed. With --json, one object: event: exported, parcel {root,
-signed_by, n_entries, n_fragments, n_named, n_tokens, n_bytes, coding}.")]
+A parcel holds the texts as they are, and what the model has read of them is as good as the texts:
+give it to those only who may read them. A key is made with (umask 077; openssl rand -hex 32 >
+FILE); the public one, by which others know you, is printed. With --json, one object: event:
+exported, parcel {root, signed_by, n_entries, n_fragments, n_named, n_tokens, n_bytes,
+coding}.")]
 pub(crate) struct ExportArgs {
     /// The file to be written.
     #[arg(value_name = "OUT.parcel")]
@@ -388,10 +389,11 @@ Examples:
   perennial memory import --state ./mem --verify digests --namespace bob bob.parcel
   perennial memory import --state ./mem --url http://host:7070 --from-memory team --as bob
 
-From a server of `perennial serve` only what is missing here is fetched; a transfer that breaks off is taken
-up where it ended. All of a parcel is checked before anything of it is stored. With --trust, only what one of these keys
-signed is taken, however much is verified. With --json, one object: event: imported, parcel {root, writer,
-signed_by, n_entries, n_audited, n_stand_ins, n_left_out}.")]
+From a server of `perennial serve` only what is missing here is fetched; a transfer that breaks
+off is taken up where it ended. All of a parcel is checked before anything of it is stored. With
+--trust, only what one of these keys signed is taken, however much is verified. With --json, one
+object: event: imported, parcel {root, writer, signed_by, n_entries, n_audited, n_stand_ins,
+n_left_out}.")]
 pub(crate) struct ImportArgs {
     /// The parcel.
     #[arg(
@@ -555,11 +557,12 @@ pub(crate) struct StatsArgs {
 #[command(after_help = "\
 Examples:
   perennial memory calibrate --model ./my-model --pairs pairs.jsonl --output heads.json
-  perennial memory recall --state ./mem --by latent --model ./my-model --profile heads.json \"When does the library open?\"
+  perennial memory recall --state ./mem --by latent --model ./my-model --profile heads.json \"When?\"
 
-Each line of the pairs is {\"question\": \"…\", \"text\": \"…\", \"title\": \"…\"}: a question, and the text that
-answers it; the title may be left out. Sixty pairs of different texts are enough. With --json, what comes
-of it is one object: event: calibrated, model, weights, pairs, mrr, heads [{layer, head, mrr}].")]
+Each line of the pairs is {\"question\": \"…\", \"text\": \"…\", \"title\": \"…\"}: a question, and the text
+that answers it; the title may be left out. Sixty pairs of different texts are enough. With
+--json, what comes of it is one object: event: calibrated, model, weights, pairs, mrr, heads
+[{layer, head, mrr}].")]
 pub(crate) struct CalibrateArgs {
     /// The model: a known name, a GGUF file or a folder of safetensors.
     #[arg(long, value_name = "NAME|FILE|FOLDER", default_value = DEFAULT_MODEL)]

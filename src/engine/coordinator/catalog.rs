@@ -77,6 +77,9 @@ impl Coordinator {
         let id = StreamId(self.take_id());
         self.streams.insert(id, stream);
         self.names.insert_stream(name, Named::Table(id), columns);
+        if !self.is_held {
+            self.take_resubmitted();
+        }
         Ok(())
     }
 
@@ -108,6 +111,9 @@ impl Coordinator {
         let id = StreamId(self.take_id());
         self.streams.insert(id, stream);
         self.names.insert_stream(name, Named::Source(id), columns);
+        if !self.is_held {
+            self.take_resubmitted();
+        }
         Ok(())
     }
 
@@ -653,8 +659,7 @@ impl Coordinator {
             let mut answers: BTreeMap<_, _> = answers.collect();
             answers.extend(generating.restored.into_iter().flatten());
             state.forget_requests(&view.name);
-            let left = &mut durable.restored.answers;
-            left.insert(view.name.to_string(), answers);
+            durable.dropped.insert(view.name.to_string(), answers);
             let nothing = ClosedEpoch::nothing(epoch);
             self.store_rows(nothing, now_ms())?;
         }

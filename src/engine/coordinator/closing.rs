@@ -22,7 +22,8 @@ use super::view::View;
 use super::waiting::Flush;
 use super::{Coordinator, MAX_PENDING_ROWS};
 use crate::engine::change_log::{Change as _, KeyedChange};
-use crate::engine::names::{StreamId, ViewId};
+use crate::engine::clock::now_ms;
+use crate::engine::names::{Named, StreamId, ViewId};
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
 use crate::engine::recent::{KeyChange, KeyChangeKind};
@@ -43,6 +44,14 @@ pub(super) struct ClosedEpoch {
     pub(super) schemas: Vec<(StreamId, Option<StoredSchema>)>,
     pub(super) quarantine: QuarantineDeltas,
     pub(super) resubmitted: Vec<u64>,
+}
+
+/// What is pending, made current.
+struct NetChange {
+    /// What is to be stored or recorded of it.
+    rows: Vec<(StreamId, Key, Option<StoredRow>)>,
+    n_deltas: usize,
+    changed: BTreeSet<Origin>,
 }
 
 impl Coordinator {
@@ -84,11 +93,71 @@ impl Coordinator {
             self.close_for_healed();
             return Ok(());
         }
-        let is_kept = self.durable.is_some() || self.recording.is_some();
         let epoch = self.next_epoch;
+        let NetChange {
+            rows,
+            n_deltas,
+            changed,
+        } = self.commit_rows(epoch);
+        let is_due = self.views.keys().any(|id| self.is_due(*id));
+        if n_deltas == 0 && !is_due && !self.is_to_begin() {
+            self.note_closed_flushes();
+            if let Some(tracer) = self.hub.tracer() {
+                tracer.closed(None, 0);
+            }
+            if self.unstored.is_empty() {
+                self.save_note()?;
+            }
+            return Ok(());
+        }
+        if n_deltas > 0 && self.is_exact_awaited() {
+            self.patience.renew();
+        }
+        self.note_closed(n_deltas);
+        self.note_changed(&changed, epoch);
+        self.note_closed_flushes();
+        let closed = self.closed_epoch(epoch, rows);
+        self.unstored.push_back(closed);
+        Ok(())
+    }
+
+    /// The engine ends: rows that were given by hand stand nowhere else, so they are stored, though no view has
+    /// taken them yet. Who feeds a stream that has not said all says it again.
+    pub(super) fn store_last(&mut self) -> Result<(), StateError> {
+        if self.is_held || self.durable.is_none() {
+            return Ok(());
+        }
+        let epoch = self.next_epoch;
+        let NetChange { rows, .. } = self.commit_rows(epoch);
+        let unstored = self.unstored.iter().flat_map(|closed| &closed.rows);
+        let by_hand = |(id, ..): &(StreamId, Key, Option<StoredRow>)| self.is_table(*id);
+        if !unstored.chain(&rows).any(by_hand) {
+            return Ok(());
+        }
+        if !rows.is_empty() {
+            self.note_closed(rows.len());
+            let closed = self.closed_epoch(epoch, rows);
+            self.unstored.push_back(closed);
+        }
+        let at_ms = now_ms();
+        for closed in self.take_closed(Epoch::MAX) {
+            self.store_rows(closed, at_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a stream is fed by hand.
+    fn is_table(&self, id: StreamId) -> bool {
+        let name = self.streams.get(&id).map(|stream| &*stream.name);
+        name.and_then(|name| self.names.get(name)) == Some(Named::Table(id))
+    }
+
+    /// Makes what is pending current, of every stream whose source has said all that stands.
+    fn commit_rows(&mut self, epoch: Epoch) -> NetChange {
+        let is_kept = self.durable.is_some() || self.recording.is_some();
         let (mut rows, mut n_deltas) = (Vec::new(), 0);
         let mut changed = BTreeSet::new();
-        for (id, stream) in &mut self.streams {
+        for (id, stream) in self.streams.iter_mut().filter(|(_, s)| s.is_settled()) {
             let deltas = stream.table.commit();
             n_deltas += deltas.len();
             if is_kept {
@@ -114,41 +183,44 @@ impl Coordinator {
             }
             stream.log.push(epoch, change);
         }
-        let is_due = self.views.keys().any(|id| self.is_due(*id));
-        if n_deltas == 0 && !is_due && !self.is_to_begin() {
-            self.note_closed_flushes();
-            if let Some(tracer) = self.hub.tracer() {
-                tracer.closed(None, 0);
-            }
-            if self.unstored.is_empty() {
-                self.save_note()?;
-            }
-            return Ok(());
+        NetChange {
+            rows,
+            n_deltas,
+            changed,
         }
-        if n_deltas > 0 && self.is_exact_awaited() {
-            self.patience.renew();
-        }
-        self.note_closed(n_deltas);
-        self.note_changed(&changed, epoch);
-        self.note_closed_flushes();
+    }
+
+    /// An epoch that carries these rows, with what is to be stored besides of the streams that they are of.
+    fn closed_epoch(
+        &mut self,
+        epoch: Epoch,
+        rows: Vec<(StreamId, Key, Option<StoredRow>)>,
+    ) -> ClosedEpoch {
         let mut deletions = Vec::new();
+        let (mut offsets, mut schemas, mut are_settled) = (Vec::new(), Vec::new(), true);
         for (id, stream) in &mut self.streams {
+            if !stream.is_settled() {
+                are_settled = false;
+                continue;
+            }
             let unsaved = stream.table.take_unsaved_deletions().into_iter();
             deletions.extend(unsaved.map(|(key, at_ms)| (*id, key, at_ms)));
+            offsets.push((*id, stream.resume.clone()));
+            schemas.extend(stream.unsaved_schema().map(|schema| (*id, Some(schema))));
         }
-        let offsets = self.streams.iter();
-        let schemas = self.streams.iter();
-        let schemas = schemas.filter_map(|(id, s)| Some((*id, Some(s.unsaved_schema()?))));
-        self.unstored.push_back(ClosedEpoch {
-            epoch,
+        let mut closed = ClosedEpoch {
             rows,
-            offsets: offsets.map(|(id, s)| (*id, s.resume.clone())).collect(),
+            offsets,
             deletions,
-            schemas: schemas.collect(),
-            quarantine: self.quarantine.take_unsaved(),
-            resubmitted: std::mem::take(&mut self.resubmitted),
-        });
-        Ok(())
+            schemas,
+            ..ClosedEpoch::nothing(epoch)
+        };
+        // They may be of a stream whose offset is not among these: it says them again.
+        if are_settled {
+            closed.quarantine = self.quarantine.take_unsaved();
+            closed.resubmitted = std::mem::take(&mut self.resubmitted);
+        }
+        closed
     }
 
     /// Closes an epoch that carries no row, if answers that were healed wait for one.
@@ -300,7 +372,7 @@ impl Coordinator {
         let stands: Vec<Epoch> = stands.into_iter().filter(|at| *at >= least).collect();
         for stream in self.streams.values_mut() {
             stream.log.compact(&stands);
-            if have_all_begun {
+            if have_all_begun && !self.is_declaring {
                 stream.restored.clear();
             }
         }

@@ -64,8 +64,10 @@ pub(crate) struct Coordinator {
     names: Arc<Names>,
     /// What the next stream or view is numbered. A view reads only what has a smaller number.
     next_id: u64,
-    /// Whether more is being declared: no epoch is closed before all of it is.
+    /// Whether no epoch is closed yet.
     is_held: bool,
+    /// Whether more may be declared: what an earlier process left for it is kept until all is.
+    is_declaring: bool,
     streams: BTreeMap<StreamId, Stream>,
     views: BTreeMap<ViewId, View>,
     workers: Workers,
@@ -124,6 +126,7 @@ enum Woken {
 
 impl Coordinator {
     pub(crate) fn run(&mut self) {
+        let mut is_told_to = false;
         loop {
             if let Err(error) = self.advance() {
                 self.fail(error.to_string());
@@ -137,7 +140,10 @@ impl Coordinator {
             self.tell_stale();
             self.tell_trouble();
             match self.wait() {
-                Woken::Request(None | Some(Request::Stop)) => break,
+                Woken::Request(None | Some(Request::Stop)) => {
+                    is_told_to = true;
+                    break;
+                }
                 Woken::Request(Some(request)) => {
                     self.n_heard += 1;
                     self.serve(request);
@@ -223,6 +229,9 @@ impl Coordinator {
         self.measurings()
             .for_each(|(_, measuring)| measuring.give_way());
         self.record_last();
+        if is_told_to && let Err(error) = self.store_last() {
+            self.fail(error.to_string());
+        }
         // They finish side by side.
         self.sinks.iter().for_each(RunningSink::close);
         self.hub.close();

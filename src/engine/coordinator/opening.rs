@@ -1,11 +1,11 @@
 //! What does a coordinator begin with: what it computes with, and what an earlier process left.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, unbounded};
-use perennial_bank::References;
 use perennial_bank::fragment_store::Attached;
+use perennial_bank::{ContextKey, References};
 use perennial_connectors::Resume;
 use perennial_rows::{Key, Row};
 use perennial_views::{Embeddings, Memo, Pace};
@@ -28,7 +28,7 @@ use crate::engine::workers::{Report, Workers};
 use crate::recording::{
     Beginning, EpochAnswer, Log, RecordedEpoch, RecordedModel, Recorder, Run, hex,
 };
-use crate::state::{Restored, State, StoredRow, new_origin};
+use crate::state::{Restored, State, StoredAnswer, StoredRow, new_origin};
 
 /// What outlives the process, and what an earlier one left that is not taken up yet.
 pub(crate) struct Durable {
@@ -36,6 +36,8 @@ pub(crate) struct Durable {
     pub(crate) cold: Option<Attached>,
     pub(crate) state: Arc<State>,
     pub(crate) restored: Restored,
+    /// Answers of views that were dropped: the next transaction erases them.
+    pub(crate) dropped: HashMap<String, BTreeMap<ContextKey, StoredAnswer>>,
 }
 
 impl Durable {
@@ -109,6 +111,7 @@ impl Coordinator {
             names,
             next_id: 0,
             is_held: true,
+            is_declaring: true,
             streams: BTreeMap::new(),
             views: BTreeMap::new(),
             workers,
@@ -153,41 +156,54 @@ impl Coordinator {
         self.log = log;
     }
 
-    /// Everything that is declared at the beginning is: takes up the rest of what an earlier
-    /// process left, starts the recording, and lets epochs close.
-    pub(crate) fn release(&mut self) -> Result<(), Error> {
+    /// Lets epochs close: takes up what a person sent in, and starts the recording. What is declared
+    /// later still finds what an earlier process left for it.
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
         if !std::mem::take(&mut self.is_held) {
             return Ok(());
         }
         self.take_resubmitted();
-        if let Some(durable) = &mut self.durable {
-            // Those of views that are gone are owed nothing any more.
-            for (name, (view, _)) in std::mem::take(&mut durable.restored.sinks) {
-                if let Ok(view) = self.names.view(&view) {
-                    self.parked.push((name, view));
-                }
-            }
-            durable.restored.upserts.clear();
-        }
-        self.declare_sinks(Vec::new())?;
         match self.log.take() {
             Some(log) => self.record(log),
             None => Ok(()),
         }
     }
 
+    /// Everything is declared: lets epochs close, and lets go of what an earlier process left for what
+    /// is not.
+    pub(crate) fn release(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.is_declaring) {
+            if let Some(durable) = &mut self.durable {
+                // Those of views that are gone are owed nothing any more.
+                for (name, (view, _)) in std::mem::take(&mut durable.restored.sinks) {
+                    if let Ok(view) = self.names.view(&view) {
+                        self.parked.push((name, view));
+                    }
+                }
+                durable.restored.upserts.clear();
+            }
+            self.declare_sinks(Vec::new())?;
+        }
+        self.begin()
+    }
+
     /// Takes up rows that a person sent in, in the place of refused ones.
-    fn take_resubmitted(&mut self) {
+    pub(super) fn take_resubmitted(&mut self) {
         let Some(durable) = &mut self.durable else {
             return;
         };
         for (number, row) in std::mem::take(&mut durable.restored.resubmitted) {
             let mut streams = self.streams.values_mut();
             let stream = streams.find(|stream| *stream.name == *row.stream);
-            // Those of streams that are not declared now wait until they are.
-            if let Some(stream) = stream {
-                stream.table.set(Key::from(row.key), row.row.map(Row::from));
-                self.resubmitted.push(number);
+            match stream {
+                Some(stream) => {
+                    stream.table.set(Key::from(row.key), row.row.map(Row::from));
+                    self.resubmitted.push(number);
+                }
+                // Those of streams that are not declared now wait until they are.
+                None => {
+                    durable.restored.resubmitted.insert(number, row);
+                }
             }
         }
     }

@@ -192,6 +192,9 @@ pub(crate) enum Request {
     Relations {
         reply: Sender<Vec<RelationInfo>>,
     },
+    Begin {
+        reply: Sender<Result<(), Error>>,
+    },
     Release {
         reply: Sender<Result<(), Error>>,
     },
@@ -367,6 +370,9 @@ impl Coordinator {
             Request::Relations { reply } => {
                 let _ = reply.send(self.relations());
             }
+            Request::Begin { reply } => {
+                let _ = reply.send(self.begin());
+            }
             Request::Release { reply } => {
                 let _ = reply.send(self.release());
             }
@@ -449,12 +455,11 @@ impl Coordinator {
     fn resubmit(&mut self, number: u64, instead: Option<&[u8]>) -> Result<(Arc<str>, Key), Error> {
         let entry = self.quarantine.get(number).cloned();
         let entry = entry.ok_or(StateError::NotInQuarantine { number })?;
-        let name = entry.stream.clone();
-        let (key, row) = mended(entry, instead)?;
-        let (id, _) = self.names.stream(&name)?;
+        let (id, _) = self.names.stream(&entry.stream)?;
         let Some(stream) = self.streams.get_mut(&id) else {
             return Err(Error::Dropped);
         };
+        let (key, row) = mended(entry, instead, stream.resume.as_ref())?;
         let row = match (row, &stream.columns) {
             (Some(row), Some(columns)) => Some(fit(columns, row).map_err(|reason| {
                 let reason = reason.to_string();

@@ -267,7 +267,10 @@ impl Coordinator {
             return Ok(said);
         };
         // Nobody keeps the answers of views that are declared no more.
-        let undeclared = std::mem::take(&mut durable.restored.answers);
+        let mut undeclared = std::mem::take(&mut durable.dropped);
+        if !self.is_declaring {
+            undeclared.extend(std::mem::take(&mut durable.restored.answers));
+        }
         for (view, left) in &undeclared {
             let contexts = left.keys();
             let view: &Arc<str> = &Arc::from(view.as_str());
@@ -276,7 +279,9 @@ impl Coordinator {
         }
         let fallen = &mut durable.restored.fallen;
         fallen.retain(|view| !undeclared.contains_key(view));
-        let generating = self.views.values().filter_map(|view| view.generating());
+        // Until a view stands, what is stored under its name may be of what it was declared as before.
+        let standing = self.views.values().filter(|view| view.stands_at.is_some());
+        let generating = standing.filter_map(|view| view.generating());
         let declared = generating.map(|view| (&*view.plan.name, Some(view.definition)));
         let gone = undeclared.keys().map(|name| (name.as_str(), None));
         let name = |id| self.streams.get(&id).map(|stream| &*stream.name);
@@ -301,7 +306,8 @@ impl Coordinator {
                 .filter_map(|(id, schema)| Some((name(id)?, schema)))
                 .collect(),
             views: declared.chain(gone).collect(),
-            knows_uses: self.views.values().all(|view| view.stands_at.is_some()),
+            knows_uses: !self.is_declaring
+                && self.views.values().all(|view| view.stands_at.is_some()),
             answers: said
                 .answers
                 .iter()

@@ -179,12 +179,12 @@ async fn declared(served: &Arc<Served>, caller: &Caller, source: &str) -> Result
              CONTEXT = STREAM({of_table}), DATA_SOURCE = STREAM({of_source}))"
     );
     let declaring = async {
-        served.sql(caller, create_table, false).await?;
-        let declared = served.sql(caller, create_view, false).await;
+        served.sql(caller, create_table, None).await?;
+        let declared = served.sql(caller, create_view, None).await;
         if declared.is_err() {
             // What is left where this fails, too, stands in nobody's way but of its name.
             let drop_table = format!("DROP TABLE {of_table}");
-            let _ = served.sql(caller, drop_table, false).await;
+            let _ = served.sql(caller, drop_table, None).await;
         }
         declared
     };

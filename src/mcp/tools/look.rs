@@ -227,7 +227,8 @@ pub(super) async fn sql(
     arguments: Sql,
 ) -> Result<Value, Refusal> {
     caller.may_of_all(Role::Read)?;
-    let outcomes = served.sql(caller, arguments.sql, true).await?;
+    let instead = "`remember` and `forget` change what is stored, and `ask` asks a view";
+    let outcomes = served.sql(caller, arguments.sql, Some(instead)).await?;
     let mut outcomes = serde_json::to_value(&outcomes).unwrap_or_default();
     let outcome = match outcomes.as_array_mut() {
         Some(outcomes) if outcomes.len() == 1 => outcomes.remove(0),

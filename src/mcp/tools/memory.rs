@@ -291,7 +291,8 @@ pub(super) async fn recall(
         sql.push_str(&format!(" IN NAMESPACE {}", Quoted(namespace)));
     }
     sql.push_str(&format!(" LIMIT {limit}"));
-    let outcomes = served.sql(caller, sql, !caller.has(Role::Admin)).await?;
+    let instead = (!caller.has(Role::Admin)).then_some("use a token with the role `admin`");
+    let outcomes = served.sql(caller, sql, instead).await?;
     let mut outcomes = serde_json::to_value(&outcomes).unwrap_or_default();
     let recalled = &mut outcomes[0];
     let mut given = json!({

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::super::admission::Caller;
 use super::super::refusal::{Json, Refusal, RefusalBody};
 use super::super::served::Served;
-use super::super::statements::Executed;
+use super::super::statements::{Executed, WITH_ADMIN};
 use super::super::tokens::Role;
 use super::request;
 
@@ -58,6 +58,7 @@ pub(crate) async fn sql(
         let error = format!("the body is not understood: {error}");
         Refusal::bad(error, "send {\"sql\": \"SELECT …\"}")
     })?;
-    let outcomes = served.sql(&caller, sql, only_looks).await?;
+    let instead = only_looks.then_some(WITH_ADMIN);
+    let outcomes = served.sql(&caller, sql, instead).await?;
     Ok(Json(Outcomes { outcomes }))
 }

@@ -286,7 +286,7 @@ fn what_cannot_be_done_is_an_error_of_the_tool_with_a_hint() {
             (
                 "sql_query",
                 json!({"sql": "DELETE FROM notes"}),
-                "only look",
+                "only what looks",
             ),
             ("sql_query", json!({"sql": "SELECT 1; SELECT 2"}), ""),
             ("sql_query", json!({"sql": "SELEC 1"}), ""),

@@ -177,3 +177,46 @@ fn a_column_that_is_not_there_is_refused_by_a_table_and_told_by_a_source() {
         "x"
     );
 }
+
+#[test]
+fn a_row_without_text_is_the_same_whether_it_is_inserted_or_posted() {
+    let serving = Serving::start(
+        "CREATE TABLE notes (key TEXT, text TEXT, n INTEGER);
+         CREATE SOURCE mail (key TEXT, text TEXT, n INTEGER) FROM HTTP;
+         CREATE VIEW all_of_them AS SELECT key, text, n FROM notes;",
+    );
+    let mut client = serving.client();
+    serving.run("INSERT INTO notes (key, n) VALUES ('a', 1)");
+    serving.run("INSERT INTO notes (key, text, n) VALUES ('b', NULL, 1)");
+    for line in [
+        json!({"key": "c", "n": 1}),
+        json!({"key": "d", "n": 1, "text": null}),
+    ] {
+        let reply = client.post("notes?wait=60", line.to_string() + "\n");
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+    let rows = serving.json("/v1/views/all_of_them")["rows"].clone();
+    let rows = rows.as_array().expect("rows");
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert_eq!(
+            (&row["row"]["text"], &row["row"]["n"]),
+            (&json!(""), &json!(1))
+        );
+    }
+    // A misspelled column is named, with those that there are.
+    let misspelled = json!({"key": "e", "txt": "x"}).to_string() + "\n";
+    let reply = client.post("notes?wait=60", &misspelled);
+    assert_eq!(reply.status, 400);
+    assert_eq!(
+        reply.json()["rejected"][0]["reason"],
+        "there is no column \"txt\"; there are key, text, n"
+    );
+    // What a source is sent is no row of a table: its text is what is asked about.
+    let reply = client.post("mail?wait=60", &misspelled);
+    assert_eq!(reply.status, 400);
+    assert_eq!(
+        reply.json()["rejected"][0]["reason"],
+        "the field \"text\" is missing; the record has \"key\", \"txt\""
+    );
+}

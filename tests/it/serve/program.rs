@@ -38,7 +38,7 @@ fn status_is_told_to_people_and_programs() {
     drop(serving);
     let output = perennial(&["status", &url]);
     let (_, err) = said(&output);
-    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(err.contains("perennial serve"), "{err}");
 }
 
@@ -183,7 +183,7 @@ fn top_prints_one_frame_where_it_is_told_to_or_there_is_no_terminal() {
     drop(serving);
     let output = perennial(&["top", "--url", &url, "--once"]);
     let (out, err) = said(&output);
-    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(
         out.is_empty() && err.contains("perennial serve"),
         "{out}{err}"
@@ -259,4 +259,44 @@ fn what_it_cannot_serve_is_said_before_a_model_is_opened() {
             .status
             .success()
     );
+}
+
+#[test]
+fn a_failure_is_told_to_programs_and_a_list_of_tokens_is_no_token() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tokens = dir.path().join("tokens");
+    let url = "http://127.0.0.1:9";
+    for (text, says) in [
+        ("read 0123456789abcdef\n", "more than a token"),
+        ("\n", "no token"),
+    ] {
+        std::fs::write(&tokens, text).expect("writable");
+        let file = tokens.display().to_string();
+        let output = perennial(&["status", url, "--token-file", &file, "--json"]);
+        assert_eq!(output.status.code(), Some(2));
+        let told: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        let message = told["message"].as_str().expect("a text");
+        assert_eq!(
+            (&told["event"], &told["source"]),
+            (&"failed".into(), &Value::Null)
+        );
+        assert!(
+            message.contains(says) && !told.to_string().contains("0123456789abcdef"),
+            "{told}"
+        );
+        assert!(told["hint"].is_string(), "{told}");
+        let (_, err) = said(&output);
+        assert!(err.contains(message), "{err}");
+    }
+    // What listens for records alone is no server of views.
+    let limits = perennial::connectors::HttpLimits::default();
+    let listener = perennial::connectors::HttpListener::bind("127.0.0.1:0", None, limits);
+    let listener = listener.expect("a port");
+    let output = perennial(&["status", &format!("http://{}", listener.address())]);
+    let (_, err) = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("no `perennial serve`"), "{err}");
+    // Without `--json` standard output has answers alone.
+    let output = perennial(&["status", url]);
+    assert_eq!((output.status.code(), output.stdout), (Some(1), Vec::new()));
 }

@@ -47,6 +47,7 @@ mod cursor;
 mod diagnostic;
 mod edit;
 mod embedded;
+mod forms;
 mod lexer;
 mod lookup;
 mod options;

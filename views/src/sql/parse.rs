@@ -10,6 +10,7 @@ use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, Errors, Script};
 use super::edit;
 use super::embedded;
+use super::forms::with_form;
 use super::lexer::{self, Piece};
 use super::options::{self, SubscribeOption, ViewOption};
 use super::print::Identifier;
@@ -63,13 +64,13 @@ pub fn parse(script: &Script) -> Result<Vec<Spanned<Statement>>, Errors> {
 
 fn statement(piece: &Piece) -> Result<Spanned<Statement>, Diagnostic> {
     let mut cursor = Cursor::new(piece);
-    let statement = one(&mut cursor)?;
+    let statement = one(&mut cursor).map_err(|fault| with_form(fault, piece))?;
     if !cursor.is_at_end() {
         let fault = cursor.finish().expect_err("something is left");
         let starts_anew = BEGINNINGS.iter().any(|word| cursor.is_at(word));
         return Err(match starts_anew && fault.help.is_none() {
             true => fault.help("end the statement before it with `;`"),
-            false => fault,
+            false => with_form(fault, piece),
         });
     }
     Ok(statement)

@@ -10,6 +10,9 @@ use crate::query::bind::Binder;
 use crate::query::bind::error::did_you_mean;
 use crate::query::column::ColumnId;
 
+/// Columns of a table that are named where another is asked for.
+const MOST_LISTED: usize = 12;
+
 /// The tables that names may be of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
@@ -179,7 +182,14 @@ impl Binder<'_> {
                 let hint = did_you_mean(name, known.iter().map(|(name, _)| &**name));
                 match &of[..] {
                     [] => format!("there is no column `{name}` here: the query has no FROM"),
-                    [table] => format!("there is no column `{name}` in `{}`{hint}", table.alias),
+                    [table] => {
+                        let there = match hint.is_empty() {
+                            true => listed(&known),
+                            false => String::new(),
+                        };
+                        let alias = &table.alias;
+                        format!("there is no column `{name}` in `{alias}`{hint}{there}")
+                    }
                     tables => {
                         let aliases: Vec<String> =
                             tables.iter().map(|t| format!("`{}`", t.alias)).collect();
@@ -192,6 +202,18 @@ impl Binder<'_> {
             }
         };
         self.error(message, span);
+    }
+}
+
+/// The columns that a table has, in words: the first of them where it has many.
+fn listed(columns: &[(Arc<str>, ColumnId)]) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| &**name).collect();
+    match names.split_at_checked(MOST_LISTED) {
+        _ if names.is_empty() => String::new(),
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("; it has {} and {} more", first.join(", "), rest.len())
+        }
+        _ => format!("; it has {}", names.join(", ")),
     }
 }
 

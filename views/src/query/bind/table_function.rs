@@ -384,8 +384,14 @@ mod tests {
         refused(
             "SELECT * FROM pagerank(edges => orders, seeds => (SELECT id AS nod FROM orders))",
             &[
-                ("edges => orders", "there is no column `source` in `orders`"),
-                ("edges => orders", "there is no column `target` in `orders`"),
+                (
+                    "edges => orders",
+                    "there is no column `source` in `orders`; it has id, doc, region, price, amount",
+                ),
+                (
+                    "edges => orders",
+                    "there is no column `target` in `orders`; it has id, doc, region, price, amount",
+                ),
                 (
                     "seeds => (SELECT id AS nod FROM orders",
                     "there is no column `node` in `seeds`; did you mean `nod`?",

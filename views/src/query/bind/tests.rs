@@ -113,7 +113,10 @@ fn all_errors_are_told_with_their_places() {
                 "prise",
                 "there is no column `prise` in `o`; did you mean `price`?",
             ),
-            ("o.nothing", "there is no column `nothing` in `o`"),
+            (
+                "o.nothing",
+                "there is no column `nothing` in `o`; it has id, doc, region, price, amount",
+            ),
             ("amount", "`lower` takes TEXT here, not INTEGER"),
             (
                 "x.y",
