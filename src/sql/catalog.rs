@@ -174,7 +174,8 @@ impl Catalog {
             }
             Statement::CreateMemory(memory) => self.foresee_memory(memory),
             Statement::CreateContinuousView(view) => {
-                if !self.foresee_shared(view, view.name.span) {
+                let is_shared = self.foresee_shared(view, view.name.span);
+                if !is_shared {
                     self.foresee_answers(view);
                 }
             }

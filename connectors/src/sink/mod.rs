@@ -304,7 +304,7 @@ mod tests {
                 .map(|(key, value)| OutputRow {
                     key: (*key).to_owned(),
                     output: value.map(|value| {
-                        Output::Row(OutputTuple {
+                        Output::Tuple(OutputTuple {
                             columns: ["n"].map(Arc::from).into(),
                             values: [Cell::Integer(value)].into(),
                             count: 1,

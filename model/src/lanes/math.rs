@@ -46,7 +46,7 @@ pub(crate) fn sigmoid_product<L: Lanes>(l: L, x: L::F, y: L::F) -> L::F {
 /// * x^3)`, which is `x * sigmoid(2 * u)`: the gated activation of other feed-forward layers.
 #[inline(always)]
 pub(crate) fn gelu_product<L: Lanes>(l: L, x: L::F, y: L::F) -> L::F {
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 1.595_769;
     let cubed = l.mul(l.mul(x, x), l.mul(x, l.splat(0.044_715)));
     let twice_u = l.mul(l.add(x, cubed), l.splat(TWICE_ROOT));
     let e = exp(l, l.sub(l.splat(0.0), twice_u));

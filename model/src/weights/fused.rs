@@ -19,6 +19,9 @@ pub(super) struct Fused {
     pub parts: Vec<(String, usize)>,
 }
 
+/// Name, shape and bytes of a part.
+pub(super) type Part = (String, [usize; 2], Range<usize>);
+
 /// What checkpoints of this configuration store as one.
 pub(super) fn of(config: &ModelConfig) -> Vec<Fused> {
     if config.architecture != Architecture::Phi3 {
@@ -56,7 +59,7 @@ impl Fused {
         encoding: Encoding,
         shape: [usize; 2],
         bytes: &Range<usize>,
-    ) -> Result<Vec<(String, [usize; 2], Range<usize>)>, Error> {
+    ) -> Result<Vec<Part>, Error> {
         let [n_rows, n_columns] = shape;
         let expected: usize = self.parts.iter().map(|(_, n)| n).sum();
         let of_row = encoding.bytes_of([1, n_columns]);

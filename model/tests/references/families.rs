@@ -316,9 +316,12 @@ fn apart(ours: &[f32], theirs: &[f32]) -> f32 {
     apart / theirs.iter().fold(0f32, |most, x| most.max(x.abs()))
 }
 
+/// What a switch is called, and how it is turned off.
+type Switch = (&'static str, fn(&mut ModelConfig));
+
 /// Holds a checkpoint against logits that another implementation has of it, and shows that each switch
 /// counts: without it they are far from these. Yields our logits.
-fn assert_same(path: &Path, theirs: &[f32], without: &[(&str, fn(&mut ModelConfig))]) -> Vec<f32> {
+fn assert_same(path: &Path, theirs: &[f32], without: &[Switch]) -> Vec<f32> {
     let logits = ours(path);
     let distance = apart(&logits, theirs);
     println!("off by {distance:.1e}");

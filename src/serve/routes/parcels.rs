@@ -17,7 +17,7 @@ use futures_util::stream;
 use perennial_bank::FragmentId;
 use perennial_bank::parcel::ParcelError;
 use perennial_model::kv::coding::Coding;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
@@ -51,7 +51,7 @@ pub(crate) struct Wanted {
 }
 
 /// How fragments are coded.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum WantedCoding {
     /// Keys in eight bits a channel, values in four bits a token.

@@ -343,7 +343,7 @@ fn what_phi3_stores_as_one_is_cut_or_refused() {
         let opened = open(&small_with("phi3", entries, vectors));
         opened.unwrap_err().to_string()
     };
-    assert!(says(&[rotated.clone()], &[factors]).contains("orig_ctx_len"));
+    assert!(says(std::slice::from_ref(&rotated), &[factors]).contains("orig_ctx_len"));
     assert!(says(&[original], &[factors]).contains("2 rope factors, expected 8"));
     let long = ("rope_factors_long.weight", &[1.0f32, 2.0][..]);
     assert!(says(&[rotated], &[long]).contains("rope_factors_long"));
