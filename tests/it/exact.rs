@@ -305,7 +305,8 @@ fn passages_whose_context_has_turned_over_are_read_again_before_an_answer() {
     assert_eq!(n_again(0.0), (vec![3, 5, 0, 4, 1, 2], true, true));
     let (again, is_exact, _) = n_again(0.5);
     assert!(!is_exact);
-    assert_eq!(again, [0, 0, 0, 0, 2, 0]);
+    // Two of six are others: what stood before the passages between is mostly gone.
+    assert_eq!(again, [0, 3, 0, 0, 0, 0]);
 }
 
 #[test]

@@ -264,6 +264,14 @@ fn what_came_coded_is_near_what_it_was_and_exact_once_it_was_audited() {
             .export(&Export::at(NOW).coded(coding))
             .expect("is packed");
         assert_eq!(exported.coding, Some(coding.to_string()));
+        // Keys of a few tokens in four bits come back too far off: they are only named.
+        if coding == Coding::Q4Blocks {
+            assert_eq!(
+                (exported.n_fragments, exported.n_named),
+                (0, whole.n_fragments)
+            );
+            continue;
+        }
         assert_eq!(exported.n_fragments, whole.n_fragments);
         assert_eq!(exported.n_tokens, whole.n_tokens);
         // A header of codes costs as much as some tokens of this small model.
