@@ -349,7 +349,7 @@ pub(crate) struct ExportArgs {
     pub(crate) texts_only: bool,
 
     /// In fewer bytes, from which what the model has read comes back nearly as it was: k8v4 (a
-    /// 2.5th), q8 (half) or q4 (a 3.6th; the worst).
+    /// 2.5th), q8 (half) or q4 (a 3.6th; mostly too far off, and left out then).
     #[arg(long, value_name = "CODING", conflicts_with = "texts_only")]
     pub(crate) coding: Option<Coding>,
 
