@@ -6,7 +6,7 @@
 //! | [`Coding::K8Mixed`] | the same in some layers, four bits in the others | the same | 1 of 3.3 |
 //! | [`Coding::Q8Blocks`], [`Coding::Q4Blocks`] | baselines: blocks of 32, as they are stored | the same | 1 of 1.9, 3.6 |
 //!
-//! The first two code keys in the model's [`KeyFrame`](super::KeyFrame): without their rotation and without the
+//! The first two code keys in the model's [`KeyFrame`]: without their rotation and without the
 //! bias of their projection. There a channel has one range for all tokens, and the bias, which is
 //! tens of times larger than what differs between tokens, takes up none of the codes.
 //!
