@@ -5,6 +5,11 @@
 //! the tokens of the gold answer, teacher-forced: KL(f16 || coded) in nats, and whether the likeliest is the same. A
 //! line of the files is as `perennial calibrate` takes it.
 
+// Every benchmark needs a part of it.
+#[allow(dead_code)]
+#[path = "../rig/mod.rs"]
+mod rig;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +29,8 @@ use perennial::model::layout::Layout;
 use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
 use perennial::model::model::{Model, OpenOptions};
 
-type Error = Box<dyn std::error::Error>;
+use rig::Error;
+use rig::opened::encode;
 
 /// Passages of a layout.
 const N_PASSAGES: usize = 4;
@@ -146,7 +152,7 @@ impl Bench {
             name: located.name,
             decoder,
             codec,
-            prefix: Arc::new(prefix),
+            prefix,
         })
     }
 
@@ -158,27 +164,13 @@ impl Bench {
     }
 }
 
-fn encode(decoder: &Decoder, layout: &Layout, tokens: &[u32]) -> Result<KvFragment, Error> {
-    let mut tail = decoder.new_tail(layout.end());
-    let rows = Rows {
-        layout,
-        pending: &[],
-        tail: &mut tail,
-        tokens,
-        logits: Logits::None,
-        mass: false,
-    };
-    decoder.forward(&mut [rows], &Cancel::new())?;
-    Ok(tail.freeze())
-}
-
 impl Asked {
     fn new(bench: &Bench, case: &Case) -> Result<Self, Error> {
         let behind = bench.behind_prefix();
         let mut fragments = Vec::new();
         for passage in &case.documents {
             let tokens = bench.codec.passage(&passage.title, &passage.text)?;
-            fragments.push(Arc::new(encode(&bench.decoder, &behind, &tokens)?));
+            fragments.push(encode(&bench.decoder, &behind, &tokens)?);
         }
         let (_, asked) = case.asked.first().ok_or("an article without questions")?;
         let question = format!("Question: {}", asked.question);

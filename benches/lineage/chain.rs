@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use perennial::model::cancel::Cancel;
-use perennial::model::decoder::{Decoder, Logits, Rows};
+use perennial::model::decoder::Decoder;
 use perennial::model::error::Error;
 use perennial::model::kv::KvFragment;
 use perennial::model::layout::Layout;
+
+use crate::rig::opened::encode;
 
 /// Fragments by where they begin and all tokens up to their end.
 type Fragments = HashMap<(usize, Box<[u32]>), Arc<KvFragment>>;
@@ -54,25 +55,11 @@ impl<'a> Chain<'a> {
             let known = self.now.get(&name).cloned();
             let kv = match known.or_else(|| self.before.remove(&name)) {
                 Some(kv) => kv,
-                None => self.encode(&layout, piece)?,
+                None => encode(self.decoder, &layout, piece)?,
             };
             layout.push(kv.clone());
             self.now.insert(name, kv);
         }
         Ok(layout)
-    }
-
-    fn encode(&self, layout: &Layout, tokens: &[u32]) -> Result<Arc<KvFragment>, Error> {
-        let mut tail = self.decoder.new_tail(layout.end());
-        let rows = Rows {
-            layout,
-            pending: &[],
-            tail: &mut tail,
-            tokens,
-            logits: Logits::None,
-            mass: false,
-        };
-        self.decoder.forward(&mut [rows], &Cancel::new())?;
-        Ok(Arc::new(tail.freeze()))
     }
 }

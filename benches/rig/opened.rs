@@ -7,8 +7,12 @@ use perennial::ask::chat::ChatCodec;
 use perennial::ask::pull::Profiles;
 use perennial::ask::{Embed, TensorModel};
 use perennial::bank::FragmentStore;
-use perennial::model::decoder::Decoder;
+use perennial::model::cancel::Cancel;
+use perennial::model::decoder::{Decoder, Logits, Rows};
 use perennial::model::embedding::Embedder;
+use perennial::model::error::Error as ModelError;
+use perennial::model::kv::KvFragment;
+use perennial::model::layout::Layout;
 use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
 use perennial::model::model::{Model, OpenOptions};
 use perennial::model::tokenizer::Tokenizer;
@@ -61,6 +65,25 @@ impl Opened {
         let name = self.path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
+}
+
+/// The fragment of these tokens, encoded behind a layout.
+pub fn encode(
+    decoder: &Decoder,
+    layout: &Layout,
+    tokens: &[u32],
+) -> Result<Arc<KvFragment>, ModelError> {
+    let mut tail = decoder.new_tail(layout.end());
+    let rows = Rows {
+        layout,
+        pending: &[],
+        tail: &mut tail,
+        tokens,
+        logits: Logits::None,
+        mass: false,
+    };
+    decoder.forward(&mut [rows], &Cancel::new())?;
+    Ok(Arc::new(tail.freeze()))
 }
 
 /// The embedding model.

@@ -29,7 +29,7 @@ use crate::fault;
 use crate::state::State;
 
 /// Deliveries that may wait for one sink; what comes then is added to the last of them.
-pub(crate) const MAX_OWED: usize = 1_000;
+const MAX_OWED: usize = 1_000;
 /// Rows that may wait for it so, in two deliveries or more.
 const MAX_OWED_ROWS: usize = 100_000;
 /// How long to wait before a delivery is tried again: at first, and at most; each pause is twice

@@ -368,7 +368,17 @@ impl Coordinator {
             body,
             given: given.unwrap_or_default(),
         };
+        self.park_sinks(id, &view.name);
         self.views.insert(id, view);
+    }
+
+    /// Sinks of an earlier process that take a view are owed what it says from now on, until they are
+    /// declared again.
+    fn park_sinks(&mut self, id: ViewId, name: &str) {
+        if let Some(durable) = &mut self.durable {
+            let left = durable.restored.sinks.extract_if(|_, (of, _)| of == name);
+            self.parked.extend(left.map(|(sink, _)| (sink, id)));
+        }
     }
 
     /// Takes up what an earlier process answered, and what it found out about that.
@@ -502,9 +512,8 @@ impl Coordinator {
         let Some(durable) = &mut self.durable else {
             return Ok(None);
         };
-        if let Some(left) = durable.restored.sinks.remove(sink) {
-            return Ok(Some(left));
-        }
+        // One that took a view which is gone is new to any other.
+        durable.restored.sinks.remove(sink);
         let mut parked = self.parked.iter().filter(|(name, _)| name == sink);
         let Some((_, view)) = parked.next() else {
             return Ok(None);
@@ -642,10 +651,6 @@ impl Coordinator {
         };
         self.hub.close_view(&view.name);
         self.parked.retain(|(_, of_view)| *of_view != id);
-        if let Some(durable) = &mut self.durable {
-            let left = &mut durable.restored.sinks;
-            left.retain(|_, (of_view, _)| **of_view != *view.name);
-        }
         self.declare_sinks(Vec::new())?;
         let Body::Generate(generating) = view.body else {
             return Ok(());

@@ -281,7 +281,7 @@ impl Coordinator {
     }
 
     /// Whether a view could take in the next epoch at once: neither it nor what it reads is at
-    /// work, or what is may be overtaken, and its sinks have room.
+    /// work, or what is may be overtaken.
     pub(super) fn is_ready(&self, id: ViewId) -> bool {
         let view = &self.views[&id];
         self.may_begin(id)

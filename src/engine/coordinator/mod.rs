@@ -199,7 +199,7 @@ impl Coordinator {
                     context,
                     measured,
                 })) => self.take_measured(view, &context, measured.map(|measured| *measured)),
-                // There may be room for an epoch now.
+                // No view waits for it.
                 Woken::Report(Some(Report::Sink(SinkEvent::Delivered))) => {}
                 Woken::Report(Some(Report::Sink(
                     SinkEvent::Failing { sink, message } | SinkEvent::Replaced { sink, message },

@@ -175,11 +175,7 @@ impl Coordinator {
         if std::mem::take(&mut self.is_declaring) {
             if let Some(durable) = &mut self.durable {
                 // Those of views that are gone are owed nothing any more.
-                for (name, (view, _)) in std::mem::take(&mut durable.restored.sinks) {
-                    if let Ok(view) = self.names.view(&view) {
-                        self.parked.push((name, view));
-                    }
-                }
+                durable.restored.sinks.clear();
                 durable.restored.upserts.clear();
             }
             self.declare_sinks(Vec::new())?;

@@ -1,5 +1,6 @@
 //! What of a parcel is believed, and what becomes of it?
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
@@ -273,8 +274,8 @@ struct Receiving<'a> {
     parts: &'a ModelParts,
     /// Computes what is audited, with a store of its own.
     auditor: TensorModel,
-    /// What coded fragments come back by.
-    frame: KeyFrame,
+    /// What coded fragments come back by, once one came.
+    frame: OnceCell<KeyFrame>,
     /// Of each record: its key, the fragments of its text, and whether these are audited.
     records: Vec<(String, FragmentPlan, bool)>,
     /// Of each fragment of the manifest the record that it is of.
@@ -319,7 +320,7 @@ impl<'a> Receiving<'a> {
         Ok(Self {
             parts,
             auditor: model.with_store(Arc::new(FragmentStore::new(AUDIT_BYTES))),
-            frame: model.decoder().key_frame(),
+            frame: OnceCell::new(),
             records,
             of: manifest.fragments.iter().map(|of| of.record).collect(),
             current: None,
@@ -401,11 +402,16 @@ impl<'a> Receiving<'a> {
 }
 
 impl Receiving<'_> {
+    fn frame(&self) -> &KeyFrame {
+        let decoder = self.auditor.decoder();
+        self.frame.get_or_init(|| decoder.key_frame())
+    }
+
     /// What comes back of what came.
     fn back(&self, came: &Received) -> Result<Arc<KvFragment>, HandOverError> {
         match &came.tensors {
             Tensors::Whole(kv) => Ok(kv.clone()),
-            Tensors::Coded(coded) => match coded.decode(&self.frame) {
+            Tensors::Coded(coded) => match coded.decode(self.frame()) {
                 Ok(kv) => Ok(Arc::new(kv)),
                 Err(source) => Err(refused(came, source)),
             },
@@ -417,7 +423,7 @@ impl Receiving<'_> {
         match &came.tensors {
             Tensors::Whole(kv) => Ok(kv == computed),
             Tensors::Coded(coded) => {
-                let again = CodedKv::encode(computed, coded.coding(), &self.frame);
+                let again = CodedKv::encode(computed, coded.coding(), self.frame());
                 Ok(again.map_err(|source| refused(came, source))? == **coded)
             }
         }
