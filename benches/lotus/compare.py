@@ -6,7 +6,7 @@ one a task. Then one passage is edited, and each side brings its result up to da
 the operator again, Perennial by itself.
 
     python3 -m venv peer && peer/bin/pip install lotus-ai 'llama-cpp-python[server]'
-    peer/bin/python -m llama_cpp.server --model qwen2.5-0.5b.gguf --model_alias qwen --n_ctx 8192 --port 8080
+    peer/bin/python -m llama_cpp.server --model qwen2.5-0.5b.gguf --model_alias qwen --n_ctx 8192 --interrupt_requests false --port 8080
     cargo build --release
     peer/bin/python benches/lotus/compare.py --data squad.jsonl --url http://127.0.0.1:8080/v1 --model qwen
 

@@ -12,9 +12,11 @@
 //! $ cargo bench --bench many -- --data squad.jsonl --curve --dump points.csv
 //! $ cargo bench --bench many -- --data squad.jsonl --fit --cases 22 --edits 25
 //! $ cargo bench --bench many -- --data squad.jsonl --model qwen2.5-coder-0.5b --reports 14 --max-tokens 400
+//! $ cargo bench --bench many -- --data squad.jsonl --model qwen2.5-coder-0.5b --askers 1,5,20
 //! ```
 
 mod curve;
+mod facts;
 mod meter;
 mod reports;
 #[path = "../rig/mod.rs"]
@@ -25,6 +27,7 @@ mod table;
 use std::path::PathBuf;
 
 use clap::Parser;
+use perennial::Policy;
 use perennial::ask::AnswerModel as _;
 use perennial::calibration::measure::{Measuring, Reads, measure};
 use perennial::calibration::set::Set;
@@ -56,6 +59,10 @@ pub struct Options {
     /// begins with: give `--max-tokens` 400 or so.
     #[arg(long, default_value_t = 0, conflicts_with_all = ["curve", "fit"])]
     reports: usize,
+    /// Instead of edits of each kind: a fact that so many questions ask for is corrected, and
+    /// contradicted.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["curve", "fit", "reports"])]
+    askers: Vec<usize>,
     /// Edits, of each kind in turn.
     #[arg(long, default_value_t = 5)]
     edits: usize,
@@ -101,12 +108,24 @@ pub struct Options {
     bench: bool,
 }
 
+impl Options {
+    /// A policy, with its bound where it has one.
+    fn policy(&self, name: &str) -> Result<Policy, Error> {
+        Ok(match name {
+            "stable" | "bounded" => format!("{name}:{}", self.bound).parse()?,
+            other => other.parse()?,
+        })
+    }
+}
+
 fn main() -> Result<(), Error> {
     let options = Options::parse();
     let set = Set::read(&options.data)?;
     for model in &options.model {
         if options.curve || options.fit {
             show_curve(model, &set, &options)?;
+        } else if !options.askers.is_empty() {
+            facts::measure(model, &set.passages, &options)?;
         } else {
             table::measure(model, &set.passages, &options)?;
         }

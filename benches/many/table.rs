@@ -1,10 +1,10 @@
 //! What does the refresh after an edit cost beside a cold run, and which answers does it change?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use perennial::ask::{Answer, TensorModel};
+use perennial::ask::{Answer, Rung, TensorModel};
 use perennial::bank::FragmentStore;
 use perennial::calibration::edit::{Edit, Kind};
 use perennial::calibration::set::{self, Asked, Passage};
@@ -24,9 +24,11 @@ const NOW_MS: i64 = 1_000_000;
 
 /// What a run or refresh came to.
 #[derive(Clone, Copy, Default)]
-struct Cost {
-    seconds: f64,
-    n_forwarded: usize,
+pub struct Cost {
+    /// Seconds.
+    pub seconds: f64,
+    /// Tokens forwarded.
+    pub n_forwarded: usize,
     /// Questions that were read.
     n_read: usize,
     /// Epochs that came.
@@ -37,7 +39,7 @@ struct Cost {
 
 /// Answers by how they fared in all edits.
 #[derive(Default)]
-struct Tally {
+pub struct Tally {
     n_answers: usize,
     /// Answers whose gold changed, and of those the ones that stand as they were.
     n_concerned: usize,
@@ -51,14 +53,20 @@ struct Tally {
 }
 
 /// A view of many questions.
-struct Many<'a> {
+pub struct Many<'a> {
     engine: Engine,
     /// Of all epochs of the view.
     meter: Arc<Meter>,
     model: Arc<TensorModel>,
-    documents: Vec<Passage>,
+    /// As they stand.
+    pub documents: Vec<Passage>,
     asked: &'a [(&'a str, &'a Asked)],
-    answers: BTreeMap<String, Answer>,
+    /// By question.
+    pub answers: BTreeMap<String, Answer>,
+    /// Questions that were read in the last refresh.
+    pub read: BTreeSet<String>,
+    /// When each was refreshed last.
+    epochs: BTreeMap<String, u64>,
     /// Texts of the sub-paragraphs of each.
     parts: BTreeMap<String, Vec<String>>,
 }
@@ -81,10 +89,7 @@ pub fn measure(model: &str, passages: &[Passage], options: &Options) -> Result<(
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for name in &options.policies {
-        let policy: Policy = match &**name {
-            "stable" | "bounded" => format!("{name}:{}", options.bound).parse()?,
-            other => other.parse()?,
-        };
+        let policy = options.policy(name)?;
         let (mut many, cold) = Many::start(&model, policy, &documents, &asked, options)?;
         eprintln!(
             "{policy}: cold {:.2} s, {} tokens in {} passes, {} epochs; {:.1} sentences an answer",
@@ -118,13 +123,14 @@ pub fn measure(model: &str, passages: &[Passage], options: &Options) -> Result<(
     Ok(())
 }
 
-fn key(question: usize) -> String {
+/// The key of a question.
+pub fn key(question: usize) -> String {
     format!("q{question:05}")
 }
 
 impl<'a> Many<'a> {
     /// A view that has answered everything, and what that took.
-    fn start(
+    pub fn start(
         model: &LocalModel,
         policy: Policy,
         documents: &[Passage],
@@ -166,6 +172,8 @@ impl<'a> Many<'a> {
             documents: documents.to_vec(),
             asked,
             answers: BTreeMap::new(),
+            read: BTreeSet::new(),
+            epochs: BTreeMap::new(),
             parts: BTreeMap::new(),
         };
         let cold = many.take_in(|many| {
@@ -190,6 +198,7 @@ impl<'a> Many<'a> {
     /// What it takes until what `say` says is visible, from the first word to the last answer: the engine
     /// begins while it is still spoken to, and may make several epochs of it.
     fn take_in(&mut self, say: impl FnOnce(&Self) -> Result<(), Error>) -> Result<Cost, Error> {
+        self.read.clear();
         // What audits did since is no part of it.
         self.meter.take();
         let (begin, n_before) = (Instant::now(), self.model.passes().n_forwards());
@@ -205,6 +214,10 @@ impl<'a> Many<'a> {
         };
         for (context, current) in self.engine.answers(VIEW)? {
             let key = context.as_str().to_owned();
+            let is_new = self.epochs.insert(key.clone(), current.epoch) != Some(current.epoch);
+            if is_new && !matches!(current.rung, Rung::Keep | Rung::Skip) {
+                self.read.insert(key.clone());
+            }
             let parts = current.sub_paragraphs.into_iter().map(|part| part.text);
             self.parts.insert(key.clone(), parts.collect());
             self.answers.insert(key, current.answer);
@@ -213,7 +226,7 @@ impl<'a> Many<'a> {
     }
 
     /// Makes an edit, and notes what it did to the answers.
-    fn edit(&mut self, edit: &Edit, tally: &mut Tally) -> Result<Cost, Error> {
+    pub fn edit(&mut self, edit: &Edit, tally: &mut Tally) -> Result<Cost, Error> {
         let before = std::mem::take(&mut self.answers);
         let parts = std::mem::take(&mut self.parts);
         let cost = self.take_in(|many| {
@@ -232,7 +245,15 @@ impl<'a> Many<'a> {
                 tally.n_parts += old.len();
                 tally.n_kept += old.iter().filter(|part| new.contains(part)).count();
             }
-            if edit.concerns(&self.documents, &[of], asked) {
+            let has_to_change = match asked.answers.is_empty() {
+                false => edit.concerns(&self.documents, &[of], asked),
+                // Nobody wrote what a report should say: one that says what is not so any more has to.
+                true => edit.replaced.as_ref().is_some_and(|fact| {
+                    let old = before.get(&key(n));
+                    old.is_some_and(|old| old.as_ref().is_ok_and(|a| a.text.contains(fact)))
+                }),
+            };
+            if has_to_change {
                 tally.n_concerned += 1;
                 tally.n_left += usize::from(is_same);
             } else {
