@@ -149,6 +149,40 @@ impl Drop for ViewReferences {
     }
 }
 
+/// Fragments that are kept for something which is no layout of a view, as long as the budget has room.
+/// Dropping it lets go of them. None of them stays on disk for it.
+pub struct KeptFragments {
+    store: Arc<FragmentStore>,
+    ids: Vec<FragmentId>,
+}
+
+impl KeptFragments {
+    /// Keeps the fragments of these ids, those too that are not there yet.
+    pub fn of(store: Arc<FragmentStore>, ids: Vec<FragmentId>) -> Self {
+        let mut inner = store.lock();
+        for id in &ids {
+            add(&mut inner.references, *id, 1);
+        }
+        drop(inner);
+        Self { store, ids }
+    }
+}
+
+impl std::fmt::Debug for KeptFragments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("KeptFragments").field(&self.ids).finish()
+    }
+}
+
+impl Drop for KeptFragments {
+    fn drop(&mut self) {
+        let mut inner = self.store.lock();
+        for id in &self.ids {
+            add(&mut inner.references, *id, -1);
+        }
+    }
+}
+
 /// Keeps what is not zero.
 fn add(counts: &mut HashMap<FragmentId, isize>, id: FragmentId, diff: isize) {
     let count = counts.entry(id).or_insert(0);
@@ -457,4 +491,39 @@ impl Inner {
 fn priority(clock: f64, entry: &Entry) -> f64 {
     let n_bytes = entry.kv.n_bytes().max(1) as f64;
     clock + f64::from(entry.n_uses) * entry.cost_tokens as f64 / n_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_model::kv::{KvShape, Tail};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_stays_without_a_layout_until_all_have_let_go_of_it() {
+        let store = Arc::new(FragmentStore::new(1 << 20));
+        let (kept, other) = (
+            FragmentId::from_bytes([1; 32]),
+            FragmentId::from_bytes([2; 32]),
+        );
+        // What is not there yet is kept, too.
+        let first = KeptFragments::of(store.clone(), vec![kept]);
+        for id in [kept, other] {
+            let shape = KvShape {
+                n_layers: 1,
+                n_kv_heads: 1,
+                head_dim: 16,
+            };
+            store.insert(id, Arc::new(Tail::new(shape, 0).freeze()), 1);
+        }
+        let second = KeptFragments::of(store.clone(), vec![kept]);
+        assert_eq!(store.unreferenced(), BTreeSet::from([other]));
+        store.sweep();
+        drop(first);
+        store.sweep();
+        assert!(store.contains(&kept) && !store.contains(&other));
+        drop(second);
+        store.sweep();
+        assert!(!store.contains(&kept));
+    }
 }

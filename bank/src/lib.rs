@@ -30,7 +30,7 @@ pub use cold_tier::{ColdStats, ColdTier, ColdTierError};
 pub use document::{
     ContextKey, Document, DocumentKey, LayoutPassage, Passage, PassageCopy, PassageLayout,
 };
-pub use fragment_store::{FragmentStore, References};
+pub use fragment_store::{FragmentStore, KeptFragments, References};
 pub use handed_over::HandedOver;
 pub use id::{FragmentId, ModelIdentity, PassageId};
 pub use live_layout::LiveLayout;

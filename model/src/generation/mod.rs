@@ -24,6 +24,7 @@ use std::sync::Arc;
 use crate::cancel::Cancel;
 use crate::decoder::{Choice, Logits};
 use crate::error::Error;
+use crate::kv::Tail;
 use crate::layout::Layout;
 use crate::passes::{Expected, Pass, Passed, Passes, Priority};
 use crate::sampling::Sampling;
@@ -133,6 +134,9 @@ pub struct Generation {
     /// Regret of the answer, in nats a token: mean over its tokens, and over its end; 0 where all of it
     /// was decoded.
     pub regret: f32,
+    /// The rows of prompt and answer, where the answer ended: what is said next may stand behind them. Of
+    /// an answer that the model did not end itself, the last token has none.
+    pub tail: Option<Tail>,
 }
 
 /// Generates an answer, calling `on_token` as soon as a token stands.
@@ -159,6 +163,7 @@ pub fn generate(
         draft: None,
         is_tolerated: false,
         regret: 0.0,
+        tail: None,
     };
     let decoder = passes.decoder();
     let _caller = passes.enter(request.priority);
@@ -283,6 +288,10 @@ pub fn generate(
         }
         if let Some(finish) = ended {
             answer.finish = finish;
+            // Of an answer that was cut, the last row may be that of a proposal.
+            let n_unread = usize::from(finish != Finish::Stop);
+            tail.truncate(request.prompt.len() + answer.tokens.len() - n_unread);
+            answer.tail = Some(tail);
             break;
         }
         // All but the last emitted token stand in the tail.

@@ -119,6 +119,14 @@ proptest! {
         };
         let run = |draft: &[u32]| run_with(draft, 0.0);
         let plain = run(&[]);
+        let rows_of = |answer: &Generation| {
+            let tail = answer.tail.as_ref()?;
+            let n_unread = usize::from(answer.finish == Finish::Length);
+            let n_rows = prompt.len() + answer.tokens.len() - n_unread;
+            assert_eq!(tail.n_tokens(), n_rows);
+            Some(*tail.slice(0..n_rows).content_digest().as_bytes())
+        };
+        prop_assert_eq!(rows_of(&plain).is_some(), max_tokens > 0);
         prop_assert_eq!(plain.mass.len(), if mass { plain.tokens.len() } else { 0 });
         let n_all = plain.tokens.len() + usize::from(plain.finish == Finish::Stop);
         prop_assert_eq!(plain.work.n_passes, n_all);
@@ -126,6 +134,7 @@ proptest! {
             let drafted = run(draft);
             prop_assert_eq!(&drafted.tokens, &plain.tokens);
             prop_assert_eq!(drafted.finish, plain.finish);
+            prop_assert_eq!(rows_of(&drafted), rows_of(&plain));
             prop_assert_eq!(&drafted.margins, &plain.margins);
             prop_assert_eq!(&drafted.mass, &plain.mass);
             prop_assert_eq!(&drafted.prompt_mass, &plain.prompt_mass);

@@ -259,6 +259,26 @@ impl ChatTemplate {
     }
 }
 
+impl ChatTemplate {
+    /// The text between what the model said and what the user says next, in a conversation that begins and is
+    /// asked as [`frame`](Self::frame) has it. Nothing where the template knows no such turns: it refuses them,
+    /// frames them otherwise, or ends the model's words as it does the user's.
+    pub fn turn(&self, system: &str) -> Option<String> {
+        let [opening, closing] = self.frame(system).ok()?;
+        let said = |role| Message::new(role, SLOT);
+        let folded = Message::new(Role::User, format!("{system}\n\n{SLOT}"));
+        let apart = vec![Message::new(Role::System, system), said(Role::User)];
+        let more = [said(Role::Assistant), said(Role::User)];
+        let mut found = [apart, vec![folded]].into_iter().filter_map(|first| {
+            let parts = self.cut(&[&first[..], &more].concat()).ok()?;
+            let [begin, _, between, end] = <[String; 4]>::try_from(parts).ok()?;
+            let is_framed = begin == opening && end == closing;
+            (is_framed && between != closing).then_some(between)
+        });
+        found.next()
+    }
+}
+
 /// The two texts around one slot.
 fn pair(mut parts: Vec<String>) -> [String; 2] {
     let closing = parts.pop().unwrap_or_default();

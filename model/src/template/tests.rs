@@ -80,6 +80,30 @@ fn a_template_without_a_system_gets_the_instruction_in_the_users_turn() {
 }
 
 #[test]
+fn the_next_turn_begins_behind_the_models_words() {
+    let chatml = ChatTemplate::compile(CHATML, true, String::new(), String::new(), false).unwrap();
+    let between = "<|im_end|>\n<|im_start|>user\n";
+    assert_eq!(chatml.turn("Be brief.").as_deref(), Some(between));
+    const TURNS: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}\n{% endfor %}\
+        {% if add_generation_prompt %}<assistant>{% endif %}";
+    let turn = |source: &str| template(source).turn("Be brief.");
+    assert_eq!(turn(TURNS).as_deref(), Some("\n<user>"));
+    // Without a system the instruction is the user's.
+    let drops = TURNS.replace("in messages", "in messages if m.role != 'system'");
+    assert_eq!(turn(&drops).as_deref(), Some("\n<user>"));
+    // None that is asked once only, or that begins otherwise where more was said.
+    let asks_once = format!(
+        "{{% if messages | length > 2 %}}{{{{ raise_exception('once') }}}}{{% endif %}}{TURNS}"
+    );
+    assert_eq!(turn(&asks_once), None);
+    let otherwise = format!("{{% if messages | length > 2 %}}more{{% endif %}}{TURNS}");
+    assert_eq!(turn(&otherwise), None);
+    // One whose model ends its words as its user does has no turns.
+    let alike = "{% for m in messages %}{{ m.content }}|{% endfor %}";
+    assert_eq!(turn(alike), None);
+}
+
+#[test]
 fn marks_that_are_words_are_told_from_tokens() {
     let tokenizer = crate::tokenizer::continuing_tests::sentence_piece("prepend", &[]);
     let of = |source: &str| {
