@@ -14,6 +14,7 @@ use perennial_model::passes::Priority;
 use perennial_model::sampling::Sampling;
 use serde::{Deserialize, Serialize};
 
+use crate::append::AppendLog;
 use crate::before::Before;
 use crate::cost::Cost;
 use crate::dependency::{Dependencies, Evidence};
@@ -86,7 +87,7 @@ pub enum CallError {
 /// What a view emits for one context.
 pub type Answer = Result<AnswerText, CallError>;
 
-/// The cheapest way in which a refresh could be served: keep, skip, patch, verify, rewrite,
+/// The cheapest way in which a refresh could be served: keep, skip, patch, verify, append, rewrite,
 /// regenerate. (Stored by number: new ones come last.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -103,6 +104,8 @@ pub enum Rung {
     Skip,
     /// The old answer with words exchanged as in its documents was checked and stands.
     Patch,
+    /// The conversation went on: behind the old answer it was told what changed, and asked again.
+    Append,
 }
 
 impl std::fmt::Display for Rung {
@@ -114,6 +117,7 @@ impl std::fmt::Display for Rung {
             Self::Regenerate => "regenerate",
             Self::Skip => "skip",
             Self::Patch => "patch",
+            Self::Append => "append",
         })
     }
 }
@@ -199,7 +203,7 @@ pub struct Outcome {
     /// answer: how near the answer was to being another.
     pub min_margin: f32,
     /// Whether a run from scratch gives the same: not if fragments were borrowed, if it stands though
-    /// another is likelier, or if it was not read.
+    /// another is likelier, if it was not read, or if it goes on from another.
     pub is_exact: bool,
     /// By how much another answer was likelier where this one was read, in nats a token; of one that
     /// was left unread, what is expected. 0 for an exact answer.
@@ -213,6 +217,8 @@ pub struct Outcome {
     pub dependencies: Dependencies,
     /// What it was written over.
     pub live: Arc<LiveLayout>,
+    /// What the next may go on from, where the request wants that kept.
+    pub log: Option<Arc<AppendLog>>,
 }
 
 /// What an answer that stands depends on, as it was measured afterwards.
@@ -239,6 +245,9 @@ pub struct Tolerance {
     /// Whether the answer before may be left as it is, unread, where what changed is unlikely to
     /// matter to it.
     pub skips: Option<Skip>,
+    /// Whether the conversation may go on from the answer before ([`append`](crate::append)), where its
+    /// [log](Outcome::log) was kept.
+    pub appends: bool,
 }
 
 /// Which answers are left unread.
@@ -254,10 +263,16 @@ impl Tolerance {
         regret: 0.0,
         borrows: false,
         skips: None,
+        appends: false,
     };
     /// Checked over fragments that may be borrowed.
     pub const BORROWED: Self = Self {
         borrows: true,
+        ..Self::EXACT
+    };
+    /// Going on from the answer before, where that can be.
+    pub const APPENDED: Self = Self {
+        appends: true,
         ..Self::EXACT
     };
 
@@ -284,6 +299,8 @@ pub struct AnswerRequest<'a> {
     pub before: &'a Before,
     /// How far the answer may be from exact.
     pub tolerance: Tolerance,
+    /// Whether what a later request needs to go on from this answer is kept.
+    pub keeps_log: bool,
     /// Where fragments are borrowed: passages behind each change that are encoded again all
     /// the same.
     pub reencode: usize,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::answer::{AnswerText, Outcome, Rung, SubParagraph, Work};
+use crate::append::AppendLog;
 use crate::dependency::Dependencies;
 use crate::provenance;
 use perennial_bank::document::{LayoutPassage, PassageLayout};
@@ -22,6 +23,8 @@ pub struct Before {
     pub live: Arc<LiveLayout>,
     /// The rest; not there after a restart, which knows tokens only.
     pub written: Option<Arc<Written>>,
+    /// What the next answer may go on from, of a view that goes on.
+    pub log: Option<Arc<AppendLog>>,
 }
 
 /// An answer with the request it was given to.
@@ -57,6 +60,7 @@ impl Before {
         Self {
             tokens: outcome.tokens.clone(),
             live: outcome.live.clone(),
+            log: outcome.log.clone(),
             written: Some(Arc::new(Written {
                 question,
                 layout,
@@ -101,6 +105,7 @@ impl Before {
             drift: written.drift,
             dependencies: written.dependencies.clone(),
             live: self.live.clone(),
+            log: self.log.clone(),
         })
     }
 
@@ -227,6 +232,7 @@ mod tests {
             drift: 0.0,
             dependencies: Dependencies::default(),
             live: Arc::default(),
+            log: None,
         };
         Before::of("Why?".into(), layout, &outcome)
     }

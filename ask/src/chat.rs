@@ -36,6 +36,8 @@ pub struct ChatCodec {
     tokenizer: Tokenizer,
     prefix: Vec<u32>,
     closing: Vec<u32>,
+    /// Between an answer and what is asked next.
+    turn: Option<Vec<u32>>,
     /// Answers begin behind white space: no blank stands before their first word.
     answers_continue: bool,
     plain_markers: Vec<String>,
@@ -57,11 +59,14 @@ impl ChatCodec {
         let tokenizer = tokenizer.withholding(&template.markers(&tokenizer))?;
         let prefix = tokenizer.encode_template(&format!("{opening}{BEFORE_PASSAGES}"))?;
         let closing_tokens = tokenizer.continue_template(&closing)?;
+        let turn = template.turn(SYSTEM);
+        let turn = turn.map(|text: String| tokenizer.continue_template(&text));
         let mut codec = Self {
             answers_continue: closing.ends_with(char::is_whitespace),
             plain_markers: template.plain_markers(&tokenizer),
             digest: [0; 32],
             closing: closing_tokens,
+            turn: turn.transpose()?,
             prefix,
             tokenizer,
         };
@@ -87,7 +92,7 @@ impl ChatCodec {
         ))
     }
 
-    /// The digest of all that tokens depend on.
+    /// The digest of all that tokens depend on, but for those between turns: no exact answer has any.
     fn named(&self) -> [u8; 32] {
         let mut hash = blake3::Hasher::new_derive_key("perennial 2 chat codec");
         hash.update(&self.tokenizer.digest());
@@ -156,6 +161,14 @@ impl TextCodec for ChatCodec {
         let same = tokens.iter().zip(&other).take_while(|(a, b)| a == b);
         tokens.truncate(same.count());
         Ok(tokens)
+    }
+
+    fn continued(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.tokenizer.continue_text(text)
+    }
+
+    fn turn(&self) -> Option<&[u32]> {
+        self.turn.as_deref()
     }
 
     fn decode(&self, tokens: &[u32]) -> Result<String, Error> {

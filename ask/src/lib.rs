@@ -4,7 +4,7 @@
 //! a [`record`], or as several ([`records`]). What a view that reads many
 //! documents asks, a request, and its outcome are in [`answer`]; whoever answers is an
 //! [`answer::AnswerModel`]. The model of this machine climbs a ladder of rungs ([`local`]),
-//! from what is known of the answer [`before`], over prompts that [`chat`] makes; a `remote` one is
+//! from what is known of the answer [`before`], or goes on from that ([`append`]), over prompts that [`chat`] makes; a `remote` one is
 //! asked over HTTP; a [`scripted`] one has no tensors. Calls run on the threads of an [`executor`]. An answer says
 //! which passages it leans on ([`provenance`]) and how much ([`dependency`]): by attention, by its words
 //! ([`lexical`]), or by what it would be without them ([`leave_one_out`]). What a change has to
@@ -17,6 +17,7 @@
 //! Where fragments are kept is below, in the bank; the dataflow is above.
 
 pub mod answer;
+pub mod append;
 pub mod before;
 pub mod chat;
 pub mod cost;
@@ -41,6 +42,7 @@ pub use answer::{
     Answer, AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Measured,
     Outcome, RemoteCall, Rung, Skip, Source, SubParagraph, Tolerance, Work,
 };
+pub use append::AppendLog;
 pub use before::{Before, LayoutDelta, Written};
 pub use cost::{Cost, Currency, Money, Prices};
 pub use dependency::{Dependencies, Dependency, Evidence};

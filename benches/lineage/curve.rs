@@ -55,6 +55,7 @@ const BOUNDED: Tolerance = Tolerance {
     regret: 0.05,
     borrows: true,
     skips: Some(Skip { below: 0.05 }),
+    appends: false,
 };
 
 /// What one answer cost.
@@ -232,6 +233,7 @@ fn request<'a>(
         repair: Repair::default(),
         before,
         tolerance,
+        keeps_log: false,
         reencode: 0,
         turnover: 1.0,
         max_tokens: ANSWER_TOKENS,

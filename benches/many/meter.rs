@@ -36,7 +36,7 @@ impl Meter {
         let mut metered = self.metered.lock().unwrap_or_else(PoisonError::into_inner);
         metered.n_epochs += 1;
         metered.n_forwarded += summary.work.n_forwarded();
-        metered.n_read += rungs.verify + rungs.patch + rungs.rewrite + rungs.regenerate;
+        metered.n_read += rungs.n_read();
     }
 }
 

@@ -127,6 +127,7 @@ impl Rig {
             repair: Repair::default(),
             before,
             tolerance,
+            keeps_log: tolerance.appends,
             reencode: self.reencode,
             turnover: self.turnover,
             max_tokens: self.max_tokens,

@@ -194,6 +194,7 @@ impl Rig<'_> {
             repair: Repair::default(),
             before,
             tolerance: Tolerance::EXACT,
+            keeps_log: false,
             reencode: 0,
             turnover: 1.0,
             max_tokens: self.how.max_tokens,

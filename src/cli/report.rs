@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use perennial::ask::Cost;
 use perennial::bank::ContextKey;
-use perennial::engine::{
-    AnswerUpdate, ChangeKind, EpochStart, EpochSummary, MAX_NAMED_CHANGES, RungCounts,
-};
+use perennial::engine::{AnswerUpdate, ChangeKind, EpochStart, EpochSummary, MAX_NAMED_CHANGES};
 
 /// One complete epoch.
 #[derive(Debug)]
@@ -29,17 +27,13 @@ impl EpochReport {
     /// Number of contexts that have an answer or an error.
     pub(crate) fn n_contexts(&self) -> usize {
         let rungs = &self.summary.rungs;
-        rungs.keep + rungs.failed + rungs.skip + n_read(rungs)
+        rungs.keep + rungs.failed + rungs.skip + rungs.n_read()
     }
 
     /// Number of those whose question was read.
     pub(crate) fn n_read(&self) -> usize {
-        n_read(&self.summary.rungs)
+        self.summary.rungs.n_read()
     }
-}
-
-fn n_read(rungs: &RungCounts) -> usize {
-    rungs.patch + rungs.verify + rungs.rewrite + rungs.regenerate
 }
 
 /// Updates on their way to a report.

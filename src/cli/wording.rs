@@ -159,7 +159,9 @@ pub(crate) fn how(update: &AnswerUpdate, first_changed: Option<usize>) -> String
         (ChangeKind::Stands, Rung::Patch) => "checked with its words exchanged".to_owned(),
         (ChangeKind::Stands, Rung::Rewrite) => "checked in parts and stands".to_owned(),
         (ChangeKind::Stands, Rung::Regenerate) => "written anew, and the same".to_owned(),
+        (ChangeKind::Stands, Rung::Append) => "told what changed, it says the same".to_owned(),
         (ChangeKind::Changed, Rung::Patch) => "words exchanged, and checked".to_owned(),
+        (ChangeKind::Changed, Rung::Append) => "told what changed, it answered again".to_owned(),
         (ChangeKind::Changed, Rung::Rewrite | Rung::Verify | Rung::Keep | Rung::Skip) => {
             match first_changed {
                 Some(index) => format!("rewritten from sentence {}", index + 1),
@@ -177,6 +179,11 @@ pub(crate) fn provisional(update: &AnswerUpdate) -> Option<String> {
     let is_borrowed = update.drift > 0.0;
     let words = match (update.rung, is_borrowed) {
         (Rung::Skip, _) => format!("expected regret {regret:.4} nats a token"),
+        (Rung::Append, false) => "provisional: it goes on from the answer before".to_owned(),
+        (Rung::Append, true) => format!(
+            "provisional: it goes on from the answer before, and {percent}% of it leans on passages that \
+             are gone"
+        ),
         (_, false) => format!("another is likelier by {regret:.3} nats a token"),
         (_, true) => {
             format!("provisional: {percent}% of it leans on passages as they were read before")
@@ -329,6 +336,13 @@ mod tests {
             "another is likelier by 0.012 nats a token"
         );
         assert!(told(Rung::Verify, 0.201, 0.01).starts_with("provisional: 21% of it"));
+        let goes_on = "provisional: it goes on from the answer before";
+        assert_eq!(told(Rung::Append, 0.0, 0.0), goes_on);
+        let leans = told(Rung::Append, 0.201, 0.0);
+        assert!(
+            leans.starts_with(goes_on) && leans.contains("21% of it"),
+            "{leans}"
+        );
         let exact = answer("a", Some("A."), Some("A."), 100);
         assert_eq!(provisional(&exact), None);
     }

@@ -57,7 +57,7 @@ impl Answering {
     /// As what questions come to: what was kept was known, and all else is a call.
     pub fn effort(&self) -> Effort {
         let rungs = &self.rungs;
-        let n_read = rungs.patch + rungs.verify + rungs.rewrite + rungs.regenerate;
+        let n_read = rungs.n_read();
         Effort {
             n_known: rungs.keep + rungs.skip,
             n_calls: n_read + rungs.failed,

@@ -60,6 +60,7 @@ pub(super) fn told(update: &Update) {
             epoch = summary.epoch,
             kept = summary.rungs.keep + summary.rungs.skip,
             checked = summary.rungs.verify + summary.rungs.patch,
+            appended = summary.rungs.append,
             written = summary.rungs.rewrite + summary.rungs.regenerate,
             failed = summary.rungs.failed,
             tokens = summary.work.n_forwarded(),

@@ -304,8 +304,17 @@ pub struct RungCounts {
     pub skip: usize,
     /// Old answers with words exchanged as in their documents, checked in one pass.
     pub patch: usize,
+    /// Answers that went on from the old one, told what changed.
+    pub append: usize,
     /// Calls that gave an error.
     pub failed: usize,
+}
+
+impl RungCounts {
+    /// Contexts whose question a model read.
+    pub fn n_read(&self) -> usize {
+        self.patch + self.verify + self.append + self.rewrite + self.regenerate
+    }
 }
 
 impl std::ops::AddAssign for RungCounts {
@@ -317,6 +326,7 @@ impl std::ops::AddAssign for RungCounts {
             regenerate,
             skip,
             patch,
+            append,
             failed,
         } = other;
         self.keep += keep;
@@ -325,6 +335,7 @@ impl std::ops::AddAssign for RungCounts {
         self.regenerate += regenerate;
         self.skip += skip;
         self.patch += patch;
+        self.append += append;
         self.failed += failed;
     }
 }

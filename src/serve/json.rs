@@ -41,6 +41,7 @@ pub(super) struct RungsJson {
     regenerate: usize,
     skip: usize,
     patch: usize,
+    append: usize,
     failed: usize,
 }
 
@@ -53,6 +54,7 @@ impl From<&RungCounts> for RungsJson {
             regenerate,
             skip,
             patch,
+            append,
             failed,
         } = *counts;
         Self {
@@ -62,6 +64,7 @@ impl From<&RungCounts> for RungsJson {
             regenerate,
             skip,
             patch,
+            append,
             failed,
         }
     }
@@ -122,7 +125,8 @@ pub(super) struct AnswerJson {
     /// `stop` or `length`.
     #[schema(example = "stop")]
     pub(super) finish: Option<&'static str>,
-    /// How it was reached: keep, skip, patch, verify, rewrite or regenerate.
+    /// How it was reached: keep, skip, patch, verify, append, rewrite or
+    /// regenerate.
     #[schema(value_type = String, example = "regenerate")]
     pub(super) rung: Rung,
     /// Whether a run from nothing gives the same.
@@ -300,8 +304,7 @@ pub(super) struct SummaryJson {
 impl SummaryJson {
     pub(super) fn of(summary: &EpochSummary, n_changes: usize) -> Self {
         let counts = &summary.rungs;
-        let n_read =
-            counts.verify + counts.rewrite + counts.regenerate + counts.patch + counts.failed;
+        let n_read = counts.n_read() + counts.failed;
         Self {
             epoch: summary.epoch,
             n_changes,

@@ -226,6 +226,7 @@ impl Collector for Numbers {
                     ("skip", rungs.skip),
                     ("patch", rungs.patch),
                     ("verify", rungs.verify),
+                    ("append", rungs.append),
                     ("rewrite", rungs.rewrite),
                     ("regenerate", rungs.regenerate),
                 ];
@@ -245,8 +246,7 @@ impl Collector for Numbers {
             gauge("view_calls", "Calls of a model"),
             views().map(|(of, totals, _)| {
                 let rungs = &totals.rungs;
-                let n = rungs.verify + rungs.rewrite + rungs.regenerate + rungs.patch;
-                (of_view(of), number(n + rungs.failed))
+                (of_view(of), number(rungs.n_read() + rungs.failed))
             }),
         )?;
         to.family(

@@ -116,6 +116,7 @@ fn rungs_told(rungs: &RungCounts) -> String {
         ("left unread", rungs.skip),
         ("patched", rungs.patch),
         ("verified", rungs.verify),
+        ("appended", rungs.append),
         ("rewritten", rungs.rewrite),
         ("written", rungs.regenerate),
     ];

@@ -323,6 +323,7 @@ impl StoredAnswer {
             drift: 0.0,
             dependencies: self.dependencies,
             live: Arc::default(),
+            log: None,
         })
     }
 }

@@ -484,6 +484,13 @@ fn records_have_the_bytes_they_had() {
     assert_eq!(lines, golden, "a record came or went");
 }
 
+/// Cases that came behind the last of an enumeration since the version began: no older one is written
+/// otherwise for them.
+#[test]
+fn cases_that_were_added_stand_behind_the_others() {
+    assert_eq!(format::encode(&Rung::Append), [6]);
+}
+
 /// What did not change with a version is read as it was written.
 #[test]
 fn records_of_older_versions_are_read() {

@@ -50,6 +50,7 @@ fn without_documents_there_is_no_answer_and_nobody_is_asked() {
     for (policy, delivery) in [
         (Policy::Exact, Delivery::Epoch),
         (Policy::Eventual, Delivery::Epoch),
+        (Policy::Append, Delivery::Epoch),
         (Policy::Exact, Delivery::Each),
     ] {
         let declared = view(2000).policy(policy).deliver(delivery);
@@ -524,7 +525,7 @@ proptest! {
         scope in prop::sample::select(vec![
             Scope::Causal, Scope::Independent, Scope::Window { tokens: 64 }]),
         policy in prop::sample::select(vec![
-            Policy::Exact, Policy::Eventual, Policy::Bounded { millinats: 50 }]),
+            Policy::Exact, Policy::Eventual, Policy::Append, Policy::Bounded { millinats: 50 }]),
         skips in any::<bool>(),
     ) {
         let view = || view(budget).order_by(order).scope(scope).policy(policy);

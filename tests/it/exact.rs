@@ -25,7 +25,13 @@ fn scope() -> impl Strategy<Value = Scope> {
 fn policy() -> impl Strategy<Value = Policy> {
     let bounded = Policy::Bounded { millinats: 50 };
     let stable = Policy::Stable { millinats: 200 };
-    prop::sample::select(vec![Policy::Exact, Policy::Eventual, stable, bounded])
+    prop::sample::select(vec![
+        Policy::Exact,
+        Policy::Eventual,
+        Policy::Append,
+        stable,
+        bounded,
+    ])
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -87,8 +93,12 @@ proptest! {
         collections.questions.insert(0, 0);
         let mut rig = collections.run(steps, || case.rig(&decoder, case.workers, case.store_bytes));
         rig.engine.settle().expect("runs");
-        let exact = Case { policy: Policy::Exact, ..case };
-        let mut fresh = exact.rig(&decoder, 1, 1 << 26);
+        // What it keeps to go on from an answer is a function of the answer.
+        let policy = match case.policy {
+            Policy::Append => Policy::Append,
+            _ => Policy::Exact,
+        };
+        let mut fresh = Case { policy, ..case }.rig(&decoder, 1, 1 << 26);
         collections.fill(&mut fresh.engine);
         prop_assert_eq!(rig.texts(), fresh.texts());
         if case.store_bytes == 1 << 26 {
@@ -267,6 +277,7 @@ fn passages_whose_context_has_turned_over_are_read_again_before_an_answer() {
                 repair: Repair::default(),
                 before,
                 tolerance,
+                keeps_log: false,
                 reencode: 0,
                 turnover,
                 priority: Priority::Fresh,
@@ -314,7 +325,13 @@ fn forgetting_drops_the_fragments_that_attended_to_it() {
     let decoder = decoder(2);
     let bounded = Policy::Bounded { millinats: 50 };
     let stable = Policy::Stable { millinats: 200 };
-    for policy in [Policy::Exact, Policy::Eventual, stable, bounded] {
+    for policy in [
+        Policy::Exact,
+        Policy::Eventual,
+        Policy::Append,
+        stable,
+        bounded,
+    ] {
         let case = Case { policy, ..PLAIN };
         let mut rig = case.rig(&decoder, 1, 1 << 26);
         let mut collections = collections();
@@ -352,6 +369,7 @@ fn a_draft_of_another_model_is_no_draft() {
             repair: Repair::default(),
             before: &Before::draft(draft.into()),
             tolerance: Tolerance::EXACT,
+            keeps_log: false,
             reencode: 0,
             turnover: 1.0,
             priority: Priority::Fresh,

@@ -1,5 +1,6 @@
 //! The integration tests of the workspace, one module a purpose.
 
+mod append;
 mod architecture;
 mod backup;
 mod bounded;

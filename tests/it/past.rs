@@ -105,7 +105,7 @@ proptest! {
         parts in prop::collection::vec(
             prop::collection::vec(prop::collection::vec(changes(), 1..4), 1..7), 1..4),
         n_epochs in prop::sample::select(vec![0u64, 1, 2, 5, 1000]),
-        policy in prop::sample::select(vec![Policy::Exact, Policy::Eventual]),
+        policy in prop::sample::select(vec![Policy::Exact, Policy::Eventual, Policy::Append]),
     ) {
         let dir = tempfile::tempdir().expect("a folder");
         let (mut rows, mut history) = (BTreeMap::new(), BTreeMap::<u64, Told>::new());

@@ -89,7 +89,7 @@ fn text_of(engine: &Engine, view: &str, key: &str) -> String {
 
 #[test]
 fn flush_and_settle_wait_for_what_was_sent_before_and_for_nothing_later() {
-    for policy in [Policy::Exact, Policy::Eventual] {
+    for policy in [Policy::Exact, Policy::Eventual, Policy::Append] {
         let mut rig = start(policy, None);
         let load = Load::on(&rig.engine);
         rig.upsert("docs", "a", "alpha has moved.");
@@ -134,7 +134,7 @@ fn a_view_over_one_that_never_rests_hears_of_what_it_has_completed() {
 
 #[test]
 fn a_document_is_forgotten_between_two_epochs() {
-    for policy in [Policy::Exact, Policy::Eventual] {
+    for policy in [Policy::Exact, Policy::Eventual, Policy::Append] {
         let dir = tempfile::tempdir().expect("a folder");
         let mut rig = start(policy, Some(dir.path()));
         rig.upsert("docs", "secret", &format!("alpha knows that {CANARY}."));

@@ -48,6 +48,14 @@ impl TextCodec for CharCodec {
         Ok(Self::encode(prompt))
     }
 
+    fn continued(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(Self::encode(text))
+    }
+
+    fn turn(&self) -> Option<&[u32]> {
+        Some(&[94, 93])
+    }
+
     fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
         Ok(tokens
             .iter()

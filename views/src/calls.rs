@@ -142,6 +142,7 @@ pub struct ContextBook {
     /// The newest epoch for which a call of each context has begun. Locked before all others.
     newest: Mutex<HashMap<ContextKey, Epoch>>,
     has_fallen_back: AtomicBool,
+    is_forgetting: AtomicBool,
 }
 
 impl ContextBook {
@@ -213,6 +214,16 @@ impl ContextBook {
     /// From here on, no refresh of the view is skipped.
     pub fn fall_back(&self) {
         self.has_fallen_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes whether a document is being forgotten: then no answer goes on from one that may know of it.
+    pub fn set_forgetting(&self, is_forgetting: bool) {
+        self.is_forgetting.store(is_forgetting, Ordering::Relaxed);
+    }
+
+    /// Whether a document is being forgotten.
+    fn is_forgetting(&self) -> bool {
+        self.is_forgetting.load(Ordering::Relaxed)
     }
 
     /// Whether the view's audits went past its budget.
@@ -302,6 +313,7 @@ fn asked<'a>(
         repair: plan.superseded,
         before,
         tolerance,
+        keeps_log: plan.policy == Policy::Append,
         reencode: plan.reencode,
         turnover: plan.turnover,
         max_tokens: plan.max_tokens,
@@ -338,6 +350,8 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
             cancel,
         };
         job.book.begin(&job.request.context, *epoch);
+        // Of another request it is of no use any more.
+        let healed = self.book.take_healed(&job.request.context);
         let kept = self
             .memo
             .answer(&self.plan.name, &job.request.context, &job.digest);
@@ -346,7 +360,6 @@ impl Calls<Epoch, Staged, Generated> for GenerateCalls {
             kept.dependencies = kept.dependencies.by(self.model.evidence());
             return job.done(Ok(kept), Duration::ZERO, reply);
         }
-        let healed = self.book.take_healed(&job.request.context);
         if stage == Stage::Exact
             && let Some(healed) = healed
             && healed.request == job.digest
@@ -565,6 +578,9 @@ fn tolerance(plan: &Plan, stage: Stage, book: &ContextBook) -> Tolerance {
     match (stage, plan.policy) {
         (Stage::Exact, _) | (Stage::Provisional, Policy::Exact) => Tolerance::EXACT,
         (Stage::Provisional, Policy::Eventual) => Tolerance::BORROWED,
+        // What is to be forgotten is told to nobody any more.
+        (Stage::Provisional, Policy::Append) if book.is_forgetting() => Tolerance::EXACT,
+        (Stage::Provisional, Policy::Append) => Tolerance::APPENDED,
         (Stage::Provisional, Policy::Stable { .. }) => Tolerance {
             regret,
             ..Tolerance::EXACT
@@ -578,6 +594,7 @@ fn tolerance(plan: &Plan, stage: Stage, book: &ContextBook) -> Tolerance {
             skips: Some(Skip {
                 below: plan.skip_below.unwrap_or(regret),
             }),
+            ..Tolerance::EXACT
         },
     }
 }
@@ -685,6 +702,7 @@ mod tests {
             drift: 0.5,
             dependencies: Dependencies::default(),
             live: Arc::default(),
+            log: None,
         }
     }
 
@@ -757,7 +775,13 @@ mod tests {
             Policy::Stable { millinats: 200 },
             Policy::Bounded { millinats: 50 },
         );
-        for policy in [Policy::Exact, Policy::Eventual, stable, bounded] {
+        for policy in [
+            Policy::Exact,
+            Policy::Eventual,
+            Policy::Append,
+            stable,
+            bounded,
+        ] {
             assert!(of(policy, Stage::Exact).is_exact(), "{policy}");
         }
         assert!(of(Policy::Exact, Stage::Provisional).is_exact());
@@ -765,6 +789,10 @@ mod tests {
             of(Policy::Eventual, Stage::Provisional),
             Tolerance::BORROWED
         );
+        assert_eq!(of(Policy::Append, Stage::Provisional), Tolerance::APPENDED);
+        book.set_forgetting(true);
+        assert!(of(Policy::Append, Stage::Provisional).is_exact());
+        book.set_forgetting(false);
         let tolerated = of(stable, Stage::Provisional);
         assert!(!tolerated.borrows && tolerated.skips.is_none());
         assert!((tolerated.regret - 0.2).abs() < 1e-6);

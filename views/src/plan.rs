@@ -81,6 +81,9 @@ impl Plan {
     /// [`Error::PlainPromptsOnly`].
     pub fn check_plain(&self) -> Result<(), Error> {
         let what = match (self.scope, self.superseded) {
+            (Scope::Causal, Repair::Evict) if self.policy == Policy::Append => {
+                "the policy `append`"
+            }
             (Scope::Causal, Repair::Evict) => return Ok(()),
             (Scope::Causal, _) => "superseded passages repaired where they stand",
             (Scope::Window { .. }, _) => "the scope `window`",
@@ -248,6 +251,7 @@ impl Plan {
         let policy = match policy {
             Policy::Exact => "Exact".to_owned(),
             Policy::Eventual => "Eventual".to_owned(),
+            Policy::Append => "Append".to_owned(),
             Policy::Bounded { millinats } => format!("Bounded {{ millinats: {millinats} }}"),
             Policy::Stable { millinats } => format!("Stable {{ millinats: {millinats} }}"),
         };
@@ -457,6 +461,22 @@ mod tests {
             let message = result.expect_err("refused").to_string();
             assert!(message.contains("`v`"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_only_fragments_give_is_refused_by_its_name_over_plain_prompts() {
+        let refused = |view: View| {
+            let plan = view.plan(4096, 0).expect("fits");
+            plan.check_plain().map_err(|error| error.to_string())
+        };
+        assert_eq!(refused(view().policy(Policy::Eventual)), Ok(()));
+        let of_append = refused(view().policy(Policy::Append)).expect_err("refused");
+        assert!(
+            of_append.contains("`v` wants the policy `append`"),
+            "{of_append}"
+        );
+        let of_scope = refused(view().scope(Scope::Independent)).expect_err("refused");
+        assert!(of_scope.contains("`independent`"), "{of_scope}");
     }
 
     #[test]

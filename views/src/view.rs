@@ -40,11 +40,14 @@ pub enum Policy {
         /// Most regret of an answer, in thousandths of a nat a token.
         millinats: u32,
     },
+    /// As `Eventual`, but the answer at once goes on from the one before: the model is told behind it what
+    /// changed, and asked again. Healing lays the documents out anew.
+    Append,
 }
 
 /// What a policy may be, for people.
-const POLICIES: &str = "expected `exact`, `eventual`, `stable:REGRET` or `bounded:REGRET`, where REGRET \
-                        is in nats a token, 0.001 or more, such as bounded:0.05";
+const POLICIES: &str = "expected `exact`, `eventual`, `append`, `stable:REGRET` or `bounded:REGRET`, where \
+                        REGRET is in nats a token, 0.001 or more, such as bounded:0.05";
 
 impl Policy {
     /// `BOUNDED(regret)`, in nats a token; `None` for what is no bound.
@@ -65,7 +68,7 @@ impl Policy {
     /// The most regret with which an answer stands that decoding would not give, in nats a token.
     pub fn tolerated_regret(&self) -> f32 {
         match self {
-            Self::Exact | Self::Eventual => 0.0,
+            Self::Exact | Self::Eventual | Self::Append => 0.0,
             Self::Bounded { millinats } | Self::Stable { millinats } => *millinats as f32 / 1000.0,
         }
     }
@@ -80,12 +83,13 @@ fn millinats(regret: f32) -> Option<u32> {
 impl std::str::FromStr for Policy {
     type Err = String;
 
-    /// `exact`, `eventual`, `stable:REGRET` or `bounded:REGRET`.
+    /// `exact`, `eventual`, `append`, `stable:REGRET` or `bounded:REGRET`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.to_ascii_lowercase();
         match text.split_once(':') {
             None if text == "exact" => Some(Self::Exact),
             None if text == "eventual" => Some(Self::Eventual),
+            None if text == "append" => Some(Self::Append),
             Some(("stable", regret)) => regret.parse().ok().and_then(Self::stable),
             Some(("bounded", regret)) => regret.parse().ok().and_then(Self::bounded),
             _ => None,
@@ -99,6 +103,7 @@ impl std::fmt::Display for Policy {
         match self {
             Self::Exact => f.write_str("EXACT"),
             Self::Eventual => f.write_str("EVENTUAL"),
+            Self::Append => f.write_str("APPEND"),
             Self::Stable { millinats } => {
                 write!(f, "STABLE({})", f64::from(*millinats) / 1000.0)
             }

@@ -1,6 +1,7 @@
 //! A real model behind [`AnswerModel`]: fragments from the store, missing ones encoded,
 //! the answer written or verified over their layout.
 
+mod appended;
 mod encoder;
 mod encodings;
 mod handed_over;
@@ -36,6 +37,7 @@ use perennial_bank::id::{FragmentId, ModelIdentity};
 use perennial_bank::scope::{self, FragmentPlan, Scope};
 
 use encodings::Encodings;
+use written::Reading;
 
 pub use latent::{LatentPair, LatentReader};
 
@@ -63,6 +65,16 @@ pub trait TextCodec: Send + Sync + 'static {
     /// # Errors
     /// A text that the tokenizer refuses.
     fn instruction(&self, prompt: &str) -> Result<Vec<u32>, ModelError>;
+    /// A text that stands behind others.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    fn continued(&self, text: &str) -> Result<Vec<u32>, ModelError>;
+    /// What stands between an answer and what the user says next, behind which [`suffix`](Self::suffix) asks
+    /// again; nothing where conversations do not go on.
+    fn turn(&self) -> Option<&[u32]> {
+        None
+    }
     /// The text of answer tokens.
     ///
     /// # Errors
@@ -322,6 +334,10 @@ impl AnswerModel for TensorModel {
             return Ok(outcome);
         }
         let instruction = self.instruction(request, &suffix).map_err(failed)?;
+        let asked = (&suffix[..], instruction);
+        if let Some(outcome) = self.append(request, &plan, asked, n_prompt, progress)? {
+            return Ok(outcome);
+        }
         let laid_out = self
             .lay_out_for(request, &plan, instruction, progress, &mut work)
             .map_err(failed)?;
@@ -329,18 +345,19 @@ impl AnswerModel for TensorModel {
         let layout = self.repaired(request, laid_out.layout.clone(), places);
         let layout = laid_out.instructed(layout.map_err(failed)?);
         let (draft, is_patched) = self.draft(request);
-        let generation = self
-            .generate(
-                request,
-                &layout,
-                &suffix[instruction.len()..],
-                &draft,
-                progress,
-            )
-            .map_err(failed)?;
+        let asked = &suffix[instruction.len()..];
+        let generation = self.generate(request, &layout, asked, &draft, progress);
+        let mut generation = generation.map_err(failed)?;
         work.n_from_scratch = n_prompt + generation.tokens.len();
         let rung = written::rung(&draft, is_patched, &generation);
-        Ok(self.written(request, &laid_out, generation, rung, work)?)
+        let tail = generation.tail.take();
+        let reading = Reading::of(&laid_out, &generation);
+        let mut outcome = self.written(request, reading, generation, rung, work)?;
+        if outcome.is_exact {
+            let asked = (instruction, asked);
+            outcome.log = self.log_begun(request, &plan, asked, &outcome.tokens, tail);
+        }
+        Ok(outcome)
     }
 
     fn n_instruction_tokens(&self, prompt: &str) -> usize {
@@ -449,6 +466,10 @@ mod tests {
 
         fn instruction(&self, prompt: &str) -> Result<Vec<u32>, ModelError> {
             self.answer(prompt)
+        }
+
+        fn continued(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+            self.answer(text)
         }
 
         fn decode(&self, tokens: &[u32]) -> Result<String, ModelError> {

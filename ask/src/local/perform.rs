@@ -165,6 +165,7 @@ impl TensorModel {
             repair: Repair::default(),
             before: &Before::default(),
             tolerance: Tolerance::EXACT,
+            keeps_log: false,
             reencode: 0,
             turnover: 1.0,
             max_tokens,

@@ -75,7 +75,11 @@ impl TensorModel {
 }
 
 /// The answer before, over the layout of the request.
-fn skipped(request: &AnswerRequest<'_>, written: &Written, delta: &LayoutDelta) -> Outcome {
+pub(super) fn skipped(
+    request: &AnswerRequest<'_>,
+    written: &Written,
+    delta: &LayoutDelta,
+) -> Outcome {
     let passages = request.layout.passages();
     let lost: f32 = delta
         .removed
@@ -104,5 +108,6 @@ fn skipped(request: &AnswerRequest<'_>, written: &Written, delta: &LayoutDelta) 
         drift: (written.drift + lost).min(1.0),
         dependencies,
         live: Arc::default(),
+        log: None,
     }
 }

@@ -6,16 +6,48 @@ use perennial_model::error::Error as ModelError;
 use perennial_model::generation::{self, Generation};
 
 use super::TensorModel;
-use super::laid_out::LaidOut;
 use crate::answer::{AnswerRequest, AnswerText, CallError, Finish, Outcome, Rung, Work};
 use crate::dependency::{Dependencies, Read};
 use crate::provenance::{self, Part};
+use perennial_bank::live_layout::LiveLayout;
+
+use super::laid_out::LaidOut;
+
+/// What an answer attended to, by passage of its request.
+pub(super) struct Reading {
+    /// By token.
+    pub(super) mass: Vec<Vec<f32>>,
+    /// Of the question.
+    pub(super) question: Vec<f32>,
+    /// As in [`Outcome::drift`].
+    pub(super) drift: f32,
+    /// Whether all of it is what a run from scratch reads.
+    pub(super) is_exact: bool,
+    /// What the next layout may borrow.
+    pub(super) live: LiveLayout,
+}
+
+impl Reading {
+    /// Of an answer over a layout of the request's passages.
+    pub(super) fn of(laid_out: &LaidOut, generation: &Generation) -> Self {
+        let n_passages = laid_out.is_stale.len();
+        let rows = generation.mass.iter();
+        let mass: Vec<Vec<f32>> = rows.map(|row| of_passages(row, n_passages)).collect();
+        Self {
+            drift: drift(&mass, &laid_out.is_stale),
+            mass,
+            question: of_passages(&generation.prompt_mass, n_passages),
+            is_exact: !laid_out.is_stale.contains(&true),
+            live: laid_out.live(),
+        }
+    }
+}
 
 impl TensorModel {
     pub(super) fn written(
         &self,
         request: &AnswerRequest<'_>,
-        laid_out: &LaidOut,
+        reading: Reading,
         generation: Generation,
         rung: Rung,
         mut work: Work,
@@ -44,26 +76,23 @@ impl TensorModel {
         let ends = self.ends(&generation.tokens, text.len()).map_err(failed)?;
         let parts = provenance::parts(&text, &ends);
         let passages = request.layout.passages();
-        let mass: Vec<Vec<f32>> = generation
-            .mass
-            .iter()
-            .map(|row| of_passages(row, passages.len()))
-            .collect();
+        let mass = &reading.mass;
         Ok(Outcome {
             rung,
             work,
-            sub_paragraphs: provenance::attribute(&text, &parts, &mass, passages),
-            dependencies: dependencies(&generation, &parts, &mass, passages.len()),
+            sub_paragraphs: provenance::attribute(&text, &parts, mass, passages),
+            dependencies: dependencies(&generation, &parts, &reading),
             min_margin: generation
                 .margins
                 .iter()
                 .copied()
                 .fold(f32::INFINITY, f32::min),
-            is_exact: !laid_out.is_stale.contains(&true) && !generation.is_tolerated,
+            is_exact: reading.is_exact && !generation.is_tolerated,
             regret: generation.regret,
             draft: generation.draft,
-            drift: drift(&mass, &laid_out.is_stale),
-            live: Arc::new(laid_out.live()),
+            drift: reading.drift,
+            live: Arc::new(reading.live),
+            log: None,
             answer: AnswerText {
                 text: text.into(),
                 finish,
@@ -124,12 +153,8 @@ fn of_passages(row: &[f32], n_passages: usize) -> Vec<f32> {
     row.iter().skip(1).take(n_passages).copied().collect()
 }
 
-fn dependencies(
-    generation: &Generation,
-    parts: &[Part],
-    mass: &[Vec<f32>],
-    n_passages: usize,
-) -> Dependencies {
+fn dependencies(generation: &Generation, parts: &[Part], reading: &Reading) -> Dependencies {
+    let (mass, n_passages) = (&reading.mass, reading.question.len());
     let read = |(i, part): (usize, &Part)| {
         let n_tokens = part.tokens.len().max(1) as f32;
         let mut mean = provenance::total(mass, &part.tokens, n_passages);
@@ -153,8 +178,7 @@ fn dependencies(
             least_margin: generation.margins.first().copied().unwrap_or_default(),
         });
     }
-    let question = of_passages(&generation.prompt_mass, n_passages);
-    Dependencies::of(&question, &read)
+    Dependencies::of(&reading.question, &read)
 }
 
 /// Share of the answer's attention to passages that went to stale fragments.

@@ -515,6 +515,7 @@ impl WrittenAnswer {
             drift: 0.0,
             dependencies,
             live: Arc::default(),
+            log: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::answer::{
     AnswerModel, AnswerRequest, AnswerText, CallError, CallProgress, Finish, Outcome, Rung, Work,
     n_tokens_of,
 };
+use crate::append::{AppendLog, LogPiece, Turn, is_full, may_begin};
 use crate::dependency::{Dependencies, Read};
 use crate::embed::Embed;
 use crate::provenance;
@@ -44,8 +45,12 @@ pub const SLOW_WORD: &str = "!slow";
 
 /// How a provisional answer of [`Scripted::borrowing`] ends.
 pub const BORROWED: &str = " (borrowed)";
+/// How an answer ends that went on from the one before.
+pub const APPENDED: &str = " (appended)";
 
 const PREFIX: &str = "documents: ";
+/// What stands between an answer and the next turn.
+const TURN: &str = "\n\n";
 const N_POSITIONS: usize = 4096;
 
 /// The scripted answer model. One token is one byte.
@@ -137,6 +142,17 @@ impl Scripted {
         }
     }
 
+    /// What a request adds to its conversation, if that goes on, and what it tells.
+    fn turn<'a>(request: &AnswerRequest<'a>) -> Option<(Turn<'a>, Vec<LogPiece>)> {
+        let turn = Turn::of(request)?;
+        let continued = |text: &str| Ok::<_, std::convert::Infallible>(bytes(text));
+        let Ok(told) = turn.told(&bytes(TURN), continued);
+        let n_told: usize = told.iter().map(|piece| piece.tokens.len()).sum();
+        let n_asked = request.prompt.len() + request.question.len();
+        let n_said = turn.log.n_said() + n_told + n_asked + request.max_tokens;
+        (!is_full(n_said, N_POSITIONS)).then_some((turn, told))
+    }
+
     fn text(request: &AnswerRequest<'_>) -> String {
         let words: Vec<&str> = request.question.split_whitespace().collect();
         let sentences = request
@@ -204,10 +220,7 @@ impl AnswerModel for Scripted {
 
     fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String> {
         assert!(!text.contains(UNREADABLE_WORD), "as it was told to");
-        Ok(format!("## {title}\n{text}\n\n")
-            .bytes()
-            .map(u32::from)
-            .collect())
+        Ok(bytes(&format!("## {title}\n{text}\n\n")))
     }
 
     fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
@@ -256,9 +269,14 @@ impl AnswerModel for Scripted {
                 drift: 0.25,
                 dependencies: written.dependencies.clone(),
                 live: Arc::default(),
+                log: None,
             });
         }
         let mut text = Self::text(request);
+        let turn = Self::turn(request);
+        if turn.is_some() {
+            text.push_str(APPENDED);
+        }
         let is_borrowed = self.borrows && request.tolerance.borrows && !draft.is_empty();
         if is_borrowed {
             text.push_str(BORROWED);
@@ -272,7 +290,7 @@ impl AnswerModel for Scripted {
             finish = Finish::Length;
         }
         progress.writing(&text);
-        let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
+        let tokens = bytes(&text);
         let check = (!draft.is_empty()).then(|| checked(draft, &tokens));
         let standing = written.filter(|_| {
             let regret = check.map_or(f32::INFINITY, |check| check.regret);
@@ -286,7 +304,9 @@ impl AnswerModel for Scripted {
             None => tokens,
         };
         let n_accepted = tokens.iter().zip(draft).take_while(|(a, b)| a == b).count();
-        let rung = if n_accepted == 0 {
+        let rung = if turn.is_some() {
+            Rung::Append
+        } else if n_accepted == 0 {
             Rung::Regenerate
         } else if tokens == draft {
             Rung::Verify
@@ -294,8 +314,21 @@ impl AnswerModel for Scripted {
             Rung::Rewrite
         };
         let n_decoded = tokens.len() - n_accepted;
+        let is_exact = !is_borrowed && standing.is_none() && turn.is_none();
+        let asked = [request.prompt, request.question, &text].concat();
+        let said = LogPiece {
+            tokens: bytes(&asked).into(),
+            tells: None,
+        };
+        let (mut n_encoded, mut log) = (0, None);
+        if let Some((turn, told)) = turn {
+            n_encoded = told.iter().map(|piece| piece.tokens.len()).sum();
+            log = Some(turn.log.gone_on(told, said, Vec::new(), None));
+        } else if is_exact && may_begin(request) {
+            log = Some(AppendLog::begun(request, said, Vec::new(), None));
+        }
         let work = Work {
-            n_encoded: 0,
+            n_encoded,
             n_prompt,
             n_draft: draft.len(),
             n_decoded,
@@ -330,12 +363,13 @@ impl AnswerModel for Scripted {
             rung,
             work,
             min_margin: 1.0,
-            is_exact: !is_borrowed && standing.is_none(),
+            is_exact,
             regret: standing.and(check).map_or(0.0, |check| check.regret),
             draft: check,
             drift: f32::from(u8::from(is_borrowed)) / 2.0,
             dependencies: Dependencies::of(&vec![0.0; n_passages], &read),
             live: Arc::default(),
+            log: log.map(Arc::new),
         })
     }
 }
@@ -347,6 +381,10 @@ fn checked(draft: &[u32], tokens: &[u32]) -> DraftCheck {
         regret,
         agreement: 1.0 - regret,
     }
+}
+
+fn bytes(text: &str) -> Vec<u32> {
+    text.bytes().map(u32::from).collect()
 }
 
 struct Running<'a>(&'a AtomicUsize);

@@ -45,8 +45,8 @@ answer is 2xx; a receiver that skips an Idempotency-Key it has seen gets each pa
 
 With --json, standard output has one object a line, told apart by \"event\":
   epoch     epoch, documents [{key, change: inserted|updated|deleted}], n_changes,
-            n_healed, n_documents, rungs {keep, skip, patch, verify, rewrite, regenerate,
-            failed}, audits, work,
+            n_healed, n_documents, rungs {keep, skip, patch, verify, append, rewrite,
+            regenerate, failed}, audits, work,
             elapsed_ms; it follows the answers of its epoch
             (with --deliver each, all that were taken since the one before)
   answer    view, context, question, epoch, change: new|changed|stands|gone, text, old_text,
@@ -214,7 +214,8 @@ pub(crate) struct ViewArgs {
     pub(crate) order: Option<Order>,
 
     /// The promise of an answer: exact (what a rerun says); eventual (at once, marked as
-    /// provisional, then exact); stable:REGRET (the old one stands while no other is likelier by
+    /// provisional, then exact); append (at once, as the old answer's conversation goes on: told
+    /// what changed; then exact); stable:REGRET (the old one stands while no other is likelier by
     /// more than REGRET nats a token, such as stable:0.05); or bounded:REGRET (the same, and not even
     /// read where the change is unlikely to matter; audits watch over that).
     #[arg(long, value_name = "POLICY", default_value = "exact")]

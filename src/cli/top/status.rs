@@ -81,6 +81,7 @@ struct Rungs {
     skip: u64,
     patch: u64,
     verify: u64,
+    append: u64,
     rewrite: u64,
     regenerate: u64,
     failed: u64,
@@ -114,11 +115,12 @@ pub(super) struct Done {
 }
 
 /// How a refresh is served. The first two ask no model.
-pub(super) const RUNGS: [&str; 7] = [
+pub(super) const RUNGS: [&str; 8] = [
     "keep",
     "skip",
     "patch",
     "verify",
+    "append",
     "rewrite",
     "regenerate",
     "failed",
@@ -167,12 +169,15 @@ impl ViewStatus {
             skip,
             patch,
             verify,
+            append,
             rewrite,
             regenerate,
             failed,
         } = self.rungs;
         Done {
-            rungs: [keep, skip, patch, verify, rewrite, regenerate, failed],
+            rungs: [
+                keep, skip, patch, verify, append, rewrite, regenerate, failed,
+            ],
             forwarded: self.work.forwarded,
             from_scratch: self.rerun,
             read: self.work.prompt + self.work.draft,

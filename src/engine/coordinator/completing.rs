@@ -411,6 +411,7 @@ impl Completed {
                     Rung::Regenerate => &mut self.rungs.regenerate,
                     Rung::Skip => &mut self.rungs.skip,
                     Rung::Patch => &mut self.rungs.patch,
+                    Rung::Append => &mut self.rungs.append,
                 } += 1;
             }
         }

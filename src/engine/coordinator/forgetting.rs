@@ -69,6 +69,15 @@ impl Coordinator {
                 asked,
             });
         }
+        self.note_forgetting();
+    }
+
+    /// Tells the views whether something is being forgotten.
+    fn note_forgetting(&self) {
+        for view in self.views.values().filter_map(View::generating) {
+            let is_forgetting = !self.forgetting.is_empty();
+            view.services.book.set_forgetting(is_forgetting);
+        }
     }
 
     /// Stores epochs that carry deletions which every view reflects, where no view has: what is to be
@@ -94,6 +103,7 @@ impl Coordinator {
         let is_ready =
             |of: &mut Forgetting| of.bound.is_reached(stands_at) && is_stored(of.bound.epoch());
         let mut all: Vec<Forgetting> = self.forgetting.extract_if(.., is_ready).collect();
+        self.note_forgetting();
         for forgetting in &mut all {
             self.withdraw(forgetting);
         }

@@ -74,6 +74,7 @@ pub(super) fn completed(summary: &EpochSummary) -> Vec<KeyValue> {
         count("perennial.answers.skip", rungs.skip),
         count("perennial.answers.patch", rungs.patch),
         count("perennial.answers.verify", rungs.verify),
+        count("perennial.answers.append", rungs.append),
         count("perennial.answers.rewrite", rungs.rewrite),
         count("perennial.answers.regenerate", rungs.regenerate),
         count("perennial.answers.failed", rungs.failed),

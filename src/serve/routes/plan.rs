@@ -119,11 +119,7 @@ pub(crate) async fn plan(
                     .iter()
                     .map(|name| name.as_deref().map(str::to_owned))
                     .collect(),
-                n_calls: counts.verify
-                    + counts.rewrite
-                    + counts.regenerate
-                    + counts.patch
-                    + counts.failed,
+                n_calls: counts.n_read() + counts.failed,
                 n_failed: counts.failed,
             }),
         }

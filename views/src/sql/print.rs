@@ -156,6 +156,7 @@ impl Display for ViewOption {
             Self::Policy(policy) => match policy {
                 Policy::Exact => f.write_str("POLICY = 'exact'"),
                 Policy::Eventual => f.write_str("POLICY = 'eventual'"),
+                Policy::Append => f.write_str("POLICY = 'append'"),
                 Policy::Stable { millinats } => {
                     write!(f, "POLICY = 'stable:{}'", f64::from(*millinats) / 1000.0)
                 }

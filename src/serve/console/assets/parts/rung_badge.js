@@ -10,6 +10,7 @@ const SIGNS = {
   skip: "○",
   patch: "⇄",
   verify: "✓",
+  append: "↪",
   rewrite: "✎",
   regenerate: "✦",
 };

@@ -70,6 +70,7 @@ export const RUNGS = [
   ["skip", "skipped"],
   ["patch", "words exchanged"],
   ["verify", "checked in one pass"],
+  ["append", "told what changed"],
   ["rewrite", "rewritten in part"],
   ["regenerate", "written anew"],
   ["failed", "failed"],
@@ -87,6 +88,8 @@ export function how(answer) {
       return "words exchanged";
     case "verify":
       return isChanged ? "checked, and its end rewritten" : "checked in one pass";
+    case "append":
+      return isChanged ? "told what changed, and answered again" : "told what changed, and stands";
     case "rewrite": {
       if (answer.change === "stands") return "checked in parts";
       const at = answer.changed?.[0]?.at;
@@ -113,7 +116,9 @@ export function promise(answer) {
   const why =
     answer.rung === "skip"
       ? `Not read again: expected regret ${answer.regret.toFixed(4)} nats a token.`
-      : answer.drift > 0
+      : answer.rung === "append"
+        ? "It goes on from the answer before: an exact one follows."
+        : answer.drift > 0
         ? `${Math.ceil(answer.drift * 100)} % of it leans on passages as they were read before.`
         : `Another answer is likelier by ${answer.regret.toFixed(3)} nats a token.`;
   return { word: "provisional", why };
