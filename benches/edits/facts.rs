@@ -8,9 +8,11 @@
 //!   other in random order. Nothing is healed in between, so most of what is left at the end
 //!   was encoded beside neighbours that are gone.
 //!
-//! The first answer (`Tolerance::BORROWED`) is compared with the exact one. Tokens are those
-//! encoded for the edit beyond the new passages themselves, as a share of the layout.
+//! The first answer, over what is borrowed or as the conversation goes on, is compared with the exact
+//! one. Tokens encoded again are those encoded for the edit beyond the new passages themselves, as a share
+//! of the layout; forwarded are all, on average, of the last edit and of its exact answer.
 
+use clap::ValueEnum;
 use perennial::ask::{Before, LayoutDelta, Outcome, Tolerance};
 use perennial::bank::PassageLayout;
 
@@ -18,6 +20,24 @@ use crate::rig::question::{Question, TitledText};
 use crate::rig::{Error, Rig};
 use crate::score::{self, Score};
 use perennial::calibration::Random;
+
+/// How the first answer comes about.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum First {
+    /// Over borrowed passages.
+    Eventual,
+    /// As the conversation goes on.
+    Append,
+}
+
+impl First {
+    fn tolerance(self) -> Tolerance {
+        match self {
+            Self::Eventual => Tolerance::BORROWED,
+            Self::Append => Tolerance::APPENDED,
+        }
+    }
+}
 
 /// The means of one task on one set.
 #[derive(Default)]
@@ -30,38 +50,44 @@ struct Line {
     n_new_exact: usize,
     encoded_again: f64,
     n_stale: usize,
+    n_forwarded: usize,
+    n_forwarded_exact: usize,
 }
 
 struct Seen<'a> {
     first: &'a str,
-    exact: &'a str,
+    exact: &'a Outcome,
     golds: &'a [String],
     new: Option<&'a str>,
     encoded_again: f64,
     is_exact: bool,
+    n_forwarded: usize,
 }
 
 impl Line {
     fn add(&mut self, seen: &Seen<'_>) {
+        let exact = &*seen.exact.answer.text;
         let has = |answer: &str, golds: &[String]| Score::of(answer, golds).contains > 0.0;
         let new: Vec<String> = seen.new.map(str::to_owned).into_iter().collect();
         let says_new = |answer| !new.is_empty() && has(answer, &new);
         self.n += 1;
-        self.n_agree += usize::from(score::agree(seen.first, seen.exact));
+        self.n_agree += usize::from(score::agree(seen.first, exact));
         self.n_gold += usize::from(has(seen.first, seen.golds));
-        self.n_gold_exact += usize::from(has(seen.exact, seen.golds));
+        self.n_gold_exact += usize::from(has(exact, seen.golds));
         self.n_new += usize::from(says_new(seen.first));
-        self.n_new_exact += usize::from(says_new(seen.exact));
+        self.n_new_exact += usize::from(says_new(exact));
         self.encoded_again += seen.encoded_again;
         self.n_stale += usize::from(!seen.is_exact);
+        self.n_forwarded += seen.n_forwarded;
+        self.n_forwarded_exact += seen.exact.work.n_forwarded();
     }
 
-    fn print(&self, rig: &Rig, set: &str, task: &str) {
+    fn print(&self, rig: &Rig, by: First, set: &str, task: &str) {
         let (model, again_behind, turnover) = (&rig.name, rig.reencode, rig.turnover);
         let share = |n: usize| format!("{:.3}", n as f64 / self.n.max(1) as f64);
         let again = self.encoded_again / self.n.max(1) as f64;
         println!(
-            "| {model} | {set} | {task} | {again_behind} | {turnover} | {} | {} | {} | {} | {} | {} | {} | {:.1}% |",
+            "| {model} | {by:?} | {set} | {task} | {again_behind} | {turnover} | {} | {} | {} | {} | {} | {} | {} | {:.1}% | {} | {} |",
             self.n,
             self.n_stale,
             share(self.n_agree),
@@ -70,16 +96,23 @@ impl Line {
             share(self.n_new),
             share(self.n_new_exact),
             again * 100.0,
+            self.n_forwarded / self.n.max(1),
+            self.n_forwarded_exact / self.n.max(1),
         );
     }
 }
 
 /// A table of all tasks on all sets.
-pub fn measure(rig: &Rig, sets: &[(String, Vec<Question>)], seed: u64) -> Result<(), Error> {
+pub fn measure(
+    rig: &Rig,
+    by: First,
+    sets: &[(String, Vec<Question>)],
+    seed: u64,
+) -> Result<(), Error> {
     println!(
-        "| model | set | edit | read again behind it | turnover | rows | provisional | same as exact | old fact | old fact, exact | \
-         new fact | new fact, exact | encoded again |\n\
-         | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        "| model | policy | set | edit | read again behind it | turnover | rows | provisional | same as exact | old fact | old fact, exact | \
+         new fact | new fact, exact | encoded again | forwarded | forwarded, exact |\n\
+         | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for (set, rows) in sets {
         let mut random = Random(seed);
@@ -91,17 +124,17 @@ pub fn measure(rig: &Rig, sets: &[(String, Vec<Question>)], seed: u64) -> Result
                 let new = row.replacement.clone().unwrap_or(other.answers[0].clone());
                 let mut passages = row.passages.clone();
                 passages[place].text = edited.replace(&row.answers[0], &new);
-                one_edit(rig, row, &passages, Some(&new), &mut replace)?;
+                one_edit((rig, by), row, &passages, Some(&new), &mut replace)?;
                 passages.remove(place);
-                one_edit(rig, row, &passages, None, &mut delete)?;
+                one_edit((rig, by), row, &passages, None, &mut delete)?;
             }
-            every_passage(rig, row, other, &mut random, &mut every)?;
+            every_passage((rig, by), row, other, &mut random, &mut every)?;
         }
         eprintln!();
-        replace.print(rig, set, "replace the fact");
-        delete.print(rig, set, "delete its passage");
+        replace.print(rig, by, set, "replace the fact");
+        delete.print(rig, by, set, "delete its passage");
         // Here the gold answer is the new fact: it must be given.
-        every.print(rig, set, "replace every passage");
+        every.print(rig, by, set, "replace every passage");
     }
     println!();
     Ok(())
@@ -120,7 +153,7 @@ fn fact(row: &Question) -> Option<(&str, usize)> {
 }
 
 fn one_edit(
-    rig: &Rig,
+    (rig, by): (&Rig, First),
     row: &Question,
     passages: &[TitledText],
     new: Option<&str>,
@@ -128,25 +161,26 @@ fn one_edit(
 ) -> Result<(), Error> {
     let question = format!("Question: {}", row.question);
     let before = rig.layout(&row.passages)?;
-    let base = rig.answer(&question, &before, &Before::default(), Tolerance::EXACT)?;
+    let base = rig.answer(&question, &before, &Before::default(), by.tolerance())?;
     let base = Before::of(question.as_str().into(), before.clone(), &base);
     let after = rig.layout(passages)?;
-    let first = rig.answer(&question, &after, &base, Tolerance::BORROWED)?;
+    let first = rig.answer(&question, &after, &base, by.tolerance())?;
     let encoded_again = encoded_again(&before, &after, &first);
-    finish(rig, &question, &after, &first, |first, exact| {
+    finish(rig, &question, &after, &first, |text, exact| {
         line.add(&Seen {
-            first,
+            first: text,
             exact,
             golds: &row.answers,
             new,
             encoded_again,
-            is_exact: false,
+            is_exact: first.is_exact,
+            n_forwarded: first.work.n_forwarded(),
         });
     })
 }
 
 fn every_passage(
-    rig: &Rig,
+    (rig, by): (&Rig, First),
     row: &Question,
     other: &Question,
     random: &mut Random,
@@ -156,7 +190,7 @@ fn every_passage(
     let n = row.passages.len();
     let mut passages = strangers(row, other);
     let mut layout = rig.layout(&passages)?;
-    let mut last = rig.answer(&question, &layout, &Before::default(), Tolerance::EXACT)?;
+    let mut last = rig.answer(&question, &layout, &Before::default(), by.tolerance())?;
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {
         order.swap(i, random.below(i + 1));
@@ -166,19 +200,19 @@ fn every_passage(
         passages[place] = row.passages[place].clone();
         let next = rig.layout(&passages)?;
         let before = Before::of(question.as_str().into(), layout.clone(), &last);
-        last = rig.answer(&question, &next, &before, Tolerance::BORROWED)?;
+        last = rig.answer(&question, &next, &before, by.tolerance())?;
         again += encoded_again(&layout, &next, &last);
         layout = next;
     }
-    let is_exact = last.is_exact;
-    finish(rig, &question, &layout, &last, |first, exact| {
+    finish(rig, &question, &layout, &last, |text, exact| {
         line.add(&Seen {
-            first,
+            first: text,
             exact,
             golds: &[],
             new: Some(&row.answers[0]),
             encoded_again: again,
-            is_exact,
+            is_exact: last.is_exact,
+            n_forwarded: last.work.n_forwarded(),
         });
     })
 }
@@ -225,11 +259,11 @@ fn finish(
     question: &str,
     layout: &PassageLayout,
     first: &Outcome,
-    tell: impl FnOnce(&str, &str),
+    tell: impl FnOnce(&str, &Outcome),
 ) -> Result<(), Error> {
     let draft = Before::draft(first.tokens.clone());
     let exact = rig.answer(question, layout, &draft, Tolerance::EXACT)?;
-    tell(&first.answer.text, &exact.answer.text);
+    tell(&first.answer.text, &exact);
     rig.model.store().sweep();
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Which rung serves which edit, at what cost, and how often is the answer that of a run from
 //! scratch?
 //!
-//! Every row of the sets is one view over its passages, kept by three engines with a fragment
-//! store each: `EXACT`, `EVENTUAL` and `BOUNDED`. Random edits go to all of them; a fourth
+//! Every row of the sets is one view over its passages, kept by four engines with a fragment
+//! store each: `EXACT`, `EVENTUAL`, `APPEND` and `BOUNDED`. Random edits go to all of them; another
 //! engine with nothing answers from scratch. Compared with that: the answer of `EXACT`, the
-//! first and the healed answer of `EVENTUAL`, and the answer that `BOUNDED` stays with.
+//! first and the healed answers of `EVENTUAL` and `APPEND`, and the answer that `BOUNDED` stays with.
 
 use std::collections::BTreeMap;
 
@@ -80,10 +80,11 @@ fn print_cell(model: &str, policy: &str, rung: &str, cell: &Cell) {
     );
 }
 
-/// The three engines of a row and its documents by key.
+/// The engines of a row and its documents by key.
 struct Row {
     exact: Engine,
     eventual: Engine,
+    append: Engine,
     bounded: Engine,
     documents: BTreeMap<String, TitledText>,
     question: String,
@@ -100,7 +101,7 @@ pub fn measure(
     let rows: Vec<&Question> = sets.iter().flat_map(|(_, rows)| rows).collect();
     let mut random = Random(options.seed);
     let mut table = Table::default();
-    let mut audits: [Vec<AuditStats>; 2] = Default::default();
+    let mut audits: [Vec<AuditStats>; 3] = Default::default();
     let mut n_done = 0;
     while n_done < options.edits {
         let question = rows[(n_done / EDITS_A_ROW) % rows.len()];
@@ -114,11 +115,12 @@ pub fn measure(
         }
         row.bounded.settle()?;
         audits[0].push(row.eventual.audits(VIEW)?);
-        audits[1].push(row.bounded.audits(VIEW)?);
+        audits[1].push(row.append.audits(VIEW)?);
+        audits[2].push(row.bounded.audits(VIEW)?);
     }
     eprintln!();
     table.print(&rig.name);
-    for (policy, stats) in ["EVENTUAL", "BOUNDED"].iter().zip(&audits) {
+    for (policy, stats) in ["EVENTUAL", "APPEND", "BOUNDED"].iter().zip(&audits) {
         print_audits(policy, stats);
     }
     Ok(())
@@ -192,15 +194,26 @@ impl Row {
         let mut row = Self {
             exact: engine(rig, options, Policy::Exact)?,
             eventual: engine(rig, options, Policy::Eventual)?,
+            append: engine(rig, options, Policy::Append)?,
             bounded: engine(rig, options, bounded)?,
             next_key: documents.len(),
             documents,
             question: format!("Question: {}", question.question),
         };
-        for engine in [&mut row.exact, &mut row.eventual, &mut row.bounded] {
-            feed(engine, &row.documents, &row.question)?;
+        let (documents, question) = (row.documents.clone(), row.question.clone());
+        for engine in row.engines() {
+            feed(engine, &documents, &question)?;
         }
         Ok(row)
+    }
+
+    fn engines(&mut self) -> [&mut Engine; 4] {
+        [
+            &mut self.exact,
+            &mut self.eventual,
+            &mut self.append,
+            &mut self.bounded,
+        ]
     }
 
     /// One random edit of the documents, in every engine.
@@ -228,7 +241,7 @@ impl Row {
             Some(document) => self.documents.insert(key.clone(), document.clone()),
             None => self.documents.remove(&key),
         };
-        for engine in [&mut self.exact, &mut self.eventual, &mut self.bounded] {
+        for engine in self.engines() {
             match &document {
                 Some(document) => engine.upsert_at("docs", &key, &text(document), 0)?,
                 None => engine.delete("docs", &key)?,
@@ -249,6 +262,10 @@ impl Row {
         table.add("EVENTUAL, first", &answer(&self.eventual)?, &scratch);
         self.eventual.settle()?;
         table.add("EVENTUAL, healed", &answer(&self.eventual)?, &scratch);
+        self.append.flush()?;
+        table.add("APPEND, first", &answer(&self.append)?, &scratch);
+        self.append.settle()?;
+        table.add("APPEND, healed", &answer(&self.append)?, &scratch);
         Ok(())
     }
 }

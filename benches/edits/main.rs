@@ -61,6 +61,9 @@ struct Options {
     /// its own.
     #[arg(long, value_delimiter = ',', default_values_t = [MAX_TURNOVER])]
     turnover: Vec<f32>,
+    /// How the first answers of the facts come about; each a table of its own.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["eventual", "append"])]
+    first: Vec<facts::First>,
     /// Limit of answer tokens.
     #[arg(long, default_value_t = 32)]
     max_tokens: usize,
@@ -97,11 +100,15 @@ fn run(options: &Options) -> Result<(), Error> {
     for task in &options.task {
         match task {
             Task::Facts => {
-                for reencode in &options.reencode {
+                let borrowed = options.first.contains(&facts::First::Eventual);
+                for reencode in options.reencode.iter().filter(|_| borrowed) {
                     for turnover in &options.turnover {
                         (rig.reencode, rig.turnover) = (*reencode, *turnover);
-                        facts::measure(&rig, &sets, options.seed)?;
+                        facts::measure(&rig, facts::First::Eventual, &sets, options.seed)?;
                     }
+                }
+                if options.first.contains(&facts::First::Append) {
+                    facts::measure(&rig, facts::First::Append, &sets, options.seed)?;
                 }
             }
             Task::Ladder => ladder::measure(&rig, &sets, options)?,
