@@ -373,12 +373,13 @@ pub trait AnswerModel: Send + Sync + 'static {
     /// # Errors
     /// A text that the model's tokenizer refuses, for people.
     fn passage_tokens(&self, title: &str, text: &str) -> Result<Vec<u32>, String>;
-    /// Ids of the fragments that a layout needs in `scope`.
-    fn fragment_ids(
+    /// The fragments that a layout needs in `scope`, that of the prefix first; each with its number of
+    /// tokens.
+    fn fragments(
         &self,
         scope: Scope,
         passages: &[LayoutPassage],
-    ) -> Vec<perennial_bank::id::FragmentId>;
+    ) -> Vec<(perennial_bank::id::FragmentId, usize)>;
     /// Answers one request.
     ///
     /// # Errors

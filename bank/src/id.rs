@@ -102,6 +102,15 @@ impl FragmentId {
         Self::of(model, Some(&conditioning), tokens)
     }
 
+    /// Names a passage that stands in a layout by two fragments: its first tokens are those of
+    /// `boundary`, and the others of `alone`, which has all. No fragment has this id: it is what others
+    /// are encoded after.
+    pub fn joined(boundary: &FragmentId, alone: &FragmentId) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("perennial 1 joined fragments");
+        hash.update(&boundary.0).update(&alone.0);
+        Self(*hash.finalize().as_bytes())
+    }
+
     /// Id of tensors that stand in for the fragment of an id, and are not known to be it: they came from
     /// another process. `content` is the digest of their bits.
     pub fn stand_in(id: &FragmentId, content: &[u8; 32]) -> Self {
@@ -125,6 +134,8 @@ mod tests {
             FragmentId::of(&other_model, None, &[1, 2]),
             FragmentId::of(&model, None, &[2, 1]),
             FragmentId::of(&model, Some(&root), &[1, 2]),
+            FragmentId::joined(&root, &root),
+            FragmentId::spliced(&model, &[root, root], &[]),
             FragmentId::stand_in(&root, &[1; 32]),
             FragmentId::stand_in(&root, &[2; 32]),
         ];

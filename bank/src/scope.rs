@@ -11,6 +11,10 @@
 //!   blocks of what precedes it, the whole costs at most twice a plain prefill whatever the
 //!   window, and an edit costs the blocks it changes and the one behind them, each with its
 //!   predecessor.
+//! - [`Scope::Boundary`]: every passage is a chain of its own, as under `Independent`. Its first `tokens`
+//!   tokens are, besides, encoded where they stand: a *boundary*, whose id hashes all that stands before it.
+//!   The layout has the boundary, and behind it the rest of the passage as it is alone ([`Member`]). So an
+//!   edit costs its passage, and the boundary of each passage behind it.
 //!
 //! # Invariants
 //! - Ids and runs are a function of (scope, model, prefix, passages in order).
@@ -36,6 +40,12 @@ pub enum Scope {
     },
     /// The shared prefix only.
     Independent,
+    /// The shared prefix only; but the first tokens of each passage are encoded again where they
+    /// stand, and attend to everything before them.
+    Boundary {
+        /// How many of a passage's tokens are encoded again, at most.
+        tokens: u32,
+    },
 }
 
 impl std::fmt::Display for Scope {
@@ -44,29 +54,38 @@ impl std::fmt::Display for Scope {
             Self::Causal => f.write_str("CAUSAL"),
             Self::Window { tokens } => write!(f, "WINDOW({tokens})"),
             Self::Independent => f.write_str("INDEPENDENT"),
+            Self::Boundary { tokens } => write!(f, "BOUNDARY({tokens})"),
         }
     }
 }
 
-/// A scope that is none of `causal`, `window:N` and `independent`.
+/// A scope that is none of `causal`, `window:N`, `boundary:N` and `independent`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected causal, independent, or window:N with N tokens of at least 1, as in window:128")]
+#[error(
+    "expected causal, independent, or window:N or boundary:N with N tokens of at least 1, as in \
+     window:128"
+)]
 #[non_exhaustive]
 pub struct ScopeError;
 
-/// `causal`, `window:N` or `independent`, in any case of letters.
+/// `causal`, `window:N`, `boundary:N` or `independent`, in any case of letters.
 impl std::str::FromStr for Scope {
     type Err = ScopeError;
 
     fn from_str(text: &str) -> Result<Self, ScopeError> {
         let lower = text.to_ascii_lowercase();
-        match (lower.as_str(), lower.strip_prefix("window:")) {
-            ("causal", _) => Ok(Self::Causal),
-            ("independent", _) => Ok(Self::Independent),
-            (_, Some(tokens)) => match tokens.parse() {
-                Ok(tokens) if tokens > 0 => Ok(Self::Window { tokens }),
-                _ => Err(ScopeError),
-            },
+        let (name, tokens) = match lower.split_once(':') {
+            Some((name, tokens)) => {
+                let tokens: u32 = tokens.parse().map_err(|_| ScopeError)?;
+                (name, Some(tokens))
+            }
+            None => (&*lower, None),
+        };
+        match (name, tokens) {
+            ("causal", None) => Ok(Self::Causal),
+            ("independent", None) => Ok(Self::Independent),
+            ("window", Some(tokens @ 1..)) => Ok(Self::Window { tokens }),
+            ("boundary", Some(tokens @ 1..)) => Ok(Self::Boundary { tokens }),
             _ => Err(ScopeError),
         }
     }
@@ -95,26 +114,68 @@ pub struct EncodeRun {
 pub struct FragmentPlan {
     /// The prompt's beginning, which every fragment attends to.
     pub prefix: Piece,
-    /// The runs in layout order; their `pieces` joined are the layout behind the prefix.
+    /// The runs in layout order; their `pieces` joined are the passages behind the prefix.
     pub runs: Vec<EncodeRun>,
+    /// By passage: what of it is encoded again where it stands. Empty in scopes that do not do so.
+    pub boundaries: Vec<Option<Piece>>,
+}
+
+/// The fragments by which one passage stands in a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member<'a> {
+    /// The one that its run has.
+    Own(&'a Piece),
+    /// One that is encoded behind all that stands before it: a boundary has all of its tokens.
+    InPlace(&'a Piece),
+    /// Two: `boundary` has the first tokens, and of its own the others are used.
+    Joined {
+        /// The first tokens, encoded behind all that stands before them in the layout.
+        boundary: &'a Piece,
+        /// The one that its run has, of all tokens.
+        own: &'a Piece,
+    },
+}
+
+impl<'a> Member<'a> {
+    /// Its fragments in order.
+    pub fn pieces(self) -> impl Iterator<Item = &'a Piece> {
+        let (first, second) = match self {
+            Self::Own(piece) | Self::InPlace(piece) => (piece, None),
+            Self::Joined { boundary, own } => (boundary, Some(own)),
+        };
+        std::iter::once(first).chain(second)
+    }
 }
 
 impl FragmentPlan {
-    /// Ids of the layout's fragments in order, the prefix first.
-    pub fn layout_ids(&self) -> impl Iterator<Item = FragmentId> + '_ {
-        let pieces = self.runs.iter().flat_map(|run| &run.pieces);
-        std::iter::once(&self.prefix)
-            .chain(pieces)
-            .map(|piece| piece.id)
+    /// The layout's fragments in order, the prefix first.
+    pub fn fragments(&self) -> impl Iterator<Item = &Piece> {
+        std::iter::once(&self.prefix).chain(self.members().flat_map(Member::pieces))
     }
 
-    /// The members of the layout in order, without the prefix.
+    /// The passages in order, each as its run has it.
     pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
         self.runs.iter().flat_map(|run| &run.pieces)
     }
 
+    /// The passages in order, each as it stands in the layout.
+    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        let boundaries = self.boundaries.iter().map(Option::as_ref);
+        let boundaries = boundaries.chain(std::iter::repeat(None));
+        self.pieces().zip(boundaries).map(|of| match of {
+            (own, None) => Member::Own(own),
+            (own, Some(boundary)) if boundary.tokens.len() == own.tokens.len() => {
+                Member::InPlace(boundary)
+            }
+            (own, Some(boundary)) => Member::Joined { boundary, own },
+        })
+    }
+
     /// Tokens that encoding everything takes, conditioning included.
     pub fn n_encode_tokens(&self) -> usize {
+        if !self.boundaries.is_empty() {
+            return self.fragments().map(|piece| piece.tokens.len()).sum();
+        }
         let run_tokens = |run: &EncodeRun| -> usize {
             run.conditioning
                 .iter()
@@ -143,7 +204,7 @@ pub fn plan(
             conditioning: Vec::new(),
             pieces: chain(passages),
         }],
-        Scope::Independent => passages
+        Scope::Independent | Scope::Boundary { .. } => passages
             .chunks(1)
             .map(|one| EncodeRun {
                 conditioning: Vec::new(),
@@ -169,7 +230,37 @@ pub fn plan(
             runs
         }
     };
-    FragmentPlan { prefix, runs }
+    let boundaries = match scope {
+        Scope::Boundary { tokens } => boundaries(model, &runs, tokens as usize),
+        _ => Vec::new(),
+    };
+    FragmentPlan {
+        prefix,
+        runs,
+        boundaries,
+    }
+}
+
+/// Of each passage its first `n` tokens, behind all that stands before them; of the first passage
+/// nothing, since it stands as it does alone.
+fn boundaries(model: &ModelIdentity, runs: &[EncodeRun], n: usize) -> Vec<Option<Piece>> {
+    // Names all that stands before the next passage.
+    let mut before: Option<FragmentId> = None;
+    let passages = runs.iter().flat_map(|run| &run.pieces);
+    let boundary = |own: &Piece| {
+        let n_tokens = n.min(own.tokens.len());
+        let boundary = before.map(|before| Piece {
+            id: FragmentId::of(model, Some(&before), &own.tokens[..n_tokens]),
+            tokens: own.tokens[..n_tokens].into(),
+        });
+        before = Some(match &boundary {
+            None => own.id,
+            Some(boundary) if n_tokens == own.tokens.len() => boundary.id,
+            Some(boundary) => FragmentId::joined(&boundary.id, &own.id),
+        });
+        boundary
+    };
+    passages.map(boundary).collect()
 }
 
 fn chain_after(model: &ModelIdentity, prefix: &Piece, passages: &[Arc<[u32]>]) -> Vec<Piece> {
@@ -242,7 +333,20 @@ mod tests {
         assert_eq!("Causal".parse(), Ok(Scope::Causal));
         assert_eq!("window:64".parse(), Ok(Scope::Window { tokens: 64 }));
         assert_eq!("independent".parse(), Ok(Scope::Independent));
-        for wrong in ["window", "window:", "window:0", "window:-3", "all"] {
+        assert_eq!("BOUNDARY:16".parse(), Ok(Scope::Boundary { tokens: 16 }));
+        for wrong in [
+            "window",
+            "window:",
+            "window:0",
+            "window:-3",
+            "all",
+            "boundary",
+            "boundary:0",
+            "boundary:16:2",
+            "boundary:4294967296",
+            "causal:1",
+            "independent:",
+        ] {
             assert_eq!(wrong.parse::<Scope>(), Err(ScopeError), "{wrong}");
         }
     }
@@ -261,7 +365,8 @@ mod tests {
     fn ids(scope: Scope, seeds: &[u32]) -> Vec<FragmentId> {
         let prefix: Arc<[u32]> = vec![1, 2, 3].into();
         plan(scope, &model(), &prefix, &passages(seeds))
-            .layout_ids()
+            .fragments()
+            .map(|piece| piece.id)
             .collect()
     }
 
@@ -277,6 +382,19 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_under_a_boundary_changes_its_passage_and_the_boundaries_behind_it() {
+        let (before, after) = ([1, 2, 3, 4, 5], [1, 2, 9, 4, 5]);
+        let of = |seeds: &[u32]| ids(Scope::Boundary { tokens: 8 }, seeds);
+        let (a, b) = (of(&before), of(&after));
+        // The prefix, the first passage, and two of each of the others.
+        assert_eq!((a.len(), b.len()), (10, 10));
+        let differing: Vec<usize> = (0..10).filter(|i| a[*i] != b[*i]).collect();
+        assert_eq!(differing, [4, 5, 6, 8]);
+        // One that is gone leaves no trace.
+        assert_eq!(of(&[1, 2])[..], a[..4]);
+    }
+
+    #[test]
     fn the_first_block_of_a_window_is_the_causal_chain() {
         let window = ids(Scope::Window { tokens: 10_000 }, &[1, 2, 3]);
         assert_eq!(window, ids(Scope::Causal, &[1, 2, 3]));
@@ -287,6 +405,52 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_boundary_begins_a_passage_that_stands_alone(
+            seeds in prop::collection::vec(0u32..40, 0..12),
+            n in 1u32..60,
+        ) {
+            let prefix: Arc<[u32]> = vec![1, 2, 3].into();
+            let passages = passages(&seeds);
+            let of = |scope| plan(scope, &model(), &prefix, &passages);
+            let (joined, apart) = (of(Scope::Boundary { tokens: n }), of(Scope::Independent));
+            prop_assert_eq!(&joined.runs, &apart.runs);
+            prop_assert_eq!(joined.members().count(), passages.len());
+            let mut n_tokens = prefix.len();
+            for (place, (member, alone)) in joined.members().zip(apart.pieces()).enumerate() {
+                match member {
+                    Member::Own(piece) => {
+                        prop_assert_eq!(piece, alone);
+                        prop_assert_eq!(place, 0);
+                    }
+                    Member::InPlace(piece) => {
+                        prop_assert_eq!(&piece.tokens, &alone.tokens);
+                        prop_assert!(piece.tokens.len() <= n as usize && piece.id != alone.id);
+                    }
+                    Member::Joined { boundary, own } => {
+                        prop_assert_eq!(own, alone);
+                        prop_assert_eq!(&boundary.tokens[..], &alone.tokens[..n as usize]);
+                        prop_assert!(place > 0 && alone.tokens.len() > n as usize);
+                    }
+                }
+                n_tokens += member.pieces().map(|piece| piece.tokens.len()).sum::<usize>();
+            }
+            prop_assert_eq!(joined.n_encode_tokens(), n_tokens);
+            // A boundary is named by what stands before it, and by nothing behind it.
+            let fewer = plan(Scope::Boundary { tokens: n }, &model(), &prefix, &passages[..seeds.len() / 2]);
+            let its: Vec<_> = fewer.fragments().collect();
+            prop_assert!(joined.fragments().zip(&its).all(|(a, b)| a == *b));
+            let mut ids = BTreeSet::new();
+            let boundaries = joined.boundaries.iter().flatten();
+            prop_assert!(boundaries.clone().all(|boundary| ids.insert(boundary.id)));
+            // Right behind the first passage it is what the plain prompt has there.
+            let causal = of(Scope::Causal);
+            let second = (joined.members().nth(1), causal.pieces().nth(1));
+            if let (Some(Member::InPlace(piece)), Some(plain)) = second {
+                prop_assert_eq!(piece, plain);
+            }
+        }
+
         #[test]
         fn a_window_sees_the_block_before_and_costs_twice_a_prefill(
             seeds in prop::collection::vec(0u32..1000, 1..80),

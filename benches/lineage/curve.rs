@@ -211,10 +211,9 @@ fn at(
 /// The same model over a store that holds the fragments of one layout.
 fn with_fragments_of(base: &TensorModel, layout: &PassageLayout) -> Result<TensorModel, Error> {
     let store = FragmentStore::new(STORE_BYTES);
-    for id in base.fragment_ids(Scope::Causal, layout.passages()) {
+    for (id, n_tokens) in base.fragments(Scope::Causal, layout.passages()) {
         let kv = base.store().get(&id);
         let kv = kv.ok_or("the fragments of this many tokens do not fit into the store")?;
-        let n_tokens = kv.n_tokens();
         store.insert(id, kv, n_tokens);
     }
     Ok(base.with_store(Arc::new(store)))

@@ -119,6 +119,7 @@ impl Policy {
 fn stale(prompt: &Prompt) -> Vec<Stale> {
     let stale = |place: &usize| Stale {
         segment: place + 1,
+        n_tokens: prompt.blocks[*place].tokens.len(),
         n_header: prompt.blocks[*place].n_header,
     };
     prompt.stale.iter().map(stale).collect()

@@ -3,16 +3,16 @@
 //! `cargo bench --bench quality -- --data FILE… [FLAGS]` answers every row of question
 //! sets from scratch in each scope and prints a Markdown table: F1 and exact match
 //! against the gold answers ([`score`]), whether the gold answer stands in the answer,
-//! agreement with `CAUSAL`, and the divergence KL(CAUSAL || scope) of the first answer
-//! token. With `--peer-python`, llama.cpp answers the same prompts, id for id. With
+//! agreement with `CAUSAL`, the divergence KL(CAUSAL || scope) of the first answer
+//! token, and the tokens that a question has encoded. With `--peer-python`, llama.cpp answers the same prompts, id for id. With
 //! `--arithmetic` it prints another table: what rounding does to every distribution of a prompt.
 //!
 //! A row of the input is `{"id", "question", "answers": [text], "passages": [{"title",
 //! "text"}]}`; one passage of the set is one passage of the layout, in the set's order.
 //!
 //! Invariants: one prompt for all ([`rig::PROMPT`]); greedy decoding; one scoring code for both
-//! engines. The store of fragments is emptied between rows, and kept between the scopes
-//! of a row, which share what is equal.
+//! engines. Before each answer the store holds each passage of the row, encoded alone, and nothing
+//! else: so what an answer has encoded is what its scope asks for beyond that.
 
 mod arithmetic;
 mod compare;
@@ -109,15 +109,16 @@ fn scopes(
         .collect();
     for (n, question) in questions.iter().enumerate() {
         eprint!("\r{model}, {set}: {} of {}", n + 1, questions.len());
-        let causal = answerer.answer(question, Scope::Causal)?;
+        let row = answerer.row(question)?;
+        let causal = row.answer(Scope::Causal)?;
         for (scope, line) in options.scopes.iter().zip(&mut lines) {
             let answered: Answered = match scope {
                 Scope::Causal => causal.clone(),
-                scope => answerer.answer(question, *scope)?,
+                scope => row.answer(*scope)?,
             };
             line.add(question, &answered.text, Some((&causal, &answered)));
+            line.add_encoded(answered.n_encoded, row.n_tokens());
         }
-        answerer.forget();
     }
     eprintln!();
     Ok(lines)

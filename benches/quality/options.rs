@@ -15,7 +15,7 @@ pub struct Options {
     /// Models: names, files or folders.
     #[arg(long = "model", value_name = "MODEL", default_values = ["smollm2-135m", "qwen2.5-coder-0.5b"])]
     pub models: Vec<String>,
-    /// Scopes: causal, independent, window:N.
+    /// Scopes: causal, independent, window:N, boundary:N.
     #[arg(
         long,
         value_delimiter = ',',

@@ -16,6 +16,8 @@ pub struct Line {
     scores: Vec<Score>,
     agreements: Vec<f64>,
     divergences: Vec<f64>,
+    n_encoded: usize,
+    n_tokens: usize,
 }
 
 impl Line {
@@ -28,7 +30,15 @@ impl Line {
             scores: Vec::new(),
             agreements: Vec::new(),
             divergences: Vec::new(),
+            n_encoded: 0,
+            n_tokens: 0,
         }
+    }
+
+    /// Counts what a row's answer had encoded, of so many tokens of passages.
+    pub fn add_encoded(&mut self, n_encoded: usize, n_tokens: usize) {
+        self.n_encoded += n_encoded;
+        self.n_tokens += n_tokens;
     }
 
     /// Counts one row's answer; `compared` is what `CAUSAL` and this scope gave.
@@ -48,12 +58,13 @@ impl Line {
     }
 }
 
-/// A Markdown table. F1 has its standard error, KL in nats its mean and median.
+/// A Markdown table. F1 has its standard error, KL in nats its mean and median; tokens encoded are those
+/// of a question, and their share of its passages' tokens.
 pub fn markdown(lines: &[Line]) -> String {
     let mut table = String::from(
         "| model | set | rows | scope | F1 | exact match | gold in answer | same as CAUSAL \
-         | KL mean / median |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         | KL mean / median | encoded |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for line in lines {
         let f1: Vec<f64> = line.scores.iter().map(|score| score.f1).collect();
@@ -72,14 +83,16 @@ pub fn markdown(lines: &[Line]) -> String {
         )
         .expect("writing to a string");
         if line.divergences.is_empty() {
-            writeln!(table, " - | - |")
+            writeln!(table, " - | - | - |")
         } else {
             writeln!(
                 table,
-                " {:.2} | {:.3} / {:.3} |",
+                " {:.2} | {:.3} / {:.3} | {} ({:.1}%) |",
                 mean(&line.agreements),
                 mean(&line.divergences),
-                median(&line.divergences)
+                median(&line.divergences),
+                line.n_encoded / line.scores.len().max(1),
+                100.0 * line.n_encoded as f64 / line.n_tokens.max(1) as f64
             )
         }
         .expect("writing to a string");

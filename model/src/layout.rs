@@ -79,6 +79,16 @@ impl Layout {
         });
     }
 
+    /// Places what of a fragment comes behind its first `n` tokens, so that token `n` stands at `at`.
+    /// The first ones are hidden: another fragment has them in this layout.
+    ///
+    /// # Panics
+    /// If there is no room for `n` tokens before `at`.
+    pub fn push_rest(&mut self, kv: Arc<KvFragment>, n: u32, at: u32) {
+        assert!(n <= at, "{n} tokens before position {at}");
+        self.push_at(kv, at - n, vec![Overlay::Hide { span: 0..n }]);
+    }
+
     /// The segments in order.
     pub fn segments(&self) -> &[Segment] {
         &self.segments

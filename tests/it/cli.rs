@@ -90,6 +90,10 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
             vec!["watch", folder, "Q?", "--scope", "window:0"],
             "window:128",
         ),
+        (
+            vec!["watch", folder, "Q?", "--scope", "boundary"],
+            "boundary:N",
+        ),
         (vec!["watch", folder, "Q?", "--memory", "much"], "512M"),
         (
             vec!["watch", folder, "Q?", "--target-lag", "1 day"],

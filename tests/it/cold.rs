@@ -8,7 +8,7 @@ use perennial::ask::TensorModel;
 use perennial::ask::scripted::ScriptedEmbedder;
 use perennial::bank::{FragmentId, FragmentStore};
 use perennial::model::decoder::Decoder;
-use perennial::{Engine, Order, Policy, Runtime, state};
+use perennial::{Engine, Order, Policy, Runtime, Scope, state};
 use proptest::prelude::*;
 
 use crate::history::{Step, steps};
@@ -151,12 +151,13 @@ proptest! {
     #[test]
     fn whatever_the_history_and_the_room_answers_and_fragments_are_those_of_a_fresh_run(
         policy in policy(),
+        scope in prop::sample::select(vec![Scope::Causal, Scope::Boundary { tokens: 16 }]),
         store_bytes in prop::sample::select(vec![20_000usize, MEMORY]),
         disk in prop::sample::select(vec![0u64, 60_000, DISK]),
         workers in 1usize..3,
         steps in steps(5, 0..=u8::MAX, 2, 0..4, 4..16),
     ) {
-        let case = Case { policy, workers, store_bytes, ..PLAIN };
+        let case = Case { policy, scope, workers, store_bytes, ..PLAIN };
         let decoder = decoder(2);
         let state = tempfile::tempdir().expect("a folder");
         let mut collections = collections();

@@ -523,7 +523,8 @@ proptest! {
         budget in prop::sample::select(vec![150usize, 2000]),
         order in prop::sample::select(vec![Order::Key, Order::UpdatedAt]),
         scope in prop::sample::select(vec![
-            Scope::Causal, Scope::Independent, Scope::Window { tokens: 64 }]),
+            Scope::Causal, Scope::Independent, Scope::Window { tokens: 64 },
+            Scope::Boundary { tokens: 16 }]),
         policy in prop::sample::select(vec![
             Policy::Exact, Policy::Eventual, Policy::Append, Policy::Bounded { millinats: 50 }]),
         skips in any::<bool>(),

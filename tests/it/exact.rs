@@ -19,6 +19,8 @@ fn scope() -> impl Strategy<Value = Scope> {
         Just(Scope::Causal),
         Just(Scope::Independent),
         (8u32..160).prop_map(|tokens| Scope::Window { tokens }),
+        // Passages have 64 tokens at most.
+        (1u32..80).prop_map(|tokens| Scope::Boundary { tokens }),
     ]
 }
 
@@ -392,6 +394,8 @@ fn an_instruction_is_read_once_for_all_questions_over_the_same_passages() {
         (Scope::Causal, Policy::Exact),
         (Scope::Independent, Policy::Exact),
         (Scope::Window { tokens: 40 }, Policy::Exact),
+        (Scope::Boundary { tokens: 8 }, Policy::Exact),
+        (Scope::Boundary { tokens: 8 }, Policy::Eventual),
         (Scope::Causal, Policy::Eventual),
     ] {
         let case = Case {

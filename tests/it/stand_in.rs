@@ -113,8 +113,8 @@ impl AnswerModel for StandIn {
         self.inner.passage_tokens(title, text)
     }
 
-    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
-        self.inner.fragment_ids(scope, passages)
+    fn fragments(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<(FragmentId, usize)> {
+        self.inner.fragments(scope, passages)
     }
 
     fn answer(

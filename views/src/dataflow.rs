@@ -155,18 +155,11 @@ fn refer<'scope>(
     let (scope, model) = (plan.scope, services.model.clone());
     let references = services.references.clone();
     let (rerun, of_layouts) = (services.rerun.clone(), services.rerun.clone());
-    let n_prefix = model.n_prefix_tokens();
     requests
         .map(|request| request.layout)
         .distinct()
         .inspect(move |(_, _epoch, diff)| of_layouts.add_layout(*diff))
-        .flat_map(move |layout| {
-            let passages = layout.passages();
-            let n_tokens = passages.iter().map(|passage| passage.tokens.len());
-            let n_tokens = std::iter::once(n_prefix).chain(n_tokens);
-            let ids = model.fragment_ids(scope, passages).into_iter();
-            ids.zip(n_tokens.collect::<Vec<_>>())
-        })
+        .flat_map(move |layout| model.fragments(scope, layout.passages()))
         .consolidate()
         .inspect(move |((id, _), _epoch, diff)| {
             if let Some(references) = &references {

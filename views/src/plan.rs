@@ -88,6 +88,7 @@ impl Plan {
             (Scope::Causal, _) => "superseded passages repaired where they stand",
             (Scope::Window { .. }, _) => "the scope `window`",
             (Scope::Independent, _) => "the scope `independent`",
+            (Scope::Boundary { .. }, _) => "the scope `boundary`",
         };
         Err(Error::PlainPromptsOnly {
             view: self.name.to_string(),
@@ -137,12 +138,16 @@ impl View {
         if !(0.0..=1.0).contains(&self.turnover) {
             return out_of_range("turnover", "0 to 1", self.turnover.to_string());
         }
-        if let Scope::Window { tokens: 0 } = self.scope {
-            return out_of_range(
-                "scope",
-                "WINDOW(1) or more (or INDEPENDENT)",
-                "WINDOW(0)".into(),
-            );
+        match self.scope {
+            Scope::Window { tokens: 0 } => {
+                let allowed = "WINDOW(1) or more (or INDEPENDENT)";
+                return out_of_range("scope", allowed, self.scope.to_string());
+            }
+            Scope::Boundary { tokens: 0 } => {
+                let allowed = "BOUNDARY(1) or more (or INDEPENDENT)";
+                return out_of_range("scope", allowed, self.scope.to_string());
+            }
+            _ => {}
         }
         if let Some((_, temperature)) = self.seeded
             && !(temperature.is_finite() && temperature > 0.0)
@@ -168,7 +173,8 @@ impl View {
             });
         };
         let default_order = match self.scope {
-            Scope::Causal => Order::UpdatedAt,
+            // What stands behind a change is encoded again.
+            Scope::Causal | Scope::Boundary { .. } => Order::UpdatedAt,
             Scope::Window { .. } | Scope::Independent => Order::Key,
         };
         Ok(Plan {
@@ -242,6 +248,7 @@ impl Plan {
             Scope::Causal => "Causal".to_owned(),
             Scope::Window { tokens } => format!("Window {{ tokens: {tokens} }}"),
             Scope::Independent => "Independent".to_owned(),
+            Scope::Boundary { tokens } => format!("Boundary {{ tokens: {tokens} }}"),
         };
         let superseded = repair_text(*superseded);
         let order = match order {
@@ -453,6 +460,7 @@ mod tests {
             view().max_tokens(MAX_OUTPUT_TOKENS + 1).plan(usize::MAX, 0),
             view().plan(4096, usize::MAX),
             view().scope(Scope::Window { tokens: 0 }).plan(4096, 0),
+            view().scope(Scope::Boundary { tokens: 0 }).plan(4096, 0),
             view().sampled(1, f32::NAN).plan(4096, 0),
             view().calls_per_hour(0).plan(4096, 0),
             view().cost_per_hour(Money::ZERO).plan(4096, 0),
@@ -528,6 +536,12 @@ mod tests {
             hex(special.clone()),
             "110696b7afd0098238b1c48f032d9c3973281b5068b37092481b7105e1a345c2"
         );
+        let joined = view().scope(Scope::Boundary { tokens: 16 });
+        assert_ne!(hex(joined.clone()), hex(view().scope(Scope::Independent)));
+        assert_ne!(
+            hex(joined.clone()),
+            hex(joined.scope(Scope::Boundary { tokens: 8 }))
+        );
         assert_ne!(
             hex(special.clone().matching(["session"])),
             hex(special.clone())
@@ -542,6 +556,7 @@ mod tests {
     fn edits_move_least_by_default() {
         let order = |scope| view().scope(scope).plan(4096, 0).expect("fits").order;
         assert_eq!(order(Scope::Causal), Order::UpdatedAt);
+        assert_eq!(order(Scope::Boundary { tokens: 16 }), Order::UpdatedAt);
         assert_eq!(order(Scope::Independent), Order::Key);
     }
 }

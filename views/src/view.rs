@@ -405,8 +405,8 @@ impl View {
         self
     }
 
-    /// The order of passages. Without it, `CAUSAL` orders by `updated_at` and the other
-    /// scopes by `key`, where an edit moves least.
+    /// The order of passages. Without it, `CAUSAL` and `BOUNDARY` order by `updated_at`, since what
+    /// stands behind a change is read again, and the other scopes by `key`.
     #[must_use]
     pub fn order_by(mut self, order: Order) -> Self {
         self.order = Some(order);

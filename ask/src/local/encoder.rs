@@ -54,6 +54,8 @@ pub(super) struct Chain {
 /// A place in a chain.
 enum Slot {
     Here(Arc<KvFragment>),
+    /// What of it comes behind its first tokens, so many; the slot before has these.
+    Rest(Arc<KvFragment>, usize),
     /// To be taken from the store, or encoded behind what stands before it.
     Wanted(Piece),
 }
@@ -83,6 +85,11 @@ impl Chain {
         self.slots.push(Slot::Here(kv));
     }
 
+    /// Appends what of a fragment comes behind its first `n` tokens, which the slot before has.
+    pub(super) fn push_rest(&mut self, kv: Arc<KvFragment>, n: usize) {
+        self.slots.push(Slot::Rest(kv, n));
+    }
+
     /// Appends what is wanted.
     pub(super) fn want(&mut self, piece: Piece) {
         self.slots.push(Slot::Wanted(piece));
@@ -91,7 +98,7 @@ impl Chain {
     /// The fragments in order, of a complete chain.
     pub(super) fn into_fragments(self) -> impl DoubleEndedIterator<Item = Arc<KvFragment>> {
         self.slots.into_iter().map(|slot| match slot {
-            Slot::Here(kv) => kv,
+            Slot::Here(kv) | Slot::Rest(kv, _) => kv,
             Slot::Wanted(_) => unreachable!("the chain was completed"),
         })
     }
@@ -102,7 +109,7 @@ impl Chain {
 
     fn wanted(&self) -> impl Iterator<Item = &Piece> {
         self.slots.iter().filter_map(|slot| match slot {
-            Slot::Here(_) => None,
+            Slot::Here(_) | Slot::Rest(..) => None,
             Slot::Wanted(piece) => Some(piece),
         })
     }
@@ -195,6 +202,23 @@ impl<'a> Encoder<'a> {
         Ok((found, behind_all))
     }
 
+    /// The fragments of pieces that are encoded apart, each behind the prefix, in order.
+    pub(super) fn apart<'p>(
+        &mut self,
+        prefix: &Arc<KvFragment>,
+        pieces: impl Iterator<Item = &'p Piece>,
+    ) -> Result<Vec<Fragment>, ModelError> {
+        let chain = |piece: &Piece| {
+            let mut chain = Chain::of(prefix.clone());
+            chain.want(piece.clone());
+            chain
+        };
+        let mut chains: Vec<Chain> = pieces.map(chain).collect();
+        self.complete(&mut chains)?;
+        let last = |chain: Chain| chain.into_fragments().next_back();
+        Ok(chains.into_iter().filter_map(last).collect())
+    }
+
     /// Fills every slot of the chains.
     pub(super) fn complete(&mut self, chains: &mut [Chain]) -> Result<(), ModelError> {
         let store = &self.model.store;
@@ -255,6 +279,11 @@ impl<'a> Encoder<'a> {
                 Slot::Here(kv) => {
                     Arc::make_mut(&mut layout).push_at(kv.clone(), end, Vec::new());
                     end += kv.n_tokens() as u32;
+                }
+                Slot::Rest(kv, n_before) => {
+                    let layout = Arc::make_mut(&mut layout);
+                    layout.push_rest(kv.clone(), *n_before as u32, end);
+                    end += (kv.n_tokens() - *n_before) as u32;
                 }
                 Slot::Wanted(piece) => {
                     let n = piece.tokens.len();

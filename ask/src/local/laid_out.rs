@@ -11,6 +11,7 @@ use perennial_model::passes::Priority;
 use super::TensorModel;
 use super::encoder::{Chain, Encoder};
 use super::encodings::Claim;
+use super::handed_over::StandIns;
 use crate::answer::{AnswerRequest, CallProgress, Work};
 use perennial_bank::id::FragmentId;
 use perennial_bank::live_layout::{Lent, LiveLayout, Loan};
@@ -28,6 +29,8 @@ pub(super) struct LaidOut {
     pub(super) is_stale: Vec<bool>,
     /// What all questions are read behind, where they share that.
     pub(super) instruction: Option<Arc<KvFragment>>,
+    /// By passage: of how many segments it consists.
+    n_segments: Vec<usize>,
     /// By passage: what its fragment attended to, where that is not what stands before it.
     attended: Vec<Option<Attended>>,
     /// By passage.
@@ -54,6 +57,7 @@ impl LaidOut {
             layout: Arc::new(layout),
             members: Vec::new(),
             is_stale: Vec::new(),
+            n_segments: Vec::new(),
             attended: Vec::new(),
             instruction: None,
             tokens: plan.pieces().map(|piece| piece.tokens.clone()).collect(),
@@ -66,12 +70,36 @@ impl LaidOut {
         Arc::make_mut(&mut self.layout).push(lent.kv.clone());
         self.members.push(lent);
         self.is_stale.push(is_stale);
+        self.n_segments.push(1);
         self.attended.push(attended);
     }
 
-    /// What the next layout may borrow.
+    /// Adds the next passage by its first tokens, which `boundary` has, and the rest of `alone`.
+    pub(super) fn push_joined(&mut self, boundary: Arc<KvFragment>, alone: Lent, is_stale: bool) {
+        let n = boundary.n_tokens() as u32;
+        let layout = Arc::make_mut(&mut self.layout);
+        layout.push(boundary);
+        layout.push_rest(alone.kv.clone(), n, layout.end());
+        self.members.push(alone);
+        self.is_stale.push(is_stale);
+        self.n_segments.push(2);
+        self.attended.push(None);
+    }
+
+    /// Of what each segment has, beginning with the prefix, what each passage has.
+    pub(super) fn by_passage(&self, by_segment: &[f32]) -> Vec<f32> {
+        let mut left = by_segment.iter().skip(1);
+        let of_passage = |n: &usize| left.by_ref().take(*n).sum();
+        self.n_segments.iter().map(of_passage).collect()
+    }
+
+    /// What the next layout may borrow. Nothing of passages that stand by several fragments: layouts of
+    /// their scope borrow nothing.
     pub(super) fn live(&self) -> LiveLayout {
         let mut live = LiveLayout::default();
+        if self.n_segments.iter().any(|n| *n > 1) {
+            return live;
+        }
         let row = Row::of(self.tokens.iter().map(|tokens| &**tokens));
         for (place, lent) in self.members.iter().enumerate() {
             let attended = self.attended[place].clone();
@@ -99,32 +127,39 @@ impl TensorModel {
             return self.splice(plan, instruction, request, &mut encoder);
         }
         if borrows && let Some(stand_ins) = self.stand_ins(plan) {
-            return self.over_stand_ins(plan, &stand_ins, instruction, &mut encoder);
+            return match plan.boundaries.is_empty() {
+                true => self.over_stand_ins(plan, &stand_ins, instruction, &mut encoder),
+                false => self.joined(plan, &stand_ins, instruction, &mut encoder),
+            };
         }
         self.exact(plan, instruction, &mut encoder)
     }
 
-    /// A layout of the prefix and the request's passages at `places`, with the view's repair
-    /// laid on those that are superseded.
+    /// The layout of a request's passages, with the view's repair laid on those that are superseded.
     pub(super) fn repaired(
         &self,
         request: &AnswerRequest<'_>,
-        layout: Arc<Layout>,
-        places: impl IntoIterator<Item = usize>,
+        laid_out: &LaidOut,
     ) -> Result<Arc<Layout>, ModelError> {
+        let layout = laid_out.layout.clone();
         let mut stale = Vec::new();
-        for (segment, place) in (1..).zip(places) {
-            let passage = &request.layout.passages()[place];
+        // The prefix comes first.
+        let mut first = 1;
+        for (passage, n_segments) in request.layout.passages().iter().zip(&laid_out.n_segments) {
+            let segments = first..first + n_segments;
+            first = segments.end;
             if passage.is_superseded {
                 let header = self.codec.passage(&passage.title, "")?;
                 let same = header
                     .iter()
                     .zip(&*passage.tokens)
                     .take_while(|(a, b)| a == b);
-                stale.push(Stale {
+                let n_header = same.count();
+                stale.extend(segments.map(|segment| Stale {
                     segment,
-                    n_header: same.count(),
-                });
+                    n_tokens: passage.tokens.len(),
+                    n_header,
+                }));
             }
         }
         // What is taken out was never in the layout.
@@ -156,7 +191,10 @@ impl TensorModel {
         instruction: &[u32],
         encoder: &mut Encoder<'a>,
     ) -> Result<LaidOut, ModelError> {
-        let mut ids: Vec<FragmentId> = plan.layout_ids().collect();
+        if !plan.boundaries.is_empty() {
+            return self.joined(plan, &StandIns::new(), instruction, encoder);
+        }
+        let mut ids: Vec<FragmentId> = plan.fragments().map(|piece| piece.id).collect();
         let instruction = self.instruction_piece(&ids, instruction);
         ids.extend(instruction.iter().map(|piece| piece.id));
         encoder.instructed_by(instruction.as_ref());

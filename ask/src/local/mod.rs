@@ -6,6 +6,7 @@ mod encoder;
 mod encodings;
 mod handed_over;
 mod instruction;
+mod joined;
 mod laid_out;
 mod latent;
 mod perform;
@@ -217,7 +218,8 @@ impl TensorModel {
             .collect())
     }
 
-    fn plan(&self, scope: Scope, passages: &[LayoutPassage]) -> FragmentPlan {
+    /// The fragments of a layout of passages in `scope`.
+    pub fn plan(&self, scope: Scope, passages: &[LayoutPassage]) -> FragmentPlan {
         let tokens: Vec<Arc<[u32]>> = passages.iter().map(|p| p.tokens.clone()).collect();
         scope::plan(scope, &self.identity, &self.prefix, &tokens)
     }
@@ -303,8 +305,10 @@ impl AnswerModel for TensorModel {
             .map_err(|error| error.to_string())
     }
 
-    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
-        self.plan(scope, passages).layout_ids().collect()
+    fn fragments(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<(FragmentId, usize)> {
+        let plan = self.plan(scope, passages);
+        let named = plan.fragments().map(|piece| (piece.id, piece.tokens.len()));
+        named.collect()
     }
 
     fn answer(
@@ -341,9 +345,8 @@ impl AnswerModel for TensorModel {
         let laid_out = self
             .lay_out_for(request, &plan, instruction, progress, &mut work)
             .map_err(failed)?;
-        let places = 0..request.layout.passages().len();
-        let layout = self.repaired(request, laid_out.layout.clone(), places);
-        let layout = laid_out.instructed(layout.map_err(failed)?);
+        let layout = self.repaired(request, &laid_out).map_err(failed)?;
+        let layout = laid_out.instructed(layout);
         let (draft, is_patched) = self.draft(request);
         let asked = &suffix[instruction.len()..];
         let generation = self.generate(request, &layout, asked, &draft, progress);
@@ -433,7 +436,7 @@ pub(crate) fn patched(written: &Written, request: &AnswerRequest<'_>) -> Option<
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use perennial_model::arithmetic::{Arithmetic, KernelOptions};
     use perennial_model::config::{ModelConfig, RopeScaling};
     use perennial_model::seeded::{tiny, tiny_config};
@@ -441,10 +444,10 @@ mod tests {
     use super::*;
 
     /// Characters as tokens, behind a prefix and ended by a token.
-    struct Characters {
-        prefix: Vec<u32>,
-        stop: Vec<u32>,
-        digest: u8,
+    pub(crate) struct Characters {
+        pub(crate) prefix: Vec<u32>,
+        pub(crate) stop: Vec<u32>,
+        pub(crate) digest: u8,
     }
 
     impl TextCodec for Characters {
@@ -500,11 +503,11 @@ mod tests {
         codec: Characters,
     ) -> Result<([u8; 32], FragmentId), ModelError> {
         let model = model_in(arithmetic, config, codec)?;
-        let ids = model.fragment_ids(Scope::Causal, &[]);
-        Ok((AnswerModel::digest(&model), ids[0]))
+        let fragments = model.fragments(Scope::Causal, &[]);
+        Ok((AnswerModel::digest(&model), fragments[0].0))
     }
 
-    fn model_in(
+    pub(crate) fn model_in(
         arithmetic: Arithmetic,
         config: ModelConfig,
         codec: Characters,

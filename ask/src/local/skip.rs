@@ -57,10 +57,14 @@ impl TensorModel {
     }
 
     /// What the next layout may borrow, though this one was not read: the fragments of its passages
-    /// that are there.
+    /// that are there. As in [`LaidOut::live`](super::laid_out::LaidOut::live), nothing where passages stand by
+    /// several.
     fn left(&self, request: &AnswerRequest<'_>, plan: &FragmentPlan) -> LiveLayout {
         let mut lender = request.before.live.lender();
         let mut live = LiveLayout::default();
+        if !plan.boundaries.is_empty() {
+            return live;
+        }
         let row = Row::of(plan.pieces().map(|piece| &*piece.tokens));
         for (place, piece) in plan.pieces().enumerate() {
             let tokens = piece.tokens.clone();

@@ -30,13 +30,12 @@ pub(super) struct Reading {
 impl Reading {
     /// Of an answer over a layout of the request's passages.
     pub(super) fn of(laid_out: &LaidOut, generation: &Generation) -> Self {
-        let n_passages = laid_out.is_stale.len();
         let rows = generation.mass.iter();
-        let mass: Vec<Vec<f32>> = rows.map(|row| of_passages(row, n_passages)).collect();
+        let mass: Vec<Vec<f32>> = rows.map(|row| laid_out.by_passage(row)).collect();
         Self {
             drift: drift(&mass, &laid_out.is_stale),
             mass,
-            question: of_passages(&generation.prompt_mass, n_passages),
+            question: laid_out.by_passage(&generation.prompt_mass),
             is_exact: !laid_out.is_stale.contains(&true),
             live: laid_out.live(),
         }
@@ -146,11 +145,6 @@ pub(super) fn rung(draft: &[u32], is_patched: bool, generation: &Generation) -> 
     } else {
         Rung::Verify
     }
-}
-
-/// Segment 0 is the prefix, the last column the question and the answer itself.
-fn of_passages(row: &[f32], n_passages: usize) -> Vec<f32> {
-    row.iter().skip(1).take(n_passages).copied().collect()
 }
 
 fn dependencies(generation: &Generation, parts: &[Part], reading: &Reading) -> Dependencies {

@@ -57,7 +57,7 @@ impl AnswerModel for RemoteModel {
         Ok(estimate::tokens(&passage_text(title, text)))
     }
 
-    fn fragment_ids(&self, _scope: Scope, _passages: &[LayoutPassage]) -> Vec<FragmentId> {
+    fn fragments(&self, _scope: Scope, _passages: &[LayoutPassage]) -> Vec<(FragmentId, usize)> {
         Vec::new()
     }
 

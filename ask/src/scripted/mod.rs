@@ -223,12 +223,13 @@ impl AnswerModel for Scripted {
         Ok(bytes(&format!("## {title}\n{text}\n\n")))
     }
 
-    fn fragment_ids(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<FragmentId> {
+    fn fragments(&self, scope: Scope, passages: &[LayoutPassage]) -> Vec<(FragmentId, usize)> {
         let identity = ModelIdentity::new(&self.digest(), "scripted", "none");
         let prefix: Arc<[u32]> = PREFIX.bytes().map(u32::from).collect();
         let tokens: Vec<_> = passages.iter().map(|p| p.tokens.clone()).collect();
         scope::plan(scope, &identity, &prefix, &tokens)
-            .layout_ids()
+            .fragments()
+            .map(|piece| (piece.id, piece.tokens.len()))
             .collect()
     }
 

@@ -6,8 +6,8 @@ use super::{Part, Stale, overlaid};
 
 /// The layout with its stale segments hidden and everything in its place.
 pub(super) fn hide(layout: &Layout, stale: &[Stale]) -> Layout {
-    overlaid(layout, stale, |n_tokens, _| {
-        let span = Part::Whole.span(n_tokens, 0);
+    overlaid(layout, stale, |stale| {
+        let span = Part::Whole.span(stale.n_tokens, 0);
         vec![Overlay::Hide { span }]
     })
 }

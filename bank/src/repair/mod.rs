@@ -85,11 +85,13 @@ pub enum Band {
     UpperTwoThirds,
 }
 
-/// A stale passage in a layout.
+/// A segment of a stale passage in a layout. Of a passage that stands by several there is one for each.
 #[derive(Clone, Copy, Debug)]
 pub struct Stale {
-    /// Its segment's place in the layout.
+    /// The segment's place in the layout. Its first token is the passage's.
     pub segment: usize,
+    /// Tokens of the passage; the segment may have the first of them only.
+    pub n_tokens: usize,
     /// Leading tokens of it that are its header.
     pub n_header: usize,
 }
@@ -120,18 +122,13 @@ impl Repair {
     }
 }
 
-/// The layout with further overlays on its stale segments, which `overlays` gives for a
-/// number of tokens, and everything in its place.
-fn overlaid(
-    layout: &Layout,
-    stale: &[Stale],
-    overlays: impl Fn(usize, &Stale) -> Vec<Overlay>,
-) -> Layout {
+/// The layout with further overlays on its stale segments, and everything in its place.
+fn overlaid(layout: &Layout, stale: &[Stale], overlays: impl Fn(&Stale) -> Vec<Overlay>) -> Layout {
     let mut overlaid = Layout::new();
     for (place, segment) in layout.segments().iter().enumerate() {
         let mut all = segment.overlays.clone();
         if let Some(stale) = stale.iter().find(|stale| stale.segment == place) {
-            all.extend(overlays(segment.kv.n_tokens(), stale));
+            all.extend(overlays(stale));
         }
         overlaid.push_at(segment.kv.clone(), segment.offset, all);
     }

@@ -82,6 +82,7 @@ fn every_repair_has_an_effect_of_its_own() {
     let layout = encoded(&decoder, &passages);
     let stale = [Stale {
         segment: 1,
+        n_tokens: 20,
         n_header: 5,
     }];
     let n_layers = decoder.config().n_layers;
@@ -94,6 +95,39 @@ fn every_repair_has_an_effect_of_its_own() {
         let repaired = logits(&decoder, &repair.apply(&layout, &stale, n_layers));
         assert!(!seen.contains(&repaired), "{repair} does what another does");
         seen.push(repaired);
+    }
+}
+
+/// The passage in the middle stands by its first five tokens, and by what is left of all.
+#[test]
+fn a_passage_that_stands_by_two_segments_is_repaired_as_a_whole_one() {
+    let decoder = decoder();
+    let passages: Vec<Vec<u32>> = (0..3).map(|i| (i..i + 20).collect()).collect();
+    let whole = encoded(&decoder, &passages);
+    let (n_header, n_tokens) = (7, 20);
+    let stale = |segment| Stale {
+        segment,
+        n_tokens,
+        n_header,
+    };
+    let mut joined = Layout::new();
+    for (place, segment) in whole.segments().iter().enumerate() {
+        if place == 1 {
+            joined.push(Arc::new(segment.kv.slice(0..5)));
+            joined.push_rest(segment.kv.clone(), 5, joined.end());
+        } else {
+            joined.push(segment.kv.clone());
+        }
+    }
+    assert_eq!(joined.end(), whole.end());
+    let n_layers = decoder.config().n_layers;
+    for repair in repairs() {
+        let one = repair.apply(&whole, &[stale(1)], n_layers);
+        let two = repair.apply(&joined, &[stale(1), stale(2)], n_layers);
+        let (one, two) = (logits(&decoder, &one), logits(&decoder, &two));
+        let furthest = one.iter().zip(&two).map(|(a, b)| (a - b).abs());
+        let furthest = furthest.fold(0.0, f32::max);
+        assert!(furthest < 4e-3, "{repair}: {furthest}");
     }
 }
 
@@ -114,7 +148,11 @@ proptest! {
         let (before, answer) = (digests(&layout), logits(&decoder, &layout));
         let stale: Vec<Stale> = (0..passages.len())
             .filter(|i| stale[*i])
-            .map(|segment| Stale { segment, n_header })
+            .map(|segment| Stale {
+                segment,
+                n_tokens: passages[segment].len(),
+                n_header,
+            })
             .collect();
         let repairs = repairs();
         let repair = *which.get(&repairs);

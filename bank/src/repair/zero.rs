@@ -20,8 +20,8 @@ pub(super) fn zero(
     of: &[Of],
 ) -> Layout {
     let layers = extent.band.layers(n_layers);
-    overlaid(layout, stale, |n_tokens, stale| {
-        let span = extent.part.span(n_tokens, stale.n_header);
+    overlaid(layout, stale, |stale| {
+        let span = extent.part.span(stale.n_tokens, stale.n_header);
         let overlay = |of: &Of| match of {
             Of::Keys => Overlay::ZeroKeys {
                 span: span.clone(),

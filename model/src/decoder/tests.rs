@@ -1,6 +1,8 @@
 //! The decoder against plain loops, and against itself: bit for bit however the rows are
 //! batched, cut into passes, threaded and vectorised.
 
+mod joined;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -148,7 +148,7 @@ Examples:
   perennial demo
   perennial demo --model smollm2-135m --scope window:128")]
 pub(crate) struct DemoArgs {
-    /// What each passage may see when it is read: causal, window:N or independent.
+    /// What each passage may see when it is read: causal, window:N, independent or boundary:N.
     #[arg(long, value_name = "SCOPE", default_value = "causal")]
     pub(crate) scope: Scope,
 

@@ -204,12 +204,13 @@ pub(crate) struct WatchArgs {
 #[command(next_help_heading = "View")]
 pub(crate) struct ViewArgs {
     /// What each passage may see when it is read: causal (all before it: the plain prompt),
-    /// window:N (about N to 2N tokens before it), independent (nothing but itself).
+    /// window:N (about N to 2N tokens before it), independent (nothing but itself), boundary:N
+    /// (nothing, but its first N tokens all before them).
     #[arg(long, value_name = "SCOPE", default_value = "causal")]
     pub(crate) scope: Scope,
 
     /// The order of passages: updated_at (what changed last stands last) or key. By
-    /// default updated_at with scope causal, else key.
+    /// default updated_at with scope causal or boundary, else key.
     #[arg(long, value_name = "ORDER")]
     pub(crate) order: Option<Order>,
 

@@ -223,8 +223,9 @@ pub(crate) struct AnswerArgs {
     pub(crate) max_tokens: usize,
 
     /// What each passage may see when it is read: causal (all before it: the plain prompt), window:N
-    /// (about N to 2N tokens before it), independent (nothing but itself). What came by parcels was read
-    /// entry by entry: over several entries only independent finds all of it.
+    /// (about N to 2N tokens before it), independent (nothing but itself), boundary:N (nothing, but its
+    /// first N tokens all before them). What came by parcels was read entry by entry: over several
+    /// entries only independent and boundary:N find all of it.
     #[arg(long, value_name = "SCOPE", default_value = "causal")]
     pub(crate) scope: Scope,
 

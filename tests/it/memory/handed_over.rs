@@ -245,6 +245,18 @@ fn what_was_not_audited_makes_an_answer_provisional_and_is_healed() {
     assert_eq!(text_of(&first), text_of(&scratch));
     assert!(last.is_exact);
     assert_eq!(text_of(&last), text_of(&scratch));
+    // Passages that were read apart are joined by tokens that are read here.
+    taker.model = model();
+    let joined = Scope::Boundary { tokens: 8 };
+    let (first, last) = taker.answers(joined, Policy::Eventual);
+    assert!(
+        !first.is_exact && first.drift > 0.0 && last.is_exact,
+        "{first:?}"
+    );
+    assert_eq!(first.work.n_encoded, N_PREFIX + 8);
+    let (of_giver, _) = giver.answers(joined, Policy::Exact);
+    assert_eq!(text_of(&first), text_of(&of_giver));
+    assert_eq!(text_of(&last), text_of(&of_giver));
     // Under the plain prompt the first entry's is used, and what is read behind it is no more exact.
     taker.model = model();
     let (first, last) = taker.answers(Scope::Causal, Policy::Eventual);

@@ -149,6 +149,7 @@ impl Display for ViewOption {
             Self::Scope(Scope::Causal) => f.write_str("SCOPE = 'causal'"),
             Self::Scope(Scope::Independent) => f.write_str("SCOPE = 'independent'"),
             Self::Scope(Scope::Window { tokens }) => write!(f, "SCOPE = 'window:{tokens}'"),
+            Self::Scope(Scope::Boundary { tokens }) => write!(f, "SCOPE = 'boundary:{tokens}'"),
             Self::OrderBy(order) => match order {
                 Order::UpdatedAt => f.write_str("ORDER_BY = 'updated_at'"),
                 Order::Key => f.write_str("ORDER_BY = 'key'"),

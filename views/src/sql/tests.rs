@@ -265,6 +265,8 @@ fn statement() -> impl Strategy<Value = String> {
         "CALLS_PER_HOUR = 3",
         "COST_PER_HOUR = '2.50'",
     ]);
+    let scopes = one_of(&["window:512", "Boundary:16", "independent"]);
+    let view = (view, scopes).prop_map(|(view, scope)| view.replace("window:512", scope));
     let pace = some_of(&PACE);
     let matching = prop_oneof![
         Just(""),
