@@ -35,6 +35,7 @@ use std::sync::Arc;
 use perennial_bank::KeptFragments;
 use perennial_bank::document::{LayoutPassage, PassageLayout};
 use perennial_bank::id::PassageId;
+use perennial_bank::scope::Scope;
 
 use crate::answer::AnswerRequest;
 use crate::before::{LayoutDelta, Written};
@@ -154,8 +155,12 @@ pub(crate) fn n_tokens(pieces: &[LogPiece]) -> usize {
     pieces.iter().map(|piece| piece.tokens.len()).sum()
 }
 
-/// Whether a request's answer may be gone on from: over passages that the model reads as they are.
+/// Whether a request's answer may be gone on from: over passages that the model reads as they are, a fragment
+/// each.
 pub fn may_begin(request: &AnswerRequest<'_>) -> bool {
+    if matches!(request.scope, Scope::Boundary { .. }) {
+        return false;
+    }
     let mut passages = request.layout.passages().iter();
     let is_edited = passages.any(|passage| passage.is_superseded);
     request.keeps_log && !request.layout.passages().is_empty() && !is_edited
@@ -298,7 +303,6 @@ pub(crate) fn places<'a>(
 mod tests {
     use perennial_bank::document::DocumentKey;
     use perennial_bank::repair::Repair;
-    use perennial_bank::scope::Scope;
     use perennial_model::cancel::Cancel;
     use perennial_model::passes::Priority;
     use perennial_model::sampling::Sampling;
@@ -397,6 +401,17 @@ mod tests {
         let turn = Turn::of(&request)?;
         let continued = |text: &str| Ok::<_, ()>(bytes(text));
         Some(text(&turn.told(&bytes("|"), continued).expect("bytes")))
+    }
+
+    #[test]
+    fn nothing_is_gone_on_from_where_a_passage_is_more_than_one_fragment() {
+        let (layout, before) = (layout(&[passage("a", 0, "one")]), Before::default());
+        let causal = request(&layout, &before);
+        assert!(may_begin(&causal));
+        assert!(!may_begin(&AnswerRequest {
+            scope: Scope::Boundary { tokens: 8 },
+            ..causal
+        }));
     }
 
     #[test]
