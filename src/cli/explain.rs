@@ -37,15 +37,17 @@ pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Failure> {
     let template = checkpoint.template(&tokenizer)?;
     let codec = ChatCodec::new(tokenizer, &template)?;
     let n_positions = checkpoint.config().max_positions;
-    let plan = opening::view(&args.view).plan(n_positions, codec.prefix().len())?;
+    let declared = opening::view(&args.view);
+    let plan = declared.plan(n_positions, codec.prefix().len())?;
     let found = Found::read(documents, &codec, &plan)?;
+    let asked = declared.declared_token_budget();
     let written = match args.json {
         true => writeln!(
             io::stdout().lock(),
             "{}",
-            object(&located.name, n_positions, &plan, &found)
+            object(&located.name, n_positions, (&plan, asked), &found)
         ),
-        false => print(&located.name, n_positions, &plan, &found),
+        false => print(&located.name, n_positions, (&plan, asked), &found),
     };
     written.map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
@@ -103,7 +105,8 @@ impl Found {
     }
 }
 
-fn object(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> Value {
+/// `asked` is the budget that was asked for, which the model's window may lower.
+fn object(model: &str, n_positions: usize, (plan, asked): (&Plan, usize), found: &Found) -> Value {
     json!({
         "event": "plan",
         "plan": plan.to_string(),
@@ -114,11 +117,17 @@ fn object(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> Value 
         "passages": found.n_passages,
         "tokens": found.n_tokens,
         "budget": plan.token_budget,
+        "budget_asked": asked,
         "selects": found.exceeds(plan),
     })
 }
 
-fn print(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> io::Result<()> {
+fn print(
+    model: &str,
+    n_positions: usize,
+    (plan, asked): (&Plan, usize),
+    found: &Found,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let thousands = wording::thousands;
     writeln!(out, "{}", wording::plain(&plan.to_string()))?;
@@ -143,11 +152,20 @@ fn print(model: &str, n_positions: usize, plan: &Plan, found: &Found) -> io::Res
     match found.exceeds(plan) {
         true => writeln!(
             out,
-            "selection: by meaning, the passages nearest to each question, up to {budget} tokens"
-        ),
+            "selection: by meaning, of {} the nearest to each question, up to {budget} tokens",
+            wording::count(found.n_passages, "passage")
+        )?,
         false => writeln!(
             out,
             "selection: none, all passages fit the budget of {budget} tokens"
-        ),
+        )?,
     }
+    if plan.token_budget < asked {
+        writeln!(
+            out,
+            "budget:    {budget} tokens, not {}: the model attends to no more",
+            thousands(asked)
+        )?;
+    }
+    Ok(())
 }

@@ -67,6 +67,8 @@ fn answer(update: &AnswerUpdate) -> Value {
         "drift": update.drift,
         "regret": update.regret,
         "early": update.is_early,
+        "passages_read": update.passages.map(|passages| passages.read),
+        "passages_of": update.passages.map(|passages| passages.of),
         "sub_paragraphs": update.sub_paragraphs,
         "evidence": update.evidence,
         "work": WorkJson::from(&update.work),

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use perennial::ask::PassagesRead;
 use perennial::bank::ContextKey;
 use perennial::connectors::timestamp;
 use perennial::engine::CurrentAnswer;
@@ -103,6 +104,8 @@ fn object(found: &StateAsOf, view: &str, context: &ContextKey, answer: &CurrentA
         "exact": answer.drift.is_none() && !answer.is_memoised,
         "memoised": answer.is_memoised,
         "drift": answer.drift.unwrap_or(0.0),
+        "passages_read": answer.passages.map(|passages| passages.read),
+        "passages_of": answer.passages.map(|passages| passages.of),
         "sub_paragraphs": answer.sub_paragraphs,
         // What is stored does not say which kind of model it was.
         "evidence": null,
@@ -144,7 +147,19 @@ fn print(out: &mut impl io::Write, answer: &Value) -> io::Result<()> {
     } else {
         ""
     };
-    writeln!(out, "  {from}of epoch {}{provisional}", answer["epoch"])
+    let counted = answer["passages_read"]
+        .as_u64()
+        .zip(answer["passages_of"].as_u64());
+    let passages = counted.and_then(|(read, of)| {
+        let read = PassagesRead::all(usize::try_from(read).ok()?);
+        wording::left_out(Some(read.chosen_from(usize::try_from(of).ok())))
+    });
+    let passages = passages.map_or_else(String::new, |passages| format!(" · {passages}"));
+    writeln!(
+        out,
+        "  {from}of epoch {}{passages}{provisional}",
+        answer["epoch"]
+    )
 }
 
 /// Runs `perennial history`.
@@ -260,6 +275,8 @@ mod of_server {
             "exact": row["exact"],
             "memoised": row["memoised"],
             "drift": row["drift"],
+            "passages_read": row["passages_read"],
+            "passages_of": row["passages_of"],
             "sub_paragraphs": row["sub_paragraphs"],
             "evidence": row["evidence"],
             "work": row["work"],

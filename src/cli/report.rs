@@ -180,6 +180,7 @@ pub(crate) mod tests {
             is_memoised: false,
             drift: 0.0,
             regret: 0.0,
+            passages: None,
             is_early: false,
         }
     }

@@ -220,6 +220,7 @@ impl<W: Write> Screen<W> {
             _ => wording::work(n_forwarded, update.work.n_from_scratch),
         });
         facts.extend(wording::cost(&update.work));
+        facts.extend(wording::left_out(update.passages));
         facts.extend(wording::provisional(update));
         facts.extend(wording::early(update).map(str::to_owned));
         facts.extend(wording::cut_off(update).map(str::to_owned));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use perennial::AuditStats;
-use perennial::ask::{Finish, Rung, SubParagraph, Work};
+use perennial::ask::{Finish, PassagesRead, Rung, SubParagraph, Work};
 use perennial::engine::{AnswerUpdate, ChangeKind, DocumentChange, DocumentChangeKind, EpochStart};
 
 use super::report::{EpochReport, Totals};
@@ -193,6 +193,13 @@ pub(crate) fn provisional(update: &AnswerUpdate) -> Option<String> {
     (!is_final).then_some(words)
 }
 
+/// A remark on an answer that was not written over all passages.
+pub(crate) fn left_out(passages: Option<PassagesRead>) -> Option<String> {
+    let passages = passages.filter(PassagesRead::leaves_out)?;
+    let (read, of) = (thousands(passages.read), thousands(passages.of));
+    Some(format!("{read} of {of} passages read"))
+}
+
 /// A remark on an answer that is told before all of its epoch are there.
 pub(crate) fn early(update: &AnswerUpdate) -> Option<&'static str> {
     update.is_early.then_some("others follow")
@@ -317,6 +324,15 @@ mod tests {
             others(1, 90),
             "1 other answer not touched · 90 other answers not read: the change is unlikely to matter"
         );
+    }
+
+    #[test]
+    fn what_was_left_out_is_said_and_nothing_where_all_was_read() {
+        assert_eq!(left_out(None), None);
+        let all = PassagesRead::all(7);
+        assert_eq!(left_out(Some(all)), None);
+        let some = left_out(Some(all.chosen_from(Some(1_200))));
+        assert_eq!(some.as_deref(), Some("7 of 1,200 passages read"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use perennial_ask::{
-    Answer, Dependencies, Dependency, Evidence, Measured, Rung, SubParagraph, Work,
+    Answer, Dependencies, Dependency, Evidence, Measured, PassagesRead, Rung, SubParagraph, Work,
 };
 use perennial_bank::{DocumentKey, PassageLayout};
 use perennial_connectors::{Output, OutputAnswer};
@@ -48,6 +48,9 @@ pub struct CurrentAnswer {
     /// Whether it is what a model said that promises no same words: it stands until what it was asked
     /// changes, and is not called exact.
     pub is_memoised: bool,
+    /// How many passages it was written over, and from how many they were chosen; none of an error, and of
+    /// one that an earlier version stored.
+    pub passages: Option<PassagesRead>,
     /// What was known of its dependencies before they were measured.
     measured: Option<Arc<MeasuredAnswer>>,
 }
@@ -107,8 +110,10 @@ impl CurrentAnswer {
             drift: None,
             regret: 0.0,
             is_memoised: false,
+            passages: None,
             measured: None,
         };
+        let n_passages = refresh.as_ref().map(|r| r.request.layout.passages().len());
         if let Some(outcome) = refresh.and_then(|refresh| refresh.outcome.ok()) {
             current.rung = outcome.rung;
             current.sub_paragraphs = outcome.sub_paragraphs;
@@ -118,6 +123,7 @@ impl CurrentAnswer {
             current.dependencies = outcome.dependencies;
             current.drift = (!outcome.is_exact).then_some(outcome.drift);
             current.regret = outcome.regret;
+            current.passages = n_passages.map(PassagesRead::all);
         }
         current
     }
@@ -138,6 +144,12 @@ impl CurrentAnswer {
             dependencies: self.dependencies.by(evidence),
             ..self
         }
+    }
+
+    /// Notes from how many passages those that it was written over were chosen; all were read where that is
+    /// not told.
+    pub(super) fn choose_from(&mut self, n: Option<usize>) {
+        self.passages = self.passages.map(|passages| passages.chosen_from(n));
     }
 
     /// Takes in what it was measured to depend on. What is stored and delivered stays as it came: that is
@@ -204,6 +216,9 @@ impl CurrentAnswer {
             is_exact: self.is_exact(),
             drift: self.drift.unwrap_or(0.0),
             sources: shares.iter().map(|(key, _)| key.to_string()).collect(),
+            passages: self
+                .passages
+                .map(|passages| (passages.read as u64, passages.of as u64)),
         })
     }
 
@@ -237,6 +252,7 @@ impl CurrentAnswer {
             },
             drift: self.drift,
             elapsed: self.elapsed,
+            passages: self.passages,
         }
     }
 }
@@ -256,6 +272,7 @@ impl From<StoredAnswer> for CurrentAnswer {
             drift: stored.drift,
             regret: 0.0,
             is_memoised: false,
+            passages: stored.passages,
             measured: None,
         }
     }

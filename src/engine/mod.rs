@@ -25,6 +25,7 @@ mod cause;
 mod change_log;
 pub(crate) mod clock;
 mod coordinator;
+mod coverage;
 mod current;
 mod deletions;
 mod edit;

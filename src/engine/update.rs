@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::{Answer, Evidence, Rung, SubParagraph, Work};
+use perennial_ask::{Answer, Evidence, PassagesRead, Rung, SubParagraph, Work};
 #[cfg(feature = "serve")]
 use perennial_ask::{AnswerText, Finish};
 use perennial_bank::{ContextKey, DocumentKey};
@@ -112,6 +112,10 @@ pub struct AnswerUpdate {
     /// By how much another answer was likelier where this one was read, in nats a token; of one that was
     /// left unread, what is expected of it. 0 for an exact answer.
     pub regret: f32,
+    /// How many passages it was written over, and how many its context may see: fewer where these exceed the
+    /// view's token budget. Documents that are left out come and go without an update of their own; none of
+    /// an error, or where that is not known.
+    pub passages: Option<PassagesRead>,
     /// Whether this was told before its epoch was complete, as views do that tell each answer when
     /// it is there: others of the same epoch follow, or stand as of an earlier one. It is not told
     /// again when the epoch is complete.
@@ -155,6 +159,7 @@ impl AnswerUpdate {
             is_memoised: new.is_some_and(|new| new.is_memoised),
             drift: new.and_then(|new| new.drift).unwrap_or(0.0),
             regret: new.map_or(0.0, |new| new.regret),
+            passages: new.and_then(|new| new.passages),
             is_early: false,
         }
     }

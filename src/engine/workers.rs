@@ -5,6 +5,7 @@
 //! through the coordinator, as rows of an epoch that is complete.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
@@ -115,6 +116,13 @@ pub(crate) enum Report {
         view: ViewId,
         context: ContextKey,
         answer: Answer,
+        diff: isize,
+    },
+    /// A change of how many passages contexts with these values may see, where these are not all read.
+    Passages {
+        view: ViewId,
+        group: Tuple,
+        n: isize,
         diff: isize,
     },
     /// A change of a query's result.
@@ -494,6 +502,23 @@ fn generate(
             healed_rows.probe_with(probe),
             services,
         );
+        let report = Rc::new(report);
+        let tell_passages = {
+            let report = report.clone();
+            move |group: &Tuple, n, diff| {
+                let group = group.clone();
+                report(Report::Passages {
+                    view,
+                    group,
+                    n,
+                    diff,
+                });
+            }
+        };
+        built
+            .n_passages
+            .inspect(move |((group, n), _epoch, diff)| tell_passages(group, *n, *diff))
+            .probe_with(probe);
         let tell = move |context: &ContextKey, answer: &Answer, diff| {
             let (context, answer) = (context.clone(), answer.clone());
             report(Report::Answer {

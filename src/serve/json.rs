@@ -137,6 +137,11 @@ pub(super) struct AnswerJson {
     pub(super) drift: f32,
     /// By how much another answer was likelier, in nats a token.
     pub(super) regret: f32,
+    /// How many passages it was written over; null of an error, and where that is not known.
+    pub(super) passages_read: Option<usize>,
+    /// How many passages its context could see: more than were read where these exceed the view's token
+    /// budget.
+    pub(super) passages_of: Option<usize>,
     /// By sentences, with what each leans on.
     pub(super) sub_paragraphs: Vec<SubParagraphJson>,
     /// What tells that: attention, leave-one-out or lexical; null of an earlier epoch.
@@ -172,6 +177,8 @@ impl AnswerJson {
             memoised: update.is_memoised,
             drift: update.drift,
             regret: update.regret,
+            passages_read: update.passages.map(|passages| passages.read),
+            passages_of: update.passages.map(|passages| passages.of),
             sub_paragraphs: update
                 .sub_paragraphs
                 .iter()
@@ -200,6 +207,8 @@ impl AnswerJson {
             memoised: answer.is_memoised,
             drift: answer.drift.unwrap_or(0.0),
             regret: answer.regret,
+            passages_read: answer.passages.map(|passages| passages.read),
+            passages_of: answer.passages.map(|passages| passages.of),
             sub_paragraphs: answer
                 .sub_paragraphs
                 .iter()

@@ -178,6 +178,9 @@ fn of_answer(row: &RowName, why: &Why) -> Branch {
         now.rung,
         now.elapsed.as_secs_f64()
     ));
+    if let Some(passages) = now.passages {
+        tree.line(passages.to_string());
+    }
     let mut because = Branch::new("what changed for it");
     match &why.cause {
         None => because.line("not known: it was reached before this program was started"),

@@ -57,7 +57,13 @@
 //! | `Duration` | seconds as u64, nanoseconds as u32 |
 //!
 //! So the order of fields and cases is the format: a change to either is a new [`VERSION`], but
-//! for a case that is added behind the last. Golden files hold it (`golden.rs`).
+//! for a case that is added behind the last, and for what stands behind a whole structure, which older
+//! programs do not read. Golden files hold it (`golden.rs`). What stands behind one:
+//!
+//! | behind | where it is known |
+//! | --- | --- |
+//! | [`StoredAnswer`] | [`PassagesRead`]: usize read, usize of how many |
+//! | [`Delivery`] | a list with an element a row: none, or u64 read and u64 of how many |
 //!
 //! Versions: 1 lacked dependencies, and is refused. 2 had the tables `format`, `manifest` (of it
 //! `"epoch"`), `offsets`, `documents`, `views`, `answers` and `vectors`, and in `offsets` no cases
@@ -68,7 +74,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::{Answer, AnswerText, Dependencies, Outcome, Rung, SubParagraph, Work};
+use perennial_ask::{
+    Answer, AnswerText, Dependencies, Outcome, PassagesRead, Rung, SubParagraph, Work,
+};
+use perennial_connectors::{Delivery, Output};
 use perennial_rows::{Float, Key, Row, Schema, Value};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
@@ -301,6 +310,10 @@ pub(crate) struct StoredAnswer {
     pub drift: Option<f32>,
     /// Duration of its last refresh.
     pub elapsed: Duration,
+    /// How many passages it was written over, and of how many. It stands behind the structure
+    /// ([`encode_answer`]).
+    #[serde(skip)]
+    pub passages: Option<PassagesRead>,
 }
 
 impl StoredAnswer {
@@ -339,6 +352,61 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(
     bytes: &'a [u8],
 ) -> Result<T, redb::Error> {
     postcard::from_bytes(bytes).map_err(|error| redb::Error::Corrupted(format!("{what}: {error}")))
+}
+
+/// A structure, `what`, and what stands behind it, if anything does.
+fn decode_with<'a, T: Deserialize<'a>, Behind: Deserialize<'a>>(
+    what: &str,
+    bytes: &'a [u8],
+) -> Result<(T, Option<Behind>), redb::Error> {
+    let corrupted = |error| redb::Error::Corrupted(format!("{what}: {error}"));
+    let (value, behind) = postcard::take_from_bytes(bytes).map_err(corrupted)?;
+    let behind = (!behind.is_empty()).then(|| postcard::from_bytes(behind).map_err(corrupted));
+    Ok((value, behind.transpose()?))
+}
+
+/// The bytes of an answer: behind it, where it is known, how many passages were read.
+pub(super) fn encode_answer(answer: &StoredAnswer) -> Vec<u8> {
+    let mut bytes = encode(answer);
+    if let Some(passages) = &answer.passages {
+        bytes.extend(encode(passages));
+    }
+    bytes
+}
+
+/// An answer from its bytes.
+pub(super) fn decode_answer(bytes: &[u8]) -> Result<StoredAnswer, redb::Error> {
+    let (answer, passages) = decode_with("an answer", bytes)?;
+    Ok(StoredAnswer { passages, ..answer })
+}
+
+/// How many passages an answer was written over and of how many, by row of a delivery.
+type PassagesByRow = Vec<Option<(u64, u64)>>;
+
+/// The bytes of a delivery: behind it, where any of its rows knows them, how many passages were read.
+pub(super) fn encode_delivery(delivery: &Delivery) -> Vec<u8> {
+    let passages = delivery.rows.iter().map(|row| match &row.output {
+        Some(Output::Answer(answer)) => answer.passages,
+        _ => None,
+    });
+    let passages: PassagesByRow = passages.collect();
+    let mut bytes = encode(delivery);
+    if passages.iter().any(Option::is_some) {
+        bytes.extend(encode(&passages));
+    }
+    bytes
+}
+
+/// A delivery from its bytes.
+pub(super) fn decode_delivery(bytes: &[u8]) -> Result<Delivery, redb::Error> {
+    let (mut delivery, passages): (Delivery, Option<PassagesByRow>) =
+        decode_with("a delivery", bytes)?;
+    for (row, passages) in delivery.rows.iter_mut().zip(passages.unwrap_or_default()) {
+        if let Some(Output::Answer(answer)) = &mut row.output {
+            answer.passages = passages;
+        }
+    }
+    Ok(delivery)
 }
 
 /// The bytes of a vector.

@@ -27,7 +27,8 @@ use std::time::Duration;
 
 use perennial_ask::dependency::Read;
 use perennial_ask::{
-    AnswerText, CallError, Dependencies, Finish, Rung, Source, SubParagraph, TaskDigest, Work,
+    AnswerText, CallError, Dependencies, Finish, PassagesRead, Rung, Source, SubParagraph,
+    TaskDigest, Work,
 };
 use perennial_bank::{ContextKey, DocumentKey};
 use perennial_connectors::{
@@ -220,6 +221,7 @@ fn answers() -> BTreeMap<&'static str, StoredAnswer> {
         dependencies: Dependencies::of(&[0.5, 0.0], &[read]),
         drift: None,
         elapsed: Duration::new(1, 500),
+        passages: None,
     };
     let provisional = StoredAnswer {
         request: None,
@@ -341,6 +343,7 @@ fn delivery() -> Delivery {
             is_exact: true,
             drift: 0.0,
             sources: vec!["full".to_owned()],
+            passages: None,
         })
     };
     let row = |key: &str, output| OutputRow {
@@ -489,6 +492,44 @@ fn records_have_the_bytes_they_had() {
 #[test]
 fn cases_that_were_added_stand_behind_the_others() {
     assert_eq!(format::encode(&Rung::Append), [6]);
+}
+
+/// How many passages were read stands behind a structure: who does not know it reads the rest, and what is
+/// without it is read.
+#[test]
+fn what_stands_behind_a_structure_is_read_by_who_knows_it() {
+    let plain = answers().remove("exact").expect("there");
+    let counted = StoredAnswer {
+        passages: Some(PassagesRead::all(300).chosen_from(Some(70_000))),
+        ..plain.clone()
+    };
+    let bytes = format::encode_answer(&counted);
+    assert_eq!(format::decode_answer(&bytes).expect("whole"), counted);
+    let older: StoredAnswer = format::decode("an answer", &bytes).expect("whole");
+    assert_eq!(older, plain);
+    let bytes = format::encode_answer(&plain);
+    assert_eq!(bytes, format::encode(&plain));
+    assert_eq!(format::decode_answer(&bytes).expect("whole"), plain);
+
+    let plain = delivery();
+    assert_eq!(format::encode_delivery(&plain), format::encode(&plain));
+    let mut counted = plain.clone();
+    let answers = counted
+        .rows
+        .iter_mut()
+        .filter_map(|row| row.output.as_mut());
+    for output in answers.skip(1) {
+        if let Output::Answer(answer) = output {
+            answer.passages = Some((3, 300));
+        }
+    }
+    assert_ne!(counted, plain);
+    let bytes = format::encode_delivery(&counted);
+    assert_eq!(format::decode_delivery(&bytes).expect("whole"), counted);
+    let older: Delivery = format::decode("a delivery", &bytes).expect("whole");
+    assert_eq!(older, plain);
+    let cut = &bytes[..bytes.len() - 1];
+    assert!(format::decode_delivery(cut).is_err());
 }
 
 /// What did not change with a version is read as it was written.

@@ -308,7 +308,7 @@ impl<'txn> Undo<'txn> {
             (None, _) => self.entry.view(view).n_new += 1,
             (Some(_), None) => self.entry.view(view).n_gone += 1,
             (Some(before), Some((now, _))) => {
-                let before: StoredAnswer = format::decode("an answer", before)?;
+                let before: StoredAnswer = format::decode_answer(before)?;
                 let is_same = before.answer == now.answer;
                 if !is_same || before.drift.is_none() != now.drift.is_none() {
                     self.entry.view(view).n_changed += 1;
@@ -445,9 +445,7 @@ impl State {
                     if of_epoch != stored_with || of_view != view || !is_asked_for {
                         break;
                     }
-                    let before = before
-                        .value()
-                        .map(|bytes| format::decode("an answer", bytes));
+                    let before = before.value().map(format::decode_answer);
                     let chain = chains.entry(context.to_owned()).or_default();
                     chain.push((stored_with, before.transpose()?));
                 }
@@ -457,7 +455,7 @@ impl State {
             for (context, chain) in chains {
                 let now = answers.get((view, &*context))?;
                 let now: Option<StoredAnswer> = now
-                    .map(|bytes| format::decode("an answer", bytes.value()))
+                    .map(|bytes| format::decode_answer(bytes.value()))
                     .transpose()?;
                 let mut later = chain.iter().skip(1).map(|(_, before)| before.as_ref());
                 let is_whole = chain.iter().all(|(stored_with, _)| {
@@ -497,7 +495,7 @@ impl State {
                 documents: BTreeMap::new(),
             };
             for ((view, context), bytes) in stood(txn, ANSWERS, UNDO_ANSWERS, epoch)? {
-                let answer: StoredAnswer = format::decode("an answer", &bytes)?;
+                let answer: StoredAnswer = format::decode_answer(&bytes)?;
                 let of_view = state.answers.entry(view).or_default();
                 of_view.insert(ContextKey::new(context), answer.into());
             }
@@ -520,7 +518,7 @@ pub(super) fn verify(txn: &ReadTransaction) -> Result<usize, redb::Error> {
     }
     for entry in txn.open_table(UNDO_ANSWERS)?.iter()? {
         if let Some(bytes) = entry?.1.value() {
-            format::decode::<StoredAnswer>("an answer", bytes)?;
+            format::decode_answer(bytes)?;
         }
     }
     Ok(list(txn)?.len())

@@ -9,7 +9,7 @@ use perennial_views::Memo;
 use perennial_views::memo::{RequestDigest, VectorDigest};
 use redb::TableDefinition;
 
-use super::format::{self, ANSWERS, OUTPUTS, StoredAnswer, StoredValue, VECTORS};
+use super::format::{self, ANSWERS, OUTPUTS, StoredValue, VECTORS};
 use super::kept::Kept;
 use super::{Staged, State};
 
@@ -20,7 +20,7 @@ impl Memo for State {
             let answers = txn.open_table(ANSWERS)?;
             let bytes = answers.get((view, context.as_str()))?;
             bytes
-                .map(|bytes| format::decode::<StoredAnswer>("an answer", bytes.value()))
+                .map(|bytes| format::decode_answer(bytes.value()))
                 .transpose()
         });
         let stored = found.ok()??;

@@ -423,7 +423,7 @@ impl State {
             }
             for entry in txn.open_table(OUTBOX)?.iter()? {
                 let (key, bytes) = entry?;
-                let delivery = format::decode("a delivery", bytes.value())?;
+                let delivery = format::decode_delivery(bytes.value())?;
                 if let Some((_, owed)) = restored.sinks.get_mut(key.value().0) {
                     owed.push(delivery);
                 }
@@ -460,7 +460,7 @@ impl State {
             for entry in txn.open_table(ANSWERS)?.iter()? {
                 let (key, bytes) = entry?;
                 let (view, context) = key.value();
-                let answer = format::decode("an answer", bytes.value())?;
+                let answer = format::decode_answer(bytes.value())?;
                 let answers = restored.answers.entry(view.to_owned()).or_default();
                 answers.insert(ContextKey::new(context), answer);
             }
@@ -535,7 +535,7 @@ impl State {
                 let mut answers = txn.open_table(ANSWERS)?;
                 for (view, context, answer) in &commit.answers {
                     let key = (*view, context.as_str());
-                    let bytes = answer.as_ref().map(format::encode);
+                    let bytes = answer.as_ref().map(format::encode_answer);
                     let before = match &bytes {
                         Some(bytes) => answers.insert(key, bytes.as_slice())?,
                         None => answers.remove(key)?,
@@ -564,7 +564,10 @@ impl State {
                 )?;
                 let mut outbox = txn.open_table(OUTBOX)?;
                 for (sink, delivery) in &commit.deliveries {
-                    outbox.insert((*sink, delivery.epoch), format::encode(delivery).as_slice())?;
+                    outbox.insert(
+                        (*sink, delivery.epoch),
+                        format::encode_delivery(delivery).as_slice(),
+                    )?;
                 }
                 for (sink, delivery) in &commit.merged {
                     add_merged(&mut outbox, sink, delivery)?;
@@ -696,7 +699,7 @@ impl State {
                 replacing::note_new(txn, sink.name)?;
                 outbox.retain(|(of, _), _| of != sink.name)?;
                 if let Some(delivery) = snapshot {
-                    let bytes = format::encode(delivery);
+                    let bytes = format::encode_delivery(delivery);
                     outbox.insert((sink.name, delivery.epoch), bytes.as_slice())?;
                     for row in &delivery.rows {
                         if let Some(digest) = digest_of_row(row) {
@@ -725,7 +728,7 @@ impl State {
         self.read(|txn| {
             let outbox = txn.open_table(OUTBOX)?;
             let owed = outbox.range((sink, 0)..=(sink, u64::MAX))?;
-            owed.map(|entry| format::decode("a delivery", entry?.1.value()))
+            owed.map(|entry| format::decode_delivery(entry?.1.value()))
                 .collect()
         })
     }
@@ -763,12 +766,15 @@ impl State {
             for entry in outbox.iter()?.rev() {
                 let (key, bytes) = entry?;
                 let (sink, epoch) = key.value();
-                let mut delivery: Delivery = format::decode("a delivery", bytes.value())?;
+                let mut delivery: Delivery = format::decode_delivery(bytes.value())?;
                 keep_last(sink, &mut delivery);
                 kept.push((sink.to_owned(), epoch, delivery));
             }
             for (sink, epoch, delivery) in kept {
-                outbox.insert((&*sink, epoch), format::encode(&delivery).as_slice())?;
+                outbox.insert(
+                    (&*sink, epoch),
+                    format::encode_delivery(&delivery).as_slice(),
+                )?;
             }
             Ok(())
         })
@@ -892,7 +898,7 @@ fn add_merged(
 ) -> Result<(), redb::Error> {
     let last = outbox.range((sink, 0)..=(sink, u64::MAX))?.next_back();
     let last = last.transpose()?.map(|(key, bytes)| {
-        let delivery: Result<Delivery, _> = format::decode("a delivery", bytes.value());
+        let delivery: Result<Delivery, _> = format::decode_delivery(bytes.value());
         delivery.map(|delivery| (key.value().1, delivery))
     });
     let mut merged = delivery.clone();
@@ -900,7 +906,10 @@ fn add_merged(
         outbox.remove((sink, epoch))?;
         merged = merged.and_before(last.rows);
     }
-    outbox.insert((sink, merged.epoch), format::encode(&merged).as_slice())?;
+    outbox.insert(
+        (sink, merged.epoch),
+        format::encode_delivery(&merged).as_slice(),
+    )?;
     Ok(())
 }
 

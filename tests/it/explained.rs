@@ -184,6 +184,7 @@ fn why_an_answer_is_as_it_is_names_the_documents_that_changed() {
 const WHY_FIRST: &str = "\
 answers['q']
 ├ so since epoch 0, by regenerate (exact): W
+├ 2 of 2 passages read
 ├ what changed for it
 │ └ it was asked for the first time
 └ \"The library opens at nine.\"

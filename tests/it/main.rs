@@ -22,6 +22,7 @@ mod cold;
 mod collector;
 mod columns;
 mod copies;
+mod coverage;
 mod delivered;
 mod documented;
 mod each;

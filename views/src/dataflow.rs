@@ -69,6 +69,9 @@ pub struct Built<'scope> {
     pub dependencies: Rows<'scope, Dependency>,
     /// Empty; its frontier passes an epoch when the store has heard of all its references.
     pub references: VecCollection<'scope, Epoch, (), isize>,
+    /// How many passages there are for contexts with these values, where not all of them are read: one row
+    /// for each group that exceeds the budget.
+    pub n_passages: VecCollection<'scope, Epoch, (Tuple, isize), isize>,
 }
 
 /// Builds a view over its two streams, each row with the values by which documents and contexts
@@ -76,7 +79,7 @@ pub struct Built<'scope> {
 /// provisionally reads).
 ///
 /// # Contract
-/// An epoch is complete when the frontiers of both outputs have passed it.
+/// An epoch is complete when the frontiers of all outputs have passed it.
 pub fn build<'scope>(
     plan: &Arc<Plan>,
     documents: Rows<'scope, (Tuple, Document)>,
@@ -86,7 +89,11 @@ pub fn build<'scope>(
 ) -> Built<'scope> {
     let superseded = superseded(documents.clone().map(|(_, document)| document));
     let passages = current(plan, passages(plan, documents, services), superseded);
-    let LaidOut { requests, failed } = lay_out(plan, passages, contexts, services);
+    let LaidOut {
+        requests,
+        failed,
+        n_passages,
+    } = lay_out(plan, passages, contexts, services);
     let references = refer(plan, requests.clone(), services);
     let calls = GenerateCalls {
         plan: plan.clone(),
@@ -113,6 +120,7 @@ pub fn build<'scope>(
         answers: answers.concat(failed).consolidate(),
         dependencies,
         references,
+        n_passages,
     }
 }
 

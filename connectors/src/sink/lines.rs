@@ -347,6 +347,7 @@ mod tests {
                     is_exact: true,
                     drift: 0.0,
                     sources: vec!["a.md".to_owned()],
+                    passages: None,
                 })
                 .map(Output::Answer),
         };

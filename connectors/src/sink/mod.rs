@@ -187,6 +187,10 @@ pub struct OutputAnswer {
     pub drift: f32,
     /// Documents that it leans on, most first; at most 64.
     pub sources: Vec<String>,
+    /// How many passages it was written over, and how many there were to choose from; none where that is not
+    /// known. What is stored of a delivery has it behind all else.
+    #[serde(skip)]
+    pub passages: Option<(u64, u64)>,
 }
 
 impl Delivery {
@@ -265,14 +269,19 @@ impl OutputAnswer {
             Ok(text) => ("text", text),
             Err(reason) => ("error", reason),
         };
-        json!({
+        let mut fields = json!({
             "question": self.question,
             name: text,
             "rung": self.rung,
             "exact": self.is_exact,
             "drift": self.drift,
             "sources": self.sources,
-        })
+        });
+        if let Some((read, of)) = self.passages {
+            fields["passages_read"] = read.into();
+            fields["passages_of"] = of.into();
+        }
+        fields
     }
 }
 

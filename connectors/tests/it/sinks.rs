@@ -24,6 +24,7 @@ fn delivery(epoch: u64, texts: &[Option<&str>]) -> Delivery {
                 is_exact: i == 0,
                 drift: 0.25,
                 sources: vec!["a.md".to_owned()],
+                passages: None,
             })
             .map(Output::Answer),
     });

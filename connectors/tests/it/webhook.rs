@@ -23,6 +23,7 @@ fn delivery(epoch: u64, n_rows: usize) -> Delivery {
                 is_exact: true,
                 drift: 0.25,
                 sources: vec!["a.md".to_owned()],
+                passages: None,
             })
             .map(Output::Answer),
     };

@@ -35,8 +35,8 @@ Examples:
   perennial answers http://127.0.0.1:7070               while a server has the folder open
 
 With --json, each answer is one object: as_of, committed_at_ms, view, context, question, text,
-error, finish, epoch, rung, exact, memoised, drift, sub_paragraphs, evidence, work (see
-`perennial watch --help`); evidence is null of what a folder holds;
+error, finish, epoch, rung, exact, memoised, drift, passages_read, passages_of, sub_paragraphs,
+evidence, work (see `perennial watch --help`); evidence is null of what a folder holds;
 committed_at_ms is null where a server tells them. `perennial history` lists the epochs there are.")]
 pub(crate) struct AnswersArgs {
     /// Of what.

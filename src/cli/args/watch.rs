@@ -51,6 +51,7 @@ With --json, standard output has one object a line, told apart by \"event\":
             (with --deliver each, all that were taken since the one before)
   answer    view, context, question, epoch, change: new|changed|stands|gone, text, old_text,
             error, finish: stop|length, rung, exact, memoised, drift, regret, early,
+            passages_read, passages_of (fewer are read where they exceed the budget),
             sub_paragraphs [{text, sources [{document, ordinal, share}]}],
             evidence: attention|leave-one-out|lexical, work, elapsed_ms
   rejected  source, place, key, reason
@@ -59,7 +60,8 @@ With --json, standard output has one object a line, told apart by \"event\":
             whatever ends it without success
   progress  context, stage: embedding|encoding|writing, done, total, text
             (only with --progress)
-  plan      plan, model, context_window, documents, rejected, passages, tokens, budget, selects;
+  plan      plan, model, context_window, documents, rejected, passages, tokens, budget, budget_asked,
+            selects;
             of `perennial explain`, which says nothing else
 `work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes, cached,
 cost}; cached are those that a server still knew; cost is {amount, currency} of a model with

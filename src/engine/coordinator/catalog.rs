@@ -27,6 +27,7 @@ use super::view::{Body, Done, Generating, Querying, View};
 use crate::engine::budget::Ledger;
 use crate::engine::change_log::{BagChange, ChangeLog};
 use crate::engine::clock::now_ms;
+use crate::engine::coverage::Coverage;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::deletions::Deletions;
 use crate::engine::error::Error;
@@ -207,6 +208,7 @@ impl Coordinator {
             said: BTreeMap::new(),
             questions: BTreeMap::new(),
             n_documents: 0,
+            coverage: Coverage::default(),
             deltas: BTreeMap::new(),
             healing: Healing::default(),
             measuring: Measuring::default(),

@@ -146,6 +146,12 @@ impl Generating {
         is_taken: bool,
     ) -> Completed {
         let (mut completed, mut n_unasked) = (Completed::default(), 0);
+        if self.coverage.take_change() {
+            // No answer is asked for again because there is more that it leaves out.
+            for (context, answer) in &mut self.answers {
+                answer.choose_from(self.coverage.of(context));
+            }
+        }
         let mut deltas = net(std::mem::take(&mut self.deltas));
         // The first epoch after a restart says what stands: answers of an earlier process that are
         // not among it are gone.
@@ -271,7 +277,11 @@ impl Generating {
     ) -> Option<AnswerUpdate> {
         let old = self.answers.get(&context).map(|c| c.answer.clone());
         let new = new.map(|answer| CurrentAnswer::of(answer, epoch, refresh));
-        let new = new.map(|new| self.of_its_model(new));
+        let new = new.map(|new| {
+            let mut new = self.of_its_model(new);
+            new.choose_from(self.coverage.of(&context));
+            new
+        });
         let update = self.update(&context, epoch, (old, new.as_ref()));
         match new {
             Some(answer) => {

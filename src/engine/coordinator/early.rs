@@ -72,8 +72,9 @@ impl Generating {
         }
         let old = self.last_told(&context).map(|old| old.answer.clone());
         let (epoch, question) = (refresh.epoch, refresh.request.question.clone());
-        let current =
+        let mut current =
             self.of_its_model(CurrentAnswer::of(answer_of(&refresh), epoch, Some(refresh)));
+        current.choose_from(self.coverage.of(&context));
         let update = self.update(&context, epoch, (old, Some(&current)));
         let update = AnswerUpdate {
             question: question.clone(),

@@ -304,6 +304,11 @@ impl Generating {
             let (context, _) = reading::context(key, &Row::default());
             let priority = new.map_or(0, reading::priority);
             self.services.agenda.prioritise(&context, priority);
+            let group = new.map(|row| {
+                let group = reading::group(key, row, &self.plan.matching);
+                group.unwrap_or_else(|| reading::alone(key))
+            });
+            self.coverage.note_context(&context, group);
             match new {
                 Some(row) => self.questions.insert(context, row.text.clone()),
                 None => self.questions.remove(&context),

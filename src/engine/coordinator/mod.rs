@@ -161,6 +161,17 @@ impl Coordinator {
                         deltas.push((answer, diff));
                     }
                 }
+                Woken::Report(Some(Report::Passages {
+                    view,
+                    group,
+                    n,
+                    diff,
+                })) => {
+                    let view = self.views.get_mut(&view).and_then(View::generating_mut);
+                    if let Some(view) = view {
+                        view.coverage.count(group, n, diff);
+                    }
+                }
                 Woken::Report(Some(Report::Tuple { view, tuple, diff })) => {
                     let view = self.views.get_mut(&view);
                     if let Some(Body::Query(querying)) = view.map(|view| &mut view.body) {

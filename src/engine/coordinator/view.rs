@@ -16,6 +16,7 @@ use crate::engine::analysis::Answering;
 use crate::engine::budget::{Ledger, Spending};
 use crate::engine::cause::LastRequest;
 use crate::engine::change_log::{BagChange, ChangeLog};
+use crate::engine::coverage::Coverage;
 use crate::engine::current::CurrentAnswer;
 use crate::engine::healing::Healing;
 use crate::engine::measuring::Measuring;
@@ -125,6 +126,8 @@ pub(super) struct Generating {
     pub(super) questions: BTreeMap<ContextKey, Arc<str>>,
     /// Number of documents then.
     pub(super) n_documents: usize,
+    /// How many passages each context may see.
+    pub(super) coverage: Coverage,
     /// Answer deltas of the epochs in flight: retracted and emitted.
     pub(super) deltas: BTreeMap<ContextKey, AnswerDeltas>,
     pub(super) healing: Healing,

@@ -112,6 +112,8 @@ fn told(view: &str, documents: Option<&str>, key: &str, answered: &Answered) -> 
         "sentences": sentences.collect::<Vec<_>>(),
         "epoch": answered.epoch,
         "exact": answered.is_exact,
+        "passages_read": answered.passages.map(|passages| passages.read),
+        "passages_of": answered.passages.map(|passages| passages.of),
         "kept": answered.was_kept,
         "tokens": {
             "prompt": answered.usage.prompt,

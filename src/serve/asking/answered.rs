@@ -1,6 +1,6 @@
 //! What is said to who asked: the answer, what its sentences lean on, and what it cost.
 
-use perennial_ask::{CallError, Finish, Rung};
+use perennial_ask::{CallError, Finish, PassagesRead, Rung};
 
 use super::super::refusal::Refusal;
 use crate::engine::{AnswerUpdate, Lineage};
@@ -15,6 +15,8 @@ pub(crate) struct Answered {
     pub(crate) epoch: u64,
     pub(crate) rung: Rung,
     pub(crate) is_exact: bool,
+    /// How many passages it was written over, and of how many.
+    pub(crate) passages: Option<PassagesRead>,
     /// Whether it was there before it was asked for.
     pub(crate) was_kept: bool,
 }
@@ -124,6 +126,7 @@ impl Answered {
             epoch: update.epoch,
             rung: update.rung,
             is_exact: update.is_exact,
+            passages: update.passages,
             was_kept: !is_new,
         })
     }
@@ -186,6 +189,7 @@ mod tests {
             is_memoised: false,
             drift: 0.0,
             regret: 0.0,
+            passages: None,
             is_early: false,
         }
     }

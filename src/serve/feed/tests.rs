@@ -52,6 +52,7 @@ fn answer(context: &str, text: Option<&str>, epoch: Epoch) -> AnswerUpdate {
         is_memoised: false,
         drift: 0.0,
         regret: 0.0,
+        passages: None,
         is_early: false,
     }
 }

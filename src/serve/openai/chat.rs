@@ -99,7 +99,8 @@ pub(super) struct Completion {
     choices: Value,
     #[schema(value_type = Object)]
     usage: Value,
-    /// What is said of it that others have no word for: `key`, `epoch`, `rung`, `exact`, `kept`.
+    /// What is said of it that others have no word for: `key`, `epoch`, `rung`, `exact`,
+    /// `passages_read`, `passages_of`, `kept`.
     #[schema(value_type = Object)]
     perennial: Value,
 }
@@ -280,6 +281,8 @@ impl Heading {
             "epoch": answered.epoch,
             "rung": answered.rung,
             "exact": answered.is_exact,
+            "passages_read": answered.passages.map(|passages| passages.read),
+            "passages_of": answered.passages.map(|passages| passages.of),
             "kept": answered.was_kept,
         })
     }

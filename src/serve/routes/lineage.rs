@@ -40,6 +40,10 @@ pub(crate) struct LineageJson {
     /// likely without the passage) or lexical (rare words that both have).
     #[schema(value_type = String, example = "attention")]
     evidence: Evidence,
+    /// How many passages it was written over; null where that is not known.
+    passages_read: Option<usize>,
+    /// How many passages its context can see now.
+    passages_of: Option<usize>,
     /// By sentences.
     sub_paragraphs: Vec<LeaningJson>,
     /// The passages that it was written over, in the order of their layout. Empty where they are not known
@@ -136,6 +140,8 @@ pub(crate) async fn lineage(
         text: lineage.answer.new_text().map(str::to_owned),
         exact: lineage.answer.is_exact,
         evidence: lineage.answer.evidence,
+        passages_read: lineage.answer.passages.map(|passages| passages.read),
+        passages_of: lineage.answer.passages.map(|passages| passages.of),
         sub_paragraphs: parts.collect(),
         n_passages: lineage.passages.len(),
         passages: passages.collect(),

@@ -48,12 +48,15 @@ impl<T: ExchangeData + Hash> Group for T {}
 pub(crate) type Question = (ContextKey, Arc<str>);
 
 /// The outcome for each context.
-pub(crate) struct LaidOut<'scope> {
+pub(crate) struct LaidOut<'scope, G: Group> {
     /// Contexts with the layout that they are to be answered over: empty only where the view answers
     /// without documents.
     pub(crate) requests: Rows<'scope, Request>,
     /// Answers of contexts that have nothing to be answered from, or could not be embedded: errors.
     pub(crate) failed: Rows<'scope, (ContextKey, Answer)>,
+    /// How many passages there are of each group that is too large to be read whole; those with one title
+    /// and text, equally in force, count once.
+    pub(crate) n_passages: Rows<'scope, (G, isize)>,
 }
 
 /// Lays passages out for contexts, each within its group.
@@ -62,7 +65,7 @@ pub(crate) fn lay_out<'scope, G: Group>(
     passages: Rows<'scope, (G, Passage)>,
     contexts: Rows<'scope, (G, Question)>,
     services: &Services,
-) -> LaidOut<'scope> {
+) -> LaidOut<'scope, G> {
     let order = plan.order;
     let corpus = corpus::corpus(
         passages,
@@ -80,6 +83,9 @@ pub(crate) fn lay_out<'scope, G: Group>(
     let asking = contexts.join_core(corpus.too_large, |group, question, ()| {
         Some((group.clone(), question.clone()))
     });
+    let different = corpus.passages.clone();
+    let different = different.map(|(group, passage)| (group, (passage.id, passage.is_superseded)));
+    let n_passages = different.distinct().map(|(group, _)| group).count();
     let (selected, failed) = selected::selected(plan, corpus.passages, asking, services);
     let (whole, without) = over_documents(plan, whole, CallError::NoDocuments);
     let budget = plan.token_budget;
@@ -87,6 +93,7 @@ pub(crate) fn lay_out<'scope, G: Group>(
     LaidOut {
         requests: whole.concat(selected),
         failed: failed.concatenate([without, unfit]),
+        n_passages,
     }
 }
 

@@ -52,6 +52,8 @@ export function AnswerCard({ view, answerKey, entry, draft, chosen }) {
       html`<${Cost} forwarded=${answer.work.forwarded} rerun=${answer.work.from_scratch} />`}
       <span title="time of its last refresh">${duration(answer.elapsed_ms)}</span>
       <span title="the epoch in which it came to be as it is">epoch ${thousands(answer.epoch)}</span>
+      ${answer.passages_read < answer.passages_of &&
+      html`<span title="the rest exceeds the view's token budget">${thousands(answer.passages_read)} of ${thousands(answer.passages_of)} passages read</span>`}
       ${answer.finish === "length" && html`<span class="cut">cut at the limit of tokens</span>`}
       ${answer.drift > 0 && html`<span title="part that leans on passages as they were read before">drift ${percent(answer.drift)}</span>`}
       ${hasDiff &&
