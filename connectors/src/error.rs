@@ -1,13 +1,14 @@
 //! What ends a source? Each variant says what the user can do about it.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use perennial_rows::Type;
 use thiserror::Error;
 
-use crate::Feature;
+use crate::{Feature, Refusal};
 
 /// Why a source could not start, or had to end.
 #[derive(Debug, Error)]
@@ -243,6 +244,17 @@ pub enum Error {
         /// How long it asks to be left alone.
         retry_after: Option<Duration>,
     },
+    /// A sink was refused what it delivered, and would be refused the same again: what is wrong is the rows
+    /// themselves, or that nobody is there. A sink of one's own says so by this.
+    #[error("{reason}")]
+    Refused {
+        /// What was said.
+        reason: String,
+        /// What is refused.
+        refusal: Refusal,
+        /// Which rows of the delivery, where that is known: all before them were taken.
+        rows: Option<Range<usize>>,
+    },
     /// Records stand in a state directory and nowhere else.
     #[error(
         "{name:?} holds what was posted, which stands nowhere else and would be deleted: listen for \
@@ -277,6 +289,26 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same would be refused again, whatever is mended outside: [`Refusal`] says which are.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
+    /// The same, where it is known which rows of a delivery were refused.
+    #[cfg(feature = "http")]
+    pub(crate) fn of_rows(self, of: Range<usize>) -> Self {
+        match self {
+            Self::Refused {
+                reason, refusal, ..
+            } => Self::Refused {
+                reason,
+                refusal,
+                rows: Some(of),
+            },
+            other => other,
+        }
+    }
+
     /// How long the other side asks to be left alone before the same is tried again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

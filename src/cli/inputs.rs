@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use perennial::connectors::{
-    ColumnNames, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Table, Watching, glob_list,
+    ColumnNames, DeadLetters, Folder, HttpListener, JsonLines, Kafka, Sink, Source, Table,
+    Watching, glob_list,
 };
 
 use super::args::WatchArgs;
@@ -46,6 +47,8 @@ pub(crate) struct Inputs {
     sinks: Vec<String>,
     /// Of those that are URLs.
     webhook_secret: Option<PathBuf>,
+    /// Where rows go that sinks refuse for good.
+    dead_letters: Option<PathBuf>,
     /// Of tables, and of fields of JSON lines.
     columns: ColumnNames,
     /// Of tables that are text.
@@ -158,6 +161,7 @@ impl Inputs {
             settings: topic::settings(args.kafka_file.as_deref(), &args.kafka)?,
             sinks: args.sinks.clone(),
             webhook_secret: args.webhook_secret_file.clone(),
+            dead_letters: args.dead_letters.clone(),
             columns: columns(args.columns.as_deref())?,
             delimiter: args.delimiter.clone(),
             encoding: args.encoding.clone(),
@@ -261,6 +265,11 @@ impl Inputs {
                 "--webhook-secret-file without a URL as --sink",
                 "what is posted is signed; files and topics are not",
             ),
+            (
+                args.dead_letters.is_some() && !args.sinks.iter().any(|sink| may_refuse(sink)),
+                "--dead-letters without a URL or topic as --sink",
+                "a file refuses nothing",
+            ),
         ];
         match without.into_iter().find(|(is_idle, ..)| *is_idle) {
             Some((_, what, hint)) => Err(Failure::usage(what, hint)),
@@ -290,9 +299,17 @@ impl Inputs {
     /// What [`topic::sink`] reports.
     pub(crate) fn sinks(&self) -> Result<Vec<Box<dyn Sink>>, Failure> {
         let secret = self.webhook_secret.as_deref();
-        let sink = |typed: &String| match listen::is_url(typed) {
-            true => listen::webhook(typed, secret),
-            false => topic::sink(typed, &self.settings),
+        let letters = self.dead_letters.as_ref();
+        let letters = letters.map(DeadLetters::open).transpose()?;
+        let sink = |typed: &String| -> Result<Box<dyn Sink>, Failure> {
+            let opened = match listen::is_url(typed) {
+                true => listen::webhook(typed, secret),
+                false => topic::sink(typed, &self.settings),
+            }?;
+            Ok(match letters.as_ref().filter(|_| may_refuse(typed)) {
+                Some(letters) => Box::new(letters.of(opened)),
+                None => opened,
+            })
         };
         self.sinks.iter().map(sink).collect()
     }
@@ -438,6 +455,7 @@ impl Inputs {
             settings: Settings::default(),
             sinks: Vec::new(),
             webhook_secret: None,
+            dead_letters: None,
             columns: ColumnNames::default(),
             delimiter: None,
             encoding: None,
@@ -487,6 +505,11 @@ fn columns(typed: Option<&str>) -> Result<ColumnNames, Failure> {
 fn reads_like_a_question(text: &str) -> bool {
     let looks = text.contains(char::is_whitespace) || text.ends_with('?');
     looks && !Path::new(text).exists()
+}
+
+/// Whether a sink may refuse for good what it is given.
+fn may_refuse(typed: &str) -> bool {
+    listen::is_url(typed) || typed.starts_with(topic::SCHEME)
 }
 
 #[cfg(test)]

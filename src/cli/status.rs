@@ -117,5 +117,15 @@ fn lines(status: &Value) -> Vec<String> {
             number(&of["n_epochs"])
         )
     }));
+    let put_aside = list(&status["dead_letters"]);
+    let put_aside = put_aside.iter().filter(|of| of["n_rows"] != 0);
+    lines.extend(put_aside.map(|of| {
+        format!(
+            "{} has refused {} rows for good: {}",
+            text(&of["sink"]),
+            number(&of["n_rows"]),
+            text(&of["file"])
+        )
+    }));
     lines
 }

@@ -37,6 +37,7 @@ use super::quarantine::{QuarantinePage, Quarantined};
 use super::recent::RecentChanges;
 use super::relations::{RelationInfo, Snapshot};
 use super::runtime::Runtime;
+use super::sinks::PutAside;
 use super::subscription::Subscription;
 use super::tracer::SpanCounts;
 #[cfg(feature = "serve")]
@@ -788,6 +789,14 @@ impl Engine {
     /// [`Error::Stopped`].
     pub fn undelivered(&self) -> Result<Vec<(String, usize)>, Error> {
         self.ask(|reply| Request::Undelivered { reply })
+    }
+
+    /// What sinks have refused for good: one for each that has a file of dead letters.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn dead_letters(&self) -> Result<Vec<PutAside>, Error> {
+        self.ask(|reply| Request::DeadLetters { reply })
     }
 
     /// Erases a document, or a context: deletes it, waits until every answer is exact

@@ -71,6 +71,7 @@ pub use quarantine::{QuarantinePage, Quarantined};
 pub use recent::{KeyChange, KeyChangeKind, RecentChanges, TupleChange};
 pub use relations::{RelationInfo, RelationKind, Snapshot, Staleness, ViewStatus};
 pub use runtime::Runtime;
+pub use sinks::PutAside;
 pub use subscription::{Answers, Subscription, TimedOut};
 pub use tracer::{
     Begun, Delivered, MAX_NAMED_KEYS, Reached, Refreshed, SpanCounts, Stored, Taken, Tracer,

@@ -16,11 +16,12 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use perennial_connectors::{Delivery, Replaced, Sink, StopFlag};
+use perennial_connectors::{DeadLetterCount, Delivery, Replaced, Sink, StopFlag};
 
 use super::log;
 use super::names::ViewId;
@@ -49,6 +50,17 @@ pub(crate) struct SinkSpec {
     pub(crate) sink: Box<dyn Sink>,
 }
 
+/// What a sink has refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutAside {
+    /// The sink.
+    pub sink: String,
+    /// The file of dead letters.
+    pub file: PathBuf,
+    /// How many rows of the sink stood there when it was opened, or were put there since.
+    pub n_rows: u64,
+}
+
 /// A sink at work. Dropping it waits a while for what is owed, then stops it.
 pub(crate) struct RunningSink {
     pub(crate) name: String,
@@ -57,6 +69,8 @@ pub(crate) struct RunningSink {
     /// Whether it is new, and gets all that stands with the first epoch of its view. Before that
     /// the state directory does not know it: after a crash it is new again.
     pub(crate) is_waiting: bool,
+    /// How many rows it has put aside, where it has a file for what is refused for good.
+    dead_letters: Option<Arc<DeadLetterCount>>,
     /// Whether it was told that much is owed, and not half of it was taken since.
     is_known_full: bool,
     outbox: Arc<Outbox>,
@@ -73,6 +87,13 @@ pub(crate) enum SinkEvent {
         /// The sink.
         sink: String,
         /// Which delivery, and why.
+        message: String,
+    },
+    /// Rows were refused for good, and put aside.
+    PutAside {
+        /// The sink.
+        sink: String,
+        /// How many, and where they stand.
         message: String,
     },
     /// What former origins delivered is replaced.
@@ -165,6 +186,7 @@ impl RunningSink {
         let outbox = Arc::new(Outbox::default());
         outbox.lock().deliveries = owed.into_iter().map(Arc::new).collect();
         let (name, stop) = (sink.name().to_owned(), StopFlag::new());
+        let dead_letters = sink.dead_letters().cloned();
         let thread = std::thread::Builder::new()
             .name(format!("sink {name}"))
             .spawn({
@@ -178,6 +200,7 @@ impl RunningSink {
             name,
             view,
             is_waiting: false,
+            dead_letters,
             is_known_full: false,
             outbox,
             stop,
@@ -189,6 +212,16 @@ impl RunningSink {
     pub(crate) fn owe(&self, delivery: Delivery) {
         self.outbox.lock().deliveries.push_back(Arc::new(delivery));
         self.outbox.changed.notify_all();
+    }
+
+    /// What it has refused for good, where it has a file for that.
+    pub(crate) fn put_aside(&self) -> Option<PutAside> {
+        let letters = self.dead_letters.as_ref()?;
+        Some(PutAside {
+            sink: self.name.clone(),
+            file: letters.path().to_owned(),
+            n_rows: letters.n(),
+        })
     }
 
     /// Deliveries that it has not taken.
@@ -293,12 +326,15 @@ fn run(
 ) {
     let mut pause = PAUSE.0;
     let mut told: Option<String> = None;
+    let sink_letters = sink.dead_letters().cloned();
     while let Some(delivery) = outbox.first() {
         if stop.raised() {
             return;
         }
         fault::DELIVER_BEGIN.reach();
         let began = Instant::now();
+        let n_put_aside = || sink_letters.as_ref().map_or(0, |letters| letters.n());
+        let n_before = n_put_aside();
         let attempt = catch_unwind(AssertUnwindSafe(|| match former.is_empty() {
             true => sink.deliver(&delivery, stop).map(|()| None),
             false => sink.replace(&delivery, &former, stop).map(Some),
@@ -306,7 +342,11 @@ fn run(
         let delivered = match attempt {
             Ok(delivered) => delivered.map_err(|error| {
                 let asked = error.retry_after().unwrap_or_default();
-                (error.to_string(), asked.min(MAX_ASKED_PAUSE))
+                let hint = match error.is_permanent() && sink_letters.is_none() {
+                    true => "; what is refused for good may go to a file of dead letters",
+                    false => "",
+                };
+                (format!("{error}{hint}"), asked.min(MAX_ASKED_PAUSE))
             }),
             Err(_) => {
                 let reason = "its code panicked, which is a defect of the program";
@@ -338,6 +378,18 @@ fn run(
                 fault::DELIVER_STRUCK.reach();
                 pause = PAUSE.0;
                 told = None;
+                let n_refused = n_put_aside().saturating_sub(n_before);
+                if let Some(letters) = sink_letters.as_ref().filter(|_| n_refused > 0) {
+                    tell(SinkEvent::PutAside {
+                        sink: sink.name().to_owned(),
+                        message: format!(
+                            "of epoch {}, {n_refused} of {} rows were refused for good, and stand in {}",
+                            delivery.epoch,
+                            delivery.rows.len(),
+                            letters.path().display()
+                        ),
+                    });
+                }
                 if let Some(message) = replaced.and_then(in_words) {
                     let sink = sink.name().to_owned();
                     tell(SinkEvent::Replaced { sink, message });
@@ -548,6 +600,7 @@ mod tests {
             name: "none".to_owned(),
             view: ViewId(0),
             is_waiting: false,
+            dead_letters: None,
             is_known_full: false,
             outbox: Arc::new(outbox),
             stop: StopFlag::new(),

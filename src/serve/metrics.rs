@@ -23,7 +23,7 @@ use super::refusal::{Refusal, RefusalBody};
 use super::routes::models::FragmentsJson;
 use super::served::Served;
 use super::tokens::Role;
-use crate::engine::{RelationInfo, SpanCounts};
+use crate::engine::{PutAside, RelationInfo, SpanCounts};
 
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -57,6 +57,7 @@ pub(super) async fn metrics(
         is_ready: overview.is_ready(),
         n_quarantined: overview.n_quarantined,
         undelivered: overview.undelivered,
+        dead_letters: overview.dead_letters,
         fragments: overview.fragments,
         spans: served.engine().spans(),
         n_connections: served.n_connections.load(Ordering::Relaxed),
@@ -77,6 +78,7 @@ struct Numbers {
     views: Vec<(RelationInfo, Totals, usize)>,
     streams: Vec<RelationInfo>,
     undelivered: Vec<(String, usize)>,
+    dead_letters: Vec<PutAside>,
     n_quarantined: usize,
     fragments: Option<FragmentsJson>,
     spans: Option<SpanCounts>,
@@ -333,6 +335,16 @@ impl Collector for Numbers {
             self.undelivered
                 .iter()
                 .map(|(sink, n)| ([("sink", sink.clone())], number(*n))),
+        )?;
+        to.family(
+            Of::Gauge,
+            gauge(
+                "sink_dead_letters",
+                "Rows that a sink refused for good, in its file",
+            ),
+            self.dead_letters
+                .iter()
+                .map(|of| ([("sink", of.sink.clone())], number_64(of.n_rows))),
         )?;
         if let Some(held) = &self.fragments {
             let tiers = [

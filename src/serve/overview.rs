@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 use super::routes::health::waiting;
 use super::routes::models::FragmentsJson;
 use super::served::Served;
-use crate::engine::RelationInfo;
+use crate::engine::{PutAside, RelationInfo};
 
 /// The engine at one moment.
 pub(super) struct Overview {
@@ -15,6 +15,8 @@ pub(super) struct Overview {
     pub(super) n_quarantined: usize,
     /// Sinks that have not taken everything, with the epochs that each is owed.
     pub(super) undelivered: Vec<(String, usize)>,
+    /// What sinks have refused for good.
+    pub(super) dead_letters: Vec<PutAside>,
     pub(super) fragments: Option<FragmentsJson>,
 }
 
@@ -30,6 +32,7 @@ impl Served {
                 // How many there are is told without any of them.
                 n_quarantined: engine.quarantine_page(None, None, 0)?.n_records,
                 undelivered: engine.undelivered()?,
+                dead_letters: engine.dead_letters()?,
                 fragments: FragmentsJson::of(engine),
             })
         })

@@ -6,8 +6,8 @@ use std::sync::Arc;
 #[cfg(feature = "http")]
 use perennial_connectors::HttpIntake;
 use perennial_connectors::{
-    BearerToken, ColumnNames, Folder, Format, HttpLimits, HttpListener, JsonLines, JsonLinesSink,
-    Kafka, KafkaSink, Sink, Source, Table, Watching, Webhook, glob_list,
+    BearerToken, ColumnNames, DeadLetters, Folder, Format, HttpLimits, HttpListener, JsonLines,
+    JsonLinesSink, Kafka, KafkaSink, Sink, Source, Table, Watching, Webhook, glob_list,
 };
 use perennial_views::sql::{
     self, CreateSink, CreateSource, Diagnostic, Origin, SinkOption, SourceOption, Span, Spanned,
@@ -226,11 +226,13 @@ pub(super) fn sink(sink: &CreateSink) -> Result<Box<dyn Sink>, Fault> {
     let mut secret_file = None;
     let mut settings_file = None;
     let mut transactional_id = None;
+    let mut dead_letters = None;
     let mut given = Vec::new();
     for Spanned { of, span } in &sink.options {
         match of {
             SinkOption::SecretFile(path) => secret_file = Some(Spanned::new(path, *span)),
             SinkOption::SettingsFile(path) => settings_file = Some(Spanned::new(path, *span)),
+            SinkOption::DeadLetters(path) => dead_letters = Some(Spanned::new(path, *span)),
             SinkOption::TransactionalId(id) => transactional_id = Some((id, *span)),
             SinkOption::Setting(name, value) => given.push((name.to_string(), value.to_string())),
             _ => {}
@@ -241,7 +243,7 @@ pub(super) fn sink(sink: &CreateSink) -> Result<Box<dyn Sink>, Fault> {
         if let Some(file) = &secret_file {
             webhook = webhook.secret(&read(file)?).at(file.span)?;
         }
-        return Ok(Box::new(webhook));
+        return with_dead_letters(webhook, dead_letters.as_ref());
     }
     if !into.of.starts_with(SCHEME) {
         return Ok(Box::new(JsonLinesSink::open(&*into.of).at(into.span)?));
@@ -253,7 +255,19 @@ pub(super) fn sink(sink: &CreateSink) -> Result<Box<dyn Sink>, Fault> {
     if let Some((id, span)) = transactional_id {
         topic = topic.transactional(&**id).at(span)?;
     }
-    Ok(Box::new(topic))
+    with_dead_letters(topic, dead_letters.as_ref())
+}
+
+/// The sink, with a file for what it refuses for good where one is named.
+fn with_dead_letters(
+    sink: impl Sink,
+    file: Option<&Spanned<&Arc<str>>>,
+) -> Result<Box<dyn Sink>, Fault> {
+    let Some(file) = file else {
+        return Ok(Box::new(sink));
+    };
+    let letters = DeadLetters::open(&**file.of).at(file.span)?;
+    Ok(Box::new(letters.of(sink)))
 }
 
 const SCHEME: &str = "kafka://";

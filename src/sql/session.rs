@@ -583,10 +583,16 @@ impl Session {
                 table(names, rows)
             }
             Kind::Sink => {
+                let put_aside = self.engine.dead_letters().at(span)?;
                 let sinks = lock(&self.sinks);
                 let sinks = sinks.iter();
-                let rows = sinks.map(|(name, of)| vec![text(name), text(&of.view), text(&of.into)]);
-                table(["name", "from", "into"], rows)
+                let rows = sinks.map(|(name, of)| {
+                    let mut letters = put_aside.iter().filter(|letters| letters.sink == of.name);
+                    let n = letters.next().and_then(|of| i64::try_from(of.n_rows).ok());
+                    let n = n.map_or(Value::Null, Value::Integer);
+                    vec![text(name), text(&of.view), text(&of.into), n]
+                });
+                table(["name", "from", "into", "dead_letters"], rows)
             }
             Kind::Memory => self.show_memories(span)?,
             Kind::Model => {

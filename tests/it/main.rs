@@ -23,6 +23,7 @@ mod collector;
 mod columns;
 mod copies;
 mod coverage;
+mod dead_letters;
 mod delivered;
 mod documented;
 mod each;

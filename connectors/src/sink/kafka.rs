@@ -34,7 +34,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
-use super::{Delivery, Output, Replaced, Sink, Told};
+use super::{Delivery, Output, Refusal, Replaced, Sink, Told};
 use crate::kafka::client::{self, Complaints};
 use crate::{Error, StopFlag};
 
@@ -319,8 +319,14 @@ impl KafkaSink {
 
     fn failed(&self, error: &KafkaError, said: Option<String>) -> Error {
         let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
-        Error::Kafka {
-            reason: format!("topic {:?} of {}: {error}{said}", self.topic, self.servers),
+        let reason = format!("topic {:?} of {}: {error}{said}", self.topic, self.servers);
+        match Refusal::by_kafka(error) {
+            None => Error::Kafka { reason },
+            Some(refusal) => Error::Refused {
+                reason,
+                refusal,
+                rows: None,
+            },
         }
     }
 }

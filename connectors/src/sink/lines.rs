@@ -6,65 +6,28 @@
 //! {"view":"answers","key":"q2","epoch":7,"gone":true}
 //! {"end_of":{"origin":"00f1…","view":"answers","epoch":7,"rows":2}}
 //! ```
-//! The first line says whose file it is, and is the same for every view. An epoch counts once its
-//! last line is there. What stands behind the last of these lines when the file is opened is the
-//! beginning of an epoch that a crash cut off: it is removed, and the epoch is delivered again. An
-//! epoch that is there is not written twice.
+//! The first line is the same for every view. How the file stays whole is said where it is written
+//! (`epoch_file.rs`). An epoch that is there is not written twice.
 //!
 //! Where an engine goes back in time, the file is read once more: keys that stand in it and no more in what
 //! the engine says are told to be gone.
-//!
-//! Others may move the file away, remove or empty it while it is written, as those do who rotate logs:
-//! the next epoch begins a new one.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::epoch_file::{EpochFile, Last, line};
 use super::{Delivery, Replaced, Sink, Told};
-use crate::identity::identity;
-use crate::{Error, FaultPoint, StopFlag};
+use crate::{Error, StopFlag};
 
-/// The fault points of this sink.
-pub const FAULT_POINTS: &[FaultPoint] = points::ALL;
-
-mod points {
-    crate::fault_points! {
-        /// What a failed write may have left is cut off, and nothing is written.
-        CUT = "sink-file.cut";
-        /// The lines are written, and not synced.
-        WRITTEN = "sink-file.written";
-        /// The lines are there for good.
-        SYNCED = "sink-file.synced";
-    }
-}
-
-/// The first line: a file that begins otherwise is left alone.
+/// The first line.
 const HEAD: &[u8] = b"{\"perennial\":\"answers\",\"format\":1}\n";
-/// A longer line is none of this sink's.
-const LINE_LIMIT: u64 = 64 << 20;
 
 /// A file of JSON lines as a sink.
 #[derive(Debug)]
 pub struct JsonLinesSink {
     name: String,
-    path: PathBuf,
-    /// Held open and locked.
-    file: File,
-    /// Behind the last whole epoch, in bytes.
-    end: u64,
-    /// The last whole epoch.
-    last: Option<Last>,
-}
-
-/// Which epoch the file ends with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Last {
-    origin: String,
-    view: String,
-    epoch: u64,
+    file: EpochFile,
 }
 
 impl JsonLinesSink {
@@ -75,87 +38,18 @@ impl JsonLinesSink {
     /// [`Error::Io`]; [`Error::ForeignOutput`] for a file that holds anything but epochs;
     /// [`Error::OutputInUse`] if another process writes it; [`Error::UnknownScheme`] for an address.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let address = path
-            .as_ref()
-            .to_str()
-            .and_then(|path| path.split_once("://"));
-        if let Some((scheme, _)) = address {
-            let scheme = scheme.to_owned();
-            return Err(Error::UnknownScheme { scheme });
-        }
-        let path = std::path::absolute(&path).unwrap_or_else(|_| path.as_ref().to_path_buf());
-        let io = |action| {
-            let path = path.clone();
-            move |source| Error::Io {
-                path,
-                action,
-                source,
-            }
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(io("cannot be opened"))?;
-        if file.try_lock().is_err() {
-            return Err(Error::OutputInUse { path });
-        }
-        let (end, last) = scan(&path, &file)?;
-        let mut sink = Self {
-            name: path.display().to_string(),
-            path: path.clone(),
+        let file = EpochFile::open(path.as_ref(), HEAD)?;
+        Ok(Self {
+            name: file.path().display().to_string(),
             file,
-            end,
-            last,
-        };
-        let head = if end == 0 { HEAD } else { b"" };
-        sink.write(head).map_err(io("cannot be written"))?;
-        sync_folder(&path).map_err(io("cannot be written"))?;
-        Ok(sink)
-    }
-
-    /// Goes on with what stands under the file's name now.
-    fn settle(&mut self) -> Result<(), Error> {
-        let io = |source| Error::Io {
-            path: self.path.clone(),
-            action: "cannot be read",
-            source,
-        };
-        let held = self.file.metadata().map_err(io)?;
-        if !is_there(&held, &self.path) {
-            *self = Self::open(&self.path)?;
-            return Ok(());
-        }
-        if held.len() < self.end {
-            self.file.seek(SeekFrom::Start(0)).map_err(io)?;
-            // Until it is known where its epochs end, nothing of it is cut off.
-            self.end = u64::MAX;
-            (self.end, self.last) = scan(&self.path, &self.file)?;
-            if self.end == 0 {
-                self.write(HEAD).map_err(|source| Error::Io {
-                    path: self.path.clone(),
-                    action: "cannot be written",
-                    source,
-                })?;
-            }
-        }
-        Ok(())
+        })
     }
 
     /// Reads the whole epochs that are there.
-    fn look(&mut self, told: &mut Told<'_>) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        let whole = std::io::Read::take(&self.file, self.end);
-        let (mut reader, mut line) = (BufReader::new(whole), Vec::new());
+    fn look(&mut self, told: &mut Told<'_>) -> Result<(), Error> {
         // By key, of the epoch whose end is not read yet.
         let mut of_epoch: Vec<(String, bool)> = Vec::new();
-        loop {
-            line.clear();
-            if reader.read_until(b'\n', &mut line)? == 0 {
-                return Ok(());
-            }
-            // It was looked through when it was opened: what is no row is the first line.
-            let Ok(value) = serde_json::from_slice::<Value>(&line) else {
-                continue;
-            };
+        self.file.read(|value| {
             if let Some(end) = value.get("end_of") {
                 let (view, origin) = (end["view"].as_str(), end["origin"].as_str());
                 for (key, is_gone) in of_epoch.drain(..) {
@@ -164,20 +58,7 @@ impl JsonLinesSink {
             } else if let Some(key) = value["key"].as_str() {
                 of_epoch.push((key.to_owned(), value.get("gone").is_some()));
             }
-        }
-    }
-
-    fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
-        // A write that failed may have left a part.
-        self.file.set_len(self.end)?;
-        self.file.seek(SeekFrom::Start(self.end))?;
-        points::CUT.reach();
-        self.file.write_all(lines)?;
-        points::WRITTEN.reach();
-        self.file.sync_data()?;
-        points::SYNCED.reach();
-        self.end += lines.len() as u64;
-        Ok(())
+        })
     }
 }
 
@@ -187,16 +68,13 @@ impl Sink for JsonLinesSink {
     }
 
     fn is_empty(&self) -> bool {
-        self.last.is_none()
+        self.file.last().is_none()
     }
 
     fn deliver(&mut self, delivery: &Delivery, _stop: &StopFlag) -> Result<(), Error> {
-        self.settle()?;
-        let origin = delivery.origin_text();
-        if let Some(last) = &self.last
-            && (&last.origin, &last.view) == (&origin, &delivery.view)
-            && delivery.epoch <= last.epoch
-        {
+        self.file.settle()?;
+        let epoch = Last::of(delivery);
+        if self.file.last().is_some_and(|last| last.covers(&epoch)) {
             return Ok(());
         }
         let mut lines = Vec::new();
@@ -206,23 +84,13 @@ impl Sink for JsonLinesSink {
         line(
             &mut lines,
             &json!({ "end_of": {
-                "origin": origin,
+                "origin": delivery.origin_text(),
                 "view": delivery.view,
                 "epoch": delivery.epoch,
                 "rows": delivery.rows.len(),
             }}),
         );
-        self.write(&lines).map_err(|source| Error::Io {
-            path: self.path.clone(),
-            action: "cannot be written",
-            source,
-        })?;
-        self.last = Some(Last {
-            origin,
-            view: delivery.view.clone(),
-            epoch: delivery.epoch,
-        });
-        Ok(())
+        self.file.append(&lines, epoch)
     }
 
     fn replace(
@@ -231,104 +99,21 @@ impl Sink for JsonLinesSink {
         former: &[u64],
         stop: &StopFlag,
     ) -> Result<Replaced, Error> {
-        self.settle()?;
+        self.file.settle()?;
         let mut told = Told::of(delivery, former);
-        self.look(&mut told).map_err(|source| Error::Io {
-            path: self.path.clone(),
-            action: "cannot be read",
-            source,
-        })?;
+        self.look(&mut told)?;
         let (whole, n_gone) = delivery.taking_back(&told.keys);
         self.deliver(&whole, stop)?;
         Ok(Replaced::TakenBack(n_gone))
     }
 }
 
-/// Whether this file is what stands under the name.
-fn is_there(held: &Metadata, path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| identity(&found) == identity(held))
-}
-
-/// Makes the file's name outlive a crash of the machine.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    match path.parent().filter(|_| cfg!(unix)) {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-fn line(lines: &mut Vec<u8>, value: &Value) {
-    lines.extend_from_slice(value.to_string().as_bytes());
-    lines.push(b'\n');
-}
-
-/// Where the last whole epoch ends, and which it is.
-fn scan(path: &Path, file: &File) -> Result<(u64, Option<Last>), Error> {
-    let io = |source| Error::Io {
-        path: path.to_path_buf(),
-        action: "cannot be read",
-        source,
-    };
-    let foreign = |at: u64| Error::ForeignOutput {
-        path: path.to_path_buf(),
-        byte: at,
-    };
-    let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    let head = std::io::Read::take(&mut reader, HEAD.len() as u64);
-    { head }.read_until(b'\n', &mut line).map_err(io)?;
-    if line != HEAD {
-        // The crash may have come before the first line was whole.
-        return match HEAD.starts_with(&line) {
-            true => Ok((0, None)),
-            false => Err(foreign(0)),
-        };
-    }
-    let (mut at, mut end, mut last) = (line.len() as u64, line.len() as u64, None);
-    // Where a line stands that is none of ours: allowed behind the last whole epoch only, where a
-    // crash may have left anything.
-    let mut odd = None;
-    loop {
-        line.clear();
-        let n_read = std::io::Read::take(&mut reader, LINE_LIMIT)
-            .read_until(b'\n', &mut line)
-            .map_err(io)?;
-        if n_read == 0 {
-            return Ok((end, last));
-        }
-        let begin = at;
-        at += n_read as u64;
-        let value: Option<Value> = line
-            .strip_suffix(b"\n")
-            .and_then(|whole| serde_json::from_slice(whole).ok());
-        let marker = value.as_ref().and_then(|value| value.get("end_of"));
-        let whole = marker.and_then(|marker| {
-            Some(Last {
-                origin: marker.get("origin")?.as_str()?.to_owned(),
-                view: marker.get("view")?.as_str()?.to_owned(),
-                epoch: marker.get("epoch")?.as_u64()?,
-            })
-        });
-        let is_row = value
-            .as_ref()
-            .is_some_and(|v| v.get("view").is_some() && v.get("epoch").is_some());
-        match whole {
-            Some(whole) => {
-                if let Some(odd) = odd {
-                    return Err(foreign(odd));
-                }
-                end = at;
-                last = Some(whole);
-            }
-            _ if is_row => {}
-            _ => odd = odd.or(Some(begin)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::super::{Output, OutputAnswer, OutputRow};
     use super::*;

@@ -18,9 +18,12 @@
 //! of the one before, or is gone. So what waits can be merged by key, and a compacted topic holds
 //! what the view says.
 
+mod dead_letters;
+mod epoch_file;
 #[cfg_attr(not(feature = "kafka"), path = "../absent/kafka_sink.rs")]
 mod kafka;
 mod lines;
+mod refusal;
 #[cfg_attr(not(feature = "http"), path = "../absent/webhook.rs")]
 mod webhook;
 
@@ -31,8 +34,11 @@ use perennial_rows::{Tuple, json as rows_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use dead_letters::{DeadLetterCount, DeadLettered, DeadLetters};
+pub use epoch_file::FAULT_POINTS;
 pub use kafka::KafkaSink;
-pub use lines::{FAULT_POINTS, JsonLinesSink};
+pub use lines::JsonLinesSink;
+pub use refusal::Refusal;
 pub use webhook::Webhook;
 
 use crate::{Error, StopFlag};
@@ -56,10 +62,16 @@ pub trait Sink: Send + 'static {
         false
     }
 
+    /// How many rows it has put aside, where it has a file for what is refused for good.
+    fn dead_letters(&self) -> Option<&Arc<DeadLetterCount>> {
+        None
+    }
+
     /// Takes one epoch of a view.
     ///
     /// # Errors
-    /// Why it is not there: it is tried again after a while.
+    /// Why it is not there: it is tried again after a while, also where it is [refused for
+    /// good](Error::Refused), unless [`DeadLetters`] take it.
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error>;
 
     /// Takes the first epoch of an engine that goes back in time: it says all that stands. What was
@@ -101,6 +113,10 @@ impl Sink for Box<dyn Sink> {
         (**self).is_empty()
     }
 
+    fn dead_letters(&self) -> Option<&Arc<DeadLetterCount>> {
+        (**self).dead_letters()
+    }
+
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
         (**self).deliver(delivery, stop)
     }
@@ -130,6 +146,15 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The same epoch of the same view, with nothing of it.
+    fn without_rows(&self) -> Self {
+        Self {
+            view: self.view.clone(),
+            rows: Vec::new(),
+            ..*self
+        }
+    }
+
     /// The delivery, with rows of one before it of which it says nothing anew.
     #[must_use]
     pub fn and_before(self, before: Vec<OutputRow>) -> Self {

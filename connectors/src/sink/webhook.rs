@@ -42,7 +42,7 @@ use sha2::Sha256;
 use ureq::Agent;
 use ureq::http::{Response, Uri};
 
-use super::{Delivery, Replaced, Sink, origin_text};
+use super::{Delivery, Refusal, Replaced, Sink, origin_text};
 use crate::excerpt::prefix;
 use crate::{Error, StopFlag};
 
@@ -192,6 +192,23 @@ impl Webhook {
         }
     }
 
+    /// What came of an answer that is no success.
+    fn refused(&self, said: &Said) -> Error {
+        // Who says when to come again will take it then.
+        let refusal = match said.retry_after {
+            None => Refusal::by_status(said.status),
+            Some(_) => None,
+        };
+        match refusal {
+            None => self.failed(&said.words, said.retry_after),
+            Some(refusal) => Error::Refused {
+                reason: format!("{}: {}", self.name, said.words),
+                refusal,
+                rows: None,
+            },
+        }
+    }
+
     /// The request of one part, to be sent from another thread.
     fn attempt(
         &self,
@@ -236,7 +253,7 @@ impl Webhook {
         };
         match said {
             Ok(Ok(said)) if said.is_success => Ok(()),
-            Ok(Ok(said)) => Err(self.failed(&said.words, said.retry_after)),
+            Ok(Ok(said)) => Err(self.refused(&said)),
             Ok(Err(error)) => Err(self.failed(error, None)),
             Err(_) => Err(self.failed("the request ended without a word", None)),
         }
@@ -274,10 +291,11 @@ impl Webhook {
         let parts = parts(delivery, self.part_bytes);
         let n_parts = parts.len();
         for (number, rows) in (1..).zip(parts) {
-            let body = body(delivery, (number, n_parts), rows, former);
+            let body = body(delivery, (number, n_parts), rows.clone(), former);
             let key = key(delivery, number, &body);
             if !self.taken.contains(&key) {
-                self.post(&key, body, stop)?;
+                let posted = self.post(&key, body, stop);
+                posted.map_err(|error| error.of_rows(rows))?;
                 self.taken.insert(key);
             }
         }
@@ -288,6 +306,7 @@ impl Webhook {
 
 /// What a receiver answered.
 struct Said {
+    status: u16,
     is_success: bool,
     words: String,
     retry_after: Option<Duration>,
@@ -310,6 +329,7 @@ impl Said {
             .collect();
         let colon = if shown.is_empty() { "" } else { ": " };
         Self {
+            status: status.as_u16(),
             is_success: status.is_success(),
             words: format!("the receiver answered {status}{colon}{shown}"),
             retry_after,

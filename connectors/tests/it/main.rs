@@ -11,6 +11,8 @@ mod cluster;
 mod columns;
 #[cfg(all(feature = "http", feature = "kafka", feature = "parquet"))]
 mod contract;
+#[cfg(feature = "http")]
+mod dead_letters;
 mod folder;
 #[cfg(feature = "http")]
 mod http;

@@ -48,6 +48,8 @@ struct Shared {
     /// What to do about the next requests; then it answers all with 200.
     acts: Mutex<VecDeque<Act>>,
     got: Mutex<Vec<Got>>,
+    /// A status, and the word by which it refuses each request that has it.
+    refuses: Mutex<Option<(u16, &'static str)>>,
     is_over: AtomicBool,
 }
 
@@ -91,6 +93,16 @@ impl Receiver {
     /// What to do about the next requests, behind what was said before.
     pub fn then(&self, acts: impl IntoIterator<Item = Act>) {
         lock(&self.shared.acts).extend(acts);
+    }
+
+    /// From now on, each request whose body has a word is answered with this status.
+    pub fn refuse(&self, status: u16, word: &'static str) {
+        *lock(&self.shared.refuses) = Some((status, word));
+    }
+
+    /// From now on, nothing is refused for a word.
+    pub fn relent(&self) {
+        *lock(&self.shared.refuses) = None;
     }
 
     /// All that it read so far.
@@ -162,6 +174,9 @@ fn receive(mut stream: TcpStream, shared: &Shared) {
     if reader.read_exact(&mut bytes).is_err() {
         return;
     }
+    let text = String::from_utf8_lossy(&bytes);
+    let refuses = lock(&shared.refuses).filter(|(_, word)| text.contains(word));
+    let act = refuses.map_or(act, |(status, _)| Act::Answer(status, "", "not this one"));
     let is_taken = match act {
         Act::Answer(status, ..) => (200..300).contains(&status),
         Act::Cut => false,

@@ -143,6 +143,12 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "FILE", requires = "sinks")]
     pub(crate) webhook_secret_file: Option<PathBuf>,
 
+    /// A file that takes the rows that a URL or topic refuses for good (as with status 422, or since a record
+    /// is too large), with the reason: the others are delivered then. Without it, what is refused is tried
+    /// again, and all behind it waits.
+    #[arg(long, value_name = "FILE", requires = "sinks")]
+    pub(crate) dead_letters: Option<PathBuf>,
+
     /// A setting of Kafka clients, by librdkafka's names, such as
     /// security.protocol=SASL_SSL; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]

@@ -213,7 +213,9 @@ impl Coordinator {
                 // No view waits for it.
                 Woken::Report(Some(Report::Sink(SinkEvent::Delivered))) => {}
                 Woken::Report(Some(Report::Sink(
-                    SinkEvent::Failing { sink, message } | SinkEvent::Replaced { sink, message },
+                    SinkEvent::Failing { sink, message }
+                    | SinkEvent::PutAside { sink, message }
+                    | SinkEvent::Replaced { sink, message },
                 ))) => {
                     self.announce(Update::Notice {
                         source: sink,

@@ -27,7 +27,7 @@ use crate::engine::quarantine::QuarantinePage;
 use crate::engine::reading::Origin;
 use crate::engine::recent::RecentChanges;
 use crate::engine::relations::{RelationInfo, RelationKind, Snapshot};
-use crate::engine::sinks::SinkSpec;
+use crate::engine::sinks::{PutAside, RunningSink, SinkSpec};
 use crate::engine::subscription::{Mailbox, Subscription};
 use crate::engine::update::{AnswerUpdate, RowsUpdate, Update};
 use crate::engine::workers::Command;
@@ -127,6 +127,9 @@ pub(crate) enum Request {
     },
     Undelivered {
         reply: Sender<Vec<(String, usize)>>,
+    },
+    DeadLetters {
+        reply: Sender<Vec<PutAside>>,
     },
     Audits {
         view: ViewId,
@@ -304,6 +307,10 @@ impl Coordinator {
             Request::Undelivered { reply } => {
                 let owed = self.sinks.iter().map(|s| (s.name.clone(), s.n_owed()));
                 let _ = reply.send(owed.filter(|(_, n_owed)| *n_owed > 0).collect());
+            }
+            Request::DeadLetters { reply } => {
+                let put_aside = self.sinks.iter().filter_map(RunningSink::put_aside);
+                let _ = reply.send(put_aside.collect());
             }
             Request::Audits { view, reply } => {
                 let view = self.views.get(&view).and_then(|view| view.generating());

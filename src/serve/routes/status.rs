@@ -30,6 +30,8 @@ pub(crate) struct Status {
     n_quarantined: usize,
     /// Sinks that have not taken everything.
     undelivered: Vec<Owed>,
+    /// Sinks that have a file for what they refuse for good, and what stands there.
+    dead_letters: Vec<DeadLettersJson>,
     views: Vec<ViewStatusJson>,
     sources: Vec<StreamStatusJson>,
     fragments: Option<FragmentsJson>,
@@ -40,6 +42,16 @@ pub(crate) struct Status {
 pub(crate) struct Owed {
     sink: String,
     n_epochs: usize,
+}
+
+/// What a sink has refused for good.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeadLettersJson {
+    sink: String,
+    /// Where it stands.
+    file: String,
+    /// How many rows stood there when the file was opened, or were put there since.
+    n_rows: u64,
 }
 
 /// A view in numbers.
@@ -92,6 +104,11 @@ pub(crate) async fn status(
         sink: sink.clone(),
         n_epochs: *n_epochs,
     });
+    let dead_letters = overview.dead_letters.iter().map(|of| DeadLettersJson {
+        sink: of.sink.clone(),
+        file: of.file.display().to_string(),
+        n_rows: of.n_rows,
+    });
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_ms: json::milliseconds(served.began.elapsed()),
@@ -101,6 +118,7 @@ pub(crate) async fn status(
         n_connections: served.n_connections.load(Ordering::Relaxed),
         n_quarantined: overview.n_quarantined,
         undelivered: owed.collect(),
+        dead_letters: dead_letters.collect(),
         views: overview.views().map(|of| view(&served, of)).collect(),
         sources: overview.streams().map(stream).collect(),
         fragments: overview.fragments,

@@ -556,6 +556,9 @@ fn sink(cursor: &mut Cursor<'_>) -> Result<Statement, Diagnostic> {
     for option in &options {
         let (fits, what) = match option.of {
             SinkOption::SecretFile(_) => (is_url, "SECRET_FILE: only what is posted is signed"),
+            SinkOption::DeadLetters(_) => {
+                (is_url || is_topic, "DEAD_LETTERS: a file refuses nothing")
+            }
             _ => (is_topic, "this is an option of topics, kafka://…"),
         };
         if !fits {

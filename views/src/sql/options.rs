@@ -165,6 +165,8 @@ pub enum ViewOption {
 pub enum SinkOption {
     /// `SECRET_FILE`: a file with the secret that posted answers are signed with.
     SecretFile(Arc<str>),
+    /// `DEAD_LETTERS`: a file for the rows that a topic or URL refuses for good.
+    DeadLetters(Arc<str>),
     /// `TRANSACTIONAL_ID`: makes each epoch a transaction of a topic.
     TransactionalId(Arc<str>),
     /// `SETTINGS_FILE`: a file of a Kafka client's settings.
@@ -325,6 +327,7 @@ pub(super) const OF_QUERIES: &[Known<PaceOption>] = &[
 /// Options of sinks.
 pub(super) const OF_SINKS: &[Known<SinkOption>] = &[
     known("SECRET_FILE", |v| text(v).map(SinkOption::SecretFile)),
+    known("DEAD_LETTERS", |v| text(v).map(SinkOption::DeadLetters)),
     known("TRANSACTIONAL_ID", |v| {
         text(v).map(SinkOption::TransactionalId)
     }),

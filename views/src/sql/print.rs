@@ -103,6 +103,7 @@ impl Display for SinkOption {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecretFile(path) => write!(f, "SECRET_FILE = {}", Quoted(path)),
+            Self::DeadLetters(path) => write!(f, "DEAD_LETTERS = {}", Quoted(path)),
             Self::TransactionalId(id) => write!(f, "TRANSACTIONAL_ID = {}", Quoted(id)),
             Self::SettingsFile(path) => write!(f, "SETTINGS_FILE = {}", Quoted(path)),
             Self::Setting(name, value) => setting(f, name, value),
