@@ -157,11 +157,40 @@ fn push_units(text: &str, paragraph: Unit, sizes: PassageSizes, units: &mut Vec<
     }
 }
 
+/// The splitter by words looks at all that is left of a sentence for each piece, so a sentence of a megabyte
+/// (base64, one line of JSON, a character again and again) took it most of a minute. What is longer than
+/// this, in bytes, is given to it in stretches.
+const MAX_STRETCH: usize = 16 << 10;
+
 /// Pieces of at most `max` bytes of a sentence, cut between words where there are any.
-fn pieces(sentence: &str, max: usize) -> Vec<(usize, &str)> {
+fn pieces(sentence: &str, max: usize) -> impl Iterator<Item = (usize, &str)> {
     // The splitter counts characters; a quarter of the bytes is always within the limit.
     let by_words = TextSplitter::new(max.div_ceil(4).max(1));
-    by_words.chunk_indices(sentence).collect()
+    let stretches = stretches(sentence).into_iter();
+    stretches.flat_map(move |(start, stretch)| {
+        let pieces = by_words.chunk_indices(stretch);
+        let pieces = pieces.map(|(offset, piece)| (start + offset, piece));
+        pieces.collect::<Vec<_>>()
+    })
+}
+
+/// A sentence in stretches of bounded length, which end between words where a word ends in their second half.
+/// One that is no longer than the bound is one stretch, so ordinary texts are cut where they ever were.
+fn stretches(sentence: &str) -> Vec<(usize, &str)> {
+    let (mut stretches, mut start) = (Vec::new(), 0);
+    while sentence.len() - start > MAX_STRETCH {
+        let left = &sentence[start..];
+        let mut most = MAX_STRETCH;
+        while !left.is_char_boundary(most) {
+            most -= 1;
+        }
+        let blank = left[..most].rfind(char::is_whitespace);
+        let cut = blank.filter(|at| *at >= MAX_STRETCH / 2).unwrap_or(most);
+        stretches.push((start, &left[..cut]));
+        start += cut;
+    }
+    stretches.push((start, &sentence[start..]));
+    stretches
 }
 
 #[cfg(test)]
@@ -189,6 +218,55 @@ mod tests {
     fn a_fence_is_not_cut_at_its_blank_lines() {
         let text = "```\na\n\n# not a heading\n```\n";
         assert_eq!(split(text, PassageSizes::default()), [text.trim()]);
+    }
+
+    /// What the splitter by words is given is bounded, whatever a text is made of, and nothing of it is lost.
+    #[test]
+    fn a_text_without_words_or_sentences_is_cut_in_bounded_stretches() {
+        let long = 5 * MAX_STRETCH + 7;
+        let texts = [
+            "a".repeat(long),
+            "7".repeat(long),
+            "!".repeat(long),
+            "word ".repeat(long / 5),
+            "\u{4e2d}".repeat(long / 3),
+            "\u{1f468}\u{200d}\u{1f469}\u{200d}".repeat(long / 14),
+            format!("e{}", "\u{301}".repeat(long / 2)),
+            "{\"a\":[1,2,3],".repeat(long / 13),
+            " ".repeat(long),
+            "\n".repeat(long),
+        ];
+        for text in texts {
+            let cut = stretches(&text);
+            assert!(cut.iter().all(|(_, stretch)| stretch.len() <= MAX_STRETCH));
+            let mut end = 0;
+            for (start, stretch) in &cut {
+                assert_eq!(*start, end);
+                end += stretch.len();
+            }
+            assert_eq!(end, text.len());
+            let is_shown = |c: &char| !c.is_whitespace();
+            let passages = split(&text, SIZES);
+            assert!(passages.iter().all(|passage| passage.len() <= SIZES.max));
+            let kept = passages.iter().flat_map(|passage| passage.chars());
+            assert!(kept.filter(is_shown).eq(text.chars().filter(is_shown)));
+        }
+    }
+
+    #[test]
+    fn a_long_sentence_is_cut_as_ever_up_to_the_bound() {
+        let words = (0..4_000).map(|i| format!("w{i}")).collect::<Vec<_>>();
+        let mut sentence = words.join(" ");
+        sentence.truncate(MAX_STRETCH);
+        let whole: Vec<(usize, &str)> = TextSplitter::new(SIZES.max / 4)
+            .chunk_indices(&sentence)
+            .collect();
+        assert!(pieces(&sentence, SIZES.max).eq(whole));
+        // Words stay whole behind it, too.
+        sentence = words.join(" ");
+        assert!(sentence.len() > MAX_STRETCH);
+        let all = pieces(&sentence, SIZES.max).flat_map(|(_, piece)| piece.split(' '));
+        assert!(all.eq(words.iter().map(String::as_str)));
     }
 
     #[test]

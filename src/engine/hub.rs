@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use perennial_ask::{Performed, RemoteCall, Work};
-use perennial_bank::ContextKey;
+use perennial_bank::{ContextKey, DocumentKey};
 use perennial_views::{Epoch, Observer, Refresh, Request};
 
 use super::follower::{Ending, Follower, Following};
@@ -30,9 +30,22 @@ pub(crate) struct Hub {
     failure: OnceLock<String>,
     /// Views of which it was told that changes cannot be judged.
     are_blind: Mutex<HashSet<String>>,
+    /// By view: documents that could not be read, since its last epoch.
+    unread: Mutex<HashMap<Arc<str>, Vec<Unread>>>,
     /// Who hears what becomes of changes.
     tracer: Option<Arc<dyn Tracer>>,
 }
+
+/// A document of a relation that could not be cut or tokenized.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    pub(super) relation: Arc<str>,
+    pub(super) key: DocumentKey,
+    pub(super) reason: String,
+}
+
+/// Documents of one epoch that are remembered as unread.
+const MAX_UNREAD: usize = 10_000;
 
 /// What the tasks of an epoch came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -207,6 +220,12 @@ impl Hub {
 }
 
 impl Hub {
+    /// Documents that a view could not read since the last time.
+    pub(super) fn take_unread(&self, view: &str) -> Vec<Unread> {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.remove(view).unwrap_or_default()
+    }
+
     /// The newest refresh of a context that was heard of since the last time.
     pub(super) fn refresh(&self, view: &str, context: &ContextKey) -> Option<Refresh> {
         let refreshes = self
@@ -249,6 +268,10 @@ impl<F: Fn(ContextKey) + Send + Sync + 'static> Observer for PromptHub<F> {
 
     fn passed_over(&self, view: &str, text: &str, reason: &str) {
         self.hub.passed_over(view, text, reason);
+    }
+
+    fn unread(&self, view: &str, relation: &str, document: &DocumentKey, reason: &str) {
+        self.hub.unread(view, relation, document, reason);
     }
 
     fn called(&self, view: &str, context: &ContextKey, epoch: Epoch, call: &RemoteCall<'_>) {
@@ -351,6 +374,18 @@ impl Observer for Hub {
         let message = format!("no answer is left unread, for changes cannot be judged: {reason}");
         let source = view.to_owned();
         self.tell(Some(view), &Update::Notice { source, message });
+    }
+
+    fn unread(&self, view: &str, relation: &str, document: &DocumentKey, reason: &str) {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_view = unread.entry(view.into()).or_default();
+        if of_view.len() < MAX_UNREAD {
+            of_view.push(Unread {
+                relation: relation.into(),
+                key: document.clone(),
+                reason: reason.to_owned(),
+            });
+        }
     }
 
     fn passed_over(&self, view: &str, text: &str, reason: &str) {

@@ -15,6 +15,7 @@ use perennial_connectors::{Offset, Rejected};
 use serde::{Deserialize, Serialize};
 
 use super::clock::now_ms;
+use super::hub::Unread;
 
 /// Refusals that are kept.
 const CAPACITY: usize = 10_000;
@@ -127,8 +128,12 @@ impl Quarantine {
             content: rejected.content.clone(),
             is_standing,
         };
+        self.put(entry);
+    }
+
+    fn put(&mut self, entry: Quarantined) {
         self.next += 1;
-        if is_standing {
+        if entry.is_standing {
             let place = (entry.stream.clone(), entry.place.clone());
             if let Some(older) = self.standing.get(&place).copied() {
                 self.remove(older);
@@ -139,6 +144,27 @@ impl Quarantine {
         self.n_bytes += entry.n_bytes();
         self.entries.insert(entry.number, entry);
         self.drop_oldest();
+    }
+
+    /// Takes in a document that stands, and that a view could not read. It is refused until it is another, or
+    /// gone.
+    pub(crate) fn add_unread(&mut self, view: &str, unread: Unread) {
+        let Unread {
+            relation,
+            key,
+            reason,
+        } = unread;
+        let entry = Quarantined {
+            number: self.next,
+            stream: relation.to_string(),
+            place: key.to_string(),
+            key: Some(key.to_string()),
+            reason: format!("{view} goes on without: {reason}"),
+            refused_at_ms: now_ms(),
+            content: None,
+            is_standing: true,
+        };
+        self.put(entry);
     }
 
     /// Drops the oldest where there are too many, or where they are too large. One alone is kept.

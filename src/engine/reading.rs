@@ -28,6 +28,10 @@ pub(crate) const QUESTION: &str = "question";
 /// Name of the column of contexts that says how urgent they are.
 const PRIORITY: &str = "priority";
 
+/// A title is read with each passage of its document: of a longer one its beginning is, in bytes. Sources
+/// refuse such records; a table or a view may hold one.
+const MAX_TITLE: usize = 4096;
+
 /// The columns of a view of answers. Of a context whose call failed there is no tuple.
 pub(crate) fn answers_schema() -> Schema {
     Schema::new([KEY, QUESTION, TEXT].map(|name| Column::new(name, Type::Text)))
@@ -49,12 +53,25 @@ pub(crate) fn alone(key: &Key) -> Tuple {
     [Value::Null, key.text().into()].into()
 }
 
+/// The beginning of a text, of at most so many bytes.
+fn beginning(text: &str, max: usize) -> &str {
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// A row as a document.
 pub(crate) fn document(key: &Key, row: &Row) -> Document {
+    let title = row.title.as_ref().map(|title| match title.len() {
+        0..=MAX_TITLE => title.clone(),
+        _ => beginning(title, MAX_TITLE).into(),
+    });
     let supersedes = row.supersedes.iter();
     Document {
         key: DocumentKey::new(key.text()),
-        title: row.title.clone().unwrap_or_else(|| key.text()),
+        title: title.unwrap_or_else(|| key.text()),
         text: row.text.clone(),
         updated_at_ms: row.updated_at_ms,
         supersedes: match row.supersedes.is_empty() {
@@ -144,6 +161,24 @@ pub(crate) fn columns(schema: &Schema, columns: &Schema, change: &BagChange) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_title_without_end_the_beginning_is_read() {
+        let titled = |title: String| {
+            let row = Row {
+                title: Some(title.into()),
+                ..Row::default()
+            };
+            document(&Key::new("k"), &row).title
+        };
+        assert_eq!(&*titled("Hours".to_owned()), "Hours");
+        let longest = "a".repeat(MAX_TITLE);
+        assert_eq!(*titled(longest.clone()), *longest);
+        let cut = titled("\u{4e2d}".repeat(MAX_TITLE));
+        assert_eq!(cut.len(), MAX_TITLE / 3 * 3);
+        let untitled = document(&Key::new("k"), &Row::default());
+        assert_eq!(&*untitled.title, "k");
+    }
 
     #[test]
     fn a_tuple_with_key_and_text_is_a_row_and_its_other_columns_are_carried() {

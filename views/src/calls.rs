@@ -11,7 +11,7 @@ use perennial_ask::{
     Dependency, DraftCheck, Executor, Failure, Measured, Outcome, Performed, Priority, RemoteCall,
     Skip, Tolerance,
 };
-use perennial_bank::{ContextKey, PassageLayout};
+use perennial_bank::{ContextKey, DocumentKey, PassageLayout};
 use perennial_operators::call::{Calls, Reply};
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,9 @@ pub trait Observer: Send + Sync + 'static {
     /// A text could not be tokenized or embedded, or a task about it never will succeed: the view
     /// goes on without.
     fn passed_over(&self, _view: &str, _text: &str, _reason: &str) {}
+    /// A document of a relation came that cannot be cut or tokenized, or not all of it: the view goes on
+    /// without. It is heard before the epoch is complete.
+    fn unread(&self, _view: &str, _relation: &str, _document: &DocumentKey, _reason: &str) {}
 }
 
 /// Hears nothing.

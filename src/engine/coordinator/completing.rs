@@ -63,6 +63,9 @@ impl Coordinator {
             return Ok(());
         };
         let name = view.name.clone();
+        for unread in self.hub.take_unread(&name) {
+            self.quarantine.add_unread(&name, unread);
+        }
         let mut refreshes = self.hub.take_refreshes(&name);
         // A call that was given up may have said something after its epoch was complete.
         refreshes.retain(|_, refresh| Some(refresh.epoch) > view.stands_at);

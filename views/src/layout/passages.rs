@@ -1,52 +1,78 @@
 //! Which passages stand, and which of them are obsolete?
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use differential_dataflow::AsCollection as _;
 use perennial_bank::{Document, DocumentKey, Passage, PassageId, passage};
+use timely::dataflow::operators::vec::Map as _;
 
 use super::{Group, Rows};
 use crate::dataflow::Services;
 use crate::plan::Plan;
 
 /// The passages of all documents, each with its tokens.
+///
+/// Documents are cut and tokenized on a worker of the dataflow, so a panic of either costs its document or
+/// passage alone: the observer hears of it, once, and the view goes on without. What a deletion takes away is
+/// what its insertion made.
 pub(crate) fn passages<'scope, G: Group>(
     plan: &Arc<Plan>,
     documents: Rows<'scope, (G, Document)>,
     services: &Services,
 ) -> Rows<'scope, (G, Passage)> {
     let (plan, services) = (plan.clone(), services.clone());
-    documents.flat_map(move |(group, document)| {
-        let passage = |(text, ordinal): (&str, u32)| {
-            let id = PassageId::of(&document.title, text);
-            let shelved = services
-                .shelf
-                .take(&*services.model, id, &document.title, text);
-            let (text, tokens) = match shelved {
-                Ok(shelved) => shelved,
-                Err(reason) => {
-                    services.observer.passed_over(&plan.name, text, &reason);
-                    return None;
-                }
-            };
-            Some(Passage {
-                document: document.key.clone(),
-                ordinal,
-                updated_at_ms: document.updated_at_ms,
-                id,
-                title: document.title.clone(),
-                text,
-                tokens,
-                is_superseded: false,
-            })
+    documents
+        .inner
+        .flat_map(move |((group, document), time, diff)| {
+            let passages = cut(&plan, &services, &document, diff > 0).into_iter();
+            passages.map(move |passage| ((group.clone(), passage), time, diff))
+        })
+        .as_collection()
+}
+
+/// The passages of a document that comes, or goes.
+fn cut(plan: &Plan, services: &Services, document: &Document, comes: bool) -> Vec<Passage> {
+    let Document { key, title, .. } = document;
+    let tell = |text: &str, reason: &str| {
+        if comes {
+            let observer = &services.observer;
+            observer.unread(&plan.name, &plan.data_source, key, reason);
+            observer.passed_over(&plan.name, text, reason);
+        }
+    };
+    let passage = |(text, ordinal): (&str, u32)| {
+        let id = PassageId::of(title, text);
+        let (shelf, model) = (&services.shelf, &*services.model);
+        let shelved = match comes {
+            true => shelf.take(model, id, title, text),
+            false => shelf.take_again(model, id, title, text),
         };
-        let texts = passage::split(&document.text, plan.passage_sizes);
-        texts
-            .into_iter()
-            .zip(0..)
-            .filter_map(passage)
-            .map(|passage| (group.clone(), passage))
-            .collect::<Vec<_>>()
-    })
+        let (text, tokens) = match shelved {
+            Ok(shelved) => shelved,
+            Err(reason) => {
+                tell(text, &format!("passage {ordinal} of {key}: {reason}"));
+                return None;
+            }
+        };
+        Some(Passage {
+            document: key.clone(),
+            ordinal,
+            updated_at_ms: document.updated_at_ms,
+            id,
+            title: title.clone(),
+            text,
+            tokens,
+            is_superseded: false,
+        })
+    };
+    let cut = || passage::split(&document.text, plan.passage_sizes);
+    let texts = catch_unwind(AssertUnwindSafe(cut)).unwrap_or_else(|_| {
+        let reason = format!("{key}: cutting it into passages panicked");
+        tell(&document.text, &reason);
+        Vec::new()
+    });
+    texts.into_iter().zip(0..).filter_map(passage).collect()
 }
 
 /// Keys of documents that a newer one makes obsolete. Newer is by time, then by key: so there

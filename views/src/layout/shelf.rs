@@ -27,6 +27,9 @@ pub struct PassageShelf {
 #[derive(Default)]
 struct Held {
     places: HashMap<Place, (Weak<str>, Weak<[u32]>)>,
+    /// Of what came and could not be tokenized: how often it stands, and why. It is not tried again while it
+    /// does, so that what goes is what came.
+    refused: HashMap<Place, (usize, Arc<str>)>,
     /// Places that are filled before the next sweep.
     n_swept: usize,
 }
@@ -49,14 +52,53 @@ impl PassageShelf {
         text: &str,
     ) -> Result<Shelved, String> {
         let place = (model.digest(), id);
-        if let Some(shelved) = self.held().find(&place) {
+        let known = self.held().find(&place);
+        if let Some(shelved) = known {
             return Ok(shelved);
+        }
+        if let Some((n, reason)) = self.held().refused.get_mut(&place) {
+            *n += 1;
+            return Err(reason.to_string());
         }
         // What it has half done, if anything, is its own: it is not asked for that again.
         let read = catch_unwind(AssertUnwindSafe(|| model.passage_tokens(title, text)));
         let tokens = read.unwrap_or_else(|_| Err("the tokenizer panicked".to_owned()));
-        let tokens = tokens?.into();
-        Ok(self.held().put(place, (text.into(), tokens)))
+        match tokens {
+            Ok(tokens) => Ok(self.held().put(place, (text.into(), tokens.into()))),
+            Err(reason) => {
+                let mut held = self.held();
+                let refused = held.refused.entry(place);
+                refused.or_insert((0, reason.as_str().into())).0 += 1;
+                Err(reason)
+            }
+        }
+    }
+
+    /// The same of a passage that goes: what was made of it when it came, which is not tokenized again while
+    /// any view holds it.
+    ///
+    /// # Errors
+    /// What the model reported then.
+    pub(crate) fn take_again(
+        &self,
+        model: &dyn AnswerModel,
+        id: PassageId,
+        title: &str,
+        text: &str,
+    ) -> Result<Shelved, String> {
+        let place = (model.digest(), id);
+        let mut held = self.held();
+        if let Entry::Occupied(mut refused) = held.refused.entry(place) {
+            let (n, reason) = refused.get_mut();
+            let reason = reason.to_string();
+            *n -= 1;
+            if *n == 0 {
+                refused.remove();
+            }
+            return Err(reason);
+        }
+        drop(held);
+        self.take(model, id, title, text)
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {
@@ -126,12 +168,21 @@ mod tests {
         let shelf = PassageShelf::default();
         let text = format!("this is {UNREADABLE_WORD}");
         let id = PassageId::of("title", &text);
-        // Its retraction is as little of a passage.
+        let model = Scripted::new();
         for _ in 0..2 {
-            let taken = shelf.take(&Scripted::new(), id, "title", &text);
+            let taken = shelf.take(&model, id, "title", &text);
             taken.expect_err("it panics");
         }
-        take(&shelf, "another");
+        // As it came twice, it goes twice, and is as little of a passage: then it may be tried again.
+        for n_left in [1, 0] {
+            let taken = shelf.take_again(&model, id, "title", &text);
+            taken.expect_err("it panicked");
+            assert_eq!(shelf.held().refused.len(), n_left);
+        }
+        let other = take(&shelf, "another");
+        let id = PassageId::of("title", "another");
+        let again = shelf.take_again(&model, id, "title", "another");
+        assert!(Arc::ptr_eq(&again.expect("it stands").1, &other.1));
     }
 
     #[test]
