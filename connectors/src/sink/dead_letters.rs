@@ -226,23 +226,23 @@ impl<S: Sink> DeadLettered<S> {
                 start.min(left.end)..end.min(left.end)
             });
             let of = if of.is_empty() { left.clone() } else { of };
-            if refusal == Refusal::All {
-                refused.extend((of.start..left.end).map(|row| Refused {
-                    row: Some(row),
-                    reason: reason.clone(),
-                }));
-                return Ok(());
-            }
-            match of.len() {
-                0 => {
+            match (refusal, of.len()) {
+                (_, 0) => {
                     refused.push(Refused { row: None, reason });
                     return Ok(());
                 }
-                1 => refused.push(Refused {
+                (Refusal::All, _) => {
+                    refused.extend((of.start..left.end).map(|row| Refused {
+                        row: Some(row),
+                        reason: reason.clone(),
+                    }));
+                    return Ok(());
+                }
+                (Refusal::Rows, 1) => refused.push(Refused {
                     row: Some(of.start),
                     reason,
                 }),
-                n => {
+                (Refusal::Rows, n) => {
                     let middle = of.start + n / 2;
                     self.sort(delivery, (of.start..middle, None), refused, stop)?;
                     self.sort(delivery, (middle..of.end, None), refused, stop)?;
