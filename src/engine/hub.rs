@@ -41,7 +41,8 @@ pub(crate) struct Hub {
 pub(crate) struct Unread {
     pub(super) relation: Arc<str>,
     pub(super) key: DocumentKey,
-    pub(super) reason: String,
+    /// Why, where it comes; none where it goes.
+    pub(super) reason: Option<String>,
 }
 
 /// Documents of one epoch that are remembered as unread.
@@ -270,7 +271,7 @@ impl<F: Fn(ContextKey) + Send + Sync + 'static> Observer for PromptHub<F> {
         self.hub.passed_over(view, text, reason);
     }
 
-    fn unread(&self, view: &str, relation: &str, document: &DocumentKey, reason: &str) {
+    fn unread(&self, view: &str, relation: &str, document: &DocumentKey, reason: Option<&str>) {
         self.hub.unread(view, relation, document, reason);
     }
 
@@ -376,14 +377,14 @@ impl Observer for Hub {
         self.tell(Some(view), &Update::Notice { source, message });
     }
 
-    fn unread(&self, view: &str, relation: &str, document: &DocumentKey, reason: &str) {
+    fn unread(&self, view: &str, relation: &str, document: &DocumentKey, reason: Option<&str>) {
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         let of_view = unread.entry(view.into()).or_default();
         if of_view.len() < MAX_UNREAD {
             of_view.push(Unread {
                 relation: relation.into(),
                 key: document.clone(),
-                reason: reason.to_owned(),
+                reason: reason.map(str::to_owned),
             });
         }
     }

@@ -146,25 +146,25 @@ impl Quarantine {
         self.drop_oldest();
     }
 
-    /// Takes in a document that stands, and that a view could not read. It is refused until it is another, or
-    /// gone.
-    pub(crate) fn add_unread(&mut self, view: &str, unread: Unread) {
-        let Unread {
-            relation,
-            key,
-            reason,
-        } = unread;
-        let entry = Quarantined {
-            number: self.next,
-            stream: relation.to_string(),
-            place: key.to_string(),
-            key: Some(key.to_string()),
-            reason: format!("{view} goes on without: {reason}"),
-            refused_at_ms: now_ms(),
-            content: None,
-            is_standing: true,
-        };
-        self.put(entry);
+    /// Takes in what a view could not read of the documents of an epoch. One that stands is refused until it is
+    /// another, or gone.
+    pub(crate) fn add_unread(&mut self, view: &str, unread: &[Unread]) {
+        for gone in unread.iter().filter(|of| of.reason.is_none()) {
+            self.accept(&gone.relation, gone.key.as_str());
+        }
+        for of in unread {
+            let Some(reason) = &of.reason else { continue };
+            self.put(Quarantined {
+                number: self.next,
+                stream: of.relation.to_string(),
+                place: of.key.to_string(),
+                key: Some(of.key.to_string()),
+                reason: format!("{view} goes on without: {reason}"),
+                refused_at_ms: now_ms(),
+                content: None,
+                is_standing: true,
+            });
+        }
     }
 
     /// Drops the oldest where there are too many, or where they are too large. One alone is kept.

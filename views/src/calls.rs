@@ -79,9 +79,10 @@ pub trait Observer: Send + Sync + 'static {
     /// A text could not be tokenized or embedded, or a task about it never will succeed: the view
     /// goes on without.
     fn passed_over(&self, _view: &str, _text: &str, _reason: &str) {}
-    /// A document of a relation came that cannot be cut or tokenized, or not all of it: the view goes on
-    /// without. It is heard before the epoch is complete.
-    fn unread(&self, _view: &str, _relation: &str, _document: &DocumentKey, _reason: &str) {}
+    /// A document of a relation came that cannot be cut or tokenized, or not all of it, for this reason: the
+    /// view goes on without. With none, such a document goes. It is heard before the epoch is complete.
+    fn unread(&self, _view: &str, _relation: &str, _document: &DocumentKey, _reason: Option<&str>) {
+    }
 }
 
 /// Hears nothing.

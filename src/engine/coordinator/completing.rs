@@ -63,9 +63,8 @@ impl Coordinator {
             return Ok(());
         };
         let name = view.name.clone();
-        for unread in self.hub.take_unread(&name) {
-            self.quarantine.add_unread(&name, unread);
-        }
+        self.quarantine
+            .add_unread(&name, &self.hub.take_unread(&name));
         let mut refreshes = self.hub.take_refreshes(&name);
         // A call that was given up may have said something after its epoch was complete.
         refreshes.retain(|_, refresh| Some(refresh.epoch) > view.stands_at);

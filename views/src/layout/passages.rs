@@ -35,9 +35,10 @@ pub(crate) fn passages<'scope, G: Group>(
 fn cut(plan: &Plan, services: &Services, document: &Document, comes: bool) -> Vec<Passage> {
     let Document { key, title, .. } = document;
     let tell = |text: &str, reason: &str| {
-        if comes {
-            let observer = &services.observer;
-            observer.unread(&plan.name, &plan.data_source, key, reason);
+        let observer = &services.observer;
+        let reason = comes.then_some(reason);
+        observer.unread(&plan.name, &plan.data_source, key, reason);
+        if let Some(reason) = reason {
             observer.passed_over(&plan.name, text, reason);
         }
     };
