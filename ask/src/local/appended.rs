@@ -111,7 +111,7 @@ impl TensorModel {
             return None;
         }
         let tail = tail?;
-        let mut ids: Vec<FragmentId> = plan.layout_ids().collect();
+        let mut ids: Vec<FragmentId> = plan.fragments().map(|piece| piece.id).collect();
         let instruction = self.instruction_piece(&ids, instruction);
         ids.extend(instruction.iter().map(|piece| piece.id));
         let (said, unread, kept) = self.kept(ids, [asked, answer].concat(), tail);
@@ -154,7 +154,7 @@ impl TensorModel {
         let base = turn.log.base().iter();
         let base: Vec<Arc<[u32]>> = base.map(|piece| piece.tokens.clone()).collect();
         let plan = scope::plan(request.scope, &self.identity, &self.prefix, &base);
-        let mut ids: Vec<FragmentId> = plan.layout_ids().collect();
+        let mut ids: Vec<FragmentId> = plan.fragments().map(|piece| piece.id).collect();
         let instruction = self.instruction_piece(&ids, instruction);
         ids.extend(instruction.iter().map(|piece| piece.id));
         let mut pieces = Vec::new();

@@ -275,6 +275,7 @@ mod tests {
             repair: Default::default(),
             before: &Default::default(),
             tolerance,
+            keeps_log: false,
             reencode: 0,
             turnover: 1.0,
             max_tokens: 4,
