@@ -50,6 +50,11 @@ impl Vectors {
         }
     }
 
+    /// The elements of a slot that was set, zeros behind the vector included.
+    pub fn get(&self, slot: u32) -> impl Iterator<Item = f32> + '_ {
+        self.row(slot).iter().flat_map(|lane| lane.0)
+    }
+
     /// Makes rows wide enough for `n_elements`. Two matrices that are multiplied must be
     /// equally wide.
     pub fn widen(&mut self, n_elements: usize) {

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::coding::Basis;
 use super::{KvFragment, KvShape, Strip, are_finite};
 use crate::config::ModelConfig;
 use crate::lanes::{Halves, Isa, Kernel, Lane, Lanes, WIDTH, numbers};
@@ -20,6 +21,7 @@ pub struct KeyFrame {
     /// `[n_layers][n_kv_heads][head_dim]`; empty where the model has none.
     biases: Vec<f32>,
     digest: [u8; 32],
+    basis: Option<Arc<Basis>>,
     isa: Isa,
 }
 
@@ -31,6 +33,15 @@ pub(crate) struct PlainStrip {
     pub keys: Vec<Lane>,
     /// `[n_tokens][head_dim / 16]`.
     pub values: Vec<Lane>,
+}
+
+/// Keys and values of one layer, in a frame: what a coding is compared with may be made of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlainLayer {
+    /// `[n_tokens][n_kv_heads * head_dim]`, un-rotated, without bias.
+    pub keys: Vec<f32>,
+    /// `[n_tokens][n_kv_heads * head_dim]`.
+    pub values: Vec<f32>,
 }
 
 impl PlainStrip {
@@ -54,8 +65,23 @@ impl KeyFrame {
             ropes: Arc::new(Ropes::new(config)),
             biases,
             digest: *hash.finalize().as_bytes(),
+            basis: None,
             isa: Isa::best(),
         }
+    }
+
+    /// The same frame, with what codings across layers need. Other codings take no notice of it.
+    #[must_use]
+    pub fn with_basis(self, basis: Arc<Basis>) -> Self {
+        Self {
+            basis: Some(basis),
+            ..self
+        }
+    }
+
+    /// What the model's keys and values vary along, if that was learnt.
+    pub fn basis(&self) -> Option<&Basis> {
+        self.basis.as_deref()
     }
 
     /// The sizes of the model it belongs to.
@@ -120,6 +146,76 @@ impl KeyFrame {
             }
         }
         keys
+    }
+
+    /// All layers of a fragment of this shape, in the frame.
+    pub fn plain_layers(&self, kv: &KvFragment) -> Vec<PlainLayer> {
+        let KvShape {
+            n_layers,
+            n_kv_heads,
+            head_dim,
+        } = self.shape;
+        let of_layer = |layer: usize| {
+            let heads = (0..n_kv_heads).map(|kv_head| self.plain(kv, layer, kv_head));
+            let heads: Vec<PlainStrip> = heads.collect();
+            let (mut keys, mut values) = (Vec::new(), Vec::new());
+            for token in 0..kv.n_tokens {
+                for head in &heads {
+                    let tile = &head.keys[token / WIDTH * head_dim..][..head_dim];
+                    keys.extend(tile.iter().map(|dimension| dimension.0[token % WIDTH]));
+                    values.extend(&head.values()[token * head_dim..][..head_dim]);
+                }
+            }
+            PlainLayer { keys, values }
+        };
+        (0..n_layers).map(of_layer).collect()
+    }
+
+    /// The fragment that these layers are, the first token rotated at `base`. `None` if they are not as long as
+    /// this model's of so many tokens, or a number is not finite in f16.
+    pub fn fragment(
+        &self,
+        layers: &[PlainLayer],
+        base: u32,
+        n_tokens: usize,
+    ) -> Option<KvFragment> {
+        let KvShape {
+            n_layers,
+            n_kv_heads,
+            head_dim,
+        } = self.shape;
+        let width = n_kv_heads * head_dim;
+        let has_its_length = |numbers: &[f32]| numbers.len() == n_tokens * width;
+        let are_whole =
+            |layer: &PlainLayer| has_its_length(&layer.keys) && has_its_length(&layer.values);
+        if layers.len() != n_layers || !layers.iter().all(are_whole) {
+            return None;
+        }
+        let mut strips = Vec::with_capacity(n_layers * n_kv_heads);
+        for (number, layer) in layers.iter().enumerate() {
+            for kv_head in 0..n_kv_heads {
+                let mut plain = PlainStrip {
+                    keys: vec![Lane::ZERO; n_tokens.div_ceil(WIDTH) * head_dim],
+                    values: Vec::with_capacity(n_tokens * head_dim / WIDTH),
+                };
+                for token in 0..n_tokens {
+                    let first = token * width + kv_head * head_dim;
+                    let tile = &mut plain.keys[token / WIDTH * head_dim..][..head_dim];
+                    for (dimension, x) in tile.iter_mut().zip(&layer.keys[first..]) {
+                        dimension.0[token % WIDTH] = *x;
+                    }
+                    let value = layer.values[first..first + head_dim].as_chunks().0;
+                    plain.values.extend(value.iter().map(|lane| Lane(*lane)));
+                }
+                strips.push(self.strip(&plain, base, n_tokens, number, kv_head)?);
+            }
+        }
+        Some(KvFragment {
+            shape: self.shape,
+            base,
+            n_tokens,
+            strips,
+        })
     }
 
     /// What stands in the frame as it is stored, the first token rotated at `base`. `None` if a

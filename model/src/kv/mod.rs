@@ -15,7 +15,7 @@ pub(crate) mod frame;
 
 use std::ops::Range;
 
-pub use frame::KeyFrame;
+pub use frame::{KeyFrame, PlainLayer};
 
 use crate::config::ModelConfig;
 use crate::lanes::{Halves, WIDTH};

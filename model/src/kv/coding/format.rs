@@ -6,10 +6,11 @@
 //! n_layers u32  n_kv_heads u32  head_dim u32  base u32  n_tokens u32
 //! deviation of keys f32  of values f32
 //! n_bytes u64
-//! digest of the key frame (32)
+//! digest of the key frame, of codings across layers with their basis (32)
 //! BLAKE3 of the payload (32)
 //! first 8 bytes of the BLAKE3 of the 152 bytes before
-//! payload (n_bytes): for every layer and head keys, then values, as the coding lays them
+//! payload (n_bytes): for every layer and head keys, then values, as the coding lays them; of codings across
+//! layers one run of codes, filled up
 //! ```
 //! Numbers are little endian. The length of a payload follows from coding, shape and tokens; what
 //! claims another is refused before anything is allocated for it.
@@ -31,6 +32,8 @@ impl Coding {
             Self::K8Mixed(eight) => (2, eight),
             Self::Q8Blocks => (3, LayerSet::default()),
             Self::Q4Blocks => (4, LayerSet::default()),
+            Self::T4 => (5, LayerSet::default()),
+            Self::T8 => (6, LayerSet::default()),
         }
     }
 
@@ -40,6 +43,8 @@ impl Coding {
             2 => Self::K8Mixed(eight),
             3 => Self::Q8Blocks,
             4 => Self::Q4Blocks,
+            5 => Self::T4,
+            6 => Self::T8,
             _ => return None,
         };
         (coding.number().1 == eight).then_some(coding)

@@ -1,9 +1,11 @@
+use std::sync::{Arc, OnceLock};
+
 use half::f16;
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::ModelConfig;
-use crate::kv::Tail;
+use crate::kv::{PlainLayer, Tail};
 use crate::lanes::{Halves, Isa, WIDTH, numbers};
 use crate::seeded::tiny_config;
 
@@ -32,8 +34,54 @@ impl Draw {
     }
 }
 
-/// Biases: in one head two hundred long, in the others short.
+/// With a basis of what [`varied`] makes.
 fn frame() -> KeyFrame {
+    static BASIS: OnceLock<Arc<Basis>> = OnceLock::new();
+    let basis = BASIS.get_or_init(|| {
+        let texts: Vec<KvFragment> = (0..8).map(|seed| varied(seed, 3, 100)).collect();
+        let n_dimensions = 2 * 3 * 32;
+        let asked: Vec<f64> = (0..n_dimensions).map(|d| f64::from(1 + d % 3)).collect();
+        Arc::new(Basis::of_fragments(&texts, &asked, &plain_frame()).unwrap())
+    });
+    plain_frame().with_basis(basis.clone())
+}
+
+/// Keys and values that are sums of forty things, the same of all tokens and layers, and a little besides: without
+/// a function that another machine computes otherwise.
+fn varied(seed: u64, base: u32, n_tokens: usize) -> KvFragment {
+    let width = 3 * 32;
+    let mut of_all = Draw(1);
+    let things: Vec<Vec<f64>> = (0..40)
+        .map(|_| (0..4 * width).map(|_| of_all.next()).collect())
+        .collect();
+    let mut draw = Draw(seed + 100);
+    let mut layers = vec![
+        PlainLayer {
+            keys: Vec::new(),
+            values: Vec::new(),
+        };
+        2
+    ];
+    for _ in 0..n_tokens {
+        let amounts: Vec<f64> = things.iter().map(|_| draw.next()).collect();
+        let mut token = (0..4 * width).map(|d| {
+            let of_things: f64 = things
+                .iter()
+                .zip(&amounts)
+                .map(|(thing, x)| thing[d] * x)
+                .sum();
+            (of_things + draw.next() / 16.0) as f32
+        });
+        for layer in &mut layers {
+            layer.keys.extend(token.by_ref().take(width));
+            layer.values.extend(token.by_ref().take(width));
+        }
+    }
+    plain_frame().fragment(&layers, base, n_tokens).unwrap()
+}
+
+/// Biases: in one head two hundred long, in the others short.
+fn plain_frame() -> KeyFrame {
     let mut draw = Draw(7);
     let config = config();
     let n = config.n_layers * config.n_kv_heads * config.head_dim;
@@ -49,7 +97,7 @@ fn frequency(i: usize) -> f64 {
 
 /// A fragment as a model would make it: keys drawn, the bias added, turned in f64.
 fn fragment(seed: u64, base: u32, n_tokens: usize) -> KvFragment {
-    let (c, frame) = (config(), frame());
+    let (c, frame) = (config(), plain_frame());
     let mut draw = Draw(seed);
     let mut tail = Tail::new(KvShape::of(&c), 0);
     tail.grow(n_tokens);
@@ -88,7 +136,7 @@ fn fragment(seed: u64, base: u32, n_tokens: usize) -> KvFragment {
 
 /// What a head's keys are without rotation and bias, in f64: `[n_tokens][head_dim]`.
 fn oracle(kv: &KvFragment, layer: usize, kv_head: usize) -> Vec<Vec<f64>> {
-    let (c, frame) = (config(), frame());
+    let (c, frame) = (config(), plain_frame());
     let (half, bias) = (c.head_dim / 2, frame.bias(layer, kv_head).to_vec());
     let strip = kv.strip(layer, kv_head);
     let stored = |token: usize, d: usize| {
@@ -107,13 +155,15 @@ fn oracle(kv: &KvFragment, layer: usize, kv_head: usize) -> Vec<Vec<f64>> {
     (0..kv.n_tokens).map(of_token).collect()
 }
 
-fn codings() -> [Coding; 5] {
+fn codings() -> [Coding; 7] {
     [
         Coding::K8V4,
         Coding::K8Mixed(LayerSet::of([1])),
         Coding::K8Mixed(LayerSet::default()),
         Coding::Q8Blocks,
         Coding::Q4Blocks,
+        Coding::T4,
+        Coding::T8,
     ]
 }
 
@@ -244,7 +294,10 @@ fn every_instruction_set_gives_the_same_codes_and_numbers() {
 fn fewer_bits_are_further_off_and_the_frame_is_why() {
     let (kv, frame) = (fragment(5, 100, 120), frame());
     let of = |coding| CodedKv::encode(&kv, coding, &frame).unwrap();
-    let [k8, mixed, k4, q8, q4] = codings().map(of);
+    let [k8, mixed, k4, q8, q4, t4, t8] = codings().map(of);
+    assert!(t8.n_bytes() < t4.n_bytes() && t4.n_bytes() < k4.n_bytes());
+    assert!(t4.deviation().keys < t8.deviation().keys);
+    assert!(t4.deviation().values < t8.deviation().values);
     assert!(k8.deviation().keys < mixed.deviation().keys);
     assert!(mixed.deviation().keys < k4.deviation().keys);
     assert!(k8.n_bytes() < q8.n_bytes() && k4.n_bytes() < k8.n_bytes());
@@ -359,6 +412,86 @@ fn claimed_sizes_are_refused_before_anything_is_allocated() {
             matches!(refused, Err(CodingError::Damaged(_))),
             "{refused:?}"
         );
+    }
+}
+
+#[test]
+fn what_layers_share_is_coded_once() {
+    let (kv, frame) = (varied(50, 40, 90), frame());
+    let of = |coding| CodedKv::encode(&kv, coding, &frame).unwrap();
+    let [k8, .., t4, t8] = codings().map(of);
+    let n_f16 = kv.shape().bytes_per_token() * 90;
+    assert_eq!(
+        (t4.n_bytes(), t8.n_bytes()),
+        (n_f16 / 4 + 16, n_f16 / 8 + 16)
+    );
+    // In a third of the bytes, values are nearer than four bits a token have them.
+    assert!(
+        t8.deviation().values < k8.deviation().values,
+        "{:?}",
+        t8.deviation()
+    );
+    assert!(
+        t4.deviation().values < t8.deviation().values / 2.0,
+        "{:?}",
+        t4.deviation()
+    );
+    for coded in [t4, t8] {
+        let back = coded.decode(&frame).unwrap();
+        assert!(back.is_sound() && (back.base(), back.n_tokens()) == (40, 90));
+    }
+}
+
+#[test]
+fn codings_across_layers_need_the_basis_that_they_were_coded_by() {
+    let kv = varied(50, 40, 20);
+    let coded = CodedKv::encode(&kv, Coding::T4, &frame()).unwrap();
+    let without = CodingError::NoBasis(Coding::T4);
+    assert_eq!(
+        CodedKv::encode(&kv, Coding::T4, &plain_frame()),
+        Err(without.clone())
+    );
+    assert_eq!(coded.decode(&plain_frame()), Err(without));
+    let texts = [varied(51, 0, 400)];
+    let other = Basis::of_fragments(&texts, &[1.0; 2 * 3 * 32], &plain_frame()).unwrap();
+    let other = plain_frame().with_basis(Arc::new(other));
+    assert_eq!(coded.decode(&other), Err(CodingError::Foreign));
+    let claims = CodedKv {
+        n_tokens: 1 << 19,
+        ..coded.clone()
+    };
+    let refused = CodedKv::from_bytes(&claims.to_bytes());
+    assert!(
+        matches!(refused, Err(CodingError::Damaged(_))),
+        "{refused:?}"
+    );
+    // Others take no notice of it.
+    let [with, without] =
+        [frame(), plain_frame()].map(|frame| CodedKv::encode(&kv, Coding::K8V4, &frame));
+    assert_eq!(with, without);
+}
+
+#[test]
+fn codes_that_nobody_wrote_are_refused_or_other_codes_than_those_of_the_fragment() {
+    let (kv, frame) = (varied(50, 0, 2), frame());
+    for coding in [Coding::T4, Coding::T8] {
+        let coded = CodedKv::encode(&kv, coding, &frame).unwrap();
+        let mut n_refused = 0;
+        for at in 0..coded.payload.len() {
+            for bit in [0, 7] {
+                let mut changed = coded.clone();
+                changed.payload[at] ^= 1 << bit;
+                // Whole by its digests.
+                let changed = CodedKv::from_bytes(&changed.to_bytes()).unwrap();
+                match changed.decode(&frame) {
+                    // An audit codes the fragment again, and these are not its codes.
+                    Ok(back) => assert!(back.is_sound() && changed != coded),
+                    Err(CodingError::Damaged(_) | CodingError::NotFinite { .. }) => n_refused += 1,
+                    Err(error) => panic!("byte {at}: {error}"),
+                }
+            }
+        }
+        assert!(n_refused > 0);
     }
 }
 
