@@ -190,7 +190,8 @@ fn question_tokens(codec: &dyn TextCodec, question: &str) -> Result<Vec<u32>, Mo
     codec.answer(question)
 }
 
-fn behind_prefix(decoder: &Decoder, prefix: &[u32]) -> Result<Layout, ModelError> {
+/// The prompt's prefix, behind which texts are read.
+pub(super) fn behind_prefix(decoder: &Decoder, prefix: &[u32]) -> Result<Layout, ModelError> {
     let mut layout = Layout::new();
     if prefix.is_empty() {
         return Ok(layout);

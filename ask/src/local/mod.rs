@@ -2,6 +2,7 @@
 //! the answer written or verified over their layout.
 
 mod appended;
+mod basis;
 mod encoder;
 mod encodings;
 mod handed_over;
@@ -110,6 +111,8 @@ pub struct TensorModel {
     inclinations: perform::Inclinations,
     /// What its tokens add to a text, or why that is not known; found out when it is first needed.
     vocabulary: Arc<OnceLock<Result<Vocabulary, String>>>,
+    /// What codings across layers need; learnt when it is first needed.
+    basis: basis::LearntBasis,
     /// Who judges what a change has to do with an answer.
     pull: Option<Arc<Pull>>,
 }
@@ -139,6 +142,7 @@ impl TensorModel {
             encodings: Encodings::default(),
             inclinations: Mutex::default(),
             vocabulary: Arc::default(),
+            basis: Arc::default(),
             pull: None,
         }
     }
@@ -166,6 +170,7 @@ impl TensorModel {
             encodings: Encodings::default(),
             inclinations: Mutex::default(),
             vocabulary: self.vocabulary.clone(),
+            basis: self.basis.clone(),
             pull: self.pull.clone(),
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use perennial_bank::parcel::ParcelError;
 use perennial_model::error::Error as ModelError;
-use perennial_model::kv::coding::CodingError;
+use perennial_model::kv::coding::{BasisError, CodingError};
 
 use super::super::error::MemoryError;
 use crate::engine::Error;
@@ -26,6 +26,9 @@ pub enum HandOverError {
     /// A fragment that cannot be coded.
     #[error("a fragment cannot be coded: {0}")]
     Coding(#[from] CodingError),
+    /// What a coding across layers needs cannot be learnt.
+    #[error("the coding cannot be used: {0}")]
+    Basis(#[from] BasisError),
     /// There is no entry that may be read.
     #[error("there is nothing to hand over that may be read")]
     Nothing,

@@ -100,7 +100,7 @@ impl Export {
     }
 
     /// In fewer bytes: fragments coded so. One that would come back further off than
-    /// [`Tolerance::default`] is only named: who receives it computes it.
+    /// [`Tolerance::of`] says is only named: who receives it computes it.
     #[must_use]
     pub fn coded(mut self, coding: Coding) -> Self {
         self.coding = Some(coding);
@@ -142,13 +142,15 @@ impl Bank {
             is_coded: what.coding.is_some(),
         };
         let mut parcel = ParcelWriter::new(label, spool)?;
+        let coder = match (model, what.coding) {
+            (Some(model), Some(coding)) => Some((coding, model.coding_frame(coding)?)),
+            _ => None,
+        };
         let mut packing = model.map(|model| Packing {
             model,
             have: &what.have,
             prefix: None,
-            coder: what
-                .coding
-                .map(|coding| (coding, model.decoder().key_frame())),
+            coder,
         });
         for entry in &entries {
             let provenance = what.provenance.get(&text_id_of(entry)).cloned();
@@ -241,7 +243,7 @@ impl Packing<'_> {
                 (Some(kv), None) => parcel.whole(conditioning, record, tokens, &kv)?,
                 (Some(kv), Some((coding, frame))) => {
                     let coded = CodedKv::encode(&kv, *coding, frame)?;
-                    match Tolerance::default().holds(coded.deviation()) {
+                    match Tolerance::of(*coding).holds(coded.deviation()) {
                         true => parcel.coded(conditioning, record, tokens, &coded)?,
                         false => parcel.named(conditioning, record, tokens)?,
                     }

@@ -1,6 +1,6 @@
 //! What of a parcel is believed, and what becomes of it?
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read;
@@ -13,7 +13,7 @@ use perennial_bank::parcel::{
 use perennial_bank::scope::FragmentPlan;
 use perennial_bank::{FragmentId, FragmentStore, PassageId};
 use perennial_model::cancel::Cancel;
-use perennial_model::kv::coding::{CodedKv, CodingError};
+use perennial_model::kv::coding::{CodedKv, Coding, CodingError};
 use perennial_model::kv::{KeyFrame, KvFragment};
 use perennial_rows::Key;
 
@@ -274,8 +274,8 @@ struct Receiving<'a> {
     parts: &'a ModelParts,
     /// Computes what is audited, with a store of its own.
     auditor: TensorModel,
-    /// What coded fragments come back by, once one came.
-    frame: OnceCell<KeyFrame>,
+    /// What coded fragments come back by, of the coding that came last.
+    frame: RefCell<Option<(Coding, KeyFrame)>>,
     /// Of each record: its key, the fragments of its text, and whether these are audited.
     records: Vec<(String, FragmentPlan, bool)>,
     /// Of each fragment of the manifest the record that it is of.
@@ -320,7 +320,7 @@ impl<'a> Receiving<'a> {
         Ok(Self {
             parts,
             auditor: model.with_store(Arc::new(FragmentStore::new(AUDIT_BYTES))),
-            frame: OnceCell::new(),
+            frame: RefCell::default(),
             records,
             of: manifest.fragments.iter().map(|of| of.record).collect(),
             current: None,
@@ -402,16 +402,22 @@ impl<'a> Receiving<'a> {
 }
 
 impl Receiving<'_> {
-    fn frame(&self) -> &KeyFrame {
-        let decoder = self.auditor.decoder();
-        self.frame.get_or_init(|| decoder.key_frame())
+    /// What fragments of a coding come back by.
+    fn frame(&self, coding: Coding) -> Result<KeyFrame, HandOverError> {
+        let last = self.frame.take().filter(|(last, _)| *last == coding);
+        let frame = match last {
+            Some((_, frame)) => frame,
+            None => self.auditor.coding_frame(coding)?,
+        };
+        *self.frame.borrow_mut() = Some((coding, frame.clone()));
+        Ok(frame)
     }
 
     /// What comes back of what came.
     fn back(&self, came: &Received) -> Result<Arc<KvFragment>, HandOverError> {
         match &came.tensors {
             Tensors::Whole(kv) => Ok(kv.clone()),
-            Tensors::Coded(coded) => match coded.decode(self.frame()) {
+            Tensors::Coded(coded) => match coded.decode(&self.frame(coded.coding())?) {
                 Ok(kv) => Ok(Arc::new(kv)),
                 Err(source) => Err(refused(came, source)),
             },
@@ -423,7 +429,7 @@ impl Receiving<'_> {
         match &came.tensors {
             Tensors::Whole(kv) => Ok(kv == computed),
             Tensors::Coded(coded) => {
-                let again = CodedKv::encode(computed, coded.coding(), self.frame());
+                let again = CodedKv::encode(computed, coded.coding(), &self.frame(coded.coding())?);
                 Ok(again.map_err(|source| refused(came, source))? == **coded)
             }
         }

@@ -56,6 +56,10 @@ pub(crate) struct Wanted {
 enum WantedCoding {
     /// Keys in eight bits a channel, values in four bits a token.
     K8v4,
+    /// Keys and values of neighbouring layers together, in a fourth of the bytes.
+    T4,
+    /// The same in an eighth.
+    T8,
     /// Blocks of 32 in eight bits.
     Q8,
     /// Blocks of 32 in four bits.
@@ -66,6 +70,8 @@ impl From<WantedCoding> for Coding {
     fn from(wanted: WantedCoding) -> Self {
         match wanted {
             WantedCoding::K8v4 => Self::K8V4,
+            WantedCoding::T4 => Self::T4,
+            WantedCoding::T8 => Self::T8,
             WantedCoding::Q8 => Self::Q8Blocks,
             WantedCoding::Q4 => Self::Q4Blocks,
         }

@@ -271,7 +271,7 @@ fn what_was_not_audited_makes_an_answer_provisional_and_is_healed() {
 fn what_came_coded_is_near_what_it_was_and_exact_once_it_was_audited() {
     let giver = two_entries();
     let (plain, whole) = giver.export(&Export::at(NOW)).expect("is packed");
-    for coding in [Coding::K8V4, Coding::Q8Blocks, Coding::Q4Blocks] {
+    for coding in [Coding::K8V4, Coding::T4, Coding::Q8Blocks, Coding::Q4Blocks] {
         let (bytes, exported) = giver
             .export(&Export::at(NOW).coded(coding))
             .expect("is packed");
