@@ -2,26 +2,31 @@
 //!
 //! `cargo bench --bench codings -- --data FILE… [--model NAME…]` takes questions with their passages, encodes
 //! each passage alone behind the shared prefix, codes it, and lays out what comes back. Beside f16 it tells of
-//! the tokens of the gold answer, teacher-forced: KL(f16 || coded) in nats, and whether the likeliest is the same. A
-//! line of the files is as `perennial calibrate` takes it.
+//! the tokens of the gold answer, teacher-forced: KL(f16 || coded) in nats, and whether the likeliest is the same;
+//! a row for each file, and with several files one for all of them. A line of the files is as
+//! `perennial calibrate` takes it. Codings across layers are learnt from the texts that the program brings, and from
+//! none of these.
 
 // Every benchmark needs a part of it.
 #[allow(dead_code)]
 #[path = "../rig/mod.rs"]
 mod rig;
 
-use std::path::PathBuf;
+mod low_rank;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use perennial::ask::TextCodec as _;
 use perennial::ask::chat::ChatCodec;
+use perennial::ask::{TensorModel, TextCodec as _};
+use perennial::bank::FragmentStore;
 use perennial::calibration::PROMPT;
 use perennial::calibration::set::{Case, Set};
 use perennial::model::cancel::Cancel;
-use perennial::model::decoder::{Decoder, Logits, Rows};
+use perennial::model::decoder::{Logits, Rows};
 use perennial::model::divergence::{kl, log_softmax};
 use perennial::model::kv::coding::{CodedKv, Coding, Deviation, LayerSet};
 use perennial::model::kv::{KeyFrame, KvFragment};
@@ -59,7 +64,7 @@ struct Options {
 /// A model, and its prompt.
 struct Bench {
     name: String,
-    decoder: Decoder,
+    model: TensorModel,
     codec: ChatCodec,
     /// The shared prefix.
     prefix: Arc<KvFragment>,
@@ -74,6 +79,37 @@ struct Asked {
     /// Of f16, one an answer token.
     expected: Vec<Vec<f64>>,
 }
+
+/// How fragments get into fewer bytes.
+#[derive(Clone, Copy)]
+enum Way {
+    Coding(Coding),
+    /// A baseline: of so many bytes one.
+    LowRank(usize),
+}
+
+const WAYS: [(&str, Way); 8] = [
+    (
+        "k8v4: keys 8 bits a channel, values 4 a token",
+        Way::Coding(Coding::K8V4),
+    ),
+    (
+        "the same, keys 4 bits",
+        Way::Coding(Coding::K8Mixed(LayerSet::of_none())),
+    ),
+    ("t4: across layers", Way::Coding(Coding::T4)),
+    ("t8: across layers", Way::Coding(Coding::T8)),
+    (
+        "q8: blocks of 32 as stored, 8 bits",
+        Way::Coding(Coding::Q8Blocks),
+    ),
+    (
+        "q4: blocks of 32 as stored, 4 bits",
+        Way::Coding(Coding::Q4Blocks),
+    ),
+    ("low rank of each layer", Way::LowRank(4)),
+    ("low rank of each layer", Way::LowRank(8)),
+];
 
 /// What became of a coding.
 #[derive(Default)]
@@ -106,33 +142,45 @@ fn run(options: &Options) -> Result<(), Error> {
     );
     for spec in &options.model {
         let bench = Bench::open(spec, options.threads)?;
-        let frame = bench.decoder.key_frame();
+        let begin = Instant::now();
+        let frame = bench.model.coding_frame(Coding::T4)?;
+        let took = begin.elapsed().as_secs_f64();
+        eprintln!(
+            "{}: what codings across layers need, learnt in {took:.1} s",
+            bench.name
+        );
+        let mut all: Vec<Line> = WAYS.iter().map(|_| Line::default()).collect();
         for path in &options.data {
             let set = Set::read(path)?;
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let name = name_of(path);
             let mut asked = Vec::new();
             for case in set.cases(options.questions, (N_PASSAGES, 1)) {
                 eprint!("\r{}, {name}: question {}   ", bench.name, asked.len() + 1);
                 asked.push(Asked::new(&bench, &case)?);
             }
-            for (what, coding) in [
-                (
-                    "k8v4: keys 8 bits a channel, values 4 a token",
-                    Coding::K8V4,
-                ),
-                (
-                    "the same, keys 4 bits",
-                    Coding::K8Mixed(LayerSet::default()),
-                ),
-                ("q8: blocks of 32 as stored, 8 bits", Coding::Q8Blocks),
-                ("q4: blocks of 32 as stored, 4 bits", Coding::Q4Blocks),
-            ] {
-                measure(&bench, &frame, coding, &asked)?.print(&bench.name, &name, what);
+            for ((what, way), all) in WAYS.iter().zip(&mut all) {
+                let line = measure(&bench, &frame, *way, &asked)?;
+                line.print(&bench.name, &name, what);
+                all.add(line);
+            }
+        }
+        if options.data.len() > 1 {
+            for ((what, _), line) in WAYS.iter().zip(&all) {
+                line.print(&bench.name, "all", what);
             }
         }
         eprintln!();
     }
     Ok(())
+}
+
+/// A file by its folder and its name: most sets are called `dev`.
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    match path.parent().and_then(Path::file_name) {
+        Some(folder) => format!("{}/{stem}", folder.to_string_lossy()),
+        None => stem.into_owned(),
+    }
 }
 
 impl Bench {
@@ -145,12 +193,14 @@ impl Bench {
             ..OpenOptions::default()
         };
         let model = Model::open(&located, &open, &mut progress)?;
-        let codec = ChatCodec::new(model.tokenizer().clone(), model.template())?;
-        let decoder = model.into_decoder();
+        let codec = || ChatCodec::new(model.tokenizer().clone(), model.template());
+        let (codec, of_model, digest) = (codec()?, codec()?, model.digest());
+        let store = Arc::new(FragmentStore::new(0));
+        let decoder = Arc::new(model.into_decoder());
         let prefix = encode(&decoder, &Layout::new(), codec.prefix())?;
         Ok(Self {
             name: located.name,
-            decoder,
+            model: TensorModel::new(decoder, digest.as_bytes(), of_model, store),
             codec,
             prefix,
         })
@@ -170,7 +220,7 @@ impl Asked {
         let mut fragments = Vec::new();
         for passage in &case.documents {
             let tokens = bench.codec.passage(&passage.title, &passage.text)?;
-            fragments.push(encode(&bench.decoder, &behind, &tokens)?);
+            fragments.push(encode(bench.model.decoder(), &behind, &tokens)?);
         }
         let (_, asked) = case.asked.first().ok_or("an article without questions")?;
         let question = format!("Question: {}", asked.question);
@@ -195,7 +245,8 @@ impl Asked {
     ) -> Result<Vec<Vec<f64>>, Error> {
         let mut layout = bench.behind_prefix();
         fragments.iter().for_each(|kv| layout.push(kv.clone()));
-        let mut tail = bench.decoder.new_tail(layout.end());
+        let decoder = bench.model.decoder();
+        let mut tail = decoder.new_tail(layout.end());
         let rows = Rows {
             layout: &layout,
             pending: &[],
@@ -204,39 +255,24 @@ impl Asked {
             logits: Logits::From(self.tokens.len() - self.n_answer),
             mass: false,
         };
-        let output = bench.decoder.forward(&mut [rows], &Cancel::new())?;
-        let n_vocab = bench.decoder.config().n_vocab;
+        let output = decoder.forward(&mut [rows], &Cancel::new())?;
+        let n_vocab = decoder.config().n_vocab;
         Ok(output[0].logits.chunks(n_vocab).map(log_softmax).collect())
     }
 }
 
-fn measure(
-    bench: &Bench,
-    frame: &KeyFrame,
-    coding: Coding,
-    asked: &[Asked],
-) -> Result<Line, Error> {
+fn measure(bench: &Bench, frame: &KeyFrame, way: Way, asked: &[Asked]) -> Result<Line, Error> {
     let mut line = Line::default();
     for asked in asked {
         let mut back = Vec::new();
         for kv in &asked.fragments {
-            let begin = Instant::now();
-            let coded = CodedKv::encode(kv, coding, frame)?;
-            line.encoding += begin.elapsed();
-            let begin = Instant::now();
-            back.push(Arc::new(coded.decode(frame)?));
-            line.decoding += begin.elapsed();
-            line.n_tokens += kv.n_tokens();
-            line.n_f16 += kv.shape().bytes_per_token() * kv.n_tokens();
-            line.n_coded += coded.n_bytes();
-            line.deviations.push(coded.deviation());
+            back.push(Arc::new(line.code(kv, way, frame)?));
         }
         for (p, q) in asked.expected.iter().zip(asked.forward(bench, &back)?) {
             line.divergences.push(kl(p, &q));
             line.n_same += usize::from(likeliest(p) == likeliest(&q));
         }
     }
-    line.divergences.sort_unstable_by(f64::total_cmp);
     Ok(line)
 }
 
@@ -245,8 +281,49 @@ fn likeliest(p: &[f64]) -> Option<usize> {
 }
 
 impl Line {
+    /// What comes back of a fragment, noted.
+    fn code(&mut self, kv: &KvFragment, way: Way, frame: &KeyFrame) -> Result<KvFragment, Error> {
+        self.n_tokens += kv.n_tokens();
+        self.n_f16 += kv.shape().bytes_per_token() * kv.n_tokens();
+        let begin = Instant::now();
+        match way {
+            Way::Coding(coding) => {
+                let coded = CodedKv::encode(kv, coding, frame)?;
+                self.encoding += begin.elapsed();
+                let begin = Instant::now();
+                let back = coded.decode(frame)?;
+                self.decoding += begin.elapsed();
+                self.n_coded += coded.n_bytes();
+                self.deviations.push(coded.deviation());
+                Ok(back)
+            }
+            Way::LowRank(ratio) => {
+                let (back, n_bytes) = low_rank::nearest(kv, ratio, frame)
+                    .ok_or("a number of a low rank is not finite")?;
+                self.encoding += begin.elapsed();
+                self.n_coded += n_bytes;
+                self.deviations.push(Deviation::between(kv, &back, frame));
+                Ok(back)
+            }
+        }
+    }
+
+    /// With what became of other questions.
+    fn add(&mut self, other: Self) {
+        self.n_f16 += other.n_f16;
+        self.n_coded += other.n_coded;
+        self.divergences.extend(other.divergences);
+        self.n_same += other.n_same;
+        self.deviations.extend(other.deviations);
+        self.encoding += other.encoding;
+        self.decoding += other.decoding;
+        self.n_tokens += other.n_tokens;
+    }
+
     fn print(&self, model: &str, set: &str, coding: &str) {
-        let n = self.divergences.len();
+        let mut divergences = self.divergences.clone();
+        divergences.sort_unstable_by(f64::total_cmp);
+        let n = divergences.len();
         let share = |part: f64| part / n.max(1) as f64;
         let of = |part: fn(&Deviation) -> f32| {
             let sum: f32 = self.deviations.iter().map(part).sum();
@@ -256,8 +333,8 @@ impl Line {
         println!(
             "| {model} | {set} {n} | {coding} | 1 of {:.2} | {:.4} | {:.4} | {:.3} | {:.4} | {:.4} | {:.1}, {:.1} |",
             self.n_f16 as f64 / self.n_coded.max(1) as f64,
-            share(self.divergences.iter().sum()),
-            self.divergences
+            share(divergences.iter().sum()),
+            divergences
                 .get(n.saturating_sub(1) * 95 / 100)
                 .copied()
                 .unwrap_or(0.0),
