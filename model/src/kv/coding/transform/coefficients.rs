@@ -339,8 +339,9 @@ mod tests {
         let level = 0.0496;
         let bound: f64 = deviations.iter().map(|d| f64::from(d * d).min(level)).sum();
         let error: f64 = errors.iter().sum();
-        // Without an end of length, no more than πe/6 and what the ladder and the tokens before cost.
-        assert!(error < 1.8 * bound, "{error} of {bound}, {errors:?}");
+        // πe/6 for even steps, up to 2^(1/4) for those of the ladder, and some for what is learnt on the way. The
+        // same bits for all axes would have an error a hundred times the bound.
+        assert!(error < 2.1 * bound, "{error} of {bound}, {errors:?}");
         let [first, second, ..] = errors[..] else {
             panic!()
         };
