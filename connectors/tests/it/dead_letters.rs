@@ -114,7 +114,9 @@ fn what_may_pass_is_tried_again_and_writes_nothing() {
     let path = dir.path().join("refused.jsonl");
     let receiver = Receiver::start([]);
     let stop = StopFlag::new();
-    let mut sink = open(&path, &receiver);
+    // Both rows in one request.
+    let hook = Webhook::open(&receiver.url()).unwrap();
+    let mut sink = DeadLetters::open(&path).unwrap().of(hook);
     for passing in [
         Act::Answer(401, "", ""),
         Act::Answer(403, "", ""),

@@ -60,8 +60,8 @@ With --json, standard output has one object a line, told apart by \"event\":
             whatever ends it without success
   progress  context, stage: embedding|encoding|writing, done, total, text
             (only with --progress)
-  plan      plan, model, context_window, documents, rejected, passages, tokens, budget, budget_asked,
-            selects;
+  plan      plan, model, context_window, documents, rejected, passages, tokens, budget,
+            budget_asked, selects;
             of `perennial explain`, which says nothing else
 `work` counts tokens: {forwarded, from_scratch, encoded, prompt, draft, decoded, passes, cached,
 cost}; cached are those that a server still knew; cost is {amount, currency} of a model with
