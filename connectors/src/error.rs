@@ -181,7 +181,8 @@ pub enum Error {
     },
     /// The output file holds something else.
     #[error(
-        "{}: at byte {byte} stands something that is no answer of a view: name another file",
+        "{}: at byte {byte} stands something that is none of what is written there: name another file, or take \
+         it out",
         path.display()
     )]
     ForeignOutput {
@@ -190,8 +191,8 @@ pub enum Error {
         /// Where.
         byte: u64,
     },
-    /// Another process writes the output file.
-    #[error("{}: another process writes to it: name another file", path.display())]
+    /// The output file is written by another sink or process.
+    #[error("{}: another sink or process writes to it: name another file", path.display())]
     OutputInUse {
         /// The file.
         path: PathBuf,

@@ -121,9 +121,9 @@ fn lines(status: &Value) -> Vec<String> {
     let put_aside = put_aside.iter().filter(|of| of["n_rows"] != 0);
     lines.extend(put_aside.map(|of| {
         format!(
-            "{} has refused {} rows for good: {}",
+            "{} has refused {} for good: {}",
             text(&of["sink"]),
-            number(&of["n_rows"]),
+            wording::count(of["n_rows"].as_u64().unwrap_or_default() as usize, "row"),
             text(&of["file"])
         )
     }));

@@ -69,9 +69,12 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// Bytes as `98 MB`.
+/// Bytes as `98 MB`, and as `98 kB` what has less than one of these.
 pub(crate) fn megabytes(n_bytes: u64) -> String {
-    format!("{} MB", n_bytes.div_ceil(1_000_000))
+    match n_bytes {
+        1..1_000_000 => format!("{} kB", n_bytes.div_ceil(1_000)),
+        _ => format!("{} MB", n_bytes.div_ceil(1_000_000)),
+    }
 }
 
 /// What a refresh cost, beside a rerun: `412 of 2,310 tokens (5.6x less than a rerun)`.

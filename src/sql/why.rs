@@ -183,7 +183,7 @@ fn of_answer(row: &RowName, why: &Why) -> Branch {
     }
     let mut because = Branch::new("what changed for it");
     match &why.cause {
-        None => because.line("not known: it was reached before this program was started"),
+        None => because.line("not known: it was reached before this program was started, or what is known was forgotten"),
         Some(cause) => of_cause(cause, &mut because),
     }
     if !because.branches.is_empty() {

@@ -72,7 +72,7 @@ impl DeadLetterCount {
         &self.path
     }
 
-    /// Rows that stood there when it was opened, and those that were put there since.
+    /// Rows that stand there.
     pub fn n(&self) -> u64 {
         self.n.load(Ordering::Relaxed)
     }
@@ -90,18 +90,7 @@ impl DeadLetters {
             last: HashMap::new(),
             counts: HashMap::new(),
         };
-        let mut ends = Vec::new();
-        letters.file.read(|value| {
-            let sink = value["end_of"]["sink"].as_str();
-            if let Some((sink, last)) = sink.zip(Last::read(value)) {
-                let n = value["end_of"]["rows"].as_u64().unwrap_or_default();
-                ends.push((sink.to_owned(), last, n));
-            }
-        })?;
-        for (sink, last, n) in ends {
-            letters.count(&sink).n.fetch_add(n, Ordering::Relaxed);
-            letters.last.insert(sink, last);
-        }
+        letters.look_through()?;
         let letters = Arc::new(Mutex::new(letters));
         Ok(Self { letters })
     }
@@ -122,6 +111,26 @@ impl DeadLetters {
 }
 
 impl Letters {
+    /// Counts what stands in the file.
+    fn look_through(&mut self) -> Result<(), Error> {
+        for count in self.counts.values() {
+            count.n.store(0, Ordering::Relaxed);
+        }
+        let mut ends = Vec::new();
+        self.file.read(|value| {
+            let sink = value["end_of"]["sink"].as_str();
+            if let Some((sink, last)) = sink.zip(Last::read(value)) {
+                let n = value["end_of"]["rows"].as_u64().unwrap_or_default();
+                ends.push((sink.to_owned(), last, n));
+            }
+        })?;
+        for (sink, last, n) in ends {
+            self.count(&sink).n.fetch_add(n, Ordering::Relaxed);
+            self.last.insert(sink, last);
+        }
+        Ok(())
+    }
+
     fn count(&mut self, sink: &str) -> Arc<DeadLetterCount> {
         let path = self.file.path();
         let new = || {
@@ -142,7 +151,9 @@ impl Letters {
 
     /// Writes what a sink refused of a delivery.
     fn put(&mut self, sink: &str, delivery: &Delivery, refused: &[Refused]) -> Result<(), Error> {
-        self.file.settle()?;
+        if self.file.settle()? {
+            self.look_through()?;
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let ms = since.map_or(0, |since| since.as_millis());
         let at = timestamp::text(i64::try_from(ms).unwrap_or(i64::MAX));

@@ -6,7 +6,8 @@
 //! {"end_of":{"origin":"00f1…","view":"answers","epoch":7,"rows":2}}
 //! ```
 //! What stands behind the last of these lines when the file is opened is the beginning of an epoch that a
-//! crash cut off: it is removed before anything is written.
+//! crash cut off: it is removed before anything is written. What cannot be that, such as somebody's note, is
+//! left alone, and the file is not written to.
 //!
 //! Others may move the file away, remove or empty it while it is written, as those do who rotate logs:
 //! the next epoch begins a new one.
@@ -137,20 +138,22 @@ impl EpochFile {
         self.last.as_ref()
     }
 
-    /// Goes on with what stands under the file's name now.
+    /// Goes on with what stands under the file's name now; whether that is not what was written there.
     ///
     /// # Errors
     /// As [`EpochFile::open`].
-    pub(super) fn settle(&mut self) -> Result<(), Error> {
+    pub(super) fn settle(&mut self) -> Result<bool, Error> {
         let held = self
             .file
             .metadata()
             .map_err(|e| self.failed("cannot be read", e))?;
         if !is_there(&held, &self.path) {
             *self = Self::open(&self.path, self.head)?;
-            return Ok(());
+            return Ok(true);
         }
-        if held.len() < self.end {
+        // Emptied, written to by others, or with what a failed write left.
+        if held.len() != self.end {
+            let before = self.end;
             let begin = self.file.seek(SeekFrom::Start(0));
             begin.map_err(|e| self.failed("cannot be read", e))?;
             // Until it is known where its epochs end, nothing of it is cut off.
@@ -160,8 +163,9 @@ impl EpochFile {
                 let written = self.write(self.head);
                 written.map_err(|e| self.failed("cannot be written", e))?;
             }
+            return Ok(self.end != before);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Adds an epoch, whose last line is among these.
@@ -262,7 +266,7 @@ fn scan(path: &Path, file: &File, own: &[u8]) -> Result<(u64, Option<Last>), Err
     }
     let (mut at, mut end, mut last) = (line.len() as u64, line.len() as u64, None);
     // Where a line stands that is none of ours: allowed behind the last whole epoch only, where a
-    // crash may have left anything.
+    // crash may have left anything behind the beginning of the next.
     let mut odd = None;
     loop {
         line.clear();
@@ -272,6 +276,7 @@ fn scan(path: &Path, file: &File, own: &[u8]) -> Result<(u64, Option<Last>), Err
         if n_read == 0 {
             return Ok((end, last));
         }
+        let is_next = at == end;
         let begin = at;
         at += n_read as u64;
         let value: Option<Value> = line
@@ -290,6 +295,10 @@ fn scan(path: &Path, file: &File, own: &[u8]) -> Result<(u64, Option<Last>), Err
                 last = Some(whole);
             }
             _ if is_row => {}
+            // Of an epoch that was cut off there is at least the beginning, or room for it.
+            _ if is_next && (value.is_some() || !matches!(line[0], b'{' | 0)) => {
+                return Err(foreign(begin));
+            }
             _ => odd = odd.or(Some(begin)),
         }
     }

@@ -36,7 +36,7 @@ impl JsonLinesSink {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::ForeignOutput`] for a file that holds anything but epochs;
-    /// [`Error::OutputInUse`] if another process writes it; [`Error::UnknownScheme`] for an address.
+    /// [`Error::OutputInUse`] if it is written already; [`Error::UnknownScheme`] for an address.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let file = EpochFile::open(path.as_ref(), HEAD)?;
         Ok(Self {
@@ -171,7 +171,12 @@ mod tests {
         let path = dir.path().join("notes.txt");
         let end = r#"{"end_of":{"origin":"1","view":"v","epoch":1}}"#;
         let other = format!("{}Dear diary,\n{end}\n", String::from_utf8_lossy(HEAD));
-        for foreign in ["Dear diary,\n", "{\"a\":1}\n", "{\"a\":1}", &other] {
+        let whole = format!("{}{end}\n", String::from_utf8_lossy(HEAD));
+        // Behind what is whole, too: a crash leaves no words of others.
+        let noted = ["seen by Ann\n", "seen by Ann", "\n", "{\"seen\":1}\n"];
+        let noted = noted.map(|note| format!("{whole}{note}"));
+        let others = ["Dear diary,\n", "{\"a\":1}\n", "{\"a\":1}", &other];
+        for foreign in others.into_iter().chain(noted.iter().map(|noted| &**noted)) {
             std::fs::write(&path, foreign).unwrap();
             let error = JsonLinesSink::open(&path).unwrap_err();
             assert!(matches!(error, Error::ForeignOutput { .. }), "{error}");

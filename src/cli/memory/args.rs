@@ -341,7 +341,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) writer: Option<String>,
 
-    /// How long it may be received, as \"30 d\" or \"12 h\"; for ever unless told.
+    /// How long it may be received, as "30 d" or "12 h"; for ever unless told.
     #[arg(long, value_parser = perennial_views::pace::parse_duration, value_name = "AGE")]
     pub(crate) expires: Option<Duration>,
 

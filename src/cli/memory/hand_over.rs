@@ -11,6 +11,7 @@ use perennial::ask::TensorModel;
 use perennial::bank::HandedOver;
 use perennial::bank::parcel::{ParcelError, Signer};
 use perennial::memory::hand_over::{Audit, Export, HandOverError, Import, Imported};
+use perennial::model::kv::coding::Coding;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -66,6 +67,10 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let _held = model
         .as_ref()
         .map(|model| hold(&opened, model, &what_is_told(&opened, args)));
+    if let (Some(coding @ (Coding::T4 | Coding::T8)), false) = (args.coding, args.json) {
+        let line = format!("{coding}: some 5,700 tokens are read first, which it is learnt from");
+        Live::new(args.json).say(&line);
+    }
     let cannot_write = || format!("write {}", out.display());
     let parent = out.parent().filter(|of| !of.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -169,7 +174,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<ExitCode, Failure> {
     ];
     let fragments = |n, what: &str| format!("{} {what}", wording::count(n, "fragment"));
     if imported.n_audited > 0 {
-        let what = "encoded again and equal in every bit: exact";
+        let what = "encoded again, and what came is equal in every bit: exact";
         lines.push(fragments(imported.n_audited, what));
     }
     if imported.n_stand_ins > 0 {
