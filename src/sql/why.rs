@@ -210,7 +210,7 @@ fn of_answer(row: &RowName, why: &Why) -> Branch {
 
 fn of_cause(cause: &Cause, because: &mut Branch) {
     if cause.is_first {
-        because.line("it was asked for the first time");
+        because.line("it was asked for the first time since the program was started");
     }
     if cause.question_changed {
         because.line("its question changed");

@@ -186,7 +186,7 @@ answers['q']
 ├ so since epoch 0, by regenerate (exact): W
 ├ 2 of 2 passages read
 ├ what changed for it
-│ └ it was asked for the first time
+│ └ it was asked for the first time since the program was started
 └ \"The library opens at nine.\"
   └ 1.00 passage 0 of hours";
 
