@@ -57,7 +57,7 @@ pub struct PutAside {
     pub sink: String,
     /// The file of dead letters.
     pub file: PathBuf,
-    /// How many rows of the sink stood there when it was opened, or were put there since.
+    /// How many rows of the sink stand there.
     pub n_rows: u64,
 }
 
@@ -333,7 +333,7 @@ fn run(
         }
         fault::DELIVER_BEGIN.reach();
         let began = Instant::now();
-        let n_put_aside = || sink_letters.as_ref().map_or(0, |letters| letters.n());
+        let n_put_aside = || sink_letters.as_ref().map_or(0, |letters| letters.n_put());
         let n_before = n_put_aside();
         let attempt = catch_unwind(AssertUnwindSafe(|| match former.is_empty() {
             true => sink.deliver(&delivery, stop).map(|()| None),
@@ -378,7 +378,7 @@ fn run(
                 fault::DELIVER_STRUCK.reach();
                 pause = PAUSE.0;
                 told = None;
-                let n_refused = n_put_aside().saturating_sub(n_before);
+                let n_refused = n_put_aside() - n_before;
                 if let Some(letters) = sink_letters.as_ref().filter(|_| n_refused > 0) {
                     tell(SinkEvent::PutAside {
                         sink: sink.name().to_owned(),

@@ -64,6 +64,7 @@ struct Letters {
 pub struct DeadLetterCount {
     path: PathBuf,
     n: AtomicU64,
+    n_put: AtomicU64,
 }
 
 impl DeadLetterCount {
@@ -75,6 +76,11 @@ impl DeadLetterCount {
     /// Rows that stand there.
     pub fn n(&self) -> u64 {
         self.n.load(Ordering::Relaxed)
+    }
+
+    /// Rows that were put there since it was opened, whatever others did to the file.
+    pub fn n_put(&self) -> u64 {
+        self.n_put.load(Ordering::Relaxed)
     }
 }
 
@@ -137,6 +143,7 @@ impl Letters {
             Arc::new(DeadLetterCount {
                 path: path.to_owned(),
                 n: AtomicU64::new(0),
+                n_put: AtomicU64::new(0),
             })
         };
         let count = self.counts.entry(sink.to_owned());
@@ -179,7 +186,9 @@ impl Letters {
         line(&mut lines, &end);
         self.file.append(&lines, Last::of(delivery))?;
         self.last.insert(sink.to_owned(), Last::of(delivery));
-        self.count(sink).n.fetch_add(n_rows, Ordering::Relaxed);
+        let count = self.count(sink);
+        count.n.fetch_add(n_rows, Ordering::Relaxed);
+        count.n_put.fetch_add(n_rows, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -6,8 +6,7 @@
 //! {"end_of":{"origin":"00f1…","view":"answers","epoch":7,"rows":2}}
 //! ```
 //! What stands behind the last of these lines when the file is opened is the beginning of an epoch that a
-//! crash cut off: it is removed before anything is written. What cannot be that, such as somebody's note, is
-//! left alone, and the file is not written to.
+//! crash cut off: it is removed before anything is written.
 //!
 //! Others may move the file away, remove or empty it while it is written, as those do who rotate logs:
 //! the next epoch begins a new one.
@@ -151,9 +150,7 @@ impl EpochFile {
             *self = Self::open(&self.path, self.head)?;
             return Ok(true);
         }
-        // Emptied, written to by others, or with what a failed write left.
-        if held.len() != self.end {
-            let before = self.end;
+        if held.len() < self.end {
             let begin = self.file.seek(SeekFrom::Start(0));
             begin.map_err(|e| self.failed("cannot be read", e))?;
             // Until it is known where its epochs end, nothing of it is cut off.
@@ -163,7 +160,7 @@ impl EpochFile {
                 let written = self.write(self.head);
                 written.map_err(|e| self.failed("cannot be written", e))?;
             }
-            return Ok(self.end != before);
+            return Ok(true);
         }
         Ok(false)
     }
@@ -266,7 +263,7 @@ fn scan(path: &Path, file: &File, own: &[u8]) -> Result<(u64, Option<Last>), Err
     }
     let (mut at, mut end, mut last) = (line.len() as u64, line.len() as u64, None);
     // Where a line stands that is none of ours: allowed behind the last whole epoch only, where a
-    // crash may have left anything behind the beginning of the next.
+    // crash may have left anything.
     let mut odd = None;
     loop {
         line.clear();
@@ -276,7 +273,6 @@ fn scan(path: &Path, file: &File, own: &[u8]) -> Result<(u64, Option<Last>), Err
         if n_read == 0 {
             return Ok((end, last));
         }
-        let is_next = at == end;
         let begin = at;
         at += n_read as u64;
         let value: Option<Value> = line
@@ -295,10 +291,6 @@ fn scan(path: &Path, file: &File, own: &[u8]) -> Result<(u64, Option<Last>), Err
                 last = Some(whole);
             }
             _ if is_row => {}
-            // Of an epoch that was cut off there is at least the beginning, or room for it.
-            _ if is_next && (value.is_some() || !matches!(line[0], b'{' | 0)) => {
-                return Err(foreign(begin));
-            }
             _ => odd = odd.or(Some(begin)),
         }
     }

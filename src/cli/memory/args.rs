@@ -350,7 +350,7 @@ pub(crate) struct ExportArgs {
     pub(crate) texts_only: bool,
 
     /// In fewer bytes, from which what the model has read comes back nearly as it was: k8v4 (a
-    /// 2.5th), t4 (a 4th, and nearer; the model first reads some 5,000 tokens, and so does who
+    /// 2.5th), t4 (a 4th, and nearer; the model first reads some 5,700 tokens, and so does who
     /// imports it), t8 (an 8th, further off), q8 (half) or q4 (a 3.6th; mostly too far
     /// off, and left out then).
     #[arg(long, value_name = "CODING", conflicts_with = "texts_only")]

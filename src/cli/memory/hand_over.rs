@@ -11,7 +11,6 @@ use perennial::ask::TensorModel;
 use perennial::bank::HandedOver;
 use perennial::bank::parcel::{ParcelError, Signer};
 use perennial::memory::hand_over::{Audit, Export, HandOverError, Import, Imported};
-use perennial::model::kv::coding::Coding;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -67,7 +66,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let _held = model
         .as_ref()
         .map(|model| hold(&opened, model, &what_is_told(&opened, args)));
-    if let (Some(coding @ (Coding::T4 | Coding::T8)), false) = (args.coding, args.json) {
+    if let Some(coding) = args.coding.filter(|of| of.needs_basis() && !args.json) {
         let line = format!("{coding}: some 5,700 tokens are read first, which it is learnt from");
         Live::new(args.json).say(&line);
     }
