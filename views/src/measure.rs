@@ -137,7 +137,7 @@ impl Measure {
 
 /// Where a question is counted: whose it is, and for which epoch.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Asker {
+pub struct Asker {
     measure: Arc<Measure>,
     epoch: Epoch,
 }

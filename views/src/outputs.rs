@@ -257,7 +257,7 @@ impl Outputs {
 
     /// Has `told` told what comes of a task, now or later, on this thread or another; and counts one use
     /// of what is returned.
-    pub(crate) fn ask_then(
+    pub fn ask_then(
         self: &Arc<Self>,
         task: &Arc<Task>,
         values: Tuple,

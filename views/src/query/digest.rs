@@ -374,3 +374,50 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use perennial_rows::{Column, Type};
+
+    use super::*;
+    use crate::query::{RelationSchema, Relations, bind};
+    use crate::sql::{Script, Statement, parse};
+
+    struct Orders;
+
+    impl Relations for Orders {
+        fn relation(&self, name: &str) -> Option<RelationSchema> {
+            let columns = [
+                ("region", Type::Text),
+                ("price", Type::Float),
+                ("doc", Type::Text),
+            ];
+            (name == "orders").then(|| RelationSchema {
+                columns: Schema::new(columns.map(|(name, of)| Column::new(name, of))),
+                ..RelationSchema::default()
+            })
+        }
+    }
+
+    #[test]
+    fn equal_parts_have_equal_digests() {
+        let text =
+            "WITH w AS (SELECT region, count(*) AS n FROM orders WHERE price > 1 AND doc <> 'x'
+                               GROUP BY region)
+                    SELECT a.region, b.region AS other FROM w a JOIN w b ON a.n = b.n";
+        let mut statements = parse(&Script::new("t", text)).expect("sound");
+        let Statement::Select(query) = statements.remove(0).of else {
+            panic!("a query");
+        };
+        let query = bind(&query, &Orders).expect("binds");
+        let root = match query.root() {
+            Node::Project { input, .. } => input,
+            other => other,
+        };
+        let Node::Join(join) = root else {
+            panic!("{query}");
+        };
+        assert_ne!(join.left.columns(), join.right.columns());
+        assert_eq!(part_digest(&join.left), part_digest(&join.right));
+    }
+}

@@ -478,6 +478,3 @@ pub(crate) fn all_placed(expressions: &[Scalar], layout: &[ColumnId]) -> Vec<Exp
         .map(|expression| placed(expression, layout))
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

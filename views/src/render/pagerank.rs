@@ -231,3 +231,59 @@ fn flows(group: &Tuple, sent: u64, list: &EdgeList) -> Vec<((Tuple, Value), u64)
     });
     flows.filter(|(_, mass)| *mass > 0).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use differential_dataflow::input::InputSession;
+
+    use super::*;
+    use crate::bounds::Bounds;
+
+    #[test]
+    fn what_no_walk_passes_costs_no_group_anything() {
+        let edge = |from: i64, to: i64| -> Tuple { [from.into(), to.into()].into() };
+        let seed = |node: i64, group: &str| -> Tuple { [group.into(), node.into()].into() };
+        // Two lines that never meet, a seed at the beginning of each.
+        let lines = (0..1000).chain(5000..6000).map(|node| edge(node, node + 1));
+        let first: Vec<Tuple> = lines.collect();
+        let epochs = [first, vec![edge(900, 7)], vec![edge(5019, 5000)]];
+        let counted = timely::execute_directly(move |worker| {
+            let meter = Rc::new(Meter::new(Bounds::default()));
+            let (mut edges, mut seeds) = (InputSession::new(), InputSession::new());
+            let probe = worker.dataflow(|scope| {
+                let edges = Edges {
+                    tuples: edges.to_collection(scope),
+                    source: 0,
+                    target: 1,
+                    weight: None,
+                };
+                let seeds = Seeds {
+                    tuples: seeds.to_collection(scope),
+                    per: vec![0],
+                    node: 1,
+                    weight: None,
+                };
+                let walk = Walk::new(0.85, 20, 1e-5);
+                pagerank(scope, edges, seeds, walk, Some(&meter)).probe().0
+            });
+            seeds.insert(seed(0, "p"));
+            seeds.insert(seed(5000, "q"));
+            let mut counted = Vec::new();
+            for (epoch, added) in (0..).zip(epochs) {
+                for tuple in added {
+                    edges.insert(tuple);
+                }
+                for session in [&mut edges, &mut seeds] {
+                    session.advance_to(epoch + 1);
+                    session.flush();
+                }
+                worker.step_while(|| probe.less_than(&(epoch + 1)));
+                counted.push(meter.n_pairs());
+            }
+            counted
+        });
+        // A step looks at one edge of each group; far from the seeds there is nothing to look at; the last
+        // edge that a walk passes is looked at without the new one and with it.
+        assert_eq!(counted, [40, 40, 43]);
+    }
+}

@@ -306,6 +306,3 @@ impl<'q> Binder<'q> {
         }
     }
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -267,59 +267,6 @@ fn line(nodes: std::ops::Range<i64>) -> impl Iterator<Item = Delta> {
 }
 
 #[test]
-fn what_no_walk_passes_costs_no_group_anything() {
-    use crate::bounds::{Bounds, Meter};
-    use std::rc::Rc;
-    let query = bound(
-        "SELECT * FROM pagerank(edges => (SELECT x AS source, y AS target FROM a),
-            seeds => (SELECT s AS q, x AS node FROM b), per => q)",
-    );
-    // Two lines that never meet, a seed at the beginning of each.
-    let seed = |node: i64, group: &str| (1, vec![node.into(), group.into(), Value::Null], 1);
-    let first: Vec<Delta> = line(0..1000)
-        .chain(line(5000..6000))
-        .chain([seed(0, "p"), seed(5000, "q")])
-        .collect();
-    let edge = |from: i64, to: i64| (0, vec![from.into(), to.into(), Value::Null, Value::Null], 1);
-    let epochs = [first, vec![edge(900, 7)], vec![edge(5019, 5000)]];
-    let counted = timely::execute_directly(move |worker| {
-        let meter = Rc::new(Meter::new(Bounds::default()));
-        let mut sessions = [InputSession::new(), InputSession::new()];
-        let probe = worker.dataflow(|scope| {
-            let inputs = sessions.iter_mut();
-            let inputs = inputs.map(|session| session.to_collection(scope)).collect();
-            let result =
-                crate::render::render_within(scope, &query, inputs, None, (Some(&meter), None));
-            result.probe().0
-        });
-        let mut counted = Vec::new();
-        for (epoch, deltas) in (0..).zip(epochs) {
-            for (table, row, diff) in deltas {
-                let at = query
-                    .inputs()
-                    .iter()
-                    .position(|input| *input.relation == *schemas()[table].0);
-                let columns = query.inputs()[at.unwrap()].columns.columns().iter();
-                let schema = &schemas()[table].1;
-                let column = |column: &Column| row[schema.position(&column.name).unwrap()].clone();
-                let tuple: Tuple = columns.map(column).collect();
-                sessions[at.unwrap()].update(tuple, diff);
-            }
-            for session in &mut sessions {
-                session.advance_to(epoch + 1);
-                session.flush();
-            }
-            worker.step_while(|| probe.less_than(&(epoch + 1)));
-            counted.push(meter.n_pairs());
-        }
-        counted
-    });
-    // A step looks at one edge of each group; far from the seeds there is nothing to look at; the last
-    // edge that a walk passes is looked at without the new one and with it.
-    assert_eq!(counted, [40, 40, 43]);
-}
-
-#[test]
 fn without_seeds_there_are_no_scores_and_a_seed_needs_no_edge() {
     let query = bound(
         "SELECT * FROM pagerank(edges => (SELECT x AS source, y AS target FROM a),

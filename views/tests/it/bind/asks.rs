@@ -292,7 +292,7 @@ fn rows_are_ranked_before_what_only_the_first_are_asked() {
         is_descending: false,
         nulls_first: false,
     };
-    assert_eq!(shown.order, [by_place]);
+    assert_eq!(shown.order(), [by_place]);
     refused(
         "SELECT sem_rank('{region}') AS a FROM orders ORDER BY sem_rank('{doc}') LIMIT 1",
         &[(

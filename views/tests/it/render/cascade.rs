@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use perennial_rows::encoding::Encoder;
+
 use super::*;
-use crate::render::place::place;
 
 /// The scripted model says yes of a text with a word of it.
 const PROMPT: &str = "Is {t} about it?";
@@ -81,7 +82,13 @@ fn texts(rows: &[Delta]) -> BTreeSet<Value> {
 
 /// Those of them that are the sample.
 fn sample(texts: &BTreeSet<Value>) -> BTreeSet<Value> {
-    let digest = |text: &&Value| place(std::slice::from_ref(*text), "perennial cascade sample 1");
+    let digest = |text: &&Value| {
+        let values = std::slice::from_ref(*text);
+        let digest = Encoder::new()
+            .values(values)
+            .digest("perennial cascade sample 1");
+        digest[..8].to_vec()
+    };
     let mut texts: Vec<&Value> = texts.iter().collect();
     texts.sort_by_key(digest);
     texts.into_iter().take(N_SAMPLE).cloned().collect()

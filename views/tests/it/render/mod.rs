@@ -30,14 +30,11 @@ use proptest::prelude::*;
 use rusqlite::types::ValueRef;
 use serde_json::Value as Json;
 
-use crate::dataflow::Epoch;
-use crate::embeddings::Embeddings;
-use crate::measure::Measures;
-use crate::outputs::{Asking, Outputs};
-use crate::query::bind::tests::parse;
-use crate::query::{Query, RelationSchema, Relations, bind};
-use crate::render::render;
+use perennial_views::query::{Query, RelationSchema, Relations, bind};
+use perennial_views::render::render;
+use perennial_views::{Asking, Embeddings, Epoch, Measures, Outputs};
 
+use crate::bind::parse;
 use generator::Choices;
 
 /// Two tables without keys: a row may stand in them several times.

@@ -1,20 +1,24 @@
 //! What is bound, and what is refused with which words.
 
 mod asks;
+mod builder;
 mod clauses;
 mod columns;
 mod meaning;
 mod pairs;
+mod table_function;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use perennial_ask::{Output, Task};
 use perennial_rows::{Column, Schema, Type};
-use sqlparser::ast::Statement;
+
+use sqlparser::ast::{self, Statement};
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 
-use super::*;
+use perennial_views::query::{BindErrors, OrderBy, Query, RelationSchema, Relations, bind};
 
 /// Orders of a shop, its documents, and events of which little is declared.
 pub(crate) struct Shop;
@@ -96,7 +100,7 @@ fn errors(text: &str) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-pub(super) fn refused(text: &str, expected: &[(&str, &str)]) {
+fn refused(text: &str, expected: &[(&str, &str)]) {
     let expected: Vec<(String, String)> = expected
         .iter()
         .map(|(place, message)| (place.to_string(), message.to_string()))
@@ -105,7 +109,7 @@ pub(super) fn refused(text: &str, expected: &[(&str, &str)]) {
 }
 
 #[track_caller]
-pub(super) fn explained(text: &str, expected: &str) {
+fn explained(text: &str, expected: &str) {
     let query = sql(text).unwrap_or_else(|errors| panic!("{text}: {errors}"));
     assert_eq!(query.to_string(), expected, "{text}");
 }
