@@ -4,7 +4,7 @@
 //! every fragment its [`id`]. The tensors are in the [`fragment_store`], and on disk in the
 //! [`cold_tier`]; the keys that texts are found by are in [`recall`]. What one layout lends the next is a
 //! [`live_layout`], and how much of that has turned over meanwhile its [`turnover`]; what is laid on a superseded passage is a [`repair`]. From one process to another they go in
-//! a [`parcel`], and what came so is [`handed_over`].
+//! a [`parcel`], and what came so is [`handed_over`]. How scopes and repairs are written is said in [`choice`].
 //!
 //! # Invariants
 //! - Equal ids, equal bits: an id covers everything that its fragment attended to.
@@ -13,6 +13,7 @@
 //!
 //! What a model is asked, and the dataflow, are above: this crate knows neither.
 
+pub mod choice;
 pub mod cold_tier;
 pub mod document;
 pub mod fragment_store;

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice;
 use crate::id::{FragmentId, ModelIdentity};
 
 /// What a passage may attend to when it is encoded.
@@ -68,19 +69,16 @@ impl std::fmt::Display for Scope {
 #[non_exhaustive]
 pub struct ScopeError;
 
-/// `causal`, `window:N`, `boundary:N` or `independent`, in any case of letters.
+/// `causal`, `window:N`, `boundary:N` or `independent`, in any case of letters; also as it is printed, `WINDOW(N)`.
 impl std::str::FromStr for Scope {
     type Err = ScopeError;
 
     fn from_str(text: &str) -> Result<Self, ScopeError> {
         let lower = text.to_ascii_lowercase();
-        let (name, tokens) = match lower.split_once(':') {
-            Some((name, tokens)) => {
-                let tokens: u32 = tokens.parse().map_err(|_| ScopeError)?;
-                (name, Some(tokens))
-            }
-            None => (&*lower, None),
-        };
+        let (name, tokens) = choice::parts(&lower);
+        let tokens: Option<u32> = tokens
+            .map(|tokens| tokens.parse().map_err(|_| ScopeError))
+            .transpose()?;
         match (name, tokens) {
             ("causal", None) => Ok(Self::Causal),
             ("independent", None) => Ok(Self::Independent),
@@ -334,6 +332,7 @@ mod tests {
         assert_eq!("window:64".parse(), Ok(Scope::Window { tokens: 64 }));
         assert_eq!("independent".parse(), Ok(Scope::Independent));
         assert_eq!("BOUNDARY:16".parse(), Ok(Scope::Boundary { tokens: 16 }));
+        assert_eq!("BOUNDARY(16)".parse(), Ok(Scope::Boundary { tokens: 16 }));
         for wrong in [
             "window",
             "window:",
@@ -346,8 +345,28 @@ mod tests {
             "boundary:4294967296",
             "causal:1",
             "independent:",
+            "independent()",
+            "boundary()",
+            "boundary(16",
+            "boundary(16)(2)",
+            "boundary:(16)",
+            "(16)",
         ] {
             assert_eq!(wrong.parse::<Scope>(), Err(ScopeError), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_of_a_scope_is_that_scope(tokens in 1u32..) {
+            for scope in [
+                Scope::Causal,
+                Scope::Independent,
+                Scope::Window { tokens },
+                Scope::Boundary { tokens },
+            ] {
+                prop_assert_eq!(scope.to_string().parse(), Ok(scope));
+            }
         }
     }
 

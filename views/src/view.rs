@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use perennial_ask::Money;
 use perennial_bank::turnover::MAX_TURNOVER;
-use perennial_bank::{PassageSizes, Repair, Scope};
+use perennial_bank::{PassageSizes, Repair, Scope, choice};
 use serde::{Deserialize, Serialize};
 
 use crate::pace::Pace;
@@ -83,15 +83,15 @@ fn millinats(regret: f32) -> Option<u32> {
 impl std::str::FromStr for Policy {
     type Err = String;
 
-    /// `exact`, `eventual`, `append`, `stable:REGRET` or `bounded:REGRET`.
+    /// `exact`, `eventual`, `append`, `stable:REGRET` or `bounded:REGRET`; also as it is printed, `STABLE(REGRET)`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.to_ascii_lowercase();
-        match text.split_once(':') {
-            None if text == "exact" => Some(Self::Exact),
-            None if text == "eventual" => Some(Self::Eventual),
-            None if text == "append" => Some(Self::Append),
-            Some(("stable", regret)) => regret.parse().ok().and_then(Self::stable),
-            Some(("bounded", regret)) => regret.parse().ok().and_then(Self::bounded),
+        match choice::parts(&text) {
+            ("exact", None) => Some(Self::Exact),
+            ("eventual", None) => Some(Self::Eventual),
+            ("append", None) => Some(Self::Append),
+            ("stable", Some(regret)) => regret.parse().ok().and_then(Self::stable),
+            ("bounded", Some(regret)) => regret.parse().ok().and_then(Self::bounded),
             _ => None,
         }
         .ok_or_else(|| POLICIES.to_owned())
@@ -534,5 +534,52 @@ impl View {
     /// The view's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_typed_and_as_it_is_printed() {
+        let stable = Policy::stable(0.05).expect("a bound");
+        for text in ["stable:0.05", "stable:.05", "STABLE(0.05)", "Stable( .05 )"] {
+            assert_eq!(text.parse(), Ok(stable), "{text}");
+        }
+        for wrong in [
+            "stable",
+            "stable()",
+            "stable(x)",
+            "stable(0)",
+            "exact()",
+            "exact:1",
+            "bounded(1",
+        ] {
+            assert!(wrong.parse::<Policy>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_of_an_option_is_that_option(millinats in 1u32..=1_000_000) {
+            for policy in [
+                Policy::Exact,
+                Policy::Eventual,
+                Policy::Append,
+                Policy::Stable { millinats },
+                Policy::Bounded { millinats },
+            ] {
+                prop_assert_eq!(policy.to_string().parse(), Ok(policy));
+            }
+            for delivery in [Delivery::Epoch, Delivery::Each] {
+                prop_assert_eq!(delivery.to_string().parse(), Ok(delivery));
+            }
+            for order in [Order::UpdatedAt, Order::Key] {
+                prop_assert_eq!(order.to_string().parse(), Ok(order));
+            }
+        }
     }
 }

@@ -27,6 +27,8 @@ use std::ops::Range;
 use perennial_model::layout::{Layout, Overlay};
 use serde::{Deserialize, Serialize};
 
+use crate::choice;
+
 /// An edit of what one layout sees of a stale passage.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -186,24 +188,14 @@ impl std::str::FromStr for Repair {
     type Err = String;
 
     /// `evict`, `hide`, or `zero-values`, `zero-keys`, `zero-both`, with `:whole`, `:header`,
-    /// `:body` or `:first-tenth` behind it.
+    /// `:body` or `:first-tenth` behind it; also as it is printed, `ZERO_KEYS(header, all layers)`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.to_ascii_lowercase();
-        let (name, part) = text.split_once(':').unwrap_or((&text, "whole"));
-        let part = match part {
-            "whole" => Some(Part::Whole),
-            "header" => Some(Part::Header),
-            "body" => Some(Part::Body),
-            "first-tenth" => Some(Part::FirstTenth),
-            _ => None,
-        };
-        let extent = part.map(|part| Extent {
-            part,
-            band: Band::default(),
-        });
+        let text = text.to_ascii_lowercase().replace('_', "-");
+        let (name, argument) = choice::parts(&text);
+        let extent = argument.map_or(Some(Extent::default()), extent);
         match (name, extent) {
-            ("evict", _) if !text.contains(':') => Some(Self::Evict),
-            ("hide", _) if !text.contains(':') => Some(Self::Hide),
+            ("evict", _) if argument.is_none() => Some(Self::Evict),
+            ("hide", _) if argument.is_none() => Some(Self::Hide),
             ("zero-values", Some(extent)) => Some(Self::ZeroValues(extent)),
             ("zero-keys", Some(extent)) => Some(Self::ZeroKeys(extent)),
             ("zero-both", Some(extent)) => Some(Self::ZeroBoth(extent)),
@@ -215,6 +207,28 @@ impl std::str::FromStr for Repair {
                 .to_owned()
         })
     }
+}
+
+/// A part of a passage and, behind a comma, a band of layers: the default one where none is named.
+fn extent(argument: &str) -> Option<Extent> {
+    let (part, band) = match argument.split_once(',') {
+        Some((part, band)) => (part.trim_end(), Some(band.trim_start())),
+        None => (argument, None),
+    };
+    let part = match part {
+        "whole" => Part::Whole,
+        "header" => Part::Header,
+        "body" => Part::Body,
+        "first-tenth" | "first tenth" => Part::FirstTenth,
+        _ => return None,
+    };
+    let band = match band {
+        None => Band::default(),
+        Some("all layers") => Band::All,
+        Some("upper two thirds") => Band::UpperTwoThirds,
+        Some(_) => return None,
+    };
+    Some(Extent { part, band })
 }
 
 #[cfg(test)]

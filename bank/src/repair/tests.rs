@@ -67,11 +67,24 @@ fn repairs_are_typed() {
         "zero-values",
         "zero-keys:header",
         "zero-both:first-tenth",
+        "ZERO_BOTH(first tenth)",
     ] {
         assert!(text.parse::<Repair>().is_ok(), "{text}");
     }
-    for wrong in ["", "zero", "evict:body", "zero-values:half"] {
+    for wrong in [
+        "",
+        "zero",
+        "evict:body",
+        "evict()",
+        "zero-values:half",
+        "zero-values:",
+        "zero-values(whole, lower third)",
+        "zero-values(whole",
+    ] {
         assert!(wrong.parse::<Repair>().is_err(), "{wrong}");
+    }
+    for repair in repairs() {
+        assert_eq!(repair.to_string().parse(), Ok(repair), "{repair}");
     }
 }
 
