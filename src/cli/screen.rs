@@ -39,8 +39,8 @@ pub(crate) struct Screen<W> {
     shown: BTreeMap<(Arc<str>, String), BTreeSet<String>>,
     /// Views whose first answers were shown.
     answered: BTreeSet<Arc<str>>,
-    /// Whether the epoch that is shown is of a view of one question.
-    is_alone: bool,
+    /// Where the epoch that is shown is of a view of one question: the tokens that a rerun takes.
+    n_rerun: Option<usize>,
     /// Whether there are several views, and what is shown says of which it is.
     names_views: bool,
     totals: Totals,
@@ -58,7 +58,7 @@ impl<W: Write> Screen<W> {
             n_warnings: 0,
             shown: BTreeMap::new(),
             answered: BTreeSet::new(),
-            is_alone: false,
+            n_rerun: None,
             names_views: false,
             totals: Totals::default(),
         }
@@ -215,9 +215,11 @@ impl<W: Write> Screen<W> {
             ChangeKind::New if !matches!(update.rung, Rung::Keep | Rung::Verify) => {
                 format!("{} read and written", wording::count(n_forwarded, "token"))
             }
-            // What it shares with others is not its own to save.
-            _ if !self.is_alone => wording::count(n_forwarded, "token"),
-            _ => wording::work(n_forwarded, update.work.n_from_scratch),
+            _ => match self.n_rerun {
+                Some(n_rerun) => wording::work(n_forwarded, n_rerun),
+                // What it shares with others is not its own to save.
+                None => wording::count(n_forwarded, "token"),
+            },
         });
         facts.extend(wording::cost(&update.work));
         facts.extend(wording::left_out(update.passages));
@@ -259,6 +261,8 @@ impl<W: Write> Display for Screen<W> {
 
     fn early(&mut self, update: &AnswerUpdate) -> io::Result<()> {
         self.answers.clear();
+        // What a rerun takes is known once the epoch is complete.
+        self.n_rerun = None;
         self.answer(update)?;
         self.out.flush()
     }
@@ -282,11 +286,12 @@ impl<W: Write> Display for Screen<W> {
         {
             self.warn("there are no documents: answers come from the model alone".to_owned());
         }
-        self.is_alone = report.n_contexts() <= 1;
-        let is_left = |update: &&AnswerUpdate| !self.is_alone && is_left_unread(update);
+        let is_alone = report.n_contexts() <= 1;
+        self.n_rerun = is_alone.then_some(report.summary.n_rerun);
+        let is_left = |update: &&AnswerUpdate| !is_alone && is_left_unread(update);
         let n_left = report.answers.iter().filter(is_left).count();
         for update in &report.answers {
-            if self.is_alone || !is_left_unread(update) {
+            if is_alone || !is_left_unread(update) {
                 self.answer(update)?;
             }
         }
@@ -393,6 +398,8 @@ impl<W: Write> Display for Screen<W> {
 
 #[cfg(test)]
 mod tests {
+    use perennial::engine::EpochSummary;
+
     use super::super::report::{Gathering, tests as sample};
     use super::*;
 
@@ -401,15 +408,23 @@ mod tests {
         for update in updates {
             let mut gathering = Gathering::default();
             gathering.answer(update);
-            screen
-                .epoch(&gathering.complete(sample::summary()))
-                .expect("a vector takes all");
+            // Parts of passages are read twice under some scopes: a rerun takes more than the plain prompt.
+            let summary = EpochSummary {
+                n_rerun: 130,
+                ..sample::summary()
+            };
+            let report = gathering.complete(summary);
+            screen.epoch(&report).expect("a vector takes all");
         }
+        let totals = wording::totals(screen.totals());
+        screen
+            .line(Style::Faint, &totals.unwrap_or_default())
+            .expect("a vector takes all");
         String::from_utf8(screen.into_out()).expect("text")
     }
 
     #[test]
-    fn a_change_is_marked_and_its_cost_compared() {
+    fn a_change_is_marked_and_its_cost_compared_with_the_same_rerun_as_all_of_them() {
         let before = sample::answer("q", None, Some("It costs 12 crowns today."), 100);
         let after = sample::answer(
             "q",
@@ -423,8 +438,10 @@ mod tests {
             "{text}"
         );
         let costs =
-            "  rewritten from sentence 1 · 0.02 s · 10 of 100 tokens (10.0x less than a rerun)";
+            "  rewritten from sentence 1 · 0.02 s · 10 of 130 tokens (13.0x less than a rerun)";
         assert!(text.contains(costs), "{text}");
+        let of_all = "1 refresh: no tokens, where a rerun takes 130";
+        assert!(text.contains(of_all), "{text}");
     }
 
     #[test]

@@ -163,10 +163,20 @@ fn refer<'scope>(
     let (scope, model) = (plan.scope, services.model.clone());
     let references = services.references.clone();
     let (rerun, of_layouts) = (services.rerun.clone(), services.rerun.clone());
+    // A plain prompt has no fragments, not even of its prefix.
+    let is_plain = model.fragments(scope, &[]).is_empty();
+    let n_prefix = model.n_prefix_tokens();
     requests
         .map(|request| request.layout)
         .distinct()
-        .inspect(move |(_, _epoch, diff)| of_layouts.add_layout(*diff))
+        .inspect(move |(layout, _epoch, diff)| {
+            let n_plain = if is_plain {
+                n_prefix + layout.n_tokens()
+            } else {
+                0
+            };
+            of_layouts.add_layout(n_plain, *diff);
+        })
         .flat_map(move |layout| model.fragments(scope, layout.passages()))
         .consolidate()
         .inspect(move |((id, _), _epoch, diff)| {

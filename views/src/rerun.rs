@@ -2,8 +2,8 @@
 //!
 //! A rerun answers the same contexts over the same documents by a fresh engine. What contexts have in
 //! common it encodes once, as any run does: so its cost is that of every fragment that the view's
-//! layouts need, once, and of each context its question and its answer. That is what a refresh is
-//! compared with; a run that shares nothing is one that nobody would make.
+//! layouts need, once (of a model without fragments, of every layout), and of each context its question and
+//! its answer. That is what a refresh is compared with; a run that shares nothing is one that nobody would make.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,9 +41,10 @@ impl Rerun {
         self.n_instruction
     }
 
-    /// Notes that a layout came, or went: the instruction stands behind it.
-    pub(crate) fn add_layout(&self, diff: isize) {
-        self.add(self.n_instruction, diff);
+    /// Notes that a layout came, or went: the instruction stands behind it. Of a model that has no fragments,
+    /// all of it, `n_plain` tokens, is read for each layout.
+    pub(crate) fn add_layout(&self, n_plain: usize, diff: isize) {
+        self.add(n_plain + self.n_instruction, diff);
     }
 
     /// Notes that a fragment of so many tokens came, or went.
@@ -95,9 +96,12 @@ mod tests {
         rerun.add(40, 1);
         assert_eq!(rerun.n_tokens(), 65);
         let with_instruction = Rerun::of(7);
-        with_instruction.add_layout(1);
+        with_instruction.add_layout(0, 1);
         with_instruction.note(&a, 10);
         with_instruction.note(&b, 20);
         assert_eq!(with_instruction.n_tokens(), 37);
+        with_instruction.add_layout(50, 1);
+        with_instruction.add_layout(0, -1);
+        assert_eq!(with_instruction.n_tokens(), 87);
     }
 }

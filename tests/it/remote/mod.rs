@@ -172,6 +172,25 @@ fn an_answer_follows_its_documents_over_any_server() {
 }
 
 #[test]
+fn a_rerun_over_a_plain_prompt_reads_all_of_it() {
+    let stub = Stub::new(Dialect::Bare);
+    let mut rig = Rig::new(&stub);
+    let long = "The library opens at nine, and closes at five. ".repeat(20);
+    rig.note("hours", &long);
+    rig.ask("q", "library");
+    rig.engine.flush().expect("runs");
+    let told = std::iter::from_fn(|| rig.updates.try_recv());
+    let complete = told.filter_map(|update| match update {
+        Update::EpochComplete(summary) => Some(summary),
+        _ => None,
+    });
+    let last = complete.last().expect("an epoch");
+    // The first answer is what a rerun makes.
+    assert_eq!(last.n_rerun, last.work.n_from_scratch);
+    assert!(last.n_rerun > 200, "{}", last.n_rerun);
+}
+
+#[test]
 fn what_a_server_can_do_is_found_by_asking() {
     for dialect in ALL {
         let stub = Stub::new(dialect);
