@@ -52,6 +52,7 @@ impl Gathering {
         if let Some(mut earlier) = self.start.take() {
             start.n_changes += earlier.n_changes;
             start.n_healed += earlier.n_healed;
+            start.n_compacted += earlier.n_compacted;
             earlier.changes.append(&mut start.changes);
             earlier.changes.truncate(MAX_NAMED_CHANGES);
             start.changes = earlier.changes;
@@ -229,6 +230,7 @@ pub(crate) mod tests {
             changes: Vec::new(),
             n_changes,
             n_healed: 0,
+            n_compacted: 0,
             n_documents: 3,
         };
         gathering.answer(answer("a", None, Some("A."), 100));

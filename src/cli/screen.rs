@@ -333,13 +333,11 @@ impl<W: Write> Display for Screen<W> {
             self.say(Style::Faint, &read, INDENT)?;
             self.blank()?;
         }
-        if report
-            .start
-            .as_ref()
-            .is_some_and(|start| start.n_healed > 0)
-            && let Some(audits) = wording::audits(&report.summary.audits)
+        let healing = report.start.as_ref().filter(|start| start.n_healed > 0);
+        if let Some(start) = healing
+            && let Some(told) = wording::healed(start, &report.summary.audits)
         {
-            self.say(Style::Faint, &audits, INDENT)?;
+            self.say(Style::Faint, &told, INDENT)?;
             self.blank()?;
         }
         self.out.flush()

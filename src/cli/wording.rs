@@ -208,8 +208,26 @@ pub(crate) fn early(update: &AnswerUpdate) -> Option<&'static str> {
     update.is_early.then_some("others follow")
 }
 
+/// What exact answers that take the place of provisional ones came to, once that is known.
+pub(crate) fn healed(start: &EpochStart, stats: &AuditStats) -> Option<String> {
+    match start.n_compacted > 0 {
+        true => Some(compacted(stats)),
+        false => audits(stats),
+    }
+}
+
+/// What compaction came to.
+fn compacted(stats: &AuditStats) -> String {
+    format!(
+        "compacted {} of {}: {} changed",
+        count(stats.n_healed, "provisional answer"),
+        thousands(stats.n_provisional),
+        thousands(stats.n_changed)
+    )
+}
+
 /// What audits found of provisional answers, once there are any.
-pub(crate) fn audits(stats: &AuditStats) -> Option<String> {
+fn audits(stats: &AuditStats) -> Option<String> {
     (stats.n_audited > 0).then(|| {
         let audited = count(stats.n_audited, "provisional answer");
         let agreeing = (stats.mean_agreement * 100.0).floor();
@@ -234,6 +252,7 @@ pub(crate) fn changes(start: &EpochStart) -> String {
         words.push(format!("and {} more", thousands(n_more)));
     }
     match words.as_slice() {
+        [] if start.n_compacted > 0 => "compaction: the documents laid out anew".to_owned(),
         [] if start.n_healed > 0 => "every passage read anew behind the change".to_owned(),
         [] => "questions changed".to_owned(),
         words => words.join(", "),
@@ -364,6 +383,41 @@ mod tests {
         );
         let exact = answer("a", Some("A."), Some("A."), 100);
         assert_eq!(provisional(&exact), None);
+    }
+
+    #[test]
+    fn compaction_is_called_so_and_healing_as_before() {
+        let start = |n_compacted| EpochStart {
+            view: "answers".into(),
+            epoch: 2,
+            changes: Vec::new(),
+            n_changes: 0,
+            n_healed: 1,
+            n_compacted,
+            n_documents: 3,
+        };
+        let stats = AuditStats {
+            n_provisional: 4,
+            n_healed: 3,
+            n_changed: 1,
+            n_audited: 1,
+            ..AuditStats::default()
+        };
+        assert_eq!(
+            changes(&start(1)),
+            "compaction: the documents laid out anew"
+        );
+        assert_eq!(
+            healed(&start(1), &stats).as_deref(),
+            Some("compacted 3 provisional answers of 4: 1 changed")
+        );
+        assert!(changes(&start(0)).starts_with("every passage read anew"));
+        let told = healed(&start(0), &stats).expect("audited");
+        assert!(
+            told.starts_with("audited 1 provisional answer of 4"),
+            "{told}"
+        );
+        assert_eq!(healed(&start(0), &AuditStats::default()), None);
     }
 
     #[test]

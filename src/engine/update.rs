@@ -287,6 +287,8 @@ pub struct EpochStart {
     pub n_changes: usize,
     /// Number of provisional answers that are replaced by exact ones.
     pub n_healed: usize,
+    /// Of these, those that were told what changed (policy `APPEND`): their documents are laid out anew.
+    pub n_compacted: usize,
     /// Number of documents that the view now reads.
     pub n_documents: usize,
 }

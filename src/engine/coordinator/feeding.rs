@@ -15,7 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use perennial_bank::DocumentKey;
 use perennial_rows::{Row, Schema};
-use perennial_views::Epoch;
+use perennial_views::{Epoch, Policy};
 
 use super::Coordinator;
 use super::stream::Stream;
@@ -274,12 +274,15 @@ impl Coordinator {
             let worker = worker_of(row.0.as_str(), n_workers);
             shares[worker].healed.push((row, diff));
         }
+        let is_appending = generating.plan.policy == Policy::Append;
+        let n_compacted = if is_appending { n_healed } else { 0 };
         generating.note_contexts(contexts);
         let gone = generating.note_gone(epoch, contexts);
         let started = EpochStart {
             view: name.clone(),
             epoch,
             n_healed,
+            n_compacted,
             n_documents: generating.note_documents(documents),
             changes: named_changes(&told),
             n_changes: told.iter().count(),
