@@ -19,6 +19,14 @@ pub enum ParcelError {
         /// In which part.
         place: &'static str,
     },
+    /// It has fewer bytes than its manifest says, before anything of them was read.
+    #[error("the parcel is cut off after {n_bytes} of {of} bytes")]
+    Short {
+        /// How many there are.
+        n_bytes: u64,
+        /// How many there were.
+        of: u64,
+    },
     /// A part is not what was written.
     #[error("the parcel is damaged: {what}")]
     Damaged {

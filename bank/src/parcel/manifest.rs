@@ -21,7 +21,7 @@ use perennial_model::kv::KvShape;
 use perennial_model::kv::coding::CodedKv;
 
 use super::cursor::{Cursor, put_optional, put_text, put_u32s};
-use super::{ParcelError, hex, read::Expected};
+use super::{FRAME_BYTES, ParcelError, hex, read::Expected};
 use crate::id::{FragmentId, ModelIdentity};
 
 /// Most records of a parcel.
@@ -224,6 +224,18 @@ impl Manifest {
                 limit: expected.max_bytes,
             }),
         }
+    }
+
+    /// Bytes of all frames.
+    pub(super) fn n_bytes_of_frames(&self) -> u64 {
+        let held = self
+            .fragments
+            .iter()
+            .filter(|fragment| fragment.n_bytes > 0);
+        held.fold(0, |sum: u64, fragment| {
+            sum.saturating_add(FRAME_BYTES as u64)
+                .saturating_add(fragment.n_bytes)
+        })
     }
 
     /// Bytes that a fragment's tokens have.

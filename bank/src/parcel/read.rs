@@ -26,6 +26,9 @@ pub struct Expected<'a> {
     pub is_known: &'a dyn Fn(&[u8; 32]) -> bool,
     /// Most bytes of all payloads together.
     pub max_bytes: u64,
+    /// How many bytes there are to read, where that is known: fewer than the manifest says are refused before
+    /// any payload is.
+    pub n_bytes: Option<u64>,
 }
 
 /// A fragment that was received, whole and of the tokens that its id says. Whether it is what the
@@ -107,6 +110,12 @@ impl<R: Read> ParcelReader<R> {
         }
         let manifest = Manifest::parse(&bytes)?;
         manifest.check(&expected)?;
+        let whole = manifest.n_bytes_of_frames();
+        let whole =
+            whole.saturating_add(claimed + (HEAD_BYTES + SEAL_BYTES + TRAILER_BYTES) as u64);
+        if let Some(n_bytes) = expected.n_bytes.filter(|n| *n < whole) {
+            return Err(ParcelError::Short { n_bytes, of: whole });
+        }
         Ok(Self {
             from,
             manifest,

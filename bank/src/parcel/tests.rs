@@ -102,6 +102,7 @@ fn here() -> Expected<'static> {
         now_ms: NOW,
         is_known: &|_| false,
         max_bytes: 1 << 20,
+        n_bytes: None,
     }
 }
 
@@ -249,6 +250,24 @@ fn a_cut_parcel_says_where_and_what_came_before_is_whole() {
         let refused = read(&bytes[..n]).expect_err("is cut");
         assert!(matches!(refused, ParcelError::Cut { .. }), "{n}: {refused}");
     }
+    // Where it is known how much there is, the whole is told before any payload is read.
+    let mut n_told = 0;
+    for n in 0..=bytes.len() {
+        let known = Expected {
+            n_bytes: Some(n as u64),
+            ..here()
+        };
+        match ParcelReader::open(&bytes[..n], known) {
+            Err(ParcelError::Cut { .. }) => assert_eq!(n_told, 0),
+            Err(refused) => {
+                let told = format!("cut off after {n} of {} bytes", bytes.len());
+                assert!(refused.to_string().contains(&told), "{refused}");
+                n_told += 1;
+            }
+            Ok(_) => assert_eq!(n, bytes.len()),
+        }
+    }
+    assert!(n_told > 2 * FRAME_BYTES, "{n_told}");
     let longer = [&bytes[..], &[0]].concat();
     assert!(matches!(read(&longer), Err(ParcelError::Damaged { .. })));
     let cut = &bytes[..bytes.len() - TRAILER_BYTES - 1];

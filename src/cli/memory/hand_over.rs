@@ -200,8 +200,7 @@ fn of_file(
     let cannot_read = || format!("read {}", path.display());
     let file = File::open(path).map_err(Failure::io(cannot_read()))?;
     let size = file.metadata().map_err(Failure::io(cannot_read()))?;
-    // What does not come cannot be claimed.
-    let how = how.at_most(size.len());
+    let how = how.of_bytes(size.len());
     let mut opened = opened_for(args)?;
     let shelf = &mut opened.received;
     Ok(opened
@@ -347,9 +346,9 @@ impl From<HandOverError> for Failure {
     fn from(error: HandOverError) -> Self {
         let hint = match &error {
             HandOverError::Parcel(parcel) => match parcel {
-                ParcelError::Cut { .. } | ParcelError::Damaged { .. } => {
-                    "get it again: nothing of it was taken"
-                }
+                ParcelError::Cut { .. }
+                | ParcelError::Short { .. }
+                | ParcelError::Damaged { .. } => "get it again: nothing of it was taken",
                 ParcelError::OtherModel { .. } => {
                     "name the model that it is of: --model; or take the texts alone: --verify digests"
                 }

@@ -46,6 +46,7 @@ pub struct Import {
     namespace: Option<String>,
     replaces: bool,
     max_bytes: u64,
+    n_bytes: Option<u64>,
 }
 
 /// What was taken.
@@ -120,6 +121,7 @@ impl Import {
             namespace: None,
             replaces: false,
             max_bytes: u64::MAX,
+            n_bytes: None,
         }
     }
 
@@ -151,7 +153,14 @@ impl Import {
         self
     }
 
-    /// At most so many bytes of tensors: as many as can come, where that is known.
+    /// So many bytes are all there is, of a file: one that was cut off is refused before anything of it is read.
+    #[must_use]
+    pub fn of_bytes(mut self, n_bytes: u64) -> Self {
+        self.n_bytes = Some(n_bytes);
+        self
+    }
+
+    /// At most so many bytes of tensors.
     #[must_use]
     pub fn at_most(mut self, max_bytes: u64) -> Self {
         self.max_bytes = max_bytes;
@@ -200,6 +209,7 @@ impl Bank {
             now_ms: how.now_ms,
             is_known: &known,
             max_bytes: how.max_bytes,
+            n_bytes: how.n_bytes,
         };
         let mut parcel = ParcelReader::open(from, expected)?;
         let entries = self.new_entries(parcel.manifest(), how)?;

@@ -223,7 +223,8 @@ fn read(
         trust: &Trust::Anybody,
         now_ms: 0,
         is_known: &|_| false,
-        max_bytes: file.metadata()?.len(),
+        max_bytes: u64::MAX,
+        n_bytes: Some(file.metadata()?.len()),
     };
     let mut parcel = ParcelReader::open(BufReader::new(file), expected)?;
     let mut read = BTreeMap::new();

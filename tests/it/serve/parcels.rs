@@ -58,6 +58,7 @@ fn parcel(
         now_ms: 0,
         is_known: &|_| false,
         max_bytes: body.len() as u64,
+        n_bytes: Some(body.len() as u64),
     };
     let mut parcel = ParcelReader::open(&body[..], expected).expect("is one");
     while parcel.next_fragment().expect("is whole").is_some() {}
