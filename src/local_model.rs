@@ -91,8 +91,8 @@ impl LocalModel {
     /// Finds and opens the model that `spec` names: a known name, a file or a folder.
     /// Weights that are not on this machine are fetched, with `progress` told.
     ///
-    /// The embedding model is fetched and opened when documents first exceed a view's
-    /// budget; `embedder_progress` makes what is told then.
+    /// The embedding model is fetched and opened when documents first exceed a view's budget; by what fragments are
+    /// coded across layers is learnt when that is first wanted. `later_progress` makes what is told then.
     ///
     /// # Errors
     /// What was tried and why it failed, and what to do about it; a profile that cannot be used.
@@ -101,7 +101,7 @@ impl LocalModel {
         options: &LocalModelOptions,
         locator: &Locator,
         progress: &mut dyn Progress,
-        embedder_progress: impl Fn() -> Box<dyn Progress> + Send + Sync + 'static,
+        later_progress: impl Fn() -> Box<dyn Progress> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let n_threads = options.n_threads.max(1);
         let located = locator.locate(&ModelSpec::parse(spec)?, progress)?;
@@ -128,9 +128,12 @@ impl LocalModel {
         let store = Arc::new(FragmentStore::new(options.store_bytes));
         let (name, digest) = (model.name().to_owned(), model.digest());
         let decoder = Arc::new(model.into_decoder());
-        let embedder = LazyEmbedder::new(locator.clone(), n_threads, embedder_progress);
+        let later_progress = Arc::new(later_progress);
+        let of_embedder = later_progress.clone();
+        let embedder = LazyEmbedder::new(locator.clone(), n_threads, move || of_embedder());
         let embedder: Arc<dyn Embed> = Arc::new(embedder);
         let model = TensorModel::new(decoder, digest.as_bytes(), codec, store);
+        let model = model.telling(later_progress);
         let heads = match &options.latent_profile {
             Some(path) => Some(read_profile(path, &digest)?),
             None => LatentProfile::known(&digest),

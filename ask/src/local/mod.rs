@@ -41,6 +41,7 @@ use perennial_bank::scope::{self, FragmentPlan, Scope};
 use encodings::Encodings;
 use written::Reading;
 
+pub use basis::MakeProgress;
 pub use latent::{LatentPair, LatentReader};
 
 const KV_DTYPE: &str = "f16";
@@ -142,7 +143,7 @@ impl TensorModel {
             encodings: Encodings::default(),
             inclinations: Mutex::default(),
             vocabulary: Arc::default(),
-            basis: Arc::default(),
+            basis: basis::LearntBasis::default(),
             pull: None,
         }
     }

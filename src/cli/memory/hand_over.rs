@@ -66,10 +66,6 @@ pub(super) fn export(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let _held = model
         .as_ref()
         .map(|model| hold(&opened, model, &what_is_told(&opened, args)));
-    if let Some(coding) = args.coding.filter(|of| of.needs_basis() && !args.json) {
-        let line = format!("{coding}: some 5,700 tokens are read first, which it is learnt from");
-        Live::new(args.json).say(&line);
-    }
     let cannot_write = || format!("write {}", out.display());
     let parent = out.parent().filter(|of| !of.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
