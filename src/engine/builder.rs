@@ -243,16 +243,23 @@ impl EngineBuilder {
         let views = self.views.iter().map(Declared::name);
         let relations: Vec<&str> = streams.chain(views.clone()).collect();
         let views: Vec<&str> = views.collect();
-        let sinks: Vec<&str> = self.sinks.iter().map(|s| s.sink.name()).collect();
         let models: Vec<&str> = self.model_names().collect();
-        for names in [&relations, &sinks, &models] {
+        for names in [&relations, &models] {
             let mut numbered = names.iter().enumerate();
             if let Some((_, name)) = numbered.find(|(i, name)| names[..*i].contains(name)) {
                 let name = (*name).to_owned();
                 return Err(Error::DeclaredTwice { name });
             }
         }
-        for SinkSpec { view, .. } in &self.sinks {
+        for (at, SinkSpec { view, sink }) in self.sinks.iter().enumerate() {
+            let mut others = self.sinks[..at].iter();
+            if let Some(other) = others.find(|other| other.sink.name() == sink.name()) {
+                return Err(Error::SinkTaken {
+                    sink: sink.name().to_owned(),
+                    view: view.clone(),
+                    other: other.view.clone(),
+                });
+            }
             if !views.contains(&&**view) {
                 return Err(Error::UnknownView {
                     name: view.clone(),

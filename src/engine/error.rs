@@ -37,6 +37,19 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// Two sinks that deliver to one place.
+    #[error(
+        "`{view}` cannot be delivered to {sink}: `{other}` is delivered there already, and their rows would \
+         be mixed; give one of them a place of its own, or deliver one view that says both"
+    )]
+    SinkTaken {
+        /// The place.
+        sink: String,
+        /// The view that was to be delivered there.
+        view: String,
+        /// The view that is.
+        other: String,
+    },
     /// No relation of this name.
     #[error("there is no stream or view `{name}`; there are: {declared}")]
     UnknownRelation {

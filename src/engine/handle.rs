@@ -216,7 +216,7 @@ impl Engine {
     /// Another sink. It gets all that stands, then every change.
     ///
     /// # Errors
-    /// [`Error::UnknownView`], [`Error::DeclaredTwice`], [`Error::State`], [`Error::Stopped`].
+    /// [`Error::UnknownView`], [`Error::SinkTaken`], [`Error::State`], [`Error::Stopped`].
     pub fn create_sink(&self, view: &str, sink: impl Sink) -> Result<(), Error> {
         let (view, sink): (_, Box<dyn Sink>) = (view.to_owned(), Box::new(sink));
         self.ask(|reply| Request::CreateSink { view, sink, reply })?

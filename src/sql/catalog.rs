@@ -36,11 +36,32 @@ pub(super) struct Catalog {
     pub(super) memories: BTreeMap<Arc<str>, KnownMemory>,
     /// The views that are made of others.
     pub(super) shared: BTreeMap<Arc<str>, SharedView>,
-    /// The view that each sink takes.
-    pub(super) sinks: BTreeMap<Arc<str>, Arc<str>>,
+    pub(super) sinks: BTreeMap<Arc<str>, KnownSink>,
     pub(super) models: BTreeMap<Arc<str>, ModelState>,
     /// Whose models are asked what they can do; without one, all may do all.
     pub(super) engine: Option<Engine>,
+}
+
+/// What a sink takes, and where it delivers that.
+pub(super) struct KnownSink {
+    pub(super) view: Arc<str>,
+    pub(super) into: Arc<str>,
+}
+
+impl KnownSink {
+    /// Whether it delivers there: two paths of one file are one place.
+    pub(super) fn is_into(&self, place: &str) -> bool {
+        let is_path = |place: &str| !place.contains("://");
+        if !is_path(&self.into) || !is_path(place) {
+            return *self.into == *place;
+        }
+        let [own, other] = [&*self.into, place].map(|path| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            // What is not there yet has no other name.
+            std::fs::canonicalize(&path).unwrap_or(path)
+        });
+        own == other
+    }
 }
 
 /// A memory, with the names of all that belongs to it.
@@ -182,7 +203,10 @@ impl Catalog {
             Statement::CreateView(view) => self.foresee_view(view),
             Statement::CreateSink(sink) => {
                 let sinks = self.sinks.entry(sink.name.of.clone());
-                sinks.or_insert_with(|| sink.from.of.clone());
+                sinks.or_insert_with(|| KnownSink {
+                    view: sink.from.of.clone(),
+                    into: sink.into.of.clone(),
+                });
             }
             Statement::Drop(drop) => self.foresee_drop(drop),
             _ => {}

@@ -260,6 +260,19 @@ impl Catalog {
             let what = format!("there is a sink {} already", name.of);
             return Err(Fault::said(what, name.span));
         }
+        let into = &sink.into;
+        let mut known = self.sinks.iter();
+        if let Some((other, of)) = known.find(|(_, of)| of.is_into(&into.of)) {
+            let what = format!(
+                "sink {other} delivers {} there: {} would stand among it",
+                of.view, sink.from.of
+            );
+            let help = format!(
+                "give {} a place of its own; or DROP SINK {other}; or deliver one view that says both",
+                name.of
+            );
+            return Err(Diagnostic::new(what, into.span).help(help).into());
+        }
         let from = &sink.from;
         let is = noun(self.expect(from)?.kind);
         match is {
@@ -376,7 +389,7 @@ impl Catalog {
             .iter()
             .filter(|of| !is_dropped(&of.name) && of.reads.iter().any(is_dropped));
         let readers = readers.map(|of| &*of.name);
-        let sinks = self.sinks.iter().filter(|(_, view)| is_dropped(view));
+        let sinks = self.sinks.iter().filter(|(_, of)| is_dropped(&of.view));
         let users: Vec<&str> = readers.chain(sinks.map(|(sink, _)| &**sink)).collect();
         if users.is_empty() {
             return Ok(());

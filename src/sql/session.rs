@@ -23,7 +23,7 @@ use perennial_views::sql::{
     Statement, Subscribe,
 };
 
-use super::catalog::{Catalog, KnownMemory, ModelState};
+use super::catalog::{Catalog, KnownMemory, KnownSink, ModelState};
 use super::check::budget_of_money;
 use super::connect::{self, Listeners};
 use super::edits;
@@ -364,9 +364,10 @@ impl Session {
             (name, KnownMemory { memory, relations })
         });
         let sinks = lock(&self.sinks);
-        let sinks = sinks
-            .iter()
-            .map(|(name, of)| (name.clone(), of.view.clone()));
+        let sinks = sinks.iter().map(|(name, of)| {
+            let (view, into) = (of.view.clone(), of.into.clone());
+            (name.clone(), KnownSink { view, into })
+        });
         let models = self.engine.models().into_iter();
         Ok(Catalog {
             relations: relations.map(|of| (of.name.clone(), of)).collect(),

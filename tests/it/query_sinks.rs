@@ -419,6 +419,42 @@ fn a_sink_of_a_view_that_has_not_begun_gets_all_with_its_first_epoch() {
 }
 
 #[test]
+fn a_second_sink_into_one_place_is_refused_and_says_which_two() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("rows.jsonl");
+    for place in ["http://127.0.0.1:9/rows", file.to_str().expect("a text")] {
+        let mut session = session(None);
+        run(
+            &mut session,
+            &format!(
+                "CREATE TABLE t (key TEXT, n INTEGER);
+                 CREATE VIEW one AS SELECT key FROM t;
+                 CREATE VIEW two AS SELECT n FROM t;
+                 CREATE SINK first FROM one INTO '{place}';"
+            ),
+        );
+        // The same file by another path.
+        let again = place.replace("/rows.jsonl", "/./rows.jsonl");
+        let second = format!("CREATE SINK second FROM two INTO '{again}';");
+        let refused = session.run(&Script::new("x.sql", &*second), |_, _| Ok(()));
+        let said = refused.expect_err("two in one").to_string();
+        for told in ["first", "one", "two", "DROP SINK first", "x.sql:1:"] {
+            assert!(said.contains(told), "{told}: {said}");
+        }
+        run(&mut session, &format!("DROP SINK first; {second}"));
+    }
+    // Sinks of an engine have no names but their places.
+    let (session, _gets) = towns("totals");
+    let (second, _, _) = told("told");
+    let created = session.engine().create_sink("countries", second);
+    let said = created.expect_err("two in one").to_string();
+    assert!(
+        said.contains("`countries` cannot") && said.contains("`totals` is delivered there already"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_went_while_the_program_was_not_there_is_gone() {
     let dir = tempfile::tempdir().expect("a folder");
     let (state, notes) = (dir.path().join("state"), dir.path().join("notes"));

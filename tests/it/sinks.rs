@@ -359,7 +359,7 @@ fn a_sink_needs_a_view_and_a_name_of_its_own() {
     };
     assert!(matches!(
         start(["a", "a"], "answers"),
-        Err(Error::DeclaredTwice { .. })
+        Err(Error::SinkTaken { sink, view, other }) if sink == "a" && view == other
     ));
     assert!(matches!(
         start(["a", "b"], "replies"),

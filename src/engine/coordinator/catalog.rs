@@ -424,12 +424,17 @@ impl Coordinator {
         let mut new: Vec<NewSink> = Vec::new();
         for spec in specs {
             let name = spec.sink.name();
-            let is_known = |known: &str| known == name;
-            if self.sinks.iter().any(|sink| is_known(&sink.name))
-                || new.iter().any(|other| is_known(other.spec.sink.name()))
-            {
-                let name = name.to_owned();
-                return Err(Error::DeclaredTwice { name });
+            let mut running = self.sinks.iter().filter(|of| of.name == name);
+            let running = running
+                .next()
+                .map(|of| self.views[&of.view].name.to_string());
+            let declared = new.iter().find(|of| of.spec.sink.name() == name);
+            if let Some(other) = running.or_else(|| Some(declared?.spec.view.clone())) {
+                return Err(Error::SinkTaken {
+                    sink: name.to_owned(),
+                    view: spec.view,
+                    other,
+                });
             }
             let view = self.names.view(&spec.view)?;
             let left = self.left_by(name)?;
