@@ -96,6 +96,13 @@ pub(crate) enum SinkEvent {
         /// How many, and where they stand.
         message: String,
     },
+    /// Something else that a person should know of.
+    Noted {
+        /// The sink.
+        sink: String,
+        /// What it is.
+        message: String,
+    },
     /// What former origins delivered is replaced.
     Replaced {
         /// The sink.
@@ -327,6 +334,7 @@ fn run(
     let mut pause = PAUSE.0;
     let mut told: Option<String> = None;
     let sink_letters = sink.dead_letters().cloned();
+    tell_notices(sink, &tell);
     while let Some(delivery) = outbox.first() {
         if stop.raised() {
             return;
@@ -339,6 +347,9 @@ fn run(
             true => sink.deliver(&delivery, stop).map(|()| None),
             false => sink.replace(&delivery, &former, stop).map(Some),
         }));
+        if attempt.is_ok() {
+            tell_notices(sink, &tell);
+        }
         let delivered = match attempt {
             Ok(delivered) => delivered.map_err(|error| {
                 let asked = error.retry_after().unwrap_or_default();
@@ -417,6 +428,14 @@ fn run(
                 pause = (pause * 2).min(PAUSE.1);
             }
         }
+    }
+}
+
+/// Tells what a sink has to say besides of its deliveries.
+fn tell_notices(sink: &mut dyn Sink, tell: &impl Fn(SinkEvent)) {
+    for message in sink.take_notices() {
+        let sink = sink.name().to_owned();
+        tell(SinkEvent::Noted { sink, message });
     }
 }
 

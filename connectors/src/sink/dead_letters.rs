@@ -314,6 +314,12 @@ impl<S: Sink> Sink for DeadLettered<S> {
         Some(&self.count)
     }
 
+    fn take_notices(&mut self) -> Vec<String> {
+        let mut notices = self.sink.take_notices();
+        notices.extend(self.letters.lock().file.take_notices());
+        notices
+    }
+
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
         if self.is_sorted(delivery) {
             return Ok(());

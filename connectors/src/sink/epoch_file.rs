@@ -5,8 +5,8 @@
 //! ```json
 //! {"end_of":{"origin":"00f1…","view":"answers","epoch":7,"rows":2}}
 //! ```
-//! What stands behind the last of these lines when the file is opened is the beginning of an epoch that a
-//! crash cut off: it is removed before anything is written.
+//! What stands behind the last of these lines is the beginning of an epoch that a crash cut off: it is removed
+//! before anything is written. What others wrote there goes to a file beside it first (`rest.rs`).
 //!
 //! Others may move the file away, remove or empty it while it is written, as those do who rotate logs:
 //! the next epoch begins a new one.
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Delivery;
+use super::{Delivery, rest};
 use crate::identity::identity;
 use crate::{Error, FaultPoint};
 
@@ -50,6 +50,8 @@ pub(super) struct EpochFile {
     end: u64,
     /// The last whole epoch.
     last: Option<Last>,
+    /// What a person should know of it, and was not told.
+    notices: Vec<String>,
 }
 
 /// Which epoch a file ends with.
@@ -120,6 +122,7 @@ impl EpochFile {
             file,
             end,
             last,
+            notices: Vec::new(),
         };
         let first = if end == 0 { head } else { b"" };
         opened.write(first).map_err(io("cannot be written"))?;
@@ -137,6 +140,11 @@ impl EpochFile {
         self.last.as_ref()
     }
 
+    /// What a person should know of it: each is told once.
+    pub(super) fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
     /// Goes on with what stands under the file's name now; whether that is not what was written there.
     ///
     /// # Errors
@@ -147,7 +155,9 @@ impl EpochFile {
             .metadata()
             .map_err(|e| self.failed("cannot be read", e))?;
         if !is_there(&held, &self.path) {
+            let notices = self.take_notices();
             *self = Self::open(&self.path, self.head)?;
+            self.notices.splice(0..0, notices);
             return Ok(true);
         }
         if held.len() < self.end {
@@ -206,7 +216,20 @@ impl EpochFile {
         }
     }
 
+    /// Puts aside what others wrote behind the last whole epoch.
+    fn put_rest_aside(&mut self) -> std::io::Result<()> {
+        let n_bytes = self.file.metadata()?.len().saturating_sub(self.end);
+        if n_bytes > 0 {
+            self.file.seek(SeekFrom::Start(self.end))?;
+            let behind = std::io::Read::take(&self.file, n_bytes);
+            let told = rest::put_aside(&self.path, &self.file, behind)?;
+            self.notices.extend(told);
+        }
+        Ok(())
+    }
+
     fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
+        self.put_rest_aside()?;
         // A write that failed may have left a part.
         self.file.set_len(self.end)?;
         self.file.seek(SeekFrom::Start(self.end))?;

@@ -71,6 +71,10 @@ impl Sink for JsonLinesSink {
         self.file.last().is_none()
     }
 
+    fn take_notices(&mut self) -> Vec<String> {
+        self.file.take_notices()
+    }
+
     fn deliver(&mut self, delivery: &Delivery, _stop: &StopFlag) -> Result<(), Error> {
         self.file.settle()?;
         let epoch = Last::of(delivery);
@@ -177,6 +181,61 @@ mod tests {
             assert!(matches!(error, Error::ForeignOutput { .. }), "{error}");
             assert_eq!(read(&path), foreign.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_note_behind_the_last_epoch_is_moved_beside_the_file_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, whole) = (dir.path().join("out.jsonl"), dir.path().join("whole"));
+        let note = |text: &str| {
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap();
+            std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        };
+        let all = [delivery(7, 1, 2), delivery(7, 2, 2), delivery(7, 3, 2)];
+        deliver(&whole, &all);
+        deliver(&path, &all[..1]);
+        #[cfg(unix)]
+        {
+            let only_mine = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&path, only_mine).unwrap();
+        }
+        note("seen by Ann\n");
+        let mut sink = JsonLinesSink::open(&path).unwrap();
+        let told = sink.take_notices();
+        assert!(
+            told.len() == 1 && told[0].contains("out.jsonl.rest: 1"),
+            "{told:?}"
+        );
+        assert_eq!(sink.take_notices(), [""; 0]);
+        // While it is written, too, behind the beginning of an epoch that failed.
+        sink.deliver(&all[1], &StopFlag::new()).unwrap();
+        note("{\"epoch\":3,\"view\":\"v\"}\nseen by Bea");
+        sink.deliver(&all[2], &StopFlag::new()).unwrap();
+        assert_eq!(sink.take_notices().len(), 1);
+        assert_eq!(read(&path), read(&whole));
+        let rest = dir.path().join("out.jsonl.rest");
+        assert_eq!(read(&rest), b"seen by Ann\nseen by Bea\n");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(&rest).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        // What cannot be moved is not cut off.
+        std::fs::remove_file(&rest).unwrap();
+        std::fs::create_dir(&rest).unwrap();
+        note("seen by Cid\n");
+        let error = sink
+            .deliver(&delivery(7, 4, 1), &StopFlag::new())
+            .unwrap_err();
+        assert!(error.to_string().contains("out.jsonl.rest"), "{error}");
+        assert!(read(&path).ends_with(b"seen by Cid\n"));
+        std::fs::remove_dir(&rest).unwrap();
+        sink.deliver(&delivery(7, 4, 1), &StopFlag::new()).unwrap();
+        assert_eq!(read(&rest), b"seen by Cid\n");
     }
 
     #[test]

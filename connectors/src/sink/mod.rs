@@ -24,6 +24,7 @@ mod epoch_file;
 mod kafka;
 mod lines;
 mod refusal;
+mod rest;
 #[cfg_attr(not(feature = "http"), path = "../absent/webhook.rs")]
 mod webhook;
 
@@ -65,6 +66,11 @@ pub trait Sink: Send + 'static {
     /// How many rows it has put aside, where it has a file for what is refused for good.
     fn dead_letters(&self) -> Option<&Arc<DeadLetterCount>> {
         None
+    }
+
+    /// What a person should know of what it did since this was last asked, deliveries aside.
+    fn take_notices(&mut self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Takes one epoch of a view.
@@ -115,6 +121,10 @@ impl Sink for Box<dyn Sink> {
 
     fn dead_letters(&self) -> Option<&Arc<DeadLetterCount>> {
         (**self).dead_letters()
+    }
+
+    fn take_notices(&mut self) -> Vec<String> {
+        (**self).take_notices()
     }
 
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {

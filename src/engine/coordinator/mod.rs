@@ -215,6 +215,7 @@ impl Coordinator {
                 Woken::Report(Some(Report::Sink(
                     SinkEvent::Failing { sink, message }
                     | SinkEvent::PutAside { sink, message }
+                    | SinkEvent::Noted { sink, message }
                     | SinkEvent::Replaced { sink, message },
                 ))) => {
                     self.announce(Update::Notice {
