@@ -256,6 +256,12 @@ pub enum Error {
         /// Which rows of the delivery, where that is known: all before them were taken.
         rows: Option<Range<usize>>,
     },
+    /// Rows were refused for good, but letters are being taken out of the file that they would have gone to: which of
+    /// them are still to be delivered is known in a moment.
+    #[error(
+        "rows were refused while letters were taken out of their file: what is left of them is tried again"
+    )]
+    LettersHeld,
     /// Records stand in a state directory and nowhere else.
     #[error(
         "{name:?} holds what was posted, which stands nowhere else and would be deleted: listen for \

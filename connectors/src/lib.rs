@@ -83,8 +83,8 @@ pub use perennial_rows::Key;
 pub use rejection::{CONTENT_LIMIT, JsonKind, Rejected, Rejection};
 pub use running::{Running, start};
 pub use sink::{
-    DeadLetterCount, DeadLettered, DeadLetters, Delivery, FAULT_POINTS, JsonLinesSink, KafkaSink,
-    Output, OutputAnswer, OutputRow, OutputTuple, Refusal, Replaced, Sink, Webhook,
+    DeadLettered, DeadLetters, Delivery, FAULT_POINTS, HeldLetters, JsonLinesSink, KafkaSink,
+    Output, OutputAnswer, OutputRow, OutputTuple, Refusal, Replaced, Sink, SinkLetters, Webhook,
 };
 pub use source::{Batch, Event, Halt, Notice, Outlet, Resume, Resumption, Source};
 pub use stop::StopFlag;

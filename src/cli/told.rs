@@ -130,7 +130,11 @@ pub(crate) fn forgotten(
         false => "made without it",
     };
     let key = wording::plain(&receipt.key);
-    writeln!(out, "{key} {was_there}: {answers} {become_of}")?;
+    let letters = match receipt.n_letters {
+        0 => String::new(),
+        n => format!(", {} erased", wording::count(n, "dead letter")),
+    };
+    writeln!(out, "{key} {was_there}: {answers} {become_of}{letters}")?;
     for place in &receipt.remains {
         writeln!(out, "something of it is left: {}", wording::plain(place))?;
     }

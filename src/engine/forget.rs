@@ -4,8 +4,8 @@
 //! and vectors of an epoch are as if it had never been inserted. What a deletion leaves is
 //! what merely *remembers*: refused records, updates that a slow subscriber has not read or a
 //! sink has not taken, drafts of answers that failed since, earlier epochs in the history (all of
-//! them: any answer may have leaned on it), free pages of the state file. Forgetting takes these
-//! too, looks whether anything is left, and says so in a receipt.
+//! them: any answer may have leaned on it), free pages of the state file, and letters: rows that tell of it and that a
+//! sink was refused for good (`letters.rs`). Forgetting takes these too, looks whether anything is left, and says so in a receipt.
 //!
 //! Answers are looked at as of the epoch that carries the deletion (`coordinator/waiting.rs`), and what
 //! remembers is erased between two epochs: edits that keep coming do not keep a document from being
@@ -14,7 +14,7 @@
 //! The receipt is kept in the state directory; it names the key, and holds nothing of the text.
 //!
 //! It does not reach what was delivered or recorded (the receipt names the recording of this
-//! engine), and not the device's blocks under a file that is gone. Arrangements drop a deleted row
+//! engine), not files of letters that were moved away, and not the device's blocks under a file that is gone. Arrangements drop a deleted row
 //! when they merge, which they do once the views rest (`merging.rs`).
 
 use std::collections::BTreeSet;
@@ -61,6 +61,10 @@ pub struct Receipt {
     /// Where something of it was still found: nowhere, unless the engine records, or something
     /// is wrong.
     pub remains: Vec<String>,
+    /// Dead letters of sinks that told of it, and are gone from their files. What is stored of a receipt has it
+    /// behind all else.
+    #[serde(default)]
+    pub n_letters: usize,
 }
 
 /// A row that is to be forgotten, and who is told.

@@ -35,6 +35,7 @@ mod forget;
 mod handle;
 mod healing;
 mod hub;
+pub(crate) mod letters;
 mod log;
 mod measuring;
 mod merging;

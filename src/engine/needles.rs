@@ -67,11 +67,7 @@ impl Needles {
         &self,
         files: impl Iterator<Item = &'a Path> + Clone,
     ) -> io::Result<BTreeSet<usize>> {
-        let spelled = self.0.iter().flat_map(|(piece, owners)| {
-            let spellings = spellings(piece).into_iter();
-            spellings.map(move |spelling| (spelling, owners))
-        });
-        let spelled: Vec<(String, &BTreeSet<usize>)> = spelled.collect();
+        let spelled = self.spelled();
         let mut found = BTreeSet::new();
         for batch in batches(&spelled, |(spelling, _)| spelling.len()) {
             let automaton = automaton(batch.iter().map(|(spelling, _)| spelling))?;
@@ -81,6 +77,37 @@ impl Needles {
             }
         }
         Ok(found)
+    }
+
+    /// Whose pieces stand in which of these lines, by their numbers. `read` tells all lines, each time that it is called.
+    ///
+    /// # Errors
+    /// What `read` says; pieces that no automaton holds.
+    pub(crate) fn found_in_lines(
+        &self,
+        read: impl Fn(&mut dyn FnMut(usize, &[u8])) -> io::Result<()>,
+    ) -> io::Result<BTreeMap<usize, BTreeSet<usize>>> {
+        let spelled = self.spelled();
+        let mut found: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for batch in batches(&spelled, |(spelling, _)| spelling.len()) {
+            let automaton = automaton(batch.iter().map(|(spelling, _)| spelling))?;
+            read(&mut |number: usize, line: &[u8]| {
+                for piece in automaton.find_overlapping_iter(line) {
+                    let owners = batch[piece.pattern().as_usize()].1;
+                    found.entry(number).or_default().extend(owners);
+                }
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// Every piece in each of its spellings, with whose it is.
+    fn spelled(&self) -> Vec<(String, &BTreeSet<usize>)> {
+        let spelled = self.0.iter().flat_map(|(piece, owners)| {
+            let spellings = spellings(piece).into_iter();
+            spellings.map(move |spelling| (spelling, owners))
+        });
+        spelled.collect()
     }
 }
 
@@ -202,6 +229,26 @@ mod tests {
         needles.drop_said_in(others.into_iter()).expect("small");
         assert!(found(&needles, b"the heron nests here").is_empty());
         assert_eq!(found(&needles, b"the pump house is old"), [3].into());
+    }
+
+    #[test]
+    fn of_many_lines_those_are_told_that_hold_a_piece_and_whose_it_is() {
+        let mut needles = Needles::default();
+        needles.add("the heron nests here\nthe pump house is old", 3);
+        needles.add("the heron nests here", 5);
+        let lines = [
+            "nothing",
+            "so the heron nests here",
+            "the pump house is old",
+        ];
+        let read = |hear: &mut dyn FnMut(usize, &[u8])| {
+            for (number, line) in lines.iter().enumerate() {
+                hear(number, line.as_bytes());
+            }
+            Ok(())
+        };
+        let found = needles.found_in_lines(read).expect("small");
+        assert_eq!(found, [(1, [3, 5].into()), (2, [3].into())].into());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use perennial_connectors::{DeadLetterCount, Delivery, Replaced, Sink, StopFlag};
+use perennial_connectors::{Delivery, Replaced, Sink, SinkLetters, StopFlag};
 
 use super::log;
 use super::names::ViewId;
@@ -69,8 +69,8 @@ pub(crate) struct RunningSink {
     /// Whether it is new, and gets all that stands with the first epoch of its view. Before that
     /// the state directory does not know it: after a crash it is new again.
     pub(crate) is_waiting: bool,
-    /// How many rows it has put aside, where it has a file for what is refused for good.
-    dead_letters: Option<Arc<DeadLetterCount>>,
+    /// What it has put aside, where it has a file for what is refused for good.
+    pub(crate) dead_letters: Option<SinkLetters>,
     /// Whether it was told that much is owed, and not half of it was taken since.
     is_known_full: bool,
     outbox: Arc<Outbox>,

@@ -95,7 +95,7 @@ pub fn receipts(dir: &Path) -> Result<Vec<Receipt>, StateError> {
     state.read(|txn| {
         let mut receipts = Vec::new();
         for entry in txn.open_table(RECEIPTS)?.iter()? {
-            receipts.push(format::decode("a receipt", entry?.1.value())?);
+            receipts.push(format::decode_receipt(entry?.1.value())?);
         }
         Ok(receipts)
     })

@@ -9,10 +9,13 @@
 //! - It is all there, or none of the rows is: the rest is housekeeping, and done again by the next call.
 //! - What sinks are owed is never dropped: an answer may be in it, so the record stays until it was delivered.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use perennial_bank::cold_tier;
+use perennial_rows::Row;
 use redb::ReadableTable as _;
+use serde_json::Value;
 
 use super::format::{
     ANSWERS, DOCUMENTS, OUTPUTS, QUARANTINE, RESUBMITTED, Resubmitted, VECTORS, decode,
@@ -20,6 +23,7 @@ use super::format::{
 use super::{FRAGMENTS, Restored, State, StateError, deletions};
 use crate::engine::Receipt;
 use crate::engine::clock::now_ms;
+use crate::engine::letters::{self, Reads};
 use crate::engine::needles::Needles;
 use crate::fault;
 
@@ -54,6 +58,8 @@ pub fn forget(
         })
         .collect();
     fault::FORGET_BEGIN.reach();
+    // While it is known what is forgotten: after a crash, it may not be.
+    let of_letters = erase_letters(&state, &restored, &mut receipts)?;
     take_out(&state, &restored, &receipts)?;
     let n_epochs = state.cut_history()?;
     fault::FORGET_CUT.reach();
@@ -71,6 +77,7 @@ pub fn forget(
         if is_left {
             receipt.remains.push("the state directory".to_owned());
         }
+        receipt.remains.extend(of_letters.iter().cloned());
     }
     state.keep_receipts(&receipts)?;
     Ok(receipts)
@@ -149,6 +156,48 @@ fn remove(dir: &Path) -> Result<(), StateError> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Takes out of the files of dead letters what tells of these records. Returns where that may still stand.
+fn erase_letters(
+    state: &State,
+    restored: &Restored,
+    receipts: &mut [Receipt],
+) -> Result<Vec<String>, StateError> {
+    let mut needles = Needles::default();
+    let mut others: Vec<Row> = Vec::new();
+    for (stream, rows) in &restored.rows {
+        for (key, row) in rows {
+            let row = Row::from(row.clone());
+            let is_its = |of: &Receipt| of.stream == *stream && of.key == *key;
+            match receipts.iter().position(is_its) {
+                Some(number) => letters::add_row(&mut needles, key, &row, number),
+                None => others.push(row),
+            }
+        }
+    }
+    let said = needles.drop_said_in(others.iter().flat_map(letters::texts));
+    said.map_err(|error| state.unreadable(error))?;
+    let named = |letter: &Value| -> BTreeSet<usize> {
+        let named = receipts.iter().enumerate();
+        let named = named.filter(|(_, of)| letters::names(letter, &of.key, Reads::UNKNOWN));
+        named.map(|(number, _)| number).collect()
+    };
+    let (mut n_gone, mut is_left) = (BTreeMap::<usize, usize>::new(), Vec::new());
+    for (path, opened) in state.open_letters(|_| false)? {
+        match opened.and_then(|opened| letters::erase(&opened, &needles, named)) {
+            Ok(of_file) => {
+                for (number, n) in of_file {
+                    *n_gone.entry(number).or_default() += n;
+                }
+            }
+            Err(reason) => is_left.push(format!("dead letters, {}: {reason}", path.display())),
+        }
+    }
+    for (number, n) in n_gone {
+        receipts[number].n_letters += n;
+    }
+    Ok(is_left)
 }
 
 /// Whether something of each text is still found, which no other row says as well.

@@ -14,6 +14,7 @@
 //! | | `"fallen back: VIEW"` | u64, the epoch after which the view's audits had it fall back |
 //! | | `"former origin: HEX"` | u64, an origin that this state had before it was restored from a backup |
 //! | | `"deleted: N:STREAM…KEY"` | u64, the two's complement of an i64: when a key of a stream (whose name has N bytes) was deleted, in milliseconds since 1970 |
+//! | | `"dead letters: PATH"` | u64, 1: a file that a sink's refused rows went to, by its absolute path |
 //! | | `"replaces: SINK"` | u64, 1: the sink's next delivery is the first since the state was restored |
 //! | `offsets` | stream | [`Offset`](perennial_connectors::Offset) to resume from |
 //! | `schemas` | stream | [`StoredSchema`]: the columns of its rows |
@@ -63,6 +64,7 @@
 //! | behind | where it is known |
 //! | --- | --- |
 //! | [`StoredAnswer`] | [`PassagesRead`]: usize read, usize of how many |
+//! | [`Receipt`] | usize: dead letters that went, where there were any |
 //! | [`Delivery`] | a list with an element a row: none, or u64 read and u64 of how many |
 //!
 //! Versions: 1 lacked dependencies, and is refused. 2 had the tables `format`, `manifest` (of it
@@ -81,6 +83,8 @@ use perennial_connectors::{Delivery, Output};
 use perennial_rows::{Float, Key, Row, Schema, Value};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
+
+use crate::engine::Receipt;
 
 /// The format written here, and the newest that is read.
 pub(super) const VERSION: u64 = 8;
@@ -155,6 +159,8 @@ pub(super) const FORMER_PREFIX: &str = "former origin: ";
 pub(super) const DELETED_PREFIX: &str = "deleted: ";
 /// Keys of sinks whose next delivery replaces what former origins delivered, before their names.
 pub(super) const REPLACES_PREFIX: &str = "replaces: ";
+/// Keys of files of dead letters, before their paths.
+pub(super) const LETTERS_PREFIX: &str = "dead letters: ";
 /// Key of the bytes of the history.
 pub(super) const HISTORY_BYTES_KEY: &str = "history_bytes";
 
@@ -378,6 +384,22 @@ pub(super) fn encode_answer(answer: &StoredAnswer) -> Vec<u8> {
 pub(super) fn decode_answer(bytes: &[u8]) -> Result<StoredAnswer, redb::Error> {
     let (answer, passages) = decode_with("an answer", bytes)?;
     Ok(StoredAnswer { passages, ..answer })
+}
+
+/// The bytes of a receipt: behind it, where there were any, how many letters went.
+pub(super) fn encode_receipt(receipt: &Receipt) -> Vec<u8> {
+    let mut bytes = encode(receipt);
+    if receipt.n_letters == 0 {
+        // One byte, of its last field.
+        bytes.pop();
+    }
+    bytes
+}
+
+/// A receipt from its bytes.
+pub(super) fn decode_receipt(bytes: &[u8]) -> Result<Receipt, redb::Error> {
+    // Where nothing is said of letters there were none; behind a number the byte is not read.
+    decode("a receipt", &[bytes, &[0][..]].concat())
 }
 
 /// How many passages an answer was written over and of how many, by row of a delivery.

@@ -312,6 +312,7 @@ fn receipt() -> Receipt {
         n_epochs: 5,
         n_state_bytes: Some(73_728),
         remains: vec!["here".to_owned()],
+        n_letters: 0,
     }
 }
 
@@ -446,7 +447,7 @@ fn records() -> BTreeMap<String, Vec<u8>> {
         add(format!("finish {finish:?}"), format::encode(&finish));
     }
     add("epoch".to_owned(), format::encode(&stored_epoch()));
-    add("receipt".to_owned(), format::encode(&receipt()));
+    add("receipt".to_owned(), format::encode_receipt(&receipt()));
     add("delivery".to_owned(), format::encode(&delivery()));
     add(
         "delivery of rows".to_owned(),

@@ -75,6 +75,7 @@ impl From<ReceiptOf3> for Receipt {
             n_epochs: 0,
             n_state_bytes: old.n_state_bytes,
             remains: old.remains,
+            n_letters: 0,
         }
     }
 }
@@ -83,7 +84,7 @@ impl From<ReceiptOf3> for Receipt {
 fn count_history_in_receipts(txn: &WriteTransaction) -> Result<(), redb::Error> {
     rewrite(txn, RECEIPTS, |bytes| {
         let old: ReceiptOf3 = format::decode("a receipt", bytes)?;
-        Ok(format::encode(&Receipt::from(old)))
+        Ok(format::encode_receipt(&Receipt::from(old)))
     })
 }
 

@@ -22,7 +22,8 @@
 //! is its business. Fragments are files beside it, in a folder: they are a cache, and need no
 //! transaction (`perennial_bank::cold_tier`). The byte layout is in `format.rs`; what becomes
 //! of older ones, in `migration.rs`; a copy that is taken while epochs go on, in `backup/`, and what
-//! sinks are told after one was restored, in `replacing.rs`; what is erased without an engine, in `forget.rs`.
+//! sinks are told after one was restored, in `replacing.rs`; what is erased without an engine, in `forget.rs`, and which
+//! files of dead letters it is erased from, in `letters.rs`.
 
 mod backup;
 mod check;
@@ -36,6 +37,7 @@ mod golden;
 mod history;
 mod holder;
 mod kept;
+mod letters;
 mod memo;
 mod migration;
 mod quarantine;
@@ -666,7 +668,7 @@ impl State {
             let mut kept = txn.open_table(RECEIPTS)?;
             let first = kept.last()?.map_or(0, |(number, _)| number.value() + 1);
             for (number, receipt) in (first..).zip(receipts) {
-                kept.insert(number, format::encode(receipt).as_slice())?;
+                kept.insert(number, format::encode_receipt(receipt).as_slice())?;
             }
             Ok(())
         })?;

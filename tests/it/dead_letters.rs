@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use perennial::ask::scripted::{Scripted, ScriptedEmbedder};
 use perennial::connectors::{DeadLetters, Sink, Webhook};
 use perennial::sql::{Outcome, Script, Session};
-use perennial::{Engine, Runtime, Update};
+use perennial::{Engine, Runtime, Update, state};
 use serde_json::Value;
 
 use crate::receiver::Receiver;
@@ -157,4 +157,100 @@ fn a_script_names_the_file_and_shows_how_many_stand_there() {
     let shown: Vec<String> = run("SHOW SINKS;");
     assert_eq!(shown.len(), 1);
     assert!(shown[0].contains("Integer(1)"), "{shown:?}");
+}
+
+/// A text of documents that must be found nowhere once they are forgotten.
+const CANARY: &str = "beta nests behind the old pump house.";
+
+/// An engine both of whose answers were refused.
+fn refused(dir: &Path, receiver: &Receiver) -> Rig {
+    receiver.refuse(410, "answers");
+    let mut rig = rig(dir, receiver, true);
+    rig.upsert("docs", "a", "alpha is here.");
+    rig.upsert("docs", "b", CANARY);
+    rig.upsert("docs", "c", "gamma stays.");
+    rig.upsert("questions", "p", "alpha");
+    rig.upsert("questions", "q", "beta");
+    rig.engine.flush().expect("runs");
+    drained(&rig);
+    assert!(text(dir).contains(CANARY) && text(dir).contains("alpha is here."));
+    rig
+}
+
+fn text(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("refused.jsonl")).expect("there")
+}
+
+#[test]
+fn what_is_forgotten_leaves_the_dead_letters() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start([]);
+    let rig = refused(dir.path(), &receiver);
+    // By its text, and as what an answer leans on.
+    let receipt = rig.engine.forget("docs", "b").expect("forgets");
+    assert_eq!((receipt.n_letters, &receipt.remains[..]), (1, &[][..]));
+    drained(&rig);
+    assert!(!text(dir.path()).contains(CANARY));
+    assert!(text(dir.path()).contains("alpha is here."));
+    // By its key: the question is too short to be sought.
+    let receipt = rig.engine.forget("questions", "p").expect("forgets");
+    assert!(receipt.n_letters >= 1, "{receipt:?}");
+    drained(&rig);
+    assert!(!text(dir.path()).contains("alpha is here."));
+    drop(rig);
+    let kept = state::receipts(dir.path()).expect("whole");
+    assert_eq!((kept.len(), kept[0].n_letters), (2, 1));
+}
+
+#[test]
+fn letters_of_a_sink_that_is_not_declared_any_more_are_reached() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start([]);
+    drop(refused(dir.path(), &receiver));
+    let engine = Rig::start(Scripted::new(), |builder| {
+        let builder = builder.state(dir.path()).table("docs");
+        builder.table("questions").view(view(2000))
+    })
+    .engine;
+    engine.flush().expect("runs");
+    let receipt = engine.forget("docs", "b").expect("forgets");
+    assert_eq!((receipt.n_letters, &receipt.remains[..]), (1, &[][..]));
+    assert!(!text(dir.path()).contains(CANARY));
+}
+
+#[test]
+fn a_folder_that_nobody_has_open_reaches_its_dead_letters() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start([]);
+    drop(refused(dir.path(), &receiver));
+    // What was delivered last may be owed for a moment.
+    let forget = |key: &str| {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            match state::forget(dir.path(), "docs", &[key]) {
+                Ok(mut receipts) => break receipts.remove(0),
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+            let rig = rig(dir.path(), &receiver, true);
+            rig.engine.flush().expect("runs");
+            drained(&rig);
+        }
+    };
+    let receipt = forget("b");
+    assert_eq!((receipt.n_letters, &receipt.remains[..]), (1, &[][..]));
+    assert!(!text(dir.path()).contains(CANARY));
+    // A file that somebody else writes to is told, and left alone.
+    let held = DeadLetters::open(dir.path().join("refused.jsonl")).expect("nobody has it");
+    let receipt = forget("a");
+    let is_told =
+        |place: &String| place.contains("refused.jsonl") && place.contains("another sink");
+    assert!(receipt.remains.iter().any(is_told), "{receipt:?}");
+    drop(held);
+    assert!(text(dir.path()).contains("alpha is here."));
+    let kept = state::receipts(dir.path()).expect("whole");
+    assert_eq!(kept.last(), Some(&receipt));
+    // It is gone from the state, and its key still finds it.
+    let receipt = forget("a");
+    assert_eq!((receipt.was_there, receipt.n_letters), (false, 1));
+    assert!(!text(dir.path()).contains("alpha is here."));
 }

@@ -13,8 +13,11 @@
 //! - What is written is there for good before the delivery counts as made; the file is whole epochs
 //!   (`epoch_file.rs`). A delivery of which letters are there is not made again, so each stands there once.
 //! - What may pass ends the attempt: nothing is written, and all of it is tried again.
+//! - Letters that are taken out ([`HeldLetters`]) are gone from the file, which is written anew, and come back by no
+//!   delivery that was being made: such a one is tried again. The ends of their epochs stay, so that these are not
+//!   delivered twice.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::epoch_file::{EpochFile, Last, line};
+use super::epoch_file::{EpochFile, Last, Line, line};
 use super::refusal::Refusal;
 use super::{Delivery, Replaced, Sink};
 use crate::json::timestamp;
@@ -56,32 +59,101 @@ struct Letters {
     file: EpochFile,
     /// By sink: the last of its epochs of which letters are there.
     last: HashMap<String, Last>,
-    counts: HashMap<String, Arc<DeadLetterCount>>,
+    counts: HashMap<String, Arc<Count>>,
+    /// How many times it was held.
+    n_held: u64,
 }
 
-/// How many rows of one sink stand in its file of dead letters.
-#[derive(Debug)]
-pub struct DeadLetterCount {
-    path: PathBuf,
+/// How many rows of one sink stand there.
+#[derive(Debug, Default)]
+struct Count {
     n: AtomicU64,
     n_put: AtomicU64,
 }
 
-impl DeadLetterCount {
-    /// The file.
+/// What one sink has in a file of dead letters. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct SinkLetters {
+    letters: DeadLetters,
+    path: PathBuf,
+    count: Arc<Count>,
+}
+
+impl SinkLetters {
+    /// The file, which others may write to as well.
+    pub fn file(&self) -> &DeadLetters {
+        &self.letters
+    }
+
+    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Rows that stand there.
+    /// Rows of the sink that stand there.
     pub fn n(&self) -> u64 {
-        self.n.load(Ordering::Relaxed)
+        self.count.n.load(Ordering::Relaxed)
     }
 
     /// Rows that were put there since it was opened, whatever others did to the file.
     pub fn n_put(&self) -> u64 {
-        self.n_put.load(Ordering::Relaxed)
+        self.count.n_put.load(Ordering::Relaxed)
     }
+}
+
+/// A file of dead letters that is held: nothing is put there meanwhile. A delivery that was being made when it was held
+/// puts nothing there either: it is tried again.
+#[derive(Debug)]
+pub struct HeldLetters<'a>(MutexGuard<'a, Letters>);
+
+impl HeldLetters<'_> {
+    /// Reads the letters in order: each with its number, as it stands there, and what it says.
+    ///
+    /// # Errors
+    /// Of reading, and what `hear` says.
+    pub fn read(
+        &self,
+        mut hear: impl FnMut(usize, &[u8], &Value) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        self.0
+            .file
+            .each_line(|number, line, value| match is_letter(value) {
+                true => hear(number, line, value),
+                false => Ok(()),
+            })
+    }
+
+    /// Takes letters out by their numbers, which are others then. They are all gone for good, or none is.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the file is as it was.
+    pub fn take_out(&mut self, numbers: &BTreeSet<usize>) -> Result<(), Error> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let mut n_gone = 0;
+        self.0.file.rewrite(|number, value| {
+            if numbers.contains(&number) && is_letter(value) {
+                n_gone += 1;
+                return Line::Goes;
+            }
+            let n_rows = value["end_of"]["rows"].as_u64();
+            match n_rows.filter(|_| n_gone > 0) {
+                Some(n_rows) => {
+                    let mut end = value.clone();
+                    end["end_of"]["rows"] = n_rows.saturating_sub(n_gone).into();
+                    n_gone = 0;
+                    Line::Becomes(end)
+                }
+                None => Line::Stays,
+            }
+        })?;
+        self.0.look_through()
+    }
+}
+
+fn is_letter(value: &Value) -> bool {
+    value.get("refused").is_some()
 }
 
 impl DeadLetters {
@@ -95,6 +167,7 @@ impl DeadLetters {
             file: EpochFile::open(path.as_ref(), HEAD)?,
             last: HashMap::new(),
             counts: HashMap::new(),
+            n_held: 0,
         };
         letters.look_through()?;
         let letters = Arc::new(Mutex::new(letters));
@@ -103,12 +176,25 @@ impl DeadLetters {
 
     /// A sink whose refused rows stand there.
     pub fn of<S: Sink>(&self, sink: S) -> DeadLettered<S> {
-        let count = self.lock().count(sink.name());
-        DeadLettered {
-            sink,
+        let mut held = self.lock();
+        let letters = SinkLetters {
             letters: self.clone(),
-            count,
-        }
+            path: held.file.path().to_owned(),
+            count: held.count(sink.name()),
+        };
+        drop(held);
+        DeadLettered { sink, letters }
+    }
+
+    /// Holds the file, to look at what stands there and take some of it out.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::open`], where others have moved it away.
+    pub fn hold(&self) -> Result<HeldLetters<'_>, Error> {
+        let mut held = self.lock();
+        held.n_held += 1;
+        held.settle()?;
+        Ok(HeldLetters(held))
     }
 
     fn lock(&self) -> MutexGuard<'_, Letters> {
@@ -137,17 +223,16 @@ impl Letters {
         Ok(())
     }
 
-    fn count(&mut self, sink: &str) -> Arc<DeadLetterCount> {
-        let path = self.file.path();
-        let new = || {
-            Arc::new(DeadLetterCount {
-                path: path.to_owned(),
-                n: AtomicU64::new(0),
-                n_put: AtomicU64::new(0),
-            })
-        };
-        let count = self.counts.entry(sink.to_owned());
-        count.or_insert_with(new).clone()
+    /// Goes on with what stands under its name now.
+    fn settle(&mut self) -> Result<(), Error> {
+        match self.file.settle()? {
+            true => self.look_through(),
+            false => Ok(()),
+        }
+    }
+
+    fn count(&mut self, sink: &str) -> Arc<Count> {
+        self.counts.entry(sink.to_owned()).or_default().clone()
     }
 
     /// Whether letters of a delivery are there.
@@ -158,9 +243,7 @@ impl Letters {
 
     /// Writes what a sink refused of a delivery.
     fn put(&mut self, sink: &str, delivery: &Delivery, refused: &[Refused]) -> Result<(), Error> {
-        if self.file.settle()? {
-            self.look_through()?;
-        }
+        self.settle()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let ms = since.map_or(0, |since| since.as_millis());
         let at = timestamp::text(i64::try_from(ms).unwrap_or(i64::MAX));
@@ -203,8 +286,7 @@ struct Refused {
 #[derive(Debug)]
 pub struct DeadLettered<S> {
     sink: S,
-    letters: DeadLetters,
-    count: Arc<DeadLetterCount>,
+    letters: SinkLetters,
 }
 
 impl<S: Sink> DeadLettered<S> {
@@ -288,16 +370,27 @@ impl<S: Sink> DeadLettered<S> {
         Ok(refused)
     }
 
-    fn put(&self, delivery: &Delivery, refused: &[Refused]) -> Result<(), Error> {
+    /// Writes what was refused of a delivery that was begun when the file had been held so many times.
+    fn put(&self, delivery: &Delivery, refused: &[Refused], n_held: u64) -> Result<(), Error> {
         // What was refused as a whole may be taken in parts.
-        match refused.is_empty() {
-            true => Ok(()),
-            false => self.letters.lock().put(self.sink.name(), delivery, refused),
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let mut letters = self.lock();
+        match letters.n_held == n_held {
+            true => letters.put(self.sink.name(), delivery, refused),
+            false => Err(Error::LettersHeld),
         }
     }
 
-    fn is_sorted(&self, delivery: &Delivery) -> bool {
-        self.letters.lock().has(self.sink.name(), delivery)
+    /// How many times the file was held, unless letters of a delivery are there.
+    fn begin(&self, delivery: &Delivery) -> Option<u64> {
+        let letters = self.lock();
+        (!letters.has(self.sink.name(), delivery)).then_some(letters.n_held)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Letters> {
+        self.letters.letters.lock()
     }
 }
 
@@ -310,24 +403,24 @@ impl<S: Sink> Sink for DeadLettered<S> {
         self.sink.is_empty()
     }
 
-    fn dead_letters(&self) -> Option<&Arc<DeadLetterCount>> {
-        Some(&self.count)
+    fn dead_letters(&self) -> Option<&SinkLetters> {
+        Some(&self.letters)
     }
 
     fn take_notices(&mut self) -> Vec<String> {
         let mut notices = self.sink.take_notices();
-        notices.extend(self.letters.lock().file.take_notices());
+        notices.extend(self.lock().file.take_notices());
         notices
     }
 
     fn deliver(&mut self, delivery: &Delivery, stop: &StopFlag) -> Result<(), Error> {
-        if self.is_sorted(delivery) {
+        let Some(n_held) = self.begin(delivery) else {
             return Ok(());
-        }
+        };
         match self.sink.deliver(delivery, stop) {
             Err(said @ Error::Refused { .. }) => {
                 let refused = self.sorted(delivery, said, stop)?;
-                self.put(delivery, &refused)
+                self.put(delivery, &refused, n_held)
             }
             done => done,
         }
@@ -339,9 +432,9 @@ impl<S: Sink> Sink for DeadLettered<S> {
         former: &[u64],
         stop: &StopFlag,
     ) -> Result<Replaced, Error> {
-        if self.is_sorted(delivery) {
+        let Some(n_held) = self.begin(delivery) else {
             return Ok(Replaced::Unseen);
-        }
+        };
         let said = match self.sink.replace(delivery, former, stop) {
             Err(said @ Error::Refused { .. }) => said,
             done => return done,
@@ -361,7 +454,7 @@ impl<S: Sink> Sink for DeadLettered<S> {
             }
             done => done?,
         };
-        self.put(delivery, &refused)?;
+        self.put(delivery, &refused, n_held)?;
         Ok(replaced)
     }
 }

@@ -12,7 +12,7 @@
 //! the next epoch begins a new one.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -35,6 +35,8 @@ mod points {
     }
 }
 
+/// The ending of a file that is to take the place of another, until it does.
+const ANEW: &str = ".perennial-anew";
 /// A longer line is none of ours.
 const LINE_LIMIT: u64 = 64 << 20;
 
@@ -60,6 +62,13 @@ pub(super) struct Last {
     origin: String,
     view: String,
     epoch: u64,
+}
+
+/// What becomes of a line of a file that is written anew.
+pub(super) enum Line {
+    Stays,
+    Becomes(Value),
+    Goes,
 }
 
 impl Last {
@@ -114,6 +123,10 @@ impl EpochFile {
         let file = options.open(&path).map_err(io("cannot be opened"))?;
         if file.try_lock().is_err() {
             return Err(Error::OutputInUse { path });
+        }
+        // Whoever held it died while it was written anew.
+        if let Ok(target) = std::fs::canonicalize(&path) {
+            let _ = std::fs::remove_file(rest::beside(&target, ANEW));
         }
         let (end, last) = scan(&path, &file, head)?;
         let mut opened = Self {
@@ -191,21 +204,80 @@ impl EpochFile {
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn read(&mut self, mut hear: impl FnMut(&Value)) -> Result<(), Error> {
-        let begin = self.file.seek(SeekFrom::Start(0));
-        begin.map_err(|e| self.failed("cannot be read", e))?;
+        let read = self.each_line(|_, _, value| {
+            hear(value);
+            Ok(())
+        });
+        read.map_err(|e| self.failed("cannot be read", e))
+    }
+
+    /// The same, each with its number and as it stands there. The first line of the file is number 0.
+    ///
+    /// # Errors
+    /// Of reading, and what `hear` says.
+    pub(super) fn each_line(
+        &self,
+        mut hear: impl FnMut(usize, &[u8], &Value) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        (&self.file).seek(SeekFrom::Start(0))?;
         let whole = std::io::Read::take(&self.file, self.end);
         let (mut reader, mut line) = (BufReader::new(whole), Vec::new());
-        loop {
+        for number in 0.. {
             line.clear();
-            let read = reader.read_until(b'\n', &mut line);
-            if read.map_err(|e| self.failed("cannot be read", e))? == 0 {
-                return Ok(());
+            if reader.read_until(b'\n', &mut line)? == 0 {
+                break;
             }
-            // It was looked through when it was opened: what is no row is the first line.
-            if let Ok(value) = serde_json::from_slice::<Value>(&line) {
-                hear(&value);
-            }
+            // It was looked through when it was opened.
+            let value: Value = serde_json::from_slice(&line)?;
+            hear(number, &line, &value)?;
         }
+        Ok(())
+    }
+
+    /// Writes the file anew, each line as `become_of` says by its number, and goes on with that: it is there
+    /// whole under the file's name, or the file is as it was.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn rewrite(
+        &mut self,
+        become_of: impl FnMut(usize, &Value) -> Line,
+    ) -> Result<(), Error> {
+        let rewritten = self
+            .put_rest_aside()
+            .and_then(|()| self.written_anew(become_of));
+        (self.file, self.end) = rewritten.map_err(|e| self.failed("cannot be written anew", e))?;
+        Ok(())
+    }
+
+    fn written_anew(
+        &self,
+        mut become_of: impl FnMut(usize, &Value) -> Line,
+    ) -> std::io::Result<(File, u64)> {
+        // Where the name is a link, what it leads to is what holds the lines.
+        let target = std::fs::canonicalize(&self.path)?;
+        let beside = rest::beside(&target, ANEW);
+        let mut options = OpenOptions::new();
+        // One that a crash has left is no use.
+        options.read(true).write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut anew = options.open(&beside)?;
+        anew.set_permissions(self.file.metadata()?.permissions())?;
+        anew.try_lock().map_err(std::io::Error::from)?;
+        let mut out = BufWriter::new(&anew);
+        self.each_line(|number, line, value| match become_of(number, value) {
+            Line::Stays => out.write_all(line),
+            Line::Becomes(other) => writeln!(out, "{other}"),
+            Line::Goes => Ok(()),
+        })?;
+        out.flush()?;
+        drop(out);
+        anew.sync_all()?;
+        std::fs::rename(&beside, &target)?;
+        sync_folder(&target)?;
+        let end = anew.seek(SeekFrom::End(0))?;
+        Ok((anew, end))
     }
 
     fn failed(&self, action: &'static str, source: std::io::Error) -> Error {

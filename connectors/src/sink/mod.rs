@@ -35,7 +35,7 @@ use perennial_rows::{Tuple, json as rows_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use dead_letters::{DeadLetterCount, DeadLettered, DeadLetters};
+pub use dead_letters::{DeadLettered, DeadLetters, HeldLetters, SinkLetters};
 pub use epoch_file::FAULT_POINTS;
 pub use kafka::KafkaSink;
 pub use lines::JsonLinesSink;
@@ -63,8 +63,8 @@ pub trait Sink: Send + 'static {
         false
     }
 
-    /// How many rows it has put aside, where it has a file for what is refused for good.
-    fn dead_letters(&self) -> Option<&Arc<DeadLetterCount>> {
+    /// What it has put aside, where it has a file for what is refused for good.
+    fn dead_letters(&self) -> Option<&SinkLetters> {
         None
     }
 
@@ -119,7 +119,7 @@ impl Sink for Box<dyn Sink> {
         (**self).is_empty()
     }
 
-    fn dead_letters(&self) -> Option<&Arc<DeadLetterCount>> {
+    fn dead_letters(&self) -> Option<&SinkLetters> {
         (**self).dead_letters()
     }
 

@@ -1,11 +1,11 @@
 //! What a sink refuses for good: put aside once, while the rest is delivered.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use perennial_connectors::{
-    DeadLettered, DeadLetters, Delivery, Error, Output, OutputAnswer, OutputRow, Refusal, Replaced,
-    Sink, StopFlag, Webhook,
+    DeadLettered, DeadLetters, Delivery, Error, HeldLetters, Output, OutputAnswer, OutputRow,
+    Refusal, Replaced, Sink, StopFlag, Webhook,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -33,9 +33,56 @@ fn delivery(epoch: u64, n_rows: usize) -> Delivery {
     }
 }
 
-fn open(path: &Path, receiver: &Receiver) -> DeadLettered<Webhook> {
-    let hook = Webhook::open(&receiver.url()).unwrap().part_bytes(300);
-    DeadLetters::open(path).unwrap().of(hook)
+/// A receiver, a sink that delivers to it, and where the sink's letters go.
+struct Rig {
+    dir: tempfile::TempDir,
+    path: PathBuf,
+    receiver: Receiver,
+    hook: fn(&Receiver) -> Webhook,
+    sink: DeadLettered<Webhook>,
+    stop: StopFlag,
+}
+
+impl Rig {
+    fn over(receiver: Receiver, hook: fn(&Receiver) -> Webhook) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("refused.jsonl");
+        Self {
+            sink: DeadLetters::open(&path).unwrap().of(hook(&receiver)),
+            dir,
+            path,
+            receiver,
+            hook,
+            stop: StopFlag::new(),
+        }
+    }
+
+    /// Over a receiver that answers a request that has a text with a status; it is sent a few rows in each.
+    fn refusing(status: u16, text: &'static str) -> Self {
+        let receiver = Receiver::start([]);
+        receiver.refuse(status, text);
+        Self::over(receiver, |receiver| {
+            Webhook::open(&receiver.url()).unwrap().part_bytes(300)
+        })
+    }
+
+    /// The same, as after a restart.
+    fn again(self) -> Self {
+        drop(self.sink);
+        let letters = DeadLetters::open(&self.path).unwrap();
+        Self {
+            sink: letters.of((self.hook)(&self.receiver)),
+            ..self
+        }
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) -> Result<(), Error> {
+        self.sink.deliver(delivery, &self.stop)
+    }
+
+    fn n_letters(&self) -> u64 {
+        self.sink.dead_letters().unwrap().n()
+    }
 }
 
 /// The keys of letters in a file, with the reasons, and how many epochs it holds.
@@ -75,69 +122,55 @@ fn keys(of: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
 
 #[test]
 fn the_others_arrive_and_a_refused_row_stands_in_the_file_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("refused.jsonl");
-    let receiver = Receiver::start([]);
-    receiver.refuse(422, "Because of 3.");
-    let stop = StopFlag::new();
-    let mut sink = open(&path, &receiver);
-    assert!(!sink.is_empty());
-    sink.deliver(&delivery(1, 7), &stop).unwrap();
+    let mut rig = Rig::refusing(422, "Because of 3.");
+    assert!(!rig.sink.is_empty());
+    rig.deliver(&delivery(1, 7)).unwrap();
     assert_eq!(
-        taken(&receiver.taken()),
+        taken(&rig.receiver.taken()),
         keys((0..7).filter(|i| *i != 3)),
         "the others"
     );
-    let (told, n_epochs) = letters(&path);
+    let (told, n_epochs) = letters(&rig.path);
     assert_eq!((told.len(), n_epochs), (1, 1));
     assert_eq!(told[0].0, "q3");
     assert!(told[0].1.contains("422") && told[0].1.contains("not this one"));
-    assert_eq!(sink.dead_letters().unwrap().n(), 1);
+    assert_eq!(rig.n_letters(), 1);
 
     // After a crash before it was struck off, the same comes again: nobody is asked.
-    drop(sink);
-    let n_requests = receiver.got().len();
-    let mut sink = open(&path, &receiver);
-    assert_eq!(sink.dead_letters().unwrap().n(), 1);
-    sink.deliver(&delivery(1, 7), &stop).unwrap();
-    assert_eq!(receiver.got().len(), n_requests);
-    assert_eq!(letters(&path).0.len(), 1);
+    let mut rig = rig.again();
+    let n_requests = rig.receiver.got().len();
+    assert_eq!(rig.n_letters(), 1);
+    rig.deliver(&delivery(1, 7)).unwrap();
+    assert_eq!(rig.receiver.got().len(), n_requests);
+    assert_eq!(letters(&rig.path).0.len(), 1);
     // What is not refused makes no letter.
-    receiver.relent();
-    sink.deliver(&delivery(2, 7), &stop).unwrap();
-    assert_eq!(letters(&path), (told, 1));
+    rig.receiver.relent();
+    rig.deliver(&delivery(2, 7)).unwrap();
+    assert_eq!(letters(&rig.path), (told, 1));
 }
 
 #[test]
 fn letters_that_were_moved_away_are_not_counted_any_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("refused.jsonl");
-    let receiver = Receiver::start([]);
-    receiver.refuse(422, "Because of 3.");
-    let stop = StopFlag::new();
-    let mut sink = open(&path, &receiver);
+    let mut rig = Rig::refusing(422, "Because of 3.");
     for epoch in 1..3 {
-        sink.deliver(&delivery(epoch, 7), &stop).unwrap();
+        rig.deliver(&delivery(epoch, 7)).unwrap();
     }
-    assert_eq!(sink.dead_letters().unwrap().n(), 2);
+    assert_eq!(rig.n_letters(), 2);
     // Moved away: a new one is begun, and counted.
-    let moved = dir.path().join("moved.jsonl");
-    std::fs::rename(&path, &moved).unwrap();
-    sink.deliver(&delivery(3, 7), &stop).unwrap();
-    assert_eq!((letters(&moved).1, letters(&path).1), (2, 1));
-    let count = sink.dead_letters().unwrap();
-    assert_eq!((count.n(), count.n_put()), (1, 3));
+    let moved = rig.dir.path().join("moved.jsonl");
+    std::fs::rename(&rig.path, &moved).unwrap();
+    rig.deliver(&delivery(3, 7)).unwrap();
+    assert_eq!((letters(&moved).1, letters(&rig.path).1), (2, 1));
+    assert_eq!(rig.n_letters(), 1);
+    assert_eq!(rig.sink.dead_letters().unwrap().n_put(), 3);
 }
 
 #[test]
 fn what_may_pass_is_tried_again_and_writes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("refused.jsonl");
-    let receiver = Receiver::start([]);
-    let stop = StopFlag::new();
-    // Both rows in one request.
-    let hook = Webhook::open(&receiver.url()).unwrap();
-    let mut sink = DeadLetters::open(&path).unwrap().of(hook);
+    let mut rig = Rig::over(Receiver::start([]), |receiver| {
+        // Both rows in one request.
+        Webhook::open(&receiver.url()).unwrap()
+    });
     for passing in [
         Act::Answer(401, "", ""),
         Act::Answer(403, "", ""),
@@ -147,61 +180,168 @@ fn what_may_pass_is_tried_again_and_writes_nothing() {
         Act::Answer(422, "retry-after: 1\r\n", ""),
         Act::Cut,
     ] {
-        receiver.then([passing]);
-        let error = sink.deliver(&delivery(1, 2), &stop).unwrap_err();
+        rig.receiver.then([passing]);
+        let error = rig.deliver(&delivery(1, 2)).unwrap_err();
         assert!(!error.is_permanent(), "{error}");
     }
     // In the midst of what is refused for good, too.
-    receiver.then([
+    rig.receiver.then([
         Act::Answer(422, "", ""),
         Act::Answer(200, "", ""),
         Act::Answer(500, "", ""),
     ]);
-    assert!(sink.deliver(&delivery(1, 2), &stop).is_err());
-    assert_eq!(letters(&path), (Vec::new(), 0));
-    sink.deliver(&delivery(1, 2), &stop).unwrap();
-    assert_eq!(taken(&receiver.taken()), keys(0..2));
-    assert_eq!(letters(&path), (Vec::new(), 0));
+    assert!(rig.deliver(&delivery(1, 2)).is_err());
+    assert_eq!(letters(&rig.path), (Vec::new(), 0));
+    rig.deliver(&delivery(1, 2)).unwrap();
+    assert_eq!(taken(&rig.receiver.taken()), keys(0..2));
+    assert_eq!(letters(&rig.path), (Vec::new(), 0));
 }
 
 #[test]
 fn where_nobody_is_a_whole_delivery_is_put_aside_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("refused.jsonl");
-    let receiver = Receiver::start([]);
-    receiver.refuse(410, "answers");
-    let mut sink = open(&path, &receiver);
-    sink.deliver(&delivery(1, 50), &StopFlag::new()).unwrap();
-    assert_eq!(letters(&path).0.len(), 50);
-    assert!(receiver.got().len() <= 2, "{}", receiver.got().len());
+    let mut rig = Rig::refusing(410, "answers");
+    rig.deliver(&delivery(1, 50)).unwrap();
+    assert_eq!(letters(&rig.path).0.len(), 50);
+    let n_requests = rig.receiver.got().len();
+    assert!(n_requests <= 2, "{n_requests}");
     // So is the word that nothing stands.
-    sink.deliver(&delivery(2, 0), &StopFlag::new()).unwrap();
-    let (told, n_epochs) = letters(&path);
+    rig.deliver(&delivery(2, 0)).unwrap();
+    let (told, n_epochs) = letters(&rig.path);
     assert_eq!((told.len(), n_epochs), (51, 2));
     assert_eq!(told[50].0, "the epoch");
 }
 
 #[test]
 fn a_delivery_that_replaces_says_so_once_it_can_be_taken() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("refused.jsonl");
-    let receiver = Receiver::start([]);
-    receiver.refuse(422, "Because of 1.");
-    let stop = StopFlag::new();
-    let mut sink = open(&path, &receiver);
-    let replaced = sink.replace(&delivery(1, 3), &[0xf0], &stop).unwrap();
-    assert_eq!(replaced, Replaced::Unseen);
-    assert_eq!(letters(&path).0.len(), 1);
-    let taken_last = receiver.taken();
+    let mut rig = Rig::refusing(422, "Because of 1.");
+    let replaced = rig.sink.replace(&delivery(1, 3), &[0xf0], &rig.stop);
+    assert_eq!(replaced.unwrap(), Replaced::Unseen);
+    assert_eq!(letters(&rig.path).0.len(), 1);
+    let taken_last = rig.receiver.taken();
     let replacing = taken_last
         .iter()
         .filter(|got| got.json().get("replaces").is_some())
         .cloned()
         .collect::<Vec<Got>>();
     assert_eq!(taken(&replacing), keys([0, 2]));
-    let n_requests = receiver.got().len();
-    sink.replace(&delivery(1, 3), &[0xf0], &stop).unwrap();
-    assert_eq!(receiver.got().len(), n_requests);
+    let n_requests = rig.receiver.got().len();
+    rig.sink
+        .replace(&delivery(1, 3), &[0xf0], &rig.stop)
+        .unwrap();
+    assert_eq!(rig.receiver.got().len(), n_requests);
+}
+
+/// The numbers of the letters of a key.
+fn numbers(held: &HeldLetters<'_>, key: &str) -> BTreeSet<usize> {
+    let mut numbers = BTreeSet::new();
+    let read = held.read(|number, line, letter| {
+        assert!(line.ends_with(b"}\n"));
+        if letter["key"] == key {
+            numbers.insert(number);
+        }
+        Ok(())
+    });
+    read.unwrap();
+    numbers
+}
+
+#[test]
+fn letters_that_are_taken_out_are_gone_and_their_deliveries_stand() {
+    let mut rig = Rig::refusing(410, "answers");
+    for epoch in 1..4 {
+        rig.deliver(&delivery(epoch, 3)).unwrap();
+    }
+    assert_eq!(rig.n_letters(), 9);
+    // What a crash has left of an earlier attempt is no use.
+    let beside = rig.dir.path().join("refused.jsonl.perennial-anew");
+    std::fs::write(&beside, "half of a letter").unwrap();
+    let file = rig.sink.dead_letters().unwrap().file().clone();
+    let mut held = file.hold().unwrap();
+    let of_q1 = numbers(&held, "q1");
+    assert_eq!(of_q1.len(), 3);
+    held.take_out(&of_q1).unwrap();
+    assert_eq!(numbers(&held, "q1"), BTreeSet::new());
+    drop(held);
+    assert!(!beside.exists());
+    assert_eq!(rig.n_letters(), 6);
+    // It goes on with the new file, which is nobody else's, and whose ends are where they were.
+    let opened = DeadLetters::open(&rig.path);
+    assert!(matches!(opened, Err(Error::OutputInUse { .. })));
+    let n_requests = rig.receiver.got().len();
+    for epoch in 1..4 {
+        rig.deliver(&delivery(epoch, 3)).unwrap();
+    }
+    assert_eq!(rig.receiver.got().len(), n_requests);
+    rig.deliver(&delivery(4, 1)).unwrap();
+    drop(file);
+    let rig = rig.again();
+    let (told, n_epochs) = letters(&rig.path);
+    assert_eq!((told.len(), n_epochs, rig.n_letters()), (7, 4, 7));
+    assert!(told.iter().all(|(key, _)| key != "q1"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_behind_a_link_is_written_anew_where_it_stands() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mut rig = Rig::refusing(410, "answers");
+    rig.deliver(&delivery(1, 2)).unwrap();
+    let (elsewhere, path) = (rig.dir.path().join("elsewhere.jsonl"), rig.path.clone());
+    std::fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    std::fs::set_permissions(&elsewhere, PermissionsExt::from_mode(0o640)).unwrap();
+    let rig = rig.again();
+    let file = rig.sink.dead_letters().unwrap().file();
+    let mut held = file.hold().unwrap();
+    let of_q0 = numbers(&held, "q0");
+    held.take_out(&of_q0).unwrap();
+    drop(held);
+    assert!(path.is_symlink());
+    assert_eq!(letters(&elsewhere).0.len(), 1);
+    let mode = std::fs::metadata(&elsewhere).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+}
+
+/// Is held while it refuses, as by somebody who takes letters out then.
+struct Overtaken {
+    letters: DeadLetters,
+    n_left: usize,
+}
+
+impl Sink for Overtaken {
+    fn name(&self) -> &str {
+        "http://127.0.0.1/overtaken"
+    }
+
+    fn deliver(&mut self, _delivery: &Delivery, _stop: &StopFlag) -> Result<(), Error> {
+        if self.n_left > 0 {
+            self.n_left -= 1;
+            drop(self.letters.hold().unwrap());
+        }
+        Err(Error::Refused {
+            reason: "no".to_owned(),
+            refusal: Refusal::All,
+            rows: None,
+        })
+    }
+}
+
+#[test]
+fn what_was_being_delivered_when_letters_were_taken_out_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("refused.jsonl");
+    let there = DeadLetters::open(&path).unwrap();
+    let mut sink = there.of(Overtaken {
+        letters: there.clone(),
+        n_left: 1,
+    });
+    let stop = StopFlag::new();
+    let error = sink.deliver(&delivery(1, 2), &stop).unwrap_err();
+    assert!(!error.is_permanent(), "{error}");
+    assert_eq!(letters(&path), (Vec::new(), 0));
+    sink.deliver(&delivery(1, 2), &stop).unwrap();
+    assert_eq!(letters(&path).0.len(), 2);
 }
 
 #[test]

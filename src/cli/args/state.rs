@@ -90,8 +90,8 @@ In a folder that nobody has open, all answers and all that was read go with it: 
 asks and reads again. A server goes on meanwhile, and keeps what the record has no part in; a
 record of one of its sources must be gone there first. With --json, each record is one object:
 event, receipt {stream, key, was_there, forgotten_at_ms, epoch, n_fragments, n_answers,
-n_rejected, n_updates, n_epochs, n_state_bytes, remains}. The exit code is 1 where something of it
-is left. `perennial check --receipts` lists what was forgotten.")]
+n_rejected, n_updates, n_epochs, n_state_bytes, remains, n_letters}. The exit code is 1 where
+something of it is left. `perennial check --receipts` lists what was forgotten.")]
 pub(crate) struct ForgetArgs {
     /// Of what.
     #[command(flatten)]

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use perennial_ask::{Before, Profile, Work};
 use perennial_bank::fragment_store::ViewReferences;
-use perennial_connectors::{self as connectors, Resume, Resumption, Source, fit, fit_all};
+use perennial_connectors::{
+    self as connectors, Resume, Resumption, SinkLetters, Source, fit, fit_all,
+};
 use perennial_rows::{Key, Row, Schema};
 use perennial_views::query::Query;
 use perennial_views::{
@@ -472,6 +474,10 @@ impl Coordinator {
             snapshot: sink.is_new.then(|| sink.owed.first()),
         });
         self.declare_sinks(declared.collect())?;
+        if let Some(durable) = &self.durable {
+            let letters = new.iter().filter_map(|sink| sink.spec.sink.dead_letters());
+            durable.state.note_letters(letters.map(SinkLetters::path))?;
+        }
         let state = self.durable.as_ref().map(|durable| durable.state.clone());
         let tracer = self.hub.tracer().cloned();
         for NewSink {

@@ -1,11 +1,13 @@
 //! What the coordinator does to forget a document; `engine/forget.rs` says what that means.
 
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use perennial_connectors::DeadLetters;
 use perennial_rows::Key;
 use perennial_views::Epoch;
+use serde_json::Value;
 
 use super::view::View;
 use super::waiting::Bound;
@@ -13,7 +15,8 @@ use super::{Coordinator, Durable};
 use crate::engine::clock::now_ms;
 use crate::engine::error::Error;
 use crate::engine::forget::{Forgetting, Receipt, RowToForget, is_of};
-use crate::engine::names::StreamId;
+use crate::engine::letters::{self, Reads};
+use crate::engine::names::{StreamId, ViewId};
 use crate::engine::needles::Needles;
 use crate::engine::quarantine::QuarantineDeltas;
 use crate::engine::reading::Origin;
@@ -37,6 +40,7 @@ impl Coordinator {
             return;
         };
         let fragments = Arc::new(self.models.fragments());
+        let mut begun = Vec::new();
         for asked in rows {
             let there = asked.key.as_ref();
             let there = there.filter(|key| stream.table.holds(key.as_str()));
@@ -55,7 +59,7 @@ impl Coordinator {
                 stream.table.forget_deletion(key.as_str());
             }
             let row = key.and_then(|key| stream.table.get(key.as_str()));
-            self.forgetting.push(Forgetting {
+            begun.push(Forgetting {
                 stream: id,
                 row: row.cloned(),
                 bound: Bound::Open,
@@ -69,6 +73,10 @@ impl Coordinator {
                 asked,
             });
         }
+        // While it is known what is forgotten: after a crash, it may not be. What goes wrong here does so again at
+        // the end, and is told then.
+        let _ = self.erase_letters(&mut begun);
+        self.forgetting.extend(begun);
         self.note_forgetting();
     }
 
@@ -185,7 +193,12 @@ impl Coordinator {
                 (receipt.n_epochs, receipt.n_state_bytes) = (n_epochs, Some(n_bytes));
             }
         }
+        let is_left = self.erase_letters(all)?;
         self.note_remains(all)?;
+        for forgetting in &mut *all {
+            let remains = &mut forgetting.receipt.remains;
+            remains.extend(is_left.iter().cloned());
+        }
         let forgotten_at_ms = now_ms();
         for forgetting in &mut *all {
             forgetting.receipt.forgotten_at_ms = forgotten_at_ms;
@@ -196,6 +209,84 @@ impl Coordinator {
             durable.state.keep_receipts(receipts)?;
         }
         Ok(())
+    }
+
+    /// Takes out of the files of dead letters what tells of these. Returns where that may still stand.
+    fn erase_letters(&self, all: &mut [Forgetting]) -> Result<Vec<String>, StateError> {
+        let state = self.durable.as_ref().map(|durable| &*durable.state);
+        let files = files_of_letters(&self.sinks, state)?;
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut needles = Needles::default();
+        let mut own = HashSet::new();
+        for (number, forgetting) in all.iter().enumerate() {
+            let Some(key) = &forgetting.asked.key else {
+                continue;
+            };
+            own.insert((forgetting.stream, key.as_str()));
+            if let Some(row) = &forgetting.row {
+                letters::add_row(&mut needles, key.as_str(), row, number);
+            }
+        }
+        let rows = self.streams.iter().flat_map(|(id, of)| {
+            let rows = of.table.rows();
+            rows.map(move |(key, row)| ((*id, key.as_str()), row))
+        });
+        let others = rows.filter(|(of, _)| !own.contains(of));
+        let texts = others.flat_map(|(_, row)| letters::texts(row));
+        if let Err(error) = needles.drop_said_in(texts) {
+            return Ok(vec![format!("dead letters: {error}")]);
+        }
+        let readers = all.iter().map(|of| self.readers(of.origin()));
+        let readers: Vec<BTreeSet<ViewId>> = readers.collect();
+        let named = |letter: &Value| -> BTreeSet<usize> {
+            let view = letter["view"].as_str().unwrap_or_default();
+            let named = all.iter().zip(&readers).enumerate();
+            let named = named.filter(|(_, (of, readers))| {
+                let reads = self.reads_of(view, of.origin(), readers);
+                let key = of.asked.key.as_ref();
+                key.is_some_and(|key| letters::names(letter, key.as_str(), reads))
+            });
+            named.map(|(number, _)| number).collect()
+        };
+        let (mut n_gone, mut is_left) = (BTreeMap::<usize, usize>::new(), Vec::new());
+        for (path, letters) in files {
+            match letters.and_then(|letters| letters::erase(&letters, &needles, named)) {
+                Ok(of_file) => {
+                    for (number, n) in of_file {
+                        *n_gone.entry(number).or_default() += n;
+                    }
+                }
+                Err(reason) => is_left.push(format!("dead letters, {}: {reason}", path.display())),
+            }
+        }
+        for (number, n) in n_gone {
+            all[number].receipt.n_letters += n;
+        }
+        Ok(is_left)
+    }
+
+    /// How a view that letters are of reads what is forgotten.
+    fn reads_of(&self, view: &str, origin: Origin, readers: &BTreeSet<ViewId>) -> Reads {
+        let Some((id, view)) = self.views.iter().find(|(_, of)| &*of.name == view) else {
+            // It was dropped, or is of another engine.
+            return Reads::UNKNOWN;
+        };
+        let is_read = |of: Origin| match of {
+            Origin::View(read) => readers.contains(&read),
+            stream => stream == origin,
+        };
+        match view.generating() {
+            Some(view) => Reads {
+                as_documents: is_read(view.documents),
+                as_rows: is_read(view.contexts),
+            },
+            None => Reads {
+                as_documents: false,
+                as_rows: readers.contains(id),
+            },
+        }
     }
 
     /// Notes in each receipt where something of its document is still found.
@@ -243,6 +334,24 @@ impl Coordinator {
         }
         Ok(())
     }
+}
+
+/// The files of dead letters that are known: those of sinks that are there, and those that a state directory knows of
+/// sinks that were. Each opened, or why it is not.
+fn files_of_letters(
+    sinks: &[RunningSink],
+    state: Option<&State>,
+) -> Result<BTreeMap<PathBuf, Result<DeadLetters, String>>, StateError> {
+    let running = sinks.iter().filter_map(|sink| sink.dead_letters.as_ref());
+    let mut files: BTreeMap<PathBuf, Result<DeadLetters, String>> = running
+        .map(|of| (of.path().to_owned(), Ok(of.file().clone())))
+        .collect();
+    if let Some(state) = state {
+        for (path, opened) in state.open_letters(|path| files.contains_key(path))? {
+            files.insert(path, opened);
+        }
+    }
+    Ok(files)
 }
 
 /// Erases what a state directory remembers of what is gone. Returns the epochs cut off its
