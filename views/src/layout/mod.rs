@@ -18,6 +18,7 @@
 //! row the group `()`.
 
 mod corpus;
+mod cuts;
 mod passages;
 mod selected;
 mod shelf;

@@ -1,12 +1,12 @@
 //! Which passages stand, and which of them are obsolete?
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use differential_dataflow::AsCollection as _;
-use perennial_bank::{Document, DocumentKey, Passage, PassageId, passage};
+use perennial_bank::{Document, DocumentKey, Passage};
 use timely::dataflow::operators::vec::Map as _;
 
+use super::cuts::{Cuts, Piece, Pieces};
 use super::{Group, Rows};
 use crate::dataflow::Services;
 use crate::plan::Plan;
@@ -15,24 +15,31 @@ use crate::plan::Plan;
 ///
 /// Documents are cut and tokenized on a worker of the dataflow, so a panic of either costs its document or
 /// passage alone: the observer hears of it, once, and the view goes on without. What a deletion takes away is
-/// what its insertion made.
+/// what its insertion made: nothing is cut or tokenized for it.
 pub(crate) fn passages<'scope, G: Group>(
     plan: &Arc<Plan>,
     documents: Rows<'scope, (G, Document)>,
     services: &Services,
 ) -> Rows<'scope, (G, Passage)> {
     let (plan, services) = (plan.clone(), services.clone());
+    let mut cuts = Cuts::new(plan.passage_sizes);
     documents
         .inner
         .flat_map(move |((group, document), time, diff)| {
-            let passages = cut(&plan, &services, &document, diff > 0).into_iter();
+            let pieces = cuts.of(&document, diff > 0);
+            let passages = taken(&plan, &services, &document, (pieces, diff > 0)).into_iter();
             passages.map(move |passage| ((group.clone(), passage), time, diff))
         })
         .as_collection()
 }
 
-/// The passages of a document that comes, or goes.
-fn cut(plan: &Plan, services: &Services, document: &Document, comes: bool) -> Vec<Passage> {
+/// The passages of a document that comes, or goes, by where it is cut.
+fn taken(
+    plan: &Plan,
+    services: &Services,
+    document: &Document,
+    (pieces, comes): (Pieces, bool),
+) -> Vec<Passage> {
     let Document { key, title, .. } = document;
     let tell = |text: &str, reason: &str| {
         let observer = &services.observer;
@@ -42,8 +49,8 @@ fn cut(plan: &Plan, services: &Services, document: &Document, comes: bool) -> Ve
             observer.passed_over(&plan.name, text, reason);
         }
     };
-    let passage = |(text, ordinal): (&str, u32)| {
-        let id = PassageId::of(title, text);
+    let passage = |(piece, ordinal): (&Piece, u32)| {
+        let (id, text) = (piece.id, &document.text[piece.range.clone()]);
         let (shelf, model) = (&services.shelf, &*services.model);
         let shelved = match comes {
             true => shelf.take(model, id, title, text),
@@ -67,13 +74,12 @@ fn cut(plan: &Plan, services: &Services, document: &Document, comes: bool) -> Ve
             is_superseded: false,
         })
     };
-    let cut = || passage::split(&document.text, plan.passage_sizes);
-    let texts = catch_unwind(AssertUnwindSafe(cut)).unwrap_or_else(|_| {
+    let Some(pieces) = pieces else {
         let reason = format!("{key}: cutting it into passages panicked");
         tell(&document.text, &reason);
-        Vec::new()
-    });
-    texts.into_iter().zip(0..).filter_map(passage).collect()
+        return Vec::new();
+    };
+    pieces.iter().zip(0..).filter_map(passage).collect()
 }
 
 /// Keys of documents that a newer one makes obsolete. Newer is by time, then by key: so there
