@@ -18,7 +18,8 @@ use redb::ReadableTable as _;
 use serde_json::Value;
 
 use super::format::{
-    ANSWERS, DOCUMENTS, OUTPUTS, QUARANTINE, RESUBMITTED, Resubmitted, VECTORS, decode,
+    ANSWERS, DOCUMENTS, OUTPUTS, QUARANTINE, RECEIPTS, RESUBMITTED, Resubmitted, VECTORS, decode,
+    encode_receipt,
 };
 use super::{FRAGMENTS, Restored, State, StateError, deletions};
 use crate::engine::Receipt;
@@ -81,6 +82,28 @@ pub fn forget(
     }
     state.keep_receipts(&receipts)?;
     Ok(receipts)
+}
+
+impl State {
+    /// Keeps receipts.
+    ///
+    /// # Errors
+    /// [`StateError::Write`]; none is kept then.
+    pub(crate) fn keep_receipts<'a>(
+        &self,
+        receipts: impl IntoIterator<Item = &'a Receipt>,
+    ) -> Result<(), StateError> {
+        self.write(|txn| {
+            let mut kept = txn.open_table(RECEIPTS)?;
+            let first = kept.last()?.map_or(0, |(number, _)| number.value() + 1);
+            for (number, receipt) in (first..).zip(receipts) {
+                kept.insert(number, encode_receipt(receipt).as_slice())?;
+            }
+            Ok(())
+        })?;
+        fault::FORGET_KEPT.reach();
+        Ok(())
+    }
 }
 
 /// Refuses a stream that is not there, and what would lose deliveries.

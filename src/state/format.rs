@@ -59,7 +59,7 @@
 //!
 //! So the order of fields and cases is the format: a change to either is a new [`VERSION`], but
 //! for a case that is added behind the last, and for what stands behind a whole structure, which older
-//! programs do not read. Golden files hold it (`golden.rs`). What stands behind one:
+//! programs do not read. Golden files hold it (`golden/`). What stands behind one:
 //!
 //! | behind | where it is known |
 //! | --- | --- |

@@ -16,6 +16,7 @@ mod opening;
 mod pacing;
 mod recording;
 mod serving;
+mod sinks;
 mod storing;
 mod stream;
 mod view;
