@@ -12,6 +12,7 @@ use perennial_model::arithmetic::Arithmetic;
 use perennial_model::digest::ModelDigest;
 use perennial_model::embedding::Embedder;
 use perennial_model::error::Error as ModelError;
+use perennial_model::kv::coding::Coding;
 use perennial_model::latent::{LatentProfile, MAX_PROFILE_BYTES, ProfileError};
 use perennial_model::locator::{Locator, ModelSpec, OnStderr, Progress, Settings};
 use perennial_model::model::{Model, OpenOptions};
@@ -30,6 +31,10 @@ pub struct LocalModelOptions {
     pub n_threads: usize,
     /// Byte budget of the fragment store.
     pub store_bytes: usize,
+    /// How fragments are coded that this budget has no room for, so that answers which may be provisional need
+    /// not read them again; not at all unless told. Codes take up to half of the budget. Codings across layers
+    /// have the model read some texts when it is opened.
+    pub warm: Option<Coding>,
     /// What the model multiplies in. Fragments and answers of one are none of the other.
     pub arithmetic: Arithmetic,
     /// A profile of the model's heads, as `perennial memory calibrate` wrote it, instead of the one that is
@@ -58,6 +63,7 @@ impl Default for LocalModelOptions {
         Self {
             n_threads: OpenOptions::default().n_threads,
             store_bytes: STORE_BYTES,
+            warm: None,
             arithmetic: Arithmetic::default(),
             latent_profile: None,
             profile: ProfileFrom::Found,
@@ -134,6 +140,9 @@ impl LocalModel {
         let embedder: Arc<dyn Embed> = Arc::new(embedder);
         let model = TensorModel::new(decoder, digest.as_bytes(), codec, store);
         let model = model.telling(later_progress);
+        if let Some(coding) = options.warm {
+            model.keep_coded(coding)?;
+        }
         let heads = match &options.latent_profile {
             Some(path) => Some(read_profile(path, &digest)?),
             None => LatentProfile::known(&digest),

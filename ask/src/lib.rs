@@ -54,6 +54,7 @@ pub use passages_read::PassagesRead;
 pub use perennial_model::arithmetic::Arithmetic;
 pub use perennial_model::cancel::Cancel;
 pub use perennial_model::generation::DraftCheck;
+pub use perennial_model::kv::coding::Coding;
 pub use perennial_model::sampling::Sampling;
 pub use provider::{Capabilities, Failure, Performed, Provider, TaskCall, is_address};
 pub use pull::{Profile, Pull, Pulled};

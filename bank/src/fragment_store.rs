@@ -7,11 +7,15 @@
 //! # Design
 //! The dataflow arranges fragment ids; the multiplicity of an id is its reference count
 //! and reaches the store by the [`References`] of its engine. At the end of an epoch
-//! [`FragmentStore::sweep`] drops what has no reference. Above the budget the fragment
-//! with the lowest priority goes, whatever refers to it: priority is a clock that rises
-//! with every eviction, plus uses times cost a byte (greedy-dual size frequency). A lost
-//! fragment is encoded again, or read from the [`ColdTier`], where one is attached and that is
-//! sooner done.
+//! [`FragmentStore::sweep`] drops what has no reference. Above the budget what is used least for what it
+//! costs gives way (`ranked`), whatever refers to it, and is never an error:
+//!
+//! | a fragment is | it gets there when | an exact layout | one that may borrow |
+//! | --- | --- | --- | --- |
+//! | in memory | it was encoded, or read from disk | takes it | takes it |
+//! | on disk ([`ColdTier`]) | an epoch ends, or it leaves the memory | reads it, if that is sooner than encoding | the same |
+//! | kept as codes ([`warm_tier`](crate::warm_tier)) | it leaves the memory, is not on disk, and a coding was said | encodes it again | takes what comes back, and is provisional |
+//! | gone | codes have no room | encodes it again | encodes it again |
 //!
 //! Tensors that another process says are a fragment's, and that nobody here has compared, are kept under
 //! a name of their own ([`FragmentId::stand_in`]): they are got by asking for a stand-in, never as the
@@ -22,57 +26,71 @@
 //! - Equal id, equal bits: inserting under an id that is present keeps what is there.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use perennial_model::kv::KvFragment;
+use perennial_model::kv::coding::{Coding, Deviation};
+use perennial_model::kv::{KeyFrame, KvFragment};
 
-use crate::cold_tier::{ColdTier, ColdTierError};
+use crate::cold_tier::{ColdStats, ColdTier, ColdTierError};
 use crate::id::FragmentId;
 use crate::live_layout::Lent;
+use crate::ranked::{Ranked, Ranking};
+use crate::warm_tier::{Coded, Coder, SHARE, WarmStats};
 
 /// Counters of a store since it was made, and its present size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StoreStats {
-    /// Fragments now in the store.
+    /// Fragments now in memory, as they are.
     pub n_fragments: usize,
     /// Their bytes.
     pub n_bytes: usize,
-    /// Most bytes held at any time.
+    /// Most bytes held in memory at any time, codes included.
     pub n_bytes_peak: usize,
-    /// Lookups that found their fragment.
+    /// Lookups that found their fragment, in memory or on disk.
     pub n_hits: u64,
-    /// Lookups that did not.
+    /// Of these, those that found it on disk.
+    pub n_disk_hits: u64,
+    /// Lookups that did not find it. For some of them its codes were there ([`WarmStats::n_hits`]).
     pub n_misses: u64,
-    /// Fragments dropped to stay within the budget.
+    /// Fragments that left the memory to stay within the budget, those that were coded included.
     pub n_evicted: u64,
-}
-
-struct Entry {
-    kv: Arc<KvFragment>,
-    /// Tokens forwarded to encode it again, conditioning included.
-    cost_tokens: usize,
-    n_uses: u32,
-    priority: f64,
+    /// Fragments that are kept as codes.
+    pub warm: WarmStats,
 }
 
 #[derive(Default)]
 struct Inner {
-    entries: HashMap<FragmentId, Entry>,
-    /// Ids by ascending priority (as ordered bits), the next victim first.
-    by_priority: BTreeSet<(u64, FragmentId)>,
+    /// Fragments as they are.
+    hot: Ranking<Arc<KvFragment>>,
+    /// Those of which codes are kept.
+    warm: Ranking<Arc<Coded>>,
+    /// Bytes that are set aside for codes of fragments which are being coded.
+    n_bytes_set_aside: usize,
     /// Multiplicities of the arrangement, where not zero.
     references: HashMap<FragmentId, isize>,
     /// What stands in for a fragment, by the fragment's id: how often that was said of each, and its name.
     stand_ins: HashMap<FragmentId, (FragmentId, usize)>,
-    clock: f64,
     stats: StoreStats,
+}
+
+/// A fragment that gave way.
+struct Evicted {
+    id: FragmentId,
+    fragment: Ranked<Arc<KvFragment>>,
+    /// Bytes set aside for its codes; none if it is not to be coded.
+    n_set_aside: Option<usize>,
 }
 
 /// KV fragments by id.
 pub struct FragmentStore {
     budget_bytes: usize,
     inner: Mutex<Inner>,
+    /// How fragments that give way are coded, if they are to be.
+    coder: OnceLock<Coder>,
+    /// Whether somebody has asked for something to stand in: before, codes would serve nobody.
+    is_borrowed_from: AtomicBool,
     /// With the references of the engine that it belongs to: of others it holds nothing.
     cold: RwLock<Option<(Arc<ColdTier>, Arc<References>)>>,
 }
@@ -222,8 +240,21 @@ impl FragmentStore {
         Self {
             budget_bytes,
             inner: Mutex::default(),
+            coder: OnceLock::new(),
+            is_borrowed_from: AtomicBool::new(false),
             cold: RwLock::default(),
         }
+    }
+
+    /// From now on keeps codes of fragments that give way, of the model with this frame. Said again, what was
+    /// said first counts.
+    pub fn keep_coded(&self, coding: Coding, frame: KeyFrame) {
+        self.coder.get_or_init(|| Coder::new(coding, frame));
+    }
+
+    /// How fragments that give way are coded, if they are to be.
+    pub fn coding(&self) -> Option<Coding> {
+        self.coder.get().map(Coder::coding)
     }
 
     /// Uses fragments on disk, until what is returned is dropped, for what an engine refers to.
@@ -254,7 +285,10 @@ impl FragmentStore {
         let read = self.cold().and_then(|cold| cold.get(id));
         match read {
             Some((kv, cost_tokens)) => {
-                self.lock().stats.n_hits += 1;
+                let mut inner = self.lock();
+                inner.stats.n_hits += 1;
+                inner.stats.n_disk_hits += 1;
+                drop(inner);
                 Some(self.insert(*id, Arc::new(kv), cost_tokens))
             }
             None => {
@@ -266,25 +300,14 @@ impl FragmentStore {
 
     fn get_from_memory(&self, id: &FragmentId) -> Option<Arc<KvFragment>> {
         let mut inner = self.lock();
-        let Inner {
-            entries,
-            by_priority,
-            clock,
-            stats,
-            ..
-        } = &mut *inner;
-        let entry = entries.get_mut(id)?;
-        stats.n_hits += 1;
-        by_priority.remove(&(entry.priority.to_bits(), *id));
-        entry.n_uses = entry.n_uses.saturating_add(1);
-        entry.priority = priority(*clock, entry);
-        by_priority.insert((entry.priority.to_bits(), *id));
-        Some(entry.kv.clone())
+        let kv = inner.hot.take_up(id)?.clone();
+        inner.stats.n_hits += 1;
+        Some(kv)
     }
 
-    /// Whether the fragment is here; not a use.
+    /// Whether the fragment itself is here; not a use.
     pub fn contains(&self, id: &FragmentId) -> bool {
-        self.lock().entries.contains_key(id) || self.cold().is_some_and(|cold| cold.contains(id))
+        self.lock().hot.contains(id) || self.cold().is_some_and(|cold| cold.contains(id))
     }
 
     /// Keeps a fragment whose encoding forwarded `cost_tokens` tokens, unless it is kept: the
@@ -298,8 +321,8 @@ impl FragmentStore {
         let n_bytes = kv.n_bytes();
         let cold = self.cold();
         let mut inner = self.lock();
-        if let Some(entry) = inner.entries.get(&id) {
-            return entry.kv.clone();
+        if let Some(kept) = inner.hot.get(&id) {
+            return kept.clone();
         }
         if n_bytes > self.budget_bytes {
             if let Some(cold) = &cold {
@@ -307,28 +330,50 @@ impl FragmentStore {
             }
             return kv;
         }
-        while inner.stats.n_bytes + n_bytes > self.budget_bytes {
-            let Some((bits, victim)) = inner.by_priority.pop_first() else {
-                break;
-            };
-            inner.clock = f64::from_bits(bits);
-            if let (Some(evicted), Some(cold)) = (inner.remove(&victim), &cold) {
-                cold.keep(victim, evicted.kv, evicted.cost_tokens);
+        // How often its codes were used counts for it.
+        let coded = inner.warm.remove(&id);
+        let n_uses = coded.map_or(0, |coded| coded.n_uses).saturating_add(1);
+        let is_lending = self.is_borrowed_from.load(Ordering::Relaxed);
+        let is_on_disk = |id: &FragmentId| cold.as_ref().is_some_and(|cold| cold.contains(id));
+        let coder = self.coder.get().filter(|_| is_lending);
+        let evicted = inner.make_room(n_bytes, self.budget_bytes, coder, is_on_disk);
+        inner
+            .hot
+            .insert(id, kv.clone(), n_bytes, cost_tokens, n_uses);
+        inner.stats.n_bytes_peak = inner.stats.n_bytes_peak.max(inner.n_bytes());
+        if let Some(cold) = &cold {
+            for Evicted { id, fragment, .. } in &evicted {
+                cold.keep(*id, fragment.value.clone(), fragment.cost_tokens);
             }
-            inner.stats.n_evicted += 1;
         }
-        let mut entry = Entry {
-            kv: kv.clone(),
-            cost_tokens,
-            n_uses: 1,
-            priority: 0.0,
-        };
-        entry.priority = priority(inner.clock, &entry);
-        inner.by_priority.insert((entry.priority.to_bits(), id));
-        inner.entries.insert(id, entry);
-        inner.stats.n_bytes += n_bytes;
-        inner.stats.n_bytes_peak = inner.stats.n_bytes_peak.max(inner.stats.n_bytes);
+        drop(inner);
+        evicted.into_iter().for_each(|evicted| self.code(evicted));
         kv
+    }
+
+    /// Keeps the codes of a fragment that gave way, if it is to be coded and is still referred to.
+    fn code(&self, evicted: Evicted) {
+        let (Some(coder), Some(n_set_aside)) = (self.coder.get(), evicted.n_set_aside) else {
+            return;
+        };
+        let (id, fragment) = (evicted.id, evicted.fragment);
+        let coded = coder.encode(&id, &fragment.value);
+        let mut inner = self.lock();
+        inner.n_bytes_set_aside -= n_set_aside;
+        let Some(coded) = coded else {
+            inner.stats.warm.n_refused += 1;
+            return;
+        };
+        // Meanwhile a sweep may have gone by, or the fragment come back, or all room been taken.
+        let is_wanted = inner.references.contains_key(&id) && !inner.hot.contains(&id);
+        if is_wanted && inner.n_bytes() + n_set_aside <= self.budget_bytes {
+            inner.stats.warm.n_coded += 1;
+            let (cost_tokens, n_uses) = (fragment.cost_tokens, fragment.n_uses);
+            let coded = Arc::new(coded);
+            inner
+                .warm
+                .insert(id, coded, n_set_aside, cost_tokens, n_uses);
+        }
     }
 
     /// Keeps tensors which are said to be those of the fragment `id`, and are not known to be. Yields
@@ -363,11 +408,46 @@ impl FragmentStore {
         }
     }
 
-    /// What stands in for a fragment, if anything does and is here.
+    /// What stands in for a fragment, if anything does and is here: what another process said it is, or what
+    /// comes back of its codes.
     pub fn stand_in_for(&self, id: &FragmentId) -> Option<Lent> {
-        let (name, _) = *self.lock().stand_ins.get(id)?;
-        let kv = self.get(&name)?;
-        Some(Lent { id: name, kv })
+        let said = self.lock().stand_ins.get(id).copied();
+        let Some((name, _)) = said else {
+            return self.decoded(id);
+        };
+        match self.get(&name) {
+            Some(kv) => Some(Lent::new(name, kv)),
+            None => self.decoded(&name).or_else(|| self.decoded(id)),
+        }
+    }
+
+    /// What comes back of the codes of a fragment, if they are here.
+    fn decoded(&self, id: &FragmentId) -> Option<Lent> {
+        self.is_borrowed_from.store(true, Ordering::Relaxed);
+        let coder = self.coder.get()?;
+        let coded = {
+            let mut inner = self.lock();
+            let coded = inner.warm.take_up(id)?.clone();
+            inner.stats.warm.n_hits += 1;
+            coded
+        };
+        match coder.decode(&coded) {
+            Ok(kv) => Some(Lent {
+                id: coded.name(),
+                kv: Arc::new(kv),
+                codes_of: Some(*id),
+            }),
+            Err(_) => {
+                // Codes that nothing comes back of serve nobody.
+                self.lock().warm.remove(id);
+                None
+            }
+        }
+    }
+
+    /// Whether codes of a fragment are here; not a use.
+    pub fn has_codes_of(&self, id: &FragmentId) -> bool {
+        self.lock().warm.contains(id)
     }
 
     /// Tells what encoding tokens took: what reading them from disk is held against.
@@ -381,36 +461,27 @@ impl FragmentStore {
     /// there is room. Call it between epochs.
     pub fn sweep(&self) {
         let mut inner = self.lock();
-        let Inner {
-            entries,
-            references,
-            ..
-        } = &*inner;
-        let unreferenced: Vec<FragmentId> = entries
-            .keys()
-            .filter(|id| !references.contains_key(*id))
-            .copied()
-            .collect();
-        for id in unreferenced {
-            inner.remove(&id);
-        }
+        inner.drop_unreferenced();
         let cold = self.cold.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((cold, references)) = &*cold {
             let counts = references.counts();
             let is_live = |id: &FragmentId| counts.contains_key(id);
-            let entries = inner.entries.iter().filter(|(id, _)| is_live(id));
+            let entries = inner.hot.iter().filter(|(id, _)| is_live(id));
             cold.sweep(
                 is_live,
-                entries.map(|(id, entry)| (id, &entry.kv, entry.cost_tokens)),
+                entries.map(|(id, entry)| (id, &entry.value, entry.cost_tokens)),
             );
+            // What was written meanwhile needs no codes any more.
+            inner.warm.retain(|id| !cold.contains(id));
         }
     }
 
-    /// Takes off the disk what nothing refers to. Returns when it is gone.
+    /// Takes off the disk, and out of memory, what nothing refers to. Returns when it is gone.
     ///
     /// # Errors
     /// [`ColdTierError::Io`].
     pub fn purge(&self) -> Result<(), ColdTierError> {
+        self.lock().drop_unreferenced();
         let attached = self.cold.read().unwrap_or_else(PoisonError::into_inner);
         let attached = attached.clone();
         let Some((cold, references)) = attached else {
@@ -420,7 +491,7 @@ impl FragmentStore {
         cold.purge(live)
     }
 
-    /// Fragments that nothing refers to, in memory or on disk: none after a sweep.
+    /// Fragments that nothing refers to, in memory, as codes or on disk: none after a sweep.
     pub fn unreferenced(&self) -> BTreeSet<FragmentId> {
         let mut ids = self.ids();
         let inner = self.lock();
@@ -428,11 +499,13 @@ impl FragmentStore {
         ids
     }
 
-    /// The ids held, in memory or on disk.
+    /// The ids held, in memory, as codes or on disk.
     pub fn ids(&self) -> BTreeSet<FragmentId> {
         let on_disk = self.cold().map(|cold| cold.ids()).unwrap_or_default();
         let mut ids: BTreeSet<FragmentId> = on_disk.into_iter().collect();
-        ids.extend(self.lock().entries.keys());
+        let inner = self.lock();
+        ids.extend(inner.hot.iter().map(|(id, _)| *id));
+        ids.extend(inner.warm.iter().map(|(id, _)| *id));
         ids
     }
 
@@ -441,28 +514,44 @@ impl FragmentStore {
         self.budget_bytes
     }
 
-    /// Bytes of fragments on disk; none without a tier there.
-    pub fn disk_bytes(&self) -> u64 {
-        self.cold().map_or(0, |cold| cold.stats().n_bytes)
+    /// What is on disk; nothing without a tier there.
+    pub fn cold_stats(&self) -> ColdStats {
+        self.cold().map(|cold| cold.stats()).unwrap_or_default()
     }
 
     /// Counters and sizes.
     pub fn stats(&self) -> StoreStats {
         let inner = self.lock();
+        let mut warm = WarmStats {
+            coding: self.coding(),
+            n_fragments: inner.warm.len(),
+            n_bytes: inner.warm.n_bytes(),
+            ..inner.stats.warm
+        };
+        for (_, entry) in inner.warm.iter() {
+            let of = entry.value.deviation();
+            warm.n_bytes_uncoded += entry.value.n_bytes_uncoded();
+            warm.deviation = Deviation {
+                keys: warm.deviation.keys.max(of.keys),
+                values: warm.deviation.values.max(of.values),
+            };
+        }
         StoreStats {
-            n_fragments: inner.entries.len(),
+            n_fragments: inner.hot.len(),
+            n_bytes: inner.hot.n_bytes(),
+            warm,
             ..inner.stats
         }
     }
 
-    /// The ids held and the digests of their bits, in order of id. Two stores with equal
+    /// The ids held in memory as they are, and the digests of their bits, in order of id. Two stores with equal
     /// contents are equal here, whatever their histories.
     pub fn contents(&self) -> Vec<(FragmentId, [u8; 32])> {
         let mut contents: Vec<_> = self
             .lock()
-            .entries
+            .hot
             .iter()
-            .map(|(id, entry)| (*id, *entry.kv.content_digest().as_bytes()))
+            .map(|(id, entry)| (*id, *entry.value.content_digest().as_bytes()))
             .collect();
         contents.sort_unstable();
         contents
@@ -479,18 +568,72 @@ impl FragmentStore {
 }
 
 impl Inner {
-    fn remove(&mut self, id: &FragmentId) -> Option<Entry> {
-        let entry = self.entries.remove(id)?;
-        self.by_priority.remove(&(entry.priority.to_bits(), *id));
-        self.stats.n_bytes -= entry.kv.n_bytes();
-        Some(entry)
+    /// Bytes in memory, with those that are set aside.
+    fn n_bytes(&self) -> usize {
+        self.hot.n_bytes() + self.warm.n_bytes() + self.n_bytes_set_aside
     }
-}
 
-/// Non-negative and finite, so that the order of the bits is the order of the numbers.
-fn priority(clock: f64, entry: &Entry) -> f64 {
-    let n_bytes = entry.kv.n_bytes().max(1) as f64;
-    clock + f64::from(entry.n_uses) * entry.cost_tokens as f64 / n_bytes
+    /// Takes out what gives way for `n_bytes` more, and sets aside the bytes of its codes, where it is to be
+    /// coded.
+    fn make_room(
+        &mut self,
+        n_bytes: usize,
+        budget: usize,
+        coder: Option<&Coder>,
+        is_on_disk: impl Fn(&FragmentId) -> bool,
+    ) -> Vec<Evicted> {
+        let mut evicted: Vec<Evicted> = Vec::new();
+        while self.n_bytes() + n_bytes > budget {
+            let Some((id, fragment)) = self.hot.pop() else {
+                break;
+            };
+            self.stats.n_evicted += 1;
+            // What nothing refers to is swept soon, and what is on disk comes from there.
+            let is_coded = self.references.contains_key(&id) && !is_on_disk(&id);
+            let coder = coder.filter(|_| is_coded);
+            let n_coded = coder.and_then(|coder| coder.n_bytes(&fragment.value));
+            let n_set_aside = n_coded.filter(|n| self.make_room_for_codes(*n, budget));
+            self.n_bytes_set_aside += n_set_aside.unwrap_or(0);
+            evicted.push(Evicted {
+                id,
+                fragment,
+                n_set_aside,
+            });
+        }
+        // What comes is so large that only codes are left: they make room.
+        while self.n_bytes() + n_bytes > budget && self.drop_codes() {}
+        for of in evicted.iter_mut().rev() {
+            if self.n_bytes() + n_bytes <= budget {
+                break;
+            }
+            self.n_bytes_set_aside -= of.n_set_aside.take().unwrap_or(0);
+        }
+        evicted
+    }
+
+    /// Makes room for codes of `n_bytes` within their part of the budget. Returns whether there is.
+    fn make_room_for_codes(&mut self, n_bytes: usize, budget: usize) -> bool {
+        let share = budget / SHARE;
+        while self.warm.n_bytes() + self.n_bytes_set_aside + n_bytes > share {
+            if n_bytes > share || !self.drop_codes() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Drops the codes that give way first. Returns whether there were any.
+    fn drop_codes(&mut self) -> bool {
+        let dropped = self.warm.pop().is_some();
+        self.stats.warm.n_evicted += u64::from(dropped);
+        dropped
+    }
+
+    fn drop_unreferenced(&mut self) {
+        let references = &self.references;
+        self.hot.retain(|id| references.contains_key(id));
+        self.warm.retain(|id| references.contains_key(id));
+    }
 }
 
 #[cfg(test)]

@@ -109,6 +109,7 @@ fn lines(status: &Value) -> Vec<String> {
             })
         }));
     }
+    lines.extend(fragments(&status["fragments"]));
     let owed = list(&status["undelivered"]);
     lines.extend(owed.iter().map(|of| {
         format!(
@@ -128,4 +129,70 @@ fn lines(status: &Value) -> Vec<String> {
         )
     }));
     lines
+}
+
+/// What is held of documents that were read, by where it is.
+fn fragments(of: &Value) -> Option<String> {
+    let n = |of: &Value| of.as_u64().and_then(|n| usize::try_from(n).ok());
+    let n = |of: &Value| n(of).unwrap_or_default();
+    let n_bytes = |of: &Value| wording::megabytes(of.as_u64().unwrap_or_default());
+    let count = |of: &Value| wording::count(n(of), "fragment");
+    let found = |n| format!("found {}", wording::thousands(n));
+    let memory = format!(
+        "{} of {} in memory, {}, {}",
+        n_bytes(&of["bytes"]),
+        n_bytes(&of["budget_bytes"]),
+        count(of.get("n")?),
+        found(n(&of["n_hits"]).saturating_sub(n(&of["n_disk_hits"]))),
+    );
+    let warm = &of["warm"];
+    let coding = warm["coding"].as_str().map(wording::plain);
+    let warm = coding.map(|coding| {
+        let (bytes, n_hits) = (n_bytes(&warm["bytes"]), n(&warm["n_hits"]));
+        format!(
+            "{bytes} as {coding}, {}, {}",
+            count(&warm["n"]),
+            found(n_hits)
+        )
+    });
+    let disk = (n(&of["disk_bytes"]) > 0).then(|| {
+        let (bytes, n_hits) = (n_bytes(&of["disk_bytes"]), n(&of["n_disk_hits"]));
+        format!(
+            "{bytes} on disk, {}, {}",
+            count(&of["n_on_disk"]),
+            found(n_hits)
+        )
+    });
+    let missed = format!("not found {}", wording::thousands(n(&of["n_misses"])));
+    let parts = [Some(memory), warm, disk, Some(missed)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    Some(format!("fragments {}", parts.join(" · ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fragments_are_told_by_where_they_are() {
+        let of = json!({
+            "n": 120, "bytes": 73_400_320, "budget_bytes": 1_073_741_824, "n_hits": 400, "n_disk_hits": 30,
+            "n_misses": 20, "n_on_disk": 1, "disk_bytes": 5_000_000,
+            "warm": {"coding": "k8v4", "n": 40, "bytes": 12_000_000, "n_hits": 7},
+        });
+        assert_eq!(
+            fragments(&of).as_deref(),
+            Some(
+                "fragments 74 MB of 1074 MB in memory, 120 fragments, found 370 · 12 MB as k8v4, 40 fragments, \
+                 found 7 · 5 MB on disk, 1 fragment, found 30 · not found 20"
+            )
+        );
+        let plain = json!({"n": 0, "warm": null});
+        let told = fragments(&plain).expect("they are kept");
+        assert!(!told.contains(" as ") && !told.contains("disk"), "{told}");
+        // A model behind HTTP keeps none.
+        assert_eq!(fragments(&Value::Null), None);
+    }
 }

@@ -190,6 +190,9 @@ pub enum Error {
     /// A model that cannot be found, opened or run.
     #[error(transparent)]
     Model(#[from] perennial_model::error::Error),
+    /// A model of which no fragments can be coded in the way that was asked for.
+    #[error(transparent)]
+    Coding(#[from] perennial_model::kv::coding::BasisError),
     /// A profile of a model that cannot be used.
     #[error(transparent)]
     Profile(#[from] perennial_ask::pull::ProfileError),
@@ -198,6 +201,15 @@ pub enum Error {
         "model `{name}` is one that this engine has already, by another profile: what is left unread          would depend on which came first; open both by the same"
     )]
     OtherProfile {
+        /// The model.
+        name: String,
+    },
+    /// One model that keeps what memory has no room for in two ways.
+    #[error(
+        "model `{name}` is one that this engine has already, with another WARM (or --warm): both have one memory; say \
+         the same of both"
+    )]
+    OtherWarm {
         /// The model.
         name: String,
     },

@@ -88,7 +88,8 @@ impl Models {
     ///
     /// # Errors
     /// [`Error::DeclaredTwice`]; [`Error::Prices`] for prices in another currency than those of the other
-    /// models, or other prices than the same model has under another name; [`Error::OtherProfile`].
+    /// models, or other prices than the same model has under another name; [`Error::OtherProfile`];
+    /// [`Error::OtherWarm`].
     pub(crate) fn add(&self, name: &str, runtime: &Runtime) -> Result<(), Error> {
         let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
         if named.contains_key(name) {
@@ -106,6 +107,14 @@ impl Models {
         {
             let name = name.to_owned();
             return Err(Error::OtherProfile { name });
+        }
+        let coding = |store: &Option<Arc<FragmentStore>>| store.as_ref()?.coding();
+        if same
+            .as_ref()
+            .is_some_and(|same| coding(&same.store) != coding(&runtime.store))
+        {
+            let name = name.to_owned();
+            return Err(Error::OtherWarm { name });
         }
         let of = same.unwrap_or_else(|| {
             let references = runtime.store.clone().map(References::to).map(Arc::new);

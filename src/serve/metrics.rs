@@ -347,8 +347,12 @@ impl Collector for Numbers {
                 .map(|of| ([("sink", of.sink.clone())], number_64(of.n_rows))),
         )?;
         if let Some(held) = &self.fragments {
+            let warm = held.warm.as_ref();
+            let (n_warm, warm_bytes, n_warm_hits) =
+                warm.map_or((0, 0, 0), |of| (of.n, of.bytes, of.n_hits));
             let tiers = [
                 ("memory", number(held.bytes)),
+                ("warm", number(warm_bytes)),
                 ("disk", number_64(held.disk_bytes)),
             ];
             to.family(
@@ -359,6 +363,19 @@ impl Collector for Numbers {
                     Some(Unit::Bytes),
                 ),
                 tiers.map(|(tier, n)| ([("tier", tier.to_owned())], n)),
+            )?;
+            let counts = [
+                ("memory", held.n),
+                ("warm", n_warm),
+                ("disk", held.n_on_disk),
+            ];
+            to.family(
+                Of::Gauge,
+                gauge(
+                    "fragments_held",
+                    "How many parts of documents that were read are held, by tier",
+                ),
+                counts.map(|(tier, n)| ([("tier", tier.to_owned())], number(n))),
             )?;
             to.family(
                 Of::Gauge,
@@ -378,11 +395,24 @@ impl Collector for Numbers {
                 ),
                 lookups.map(|(of, n)| ([("outcome", of.to_owned())], number_64(n))),
             )?;
+            let hits = [
+                ("memory", held.n_hits - held.n_disk_hits),
+                ("warm", n_warm_hits),
+                ("disk", held.n_disk_hits),
+            ];
+            to.family(
+                Of::Counter,
+                gauge(
+                    "fragment_hits",
+                    "Fragments that were looked for and found, by tier; lookups count those of warm as misses",
+                ),
+                hits.map(|(tier, n)| ([("tier", tier.to_owned())], number_64(n))),
+            )?;
             to.family(
                 Of::Counter,
                 gauge(
                     "fragments_evicted",
-                    "Fragments that were dropped for others",
+                    "Fragments that left the memory for others",
                 ),
                 [(none.clone(), number_64(held.n_evicted))],
             )?;

@@ -78,5 +78,6 @@ mod tasks;
 mod tensors;
 mod typed;
 mod views;
+mod warm;
 #[cfg(feature = "http")]
 mod webhooks;

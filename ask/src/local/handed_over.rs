@@ -109,10 +109,11 @@ impl TensorModel {
         let mut ids = vec![plan.prefix.id];
         for (run, chain) in runs.into_iter().zip(chains) {
             let kvs = chain.into_fragments().skip(run.n_before);
-            for ((id, is_stale), kv) in run.members.into_iter().zip(kvs) {
+            for (member, kv) in run.members.into_iter().zip(kvs) {
+                let (id, codes_of) = (member.id, member.codes_of);
                 behind.push(kv.clone());
                 ids.push(id);
-                laid_out.push(Lent { id, kv }, is_stale, None);
+                laid_out.push(Lent { id, kv, codes_of }, member.is_stale, None);
             }
         }
         if let Some(piece) = self.instruction_piece(&ids, instruction) {
@@ -146,13 +147,15 @@ impl TensorModel {
             }
         }
         let n_before = before.len();
-        let mut members: Vec<(FragmentId, bool)> = Vec::new();
+        let mut members: Vec<Member> = Vec::new();
         let mut any_stale = false;
         for piece in &run.pieces {
+            let mut codes_of = None;
             let (id, is_stale) = if let Some(kv) = self.store.get(&piece.id) {
                 chain.push(kv);
                 (piece.id, false)
             } else if let Some(lent) = stand_ins.get(&piece.id) {
+                codes_of = lent.codes_of;
                 chain.push(lent.kv.clone());
                 (lent.id, true)
             } else {
@@ -168,7 +171,11 @@ impl TensorModel {
             };
             any_stale |= is_stale;
             before.push(id);
-            members.push((id, is_stale));
+            members.push(Member {
+                id,
+                codes_of,
+                is_stale,
+            });
         }
         Run {
             chain,
@@ -184,8 +191,17 @@ struct Run {
     chain: Chain,
     /// Fragments of the chain that are not of the layout.
     n_before: usize,
-    /// Of each piece: what it is, and whether it is not that of a run from scratch.
-    members: Vec<(FragmentId, bool)>,
+    /// By piece.
+    members: Vec<Member>,
     /// What is to be encoded.
     wanted: Vec<FragmentId>,
+}
+
+/// A fragment of a run.
+struct Member {
+    id: FragmentId,
+    /// The fragment whose codes it came back of, if it did.
+    codes_of: Option<FragmentId>,
+    /// Whether it is not that of a run from scratch.
+    is_stale: bool,
 }

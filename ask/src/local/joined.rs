@@ -95,8 +95,10 @@ impl TensorModel {
                     next();
                     laid_out.push_joined(kv, alone, is_stale);
                 }
-                Apart::InPlace(_) | Apart::Alone(..) => {
-                    laid_out.push(Lent { id, kv }, is_stale, None);
+                Apart::InPlace(_) => laid_out.push(Lent::new(id, kv), is_stale, None),
+                Apart::Alone(alone, ..) => {
+                    let codes_of = alone.codes_of;
+                    laid_out.push(Lent { id, kv, codes_of }, is_stale, None);
                 }
             }
         }

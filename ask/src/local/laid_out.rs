@@ -14,7 +14,7 @@ use super::encodings::Claim;
 use super::handed_over::StandIns;
 use crate::answer::{AnswerRequest, CallProgress, Work};
 use perennial_bank::id::FragmentId;
-use perennial_bank::live_layout::{Lent, LiveLayout, Loan};
+use perennial_bank::live_layout::{Lent, LiveLayout};
 use perennial_bank::repair::Stale;
 use perennial_bank::scope::{FragmentPlan, Piece, Scope};
 use perennial_bank::turnover::{Attended, Row, Standing, Worn, too_worn};
@@ -43,8 +43,8 @@ enum Source {
     Exact(Arc<KvFragment>),
     /// Another stands in for it.
     StandIn(Lent),
-    /// The layout before has it, as it was read there.
-    Borrowed(Loan),
+    /// The layout before has it, as it was read there, behind these.
+    Borrowed(Lent, Attended),
     /// It is encoded behind what now stands before it.
     Missing,
 }
@@ -234,18 +234,21 @@ impl TensorModel {
         let mut wanted = Vec::new();
         let mut any_stale = false;
         for (piece, source) in plan.pieces().zip(sources.drain(..)) {
+            let mut codes_of = None;
             let (id, is_stale, attended) = match source {
                 Source::Exact(kv) => {
                     chain.push(kv);
                     (piece.id, false, None)
                 }
                 Source::StandIn(lent) => {
+                    codes_of = lent.codes_of;
                     chain.push(lent.kv);
                     (lent.id, true, None)
                 }
-                Source::Borrowed(loan) => {
-                    chain.push(loan.lent.kv);
-                    (loan.lent.id, true, Some(loan.attended))
+                Source::Borrowed(lent, attended) => {
+                    codes_of = lent.codes_of;
+                    chain.push(lent.kv);
+                    (lent.id, true, Some(attended))
                 }
                 Source::Missing => {
                     // Behind borrowed fragments it is not what the plan calls it.
@@ -261,7 +264,7 @@ impl TensorModel {
             };
             any_stale |= is_stale;
             ids.push(id);
-            members.push((is_stale, attended));
+            members.push((codes_of, is_stale, attended));
         }
         let instruction = self.instruction_piece(&ids, instruction);
         let is_instructed = instruction.is_some();
@@ -272,16 +275,16 @@ impl TensorModel {
         encoder.complete(std::slice::from_mut(&mut chain))?;
         let mut fragments: Vec<_> = chain.into_fragments().skip(1).collect();
         laid_out.instruction = fragments.pop_if(|_| is_instructed);
-        for ((id, kv), (is_stale, attended)) in ids.into_iter().skip(1).zip(fragments).zip(members)
-        {
-            laid_out.push(Lent { id, kv }, is_stale, attended);
+        let named = ids.into_iter().skip(1).zip(fragments);
+        for ((id, kv), (codes_of, is_stale, attended)) in named.zip(members) {
+            laid_out.push(Lent { id, kv, codes_of }, is_stale, attended);
         }
         Ok(laid_out)
     }
 
     /// Where the fragment of each passage comes from.
     fn sources(&self, plan: &FragmentPlan, request: &AnswerRequest<'_>) -> Vec<Source> {
-        let mut lender = request.before.live.lender();
+        let mut lender = request.before.live.lender(&self.store);
         let mut sources = Vec::new();
         let mut worn = Vec::new();
         let (mut standing, mut n_tokens) = (Standing::default(), 0);
@@ -302,13 +305,15 @@ impl TensorModel {
                 Source::Exact(kv)
             } else if let Some(lent) = self.store.stand_in_for(&piece.id) {
                 Source::StandIn(lent)
-            } else if let Some(loan) = loan {
+            } else if let Some(loan) = loan
+                && let Some(lent) = loan.lent(&self.store)
+            {
                 worn.push(Worn {
                     place,
                     n_tokens: piece.tokens.len(),
                     turnover: standing.turnover(&loan.attended),
                 });
-                Source::Borrowed(loan)
+                Source::Borrowed(lent, loan.attended)
             } else {
                 Source::Missing
             });
@@ -331,5 +336,5 @@ impl TensorModel {
 }
 
 pub(super) fn lent(piece: &Piece, kv: Arc<KvFragment>) -> Lent {
-    Lent { id: piece.id, kv }
+    Lent::new(piece.id, kv)
 }

@@ -60,7 +60,7 @@ impl TensorModel {
     /// that are there. As in [`LaidOut::live`](super::laid_out::LaidOut::live), nothing where passages stand by
     /// several.
     fn left(&self, request: &AnswerRequest<'_>, plan: &FragmentPlan) -> LiveLayout {
-        let mut lender = request.before.live.lender();
+        let mut lender = request.before.live.lender(&self.store);
         let mut live = LiveLayout::default();
         if !plan.boundaries.is_empty() {
             return live;
@@ -69,9 +69,11 @@ impl TensorModel {
         for (place, piece) in plan.pieces().enumerate() {
             let tokens = piece.tokens.clone();
             if let Some(kv) = self.store.get(&piece.id) {
-                live.push(tokens, &Lent { id: piece.id, kv }, false, row.first(place));
-            } else if let Some(loan) = lender.borrow(&piece.tokens) {
-                live.push(tokens, &loan.lent, true, loan.attended);
+                live.push(tokens, &Lent::new(piece.id, kv), false, row.first(place));
+            } else if let Some(loan) = lender.borrow(&piece.tokens)
+                && let Some(lent) = loan.lent(&self.store)
+            {
+                live.push(tokens, &lent, true, loan.attended);
             }
         }
         live

@@ -171,9 +171,9 @@ fn held(status: &Status, width: usize) -> Vec<Line> {
 }
 
 /// Fragments by where they are.
-fn tiers(fragments: &Fragments) -> [Span; 5] {
+fn tiers(fragments: &Fragments) -> Vec<Span> {
     let megabytes = wording::megabytes;
-    [
+    let mut spans = vec![
         plain(format!(
             "{} of {} in {}",
             megabytes(fragments.bytes),
@@ -188,7 +188,17 @@ fn tiers(fragments: &Fragments) -> [Span; 5] {
             thousands(fragments.n_misses)
         )),
         plain(format!("evicted {}", thousands(fragments.n_evicted))),
-    ]
+    ];
+    if let Some(warm) = &fragments.warm {
+        spans.push(plain(format!(
+            "as {} {} in {}, found {}",
+            wording::plain(&warm.coding),
+            megabytes(warm.bytes),
+            wording::count(warm.n, "fragment"),
+            thousands(warm.n_hits),
+        )));
+    }
+    spans
 }
 
 /// What all views do, by the second.
@@ -351,7 +361,8 @@ mod tests {
             ],
             "fragments": {"n": 120, "bytes": 73_400_320, "bytes_peak": 83_400_320,
                           "budget_bytes": 1_073_741_824, "n_hits": 400, "n_misses": 120,
-                          "n_evicted": 0, "disk_bytes": 5_000_000},
+                          "n_evicted": 0, "disk_bytes": 5_000_000,
+                          "warm": {"coding": "k8v4", "n": 40, "bytes": 12_000_000, "n_hits": 7}},
         })
     }
 
@@ -379,6 +390,7 @@ mod tests {
                 "http://127.0.0.1:7070 · ready · up 62.0 s · Perennial 0.1.0",
                 "3 connections · 2 subscribers · 1 in quarantine · answers.jsonl is owed 2 epochs",
                 "memory 74 MB of 1074 MB in 120 fragments · at most 84 MB · on disk 5 MB · found 400, not 120 · evicted 0",
+                "       as k8v4 12 MB in 40 fragments, found 7",
                 "",
                 "by the second, since the last look",
                 "refreshes keep 10.0 · skip 0 · patch 0 · verify 1.0 · append 0 · rewrite 1.5 · regenerate 0 · failed 0.50",

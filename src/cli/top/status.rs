@@ -72,6 +72,17 @@ pub(super) struct Fragments {
     pub(super) n_misses: usize,
     pub(super) n_evicted: usize,
     pub(super) disk_bytes: u64,
+    pub(super) warm: Option<Warm>,
+}
+
+/// Of these, what is kept in fewer bytes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Warm {
+    pub(super) coding: String,
+    pub(super) n: usize,
+    pub(super) bytes: u64,
+    pub(super) n_hits: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use perennial_bank::WarmStats;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,30 +48,82 @@ pub(crate) struct FragmentsJson {
     pub(crate) bytes_peak: usize,
     /// Bytes that they may have.
     pub(crate) budget_bytes: usize,
-    /// Looked for, and found.
+    /// Looked for, and found, in memory or on disk.
     pub(crate) n_hits: u64,
+    /// Of these, found on disk.
+    pub(crate) n_disk_hits: u64,
     /// Looked for, and not found.
     pub(crate) n_misses: u64,
-    /// Dropped for others.
+    /// Left the memory for others.
     pub(crate) n_evicted: u64,
+    /// On disk.
+    pub(crate) n_on_disk: usize,
     /// Bytes on disk.
     pub(crate) disk_bytes: u64,
+    /// Of what left the memory, what is kept in fewer bytes, where that was asked for.
+    pub(crate) warm: Option<WarmJson>,
+}
+
+/// Fragments that are kept in fewer bytes: provisional answers are written over them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WarmJson {
+    /// How they are coded.
+    coding: String,
+    /// How many there are.
+    pub(crate) n: usize,
+    /// Bytes of their codes, which are part of the budget.
+    pub(crate) bytes: usize,
+    /// Bytes that they have as they are.
+    bytes_uncoded: usize,
+    /// Looked for, and found so.
+    pub(crate) n_hits: u64,
+    /// Coded.
+    n_coded: u64,
+    /// Not kept because they would have come back too far from what they were.
+    n_refused: u64,
+    /// Dropped for others.
+    n_evicted: u64,
+    /// How far the keys of one that is kept may be off when it comes back: the largest, as a part of what
+    /// they are.
+    deviation_keys: f32,
+    /// The same of values.
+    deviation_values: f32,
+}
+
+impl WarmJson {
+    fn of(stats: &WarmStats) -> Option<Self> {
+        Some(Self {
+            coding: stats.coding?.to_string(),
+            n: stats.n_fragments,
+            bytes: stats.n_bytes,
+            bytes_uncoded: stats.n_bytes_uncoded,
+            n_hits: stats.n_hits,
+            n_coded: stats.n_coded,
+            n_refused: stats.n_refused,
+            n_evicted: stats.n_evicted,
+            deviation_keys: stats.deviation.keys,
+            deviation_values: stats.deviation.values,
+        })
+    }
 }
 
 impl FragmentsJson {
     /// Those that an engine holds.
     pub(crate) fn of(engine: &Engine) -> Option<Self> {
         let store = engine.runtime().store()?;
-        let stats = store.stats();
+        let (stats, on_disk) = (store.stats(), store.cold_stats());
         Some(Self {
             n: stats.n_fragments,
             bytes: stats.n_bytes,
             bytes_peak: stats.n_bytes_peak,
             budget_bytes: store.budget_bytes(),
             n_hits: stats.n_hits,
+            n_disk_hits: stats.n_disk_hits,
             n_misses: stats.n_misses,
             n_evicted: stats.n_evicted,
-            disk_bytes: store.disk_bytes(),
+            n_on_disk: on_disk.n_fragments,
+            disk_bytes: on_disk.n_bytes,
+            warm: WarmJson::of(&stats.warm),
         })
     }
 }

@@ -63,6 +63,16 @@ impl TensorModel {
         Ok(frame.with_basis(basis))
     }
 
+    /// Has its store keep codes of what gives way there ([`warm_tier`](perennial_bank::warm_tier)). For a coding
+    /// across layers the model reads some texts first, unless it has.
+    ///
+    /// # Errors
+    /// As [`coding_frame`](Self::coding_frame).
+    pub fn keep_coded(&self, coding: Coding) -> Result<(), BasisError> {
+        self.store.keep_coded(coding, self.coding_frame(coding)?);
+        Ok(())
+    }
+
     fn learn_basis(&self, coding: Coding) -> Result<Basis, BasisError> {
         let layout = behind_prefix(self.decoder(), &self.prefix)?;
         let n_positions = self.decoder().config().max_positions;

@@ -60,6 +60,10 @@ function Fragments({ fragments, models }) {
       <div class="meter">
         <div><span>On disk</span> <strong>${fragments.disk_bytes > 0 ? bytes(fragments.disk_bytes) : "nothing"}</strong></div>
       </div>
+      ${fragments.warm &&
+      html`<div class="meter">
+        <div><span>As ${fragments.warm.coding}</span> <strong>${bytes(fragments.warm.bytes)}, ${count(fragments.warm.n, "passage")}, found ${thousands(fragments.warm.n_hits)}</strong></div>
+      </div>`}
     </div>
     ${models.length > 0 &&
     html`<div class="scroll" tabindex="0" role="region" aria-label="Models">
