@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use perennial::ask::Coding;
 use perennial::ask::{LatentReader, is_address};
 use perennial::local_model::{ProfileFrom, embedding_only};
 use perennial::model::arithmetic::Arithmetic;
@@ -46,7 +47,8 @@ pub(crate) fn opened_by(args: &ModelArgs) -> String {
     let quoted = |path: &PathBuf| path.display().to_string().replace('\'', "''");
     let profile = args.profile.as_ref().map(quoted);
     let profile = profile.map(|path| format!("PROFILE = '{path}'"));
-    let options: Vec<String> = arithmetic.into_iter().chain(profile).collect();
+    let warm = args.warm.map(|coding| format!("WARM = '{coding}'"));
+    let options: Vec<String> = arithmetic.into_iter().chain(profile).chain(warm).collect();
     match options.is_empty() {
         true => args.spec().to_owned(),
         false => format!("{} WITH ({})", args.spec(), options.join(", ")),
@@ -67,6 +69,10 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure
             "--profile is of a model of this machine",
             "leave it out: of a model behind HTTP every answer is read that an edit may concern",
         )),
+        true if args.warm.is_some() => Err(Failure::usage(
+            "--warm is of a model of this machine",
+            "leave it out: of a model behind HTTP nothing that it has read is kept here",
+        )),
         true => remote::open(args.spec(), None, args, live),
         false if is_of_a_server(args) => Err(Failure::usage(
             "--key-file, --ca-file, --context-window, --leave-one-out and prices are of a model behind HTTP",
@@ -76,6 +82,7 @@ pub(crate) fn open(args: &ModelArgs, live: &Live) -> Result<OpenedModel, Failure
             let said = OfThisMachine {
                 arithmetic: args.arithmetic,
                 profile: args.profile.clone(),
+                warm: args.warm,
             };
             open_local(args.spec(), said, args, live)
         }
@@ -121,6 +128,11 @@ fn is_of_a_server(args: &ModelArgs) -> bool {
     is_reached || is_priced || is_asked_more
 }
 
+/// Whether something is said of a model of this machine.
+fn is_of_this_machine(args: &ModelArgs) -> bool {
+    args.arithmetic.is_some() || args.profile.is_some() || args.warm.is_some()
+}
+
 /// Whether a state folder is free: told before a model is opened, which may take long.
 ///
 /// # Errors
@@ -139,13 +151,11 @@ pub(crate) fn check_state(folder: Option<&Path>) -> Result<(), Failure> {
 /// That it has none.
 pub(crate) fn check_script(first: Option<&CreateModel>, args: &ModelArgs) -> Result<(), Failure> {
     match first {
-        Some(_) if is_of_a_server(args) || args.arithmetic.is_some() || args.profile.is_some() => {
-            Err(Failure::usage(
-                "--key-file, --ca-file, --context-window, --leave-one-out, prices, --arithmetic and --profile are of \
-                 --model, and the script creates a model of its own",
-                "say it there: CREATE MODEL name FROM '…' WITH (KEY_FILE = '…')",
-            ))
-        }
+        Some(_) if is_of_a_server(args) || is_of_this_machine(args) => Err(Failure::usage(
+            "--key-file, --ca-file, --context-window, --leave-one-out, prices, --arithmetic, --profile and --warm are \
+             of --model, and the script creates a model of its own",
+            "say it there: CREATE MODEL name FROM '…' WITH (KEY_FILE = '…')",
+        )),
         _ => Ok(()),
     }
 }
@@ -262,6 +272,7 @@ pub(crate) fn open_created(
                 match &option.of {
                     ModelOption::Arithmetic(of) => said.arithmetic = Some(*of),
                     ModelOption::Profile(path) => said.profile = Some(PathBuf::from(&**path)),
+                    ModelOption::Warm(coding) => said.warm = Some(*coding),
                     // The others are of models behind HTTP, which the grammar sees to.
                     _ => {}
                 }
@@ -276,6 +287,7 @@ pub(crate) fn open_created(
 struct OfThisMachine {
     arithmetic: Option<Arithmetic>,
     profile: Option<PathBuf>,
+    warm: Option<Coding>,
 }
 
 fn open_local(
@@ -286,6 +298,7 @@ fn open_local(
 ) -> Result<OpenedModel, Failure> {
     let mut options = LocalModelOptions {
         store_bytes: args.memory.0,
+        warm: said.warm,
         arithmetic: said.arithmetic.unwrap_or_default(),
         profile: said.profile.map_or(ProfileFrom::Found, ProfileFrom::File),
         ..LocalModelOptions::default()

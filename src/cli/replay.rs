@@ -27,6 +27,8 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         profile: None,
         threads: args.threads,
         memory: args.memory,
+        // The same.
+        warm: None,
         cache: args.cache.clone(),
         embedder: args.embedder.clone(),
     };

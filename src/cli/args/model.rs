@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use perennial::ask::{Currency, Money};
+use perennial::ask::{Coding, Currency, Money};
 use perennial::model::arithmetic::Arithmetic;
 use perennial::model::total_memory;
 
@@ -72,6 +72,13 @@ pub(crate) struct ModelArgs {
     /// read again when it is needed. Provisional answers hold more until they are exact.
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) memory: Size,
+
+    /// Of models of this machine, for views whose first answer may be provisional (`--policy eventual` or
+    /// `bounded`): keep what does not fit into --memory in fewer bytes, as k8v4 (1 of 2.5), t4 (1 of 4) or t8
+    /// (1 of 8), in up to half of it. A question about it is answered over that at once, and exactly afterwards.
+    /// Without, it is read again, or from --disk. [default: not kept]
+    #[arg(long, value_name = "k8v4|t4|t8")]
+    pub(crate) warm: Option<Coding>,
 
     /// Where models are kept. By default $PERENNIAL_CACHE, else the user's cache folder.
     #[arg(long, value_name = "FOLDER")]

@@ -231,6 +231,7 @@ fn what_is_said_of_a_model_that_a_script_does_not_ask_is_refused() {
         ["--key-file", "./key"],
         ["--context-window", "4096"],
         ["--profile", "./p.json"],
+        ["--warm", "k8v4"],
     ] {
         let args = [&["run", "--once", path(&script)][..], &said].concat();
         refused(&args, 2, "CREATE MODEL name");

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use perennial_ask::{Arithmetic, Currency, MAX_OUTPUT_TOKENS, Money};
+use perennial_ask::{Arithmetic, Coding, Currency, MAX_OUTPUT_TOKENS, Money};
 use perennial_bank::{Repair, Scope};
 use perennial_rows::Float;
 use sqlparser::tokenizer::{Span, Token};
@@ -212,6 +212,8 @@ pub enum ModelOption {
     Arithmetic(Arithmetic),
     /// `PROFILE`: a file with what a model of this machine guesses by which answers an edit concerns.
     Profile(Arc<str>),
+    /// `WARM`: how a model of this machine keeps what memory has no room for.
+    Warm(Coding),
 }
 
 /// What a subscription tells.
@@ -381,6 +383,7 @@ pub(super) const OF_MODELS: &[Known<ModelOption>] = &[
 pub(super) const OF_LOCAL_MODELS: &[Known<ModelOption>] = &[
     known("ARITHMETIC", |v| parsed(v).map(ModelOption::Arithmetic)),
     known("PROFILE", |v| text(v).map(ModelOption::Profile)),
+    known("WARM", |v| parsed(v).map(ModelOption::Warm)),
 ];
 
 /// Options of subscriptions.

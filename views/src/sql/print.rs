@@ -124,6 +124,7 @@ impl Display for ModelOption {
             Self::TokensPerMinute(tokens) => write!(f, "TOKENS_PER_MINUTE = {tokens}"),
             Self::Arithmetic(arithmetic) => write!(f, "ARITHMETIC = '{arithmetic}'"),
             Self::Profile(path) => write!(f, "PROFILE = {}", Quoted(path)),
+            Self::Warm(coding) => write!(f, "WARM = '{coding}'"),
             Self::PriceInput(price) => write!(f, "PRICE_INPUT = {price}"),
             Self::PriceCachedInput(price) => write!(f, "PRICE_CACHED_INPUT = {price}"),
             Self::PriceOutput(price) => write!(f, "PRICE_OUTPUT = {price}"),
