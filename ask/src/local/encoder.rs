@@ -162,11 +162,13 @@ impl<'a> Encoder<'a> {
     ) -> Result<(Vec<Fragment>, Option<Fragment>), ModelError> {
         let chain = |run: &EncodeRun| {
             let mut chain = Chain::of(prefix.clone());
-            let present: Option<Vec<_>> = run
-                .pieces
-                .iter()
-                .map(|piece| self.model.store.get(&piece.id))
-                .collect();
+            let store = &self.model.store;
+            let ids = run.pieces.iter().map(|piece| &piece.id);
+            // Looked at first: what is wanted below is looked up there, and is to count once.
+            let present = match ids.clone().all(|id| store.contains(id)) {
+                true => ids.map(|id| store.get(id)).collect::<Option<Vec<_>>>(),
+                false => None,
+            };
             if let Some(present) = present {
                 present.into_iter().for_each(|kv| chain.push(kv));
                 return chain;
@@ -341,6 +343,39 @@ impl<'a> Encoder<'a> {
         }
         let total = self.n_missing.max(self.work.n_encoded);
         self.progress.encoding(self.work.n_encoded, total);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_bank::fragment_store::FragmentStore;
+    use perennial_bank::scope::{self, Scope};
+    use perennial_model::arithmetic::Arithmetic;
+    use perennial_model::seeded::tiny_config;
+
+    use super::super::tests::{Characters, model_in};
+    use super::*;
+
+    #[test]
+    fn a_fragment_that_is_looked_up_counts_once_found_or_not() -> Result<(), ModelError> {
+        let passages: Vec<Arc<[u32]>> = (0..3).map(|i| (i..i + 20).collect()).collect();
+        for scope in [Scope::Causal, Scope::Independent] {
+            let codec = Characters {
+                prefix: vec![1, 2],
+                stop: vec![95],
+                digest: 0,
+            };
+            let model = model_in(Arithmetic::default(), tiny_config(), codec)?;
+            let model = model.with_store(Arc::new(FragmentStore::new(1 << 24)));
+            let plan = scope::plan(scope, &model.identity, &model.prefix, &passages);
+            // The shared prefix and three passages: missing at first, then there.
+            for expected in [(0, 4), (4, 4), (8, 4)] {
+                model.lay_out(&plan, Priority::Fresh, &Cancel::new())?;
+                let stats = model.store.stats();
+                assert_eq!((stats.n_hits, stats.n_misses), expected, "{scope}");
+            }
+        }
         Ok(())
     }
 }
