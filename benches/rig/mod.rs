@@ -16,9 +16,11 @@ use perennial::model::cancel::Cancel;
 use perennial::model::sampling::Sampling;
 
 pub mod framed;
+pub mod first_token;
 pub mod opened;
 pub mod plot;
 pub mod question;
+pub mod remembered;
 pub mod towns;
 
 use opened::Opened;
