@@ -32,10 +32,11 @@ use std::sync::Arc;
 use clap::Parser;
 use perennial::Scope;
 use perennial::ask::{AnswerModel as _, Priority, TensorModel};
+use perennial::bank::scope::Piece;
 use perennial::bank::{FragmentId, FragmentStore, LayoutPassage, References};
 use perennial::calibration::set::Set;
 use perennial::model::cancel::Cancel;
-use perennial::model::kv::KvShape;
+use perennial::model::kv::{KvFragment, KvShape};
 
 use caches::{Cache, Found, Part};
 use rig::remembered::evenly;
@@ -76,6 +77,10 @@ struct Options {
     /// The model: a name, file or folder.
     #[arg(long, default_value = "smollm2-135m")]
     model: String,
+    /// Nothing is read: what is missing is zeros, as many as it would have. What the store keeps depends on lengths
+    /// and costs alone, so long traces take seconds.
+    #[arg(long)]
+    blank: bool,
     /// Threads of a forward pass.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -113,7 +118,7 @@ fn run(options: &Options) -> Result<(), Error> {
 
 /// Runs a trace, and prints a table.
 fn measure(model: &TensorModel, trace: &Trace, options: &Options, skew: f64) -> Result<(), Error> {
-    let bytes_per_token = KvShape::of(model.decoder().config()).bytes_per_token();
+    let shape = KvShape::of(model.decoder().config());
     let n_tokens: usize = trace.first.iter().map(|passage| passage.tokens.len()).sum();
     let n_room = (n_tokens as f64 * options.budget) as usize;
     let n_edits = trace
@@ -134,10 +139,12 @@ fn measure(model: &TensorModel, trace: &Trace, options: &Options, skew: f64) -> 
     );
 
     // The beginning of all prompts is kept beside.
-    let budget = (n_room + model.n_prefix_tokens()) * bytes_per_token;
+    let lengths = trace.first.iter().map(|passage| passage.tokens.len());
+    let whole: usize = lengths.map(|n| n_bytes(shape, n)).sum();
+    let budget = (whole as f64 * options.budget) as usize + n_bytes(shape, model.n_prefix_tokens());
     let store = Arc::new(FragmentStore::new(budget));
     let over = model.with_store(store.clone());
-    let found = stored(&over, trace)?;
+    let found = stored(&over, trace, options.blank)?;
     found.print("KV by id: the store");
     let stats = store.stats();
     let simulated: [(&str, Cache); 5] = [
@@ -169,8 +176,8 @@ fn measure(model: &TensorModel, trace: &Trace, options: &Options, skew: f64) -> 
     Ok(())
 }
 
-/// What a model finds in its store, which reads what is missing.
-fn stored(model: &TensorModel, trace: &Trace) -> Result<Found, Error> {
+/// What a model finds in its store, which reads what is missing, or puts zeros there.
+fn stored(model: &TensorModel, trace: &Trace, is_blank: bool) -> Result<Found, Error> {
     let store = model.store();
     let references = References::to(store.clone());
     let count = |passage: &LayoutPassage, diff: isize| {
@@ -193,7 +200,12 @@ fn stored(model: &TensorModel, trace: &Trace) -> Result<Found, Error> {
                     };
                     found.count(part, store.contains(&piece.id));
                 }
-                model.lay_out(&plan, Priority::Fresh, &Cancel::new())?;
+                if is_blank {
+                    plan.fragments()
+                        .try_for_each(|piece| put_zeros(model, piece))?;
+                } else {
+                    model.lay_out(&plan, Priority::Fresh, &Cancel::new())?;
+                }
             }
             Event::Edit { old, new } => {
                 count(new, 1);
@@ -204,6 +216,24 @@ fn stored(model: &TensorModel, trace: &Trace) -> Result<Found, Error> {
     }
     eprintln!();
     Ok(found)
+}
+
+/// Bytes of a fragment.
+fn n_bytes(shape: KvShape, n_tokens: usize) -> usize {
+    shape.n_bytes(n_tokens).unwrap_or(usize::MAX)
+}
+
+/// Looks a fragment up as a layout does, and puts zeros where it is missing.
+fn put_zeros(model: &TensorModel, piece: &Piece) -> Result<(), Error> {
+    if model.store().get(&piece.id).is_none() {
+        let shape = KvShape::of(model.decoder().config());
+        let n_tokens = piece.tokens.len();
+        let zeros = vec![0; n_bytes(shape, n_tokens)];
+        let kv = KvFragment::from_bytes(shape, 0, n_tokens, &zeros)
+            .ok_or("a fragment has another length than it should")?;
+        model.store().insert(piece.id, Arc::new(kv), n_tokens);
+    }
+    Ok(())
 }
 
 /// The fragments of every request in order, in a scope.
