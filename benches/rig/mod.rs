@@ -15,8 +15,8 @@ use perennial::bank::{
 use perennial::model::cancel::Cancel;
 use perennial::model::sampling::Sampling;
 
-pub mod framed;
 pub mod first_token;
+pub mod framed;
 pub mod opened;
 pub mod plot;
 pub mod question;

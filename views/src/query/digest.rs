@@ -380,8 +380,8 @@ mod tests {
     use perennial_rows::{Column, Type};
 
     use super::*;
-    use crate::query::{RelationSchema, Relations, bind};
-    use crate::sql::{Script, Statement, parse};
+    use crate::query::builder::{col, count_all, lit, scan};
+    use crate::query::{RelationSchema, Relations};
 
     struct Orders;
 
@@ -401,15 +401,17 @@ mod tests {
 
     #[test]
     fn equal_parts_have_equal_digests() {
-        let text =
-            "WITH w AS (SELECT region, count(*) AS n FROM orders WHERE price > 1 AND doc <> 'x'
-                               GROUP BY region)
-                    SELECT a.region, b.region AS other FROM w a JOIN w b ON a.n = b.n";
-        let mut statements = parse(&Script::new("t", text)).expect("sound");
-        let Statement::Select(query) = statements.remove(0).of else {
-            panic!("a query");
+        let counted = || {
+            scan("orders")
+                .filter(col("price").gt(lit(1.0)).and(col("doc").ne(lit("x"))))
+                .group_by([col("region")])
+                .project([col("region").into(), count_all().named("n")])
         };
-        let query = bind(&query, &Orders).expect("binds");
+        let joined = counted()
+            .alias("a")
+            .join(counted().alias("b"), col("a.n").eq(col("b.n")))
+            .project([col("a.region").into(), col("b.region").named("other")]);
+        let query = joined.bind(&Orders).expect("binds");
         let root = match query.root() {
             Node::Project { input, .. } => input,
             other => other,
