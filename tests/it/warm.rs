@@ -13,7 +13,7 @@ use perennial::{Engine, Error, Policy, Runtime, Scope, Subscription, Update, Vie
 use proptest::prelude::*;
 
 use crate::history::steps;
-use crate::tensors::{Case, CharCodec, PLAIN, Rig, collections, decoder, text};
+use crate::tensors::{Case, CharCodec, PLAIN, Rig, collections, decoder};
 
 /// Room for all of a case here.
 const ALL: usize = 1 << 26;
@@ -177,45 +177,6 @@ fn beside_a_view_that_borrows_an_exact_one_is_exact_at_once() {
     assert!(rig.store.stats().warm.n_coded > 0);
     let answers = told(&updates);
     assert!(answers.len() >= 4 && answers.iter().all(|answer| answer.is_exact));
-}
-
-#[test]
-fn what_an_edit_leaves_behind_is_borrowed_of_its_codes() {
-    let n_encoded = |warm| {
-        let decoder = decoder(2);
-        let mut rig = rig(&EVENTUAL, &decoder, warm);
-        let mut collections = collections();
-        collections.documents = (0..8).map(|i| (i, (i * 9, 0))).collect();
-        collections.questions = (0..2).map(|i| (i, i)).collect();
-        collections.fill(&mut rig.engine);
-        rig.engine.settle().expect("runs");
-        // Once more, so that all that gave way was referred to before.
-        rig.engine.upsert("questions", "2", "What?").expect("runs");
-        rig.engine.settle().expect("runs");
-        rig.engine.delete("questions", "2").expect("runs");
-        rig.engine.settle().expect("runs");
-        let updates = rig.engine.subscribe("answers").expect("known");
-        told(&updates);
-        rig.engine
-            .upsert_at("docs", "0", &text(200), 0)
-            .expect("runs");
-        rig.engine.settle().expect("runs");
-        collections.documents.insert(0, (200, 0));
-        // What was read before each question had its first answer.
-        let answers = told(&updates);
-        let firsts = answers.iter().take(2);
-        let n_encoded: usize = firsts.map(|answer| answer.work.n_encoded).sum();
-        let mut fresh = Case {
-            policy: Policy::Exact,
-            ..EVENTUAL
-        }
-        .rig(&decoder, 1, ALL);
-        collections.fill(&mut fresh.engine);
-        assert_eq!(rig.texts(), fresh.texts());
-        n_encoded
-    };
-    let (with, without) = (n_encoded(Some(Coding::K8V4)), n_encoded(None));
-    assert!(with < without, "{with} {without}");
 }
 
 /// The fragments of some documents, and what questions are read behind.
