@@ -20,21 +20,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use perennial::ask::chat::ChatCodec;
-use perennial::ask::{TensorModel, TextCodec as _};
-use perennial::bank::FragmentStore;
+use perennial::ask::TextCodec as _;
 use perennial::calibration::PROMPT;
 use perennial::calibration::set::{Case, Set};
-use perennial::model::cancel::Cancel;
-use perennial::model::decoder::{Logits, Rows};
-use perennial::model::divergence::{kl, log_softmax};
+use perennial::model::divergence::kl;
 use perennial::model::kv::coding::{CodedKv, Coding, Deviation, LayerSet};
 use perennial::model::kv::{KeyFrame, KvFragment};
-use perennial::model::layout::Layout;
-use perennial::model::locator::{Locator, ModelSpec, OnStderr, Settings};
-use perennial::model::model::{Model, OpenOptions};
 
 use rig::Error;
+use rig::framed::Framed;
 use rig::opened::encode;
 
 /// Passages of a layout.
@@ -59,15 +53,6 @@ struct Options {
     /// Given by `cargo bench`; without meaning here.
     #[arg(long = "bench", hide = true)]
     _bench: bool,
-}
-
-/// A model, and its prompt.
-struct Bench {
-    name: String,
-    model: TensorModel,
-    codec: ChatCodec,
-    /// The shared prefix.
-    prefix: Arc<KvFragment>,
 }
 
 /// A question over some passages.
@@ -141,13 +126,13 @@ fn run(options: &Options) -> Result<(), Error> {
          | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for spec in &options.model {
-        let bench = Bench::open(spec, options.threads)?;
+        let framed = Framed::open(spec, options.threads, &[])?;
         let begin = Instant::now();
-        let frame = bench.model.coding_frame(Coding::T4)?;
+        let frame = framed.model.coding_frame(Coding::T4)?;
         let took = begin.elapsed().as_secs_f64();
         eprintln!(
             "{}: what codings across layers need, learnt in {took:.1} s",
-            bench.name
+            framed.name
         );
         let mut all: Vec<Line> = WAYS.iter().map(|_| Line::default()).collect();
         for path in &options.data {
@@ -155,18 +140,18 @@ fn run(options: &Options) -> Result<(), Error> {
             let name = name_of(path);
             let mut asked = Vec::new();
             for case in set.cases(options.questions, (N_PASSAGES, 1)) {
-                eprint!("\r{}, {name}: question {}   ", bench.name, asked.len() + 1);
-                asked.push(Asked::new(&bench, &case)?);
+                eprint!("\r{}, {name}: question {}   ", framed.name, asked.len() + 1);
+                asked.push(Asked::new(&framed, &case)?);
             }
             for ((what, way), all) in WAYS.iter().zip(&mut all) {
-                let line = measure(&bench, &frame, *way, &asked)?;
-                line.print(&bench.name, &name, what);
+                let line = measure(&framed, &frame, *way, &asked)?;
+                line.print(&framed.name, &name, what);
                 all.add(line);
             }
         }
         if options.data.len() > 1 {
             for ((what, _), line) in WAYS.iter().zip(&all) {
-                line.print(&bench.name, "all", what);
+                line.print(&framed.name, "all", what);
             }
         }
         eprintln!();
@@ -183,49 +168,18 @@ fn name_of(path: &Path) -> String {
     }
 }
 
-impl Bench {
-    fn open(spec: &str, n_threads: usize) -> Result<Self, Error> {
-        let mut progress = OnStderr::default();
-        let locator = Locator::new(Settings::from_env()?);
-        let located = locator.locate(&ModelSpec::parse(spec)?, &mut progress)?;
-        let open = OpenOptions {
-            n_threads,
-            ..OpenOptions::default()
-        };
-        let model = Model::open(&located, &open, &mut progress)?;
-        let codec = || ChatCodec::new(model.tokenizer().clone(), model.template());
-        let (codec, of_model, digest) = (codec()?, codec()?, model.digest());
-        let store = Arc::new(FragmentStore::new(0));
-        let decoder = Arc::new(model.into_decoder());
-        let prefix = encode(&decoder, &Layout::new(), codec.prefix())?;
-        Ok(Self {
-            name: located.name,
-            model: TensorModel::new(decoder, digest.as_bytes(), of_model, store),
-            codec,
-            prefix,
-        })
-    }
-
-    /// What every fragment and question stands behind.
-    fn behind_prefix(&self) -> Layout {
-        let mut layout = Layout::new();
-        layout.push(self.prefix.clone());
-        layout
-    }
-}
-
 impl Asked {
-    fn new(bench: &Bench, case: &Case) -> Result<Self, Error> {
-        let behind = bench.behind_prefix();
+    fn new(framed: &Framed, case: &Case) -> Result<Self, Error> {
+        let behind = framed.layout(&[]);
         let mut fragments = Vec::new();
         for passage in &case.documents {
-            let tokens = bench.codec.passage(&passage.title, &passage.text)?;
-            fragments.push(encode(bench.model.decoder(), &behind, &tokens)?);
+            let tokens = framed.codec.passage(&passage.title, &passage.text)?;
+            fragments.push(encode(framed.decoder(), &behind, &tokens)?);
         }
         let (_, asked) = case.asked.first().ok_or("an article without questions")?;
         let question = format!("Question: {}", asked.question);
-        let mut tokens = bench.codec.suffix(PROMPT, &question)?;
-        let answer = bench.codec.answer(&asked.answers[0])?;
+        let mut tokens = framed.codec.suffix(PROMPT, &question)?;
+        let answer = framed.codec.answer(&asked.answers[0])?;
         tokens.extend(&answer[..answer.len() - 1]);
         let mut of = Self {
             fragments,
@@ -233,42 +187,29 @@ impl Asked {
             n_answer: answer.len(),
             expected: Vec::new(),
         };
-        of.expected = of.forward(bench, &of.fragments)?;
+        of.expected = of.forward(framed, &of.fragments)?;
         Ok(of)
     }
 
     /// What is expected of each answer token over these fragments.
     fn forward(
         &self,
-        bench: &Bench,
+        framed: &Framed,
         fragments: &[Arc<KvFragment>],
     ) -> Result<Vec<Vec<f64>>, Error> {
-        let mut layout = bench.behind_prefix();
-        fragments.iter().for_each(|kv| layout.push(kv.clone()));
-        let decoder = bench.model.decoder();
-        let mut tail = decoder.new_tail(layout.end());
-        let rows = Rows {
-            layout: &layout,
-            pending: &[],
-            tail: &mut tail,
-            tokens: &self.tokens,
-            logits: Logits::From(self.tokens.len() - self.n_answer),
-            mass: false,
-        };
-        let output = decoder.forward(&mut [rows], &Cancel::new())?;
-        let n_vocab = decoder.config().n_vocab;
-        Ok(output[0].logits.chunks(n_vocab).map(log_softmax).collect())
+        let layout = framed.layout(fragments);
+        Ok(framed.expected(&layout, &self.tokens, self.n_answer)?)
     }
 }
 
-fn measure(bench: &Bench, frame: &KeyFrame, way: Way, asked: &[Asked]) -> Result<Line, Error> {
+fn measure(framed: &Framed, frame: &KeyFrame, way: Way, asked: &[Asked]) -> Result<Line, Error> {
     let mut line = Line::default();
     for asked in asked {
         let mut back = Vec::new();
         for kv in &asked.fragments {
             back.push(Arc::new(line.code(kv, way, frame)?));
         }
-        for (p, q) in asked.expected.iter().zip(asked.forward(bench, &back)?) {
+        for (p, q) in asked.expected.iter().zip(asked.forward(framed, &back)?) {
             line.divergences.push(kl(p, &q));
             line.n_same += usize::from(likeliest(p) == likeliest(&q));
         }

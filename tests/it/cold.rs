@@ -12,7 +12,7 @@ use perennial::{Engine, Order, Policy, Runtime, Scope, state};
 use proptest::prelude::*;
 
 use crate::history::{Step, steps};
-use crate::tensors::{Case, CharCodec, PLAIN, Rig, collections, decoder, text};
+use crate::tensors::{Case, CharCodec, PLAIN, Rig, collections, decoder, policies, text};
 
 /// Room for all of a case here.
 const DISK: u64 = 1 << 26;
@@ -140,17 +140,12 @@ fn what_is_forgotten_leaves_no_fragment_on_disk() {
     assert_eq!(rig.texts(), fresh.texts());
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
-    let bounded = Policy::Bounded { millinats: 50 };
-    prop::sample::select(vec![Policy::Exact, Policy::Eventual, bounded])
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn whatever_the_history_and_the_room_answers_and_fragments_are_those_of_a_fresh_run(
-        policy in policy(),
+        policy in policies(),
         scope in prop::sample::select(vec![Scope::Causal, Scope::Boundary { tokens: 16 }]),
         store_bytes in prop::sample::select(vec![20_000usize, MEMORY]),
         disk in prop::sample::select(vec![0u64, 60_000, DISK]),

@@ -13,6 +13,7 @@ use perennial::model::decoder::Decoder;
 use perennial::model::error::Error;
 use perennial::model::seeded;
 use perennial::{Engine, EngineBuilder, Order, Policy, Runtime, Scope, View};
+use proptest::prelude::*;
 
 use crate::history::Collections;
 
@@ -242,4 +243,10 @@ pub(crate) fn wording(value: u8) -> String {
 
 pub(crate) fn collections() -> Collections {
     Collections::empty(text, wording)
+}
+
+/// What an answer may promise where memory is short.
+pub(crate) fn policies() -> impl Strategy<Value = Policy> {
+    let bounded = Policy::Bounded { millinats: 50 };
+    prop::sample::select(vec![Policy::Exact, Policy::Eventual, bounded])
 }

@@ -13,7 +13,7 @@ use perennial::{Engine, Error, Policy, Runtime, Scope, Subscription, Update, Vie
 use proptest::prelude::*;
 
 use crate::history::steps;
-use crate::tensors::{Case, CharCodec, PLAIN, Rig, collections, decoder};
+use crate::tensors::{Case, CharCodec, PLAIN, Rig, collections, decoder, policies};
 
 /// Room for all of a case here.
 const ALL: usize = 1 << 26;
@@ -230,17 +230,12 @@ fn what_is_deleted_or_forgotten_leaves_no_codes() {
     }
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
-    let bounded = Policy::Bounded { millinats: 50 };
-    prop::sample::select(vec![Policy::Exact, Policy::Eventual, bounded])
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn whatever_the_history_and_the_coding_the_answers_are_those_of_a_run_with_memory_for_all(
-        policy in policy(),
+        policy in policies(),
         scope in prop::sample::select(vec![
             Scope::Causal,
             Scope::Independent,
